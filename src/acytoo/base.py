@@ -1,0 +1,390 @@
+"""The class every provider inherits: it does all I/O, a subclass is data and at most a pure function."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from types import MethodType
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+import msgspec
+
+from acytoo.dialects.base import Dialect, Endpoint, Losses, Outgoing
+from acytoo.endpoints import resolve, scheme_of
+from acytoo.errors import AcytooError, AuthenticationError, UsageError
+from acytoo.messages import checked
+from acytoo.secret import Secret
+from acytoo.transport.options import Connection, Proxy, Timeout, checked_url
+from acytoo.types import OPTIONS, AsyncResult, Item, Messages, Reply, Request, collect
+
+P = ParamSpec("P")
+S = TypeVar("S")
+R = TypeVar("R")
+
+
+class on_class_or_instance(Generic[S, P, R]):
+    """A method that called on the class itself uses an instance made with no arguments."""
+
+    def __init__(self, function: Callable[Concatenate[S, P], R]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+
+    @overload
+    def __get__(self, instance: None, owner: type[S]) -> Callable[P, R]: ...
+    @overload
+    def __get__(self, instance: S, owner: type[S]) -> Callable[P, R]: ...
+    def __get__(self, instance: S | None, owner: type[S]) -> Callable[P, R]:
+        return MethodType(self.function, owner() if instance is None else instance)
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a provider instance is configured with, everything checked."""
+
+    url: str
+    key: Secret
+    password: Secret
+    connection: Connection
+    extra_headers: dict[str, str] = {}
+    drop_unsupported: bool = False
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What `check()` found: seconds until the first item and until the end, or the error."""
+
+    ok: bool
+    first_s: float | None = None
+    total_s: float | None = None
+    text: str = ""
+    model: str = ""
+    error: AcytooError | None = None
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+class AsyncGeneratorProvider:
+    """A chat API as an async generator of text.
+
+    A subclass names its `url` and `dialect`. One in the older style, whose own `create_async_generator` is a
+    classmethod that does its HTTP itself, leaves `dialect` None and gets every other method all the same.
+    """
+
+    url: str = ""
+    dialect: ClassVar[Dialect | None] = None
+    default_model: ClassVar[str] = ""
+    env: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Environment variables for `url`, `key`, `password`, `proxy`, `model`, read before `<CLASS>_URL` and so on."""
+
+    working: bool = True
+    needs_auth: bool = False
+    supports_stream: bool = True
+    supports_message_history: bool = True
+    supports_system_message: bool = True
+
+    # Read by gpt4free's clients, where a provider class is passed as `provider=`.
+    label: ClassVar[str | None] = None
+    params: ClassVar[str] = ""
+    live: ClassVar[int] = 0
+    use_stream_timeout: ClassVar[bool] = True
+    supports_native_tools: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: str | Secret | None = None,
+        password: str | Secret | None = None,
+        model: str | None = None,
+        proxy: str | None = None,
+        timeout: Timeout | Mapping[str, float | None] | float | None = None,
+        ca: Any = None,
+        trust_env: bool = False,
+        session: Any = None,
+        extra_headers: Mapping[str, str] | None = None,
+        drop_unsupported: bool = False,
+        base_url: str | None = None,
+        api_key: str | Secret | None = None,
+    ) -> None:
+        """A configured provider; what is not given comes from the environment, then from the class.
+
+        `timeout`: seconds, a dict or a `Timeout`. `ca`: file or folder of certificates, or an `ssl.SSLContext`.
+        `session`: an `aiohttp.ClientSession` of yours, left open. `base_url` and `api_key` are `url` and `key`.
+        Raises UsageError for anything malformed.
+        """
+        self.url = url or base_url or self._from_env("url") or type(self).url
+        self.model = model or self._from_env("model") or self.default_model
+        if self.dialect is not None:
+            check_url(self.url)
+        proxy = proxy or self._from_env("proxy")
+        self._settings = Settings(
+            self.url,
+            Secret(key or api_key or self._from_env("key")),
+            Secret(password or self._from_env("password")),
+            Connection(Timeout.of(timeout), Proxy.of(proxy) if proxy else None, trust_env, ca, session),
+            {name.lower(): value for name, value in (extra_headers or {}).items()},
+            drop_unsupported,
+        )
+
+    def __repr__(self) -> str:
+        settings = self._settings
+        secrets = [f", {n}=***" for n, s in (("key", settings.key), ("password", settings.password)) if s]
+        return f"{type(self).__name__}(url={self.url!r}{''.join(secrets)})"
+
+    @classmethod
+    def _from_env(cls, what: str) -> str:
+        for name in (*cls.env.get(what, ()), f"{cls.__name__.upper()}_{what.upper()}"):
+            if value := os.environ.get(name):
+                return value
+        return ""
+
+    # What users call.
+
+    @on_class_or_instance
+    def create_async_generator(
+        self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
+    ) -> AsyncResult:
+        """Stream the reply's text: non-empty strings that concatenate to the whole reply.
+
+        `kwargs` are request options (`temperature`, `max_tokens`, `tools`, …), settings of the class (`key`,
+        `timeout`, …) for this call alone, or `extra_body`. Raises UsageError at once, other AcytooErrors while iterating.
+        """
+        return _texts(self.answer(*self._prepared(model, messages, {**kwargs, "proxy": proxy})))
+
+    @on_class_or_instance
+    def stream(self, /, messages: Messages, model: str = "", **kwargs: Any) -> AsyncGenerator[Item, None]:
+        """Stream everything the reply says: `str` for text, `Event`s for the rest. Options as above."""
+        if self.dialect is None:
+            return _as_items(self.create_async_generator(model, messages, **kwargs))
+        return _items(self.answer(*self._prepared(model, messages, kwargs)))
+
+    @on_class_or_instance
+    async def create_async(self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any) -> str:
+        """The whole text of the reply."""
+        stream = self.create_async_generator(model, messages, proxy, **kwargs)
+        async with aclosing(stream):
+            return "".join([text async for text in stream])
+
+    @on_class_or_instance
+    async def reply(self, /, messages: Messages, model: str = "", **kwargs: Any) -> Reply:
+        """The whole reply with all it says; its `.message` can be appended to `messages` and sent anywhere."""
+        stream = self.stream(messages, model, **kwargs)
+        async with aclosing(stream):
+            return collect([item async for item in stream])
+
+    @on_class_or_instance
+    def create_completion(
+        self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
+    ) -> Iterator[str]:
+        """The text as a plain iterator: works in a script, a thread, inside a running loop, in Jupyter."""
+        from acytoo.blocking import iterate
+
+        return iterate(self.create_async_generator(model, messages, proxy, **kwargs))
+
+    @on_class_or_instance
+    async def check(self, /, model: str = "", timeout: float = 30.0) -> Check:
+        """Ask for a few tokens: does the endpoint work, how fast, and if not, why not."""
+        limits: dict[str, Any] = {"max_tokens": 5} if self.dialect and "max_tokens" in self.dialect.options else {}
+        started = time.monotonic()
+        first: float | None = None
+        texts: list[str] = []
+        answered_by = ""
+        stream = self.stream(
+            [{"role": "user", "content": "Say OK."}],
+            model,
+            timeout={"connect": timeout, "first_byte": timeout},
+            **limits,
+        )
+        try:
+            async with aclosing(stream):
+                async for item in stream:
+                    first = first or time.monotonic() - started
+                    if isinstance(item, str):
+                        texts.append(item)
+                        if not limits and len(texts) >= 5:
+                            break
+                    else:
+                        answered_by = answered_by or getattr(item, "model", "")
+        except AcytooError as error:
+            return Check(False, first, time.monotonic() - started, "".join(texts), answered_by, error)
+        return Check(True, first, time.monotonic() - started, "".join(texts), answered_by)
+
+    @classmethod
+    def get_dict(cls) -> dict[str, Any]:
+        """Name, URL and label, as gpt4free's clients read them."""
+        return {"name": cls.__name__, "url": cls.url, "label": cls.label}
+
+    @classmethod
+    def get_parent(cls) -> str:
+        """The class's name, as gpt4free's clients read it."""
+        return cls.__name__
+
+    # What the server calls.
+
+    def answer(
+        self, request: Request, settings: Settings | None = None, losses: Losses | None = None
+    ) -> AsyncGenerator[list[Item], None]:
+        """Stream the reply to a request in batches, one for each read of the socket.
+
+        What is wrong with the request raises UsageError here and now. `losses` collects what is dropped.
+        """
+        settings = settings or self._settings
+        if self.dialect is None:
+            return self._older_answer(request)
+        losses = losses or Losses(self.dialect.name, drop=settings.drop_unsupported)
+        outgoing = self._outgoing(request, Endpoint(settings.url, settings.key, settings.password), losses)
+        return self._ask(outgoing, request, settings, losses)
+
+    async def _ask(
+        self, outgoing: Outgoing, request: Request, settings: Settings, losses: Losses
+    ) -> AsyncGenerator[list[Item], None]:
+        from acytoo.transport.ask import Target, ask
+
+        assert self.dialect is not None
+        endpoint = Endpoint(settings.url, settings.key, settings.password)
+        secrets = [settings.key, settings.password]
+        if scheme_of(settings.url) is not None:
+            endpoint = await resolve(endpoint)
+            secrets.append(endpoint.password)
+            outgoing = self._outgoing(request, endpoint, losses)
+        outgoing.headers.update(settings.extra_headers)
+        if settings.connection.proxy:
+            secrets.append(Secret(settings.connection.proxy.password))
+        connection = settings.connection
+        if endpoint.url != settings.url:
+            connection = msgspec.structs.replace(connection, proxy=None, trust_env=False)
+        async with aclosing(ask(outgoing, Target(self.dialect, connection, tuple(secrets)))) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _older_answer(self, request: Request) -> AsyncGenerator[list[Item], None]:
+        options = {name: value for name in OPTIONS if (value := getattr(request, name)) is not None}
+        stream = self.create_async_generator(request.model, request.messages, **options, **request.extra)
+        async with aclosing(stream):
+            async for text in stream:
+                if text:
+                    yield [text]
+
+    def _outgoing(self, request: Request, endpoint: Endpoint, losses: Losses) -> Outgoing:
+        assert self.dialect is not None
+        if self.needs_auth and not endpoint.key:
+            name = next(iter(self.env.get("key", ())), f"{type(self).__name__.upper()}_KEY")
+            raise AuthenticationError(f"{type(self).__name__} needs a key: set {name}, or pass key=…")
+        return self.dialect.build(request, endpoint, losses)
+
+    # From a call's arguments to a request and settings.
+
+    def _prepared(self, model: str, messages: Messages, kwargs: dict[str, Any]) -> tuple[Request, Settings]:
+        if self.dialect is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} names no dialect and has no create_async_generator of its own"
+            )
+        options: dict[str, Any] = {}
+        changes: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
+        for name, value in kwargs.items():
+            if name in OPTIONS:
+                options[name] = value
+            elif name == "extra_body":
+                extra = dict(value or {})
+            elif name in _SETTINGS:
+                if value is not None:
+                    changes[name] = value
+            elif name not in _NOT_OURS:
+                raise UsageError(_unknown(name, type(self).__name__))
+        stop = options.get("stop")
+        if isinstance(stop, str):
+            options["stop"] = [stop]
+        try:
+            request = msgspec.convert({"messages": [], **_given(options)}, Request)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"an option has the wrong type: {error}") from error
+        request.messages = checked(messages)
+        request.model = model or self.model
+        request.extra = extra
+        return request, self._changed(changes)
+
+    def _changed(self, changes: dict[str, Any]) -> Settings:
+        """The instance's settings with some of them changed for one call."""
+        settings = self._settings
+        if not changes:
+            return settings
+        connection = settings.connection
+        if "timeout" in changes:
+            connection = msgspec.structs.replace(connection, timeout=Timeout.of(changes["timeout"]))
+        if "proxy" in changes:
+            connection = msgspec.structs.replace(connection, proxy=Proxy.of(changes["proxy"]))
+        plain = {name: changes[name] for name in ("trust_env", "ca", "session") if name in changes}
+        connection = msgspec.structs.replace(connection, **plain)
+        url = changes.get("url") or changes.get("base_url") or settings.url
+        headers = {name.lower(): value for name, value in changes.get("extra_headers", {}).items()}
+        return Settings(
+            check_url(url),
+            Secret(changes.get("key") or changes.get("api_key") or settings.key),
+            Secret(changes.get("password") or settings.password),
+            connection,
+            {**settings.extra_headers, **headers},
+            changes.get("drop_unsupported", settings.drop_unsupported),
+        )
+
+
+_SETTINGS = frozenset(
+    {
+        "url",
+        "base_url",
+        "key",
+        "api_key",
+        "password",
+        "proxy",
+        "timeout",
+        "ca",
+        "trust_env",
+        "session",
+        "extra_headers",
+        "drop_unsupported",
+    }
+)
+
+_NOT_OURS = frozenset({"provider", "stream", "ignore_stream", "conversation", "stream_timeout"})
+"""What gpt4free's clients pass along for providers of theirs; nothing here depends on it."""
+
+
+def check_url(url: str) -> str:
+    """The URL, where it is HTTP's or has a scheme of our own. Raises UsageError."""
+    return url if scheme_of(url) is not None else checked_url(url)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _unknown(name: str, provider: str) -> str:
+    known = OPTIONS | _SETTINGS | {"extra_body"}
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else "a field of the API itself goes into extra_body={…}"
+    return f"{provider} knows no option {name!r}: {hint}"
+
+
+async def _texts(batches: AsyncGenerator[list[Item], None]) -> AsyncResult:
+    async with aclosing(batches):
+        async for batch in batches:
+            for item in batch:
+                if type(item) is str:
+                    yield item
+
+
+async def _items(batches: AsyncGenerator[list[Item], None]) -> AsyncGenerator[Item, None]:
+    async with aclosing(batches):
+        async for batch in batches:
+            for item in batch:
+                yield item
+
+
+async def _as_items(texts: AsyncResult) -> AsyncGenerator[Item, None]:
+    async with aclosing(texts):
+        async for text in texts:
+            if text:
+                yield text

@@ -1,0 +1,232 @@
+"""The Acytoo protocol: JSON in, raw text out.
+
+Source: the public clients of the Acytoo chat service (`POST /api/completions`), and servers of the
+same family as observed: their errors are JSON with `msg` or `error`, sometimes with status 200.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from acytoo.dialects.base import (
+    UNDECODABLE,
+    Call,
+    Dialect,
+    Endpoint,
+    ErrorAnswer,
+    Head,
+    Incoming,
+    Losses,
+    Outgoing,
+    Reader,
+    Writer,
+    decode_body,
+    encoded,
+    error_words_of,
+    html_title,
+    join_url,
+    not_this_api,
+)
+from acytoo.dialects.serving import error_fields, request_of
+from acytoo.errors import AcytooError, TruncatedError, status_error
+from acytoo.messages import text_of
+from acytoo.secret import Secret
+from acytoo.types import Item, Messages, Reply, Request
+from acytoo.wire.text import TextDecoder
+
+DEFAULT_MODEL = "gpt-3.5-turbo"
+DEFAULT_TEMPERATURE = 0.5
+
+
+def headers(content_type: str = "application/json") -> dict[str, str]:
+    """The protocol's request headers."""
+    return {"accept": "*/*", "content-type": content_type}
+
+
+def payload(
+    messages: Messages,
+    temperature: float = DEFAULT_TEMPERATURE,
+    *,
+    model: str = DEFAULT_MODEL,
+    key: str = "",
+    password: str = "",
+    **extra: Any,
+) -> dict[str, Any]:
+    """The protocol's request body; `extra` fields follow the five it has."""
+    return {
+        "key": key,
+        "model": model or DEFAULT_MODEL,
+        "messages": messages,
+        "temperature": temperature,
+        "password": password,
+        **extra,
+    }
+
+
+class Acytoo(Dialect):
+    """The Acytoo protocol, with the variations its servers have.
+
+    Some want another `path`, `content_type="text/plain"`, or an empty `key` left out.
+    """
+
+    name = "acytoo"
+    options = frozenset({"temperature"})
+    routes = ("/api/completions",)
+
+    def __init__(
+        self,
+        path: str = "/api/completions",
+        content_type: str = "application/json",
+        omit_empty_key: bool = False,
+    ) -> None:
+        self.path = path
+        self.content_type = content_type
+        self.omit_empty_key = omit_empty_key
+
+    def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
+        """The five fields, secrets included, and whatever the user gave as `extra_body`."""
+        self.check_options(request, lose)
+        body = payload(
+            [_plain(message, lose) for message in request.messages],
+            DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
+            model=request.model,
+            key=endpoint.key.reveal(),
+            password=endpoint.password.reveal(),
+            **self.extra(request),
+        )
+        if self.omit_empty_key and not body["key"]:
+            del body["key"]
+        return Outgoing(join_url(endpoint.url, self.path), headers(self.content_type), encoded(body))
+
+    def reader(self, head: Head) -> Reader:
+        """Text as it comes; what declares itself an error or a page is recognised."""
+        return _TextReader(self, head)
+
+    def parse(self, incoming: Incoming) -> Call:
+        """The five fields; `parts` in place of `content`, and sampling options, are understood as well."""
+        body = decode_body(incoming)
+        secrets = [Secret(body.pop(field)) for field in ("key", "password") if isinstance(body.get(field), str)]
+        body.pop("key", None)
+        body.pop("password", None)
+        if isinstance(body.get("messages"), list):
+            body["messages"] = [_from_parts(message) for message in body["messages"]]
+        body["stream"] = True
+        return Call(request_of(body, self.name), secrets)
+
+    def writer(self, request: Request) -> Writer:
+        """Text as it is."""
+        return _TextWriter()
+
+    def write_reply(self, reply: Reply, request: Request) -> bytes:
+        """The text; all that this protocol can say."""
+        return reply.text.encode()
+
+    def write_error(self, error: AcytooError) -> ErrorAnswer:
+        """JSON with the message both as `msg` and as `error.message`."""
+        status, message, code, extra_headers = error_fields(error)
+        body = {"error": {"message": message, "type": code}, "msg": message}
+        return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, msgspec.json.encode(body))
+
+
+def _plain(message: dict[str, Any], lose: Losses) -> dict[str, Any]:
+    """The message as this protocol's servers know them: text content, no tools."""
+    content = message.get("content")
+    known = message.keys() - {"reasoning"}
+    if message["role"] == "tool" or message.get("tool_calls"):
+        lose("tool calls")
+        known -= {"tool_calls", "tool_call_id"}
+    if isinstance(content, str) and len(known) == len(message):
+        return message
+    plain = {field: message[field] for field in message if field in known}
+    plain["content"] = text_of(content, lose)
+    return plain
+
+
+def _from_parts(message: Any) -> Any:
+    """Today's web clients send `parts` (text ones, and some for the page alone) instead of `content`."""
+    if isinstance(message, dict) and "content" not in message and isinstance(message.get("parts"), list):
+        texts = [p["text"] for p in message["parts"] if isinstance(p, dict) and isinstance(p.get("text"), str)]
+        message = {k: v for k, v in message.items() if k != "parts"} | {"content": "".join(texts)}
+    return message
+
+
+class _TextReader(Reader):
+    """Raw text; a body that declares itself JSON or HTML is looked at whole before it counts as a reply.
+
+    JSON errors with status 200 come as `application/json`, or as one document of known length; text that is
+    streamed is never held back.
+    """
+
+    def __init__(self, dialect: Acytoo, head: Head) -> None:
+        self._dialect = dialect
+        self._head = head
+        self._decoder = TextDecoder(head.charset)
+        self._suspect = head.content_type in ("application/json", "text/html") or "content-length" in head.headers
+        self._held = bytearray()
+        self._empty = True
+
+    def feed(self, chunk: bytes) -> list[Item]:
+        """The text that this chunk completes."""
+        if self._suspect:
+            self._held += chunk
+            start = bytes(self._held[:64]).lstrip()[:1]
+            if start in (b"", b"{", b"[", b"<") and len(self._held) <= 1_000_000:
+                return []
+            self._suspect = False
+            chunk = bytes(self._held)
+            self._held.clear()
+        return self._text(chunk)
+
+    def flush(self) -> list[Item]:
+        """The held text, where it proved a reply and no error or page."""
+        if not self._held:
+            return []
+        body = bytes(self._held)
+        self._reject_errors(body)
+        return self._text(body)
+
+    def close(self) -> None:
+        """Raises TruncatedError for an empty reply or a cut character."""
+        self._decoder.feed(b"", final=True)
+        if self._empty:
+            raise TruncatedError("the server ended the reply without a single character")
+
+    def _text(self, chunk: bytes) -> list[Item]:
+        text = self._decoder.feed(chunk)
+        if not text:
+            return []
+        self._empty = False
+        return [text]
+
+    def _reject_errors(self, body: bytes) -> None:
+        if self._head.content_type == "text/html" and html_title(body) is not None:
+            raise not_this_api(self._dialect.name, body)
+        try:
+            document = msgspec.json.decode(body)
+        except UNDECODABLE:
+            return
+        if isinstance(document, dict) and document.keys() <= _ERROR_FIELDS and document.keys() & {"error", "msg"}:
+            words = error_words_of(document)
+            if words:
+                raise status_error(None, words[0], code=words[1], body=body[:2000].decode("utf-8", "replace"))
+
+
+_ERROR_FIELDS = frozenset({"error", "msg", "message", "code", "status", "success", "type", "param", "data"})
+
+
+class _TextWriter(Writer):
+    content_type = "text/plain; charset=utf-8"
+
+    def write(self, items: list[Item]) -> bytes:
+        """The texts; nothing else can be said."""
+        return "".join([item for item in items if type(item) is str]).encode()
+
+    def end(self) -> bytes:
+        """Nothing: the end of the body ends the reply."""
+        return b""
+
+    def fail(self, error: AcytooError) -> bytes:
+        """Nothing: only an aborted connection tells a client that the reply is cut."""
+        return b""

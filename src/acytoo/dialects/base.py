@@ -1,0 +1,348 @@
+"""What a dialect is: a pure codec for one chat API, both its client's half and its server's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from acytoo.errors import (
+    AcytooError,
+    ProtocolError,
+    RequestError,
+    StatusError,
+    TruncatedError,
+    UnsupportedError,
+    UsageError,
+    status_error,
+)
+from acytoo.secret import Secret
+from acytoo.types import OPTIONS, Item, Reply, Request
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not the JSON wanted."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where a provider talks to, and with what: `url` is the base URL, as its users know it."""
+
+    url: str
+    key: Secret = Secret()
+    password: Secret = Secret()
+
+
+class Outgoing(msgspec.Struct):
+    """An HTTP request to be sent; header names are in lower case."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    method: str = "POST"
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The start of an HTTP response; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    @property
+    def content_type(self) -> str:
+        """The media type alone, in lower case; "" where none is given."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def charset(self) -> str:
+        """The charset the response names, else UTF-8."""
+        for part in self.headers.get("content-type", "").split(";")[1:]:
+            name, _, value = part.partition("=")
+            if name.strip().lower() == "charset":
+                return value.strip().strip("\"'") or "utf-8"
+        return "utf-8"
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """An HTTP request a server received; header names are in lower case."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    query: Mapping[str, str] = {}
+
+
+class Call(msgspec.Struct):
+    """What an incoming request asks for, and every secret it presented."""
+
+    request: Request
+    secrets: list[Secret] = []
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """An error as a server's answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Losses:
+    """Called with what an API cannot express: raises UnsupportedError, or notes it where dropping is allowed."""
+
+    def __init__(self, dialect: str, *, drop: bool = False) -> None:
+        self._dialect = dialect
+        self._drop = drop
+        self.dropped: list[str] = []
+
+    def __call__(self, feature: str) -> None:
+        if not self._drop:
+            raise UnsupportedError(feature, self._dialect)
+        if feature not in self.dropped:
+            self.dropped.append(feature)
+
+
+class Reader:
+    """Chunks of one response body to items; a fresh one for each response."""
+
+    def feed(self, chunk: bytes) -> list[Item]:
+        """The items this chunk completes.
+
+        Raises StatusError for a fault told in the stream, ProtocolError for what is not this API's.
+        """
+        raise NotImplementedError
+
+    def flush(self) -> list[Item]:
+        """The last items, once the body has ended."""
+        return []
+
+    def close(self) -> None:
+        """Raises TruncatedError where the reply is not complete; `flush` comes first."""
+
+
+class WholeReader(Reader):
+    """A body that is one JSON document: read at its end."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._body = bytearray()
+
+    def feed(self, chunk: bytes) -> list[Item]:
+        """Nothing: the document is read at its end."""
+        self._body += chunk
+        if len(self._body) > MAX_BODY:
+            raise ProtocolError(f"the reply is one document of more than {MAX_BODY // 2**20} MiB")
+        return []
+
+    def flush(self) -> list[Item]:
+        """Every item of the document."""
+        body = bytes(self._body)
+        try:
+            return self._dialect.read_reply(body)
+        except msgspec.ValidationError as error:
+            raise not_this_api(self._dialect.name, body, str(error)) from error
+        except UNDECODABLE as error:
+            if body.lstrip()[:1] == b"{":
+                raise TruncatedError("the reply is a JSON document that was cut") from error
+            raise not_this_api(self._dialect.name, body, str(error)) from error
+
+
+class Writer:
+    """Items of one reply to chunks of a streamed response body; a fresh one for each response."""
+
+    content_type: ClassVar[str] = "text/event-stream"
+    ping: bytes = b""
+    """Keeps a silent stream alive; empty where the API has no such thing."""
+
+    def start(self) -> bytes:
+        """What goes out before the first item; may be empty."""
+        return b""
+
+    def write(self, items: list[Item]) -> bytes:
+        """The items, in the API's own words; what it has no words for is left out."""
+        raise NotImplementedError
+
+    def end(self) -> bytes:
+        """What ends a complete reply."""
+        raise NotImplementedError
+
+    def fail(self, error: AcytooError) -> bytes:
+        """What tells a fault in mid-stream; empty where only an aborted connection can."""
+        raise NotImplementedError
+
+
+class Dialect:
+    """One chat API. An instance holds the variations its servers have; a subclass is another API."""
+
+    name: ClassVar[str]
+    options: ClassVar[frozenset[str]]
+    """Request options (of `types.OPTIONS`) that this API can express."""
+    routes: ClassVar[tuple[str, ...]]
+    """Paths a server answers on; `{name}` stands for one segment's part, kept in `Incoming.path`."""
+    harmless: ClassVar[frozenset[str]] = frozenset()
+    """Body fields of this API outside the shared shape that may be left behind when crossing to another."""
+
+    # The client's half.
+
+    def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
+        """The HTTP request that asks for a reply. Calls `lose` with whatever the API cannot express."""
+        raise NotImplementedError
+
+    def reader(self, head: Head) -> Reader:
+        """A reader for a successful response: streamed or whole, as its content type says."""
+        raise NotImplementedError
+
+    def read_reply(self, body: bytes) -> list[Item]:
+        """The items of a reply that is one whole document. Raises msgspec.DecodeError for anything else."""
+        raise NotImplementedError
+
+    def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
+        """The error that a body tells, in the server's own words."""
+        message, code = error_words(body)
+        return status_error(
+            status,
+            message,
+            code=code,
+            retry_after=retry_after,
+            body=body[:2000].decode("utf-8", "replace"),
+        )
+
+    # The server's half.
+
+    def parse(self, incoming: Incoming) -> Call:
+        """What a client asks for. Raises RequestError (400) saying what is wrong."""
+        raise NotImplementedError
+
+    def writer(self, request: Request) -> Writer:
+        """A writer for a streamed reply to this request."""
+        raise NotImplementedError
+
+    def write_reply(self, reply: Reply, request: Request) -> bytes:
+        """The whole reply as one document."""
+        raise NotImplementedError
+
+    def write_error(self, error: AcytooError) -> ErrorAnswer:
+        """The error as this API's clients understand it, the status telling whose fault it was."""
+        raise NotImplementedError
+
+    # Shared by both.
+
+    def check_options(self, request: Request, lose: Losses) -> None:
+        """Call `lose` for every given option that the API has no word for."""
+        for option in OPTIONS - self.options:
+            if getattr(request, option) is not None:
+                lose(option)
+        if request.extra and request.extra_for not in ("", self.name):
+            for field in request.extra:
+                lose(field)
+
+    def extra(self, request: Request) -> dict[str, Any]:
+        """The body fields that pass through as they are."""
+        return request.extra if request.extra_for in ("", self.name) else {}
+
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes a reply that is one document may have."""
+
+
+def crossing(request: Request, source: Dialect) -> Request:
+    """The request without the source's harmless fields, to be sent to an API of another dialect."""
+    if not request.extra:
+        return request
+    extra = {k: v for k, v in request.extra.items() if k not in source.harmless and v is not None}
+    return msgspec.structs.replace(request, extra=extra)
+
+
+def join_url(base: str, path: str) -> str:
+    """The base URL with a path added before its query."""
+    url, mark, query = base.partition("?")
+    return url.rstrip("/") + path + mark + query
+
+
+def not_this_api(name: str, body: bytes, why: str = "") -> ProtocolError:
+    """The error for an answer that is not in the API's format, with the start of it."""
+    start = body[:200].decode("utf-8", "replace")
+    title = html_title(body)
+    what = f"an HTML page ({title!r})" if title is not None else f"{start!r}"
+    return ProtocolError(
+        f"the answer is not the {name} API's: {what}{f' ({why})' if why else ''}; check the URL and the dialect"
+    )
+
+
+def encoded(document: Any) -> bytes:
+    """The document as JSON. Raises UsageError for what JSON cannot say, such as half of a surrogate pair."""
+    try:
+        return msgspec.json.encode(document)
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the request cannot be written as JSON: {error}") from error
+
+
+def whole_json(record: bytes) -> bool:
+    """Whether a last record without its line end is whole: JSON, or OpenAI's `[DONE]`."""
+    try:
+        msgspec.json.decode(record)
+    except UNDECODABLE:
+        return record.strip() == b"[DONE]"
+    return True
+
+
+def html_title(body: bytes) -> str | None:
+    """The title of an HTML page ("" where it has none), None where the body is not one."""
+    start = body[:4096].lstrip().lower()
+    if not start.startswith((b"<!doctype html", b"<html", b"<head")):
+        return None
+    begin = start.find(b"<title>")
+    if begin < 0:
+        return ""
+    text = body[:4096].lstrip()[begin + 7 :]
+    return " ".join(text.partition(b"<")[0].decode("utf-8", "replace").split())
+
+
+def error_words(body: bytes) -> tuple[str, str]:
+    """The (message, code) of an error body: JSON in any of the shapes seen, plain text, or an HTML page's title."""
+    title = html_title(body)
+    if title is not None:
+        return (f"HTML page: {title}" if title else "an HTML page without a title"), ""
+    try:
+        document = msgspec.json.decode(body)
+    except UNDECODABLE:
+        text = " ".join(body[:2000].decode("utf-8", "replace").split())
+        return text[:500] or "no message", ""
+    return error_words_of(document) or (body[:500].decode("utf-8", "replace"), "")
+
+
+def error_words_of(document: Any) -> tuple[str, str] | None:
+    """The (message, code) in a decoded error document, None where it tells none.
+
+    Shapes seen: `{"error": {"message", "type" or "code" or "status"}}` (OpenAI, Anthropic, Gemini), `{"error": "…"}`
+    (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI), and a list around any of them.
+    """
+    if isinstance(document, list) and document:
+        document = document[0]
+    if not isinstance(document, dict):
+        return None
+    inner = document.get("error")
+    if isinstance(inner, dict):
+        code = next((inner[k] for k in ("type", "status", "code") if isinstance(inner.get(k), str)), "")
+        found = error_words_of(inner)
+        return (found[0], code) if found else (msgspec.json.encode(inner).decode(), code)
+    code = next((document[k] for k in ("code", "type") if isinstance(document.get(k), str)), "")
+    for field in ("msg", "message", "detail", "error", "error_description"):
+        value = document.get(field)
+        if isinstance(value, str) and value:
+            return value, code
+        if isinstance(value, (list, dict)) and value:
+            return msgspec.json.encode(value).decode(), code
+    return None
+
+
+def invalid(message: str) -> RequestError:
+    """The error a server answers a malformed request with."""
+    return RequestError(message, status=400, code="invalid_request_error")
+
+
+def decode_body(incoming: Incoming, type_: Any = dict[str, Any]) -> Any:
+    """The request's JSON body. Raises RequestError saying where it is wrong."""
+    try:
+        return msgspec.json.decode(incoming.body, type=type_)
+    except UNDECODABLE as error:
+        raise invalid(f"the request body is not what this endpoint takes: {error}") from error

@@ -1,0 +1,550 @@
+"""OpenAI's chat completions: JSON in, JSON or server-sent events out; the shared shape is this API's.
+
+Source: OpenAI's API reference ("Chat Completions", its streaming chunks), and the fields that compatible
+servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenRouter, Groq),
+`extra_content.google` (Gemini's compatible endpoint).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from acytoo.dialects.base import (
+    UNDECODABLE,
+    Call,
+    Dialect,
+    Endpoint,
+    ErrorAnswer,
+    Head,
+    Incoming,
+    Losses,
+    Outgoing,
+    Reader,
+    WholeReader,
+    Writer,
+    decode_body,
+    encoded,
+    error_words_of,
+    join_url,
+    not_this_api,
+    whole_json,
+)
+from acytoo.dialects.serving import error_fields, new_id, request_of
+from acytoo.errors import AcytooError, TruncatedError, status_error
+from acytoo.secret import Secret
+from acytoo.types import (
+    OPTIONS,
+    Event,
+    Finish,
+    Item,
+    Logprobs,
+    Reasoning,
+    Refusal,
+    Reply,
+    Request,
+    Start,
+    ToolCall,
+    Usage,
+    signature_of,
+)
+from acytoo.wire.sse import COMMENT, SSEDecoder
+
+_PLAIN = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "audio"})
+"""Message fields that this API knows; others are our own or other clients'."""
+
+
+class OpenAI(Dialect):
+    """OpenAI's chat completions, with the variations compatible servers have.
+
+    `max_tokens_field` is "max_completion_tokens" at OpenAI and Azure, "max_tokens" elsewhere. Where a server
+    refuses `stream_options`, `stream_usage=False` leaves it out. `key_header` is "api-key" at Azure.
+    `reasoning_field` names the message field that a server wants a turn's reasoning text back in, "" for none.
+    """
+
+    name = "openai"
+    options = OPTIONS
+    routes = ("/v1/chat/completions", "/chat/completions")
+    harmless = frozenset(
+        {
+            "stream_options",
+            "store",
+            "metadata",
+            "service_tier",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+            "safety_identifier",
+            "verbosity",
+        }
+    )
+
+    def __init__(
+        self,
+        path: str = "/chat/completions",
+        max_tokens_field: str = "max_tokens",
+        stream_usage: bool = True,
+        key_header: str = "authorization",
+        reasoning_field: str = "",
+    ) -> None:
+        self.path = path
+        self.max_tokens_field = max_tokens_field
+        self.stream_usage = stream_usage
+        self.key_header = key_header
+        self.reasoning_field = reasoning_field
+
+    def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
+        """The shared shape is this API's own; only our additions are taken out of the messages."""
+        self.check_options(request, lose)
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": [self._message(message) for message in request.messages],
+        }
+        if request.stream:
+            body["stream"] = True
+            if self.stream_usage:
+                body["stream_options"] = {"include_usage": True}
+        for option in _ORDER:
+            value = getattr(request, option)
+            if value is not None:
+                body[self.max_tokens_field if option == "max_tokens" else option] = value
+        for field, value in self.extra(request).items():
+            body.setdefault(field, value)
+        headers = {"accept": "*/*", "content-type": "application/json"}
+        if endpoint.key:
+            bearer = "Bearer " if self.key_header == "authorization" else ""
+            headers[self.key_header] = bearer + endpoint.key.reveal()
+        return Outgoing(join_url(endpoint.url, self.path), headers, encoded(body))
+
+    def reader(self, head: Head) -> Reader:
+        """Server-sent events, or one document where the server says JSON."""
+        if head.content_type == "application/json":
+            return WholeReader(self)
+        return _StreamReader(self.name)
+
+    def read_reply(self, body: bytes) -> list[Item]:
+        """The items of a `chat.completion`."""
+        chunk = _decode(body)
+        if chunk.error is not None:
+            raise _told(chunk.error)
+        if not chunk.choices:
+            raise msgspec.ValidationError("it has no choices")
+        reader = _StreamReader(self.name)
+        items = reader.items(chunk)
+        if reader.finished:
+            return items
+        raise TruncatedError("the reply has no finish_reason") if not items else not_this_api(self.name, body)
+
+    def parse(self, incoming: Incoming) -> Call:
+        """The shared shape as it is; `max_completion_tokens` is `max_tokens`."""
+        body = decode_body(incoming)
+        limit = body.pop("max_completion_tokens", None)
+        if limit is not None:
+            body["max_tokens"] = limit
+        body.setdefault("stream", False)
+        if body.get("n") in (None, 1):
+            body.pop("n", None)
+        if isinstance(body.get("messages"), list):
+            body["messages"] = [_with_reasoning(message) for message in body["messages"]]
+        return Call(request_of(body, self.name), bearer_secrets(incoming))
+
+    def writer(self, request: Request) -> Writer:
+        """Chunks ending with `[DONE]`; usage where `stream_options.include_usage` asked for it."""
+        options = request.extra.get("stream_options")
+        return _StreamWriter(request.model, isinstance(options, dict) and bool(options.get("include_usage")))
+
+    def write_reply(self, reply: Reply, request: Request) -> bytes:
+        """A `chat.completion`."""
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if (reply.tool_calls or reply.refusal) and not reply.text else reply.text,
+            "refusal": reply.refusal or None,
+        }
+        thoughts = "".join([block.get("text", "") for block in reply.reasoning])
+        if thoughts:
+            message["reasoning_content"] = thoughts
+        if reply.tool_calls:
+            message["tool_calls"] = reply.tool_calls
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": {"content": reply.logprobs, "refusal": None} if reply.logprobs else None,
+            "finish_reason": reply.finish_reason or "stop",
+        }
+        body = {
+            "id": reply.id or new_id("chatcmpl-"),
+            "object": "chat.completion",
+            "created": reply.created or int(time.time()),
+            "model": reply.model or request.model,
+            "choices": [choice],
+        }
+        if reply.usage:
+            body["usage"] = _usage_fields(reply.usage)
+        return msgspec.json.encode(body)
+
+    def write_error(self, error: AcytooError) -> ErrorAnswer:
+        """`{"error": {"message", "type", "param", "code"}}`."""
+        status, message, code, extra_headers = error_fields(error)
+        body = {"error": {"message": message, "type": code, "param": None, "code": code}}
+        return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, msgspec.json.encode(body))
+
+    def _message(self, message: dict[str, Any]) -> dict[str, Any]:
+        if message.keys() <= _PLAIN:
+            return message
+        sent = {field: message[field] for field in message if field in _PLAIN}
+        if self.reasoning_field and message.get("reasoning"):
+            sent[self.reasoning_field] = "".join([b.get("text", "") for b in message["reasoning"]])
+        return sent
+
+
+_ORDER = sorted(OPTIONS)
+
+
+def bearer_secrets(incoming: Incoming) -> list[Secret]:
+    """The secrets in a request's headers: a bearer token, or the key headers of the other APIs' clients."""
+    found = []
+    scheme, _, token = incoming.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        found.append(Secret(token.strip()))
+    found += [
+        Secret(incoming.headers[name])
+        for name in ("x-api-key", "api-key", "x-goog-api-key")
+        if name in incoming.headers
+    ]
+    return found
+
+
+def _with_reasoning(message: Any) -> Any:
+    """Reasoning text sent back in a compatible server's field becomes the shared shape's."""
+    if not isinstance(message, dict):
+        return message
+    for field in ("reasoning_content", "reasoning"):
+        text = message.get(field)
+        if isinstance(text, str):
+            rest = {k: v for k, v in message.items() if k != field}
+            return {**rest, "reasoning": [{"text": text}]} if text else rest
+    return message
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+    extra_content: dict[str, Any] | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | list[dict[str, Any]] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    index: int | None = 0
+    logprobs: dict[str, Any] | None = None
+    message: _Delta | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: dict[str, Any] | None = None
+    id: str | None = None
+    model: str | None = None
+    created: Any = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+class _StreamReader(Reader):
+    """Chunks of a streamed completion; complete with `[DONE]` or a finish reason."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._sse = SSEDecoder()
+        self._started = False
+        self._done = False
+        self.finished = False
+        self._calls: list[str] = []
+
+    def feed(self, chunk: bytes) -> list[Item]:
+        """The items of every event that this chunk completes."""
+        items: list[Item] = []
+        for record in self._sse.feed(chunk):
+            self._read(record, items)
+        return items
+
+    def flush(self) -> list[Item]:
+        """The last event's items, where only its blank line is missing; half an event has none."""
+        items: list[Item] = []
+        for record in self._sse.close():
+            if self._done or not whole_json(record):
+                break
+            self._read(record, items)
+        return items
+
+    def close(self) -> None:
+        """Raises TruncatedError where neither a finish reason nor `[DONE]` came."""
+        if not (self._done or self.finished):
+            raise TruncatedError("the stream ended without finish_reason or [DONE]")
+
+    def _read(self, record: bytes, items: list[Item]) -> None:
+        if self._done:
+            return
+        try:
+            chunk = _decode(record)
+        except UNDECODABLE as error:
+            if record.strip() == b"[DONE]":
+                self._done = True
+            elif record.strip():
+                raise not_this_api(self._name, record, str(error)) from error
+            return
+        choices = chunk.choices
+        if self._started and choices and len(choices) == 1 and chunk.usage is None:
+            delta = choices[0].delta
+            if (
+                delta is not None
+                and type(delta.content) is str
+                and choices[0].finish_reason is None
+                and choices[0].logprobs is None
+                and delta.tool_calls is None
+                and not choices[0].index
+                and delta.reasoning_content is None
+                and delta.reasoning is None
+            ):
+                if delta.content:
+                    items.append(delta.content)
+                return
+        items += self.items(chunk)
+
+    def items(self, chunk: _Chunk) -> list[Item]:
+        """The items of one chunk, or of a whole completion."""
+        if chunk.error is not None:
+            raise _told(chunk.error)
+        items: list[Item] = []
+        if not self._started and (chunk.id or chunk.model):
+            self._started = True
+            created = chunk.created
+            items.append(
+                Start(
+                    chunk.id or "",
+                    chunk.model or "",
+                    int(created) if isinstance(created, (int, float)) else 0,
+                )
+            )
+        for choice in chunk.choices or ():
+            if choice.index:
+                continue
+            delta = choice.delta or choice.message
+            if delta is not None:
+                self._delta(delta, items)
+            if choice.logprobs and choice.logprobs.get("content"):
+                items.append(Logprobs(choice.logprobs["content"]))
+            if choice.finish_reason and not self.finished:
+                self.finished = True
+                items.append(_finish(choice.finish_reason))
+        if chunk.usage:
+            items.append(_usage(chunk.usage))
+        return items
+
+    def _delta(self, delta: _Delta, items: list[Item]) -> None:
+        thought = delta.reasoning_content or delta.reasoning
+        if thought:
+            items.append(Reasoning(thought))
+        if isinstance(delta.content, str):
+            if delta.content:
+                items.append(delta.content)
+        elif delta.content:
+            items += _parts(delta.content)
+        if delta.refusal:
+            items.append(Refusal(delta.refusal))
+        for call in delta.tool_calls or ():
+            items.append(self._call(call))
+
+    def _call(self, call: _ToolCall) -> ToolCall:
+        function = call.function or _Function()
+        index = call.index
+        if index is None:
+            new = not self._calls or (call.id and call.id != self._calls[-1])
+            index = len(self._calls) if new else len(self._calls) - 1
+        while len(self._calls) <= index:
+            self._calls.append(call.id or "")
+        arguments = function.arguments
+        if isinstance(arguments, dict):
+            arguments = msgspec.json.encode(arguments).decode()
+        signed = signature_of({"extra_content": call.extra_content}) or ("", "")
+        return ToolCall(index, call.id or "", function.name or "", arguments or "", *signed)
+
+
+def _parts(parts: list[dict[str, Any]]) -> list[Item]:
+    """Content parts inside a delta (Mistral's `thinking` and `text`)."""
+    items: list[Item] = []
+    for part in parts:
+        if isinstance(part.get("text"), str) and part["text"]:
+            items.append(part["text"])
+        elif isinstance(part.get("thinking"), list):
+            items += [Reasoning(t["text"]) for t in part["thinking"] if isinstance(t.get("text"), str)]
+    return items
+
+
+def _told(error: Any) -> AcytooError:
+    """The error that an event tells; `code` is an HTTP status at many compatible servers."""
+    message, code = error_words_of({"error": error}) or (str(error), "")
+    number = error.get("code") if isinstance(error, dict) else None
+    status = number if isinstance(number, int) and 400 <= number < 600 else _STATUS.get(code)
+    return status_error(status, message, code=code, body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"))
+
+
+_STATUS = {
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+}
+
+_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+
+
+def _finish(reason: str) -> Finish:
+    if reason in _REASONS:
+        return Finish(reason)
+    return Finish("tool_calls" if reason == "function_call" else reason, raw=reason)
+
+
+def _usage(fields: dict[str, Any]) -> Usage:
+    """Usage in OpenAI's names; DeepSeek's `prompt_cache_hit_tokens` too."""
+    into = fields.get("prompt_tokens_details") or {}
+    out = fields.get("completion_tokens_details") or {}
+    return Usage(
+        int(fields.get("prompt_tokens") or 0),
+        int(fields.get("completion_tokens") or 0),
+        int(into.get("cached_tokens") or fields.get("prompt_cache_hit_tokens") or 0),
+        int(into.get("cache_write_tokens") or 0),
+        int(out.get("reasoning_tokens") or 0),
+    )
+
+
+def _usage_fields(usage: Usage) -> dict[str, Any]:
+    details: dict[str, int] = {"cached_tokens": usage.cached_tokens}
+    if usage.cache_write_tokens:
+        details["cache_write_tokens"] = usage.cache_write_tokens
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": details,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+class _StreamWriter(Writer):
+    """`chat.completion.chunk` events; the frame of a text chunk is rendered once."""
+
+    ping = COMMENT
+
+    def __init__(self, model: str, usage: bool) -> None:
+        self._id = new_id("chatcmpl-")
+        self._model = model
+        self._created = int(time.time())
+        self._with_usage = usage
+        self._usage: Usage | None = None
+        self._calls: set[int] = set()
+        self._open = False
+        self._frame()
+
+    def _frame(self) -> None:
+        head = msgspec.json.encode(
+            {
+                "id": self._id,
+                "object": "chat.completion.chunk",
+                "created": self._created,
+                "model": self._model,
+            }
+        )
+        self._head = b"data: " + head[:-1] + b',"choices":['
+        self._before = self._head + b'{"index":0,"delta":{"content":'
+        self._after = b'},"logprobs":null,"finish_reason":null}]}\n\n'
+
+    def write(self, items: list[Item]) -> bytes:
+        """Every item as a chunk of its own."""
+        out: list[bytes] = []
+        encode, before, after = msgspec.json.encode, self._before, self._after
+        for item in items:
+            if type(item) is str:
+                if not self._open:
+                    out.append(self._opening())
+                out += (before, encode(item), after)
+            elif isinstance(item, Start):
+                self._id, self._model = item.id or self._id, item.model or self._model
+                self._created = item.created or self._created
+                self._frame()
+                before, after = self._before, self._after
+                out.append(self._opening())
+            elif isinstance(item, Event):
+                if not self._open:
+                    out.append(self._opening())
+                out.append(self._event(item))
+        return b"".join(out)
+
+    def end(self) -> bytes:
+        """Usage where asked for, then `[DONE]`."""
+        last = b"" if self._open else self._opening()
+        if self._with_usage and self._usage:
+            last += self._head + b'],"usage":' + msgspec.json.encode(_usage_fields(self._usage)) + b"}\n\n"
+        return last + b"data: [DONE]\n\n"
+
+    def fail(self, error: AcytooError) -> bytes:
+        """An error event, which the makers' clients raise; no `[DONE]` follows."""
+        status, message, code, _ = error_fields(error)
+        body = {"error": {"message": message, "type": code, "param": None, "code": status}}
+        return b"data: " + msgspec.json.encode(body) + b"\n\n"
+
+    def _opening(self) -> bytes:
+        if self._open:
+            return b""
+        self._open = True
+        return self._choice({"role": "assistant", "content": ""})
+
+    def _choice(self, delta: dict[str, Any], reason: str | None = None, logprobs: Any = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+        return self._head + msgspec.json.encode(choice) + b"]}\n\n"
+
+    def _event(self, item: Event) -> bytes:
+        if isinstance(item, ToolCall):
+            return self._choice({"tool_calls": [self._call(item)]})
+        if isinstance(item, Reasoning):
+            return self._choice({"reasoning_content": item.text}) if item.text else b""
+        if isinstance(item, Refusal):
+            return self._choice({"refusal": item.text})
+        if isinstance(item, Logprobs):
+            return self._choice({}, logprobs={"content": item.tokens, "refusal": None})
+        if isinstance(item, Finish):
+            return self._choice({}, item.reason)
+        if isinstance(item, Usage):
+            self._usage = item
+        return b""
+
+    def _call(self, item: ToolCall) -> dict[str, Any]:
+        function: dict[str, Any] = {"arguments": item.arguments}
+        call: dict[str, Any] = {"index": item.index, "function": function}
+        if item.index not in self._calls:
+            self._calls.add(item.index)
+            call |= {"id": item.id or new_id("call_"), "type": "function"}
+            function["name"] = item.name
+        if item.signature:
+            call["extra_content"] = {"google": {"thought_signature": item.signature}}
+        return call

@@ -1,0 +1,84 @@
+"""What every dialect's server half needs: a request from a body, and an error's status and words."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from acytoo.dialects.base import invalid
+from acytoo.errors import (
+    AcytooError,
+    ProxyError,
+    RedirectError,
+    ReplyError,
+    StatusError,
+    TimedOutError,
+    UnreachableError,
+    UsageError,
+)
+from acytoo.messages import checked
+from acytoo.types import OPTIONS, Request
+
+_FIELDS = OPTIONS | {"model", "messages", "stream"}
+
+
+def request_of(body: dict[str, Any], dialect: str) -> Request:
+    """The request in a body that has the shared shape's names; the other fields become its `extra`.
+
+    Raises RequestError (400) for a wrong type or malformed messages, saying where.
+    """
+    known = {name: value for name, value in body.items() if name in _FIELDS and value is not None}
+    extra = {name: value for name, value in body.items() if name not in _FIELDS}
+    if isinstance(known.get("stop"), str):
+        known["stop"] = [known["stop"]]
+    messages = known.pop("messages", None)
+    if messages is None:
+        raise invalid("messages is missing")
+    try:
+        known["messages"] = checked(messages)
+        return msgspec.convert({**known, "extra": extra, "extra_for": dialect}, Request)
+    except UsageError as error:
+        raise invalid(str(error)) from error
+    except msgspec.ValidationError as error:
+        raise invalid(f"the request is not what this endpoint takes: {error}") from error
+
+
+def error_fields(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
+    """The (status, message, code, headers) a server answers an error with: its status says whose fault it was."""
+    headers: dict[str, str] = {}
+    code = ""
+    if isinstance(error, StatusError):
+        status = error.status if error.status and error.status >= 400 else 502
+        code = error.code
+        if error.retry_after is not None:
+            headers["retry-after"] = f"{error.retry_after:g}"
+    elif isinstance(error, UsageError):
+        status = 400
+    elif isinstance(error, TimedOutError):
+        status = 504
+    elif isinstance(error, (UnreachableError, ProxyError, RedirectError, ReplyError)):
+        status = 502
+    else:
+        status = 500
+    return status, error.message, code or _CODES.get(status, "server_error"), headers
+
+
+_CODES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    502: "upstream_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def new_id(prefix: str) -> str:
+    """A fresh identifier, 24 random hexadecimal digits after the prefix."""
+    return prefix + secrets.token_hex(12)

@@ -1,0 +1,89 @@
+"""Checks and reads messages in the shared shape, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from acytoo.errors import UsageError
+from acytoo.types import Messages
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+
+
+def checked(messages: Messages) -> list[dict[str, Any]]:
+    """The messages as a new list of dicts, the caller's own left alone.
+
+    Raises UsageError saying which is wrong and how.
+    """
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence):
+        raise UsageError(
+            f"messages must be a list like [{{'role': 'user', 'content': 'Hello'}}], not {type(messages).__name__}"
+        )
+    if not messages:
+        raise UsageError("messages is empty: give at least one, like {'role': 'user', 'content': 'Hello'}")
+    return [_checked_one(message, f"messages[{index}]") for index, message in enumerate(messages)]
+
+
+def _checked_one(message: Any, where: str) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise UsageError(
+            f"{where} must be a dict like {{'role': 'user', 'content': 'Hello'}}, not {type(message).__name__}"
+        )
+    role = message.get("role")
+    if role not in ROLES:
+        raise UsageError(f"{where} has the role {role!r}; it must be one of {', '.join(sorted(ROLES))}")
+    content = message.get("content")
+    if content is None:
+        if role != "assistant" or not (message.get("tool_calls") or message.get("refusal")):
+            raise UsageError(f"{where} ({role}) has no content")
+    elif isinstance(content, (list, tuple)):
+        for number, part in enumerate(content):
+            if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
+                raise UsageError(f"{where}.content[{number}] must be a part like {{'type': 'text', 'text': 'Hello'}}")
+            if part["type"] == "text" and not isinstance(part.get("text"), str):
+                raise UsageError(f"{where}.content[{number}] is a text part without text")
+    elif not isinstance(content, str):
+        raise UsageError(f"{where} has content of type {type(content).__name__}; it must be text or a list of parts")
+    if role == "tool" and not isinstance(message.get("tool_call_id"), str):
+        raise UsageError(f"{where} (tool) has no tool_call_id")
+    for number, call in enumerate(message.get("tool_calls") or ()):
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise UsageError(
+                f"{where}.tool_calls[{number}] must be like "
+                "{'id': …, 'type': 'function', 'function': {'name': …, 'arguments': '{}'}}"
+            )
+    return message if type(message) is dict else dict(message)
+
+
+def parts_of(content: str | Sequence[Mapping[str, Any]] | None) -> Sequence[Mapping[str, Any]]:
+    """The content as parts, whichever way it was given."""
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return content
+
+
+def text_of(content: str | Sequence[Mapping[str, Any]] | None, lose: Callable[[str], None]) -> str:
+    """The content as text alone; `lose` is called for every part that is not text."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    texts = []
+    for part in content:
+        if part["type"] == "text":
+            texts.append(part["text"])
+        else:
+            lose(f"{part['type']} content")
+    return "".join(texts)
+
+
+def data_url(url: str) -> tuple[str, str] | None:
+    """The (media type, base64 data) of a `data:` URL, None for any other."""
+    if not url.startswith("data:"):
+        return None
+    head, comma, data = url[5:].partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise UsageError("a data: URL must be base64, like data:image/png;base64,…")
+    return head.removesuffix(";base64") or "application/octet-stream", data

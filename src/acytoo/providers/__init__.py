@@ -1,0 +1,1 @@
+"""The providers: one short file each, nothing else to edit."""

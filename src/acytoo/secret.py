@@ -1,0 +1,42 @@
+"""Keys and passwords that no repr, log or error can show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class Secret:
+    """A key or password; only `reveal()` gives it away. An empty one is false."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str | Secret | None = "") -> None:
+        self._value: str = value._value if isinstance(value, Secret) else value or ""
+
+    def reveal(self) -> str:
+        """The secret itself; call it only where it goes onto the wire."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret('***')" if self._value else "Secret('')"
+
+    def __str__(self) -> str:
+        return "***" if self._value else ""
+
+
+def redact(text: str, secrets: Iterable[Secret | str]) -> str:
+    """The text with every secret in it replaced by `***`."""
+    for secret in secrets:
+        value = secret.reveal() if isinstance(secret, Secret) else secret
+        if len(value) > 1:
+            text = text.replace(value, "***")
+    return text

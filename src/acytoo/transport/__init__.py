@@ -1,0 +1,1 @@
+"""The one place that does HTTP: limits, proxies, pooled sessions, one exchange."""

@@ -1,0 +1,81 @@
+"""One request to one endpoint: its reply as batches of items, whole or an error."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+
+from acytoo.dialects.base import Dialect, Head, Outgoing, Reader
+from acytoo.errors import AcytooError, StatusError
+from acytoo.secret import Secret, redact
+from acytoo.transport.exchange import MAX_ERROR_BODY, Exchange, open_exchange
+from acytoo.transport.options import Connection
+from acytoo.types import Item
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where to and how: the dialect that reads the answer, the connection, and what no error may show."""
+
+    dialect: Dialect
+    connection: Connection
+    secrets: tuple[Secret, ...] = ()
+
+
+async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], None]:
+    """Yield what each read of the socket brought, never empty lists; the end is a complete reply.
+
+    Any fault raises an AcytooError that carries the text so far and no secret.
+    """
+    batches: list[list[Item]] = []
+    try:
+        async with await open_exchange(outgoing, target.connection) as exchange:
+            reader = await reader_of(exchange, target.dialect)
+            feed, read = reader.feed, exchange.read
+            while chunk := await read():
+                if batch := feed(chunk):
+                    batches.append(batch)
+                    yield batch
+            if batch := reader.flush():
+                batches.append(batch)
+                yield batch
+            reader.close()
+    except AcytooError as error:
+        raise finished(error, batches, target.secrets) from error.__cause__
+
+
+async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:
+    """The reader for a successful response. Raises the StatusError that any other tells."""
+    head = exchange.head
+    if 200 <= head.status < 300:
+        return dialect.reader(head)
+    body = await exchange.read_up_to(MAX_ERROR_BODY)
+    raise dialect.read_error(head.status, body, retry_after(head))
+
+
+def finished(error: AcytooError, batches: list[list[Item]], secrets: tuple[Secret, ...]) -> AcytooError:
+    """The error with the text that came before it, and every secret taken out of its words."""
+    error.text = "".join([item for batch in batches for item in batch if type(item) is str])
+    error.message = redact(error.message, secrets)
+    error.args = tuple(redact(arg, secrets) if isinstance(arg, str) else arg for arg in error.args)
+    if isinstance(error, StatusError):
+        error.body = redact(error.body, secrets)
+    return error
+
+
+def retry_after(head: Head) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or a date), None where not told."""
+    try:
+        if "retry-after-ms" in head.headers:
+            return max(0.0, float(head.headers["retry-after-ms"]) / 1000)
+        value = head.headers.get("retry-after")
+        if value is None:
+            return None
+        if value.strip().replace(".", "", 1).isdigit():
+            return float(value)
+        from datetime import UTC, datetime
+        from email.utils import parsedate_to_datetime
+
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None

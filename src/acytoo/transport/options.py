@@ -1,0 +1,156 @@
+"""How to connect: limits, proxy, TLS, the caller's own session; checked before anything is sent."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import msgspec
+
+from acytoo.errors import UsageError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+
+class Timeout(msgspec.Struct, frozen=True):
+    """Limits in seconds; None is no limit.
+
+    `connect`: until the connection stands. `first_byte`: from then until the reply begins. `idle`: silence between
+    two chunks, while we wait for one. `total`: the whole call, unlimited unless asked for.
+    """
+
+    connect: float | None = 10.0
+    first_byte: float | None = 120.0
+    idle: float | None = 60.0
+    total: float | None = None
+
+    @classmethod
+    def of(cls, value: Timeout | Mapping[str, float | None] | float | None) -> Timeout:
+        """The limits a user means: one number is for each of connect, first byte and idle; a dict names some."""
+        if value is None:
+            return cls()
+        if isinstance(value, Timeout):
+            return value
+        if isinstance(value, Mapping):
+            unknown = value.keys() - set(cls.__struct_fields__)
+            if unknown:
+                raise UsageError(
+                    f"timeout has no limit {sorted(unknown)[0]!r}; it has {', '.join(cls.__struct_fields__)}"
+                )
+            return cls(**{name: _seconds(limit, name) for name, limit in value.items()})
+        number = _seconds(value, "timeout")
+        return cls(connect=number, first_byte=number, idle=number)
+
+
+def _seconds(value: Any, name: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise UsageError(f"{name} must be a number of seconds above 0, not {value!r}")
+    return float(value)
+
+
+class Proxy(msgspec.Struct, frozen=True):
+    """A proxy; `url` has no credentials in it, they are apart so that no message can show them."""
+
+    url: str
+    user: str = ""
+    password: str = ""
+
+    @property
+    def is_socks(self) -> bool:
+        """Whether it speaks SOCKS, not HTTP."""
+        return self.url.startswith("socks")
+
+    def __repr__(self) -> str:
+        return f"Proxy({self.url!r})"
+
+    @classmethod
+    def of(cls, value: str | Proxy) -> Proxy:
+        """The proxy of a URL like `http://user:password@host:port` or `socks5h://host:port`. Raises UsageError."""
+        if isinstance(value, Proxy):
+            return value
+        try:
+            parts = urlsplit(value)
+            host, port = parts.hostname, parts.port
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError("proxy is not a URL like http://host:port or socks5://host:port") from error
+        if parts.scheme not in _PROXY_SCHEMES or not host:
+            raise UsageError(
+                f"proxy must be a URL like http://host:port or socks5://host:port; "
+                f"known are {', '.join(_PROXY_SCHEMES)}"
+            )
+        port = port or (1080 if parts.scheme.startswith("socks") else 443 if parts.scheme == "https" else 80)
+        bare = f"[{host}]" if ":" in host else host
+        return cls(
+            urlunsplit((parts.scheme, f"{bare}:{port}", "", "", "")),
+            unquote(parts.username or ""),
+            unquote(parts.password or ""),
+        )
+
+
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """How one call connects; `ca` is a file or folder of certificates to trust, or a context of the caller's."""
+
+    timeout: Timeout = Timeout()
+    proxy: Proxy | None = None
+    trust_env: bool = False
+    ca: str | ssl.SSLContext | None = None
+    session: aiohttp.ClientSession | None = None
+
+    def proxy_for(self, url: str) -> Proxy | None:
+        """The proxy for this URL: the one given, else the environment's where `trust_env` is set."""
+        if self.proxy is not None or not self.trust_env:
+            return self.proxy
+        from urllib.request import getproxies, proxy_bypass
+
+        parts = urlsplit(url)
+        if parts.hostname is None or proxy_bypass(parts.netloc.rpartition("@")[2]):
+            return None
+        found = getproxies()
+        value = found.get(parts.scheme) or found.get("all")
+        return Proxy.of(value if "://" in value else f"http://{value}") if value else None
+
+    def tls(self) -> ssl.SSLContext | bool:
+        """What aiohttp takes as `ssl`: True is its own verified context."""
+        if self.ca is None:
+            return True
+        return self.ca if isinstance(self.ca, ssl.SSLContext) else _context(self.ca)
+
+
+@functools.lru_cache(maxsize=16)
+def _context(path: str) -> ssl.SSLContext:
+    where = Path(path).expanduser()
+    try:
+        if where.is_dir():
+            return ssl.create_default_context(capath=str(where))
+        return ssl.create_default_context(cafile=str(where))
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"ca: no certificates could be read from {path}: {error}") from error
+
+
+def checked_url(url: str) -> str:
+    """The URL, where it is one we can talk to. Raises UsageError saying what is missing."""
+    if not url or not url.strip():
+        raise UsageError("url is empty: give one like https://host/…")
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise UsageError(f"url {url!r} is not a URL: {error}") from error
+    if parts.scheme not in ("http", "https"):
+        if "://" not in url:
+            raise UsageError(f"url {url!r} has no scheme: did you mean http://{url} or https://{url}?")
+        raise UsageError(f"url {url!r} has the scheme {parts.scheme!r}; http, https and embedded are known")
+    if not parts.hostname:
+        raise UsageError(f"url {url!r} names no host")
+    return url

@@ -1,0 +1,123 @@
+"""One pooled HTTP session per event loop, closed by itself when the loop ends."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from collections.abc import AsyncGenerator
+from contextvars import ContextVar
+from typing import Any
+
+import aiohttp
+
+from acytoo.errors import MissingExtraError
+from acytoo.transport.options import Proxy
+
+fresh_connection: ContextVar[bool] = ContextVar("fresh_connection", default=False)
+"""Whether the request under way in this context had a new connection made for it."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells whether a connection is new, so that only a request on a stale one is ever sent again."""
+
+    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        fresh_connection.set(True)
+        return await super()._create_connection(*args, **kwargs)
+
+
+class _LoopSessions:
+    """The sessions of one event loop: one for HTTP, one more for each SOCKS proxy, one that never reuses."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.sessions: dict[Proxy | str, aiohttp.ClientSession] = {}
+        self._keeper: AsyncGenerator[None, None] | None = None
+
+    async def get(self, proxy: Proxy | None, *, reuse: bool) -> aiohttp.ClientSession:
+        key: Proxy | str = proxy if proxy is not None and proxy.is_socks else "pooled" if reuse else "fresh"
+        session = self.sessions.get(key)
+        if session is None or session.closed:
+            if self._keeper is None:
+                self._keeper = self._closing_with_the_loop()
+                await anext(self._keeper)
+            session = self.sessions[key] = _new_session(key)
+        return session
+
+    async def _closing_with_the_loop(self) -> AsyncGenerator[None, None]:
+        """The loop closes its async generators when it ends; this one closes the sessions."""
+        try:
+            yield
+        finally:
+            for session in self.sessions.values():
+                await session.close()
+            self.sessions.clear()
+            self._keeper = None
+            with _lock:
+                _open.pop(self.loop, None)
+
+    def drop(self) -> None:
+        """Close what a loop left behind that was closed without ending its async generators."""
+        for session in self.sessions.values():
+            connector = session.connector
+            session.detach()
+            if connector is not None:
+                connector._close()
+        self.sessions.clear()
+
+
+_open: dict[asyncio.AbstractEventLoop, _LoopSessions] = {}
+_lock = threading.Lock()
+
+
+async def session_for(proxy: Proxy | None, *, reuse: bool = True) -> aiohttp.ClientSession:
+    """The running loop's session. Raises MissingExtraError for a SOCKS proxy without the `socks` extra."""
+    loop = asyncio.get_running_loop()
+    found = _open.get(loop)
+    if found is None:
+        _drop_closed_loops()
+        with _lock:
+            found = _open.setdefault(loop, _LoopSessions(loop))
+    return await found.get(proxy, reuse=reuse)
+
+
+def _drop_closed_loops() -> None:
+    with _lock:
+        for loop in [loop for loop in _open if loop.is_closed()]:
+            _open.pop(loop).drop()
+
+
+atexit.register(_drop_closed_loops)
+
+
+def _new_session(key: Proxy | str) -> aiohttp.ClientSession:
+    connector: aiohttp.BaseConnector
+    if isinstance(key, Proxy):
+        connector = _socks_connector(key)
+    elif key == "fresh":
+        connector = _Connector(limit=0, force_close=True)
+    else:
+        connector = _Connector(limit=0)
+    return aiohttp.ClientSession(connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _socks_connector(proxy: Proxy) -> aiohttp.BaseConnector:
+    try:
+        from aiohttp_socks import ProxyConnector, ProxyType
+    except ImportError as error:
+        raise MissingExtraError(f"the proxy {proxy.url}", "socks") from error
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(proxy.url)
+    # socks4a and socks5h leave the name to the proxy, socks4 and socks5 look it up here (as curl does).
+    connector: aiohttp.BaseConnector = ProxyConnector(
+        host=parts.hostname or "",
+        port=parts.port or 1080,
+        proxy_type=ProxyType.SOCKS4 if parts.scheme.startswith("socks4") else ProxyType.SOCKS5,
+        username=proxy.user or None,
+        password=proxy.password or None,
+        rdns=parts.scheme in ("socks4a", "socks5h"),
+        limit=0,
+        force_close=True,
+    )
+    return connector

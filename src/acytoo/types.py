@@ -1,0 +1,261 @@
+"""The words every part shares: messages, requests, events and replies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+Message: TypeAlias = Mapping[str, Any]
+"""One chat message in the shape everyone knows: `role`, `content`, and what belongs to the role."""
+
+Messages: TypeAlias = Sequence[Message]
+
+AsyncResult: TypeAlias = AsyncGenerator[str, None]
+"""Non-empty texts that concatenate to the whole reply."""
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """What a reply says besides its text; encodes to JSON with a `type`."""
+
+
+class Start(Event, frozen=True, tag="start"):
+    """The reply's identity, as its server gave it; `created` in seconds since 1970."""
+
+    id: str = ""
+    model: str = ""
+    created: int = 0
+
+
+class Reasoning(Event, frozen=True, tag="reasoning"):
+    """A piece of reasoning block number `index`: text, or the opaque parts needed to send it back.
+
+    `signature`, `data` and `id` mean something only to the dialect named by `source`.
+    """
+
+    text: str = ""
+    index: int = 0
+    signature: str = ""
+    data: str = ""
+    id: str = ""
+    source: str = ""
+
+
+class ToolCall(Event, frozen=True, tag="tool_call"):
+    """A piece of tool call number `index`; `arguments` is a fragment of JSON text.
+
+    The first piece of a call carries `id` and `name`; fragments of one call concatenate.
+    `signature` is opaque (Gemini's thought signature), for `source` only.
+    """
+
+    index: int = 0
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    signature: str = ""
+    source: str = ""
+
+
+class Refusal(Event, frozen=True, tag="refusal"):
+    """A piece of the model's own words for why it will not answer."""
+
+    text: str = ""
+
+
+class Logprobs(Event, frozen=True, tag="logprobs"):
+    """Log-probabilities of the text before it, one entry a token, in OpenAI's chat shape."""
+
+    tokens: list[dict[str, Any]] = []
+
+
+class Usage(Event, frozen=True, tag="usage"):
+    """Tokens of the whole request; a later one replaces an earlier.
+
+    `input_tokens` includes cached and cache-written ones, `output_tokens` includes reasoning.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class Finish(Event, frozen=True, tag="finish"):
+    """Why the reply ended: `stop`, `length`, `tool_calls`, `content_filter`, or the server's own word.
+
+    `stop_sequence` is the one that matched, where the API tells; `raw` the server's own word where it differs.
+    """
+
+    reason: str = "stop"
+    stop_sequence: str = ""
+    raw: str = ""
+
+
+Item: TypeAlias = str | Event
+"""What `stream()` yields."""
+
+
+class Request(msgspec.Struct, omit_defaults=True):
+    """One chat request in the shared shape: OpenAI's chat names, each dialect translates.
+
+    `None` means not given. `extra` are body fields the shared shape has no name for; they reach
+    only an endpoint of the dialect named by `extra_for` ("" means any: the user gave them as `extra_body`).
+    """
+
+    messages: list[dict[str, Any]]
+    model: str = ""
+    stream: bool = True
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    stop: list[str] | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    user: str | None = None
+    extra: dict[str, Any] = {}
+    extra_for: str = ""
+
+
+OPTIONS: frozenset[str] = frozenset(Request.__struct_fields__) - {
+    "messages",
+    "model",
+    "stream",
+    "extra",
+    "extra_for",
+}
+"""Names of the request options of the shared shape; each dialect says which it can express."""
+
+
+class Reply(msgspec.Struct, omit_defaults=True):
+    """A whole reply, collected.
+
+    `tool_calls` are in OpenAI's chat shape; `reasoning` are blocks with `text` and the opaque fields of `Reasoning`.
+    """
+
+    text: str = ""
+    tool_calls: list[dict[str, Any]] = []
+    reasoning: list[dict[str, Any]] = []
+    refusal: str = ""
+    logprobs: list[dict[str, Any]] = []
+    usage: Usage | None = None
+    finish: Finish | None = None
+    id: str = ""
+    model: str = ""
+    created: int = 0
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The reason of `finish`, or None where the API has none."""
+        return self.finish.reason if self.finish else None
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The reply as an assistant message: append it to `messages` and send it to any dialect."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.text or None}
+        if self.tool_calls:
+            message["tool_calls"] = self.tool_calls
+        if self.reasoning:
+            message["reasoning"] = self.reasoning
+        if self.refusal:
+            message["refusal"] = self.refusal
+        if message["content"] is None and not self.tool_calls:
+            message["content"] = ""
+        return message
+
+    def items(self) -> list[Item]:
+        """The reply as the items that `collect` would make it of."""
+        items: list[Item] = []
+        if self.id or self.model or self.created:
+            items.append(Start(self.id, self.model, self.created))
+        items += [Reasoning(index=i, **block) for i, block in enumerate(self.reasoning)]
+        if self.text:
+            items.append(self.text)
+        if self.logprobs:
+            items.append(Logprobs(self.logprobs))
+        if self.refusal:
+            items.append(Refusal(self.refusal))
+        for index, call in enumerate(self.tool_calls):
+            function = call["function"]
+            signed = signature_of(call)
+            items.append(ToolCall(index, call["id"], function["name"], function["arguments"], *(signed or ("", ""))))
+        if self.usage:
+            items.append(self.usage)
+        if self.finish:
+            items.append(self.finish)
+        return items
+
+
+def signature_of(call: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The (signature, source) of a tool call, kept where Google's OpenAI-compatible API keeps it.
+
+    Source: "Thought signatures" in Google's Gemini API documentation, `extra_content.google.thought_signature`.
+    """
+    google = (call.get("extra_content") or {}).get("google") or {}
+    signature = google.get("thought_signature")
+    return (signature, "gemini") if signature else None
+
+
+def collect(items: Iterable[Item]) -> Reply:
+    """Gather the items of one reply; pieces of one block or call concatenate."""
+    texts: list[str] = []
+    refusals: list[str] = []
+    blocks: dict[int, dict[str, Any]] = {}
+    calls: dict[int, dict[str, Any]] = {}
+    fragments: dict[int, list[str]] = {}
+    thoughts: dict[int, list[str]] = {}
+    reply = Reply(logprobs=[])
+    for item in items:
+        if isinstance(item, str):
+            texts.append(item)
+        elif isinstance(item, Reasoning):
+            block = blocks.setdefault(item.index, {})
+            thoughts.setdefault(item.index, []).append(item.text)
+            for field in ("signature", "data", "id", "source"):
+                if value := getattr(item, field):
+                    block[field] = value
+        elif isinstance(item, ToolCall):
+            call = calls.get(item.index)
+            if call is None:
+                call = calls[item.index] = {
+                    "id": "",
+                    "type": "function",
+                    "function": {"name": "", "arguments": ""},
+                }
+                fragments[item.index] = []
+            call["id"] = item.id or call["id"]
+            call["function"]["name"] = item.name or call["function"]["name"]
+            fragments[item.index].append(item.arguments)
+            if item.signature:
+                call["extra_content"] = {"google": {"thought_signature": item.signature}}
+        elif isinstance(item, Refusal):
+            refusals.append(item.text)
+        elif isinstance(item, Logprobs):
+            reply.logprobs.extend(item.tokens)
+        elif isinstance(item, Usage):
+            reply.usage = item
+        elif isinstance(item, Finish):
+            reply.finish = item
+        elif isinstance(item, Start):
+            reply.id, reply.model, reply.created = item.id, item.model, item.created
+    for index, block in blocks.items():
+        text = "".join(thoughts[index])
+        if text:
+            block["text"] = text
+    for index, call in calls.items():
+        call["function"]["arguments"] = "".join(fragments[index])
+    reply.text = "".join(texts)
+    reply.refusal = "".join(refusals)
+    reply.reasoning = [block for _, block in sorted(blocks.items())]
+    reply.tool_calls = [call for _, call in sorted(calls.items())]
+    return reply

@@ -1,0 +1,1 @@
+"""Bytes to records: text, server-sent events and newline-delimited JSON, without I/O."""

@@ -1,0 +1,105 @@
+"""Server-sent events: bytes to the data of each event, and back.
+
+Source: the WHATWG HTML standard, "Server-sent events", parsing an event stream. Event names are
+not kept: every chat API says in the data itself what it is.
+"""
+
+from __future__ import annotations
+
+from acytoo.wire.limits import check_record_size
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class SSEDecoder:
+    """Feed chunks as they come, take the data of the events they complete."""
+
+    __slots__ = ("_buffer", "_skip_lf", "_started")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._skip_lf = False
+        self._started = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The data of every event that this chunk completes, in order; events without data are left out."""
+        if self._skip_lf or b"\r" in chunk:
+            chunk = self._lf_only(chunk)
+        buffer = self._buffer
+        if (buffer or not self._started) and not (chunk := self._joined(chunk)):
+            return []
+        if chunk[:1] == b"\n":
+            chunk = chunk.lstrip(b"\n")
+        *blocks, rest = chunk.split(b"\n\n")
+        if rest:
+            check_record_size(len(rest))
+            buffer += rest
+        records = []
+        for block in blocks:
+            if block[:6] == b"data: " and b"\n" not in block:
+                records.append(block[6:])
+            elif (data := _data_of(block)) is not None:
+                records.append(data)
+        return records
+
+    def close(self) -> list[bytes]:
+        """The data of a last event whose blank line did not come; a browser would discard it."""
+        block, self._buffer = bytes(self._buffer), bytearray()
+        data = _data_of(block)
+        return [] if data is None else [data]
+
+    def _joined(self, chunk: bytes) -> bytes:
+        """What is buffered, with the chunk, where that completes an event; else nothing, all of it buffered."""
+        buffer = self._buffer
+        seen = max(0, len(buffer) - 1)
+        buffer += chunk
+        if not self._started:
+            if len(buffer) < 3 and _BOM.startswith(buffer):
+                return b""
+            self._started = True
+            if buffer.startswith(_BOM):
+                del buffer[:3]
+        if buffer.find(b"\n\n", seen) < 0:
+            check_record_size(len(buffer))
+            return b""
+        joined = bytes(buffer)
+        buffer.clear()
+        return joined
+
+    def _lf_only(self, chunk: bytes) -> bytes:
+        """The chunk with every line end as LF; a CR at its end stands for one at once, its LF is skipped later."""
+        if self._skip_lf and chunk:
+            self._skip_lf = False
+            if chunk[:1] == b"\n":
+                chunk = chunk[1:]
+        if chunk[-1:] == b"\r":
+            self._skip_lf = True
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _data_of(block: bytes) -> bytes | None:
+    """The data lines of one event, joined; None where it has none."""
+    lines: list[bytes] | None = None
+    for line in block.split(b"\n"):
+        if line.startswith(b"data:"):
+            value = line[6:] if line[5:6] == b" " else line[5:]
+        elif line == b"data":
+            value = b""
+        else:
+            continue
+        if lines is None:
+            lines = [value]
+        else:
+            lines.append(value)
+    return None if lines is None else b"\n".join(lines)
+
+
+def sse(data: bytes, event: str = "") -> bytes:
+    """One event as bytes; the data has no line breaks (JSON has none)."""
+    if event:
+        return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
+    return b"data: %b\n\n" % data
+
+
+COMMENT = b": ping\n\n"
+"""A comment: keeps a silent stream alive, every client skips it."""

@@ -1,0 +1,39 @@
+"""Raw text: bytes to str, no character ever split or lost."""
+
+from __future__ import annotations
+
+import codecs
+
+from acytoo.errors import ProtocolError, TruncatedError
+
+
+class TextDecoder:
+    """Incremental decoding in the charset the response names."""
+
+    __slots__ = ("_charset", "_decode", "_started")
+
+    def __init__(self, charset: str = "utf-8") -> None:
+        try:
+            self._decode = codecs.getincrementaldecoder(charset)("strict").decode
+        except LookupError as error:
+            raise ProtocolError(f"the response names an unknown charset, {charset!r}") from error
+        self._charset = charset
+        self._started = False
+
+    def feed(self, chunk: bytes, final: bool = False) -> str:
+        """The text that the chunk completes, without a byte order mark before the first character.
+
+        Raises ProtocolError for bytes that are not in the charset, TruncatedError where the last character is cut.
+        """
+        try:
+            text = self._decode(chunk, final)
+        except UnicodeDecodeError as error:
+            if (final and "unexpected end" in error.reason) or error.reason == "incomplete multibyte sequence":
+                raise TruncatedError("the reply ends in the middle of a character") from error
+            raise ProtocolError(
+                f"the reply has bytes that are not {self._charset}: {error.object[error.start : error.end]!r}"
+            ) from error
+        if text and not self._started:
+            self._started = True
+            return text.removeprefix("\ufeff")
+        return text
