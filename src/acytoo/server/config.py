@@ -1,0 +1,66 @@
+"""What a server is given: its backend, its limits, who may call it."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+import msgspec
+
+from acytoo.base import AsyncGeneratorProvider
+from acytoo.errors import UsageError
+from acytoo.secret import Secret
+
+
+class ServerConfig(msgspec.Struct, frozen=True):
+    """`backends` by name, the first is the default; times are in seconds, sizes in bytes.
+
+    `ping_after`: silence after which a stream's head and a keep-alive go out, and again after each such time.
+    `grace`: how long running replies may take to finish once the server is told to end.
+    """
+
+    backends: dict[str, AsyncGeneratorProvider]
+    password: Secret = Secret()
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_body: int = 32 * 1024 * 1024
+    ping_after: float = 5.0
+    grace: float = 30.0
+    drop_unsupported: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.backends:
+            raise UsageError("a server needs a backend")
+        if not self.password and not is_loopback(self.host):
+            raise UsageError(
+                f"{self.host} can be reached from outside: give the server a password (--password, ACYTOO_SERVE_PASSWORD), "
+                "or bind it to 127.0.0.1"
+            )
+
+    def admits(self, secrets: Iterable[Secret]) -> bool:
+        """Whether one of the secrets a caller presented is the server's; always where it has none."""
+        if not self.password:
+            return True
+        wanted = self.password.reveal().encode()
+        return any(hmac.compare_digest(secret.reveal().encode("utf-8", "replace"), wanted) for secret in secrets)
+
+    def backend_for(self, model: str) -> tuple[AsyncGeneratorProvider, str]:
+        """The backend a model name asks for, and the name that backend knows the model by.
+
+        `name/model` picks the backend of that name; any other model goes to the default as it is.
+        """
+        name, slash, rest = model.partition("/")
+        if slash and name in self.backends:
+            return self.backends[name], rest
+        return next(iter(self.backends.values())), model
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to the host."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,58 @@
+"""Run a server: bind, announce, serve until a signal, let running replies finish."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from aiohttp import web
+
+from acytoo.errors import UsageError
+from acytoo.server.app import make_app
+from acytoo.server.config import ServerConfig
+
+
+async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.AppRunner, str]:
+    """A running server and its URL; port 0 picks a free one. Raises UsageError where it cannot bind."""
+    import logging
+
+    runner = web.AppRunner(
+        make_app(config),
+        handler_cancellation=True,
+        shutdown_timeout=config.grace,
+        access_log=logging.getLogger("aiohttp.access") if access_log else None,
+        auto_decompress=True,
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, config.host, config.port)
+    try:
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        reason = error.strerror or error
+        raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error
+    host, port = runner.addresses[0][:2]
+    return runner, f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def serve(config: ServerConfig, announce: Callable[[str], None], *, access_log: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT; running replies then have `config.grace` seconds, a second signal ends at once."""
+    runner, url = await start(config, access_log=access_log)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    announce(url)
+    await stop.wait()
+    stop.clear()
+    ending = asyncio.ensure_future(runner.cleanup())
+    again = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({ending, again}, return_when=asyncio.FIRST_COMPLETED)
+    again.cancel()
+    if not ending.done():
+        ending.cancel()
+    await asyncio.gather(ending, again, return_exceptions=True)
