@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,8 @@ import msgspec
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
+    import ssl
+
     import aiohttp
 
 
@@ -123,11 +124,13 @@ class Connection(msgspec.Struct, frozen=True):
         """What aiohttp takes as `ssl`: True is its own verified context."""
         if self.ca is None:
             return True
-        return self.ca if isinstance(self.ca, ssl.SSLContext) else _context(self.ca)
+        return _context(self.ca) if isinstance(self.ca, str) else self.ca
 
 
 @functools.lru_cache(maxsize=16)
 def _context(path: str) -> ssl.SSLContext:
+    import ssl
+
     where = Path(path).expanduser()
     try:
         if where.is_dir():

@@ -1,0 +1,124 @@
+"""Imports go one way, and cost only what is used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import acytoo
+
+SOURCE = Path(acytoo.__file__).parent
+
+LAYERS = [
+    ["types", "errors", "secret"],
+    ["messages"],
+    ["wire"],
+    ["dialects"],
+    ["transport"],
+    ["endpoints", "blocking"],
+    ["base"],
+    ["providers"],
+    ["registry"],
+    ["server"],
+    ["embedded"],
+    ["testing"],
+    ["cli"],
+]
+"""From the bottom up; a part may import its own layer and those before it."""
+
+HTTP_LIBRARIES = {"aiohttp", "aiohttp_socks", "httptools", "urllib.request", "http.client"}
+
+
+def files() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def layer_of(part: str) -> int:
+    for number, parts in enumerate(LAYERS):
+        if part in parts:
+            return number
+    raise AssertionError(f"{part} has no layer: give it one in this test")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            module = node.module or ""
+            yield module
+            if module == "acytoo":
+                yield from (f"acytoo.{alias.name}" for alias in node.names if (SOURCE / alias.name).exists())
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_file_imports_only_its_own_layer_and_those_below(path: Path) -> None:
+    part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if part in ("__init__", "__main__"):
+        return
+    for module in imports_of(path):
+        if module.startswith("acytoo."):
+            assert layer_of(part_of(module)) <= layer_of(part), f"{part} imports {module}"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_transport_server_and_testing_know_an_http_library(path: Path) -> None:
+    part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if part not in ("transport", "server", "testing"):
+        assert not HTTP_LIBRARIES & set(imports_of(path))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_the_first_line_of_a_file_says_in_a_sentence_what_it_is_for(path: Path) -> None:
+    first = path.read_text().splitlines()[0]
+    assert first.startswith('"""')
+    assert first.removesuffix('"""').endswith((".", ":"))
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that the code loads in a fresh interpreter, besides those that start it."""
+    script = f"import sys\nbefore = set(sys.modules)\n{code}\nprint(*{{m.partition('.')[0] for m in set(sys.modules) - before}})"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_acytoo_loads_nothing_but_itself_and_typing() -> None:
+    assert loaded_by("import acytoo") - {"__future__", "typing", "collections", "functools", "operator", "keyword"} <= {
+        "acytoo", "importlib", "warnings", "abc", "contextlib", "re", "enum", "types", "copyreg", "itertools", "reprlib",
+        "_collections", "_functools", "_operator", "_sre", "_typing", "sre_compile", "sre_constants", "sre_parse",
+    }  # fmt: skip
+
+
+def test_the_provider_class_loads_no_http_library_until_it_is_called() -> None:
+    assert not loaded_by("from acytoo import Acytoo; Acytoo()") & {"aiohttp", "xllamacpp", "click", "ssl"}
+
+
+def test_the_command_shows_its_version_without_loading_the_library() -> None:
+    code = "import sys; sys.argv = ['acytoo', '--version']\nfrom acytoo.cli import main\ntry: main()\nexcept SystemExit: pass"
+    assert not loaded_by(code) & {"aiohttp", "msgspec", "xllamacpp", "asyncio"}
+
+
+OPTIONAL = ("xllamacpp", "aiohttp_socks", "uvloop", "keyring")
+
+
+def test_every_module_imports_without_the_extras() -> None:
+    modules = [
+        ".".join(("acytoo", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+        for path in files()
+        if path.name != "__main__.py"
+    ]
+    hide = "import importlib, sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in OPTIONAL)
+    script = f"{hide}for name in {modules!r}: importlib.import_module(name)"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
