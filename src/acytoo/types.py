@@ -201,9 +201,10 @@ def signature_of(call: Mapping[str, Any]) -> tuple[str, str] | None:
 
     Source: "Thought signatures" in Google's Gemini API documentation, `extra_content.google.thought_signature`.
     """
-    google = (call.get("extra_content") or {}).get("google") or {}
-    signature = google.get("thought_signature")
-    return (signature, "gemini") if signature else None
+    extra = call.get("extra_content")
+    google = extra.get("google") if isinstance(extra, Mapping) else None
+    signature = google.get("thought_signature") if isinstance(google, Mapping) else None
+    return (signature, "gemini") if signature and isinstance(signature, str) else None
 
 
 def collect(items: Iterable[Item]) -> Reply:

@@ -19,6 +19,7 @@ from acytoo.errors import (
 )
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Item, Reply, Request
+from acytoo.wire.halves import without_halves
 
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not the JSON wanted."""
@@ -135,15 +136,56 @@ class WholeReader(Reader):
 
     def flush(self) -> list[Item]:
         """Every item of the document."""
-        body = bytes(self._body)
+        body = bytes(self._body).removeprefix(_BOM).strip()
+        if not body:
+            raise TruncatedError("the server ended the reply without a single character")
         try:
-            return self._dialect.read_reply(body)
-        except msgspec.ValidationError as error:
+            return self._read(body)
+        except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             raise not_this_api(self._dialect.name, body, str(error)) from error
-        except UNDECODABLE as error:
-            if body.lstrip()[:1] == b"{":
+        except msgspec.DecodeError as error:
+            if body[:1] in (b"{", b"["):
                 raise TruncatedError("the reply is a JSON document that was cut") from error
             raise not_this_api(self._dialect.name, body, str(error)) from error
+
+    def _read(self, body: bytes) -> list[Item]:
+        try:
+            return self._dialect.read_reply(body)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            mended = without_halves(body)
+            if mended == body:
+                raise
+            return self._dialect.read_reply(mended)
+
+
+class EitherReader(Reader):
+    """A body of which only its first character tells whether it is a document (`{`, `[`, `<`) or an event stream."""
+
+    def __init__(self, whole: Reader, stream: Reader) -> None:
+        self._whole = whole
+        self._stream = stream
+        self._reader: Reader | None = None
+        self._start = b""
+
+    def feed(self, chunk: bytes) -> list[Item]:
+        """The items this chunk completes; nothing before the first character has come."""
+        if self._reader is None:
+            chunk = self._start = self._start + chunk
+            first = chunk.removeprefix(_BOM).lstrip()[:1]
+            if (not first or _BOM.startswith(chunk)) and len(chunk) < 1024:
+                return []
+            self._reader = self._whole if first in (b"{", b"[", b"<") else self._stream
+        return self._reader.feed(chunk)
+
+    def flush(self) -> list[Item]:
+        """The last items, once the body has ended."""
+        return self._reader.flush() if self._reader else []
+
+    def close(self) -> None:
+        """Raises TruncatedError where the reply is not complete."""
+        (self._reader or self._stream).close()
 
 
 class Writer:
@@ -239,6 +281,8 @@ class Dialect:
         """The body fields that pass through as they are."""
         return request.extra if request.extra_for in ("", self.name) else {}
 
+
+_BOM = b"\xef\xbb\xbf"
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes a reply that is one document may have."""

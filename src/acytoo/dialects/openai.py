@@ -16,6 +16,7 @@ from acytoo.dialects.base import (
     UNDECODABLE,
     Call,
     Dialect,
+    EitherReader,
     Endpoint,
     ErrorAnswer,
     Head,
@@ -50,6 +51,7 @@ from acytoo.types import (
     Usage,
     signature_of,
 )
+from acytoo.wire.halves import Halves
 from acytoo.wire.sse import COMMENT, SSEDecoder
 
 _PLAIN = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "audio"})
@@ -118,10 +120,8 @@ class OpenAI(Dialect):
         return Outgoing(join_url(endpoint.url, self.path), headers, encoded(body))
 
     def reader(self, head: Head) -> Reader:
-        """Server-sent events, or one document where the server says JSON."""
-        if head.content_type == "application/json":
-            return WholeReader(self)
-        return _StreamReader(self.name)
+        """Server-sent events, or one document: some servers answer either with the other."""
+        return EitherReader(WholeReader(self), _StreamReader(self.name))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a `chat.completion`."""
@@ -227,35 +227,37 @@ def _with_reasoning(message: Any) -> Any:
     return message
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | dict[str, Any] | None = None
 
 
-class _ToolCall(msgspec.Struct):
+class _ToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
-    extra_content: dict[str, Any] | None = None
+    extra_content: Any = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: str | list[dict[str, Any]] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
+    function_call: _Function | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     finish_reason: str | None = None
     index: int | None = 0
     logprobs: dict[str, Any] | None = None
     message: _Delta | None = None
+    error: Any = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: dict[str, Any] | None = None
     id: str | None = None
@@ -273,25 +275,22 @@ class _StreamReader(Reader):
     def __init__(self, name: str) -> None:
         self._name = name
         self._sse = SSEDecoder()
+        self._halves = Halves()
         self._started = False
         self._done = False
         self.finished = False
-        self._calls: list[str] = []
+        self._ids: list[str] = []
+        self._calls: dict[int | None, int] = {}
 
     def feed(self, chunk: bytes) -> list[Item]:
         """The items of every event that this chunk completes."""
-        items: list[Item] = []
-        for record in self._sse.feed(chunk):
-            self._read(record, items)
-        return items
+        return self._read(self._sse.feed(chunk))
 
     def flush(self) -> list[Item]:
         """The last event's items, where only its blank line is missing; half an event has none."""
-        items: list[Item] = []
-        for record in self._sse.close():
-            if self._done or not whole_json(record):
-                break
-            self._read(record, items)
+        items = self._read([record for record in self._sse.close() if whole_json(record)])
+        if self._done or self.finished:
+            items += self._halves.flush()
         return items
 
     def close(self) -> None:
@@ -299,59 +298,80 @@ class _StreamReader(Reader):
         if not (self._done or self.finished):
             raise TruncatedError("the stream ended without finish_reason or [DONE]")
 
-    def _read(self, record: bytes, items: list[Item]) -> None:
-        if self._done:
-            return
+    def _read(self, records: list[bytes]) -> list[Item]:
+        """The items of some records; one that brings nothing but text, as nearly all do, takes the short way."""
+        items: list[Item] = []
+        for record in records:
+            try:
+                chunk = _decode(record)
+            except UNDECODABLE:
+                unusual = self._unusual(record)
+                if unusual is None:
+                    continue
+                chunk = unusual
+            if self._done:
+                break
+            choices = chunk.choices
+            if choices and len(choices) == 1 and self._started:
+                choice = choices[0]
+                delta = choice.delta
+                if delta is not None:
+                    text = delta.content
+                    if (
+                        type(text) is str
+                        and choice.finish_reason is None
+                        and chunk.usage is None
+                        and choice.logprobs is None
+                        and delta.tool_calls is None
+                        and delta.reasoning_content is None
+                        and delta.reasoning is None
+                        and delta.refusal is None
+                        and delta.function_call is None
+                        and not choice.index
+                        and chunk.error is None
+                        and choice.error is None
+                    ):
+                        if text:
+                            items.append(text)
+                        continue
+            items += self.items(chunk)
+        return self._halves.join(items) if self._halves.seen else items
+
+    def _unusual(self, record: bytes) -> _Chunk | None:
+        """A record that msgspec refuses: `[DONE]`, an empty one, or one with half a character."""
+        word = record.strip()
+        if self._done or not word:
+            return None
+        if word == b"[DONE]":
+            self._done = True
+            return None
         try:
-            chunk = _decode(record)
+            return self._halves.decode(record, _Chunk)
         except UNDECODABLE as error:
-            if record.strip() == b"[DONE]":
-                self._done = True
-            elif record.strip():
-                raise not_this_api(self._name, record, str(error)) from error
-            return
-        choices = chunk.choices
-        if self._started and choices and len(choices) == 1 and chunk.usage is None:
-            delta = choices[0].delta
-            if (
-                delta is not None
-                and type(delta.content) is str
-                and choices[0].finish_reason is None
-                and choices[0].logprobs is None
-                and delta.tool_calls is None
-                and not choices[0].index
-                and delta.reasoning_content is None
-                and delta.reasoning is None
-            ):
-                if delta.content:
-                    items.append(delta.content)
-                return
-        items += self.items(chunk)
+            raise not_this_api(self._name, record, str(error)) from error
 
     def items(self, chunk: _Chunk) -> list[Item]:
         """The items of one chunk, or of a whole completion."""
-        if chunk.error is not None:
+        if chunk.error:
             raise _told(chunk.error)
         items: list[Item] = []
         if not self._started and (chunk.id or chunk.model):
             self._started = True
-            created = chunk.created
-            items.append(
-                Start(
-                    chunk.id or "",
-                    chunk.model or "",
-                    int(created) if isinstance(created, (int, float)) else 0,
-                )
-            )
+            items.append(Start(chunk.id or "", chunk.model or "", _count(chunk.created)))
         for choice in chunk.choices or ():
+            if choice.error:
+                raise _told(choice.error)
             if choice.index:
                 continue
             delta = choice.delta or choice.message
             if delta is not None:
                 self._delta(delta, items)
-            if choice.logprobs and choice.logprobs.get("content"):
-                items.append(Logprobs(choice.logprobs["content"]))
+            tokens = choice.logprobs.get("content") if choice.logprobs else None
+            if tokens and isinstance(tokens, list):
+                items.append(Logprobs(tokens))
             if choice.finish_reason and not self.finished:
+                if choice.finish_reason == "error":
+                    raise status_error(None, "the server ended the reply with the finish_reason 'error'", code="error")
                 self.finished = True
                 items.append(_finish(choice.finish_reason))
         if chunk.usage:
@@ -370,21 +390,35 @@ class _StreamReader(Reader):
         if delta.refusal:
             items.append(Refusal(delta.refusal))
         for call in delta.tool_calls or ():
-            items.append(self._call(call))
+            items += self._call(call)
+        if delta.function_call:
+            items += self._call(_ToolCall(function=delta.function_call))
 
-    def _call(self, call: _ToolCall) -> ToolCall:
+    def _call(self, call: _ToolCall) -> list[Item]:
+        """The piece of a tool call, numbered in order of appearance.
+
+        Some servers leave `index` out (Gemini's), or have 0 for every call (Ollama's), or give no id.
+        """
         function = call.function or _Function()
-        index = call.index
-        if index is None:
-            new = not self._calls or (call.id and call.id != self._calls[-1])
-            index = len(self._calls) if new else len(self._calls) - 1
-        while len(self._calls) <= index:
-            self._calls.append(call.id or "")
+        number = self._calls.get(call.index)
         arguments = function.arguments
         if isinstance(arguments, dict):
-            arguments = msgspec.json.encode(arguments).decode()
+            arguments = encoded(arguments).decode()
+        if number is None:
+            begins = bool(call.id or function.name or arguments)
+        elif call.id and call.id != self._ids[number]:
+            begins = call.index is None or bool(function.name)
+        else:
+            begins = call.index is None and not call.id and bool(function.name)
+        given = ""
+        if begins:
+            given = call.id or new_id("call_")
+            number = self._calls[call.index] = len(self._ids)
+            self._ids.append(given)
+        if number is None:
+            return []
         signed = signature_of({"extra_content": call.extra_content}) or ("", "")
-        return ToolCall(index, call.id or "", function.name or "", arguments or "", *signed)
+        return [ToolCall(number, given, function.name or "", arguments or "", *signed)]
 
 
 def _parts(parts: list[dict[str, Any]]) -> list[Item]:
@@ -394,7 +428,8 @@ def _parts(parts: list[dict[str, Any]]) -> list[Item]:
         if isinstance(part.get("text"), str) and part["text"]:
             items.append(part["text"])
         elif isinstance(part.get("thinking"), list):
-            items += [Reasoning(t["text"]) for t in part["thinking"] if isinstance(t.get("text"), str)]
+            thoughts = [thought.get("text") for thought in part["thinking"] if isinstance(thought, dict)]
+            items += [Reasoning(text) for text in thoughts if text and isinstance(text, str)]
     return items
 
 
@@ -427,15 +462,22 @@ def _finish(reason: str) -> Finish:
 
 def _usage(fields: dict[str, Any]) -> Usage:
     """Usage in OpenAI's names; DeepSeek's `prompt_cache_hit_tokens` too."""
-    into = fields.get("prompt_tokens_details") or {}
-    out = fields.get("completion_tokens_details") or {}
+    into = fields.get("prompt_tokens_details")
+    out = fields.get("completion_tokens_details")
+    into = into if isinstance(into, dict) else {}
+    out = out if isinstance(out, dict) else {}
     return Usage(
-        int(fields.get("prompt_tokens") or 0),
-        int(fields.get("completion_tokens") or 0),
-        int(into.get("cached_tokens") or fields.get("prompt_cache_hit_tokens") or 0),
-        int(into.get("cache_write_tokens") or 0),
-        int(out.get("reasoning_tokens") or 0),
+        _count(fields.get("prompt_tokens")),
+        _count(fields.get("completion_tokens")),
+        _count(into.get("cached_tokens")) or _count(fields.get("prompt_cache_hit_tokens")),
+        _count(into.get("cache_write_tokens")),
+        _count(out.get("reasoning_tokens")),
     )
+
+
+def _count(number: Any) -> int:
+    """A number of tokens or seconds; 0 for anything that is none."""
+    return int(number) if isinstance(number, (int, float)) and 0 <= number < 2**63 else 0
 
 
 def _usage_fields(usage: Usage) -> dict[str, Any]:

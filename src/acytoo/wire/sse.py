@@ -9,6 +9,7 @@ from __future__ import annotations
 from acytoo.wire.limits import check_record_size
 
 _BOM = b"\xef\xbb\xbf"
+_LF = 10
 
 
 class SSEDecoder:
@@ -25,22 +26,14 @@ class SSEDecoder:
         """The data of every event that this chunk completes, in order; events without data are left out."""
         if self._skip_lf or b"\r" in chunk:
             chunk = self._lf_only(chunk)
-        buffer = self._buffer
-        if (buffer or not self._started) and not (chunk := self._joined(chunk)):
+        if (self._buffer or not self._started) and not (chunk := self._joined(chunk)):
             return []
-        if chunk[:1] == b"\n":
-            chunk = chunk.lstrip(b"\n")
-        *blocks, rest = chunk.split(b"\n\n")
+        end = chunk.rfind(b"\n\n")
+        rest = chunk[end + 2 :] if end >= 0 else chunk
         if rest:
             check_record_size(len(rest))
-            buffer += rest
-        records = []
-        for block in blocks:
-            if block[:6] == b"data: " and b"\n" not in block:
-                records.append(block[6:])
-            elif (data := _data_of(block)) is not None:
-                records.append(data)
-        return records
+            self._buffer += rest
+        return _records(chunk[:end]) if end >= 0 else []
 
     def close(self) -> list[bytes]:
         """The data of a last event whose blank line did not come; a browser would discard it."""
@@ -77,14 +70,32 @@ class SSEDecoder:
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
+def _records(blocks: bytes) -> list[bytes]:
+    """The data of whole events; one split where each of them is a single `data: ` line, as nearly always."""
+    if blocks[:6] == b"data: ":
+        records = blocks[6:].split(b"\n\ndata: ")
+        if not [record for record in records if _LF in record]:
+            return records
+    return [data for block in blocks.split(b"\n\n") if (data := _data_of(block)) is not None]
+
+
 def _data_of(block: bytes) -> bytes | None:
-    """The data lines of one event, joined; None where it has none."""
+    """The data lines of one event, joined; None where it has none.
+
+    An `error:` line, which llama.cpp's server wrote until September 2025, counts as an event that tells the error.
+    Source: ggml-org/llama.cpp pull request 16109.
+    """
+    event, mark, data = block.partition(b"\ndata: ")
+    if mark and event[:6] == b"event:" and b"\n" not in event and b"\n" not in data:
+        return data
     lines: list[bytes] | None = None
     for line in block.split(b"\n"):
         if line.startswith(b"data:"):
             value = line[6:] if line[5:6] == b" " else line[5:]
         elif line == b"data":
             value = b""
+        elif line.startswith(b"error: {"):
+            value = b'{"error":' + line[7:] + b"}"
         else:
             continue
         if lines is None:

@@ -6,6 +6,9 @@ import codecs
 
 from acytoo.errors import ProtocolError, TruncatedError
 
+_CUT = frozenset({"unexpected end of data", "truncated data", "incomplete multibyte sequence"})
+"""What Python's decoders call a character of which the rest is missing."""
+
 
 class TextDecoder:
     """Incremental decoding in the charset the response names."""
@@ -14,8 +17,9 @@ class TextDecoder:
 
     def __init__(self, charset: str = "utf-8") -> None:
         try:
+            "a".encode(charset)  # refuses what is not a charset, like "zlib"
             self._decode = codecs.getincrementaldecoder(charset)("strict").decode
-        except LookupError as error:
+        except (LookupError, ValueError) as error:
             raise ProtocolError(f"the response names an unknown charset, {charset!r}") from error
         self._charset = charset
         self._started = False
@@ -28,11 +32,13 @@ class TextDecoder:
         try:
             text = self._decode(chunk, final)
         except UnicodeDecodeError as error:
-            if (final and "unexpected end" in error.reason) or error.reason == "incomplete multibyte sequence":
+            if final and error.reason in _CUT:
                 raise TruncatedError("the reply ends in the middle of a character") from error
             raise ProtocolError(
                 f"the reply has bytes that are not {self._charset}: {error.object[error.start : error.end]!r}"
             ) from error
+        except UnicodeError as error:
+            raise ProtocolError(f"the reply has bytes that are not {self._charset}: {error}") from error
         if text and not self._started:
             self._started = True
             return text.removeprefix("\ufeff")
