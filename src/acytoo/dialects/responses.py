@@ -1,0 +1,134 @@
+"""OpenAI's Responses: typed items in, one document or typed server-sent events out.
+
+Source: OpenAI's API reference ("Responses"), and the types of its Python SDK.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from acytoo.dialects.base import (
+    Call,
+    Dialect,
+    Endpoint,
+    ErrorAnswer,
+    Head,
+    Incoming,
+    Losses,
+    Outgoing,
+    Reader,
+    WholeReader,
+    Writer,
+    decode_body,
+    encoded,
+    join_url,
+)
+from acytoo.dialects.openai import bearer_secrets
+from acytoo.dialects.responses_read import Document, StreamReader, told
+from acytoo.dialects.responses_request import NAME, add_extra, fields_of, shared_of
+from acytoo.dialects.responses_write import StreamWriter
+from acytoo.dialects.serving import error_fields, request_of
+from acytoo.errors import AcytooError, TruncatedError
+from acytoo.types import Item, Reply, Request
+
+
+class Responses(Dialect):
+    """OpenAI's Responses API, used without state: `store` is false and the whole history is sent each time.
+
+    So that reasoning can be sent back, its encrypted form is asked for (`include`) wherever the request is about
+    reasoning: an effort, `reasoning` in `extra_body`, or encrypted reasoning in the history. Not always, because
+    models that do not reason answer that with 400. Fields given as `extra_body` win: `{"store": True}`.
+    """
+
+    name = NAME
+    options = frozenset(
+        {
+            "temperature",
+            "top_p",
+            "max_tokens",
+            "tools",
+            "tool_choice",
+            "parallel_tool_calls",
+            "response_format",
+            "reasoning_effort",
+            "logprobs",
+            "top_logprobs",
+            "user",
+        }
+    )
+    routes = ("/v1/responses", "/responses")
+    harmless = frozenset(
+        {
+            "store",
+            "include",
+            "truncation",
+            "metadata",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+            "prompt_cache_options",
+            "service_tier",
+            "stream_options",
+            "safety_identifier",
+            "max_tool_calls",
+            "reasoning",
+            "text",
+        }
+    )
+
+    def __init__(self, path: str = "/responses") -> None:
+        self.path = path
+
+    def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
+        """Messages as items, the first system one as `instructions`; tools and formats in this API's flat shape."""
+        self.check_options(request, lose)
+        body: dict[str, Any] = {"model": request.model, **fields_of(request, lose)}
+        if request.stream:
+            body["stream"] = True
+        add_extra(body, self.extra(request))
+        body.setdefault("store", False)
+        headers = {"accept": "*/*", "content-type": "application/json"}
+        if endpoint.key:
+            headers["authorization"] = "Bearer " + endpoint.key.reveal()
+        return Outgoing(join_url(endpoint.url, self.path), headers, encoded(body))
+
+    def reader(self, head: Head) -> Reader:
+        """Server-sent events, or one document where the server says JSON."""
+        if head.content_type == "application/json":
+            return WholeReader(self)
+        return StreamReader()
+
+    def read_reply(self, body: bytes) -> list[Item]:
+        """The items of a `response` document."""
+        document = msgspec.json.decode(body, type=Document)
+        if document.error is not None:
+            raise told(document.error)
+        if document.output is None:
+            raise msgspec.ValidationError("it has no output")
+        status = document.status or "completed"
+        if status not in ("completed", "incomplete"):
+            raise TruncatedError(f"the reply is not complete, its status is {status!r}")
+        items: list[Item] = []
+        StreamReader().end(msgspec.to_builtins(document), items)
+        return items
+
+    def parse(self, incoming: Incoming) -> Call:
+        """Items as messages, `instructions` as the first system one."""
+        return Call(request_of(shared_of(decode_body(incoming)), self.name), bearer_secrets(incoming))
+
+    def writer(self, request: Request) -> Writer:
+        """Typed events, ending with the whole response."""
+        return StreamWriter(request)
+
+    def write_reply(self, reply: Reply, request: Request) -> bytes:
+        """The document that a stream of this reply ends with."""
+        writer = StreamWriter(request)
+        writer.write(reply.items())
+        return msgspec.json.encode(writer.whole())
+
+    def write_error(self, error: AcytooError) -> ErrorAnswer:
+        """`{"error": {"message", "type", "param", "code"}}`."""
+        status, message, code, extra_headers = error_fields(error)
+        body = {"error": {"message": message, "type": code, "param": None, "code": code}}
+        return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, msgspec.json.encode(body))
