@@ -35,8 +35,8 @@ class Secret:
 
 def redact(text: str, secrets: Iterable[Secret | str]) -> str:
     """The text with every secret in it replaced by `***`."""
-    for secret in secrets:
-        value = secret.reveal() if isinstance(secret, Secret) else secret
+    values = [secret.reveal() if isinstance(secret, Secret) else secret for secret in secrets]
+    for value in sorted(values, key=len, reverse=True):
         if len(value) > 1:
             text = text.replace(value, "***")
     return text

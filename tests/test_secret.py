@@ -1,0 +1,66 @@
+"""No repr, format, pickle of an error or log line shows a secret."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from acytoo.dialects.base import Endpoint
+from acytoo.secret import Secret, redact
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        repr(Secret("s3cret")),
+        str(Secret("s3cret")),
+        f"{Secret('s3cret')}",
+        f"{Secret('s3cret')!r:>20}",
+        "%s" % Secret("s3cret"),  # noqa: UP031
+        repr([Secret("s3cret")]),
+        repr(Endpoint("http://h", Secret("s3cret"), Secret("s3cret"))),
+        repr(ValueError(Secret("s3cret"))),
+    ],
+)
+def test_nothing_that_is_shown_has_the_secret(shown: str) -> None:
+    assert "s3cret" not in shown
+
+
+def test_a_logged_secret_is_masked(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("x").warning("key is %s and %r", Secret("s3cret"), Secret("s3cret"))
+    assert caplog.messages == ["key is *** and Secret('***')"]
+
+
+def test_reveal_gives_it_away() -> None:
+    assert Secret("s3cret").reveal() == "s3cret"
+
+
+@pytest.mark.parametrize("nothing", ["", None, Secret("")])
+def test_an_empty_one_is_false_and_looks_empty(nothing: str | None | Secret) -> None:
+    secret = Secret(nothing)
+    assert (bool(secret), str(secret), repr(secret), secret.reveal()) == (False, "", "Secret('')", "")
+
+
+def test_a_secret_of_a_secret_is_the_same_secret() -> None:
+    assert Secret(Secret("a")) == Secret("a")
+    assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
+
+
+def test_it_does_not_equal_its_own_text() -> None:
+    assert Secret("a") != "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets", "redacted"),
+    [
+        ("key sk-1 is bad, sk-1!", [Secret("sk-1")], "key *** is bad, ***!"),
+        ("key sk-1 is bad", ["sk-1"], "key *** is bad"),
+        ("nothing here", [Secret("sk-1"), Secret("")], "nothing here"),
+        ("abc abcdef", [Secret("abc"), Secret("abcdef")], "*** ***"),
+        ("a cat", [Secret("a")], "a cat"),
+        ("", [Secret("sk-1")], ""),
+    ],
+)
+def test_redacting_takes_every_secret_out(text: str, secrets: list[Secret | str], redacted: str) -> None:
+    assert redact(text, secrets) == redacted

@@ -1,0 +1,144 @@
+"""Items make a reply, and a reply makes items again, with nothing lost on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo.messages import checked
+from acytoo.types import (
+    Finish,
+    Item,
+    Logprobs,
+    Reasoning,
+    Refusal,
+    Reply,
+    Start,
+    ToolCall,
+    Usage,
+    collect,
+    signature_of,
+)
+
+WORDS = st.text(min_size=1)
+
+
+@given(st.lists(st.one_of(WORDS, st.builds(Reasoning, WORDS, st.integers(0, 2)), st.builds(Refusal, WORDS))))
+def test_pieces_of_one_kind_concatenate_in_order(items: list[Item]) -> None:
+    reply = collect(items)
+    assert reply.text == "".join([item for item in items if isinstance(item, str)])
+    assert reply.refusal == "".join([item.text for item in items if isinstance(item, Refusal)])
+    thoughts = [item for item in items if isinstance(item, Reasoning)]
+    assert [block["text"] for block in reply.reasoning] == [
+        "".join([thought.text for thought in thoughts if thought.index == index])
+        for index in sorted({thought.index for thought in thoughts})
+    ]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.text(max_size=3)), max_size=20))
+def test_fragments_of_parallel_calls_go_to_their_own_call(fragments: list[tuple[int, str]]) -> None:
+    opening = [ToolCall(index, f"id{index}", f"name{index}") for index in range(3)]
+    calls = collect([*opening, *(ToolCall(index, arguments=text) for index, text in fragments)]).tool_calls
+    assert [(call["id"], call["type"], call["function"]["name"]) for call in calls] == [
+        (f"id{index}", "function", f"name{index}") for index in range(3)
+    ]
+    for index, call in enumerate(calls):
+        assert call["function"]["arguments"] == "".join([text for number, text in fragments if number == index])
+
+
+def test_collecting_what_a_reply_consists_of_gives_the_reply() -> None:
+    reply = Reply(
+        text="Hello",
+        tool_calls=[
+            {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+            {
+                "id": "b",
+                "type": "function",
+                "function": {"name": "g", "arguments": '{"x":1}'},
+                "extra_content": {"google": {"thought_signature": "sig"}},
+            },
+        ],
+        reasoning=[{"text": "hm", "signature": "s", "source": "anthropic"}, {"data": "d", "source": "anthropic"}],
+        refusal="no",
+        logprobs=[{"token": "Hello", "logprob": -1.0}],
+        usage=Usage(1, 2, 3, 4, 5),
+        finish=Finish("tool_calls"),
+        id="i",
+        model="m",
+        created=7,
+    )
+    assert collect(reply.items()) == reply
+
+
+def test_an_empty_reply_has_no_items_and_no_finish() -> None:
+    assert collect([]) == Reply()
+    assert Reply().items() == []
+    assert Reply().finish_reason is None
+
+
+def test_two_replies_share_no_list() -> None:
+    first = collect([Logprobs([{"token": "a"}])])
+    assert collect([]).logprobs == []
+    assert first.logprobs == [{"token": "a"}]
+
+
+def test_a_later_usage_replaces_an_earlier() -> None:
+    assert collect([Usage(1, 1), "a", Usage(1, 9)]).usage == Usage(1, 9)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (Reply(text="Hi"), {"role": "assistant", "content": "Hi"}),
+        (Reply(), {"role": "assistant", "content": ""}),
+        (Reply(refusal="No."), {"role": "assistant", "content": "", "refusal": "No."}),
+        (Reply(reasoning=[{"text": "hm"}]), {"role": "assistant", "content": "", "reasoning": [{"text": "hm"}]}),
+        (
+            Reply(tool_calls=[{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]),
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            },
+        ),
+    ],
+)
+def test_the_message_of_a_reply_can_be_sent_back(reply: Reply, message: dict[str, Any]) -> None:
+    assert reply.message == message
+    assert checked([reply.message]) == [message]
+
+
+@pytest.mark.parametrize(
+    ("event", "json"),
+    [
+        (Start("i", "m", 7), b'{"type":"start","id":"i","model":"m","created":7}'),
+        (Reasoning("hm"), b'{"type":"reasoning","text":"hm"}'),
+        (ToolCall(1, "a", "f", "{"), b'{"type":"tool_call","index":1,"id":"a","name":"f","arguments":"{"}'),
+        (Refusal("no"), b'{"type":"refusal","text":"no"}'),
+        (Usage(3, 4), b'{"type":"usage","input_tokens":3,"output_tokens":4}'),
+        (Finish("length"), b'{"type":"finish","reason":"length"}'),
+    ],
+)
+def test_an_event_is_json_with_its_type(event: Item, json: bytes) -> None:
+    assert msgspec.json.encode(event) == json
+
+
+@pytest.mark.parametrize(
+    ("call", "signature"),
+    [
+        ({"extra_content": {"google": {"thought_signature": "s"}}}, ("s", "gemini")),
+        ({"extra_content": {"google": {"thought_signature": ""}}}, None),
+        ({"extra_content": {"google": {"thought_signature": 5}}}, None),
+        ({"extra_content": {"google": "s"}}, None),
+        ({"extra_content": {"other": {}}}, None),
+        ({"extra_content": ["s"]}, None),
+        ({"extra_content": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_signature_is_found_where_googles_api_keeps_it(call: dict[str, Any], signature: object) -> None:
+    assert signature_of(call) == signature

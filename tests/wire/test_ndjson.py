@@ -1,0 +1,84 @@
+"""Lines of JSON come out whole and in order, however the bytes arrive."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo.errors import ProtocolError
+from acytoo.wire.limits import MAX_RECORD
+from acytoo.wire.ndjson import NDJSONDecoder
+
+LINE = st.text(st.characters(exclude_characters="\n\ufeff", exclude_categories=["Cs"]), min_size=1).map(str.encode)
+
+
+def decoded(chunks: Iterable[bytes]) -> list[bytes]:
+    """Every line in the chunks, the unfinished last one too."""
+    decoder = NDJSONDecoder()
+    lines = [line for chunk in chunks for line in decoder.feed(chunk)]
+    return lines + decoder.close()
+
+
+def filled(line: bytes) -> bool:
+    return bool(line.strip())
+
+
+@given(st.lists(LINE.filter(filled)), st.lists(st.integers(0, 10_000), max_size=30), st.booleans())
+def test_lines_are_the_same_however_they_are_cut(lines: list[bytes], places: list[int], ended: bool) -> None:
+    body = b"\n".join(lines) + b"\n" * ended
+    ends = sorted({place % (len(body) + 1) for place in places} | {len(body)})
+    assert decoded(body[start:end] for start, end in zip([0, *ends], ends, strict=False)) == lines
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        (b'{"a":1}\n{"b":2}\n', [b'{"a":1}', b'{"b":2}']),
+        (b'{"a":1}\r\n{"b":2}\r\n', [b'{"a":1}\r', b'{"b":2}\r']),
+        (b'{"a":1}\n\n \n\r\n{"b":2}', [b'{"a":1}', b'{"b":2}']),
+        (b'\xef\xbb\xbf{"a":1}\n', [b'{"a":1}']),
+        (b"\n\n", []),
+        (b" ", []),
+        (b"", []),
+        (b"\xef\xbb", [b"\xef\xbb"]),
+    ],
+)
+def test_a_body_has_these_lines_whole_and_byte_by_byte(body: bytes, lines: list[bytes]) -> None:
+    assert decoded([body]) == lines
+    assert decoded(body[i : i + 1] for i in range(len(body))) == lines
+
+
+def test_a_line_is_there_with_its_line_end() -> None:
+    decoder = NDJSONDecoder()
+    assert decoder.feed(b"{}") == []
+    assert decoder.feed(b"\n[") == [b"{}"]
+
+
+def test_a_line_without_end_is_refused_long_before_memory_is_full() -> None:
+    decoder, chunk = NDJSONDecoder(), b"x" * 65536
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError, match="larger than 16 MiB"):
+            for _ in range(1600):
+                decoder.feed(chunk)
+        assert tracemalloc.get_traced_memory()[1] < 3 * MAX_RECORD
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("record", [b"{}\n", b"\n", b" \r\n"])
+def test_a_million_tiny_records_leave_nothing_behind(record: bytes) -> None:
+    decoder, chunk = NDJSONDecoder(), record * 5_000
+    for _ in range(180):
+        decoder.feed(chunk)
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            decoder.feed(chunk)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()

@@ -1,0 +1,150 @@
+"""Server-sent events come out whole and in order, however the bytes arrive."""
+
+from __future__ import annotations
+
+import re
+import tracemalloc
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo.errors import ProtocolError
+from acytoo.wire.limits import MAX_RECORD
+from acytoo.wire.sse import COMMENT, SSEDecoder, sse
+
+DATA = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])).map(str.encode)
+
+
+def decoded(chunks: Iterable[bytes]) -> list[bytes]:
+    """The data of every event in the chunks, the unfinished last one too."""
+    decoder = SSEDecoder()
+    records = [record for chunk in chunks for record in decoder.feed(chunk)]
+    return records + decoder.close()
+
+
+def cut(body: bytes, places: list[int]) -> list[bytes]:
+    """The body in chunks, cut at the places (taken modulo its length)."""
+    ends = sorted({place % (len(body) + 1) for place in places} | {len(body)})
+    return [body[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+PLACES = st.lists(st.integers(0, 10_000), max_size=30)
+
+
+@given(st.lists(DATA), PLACES)
+def test_what_was_written_is_read_however_it_is_cut(data: list[bytes], places: list[int]) -> None:
+    assert decoded(cut(b"".join(map(sse, data)), places)) == data
+
+
+@given(st.lists(st.tuples(DATA, st.sampled_from(["", "message", "error"]))), PLACES)
+def test_event_names_do_not_disturb_the_data(events: list[tuple[bytes, str]], places: list[int]) -> None:
+    body = b"".join(sse(data, event) for data, event in events)
+    assert decoded(cut(body, places)) == [data for data, _ in events]
+
+
+LINES = st.sampled_from(
+    [
+        b"data: a",
+        b"data:b",
+        b"data:  c",
+        b"data",
+        b"data:",
+        b": hi",
+        b":",
+        b"event: x",
+        b"id: 7",
+        b"retry: 5",
+        b"",
+        b"odd",
+    ]
+)
+ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
+
+
+def by_the_standard(lines: list[bytes]) -> list[bytes]:
+    """The standard's algorithm, line by line; the last event counts without its blank line."""
+    events: list[list[bytes]] = [[]]
+    for line in lines:
+        field, _, value = line.partition(b":")
+        if not line:
+            events.append([])
+        elif field == b"data":
+            events[-1].append(value.removeprefix(b" "))
+    return [b"\n".join(data) for data in events if data]
+
+
+@given(st.lists(st.tuples(LINES, ENDS)), PLACES, st.booleans())
+def test_lines_mean_what_the_standard_says(lines: list[tuple[bytes, bytes]], places: list[int], bom: bool) -> None:
+    body = b"".join(line + end for line, end in lines)
+    meant = by_the_standard(re.split(b"\r\n|\r|\n", body))
+    assert decoded(cut(b"\xef\xbb\xbf" * bom + body, places)) == meant
+
+
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        (b"data: a\n\n", [b"a"]),
+        (b"data:a\n\n", [b"a"]),
+        (b"data:  a\n\n", [b" a"]),
+        (b"data\n\n", [b""]),
+        (b"data: a\ndata: b\n\n", [b"a\nb"]),
+        (b"data: a\ndata: b\n\ndata: c\n\n", [b"a\nb", b"c"]),
+        (b"data: c\n\ndata: a\ndata: b\n\n", [b"c", b"a\nb"]),
+        (b"\n\n\ndata: a\n\n\n\n\ndata: b\n\n\n", [b"a", b"b"]),
+        (b"data: a\n\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
+        (COMMENT + b"data: a\n\n" + COMMENT, [b"a"]),
+        (b"data: a\n: in between\ndata: b\n\n", [b"a\nb"]),
+        (b"event: x\ndata: a\n\n", [b"a"]),
+        (b"data: a\nevent: x\n\n", [b"a"]),
+        (b"id: 1\nevent: x\nretry: 10\ndata: a\n\n", [b"a"]),
+        (b"event: x\n\n", []),
+        (b"datum: a\n\n", []),
+        (b" data: a\n\n", []),
+        (b"data: a\r\n\r\ndata: b\r\rdata: c\n\n", [b"a", b"b", b"c"]),
+        (b"data: a\r\n\ndata: b\n\r\n", [b"a", b"b"]),
+        (b"data: a", [b"a"]),
+        (b"data: a\n", [b"a"]),
+        (b"", []),
+        (b"\xef\xbb", []),
+        (b'error: {"code": 400}\n\n', [b'{"error":{"code": 400}}']),
+    ],
+)
+def test_a_body_has_these_data_whole_and_byte_by_byte(body: bytes, data: list[bytes]) -> None:
+    assert decoded([body]) == data
+    assert decoded(body[i : i + 1] for i in range(len(body))) == data
+
+
+def test_an_event_is_there_with_the_byte_that_completes_it() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: a\r\n\r") == [b"a"]
+    assert decoder.feed(b"\ndata: b\n") == []
+    assert decoder.feed(b"\n") == [b"b"]
+
+
+def test_a_line_without_end_is_refused_long_before_memory_is_full() -> None:
+    decoder, chunk = SSEDecoder(), b"x" * 65536
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError, match="larger than 16 MiB"):
+            for _ in range(1600):
+                decoder.feed(chunk)
+        assert tracemalloc.get_traced_memory()[1] < 3 * MAX_RECORD
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("record", [b"data: {}\n\n", b": x\n\n", b"\n", b"\r", b"data\n\n"])
+def test_a_million_tiny_records_leave_nothing_behind(record: bytes) -> None:
+    decoder, chunk = SSEDecoder(), record * 5_000
+    for _ in range(180):
+        decoder.feed(chunk)
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            decoder.feed(chunk)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
