@@ -12,6 +12,9 @@ from acytoo.secret import Secret
 
 _CONTEXT = 8192
 _SLOTS = 4
+_LONGEST_REPLY = 1024
+"""Tokens after which a reply ends where the caller set no limit: small models can repeat themselves for ever."""
+_REPEAT_PENALTY = 1.05
 
 
 class Engine:
@@ -38,6 +41,8 @@ class Engine:
         params.kv_unified = True
         params.cache_ram_mib = 256
         params.warmup = False
+        params.n_predict = _LONGEST_REPLY
+        params.sampling.penalty_repeat = _REPEAT_PENALTY
         params.ui = False
         params.verbosity = 3 if os.environ.get("ACYTOO_ENGINE_LOG") else -1
         try:
