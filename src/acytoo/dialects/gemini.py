@@ -1,0 +1,156 @@
+"""Google's Gemini API: `generateContent`, JSON in and out, and `streamGenerateContent`, server-sent events out.
+
+Source: Google's Gemini API reference ("Generating content"), its error model (`google.rpc.Status`), and the
+`google-genai` package. That package takes every line but a `data: ` or a blank one for JSON, so a comment breaks it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from acytoo.dialects.base import (
+    UNDECODABLE,
+    Call,
+    Dialect,
+    EitherReader,
+    Endpoint,
+    ErrorAnswer,
+    Head,
+    Incoming,
+    Losses,
+    Outgoing,
+    Reader,
+    WholeReader,
+    Writer,
+    decode_body,
+    encoded,
+    invalid,
+    join_url,
+)
+from acytoo.dialects.gemini_parts import said_parts, text_part
+from acytoo.dialects.gemini_reading import StreamReader, decode, decode_list, detailed
+from acytoo.dialects.gemini_received import shared_body
+from acytoo.dialects.gemini_request import sent_body
+from acytoo.dialects.gemini_writing import (
+    ArrayWriter,
+    StreamWriter,
+    error_body,
+    last_parts,
+    logprobs_result,
+    usage_fields,
+)
+from acytoo.dialects.openai import bearer_secrets
+from acytoo.dialects.serving import error_fields, new_id, request_of
+from acytoo.errors import AcytooError, StatusError, TruncatedError, UsageError
+from acytoo.secret import Secret
+from acytoo.types import OPTIONS, Item, Reply, Request
+
+_VERSIONS = ("v1beta", "v1", "v1alpha", "v1beta1")
+_WHOLE, _STREAM = "generateContent", "streamGenerateContent"
+
+
+class Gemini(Dialect):
+    """Google's Gemini API. The endpoint's URL is the root, before `version`; the key goes into a header."""
+
+    name = "gemini"
+    options = OPTIONS - {"user"}
+    routes = tuple(f"/{version}/models/{{model:.+}}:{verb}" for version in _VERSIONS for verb in (_STREAM, _WHOLE))
+    """A model's name may have slashes in it."""
+    harmless = frozenset(
+        {"alt", "safetySettings", "cachedContent", "labels", "serviceTier", "store", "generationConfig.thinkingConfig"}
+    )
+
+    def __init__(self, version: str = "v1beta") -> None:
+        self.version = version
+
+    def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
+        """The model and whether to stream are in the URL."""
+        self.check_options(request, lose)
+        model = request.model.removeprefix("models/")
+        if not model:
+            raise UsageError("Gemini needs a model: it is part of the URL")
+        body = sent_body(request, self.extra(request), lose)
+        folder = "" if model.startswith("tunedModels/") else "models/"
+        verb = _STREAM if request.stream else _WHOLE
+        url = join_url(endpoint.url, f"/{self.version}/{folder}{quote(model, safe='/:@')}:{verb}")
+        if request.stream:
+            url += "&alt=sse" if "?" in url else "?alt=sse"
+        headers = {"accept": "*/*", "content-type": "application/json"}
+        if endpoint.key:
+            headers["x-goog-api-key"] = endpoint.key.reveal()
+        return Outgoing(url, headers, encoded(body))
+
+    def reader(self, head: Head) -> Reader:
+        """Server-sent events, or one document: some servers answer either with the other."""
+        return EitherReader(WholeReader(self), StreamReader(self.name))
+
+    def read_reply(self, body: bytes) -> list[Item]:
+        """The items of a response, or of a list of them (what `streamGenerateContent` answers without `alt=sse`)."""
+        chunks = decode_list(body) if body.lstrip()[:1] == b"[" else [decode(body)]
+        reader = StreamReader(self.name)
+        items: list[Item] = []
+        for chunk in chunks:
+            items += reader.items(chunk)
+        if not reader.finished:
+            if not any(chunk.candidates for chunk in chunks):
+                raise msgspec.ValidationError("it has no candidates")
+            raise TruncatedError("the reply has no finishReason")
+        return items
+
+    def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
+        """The error a body tells; its details say how long to wait, and that a 400 is about the key."""
+        error = super().read_error(status, body, retry_after)
+        try:
+            document = msgspec.json.decode(body)
+        except UNDECODABLE:
+            return error
+        if isinstance(document, list) and document:
+            document = document[0]
+        return detailed(error, document.get("error") if isinstance(document, dict) else None)
+
+    def parse(self, incoming: Incoming) -> Call:
+        """The model and whether to stream are in the path; the key in a header, or in the query."""
+        model, colon, verb = incoming.path.partition("/models/")[2].rpartition(":")
+        if not colon or verb not in (_WHOLE, _STREAM):
+            raise invalid(f"the path must end with models/<model>:{_WHOLE} or :{_STREAM}")
+        body = shared_body(decode_body(incoming))
+        body["model"] = model.removeprefix("models/")
+        body["stream"] = verb == _STREAM
+        if body["stream"] and incoming.query.get("alt") != "sse":
+            body["alt"] = "json"
+        secrets = bearer_secrets(incoming)
+        if key := incoming.query.get("key"):
+            secrets.append(Secret(key))
+        return Call(request_of(body, self.name), secrets)
+
+    def writer(self, request: Request) -> Writer:
+        """Events; a JSON array where the client did not ask for `alt=sse`."""
+        if request.extra_for == self.name and request.extra.get("alt") == "json":
+            return ArrayWriter(request.model)
+        return StreamWriter(request.model)
+
+    def write_reply(self, reply: Reply, request: Request) -> bytes:
+        """One response."""
+        parts = said_parts(reply.text or reply.refusal, reply.reasoning)
+        last, reason = last_parts(reply.tool_calls, reply.finish)
+        candidate: dict[str, Any] = {
+            "content": {"parts": (parts + last) or [text_part("")], "role": "model"},
+            "finishReason": reason,
+            "index": 0,
+        }
+        if reply.logprobs:
+            candidate["logprobsResult"] = logprobs_result(reply.logprobs)
+        body: dict[str, Any] = {"candidates": [candidate]}
+        if reply.usage:
+            body["usageMetadata"] = usage_fields(reply.usage)
+        body |= {"modelVersion": reply.model or request.model, "responseId": reply.id or new_id("")}
+        return msgspec.json.encode(body)
+
+    def write_error(self, error: AcytooError) -> ErrorAnswer:
+        """`{"error": {"code", "message", "status", "details"}}`."""
+        status, _, _, extra_headers = error_fields(error)
+        headers = {"content-type": "application/json", **extra_headers}
+        return ErrorAnswer(status, headers, msgspec.json.encode(error_body(error)))
