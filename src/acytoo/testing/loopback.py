@@ -32,7 +32,7 @@ class Peer(asyncio.Protocol):
 
     @property
     def written(self) -> int:
-        """Bytes that the network has taken so far; of a client that has left, within 64 KiB. TLS has buffers of its own."""
+        """Bytes that the network has taken so far; within 64 KiB where the client has left, and over TLS."""
         return self._handed - (0 if self.left.is_set() else self.transport.get_write_buffer_size())
 
     @property

@@ -50,6 +50,9 @@ class Exchange:
         self._expired: TimedOutError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._inflate = _inflater(self.head)
+        self._lost = _lost(response)
+        if self._lost is not None:
+            self._lost.add_done_callback(self._end_without_sign)
         self._watch()
 
     async def read(self) -> bytes:
@@ -68,6 +71,8 @@ class Exchange:
             if self._phase == "first_byte":
                 self._phase, self._limit = "idle", self._timeout.idle
                 self._rewatch()
+            if not chunk and self._lost is not None and self._lost.done() and (cut := self._lost.exception()):
+                raise self._fault(cut) from cut
             if self._inflate is None:
                 return chunk
             plain: bytes = self._inflate(chunk)
@@ -89,6 +94,8 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._end_without_sign)
         self._response.close()
 
     async def __aenter__(self) -> Self:
@@ -99,7 +106,13 @@ class Exchange:
     ) -> None:
         self.close()
 
-    def _fault(self, error: Exception) -> AcytooError:
+    def _end_without_sign(self, lost: asyncio.Future[None]) -> None:
+        """aiohttp closes a connection whose framing is broken without a word to whoever reads the body."""
+        content = self._response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(lost.exception() or aiohttp.ClientPayloadError("its HTTP framing is broken"))
+
+    def _fault(self, error: BaseException) -> AcytooError:
         if self._expired is not None:
             return self._expired
         return TruncatedError(f"the connection was lost before the reply was complete ({_words(error)})")
@@ -131,6 +144,12 @@ class Exchange:
         self._expired = error
         self._response.content.set_exception(aiohttp.ServerTimeoutError("expired"))
         self._response.close()
+
+
+def _lost(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
+    """Done when the response's connection is lost, with how; None where the whole body is here already."""
+    connection = response.connection
+    return connection.protocol.closed if connection is not None and connection.protocol is not None else None
 
 
 async def open_exchange(outgoing: Outgoing, connection: Connection) -> Exchange:
@@ -232,9 +251,7 @@ def _open_fault(
     if isinstance(error, aiohttp.ClientConnectorError):
         return UnreachableError(f"{host} cannot be reached ({_words(error.os_error)})")
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        if isinstance(error.message, str):
-            return UnreachableError(f"{host} closed the connection without an answer")
-        return ProtocolError(f"{host} does not speak HTTP")
+        return UnreachableError(f"{host} closed the connection before it gave an answer")
     if isinstance(error, aiohttp.ClientResponseError):
         return ProtocolError(f"{host} does not answer in HTTP: {_words(error)}")
     if isinstance(error, ValueError) and not isinstance(error, (aiohttp.ClientError, OSError)):
