@@ -37,7 +37,7 @@ def test_reveal_gives_it_away() -> None:
 
 
 @pytest.mark.parametrize("nothing", ["", None, Secret("")])
-def test_an_empty_one_is_false_and_looks_empty(nothing: str | None | Secret) -> None:
+def test_an_empty_one_is_false_and_looks_empty(nothing: str | Secret | None) -> None:
     secret = Secret(nothing)
     assert (bool(secret), str(secret), repr(secret), secret.reveal()) == (False, "", "Secret('')", "")
 

@@ -31,7 +31,7 @@ def _checked_one(message: Any, where: str) -> dict[str, Any]:
             f"{where} must be a dict like {{'role': 'user', 'content': 'Hello'}}, not {type(message).__name__}"
         )
     role = message.get("role")
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise UsageError(f"{where} has the role {role!r}; it must be one of {', '.join(sorted(ROLES))}")
     content = message.get("content")
     if content is None:
@@ -47,6 +47,12 @@ def _checked_one(message: Any, where: str) -> dict[str, Any]:
         raise UsageError(f"{where} has content of type {type(content).__name__}; it must be text or a list of parts")
     if role == "tool" and not isinstance(message.get("tool_call_id"), str):
         raise UsageError(f"{where} (tool) has no tool_call_id")
+    for field in ("tool_calls", "reasoning"):
+        if not isinstance(message.get(field) or [], (list, tuple)):
+            raise UsageError(f"{where}.{field} must be a list")
+    for number, block in enumerate(message.get("reasoning") or ()):
+        if not isinstance(block, Mapping) or not isinstance(block.get("text", ""), str):
+            raise UsageError(f"{where}.reasoning[{number}] must be a block like {{'text': …}}")
     for number, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):

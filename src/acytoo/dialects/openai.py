@@ -129,12 +129,13 @@ class OpenAI(Dialect):
         if chunk.error is not None:
             raise _told(chunk.error)
         if not chunk.choices:
+            _raise_bare_error(body)
             raise msgspec.ValidationError("it has no choices")
         reader = _StreamReader(self.name)
         items = reader.items(chunk)
-        if reader.finished:
+        if reader.finished or any(not isinstance(item, (Start, Usage)) for item in items):
             return items
-        raise TruncatedError("the reply has no finish_reason") if not items else not_this_api(self.name, body)
+        raise TruncatedError("the reply has neither content nor finish_reason")
 
     def parse(self, incoming: Incoming) -> Call:
         """The shared shape as it is; `max_completion_tokens` is `max_tokens`."""
@@ -142,7 +143,7 @@ class OpenAI(Dialect):
         limit = body.pop("max_completion_tokens", None)
         if limit is not None:
             body["max_tokens"] = limit
-        body.setdefault("stream", False)
+        body["stream"] = body.get("stream") or False
         if body.get("n") in (None, 1):
             body.pop("n", None)
         if isinstance(body.get("messages"), list):
@@ -334,6 +335,8 @@ class _StreamReader(Reader):
                         if text:
                             items.append(text)
                         continue
+            if choices is None:
+                _raise_bare_error(record)
             items += self.items(chunk)
         return self._halves.join(items) if self._halves.seen else items
 
@@ -439,6 +442,12 @@ def _told(error: Any) -> AcytooError:
     number = error.get("code") if isinstance(error, dict) else None
     status = number if isinstance(number, int) and 400 <= number < 600 else _STATUS.get(code)
     return status_error(status, message, code=code, body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"))
+
+
+def _raise_bare_error(record: bytes) -> None:
+    """Raise where the document itself is the error, as vLLM and LMDeploy write it."""
+    if b'"error"' in record and (document := msgspec.json.decode(record)).get("object") == "error":
+        raise _told(document)
 
 
 _STATUS = {

@@ -50,7 +50,7 @@ class Halves:
                 joined += self.flush()
             field = _FIELDS.get(type(item), "")
             if field or isinstance(item, str):
-                key = (type(item), getattr(item, "index", 0))
+                key = (type(item), getattr(item, "index", 0) if field else 0)
                 text = _text(self._held.pop(key, ""), field) + _text(item, field)
                 if "\ud800" <= text[-1:] <= "\udbff":
                     self._held[key] = _with_text(item, field, text[-1])
