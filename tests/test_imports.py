@@ -16,7 +16,7 @@ SOURCE = Path(acytoo.__file__).parent
 
 LAYERS = [
     ["types", "errors", "secret"],
-    ["messages"],
+    ["messages", "keys"],
     ["wire"],
     ["dialects"],
     ["transport"],

@@ -12,17 +12,19 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, over
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, Endpoint, Losses, Outgoing
+from acytoo.dialects.base import Dialect, Endpoint, Incoming, Losses, Outgoing, Writer
 from acytoo.endpoints import resolve, scheme_of
-from acytoo.errors import AcytooError, AuthenticationError, UsageError
+from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
+from acytoo.keys import stored_key
 from acytoo.messages import checked
 from acytoo.secret import Secret
-from acytoo.transport.options import Connection, Proxy, Timeout, checked_url
+from acytoo.transport.options import Connection, Proxy, Target, Timeout, checked_url
 from acytoo.types import OPTIONS, AsyncResult, Item, Messages, Reply, Request, collect
 
 P = ParamSpec("P")
 S = TypeVar("S")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class on_class_or_instance(Generic[S, P, R]):
@@ -73,14 +75,19 @@ class AsyncGeneratorProvider:
     classmethod that does its HTTP itself, leaves `dialect` None and gets every other method all the same.
     """
 
+    name: ClassVar[str] = ""
+    """What it is called in addresses; the class's name in lower case where it is empty."""
     url: str = ""
     dialect: ClassVar[Dialect | None] = None
+    counting: ClassVar[Dialect | None] = None
+    """The dialect that the same endpoint counts tokens in, where it is not `dialect`."""
     default_model: ClassVar[str] = ""
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Environment variables for `url`, `key`, `password`, `proxy`, `model`, read before `<CLASS>_URL` and so on."""
 
     working: bool = True
     needs_auth: bool = False
+    needs_model: bool = False
     supports_stream: bool = True
     supports_message_history: bool = True
     supports_system_message: bool = True
@@ -115,14 +122,14 @@ class AsyncGeneratorProvider:
         `session`: an `aiohttp.ClientSession` of yours, left open. `base_url` and `api_key` are `url` and `key`.
         Raises UsageError for anything malformed.
         """
-        self.url = url or base_url or self._from_env("url") or type(self).url
+        self.url = self.full_url(url or base_url or self._from_env("url") or type(self).url)
         self.model = model or self._from_env("model") or self.default_model
         if self.dialect is not None:
-            check_url(self.url)
+            self._check_url()
         proxy = proxy or self._from_env("proxy")
         self._settings = Settings(
             self.url,
-            Secret(key or api_key or self._from_env("key")),
+            Secret(key or api_key or self._own_key()),
             Secret(password or self._from_env("password")),
             Connection(Timeout.of(timeout), Proxy.of(proxy) if proxy else None, trust_env, ca, session),
             {name.lower(): value for name, value in (extra_headers or {}).items()},
@@ -140,6 +147,28 @@ class AsyncGeneratorProvider:
             if value := os.environ.get(name):
                 return value
         return ""
+
+    @classmethod
+    def address_name(cls) -> str:
+        """What the provider is called in `NAME/MODEL`."""
+        return cls.name or cls.__name__.lower()
+
+    @classmethod
+    def full_url(cls, url: str) -> str:
+        """The URL with what this API's users leave out; a provider may override it."""
+        return url
+
+    @classmethod
+    def _own_key(cls) -> str:
+        """The key in the environment, else in the system's keyring where the provider needs one."""
+        key = cls._from_env("key")
+        return key or (stored_key(cls.address_name()) if cls.needs_auth else "")
+
+    def _check_url(self) -> None:
+        if not self.url:
+            name = next(iter(self.env.get("url", ())), f"{type(self).__name__.upper()}_URL")
+            raise UsageError(f"{type(self).__name__} needs a URL: pass url=…, or set {name}")
+        check_url(self.url)
 
     # What users call.
 
@@ -232,33 +261,56 @@ class AsyncGeneratorProvider:
         What is wrong with the request raises UsageError here and now. `losses` collects what is dropped.
         """
         settings = settings or self._settings
-        if self.dialect is None:
+        dialect = self.dialect
+        if dialect is None:
             return self._older_answer(request)
-        losses = losses or Losses(self.dialect.name, drop=settings.drop_unsupported)
-        outgoing = self._outgoing(request, Endpoint(settings.url, settings.key, settings.password), losses)
-        return self._ask(outgoing, request, settings, losses)
+        noted = losses or Losses(dialect.name, drop=settings.drop_unsupported)
+        return self._exchanged(settings, lambda endpoint: dialect.build(request, endpoint, noted), _ask)
 
-    async def _ask(
-        self, outgoing: Outgoing, request: Request, settings: Settings, losses: Losses
-    ) -> AsyncGenerator[list[Item], None]:
-        from acytoo.transport.ask import Target, ask
+    def forward(self, incoming: Incoming, request: Request) -> AsyncGenerator[bytes, None]:
+        """Stream the answer to a request that came in this provider's own dialect, byte for byte as it comes.
 
+        The request goes on as it came, but for address, credentials and model. Raises as `answer`.
+        """
+        dialect = self.dialect
+        assert dialect is not None
+        writer = dialect.writer(request) if request.stream else None
+        return self._exchanged(
+            self._settings,
+            lambda endpoint: dialect.forwarded(incoming, request, endpoint),
+            lambda outgoing, target: _forward(outgoing, target, writer),
+        )
+
+    async def count_tokens(self, request: Request) -> int:
+        """How many tokens the request's messages have, counted by the endpoint. Raises UnsupportedError."""
+        dialect = self.counting or self.dialect
+        if dialect is None:
+            raise UnsupportedError("token counting", type(self).__name__, "a provider in the older style has none")
+        exchanged = self._exchanged(
+            self._settings,
+            lambda endpoint: dialect.count(request, endpoint),
+            lambda outgoing, target: _counted(outgoing, target, dialect),
+        )
+        async with aclosing(exchanged):
+            return await anext(exchanged)
+
+    def _exchanged(
+        self,
+        settings: Settings,
+        compose: Callable[[Endpoint], Outgoing],
+        exchange: Callable[[Outgoing, Target], AsyncGenerator[T, None]],
+    ) -> AsyncGenerator[T, None]:
+        """An exchange with the endpoint that the settings name; the request is composed, so checked, at once."""
         assert self.dialect is not None
         endpoint = Endpoint(settings.url, settings.key, settings.password)
-        secrets = [settings.key, settings.password]
-        if scheme_of(settings.url) is not None:
-            endpoint = await resolve(endpoint)
-            secrets.append(endpoint.password)
-            outgoing = self._outgoing(request, endpoint, losses)
+        if self.needs_auth and not endpoint.key:
+            name = next(iter(self.env.get("key", ())), f"{type(self).__name__.upper()}_KEY")
+            raise AuthenticationError(f"{type(self).__name__} needs a key: set {name}, or pass key=…")
+        outgoing = compose(endpoint)
+        if scheme_of(endpoint.url) is not None:
+            return _resolved(endpoint, self.dialect, settings, compose, exchange)
         outgoing.headers.update(settings.extra_headers)
-        if settings.connection.proxy:
-            secrets.append(Secret(settings.connection.proxy.password))
-        connection = settings.connection
-        if endpoint.url != settings.url:
-            connection = msgspec.structs.replace(connection, proxy=None, trust_env=False)
-        async with aclosing(ask(outgoing, Target(self.dialect, connection, tuple(secrets)))) as batches:
-            async for batch in batches:
-                yield batch
+        return exchange(outgoing, _target(self.dialect, settings.connection, endpoint))
 
     async def _older_answer(self, request: Request) -> AsyncGenerator[list[Item], None]:
         options = {name: value for name in OPTIONS if (value := getattr(request, name)) is not None}
@@ -267,13 +319,6 @@ class AsyncGeneratorProvider:
             async for text in stream:
                 if text:
                     yield [text]
-
-    def _outgoing(self, request: Request, endpoint: Endpoint, losses: Losses) -> Outgoing:
-        assert self.dialect is not None
-        if self.needs_auth and not endpoint.key:
-            name = next(iter(self.env.get("key", ())), f"{type(self).__name__.upper()}_KEY")
-            raise AuthenticationError(f"{type(self).__name__} needs a key: set {name}, or pass key=…")
-        return self.dialect.build(request, endpoint, losses)
 
     # From a call's arguments to a request and settings.
 
@@ -304,6 +349,9 @@ class AsyncGeneratorProvider:
             raise UsageError(f"an option has the wrong type: {error}") from error
         request.messages = checked(messages)
         request.model = model or self.model
+        if self.needs_model and not request.model:
+            name = self.address_name()
+            raise UsageError(f"{type(self).__name__} needs a model: pass model=…, or address it as {name}/MODEL")
         request.extra = extra
         return request, self._changed(changes)
 
@@ -366,6 +414,48 @@ def _unknown(name: str, provider: str) -> str:
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else "a field of the API itself goes into extra_body={…}"
     return f"{provider} knows no option {name!r}: {hint}"
+
+
+def _target(dialect: Dialect, connection: Connection, endpoint: Endpoint) -> Target:
+    secrets = [endpoint.key, endpoint.password]
+    if connection.proxy is not None:
+        secrets.append(Secret(connection.proxy.password))
+    return Target(dialect, connection, tuple(secrets))
+
+
+async def _resolved(
+    endpoint: Endpoint,
+    dialect: Dialect,
+    settings: Settings,
+    compose: Callable[[Endpoint], Outgoing],
+    exchange: Callable[[Outgoing, Target], AsyncGenerator[T, None]],
+) -> AsyncGenerator[T, None]:
+    """The same exchange with the endpoint behind a scheme of our own, on this machine: no proxy is between."""
+    found = await resolve(endpoint)
+    outgoing = compose(found)
+    outgoing.headers.update(settings.extra_headers)
+    connection = msgspec.structs.replace(settings.connection, proxy=None, trust_env=False)
+    async with aclosing(exchange(outgoing, _target(dialect, connection, found))) as stream:
+        async for batch in stream:
+            yield batch
+
+
+def _ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], None]:
+    from acytoo.transport.ask import ask
+
+    return ask(outgoing, target)
+
+
+def _counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> AsyncGenerator[int, None]:
+    from acytoo.transport.ask import counted
+
+    return counted(outgoing, target, dialect)
+
+
+def _forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> AsyncGenerator[bytes, None]:
+    from acytoo.transport.ask import forward
+
+    return forward(outgoing, target, writer)
 
 
 async def _texts(batches: AsyncGenerator[list[Item], None]) -> AsyncResult:

@@ -31,6 +31,8 @@ class AcytooError(Exception):
 
     text: str = ""
     retryable: bool = False
+    told: bool = False
+    """Whether a stream that is passed on has told it to its reader already."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

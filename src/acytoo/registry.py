@@ -25,7 +25,7 @@ def providers() -> dict[str, type[AsyncGeneratorProvider]]:
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         for value in vars(module).values():
             if _is_provider(value) and value.__module__ == module.__name__:
-                found[_name(value)] = value
+                found[value.address_name()] = value
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         value = entry.load()
         if not hasattr(value, "create_async_generator"):
@@ -54,10 +54,6 @@ def provider(address: str, **settings: Any) -> AsyncGeneratorProvider:
         return provider_class("acytoo")(address, **settings)
     name, _, model = address.partition("/")
     return provider_class(name)(**{"model": model or None, **settings})
-
-
-def _name(cls: type[AsyncGeneratorProvider]) -> str:
-    return cls.__name__.lower()
 
 
 def _is_provider(value: object) -> bool:

@@ -78,7 +78,10 @@ def _backends(targets: tuple[str, ...], key: str | None, password: str | None) -
 
     settings = {"key": key, "password": password}
     if not targets:
-        return {"acytoo": provider("acytoo", **settings)}
+        from acytoo.embedded.host import engine_provider
+        from acytoo.providers.acytoo import Acytoo
+
+        return {"embedded": engine_provider(Acytoo.url)}
     backends: dict[str, AsyncGeneratorProvider] = {}
     for target in targets:
         name, equals, address = target.partition("=")

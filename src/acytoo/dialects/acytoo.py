@@ -74,6 +74,7 @@ class Acytoo(Dialect):
     name = "acytoo"
     options = frozenset({"temperature"})
     routes = ("/api/completions",)
+    passes_bytes = False
 
     def __init__(
         self,

@@ -60,6 +60,15 @@ from acytoo.types import (
 )
 
 
+class TokenCount(msgspec.Struct):
+    """The answer of `count_tokens`."""
+
+    input_tokens: int
+
+
+_COUNTED = frozenset({"messages", "model", "system", "thinking", "tool_choice", "tools", "output_config"})
+
+
 class Anthropic(Dialect):
     """Anthropic's messages, with the variations compatible servers have.
 
@@ -85,6 +94,7 @@ class Anthropic(Dialect):
         }
     )
     routes = ("/v1/messages",)
+    count_routes = ("/v1/messages/count_tokens",)
     harmless = frozenset(
         {
             "betas",
@@ -210,9 +220,19 @@ class Anthropic(Dialect):
         status, _, _, extra_headers = error_fields(error)
         return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, error_body(error))
 
-    def write_token_count(self, tokens: int) -> bytes:
-        """The answer of `/v1/messages/count_tokens`, whose requests `parse` reads."""
-        return msgspec.json.encode({"input_tokens": tokens})
+    def count(self, request: Request, endpoint: Endpoint) -> Outgoing:
+        """The same messages, without what only a reply needs."""
+        asked = self.build(request, endpoint, Losses(self.name, drop=True))
+        body = {k: v for k, v in msgspec.json.decode(asked.body).items() if k in _COUNTED}
+        return Outgoing(f"{asked.url}/count_tokens", asked.headers, encoded(body))
+
+    def read_count(self, body: bytes) -> int:
+        """The `input_tokens`."""
+        return msgspec.json.decode(body, type=TokenCount).input_tokens
+
+    def write_count(self, tokens: int) -> bytes:
+        """`{"input_tokens"}`."""
+        return msgspec.json.encode(TokenCount(tokens))
 
     def _headers(self, endpoint: Endpoint, betas: Any) -> dict[str, str]:
         headers = {"accept": "*/*", "content-type": "application/json", "anthropic-version": self.version}

@@ -195,10 +195,6 @@ class Writer:
     ping: bytes = b""
     """Keeps a silent stream alive; empty where the API has no such thing."""
 
-    def start(self) -> bytes:
-        """What goes out before the first item; may be empty."""
-        return b""
-
     def write(self, items: list[Item]) -> bytes:
         """The items, in the API's own words; what it has no words for is left out."""
         raise NotImplementedError
@@ -220,6 +216,8 @@ class Dialect:
     """Request options (of `types.OPTIONS`) that this API can express."""
     routes: ClassVar[tuple[str, ...]]
     """Paths a server answers on; `{name}` stands for one segment's part, kept in `Incoming.path`."""
+    passes_bytes: ClassVar[bool] = True
+    """Whether a body may go on from one endpoint of this API to another as it is; not where secrets are in it."""
     harmless: ClassVar[frozenset[str]] = frozenset()
     """Body fields of this API outside the shared shape that may be left behind when crossing to another."""
 
@@ -266,6 +264,33 @@ class Dialect:
         """The error as this API's clients understand it, the status telling whose fault it was."""
         raise NotImplementedError
 
+    def forwarded(self, incoming: Incoming, request: Request, endpoint: Endpoint) -> Outgoing:
+        """A request that came in this dialect, on its way to another endpoint of it: its body is as it came.
+
+        Only the model, where it is another one, is changed in it.
+        """
+        outgoing = self.build(request, endpoint, Losses(self.name, drop=True))
+        if request.model:
+            outgoing.body = with_fields(incoming.body, {"model": request.model})
+        return outgoing
+
+    # Token counting, where the API has it.
+
+    count_routes: ClassVar[tuple[str, ...]] = ()
+    """Paths on which a server counts a request's tokens; `parse` reads such a request."""
+
+    def count(self, request: Request, endpoint: Endpoint) -> Outgoing:
+        """The HTTP request that asks how many tokens the request has. Raises UnsupportedError."""
+        raise UnsupportedError("token counting", self.name, "its API has no way to ask for it")
+
+    def read_count(self, body: bytes) -> int:
+        """The number of tokens in the answer to `count`. Raises msgspec.DecodeError for anything else."""
+        raise NotImplementedError
+
+    def write_count(self, tokens: int) -> bytes:
+        """The answer a server gives on `count_routes`."""
+        raise NotImplementedError
+
     # Shared by both.
 
     def check_options(self, request: Request, lose: Losses) -> None:
@@ -294,6 +319,18 @@ def crossing(request: Request, source: Dialect) -> Request:
         return request
     extra = {k: v for k, v in request.extra.items() if k not in source.harmless and v is not None}
     return msgspec.structs.replace(request, extra=extra)
+
+
+def with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
+    """The JSON object with those of its fields set that differ; every other byte of a field's value stays."""
+    given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    changed = False
+    for name, value in fields.items():
+        encoded_value = msgspec.json.encode(value)
+        if bytes(given.get(name, b"")) != encoded_value:
+            given[name] = msgspec.Raw(encoded_value)
+            changed = True
+    return msgspec.json.encode(given) if changed else body
 
 
 def join_url(base: str, path: str) -> str:

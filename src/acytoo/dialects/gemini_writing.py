@@ -28,6 +28,7 @@ from acytoo.types import (
     collect,
     signature_of,
 )
+from acytoo.wire.lines import without_line_ends
 from acytoo.wire.sse import sse
 
 _STATUSES = {
@@ -152,21 +153,21 @@ class StreamWriter(Writer):
                 after = self._after
             elif isinstance(item, Event):
                 out.append(self._event(item))
-        return b"".join(out)
+        return without_line_ends(b"".join(out))
 
     def end(self) -> bytes:
         """The calls, the finish reason and the usage."""
         parts, reason = last_parts(collect(self._calls).tool_calls, self._finish)
         content = {"parts": parts or [text_part("")], "role": "model"}
         fields = {"usageMetadata": usage_fields(self._usage)} if self._usage else {}
-        return self._response({"content": content, "finishReason": reason, "index": 0}, fields)
+        return without_line_ends(self._response({"content": content, "finishReason": reason, "index": 0}, fields))
 
     def fail(self, error: AcytooError) -> bytes:
         """The error as an event, and once more as plain JSON: each is what one of the makers' clients raises.
 
         Source: `google-genai` (Python) raises for either, `@google/genai` and `google.golang.org/genai` for plain JSON.
         """
-        body = msgspec.json.encode(error_body(error))
+        body = without_line_ends(msgspec.json.encode(error_body(error)))
         return sse(body) + body + b"\n"
 
     def _response(self, candidate: dict[str, Any], fields: dict[str, Any] | None = None) -> bytes:

@@ -53,6 +53,7 @@ from acytoo.types import (
     collect,
 )
 from acytoo.wire.halves import Halves
+from acytoo.wire.lines import without_line_ends
 from acytoo.wire.ndjson import NDJSONDecoder
 
 _RUNNER_OPTIONS = (
@@ -360,7 +361,7 @@ class _StreamWriter(Writer):
                 before = self._before
             elif isinstance(item, Event):
                 out.append(self._event(item))
-        return b"".join(out)
+        return without_line_ends(b"".join(out))
 
     def end(self) -> bytes:
         """The calls, then the line that is `done`; an error where a call's arguments are not JSON."""
@@ -374,11 +375,11 @@ class _StreamWriter(Writer):
         now = time.perf_counter_ns()
         evaluating = max(1, now - (self._first or now))
         last = _last_fields(self._finish, self._usage, max(1, now - self._begun), evaluating)
-        return out + self._line({"role": "assistant", "content": ""}, last)
+        return without_line_ends(out + self._line({"role": "assistant", "content": ""}, last))
 
     def fail(self, error: AcytooError) -> bytes:
         """`{"error": "…"}`, which the makers' clients raise; no `done` follows."""
-        return msgspec.json.encode({"error": error_fields(error)[1]}) + b"\n"
+        return without_line_ends(msgspec.json.encode({"error": error_fields(error)[1]})) + b"\n"
 
     def _line(self, message: dict[str, Any], fields: dict[str, Any]) -> bytes:
         rest = msgspec.json.encode({"message": message, **fields})

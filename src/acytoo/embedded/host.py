@@ -21,7 +21,9 @@ from acytoo.secret import Secret
 class EngineProvider(AsyncGeneratorProvider):
     """The engine as a provider: whatever model is asked for, it is the one that is loaded."""
 
+    name = "embedded"
     dialect = dialects.openai
+    counting = dialects.anthropic
 
 
 class Host:
@@ -96,6 +98,14 @@ def running_host(url: str) -> Host:
         if host is None:
             host = _hosts[path] = Host(path)
         return host
+
+
+def engine_provider(url: str) -> EngineProvider:
+    """The engine alone, without a server in between; it ends with the process. Blocks while it loads."""
+    path = model_path(url)
+    engine = Engine(path)
+    atexit.register(engine.close)
+    return EngineProvider(engine.url, key=engine.key, model=urlsplit(url).netloc or path.stem)
 
 
 def close_hosts() -> None:

@@ -13,7 +13,8 @@ from acytoo import __version__, dialects
 from acytoo.dialects.base import Dialect, Incoming
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, StatusError
 from acytoo.server.config import ServerConfig, is_loopback
-from acytoo.server.relay import relay
+from acytoo.server.listing import add_listings
+from acytoo.server.relay import count, relay
 
 
 def make_app(config: ServerConfig) -> web.Application:
@@ -22,6 +23,9 @@ def make_app(config: ServerConfig) -> web.Application:
     for dialect in dialects.ALL:
         for route in dialect.routes:
             app.router.add_post(route, _endpoint(dialect, config))
+        for route in dialect.count_routes:
+            app.router.add_post(route, _counting(dialect, config))
+    add_listings(app, config)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/", _page(config))
     return app
@@ -33,6 +37,17 @@ def _endpoint(dialect: Dialect, config: ServerConfig) -> Handler:
             return await relay(request, await _incoming(request, config), dialect, config)
         except AcytooError as error:
             return error_response(dialect, error)
+
+    return answer
+
+
+def _counting(dialect: Dialect, config: ServerConfig) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            body = dialect.write_count(await count(await _incoming(request, config), dialect, config))
+        except AcytooError as error:
+            return error_response(dialect, error)
+        return web.Response(body=body, content_type="application/json")
 
     return answer
 
@@ -80,6 +95,8 @@ def _guard(config: ServerConfig) -> Middleware:
             )
         try:
             return await handler(request)
+        except AcytooError as error:
+            return error_response(dialect_of(request.path), error)
         except web.HTTPNotFound:
             missing = NotFoundError(f"there is nothing at {request.path}", status=404, code="not_found_error")
             return error_response(dialect_of(request.path), missing)

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from acytoo.base import AsyncGeneratorProvider
-from acytoo.dialects.base import Dialect, Incoming, Losses, Writer, crossing
+from acytoo.dialects.base import Call, Dialect, Incoming, Losses, Writer, crossing
 from acytoo.errors import AcytooError, AuthenticationError
 from acytoo.server.config import ServerConfig
 from acytoo.types import Item, Request, collect
@@ -18,29 +18,54 @@ from acytoo.types import Item, Request, collect
 
 async def relay(request: web.Request, incoming: Incoming, dialect: Dialect, config: ServerConfig) -> web.StreamResponse:
     """Answer a call. Raises AcytooError for whatever goes wrong before the first byte of the answer."""
+    call, backend, asked = _admitted(incoming, dialect, config)
+    spoken = backend.dialect.name if backend.dialect is not None else type(backend).__name__
+    losses = Losses(spoken, drop=config.drop_unsupported)
+    writer = dialect.writer(call.request)
+    if spoken == dialect.name and dialect.passes_bytes:
+        chunks = backend.forward(incoming, asked)
+    else:
+        batches = backend.answer(crossing(asked, dialect), losses=losses)
+        chunks = _rendered(batches, dialect, writer, call.request)
+    headers = {"x-acytoo-dropped": ", ".join(losses.dropped)} if losses.dropped else {}
+    async with aclosing(chunks):
+        if not call.request.stream:
+            body = b"".join([chunk async for chunk in chunks])
+            return web.Response(body=body, content_type="application/json", headers=headers)
+        return await _Stream(request, writer, config.ping_after, headers).run(chunks)
+
+
+async def count(incoming: Incoming, dialect: Dialect, config: ServerConfig) -> int:
+    """How many tokens a call's messages have, counted by its backend. Raises AcytooError."""
+    _, backend, asked = _admitted(incoming, dialect, config)
+    return await backend.count_tokens(crossing(asked, dialect))
+
+
+def _admitted(
+    incoming: Incoming, dialect: Dialect, config: ServerConfig
+) -> tuple[Call, AsyncGeneratorProvider, Request]:
+    """The call, the backend it asks for, and the request as that backend is to get it."""
     call = dialect.parse(incoming)
     if not config.admits(call.secrets):
         raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
     backend, model = config.backend_for(call.request.model)
-    asked = msgspec.structs.replace(call.request, model=model)
-    spoken = backend.dialect.name if backend.dialect is not None else ""
-    if spoken != dialect.name:
-        asked = crossing(asked, dialect)
-    losses = Losses(spoken or type(backend).__name__, drop=config.drop_unsupported)
-    batches = _answer(backend, asked, losses)
-    headers = {"x-acytoo-dropped": ", ".join(losses.dropped)} if losses.dropped else {}
+    return call, backend, msgspec.structs.replace(call.request, model=model or backend.model)
+
+
+async def _rendered(
+    batches: AsyncGenerator[list[Item], None], dialect: Dialect, writer: Writer, asked: Request
+) -> AsyncGenerator[bytes, None]:
+    """The items in the client's dialect: a chunk for each batch, or one document."""
     async with aclosing(batches):
-        if not call.request.stream:
+        if not asked.stream:
             items = [item for batch in [batch async for batch in batches] for item in batch]
-            body = dialect.write_reply(collect(items), call.request)
-            return web.Response(body=body, content_type="application/json", headers=headers)
-        return await _Stream(request, dialect.writer(call.request), config.ping_after, headers).run(batches)
-
-
-def _answer(backend: AsyncGeneratorProvider, asked: Request, losses: Losses) -> AsyncGenerator[list[Item], None]:
-    if not asked.model:
-        asked.model = getattr(backend, "model", "") or backend.default_model
-    return backend.answer(asked, losses=losses)
+            yield dialect.write_reply(collect(items), asked)
+            return
+        write = writer.write
+        async for batch in batches:
+            if data := write(batch):
+                yield data
+        yield writer.end()
 
 
 class _Stream:
@@ -67,17 +92,14 @@ class _Stream:
         self._timer: asyncio.TimerHandle | None = None
         self._ping: asyncio.Task[None] | None = None
 
-    async def run(self, batches: AsyncGenerator[list[Item], None]) -> web.StreamResponse:
+    async def run(self, chunks: AsyncGenerator[bytes, None]) -> web.StreamResponse:
         """Write what the backend says. Raises AcytooError only while nothing is written."""
-        write = self._writer.write
         if self._writer.ping:
             self._timer = self._loop.call_later(self._ping_after, self._on_silence)
         try:
-            async for batch in batches:
-                if data := write(batch):
-                    await self._send(data)
-            await self._start()
-            await self._response.write_eof(self._writer.end())
+            async for chunk in chunks:
+                await self._send(chunk)
+            await self._response.write_eof()
         except AcytooError as error:
             if not self._response.prepared and self._ping is None:
                 raise
@@ -100,8 +122,6 @@ class _Stream:
             await self._ping
         if not self._response.prepared:
             await self._response.prepare(self._request)
-            if opening := self._writer.start():
-                await self._response.write(opening)
 
     def _on_silence(self) -> None:
         """Send a keep-alive where nothing was written for long enough; look again when the next may be due."""
@@ -115,8 +135,6 @@ class _Stream:
         try:
             if not self._response.prepared:
                 await self._response.prepare(self._request)
-                if opening := self._writer.start():
-                    await self._response.write(opening)
             self._wrote_at = self._loop.time()
             await self._response.write(self._writer.ping)
         except (ConnectionError, OSError):
@@ -127,8 +145,10 @@ class _Stream:
         if self._ping is not None:
             await self._ping
         transport = self._request.transport
-        if data := self._writer.fail(error):
+        data = b"" if error.told else self._writer.fail(error)
+        if data:
             await self._response.write(data)
+        if data or error.told:
             if transport is not None:
                 transport.close()
         elif transport is not None:

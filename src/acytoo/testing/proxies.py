@@ -115,6 +115,11 @@ class FakeSOCKSProxy(_FakeProxy):
         self.refuse = refuse
         self.versions: list[int] = []
 
+    @property
+    def url(self) -> str:
+        """Where it listens, as a SOCKS5 proxy that looks names up itself, without credentials."""
+        return f"socks5h://127.0.0.1:{self.port}"
+
     async def serve(self, peer: Peer) -> None:
         """One handshake and the tunnel it asks for."""
         try:

@@ -67,16 +67,14 @@ def _rendered(answer: Answer, dialect: Dialect, request: Request) -> tuple[int, 
 
 
 def _streamed(content: Items, dialect: Dialect, request: Request) -> Iterator[bytes | Step]:
-    """One piece for each item; what starts a stream goes with the first, what ends it is a piece of its own."""
+    """One piece for each item; what ends a stream is a piece of its own."""
     writer = dialect.writer(request)
-    start = writer.start()
     items = content.items if content.failure is None else content.items[: content.failure_after]
     for item in items:
-        yield start + writer.write([item])
-        start = b""
+        yield writer.write([item])
     if content.failure is not None:
         told = writer.fail(content.failure)
-        yield start + told if told else Reset()
+        yield told if told else Reset()
     elif content.terminated:
         yield start + writer.end()
     else:

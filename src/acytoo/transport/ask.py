@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-import msgspec
-
-from acytoo.dialects.base import Dialect, Head, Outgoing, Reader
+from acytoo.dialects.base import UNDECODABLE, Dialect, Head, Outgoing, Reader, Writer, not_this_api
 from acytoo.errors import AcytooError, StatusError
 from acytoo.secret import Secret, redact
 from acytoo.transport.exchange import MAX_ERROR_BODY, Exchange, open_exchange
-from acytoo.transport.options import Connection
+from acytoo.transport.options import Target
 from acytoo.types import Item
-
-
-class Target(msgspec.Struct, frozen=True):
-    """Where to and how: the dialect that reads the answer, the connection, and what no error may show."""
-
-    dialect: Dialect
-    connection: Connection
-    secrets: tuple[Secret, ...] = ()
 
 
 async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], None]:
@@ -42,6 +32,55 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
             reader.close()
     except AcytooError as error:
         raise finished(error, batches, target.secrets) from error.__cause__
+
+
+async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> AsyncGenerator[bytes, None]:
+    """Yield the body's chunks as they come, reading along: the end is a complete reply, as for `ask`.
+
+    An error with `told` set has been yielded already, in the API's own way. Where a stream was asked for (there is
+    a `writer`) and the server answers with one document, the stream is rendered.
+    """
+    batches: list[list[Item]] = []
+    try:
+        async with await open_exchange(outgoing, target.connection) as exchange:
+            reader = await reader_of(exchange, target.dialect)
+            renders = writer is not None and exchange.head.content_type != writer.content_type.partition(";")[0]
+            while chunk := await exchange.read():
+                try:
+                    batch = reader.feed(chunk)
+                except AcytooError as error:
+                    if not renders:
+                        yield chunk
+                        error.told = True
+                    raise
+                if batch:
+                    batches.append(batch)
+                if not renders:
+                    yield chunk
+                elif writer is not None and batch:
+                    yield writer.write(batch)
+            batch = reader.flush()
+            reader.close()
+            if renders and writer is not None:
+                yield writer.write(batch) + writer.end()
+    except AcytooError as error:
+        raise finished(error, batches, target.secrets) from error.__cause__
+
+
+async def counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> AsyncGenerator[int, None]:
+    """Yield the number of tokens that the endpoint counts."""
+    try:
+        async with await open_exchange(outgoing, target.connection) as exchange:
+            body = await exchange.read_up_to(MAX_ERROR_BODY)
+            if not 200 <= exchange.head.status < 300:
+                raise dialect.read_error(exchange.head.status, body, retry_after(exchange.head))
+            try:
+                tokens = dialect.read_count(body)
+            except UNDECODABLE as error:
+                raise not_this_api(dialect.name, body, str(error)) from error
+            yield tokens
+    except AcytooError as error:
+        raise finished(error, [], target.secrets) from error.__cause__
 
 
 async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:

@@ -10,7 +10,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
+from acytoo.dialects.base import Dialect
 from acytoo.errors import UsageError
+from acytoo.secret import Secret
 
 if TYPE_CHECKING:
     import ssl
@@ -104,7 +106,7 @@ class Connection(msgspec.Struct, frozen=True):
     timeout: Timeout = Timeout()
     proxy: Proxy | None = None
     trust_env: bool = False
-    ca: str | ssl.SSLContext | None = None
+    ca: str | Path | ssl.SSLContext | None = None
     session: aiohttp.ClientSession | None = None
 
     def proxy_for(self, url: str) -> Proxy | None:
@@ -124,7 +126,15 @@ class Connection(msgspec.Struct, frozen=True):
         """What aiohttp takes as `ssl`: True is its own verified context."""
         if self.ca is None:
             return True
-        return _context(self.ca) if isinstance(self.ca, str) else self.ca
+        return _context(str(self.ca)) if isinstance(self.ca, (str, Path)) else self.ca
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where to and how: the dialect that reads the answer, the connection, and what no error may show."""
+
+    dialect: Dialect
+    connection: Connection
+    secrets: tuple[Secret, ...] = ()
 
 
 @functools.lru_cache(maxsize=16)

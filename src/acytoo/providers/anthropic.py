@@ -1,0 +1,16 @@
+"""Anthropic."""
+
+from __future__ import annotations
+
+from acytoo import dialects
+from acytoo.base import AsyncGeneratorProvider
+
+
+class Anthropic(AsyncGeneratorProvider):
+    """Anthropic's messages (source: its API reference)."""
+
+    url = "https://api.anthropic.com"
+    dialect = dialects.anthropic
+    env = {"url": ("ANTHROPIC_BASE_URL",), "key": ("ANTHROPIC_API_KEY",)}
+    needs_auth = True
+    needs_model = True

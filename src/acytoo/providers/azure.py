@@ -1,0 +1,19 @@
+"""Azure OpenAI."""
+
+from __future__ import annotations
+
+from acytoo import dialects
+from acytoo.base import AsyncGeneratorProvider
+
+
+class Azure(AsyncGeneratorProvider):
+    """Azure OpenAI's v1 API (source: Microsoft's documentation): a deployment's name is the model."""
+
+    url = ""
+    dialect = dialects.OpenAI(
+        path="/openai/v1/chat/completions", max_tokens_field="max_completion_tokens", key_header="api-key"
+    )
+    env = {"url": ("AZURE_OPENAI_ENDPOINT",), "key": ("AZURE_OPENAI_API_KEY",)}
+    needs_auth = True
+    needs_model = True
+    label = "Azure OpenAI"

@@ -1,0 +1,68 @@
+"""OpenAI-compatible services, one row each: base URL, key variable, what they do otherwise.
+
+Sources: each service's own documentation of its OpenAI-compatible endpoint.
+"""
+
+from __future__ import annotations
+
+from acytoo import dialects
+from acytoo.base import AsyncGeneratorProvider
+from acytoo.dialects import Dialect
+
+
+def _row(
+    class_name: str,
+    url: str,
+    key: str = "",
+    *,
+    label: str = "",
+    dialect: Dialect = dialects.openai,
+    url_variable: str = "",
+    needs_model: bool = True,
+) -> type[AsyncGeneratorProvider]:
+    """A provider class; without a key variable the service needs no key."""
+    env = {"key": (key,)} if key else {}
+    if url_variable:
+        env["url"] = (url_variable,)
+    body = {
+        "__module__": __name__,
+        "__doc__": f"{label or class_name}, OpenAI-compatible.",
+        "url": url,
+        "dialect": dialect,
+        "env": env,
+        "needs_auth": bool(key),
+        "needs_model": needs_model,
+        "label": label or class_name,
+    }
+    return type(class_name, (AsyncGeneratorProvider,), body)
+
+
+_PLAIN_STREAM = dialects.OpenAI(stream_usage=False)
+_DEEPSEEK = dialects.OpenAI(reasoning_field="reasoning_content")
+_OPENROUTER = dialects.OpenAI(reasoning_field="reasoning")
+_COMPLETION_TOKENS = dialects.OpenAI(max_tokens_field="max_completion_tokens")
+
+# Hosted.
+Cerebras = _row("Cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", dialect=_COMPLETION_TOKENS)
+DeepInfra = _row("DeepInfra", "https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY")
+DeepSeek = _row("DeepSeek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", dialect=_DEEPSEEK)
+Fireworks = _row("Fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY")
+Groq = _row("Groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", dialect=_COMPLETION_TOKENS)
+HuggingFace = _row("HuggingFace", "https://router.huggingface.co/v1", "HF_TOKEN", label="Hugging Face")
+Mistral = _row("Mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", dialect=_PLAIN_STREAM)
+Moonshot = _row("Moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", dialect=_DEEPSEEK)
+Nebius = _row("Nebius", "https://api.studio.nebius.com/v1", "NEBIUS_API_KEY")
+Nvidia = _row("Nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", label="NVIDIA NIM")
+OpenRouter = _row("OpenRouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", dialect=_OPENROUTER)
+Perplexity = _row("Perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", dialect=_PLAIN_STREAM)
+SambaNova = _row("SambaNova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY")
+Together = _row("Together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", label="Together AI")
+XAI = _row("XAI", "https://api.x.ai/v1", "XAI_API_KEY", label="xAI", dialect=_COMPLETION_TOKENS)
+
+# On your own machine.
+LlamaCpp = _row("LlamaCpp", "http://127.0.0.1:8080/v1", label="llama.cpp", needs_model=False)
+LMStudio = _row("LMStudio", "http://127.0.0.1:1234/v1", label="LM Studio", needs_model=False)
+VLLM = _row("VLLM", "http://127.0.0.1:8000/v1", label="vLLM")
+
+# Any other.
+Compatible = _row("Compatible", "", label="any OpenAI-compatible URL", url_variable="COMPATIBLE_URL", needs_model=False)

@@ -1,0 +1,27 @@
+"""OpenAI, by both of its chat APIs."""
+
+from __future__ import annotations
+
+from acytoo import dialects
+from acytoo.base import AsyncGeneratorProvider
+
+
+class OpenAI(AsyncGeneratorProvider):
+    """OpenAI's chat completions (source: its API reference)."""
+
+    url = "https://api.openai.com/v1"
+    dialect = dialects.OpenAI(max_tokens_field="max_completion_tokens")
+    env = {"url": ("OPENAI_BASE_URL",), "key": ("OPENAI_API_KEY",)}
+    needs_auth = True
+    needs_model = True
+
+
+class OpenAIResponses(AsyncGeneratorProvider):
+    """OpenAI's responses, the API that keeps its models' reasoning between turns (source: its API reference)."""
+
+    name = "openai-responses"
+    url = OpenAI.url
+    dialect = dialects.openai_responses
+    env = OpenAI.env
+    needs_auth = True
+    needs_model = True

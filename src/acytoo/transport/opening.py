@@ -1,0 +1,182 @@
+"""One HTTP request until the head of its response: limits, proxies, redirects, and a second try where it is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from urllib.parse import urljoin
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+
+from acytoo.dialects.base import Outgoing
+from acytoo.errors import RedirectError, TimedOutError
+from acytoo.transport.faults import opening_fault, origin, proxy_refused, shown_cause
+from acytoo.transport.options import Connection, Proxy, Timeout
+from acytoo.transport.sessions import fresh_connection, session_for
+
+_MAX_REDIRECTS = 5
+_SAME_METHOD = frozenset({307, 308})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+async def open_response(outgoing: Outgoing, connection: Connection, started: float) -> aiohttp.ClientResponse:
+    """Send the request, return when the response's head is here, whatever its status; `started` in the loop's time.
+
+    A redirect is followed only where it keeps method and origin; others raise RedirectError.
+    Raises UnreachableError, TLSError, ProxyError, TimedOutError, ProtocolError, UsageError (a URL that is none).
+    """
+    url = outgoing.url
+    for _ in range(_MAX_REDIRECTS + 1):
+        response = await _send(outgoing, url, connection, started)
+        location = response.headers.get("location") if response.status in _REDIRECTS else None
+        if not location:
+            return response
+        response.close()
+        url = _followed(response.status, url, location)
+    raise RedirectError(f"{origin(url)} redirects more than {_MAX_REDIRECTS} times", url)
+
+
+async def _send(outgoing: Outgoing, url: str, connection: Connection, started: float) -> aiohttp.ClientResponse:
+    """One request; once more, on a connection of its own, where the pooled one turned out to be closed."""
+    try:
+        return await _request(outgoing, url, connection, started, reuse=True)
+    except _StaleConnectionError:
+        return await _request(outgoing, url, connection, started, reuse=False)
+
+
+class _StaleConnectionError(Exception):
+    """A connection from the pool ended before the first byte of an answer."""
+
+
+async def _request(
+    outgoing: Outgoing, url: str, connection: Connection, started: float, *, reuse: bool
+) -> aiohttp.ClientResponse:
+    proxy = connection.proxy_for(url)
+    session = connection.session or await session_for(proxy, reuse=reuse)
+    headers = {**outgoing.headers, "accept-encoding": "identity"}
+    http_proxy = proxy if proxy is not None and not proxy.is_socks else None
+    to_proxy = _proxy_headers(http_proxy)
+    if url.startswith("http:"):
+        headers.update(to_proxy)
+    limits = _Limits(connection.timeout, started)
+    fresh = fresh_connection.set(False)
+    failed: Exception | None = None
+    try:
+        async with limits.clock:
+            response = await session.request(
+                outgoing.method,
+                url,
+                data=_Body(outgoing.body, limits),
+                headers=headers,
+                allow_redirects=False,
+                auto_decompress=False,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connection.timeout.connect),
+                ssl=connection.tls(),
+                proxy=http_proxy.url if http_proxy else None,
+                proxy_headers=to_proxy or None,
+            )
+    except Exception as error:
+        failed = error
+        pooled = reuse and not fresh_connection.get() and connection.session is None
+    finally:
+        limits.over = True
+        fresh_connection.reset(fresh)
+    if failed is None:
+        if http_proxy is not None and response.status == 407:
+            response.close()
+            raise proxy_refused(http_proxy, 407, response.reason or "")
+        return response
+    if pooled and _is_stale(failed):
+        raise _StaleConnectionError
+    if isinstance(failed, TimeoutError) or "Timeout" in type(failed).__name__:
+        raise limits.error() from failed
+    fault = opening_fault(failed, url, proxy, connected=limits.connected)
+    if fault is None:
+        raise failed
+    raise fault from shown_cause(failed)
+
+
+def _is_stale(error: Exception) -> bool:
+    """Whether the connection ended before a byte of the answer, as one does that the server had closed already."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)
+    return isinstance(error, (ConnectionError, aiohttp.ClientOSError))
+
+
+class _Limits:
+    """The limit that holds until the head is here: first to connect, then until the first byte, always the total."""
+
+    def __init__(self, timeout: Timeout, started: float) -> None:
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._ends = None if timeout.total is None else started + timeout.total
+        self.connected = False
+        self.over = False
+        self.clock = asyncio.timeout_at(self._due(timeout.connect))
+
+    def sending(self) -> None:
+        """The connection stands."""
+        if not (self.connected or self.over):
+            self.connected = True
+            self.clock.reschedule(self._due(self._timeout.first_byte))
+
+    def error(self) -> TimedOutError:
+        """The limit that ran out."""
+        if self._ends is not None and self._loop.time() >= self._ends:
+            return TimedOutError("total", self._timeout.total or 0)
+        if self.connected:
+            return TimedOutError("first_byte", self._timeout.first_byte or 0)
+        return TimedOutError("connect", self._timeout.connect or 0)
+
+    def _due(self, limit: float | None) -> float | None:
+        due = [end for end in (self._ends, limit and self._loop.time() + limit) if end is not None]
+        return min(due, default=None)
+
+
+class _Body(aiohttp.Payload):
+    """The request's body, however large; it tells when it is being sent, which is when the connection stands."""
+
+    _autoclose = True
+
+    def __init__(self, data: bytes, limits: _Limits) -> None:
+        super().__init__(data)
+        self._size = len(data)
+        self._data = data
+        self._limits = limits
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return self._data.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send it."""
+        self._limits.sending()
+        await writer.write(self._data)
+
+
+def _proxy_headers(proxy: Proxy | None) -> dict[str, str]:
+    """What an HTTP proxy wants to know: with the tunnel's request under TLS, else with our own."""
+    if proxy is None or not (proxy.user or proxy.password):
+        return {}
+    credentials = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
+    return {"proxy-authorization": f"Basic {credentials}"}
+
+
+def _followed(status: int, url: str, location: str) -> str:
+    """Where a redirect leads to. Raises RedirectError where a request with credentials must not follow."""
+    try:
+        target = urljoin(url, location)
+        leads_to = origin(target)
+    except ValueError as error:
+        raise RedirectError(f"{url} redirects to what is no URL: {location[:300]!r}") from error
+    place = target.partition("?")[0]
+    if leads_to != origin(url):
+        raise RedirectError(
+            f"{origin(url)} redirects to another origin, where key and password are not sent: "
+            f"if you trust it, use {place}",
+            place,
+        )
+    if status not in _SAME_METHOD:
+        raise RedirectError(f"{url} redirects with {status}, which would turn the POST into a GET of {place}", place)
+    return target
