@@ -76,9 +76,7 @@ def _streamed(content: Items, dialect: Dialect, request: Request) -> Iterator[by
         told = writer.fail(content.failure)
         yield told if told else Reset()
     elif content.terminated:
-        yield start + writer.end()
-    else:
-        yield start
+        yield writer.end()
 
 
 def _body(pieces: Iterable[bytes | Step], faults: tuple[Fault, ...], *, chunked: bool) -> Iterator[Step]:
