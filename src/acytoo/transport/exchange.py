@@ -81,6 +81,8 @@ class Exchange:
             self._timer = None
         if self._lost is not None:
             self._lost.remove_done_callback(self._end_without_sign)
+            self._lost.remove_done_callback(_seen)
+            self._lost.add_done_callback(_seen)
         self._response.close()
 
     async def __aenter__(self) -> Self:
@@ -135,6 +137,11 @@ def _lost(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
     """Done when the response's connection is lost, with how; None where the whole body is here already."""
     connection = response.connection
     return connection.protocol.closed if connection is not None and connection.protocol is not None else None
+
+
+def _seen(lost: asyncio.Future[None]) -> None:
+    """However a connection that nobody reads any more is lost, it is nobody's error."""
+    lost.exception()
 
 
 async def open_exchange(outgoing: Outgoing, connection: Connection) -> Exchange:

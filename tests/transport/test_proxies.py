@@ -1,0 +1,180 @@
+"""HTTP and SOCKS proxies, with credentials, refusals, and what the environment says where it is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acytoo import Acytoo, dialects
+from acytoo.errors import ProxyError, UsageError
+from acytoo.testing import Authority, FakeEndpoint, FakeHTTPProxy, FakeSOCKSProxy, hang_up, refused_port, reply
+from tests.asking import failure, texts
+
+
+def with_credentials(url: str, credentials: str = "alice:s3cret-word") -> str:
+    return url.replace("://", f"://{credentials}@")
+
+
+async def test_an_http_proxy_carries_a_plain_request() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy() as proxy:
+        assert await texts(Acytoo(fake.url, proxy=proxy.url)) == ["Hi"]
+        assert proxy.targets == [f"127.0.0.1:{fake.port}"]
+        assert proxy.requests[0].method == "POST"
+
+
+async def test_an_http_proxy_carries_tls_in_a_tunnel_it_cannot_read(tmp_path: Path) -> None:
+    authority = Authority()
+    async with (
+        FakeEndpoint(dialects.acytoo, reply("Hi"), tls=authority.server_context()) as fake,
+        FakeHTTPProxy("alice", "s3cret-word") as proxy,
+    ):
+        provider = Acytoo(fake.url, proxy=with_credentials(proxy.url), ca=str(authority.write(tmp_path)))
+        assert await texts(provider) == ["Hi"]
+        assert proxy.requests[0].method == "CONNECT"
+        assert "proxy-authorization" not in fake.requests[0].headers
+
+
+async def test_a_proxys_credentials_are_sent_to_it_and_to_nobody_else() -> None:
+    async with (
+        FakeEndpoint(dialects.acytoo, reply("Hi")) as fake,
+        FakeHTTPProxy("alice", "s3cret-word") as proxy,
+    ):
+        assert await texts(Acytoo(fake.url, proxy=with_credentials(proxy.url))) == ["Hi"]
+        assert "authorization" not in fake.requests[0].headers
+        assert "proxy-authorization" not in fake.requests[0].headers
+
+
+async def test_credentials_may_have_characters_that_urls_escape() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy("a@b", "p:/ü") as proxy:
+        assert await texts(Acytoo(fake.url, proxy=with_credentials(proxy.url, "a%40b:p%3A%2F%C3%BC"))) == ["Hi"]
+
+
+async def test_a_password_without_a_user_is_sent_as_well() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy() as proxy:
+        assert await texts(Acytoo(fake.url, proxy=with_credentials(proxy.url, ":word"))) == ["Hi"]
+        assert proxy.requests[0].headers["proxy-authorization"] == "Basic OndvcmQ="
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_wrong_proxy_password_is_a_proxy_error_that_does_not_show_it(tls: bool) -> None:
+    context = Authority().server_context() if tls else None
+    async with (
+        FakeEndpoint(dialects.acytoo, reply("Hi"), tls=context) as fake,
+        FakeHTTPProxy("alice", "another") as proxy,
+    ):
+        error = await failure(Acytoo(fake.url, proxy=with_credentials(proxy.url)))
+        assert type(error) is ProxyError
+        assert error.status == 407
+        assert proxy.url in str(error)
+        assert "s3cret-word" not in str(error)
+        assert fake.connections == 0
+
+
+async def test_a_proxy_that_refuses_a_tunnel_is_a_proxy_error() -> None:
+    async with FakeHTTPProxy(refuse=403) as proxy:
+        error = await failure(Acytoo("https://127.0.0.1:9", proxy=proxy.url))
+        assert type(error) is ProxyError
+        assert error.status == 403
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks4", "socks4a", "socks5", "socks5h"])
+async def test_a_proxy_where_nobody_listens_is_a_proxy_error(scheme: str) -> None:
+    with refused_port() as port:
+        error = await failure(Acytoo("http://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{port}"))
+        assert type(error) is ProxyError
+        assert str(port) in str(error)
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks4", "socks5"])
+async def test_a_proxy_that_hangs_up_is_an_error_of_the_connection(scheme: str) -> None:
+    async with FakeEndpoint(dialects.acytoo, on_connect=hang_up()) as mute:
+        error = await failure(Acytoo("https://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{mute.port}"))
+        assert isinstance(error, ProxyError)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "version", "asked"),
+    [
+        ("socks4", 4, "127.0.0.1"),
+        ("socks4a", 4, "localhost"),
+        ("socks5", 5, "127.0.0.1"),
+        ("socks5h", 5, "localhost"),
+    ],
+)
+async def test_socks_is_really_spoken_and_the_h_leaves_the_name_to_the_proxy(
+    scheme: str, version: int, asked: str
+) -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeSOCKSProxy() as proxy:
+        provider = Acytoo(f"http://localhost:{fake.port}", proxy=f"{scheme}://127.0.0.1:{proxy.port}")
+        assert await texts(provider) == ["Hi"]
+        assert proxy.versions == [version]
+        assert proxy.targets == [f"{asked}:{fake.port}"]
+
+
+async def test_socks_credentials_are_used() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeSOCKSProxy("alice", "s3cret-word") as proxy:
+        url = f"socks5://alice:s3cret-word@127.0.0.1:{proxy.port}"
+        assert await texts(Acytoo(fake.url, proxy=url)) == ["Hi"]
+        assert type(await failure(Acytoo(fake.url, proxy=url.replace("s3cret", "wrong")))) is ProxyError
+        assert type(await failure(Acytoo(fake.url, proxy=f"socks5://127.0.0.1:{proxy.port}"))) is ProxyError
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks5"])
+async def test_a_socks_proxy_that_refuses_is_a_proxy_error(scheme: str) -> None:
+    async with FakeSOCKSProxy(refuse=True) as proxy:
+        error = await failure(Acytoo("http://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{proxy.port}"))
+        assert type(error) is ProxyError
+
+
+async def test_tls_goes_through_socks(tmp_path: Path) -> None:
+    authority = Authority()
+    async with (
+        FakeEndpoint(dialects.acytoo, reply("Hi"), tls=authority.server_context()) as fake,
+        FakeSOCKSProxy() as proxy,
+    ):
+        provider = Acytoo(fake.url, proxy=f"socks5://127.0.0.1:{proxy.port}", ca=str(authority.write(tmp_path)))
+        assert await texts(provider) == ["Hi"]
+
+
+async def test_a_proxy_can_be_given_for_one_call() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy() as proxy:
+        assert await texts(Acytoo(fake.url), proxy=proxy.url) == ["Hi"]
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        assert proxy.connections == 1
+
+
+async def test_the_environments_proxy_is_used_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        assert proxy.connections == 0
+        assert await texts(Acytoo(fake.url, trust_env=True)) == ["Hi"]
+        assert proxy.connections == 1
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert await texts(Acytoo(fake.url, trust_env=True)) == ["Hi"]
+        assert proxy.connections == 1
+
+
+async def test_the_environments_proxy_for_https_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeHTTPProxy(refuse=403) as proxy:
+        monkeypatch.setenv("https_proxy", with_credentials(proxy.url))
+        error = await failure(Acytoo("https://127.0.0.1:9", trust_env=True))
+        assert type(error) is ProxyError
+        assert "s3cret-word" not in str(error)
+        assert "proxy-authorization" in proxy.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    "wrong", ["127.0.0.1:8080", "ftp://127.0.0.1", "http://", "socks6://x", "http://x:port", "http://[x", 3]
+)
+def test_what_is_no_proxy_is_refused_before_anything_is_sent(wrong: object) -> None:
+    with pytest.raises(UsageError, match="proxy"):
+        Acytoo("http://127.0.0.1", proxy=wrong)  # type: ignore[arg-type]
+
+
+def test_a_malformed_proxy_is_not_shown_with_its_password() -> None:
+    with pytest.raises(UsageError) as caught:
+        Acytoo("http://127.0.0.1", proxy="alice:s3cret-word@127.0.0.1:8080")
+    assert "s3cret-word" not in str(caught.value)
