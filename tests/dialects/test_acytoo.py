@@ -243,7 +243,7 @@ def test_only_text_is_written() -> None:
     writer = acytoo.writer(Request(HELLO))
     assert writer.content_type == "text/plain; charset=utf-8"
     items: list[Item] = [Start("i", "m"), Reasoning("hm"), "Hel", "lo é", Usage(1, 2), Finish()]
-    assert writer.start() + writer.write(items) + writer.end() == "Hello é".encode()
+    assert writer.write(items) + writer.end() == "Hello é".encode()
 
 
 def test_a_fault_in_mid_stream_has_no_words_and_no_ping_disturbs_the_text() -> None:
