@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
 from acytoo.dialects.base import Outgoing
-from acytoo.errors import RedirectError, TimedOutError
+from acytoo.errors import RedirectError, TimedOutError, UsageError
 from acytoo.transport.faults import opening_fault, origin, proxy_refused, shown_cause
 from acytoo.transport.options import Connection, Proxy, Timeout
 from acytoo.transport.sessions import fresh_connection, session_for
@@ -54,6 +54,8 @@ async def _request(
 ) -> aiohttp.ClientResponse:
     proxy = connection.proxy_for(url)
     session = connection.session or await session_for(proxy, reuse=reuse)
+    if session.closed:
+        raise UsageError("the session given is closed: give an open one, or none")
     headers = {**outgoing.headers, "accept-encoding": "identity"}
     http_proxy = proxy if proxy is not None and not proxy.is_socks else None
     to_proxy = _proxy_headers(http_proxy)

@@ -1,0 +1,216 @@
+"""One pooled session for each event loop, that ends with its loop and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from acytoo import Acytoo, dialects
+from acytoo.errors import TruncatedError, UnreachableError
+from acytoo.testing import Answer, FakeEndpoint, FakeSOCKSProxy, hang_up, raw, reply
+from tests.asking import failure, texts
+
+
+async def test_two_calls_share_a_connection() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        assert len(fake.requests) == 2
+        assert fake.connections == 1
+
+
+async def test_a_hundred_calls_at_once_are_not_held_back() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("a", "b").wait(0.3, after=1)) as fake:
+        replies = await asyncio.gather(*[texts(Acytoo(fake.url)) for _ in range(150)])
+        assert {"".join(reply) for reply in replies} == {"ab"}
+        assert fake.connections == 150
+
+
+async def test_a_connection_closed_while_idle_is_not_used_again() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("1"), reply("2")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["1"]
+        fake.peers[0].close()
+        await fake.disconnected()
+        assert await texts(Acytoo(fake.url)) == ["2"]
+        assert fake.connections == 2
+
+
+@pytest.mark.parametrize("end", [hang_up(), raw().reset()], ids=["closed", "reset"])
+async def test_a_kept_connection_that_proves_closed_is_replaced_once_and_unseen(end: Answer) -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("first"), end, reply("again")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["first"]
+        assert await texts(Acytoo(fake.url)) == ["again"]
+        assert [request.peer for request in fake.requests] == [fake.peers[0], fake.peers[0], fake.peers[1]]
+        assert fake.requests[1].body == fake.requests[2].body
+
+
+@pytest.mark.parametrize("end", [hang_up(), raw().reset()], ids=["closed", "reset"])
+async def test_a_fresh_connection_that_closes_is_not_tried_again(end: Answer) -> None:
+    async with FakeEndpoint(dialects.acytoo, end) as fake:
+        assert type(await failure(Acytoo(fake.url))) is UnreachableError
+        assert len(fake.requests) == 1
+
+
+async def test_the_second_try_is_the_last() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("first"), hang_up()) as fake:
+        assert await texts(Acytoo(fake.url)) == ["first"]
+        assert type(await failure(Acytoo(fake.url))) is UnreachableError
+        assert len(fake.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "end",
+    [raw(b"HTTP/1.1 200 OK\r\ncontent-ty").close(), reply("begun").close(after=1)],
+    ids=["in its head", "in its body"],
+)
+async def test_an_answer_that_has_begun_is_never_asked_for_again(end: Answer) -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("first"), end) as fake:
+        assert await texts(Acytoo(fake.url)) == ["first"]
+        assert type(await failure(Acytoo(fake.url))) in (UnreachableError, TruncatedError)
+        assert len(fake.requests) == 2
+
+
+async def test_a_callers_own_session_is_used_and_left_open() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake:
+        async with aiohttp.ClientSession(headers={"x-mine": "yes"}) as session:
+            assert await texts(Acytoo(fake.url, session=session)) == ["Hi"]
+            assert await texts(Acytoo(fake.url), session=session) == ["Hi"]
+            assert not session.closed
+            assert fake.connections == 1
+            assert fake.requests[0].headers["x-mine"] == "yes"
+        await fake.disconnected()
+
+
+async def test_a_callers_session_that_is_closed_is_told_clearly() -> None:
+    session = aiohttp.ClientSession()
+    await session.close()
+    error = await failure(Acytoo("http://127.0.0.1:9", session=session))
+    assert "session" in str(error).lower()
+    assert "closed" in str(error).lower()
+
+
+async def test_cookies_of_one_call_are_not_sent_with_the_next() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi").header("set-cookie", "who=me")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        assert "cookie" not in fake.requests[1].headers
+
+
+def test_several_loops_in_a_row_each_have_their_session_and_end_it() -> None:
+    with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake:
+        for _ in range(3):
+            assert asyncio.run(texts(Acytoo(fake.url))) == ["Hi"]
+            fake.wait_disconnected()
+        assert fake.connections == 3
+
+
+def test_two_loops_in_two_threads_do_not_meet() -> None:
+    with FakeEndpoint(dialects.acytoo, reply("a", "b").wait(0.2, after=1)) as fake:
+        seen: list[list[str]] = []
+
+        async def twice() -> list[str]:
+            return await texts(Acytoo(fake.url)) + await texts(Acytoo(fake.url))
+
+        threads = [threading.Thread(target=lambda: seen.append(asyncio.run(twice()))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ["".join(reply) for reply in seen] == ["abab", "abab"]
+        assert fake.connections == 2
+        fake.wait_disconnected()
+
+
+def test_a_socks_proxys_session_ends_with_its_loop_too() -> None:
+    with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeSOCKSProxy() as proxy:
+        assert asyncio.run(texts(Acytoo(fake.url, proxy=proxy.url))) == ["Hi"]
+        fake.wait_disconnected()
+        proxy.wait_disconnected()
+
+
+ENDINGS = {
+    "asyncio.run": "asyncio.run(ask())",
+    "two asyncio.runs": "asyncio.run(ask()); asyncio.run(ask())",
+    "a loop closed by hand, its generators ended": """
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+loop.run_until_complete(ask())
+keep.append(loop)
+loop.run_until_complete(loop.shutdown_asyncgens())
+loop.close()
+""",
+    "a loop ended in mid-stream": "asyncio.run(begin())",
+    "a generator dropped and never closed": "asyncio.run(drop())",
+    "a plain iterator": "print(''.join(provider.create_completion('', messages)))",
+    "a plain iterator left early": "print(next(provider.create_completion('', messages)))",
+}
+
+LOOPS_NOT_ENDED = {
+    "a loop closed without ending its generators": """
+loop = asyncio.new_event_loop()
+loop.run_until_complete(ask())
+loop.close()
+""",
+    "such a loop and another": """
+loop = asyncio.new_event_loop()
+loop.run_until_complete(ask())
+loop.close()
+asyncio.run(ask())
+""",
+    "a loop closed in mid-stream": """
+loop = asyncio.new_event_loop()
+loop.run_until_complete(begin())
+loop.close()
+""",
+}
+"""Python itself closes the sockets of these, which only `-W error` would tell."""
+
+SCRIPT = """
+import asyncio, sys
+from acytoo import Acytoo
+
+provider = Acytoo(sys.argv[1])
+messages = [{"role": "user", "content": "Hi"}]
+keep = []
+
+async def ask():
+    print(await provider.create_async("", messages))
+
+async def begin():
+    stream = provider.create_async_generator("", messages)
+    keep.append(stream)
+    print(await anext(stream))
+
+async def drop():
+    print(await anext(provider.create_async_generator("", messages)))
+    await asyncio.sleep(0.01)
+"""
+
+
+def _run(program: str, folder: Path, *options: str) -> None:
+    """Run it against an endpoint: it has to print the reply, end well, say nothing else, and be gone."""
+    script = folder / "program.py"
+    script.write_text(SCRIPT + program)
+    with FakeEndpoint(dialects.acytoo, reply("Hel", "lo").wait(0.05, after=1)) as fake:
+        command = [sys.executable, *options, str(script), fake.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.stderr == ""
+        assert done.returncode == 0
+        assert done.stdout.startswith("Hel")
+        fake.wait_disconnected()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_program_ends_without_anything_left_open(ending: str, tmp_path: Path) -> None:
+    _run(ENDINGS[ending], tmp_path, "-W", "error")
+
+
+@pytest.mark.parametrize("ending", LOOPS_NOT_ENDED)
+def test_a_loop_that_does_not_end_its_generators_leaves_no_unclosed_session(ending: str, tmp_path: Path) -> None:
+    _run(LOOPS_NOT_ENDED[ending], tmp_path)
