@@ -49,7 +49,16 @@ from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Item, Reply, Request
 
 _VERSIONS = ("v1beta", "v1", "v1alpha", "v1beta1")
-_WHOLE, _STREAM = "generateContent", "streamGenerateContent"
+_WHOLE, _STREAM, _COUNT = "generateContent", "streamGenerateContent", "countTokens"
+
+
+def _routes(*verbs: str) -> tuple[str, ...]:
+    """A model's name may have slashes in it."""
+    return tuple(f"/{version}/models/{{model:.+}}:{verb}" for version in _VERSIONS for verb in verbs)
+
+
+class _TokenCount(msgspec.Struct, rename="camel"):
+    total_tokens: int
 
 
 class Gemini(Dialect):
@@ -57,8 +66,8 @@ class Gemini(Dialect):
 
     name = "gemini"
     options = OPTIONS - {"user"}
-    routes = tuple(f"/{version}/models/{{model:.+}}:{verb}" for version in _VERSIONS for verb in (_STREAM, _WHOLE))
-    """A model's name may have slashes in it."""
+    routes = _routes(_STREAM, _WHOLE)
+    count_routes = _routes(_COUNT)
     harmless = frozenset(
         {"alt", "safetySettings", "cachedContent", "labels", "serviceTier", "store", "generationConfig.thinkingConfig"}
     )
@@ -69,19 +78,41 @@ class Gemini(Dialect):
     def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
         """The model and whether to stream are in the URL."""
         self.check_options(request, lose)
+        body = sent_body(request, self.extra(request), lose)
+        return self._outgoing(request, endpoint, _STREAM if request.stream else _WHOLE, body)
+
+    def _outgoing(self, request: Request, endpoint: Endpoint, verb: str, body: dict[str, Any]) -> Outgoing:
         model = request.model.removeprefix("models/")
         if not model:
             raise UsageError("Gemini needs a model: it is part of the URL")
-        body = sent_body(request, self.extra(request), lose)
         folder = "" if model.startswith("tunedModels/") else "models/"
-        verb = _STREAM if request.stream else _WHOLE
         url = join_url(endpoint.url, f"/{self.version}/{folder}{quote(model, safe='/:@')}:{verb}")
-        if request.stream:
+        if verb == _STREAM:
             url += "&alt=sse" if "?" in url else "?alt=sse"
         headers = {"accept": "*/*", "content-type": "application/json"}
         if endpoint.key:
             headers["x-goog-api-key"] = endpoint.key.reveal()
         return Outgoing(url, headers, encoded(body))
+
+    def forwarded(self, incoming: Incoming, request: Request, endpoint: Endpoint) -> Outgoing:
+        """The body as it came: it names no model."""
+        outgoing = self._outgoing(request, endpoint, _STREAM if request.stream else _WHOLE, {})
+        outgoing.body = incoming.body
+        return outgoing
+
+    def count(self, request: Request, endpoint: Endpoint) -> Outgoing:
+        """The whole request, so that its tools and instruction count too."""
+        asked = sent_body(request, self.extra(request), Losses(self.name, drop=True))
+        asked["model"] = "models/" + request.model.removeprefix("models/")
+        return self._outgoing(request, endpoint, _COUNT, {"generateContentRequest": asked})
+
+    def read_count(self, body: bytes) -> int:
+        """The `totalTokens`."""
+        return msgspec.json.decode(body, type=_TokenCount).total_tokens
+
+    def write_count(self, tokens: int) -> bytes:
+        """`{"totalTokens"}`."""
+        return msgspec.json.encode(_TokenCount(tokens))
 
     def reader(self, head: Head) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""
@@ -114,9 +145,12 @@ class Gemini(Dialect):
     def parse(self, incoming: Incoming) -> Call:
         """The model and whether to stream are in the path; the key in a header, or in the query."""
         model, colon, verb = incoming.path.partition("/models/")[2].rpartition(":")
-        if not colon or verb not in (_WHOLE, _STREAM):
-            raise invalid(f"the path must end with models/<model>:{_WHOLE} or :{_STREAM}")
-        body = shared_body(decode_body(incoming))
+        if not colon or verb not in (_WHOLE, _STREAM, _COUNT):
+            raise invalid(f"the path must end with models/<model>:{_WHOLE}, :{_STREAM} or :{_COUNT}")
+        given = decode_body(incoming)
+        if verb == _COUNT:
+            given = given.get("generateContentRequest") or given.get("generate_content_request") or given
+        body = shared_body(given)
         body["model"] = model.removeprefix("models/")
         body["stream"] = verb == _STREAM
         if body["stream"] and incoming.query.get("alt") != "sse":

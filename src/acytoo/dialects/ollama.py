@@ -81,8 +81,8 @@ class Ollama(Dialect):
         return Outgoing(join_url(endpoint.url, "/api/chat"), headers, encoded(body))
 
     def reader(self, head: Head) -> Reader:
-        """Lines, or one document where the server says JSON."""
-        if head.content_type == "application/json":
+        """Lines, or one document where the server says JSON; a page is no reply, its reader says so."""
+        if head.content_type in ("application/json", "text/html"):
             return WholeReader(self)
         return _StreamReader(self.name)
 
@@ -186,8 +186,9 @@ class _StreamReader(Reader):
         return self._read(self._lines.feed(chunk))
 
     def flush(self) -> list[Item]:
-        """The last line's items, where only its line end is missing."""
-        items = self._read([record for record in self._lines.close() if whole_json(record)])
+        """The last line's items, where only its line end is missing; half a line of this API has none."""
+        begun = [record for record in self._lines.close() if whole_json(record) or record.lstrip()[:1] != b"{"]
+        items = self._read(begun)
         return items + self._halves.flush() if self._done else items
 
     def close(self) -> None:
