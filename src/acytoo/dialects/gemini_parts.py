@@ -14,7 +14,7 @@ from acytoo.dialects.toolcalls import arguments_text
 from acytoo.types import Item, Reasoning, ToolCall
 
 
-class FunctionCall(msgspec.Struct, rename="camel"):
+class FunctionCall(msgspec.Struct, rename="camel", gc=False):
     """A call; not every model gives it an id."""
 
     id: str | None = None
@@ -22,7 +22,7 @@ class FunctionCall(msgspec.Struct, rename="camel"):
     args: Any = None
 
 
-class Part(msgspec.Struct, rename="camel"):
+class Part(msgspec.Struct, rename="camel", gc=False):
     """What of a part can be an item; code execution and inline images cannot."""
 
     text: str | None = None

@@ -19,32 +19,32 @@ from acytoo.wire.halves import Halves
 from acytoo.wire.sse import SSEDecoder
 
 
-class _Content(msgspec.Struct):
+class _Content(msgspec.Struct, gc=False):
     parts: list[Part] | None = None
 
 
-class _TokenLogprob(msgspec.Struct, rename="camel"):
+class _TokenLogprob(msgspec.Struct, rename="camel", gc=False):
     token: str | None = None
     log_probability: float | None = None
 
 
-class _TopLogprobs(msgspec.Struct):
+class _TopLogprobs(msgspec.Struct, gc=False):
     candidates: list[_TokenLogprob] | None = None
 
 
-class _LogprobsResult(msgspec.Struct, rename="camel"):
+class _LogprobsResult(msgspec.Struct, rename="camel", gc=False):
     chosen_candidates: list[_TokenLogprob] | None = None
     top_candidates: list[_TopLogprobs] | None = None
 
 
-class _Candidate(msgspec.Struct, rename="camel"):
+class _Candidate(msgspec.Struct, rename="camel", gc=False):
     content: _Content | None = None
     finish_reason: str | None = None
     index: int | None = None
     logprobs_result: _LogprobsResult | None = None
 
 
-class _Usage(msgspec.Struct, rename="camel"):
+class _Usage(msgspec.Struct, rename="camel", gc=False):
     prompt_token_count: int | None = None
     cached_content_token_count: int | None = None
     candidates_token_count: int | None = None
@@ -52,11 +52,11 @@ class _Usage(msgspec.Struct, rename="camel"):
     tool_use_prompt_token_count: int | None = None
 
 
-class _Feedback(msgspec.Struct, rename="camel"):
+class _Feedback(msgspec.Struct, rename="camel", gc=False):
     block_reason: str | None = None
 
 
-class Chunk(msgspec.Struct, rename="camel"):
+class Chunk(msgspec.Struct, rename="camel", gc=False):
     candidates: list[_Candidate] | None = None
     usage_metadata: _Usage | None = None
     model_version: str | None = None
@@ -85,7 +85,7 @@ class StreamReader(Reader):
         self._turn = TurnReader(lambda name, given: given or new_id("call_"))
         self._started = False
         self._loose = b""
-        self._usage: Usage | None = None
+        self._usage: _Usage | None = None
         self.finished = False
 
     def feed(self, chunk: bytes) -> list[Item]:
@@ -153,12 +153,12 @@ class StreamReader(Reader):
                 items.append(Logprobs(_logprobs(candidate.logprobs_result)))
             reason = candidate.finish_reason or ""
         if chunk.usage_metadata is not None:
-            self._usage = _usage(chunk.usage_metadata)
+            self._usage = chunk.usage_metadata
         blocked = chunk.prompt_feedback.block_reason if chunk.prompt_feedback else None
         finish = Finish("content_filter", raw=blocked) if blocked else self._finish(reason) if reason else None
         if finish is not None or self.finished:
             if self._usage is not None:
-                items.append(self._usage)
+                items.append(_usage(self._usage))
                 self._usage = None
             if finish is not None and not self.finished:
                 self.finished = True

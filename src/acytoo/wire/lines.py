@@ -10,6 +10,8 @@ def without_line_ends(rendered: bytes) -> bytes:
 
     Source: observed with `ollama` 0.6 and with httpx's `iter_lines`, on which it and older `google-genai` build.
     """
+    if rendered.isascii():
+        return rendered
     for character, escape in _ESCAPES:
         if character in rendered:
             rendered = rendered.replace(character, escape)
