@@ -267,6 +267,10 @@ class AsyncGeneratorProvider:
         noted = losses or Losses(dialect.name, drop=settings.drop_unsupported)
         return self._exchanged(settings, lambda endpoint: dialect.build(request, endpoint, noted), _ask)
 
+    def forwards(self, request: Request) -> bool:
+        """Whether such a request in this provider's dialect, and its answer, may go on as they came."""
+        return self.dialect is not None and self.dialect.passes_bytes
+
     def forward(self, incoming: Incoming, request: Request) -> AsyncGenerator[bytes, None]:
         """Stream the answer to a request that came in this provider's own dialect, byte for byte as it comes.
 

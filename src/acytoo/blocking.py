@@ -38,6 +38,11 @@ class _LoopThread:
         started.set()
         await self._stop.wait()
 
+    @property
+    def running(self) -> bool:
+        """Whether there is a loop."""
+        return self._loop is not None
+
     def end(self) -> None:
         with self._lock:
             loop, thread = self._loop, self._thread
@@ -72,7 +77,10 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def iterate(generator: AsyncGenerator[T, None]) -> Iterator[T]:
-    """The generator's items one by one; leaving early closes it, and waits until it is closed."""
+    """The generator's items one by one; leaving early closes it, and waits until it is closed.
+
+    Where the loop has ended before (at the process's exit, or in a forked child), that has closed it already.
+    """
     try:
         while True:
             try:
@@ -80,7 +88,8 @@ def iterate(generator: AsyncGenerator[T, None]) -> Iterator[T]:
             except StopAsyncIteration:
                 return
     finally:
-        run(generator.aclose())
+        if _thread.running:
+            run(generator.aclose())
 
 
 async def _next(generator: AsyncGenerator[T, None]) -> T:

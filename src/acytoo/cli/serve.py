@@ -78,7 +78,7 @@ def _backends(targets: tuple[str, ...], key: str | None, password: str | None) -
 
     settings = {"key": key, "password": password}
     if not targets:
-        from acytoo.embedded.host import engine_provider
+        from acytoo.embedded.provider import engine_provider
         from acytoo.providers.acytoo import Acytoo
 
         return {"embedded": engine_provider(Acytoo.url)}

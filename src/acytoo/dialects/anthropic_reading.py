@@ -73,8 +73,8 @@ _EVENTS = frozenset(
         "error",
     }
 )
-_BLOCKS = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
-_DELTAS = frozenset({"text_delta", "input_json_delta", "thinking_delta", "signature_delta"})
+_BLOCKS = ("text", "thinking", "redacted_thinking", "tool_use")
+_DELTAS = ("text_delta", "input_json_delta", "thinking_delta", "signature_delta")
 
 
 def _unknown(record: bytes) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from acytoo.dialects.base import (
     Call,
     Dialect,
+    EitherReader,
     Endpoint,
     ErrorAnswer,
     Head,
@@ -94,10 +95,8 @@ class Responses(Dialect):
         return Outgoing(join_url(endpoint.url, self.path), headers, encoded(body))
 
     def reader(self, head: Head) -> Reader:
-        """Server-sent events, or one document where the server says JSON."""
-        if head.content_type == "application/json":
-            return WholeReader(self)
-        return StreamReader()
+        """Server-sent events, or one document: some servers answer either with the other."""
+        return EitherReader(WholeReader(self), StreamReader())
 
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a `response` document."""

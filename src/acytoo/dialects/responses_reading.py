@@ -14,6 +14,7 @@ from acytoo.dialects.base import UNDECODABLE, Reader, not_this_api, whole_json
 from acytoo.dialects.responses_request import NAME, objects, opaque_of, reasoning_texts
 from acytoo.errors import StatusError, TruncatedError, status_error
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
+from acytoo.wire.halves import Halves
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -75,6 +76,7 @@ class StreamReader(Reader):
 
     def __init__(self) -> None:
         self._sse = SSEDecoder()
+        self._halves = Halves()
         self._done = False
         self._failed = False
         self._start = Start()
@@ -85,19 +87,12 @@ class StreamReader(Reader):
 
     def feed(self, chunk: bytes) -> list[Item]:
         """The items of every event that this chunk completes."""
-        items: list[Item] = []
-        for record in self._sse.feed(chunk):
-            self._read(record, items)
-        return items
+        return self._read(self._sse.feed(chunk))
 
     def flush(self) -> list[Item]:
         """The last event's items, where only its blank line is missing; half an event has none."""
-        items: list[Item] = []
-        for record in self._sse.close():
-            if self._done or not whole_json(record):
-                break
-            self._read(record, items)
-        return items
+        items = self._read([record for record in self._sse.close() if whole_json(record)])
+        return items + self._halves.flush() if self._done else items
 
     def close(self) -> None:
         """Raises TruncatedError where no end of the response came."""
@@ -106,22 +101,33 @@ class StreamReader(Reader):
         if not self._done:
             raise TruncatedError("the stream ended without response.completed or response.incomplete")
 
-    def _read(self, record: bytes, items: list[Item]) -> None:
-        if self._done:
-            return
+    def _read(self, records: list[bytes]) -> list[Item]:
+        """The items of some events; a piece of a text that has begun, as nearly all are, takes the short way."""
+        items: list[Item] = []
+        for record in records:
+            if self._done:
+                break
+            try:
+                event = _decode(record)
+            except UNDECODABLE:
+                if record.strip() in (b"", b"[DONE]"):
+                    continue
+                event = self._mended(record)
+            if event.type == _TEXT and not event.logprobs and type(event.delta) is str:
+                slot = self._slots.get(event.output_index)
+                if slot is not None and event.content_index in slot.heard:
+                    if event.delta:
+                        items.append(event.delta)
+                    continue
+            self._event(event, items)
+        return self._halves.join(items) if self._halves.seen else items
+
+    def _mended(self, record: bytes) -> _Event:
+        """A record that msgspec refuses, where the reason is but half a character."""
         try:
-            event = _decode(record)
+            return self._halves.decode(record, _Event)
         except UNDECODABLE as error:
-            if record.strip() not in (b"", b"[DONE]"):
-                raise not_this_api(NAME, record, str(error)) from error
-            return
-        if event.type == _TEXT and not event.logprobs and type(event.delta) is str:
-            slot = self._slots.get(event.output_index)
-            if slot is not None and event.content_index in slot.heard:
-                if event.delta:
-                    items.append(event.delta)
-                return
-        self._event(event, items)
+            raise not_this_api(NAME, record, str(error)) from error
 
     def _event(self, event: _Event, items: list[Item]) -> None:
         subject, _, what = event.type.removeprefix("response.").rpartition(".")
@@ -249,7 +255,7 @@ class StreamReader(Reader):
     def end(self, response: dict[str, Any], items: list[Item], incomplete: bool = False) -> None:
         """The whole response: what of it was not told before, its usage, and why it ended."""
         self._begin(response, items)
-        told = set(self._told)
+        told = list(self._told)
         for item in objects(response.get("output")):
             if item.get("type") not in told:
                 self._item(self._calls.get(str(item.get("call_id")), _Slot()), item, items)

@@ -23,7 +23,7 @@ class Engine:
     `ACYTOO_ENGINE_LOG=1` lets llama.cpp talk on stderr. Raises MissingExtraError, EmbeddedError.
     """
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, template: str | None = None) -> None:
         try:
             import xllamacpp
         except ImportError as error:
@@ -41,6 +41,8 @@ class Engine:
         params.kv_unified = True
         params.cache_ram_mib = 256
         params.warmup = False
+        if template is not None:
+            params.chat_template = template
         params.n_predict = _LONGEST_REPLY
         params.sampling.penalty_repeat = _REPEAT_PENALTY
         params.ui = False

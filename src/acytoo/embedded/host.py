@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import os
 import secrets
 import threading
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider
-from acytoo.embedded.engine import Engine
-from acytoo.embedded.weights import KNOWN, fetch
-from acytoo.errors import EmbeddedError, UsageError
+from acytoo.embedded.provider import Model, load, model_of
+from acytoo.errors import EmbeddedError
 from acytoo.secret import Secret
-
-
-class EngineProvider(AsyncGeneratorProvider):
-    """The engine as a provider: whatever model is asked for, it is the one that is loaded."""
-
-    name = "embedded"
-    dialect = dialects.openai
-    counting = dialects.anthropic
 
 
 class Host:
     """A model behind an Acytoo server on an ephemeral loopback port with a random password."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Model) -> None:
         self.password = Secret(secrets.token_urlsafe(24))
         self.url = ""
-        self._engine = Engine(model)
+        self._engine, self._backend = load(model)
         self._failure: BaseException | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="acytoo-embedded", daemon=True)
@@ -62,8 +51,7 @@ class Host:
 
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        backend = EngineProvider(self._engine.url, key=self._engine.key)
-        config = ServerConfig({"embedded": backend}, self.password, port=0, grace=0.0)
+        config = ServerConfig({"embedded": self._backend}, self.password, port=0, grace=0.0)
         runner, self.url = await start(config)
         self._ready.set()
         try:
@@ -76,36 +64,14 @@ _hosts: dict[Path, Host] = {}
 _lock = threading.Lock()
 
 
-def model_path(url: str) -> Path:
-    """The file behind an `embedded://` URL; a named model's weights are fetched. Raises UsageError, EmbeddedError."""
-    parts = urlsplit(url)
-    if parts.netloc and not parts.path.strip("/"):
-        weights = KNOWN.get(parts.netloc)
-        if weights is None:
-            raise UsageError(
-                f"no embedded model is called {parts.netloc!r}; known are {', '.join(KNOWN)}, "
-                "and any file as embedded:///path/model.gguf"
-            )
-        return fetch(weights)
-    return Path(unquote(f"/{parts.netloc}{parts.path}" if parts.netloc else parts.path)).resolve()
-
-
 def running_host(url: str) -> Host:
     """The host for the model, started where this process has none yet; blocks while it loads."""
     with _lock:
-        path = model_path(url)
-        host = _hosts.get(path)
+        model = model_of(url)
+        host = _hosts.get(model.path)
         if host is None:
-            host = _hosts[path] = Host(path)
+            host = _hosts[model.path] = Host(model)
         return host
-
-
-def engine_provider(url: str) -> EngineProvider:
-    """The engine alone, without a server in between; it ends with the process. Blocks while it loads."""
-    path = model_path(url)
-    engine = Engine(path)
-    atexit.register(engine.close)
-    return EngineProvider(engine.url, key=engine.key, model=urlsplit(url).netloc or path.stem)
 
 
 def close_hosts() -> None:
@@ -119,13 +85,13 @@ atexit.register(close_hosts)
 
 
 def _after_fork() -> None:
-    """A forked child has none of the threads: it starts its own, and leaves its parent's alone for ever."""
+    """A forked child has none of the threads: it starts its own, and never touches, nor ends, its parent's."""
     global _hosts, _lock
-    _parents.append(_hosts)
+    for host in _hosts.values():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(host))
     _hosts = {}
     _lock = threading.Lock()
 
 
-_parents: list[dict[Path, Host]] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

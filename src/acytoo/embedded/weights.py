@@ -29,6 +29,8 @@ class Weights(msgspec.Struct, frozen=True):
     sha256: str
     size: int
     license: str
+    template: str = ""
+    """Name of a chat template in this folder, where the model's own is not enough."""
 
     @property
     def path(self) -> Path:
@@ -44,6 +46,7 @@ SMOLLM2 = Weights(
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     size=98_362_432,
     license="Apache-2.0",
+    template="smollm2.jinja",
 )
 
 KNOWN = {weights.name: weights for weights in (SMOLLM2,)}

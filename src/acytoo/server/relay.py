@@ -22,7 +22,7 @@ async def relay(request: web.Request, incoming: Incoming, dialect: Dialect, conf
     spoken = backend.dialect.name if backend.dialect is not None else type(backend).__name__
     losses = Losses(spoken, drop=config.drop_unsupported)
     writer = dialect.writer(call.request)
-    if spoken == dialect.name and dialect.passes_bytes:
+    if spoken == dialect.name and backend.forwards(asked):
         chunks = backend.forward(incoming, asked)
     else:
         batches = backend.answer(crossing(asked, dialect), losses=losses)

@@ -1,0 +1,78 @@
+"""The engine as a provider, with a tool call that must happen made certain."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import AsyncGenerator
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from acytoo import dialects
+from acytoo.base import AsyncGeneratorProvider, Settings
+from acytoo.dialects.base import Losses
+from acytoo.embedded.calling import as_call, as_structured, must_call
+from acytoo.embedded.engine import Engine
+from acytoo.embedded.weights import KNOWN, fetch
+from acytoo.errors import UsageError
+from acytoo.types import Item, Request
+
+
+class Model(msgspec.Struct, frozen=True):
+    """What an `embedded://` URL names: a file, what it is called, the chat template where it needs another."""
+
+    name: str
+    path: Path
+    template: str | None = None
+
+
+class EngineProvider(AsyncGeneratorProvider):
+    """The engine as a provider: whatever model is asked for, it is the one that is loaded."""
+
+    name = "embedded"
+    dialect = dialects.openai
+    counting = dialects.anthropic
+
+    def answer(
+        self, request: Request, settings: Settings | None = None, losses: Losses | None = None
+    ) -> AsyncGenerator[list[Item], None]:
+        """As any provider; where a function must be called, the model is held to it."""
+        functions = must_call(request)
+        if functions:
+            return as_call(super().answer(as_structured(request, functions), settings, losses))
+        return super().answer(request, settings, losses)
+
+    def forwards(self, request: Request) -> bool:
+        """Not where a function must be called."""
+        return not must_call(request)
+
+
+def model_of(url: str) -> Model:
+    """The model behind an `embedded://` URL; a named one's weights are fetched. Raises UsageError, EmbeddedError."""
+    parts = urlsplit(url)
+    if parts.netloc and not parts.path.strip("/"):
+        weights = KNOWN.get(parts.netloc)
+        if weights is None:
+            raise UsageError(
+                f"no embedded model is called {parts.netloc!r}; known are {', '.join(KNOWN)}, "
+                "and any file as embedded:///path/model.gguf"
+            )
+        template = files("acytoo.embedded").joinpath(weights.template).read_text() if weights.template else None
+        return Model(weights.name, fetch(weights), template)
+    path = Path(unquote(f"/{parts.netloc}{parts.path}" if parts.netloc else parts.path)).resolve()
+    return Model(path.stem, path)
+
+
+def load(model: Model) -> tuple[Engine, EngineProvider]:
+    """The running engine and its provider; blocks while it loads. Raises EmbeddedError, MissingExtraError."""
+    engine = Engine(model.path, model.template)
+    return engine, EngineProvider(engine.url, key=engine.key, model=model.name)
+
+
+def engine_provider(url: str) -> EngineProvider:
+    """The provider of an engine of its own, without a server in between; it ends with the process."""
+    engine, provider = load(model_of(url))
+    atexit.register(engine.close)
+    return provider
