@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acytoo.dialects.base import Endpoint, Head, Incoming, Losses, Reader, crossing
@@ -49,6 +49,8 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "require
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "in a city", "parameters": SCHEMA}}
 DECLARED = {"name": "weather", "description": "in a city", "parametersJsonSchema": SCHEMA}
 PNG = "iVBORw0KGgo="
+
+untimed = settings(deadline=None)
 
 
 def sse(*documents: dict[str, Any], end: str = "\r\n\r\n") -> bytes:
@@ -574,6 +576,7 @@ cuts = st.lists(st.integers(1, 90), min_size=1, max_size=5)
 
 
 @given(replies(), cuts, st.booleans())
+@untimed
 def test_what_is_written_is_read_back_however_it_is_cut(items: list[Item], sizes: list[int], singly: bool) -> None:
     writer = DIALECT.writer(asking())
     batches = [[item] for item in items] if singly else [items]
@@ -582,12 +585,14 @@ def test_what_is_written_is_read_back_however_it_is_cut(items: list[Item], sizes
 
 
 @given(replies())
+@untimed
 def test_a_whole_reply_is_read_back(items: list[Item]) -> None:
     reply = collect(items)
     assert collect(read(DIALECT.write_reply(reply, asking()), [50], WHOLE)) == reply
 
 
 @given(replies(), st.data())
+@untimed
 def test_a_written_stream_that_is_cut_is_truncated_or_whole(items: list[Item], data: st.DataObject) -> None:
     stream = written(items)
     end = data.draw(st.integers(0, 2**16)) % len(stream)
@@ -625,6 +630,7 @@ def fields(names: list[str]) -> st.SearchStrategy[dict[str, Any]]:
 @given(
     st.lists(fields(CHUNK) | fields(CANDIDATE).map(lambda found: {"candidates": [found]}), max_size=4), st.booleans()
 )
+@untimed
 def test_garbage_in_a_reply_raises_nothing_but_our_errors(documents: list[dict[str, Any]], whole: bool) -> None:
     try:
         read(json.dumps(documents).encode() if whole else sse(*documents))
@@ -633,6 +639,7 @@ def test_garbage_in_a_reply_raises_nothing_but_our_errors(documents: list[dict[s
 
 
 @given(fields(BODY), fields(CONFIG), st.lists(fields(PART), max_size=3), st.sampled_from(["user", "model"]))
+@untimed
 def test_garbage_in_a_request_is_answered_with_400(
     body: dict[str, Any], config: dict[str, Any], parts: list[dict[str, Any]], role: str
 ) -> None:
@@ -1120,5 +1127,6 @@ requests = st.builds(
 
 
 @given(requests)
+@untimed
 def test_a_request_that_can_be_said_comes_back_as_it_was(asked: Request) -> None:
     assert parse(build(asked)) == asked

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acytoo.dialects.base import Endpoint, Head, Incoming, Losses, Reader, crossing
@@ -53,6 +53,8 @@ WEATHER = {
     },
 }
 PNG = "iVBORw0KGgo="
+
+untimed = settings(deadline=None)
 
 
 def lines(*documents: dict[str, Any]) -> bytes:
@@ -426,6 +428,7 @@ cuts = st.lists(st.integers(1, 90), min_size=1, max_size=5)
 
 
 @given(replies(), cuts, st.booleans())
+@untimed
 def test_what_is_written_is_read_back_however_it_is_cut(items: list[Item], sizes: list[int], singly: bool) -> None:
     writer = DIALECT.writer(asking())
     batches = [[item] for item in items] if singly else [items]
@@ -434,12 +437,14 @@ def test_what_is_written_is_read_back_however_it_is_cut(items: list[Item], sizes
 
 
 @given(replies())
+@untimed
 def test_a_whole_reply_is_read_back(items: list[Item]) -> None:
     reply = collect(items)
     assert collect(read(DIALECT.write_reply(reply, asking()), [50], WHOLE)) == reply
 
 
 @given(replies(), st.data())
+@untimed
 def test_a_written_stream_that_is_cut_is_truncated_or_whole(items: list[Item], data: st.DataObject) -> None:
     stream = written(items)
     end = data.draw(st.integers(0, 2**16)) % len(stream)
@@ -467,6 +472,7 @@ BODY = ["messages", "model", "stream", "options", "tools", "think", "format", "l
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(LINE), anything, max_size=5), max_size=4), st.booleans())
+@untimed
 def test_garbage_in_a_reply_raises_nothing_but_our_errors(documents: list[dict[str, Any]], whole: bool) -> None:
     try:
         read(lines(*documents), head=WHOLE if whole else STREAM)
@@ -475,6 +481,7 @@ def test_garbage_in_a_reply_raises_nothing_but_our_errors(documents: list[dict[s
 
 
 @given(st.dictionaries(st.sampled_from(BODY), anything, max_size=6), st.lists(st.dictionaries(texts, anything)))
+@untimed
 def test_garbage_in_a_request_is_answered_with_400(body: dict[str, Any], messages: list[dict[str, Any]]) -> None:
     for given_ in (body, body | {"messages": [{"role": "user", "content": "x"} | m for m in messages]}, [body]):
         try:
@@ -648,6 +655,13 @@ def test_a_request_of_the_python_client_is_understood() -> None:
     assert (request.extra, request.extra_for) == ({"options.num_ctx": 99, "keep_alive": 0}, "ollama")
 
 
+def test_results_without_ids_find_their_calls_by_name_then_in_order() -> None:
+    calls: list[dict[str, Any]] = [{"function": {"name": name, "arguments": {}}} for name in ("now", "weather", "now")]
+    results = [{"role": "tool", "tool_name": name, "content": "x"} for name in ("weather", "now", "", "lost")]
+    messages = parse({"messages": [{"role": "assistant", "tool_calls": calls}, *results]}).messages
+    assert [message["tool_call_id"] for message in messages[1:]] == ["call_1", "call_0", "call_2", "call_3"]
+
+
 def test_how_a_model_is_loaded_is_left_behind_when_crossing_and_how_it_samples_is_not() -> None:
     request = parse({"messages": HELLO, "keep_alive": "5m", "options": {"num_ctx": 9, "mirostat": 1}})
     assert crossing(request, DIALECT).extra == {"options.mirostat": 1}
@@ -736,5 +750,6 @@ requests = st.builds(
 
 
 @given(requests)
+@untimed
 def test_a_request_that_can_be_said_comes_back_as_it_was(asked: Request) -> None:
     assert parse(build(asked)) == asked
