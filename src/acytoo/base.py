@@ -17,7 +17,7 @@ from acytoo.endpoints import resolve, scheme_of
 from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
 from acytoo.keys import stored_key
 from acytoo.messages import checked
-from acytoo.secret import Secret
+from acytoo.secret import Secret, masked_url, secrets_of
 from acytoo.transport.options import Connection, Proxy, Target, Timeout, checked_url
 from acytoo.types import OPTIONS, AsyncResult, Item, Messages, Reply, Request, collect
 
@@ -139,7 +139,7 @@ class AsyncGeneratorProvider:
     def __repr__(self) -> str:
         settings = self._settings
         secrets = [f", {n}=***" for n, s in (("key", settings.key), ("password", settings.password)) if s]
-        return f"{type(self).__name__}(url={self.url!r}{''.join(secrets)})"
+        return f"{type(self).__name__}(url={masked_url(self.url)!r}{''.join(secrets)})"
 
     @classmethod
     def _from_env(cls, what: str) -> str:
@@ -179,7 +179,8 @@ class AsyncGeneratorProvider:
         """Stream the reply's text: non-empty strings that concatenate to the whole reply.
 
         `kwargs` are request options (`temperature`, `max_tokens`, `tools`, …), settings of the class (`key`,
-        `timeout`, …) for this call alone, or `extra_body`. Raises UsageError at once, other AcytooErrors while iterating.
+        `timeout`, …) for this call alone, or `extra_body`. Raises UsageError at once, other AcytooErrors while
+        iterating.
         """
         return _texts(self.answer(*self._prepared(model, messages, {**kwargs, "proxy": proxy})))
 
@@ -221,19 +222,14 @@ class AsyncGeneratorProvider:
         first: float | None = None
         texts: list[str] = []
         answered_by = ""
-        stream = self.stream(
-            [{"role": "user", "content": "Say OK."}],
-            model,
-            timeout={"connect": timeout, "first_byte": timeout},
-            **limits,
-        )
         try:
+            stream = self.stream([{"role": "user", "content": "Say OK."}], model, timeout=timeout, **limits)
             async with aclosing(stream):
                 async for item in stream:
                     first = first or time.monotonic() - started
                     if isinstance(item, str):
                         texts.append(item)
-                        if not limits and len(texts) >= 5:
+                        if not limits and (len(texts) >= 5 or len(item) > 20):
                             break
                     else:
                         answered_by = answered_by or getattr(item, "model", "")
@@ -314,7 +310,7 @@ class AsyncGeneratorProvider:
         if scheme_of(endpoint.url) is not None:
             return _resolved(endpoint, self.dialect, settings, compose, exchange)
         outgoing.headers.update(settings.extra_headers)
-        return exchange(outgoing, _target(self.dialect, settings.connection, endpoint))
+        return exchange(outgoing, _target(self.dialect, settings, endpoint))
 
     async def _older_answer(self, request: Request) -> AsyncGenerator[list[Item], None]:
         options = {name: value for name in OPTIONS if (value := getattr(request, name)) is not None}
@@ -420,11 +416,11 @@ def _unknown(name: str, provider: str) -> str:
     return f"{provider} knows no option {name!r}: {hint}"
 
 
-def _target(dialect: Dialect, connection: Connection, endpoint: Endpoint) -> Target:
-    secrets = [endpoint.key, endpoint.password]
-    if connection.proxy is not None:
-        secrets.append(Secret(connection.proxy.password))
-    return Target(dialect, connection, tuple(secrets))
+def _target(dialect: Dialect, settings: Settings, endpoint: Endpoint) -> Target:
+    secrets = [endpoint.key, endpoint.password, *secrets_of(endpoint.url, settings.extra_headers)]
+    if settings.connection.proxy is not None:
+        secrets.append(Secret(settings.connection.proxy.password))
+    return Target(dialect, settings.connection, tuple(secrets))
 
 
 async def _resolved(
@@ -438,8 +434,9 @@ async def _resolved(
     found = await resolve(endpoint)
     outgoing = compose(found)
     outgoing.headers.update(settings.extra_headers)
-    connection = msgspec.structs.replace(settings.connection, proxy=None, trust_env=False)
-    async with aclosing(exchange(outgoing, _target(dialect, connection, found))) as stream:
+    direct = msgspec.structs.replace(settings.connection, proxy=None, trust_env=False)
+    settings = msgspec.structs.replace(settings, connection=direct)
+    async with aclosing(exchange(outgoing, _target(dialect, settings, found))) as stream:
         async for batch in stream:
             yield batch
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import unquote, urlsplit
 
 
 class Secret:
@@ -40,3 +42,19 @@ def redact(text: str, secrets: Iterable[Secret | str]) -> str:
         if len(value) > 1:
             text = text.replace(value, "***")
     return text
+
+
+def masked_url(url: str) -> str:
+    """The URL without the user and password it may have, fit to be shown even where it is malformed."""
+    return re.sub(r"(^|//)[^/?#\s]*@", r"\1***@", url)
+
+
+def secrets_of(url: str, headers: Mapping[str, str]) -> list[Secret]:
+    """The secrets in a URL and in headers that are there to carry some."""
+    found = [value for name, value in headers.items() if _SECRET_HEADER.search(name)]
+    if "@" in url and (password := urlsplit(url).password):
+        found += [password, unquote(password)]
+    return [Secret(value) for value in found]
+
+
+_SECRET_HEADER = re.compile(r"auth|cookie|key|token|secret|password")

@@ -12,7 +12,7 @@ import msgspec
 
 from acytoo.dialects.base import Dialect
 from acytoo.errors import UsageError
-from acytoo.secret import Secret
+from acytoo.secret import Secret, masked_url
 
 if TYPE_CHECKING:
     import ssl
@@ -159,11 +159,12 @@ def checked_url(url: str) -> str:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise UsageError(f"url {url!r} is not a URL: {error}") from error
+        raise UsageError(f"url {masked_url(url)!r} is not a URL: {error}") from error
+    shown = masked_url(url)
     if parts.scheme not in ("http", "https"):
         if "://" not in url:
-            raise UsageError(f"url {url!r} has no scheme: did you mean http://{url} or https://{url}?")
-        raise UsageError(f"url {url!r} has the scheme {parts.scheme!r}; http, https and embedded are known")
+            raise UsageError(f"url {shown!r} has no scheme: did you mean http://{shown} or https://{shown}?")
+        raise UsageError(f"url {shown!r} has the scheme {parts.scheme!r}; http, https and embedded are known")
     if not parts.hostname:
-        raise UsageError(f"url {url!r} names no host")
+        raise UsageError(f"url {shown!r} names no host")
     return url

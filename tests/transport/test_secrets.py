@@ -1,0 +1,132 @@
+"""No key, password or proxy password in anything that an error or a repr could show."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from acytoo import Acytoo, dialects
+from acytoo.base import AsyncGeneratorProvider
+from acytoo.testing import (
+    Answer,
+    Authority,
+    FakeEndpoint,
+    FakeHTTPProxy,
+    FakeSOCKSProxy,
+    garbage,
+    hang_up,
+    json_error,
+    page,
+    redirect,
+    reply,
+    status,
+)
+from tests.asking import MESSAGES, failure
+
+KEY = "sk-key-that-nobody-may-see"
+PASSWORD = "password-that-nobody-may-see"
+PROXY_PASSWORD = "proxy-word-that-nobody-may-see"
+SECRETS = (KEY, PASSWORD, PROXY_PASSWORD)
+
+
+class Bearer(AsyncGeneratorProvider):
+    """An API that takes its key in a header."""
+
+    dialect = dialects.openai
+    url = "http://127.0.0.1"
+
+
+def shown(error: BaseException | None) -> Iterator[str]:
+    """Everything that a log, a traceback or an error reporter would show of an error and what caused it."""
+    if error is None:
+        return
+    yield "".join(traceback.format_exception(error))
+    yield str(error)
+    yield repr(error)
+    yield repr(error.args)
+    yield repr(vars(error))
+    yield from shown(error.__cause__)
+    yield from shown(error.__context__)
+
+
+def clean(error: BaseException, secrets: tuple[str, ...] = SECRETS) -> None:
+    for words in shown(error):
+        for secret in secrets:
+            assert secret not in words
+
+
+ECHO = {"msg": f"no such key: {KEY}, password {PASSWORD}, through {PROXY_PASSWORD}"}
+
+ANSWERS: dict[str, Answer] = {
+    "an error that repeats them": status(401, body=ECHO),
+    "an error text that repeats them": status(500, body=f"{KEY} {PASSWORD}"),
+    "a page that repeats them": page(f"Welcome {KEY} {PASSWORD}", 403),
+    "a page with status 200": page(f"Welcome {KEY} {PASSWORD}"),
+    "a JSON error with status 200": json_error(f"unknown: {KEY} {PASSWORD}"),
+    "a redirect that repeats them": redirect(f"https://elsewhere.invalid/{KEY}?p={PASSWORD}"),
+    "bytes of no charset": status(200, body=KEY.encode() + b"\xff"),
+    "garbage": garbage(),
+    "nothing": hang_up(),
+    "a cut reply": reply("Hello").reset(after_bytes=2),
+    "a reset before": reply("Hello").reset(at_byte=3),
+    "a head beyond all measure": status(200, body="").header("x-long", "x" * 100_000),
+    "a compression unknown": reply("Hi").header("content-encoding", KEY),
+    "a charset unknown": reply("Hi").header("content-type", f"text/plain; charset={KEY}"),
+    "silence": reply("Hello").stall(after=1),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+async def test_no_error_shows_key_or_password(answer: str) -> None:
+    async with FakeEndpoint(dialects.acytoo, ANSWERS[answer]) as fake, FakeHTTPProxy("me", PROXY_PASSWORD) as proxy:
+        through = proxy.url.replace("://", f"://me:{PROXY_PASSWORD}@")
+        provider = Acytoo(fake.url, key=KEY, password=PASSWORD, proxy=through, timeout={"idle": 0.3})
+        clean(await failure(provider))
+
+
+@pytest.mark.parametrize("answer", [name for name in ANSWERS if name != "a charset unknown"])
+async def test_no_error_shows_a_key_that_goes_in_a_header(answer: str) -> None:
+    async with FakeEndpoint(dialects.openai, ANSWERS[answer]) as fake:
+        provider = Bearer(fake.url, key=KEY, timeout={"idle": 0.3}, extra_headers={"x-password": PASSWORD})
+        with pytest.raises(Exception) as caught:
+            async for _ in provider.create_async_generator("m", MESSAGES):
+                pass
+        clean(caught.value, (KEY, PASSWORD))
+
+
+@pytest.mark.parametrize("kind", [FakeHTTPProxy, FakeSOCKSProxy])
+@pytest.mark.parametrize("tls", [False, True])
+async def test_no_error_shows_a_proxys_password(kind: Any, tls: bool) -> None:
+    context = Authority().server_context() if tls else None
+    async with FakeEndpoint(dialects.acytoo, hang_up(), tls=context) as fake:
+        for right in (True, False):
+            async with kind("me", PROXY_PASSWORD if right else "another") as proxy:
+                through = proxy.url.replace("://", f"://me:{PROXY_PASSWORD}@")
+                clean(await failure(Acytoo(fake.url, proxy=through, key=KEY)))
+
+
+def test_no_repr_shows_a_secret() -> None:
+    provider = Acytoo("http://127.0.0.1", key=KEY, password=PASSWORD, proxy=f"http://me:{PROXY_PASSWORD}@127.0.0.1:1")
+    for words in (repr(provider), str(provider), repr(vars(provider)), repr(provider._settings)):
+        for secret in SECRETS:
+            assert secret not in words
+
+
+def test_credentials_in_the_url_are_not_shown() -> None:
+    provider = Acytoo(f"http://me:{PASSWORD}@127.0.0.1:9")
+    assert PASSWORD not in repr(provider)
+    assert PASSWORD not in str(provider)
+
+
+async def test_credentials_in_the_url_are_not_in_an_error() -> None:
+    clean(await failure(Acytoo(f"http://me:{PASSWORD}@127.0.0.1:9")))
+
+
+@pytest.mark.parametrize("url", [f"ftp://me:{PASSWORD}@x", f"me:{PASSWORD}@x", f"http://me:{PASSWORD}@x:port"])
+def test_a_wrong_urls_credentials_are_not_in_the_complaint(url: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        Acytoo(url)
+    clean(caught.value)
