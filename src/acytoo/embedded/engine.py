@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 from pathlib import Path
@@ -51,10 +52,15 @@ class Engine:
             self._server: Any = xllamacpp.Server(params)
         except (RuntimeError, ValueError) as error:
             raise EmbeddedError(f"the model {model} cannot be loaded: {error}") from error
+        _servers.append(self._server)
+        if _forked:
+            _keep_for_ever(self._server)
         self.url: str = f"{self._server.listening_address}/v1"
 
     def close(self) -> None:
         """End the engine and free its memory; what it is generating is dropped."""
+        if self._server in _servers:
+            _servers.remove(self._server)
         self._server = None
 
 
@@ -66,3 +72,33 @@ def _check_gguf(model: Path) -> None:
         raise EmbeddedError(f"the model file {model} cannot be read: {error.strerror}") from error
     if magic != b"GGUF":
         raise EmbeddedError(f"{model} is not a GGUF file")
+
+
+_servers: list[Any] = []
+_forked = False
+
+
+def _after_fork() -> None:
+    """In a child forked from a process with an engine, no engine ever ends but with the process.
+
+    Ending one, and llama.cpp's own end when a process exits, wait there for ever for a thread of the parent's.
+    Where the C library can, the child is ended just before that (Linux).
+    """
+    global _forked
+    if not _servers:
+        return
+    _forked = True
+    for server in _servers:
+        _keep_for_ever(server)
+    _servers.clear()
+    library = ctypes.CDLL(None)
+    if hasattr(library, "on_exit"):
+        library.on_exit(library._exit, None)
+
+
+def _keep_for_ever(server: Any) -> None:
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

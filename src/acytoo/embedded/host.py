@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import ctypes
 import os
 import secrets
 import threading
@@ -85,10 +84,8 @@ atexit.register(close_hosts)
 
 
 def _after_fork() -> None:
-    """A forked child has none of the threads: it starts its own, and never touches, nor ends, its parent's."""
+    """A forked child has none of the threads: it starts its own."""
     global _hosts, _lock
-    for host in _hosts.values():
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(host))
     _hosts = {}
     _lock = threading.Lock()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import AsyncGenerator
 from contextvars import ContextVar
@@ -88,6 +89,21 @@ def _drop_closed_loops() -> None:
 
 
 atexit.register(_drop_closed_loops)
+
+
+def _after_fork() -> None:
+    """A forked child lets its parent's sessions be, for ever: closing one would reach into the parent's event loop."""
+    global _open, _lock
+    if _open:
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_open))
+    _open = {}
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _new_session(key: Proxy | str) -> aiohttp.ClientSession:
