@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from acytoo import dialects
-from acytoo.dialects.base import MAX_BODY, Dialect, Head
+from acytoo.dialects.base import Dialect, Head
+from acytoo.dialects.reading import MAX_BODY
 from acytoo.errors import (
     AcytooError,
     ProtocolError,
@@ -126,6 +127,32 @@ def test_pings_between_the_records_change_nothing(dialect: Dialect, data: st.Dat
     assert heard(dialect, read(dialect, [body])) == heard(dialect, items)
 
 
+@every_with_records
+def test_a_document_may_come_in_place_of_a_stream_and_a_stream_as_json(dialect: Dialect) -> None:
+    items = sample(dialect)
+    document = written_whole(dialect, collect(items))
+    for content_type in ("text/event-stream", "application/json", "text/plain"):
+        if not speaks_lines(dialect) or content_type == "application/json":
+            assert heard(dialect, read(dialect, [document], content_type)) == heard(dialect, items)
+        assert heard(dialect, read(dialect, [written(dialect, items)], content_type)) == heard(dialect, items)
+
+
+@every_with_records
+def test_halves_of_a_character_in_two_records_are_joined(dialect: Dialect) -> None:
+    body = written(dialect, ["x", "@1", "@2", "y", "@3"], batch=1)
+    for name, escape in ((b"@1", rb"a\ud83d"), (b"@2", rb"\ude00b"), (b"@3", rb"c\ud83d")):
+        body = body.replace(name, escape, 1)
+    body = body.replace(b"@1@2", rb"a\ud83d\ude00b").replace(b"@3", b"c").replace(b"@1", b"").replace(b"@2", b"")
+    assert "".join(texts(read(dialect, [body]))) == "xa😀byc\ufffd"
+    assert "".join(texts(read(dialect, singly(body)))) == "xa😀byc\ufffd"
+
+
+@every_with_records
+def test_half_a_character_in_a_document_becomes_a_replacement_character(dialect: Dialect) -> None:
+    document = written_whole(dialect, collect(["@1"])).replace(b"@1", rb"a\ud83d \ud83d\ude00")
+    assert "".join(texts(read_whole(dialect, [document]))) == "a\ufffd 😀"
+
+
 # What we do not know.
 
 
@@ -213,11 +240,19 @@ def places_in(document: Any) -> list[list[Any]]:
     return [[]] + [[key, *path] for key, value in inside for path in places_in(value)]
 
 
+GONE = object()
+WRONG = JSON | st.just(GONE)
+
+
 def replaced(document: Any, path: list[Any], value: Any) -> Any:
+    """The document with one value of it replaced, or gone."""
     if not path:
-        return value
+        return {} if value is GONE else value
     copy = document.copy()
-    copy[path[0]] = replaced(copy[path[0]], path[1:], value)
+    if value is GONE and len(path) == 1:
+        del copy[path[0]]
+    else:
+        copy[path[0]] = replaced(copy[path[0]], path[1:], value)
     return copy
 
 
@@ -232,7 +267,7 @@ def test_a_wrong_value_anywhere_raises_nothing_but_our_errors(dialect: Dialect, 
     if document is None:
         return
     path = data.draw(st.sampled_from(places_in(document)))
-    wrong = before + msgspec.json.encode(replaced(document, path, data.draw(JSON))) + after
+    wrong = before + msgspec.json.encode(replaced(document, path, data.draw(WRONG))) + after
     try:
         if place == len(records):
             read_whole(dialect, [wrong])
@@ -251,6 +286,20 @@ def test_any_bytes_raise_nothing_but_our_errors(dialect: Dialect, chunks: list[b
             read(dialect, chunks, content_type)
         except AcytooError:
             pass
+
+
+@every
+def test_a_page_in_place_of_a_reply_is_told_by_its_title(dialect: Dialect) -> None:
+    page = b"\n<!DOCTYPE html><html><head><title>Sign in</title></head>" + b"<p>" * 100_000
+    with pytest.raises(ProtocolError, match="Sign in"):
+        read(dialect, cut(page, [100, 5000]), "text/html; charset=utf-8")
+
+
+@every
+def test_an_error_in_place_of_a_reply_is_told_in_its_words(dialect: Dialect) -> None:
+    body = dialect.write_error(status_error(429, "Slow down.")).body
+    with pytest.raises(StatusError, match="Slow down"):
+        read(dialect, [body], "application/json")
 
 
 # Hostile sizes.

@@ -34,7 +34,6 @@ from acytoo.dialects.anthropic_writing import (
 from acytoo.dialects.base import (
     Call,
     Dialect,
-    EitherReader,
     Endpoint,
     ErrorAnswer,
     Head,
@@ -42,7 +41,6 @@ from acytoo.dialects.base import (
     Losses,
     Outgoing,
     Reader,
-    WholeReader,
     Writer,
     decode_body,
     encoded,
@@ -50,6 +48,7 @@ from acytoo.dialects.base import (
     join_url,
 )
 from acytoo.dialects.openai import bearer_secrets
+from acytoo.dialects.reading import EitherReader, WholeReader
 from acytoo.dialects.serving import error_fields, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.types import (

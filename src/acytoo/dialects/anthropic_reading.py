@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.anthropic_request import SOURCE
-from acytoo.dialects.base import UNDECODABLE, Reader, encoded, error_words_of, not_this_api, whole_json
-from acytoo.errors import AcytooError, TruncatedError, status_error
+from acytoo.dialects.base import UNDECODABLE, encoded, error_words_of, not_this_api
+from acytoo.dialects.reading import RecordReader
+from acytoo.errors import AcytooError, status_error
 from acytoo.types import Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
-from acytoo.wire.halves import Halves
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -103,13 +103,14 @@ class _Open(msgspec.Struct):
     told: bool = False
 
 
-class StreamReader(Reader):
+class StreamReader(RecordReader):
     """Events of a streamed message; complete with a stop reason or `message_stop`."""
+
+    ending = "stop_reason or message_stop"
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._sse = SSEDecoder()
-        self._halves = Halves()
+        super().__init__(SSEDecoder())
         self._started = False
         self._done = False
         self._finished = False
@@ -119,21 +120,10 @@ class StreamReader(Reader):
         self._thoughts: dict[int, int] = {}
         self._thought_count = 0
 
-    def feed(self, chunk: bytes) -> list[Item]:
-        """The items of every event that this chunk completes."""
-        return self._read(self._sse.feed(chunk))
-
-    def flush(self) -> list[Item]:
-        """The last event's items, where only its blank line is missing; half an event has none."""
-        items = self._read([record for record in self._sse.close() if whole_json(record)])
-        if self._done or self._finished:
-            items += self._halves.flush()
-        return items
-
-    def close(self) -> None:
-        """Raises TruncatedError where neither a stop reason nor `message_stop` came."""
-        if not (self._done or self._finished):
-            raise TruncatedError("the stream ended without stop_reason or message_stop")
+    @property
+    def complete(self) -> bool:
+        """A stop reason came, or `message_stop`."""
+        return self._done or self._finished
 
     def whole(self, message: Message) -> list[Item]:
         """The items of a message that is one document."""
@@ -147,9 +137,8 @@ class StreamReader(Reader):
         self._end(message.stop_reason, message.stop_sequence, message.stop_details, items)
         return items
 
-    def _read(self, records: list[bytes]) -> list[Item]:
-        """The items of some records; one that is a piece of text, as nearly all are, takes the short way."""
-        items: list[Item] = []
+    def read(self, records: list[bytes], items: list[Item]) -> None:
+        """Add the items of some records; one that is a piece of text, as nearly all are, takes the short way."""
         for record in records:
             try:
                 event = _decode(record)
@@ -167,7 +156,6 @@ class StreamReader(Reader):
                 self._delta(event.index, delta, items)
             elif delta.text:
                 items.append(delta.text)
-        return self._halves.join(items) if self._halves.seen else items
 
     def _unusual(self, record: bytes) -> _Event | None:
         """A record that msgspec refuses: an empty one, one of a type yet unknown, or one with half a character."""

@@ -12,14 +12,12 @@ from acytoo.errors import (
     ProtocolError,
     RequestError,
     StatusError,
-    TruncatedError,
     UnsupportedError,
     UsageError,
     status_error,
 )
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Item, Reply, Request
-from acytoo.wire.halves import without_halves
 
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not the JSON wanted."""
@@ -105,10 +103,14 @@ class Losses:
 class Reader:
     """Chunks of one response body to items; a fresh one for each response."""
 
+    fault: AcytooError | None = None
+    """What came after the items that `feed` returned last; nothing can follow it."""
+
     def feed(self, chunk: bytes) -> list[Item]:
         """The items this chunk completes.
 
-        Raises StatusError for a fault told in the stream, ProtocolError for what is not this API's.
+        Raises StatusError for a fault told in the stream, ProtocolError for what is not this API's, where no item
+        came before it; else it is kept as `fault`.
         """
         raise NotImplementedError
 
@@ -118,74 +120,6 @@ class Reader:
 
     def close(self) -> None:
         """Raises TruncatedError where the reply is not complete; `flush` comes first."""
-
-
-class WholeReader(Reader):
-    """A body that is one JSON document: read at its end."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-        self._body = bytearray()
-
-    def feed(self, chunk: bytes) -> list[Item]:
-        """Nothing: the document is read at its end."""
-        self._body += chunk
-        if len(self._body) > MAX_BODY:
-            raise ProtocolError(f"the reply is one document of more than {MAX_BODY // 2**20} MiB")
-        return []
-
-    def flush(self) -> list[Item]:
-        """Every item of the document."""
-        body = bytes(self._body).removeprefix(_BOM).strip()
-        if not body:
-            raise TruncatedError("the server ended the reply without a single character")
-        try:
-            return self._read(body)
-        except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-            raise not_this_api(self._dialect.name, body, str(error)) from error
-        except msgspec.DecodeError as error:
-            if body[:1] in (b"{", b"["):
-                raise TruncatedError("the reply is a JSON document that was cut") from error
-            raise not_this_api(self._dialect.name, body, str(error)) from error
-
-    def _read(self, body: bytes) -> list[Item]:
-        try:
-            return self._dialect.read_reply(body)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError:
-            mended = without_halves(body)
-            if mended == body:
-                raise
-            return self._dialect.read_reply(mended)
-
-
-class EitherReader(Reader):
-    """A body of which only its first character tells whether it is a document (`{`, `[`, `<`) or an event stream."""
-
-    def __init__(self, whole: Reader, stream: Reader) -> None:
-        self._whole = whole
-        self._stream = stream
-        self._reader: Reader | None = None
-        self._start = b""
-
-    def feed(self, chunk: bytes) -> list[Item]:
-        """The items this chunk completes; nothing before the first character has come."""
-        if self._reader is None:
-            chunk = self._start = self._start + chunk
-            first = chunk.removeprefix(_BOM).lstrip()[:1]
-            if (not first or _BOM.startswith(chunk)) and len(chunk) < 1024:
-                return []
-            self._reader = self._whole if first in (b"{", b"[", b"<") else self._stream
-        return self._reader.feed(chunk)
-
-    def flush(self) -> list[Item]:
-        """The last items, once the body has ended."""
-        return self._reader.flush() if self._reader else []
-
-    def close(self) -> None:
-        """Raises TruncatedError where the reply is not complete."""
-        (self._reader or self._stream).close()
 
 
 class Writer:
@@ -305,12 +239,6 @@ class Dialect:
     def extra(self, request: Request) -> dict[str, Any]:
         """The body fields that pass through as they are."""
         return request.extra if request.extra_for in ("", self.name) else {}
-
-
-_BOM = b"\xef\xbb\xbf"
-
-MAX_BODY = 64 * 1024 * 1024
-"""Bytes a reply that is one document may have."""
 
 
 def crossing(request: Request, source: Dialect) -> Request:

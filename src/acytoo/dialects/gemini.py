@@ -15,7 +15,6 @@ from acytoo.dialects.base import (
     UNDECODABLE,
     Call,
     Dialect,
-    EitherReader,
     Endpoint,
     ErrorAnswer,
     Head,
@@ -23,7 +22,6 @@ from acytoo.dialects.base import (
     Losses,
     Outgoing,
     Reader,
-    WholeReader,
     Writer,
     decode_body,
     encoded,
@@ -43,6 +41,7 @@ from acytoo.dialects.gemini_writing import (
     usage_fields,
 )
 from acytoo.dialects.openai import bearer_secrets
+from acytoo.dialects.reading import EitherReader, WholeReader
 from acytoo.dialects.serving import error_fields, new_id, request_of
 from acytoo.errors import AcytooError, StatusError, TruncatedError, UsageError
 from acytoo.secret import Secret

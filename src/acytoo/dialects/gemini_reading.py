@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE, Reader, error_words_of, not_this_api, whole_json
+from acytoo.dialects.base import UNDECODABLE, error_words_of, not_this_api
 from acytoo.dialects.gemini_parts import FILTERED, Part, TurnReader
+from acytoo.dialects.reading import RecordReader
 from acytoo.dialects.serving import new_id
-from acytoo.errors import AuthenticationError, StatusError, TruncatedError, status_error
+from acytoo.errors import AuthenticationError, StatusError, status_error
 from acytoo.types import Finish, Item, Logprobs, Start, Usage
-from acytoo.wire.halves import Halves
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -72,52 +72,50 @@ _LOOSE = 8192
 """Bytes kept to recognise an error that stands outside of any event."""
 
 
-class StreamReader(Reader):
+class StreamReader(RecordReader):
     """Events of a streamed response; complete with a finish reason, or a prompt that was blocked.
 
     A fault in mid-stream may stand there as plain JSON, without `data:`; it is recognised as well.
     """
 
+    ending = "finishReason"
+
     def __init__(self, name: str) -> None:
         self._name = name
-        self._sse = SSEDecoder()
-        self._halves = Halves()
+        super().__init__(SSEDecoder())
         self._turn = TurnReader(lambda name, given: given or new_id("call_"))
         self._started = False
         self._loose = b""
         self._usage: _Usage | None = None
         self.finished = False
 
+    @property
+    def complete(self) -> bool:
+        """A finish reason came, or the prompt was blocked."""
+        return self.finished
+
     def feed(self, chunk: bytes) -> list[Item]:
         """The items of every event that this chunk completes."""
-        records = self._sse.feed(chunk)
-        items = self._read(records)
-        self._loose = (chunk if records else self._loose + chunk)[-_LOOSE:]
-        if b'"error"' in self._loose:
-            self._raise_loose()
+        items = super().feed(chunk)
+        self._loose = (chunk if b"data:" in chunk else self._loose + chunk)[-_LOOSE:]
+        if self.fault is None and b'"error"' in self._loose:
+            self.fault = self._loose_fault()
+            if self.fault is not None and not items:
+                raise self.fault
         return items
 
-    def flush(self) -> list[Item]:
-        """The last event's items, where only its blank line is missing; half an event has none."""
-        items = self._read([record for record in self._sse.close() if whole_json(record)])
-        return items + self._halves.flush() if self.finished else items
-
-    def close(self) -> None:
-        """Raises TruncatedError where no finish reason came."""
-        if not self.finished:
-            raise TruncatedError("the stream ended without finishReason")
-
-    def _raise_loose(self) -> None:
+    def _loose_fault(self) -> StatusError | None:
         for document in _loose_errors(self._loose):
             try:
                 chunk = decode(document)
             except UNDECODABLE:
                 continue
             if chunk.error is not None:
-                raise told(chunk.error)
+                return told(chunk.error)
+        return None
 
-    def _read(self, records: list[bytes]) -> list[Item]:
-        items: list[Item] = []
+    def read(self, records: list[bytes], items: list[Item]) -> None:
+        """Add the items of some events."""
         for record in records:
             try:
                 chunk = decode(record)
@@ -126,7 +124,6 @@ class StreamReader(Reader):
                     continue
                 chunk = self._mended(record)
             items += self.items(chunk)
-        return self._halves.join(items) if self._halves.seen else items
 
     def _mended(self, record: bytes) -> Chunk:
         """A record that msgspec refuses, where the reason is but half a character."""

@@ -23,7 +23,6 @@ from acytoo.dialects.base import (
     Losses,
     Outgoing,
     Reader,
-    WholeReader,
     Writer,
     decode_body,
     encoded,
@@ -34,6 +33,7 @@ from acytoo.dialects.base import (
 )
 from acytoo.dialects.ollama_request import sent_body, shared_body
 from acytoo.dialects.openai import bearer_secrets
+from acytoo.dialects.reading import RecordReader, WholeReader
 from acytoo.dialects.serving import error_fields, new_id, request_of
 from acytoo.dialects.toolcalls import arguments_object, arguments_text
 from acytoo.errors import AcytooError, ProtocolError, StatusError, TruncatedError, status_error
@@ -52,7 +52,6 @@ from acytoo.types import (
     Usage,
     collect,
 )
-from acytoo.wire.halves import Halves
 from acytoo.wire.lines import without_line_ends
 from acytoo.wire.ndjson import NDJSONDecoder
 
@@ -170,35 +169,29 @@ class _Line(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-class _StreamReader(Reader):
+class _StreamReader(RecordReader):
     """Lines of a streamed reply; complete with the one that is `done`."""
+
+    ending = "a line that is done"
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lines = NDJSONDecoder()
-        self._halves = Halves()
+        super().__init__(NDJSONDecoder())
         self._started = False
         self._done = False
         self._calls = 0
 
-    def feed(self, chunk: bytes) -> list[Item]:
-        """The items of every line that this chunk completes."""
-        return self._read(self._lines.feed(chunk))
+    @property
+    def complete(self) -> bool:
+        """A line said `done`."""
+        return self._done
 
-    def flush(self) -> list[Item]:
-        """The last line's items, where only its line end is missing; half a line of this API has none."""
-        begun = [record for record in self._lines.close() if whole_json(record) or record.lstrip()[:1] != b"{"]
-        items = self._read(begun)
-        return items + self._halves.flush() if self._done else items
+    def is_whole(self, record: bytes) -> bool:
+        """JSON; what does not even begin as JSON is read too, as a sign of another API."""
+        return whole_json(record) or record.lstrip()[:1] != b"{"
 
-    def close(self) -> None:
-        """Raises TruncatedError where no line said `done`."""
-        if not self._done:
-            raise TruncatedError("the stream ended without a line that is done")
-
-    def _read(self, records: list[bytes]) -> list[Item]:
-        """The items of some lines; one that brings nothing but text, as nearly all do, takes the short way."""
-        items: list[Item] = []
+    def read(self, records: list[bytes], items: list[Item]) -> None:
+        """Add the items of some lines; one that brings nothing but text, as nearly all do, takes the short way."""
         for record in records:
             if self._done:
                 break
@@ -220,7 +213,6 @@ class _StreamReader(Reader):
                 items.append(message.content)
             else:
                 items += self.items(line)
-        return self._halves.join(items) if self._halves.seen else items
 
     def _mended(self, record: bytes) -> _Line:
         """A line that msgspec refuses, where the reason is but half a character."""

@@ -16,7 +16,6 @@ from acytoo.dialects.base import (
     UNDECODABLE,
     Call,
     Dialect,
-    EitherReader,
     Endpoint,
     ErrorAnswer,
     Head,
@@ -24,15 +23,14 @@ from acytoo.dialects.base import (
     Losses,
     Outgoing,
     Reader,
-    WholeReader,
     Writer,
     decode_body,
     encoded,
     error_words_of,
     join_url,
     not_this_api,
-    whole_json,
 )
+from acytoo.dialects.reading import EitherReader, RecordReader, WholeReader
 from acytoo.dialects.serving import error_fields, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError, status_error
 from acytoo.secret import Secret
@@ -51,7 +49,6 @@ from acytoo.types import (
     Usage,
     signature_of,
 )
-from acytoo.wire.halves import Halves
 from acytoo.wire.sse import COMMENT, SSEDecoder
 
 _PLAIN = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "audio"})
@@ -270,38 +267,27 @@ class _Chunk(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-class _StreamReader(Reader):
+class _StreamReader(RecordReader):
     """Chunks of a streamed completion; complete with `[DONE]` or a finish reason."""
+
+    ending = "finish_reason or [DONE]"
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._sse = SSEDecoder()
-        self._halves = Halves()
+        super().__init__(SSEDecoder())
         self._started = False
         self._done = False
         self.finished = False
         self._ids: list[str] = []
         self._calls: dict[int | None, int] = {}
 
-    def feed(self, chunk: bytes) -> list[Item]:
-        """The items of every event that this chunk completes."""
-        return self._read(self._sse.feed(chunk))
+    @property
+    def complete(self) -> bool:
+        """A finish reason came, or `[DONE]`."""
+        return self._done or self.finished
 
-    def flush(self) -> list[Item]:
-        """The last event's items, where only its blank line is missing; half an event has none."""
-        items = self._read([record for record in self._sse.close() if whole_json(record)])
-        if self._done or self.finished:
-            items += self._halves.flush()
-        return items
-
-    def close(self) -> None:
-        """Raises TruncatedError where neither a finish reason nor `[DONE]` came."""
-        if not (self._done or self.finished):
-            raise TruncatedError("the stream ended without finish_reason or [DONE]")
-
-    def _read(self, records: list[bytes]) -> list[Item]:
-        """The items of some records; one that brings nothing but text, as nearly all do, takes the short way."""
-        items: list[Item] = []
+    def read(self, records: list[bytes], items: list[Item]) -> None:
+        """Add the items of some records; one that brings nothing but text, as nearly all do, takes the short way."""
         for record in records:
             try:
                 chunk = _decode(record)
@@ -338,7 +324,6 @@ class _StreamReader(Reader):
             if choices is None:
                 _raise_bare_error(record)
             items += self.items(chunk)
-        return self._halves.join(items) if self._halves.seen else items
 
     def _unusual(self, record: bytes) -> _Chunk | None:
         """A record that msgspec refuses: `[DONE]`, an empty one, or one with half a character."""

@@ -12,7 +12,6 @@ import msgspec
 from acytoo.dialects.base import (
     Call,
     Dialect,
-    EitherReader,
     Endpoint,
     ErrorAnswer,
     Head,
@@ -20,13 +19,13 @@ from acytoo.dialects.base import (
     Losses,
     Outgoing,
     Reader,
-    WholeReader,
     Writer,
     decode_body,
     encoded,
     join_url,
 )
 from acytoo.dialects.openai import bearer_secrets
+from acytoo.dialects.reading import EitherReader, WholeReader
 from acytoo.dialects.responses_reading import Document, StreamReader, told
 from acytoo.dialects.responses_request import NAME, add_extra, fields_of, shared_of
 from acytoo.dialects.responses_writing import StreamWriter

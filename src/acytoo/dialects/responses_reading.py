@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE, Reader, not_this_api, whole_json
+from acytoo.dialects.base import UNDECODABLE, not_this_api
+from acytoo.dialects.reading import RecordReader
 from acytoo.dialects.responses_request import NAME, objects, opaque_of, reasoning_texts
-from acytoo.errors import StatusError, TruncatedError, status_error
+from acytoo.errors import StatusError, status_error
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
-from acytoo.wire.halves import Halves
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -67,16 +67,17 @@ class _Slot:
         self.opaque = False
 
 
-class StreamReader(Reader):
+class StreamReader(RecordReader):
     """Typed events; complete with `response.completed` or `response.incomplete` alone.
 
     What was told as deltas is not told again by the events that repeat it whole; what came only whole is told once.
     Servers that leave `output_index` out are followed by `item_id`.
     """
 
+    ending = "response.completed or response.incomplete"
+
     def __init__(self) -> None:
-        self._sse = SSEDecoder()
-        self._halves = Halves()
+        super().__init__(SSEDecoder())
         self._done = False
         self._failed = False
         self._start = Start()
@@ -85,25 +86,19 @@ class StreamReader(Reader):
         self._blocks = 0
         self._told: set[str] = set()
 
-    def feed(self, chunk: bytes) -> list[Item]:
-        """The items of every event that this chunk completes."""
-        return self._read(self._sse.feed(chunk))
-
-    def flush(self) -> list[Item]:
-        """The last event's items, where only its blank line is missing; half an event has none."""
-        items = self._read([record for record in self._sse.close() if whole_json(record)])
-        return items + self._halves.flush() if self._done else items
+    @property
+    def complete(self) -> bool:
+        """The response was completed, or is incomplete as it says itself."""
+        return self._done
 
     def close(self) -> None:
-        """Raises TruncatedError where no end of the response came."""
+        """Raises TruncatedError where no end of the response came, ServerError where it failed without a word."""
         if self._failed:
             raise status_error(None, "the response failed, the server did not say why")
-        if not self._done:
-            raise TruncatedError("the stream ended without response.completed or response.incomplete")
+        super().close()
 
-    def _read(self, records: list[bytes]) -> list[Item]:
-        """The items of some events; a piece of a text that has begun, as nearly all are, takes the short way."""
-        items: list[Item] = []
+    def read(self, records: list[bytes], items: list[Item]) -> None:
+        """Add the items of some events; a piece of a text that has begun, as nearly all are, takes the short way."""
         for record in records:
             if self._done:
                 break
@@ -120,7 +115,6 @@ class StreamReader(Reader):
                         items.append(event.delta)
                     continue
             self._event(event, items)
-        return self._halves.join(items) if self._halves.seen else items
 
     def _mended(self, record: bytes) -> _Event:
         """A record that msgspec refuses, where the reason is but half a character."""

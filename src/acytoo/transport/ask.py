@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from acytoo.dialects.base import UNDECODABLE, Dialect, Head, Outgoing, Reader, Writer, not_this_api
-from acytoo.errors import AcytooError, StatusError
+from acytoo.errors import AcytooError
 from acytoo.secret import Secret, redact
 from acytoo.transport.exchange import MAX_ERROR_BODY, Exchange, open_exchange
 from acytoo.transport.options import Target
@@ -26,6 +26,8 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
                 if batch := feed(chunk):
                     batches.append(batch)
                     yield batch
+                if reader.fault is not None:
+                    raise reader.fault
             if batch := reader.flush():
                 batches.append(batch)
                 yield batch
@@ -47,18 +49,18 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
             renders = writer is not None and exchange.head.content_type != writer.content_type.partition(";")[0]
             while chunk := await exchange.read():
                 try:
-                    batch = reader.feed(chunk)
+                    batch, fault = reader.feed(chunk), reader.fault
                 except AcytooError as error:
-                    if not renders:
-                        yield chunk
-                        error.told = True
-                    raise
+                    batch, fault = [], error
                 if batch:
                     batches.append(batch)
                 if not renders:
                     yield chunk
                 elif writer is not None and batch:
                     yield writer.write(batch)
+                if fault is not None:
+                    fault.told = not renders
+                    raise fault
             batch = reader.flush()
             reader.close()
             if renders and writer is not None:
@@ -95,11 +97,21 @@ async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:
 def finished(error: AcytooError, batches: list[list[Item]], secrets: tuple[Secret, ...]) -> AcytooError:
     """The error with the text that came before it, and every secret taken out of its words."""
     error.text = "".join([item for batch in batches for item in batch if type(item) is str])
-    error.message = redact(error.message, secrets)
+    for name, value in vars(error).items():
+        if isinstance(value, str) and name != "text":
+            setattr(error, name, redact(value, secrets))
     error.args = tuple(redact(arg, secrets) if isinstance(arg, str) else arg for arg in error.args)
-    if isinstance(error, StatusError):
-        error.body = redact(error.body, secrets)
+    if _tells(error.__cause__, secrets) or _tells(error.__context__, secrets):
+        error.__cause__ = error.__context__ = None
     return error
+
+
+def _tells(error: BaseException | None, secrets: tuple[Secret, ...]) -> bool:
+    """Whether an error, or one that led to it, would show a secret."""
+    if error is None:
+        return False
+    words = f"{error} {error!r}"
+    return redact(words, secrets) != words or _tells(error.__cause__, secrets) or _tells(error.__context__, secrets)
 
 
 def retry_after(head: Head) -> float | None:

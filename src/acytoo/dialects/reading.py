@@ -1,0 +1,148 @@
+"""Readers of response bodies: one document, a stream of records, or whichever of the two it proves to be."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+import msgspec
+
+from acytoo.dialects.base import Dialect, Reader, not_this_api, whole_json
+from acytoo.errors import AcytooError, ProtocolError, TruncatedError
+from acytoo.types import Item
+from acytoo.wire.halves import Halves, without_halves
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes a reply that is one document may have."""
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+class WholeReader(Reader):
+    """A body that is one JSON document: read at its end."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._body = bytearray()
+
+    def feed(self, chunk: bytes) -> list[Item]:
+        """Nothing: the document is read at its end."""
+        self._body += chunk
+        if len(self._body) > MAX_BODY:
+            raise ProtocolError(f"the reply is one document of more than {MAX_BODY // 2**20} MiB")
+        return []
+
+    def flush(self) -> list[Item]:
+        """Every item of the document."""
+        body = bytes(self._body).removeprefix(BOM).strip()
+        if not body:
+            raise TruncatedError("the server ended the reply without a single character")
+        try:
+            return self._read(body)
+        except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+            raise not_this_api(self._dialect.name, body, str(error)) from error
+        except msgspec.DecodeError as error:
+            if body[:1] in (b"{", b"["):
+                raise TruncatedError("the reply is a JSON document that was cut") from error
+            raise not_this_api(self._dialect.name, body, str(error)) from error
+
+    def _read(self, body: bytes) -> list[Item]:
+        try:
+            return self._dialect.read_reply(body)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            mended = without_halves(body)
+            if mended == body:
+                raise
+            return self._dialect.read_reply(mended)
+
+
+class EitherReader(Reader):
+    """A body of which only its first character tells whether it is a document (`{`, `[`, `<`) or an event stream."""
+
+    def __init__(self, whole: Reader, stream: Reader) -> None:
+        self._whole = whole
+        self._stream = stream
+        self._reader: Reader | None = None
+        self._start = b""
+
+    def feed(self, chunk: bytes) -> list[Item]:
+        """The items this chunk completes; nothing before the first character has come."""
+        if self._reader is None:
+            chunk = self._start = self._start + chunk
+            first = chunk.removeprefix(BOM).lstrip()[:1]
+            if (not first or BOM.startswith(chunk)) and len(chunk) < 1024:
+                return []
+            self._reader = self._whole if first in (b"{", b"[", b"<") else self._stream
+        items = self._reader.feed(chunk)
+        self.fault = self._reader.fault
+        return items
+
+    def flush(self) -> list[Item]:
+        """The last items, once the body has ended."""
+        return self._reader.flush() if self._reader else []
+
+    def close(self) -> None:
+        """Raises TruncatedError where the reply is not complete."""
+        (self._reader or self._stream).close()
+
+
+class Decoder(Protocol):
+    """Chunks to records."""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The records this chunk completes."""
+
+    def close(self) -> list[bytes]:
+        """A last record whose end did not come."""
+
+
+class RecordReader(Reader):
+    """A stream of records; a subclass reads them, and says when the reply is `complete` and by which `ending`."""
+
+    ending: ClassVar[str]
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decode_chunk = decoder.feed
+        self._rest = decoder.close
+        self._halves = Halves()
+
+    @property
+    def complete(self) -> bool:
+        """Whether what says that the reply is whole has come."""
+        raise NotImplementedError
+
+    def read(self, records: list[bytes], items: list[Item]) -> None:
+        """Add the items of some records. Raises as `feed`."""
+        raise NotImplementedError
+
+    def feed(self, chunk: bytes) -> list[Item]:
+        """The items of every record that this chunk completes."""
+        return self._taken(self._decode_chunk(chunk))
+
+    def flush(self) -> list[Item]:
+        """The last record's items, where only its end is missing; half a record has none."""
+        items = self._taken([record for record in self._rest() if self.is_whole(record)])
+        return items + self._halves.flush() if self.complete else items
+
+    def close(self) -> None:
+        """Raises TruncatedError where the reply is not complete."""
+        if self.fault is not None:
+            raise self.fault
+        if not self.complete:
+            raise TruncatedError(f"the stream ended without {self.ending}")
+
+    def is_whole(self, record: bytes) -> bool:
+        """Whether a last record without its end is to be read."""
+        return whole_json(record)
+
+    def _taken(self, records: list[bytes]) -> list[Item]:
+        items: list[Item] = []
+        try:
+            self.read(records, items)
+        except AcytooError as error:
+            if not items:
+                raise
+            self.fault = error
+        return self._halves.join(items) if self._halves.seen else items
