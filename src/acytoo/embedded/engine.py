@@ -19,12 +19,12 @@ _REPEAT_PENALTY = 1.05
 
 
 class Engine:
-    """A loaded model; `url` is its OpenAI-compatible endpoint on a loopback port.
+    """A loaded model, called `name` in replies; `url` is its OpenAI-compatible endpoint on a loopback port.
 
     `ACYTOO_ENGINE_LOG=1` lets llama.cpp talk on stderr. Raises MissingExtraError, EmbeddedError.
     """
 
-    def __init__(self, model: Path, template: str | None = None) -> None:
+    def __init__(self, model: Path, name: str, template: str | None = None) -> None:
         try:
             import xllamacpp
         except ImportError as error:
@@ -33,7 +33,7 @@ class Engine:
         self.key = Secret(secrets.token_urlsafe(24))
         params = xllamacpp.CommonParams()
         params.model.path = str(model)
-        params.model_alias = {model.stem}
+        params.model_alias = {name}
         params.hostnames = ["127.0.0.1"]
         params.port = 0
         params.api_keys = [self.key.reveal()]
@@ -41,6 +41,7 @@ class Engine:
         params.n_parallel = _SLOTS
         params.kv_unified = True
         params.cache_ram_mib = 256
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
         params.warmup = False
         if template is not None:
             params.chat_template = template
@@ -62,6 +63,11 @@ class Engine:
         if self._server in _servers:
             _servers.remove(self._server)
         self._server = None
+
+
+def _threads() -> int:
+    """All processors but one: llama.cpp's threads wait for each other by spinning, so one that is busy stalls all."""
+    return max(1, (os.cpu_count() or 2) - 1)
 
 
 def _check_gguf(model: Path) -> None:
