@@ -16,7 +16,7 @@ from acytoo.dialects.base import Dialect, Endpoint, Incoming, Losses, Outgoing, 
 from acytoo.endpoints import resolve, scheme_of
 from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
 from acytoo.keys import stored_key
-from acytoo.messages import checked
+from acytoo.messages import check_format, check_tools, checked
 from acytoo.secret import Secret, masked_url, secrets_of
 from acytoo.transport.options import Connection, Proxy, Target, Timeout, checked_url
 from acytoo.types import OPTIONS, AsyncResult, Item, Messages, Reply, Request, collect
@@ -129,7 +129,7 @@ class AsyncGeneratorProvider:
         proxy = proxy or self._from_env("proxy")
         self._settings = Settings(
             self.url,
-            Secret(key or api_key or self._own_key()),
+            Secret(key or api_key or self.own_key()),
             Secret(password or self._from_env("password")),
             Connection(Timeout.of(timeout), Proxy.of(proxy) if proxy else None, trust_env, ca, session),
             {name.lower(): value for name, value in (extra_headers or {}).items()},
@@ -159,7 +159,7 @@ class AsyncGeneratorProvider:
         return url
 
     @classmethod
-    def _own_key(cls) -> str:
+    def own_key(cls) -> str:
         """The key in the environment, else in the system's keyring where the provider needs one."""
         key = cls._from_env("key")
         return key or (stored_key(cls.address_name()) if cls.needs_auth else "")
@@ -348,6 +348,8 @@ class AsyncGeneratorProvider:
         except msgspec.ValidationError as error:
             raise UsageError(f"an option has the wrong type: {error}") from error
         request.messages = checked(messages)
+        check_tools(request.tools)
+        check_format(request.response_format)
         request.model = model or self.model
         if self.needs_model and not request.model:
             name = self.address_name()

@@ -11,6 +11,8 @@ _COMMANDS = {
     "chat": "acytoo.cli.chat:chat",
     "serve": "acytoo.cli.serve:serve",
     "check": "acytoo.cli.check:check",
+    "providers": "acytoo.cli.providers:providers",
+    "keys": "acytoo.cli.providers:keys",
     "pull": "acytoo.cli.pull:pull",
     "completion": "acytoo.cli.completion:completion",
 }

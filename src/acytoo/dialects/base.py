@@ -230,7 +230,7 @@ class Dialect:
     def check_options(self, request: Request, lose: Losses) -> None:
         """Call `lose` for every given option that the API has no word for."""
         for option in OPTIONS - self.options:
-            if getattr(request, option) is not None:
+            if getattr(request, option) not in _SAYS_NOTHING.get(option, (None,)):
                 lose(option)
         if request.extra and request.extra_for not in ("", self.name):
             for field in request.extra:
@@ -241,12 +241,23 @@ class Dialect:
         return request.extra if request.extra_for in ("", self.name) else {}
 
 
+_SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
+    "logprobs": (None, False),
+    "parallel_tool_calls": (None, True),
+    "tool_choice": (None, "auto"),
+}
+"""Values that ask for what happens anyway."""
+
+
 def crossing(request: Request, source: Dialect) -> Request:
-    """The request without the source's harmless fields, to be sent to an API of another dialect."""
-    if not request.extra:
+    """The request for an API of another dialect: without the source's harmless fields, and its word for its user.
+
+    `user` is an opaque label, often long (Claude Code's), for the service whose user it is.
+    """
+    if not request.extra and request.user is None:
         return request
     extra = {k: v for k, v in request.extra.items() if k not in source.harmless and v is not None}
-    return msgspec.structs.replace(request, extra=extra)
+    return msgspec.structs.replace(request, extra=extra, user=None)
 
 
 def with_fields(body: bytes, fields: dict[str, Any]) -> bytes:

@@ -337,6 +337,7 @@ class _StreamWriter(Writer):
         self._head = msgspec.json.encode(head)[:-1]
         self._before = self._head + b',"message":{"role":"assistant","content":'
         self._after = b'},"done":false}\n'
+        self.ping = self._before + b'""' + self._after
 
     def write(self, items: list[Item]) -> bytes:
         """Every item as a line of its own, but for what belongs to the last lines."""

@@ -73,7 +73,7 @@ def dialect_of(path: str) -> Dialect:
     """The dialect whose clients call on such a path, for errors before a route is known."""
     if path.startswith("/v1/messages"):
         return _named("anthropic")
-    if path.startswith("/v1beta"):
+    if path.startswith("/v1beta") or path.endswith(("ateContent", ":countTokens")):
         return _named("gemini")
     if path.startswith("/api/") and path != "/api/completions":
         return _named("ollama")

@@ -45,12 +45,10 @@ def add_listings(app: web.Application, config: ServerConfig) -> None:
 
     async def v1_models(request: web.Request) -> web.Response:
         _admit(request, config)
-        anthropic = "anthropic-version" in request.headers
-        return _json(_anthropic_list(names) if anthropic else _openai_list(names))
+        return _json(_v1_lists[_asker(request)](names))
 
     async def v1_model(request: web.Request) -> web.StreamResponse:
-        anthropic = "anthropic-version" in request.headers
-        return await one(_anthropic_model if anthropic else _openai_model)(request)
+        return await one(_v1_model[_asker(request)])(request)
 
     async def show(request: web.Request) -> web.Response:
         _admit(request, config)
@@ -58,7 +56,7 @@ def add_listings(app: web.Application, config: ServerConfig) -> None:
 
     app.router.add_get("/v1/models", v1_models)
     app.router.add_get("/v1/models/{model:.+}", v1_model)
-    app.router.add_get("/v1beta/models", listed(lambda names: {"models": [_gemini_model(name) for name in names]}))
+    app.router.add_get("/v1beta/models", listed(_gemini_list))
     app.router.add_get("/v1beta/models/{model:.+}", one(_gemini_model))
     app.router.add_get("/api/version", listed(lambda names: {"version": _OLLAMA_VERSION}))
     app.router.add_get("/api/tags", listed(lambda names: {"models": [_ollama_model(name) for name in names]}))
@@ -115,6 +113,20 @@ def _gemini_model(name: str) -> dict[str, Any]:
         "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
     }
 
+
+def _gemini_list(names: list[str]) -> dict[str, Any]:
+    return {"models": [_gemini_model(name) for name in names]}
+
+
+def _asker(request: web.Request) -> str:
+    """Whose client asks on a path that three APIs share; by the headers that only each one's sends."""
+    if "anthropic-version" in request.headers:
+        return "anthropic"
+    return "gemini" if request.headers.keys() & {"x-goog-api-key", "x-goog-api-client"} else "openai"
+
+
+_v1_lists = {"openai": _openai_list, "anthropic": _anthropic_list, "gemini": _gemini_list}
+_v1_model = {"openai": _openai_model, "anthropic": _anthropic_model, "gemini": _gemini_model}
 
 _DETAILS = {
     "parent_model": "",

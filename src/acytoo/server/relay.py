@@ -91,6 +91,8 @@ class _Stream:
         self._wrote_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._ping: asyncio.Task[None] | None = None
+        self._record_ends = (b"\n",) if writer.content_type.endswith("ndjson") else (b"\n\n", b"\r\n\r\n")
+        self._within_record = False
 
     async def run(self, chunks: AsyncGenerator[bytes, None]) -> web.StreamResponse:
         """Write what the backend says. Raises AcytooError only while nothing is written."""
@@ -115,6 +117,7 @@ class _Stream:
         if not self._response.prepared:
             await self._start()
         self._wrote_at = self._loop.time()
+        self._within_record = not data.endswith(self._record_ends)
         await self._response.write(data)
 
     async def _start(self) -> None:
@@ -126,10 +129,11 @@ class _Stream:
     def _on_silence(self) -> None:
         """Send a keep-alive where nothing was written for long enough; look again when the next may be due."""
         due = self._wrote_at + self._ping_after
-        if self._loop.time() >= due and (self._ping is None or self._ping.done()):
+        quiet = self._loop.time() >= due and not self._within_record
+        if quiet and (self._ping is None or self._ping.done()):
             self._ping = self._loop.create_task(self._keep_alive())
             due = self._loop.time() + self._ping_after
-        self._timer = self._loop.call_at(due, self._on_silence)
+        self._timer = self._loop.call_at(max(due, self._loop.time() + 0.1), self._on_silence)
 
     async def _keep_alive(self) -> None:
         try:
