@@ -1,0 +1,121 @@
+"""Gateways as bare as can be over aiohttp.web and aiohttp, which ours is compared with: nothing but the relaying.
+
+`cross` takes Anthropic's messages, asks in OpenAI's chat completions, parses each event with orjson and renders it anew;
+`through` copies OpenAI's bytes. Neither checks a password, limits a wait, notices a fault or keeps a connection alive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+_SESSION = web.AppKey("session", aiohttp.ClientSession)
+_UPSTREAM = web.AppKey("upstream", str)
+_HEAD = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+
+
+def _named(event: dict[str, object]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
+
+
+async def cross(request: web.Request) -> web.StreamResponse:
+    """Anthropic's messages on OpenAI's chat completions."""
+    asked = orjson.loads(await request.read())
+    body = {
+        "model": asked["model"],
+        "messages": asked["messages"],
+        "max_tokens": asked["max_tokens"],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    url = request.app[_UPSTREAM] + "/v1/chat/completions"
+    headers = {"content-type": "application/json", "authorization": "Bearer bench"}
+    async with request.app[_SESSION].post(url, data=orjson.dumps(body), headers=headers) as upstream:
+        response = web.StreamResponse(headers=_HEAD)
+        await response.prepare(request)
+        buffer = b""
+        opened = False
+        usage = {"input_tokens": 0, "output_tokens": 0}
+        async for chunk in upstream.content.iter_any():
+            buffer += chunk
+            *events, buffer = buffer.split(b"\n\n")
+            out = []
+            for event in events:
+                data = event[6:]
+                if data == b"[DONE]":
+                    out.append(_named({"type": "content_block_stop", "index": 0}))
+                    delta = {"stop_reason": "end_turn", "stop_sequence": None}
+                    out.append(_named({"type": "message_delta", "delta": delta, "usage": usage}))
+                    out.append(_named({"type": "message_stop"}))
+                    continue
+                told = orjson.loads(data)
+                if not opened:
+                    opened = True
+                    message = {
+                        "id": told["id"],
+                        "type": "message",
+                        "role": "assistant",
+                        "model": told["model"],
+                        "content": [],
+                        "stop_reason": None,
+                        "stop_sequence": None,
+                        "usage": usage,
+                    }
+                    out.append(_named({"type": "message_start", "message": message}))
+                    block = {"type": "text", "text": ""}
+                    out.append(_named({"type": "content_block_start", "index": 0, "content_block": block}))
+                if told.get("usage"):
+                    usage["output_tokens"] = told["usage"]["completion_tokens"]
+                if told["choices"] and (text := told["choices"][0]["delta"].get("content")):
+                    out.append(
+                        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+                        b'"delta":{"type":"text_delta","text":%b}}\n\n' % orjson.dumps(text)
+                    )
+            if out:
+                await response.write(b"".join(out))
+        await response.write_eof()
+        return response
+
+
+async def through(request: web.Request) -> web.StreamResponse:
+    """OpenAI's chat completions as they come."""
+    body = await request.read()
+    url = request.app[_UPSTREAM] + "/v1/chat/completions"
+    headers = {"content-type": "application/json", "authorization": "Bearer bench"}
+    async with request.app[_SESSION].post(url, data=body, headers=headers) as upstream:
+        response = web.StreamResponse(headers=_HEAD)
+        await response.prepare(request)
+        async for chunk in upstream.content.iter_any():
+            await response.write(chunk)
+        await response.write_eof()
+        return response
+
+
+async def serve(upstream: str) -> None:
+    """Serve on a free port of the loopback, which is printed, until the process is ended."""
+    app = web.Application()
+    app[_UPSTREAM] = upstream
+    app.router.add_post("/v1/messages", cross)
+    app.router.add_post("/v1/chat/completions", through)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        app[_SESSION] = session
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+        print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("upstream")
+    asyncio.run(serve(parser.parse_args().upstream))
+
+
+if __name__ == "__main__":
+    main()
