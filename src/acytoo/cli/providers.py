@@ -31,7 +31,7 @@ def providers(names: tuple[str, ...], really: bool) -> None:
     results = asyncio.run(_checked(chosen)) if really else {}
     for name, cls in chosen.items():
         dialect = cls.dialect.name if cls.dialect is not None else "its own"
-        line = f"{name:{width}}  {dialect:16}  {_key_state(cls):24}  {cls.url}"
+        line = f"{name:{width}}  {dialect:16}  {_key_state(cls):30}  {cls.url}"
         click.echo(f"{line}  {_told(results[name])}" if name in results else line.rstrip())
     if any(not result for result in results.values() if isinstance(result, Check)):
         sys.exit(1)
