@@ -67,7 +67,7 @@ def model_of(url: str) -> Model:
 
 def load(model: Model) -> tuple[Engine, EngineProvider]:
     """The running engine and its provider; blocks while it loads. Raises EmbeddedError, MissingExtraError."""
-    engine = Engine(model.path, model.template)
+    engine = Engine(model.path, model.name, model.template)
     return engine, EngineProvider(engine.url, key=engine.key, model=model.name)
 
 
