@@ -48,19 +48,56 @@ def _checked_one(message: Any, where: str) -> dict[str, Any]:
     if role == "tool" and not isinstance(message.get("tool_call_id"), str):
         raise UsageError(f"{where} (tool) has no tool_call_id")
     for field in ("tool_calls", "reasoning"):
-        if not isinstance(message.get(field) or [], (list, tuple)):
+        if not isinstance(message.get(field), list | tuple | None):
             raise UsageError(f"{where}.{field} must be a list")
     for number, block in enumerate(message.get("reasoning") or ()):
         if not isinstance(block, Mapping) or not isinstance(block.get("text", ""), str):
             raise UsageError(f"{where}.reasoning[{number}] must be a block like {{'text': …}}")
     for number, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function") if isinstance(call, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        if (
+            not isinstance(function, Mapping)
+            or not isinstance(function.get("name"), str)
+            or not isinstance(call.get("id"), str | None)
+            or not isinstance(function.get("arguments"), str | Mapping | None)
+        ):
             raise UsageError(
                 f"{where}.tool_calls[{number}] must be like "
                 "{'id': …, 'type': 'function', 'function': {'name': …, 'arguments': '{}'}}"
             )
     return message if type(message) is dict else dict(message)
+
+
+def check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
+    """Raises UsageError saying which tool is malformed and how; tools that are no functions are the APIs' own."""
+    for number, tool in enumerate(tools or ()):
+        function = tool.get("function")
+        if not isinstance(tool.get("type", "function"), str):
+            raise UsageError(f"tools[{number}].type must be text, like 'function'")
+        if tool.get("type", "function") == "function" and (
+            not isinstance(function, Mapping)
+            or not isinstance(function.get("name"), str)
+            or not isinstance(function.get("description"), str | None)
+            or not isinstance(function.get("parameters"), Mapping | None)
+        ):
+            raise UsageError(
+                f"tools[{number}] must be like {{'type': 'function', 'function': {{'name': …, 'parameters': {{…}}}}}}"
+            )
+
+
+def check_format(response_format: Mapping[str, Any] | None) -> None:
+    """Raises UsageError where the response format is malformed."""
+    if response_format is None:
+        return
+    holder = response_format.get("json_schema")
+    if not isinstance(response_format.get("type"), str) or (
+        response_format["type"] == "json_schema"
+        and not (isinstance(holder, Mapping) and isinstance(holder.get("schema"), Mapping | None))
+    ):
+        raise UsageError(
+            "response_format must be like {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}} "
+            "or {'type': 'json_object'}"
+        )
 
 
 def parts_of(content: str | Sequence[Mapping[str, Any]] | None) -> Sequence[Mapping[str, Any]]:

@@ -109,7 +109,7 @@ def joined(items: list[Item]) -> list[Item]:
 
 def write(items: list[Item], request: Request | None = None) -> bytes:
     writer = DIALECT.writer(request or Request(HELLO, "claude"))
-    return writer.start() + b"".join([writer.write([item]) for item in items]) + writer.end()
+    return b"".join([writer.write([item]) for item in items]) + writer.end()
 
 
 def documents(body: bytes) -> list[dict[str, Any]]:
@@ -589,7 +589,7 @@ def test_a_whole_reply_with_arguments_that_are_no_json_is_a_fault() -> None:
 
 def test_a_token_count_is_answered_as_documented() -> None:
     # Anthropic documentation, "Count tokens in a Message"
-    assert DIALECT.write_token_count(2095) == b'{"input_tokens":2095}'
+    assert DIALECT.write_count(2095) == b'{"input_tokens":2095}'
 
 
 # Properties of the way there and back.

@@ -108,9 +108,8 @@ class Acytoo(Dialect):
     def parse(self, incoming: Incoming) -> Call:
         """The five fields; `parts` in place of `content`, and sampling options, are understood as well."""
         body = decode_body(incoming)
-        secrets = [Secret(body.pop(field)) for field in ("key", "password") if isinstance(body.get(field), str)]
-        body.pop("key", None)
-        body.pop("password", None)
+        presented = [body.pop("key", None), body.pop("password", None)]
+        secrets = [Secret(given) for given in presented if given and isinstance(given, str)]
         if isinstance(body.get("messages"), list):
             body["messages"] = [_from_parts(message) for message in body["messages"]]
         body["stream"] = True

@@ -509,6 +509,6 @@ def shared_tool_choice(choice: Any) -> tuple[str | dict[str, Any] | None, bool |
     if kind == "tool":
         return {"type": "function", "function": {"name": need(choice, "name", str, "tool_choice")}}, parallel
     words = {"auto": "auto", "any": "required", "none": "none"}
-    if kind not in words:
+    if not isinstance(kind, str) or kind not in words:
         raise invalid(f"tool_choice.type is {kind!r}; it must be auto, any, none or tool")
     return words[kind], parallel

@@ -121,7 +121,8 @@ def shared_of(body: dict[str, Any]) -> dict[str, Any]:
     reasoning = _object(rest.pop("reasoning", None), "reasoning")
     if (effort := reasoning.pop("effort", None)) is not None:
         shared["reasoning_effort"] = effort
-    if LOGPROBS in (rest.get("include") or ()) or rest.get("top_logprobs"):
+    include = rest.get("include")
+    if (isinstance(include, list) and LOGPROBS in include) or rest.get("top_logprobs"):
         shared["logprobs"] = True
     if rest.get("background") is False:
         del rest["background"]
@@ -290,6 +291,8 @@ def _chat_content(content: Any, where: str) -> str | list[Item]:
     for number, part in enumerate(content):
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise invalid(f"{where}.content[{number}] must be a part like {{'type': 'input_text', 'text': 'Hello'}}")
+        if part["type"] in ("input_text", "output_text", "text") and not isinstance(part.get("text"), str):
+            raise invalid(f"{where}.content[{number}] is a text part without text")
     return _plain([_chat_part(part) for part in content])
 
 

@@ -18,7 +18,7 @@ from acytoo.errors import (
     UnreachableError,
     UsageError,
 )
-from acytoo.messages import checked
+from acytoo.messages import check_format, check_tools, checked
 from acytoo.types import OPTIONS, Request
 
 _FIELDS = OPTIONS | {"model", "messages", "stream"}
@@ -38,7 +38,10 @@ def request_of(body: dict[str, Any], dialect: str) -> Request:
         raise invalid("messages is missing")
     try:
         known["messages"] = checked(messages)
-        return msgspec.convert({**known, "extra": extra, "extra_for": dialect}, Request)
+        request = msgspec.convert({**known, "extra": extra, "extra_for": dialect}, Request)
+        check_tools(request.tools)
+        check_format(request.response_format)
+        return request
     except UsageError as error:
         raise invalid(str(error)) from error
     except msgspec.ValidationError as error:

@@ -1,0 +1,329 @@
+"""Requests in every dialect: what is built is parsed again, what cannot be said is refused by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from acytoo import dialects
+from acytoo.dialects.base import Dialect, Endpoint, Incoming, Losses, Outgoing, crossing
+from acytoo.errors import AcytooError, RequestError, UnsupportedError, UsageError
+from acytoo.messages import text_of
+from acytoo.secret import Secret
+from acytoo.types import OPTIONS, Request
+from tests.dialects.sayings import ARGUMENTS, PIECE, WORD
+from tests.dialects.test_every_dialect import WRONG, every, places_in, replaced
+
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
+SCHEMA = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"], "additionalProperties": False}
+TOOL = {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": SCHEMA}}
+slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+def built(dialect: Dialect, request: Request) -> Outgoing:
+    return dialect.build(request, Endpoint("http://h"), Losses(dialect.name))
+
+
+def received(outgoing: Outgoing) -> Incoming:
+    url = urlsplit(outgoing.url)
+    return Incoming(url.path, outgoing.headers, outgoing.body, dict(parse_qsl(url.query)))
+
+
+def there_and_back(dialect: Dialect, request: Request) -> Request:
+    return dialect.parse(received(built(dialect, request))).request
+
+
+def request_with(option: str, value: Any) -> Request:
+    """A request with the option, and with those it needs beside it."""
+    beside: dict[str, Any] = {}
+    if option in ("tool_choice", "parallel_tool_calls"):
+        beside["tools"] = [TOOL]
+    if option == "top_logprobs":
+        beside["logprobs"] = True
+    return Request(HELLO, "m", **{**beside, option: value})
+
+
+FORMAT = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
+OPTION_VALUES: dict[str, tuple[Any, ...]] = {
+    "temperature": (0.0, 0.25, 1.0),
+    "top_p": (0.5,),
+    "top_k": (5,),
+    "max_tokens": (1, 5000),
+    "stop": (["x"], ["x", "\n\n"]),
+    "seed": (7,),
+    "presence_penalty": (0.5, -0.5),
+    "frequency_penalty": (0.5,),
+    "tools": ([TOOL], [TOOL, {"type": "function", "function": {"name": "g", "parameters": SCHEMA}}]),
+    "tool_choice": ("auto", "none", "required", {"type": "function", "function": {"name": "f"}}),
+    "parallel_tool_calls": (False,),
+    "response_format": (FORMAT,),
+    "reasoning_effort": ("low", "high"),
+    "logprobs": (True,),
+    "top_logprobs": (3,),
+    "user": ("someone",),
+}
+
+WITHOUT: dict[str, dict[str, tuple[Any, ...]]] = {
+    "gemini": {"parallel_tool_calls": (False,)},
+    "ollama": {
+        "tool_choice": ("required", {"type": "function", "function": {"name": "f"}}),
+        "parallel_tool_calls": (False,),
+    },
+}
+"""Values for which an API that has the option has no word."""
+
+
+def plain(option: str, value: Any) -> Any:
+    """An option's value, as far as every API that has the option tells it."""
+    if option == "tools":
+        return [{k: v for k, v in tool["function"].items() if k != "strict"} for tool in value]
+    if option == "response_format":
+        return value["json_schema"]["schema"]
+    return value
+
+
+def test_every_option_is_tried() -> None:
+    assert OPTION_VALUES.keys() == OPTIONS
+
+
+OPTION_CASES = [(option, value) for option, values in OPTION_VALUES.items() for value in values]
+
+
+@every
+@pytest.mark.parametrize(
+    ("option", "value"), OPTION_CASES, ids=[f"{name}={value!r:.30}" for name, value in OPTION_CASES]
+)
+def test_an_option_is_sent_and_understood_or_refused_by_name(dialect: Dialect, option: str, value: Any) -> None:
+    request = request_with(option, value)
+    if option in dialect.options and value not in WITHOUT.get(dialect.name, {}).get(option, ()):
+        back = getattr(there_and_back(dialect, request), option)
+        assert back is not None or value in ("auto", "none"), "only these may be said by silence"
+        assert back is None or plain(option, back) == plain(option, value)
+        return
+    if value == "auto":  # is what happens anyway
+        built(dialect, Request(HELLO, "m", tool_choice="auto"))
+        return
+    with pytest.raises(UnsupportedError, match=option):
+        built(dialect, Request(HELLO, "m", **{option: value}))
+    losses = Losses(dialect.name, drop=True)
+    dialect.build(request, Endpoint("http://h"), losses)
+    assert any(option in loss for loss in losses.dropped)
+
+
+@every
+def test_nothing_asked_for_is_nothing_sent(dialect: Dialect) -> None:
+    back = there_and_back(dialect, Request(HELLO, "m"))
+    given = {option for option in OPTIONS if getattr(back, option) is not None}
+    assert given <= {"temperature"} if dialect.name == "acytoo" else given <= {"max_tokens"}
+    assert back.model == "m"
+
+
+@every
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_stream_is_asked_for_or_not(dialect: Dialect, stream: bool) -> None:
+    back = there_and_back(dialect, Request(HELLO, "m", stream=stream))
+    assert back.stream is (True if dialect.name == "acytoo" else stream)
+
+
+# Messages.
+
+
+def said(messages: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """What the messages say: system texts first, then the turns, calls told by their place."""
+    system = [("system", told(m)) for m in messages if m["role"] in ("system", "developer")]
+    ids: list[str] = []
+    turns: list[tuple[Any, ...]] = []
+    for message in messages:
+        if message["role"] == "tool":
+            turns.append(("tool", ids.index(message["tool_call_id"]), told(message)))
+        elif message["role"] in ("user", "assistant"):
+            calls = message.get("tool_calls") or []
+            ids += [call["id"] for call in calls]
+            functions = [call["function"] for call in calls]
+            turns.append(
+                (message["role"], told(message), [(f["name"], msgspec.json.decode(f["arguments"])) for f in functions])
+            )
+    return system + turns
+
+
+def told(message: dict[str, Any]) -> str:
+    def lost(feature: str) -> None:
+        raise AssertionError(f"{feature} appeared from nowhere")
+
+    return text_of(message.get("content"), lost)
+
+
+TEXT = PIECE.map(lambda text: f"<{text}>")
+
+
+@st.composite
+def conversations(draw: st.DrawFn, tools: bool) -> list[dict[str, Any]]:
+    """A system message or none, then turns by turns, ending with the user or a tool."""
+    messages: list[dict[str, Any]] = []
+    if draw(st.booleans()):
+        messages.append({"role": "system", "content": draw(TEXT)})
+    for turn in range(draw(st.integers(1, 3))):
+        messages.append({"role": "user", "content": draw(TEXT)})
+        if tools and draw(st.booleans()):
+            names = draw(st.lists(WORD, min_size=1, max_size=2, unique=True))
+            calls = [
+                {"id": f"{turn}-{name}", "type": "function", "function": {"name": name, "arguments": draw(ARGUMENTS)}}
+                for name in names
+            ]
+            messages.append({"role": "assistant", "content": draw(st.none() | TEXT), "tool_calls": calls})
+            messages += [{"role": "tool", "tool_call_id": call["id"], "content": draw(TEXT)} for call in calls]
+        messages.append({"role": "assistant", "content": draw(TEXT)})
+    if messages[-1]["role"] == "assistant":
+        messages.append({"role": "user", "content": draw(TEXT)})
+    return messages
+
+
+@every
+@given(st.data())
+@slowly
+def test_a_conversation_is_understood_as_it_was_meant(dialect: Dialect, data: st.DataObject) -> None:
+    messages = data.draw(conversations("tools" in dialect.options))
+    before = msgspec.json.encode(messages)
+    assert said(there_and_back(dialect, Request(messages, "m")).messages) == said(messages)
+    assert msgspec.json.encode(messages) == before
+
+
+@every
+def test_a_message_in_parts_is_understood_like_its_text(dialect: Dialect) -> None:
+    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    back = there_and_back(dialect, Request([{"role": "user", "content": parts}], "m"))
+    assert [told(message) for message in back.messages] == ["Hello"]
+
+
+@every
+def test_a_key_is_sent_and_found_again_and_in_no_log(dialect: Dialect) -> None:
+    outgoing = dialect.build(Request(HELLO, "m"), Endpoint("http://h", Secret("s3cret")), Losses(dialect.name))
+    assert "s3cret" not in outgoing.url
+    found = dialect.parse(received(outgoing))
+    assert [secret.reveal() for secret in found.secrets] == ["s3cret"]
+    assert "s3cret" not in repr(found)
+
+
+# Fields we do not know.
+
+
+@every
+def test_a_field_we_do_not_know_passes_within_a_dialect(dialect: Dialect) -> None:
+    request = Request(HELLO, "m", extra={"xodd": {"deep": [1, None]}})
+    back = there_and_back(dialect, request)
+    assert back.extra["xodd"] == {"deep": [1, None]}
+    assert there_and_back(dialect, back).extra["xodd"] == {"deep": [1, None]}
+
+
+PAIRS = [(one, other) for one in dialects.ALL for other in dialects.ALL if one is not other]
+crossings = pytest.mark.parametrize(
+    ("source", "target"), PAIRS, ids=[f"{source.name} to {target.name}" for source, target in PAIRS]
+)
+
+
+@crossings
+def test_a_field_we_do_not_know_is_refused_by_name_on_a_crossing(source: Dialect, target: Dialect) -> None:
+    request = crossing(there_and_back(source, Request(HELLO, "m", extra={"xodd": 5})), source)
+    request.temperature = None
+    request.max_tokens = None
+    with pytest.raises(UnsupportedError, match="xodd"):
+        built(target, request)
+    losses = Losses(target.name, drop=True)
+    outgoing = target.build(request, Endpoint("http://h"), losses)
+    assert "xodd" in losses.dropped
+    assert b"xodd" not in outgoing.body
+
+
+@crossings
+def test_what_is_harmless_vanishes_silently_on_a_crossing(source: Dialect, target: Dialect) -> None:
+    given = {field: {"x": 1} for field in source.harmless if "." not in field}
+    request = crossing(Request(HELLO, "m", extra=given, extra_for=source.name), source)
+    losses = Losses(target.name)
+    target.build(request, Endpoint("http://h"), losses)
+    assert losses.dropped == []
+
+
+@crossings
+def test_a_conversation_crosses(source: Dialect, target: Dialect) -> None:
+    messages = [{"role": "system", "content": "Be kind."}, *HELLO, {"role": "assistant", "content": "Hi"}, *HELLO]
+    there = crossing(there_and_back(source, Request(messages, "m")), source)
+    there.temperature = None
+    back = there_and_back(target, msgspec.structs.replace(there, max_tokens=None))
+    assert said(back.messages) == said(messages)
+
+
+# What is wrong.
+
+
+def rich(dialect: Dialect) -> Outgoing:
+    """A request with everything this API has."""
+    options = {name: values[0] for name, values in OPTION_VALUES.items() if name in dialect.options}
+    messages = [{"role": "system", "content": "Be kind."}, *HELLO]
+    if "tools" in dialect.options:
+        call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":"y"}'}}
+        messages.append({"role": "assistant", "content": "Hm", "tool_calls": [call], "reasoning": [{"text": "m"}]})
+        messages.append({"role": "tool", "tool_call_id": "a", "content": "z"})
+        url = "data:image/png;base64,AAAA"
+        image = {"type": "image_url", "image_url": {"url": url}}
+        messages.append({"role": "user", "content": [{"type": "text", "text": "This?"}, image]})
+    return dialect.build(Request(messages, "m", **options), Endpoint("http://h"), Losses(dialect.name, drop=True))
+
+
+@every
+@given(st.data())
+@slowly
+def test_a_wrong_value_anywhere_is_answered_with_400_or_understood_by_every_dialect(
+    dialect: Dialect, data: st.DataObject
+) -> None:
+    incoming = received(rich(dialect))
+    document = msgspec.json.decode(incoming.body)
+    path = data.draw(st.sampled_from(places_in(document)))
+    body = msgspec.json.encode(replaced(document, path, data.draw(WRONG)))
+    try:
+        request = dialect.parse(msgspec.structs.replace(incoming, body=body)).request
+    except RequestError as error:
+        assert error.status == 400
+        assert len(error.message) > 10
+        return
+    for target in dialects.ALL:
+        try:
+            target.build(crossing(request, dialect), Endpoint("http://h"), Losses(target.name, drop=True))
+        except UsageError:
+            pass
+
+
+@every
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"5", b'"x"', b"null", b"\xff", b'{"a": "\xff"}', b"[" * 100_000, b'{"a":' * 100_000, b"{}"],
+    ids=lambda body: repr(body[:12]),
+)
+def test_a_body_that_is_no_request_is_refused_with_400(dialect: Dialect, body: bytes) -> None:
+    incoming = msgspec.structs.replace(received(built(dialect, Request(HELLO, "m"))), body=body)
+    with pytest.raises(RequestError) as caught:
+        dialect.parse(incoming)
+    assert caught.value.status == 400
+    assert caught.value.message
+
+
+@every
+@given(st.binary(max_size=60))
+@slowly
+def test_any_bytes_for_a_body_raise_nothing_but_our_errors(dialect: Dialect, body: bytes) -> None:
+    incoming = msgspec.structs.replace(received(built(dialect, Request(HELLO, "m"))), body=body)
+    try:
+        dialect.parse(incoming)
+    except AcytooError:
+        pass
+
+
+@every
+@pytest.mark.parametrize("text", ["\ud83d", "a\udfffb"])
+def test_half_a_character_is_told_before_anything_is_sent(dialect: Dialect, text: str) -> None:
+    with pytest.raises(UsageError):
+        built(dialect, Request([{"role": "user", "content": text}], "m"))
