@@ -9,7 +9,7 @@ import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from acytoo.testing.received import MAX_HEAD
 
@@ -62,9 +62,8 @@ class Peer(asyncio.Protocol):
         """Tear the connection down (RST)."""
         self._closing = True
         sock = self.transport.get_extra_info("socket")
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if sock is not None and not self.transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def half_close(self) -> None:
@@ -78,10 +77,9 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Serve it in a task of its own."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         if self._server.tls is None:  # asyncio's TLS does not wake a writer that waits for an empty buffer
-            transport.set_write_buffer_limits(high=0)
+            self.transport.set_write_buffer_limits(high=0)
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
