@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import invalid
+from acytoo.dialects.base import Incoming, invalid
 from acytoo.errors import (
     AcytooError,
     ProxyError,
@@ -19,6 +19,7 @@ from acytoo.errors import (
     UsageError,
 )
 from acytoo.messages import check_format, check_tools, checked
+from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
 
 _FIELDS = OPTIONS | {"model", "messages", "stream"}
@@ -85,3 +86,17 @@ _CODES = {
 def new_id(prefix: str) -> str:
     """A fresh identifier, 24 random hexadecimal digits after the prefix."""
     return prefix + secrets.token_hex(12)
+
+
+def bearer_secrets(incoming: Incoming) -> list[Secret]:
+    """The secrets in a request's headers: a bearer token, or the key headers of the other APIs' clients."""
+    found = []
+    scheme, _, token = incoming.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        found.append(Secret(token.strip()))
+    found += [
+        Secret(incoming.headers[name])
+        for name in ("x-api-key", "api-key", "x-goog-api-key")
+        if name in incoming.headers
+    ]
+    return found

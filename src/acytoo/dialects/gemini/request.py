@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from acytoo.dialects.base import Losses
-from acytoo.dialects.gemini_parts import call_part, said_parts
+from acytoo.dialects.gemini.parts import call_part, said_parts
 from acytoo.dialects.nested import put_extra
 from acytoo.dialects.toolcalls import arguments_object
 from acytoo.errors import UsageError

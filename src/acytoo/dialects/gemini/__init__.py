@@ -28,11 +28,11 @@ from acytoo.dialects.base import (
     invalid,
     join_url,
 )
-from acytoo.dialects.gemini_parts import said_parts, text_part
-from acytoo.dialects.gemini_reading import StreamReader, decode, decode_list, detailed
-from acytoo.dialects.gemini_received import shared_body
-from acytoo.dialects.gemini_request import sent_body
-from acytoo.dialects.gemini_writing import (
+from acytoo.dialects.gemini.parts import said_parts, text_part
+from acytoo.dialects.gemini.reading import StreamReader, decode, decode_list, detailed
+from acytoo.dialects.gemini.received import shared_body
+from acytoo.dialects.gemini.request import sent_body
+from acytoo.dialects.gemini.writing import (
     ArrayWriter,
     StreamWriter,
     error_body,
@@ -40,9 +40,8 @@ from acytoo.dialects.gemini_writing import (
     logprobs_result,
     usage_fields,
 )
-from acytoo.dialects.openai import bearer_secrets
 from acytoo.dialects.reading import EitherReader, WholeReader
-from acytoo.dialects.serving import error_fields, new_id, request_of
+from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.errors import AcytooError, StatusError, TruncatedError, UsageError
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Item, Reply, Request

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.anthropic_reading import Message, StreamReader, told
-from acytoo.dialects.anthropic_request import (
+from acytoo.dialects.anthropic.reading import Message, StreamReader, told
+from acytoo.dialects.anthropic.request import (
     SOURCE,
     shared_messages,
     shared_system,
@@ -23,7 +23,7 @@ from acytoo.dialects.anthropic_request import (
     tools_of,
     turns_of,
 )
-from acytoo.dialects.anthropic_writing import (
+from acytoo.dialects.anthropic.writing import (
     StreamWriter,
     call_block,
     empty_message,
@@ -47,9 +47,8 @@ from acytoo.dialects.base import (
     invalid,
     join_url,
 )
-from acytoo.dialects.openai import bearer_secrets
 from acytoo.dialects.reading import EitherReader, WholeReader
-from acytoo.dialects.serving import error_fields, new_id, request_of
+from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.types import (
     Item,

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import invalid
-from acytoo.dialects.gemini_parts import Part, TurnReader
-from acytoo.dialects.gemini_request import BUDGETS, CONFIG, FOREIGN_SIGNATURE, LEVELS
+from acytoo.dialects.gemini.parts import Part, TurnReader
+from acytoo.dialects.gemini.request import BUDGETS, CONFIG, FOREIGN_SIGNATURE, LEVELS
 from acytoo.dialects.nested import keep_nested
 from acytoo.dialects.toolcalls import CallIds
 from acytoo.types import Item, collect

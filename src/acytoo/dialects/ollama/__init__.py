@@ -31,10 +31,9 @@ from acytoo.dialects.base import (
     not_this_api,
     whole_json,
 )
-from acytoo.dialects.ollama_request import sent_body, shared_body
-from acytoo.dialects.openai import bearer_secrets
+from acytoo.dialects.ollama.request import sent_body, shared_body
 from acytoo.dialects.reading import RecordReader, WholeReader
-from acytoo.dialects.serving import error_fields, new_id, request_of
+from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.dialects.toolcalls import arguments_object, arguments_text
 from acytoo.errors import AcytooError, ProtocolError, StatusError, TruncatedError, status_error
 from acytoo.types import (

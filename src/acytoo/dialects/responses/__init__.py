@@ -24,12 +24,11 @@ from acytoo.dialects.base import (
     encoded,
     join_url,
 )
-from acytoo.dialects.openai import bearer_secrets
 from acytoo.dialects.reading import EitherReader, WholeReader
-from acytoo.dialects.responses_reading import Document, StreamReader, told
-from acytoo.dialects.responses_request import NAME, add_extra, fields_of, shared_of
-from acytoo.dialects.responses_writing import StreamWriter
-from acytoo.dialects.serving import error_fields, request_of
+from acytoo.dialects.responses.reading import Document, StreamReader, told
+from acytoo.dialects.responses.request import NAME, add_extra, fields_of, shared_of
+from acytoo.dialects.responses.writing import StreamWriter
+from acytoo.dialects.serving import bearer_secrets, error_fields, request_of
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.types import Item, Reply, Request
 

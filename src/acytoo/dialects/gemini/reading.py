@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import UNDECODABLE, error_words_of, not_this_api
-from acytoo.dialects.gemini_parts import FILTERED, Part, TurnReader
+from acytoo.dialects.gemini.parts import FILTERED, Part, TurnReader
 from acytoo.dialects.reading import RecordReader
 from acytoo.dialects.serving import new_id
 from acytoo.errors import AuthenticationError, StatusError, status_error

@@ -1,0 +1,201 @@
+"""OpenAI's chat completions: JSON in, JSON or server-sent events out; the shared shape is this API's.
+
+Source: OpenAI's API reference ("Chat Completions", its streaming chunks), and the fields that compatible
+servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenRouter, Groq),
+`extra_content.google` (Gemini's compatible endpoint).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from acytoo.dialects.base import (
+    Call,
+    Dialect,
+    Endpoint,
+    ErrorAnswer,
+    Head,
+    Incoming,
+    Losses,
+    Outgoing,
+    Reader,
+    Writer,
+    decode_body,
+    encoded,
+    join_url,
+)
+from acytoo.dialects.openai.reading import StreamReader, decode, raise_bare_error, told
+from acytoo.dialects.openai.writing import StreamWriter, usage_fields
+from acytoo.dialects.reading import EitherReader, WholeReader
+from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
+from acytoo.errors import AcytooError, TruncatedError
+from acytoo.types import (
+    OPTIONS,
+    Item,
+    Reply,
+    Request,
+    Start,
+    Usage,
+)
+
+_PLAIN = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "audio"})
+"""Message fields that this API knows; others are our own or other clients'."""
+
+
+class OpenAI(Dialect):
+    """OpenAI's chat completions, with the variations compatible servers have.
+
+    `max_tokens_field` is "max_completion_tokens" at OpenAI and Azure, "max_tokens" elsewhere. Where a server
+    refuses `stream_options`, `stream_usage=False` leaves it out. `key_header` is "api-key" at Azure.
+    `reasoning_field` names the message field that a server wants a turn's reasoning text back in, "" for none.
+    """
+
+    name = "openai"
+    options = OPTIONS
+    routes = ("/v1/chat/completions", "/chat/completions")
+    harmless = frozenset(
+        {
+            "stream_options",
+            "store",
+            "metadata",
+            "service_tier",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+            "safety_identifier",
+            "verbosity",
+        }
+    )
+
+    def __init__(
+        self,
+        path: str = "/chat/completions",
+        max_tokens_field: str = "max_tokens",
+        stream_usage: bool = True,
+        key_header: str = "authorization",
+        reasoning_field: str = "",
+    ) -> None:
+        self.path = path
+        self.max_tokens_field = max_tokens_field
+        self.stream_usage = stream_usage
+        self.key_header = key_header
+        self.reasoning_field = reasoning_field
+
+    def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
+        """The shared shape is this API's own; only our additions are taken out of the messages."""
+        self.check_options(request, lose)
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": [self._message(message) for message in request.messages],
+        }
+        if request.stream:
+            body["stream"] = True
+            if self.stream_usage:
+                body["stream_options"] = {"include_usage": True}
+        for option in _ORDER:
+            value = getattr(request, option)
+            if value is not None:
+                body[self.max_tokens_field if option == "max_tokens" else option] = value
+        for field, value in self.extra(request).items():
+            body.setdefault(field, value)
+        headers = {"accept": "*/*", "content-type": "application/json"}
+        if endpoint.key:
+            bearer = "Bearer " if self.key_header == "authorization" else ""
+            headers[self.key_header] = bearer + endpoint.key.reveal()
+        return Outgoing(join_url(endpoint.url, self.path), headers, encoded(body))
+
+    def reader(self, head: Head) -> Reader:
+        """Server-sent events, or one document: some servers answer either with the other."""
+        return EitherReader(WholeReader(self), StreamReader(self.name))
+
+    def read_reply(self, body: bytes) -> list[Item]:
+        """The items of a `chat.completion`."""
+        chunk = decode(body)
+        if chunk.error is not None:
+            raise told(chunk.error)
+        if not chunk.choices:
+            raise_bare_error(body)
+            raise msgspec.ValidationError("it has no choices")
+        reader = StreamReader(self.name)
+        items = reader.items(chunk)
+        if reader.finished or any(not isinstance(item, (Start, Usage)) for item in items):
+            return items
+        raise TruncatedError("the reply has neither content nor finish_reason")
+
+    def parse(self, incoming: Incoming) -> Call:
+        """The shared shape as it is; `max_completion_tokens` is `max_tokens`."""
+        body = decode_body(incoming)
+        limit = body.pop("max_completion_tokens", None)
+        if limit is not None:
+            body["max_tokens"] = limit
+        body["stream"] = body.get("stream") or False
+        if body.get("n") in (None, 1):
+            body.pop("n", None)
+        if isinstance(body.get("messages"), list):
+            body["messages"] = [_with_reasoning(message) for message in body["messages"]]
+        return Call(request_of(body, self.name), bearer_secrets(incoming))
+
+    def writer(self, request: Request) -> Writer:
+        """Chunks ending with `[DONE]`; usage where `stream_options.include_usage` asked for it."""
+        options = request.extra.get("stream_options")
+        return StreamWriter(request.model, isinstance(options, dict) and bool(options.get("include_usage")))
+
+    def write_reply(self, reply: Reply, request: Request) -> bytes:
+        """A `chat.completion`."""
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if (reply.tool_calls or reply.refusal) and not reply.text else reply.text,
+            "refusal": reply.refusal or None,
+        }
+        thoughts = "".join([block.get("text", "") for block in reply.reasoning])
+        if thoughts:
+            message["reasoning_content"] = thoughts
+        if reply.tool_calls:
+            message["tool_calls"] = reply.tool_calls
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": {"content": reply.logprobs, "refusal": None} if reply.logprobs else None,
+            "finish_reason": reply.finish_reason or "stop",
+        }
+        body = {
+            "id": reply.id or new_id("chatcmpl-"),
+            "object": "chat.completion",
+            "created": reply.created or int(time.time()),
+            "model": reply.model or request.model,
+            "choices": [choice],
+        }
+        if reply.usage:
+            body["usage"] = usage_fields(reply.usage)
+        return msgspec.json.encode(body)
+
+    def write_error(self, error: AcytooError) -> ErrorAnswer:
+        """`{"error": {"message", "type", "param", "code"}}`."""
+        status, message, code, extra_headers = error_fields(error)
+        body = {"error": {"message": message, "type": code, "param": None, "code": code}}
+        return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, msgspec.json.encode(body))
+
+    def _message(self, message: dict[str, Any]) -> dict[str, Any]:
+        if message.keys() <= _PLAIN:
+            return message
+        sent = {field: message[field] for field in message if field in _PLAIN}
+        if self.reasoning_field and message.get("reasoning"):
+            sent[self.reasoning_field] = "".join([b.get("text", "") for b in message["reasoning"]])
+        return sent
+
+
+_ORDER = sorted(OPTIONS)
+
+
+def _with_reasoning(message: Any) -> Any:
+    """Reasoning text sent back in a compatible server's field becomes the shared shape's."""
+    if not isinstance(message, dict):
+        return message
+    for field in ("reasoning_content", "reasoning"):
+        text = message.get(field)
+        if isinstance(text, str):
+            rest = {k: v for k, v in message.items() if k != field}
+            return {**rest, "reasoning": [{"text": text}]} if text else rest
+    return message

@@ -1,0 +1,278 @@
+"""Replies of OpenAI's chat completions, and of the servers that are compatible with it, as items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from acytoo.dialects.base import (
+    UNDECODABLE,
+    encoded,
+    error_words_of,
+    not_this_api,
+)
+from acytoo.dialects.reading import RecordReader
+from acytoo.dialects.serving import new_id
+from acytoo.errors import AcytooError, status_error
+from acytoo.types import (
+    Finish,
+    Item,
+    Logprobs,
+    Reasoning,
+    Refusal,
+    Start,
+    ToolCall,
+    Usage,
+    signature_of,
+)
+from acytoo.wire.sse import SSEDecoder
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class _ToolCall(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+    extra_content: Any = None
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: str | list[dict[str, Any]] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    function_call: _Function | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    index: int | None = 0
+    logprobs: dict[str, Any] | None = None
+    message: _Delta | None = None
+    error: Any = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: dict[str, Any] | None = None
+    id: str | None = None
+    model: str | None = None
+    created: Any = None
+    error: Any = None
+
+
+decode = msgspec.json.Decoder(Chunk).decode
+
+
+class StreamReader(RecordReader):
+    """Chunks of a streamed completion; complete with `[DONE]` or a finish reason."""
+
+    ending = "finish_reason or [DONE]"
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        super().__init__(SSEDecoder())
+        self._started = False
+        self._done = False
+        self.finished = False
+        self._ids: list[str] = []
+        self._calls: dict[int | None, int] = {}
+
+    @property
+    def complete(self) -> bool:
+        """A finish reason came, or `[DONE]`."""
+        return self._done or self.finished
+
+    def read(self, records: list[bytes], items: list[Item]) -> None:
+        """Add the items of some records; one that brings nothing but text, as nearly all do, takes the short way."""
+        for record in records:
+            try:
+                chunk = decode(record)
+            except UNDECODABLE:
+                unusual = self._unusual(record)
+                if unusual is None:
+                    continue
+                chunk = unusual
+            if self._done:
+                break
+            choices = chunk.choices
+            if choices and len(choices) == 1 and self._started:
+                choice = choices[0]
+                delta = choice.delta
+                if delta is not None:
+                    text = delta.content
+                    if (
+                        type(text) is str
+                        and choice.finish_reason is None
+                        and chunk.usage is None
+                        and choice.logprobs is None
+                        and delta.tool_calls is None
+                        and delta.reasoning_content is None
+                        and delta.reasoning is None
+                        and delta.refusal is None
+                        and delta.function_call is None
+                        and not choice.index
+                        and chunk.error is None
+                        and choice.error is None
+                    ):
+                        if text:
+                            items.append(text)
+                        continue
+            if choices is None:
+                raise_bare_error(record)
+            items += self.items(chunk)
+
+    def _unusual(self, record: bytes) -> Chunk | None:
+        """A record that msgspec refuses: `[DONE]`, an empty one, or one with half a character."""
+        word = record.strip()
+        if self._done or not word:
+            return None
+        if word == b"[DONE]":
+            self._done = True
+            return None
+        try:
+            return self._halves.decode(record, Chunk)
+        except UNDECODABLE as error:
+            raise not_this_api(self._name, record, str(error)) from error
+
+    def items(self, chunk: Chunk) -> list[Item]:
+        """The items of one chunk, or of a whole completion."""
+        if chunk.error:
+            raise told(chunk.error)
+        items: list[Item] = []
+        if not self._started and (chunk.id or chunk.model):
+            self._started = True
+            items.append(Start(chunk.id or "", chunk.model or "", _count(chunk.created)))
+        for choice in chunk.choices or ():
+            if choice.error:
+                raise told(choice.error)
+            if choice.index:
+                continue
+            delta = choice.delta or choice.message
+            if delta is not None:
+                self._delta(delta, items)
+            tokens = choice.logprobs.get("content") if choice.logprobs else None
+            if tokens and isinstance(tokens, list):
+                items.append(Logprobs(tokens))
+            if choice.finish_reason and not self.finished:
+                if choice.finish_reason == "error":
+                    raise status_error(None, "the server ended the reply with the finish_reason 'error'", code="error")
+                self.finished = True
+                items.append(_finish(choice.finish_reason))
+        if chunk.usage:
+            items.append(_usage(chunk.usage))
+        return items
+
+    def _delta(self, delta: _Delta, items: list[Item]) -> None:
+        thought = delta.reasoning_content or delta.reasoning
+        if thought:
+            items.append(Reasoning(thought))
+        if isinstance(delta.content, str):
+            if delta.content:
+                items.append(delta.content)
+        elif delta.content:
+            items += _parts(delta.content)
+        if delta.refusal:
+            items.append(Refusal(delta.refusal))
+        for call in delta.tool_calls or ():
+            items += self._call(call)
+        if delta.function_call:
+            items += self._call(_ToolCall(function=delta.function_call))
+
+    def _call(self, call: _ToolCall) -> list[Item]:
+        """The piece of a tool call, numbered in order of appearance.
+
+        Some servers leave `index` out (Gemini's), or have 0 for every call (Ollama's), or give no id.
+        """
+        function = call.function or _Function()
+        number = self._calls.get(call.index)
+        arguments = function.arguments
+        if isinstance(arguments, dict):
+            arguments = encoded(arguments).decode()
+        if number is None:
+            begins = bool(call.id or function.name or arguments)
+        elif call.id and call.id != self._ids[number]:
+            begins = call.index is None or bool(function.name)
+        else:
+            begins = call.index is None and not call.id and bool(function.name)
+        given = ""
+        if begins:
+            given = call.id or new_id("call_")
+            number = self._calls[call.index] = len(self._ids)
+            self._ids.append(given)
+        if number is None:
+            return []
+        signed = signature_of({"extra_content": call.extra_content}) or ("", "")
+        return [ToolCall(number, given, function.name or "", arguments or "", *signed)]
+
+
+def _parts(parts: list[dict[str, Any]]) -> list[Item]:
+    """Content parts inside a delta (Mistral's `thinking` and `text`)."""
+    items: list[Item] = []
+    for part in parts:
+        if isinstance(part.get("text"), str) and part["text"]:
+            items.append(part["text"])
+        elif isinstance(part.get("thinking"), list):
+            thoughts = [thought.get("text") for thought in part["thinking"] if isinstance(thought, dict)]
+            items += [Reasoning(text) for text in thoughts if text and isinstance(text, str)]
+    return items
+
+
+def told(error: Any) -> AcytooError:
+    """The error that an event tells; `code` is an HTTP status at many compatible servers."""
+    message, code = error_words_of({"error": error}) or (str(error), "")
+    number = error.get("code") if isinstance(error, dict) else None
+    status = number if isinstance(number, int) and 400 <= number < 600 else _STATUS.get(code)
+    return status_error(status, message, code=code, body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"))
+
+
+def raise_bare_error(record: bytes) -> None:
+    """Raise where the document itself is the error, as vLLM and LMDeploy write it."""
+    if b'"error"' in record and (document := msgspec.json.decode(record)).get("object") == "error":
+        raise told(document)
+
+
+_STATUS = {
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+}
+
+_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+
+
+def _finish(reason: str) -> Finish:
+    if reason in _REASONS:
+        return Finish(reason)
+    return Finish("tool_calls" if reason == "function_call" else reason, raw=reason)
+
+
+def _usage(fields: dict[str, Any]) -> Usage:
+    """Usage in OpenAI's names; DeepSeek's `prompt_cache_hit_tokens` too."""
+    into = fields.get("prompt_tokens_details")
+    out = fields.get("completion_tokens_details")
+    into = into if isinstance(into, dict) else {}
+    out = out if isinstance(out, dict) else {}
+    return Usage(
+        _count(fields.get("prompt_tokens")),
+        _count(fields.get("completion_tokens")),
+        _count(into.get("cached_tokens")) or _count(fields.get("prompt_cache_hit_tokens")),
+        _count(into.get("cache_write_tokens")),
+        _count(out.get("reasoning_tokens")),
+    )
+
+
+def _count(number: Any) -> int:
+    """A number of tokens or seconds; 0 for anything that is none."""
+    return int(number) if isinstance(number, (int, float)) and 0 <= number < 2**63 else 0
