@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
+import logging
 from urllib.parse import urlsplit
 
 import msgspec
@@ -10,11 +12,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from acytoo import __version__, dialects
-from acytoo.dialects.base import Dialect, Incoming
-from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, StatusError
+from acytoo.dialects.base import Dialect, Incoming, invalid
+from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
 from acytoo.server.config import ServerConfig, is_loopback
 from acytoo.server.listing import add_listings
 from acytoo.server.relay import count, relay
+
+_LOG = logging.getLogger("acytoo.server")
 
 
 def make_app(config: ServerConfig) -> web.Application:
@@ -54,7 +58,14 @@ def _counting(dialect: Dialect, config: ServerConfig) -> Handler:
 
 async def _incoming(request: web.Request, config: ServerConfig) -> Incoming:
     try:
-        body = await request.read()
+        async with asyncio.timeout(config.receive):
+            body = await request.read()
+    except TimeoutError as error:
+        raise RequestError(
+            f"the request body did not come within {config.receive:g} s", status=408, code="timeout_error"
+        ) from error
+    except web.RequestPayloadError as error:
+        raise invalid("the request body cannot be read: its content-encoding or its chunks are broken") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise RequestError(
             f"the request body is larger than {config.max_body} bytes", status=413, code="request_too_large"
@@ -107,6 +118,13 @@ def _guard(config: ServerConfig) -> Middleware:
             response = error_response(dialect_of(request.path), wrong)
             response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
             return response
+        except web.HTTPException:
+            raise
+        except Exception:
+            if request.transport is None or request.writer.output_size:
+                raise  # there is nobody to tell, or an answer has begun: cut, it cannot be taken for whole
+            _LOG.exception("a fault of the server's own, answering %s", request.path)
+            return error_response(dialect_of(request.path), ServerError("the server has failed", status=500))
 
     return guard
 
@@ -117,15 +135,23 @@ def _foreign(request: web.Request) -> str:
     A page elsewhere can make a browser call a server on its own machine: by a cross-origin POST, which
     carries another `Origin`, or by a name rebound to 127.0.0.1, which shows in `Host`.
     """
-    host = urlsplit(f"//{request.host}").hostname or ""
+    host = _name(f"//{request.host}")
     if not (is_loopback(host) or _is_address(host)):
         return f"the host {host!r} is not this machine; give the server a password to serve other names"
     origin = request.headers.get("origin")
-    if origin and origin != "null" and urlsplit(origin).netloc != request.host:
+    if origin and origin != "null" and origin.partition("://")[2] != request.host:
         return f"pages of {origin} may not call this server; give it a password to allow that"
     if origin == "null":
         return "pages without an origin may not call this server; give it a password to allow that"
     return ""
+
+
+def _name(url: str) -> str:
+    """The host's name, "" where there is none that can be read."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_address(host: str) -> bool:

@@ -18,6 +18,8 @@ class ServerConfig(msgspec.Struct, frozen=True):
 
     `ping_after`: silence after which a stream's head and a keep-alive go out, and again after each such time.
     `grace`: how long running replies may take to finish once the server is told to end.
+    `idle`: how long a connection may be open, or kept open, before the head of a request is complete.
+    `receive`: how long the body of a request may take to come.
     """
 
     backends: dict[str, AsyncGeneratorProvider]
@@ -27,6 +29,8 @@ class ServerConfig(msgspec.Struct, frozen=True):
     max_body: int = 32 * 1024 * 1024
     ping_after: float = 5.0
     grace: float = 30.0
+    idle: float = 75.0
+    receive: float = 120.0
     drop_unsupported: bool = False
 
     def __post_init__(self) -> None:
@@ -34,8 +38,8 @@ class ServerConfig(msgspec.Struct, frozen=True):
             raise UsageError("a server needs a backend")
         if not self.password and not is_loopback(self.host):
             raise UsageError(
-                f"{self.host} can be reached from outside: give the server a password (--password, ACYTOO_SERVE_PASSWORD), "
-                "or bind it to 127.0.0.1"
+                f"{self.host} can be reached from outside: give the server a password "
+                "(--password, ACYTOO_SERVE_PASSWORD), or bind it to 127.0.0.1"
             )
 
     def admits(self, secrets: Iterable[Secret]) -> bool:

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
+from aiohttp.http import HttpProcessingError
 
 from acytoo.errors import UsageError
 from acytoo.server.app import make_app
 from acytoo.server.config import ServerConfig
 
+_LOG = logging.getLogger("acytoo.server")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a fault is ours to see: broken HTTP is its sender's, who is told so, and leaving is anyone's right."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (HttpProcessingError, web.RequestPayloadError, ClientConnectionResetError))
+
+
+_LOG.addFilter(_is_ours)
+
 
 async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.AppRunner, str]:
     """A running server and its URL; port 0 picks a free one. Raises UsageError where it cannot bind."""
-    import logging
-
     runner = web.AppRunner(
         make_app(config),
         handler_cancellation=True,
         shutdown_timeout=config.grace,
+        keepalive_timeout=config.idle,
+        logger=_LOG,
         access_log=logging.getLogger("aiohttp.access") if access_log else None,
         auto_decompress=True,
     )

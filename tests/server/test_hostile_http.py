@@ -1,0 +1,262 @@
+"""HTTP that is broken, or made to be read in two ways, is refused with a word of why, and never reaches a backend."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from acytoo import dialects
+from acytoo.testing import reply
+from acytoo.types import Finish, Start
+from tests.server.site import LIMIT, call, head, raw_call, read_response, request, site
+
+HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
+BODY = b'{"model": "m-1", "messages": [{"role": "user", "content": "Hi"}], "stream": true}'
+CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+POST = "POST /v1/chat/completions HTTP/1.1"
+LENGTH = f"content-length: {len(BODY)}\r\n"
+CODED = "transfer-encoding: chunked\r\n"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Anybody can send garbage: it must not fill the log, and no traceback may come of it."""
+    caplog.set_level(logging.INFO)
+    yield
+    assert [
+        record.getMessage() for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR
+    ] == []
+
+
+BROKEN = {
+    "length and chunks": head(POST, LENGTH + CODED) + CHUNKED,
+    "chunks and length": head(POST, CODED + LENGTH) + CHUNKED,
+    "an unknown transfer coding": head(POST, "transfer-encoding: xchunked\r\n") + CHUNKED,
+    "two transfer codings": head(POST, CODED + "transfer-encoding: identity\r\n") + CHUNKED,
+    "two lengths that differ": head(POST, LENGTH + "content-length: 3\r\n") + BODY,
+    "two lengths in one header": head(POST, f"content-length: {len(BODY)}, {len(BODY)}\r\n") + BODY,
+    "a length with a sign": head(POST, f"content-length: +{len(BODY)}\r\n") + BODY,
+    "a length below zero": head(POST, "content-length: -1\r\n") + BODY,
+    "a length in hex": head(POST, "content-length: 0x10\r\n") + BODY,
+    "a length with an underscore": head(POST, "content-length: 8_1\r\n") + BODY,
+    "a length without end": head(POST, f"content-length: {'9' * 40}\r\n") + BODY,
+    "a chunk size that is none": head(POST, CODED) + b"zz\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "a chunk size below zero": head(POST, CODED) + b"-1\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "a chunk size with 0x": head(POST, CODED) + b"0x51\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "a chunk size too large": head(POST, CODED) + b"f" * 30 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "a chunk longer than it says": head(POST, CODED) + b"2\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "chunks with bare line feeds": head(POST, CODED) + b"%x\n%b\n0\n\n" % (len(BODY), BODY),
+    "a folded header": head(POST, "x-a: b\r\n c\r\n" + LENGTH) + BODY,
+    "bare line feeds": head(POST, LENGTH).replace(b"\r\n", b"\n") + BODY,
+    "a NUL in a header": head(POST, "x-a: b\0c\r\n" + LENGTH) + BODY,
+    "a carriage return in a header": head(POST, "x-a: b\rc\r\n" + LENGTH) + BODY,
+    "a space before the colon": head(POST, f"content-length : {len(BODY)}\r\n") + BODY,
+    "no host": f"{POST}\r\n{LENGTH}\r\n".encode() + BODY,
+    "two hosts": head(POST, "host: evil.example\r\n" + LENGTH) + BODY,
+    "another version": head("POST /v1/chat/completions HTTP/9.9", LENGTH) + BODY,
+    "a line that is too long": head("GET /" + "a" * 20_000 + " HTTP/1.1"),
+    "a header that is too long": head("GET /healthz HTTP/1.1", f"x-a: {'a' * 20_000}\r\n"),
+    "too many headers": head("GET /healthz HTTP/1.1", "".join(f"x-{n}: a\r\n" for n in range(500))),
+    "HTTP/2 unasked": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS on a plain port": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "no HTTP at all": b"\x00\xff\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
+async def test_broken_http_is_refused_with_400_and_the_connection_is_closed(data: bytes) -> None:
+    async with site(HELLO) as server:
+        answer = await raw_call(server.port, data)
+        assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
+        assert b" 200 " not in answer
+        assert server.fake.requests == []
+
+
+async def test_a_head_without_end_is_cut_off_while_it_comes() -> None:
+    async with site(HELLO) as server:
+        answer = await raw_call(server.port, b"GET / HTTP/1.1\r\n" + b"x" * 3_000_000)
+        assert answer.startswith(b"HTTP/1.0 400 ") or answer == b"(reset)"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_a_body_that_is_not_what_its_coding_says_is_400_in_the_dialects_shape(coding: str) -> None:
+    async with site(HELLO) as server:
+        answer = await call(server.port, request(headers=f"content-encoding: {coding}\r\n"))
+        assert answer.status == 400
+        assert "content-encoding" in json.loads(answer.body)["error"]["message"]
+        assert server.fake.requests == []
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+async def test_a_coding_that_cannot_be_undone_is_refused(coding: str) -> None:
+    async with site(HELLO) as server:
+        answer = await call(server.port, request(headers=f"content-encoding: {coding}\r\n"))
+        assert answer.status == 400
+
+
+async def test_a_compressed_body_is_taken() -> None:
+    async with site(HELLO) as server:
+        answer = await call(server.port, request(headers="content-encoding: gzip\r\n", body=gzip.compress(BODY)))
+        assert (answer.status, answer.whole) == (200, True)
+
+
+async def test_a_compressed_body_counts_with_its_true_size() -> None:
+    async with site(HELLO, max_body=100_000) as server:
+        bomb = gzip.compress(b" " * 50_000_000)
+        assert len(bomb) < 100_000
+        answer = await call(server.port, request(headers="content-encoding: gzip\r\n", body=bomb))
+        assert answer.status == 413
+        assert json.loads(answer.body)["error"]["message"] == "the request body is larger than 100000 bytes"
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "in chunks"])
+async def test_a_body_that_is_too_large_is_413(chunked: bool) -> None:
+    async with site(HELLO, max_body=1000) as server:
+        body = b" " * 5000
+        data = (
+            head(POST, CODED) + b"1388\r\n" + body + b"\r\n0\r\n\r\n"
+            if chunked
+            else head(POST, f"content-length: {len(body)}\r\n") + body
+        )
+        answer = await call(server.port, data)
+        assert answer.status == 413
+        assert json.loads(answer.body)["error"]["message"] == "the request body is larger than 1000 bytes"
+        assert server.fake.requests == []
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with site(HELLO) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head("GET /healthz HTTP/1.1") + request() + head("GET /nowhere HTTP/1.1") + request(stream=False))
+        answers = [await read_response(reader) for _ in range(4)]
+        writer.close()
+        assert [answer.status for answer in answers] == [200, 200, 404, 200]
+        assert all(answer.whole for answer in answers)
+        assert answers[1].body.endswith(b"data: [DONE]\n\n")
+        assert json.loads(answers[3].body)["choices"][0]["message"]["content"] == "Hello"
+
+
+async def test_a_hundred_thousand_pipelined_requests_do_not_pile_up() -> None:
+    async with site(HELLO) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        ask = head("GET /healthz HTTP/1.1")
+        sent = 0
+        while writer.transport.get_write_buffer_size() == 0 and sent < 100_000_000:
+            writer.write(ask * 1000)
+            sent += len(ask) * 1000
+            await asyncio.sleep(0)
+        assert sent < 50_000_000
+        assert (await read_response(reader)).status == 200
+        writer.transport.abort()
+
+
+async def test_a_client_that_waits_for_100_continue_gets_it_before_it_sends_the_body() -> None:
+    async with site(HELLO) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head(POST, LENGTH + "expect: 100-continue\r\n"))
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert server.fake.requests == []
+        writer.write(BODY)
+        assert (await read_response(reader)).status == 200
+        writer.close()
+
+
+async def test_another_expectation_is_417() -> None:
+    async with site(HELLO) as server:
+        assert (await call(server.port, request(headers="expect: tea\r\n"))).status == 417
+        assert server.fake.requests == []
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("OPTIONS /v1/chat/completions", 405),
+        ("PUT /v1/messages", 405),
+        ("GET /api/chat", 405),
+        ("DELETE /api/completions", 405),
+        ("OPTIONS *", 404),
+        ("CONNECT 127.0.0.1:443", 404),
+        ("GET /../../etc/passwd", 404),
+        ("GET /v1/models/%00%ff", 404),
+        ("GET /v1/%zz", 404),
+        ("TRACE /", 405),
+    ],
+)
+async def test_what_is_not_there_says_so(line: str, status: int) -> None:
+    async with site(HELLO) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head(f"{line} HTTP/1.1", "connection: close\r\n"))
+        answer = await read_response(reader)
+        writer.close()
+        assert answer.status == status
+        assert answer.whole
+        if status == 405:
+            assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/", "/v1/models"])
+async def test_a_head_request_gets_the_head_alone(path: str) -> None:
+    async with site(HELLO) as server:
+        answer = await raw_call(server.port, head(f"HEAD {path} HTTP/1.1", "connection: close\r\n"))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_a_target_with_scheme_and_host_is_answered() -> None:
+    async with site(HELLO) as server:
+        data = head("POST http://127.0.0.1/v1/chat/completions HTTP/1.1", LENGTH) + BODY
+        assert (await call(server.port, data)).status == 200
+
+
+FOREIGN = {
+    "another host": ("evil.example", ""),
+    "a host rebound to this machine": ("evil.example:8000", ""),
+    "a host that looks like this machine": ("127.0.0.1.evil.example", ""),
+    "a host that cannot be read": ("[::", ""),
+    "an empty host": ("", ""),
+    "another origin": ("127.0.0.1", "origin: http://evil.example\r\n"),
+    "an origin on another port": ("127.0.0.1:8000", "origin: http://127.0.0.1:9000\r\n"),
+    "no origin": ("127.0.0.1", "origin: null\r\n"),
+    "an origin that cannot be read": ("127.0.0.1", "origin: http://[::\r\n"),
+}
+
+
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(("host", "more"), FOREIGN.values(), ids=FOREIGN)
+async def test_a_page_of_another_site_is_refused(host: str, more: str, dialect: dialects.Dialect) -> None:
+    async with site(HELLO) as server:
+        data = request(dialect, headers=more).replace(b"host: 127.0.0.1\r\n", b"host: %b\r\n" % host.encode())
+        answer = await call(server.port, data)
+        assert answer.status == 403
+        assert "password" in answer.body.decode()
+        assert json.loads(answer.body)
+        assert server.fake.requests == []
+
+
+async def test_a_target_with_another_host_is_refused_whatever_its_host_header_says() -> None:
+    async with site(HELLO) as server:
+        data = head("POST http://evil.example/v1/chat/completions HTTP/1.1", LENGTH) + BODY
+        assert (await call(server.port, data)).status == 403
+        assert server.fake.requests == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.0.0.1:8000", "LOCALHOST"])
+async def test_this_machines_own_pages_may_call(host: str) -> None:
+    async with site(HELLO) as server:
+        data = request(headers=f"origin: http://{host}\r\n").replace(
+            b"host: 127.0.0.1\r\n", f"host: {host}\r\n".encode()
+        )
+        assert (await call(server.port, data)).status == 200
+
+
+async def test_with_a_password_any_host_and_origin_may_call() -> None:
+    async with site(HELLO, password="sesame") as server:
+        more = "authorization: Bearer sesame\r\norigin: http://evil.example\r\n"
+        data = request(headers=more).replace(b"host: 127.0.0.1", b"host: evil.example")
+        assert (await call(server.port, data)).status == 200
+        assert (await call(server.port, data.replace(b"sesame", b"salami"))).status == 401
