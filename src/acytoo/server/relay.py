@@ -91,8 +91,8 @@ class _Stream:
         self._wrote_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._ping: asyncio.Task[None] | None = None
-        self._record_ends = (b"\n",) if writer.content_type.endswith("ndjson") else (b"\n\n", b"\r\n\r\n")
-        self._within_record = False
+        self._record_ends = _RECORD_ENDS.get(writer.content_type, ())
+        self._held = bytearray()
 
     async def run(self, chunks: AsyncGenerator[bytes, None]) -> web.StreamResponse:
         """Write what the backend says. Raises AcytooError only while nothing is written."""
@@ -100,7 +100,10 @@ class _Stream:
             self._timer = self._loop.call_later(self._ping_after, self._on_silence)
         try:
             async for chunk in chunks:
-                await self._send(chunk)
+                if data := self._whole(chunk):
+                    await self._send(data)
+            if self._held:
+                await self._send(bytes(self._held))
             await self._response.write_eof()
         except AcytooError as error:
             if not self._response.prepared and self._ping is None:
@@ -117,8 +120,20 @@ class _Stream:
         if not self._response.prepared:
             await self._start()
         self._wrote_at = self._loop.time()
-        self._within_record = not data.endswith(self._record_ends)
         await self._response.write(data)
+
+    def _whole(self, data: bytes) -> bytes:
+        """What can go out: half a record is held back, so that no keep-alive or error is written inside one."""
+        held = self._held
+        if not self._record_ends or (not held and data.endswith(self._record_ends)):
+            return data
+        searched = max(0, len(held) - 3)
+        held += data
+        places = [(held.rfind(end, searched), end) for end in self._record_ends]
+        length = max([place + len(end) for place, end in places if place >= 0], default=0)
+        whole = bytes(held[:length])
+        del held[:length]
+        return whole
 
     async def _start(self) -> None:
         if self._ping is not None:
@@ -129,8 +144,7 @@ class _Stream:
     def _on_silence(self) -> None:
         """Send a keep-alive where nothing was written for long enough; look again when the next may be due."""
         due = self._wrote_at + self._ping_after
-        quiet = self._loop.time() >= due and not self._within_record
-        if quiet and (self._ping is None or self._ping.done()):
+        if self._loop.time() >= due and (self._ping is None or self._ping.done()):
             self._ping = self._loop.create_task(self._keep_alive())
             due = self._loop.time() + self._ping_after
         self._timer = self._loop.call_at(max(due, self._loop.time() + 0.1), self._on_silence)
@@ -149,7 +163,7 @@ class _Stream:
         if self._ping is not None:
             await self._ping
         transport = self._request.transport
-        data = b"" if error.told else self._writer.fail(error)
+        data = bytes(self._held) if error.told else self._writer.fail(error)
         if data:
             await self._response.write(data)
         if data or error.told:
@@ -157,3 +171,7 @@ class _Stream:
                 transport.close()
         elif transport is not None:
             transport.abort()
+
+
+_RECORD_ENDS = {"text/event-stream": (b"\n\n", b"\r\n\r\n"), "application/x-ndjson": (b"\n",)}
+"""What ends a record, by content type; a body of another one is not made of records."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from acytoo.dialects.base import UNDECODABLE, Dialect, Head, Outgoing, Reader, Writer, not_this_api
-from acytoo.errors import AcytooError
+from acytoo.errors import AcytooError, StatusError
 from acytoo.secret import Secret, redact
 from acytoo.transport.exchange import MAX_ERROR_BODY, Exchange, open_exchange
 from acytoo.transport.options import Target
@@ -59,7 +59,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
                 elif writer is not None and batch:
                     yield writer.write(batch)
                 if fault is not None:
-                    fault.told = not renders
+                    fault.told = not renders and isinstance(fault, StatusError)
                     raise fault
             batch = reader.flush()
             reader.close()

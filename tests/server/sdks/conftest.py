@@ -1,0 +1,52 @@
+"""The servers that the makers' SDKs are pointed at: one over the real model, others over scripted backends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TypeAlias
+
+import pytest
+
+from acytoo import Acytoo, dialects
+from acytoo.dialects import Dialect
+from acytoo.embedded.provider import engine_provider
+from acytoo.testing import Answer, FakeEndpoint
+from tests.server.sdks.either import speaking
+from tests.serving import Served
+
+Scripted: TypeAlias = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def without_settings_of_the_makers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No SDK is pointed elsewhere, or traced, by the machine's environment."""
+    for name in os.environ:
+        if name.startswith(("OPENAI_", "ANTHROPIC_", "OLLAMA_", "GOOGLE_", "GEMINI_", "LANGCHAIN_", "LANGSMITH_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(params=["sync", "async"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which of a maker's two clients is used."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[str]:
+    """The URL of one server over the real model, for all."""
+    with Served(engine_provider(Acytoo.url)) as server:
+        yield server.url
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    """`scripted(answer, …)` gives the URL of a server of ours over a backend that answers so."""
+    with ExitStack() as stack:
+
+        def serve(*answers: Answer, dialect: Dialect = dialects.openai, password: str = "") -> str:
+            fake = stack.enter_context(FakeEndpoint(dialect, *answers))
+            return stack.enter_context(Served(speaking(dialect, fake.url), password)).url
+
+        yield serve

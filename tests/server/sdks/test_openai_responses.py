@@ -1,0 +1,178 @@
+"""OpenAI's own SDK against our server: responses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from acytoo.dialects import Dialect
+from acytoo.testing import json_error, status
+from tests.server.sdks.conftest import Scripted
+from tests.server.sdks.either import (
+    CUTS,
+    EVERY_CUT,
+    EVERY_CUT_IDS,
+    FUNCTION,
+    LONG,
+    MODEL,
+    PASSWORD,
+    RICH,
+    RICH_CALLS,
+    RICH_TEXT,
+    WEATHER,
+    Pet,
+    entered,
+    listed,
+    said_call,
+    settled,
+)
+from tests.server.sdks.test_openai import client_for
+
+TOOLS = [{"type": "function", **FUNCTION}]
+FAULTS = (openai.APIError, httpx2.HTTPError)
+
+
+@pytest.fixture
+async def client(kind: str, embedded: str) -> AsyncIterator[Any]:
+    """The SDK's client of the server over the real model."""
+    async with entered(client_for(kind, embedded)) as client:
+        yield client
+
+
+async def test_a_whole_response_has_text_usage_and_says_why_it_is_incomplete(client: Any) -> None:
+    response = await settled(client.responses.create(model=MODEL, input="Say hello.", max_output_tokens=4))
+    assert response.output_text
+    assert response.status == "incomplete"
+    assert response.incomplete_details.reason == "max_output_tokens"
+    assert response.usage.output_tokens == 4
+    assert response.usage.total_tokens == response.usage.input_tokens + 4
+
+
+async def test_a_streamed_response_is_the_whole_one_in_pieces(client: Any) -> None:
+    asked = {"model": MODEL, "input": "Say hello.", "max_output_tokens": 6, "temperature": 0}
+    whole = await settled(client.responses.create(**asked))
+    events = await listed(client.responses.create(**asked, stream=True))
+    texts = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert len(texts) > 1
+    assert "".join(texts) == whole.output_text == events[-1].response.output_text
+    assert events[-1].type == "response.incomplete"
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+
+
+async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(client: Any) -> None:
+    asked = [{"role": "user", "content": WEATHER}]
+    call_it = {"tools": TOOLS, "tool_choice": "required", "max_output_tokens": 60}
+    response = await settled(client.responses.create(model=MODEL, input=asked, **call_it))
+    (call,) = response.output
+    assert response.status == "completed"
+    said_call(call.name, call.arguments)
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    history = [*asked, *response.output, result]
+    answer = await settled(
+        client.responses.create(model=MODEL, input=history, instructions="Be brief.", max_output_tokens=4)
+    )
+    assert answer.output_text
+
+
+async def test_the_stream_helper_collects_a_call(client: Any) -> None:
+    options = {"tools": TOOLS, "tool_choice": {"type": "function", "name": "get_weather"}}
+    async with entered(client.responses.stream(model=MODEL, input=WEATHER, **options)) as stream:
+        events = await listed(stream)
+        final = await settled(stream.get_final_response())
+    (call,) = final.output
+    said_call(call.name, call.arguments)
+    assert events[-1].type == "response.completed"
+
+
+async def test_a_response_obeys_its_schema(client: Any) -> None:
+    parsed = await settled(client.responses.parse(model=MODEL, input="Rex is a dog.", text_format=Pet))
+    assert isinstance(parsed.output_parsed, Pet)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"input": []}, "input"),
+        ({"input": "x", "temperature": "hot"}, "temperature"),
+        ({"input": "x", "previous_response_id": "resp_1"}, "previous_response_id"),
+    ],
+)
+async def test_a_wrong_request_is_the_sdks_bad_request(client: Any, wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=words):
+        await settled(client.responses.create(model=MODEL, **wrong))
+
+
+# Over scripted backends.
+
+
+async def test_everything_a_reply_can_say_arrives_whole(kind: str, scripted: Scripted) -> None:
+    async with entered(client_for(kind, scripted(RICH))) as client:
+        assert_rich(await settled(client.responses.create(model="m", input="Hello", tools=TOOLS)))
+
+
+async def test_everything_a_reply_can_say_arrives_streamed(kind: str, scripted: Scripted) -> None:
+    client = client_for(kind, scripted(RICH))
+    async with entered(client), entered(client.responses.stream(model="m", input="Hello", tools=TOOLS)) as stream:
+        events = await listed(stream)
+        assert_rich(await settled(stream.get_final_response()))
+    deltas = [event.delta for event in events if event.type == "response.function_call_arguments.delta"]
+    assert "".join(deltas) == '{"city":"Paris"}{"city":"Rome"}'
+
+
+def assert_rich(response: Any) -> None:
+    thought, _, *calls = response.output
+    assert "".join(part.text for part in thought.summary) == "Let me see."
+    assert response.output_text == RICH_TEXT
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == RICH_CALLS
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (21, 12)
+    assert response.usage.input_tokens_details.cached_tokens == 5
+    assert response.usage.output_tokens_details.reasoning_tokens == 4
+
+
+async def test_a_wrong_password_is_the_sdks_authentication_error(kind: str, scripted: Scripted) -> None:
+    async with entered(client_for(kind, scripted(LONG, password=PASSWORD), "guess")) as client:
+        with pytest.raises(openai.AuthenticationError):
+            await settled(client.responses.create(model="m", input="Hello"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(400, openai.BadRequestError), (429, openai.RateLimitError), (500, openai.InternalServerError)],
+)
+async def test_the_backends_status_is_the_sdks_error(
+    kind: str, scripted: Scripted, stream: bool, code: int, error: type[openai.APIStatusError]
+) -> None:
+    url = scripted(status(code, "the backend's words", retry_after=7 if code == 429 else None))
+    async with entered(client_for(kind, url)) as client:
+        with pytest.raises(error, match="the backend's words") as raised:
+            await settled(client.responses.create(model="m", input="Hello", stream=stream))
+    assert raised.value.response.headers.get("retry-after") == ("7" if code == 429 else None)
+
+
+@pytest.mark.parametrize("helper", [False, True], ids=["create", "stream helper"])
+@pytest.mark.parametrize(("dialect", "cut"), EVERY_CUT, ids=EVERY_CUT_IDS)
+async def test_a_stream_that_was_cut_raises(
+    kind: str, scripted: Scripted, dialect: Dialect, cut: str, helper: bool
+) -> None:
+    async with entered(client_for(kind, scripted(CUTS[cut], dialect=dialect))) as client:
+        with pytest.raises(FAULTS):
+            if helper:
+                async with entered(client.responses.stream(model="m", input="Hello")) as stream:
+                    await settled(stream.get_final_response())
+            else:
+                await listed(client.responses.create(model="m", input="Hello", stream=True))
+
+
+@pytest.mark.parametrize(
+    "answer", [LONG.close(after_bytes=30), json_error("no memory")], ids=["cut", "an error in 200"]
+)
+async def test_a_whole_reply_that_is_none_raises(kind: str, scripted: Scripted, answer: Any) -> None:
+    async with entered(client_for(kind, scripted(answer))) as client:
+        with pytest.raises(openai.InternalServerError):
+            await settled(client.responses.create(model="m", input="Hello"))
