@@ -124,7 +124,9 @@ def test_pings_between_the_records_change_nothing(dialect: Dialect, data: st.Dat
     items = data.draw(replies(dialect))
     writer = dialect.writer(asked(dialect))
     body = b"".join([writer.ping + writer.write([item]) for item in items]) + writer.ping + writer.end()
-    assert heard(dialect, read(dialect, [body])) == heard(dialect, items)
+    found, meant = heard(dialect, read(dialect, [body])), heard(dialect, items)
+    del found["start"], meant["start"]  # a ping before the first item may have to name the reply
+    assert found == meant
 
 
 @every_with_records
