@@ -69,3 +69,12 @@ async def test_a_ca_that_cannot_be_read_is_refused(tmp_path: Path, content: byte
         assert type(error) is UsageError
         assert "ca.pem" in str(error)
         assert fake.connections == 0
+
+
+async def test_a_reply_larger_than_any_buffer_comes_whole_over_tls_and_without(tmp_path: Path) -> None:
+    path = AUTHORITY.write(tmp_path)
+    large = "0123456789abcdef" * 40_000
+    async with FakeEndpoint(dialects.acytoo, reply(large), tls=AUTHORITY.server_context()) as fake:
+        assert "".join(await texts(Acytoo(fake.url, ca=str(path)))) == large
+    async with FakeEndpoint(dialects.acytoo, reply(large)) as fake:
+        assert "".join(await texts(Acytoo(fake.url))) == large

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from acytoo.errors import MissingExtraError
+from acytoo.transport.buffers import read_less_at_once
 from acytoo.transport.options import Proxy
 
 fresh_connection: ContextVar[bool] = ContextVar("fresh_connection", default=False)
@@ -20,11 +21,13 @@ fresh_connection: ContextVar[bool] = ContextVar("fresh_connection", default=Fals
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells whether a connection is new, so that only a request on a stale one is ever sent again."""
+    """Tells whether a connection is new, so that only a request on a stale one is ever sent again; reads in small."""
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
         fresh_connection.set(True)
-        return await super()._create_connection(*args, **kwargs)
+        protocol = await super()._create_connection(*args, **kwargs)
+        read_less_at_once(protocol.transport)
+        return protocol
 
 
 class _LoopSessions:
