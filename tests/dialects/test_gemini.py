@@ -602,19 +602,21 @@ def test_a_written_stream_that_is_cut_is_truncated_or_whole(items: list[Item], d
         assert end < len(stream) - 2
 
 
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["content", "parts", "text", "thought", "functionCall", "name", "args", "type", "error"])
-            | st.sampled_from(["role", "functionResponse", "inlineData", "mime_type", "data", "details", "index"])
-            | texts,
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=12,
+names = (
+    st.sampled_from(["content", "parts", "text", "thought", "functionCall", "name", "args", "type", "error"])
+    | st.sampled_from(["role", "functionResponse", "inlineData", "mime_type", "data", "details", "index"])
+    | texts
+)
+anything: st.SearchStrategy[Any] = st.deferred(
+    lambda: (
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(max_size=5)
+        | st.lists(anything, max_size=3)
+        | st.dictionaries(names, anything, max_size=4)
+    )
 )
 CHUNK = ["candidates", "usageMetadata", "modelVersion", "responseId", "promptFeedback", "error"]
 CANDIDATE = ["content", "finishReason", "index", "logprobsResult"]

@@ -455,18 +455,17 @@ def test_a_written_stream_that_is_cut_is_truncated_or_whole(items: list[Item], d
         assert end < len(stream) - 1
 
 
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["role", "content", "function", "name", "arguments", "type", "text", "id", "images"])
-            | texts,
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=12,
+names = st.sampled_from(["role", "content", "function", "name", "arguments", "type", "text", "id", "images"]) | texts
+anything: st.SearchStrategy[Any] = st.deferred(
+    lambda: (
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(max_size=5)
+        | st.lists(anything, max_size=3)
+        | st.dictionaries(names, anything, max_size=4)
+    )
 )
 LINE = ["message", "done", "model", "created_at", "done_reason", "eval_count", "logprobs", "error", "prompt_eval_count"]
 BODY = ["messages", "model", "stream", "options", "tools", "think", "format", "logprobs", "keep_alive"]

@@ -734,9 +734,10 @@ def test_a_fault_in_mid_stream_is_an_error_event_without_done() -> None:
 
 def test_an_empty_reply_streams_a_role_and_its_end() -> None:
     writer = openai.writer(Request(HELLO, "m"))
-    first, second = writer.end().split(b"\n\n")[:2]
+    first, second, third = writer.end().split(b"\n\n")[:3]
     assert msgspec.json.decode(first[6:])["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    assert second == b"data: [DONE]"
+    assert msgspec.json.decode(second[6:])["choices"][0]["finish_reason"] == "stop"
+    assert third == b"data: [DONE]"
 
 
 def test_a_ping_is_a_comment_that_readers_skip() -> None:

@@ -98,6 +98,8 @@ class OpenAI(Dialect):
             value = getattr(request, option)
             if value is not None:
                 body[self.max_tokens_field if option == "max_tokens" else option] = value
+        if request.extra.get("n") not in (None, 1):
+            lose("n above 1")
         for field, value in self.extra(request).items():
             body.setdefault(field, value)
         headers = {"accept": "*/*", "content-type": "application/json"}

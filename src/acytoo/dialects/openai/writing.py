@@ -52,6 +52,7 @@ class StreamWriter(Writer):
         self._usage: Usage | None = None
         self._calls: set[int] = set()
         self._open = False
+        self._finished = False
         self._frame()
 
     def _frame(self) -> None:
@@ -89,8 +90,10 @@ class StreamWriter(Writer):
         return b"".join(out)
 
     def end(self) -> bytes:
-        """Usage where asked for, then `[DONE]`."""
+        """A reason where the reply has told none, usage where asked for, then `[DONE]`."""
         last = b"" if self._open else self._opening()
+        if not self._finished:
+            last += self._choice({}, "stop")
         if self._with_usage and self._usage:
             last += self._head + b'],"usage":' + msgspec.json.encode(usage_fields(self._usage)) + b"}\n\n"
         return last + b"data: [DONE]\n\n"
@@ -121,6 +124,7 @@ class StreamWriter(Writer):
         if isinstance(item, Logprobs):
             return self._choice({}, logprobs={"content": item.tokens, "refusal": None})
         if isinstance(item, Finish):
+            self._finished = True
             return self._choice({}, item.reason)
         if isinstance(item, Usage):
             self._usage = item
