@@ -15,7 +15,7 @@ from acytoo import __version__, dialects
 from acytoo.dialects.base import Dialect, Incoming, invalid
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
 from acytoo.server.config import ServerConfig, is_loopback
-from acytoo.server.listing import add_listings
+from acytoo.server.listing import add_listings, asker
 from acytoo.server.relay import count, relay
 
 _LOG = logging.getLogger("acytoo.server")
@@ -80,15 +80,16 @@ def error_response(dialect: Dialect, error: AcytooError) -> web.Response:
     return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
 
-def dialect_of(path: str) -> Dialect:
-    """The dialect whose clients call on such a path, for errors before a route is known."""
+def dialect_of(request: web.Request) -> Dialect:
+    """The dialect whose clients call so, for errors outside of its routes."""
+    path = request.path
     if path.startswith("/v1/messages"):
         return _named("anthropic")
     if path.startswith("/v1beta") or path.endswith(("ateContent", ":countTokens")):
         return _named("gemini")
     if path.startswith("/api/") and path != "/api/completions":
         return _named("ollama")
-    return _named("acytoo" if path == "/api/completions" else "openai")
+    return _named("acytoo" if path == "/api/completions" else asker(request))
 
 
 def _named(name: str) -> Dialect:
@@ -102,20 +103,20 @@ def _guard(config: ServerConfig) -> Middleware:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not config.password and (problem := _foreign(request)):
             return error_response(
-                dialect_of(request.path), AuthenticationError(problem, status=403, code="permission_error")
+                dialect_of(request), AuthenticationError(problem, status=403, code="permission_error")
             )
         try:
             return await handler(request)
         except AcytooError as error:
-            return error_response(dialect_of(request.path), error)
+            return error_response(dialect_of(request), error)
         except web.HTTPNotFound:
             missing = NotFoundError(f"there is nothing at {request.path}", status=404, code="not_found_error")
-            return error_response(dialect_of(request.path), missing)
+            return error_response(dialect_of(request), missing)
         except web.HTTPMethodNotAllowed as error:
             wrong = StatusError(
                 f"{request.method} is not possible at {request.path}", status=405, code="method_not_allowed"
             )
-            response = error_response(dialect_of(request.path), wrong)
+            response = error_response(dialect_of(request), wrong)
             response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
             return response
         except web.HTTPException:
@@ -124,7 +125,7 @@ def _guard(config: ServerConfig) -> Middleware:
             if request.transport is None or request.writer.output_size:
                 raise  # there is nobody to tell, or an answer has begun: cut, it cannot be taken for whole
             _LOG.exception("a fault of the server's own, answering %s", request.path)
-            return error_response(dialect_of(request.path), ServerError("the server has failed", status=500))
+            return error_response(dialect_of(request), ServerError("the server has failed", status=500))
 
     return guard
 

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from acytoo import __version__
 from acytoo.dialects.base import Incoming
-from acytoo.dialects.openai import bearer_secrets
+from acytoo.dialects.serving import bearer_secrets
 from acytoo.errors import AuthenticationError, NotFoundError
 from acytoo.server.config import ServerConfig
 
@@ -45,10 +45,10 @@ def add_listings(app: web.Application, config: ServerConfig) -> None:
 
     async def v1_models(request: web.Request) -> web.Response:
         _admit(request, config)
-        return _json(_v1_lists[_asker(request)](names))
+        return _json(_v1_lists[asker(request)](names))
 
     async def v1_model(request: web.Request) -> web.StreamResponse:
-        return await one(_v1_model[_asker(request)])(request)
+        return await one(_v1_model[asker(request)])(request)
 
     async def show(request: web.Request) -> web.Response:
         _admit(request, config)
@@ -118,7 +118,7 @@ def _gemini_list(names: list[str]) -> dict[str, Any]:
     return {"models": [_gemini_model(name) for name in names]}
 
 
-def _asker(request: web.Request) -> str:
+def asker(request: web.Request) -> str:
     """Whose client asks on a path that three APIs share; by the headers that only each one's sends."""
     if "anthropic-version" in request.headers:
         return "anthropic"
