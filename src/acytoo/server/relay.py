@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import msgspec
@@ -22,17 +22,19 @@ async def relay(request: web.Request, incoming: Incoming, dialect: Dialect, conf
     spoken = backend.dialect.name if backend.dialect is not None else type(backend).__name__
     losses = Losses(spoken, drop=config.drop_unsupported)
     writer = dialect.writer(call.request)
+    end: Callable[[], bytes] = bytes
     if spoken == dialect.name and backend.forwards(asked):
         chunks = backend.forward(incoming, asked)
     else:
         batches = backend.answer(crossing(asked, dialect), losses=losses)
         chunks = _rendered(batches, dialect, writer, call.request)
+        end = writer.end
     headers = {"x-acytoo-dropped": ", ".join(losses.dropped)} if losses.dropped else {}
     async with aclosing(chunks):
         if not call.request.stream:
             body = b"".join([chunk async for chunk in chunks])
             return web.Response(body=body, content_type="application/json", headers=headers)
-        return await _Stream(request, writer, config.ping_after, headers).run(chunks)
+        return await _Stream(request, writer, config.ping_after, headers).run(chunks, end)
 
 
 async def count(incoming: Incoming, dialect: Dialect, config: ServerConfig) -> int:
@@ -55,7 +57,7 @@ def _admitted(
 async def _rendered(
     batches: AsyncGenerator[list[Item], None], dialect: Dialect, writer: Writer, asked: Request
 ) -> AsyncGenerator[bytes, None]:
-    """The items in the client's dialect: a chunk for each batch, or one document."""
+    """The items in the client's dialect: a chunk for each batch, without what ends them; or one document."""
     async with aclosing(batches):
         if not asked.stream:
             items = [item for batch in [batch async for batch in batches] for item in batch]
@@ -65,7 +67,12 @@ async def _rendered(
         async for batch in batches:
             if data := write(batch):
                 yield data
-        yield writer.end()
+
+
+class _Response(web.StreamResponse):
+    """Its head goes out with the first bytes of its body, in one write."""
+
+    _send_headers_immediately = False
 
 
 class _Stream:
@@ -79,7 +86,7 @@ class _Stream:
         self._request = request
         self._writer = writer
         self._ping_after = ping_after
-        self._response = web.StreamResponse(
+        self._response = _Response(
             headers={
                 "content-type": writer.content_type,
                 "cache-control": "no-cache",
@@ -94,17 +101,17 @@ class _Stream:
         self._record_ends = _RECORD_ENDS.get(writer.content_type, ())
         self._held = bytearray()
 
-    async def run(self, chunks: AsyncGenerator[bytes, None]) -> web.StreamResponse:
-        """Write what the backend says. Raises AcytooError only while nothing is written."""
+    async def run(self, chunks: AsyncGenerator[bytes, None], end: Callable[[], bytes]) -> web.StreamResponse:
+        """Write what the backend says, then the end. Raises AcytooError only while nothing is written."""
         if self._writer.ping:
             self._timer = self._loop.call_later(self._ping_after, self._on_silence)
         try:
             async for chunk in chunks:
                 if data := self._whole(chunk):
                     await self._send(data)
-            if self._held:
-                await self._send(bytes(self._held))
-            await self._response.write_eof()
+            if not self._response.prepared:
+                await self._start()
+            await self._response.write_eof(bytes(self._held) + end())
         except AcytooError as error:
             if not self._response.prepared and self._ping is None:
                 raise

@@ -55,7 +55,6 @@ class Exchange:
                 self._waiting_since = None
             if self._phase == "first_byte":
                 self._phase, self._limit = "idle", self._timeout.idle
-                self._rewatch()
             if not chunk and self._lost is not None and self._lost.done() and (cut := self._lost.exception()):
                 raise self._fault(cut) from cut
             if self._inflate is None:
@@ -104,17 +103,17 @@ class Exchange:
             return self._expired
         return TruncatedError(f"the connection was lost before the reply was complete ({words(error)})")
 
-    def _rewatch(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._watch()
-
     def _watch(self) -> None:
-        """One timer a stream, armed anew only when it runs out: a chunk costs no timer."""
+        """One timer a stream, armed anew only when it runs out: no chunk costs a timer, not even the first.
+
+        It never looks later than the idle limit, which may begin to hold meanwhile, would want.
+        """
         now = self._loop.time()
         due = [] if self._deadline is None else [self._deadline]
         if self._limit is not None:
             due.append((self._waiting_since or now) + self._limit)
+        if self._timeout.idle is not None:
+            due.append(now + self._timeout.idle)
         self._timer = self._loop.call_at(min(due), self._check) if due else None
 
     def _check(self) -> None:
