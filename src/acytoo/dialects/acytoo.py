@@ -33,7 +33,7 @@ from acytoo.dialects.serving import error_fields, request_of
 from acytoo.errors import AcytooError, TruncatedError, status_error
 from acytoo.messages import text_of
 from acytoo.secret import Secret
-from acytoo.types import Item, Messages, Reply, Request
+from acytoo.types import Item, Messages, Refusal, Reply, Request
 from acytoo.wire.text import TextDecoder
 
 DEFAULT_MODEL = "gpt-3.5-turbo"
@@ -120,8 +120,8 @@ class Acytoo(Dialect):
         return _TextWriter()
 
     def write_reply(self, reply: Reply, request: Request) -> bytes:
-        """The text; all that this protocol can say."""
-        return reply.text.encode()
+        """The text, and a refusal as text; all that this protocol can say."""
+        return (reply.text + reply.refusal).encode()
 
     def write_error(self, error: AcytooError) -> ErrorAnswer:
         """JSON with the message both as `msg` and as `error.message`."""
@@ -220,8 +220,9 @@ class _TextWriter(Writer):
     content_type = "text/plain; charset=utf-8"
 
     def write(self, items: list[Item]) -> bytes:
-        """The texts; nothing else can be said."""
-        return "".join([item for item in items if type(item) is str]).encode()
+        """The texts, and a refusal as text; nothing else can be said."""
+        said = [item.text if type(item) is Refusal else item for item in items]
+        return "".join([text for text in said if type(text) is str]).encode()
 
     def end(self) -> bytes:
         """Nothing: the end of the body ends the reply."""

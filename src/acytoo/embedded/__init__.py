@@ -10,9 +10,10 @@ from acytoo.dialects.base import Endpoint
 async def open_endpoint(endpoint: Endpoint) -> Endpoint:
     """The HTTP endpoint of an `embedded://NAME` or `embedded:///path/model.gguf` URL; started at its first use.
 
-    The first use of a named model fetches its weights. Raises EmbeddedError, MissingExtraError.
+    Its password is its key too, which is all that most dialects send. The first use of a named model fetches its weights.
+    Raises EmbeddedError, MissingExtraError.
     """
     from acytoo.embedded.host import running_host
 
     host = await asyncio.to_thread(running_host, endpoint.url)
-    return Endpoint(host.url, endpoint.key, host.password)
+    return Endpoint(host.url, host.password, host.password)

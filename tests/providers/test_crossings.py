@@ -1,0 +1,439 @@
+"""Every dialect in, every dialect out: our server between a client of one API and an endpoint of another."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from acytoo import Acytoo, AcytooError, dialects
+from acytoo.base import AsyncGeneratorProvider
+from acytoo.dialects import Dialect, Endpoint, Incoming, Losses
+from acytoo.errors import (
+    AuthenticationError,
+    NotFoundError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    StatusError,
+    TruncatedError,
+    UnsupportedError,
+)
+from acytoo.testing import Answer, reply, status
+from acytoo.testing.answers import Body
+from acytoo.testing.received import ReceivedRequest
+from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Request, Start, ToolCall, Usage, collect
+from tests.dialects.sayings import says
+from tests.server.site import Site, backend, site
+
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+
+PAIRS = [(into, out) for into in dialects.ALL for out in dialects.ALL]
+CROSSING = [(into, out) for into, out in PAIRS if into is not out]
+MANDATORY = (dialects.anthropic, dialects.acytoo)
+"""Anthropic's clients must send `max_tokens`, for which the Acytoo protocol has no word."""
+PASSED_ON = [dialect for dialect in dialects.ALL if dialect.passes_bytes]
+
+
+def crossings(pairs: list[tuple[Dialect, Dialect]]) -> Any:
+    return pytest.mark.parametrize(("into", "out"), pairs, ids=[f"{into.name} to {out.name}" for into, out in pairs])
+
+
+EVERY = crossings(PAIRS)
+STREAM = pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+
+
+def client_of(dialect: Dialect, url: str, **settings: Any) -> AsyncGeneratorProvider:
+    """Our own provider as a client of our server."""
+    return backend(dialect, url + ("/v1" if dialect.name.startswith("openai") else ""), **settings)
+
+
+async def items_of(provider: AsyncGeneratorProvider, request: Request) -> list[Item]:
+    """Everything that a reply says, until its end or an error."""
+    items: list[Item] = []
+    async with aclosing(provider.answer(request)) as batches:
+        async for batch in batches:
+            items += batch
+    return items
+
+
+def between(into: Dialect, out: Dialect, *answers: Answer) -> AbstractAsyncContextManager[Site]:
+    """The server, between a client of one API and an endpoint of the other."""
+    return site(*answers, dialect=out, drop_unsupported=(into, out) == MANDATORY)
+
+
+async def crossed(into: Dialect, out: Dialect, answer: Answer, stream: bool = True, **options: Any) -> Reply:
+    """What a client of one API gets of what an endpoint of the other says."""
+    async with between(into, out, answer) as server:
+        asked = Request(HELLO, "m-1", stream=stream, **options)
+        return collect(await items_of(client_of(into, server.url), asked))
+
+
+# What is said.
+
+
+@EVERY
+@STREAM
+async def test_text_arrives_as_it_was_said(into: Dialect, out: Dialect, stream: bool) -> None:
+    texts = ["Hé", "llo 世界", " 👩‍👩‍👧\n\n", '"q"\\\u2028', " end"]
+    answer = reply(Start("id-1", "m-1", 7), *texts, Usage(9, 5), Finish("stop"))
+    found = await crossed(into, out, answer, stream)
+    assert found.text == "".join(texts)
+    assert found.finish_reason in ("stop", None)
+
+
+@EVERY
+@STREAM
+async def test_reasoning_calls_usage_and_finish_arrive_where_both_can_say_them(
+    into: Dialect, out: Dialect, stream: bool
+) -> None:
+    answer = reply(
+        Start("id-1", "m-1", 7),
+        Reasoning("Let me "),
+        Reasoning("see."),
+        "It is",
+        " so.",
+        ToolCall(0, "call_a", "weather"),
+        ToolCall(0, arguments='{"city":'),
+        ToolCall(0, arguments='"Rome"}'),
+        ToolCall(1, "call_b", "weather", '{"city":"Pécs"}'),
+        Usage(21, 12, 5, 2, 4),
+        Finish("tool_calls"),
+    )
+    found = await crossed(into, out, answer, stream, **({"tools": [TOOL]} if calls(into, out) else {}))
+    assert found.text == "It is so."
+    if "reasoning" in both(into, out):
+        assert "".join(block.get("text", "") for block in found.reasoning) == "Let me see."
+    if calls(into, out):
+        said = [
+            (c["id"], c["function"]["name"], msgspec.json.decode(c["function"]["arguments"])) for c in found.tool_calls
+        ]
+        assert said == [("call_a", "weather", {"city": "Rome"}), ("call_b", "weather", {"city": "Pécs"})]
+        assert found.finish_reason == "tool_calls"
+    for field in says(into).usage & says(out).usage:
+        assert getattr(found.usage, field) == getattr(Usage(21, 12, 5, 2, 4), field)
+
+
+@EVERY
+@STREAM
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+async def test_why_a_reply_ended_arrives_where_both_can_say_it(
+    into: Dialect, out: Dialect, stream: bool, reason: str
+) -> None:
+    found = await crossed(into, out, reply("It is", Usage(9, 2), Finish(reason)), stream)
+    assert found.text == "It is"
+    if says(into).finish and says(out).finish:
+        assert found.finish_reason == reason
+
+
+@crossings([(a, b) for a, b in PAIRS if {"logprobs"} <= says(a).kinds & says(b).kinds])
+@STREAM
+async def test_log_probabilities_arrive(into: Dialect, out: Dialect, stream: bool) -> None:
+    token = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
+    found = await crossed(into, out, reply("Hi", Logprobs([token]), Finish("stop")), stream, logprobs=True)
+    assert [(one["token"], one["logprob"]) for one in found.logprobs] == [("Hi", -0.5)]
+
+
+@crossings([(into, out) for into, out in PAIRS if out is not dialects.acytoo])
+@STREAM
+async def test_a_refusal_is_never_lost(into: Dialect, out: Dialect, stream: bool) -> None:
+    found = await crossed(into, out, reply(Refusal("I will "), Refusal("not."), Usage(9, 2), Finish("stop")), stream)
+    assert (found.refusal or found.text) == "I will not."
+
+
+def both(into: Dialect, out: Dialect) -> frozenset[str]:
+    return says(into).kinds & says(out).kinds
+
+
+def calls(into: Dialect, out: Dialect) -> bool:
+    return "calls" in both(into, out)
+
+
+# What is asked.
+
+
+HISTORY: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "The weather in Rome?"},
+    {
+        "role": "assistant",
+        "content": "I will look.",
+        "tool_calls": [
+            {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "call_a", "content": "sunny"},
+    {"role": "user", "content": "Thanks. And Pécs?"},
+]
+
+
+@crossings([pair for pair in PAIRS if pair != MANDATORY])
+async def test_history_with_calls_and_results_arrives_or_is_refused_by_name(into: Dialect, out: Dialect) -> None:
+    async with site(reply("Fine."), dialect=out) as server:
+        client = client_of(into, server.url)
+        if not calls(into, out):
+            with pytest.raises((UnsupportedError, RequestError), match=r"tool calls|tools"):
+                await client.reply(HISTORY, tools=None if into is dialects.acytoo else [TOOL])
+            return
+        await client.reply(HISTORY, tools=[TOOL], temperature=0.25, max_tokens=50)
+        got = asked_of(out, server.fake.requests[0])
+    assert [message["role"] for message in got.messages] == ["system", "user", "assistant", "tool", "user"]
+    assert [message.get("content") for message in got.messages] == [message["content"] for message in HISTORY]
+    (call,) = got.messages[2]["tool_calls"]
+    assert (call["id"], msgspec.json.decode(call["function"]["arguments"])) == ("call_a", {"city": "Rome"})
+    assert got.messages[3]["tool_call_id"] == "call_a"
+    assert got.tools is not None
+    assert got.tools[0]["function"]["parameters"] == TOOL["function"]["parameters"]  # type: ignore[index]
+    assert (got.temperature, got.max_tokens, got.model) == (0.25, 50, "m-1")
+
+
+def asked_of(dialect: Dialect, received: ReceivedRequest) -> Request:
+    return dialect.parse(Incoming(received.path, received.headers, received.body, received.query)).request
+
+
+# What goes wrong.
+
+
+@EVERY
+@STREAM
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (400, RequestError),
+        (401, AuthenticationError),
+        (404, NotFoundError),
+        (429, RateLimitError),
+        (500, ServerError),
+        (503, ServerError),
+    ],
+)
+async def test_the_status_words_and_waiting_time_survive(
+    into: Dialect, out: Dialect, stream: bool, code: int, kind: type[StatusError]
+) -> None:
+    with pytest.raises(kind, match="in its own words") as raised:
+        await crossed(into, out, status(code, "in its own words", retry_after=7 if code == 429 else None), stream)
+    assert type(raised.value) is kind
+    assert raised.value.status == code
+    assert raised.value.retry_after == (7 if code == 429 else None)
+
+
+LONG: list[Item] = [Start("id-1", "m-1", 7), *[f"wörd {n} " for n in range(12)], Usage(9, 12), Finish("stop")]
+TEXT = "".join(item for item in LONG if isinstance(item, str))
+
+
+def cuts(out: Dialect) -> list[Answer]:
+    """The reply cut at many places, in every way in which it can be told from a whole one."""
+    whole = reply(*LONG)
+    found = [whole.reset(after_bytes=place) for place in range(1, 1500, 97)]
+    found += [whole.reset(after=after) for after in range(len(LONG) + 1)]
+    found += [whole.close(after=3), whole.fail(after=3), whole.fail(after=0)]
+    if out is not dialects.acytoo:
+        found += [whole.end(after_bytes=place) for place in range(1, 1500, 97)]
+        found += [whole.end(after=after) for after in range(len(LONG))]
+        found.append(whole.without_end())
+    return found
+
+
+@EVERY
+async def test_a_stream_that_was_cut_is_never_taken_for_a_whole_one(into: Dialect, out: Dialect) -> None:
+    answers = cuts(out)
+    async with between(into, out, *answers) as server:
+        client = client_of(into, server.url)
+        for _ in answers:
+            seen: list[str] = []
+            try:
+                async for text in client.create_async_generator("m-1", HELLO):
+                    seen.append(text)  # noqa: PERF401 - what came before the error counts
+            except AcytooError as error:
+                assert isinstance(error, (TruncatedError, ServerError))
+                assert TEXT.startswith("".join(seen))
+                assert error.text == "".join(seen)
+            else:
+                assert "".join(seen) == TEXT
+    assert len(server.fake.requests) == len(answers)
+
+
+@EVERY
+async def test_a_whole_reply_that_was_cut_is_never_taken_for_one(into: Dialect, out: Dialect) -> None:
+    answers = [reply(*LONG).close(after_bytes=place) for place in (1, 30, 60)]
+    async with between(into, out, *answers) as server:
+        client = client_of(into, server.url)
+        for _ in answers:
+            with pytest.raises((TruncatedError, ServerError)):
+                await items_of(client, Request(HELLO, "m-1", stream=False))
+
+
+# What nobody knows.
+
+
+UNKNOWN = {
+    "openai": b'data: {"choices":[],"novelty":{"x":1}}\n\n',
+    "openai-responses": b'event: response.novelty\ndata: {"type":"response.novelty","sequence_number":0}\n\n',
+    "anthropic": b'event: novelty\ndata: {"type":"novelty"}\n\n',
+    "ollama": b'{"novelty": 1}\n',
+    "gemini": b'data: {"novelty":{"x":1}}\r\n\r\n',
+}
+"""A record that each API may come to have."""
+
+
+async def posted(url: str, out: Dialect, request: Request, body: bytes | None = None) -> tuple[int, Any, bytes]:
+    """Status, headers and body of what the server answers a request that is sent as it is."""
+    endpoint = Endpoint(url + ("/v1" if out.name.startswith("openai") else ""))
+    outgoing = out.build(request, endpoint, Losses(out.name))
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(outgoing.url, headers=outgoing.headers, data=body or outgoing.body) as response,
+    ):
+        return response.status, response.headers, await response.read()
+
+
+def odd(body: bytes) -> bytes:
+    """The same request with a field nobody knows, and written as no encoder of ours writes."""
+    document = msgspec.json.decode(body)
+    return b'{ "novelty" : {"a":[1,  2.50]},\r\n' + msgspec.json.encode(document).strip()[1:-1] + b"\t}\n"
+
+
+@pytest.mark.parametrize("dialect", PASSED_ON, ids=lambda dialect: dialect.name)
+@STREAM
+async def test_within_one_dialect_the_request_goes_on_byte_for_byte(dialect: Dialect, stream: bool) -> None:
+    request = Request(HELLO, "m-1", stream=stream)
+    body = odd(dialect.build(request, Endpoint("http://h"), Losses(dialect.name)).body)
+    async with site(reply(*LONG), dialect=dialect) as server:
+        code, _, _ = await posted(server.url, dialect, request, body)
+    assert code == 200
+    assert server.fake.requests[0].body == body
+
+
+@pytest.mark.parametrize("dialect", PASSED_ON, ids=lambda dialect: dialect.name)
+async def test_within_one_dialect_a_streamed_answer_comes_back_byte_for_byte(dialect: Dialect) -> None:
+    request = Request(HELLO, "m-1")
+    writer = dialect.writer(request)
+    records = [writer.write([item]) for item in LONG]
+    pieces = (records[0], UNKNOWN[dialect.name], *records[1:], writer.end())
+    async with site(Answer(Body(pieces, writer.content_type)), dialect=dialect) as server:
+        code, headers, body = await posted(server.url, dialect, request)
+    assert (code, headers["content-type"]) == (200, writer.content_type)
+    assert body == b"".join(pieces)
+
+
+@pytest.mark.parametrize("dialect", PASSED_ON, ids=lambda dialect: dialect.name)
+async def test_within_one_dialect_a_whole_answer_comes_back_byte_for_byte(dialect: Dialect) -> None:
+    request = Request(HELLO, "m-1", stream=False)
+    whole = dialect.write_reply(collect(LONG), request)
+    answer = odd(whole)
+    async with site(Answer(Body((answer,), "application/json"), framing="length"), dialect=dialect) as server:
+        code, _, body = await posted(server.url, dialect, request)
+    assert (code, body) == (200, answer)
+
+
+@pytest.fixture
+def novel() -> Request:
+    """A request with a field that nobody knows."""
+    return Request(HELLO, "m-1", extra={"novelty": 1})
+
+
+async def test_anthropics_clients_reach_an_acytoo_endpoint_only_where_max_tokens_may_be_dropped() -> None:
+    into, out = MANDATORY
+    async with site(reply("Hello"), dialect=out) as server:
+        with pytest.raises(RequestError, match="max_tokens"):
+            await client_of(into, server.url).reply(HELLO)
+
+
+@crossings([pair for pair in CROSSING if pair != MANDATORY])
+async def test_between_dialects_an_unknown_field_is_refused_by_name(
+    into: Dialect, out: Dialect, novel: Request
+) -> None:
+    async with site(reply("Hello"), dialect=out) as server:
+        code, _, body = await posted(server.url, into, novel)
+    assert code == 400
+    assert b"novelty" in body
+    assert server.fake.requests == []
+
+
+@crossings(CROSSING)
+async def test_between_dialects_an_unknown_field_is_dropped_where_that_is_wanted_and_named(
+    into: Dialect, out: Dialect, novel: Request
+) -> None:
+    async with site(reply("Hello"), dialect=out, drop_unsupported=True) as server:
+        code, headers, _ = await posted(server.url, into, novel)
+    assert code == 200
+    assert "novelty" in headers["x-acytoo-dropped"].split(", ")
+    assert b"novelty" not in server.fake.requests[0].body
+
+
+# The same clients, the real model.
+
+
+def embedded(dialect: Dialect) -> AsyncGeneratorProvider:
+    """Our own provider of the dialect over the embedded server, which all tests share."""
+    return backend(dialect, Acytoo.url)
+
+
+EACH = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+
+
+def short(dialect: Dialect) -> dict[str, Any]:
+    return {"max_tokens": 5} if "max_tokens" in dialect.options else {}
+
+
+@EACH
+@STREAM
+async def test_the_embedded_model_answers_in_every_dialect(dialect: Dialect, stream: bool) -> None:
+    asked = Request([{"role": "user", "content": "Say OK."}], "m-1", stream=stream, temperature=0, **short(dialect))
+    found = collect(await items_of(embedded(dialect), asked))
+    assert found.text
+    if dialect is not dialects.acytoo:
+        assert found.usage is not None
+        assert found.usage.output_tokens == 5
+        assert found.finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [d for d in dialects.ALL if "tool_choice" in d.options and d.name != "ollama"],
+    ids=lambda dialect: dialect.name,
+)
+async def test_the_embedded_model_calls_a_tool_in_every_dialect_that_can_ask_for_it(dialect: Dialect) -> None:
+    asked = [{"role": "user", "content": "The weather in Rome?"}]
+    found = await embedded(dialect).reply(asked, tools=[SHORT_TOOL], tool_choice="required", max_tokens=60)
+    (call,) = found.tool_calls
+    assert msgspec.json.decode(call["function"]["arguments"]) == {"city": "Rome"}
+    assert found.finish_reason == "tool_calls"
+
+
+SHORT_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {"type": "object", "properties": {"city": {"enum": ["Rome"]}}, "required": ["city"]},
+    },
+}
+
+
+async def test_one_conversation_goes_on_through_every_dialect() -> None:
+    messages = list(HELLO)
+    for dialect in dialects.ALL:
+        found = (
+            await embedded(dialect).reply(messages, **short(dialect)) if short(dialect) else await first_words(messages)
+        )
+        assert found.text
+        messages += [found.message, {"role": "user", "content": "Go on."}]
+    assert [message["role"] for message in messages] == ["user", "assistant"] * len(dialects.ALL) + ["user"]
+
+
+async def first_words(messages: list[dict[str, Any]]) -> Reply:
+    """What raw text, which has no limit to give, says at first."""
+    stream = Acytoo.stream(messages)
+    async with aclosing(stream):
+        return collect([await anext(stream)])
