@@ -14,6 +14,7 @@ _COMMANDS = {
     "providers": "acytoo.cli.providers:providers",
     "keys": "acytoo.cli.providers:keys",
     "pull": "acytoo.cli.pull:pull",
+    "fake": "acytoo.cli.fake:fake",
     "completion": "acytoo.cli.completion:completion",
 }
 

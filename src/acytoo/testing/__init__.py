@@ -22,6 +22,7 @@ from acytoo.testing.answers import (
     status,
 )
 from acytoo.testing.certificates import Authority
+from acytoo.testing.conformance import ProviderConformance
 from acytoo.testing.endpoint import FakeEndpoint
 from acytoo.testing.loopback import Peer, black_hole, refused_port
 from acytoo.testing.proxies import FakeHTTPProxy, FakeSOCKSProxy
@@ -34,6 +35,7 @@ __all__ = [
     "FakeHTTPProxy",
     "FakeSOCKSProxy",
     "Peer",
+    "ProviderConformance",
     "ReceivedRequest",
     "black_hole",
     "garbage",

@@ -125,6 +125,7 @@ class Loopback:
         self.tls = tls
         self.peers: list[Peer] = []
         self.port = 0
+        """Where it listens; 0, until it does, takes a free one."""
         self._faults: list[BaseException] = []
         self._news: asyncio.Event | None = None
 
@@ -162,7 +163,7 @@ class Loopback:
     async def __aenter__(self) -> Self:
         self._news = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Peer(self), "127.0.0.1", 0, ssl=self.tls)
+        self._server = await loop.create_server(lambda: Peer(self), "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -1,0 +1,89 @@
+"""`acytoo fake` as a user runs it, asked by our own clients."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from acytoo import Acytoo
+from acytoo.base import AsyncGeneratorProvider
+from acytoo.errors import RateLimitError, TruncatedError
+from acytoo.providers.openai import OpenAI
+from acytoo.testing.faults import WHOLE
+from tests.asking import MESSAGES
+from tests.processes import ACYTOO, LIMIT, run, start
+
+
+@contextlib.contextmanager
+def fake(*options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The running command and its URL."""
+    process = start([ACYTOO, "fake", *options])
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().decode().strip(), process
+    finally:
+        process.terminate()
+        process.communicate(timeout=LIMIT)
+
+
+async def text_of(provider: AsyncGeneratorProvider) -> str:
+    return await provider.create_async("m", MESSAGES)
+
+
+async def test_its_faults_happen_to_a_client() -> None:
+    with fake("--dialect", "acytoo", "--fault", "reset:17") as (url, _):
+        with pytest.raises(TruncatedError) as caught:
+            await text_of(Acytoo(url))
+        assert caught.value.text == WHOLE.encode()[:17].decode(errors="ignore")
+
+
+async def test_several_faults_are_for_one_request_after_the_other() -> None:
+    with fake("--fault", "status:429+retry-after:3", "--fault", "gzip+cut:1") as (url, _):
+        provider = OpenAI(url, key="sk")
+        with pytest.raises(RateLimitError) as caught:
+            await text_of(provider)
+        assert caught.value.retry_after == 3
+        assert await text_of(provider) == WHOLE
+        assert await text_of(provider) == WHOLE
+
+
+async def test_a_row_of_the_table_is_known_by_its_name() -> None:
+    with fake("--fault", "cut-in-good-order") as (url, _), pytest.raises(TruncatedError):
+        await text_of(OpenAI(url, key="sk"))
+
+
+async def test_it_speaks_tls_with_an_authority_that_it_names() -> None:
+    with fake("--tls", "--dialect", "acytoo") as (url, process):
+        assert url.startswith("https://")
+        assert process.stderr is not None
+        authority = process.stderr.readline().decode().partition(": ")[2].strip()
+        assert await text_of(Acytoo(url, ca=authority)) == WHOLE
+
+
+def test_it_ends_well_when_it_is_told_to() -> None:
+    with fake() as (_, process):
+        process.terminate()
+        assert process.wait(LIMIT) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fault", "rest:17"], "no fault is called 'rest'"),
+        (["--fault", "reset:x"], "write it like reset:17"),
+        (["--fault", "page+garbage"], "says twice"),
+        (["--fault", "black-hole"], "takes more than an endpoint"),
+        (["--dialect", "latin"], "no dialect is called 'latin'"),
+    ],
+)
+def test_a_fault_that_is_none_is_refused(options: list[str], words: str) -> None:
+    done = run([ACYTOO, "fake", *options])
+    assert done.returncode == 2
+    assert words in done.stderr.decode()
+
+
+def test_its_help_shows_every_word() -> None:
+    assert b"reset:17" in run([ACYTOO, "fake", "--help"]).stdout
