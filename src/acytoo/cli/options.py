@@ -13,7 +13,12 @@ from acytoo.errors import UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ENDPOINT = (
-    click.option("-m", "--model", metavar="NAME", help="A model, or PROVIDER/MODEL like openai/gpt-5-mini."),
+    click.option(
+        "-m",
+        "--model",
+        metavar="NAME",
+        help="PROVIDER[/MODEL] like openai/gpt-5-mini, or a model of the Acytoo server.",
+    ),
     click.option("--url", metavar="URL", help="The server to talk to; without -m PROVIDER/… an Acytoo server."),
     click.option("--key", metavar="KEY", help="Your key there (better: its environment variable)."),
     click.option("--password", metavar="TEXT", help="The site's password (better: ACYTOO_PASSWORD)."),
@@ -37,16 +42,15 @@ def provider_of(
     proxy: str | None,
     timeout: float | None,
 ) -> AsyncGeneratorProvider:
-    """The provider that the options mean: `PROVIDER/MODEL` by name, else Acytoo with the model as it is."""
+    """The provider that the options mean: `PROVIDER[/MODEL]` by name, else Acytoo with the model as it is."""
     settings = {"url": url, "key": key, "password": password, "proxy": proxy, "timeout": timeout}
     from acytoo.providers.acytoo import Acytoo
 
-    if model and "/" in model:
+    if model:
         from acytoo.registry import provider, providers
 
-        if model.partition("/")[0].lower() in providers():
-            return provider(model, **settings)
-        if url is None:
+        named = model.partition("/")[0].lower() in providers()
+        if named or ("/" in model and url is None):
             return provider(model, **settings)
     return Acytoo(model=model, **settings)  # type: ignore[arg-type]
 
