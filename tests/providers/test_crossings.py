@@ -46,7 +46,7 @@ MANDATORY = (dialects.anthropic, dialects.acytoo)
 PASSED_ON = [dialect for dialect in dialects.ALL if dialect.passes_bytes]
 
 
-def crossings(pairs: list[tuple[Dialect, Dialect]]) -> Any:
+def crossings(pairs: list[tuple[Dialect, Dialect]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("into", "out"), pairs, ids=[f"{into.name} to {out.name}" for into, out in pairs])
 
 

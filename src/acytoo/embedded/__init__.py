@@ -10,7 +10,7 @@ from acytoo.dialects.base import Endpoint
 async def open_endpoint(endpoint: Endpoint) -> Endpoint:
     """The HTTP endpoint of an `embedded://NAME` or `embedded:///path/model.gguf` URL; started at its first use.
 
-    Its password is its key too, which is all that most dialects send. The first use of a named model fetches its weights.
+    Its password is its key too: most dialects send nothing else. The first use of a named model fetches its weights.
     Raises EmbeddedError, MissingExtraError.
     """
     from acytoo.embedded.host import running_host

@@ -151,9 +151,12 @@ async def test_everything_a_reply_can_say_arrives(kind: str, scripted: Scripted,
 async def test_a_wrong_password_is_a_client_error_with_401(kind: str, scripted: Scripted) -> None:
     url = scripted(LONG, password=PASSWORD)
     async with models_of(kind, url, "guess") as models:
-        for asked in (lambda: models.generate_content(model="m", contents="Hello"), lambda: models.get(model="m-1")):
+        for method, asked in (
+            (models.generate_content, {"model": "m", "contents": "Hello"}),
+            (models.get, {"model": "m-1"}),
+        ):
             with pytest.raises(errors.ClientError) as raised:
-                await settled(asked())
+                await settled(method(**asked))
             assert (raised.value.code, raised.value.status) == (401, "UNAUTHENTICATED")
     async with models_of(kind, url, PASSWORD) as models:
         assert await settled(models.generate_content(model="m", contents="Hello"))

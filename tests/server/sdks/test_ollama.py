@@ -87,7 +87,7 @@ async def test_a_tools_result_is_answered(client: Any) -> None:
 async def test_a_reply_obeys_its_schema(client: Any) -> None:
     asked = [{"role": "user", "content": "Rex is a dog."}]
     reply = await settled(client.chat(model=MODEL, messages=asked, format=Pet.model_json_schema()))
-    assert Pet.model_validate_json(reply.message.content)
+    assert Pet.model_validate_json(reply.message.content).kind in ("cat", "dog")
 
 
 async def test_models_are_listed_and_shown(client: Any) -> None:
@@ -128,9 +128,9 @@ async def test_everything_a_reply_can_say_arrives(kind: str, scripted: Scripted,
 async def test_a_wrong_password_is_a_response_error_with_401(kind: str, scripted: Scripted) -> None:
     url = scripted(LONG, password=PASSWORD)
     async with client_for(kind, url, "guess") as client:
-        for asked in (lambda: client.chat(model="m", messages=HELLO), lambda: client.list()):
+        for method, asked in ((client.chat, {"model": "m", "messages": HELLO}), (client.list, {})):
             with pytest.raises(ollama.ResponseError) as raised:
-                await settled(asked())
+                await settled(method(**asked))
             assert raised.value.status_code == 401
     async with client_for(kind, url, PASSWORD) as client:
         assert await settled(client.chat(model="m", messages=HELLO))
