@@ -114,6 +114,10 @@ class Reader:
         """
         raise NotImplementedError
 
+    def watch(self, chunk: bytes) -> None:
+        """Read a chunk that is passed on as it is: only faults and the end matter. Raises as `feed`."""
+        self.feed(chunk)
+
     def flush(self) -> list[Item]:
         """The last items, once the body has ended."""
         return []

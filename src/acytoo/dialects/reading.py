@@ -69,15 +69,29 @@ class EitherReader(Reader):
 
     def feed(self, chunk: bytes) -> list[Item]:
         """The items this chunk completes; nothing before the first character has come."""
-        if self._reader is None:
-            chunk = self._start = self._start + chunk
-            first = chunk.removeprefix(BOM).lstrip()[:1]
-            if (not first or BOM.startswith(chunk)) and len(chunk) < 1024:
-                return []
-            self._reader = self._whole if first in (b"{", b"[", b"<") else self._stream
+        if self._reader is None and (chunk := self._chosen(chunk)) == b"":
+            return []
+        assert self._reader is not None
         items = self._reader.feed(chunk)
         self.fault = self._reader.fault
         return items
+
+    def watch(self, chunk: bytes) -> None:
+        """Read a chunk that is passed on."""
+        if self._reader is None and (chunk := self._chosen(chunk)) == b"":
+            return
+        assert self._reader is not None
+        self._reader.watch(chunk)
+        self.fault = self._reader.fault
+
+    def _chosen(self, chunk: bytes) -> bytes:
+        """All that has come, once its first character tells which reader is to have it; nothing before."""
+        chunk = self._start = self._start + chunk
+        first = chunk.removeprefix(BOM).lstrip()[:1]
+        if (not first or BOM.startswith(chunk)) and len(chunk) < 1024:
+            return b""
+        self._reader = self._whole if first in (b"{", b"[", b"<") else self._stream
+        return chunk
 
     def flush(self) -> list[Item]:
         """The last items, once the body has ended."""
@@ -120,6 +134,14 @@ class RecordReader(Reader):
     def feed(self, chunk: bytes) -> list[Item]:
         """The items of every record that this chunk completes."""
         return self._taken(self._decode_chunk(chunk))
+
+    def watch(self, chunk: bytes) -> None:
+        """Read those of the records that may tell a fault or the end."""
+        self._taken([record for record in self._decode_chunk(chunk) if self.matters(record)])
+
+    def matters(self, record: bytes) -> bool:
+        """Whether a record that is passed on may tell a fault or the end; True where that is not known at a glance."""
+        return True
 
     def flush(self) -> list[Item]:
         """The last record's items, where only its end is missing; half a record has none."""

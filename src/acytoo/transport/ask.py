@@ -48,10 +48,15 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
             reader = await reader_of(exchange, target.dialect)
             renders = writer is not None and exchange.head.content_type != writer.content_type.partition(";")[0]
             while chunk := await exchange.read():
+                batch: list[Item] = []
                 try:
-                    batch, fault = reader.feed(chunk), reader.fault
+                    if renders:
+                        batch = reader.feed(chunk)
+                    else:
+                        reader.watch(chunk)
+                    fault = reader.fault
                 except AcytooError as error:
-                    batch, fault = [], error
+                    fault = error
                 if batch:
                     batches.append(batch)
                 if not renders:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 from urllib.parse import urljoin
 
 import aiohttp
@@ -73,7 +74,7 @@ async def _request(
                 headers=headers,
                 allow_redirects=False,
                 auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connection.timeout.connect),
+                timeout=_connecting(connection.timeout.connect),
                 ssl=connection.tls(),
                 proxy=http_proxy.url if http_proxy else None,
                 proxy_headers=to_proxy or None,
@@ -82,7 +83,7 @@ async def _request(
         failed = error
         pooled = reuse and not fresh_connection.get() and connection.session is None
     finally:
-        limits.over = True
+        limits.end()
         fresh_connection.reset(fresh)
     if failed is None:
         if http_proxy is not None and response.status == 407:
@@ -107,7 +108,10 @@ def _is_stale(error: Exception) -> bool:
 
 
 class _Limits:
-    """The limit that holds until the head is here: first to connect, then until the first byte, always the total."""
+    """The limit that holds until the head is here: first to connect, then until the first byte, always the total.
+
+    One timer, which looks anew when it runs out too early: that the connection stands moves none.
+    """
 
     def __init__(self, timeout: Timeout, started: float) -> None:
         self._timeout = timeout
@@ -115,13 +119,24 @@ class _Limits:
         self._ends = None if timeout.total is None else started + timeout.total
         self.connected = False
         self.over = False
-        self.clock = asyncio.timeout_at(self._due(timeout.connect))
+        self.clock = asyncio.timeout(None)
+        self._due = self._soonest(timeout.connect)
+        first = self._soonest(timeout.first_byte) if self._due is None else self._due
+        self._timer = None if first is None else self._loop.call_at(first, self._look)
 
     def sending(self) -> None:
         """The connection stands."""
         if not (self.connected or self.over):
             self.connected = True
-            self.clock.reschedule(self._due(self._timeout.first_byte))
+            self._due = self._soonest(self._timeout.first_byte)
+            if self._due is not None and (self._timer is None or self._timer.when() > self._due):
+                self._look()
+
+    def end(self) -> None:
+        """No limit holds any more."""
+        self.over = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     def error(self) -> TimedOutError:
         """The limit that ran out."""
@@ -131,9 +146,26 @@ class _Limits:
             return TimedOutError("first_byte", self._timeout.first_byte or 0)
         return TimedOutError("connect", self._timeout.connect or 0)
 
-    def _due(self, limit: float | None) -> float | None:
+    def _look(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._due is None or self.clock.expired():
+            return
+        if self._loop.time() >= self._due:
+            self.clock.reschedule(self._due)
+        else:
+            self._timer = self._loop.call_at(self._due, self._look)
+
+    def _soonest(self, limit: float | None) -> float | None:
         due = [end for end in (self._ends, limit and self._loop.time() + limit) if end is not None]
         return min(due, default=None)
+
+
+@functools.lru_cache(maxsize=64)
+def _connecting(limit: float | None) -> aiohttp.ClientTimeout:
+    """Only the time to connect is the library's to limit."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=limit)
 
 
 class _Body(aiohttp.Payload):

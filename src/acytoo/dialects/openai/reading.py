@@ -90,6 +90,10 @@ class StreamReader(RecordReader):
         """A finish reason came, or `[DONE]`."""
         return self._done or self.finished
 
+    def matters(self, record: bytes) -> bool:
+        """Not where it says itself that it is not the end, and names no error: inside a text, quotes are escaped."""
+        return b'"finish_reason":null' not in record or b'"error"' in record
+
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Add the items of some records; one that brings nothing but text, as nearly all do, takes the short way."""
         for record in records:
