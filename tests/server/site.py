@@ -53,6 +53,11 @@ class Site:
     url: str
     fake: FakeEndpoint
 
+    async def taken(self, count: int) -> None:
+        """Return when the network has taken so many bytes from the backend."""
+        while self.fake.written < count:  # noqa: ASYNC110 - a write is no event
+            await asyncio.sleep(0.01)
+
     @property
     def port(self) -> int:
         """Where the server listens."""

@@ -1,0 +1,1 @@
+"""The scoreboard: one table of faults, run against every library's client as it comes."""

@@ -1,0 +1,120 @@
+"""Whatever goes wrong upstream, no client of any dialect can take what it gets for a whole reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from acytoo import AcytooError, dialects
+from acytoo.dialects import Dialect
+from acytoo.testing import Answer, garbage, hang_up, json_error, page, redirect, reply, silent, status
+from acytoo.types import Finish, Start, Usage
+from tests.server.site import backend, call, request, site
+
+WORDS = [f"word {number} " for number in range(20)]
+HELLO = reply(Start("id-1", "m-1", 7), *WORDS, Usage(9, 20), Finish("stop"))
+PREFIXED = ("openai", "openai-responses")
+LIMITS = {"timeout": {"connect": 5.0, "first_byte": 0.3, "idle": 0.3}}
+
+FAULTS: dict[str, Answer] = {
+    "hangs up": hang_up(),
+    "no HTTP": garbage(),
+    "silence": silent(),
+    "reset in the head": HELLO.reset(at_byte=20),
+    "closed in the head": HELLO.close(at_byte=20),
+    "an empty body": status(200, body=""),
+    "an HTML page": page(),
+    "an error in JSON under 200": json_error("overloaded"),
+    "a redirect elsewhere": redirect("http://127.0.0.1:9/elsewhere"),
+    "reset": HELLO.reset(after_bytes=100),
+    "closed": HELLO.close(after_bytes=100),
+    "sends no more": HELLO.half_close(after_bytes=100),
+    "stalls": HELLO.stall(after_bytes=100),
+    "broken framing": HELLO.insert(b"zz\r\nzz\r\n", after=8),
+    "a length that is too long": HELLO.with_length(1_000_000).close(),
+}
+"""In every dialect."""
+
+TOLD: dict[str, Answer] = {
+    "an error told": HELLO.fail("the model has failed", after=8),
+    "an error told at once": HELLO.fail("the model has failed", after=0),
+    "no end": reply(Start("id-1", "m-1", 7), *WORDS).without_end(),
+    "ended within a record": HELLO.end(after_bytes=100),
+    "ended between records": HELLO.end(after=8),
+    "invalid bytes": status(200, body=b"\xff\xfe\x00" * 50, content_type="text/event-stream"),
+}
+"""Where the upstream's API has an end of its own: raw text has none."""
+
+STREAMED = {"broken framing", "an error told", "an error told at once", "no end", "ended between records"}
+"""Where there is a stream: one document has no such places."""
+
+ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+STREAM = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+
+
+def cases() -> list[Any]:
+    """Each fault of a backend in OpenAI's dialect, and of one in the client's own, streamed and not."""
+    found = []
+    for dialect in dialects.ALL:
+        for upstream in dict.fromkeys([dialects.openai, dialect]):
+            faults = FAULTS if upstream is dialects.acytoo else {**FAULTS, **TOLD}
+            for name, fault in faults.items():
+                for stream in (True, False):
+                    if stream or name not in STREAMED:
+                        case = f"{upstream.name} to {dialect.name}: {name}, {'stream' if stream else 'whole'}"
+                        found.append(pytest.param(dialect, upstream, fault, stream, id=case))
+    return found
+
+
+@pytest.mark.parametrize(("dialect", "upstream", "fault", "stream"), cases())
+async def test_no_fault_upstream_can_be_taken_for_a_whole_reply(
+    dialect: Dialect, upstream: Dialect, fault: Answer, stream: bool
+) -> None:
+    async with site(fault, dialect=upstream, provider=LIMITS) as server:
+        response = await call(server.port, request(dialect, stream=stream))
+        if response.whole:
+            assert response.status >= 400
+            assert dialect.read_error(response.status, response.body).message not in ("", "no message")
+        else:
+            assert response.status in (0, 200)
+
+
+@pytest.mark.parametrize(("dialect", "upstream", "fault", "stream"), [case for case in cases() if case.values[3]])
+async def test_our_own_client_raises_for_every_fault_behind_the_server(
+    dialect: Dialect, upstream: Dialect, fault: Answer, stream: bool
+) -> None:
+    async with site(fault, dialect=upstream, provider=LIMITS) as server:
+        asked = backend(dialect, server.url + ("/v1" if dialect.name in PREFIXED else ""))
+        texts: list[str] = []
+        with pytest.raises(AcytooError) as raised:
+            async for text in asked.create_async_generator("m-1", [{"role": "user", "content": "Hi"}]):
+                texts.append(text)  # noqa: PERF401 - what came before the error counts
+        assert raised.value.text == "".join(texts)
+        assert "".join(WORDS).startswith(raised.value.text)
+
+
+@STREAM
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 529])
+@ALL
+async def test_the_upstreams_status_its_words_and_its_retry_after_survive(
+    dialect: Dialect, code: int, stream: bool
+) -> None:
+    refusal = status(code, "the backend's own words", retry_after=7 if code in (429, 503) else None)
+    async with site(refusal) as server:
+        response = await call(server.port, request(dialect, stream=stream))
+        assert (response.status, response.whole) == (code, True)
+        assert dialect.read_error(code, response.body).message == "the backend's own words"
+        assert response.headers.get("retry-after") == ("7" if code in (429, 503) else None)
+
+
+@STREAM
+@pytest.mark.parametrize("body", ["", "plain words", "<html><title>Sorry</title></html>", "x" * 3_000_000])
+@ALL
+async def test_an_error_with_any_body_is_told_in_the_clients_dialect(dialect: Dialect, body: str, stream: bool) -> None:
+    async with site(status(503, body=body)) as server:
+        response = await call(server.port, request(dialect, stream=stream))
+        assert (response.status, response.whole) == (503, True)
+        assert msgspec.json.decode(response.body)
+        assert len(response.body) < 10_000

@@ -1,0 +1,176 @@
+"""A client that leaves, in whatever phase and way, stops its upstream; nothing of the call is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from acytoo import dialects
+from acytoo.dialects import Dialect
+from acytoo.testing import Answer, reply, silent
+from acytoo.types import Finish, Request, Start
+from tests.server.site import LIMIT, Site, call, head, request, site
+
+Leave = Callable[[asyncio.StreamWriter], None]
+
+WORDS = [f"word {number} " for number in range(20)]
+HELLO = reply(Start("id-1", "m-1", 7), *WORDS, Finish("stop"))
+
+
+def close(writer: asyncio.StreamWriter) -> None:
+    """Leave as most clients do (FIN)."""
+    writer.close()
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Leave as a killed process does (RST)."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def half_close(writer: asyncio.StreamWriter) -> None:
+    """Say that nothing more will be sent, and stay: HTTP clients that do this have left."""
+    writer.write_eof()
+
+
+ASKED = Request([{"role": "user", "content": "Hi"}])
+WAYS = [close, reset, half_close]
+ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+EVERY_WAY = pytest.mark.parametrize("leave", WAYS)
+
+
+async def still_serves(server: Site) -> None:
+    """Assert that the next client gets its answer: every connection before it is gone, or of no matter."""
+    answer = await call(server.port, head("GET /healthz HTTP/1.1"))
+    assert json.loads(answer.body)["status"] == "ok"
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("part", [0.0, 0.02, 0.5, 0.99], ids=["nothing", "the line", "half the head", "but its end"])
+async def test_leaving_while_sending_the_head_leaves_nothing(part: float, leave: Leave) -> None:
+    async with site(HELLO) as server:
+        data = request(headers="x-a: b\r\n" * 20).partition(b"\r\n\r\n")[0]
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(data[: int(len(data) * part)])
+        await writer.drain()
+        leave(writer)
+        await still_serves(server)
+        assert server.fake.requests == []
+        writer.transport.abort()
+
+
+@ALL
+@EVERY_WAY
+async def test_leaving_while_sending_the_body_never_reaches_the_backend(dialect: Dialect, leave: Leave) -> None:
+    async with site(HELLO) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(dialect)[:-5])
+        await writer.drain()
+        leave(writer)
+        await still_serves(server)
+        assert server.fake.requests == []
+        writer.transport.abort()
+
+
+@ALL
+@EVERY_WAY
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+async def test_leaving_while_waiting_for_the_first_byte_stops_the_backend(
+    dialect: Dialect, leave: Leave, stream: bool
+) -> None:
+    async with site(silent()) as server, asyncio.timeout(LIMIT):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(dialect, stream=stream))
+        await server.fake.received()
+        leave(writer)
+        await server.fake.disconnected()
+        await still_serves(server)
+        writer.transport.abort()
+
+
+@ALL
+@EVERY_WAY
+@pytest.mark.parametrize("upstream", [dialects.openai, None], ids=["re-rendered", "passed on"])
+async def test_leaving_in_mid_stream_stops_the_backend(
+    dialect: Dialect, leave: Leave, upstream: Dialect | None
+) -> None:
+    async with site(HELLO.stall(after=8), dialect=upstream or dialect) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(dialect))
+        await reader.readuntil(b"word 6")
+        leave(writer)
+        await server.fake.disconnected()
+        await still_serves(server)
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("dialect", [d for d in dialects.ALL if d.writer(ASKED).ping], ids=lambda dialect: dialect.name)
+@EVERY_WAY
+async def test_leaving_while_keep_alives_are_sent_stops_the_backend(dialect: Dialect, leave: Leave) -> None:
+    async with site(silent(), ping_after=0.05) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(dialect))
+        await reader.readuntil(b"\r\n\r\n")
+        leave(writer)
+        await server.fake.disconnected()
+        await still_serves(server)
+        writer.transport.abort()
+
+
+@ALL
+async def test_leaving_in_the_midst_of_a_reply_that_has_one_document_stops_the_backend(dialect: Dialect) -> None:
+    async with site(HELLO.stall(after_bytes=50)) as server, asyncio.timeout(LIMIT):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(dialect, stream=False))
+        await server.taken(1)
+        close(writer)
+        await server.fake.disconnected()
+
+
+@pytest.mark.parametrize("leave", [close, reset])
+async def test_leaving_while_the_reply_is_not_read_stops_the_backend(leave: Leave) -> None:
+    async with site(endless()) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await server.taken(1_000_000)
+        leave(writer)
+        await server.fake.disconnected()
+        writer.transport.abort()
+
+
+async def test_pipelined_requests_of_a_client_that_left_are_not_begun() -> None:
+    async with site(silent()) as server, asyncio.timeout(LIMIT):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request() * 5)
+        await server.fake.received()
+        writer.close()
+        await server.fake.disconnected()
+        await still_serves(server)
+        assert len(server.fake.requests) == 1
+
+
+async def test_a_hundred_clients_that_leave_at_once_stop_a_hundred_upstreams() -> None:
+    async with site(HELLO.stall(after=8)) as server, asyncio.timeout(LIMIT):
+        writers = []
+        for _ in range(100):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(request("anthropic"))
+            writers.append(writer)
+        await server.fake.received(100)
+        for number, writer in enumerate(writers):
+            (close, reset)[number % 2](writer)
+        await server.fake.disconnected()
+        await still_serves(server)
+
+
+def endless() -> Answer:
+    """A reply of 256 MB."""
+    return reply(Start("id-1", "m-1", 7), *["x" * 10_000] * 25_600, Finish("stop"))
