@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import click
 import msgspec
 
 from acytoo.errors import AcytooError, StatusError
@@ -15,20 +16,26 @@ from acytoo.types import Item
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 
 
+def _written(text: str) -> None:
+    """Print at once. A reader that has gone ends the command with 141, as SIGPIPE would."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise click.exceptions.Exit(141) from error
+
+
 async def print_text(stream: AsyncGenerator[str, None], collected: list[str]) -> None:
     """Print each text at once, and end with a newline; control characters never reach a terminal."""
-    write, flush = sys.stdout.write, sys.stdout.flush
     terminal = sys.stdout.isatty()
     try:
         async with aclosing(stream):
             async for text in stream:
                 collected.append(text)
-                write(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text) if terminal else text)
-                flush()
+                _written(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text) if terminal else text)
     finally:
         if collected and not collected[-1].endswith("\n"):
-            write("\n")
-            flush()
+            _written("\n")
 
 
 async def print_json(stream: AsyncGenerator[Item, None]) -> None:
@@ -44,5 +51,4 @@ async def print_json(stream: AsyncGenerator[Item, None]) -> None:
 
 
 def _line(document: object) -> None:
-    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
-    sys.stdout.flush()
+    _written(msgspec.json.encode(document).decode() + "\n")

@@ -1,0 +1,161 @@
+"""The command as a Unix user meets it: arguments, pipes, exit codes, streams kept apart."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from acytoo import dialects
+from acytoo.testing import FakeEndpoint, reply, status
+from tests.processes import ACYTOO, LIMIT, run, start
+
+
+def body_of(fake: FakeEndpoint) -> dict[str, Any]:
+    """The body of the first request."""
+    body: dict[str, Any] = json.loads(fake.requests[0].body)
+    return body
+
+
+def acytoo(fake: FakeEndpoint, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """The command, pointed at the endpoint."""
+    return run([ACYTOO, *arguments], env={"ACYTOO_URL": fake.url}, stdin=stdin)
+
+
+def test_a_prompt_prints_the_reply_and_a_newline_and_nothing_else() -> None:
+    with FakeEndpoint(dialects.acytoo, reply("Hello ", "world")) as fake:
+        done = acytoo(fake, "Hi there")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Hello world\n", b"")
+    assert body_of(fake)["messages"] == [{"role": "user", "content": "Hi there"}]
+
+
+def test_every_option_of_chat_reaches_the_request() -> None:
+    options = ["-s", "Be brief.", "-t", "0.1", "-m", "m1", "--key", "k1", "--password", "p1"]
+    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake:
+        done = acytoo(fake, "chat", *options, "Hi")
+    assert done.returncode == 0
+    body = body_of(fake)
+    assert [message["role"] for message in body["messages"]] == ["system", "user"]
+    assert (body["temperature"], body["model"], body["key"], body["password"]) == (0.1, "m1", "k1", "p1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "piped", "asked"),
+    [
+        ([], "from the pipe\n", "from the pipe"),
+        (["Summarise:"], "a text\n", "Summarise:\n\na text"),
+        (["two", "words"], "", "two words"),
+        ([], "你好 مرحبا 👋", "你好 مرحبا 👋"),
+    ],
+)
+def test_a_prompt_comes_from_arguments_from_a_pipe_or_from_both(arguments: list[str], piped: str, asked: str) -> None:
+    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake:
+        done = acytoo(fake, *arguments, stdin=piped.encode())
+    assert done.returncode == 0, done.stderr
+    assert body_of(fake)["messages"][-1]["content"] == asked
+
+
+def test_json_prints_each_event_as_a_line() -> None:
+    with FakeEndpoint(dialects.openai, reply("Hel", "lo")) as fake:
+        done = run([ACYTOO, "--json", "-m", "compatible/m", "--url", fake.url, "-o", "seed=7", "Hi"])
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "".join(line["text"] for line in lines if line["type"] == "text") == "Hello"
+    assert lines[-1]["type"] in ("finish", "usage")
+    assert body_of(fake)["seed"] == 7
+
+
+def test_a_refusal_is_told_on_stderr_and_exits_with_1() -> None:
+    with FakeEndpoint(dialects.acytoo, status(401, message="wrong password")) as fake:
+        done = acytoo(fake, "Hi")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"acytoo: 401: wrong password\n"
+
+
+def test_a_cut_reply_prints_what_came_and_exits_with_1() -> None:
+    with FakeEndpoint(dialects.acytoo, reply("Hello ", "world").reset(after=1)) as fake:
+        done = acytoo(fake, "Hi")
+    assert (done.returncode, done.stdout) == (1, b"Hello \n")
+    assert done.stderr.startswith(b"acytoo: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["chekc"], "did you mean 'check'"),
+        (["--url", "localhost:1", "Hi"], "has no scheme"),
+        (["-m", "opnai/gpt", "Hi"], "did you mean 'openai'"),
+        (["-o", "seed", "Hi"], "NAME=VALUE"),
+        (["-o", "temprature=1", "Hi"], "did you mean 'temperature'"),
+        (["--nonsense", "Hi"], "No such option"),
+        (["serve", "--host", "0.0.0.0", "--to", "http://127.0.0.1:9"], "password"),
+        (["serve", "--to", "nobody"], "no provider is called 'nobody'"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_what_to_do(arguments: list[str], told: str) -> None:
+    done = run([ACYTOO, *arguments])
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert told in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
+    with FakeEndpoint(dialects.acytoo, reply(*["line\n"] * 20_000)) as fake:
+        command = f'"{ACYTOO}" --url {fake.url} Hi </dev/null | head -1; echo "${{PIPESTATUS[0]}}"'
+        done = run(["bash", "-c", command])
+    assert done.stdout == b"line\n141\n"
+    assert done.stderr == b""
+
+
+def test_ctrl_c_stops_a_reply_and_exits_with_130() -> None:
+    with FakeEndpoint(dialects.acytoo, reply("Hello", "never").stall(after=1)) as fake:
+        process = start([ACYTOO, "--url", fake.url, "Hi"])
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.close()
+        assert process.stdout.read(5) == b"Hello"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT) == 130
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read().strip() == b""
+        process.stderr.close()
+
+
+def test_other_scripts_are_printed_whole_in_the_plainest_locale() -> None:
+    with FakeEndpoint(dialects.acytoo, reply("你好", " 👋").cut_bytes(1)) as fake:
+        done = run([ACYTOO, "--url", fake.url, "Hi"], env={"LANG": "C", "LC_ALL": "C.UTF-8"})
+    assert done.stdout.decode() == "你好 👋\n"
+
+
+@pytest.mark.parametrize("command", ["", "chat", "serve", "check", "pull", "providers", "keys", "completion"])
+def test_help_teaches_by_example(command: str) -> None:
+    done = run([ACYTOO, *command.split(), "--help"])
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout.decode()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_name_the_command(shell: str) -> None:
+    done = run([ACYTOO, "completion", shell])
+    assert b"_ACYTOO_COMPLETE" in done.stdout
+    if shell == "bash":
+        assert run(["bash", "-n"], stdin=done.stdout).returncode == 0
+
+
+def test_check_says_ok_and_how_fast_or_why_not() -> None:
+    with FakeEndpoint(dialects.acytoo, reply("OK")) as fake:
+        good = run([ACYTOO, "check", fake.url])
+    bad = run([ACYTOO, "check", "http://127.0.0.1:9"])
+    assert (good.returncode, good.stdout[:3]) == (0, b"ok:")
+    assert (bad.returncode, bad.stdout) == (1, b"")
+    assert b"UnreachableError" in bad.stderr
+
+
+def test_providers_lists_names_apis_and_keys() -> None:
+    done = run([ACYTOO, "providers"], env={"OPENAI_API_KEY": "sk-secret"})
+    lines = {line.split()[0]: line for line in done.stdout.decode().splitlines()}
+    assert "key found" in lines["openai"]
+    assert "needs no key" in lines["acytoo"]
+    assert "sk-secret" not in done.stdout.decode()
