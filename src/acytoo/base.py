@@ -369,7 +369,7 @@ class AsyncGeneratorProvider:
             connection = msgspec.structs.replace(connection, proxy=Proxy.of(changes["proxy"]))
         plain = {name: changes[name] for name in ("trust_env", "ca", "session") if name in changes}
         connection = msgspec.structs.replace(connection, **plain)
-        url = changes.get("url") or changes.get("base_url") or settings.url
+        url = self.full_url(changes.get("url") or changes.get("base_url") or settings.url)
         headers = {name.lower(): value for name, value in changes.get("extra_headers", {}).items()}
         return Settings(
             check_url(url),

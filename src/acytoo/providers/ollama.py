@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from acytoo import dialects
 from acytoo.base import AsyncGeneratorProvider
 
@@ -19,8 +17,10 @@ class Ollama(AsyncGeneratorProvider):
     @classmethod
     def full_url(cls, url: str) -> str:
         """The URL with what Ollama's own clients add: `http://`, port 11434, and this machine for 0.0.0.0."""
-        if "://" not in url:
-            url = f"http://{url}"
-            if urlsplit(url).port is None:
-                url = f"{url.rstrip('/')}:11434"
-        return url.replace("//0.0.0.0", "//127.0.0.1", 1)
+        scheme, mark, rest = url.rpartition("://")
+        place, slash, path = rest.partition("/")
+        host, colon, port = place.rpartition(":") if not place.endswith("]") else (place, "", "")
+        if not colon:
+            host, port = place, "" if mark else "11434"
+        host = "127.0.0.1" if host in ("", "0.0.0.0") else host
+        return f"{scheme or 'http'}://{host}{':' if port else ''}{port}{slash}{path}"

@@ -1,0 +1,52 @@
+"""OpenAI's two APIs: where they are, and what they want otherwise than their imitators."""
+
+from __future__ import annotations
+
+import pytest
+
+from acytoo.base import AsyncGeneratorProvider
+from acytoo.providers.openai import OpenAI, OpenAIResponses
+from acytoo.registry import provider
+from tests.providers.calling import sent, target
+
+
+def test_the_addresses_are_the_documented_ones() -> None:
+    assert target(OpenAI) == "https://api.openai.com/v1/chat/completions"
+    assert target(OpenAIResponses) == "https://api.openai.com/v1/responses"
+
+
+@pytest.mark.parametrize(
+    ("cls", "path"), [(OpenAI, "/v1/chat/completions"), (OpenAIResponses, "/v1/responses")], ids=["chat", "responses"]
+)
+async def test_a_call_is_a_post_with_a_bearer_token(cls: type[AsyncGeneratorProvider], path: str) -> None:
+    received = await sent(cls)
+    assert (received.method, received.target) == ("POST", path)
+    assert received.headers["authorization"] == "Bearer sk-1"
+    assert received.headers["content-type"] == "application/json"
+    assert (received.json["model"], received.json["stream"]) == ("m-1", True)
+
+
+async def test_the_limit_of_chat_completions_has_its_new_name() -> None:
+    body = (await sent(OpenAI, max_tokens=7)).json
+    assert body["max_completion_tokens"] == 7
+    assert "max_tokens" not in body
+
+
+async def test_responses_keep_nothing_at_the_service() -> None:
+    body = (await sent(OpenAIResponses, max_tokens=7)).json
+    assert (body["store"], body["max_output_tokens"]) == (False, 7)
+
+
+async def test_usage_is_asked_for_in_streams() -> None:
+    assert (await sent(OpenAI)).json["stream_options"] == {"include_usage": True}
+
+
+def test_the_variables_are_those_of_the_makers_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    assert OpenAI().url == OpenAIResponses().url == "http://127.0.0.1:1/v1"
+    assert type(provider("openai-responses/gpt-x")) is OpenAIResponses
+
+
+async def test_headers_of_ones_own_are_sent() -> None:
+    headers = (await sent(OpenAI, extra_headers={"OpenAI-Organization": "org-1"})).headers
+    assert headers["openai-organization"] == "org-1"
