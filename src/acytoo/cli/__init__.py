@@ -8,15 +8,16 @@ import importlib
 import click
 
 _COMMANDS = {
-    "chat": "acytoo.cli.chat:chat",
-    "serve": "acytoo.cli.serve:serve",
-    "check": "acytoo.cli.check:check",
-    "providers": "acytoo.cli.providers:providers",
-    "keys": "acytoo.cli.providers:keys",
-    "pull": "acytoo.cli.pull:pull",
-    "fake": "acytoo.cli.fake:fake",
-    "completion": "acytoo.cli.completion:completion",
+    "chat": ("acytoo.cli.chat:chat", "Stream the reply to a prompt, or hold a conversation."),
+    "serve": ("acytoo.cli.serve:serve", "Serve the built-in model, or any provider, to every client."),
+    "check": ("acytoo.cli.check:check", "Ask an endpoint for a few tokens: does it work?"),
+    "providers": ("acytoo.cli.providers:providers", "List the providers, and whether their keys are there."),
+    "keys": ("acytoo.cli.providers:keys", "Keep keys in the system's keyring."),
+    "pull": ("acytoo.cli.pull:pull", "Fetch the built-in model's weights."),
+    "fake": ("acytoo.cli.fake:fake", "Serve a chat API that fails as told, to test clients."),
+    "completion": ("acytoo.cli.completion:completion", "Print the completion script for a shell."),
 }
+"""Where each command is, and what is said of it in the list: its module is imported only to run it."""
 
 _EXAMPLES = """
 \b
@@ -40,7 +41,7 @@ class Commands(click.Group):
         """The command, imported now."""
         if cmd_name not in _COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
@@ -52,6 +53,11 @@ class Commands(click.Group):
             _refuse_misspelled(args)
             args = ["chat", *args]
         return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, none of them imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in _COMMANDS.items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples teach faster than a list of options."""
