@@ -188,13 +188,13 @@ class AsyncGeneratorProvider:
     def stream(self, /, messages: Messages, model: str = "", **kwargs: Any) -> AsyncGenerator[Item, None]:
         """Stream everything the reply says: `str` for text, `Event`s for the rest. Options as above."""
         if self.dialect is None:
-            return _as_items(self.create_async_generator(model, messages, **kwargs))
+            return _as_items(self.create_async_generator(model or self.model, messages, **kwargs))
         return _items(self.answer(*self._prepared(model, messages, kwargs)))
 
     @on_class_or_instance
     async def create_async(self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any) -> str:
         """The whole text of the reply."""
-        stream = self.create_async_generator(model, messages, proxy, **kwargs)
+        stream = self.create_async_generator(model or self.model, messages, proxy, **kwargs)
         async with aclosing(stream):
             return "".join([text async for text in stream])
 
@@ -212,7 +212,7 @@ class AsyncGeneratorProvider:
         """The text as a plain iterator: works in a script, a thread, inside a running loop, in Jupyter."""
         from acytoo.blocking import iterate
 
-        return iterate(self.create_async_generator(model, messages, proxy, **kwargs))
+        return iterate(self.create_async_generator(model or self.model, messages, proxy, **kwargs))
 
     @on_class_or_instance
     async def check(self, /, model: str = "", timeout: float = 30.0) -> Check:

@@ -57,7 +57,7 @@ def chat(
     if as_json:
         asyncio.run(print_json(provider.stream(messages, **options)))
     else:
-        asyncio.run(print_text(provider.create_async_generator("", messages, **options), []))
+        asyncio.run(print_text(provider.create_async_generator(provider.model, messages, **options), []))
 
 
 def _with_pipe(prompt: str) -> str | None:
