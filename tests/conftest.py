@@ -13,6 +13,9 @@ from acytoo.embedded.weights import SMOLLM2, fetch
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# Where other processes want the cores too, threads that wait by spinning make the engine a hundred times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
