@@ -16,6 +16,7 @@ from acytoo.dialects.base import Dialect, Incoming, invalid
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
 from acytoo.server.config import ServerConfig, is_loopback
 from acytoo.server.listing import add_listings, asker
+from acytoo.server.openapi import add_description
 from acytoo.server.relay import count, relay
 
 _LOG = logging.getLogger("acytoo.server")
@@ -30,6 +31,7 @@ def make_app(config: ServerConfig) -> web.Application:
         for route in dialect.count_routes:
             app.router.add_post(route, _counting(dialect, config))
     add_listings(app, config)
+    add_description(app)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/", _page(config))
     return app

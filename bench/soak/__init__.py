@@ -1,0 +1,1 @@
+"""The soak: faulty traffic for minutes, after which everything is where it was."""

@@ -1,0 +1,31 @@
+"""The description of the server: every path it has, and nothing that is not there."""
+
+from __future__ import annotations
+
+import json
+
+from acytoo.testing import reply
+from tests.server.site import CALLS, call, head, site
+
+
+async def test_every_dialects_paths_are_described_and_answered() -> None:
+    async with site(reply("Hello")) as server:
+        described = json.loads((await call(server.port, head("GET /openapi.json HTTP/1.1"))).body)
+        assert described["openapi"] == "3.1.0"
+        for name, (_, path, _) in CALLS.items():
+            operation = described["paths"][path.replace("models/m-1", "models/{model}")]["post"]
+            assert operation["tags"] == [name]
+        for path, methods in described["paths"].items():
+            for method in methods:
+                answer = await call(
+                    server.port,
+                    head(f"{method.upper()} {path.replace('{model}', 'm-1')} HTTP/1.1", "content-length: 0\r\n"),
+                )
+                assert answer.status in (200, 400), path
+
+
+async def test_what_it_calls_an_operation_is_unique() -> None:
+    async with site(reply("Hello")) as server:
+        described = json.loads((await call(server.port, head("GET /openapi.json HTTP/1.1"))).body)
+        found = [operation["operationId"] for path in described["paths"].values() for operation in path.values()]
+        assert len(found) == len(set(found))

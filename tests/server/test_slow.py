@@ -1,0 +1,129 @@
+"""Clients that are slow, or sit idle: memory stays bounded, limits cut them off, others are served all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+
+import pytest
+
+from acytoo import dialects
+from acytoo.dialects import Dialect
+from acytoo.testing import Answer, reply
+from acytoo.types import Finish, Start
+from tests.server.site import LIMIT, call, head, read_response, request, site
+
+HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
+TEXTS = 6_400
+ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+
+
+def endless() -> Answer:
+    """A reply of 64 MB."""
+    return reply(Start("id-1", "m-1", 7), *["x" * 10_000] * TEXTS, Finish("stop"))
+
+
+async def settled(number: object) -> int:
+    """What the function gives once it has not changed for half a second."""
+    assert callable(number)
+    last, same = number(), 0
+    while same < 10:
+        await asyncio.sleep(0.05)
+        last, same = number(), same + 1 if number() == last else 0
+    return int(last)
+
+
+# From `openai` to the others a reply is re-rendered, from `ollama` to `ollama` it is passed on.
+@pytest.mark.parametrize(
+    ("dialect", "upstream"),
+    [*[(dialect, dialects.openai) for dialect in dialects.ALL], (dialects.ollama, dialects.ollama)],
+    ids=lambda dialect: dialect.name,
+)
+async def test_a_client_that_does_not_read_stops_the_flow_and_then_gets_everything(
+    dialect: Dialect, upstream: Dialect
+) -> None:
+    async with site(endless(), dialect=upstream) as server, asyncio.timeout(LIMIT * 4):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
+        writer.write(request(dialect))
+        await server.taken(100_000)
+        taken = await settled(lambda: server.fake.written)
+        assert taken < 20_000_000, "what the sockets' own buffers hold, and no more"
+        response = await read_response(reader)
+        writer.close()
+        assert response.whole
+        assert response.body.count(b"xxxxxxxxxx") >= TEXTS * 1000
+
+
+@pytest.mark.parametrize("data", [b"", b"POST /v1/chat/comp", head("POST /v1/messages HTTP/1.1")[:-2]])
+async def test_a_head_that_does_not_come_is_cut_off(data: bytes) -> None:
+    async with site(HELLO, idle=0.2) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(data)
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_head_that_comes_byte_by_byte_is_cut_off() -> None:
+    async with site(HELLO, idle=0.3) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"POST /v1/messages HTTP/1.1\r\nx-a: ")
+        ended = asyncio.ensure_future(reader.read())
+        while not ended.done():
+            writer.write(b"x")
+            await asyncio.wait({ended}, timeout=0.02)
+        assert isinstance(ended.exception(), ConnectionError) or ended.result() == b""
+        assert server.fake.requests == []
+        writer.close()
+
+
+async def test_a_kept_connection_is_cut_off_after_the_same_time() -> None:
+    async with site(HELLO, idle=0.2) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request())
+        assert (await read_response(reader)).whole
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_reply_may_take_longer_than_a_connection_may_be_idle() -> None:
+    async with site(HELLO.wait(0.6, after=1), idle=0.1, receive=0.2) as server:
+        response = await call(server.port, request())
+        assert (response.status, response.whole) == (200, True)
+
+
+@ALL
+@pytest.mark.parametrize("every_s", [None, 0.02], ids=["stops", "dribbles"])
+async def test_a_body_that_does_not_come_is_408_in_the_dialects_shape(dialect: Dialect, every_s: float | None) -> None:
+    async with site(HELLO, receive=0.3) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        data = request(dialect, body=b" " * 5000)
+        writer.write(data[:-4000])
+        answered = asyncio.ensure_future(read_response(reader))
+        while not answered.done():
+            writer.write(b" " if every_s else b"")
+            await asyncio.wait({answered}, timeout=every_s)
+        response = answered.result()
+        writer.close()
+        assert response.status == 408
+        assert "did not come within 0.3 s" in response.body.decode()
+        assert json.loads(response.body)
+        assert server.fake.requests == []
+
+
+async def test_two_thousand_idle_connections_keep_nobody_from_being_served() -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(2000, (soft - 200) // 2)  # both ends are in this process
+    async with site(HELLO, idle=LIMIT * 4) as server, asyncio.timeout(LIMIT * 4):
+        writers = []
+        for number in range(count):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            if number % 2:
+                writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost:")
+            writers.append(writer)
+        for dialect in dialects.ALL:
+            response = await call(server.port, request(dialect))
+            assert (response.status, response.whole) == (200, True)
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*[writer.wait_closed() for writer in writers])
