@@ -14,7 +14,7 @@ from acytoo.testing.report import lines, named, subject_of
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("address", required=False, metavar="[MODULE:NAME]")
 @click.option("--dialect", default="", metavar="NAME", help="The API it speaks, where it does not say so itself.")
-@click.option("--only", default="", metavar="TEXT", help="Only rows with this in their name.")
+@click.option("--only", multiple=True, metavar="TEXT", help="Only rows with this in their name; may be repeated.")
 @click.option("--patience", default=3.0, show_default=True, help="Seconds after which an attempt counts as hung.")
 @click.option("--crowd", default=100, show_default=True, help="How many replies are asked for at once.")
 @click.option("--failures", is_flag=True, help="Leave out what passes.")
@@ -24,7 +24,7 @@ def conform(
     context: click.Context,
     address: str | None,
     dialect: str,
-    only: str,
+    only: tuple[str, ...],
     patience: float,
     crowd: int,
     failures: bool,

@@ -13,7 +13,7 @@ from typing import Any
 from acytoo.testing.clock import ended, happens, stopped
 from acytoo.testing.faults import WHOLE
 from acytoo.testing.loopback import Loopback, black_hole
-from acytoo.testing.places import direct, endpoint, silent_tls
+from acytoo.testing.places import PLACES, direct, endpoint, silent_tls
 from acytoo.testing.subject import Defect, Subject, question
 from acytoo.testing.vocabulary import TEXTS
 from acytoo.testing.watch import open_sockets
@@ -71,6 +71,16 @@ async def _leaves_early(subject: Subject) -> None:
         if text != TEXTS[0]:
             raise Defect(f"the first text was {text[:40]!r}; {TEXTS[0]!r} was right")
         await _closed(subject, fake, "aclose()")
+
+
+async def _leaves_behind_proxies(subject: Subject) -> None:
+    for place in ("HTTP proxy", "HTTP proxy, TLS", "SOCKS proxy"):
+        async with PLACES[place](subject, ("ok+stall:1t",)) as scene:
+            stream: Any = subject.ask(scene.url, **scene.settings)
+            await _first(subject, stream)
+            await stream.aclose()
+            for server in scene.servers:
+                await _closed(subject, server, f"aclose(), with the {place} in between")
 
 
 async def _dropped(subject: Subject) -> None:
@@ -274,6 +284,13 @@ CONDUCT: tuple[Conduct, ...] = (
         "what nobody reads is still generated, and paid",
         _leaves_early,
         ("BerriAI/litellm#30244", "aio-libs/aiohttp#6462"),
+    ),
+    Conduct(
+        "leaves-behind-proxies",
+        "closes the stream after the first text, with an HTTP or a SOCKS proxy in between",
+        "proxy and endpoint see it at once",
+        "as above",
+        _leaves_behind_proxies,
     ),
     Conduct(
         "drops-it",

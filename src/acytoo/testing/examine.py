@@ -48,6 +48,8 @@ def _complaints_of(case: Callable[[Watch], Coroutine[Any, Any, None]], limit: fl
         if not await ended(task, limit):
             watch.complain("hung")
             await stopped(task)
+        elif task.cancelled():
+            watch.complain("cancelled its consumer in the consumer's own code")
         elif isinstance(error := task.exception(), Defect):
             watch.complain(str(error))
         elif error is not None:

@@ -188,6 +188,7 @@ _CONNECTING = (
 )
 
 _HEAD = (
+    _bad("huge-head", "huge-head", (ProtocolError, UnreachableError), "what a peer may make us hold has a limit"),
     _bad("hang-up", "hang-up", UnreachableError, "asked again, a paid request could be made twice", requests=1),
     _bad("reset-at-once", "hang-up+reset:0w", UnreachableError, "as above", requests=1),
     _bad("garbage", "garbage", (ProtocolError, UnreachableError), "another service on that port"),
@@ -339,6 +340,47 @@ _REDIRECTS = (
 )
 
 _STREAM = (
+    _good("document", "document", "some servers know no streams", families=RECORDS),
+    _bad("document-cut", "document+close:40", TruncatedError, "half a document is no reply", families=RECORDS),
+    _bad(
+        "document-cut-in-good-order",
+        "document+until-close+end:40",
+        TruncatedError,
+        "half a document is no reply",
+        families=RECORDS,
+    ),
+    _bad(
+        "tls-reset",
+        "ok+until-close+reset:1t",
+        TruncatedError,
+        "TLS tells a cut, if it is asked",
+        text=TEXTS[0],
+        place="tls",
+    ),
+    _bad(
+        "http-proxy-reset",
+        "ok+reset:1t",
+        TruncatedError,
+        "a proxy hides how a connection ended",
+        text=TEXTS[0],
+        place="HTTP proxy",
+    ),
+    _bad(
+        "socks-proxy-reset",
+        "ok+reset:1t",
+        TruncatedError,
+        "a proxy hides how a connection ended",
+        text=TEXTS[0],
+        place="SOCKS proxy",
+    ),
+    _late(
+        "http-proxy-stall",
+        "ok+stall:1t",
+        "idle",
+        "a proxy keeps a dead connection open",
+        text=TEXTS[0],
+        place="HTTP proxy, TLS",
+    ),
     _good(
         "byte-by-byte",
         "ok+cut:1",

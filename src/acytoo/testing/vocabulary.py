@@ -23,7 +23,7 @@ from acytoo.testing.answers import (
     status,
 )
 from acytoo.testing.received import ReceivedRequest
-from acytoo.types import Finish, Request
+from acytoo.types import Finish, Request, collect
 
 TEXTS = ("Grüße, ", "世界 ", "👩‍👩‍👧 ", "done.")
 """The texts of the reply that everything happens to: characters of one to four bytes, and one of five code points."""
@@ -132,6 +132,16 @@ def _named(received: ReceivedRequest, dialect: Dialect) -> Answer:
 
 def _texts(*texts: str) -> Callable[[], Base]:
     return lambda: lambda received, dialect: reply(*texts, Finish("stop"))
+
+
+def _document(received: ReceivedRequest, dialect: Dialect) -> Answer:
+    """The reply as one document, whatever was asked for."""
+    body = dialect.write_reply(collect([*TEXTS, Finish("stop")]), asked(received, dialect))
+    return Answer(Body((body,), "application/json"), framing="length")
+
+
+def _huge_head(received: ReceivedRequest, dialect: Dialect) -> Answer:
+    return _ok(received, dialect).header("x-huge", "x" * 1_000_000)
 
 
 def _rewritten(rewrite: Callable[[list[bytes]], list[bytes]]) -> Callable[[], Base]:
@@ -256,6 +266,14 @@ _ALL = (
     Word(
         "breaks", "breaks", "line ends of every kind in the text", _texts("a\n\nb", "\r\n", "\r", "data: c\n\n"), True
     ),
+    Word(
+        "document",
+        "document",
+        "the whole reply as one document, though a stream was asked for",
+        lambda: _document,
+        True,
+    ),
+    Word("huge-head", "huge-head", "a header of a megabyte", lambda: _huge_head, True),
     Word("one-packet", "one-packet", "the whole body in one write", _rewritten(lambda p: [b"".join(p)]), True),
     Word("bom", "bom", "a byte order mark before the body", _rewritten(lambda p: [b"\xef\xbb\xbf", *p]), True),
     Word(
