@@ -153,7 +153,7 @@ async def soak(minutes: float, callers: int, seed: int) -> dict[str, Any]:
     async def counts() -> dict[str, Any]:
         assert server.stdin is not None
         assert server.stdout is not None
-        await asyncio.sleep(8)  # longer than any limit that the server has for what is still open
+        await asyncio.sleep(35)  # longer than any limit there is, and than a pool keeps a connection (15 to 30 s)
         server.stdin.write(b"\n")
         return {"server": json.loads(await server.stdout.readline()), "client": counted(None)}
 

@@ -69,7 +69,8 @@ class Peer(asyncio.Protocol):
     def half_close(self) -> None:
         """Send no more (FIN), keep reading; TLS knows no such thing, there it is a close."""
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # the client has just torn the connection down
+                self.transport.write_eof()
         else:
             self.close()
 
