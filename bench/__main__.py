@@ -20,10 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     from bench.processes import Refused
     from bench.sweeps import Bench, Sizes, with_services
 
-    if arguments.quick:
-        sizes = Sizes(rounds=2, scale=0.02, window=1.0)
-    else:
-        sizes = Sizes(rounds=arguments.rounds)
+    sizes = Sizes(rounds=2, scale=0.02, window=1.0) if arguments.quick else Sizes(rounds=arguments.rounds)
     machine.warn_if_busy()
     results: dict[str, Any] = {
         "machine": machine.described(),
@@ -34,15 +31,21 @@ def run(arguments: argparse.Namespace) -> None:
         "refused": {},
         "loads": {},
     }
+    path = RESULTS / f"{arguments.name}.json"
+    if arguments.add and path.exists():
+        kept = json.loads(path.read_text())
+        results |= {name: kept[name] for name in ("sweeps", "refused", "loads")}
     missing = {name: why for name, why in installed().items() if why}
-    results["missing"] = missing if arguments.peers else {}
+    results["missing"] = missing if arguments.peers or arguments.peers_only else {}
 
     def use(bench: Bench) -> None:
         sweeps = [sweep for sweep in bench.sweeps() if not arguments.only or sweep.name in arguments.only.split(",")]
         for number, sweep in enumerate(sweeps, 1):
-            peers = [peer for peer in sweep.peers if peer not in missing] if arguments.peers else []
-            rounds = 1 if sweep.name == "install" else sizes.rounds
-            found: dict[str, list[dict[str, Any]]] = {}
+            peers = [peer for peer in sweep.peers if peer not in missing] if arguments.peers or arguments.peers_only else []
+            rounds = 1 if sweep.name == "install" or arguments.peers_only else sizes.rounds
+            if arguments.peers_only:
+                sweep.contenders.clear()
+            found: dict[str, list[dict[str, Any]]] = results["sweeps"].get(sweep.name, {}) if arguments.peers_only else {}
             results["loads"][sweep.name] = machine.load()
             for turn in range(rounds):
                 for contender in [*sweep.contenders, *(peers if turn < arguments.peer_rounds else [])]:
@@ -138,6 +141,8 @@ def main() -> None:
     command.add_argument("--only", default="", metavar="NAMES", help="only these sweeps, with commas")
     command.add_argument("--rounds", type=int, default=5)
     command.add_argument("--peers", action="store_true", help="the peers too")
+    command.add_argument("--peers-only", action="store_true", help="the peers alone, beside what is kept: with --add")
+    command.add_argument("--add", action="store_true", help="keep the other sweeps of an earlier run")
     command.add_argument("--peer-rounds", type=int, default=1)
     command.add_argument("--name", default="latest", help="of the file of results")
     command.set_defaults(do=run)

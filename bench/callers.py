@@ -167,7 +167,7 @@ async def aiohttp_raw(url: str, model: str, ca: str | None) -> AsyncIterator[Cal
 
 @asynccontextmanager
 async def aiohttp_tuned(url: str, model: str, ca: str | None) -> AsyncIterator[Caller]:
-    """The same loop with what is known to help: reads into 64 KiB, smaller TLS buffers, no limits in time, no cookies."""
+    """The same loop with what is known to help: reads into 64 KiB, smaller TLS buffers, no time limits, no cookies."""
     import aiohttp as library
     import orjson
 

@@ -39,7 +39,8 @@ class Connection(asyncio.Protocol):
             self._fresh = False
             load.began += 1
             if not data.startswith(b"HTTP/1.1 200"):
-                load.over.done() or load.over.set_exception(ConnectionError(data[:500].decode("latin-1")))
+                if not load.over.done():
+                    load.over.set_exception(ConnectionError(data[:500].decode("latin-1")))
                 return
         load.read += len(data)
         if load.listening:
@@ -130,7 +131,7 @@ async def _connected(arguments: argparse.Namespace, load: Load) -> list[asyncio.
     transports = []
     for number in range(arguments.streams):
         transport, _ = await loop.create_connection(lambda: Connection(load), "127.0.0.1", arguments.port)
-        transports.append(cast(asyncio.Transport, transport))
+        transports.append(transport)
         if load.listening and number % 20 == 19:
             await asyncio.sleep(0.02)
     return transports

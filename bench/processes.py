@@ -20,6 +20,8 @@ from bench.peers import PEERS, python_of
 ROOT = Path(__file__).parent.parent
 _BUSY = 0.9
 """Share of a core above which upstream or load count as the bottleneck."""
+_LONGEST = 120
+"""Seconds that one client may take."""
 
 
 class Refused(Exception):
@@ -115,9 +117,18 @@ def run_client(caller: str, mode: str, model: str, service: Watched, **options: 
     for option, value in options.items():
         if value is not None:
             command += [f"--{option}", str(value)]
-    done = subprocess.run(
-        command, env=environment(), cwd=tempfile.gettempdir(), capture_output=True, text=True, check=False, timeout=300
-    )
+    try:
+        done = subprocess.run(
+            command,
+            env=environment(),
+            cwd=tempfile.gettempdir(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LONGEST,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Refused(f"{caller}: not done within {_LONGEST} s") from error
     if done.returncode:
         raise Refused(f"{caller}: {(done.stderr.strip().splitlines() or ['it failed'])[-1][:300]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -1,7 +1,8 @@
 """Gateways as bare as can be over aiohttp.web and aiohttp, which ours is compared with: nothing but the relaying.
 
-`cross` takes Anthropic's messages, asks in OpenAI's chat completions, parses each event with orjson and renders it anew;
-`through` copies OpenAI's bytes. Neither checks a password, limits a wait, notices a fault or keeps a connection alive.
+`cross` takes Anthropic's messages, asks in OpenAI's chat completions, parses each event with orjson and renders it
+anew; `through` copies OpenAI's bytes. Neither checks a password, limits a wait, notices a fault or sends
+keep-alives.
 """
 
 from __future__ import annotations

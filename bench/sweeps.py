@@ -57,7 +57,7 @@ class Bench:
             Sweep(
                 "paced-200",
                 ["aiohttp", "acytoo", "aiohttp-tuned", "acytoo+uvloop", "aiohttp-tuned+uvloop"],
-                self._paced(200, 40),
+                self._paced(200, 100),
                 clients,
             ),
             Sweep(

@@ -1,0 +1,86 @@
+"""Where the time goes: our client under the profiler, each function's own time counted to its layer."""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import pstats
+from collections.abc import Callable
+
+from bench.callers import CALLERS
+from bench.client import Counter
+from bench.processes import upstream
+
+_LAYERS = (
+    ("acytoo/wire", "wire"),
+    ("acytoo/dialects", "dialects"),
+    ("acytoo/transport", "transport"),
+    ("acytoo/", "base"),
+    ("aiohttp/", "aiohttp"),
+    ("asyncio/", "asyncio"),
+    ("selectors.py", "asyncio"),
+    ("bench/", "the caller's own loop"),
+)
+_BUILT_IN = (
+    ("socket", "the kernel: reading, writing, waiting"),
+    ("epoll", "the kernel: reading, writing, waiting"),
+    ("msgspec", "dialects"),
+    ("split", "wire"),
+    ("_asyncio", "asyncio"),
+    ("_contextvars", "asyncio"),
+)
+
+
+def measure(progress: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """Shares of the time by layer, for a burst, for paced streams and for short ones."""
+    with upstream() as service:
+        found = {}
+        for name, model, times, at_once in (
+            ("burst", "burst-20000-6", 5, 1),
+            ("short streams", "burst-10-6", 1_500, 1),
+            ("paced streams", "paced-40", 1, 100),
+        ):
+            progress(f"layers: {name}\n")
+            found[name] = asyncio.run(_profiled(service.url, model, times, at_once))
+    return found
+
+
+async def _profiled(url: str, model: str, times: int, at_once: int) -> dict[str, float]:
+    async with CALLERS["acytoo"](url, model, None) as call:
+        counter = Counter()
+        profile = cProfile.Profile()
+        if model.startswith("paced"):
+            streams = [asyncio.ensure_future(call(counter)) for _ in range(at_once)]
+            await asyncio.sleep(1)
+            profile.enable()
+            await asyncio.sleep(4)
+            profile.disable()
+            for stream in streams:
+                stream.cancel()
+            await asyncio.gather(*streams, return_exceptions=True)
+        else:
+            await call(counter)
+            profile.enable()
+            for _ in range(times):
+                await call(counter)
+            profile.disable()
+    return _shares(profile)
+
+
+def _shares(profile: cProfile.Profile) -> dict[str, float]:
+    """Own times by layer; waiting in the selector is no time of anybody's."""
+    own: dict[str, float] = {}
+    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    for (path, _, function), (_, _, seconds, _, _) in stats.items():
+        if "poll" in function:
+            continue
+        layer = _layer(path, function)
+        own[layer] = own.get(layer, 0.0) + seconds
+    total = sum(own.values())
+    return {layer: seconds / total for layer, seconds in own.items()}
+
+
+def _layer(path: str, function: str) -> str:
+    if path == "~":
+        return next((layer for part, layer in _BUILT_IN if part in function), "other built-ins")
+    return next((layer for part, layer in _LAYERS if part in path), "the rest of Python")
