@@ -1,0 +1,202 @@
+"""The server's side of the Acytoo protocol, and what every path shares: health, page, errors, who may call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from acytoo import Acytoo, TruncatedError, UsageError, dialects
+from acytoo.base import AsyncGeneratorProvider
+from acytoo.providers.compatible import Compatible
+from acytoo.secret import Secret
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
+from acytoo.testing import FakeEndpoint, reply, silent, status
+
+HELLO = [{"role": "user", "content": "Hi"}]
+
+
+@asynccontextmanager
+async def served(backend: AsyncGeneratorProvider, **settings: Any) -> AsyncIterator[str]:
+    """Our server over a backend, for as long as the context lasts."""
+    runner, url = await start(ServerConfig({"backend": backend}, port=0, **{"grace": 1.0, **settings}))
+    try:
+        yield url
+    finally:
+        await runner.cleanup()
+
+
+async def posted(url: str, body: Any, **headers: str) -> tuple[int, str, bytes]:
+    """Status, content type and body of the answer to a JSON POST."""
+    async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as response:
+        return response.status, response.headers["content-type"], await response.read()
+
+
+async def test_a_success_is_200_plain_text_in_utf_8_chunked() -> None:
+    async with FakeEndpoint(dialects.openai, reply("你", "好")) as fake:
+        async with served(Compatible(fake.url)) as url, aiohttp.ClientSession() as session:
+            async with session.post(f"{url}/api/completions", json={"messages": HELLO}) as response:
+                assert response.status == 200
+                assert response.headers["content-type"] == "text/plain; charset=utf-8"
+                assert response.headers["transfer-encoding"] == "chunked"
+                assert (await response.read()).decode() == "你好"
+
+
+async def test_each_text_is_sent_when_it_comes() -> None:
+    async with FakeEndpoint(dialects.openai, reply("first", "second").stall(after=1)) as fake:
+        async with served(Compatible(fake.url)) as url, aiohttp.ClientSession() as session:
+            async with session.post(f"{url}/api/completions", json={"messages": HELLO}) as response:
+                assert await response.content.readany() == b"first"
+
+
+@pytest.mark.parametrize(
+    ("message", "asked"),
+    [
+        ({"role": "user", "content": "Hi", "createdAt": "2023-09-01"}, "Hi"),
+        ({"role": "user", "id": "1", "parts": [{"type": "text", "text": "Hi"}]}, "Hi"),
+    ],
+)
+async def test_messages_may_have_the_shapes_of_web_clients(message: dict[str, Any], asked: str) -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("ok")) as fake:
+        async with served(Acytoo(fake.url)) as url:
+            assert (await posted(f"{url}/api/completions", {"messages": [message]}))[2] == b"ok"
+        assert asked.encode() in fake.requests[0].body
+
+
+@pytest.mark.parametrize("field", ["key", "password"])
+async def test_the_password_admits_as_key_or_as_password_and_nothing_else_does(field: str) -> None:
+    async with FakeEndpoint(dialects.openai, reply("ok")) as fake:
+        async with served(Compatible(fake.url), password=Secret("s3cret")) as url:
+            path = f"{url}/api/completions"
+            assert (await posted(path, {"messages": HELLO, field: "s3cret"}))[0] == 200
+            for wrong in ({}, {field: "wrong"}, {field: ""}):
+                code, kind, body = await posted(path, {"messages": HELLO, **wrong})
+                assert (code, kind) == (401, "application/json")
+                assert b'"msg"' in body
+        assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"messages": "Hi"}, {"messages": []}, {"messages": [{"role": "user"}]}, [], {"messages": HELLO, "model": 7}],
+)
+async def test_a_malformed_request_is_400_and_reaches_no_backend(body: Any) -> None:
+    async with FakeEndpoint(dialects.openai, reply("ok")) as fake:
+        async with served(Compatible(fake.url)) as url:
+            code, kind, _ = await posted(f"{url}/api/completions", body)
+        assert (code, kind, fake.requests) == (400, "application/json", [])
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"), [(400, 400), (401, 401), (404, 404), (422, 422), (429, 429), (500, 500), (503, 503)]
+)
+async def test_the_backends_status_survives(told: int, seen: int) -> None:
+    async with FakeEndpoint(dialects.openai, status(told, message="no", retry_after=7)) as fake:
+        async with served(Compatible(fake.url)) as url, aiohttp.ClientSession() as session:
+            async with session.post(f"{url}/api/completions", json={"messages": HELLO}) as response:
+                assert (response.status, (await response.json())["msg"]) == (seen, "no")
+                assert response.headers["retry-after"] == "7"
+
+
+async def test_a_failure_in_mid_stream_aborts_the_connection() -> None:
+    async with FakeEndpoint(dialects.openai, reply("half", "whole").reset(after=1)) as fake:
+        async with served(Compatible(fake.url)) as url:
+            with pytest.raises(TruncatedError) as caught:
+                await Acytoo(url).create_async("", HELLO)
+            assert caught.value.text in ("", "half")
+
+
+async def test_an_acytoo_server_can_stand_in_front_of_another() -> None:
+    async with FakeEndpoint(dialects.openai, reply("through ", "two")) as fake:
+        async with served(Compatible(fake.url), password=Secret("inner")) as inner:
+            async with served(Acytoo(inner, password="inner")) as outer:
+                assert await Acytoo(outer).create_async("", HELLO) == "through two"
+
+
+@pytest.mark.parametrize("path", ["/api/completions", "/v1/chat/completions", "/v1/messages", "/api/chat"])
+async def test_a_client_that_leaves_while_waiting_stops_the_backend(path: str) -> None:
+    async with FakeEndpoint(dialects.openai, silent()) as fake:
+        async with served(Compatible(fake.url)) as url, aiohttp.ClientSession() as session:
+            body = (
+                {"messages": HELLO, "max_tokens": 5, "stream": False} if "api/comp" not in path else {"messages": HELLO}
+            )
+            asking = asyncio.create_task(session.post(f"{url}{path}", json=body).__aenter__())
+            await fake.received()
+            asking.cancel()
+            await fake.disconnected()
+
+
+async def test_keep_alives_come_before_the_first_token_where_the_api_has_them() -> None:
+    async with FakeEndpoint(dialects.openai, silent()) as fake:
+        async with served(Compatible(fake.url), ping_after=0.2) as url, aiohttp.ClientSession() as session:
+            for path, ping in (
+                ("/v1/chat/completions", b": ping\n\n"),
+                ("/v1/messages", b"event: ping"),
+                ("/api/chat", b'"content":""'),
+            ):
+                body = {"messages": HELLO, "max_tokens": 5, "stream": True}
+                async with session.post(f"{url}{path}", json=body) as response:
+                    assert response.status == 200
+                    assert ping in await response.content.readany()
+                    response.close()
+
+
+async def test_healthz_says_ok_and_the_page_says_what_it_is() -> None:
+    async with served(Acytoo("http://127.0.0.1:9")) as url, aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/healthz") as response:
+            assert (await response.json())["status"] == "ok"
+        async with session.get(f"{url}/") as response:
+            assert response.content_type == "text/html"
+            assert "<h1>Acytoo" in await response.text()
+
+
+@pytest.mark.parametrize(("method", "path", "code"), [("GET", "/nowhere", 404), ("GET", "/v1/messages", 405)])
+async def test_a_wrong_path_or_method_is_told_as_json(method: str, path: str, code: int) -> None:
+    async with served(Acytoo("http://127.0.0.1:9")) as url, aiohttp.ClientSession() as session:
+        async with session.request(method, f"{url}{path}") as response:
+            assert response.status == code
+            assert "error" in await response.json()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"origin": "https://evil.example"}, {"origin": "null"}, {"host": "evil.example"}],
+)
+async def test_pages_of_other_sites_cannot_call_a_server_without_a_password(headers: dict[str, str]) -> None:
+    async with FakeEndpoint(dialects.openai, reply("ok")) as fake:
+        async with served(Compatible(fake.url)) as url:
+            assert (await posted(f"{url}/api/completions", {"messages": HELLO}, **headers))[0] == 403
+        assert fake.requests == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
+def test_a_public_address_without_a_password_is_refused(host: str) -> None:
+    with pytest.raises(UsageError, match="password"):
+        ServerConfig({"backend": Acytoo("http://127.0.0.1:9")}, host=host)
+
+
+async def test_a_port_that_is_taken_is_told() -> None:
+    async with served(Acytoo("http://127.0.0.1:9")) as url:
+        port = int(url.rpartition(":")[2])
+        with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1 port {port}"):
+            await start(ServerConfig({"backend": Acytoo("http://127.0.0.1:9")}, port=port))
+
+
+async def test_a_model_name_picks_its_backend() -> None:
+    async with (
+        FakeEndpoint(dialects.openai, reply("one")) as first,
+        FakeEndpoint(dialects.openai, reply("two")) as second,
+    ):
+        backends: dict[str, AsyncGeneratorProvider] = {"a": Compatible(first.url), "b": Compatible(second.url)}
+        runner, url = await start(ServerConfig(backends, port=0, grace=1.0))
+        try:
+            assert await Acytoo(url).create_async("anything", HELLO) == "one"
+            assert await Acytoo(url).create_async("b/model", HELLO) == "two"
+        finally:
+            await runner.cleanup()
+        assert b'"model":"model"' in second.requests[0].body.replace(b" ", b"")
