@@ -32,9 +32,18 @@ def outcome(reader: Reader, chunks: list[bytes]) -> Any:
                     raise reader.fault
         items += reader.flush()
         reader.close()
-        return collect(items), None
+        return said(items), None
     except AcytooError as error:
-        return collect(items), type(error).__name__
+        return said(items), type(error).__name__
+
+
+def said(items: list[Any]) -> Any:
+    """The reply without what is invented where an API gives none, anew each time."""
+    reply = collect(items)
+    reply.id, reply.created = "", 0
+    for call in reply.tool_calls:
+        call["id"] = ""
+    return reply
 
 
 def reading(data: bytes) -> None:

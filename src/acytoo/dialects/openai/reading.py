@@ -239,7 +239,13 @@ def told(error: Any) -> AcytooError:
 
 def raise_bare_error(record: bytes) -> None:
     """Raise where the document itself is the error, as vLLM and LMDeploy write it."""
-    if b'"error"' in record and (document := msgspec.json.decode(record)).get("object") == "error":
+    if b'"error"' not in record:
+        return
+    try:
+        document = msgspec.json.decode(record)
+    except UNDECODABLE:  # the fields that are read could be; another one is broken
+        return
+    if document.get("object") == "error":
         raise told(document)
 
 
