@@ -6,7 +6,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Head
-from acytoo.errors import TruncatedError
+from acytoo.errors import ProtocolError, TruncatedError
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,6 @@ from acytoo.errors import TruncatedError
 )
 def test_bytes_that_are_no_text_in_a_field_nobody_reads_are_no_crash(skipped: bytes) -> None:
     reader = dialects.openai.reader(Head(200, {"content-type": "text/event-stream"}))
-    with pytest.raises((TruncatedError, dialects.base.ProtocolError)):
+    with pytest.raises((TruncatedError, ProtocolError)):
         reader.feed(b"data: {" + skipped + b"}\n\n")
         reader.close()
