@@ -50,3 +50,8 @@ def test_a_fault_is_told_after_the_same_texts_in_whatever_pieces_it_comes(dialec
             break
     assert "".join([item for item in items if isinstance(item, str)]) == "Hello"
     assert isinstance(fault, ServerError)
+
+
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+def test_a_writer_can_be_had_for_a_request_without_messages(dialect: Dialect) -> None:
+    assert isinstance(dialect.writer(Request([])).end(), bytes)

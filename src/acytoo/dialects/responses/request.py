@@ -134,9 +134,11 @@ def shared_of(body: dict[str, Any]) -> dict[str, Any]:
 
 def instructions_of(messages: list[dict[str, Any]]) -> str:
     """The first message's text, where it is a system message of plain text and not the only one; else ""."""
+    if len(messages) < 2:
+        return ""
     first = messages[0]
     content = first.get("content")
-    if len(messages) < 2 or first["role"] != "system" or first.get("name") or not isinstance(content, str):
+    if first["role"] != "system" or first.get("name") or not isinstance(content, str):
         return ""
     return content
 
