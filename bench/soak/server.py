@@ -75,11 +75,19 @@ async def main() -> None:
         runner, url = await start(config)
         stack.push_async_callback(runner.cleanup)
         print(url, flush=True)
+        forgetting = asyncio.ensure_future(forget(fakes))
         while await asyncio.to_thread(sys.stdin.readline):
-            for fake in fakes:  # they keep book of everything, for ever: that is theirs, not the server's
-                fake.requests.clear()
-                fake.peers[:] = [peer for peer in fake.peers if not peer.left.is_set()]
             print(json.dumps(counted(runner.server)), flush=True)
+        forgetting.cancel()
+
+
+async def forget(fakes: list[FakeEndpoint]) -> None:
+    """The scripted backends keep book of everything, for ever: that is theirs, not the server's."""
+    while True:
+        for fake in fakes:
+            fake.requests.clear()
+            fake.peers[:] = [peer for peer in fake.peers if not peer.left.is_set()]
+        await asyncio.sleep(1)
 
 
 if __name__ == "__main__":
