@@ -41,11 +41,13 @@ def run(arguments: argparse.Namespace) -> None:
     def use(bench: Bench) -> None:
         sweeps = [sweep for sweep in bench.sweeps() if not arguments.only or sweep.name in arguments.only.split(",")]
         for number, sweep in enumerate(sweeps, 1):
-            peers = [peer for peer in sweep.peers if peer not in missing] if arguments.peers or arguments.peers_only else []
+            wanted = sweep.peers if arguments.peers or arguments.peers_only else []
+            peers = [peer for peer in wanted if peer not in missing]
             rounds = 1 if sweep.name == "install" or arguments.peers_only else sizes.rounds
+            found: dict[str, list[dict[str, Any]]] = {}
             if arguments.peers_only:
                 sweep.contenders.clear()
-            found: dict[str, list[dict[str, Any]]] = results["sweeps"].get(sweep.name, {}) if arguments.peers_only else {}
+                found = results["sweeps"].get(sweep.name, {})
             results["loads"][sweep.name] = machine.load()
             for turn in range(rounds):
                 for contender in [*sweep.contenders, *(peers if turn < arguments.peer_rounds else [])]:

@@ -95,7 +95,7 @@ class StreamReader(RecordReader):
         return b'"finish_reason":null' not in record or b'"error"' in record
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
-        """Add the items of some records; one that brings nothing but text, as nearly all do, takes the short way."""
+        """Add the items of some records; only text or arguments, as in nearly all, take the short way."""
         for record in records:
             try:
                 chunk = decode(record)
@@ -111,13 +111,13 @@ class StreamReader(RecordReader):
                 choice = choices[0]
                 delta = choice.delta
                 if delta is not None:
-                    text = delta.content
+                    text, calls = delta.content, delta.tool_calls
                     if (
-                        type(text) is str
+                        (type(text) is str or (text is None and calls))
                         and choice.finish_reason is None
                         and chunk.usage is None
                         and choice.logprobs is None
-                        and delta.tool_calls is None
+                        and (calls is None or not text)
                         and delta.reasoning_content is None
                         and delta.reasoning is None
                         and delta.refusal is None
@@ -128,6 +128,9 @@ class StreamReader(RecordReader):
                     ):
                         if text:
                             items.append(text)
+                        elif calls:
+                            for call in calls:
+                                items += self._call(call)
                         continue
             if choices is None:
                 raise_bare_error(record)
@@ -197,6 +200,15 @@ class StreamReader(RecordReader):
         """
         function = call.function or _Function()
         number = self._calls.get(call.index)
+        if (
+            number is not None
+            and call.index is not None
+            and call.id is None
+            and function.name is None
+            and type(function.arguments) is str
+            and call.extra_content is None
+        ):
+            return [ToolCall(number, arguments=function.arguments)]
         arguments = function.arguments
         if isinstance(arguments, dict):
             arguments = encoded(arguments).decode()
