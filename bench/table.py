@@ -62,7 +62,7 @@ def _gateway(kind: str, what: str) -> list[Row]:
 ROWS = [
     Row("OpenAI SSE burst: CPU a chunk", "burst", "cpu_us", "acytoo", "aiohttp", 0.9),
     Row("raw text burst: CPU a chunk", "burst-raw", "cpu_us", "acytoo-raw", "aiohttp-raw", 1.0),
-    Row("`stream()`, tools and usage, burst: CPU a chunk", "burst-tools", "cpu_us", "acytoo-stream", "aiohttp-tools", 1.1),
+    Row("`stream()`, tools and usage: CPU a chunk", "burst-tools", "cpu_us", "acytoo-stream", "aiohttp-tools", 1.1),
     *_paced(200),
     *_paced(1000),
     Row("1,000 open streams: memory", "still-1000", "memory_mb", "acytoo", "aiohttp", 1.05),

@@ -7,13 +7,14 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from acytoo import dialects
-from acytoo.testing import FakeEndpoint
+from acytoo.testing import Answer, FakeEndpoint, ReceivedRequest, status
 from bench import machine
 from bench.faults.callers import CALLERS
 from bench.faults.table import FAULTS, TEXT
@@ -34,13 +35,26 @@ def measured(caller: str, timeout: float | None) -> dict[str, Any]:
     faults = {name: fault for name, fault in FAULTS.items() if fault.raw or not raw}
     dialect = dialects.acytoo if raw else dialects.openai
     with ExitStack() as stack:
-        fakes = {name: stack.enter_context(FakeEndpoint(dialect, fault.answer)) for name, fault in faults.items()}
+        fakes = {
+            name: stack.enter_context(FakeEndpoint(dialect, only_chat(fault.answer))) for name, fault in faults.items()
+        }
         urls = {name: fake.url for name, fake in fakes.items()}
         found = asked(caller, timeout, urls)
         for name in urls.keys() - found.keys():  # its process hangs: each of the rest alone, in one of its own
             fakes[name].requests.clear()
             found |= asked(caller, timeout, {name: urls[name]}) or {name: {"end": "hangs", "text": "", "seconds": None}}
-        return {name: {**found[name], "requests": len(fakes[name].requests) - (name == "none")} for name in faults}
+        return {name: {**found[name], "requests": posts(fakes[name]) - (name == "none")} for name in faults}
+
+
+def only_chat(answer: Answer) -> Callable[[ReceivedRequest], Answer]:
+    """The fault for calls; a list of models, which some libraries ask for first, is always had."""
+    models = status(200, body={"object": "list", "data": [{"id": "m-1", "object": "model"}]})
+    return lambda received: answer if received.method == "POST" else models
+
+
+def posts(fake: FakeEndpoint) -> int:
+    """How many calls came."""
+    return sum(received.method == "POST" for received in fake.requests)
 
 
 def asked(caller: str, timeout: float | None, urls: dict[str, str]) -> dict[str, Any]:
@@ -87,7 +101,7 @@ def document(results: dict[str, Any]) -> str:
     lines = ["# Who notices a fault", "", *_ABOUT, ""]
     for title, key in (("As they come", "default"), (f"With a timeout of {TIMEOUT:g} s and no retries", "documented")):
         found = results[key]
-        callers = list(found)
+        callers = [caller for caller in CALLERS if caller in found]
         lines += [f"## {title}", "", "| fault | " + " | ".join(callers) + " |", "| --- |" + " --- |" * len(callers)]
         for name in FAULTS:
             cells = [verdict(name, found[caller].get(name)) for caller in callers]
@@ -126,7 +140,7 @@ _ABOUT = [
 def main() -> None:
     """Measure, keep, and write the document."""
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
-    parser.add_argument("--only", default="", metavar="NAMES", help="only these libraries, with commas; keeps nothing")
+    parser.add_argument("--only", default="", metavar="NAMES", help="only these libraries, with commas")
     parser.add_argument("--report", action="store_true", help="only write the document again")
     arguments = parser.parse_args()
     if arguments.report:
@@ -134,7 +148,10 @@ def main() -> None:
         return
     callers = [name for name in CALLERS if not arguments.only or name in arguments.only.split(",")]
     results: dict[str, Any] = {"machine": machine.described(), "limit": LIMIT, "missing": {}}
-    results |= {"default": {}, "documented": {}}
+    results |= {key: {} for key in _SETTINGS}
+    if arguments.only and RESULTS.exists():
+        kept = json.loads(RESULTS.read_text())
+        results |= {key: kept[key] for key in _SETTINGS}
     for caller in callers:
         if caller in PEERS and (why := install(caller)):
             results["missing"][caller] = why
@@ -145,8 +162,6 @@ def main() -> None:
             results[key][caller] = run.result()
             wrong = [name for name in FAULTS if verdict(name, results[key][caller].get(name)).startswith("✗")]
             sys.stderr.write(f"{caller}, {key}: wrong about {len(wrong)}: {', '.join(wrong)}\n")
-        if arguments.only:
-            continue
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         Path(DOCUMENT).write_text(document(results))

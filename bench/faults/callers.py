@@ -91,7 +91,7 @@ async def langchain_openai(url: str, on_text: OnText, timeout: float | None) -> 
     from langchain_openai import ChatOpenAI
 
     options: dict[str, Any] = {"timeout": timeout, "max_retries": 0} if timeout else {}
-    chat = ChatOpenAI(model=MODEL, base_url=f"{url}/v1", api_key="bench", **options)  # type: ignore[arg-type]
+    chat = ChatOpenAI(model=MODEL, base_url=f"{url}/v1", api_key="bench", **options)
     async for chunk in chat.astream("Hello, how are you?"):
         if isinstance(chunk.content, str) and chunk.content:
             on_text(chunk.content)
