@@ -74,7 +74,7 @@ async def any_llm(url: str, on_text: OnText, timeout: float | None) -> None:
 
 
 async def g4f(url: str, on_text: OnText, timeout: float | None) -> None:
-    """gpt4free, its template for OpenAI-compatible services; no limit of its own is documented, `timeout` is an attempt."""
+    """gpt4free, its template for OpenAI-compatible services; it documents no limit, `timeout` is a try."""
     from g4f.Provider.template import OpenaiTemplate
 
     made = type("Endpoint", (OpenaiTemplate,), {"base_url": f"{url}/v1", "working": True})
