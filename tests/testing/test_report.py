@@ -20,9 +20,9 @@ from acytoo.testing.cuts import CUTS
 from acytoo.testing.examine import conduct_complaints, fault_complaints, lifetime_complaints
 from acytoo.testing.faults import FAULTS
 from acytoo.testing.lifetimes import LIFETIMES
-from acytoo.testing.page import faults_page
 from acytoo.testing.report import subject_of
 from acytoo.testing.subject import Subject
+from acytoo.testing.written import faults_page
 from tests.processes import LIMIT
 from tests.testing.naive import Naive
 
