@@ -38,6 +38,7 @@ cli()
 _FIRST_TOKEN = """
 import os, sys, time
 started = time.perf_counter()
+os.environ["GOMP_SPINCOUNT"] = "1000"
 import xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path = sys.argv[1]
@@ -45,6 +46,7 @@ params.n_ctx = 8192
 params.n_parallel = 4
 params.kv_unified = True
 params.cache_ram_mib = 256
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, os.cpu_count() - 1)
 params.warmup = False
 params.verbosity = -1
 server = xllamacpp.Server(params)
