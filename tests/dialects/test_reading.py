@@ -6,7 +6,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects.base import Dialect, Head
-from acytoo.errors import AcytooError, ServerError
+from acytoo.errors import AcytooError, ProtocolError, ServerError
 from acytoo.types import Item, Request, Start
 
 TELLING = [dialect for dialect in dialects.ALL if dialect.name != "acytoo"]
@@ -55,3 +55,9 @@ def test_a_fault_is_told_after_the_same_texts_in_whatever_pieces_it_comes(dialec
 @pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
 def test_a_writer_can_be_had_for_a_request_without_messages(dialect: Dialect) -> None:
     assert isinstance(dialect.writer(Request([])).end(), bytes)
+
+
+def test_raw_text_before_bytes_that_are_none_is_not_lost() -> None:
+    reader = dialects.acytoo.reader(Head(200, {"content-type": "text/plain; charset=utf-8"}))
+    assert reader.feed("Hello 你".encode() + b"\xff more") == ["Hello 你"]
+    assert isinstance(reader.fault, ProtocolError)

@@ -30,7 +30,7 @@ from acytoo.dialects.base import (
     not_this_api,
 )
 from acytoo.dialects.serving import error_fields, request_of
-from acytoo.errors import AcytooError, TruncatedError, status_error
+from acytoo.errors import AcytooError, ProtocolError, TruncatedError, status_error
 from acytoo.messages import text_of
 from acytoo.secret import Secret
 from acytoo.types import Item, Messages, Refusal, Reply, Request
@@ -189,12 +189,20 @@ class _TextReader(Reader):
 
     def close(self) -> None:
         """Raises TruncatedError for an empty reply or a cut character."""
+        if self.fault is not None:
+            raise self.fault
         self._decoder.feed(b"", final=True)
         if self._empty:
             raise TruncatedError("the server ended the reply without a single character")
 
     def _text(self, chunk: bytes) -> list[Item]:
-        text = self._decoder.feed(chunk)
+        try:
+            text = self._decoder.feed(chunk)
+        except ProtocolError as error:
+            text = self._decoder.before_fault
+            if not text:
+                raise
+            self.fault = error
         if not text:
             return []
         self._empty = False
