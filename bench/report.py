@@ -86,6 +86,8 @@ def _table(results: dict[str, Any]) -> str:
 
 
 def _verdict(found: Measured) -> str:
+    if found.high > 2 * found.low:
+        return "too noisy to tell"
     return "reached" if found.reached else "**not reached**"
 
 

@@ -101,6 +101,7 @@ class Wheel:
 
     def _turn(self) -> None:
         now = self._loop.time()
+        self._next = max(self._next, now - 0.05)  # what is later than that is not made up for
         while self._next <= now:
             for served in self._slots[self._slot]:
                 served.send_time()
