@@ -46,8 +46,11 @@ class Commands(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `chat` before a prompt or an option of its own; without any argument show the help, or read a pipe."""
-        if not args and not _stdin_is_terminal():
+        """Put `chat` before a prompt or an option of its own; without any argument show the help, or read a pipe.
+
+        A shell that asks what could come next (resilient parsing) is told the commands.
+        """
+        if not args and not ctx.resilient_parsing and not _stdin_is_terminal():
             args = ["chat"]
         elif args and args[0] not in ("--help", "-h", "--version", *_COMMANDS):
             _refuse_misspelled(args)

@@ -45,7 +45,7 @@ def chat(
         options["temperature"] = temperature
     provider = provider_of(**endpoint)
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-    text = _with_pipe(" ".join(prompt))
+    text = _with_pipe(" ".join(prompt) if prompt else None)
     if text is None:
         from acytoo.cli.conversation import Conversation
 
@@ -60,10 +60,12 @@ def chat(
         asyncio.run(print_text(provider.create_async_generator(provider.model, messages, **options), []))
 
 
-def _with_pipe(prompt: str) -> str | None:
+def _with_pipe(prompt: str | None) -> str | None:
     """The prompt with what is piped in after it; None where there is neither."""
-    if sys.stdin is None or sys.stdin.isatty():
-        return prompt or None
+    if sys.stdin is None:
+        return prompt or ""
+    if sys.stdin.isatty():
+        return prompt
     if prompt and not _is_pipe_or_file(sys.stdin.fileno()):
         return prompt
     piped = sys.stdin.buffer.read().decode("utf-8", "replace").strip("\n")

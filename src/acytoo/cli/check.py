@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from acytoo.cli.exits import printable
 from acytoo.cli.options import endpoint_options, provider_of
 from acytoo.errors import UsageError
 
@@ -30,10 +31,10 @@ def check(context: click.Context, /, address: str | None, **endpoint: Any) -> No
     provider = provider_of(**endpoint)
     found = asyncio.run(provider.check())
     if found.ok:
-        model = f", model {found.model}" if found.model else ""
+        model = f", model {printable(found.model)}" if found.model else ""
         click.echo(
             f"ok: {provider.url} first answered after {found.first_s:.2f} s, {found.total_s:.2f} s in all{model}"
         )
         return
-    click.echo(f"failed: {provider.url} ({type(found.error).__name__}) {found.error}", err=True)
+    click.echo(printable(f"failed: {provider.url} ({type(found.error).__name__}) {found.error}"), err=True)
     context.exit(1)

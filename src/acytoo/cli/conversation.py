@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import click
 
 from acytoo.base import AsyncGeneratorProvider
+from acytoo.cli.exits import complain
 from acytoo.cli.output import print_text
 from acytoo.errors import AcytooError
 
@@ -70,7 +72,7 @@ class Conversation:
         except KeyboardInterrupt:
             click.echo("(stopped)", err=True)
         except AcytooError as error:
-            click.echo(f"acytoo: {error}", err=True)
+            complain(str(error))
         if texts:
             self._messages.append({"role": "assistant", "content": "".join(texts)})
         else:
@@ -78,14 +80,22 @@ class Conversation:
 
 
 def _read_message() -> str:
-    line = input("> ")
+    line = _asked("> ")
     if not line.lstrip().startswith('"""'):
         return line
     lines = [line.lstrip()[3:]]
     while not lines[-1].rstrip().endswith('"""'):
-        lines.append(input("… "))
+        lines.append(_asked("… "))
     lines[-1] = lines[-1].rstrip()[:-3]
     return "\n".join(lines).strip("\n")
+
+
+def _asked(prompt: str) -> str:
+    """A line from the keyboard; the prompt never goes into a file that takes the replies."""
+    if sys.stdout.isatty():
+        return input(prompt)
+    click.echo(prompt, nl=False, err=True)
+    return input()
 
 
 def _use_line_editing() -> None:

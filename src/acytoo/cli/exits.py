@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import NoReturn
 
 import click
 
 from acytoo.errors import AcytooError, UsageError
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """The text as a terminal may have it: a tab and a line's end are all it is told to do."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r", ""))
+
+
+def complain(message: str) -> None:
+    """Tell on stderr what went wrong; the words may be a server's."""
+    click.echo(f"acytoo: {printable(message)}", err=True)
 
 
 def run(command: click.Command) -> NoReturn:
@@ -30,11 +43,21 @@ def run(command: click.Command) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(141)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _drop_output()
+        _say(f"standard output cannot be written: {error.strerror}", 1)
 
 
 def _say(message: str, code: int) -> NoReturn:
     sys.stdout.flush()
-    click.echo(f"acytoo: {message}", err=True)
+    complain(message)
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """What is still to be written is not tried again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

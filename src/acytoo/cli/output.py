@@ -10,16 +10,18 @@ from contextlib import aclosing
 import click
 import msgspec
 
+from acytoo.cli.exits import printable
 from acytoo.errors import AcytooError, StatusError
 from acytoo.types import Item
 
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 
-
-def _written(text: str) -> None:
+def _written(data: str | bytes) -> None:
     """Print at once. A reader that has gone ends the command with 141, as SIGPIPE would."""
     try:
-        sys.stdout.write(text)
+        if isinstance(data, str):
+            sys.stdout.write(data)
+        else:
+            sys.stdout.buffer.write(data)
         sys.stdout.flush()
     except BrokenPipeError as error:
         raise click.exceptions.Exit(141) from error
@@ -32,7 +34,7 @@ async def print_text(stream: AsyncGenerator[str, None], collected: list[str]) ->
         async with aclosing(stream):
             async for text in stream:
                 collected.append(text)
-                _written(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text) if terminal else text)
+                _written(printable(text) if terminal else text)
     finally:
         if collected and not collected[-1].endswith("\n"):
             _written("\n")
@@ -51,4 +53,8 @@ async def print_json(stream: AsyncGenerator[Item, None]) -> None:
 
 
 def _line(document: object) -> None:
-    _written(msgspec.json.encode(document).decode() + "\n")
+    """JSON is UTF-8, whatever the locale; of the control characters it escapes all but those from DEL on."""
+    line = msgspec.json.encode(document) + b"\n"
+    if sys.stdout.isatty():
+        line = re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()
+    _written(line)
