@@ -6,7 +6,8 @@ import difflib
 import functools
 import importlib
 import pkgutil
-from importlib.metadata import entry_points
+import warnings
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from acytoo.base import AsyncGeneratorProvider
@@ -17,7 +18,10 @@ ENTRY_POINT_GROUP = "acytoo.providers"
 
 @functools.cache
 def providers() -> dict[str, type[AsyncGeneratorProvider]]:
-    """Every provider class by its name, in lower case; an entry point never replaces one of ours."""
+    """Every provider class by its name, in lower case.
+
+    An entry point never replaces one of ours, and is left out with a warning where it is broken.
+    """
     from acytoo import providers as package
 
     found: dict[str, type[AsyncGeneratorProvider]] = {}
@@ -27,11 +31,24 @@ def providers() -> dict[str, type[AsyncGeneratorProvider]]:
             if _is_provider(value) and value.__module__ == module.__name__:
                 found[value.address_name()] = value
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        value = entry.load()
-        if not hasattr(value, "create_async_generator"):
-            raise UsageError(f"the entry point {entry.name!r} of {entry.value} is not a provider class")
-        found.setdefault(entry.name.lower(), value)
+        value = _loaded(entry)
+        if value is not None:
+            found.setdefault(entry.name.lower(), value)
     return dict(sorted(found.items()))
+
+
+def _loaded(entry: EntryPoint) -> type[AsyncGeneratorProvider] | None:
+    """The class behind an entry point; None, with a warning, where another's package is broken."""
+    try:
+        value: Any = entry.load()
+        reason = "" if hasattr(value, "create_async_generator") else f"{entry.value} is not a provider class"
+    except Exception as error:
+        reason = f"{entry.value} cannot be loaded: {type(error).__name__}: {error}"
+    if not reason:
+        return value  # type: ignore[no-any-return]
+    of = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    warnings.warn(f"the entry point {entry.name!r}{of} is left out: {reason}", stacklevel=3)
+    return None
 
 
 def provider_class(name: str) -> type[AsyncGeneratorProvider]:

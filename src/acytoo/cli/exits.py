@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from typing import NoReturn
 
 import click
@@ -29,6 +30,7 @@ def run(command: click.Command) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = lambda message, *_, **__: complain(str(message))
     try:
         code = command.main(standalone_mode=False)
         sys.stdout.flush()

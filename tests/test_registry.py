@@ -1,0 +1,93 @@
+"""Providers that other packages offer as entry points: found by name, never in our way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from acytoo import dialects
+from acytoo.testing import FakeEndpoint, reply
+from tests.processes import ACYTOO, run, script
+
+SHOUT = """
+class Shout:
+    @classmethod
+    async def create_async_generator(cls, model, messages, proxy=None, **kwargs):
+        yield "SHOUT"
+
+broken = 1 / 0 if "broken" in __name__ else None
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder of packages without any."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return folder
+
+
+def install(site: Path, package: str, *entries: str) -> None:
+    """A package as pip would leave it, with these entry points."""
+    (site / f"{package}.py").write_text(SHOUT)
+    info = site / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[acytoo.providers]\n" + "".join(f"{entry}\n" for entry in entries))
+
+
+def path(site: Path) -> dict[str, str]:
+    """The environment in which the packages are found."""
+    return {"PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
+def names(site: Path) -> subprocess.CompletedProcess[bytes]:
+    """The names that are known with these packages, by class."""
+    code = "from acytoo.registry import providers\nfor name, cls in providers().items(): print(name, cls.__module__)"
+    return run(script(code, "-W", "default"), env=path(site))
+
+
+def test_an_entry_point_is_a_provider_by_its_name_whatever_its_case(site: Path) -> None:
+    install(site, "loud", "Shout = loud:Shout")
+    assert b"shout loud\n" in names(site).stdout
+
+
+def test_an_entry_point_never_replaces_a_provider_of_ours(site: Path) -> None:
+    install(site, "loud", "openai = loud:Shout", "acytoo = loud:Shout")
+    assert b" loud\n" not in names(site).stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "entry"),
+    [
+        ("broken", "broken = broken:Shout"),
+        ("loud", "broken = loud:Nothing"),
+        ("loud", "broken = loud:SHOUT.nothing"),
+        ("loud", "broken = not_there:Shout"),
+        ("loud", "broken = loud:__name__"),
+    ],
+)
+def test_one_that_cannot_be_loaded_is_told_and_does_not_disturb_the_others(
+    package: str, entry: str, site: Path
+) -> None:
+    install(site, "fine", "shout = fine:Shout")
+    install(site, package, entry)
+    done = names(site)
+    assert done.returncode == 0
+    assert b"shout fine\n" in done.stdout
+    assert b"openai " in done.stdout
+    assert b"broken " not in done.stdout
+    assert f"the entry point 'broken' of {package} 1.0" in done.stderr.decode()
+
+
+def test_the_command_works_with_a_broken_entry_point_and_tells_of_it_in_one_line(site: Path) -> None:
+    install(site, "broken", "broken = broken:Shout")
+    with FakeEndpoint(dialects.openai, reply("Hello")) as fake:
+        arguments = ["-m", "compatible/m", "--url", fake.url, "Hi"]
+        done = run([ACYTOO, *arguments], env=path(site))
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+    assert done.stderr.decode().startswith("acytoo: the entry point 'broken' of broken 1.0 ")
+    assert done.stderr.count(b"\n") == 1
