@@ -253,4 +253,4 @@ async def test_a_conversation_of_ten_turns_remembers_the_first(name: str) -> Non
         answer = await provider.create_async("", messages, temperature=0, extra_body={"max_tokens": 16})
         messages.append({"role": "assistant", "content": answer})
     assert len(asked) == 10
-    assert answer == f"The name of my dog is {name}."
+    assert name in answer
