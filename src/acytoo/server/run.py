@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 
@@ -43,7 +44,8 @@ async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.
         await site.start()
     except OSError as error:
         await runner.cleanup()
-        reason = error.strerror or error
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror or error
         raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error
     host, port = runner.addresses[0][:2]
     return runner, f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,178 @@
+"""`acytoo serve` as a process: over the embedded model, over another server, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from acytoo import Acytoo, AsyncGeneratorProvider, dialects
+from acytoo.errors import AuthenticationError, RateLimitError, TruncatedError, UnreachableError
+from acytoo.testing import FakeEndpoint, reply, status
+from tests.processes import ACYTOO, LIMIT, run, start
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+HELLO = [{"role": "user", "content": "Hello, how are you?"}]
+
+
+class Serving:
+    """A running `acytoo serve`; `url` is what it announced."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
+        self.process = process
+        self.url = url
+
+    def end(self, *signals: signal.Signals) -> tuple[int, str]:
+        """Its exit code and what it said after the announcement, once these signals have ended it."""
+        for number in signals or (signal.SIGTERM,):
+            self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=LIMIT)
+        return self.process.returncode, errors.decode()
+
+
+@contextlib.contextmanager
+def serving(*options: str, env: dict[str, str] | None = None) -> Iterator[Serving]:
+    """The command on a free port, killed at the end where the test has not ended it."""
+    process = start([ACYTOO, "serve", "--port", "0", *options], env=env)
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline().decode()
+        assert line.startswith("Acytoo serves http://127.0.0.1:"), line
+        yield Serving(process, line.split()[2])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.usefixtures("model_file")
+async def test_the_embedded_model_is_served_to_every_kind_of_client() -> None:
+    with serving() as server:
+        for dialect in dialects.ALL:
+            client = type("Client", (AsyncGeneratorProvider,), {"dialect": dialect})
+            base = f"{server.url}/v1" if dialect.name.startswith("openai") else server.url
+            stream = client(base).create_async_generator("any", HELLO)
+            assert await anext(stream), dialect.name
+            await stream.aclose()
+        assert await asyncio.to_thread(server.end) == (0, "")
+
+
+@pytest.mark.usefixtures("model_file")
+async def test_twenty_clients_at_once_get_their_replies_from_the_embedded_model() -> None:
+    with serving() as server:
+        provider, few = Acytoo(server.url), {"max_tokens": 4}
+        replies = await asyncio.gather(*(provider.create_async("", HELLO, extra_body=few) for _ in range(20)))
+        assert all(replies)
+        assert await asyncio.to_thread(server.end) == (0, "")
+
+
+async def test_a_server_in_front_of_a_server_hands_on_replies_refusals_and_cuts() -> None:
+    scripts = [
+        reply("你好", " 👋").cut_bytes(1),
+        status(429, "slow down", retry_after=7),
+        reply("Hel", "lo").reset(after=1),
+    ]
+    async with FakeEndpoint(dialects.acytoo, *scripts) as fake:
+        with (
+            serving("--to", fake.url, "--to-key", "k1", "--password", "p1") as inner,
+            serving("--to", inner.url, "--to-password", "p1") as outer,
+        ):
+            provider = Acytoo(outer.url)
+            assert await provider.create_async("m-1", HELLO) == "你好 👋"
+            with pytest.raises(RateLimitError, match="slow down") as refused:
+                await provider.create_async("m-1", HELLO)
+            assert refused.value.retry_after == 7
+            with pytest.raises(TruncatedError) as cut:
+                await provider.create_async("m-1", HELLO)
+            assert cut.value.text == "Hel"
+            with pytest.raises(AuthenticationError):
+                await Acytoo(inner.url).create_async("m-1", HELLO)
+            for server in (outer, inner):
+                assert await asyncio.to_thread(server.end) == (0, "")
+        first = fake.requests[0].json
+        assert (first["model"], first["key"], first["password"], len(fake.requests)) == ("m-1", "k1", "", 3)
+
+
+async def test_a_client_that_leaves_is_gone_behind_two_servers_too() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hello").stall(after=1)) as fake:
+        with serving("--to", fake.url) as inner, serving("--to", inner.url) as outer:
+            stream = Acytoo(outer.url).create_async_generator("", HELLO)
+            assert await anext(stream) == "Hello"
+            await stream.aclose()
+            async with asyncio.timeout(LIMIT):
+                await fake.disconnected()
+
+
+async def test_a_backend_that_is_not_there_is_502_and_says_so() -> None:
+    with serving("--to", "http://127.0.0.1:9") as server:
+        with pytest.raises(Exception, match="cannot be reached") as caught:
+            await Acytoo(server.url).create_async("", HELLO)
+        assert getattr(caught.value, "status", None) == 502
+
+
+async def test_sigterm_lets_a_running_reply_finish_and_takes_no_new_one() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hel", "lo").wait(2.0, after=1)) as fake:
+        with serving("--to", fake.url, "--grace", "60") as server:
+            stream = Acytoo(server.url).create_async_generator("", HELLO)
+            assert await anext(stream) == "Hel"
+            server.process.send_signal(signal.SIGTERM)
+            assert [text async for text in stream] == ["lo"]
+            assert await asyncio.to_thread(server.process.wait, LIMIT) == 0
+            with pytest.raises(UnreachableError):
+                await Acytoo(server.url).create_async("", HELLO)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_server_ends_at_once_with_0_and_without_a_word(number: signal.Signals) -> None:
+    with serving("--to", "http://127.0.0.1:9", "--grace", "3600") as server:
+        assert await asyncio.to_thread(server.end, number) == (0, "")
+
+
+@pytest.mark.parametrize("idle", [True, False], ids=["kept open", "never used"])
+async def test_open_connections_without_a_request_do_not_hold_the_end_up(idle: bool) -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hello")) as fake:
+        with serving("--to", fake.url, "--grace", "3600") as server:
+            host, _, port = server.url.partition("//")[2].partition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            if idle:
+                writer.write(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+                await reader.readuntil(b"}")
+            assert await asyncio.to_thread(server.end) == (0, "")
+            assert await reader.read() == b""
+            writer.close()
+
+
+def test_a_port_that_is_taken_is_told_and_exits_with_2() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run([ACYTOO, "serve", "--port", str(port), "--to", "http://127.0.0.1:9"])
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == f"acytoo: cannot listen on 127.0.0.1 port {port}: {os.strerror(errno.EADDRINUSE)}\n"
+
+
+def test_a_host_that_nobody_knows_is_told_and_exits_with_2() -> None:
+    done = run([ACYTOO, "serve", "--host", "host.invalid", "--password", "p", "--to", "http://127.0.0.1:9"])
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"acytoo: cannot listen on host.invalid port 8000: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+async def test_the_log_has_a_line_for_each_request_and_no_secret() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hello")) as fake:
+        options = ("--to", fake.url, "--to-key", "sk-upstream", "--log")
+        with serving(*options, env={"ACYTOO_SERVE_PASSWORD": "pw-server"}) as server:
+            await Acytoo(server.url, key="sk-caller", password="pw-server").create_async("", HELLO)
+            code, log = await asyncio.to_thread(server.end)
+    assert code == 0
+    assert "POST /api/completions" in log
+    assert not any(secret in log for secret in ("sk-upstream", "pw-server", "sk-caller"))
