@@ -67,7 +67,7 @@ ANSWERS: dict[str, Answer] = {
     "a page with status 200": page(f"Welcome {KEY} {PASSWORD}"),
     "a JSON error with status 200": json_error(f"unknown: {KEY} {PASSWORD}"),
     "a redirect that repeats them": redirect(f"https://elsewhere.invalid/{KEY}?p={PASSWORD}"),
-    "bytes of no charset": status(200, body=KEY.encode() + b"\xff"),
+    "bytes of no charset": status(200, body=b"\xff" + KEY.encode()),
     "garbage": garbage(),
     "nothing": hang_up(),
     "a cut reply": reply("Hello").reset(after_bytes=2),
