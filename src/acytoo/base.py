@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, over
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, Endpoint, Incoming, Losses, Outgoing, Writer
+from acytoo.dialects.base import Dialect, Endpoint, Losses, Outgoing, Writer
 from acytoo.endpoints import resolve, scheme_of
 from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
 from acytoo.keys import stored_key
 from acytoo.messages import check_format, check_tools, checked
-from acytoo.secret import Secret, masked_url, secrets_of
+from acytoo.secret import Secret, masked_url
 from acytoo.transport.options import Connection, Proxy, Target, Timeout, checked_url
 from acytoo.types import OPTIONS, AsyncResult, Item, Messages, Reply, Request, collect
 
@@ -267,17 +267,17 @@ class AsyncGeneratorProvider:
         """Whether such a request in this provider's dialect, and its answer, may go on as they came."""
         return self.dialect is not None and self.dialect.passes_bytes
 
-    def forward(self, incoming: Incoming, request: Request) -> AsyncGenerator[bytes, None]:
-        """Stream the answer to a request that came in this provider's own dialect, byte for byte as it comes.
+    def forward(self, body: bytes, request: Request, writer: Writer | None) -> AsyncGenerator[bytes, None]:
+        """Stream the answer to a request whose body is in this provider's own dialect, byte for byte as it comes.
 
-        The request goes on as it came, but for address, credentials and model. Raises as `answer`.
+        The body goes on as it is, with address and credentials. `writer` renders the stream where one was asked for
+        and the endpoint answers with a document; it is None where none was. Raises as `answer`.
         """
         dialect = self.dialect
         assert dialect is not None
-        writer = dialect.writer(request) if request.stream else None
         return self._exchanged(
             self._settings,
-            lambda endpoint: dialect.forwarded(incoming, request, endpoint),
+            lambda endpoint: dialect.addressed(request, endpoint, body),
             lambda outgoing, target: _forward(outgoing, target, writer),
         )
 
@@ -310,7 +310,7 @@ class AsyncGeneratorProvider:
         if scheme_of(endpoint.url) is not None:
             return _resolved(endpoint, self.dialect, settings, compose, exchange)
         outgoing.headers.update(settings.extra_headers)
-        return exchange(outgoing, _target(self.dialect, settings, endpoint))
+        return exchange(outgoing, Target(self.dialect, endpoint, settings.connection, settings.extra_headers))
 
     async def _older_answer(self, request: Request) -> AsyncGenerator[list[Item], None]:
         options = {name: value for name in OPTIONS if (value := getattr(request, name)) is not None}
@@ -418,13 +418,6 @@ def _unknown(name: str, provider: str) -> str:
     return f"{provider} knows no option {name!r}: {hint}"
 
 
-def _target(dialect: Dialect, settings: Settings, endpoint: Endpoint) -> Target:
-    secrets = [endpoint.key, endpoint.password, *secrets_of(endpoint.url, settings.extra_headers)]
-    if settings.connection.proxy is not None:
-        secrets.append(Secret(settings.connection.proxy.password))
-    return Target(dialect, settings.connection, tuple(secrets))
-
-
 async def _resolved(
     endpoint: Endpoint,
     dialect: Dialect,
@@ -437,8 +430,7 @@ async def _resolved(
     outgoing = compose(found)
     outgoing.headers.update(settings.extra_headers)
     direct = msgspec.structs.replace(settings.connection, proxy=None, trust_env=False)
-    settings = msgspec.structs.replace(settings, connection=direct)
-    async with aclosing(exchange(outgoing, _target(dialect, settings, found))) as stream:
+    async with aclosing(exchange(outgoing, Target(dialect, found, direct, settings.extra_headers))) as stream:
         async for batch in stream:
             yield batch
 

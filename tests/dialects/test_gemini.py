@@ -1035,7 +1035,8 @@ def test_a_part_that_other_apis_have_no_name_for_is_refused_by_its_own_and_forwa
     request = DIALECT.parse(incoming).request
     with pytest.raises(UnsupportedError, match="toolResponse"):
         build(request)
-    outgoing = DIALECT.forwarded(incoming, request, Endpoint("https://g.example", Secret("g-1")))
+    endpoint = Endpoint("https://g.example", Secret("g-1"))
+    outgoing = DIALECT.addressed(request, endpoint, DIALECT.for_model(body, "gemini-x"))
     assert outgoing.url == "https://g.example/v1beta/models/gemini-x:generateContent"
     assert (outgoing.body, outgoing.headers["x-goog-api-key"]) == (body, "g-1")
 

@@ -99,7 +99,11 @@ class Acytoo(Dialect):
         )
         if self.omit_empty_key and not body["key"]:
             del body["key"]
-        return Outgoing(join_url(endpoint.url, self.path), headers(self.content_type), encoded(body))
+        return self.addressed(request, endpoint, encoded(body))
+
+    def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
+        """The credentials are in the body."""
+        return Outgoing(join_url(endpoint.url, self.path), headers(self.content_type), body)
 
     def reader(self, head: Head) -> Reader:
         """Text as it comes; what declares itself an error or a page is recognised."""

@@ -41,7 +41,7 @@ class Outgoing(msgspec.Struct):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The start of an HTTP response; header names are in lower case."""
+    """The start of an HTTP response; headers are looked up by their names in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -62,7 +62,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Incoming(msgspec.Struct, frozen=True):
-    """An HTTP request a server received; header names are in lower case."""
+    """An HTTP request a server received; headers are looked up by their names in lower case."""
 
     path: str
     headers: Mapping[str, str]
@@ -165,6 +165,10 @@ class Dialect:
         """The HTTP request that asks for a reply. Calls `lose` with whatever the API cannot express."""
         raise NotImplementedError
 
+    def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
+        """The HTTP request that brings such a body to where this API takes it, with the credentials."""
+        raise NotImplementedError
+
     def reader(self, head: Head) -> Reader:
         """A reader for a successful response: streamed or whole, as its content type says."""
         raise NotImplementedError
@@ -202,15 +206,10 @@ class Dialect:
         """The error as this API's clients understand it, the status telling whose fault it was."""
         raise NotImplementedError
 
-    def forwarded(self, incoming: Incoming, request: Request, endpoint: Endpoint) -> Outgoing:
-        """A request that came in this dialect, on its way to another endpoint of it: its body is as it came.
-
-        Only the model, where it is another one, is changed in it.
-        """
-        outgoing = self.build(request, endpoint, Losses(self.name, drop=True))
-        if request.model:
-            outgoing.body = with_fields(incoming.body, {"model": request.model})
-        return outgoing
+    def for_model(self, body: bytes, model: str) -> bytes:
+        """A request's body that came in this dialect, for another model: every other field stays as it came."""
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        return msgspec.json.encode({**fields, "model": model})
 
     # Token counting, where the API has it.
 
@@ -262,18 +261,6 @@ def crossing(request: Request, source: Dialect) -> Request:
         return request
     extra = {k: v for k, v in request.extra.items() if k not in source.harmless and v is not None}
     return msgspec.structs.replace(request, extra=extra, user=None)
-
-
-def with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
-    """The JSON object with those of its fields set that differ; every other byte of a field's value stays."""
-    given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    changed = False
-    for name, value in fields.items():
-        encoded_value = msgspec.json.encode(value)
-        if bytes(given.get(name, b"")) != encoded_value:
-            given[name] = msgspec.Raw(encoded_value)
-            changed = True
-    return msgspec.json.encode(given) if changed else body
 
 
 def join_url(base: str, path: str) -> str:

@@ -137,11 +137,12 @@ class RecordReader(Reader):
 
     def watch(self, chunk: bytes) -> None:
         """Read those of the records that may tell a fault or the end."""
-        self._taken([record for record in self._decode_chunk(chunk) if self.matters(record)])
+        if records := self.telling(self._decode_chunk(chunk)):
+            self._taken(records)
 
-    def matters(self, record: bytes) -> bool:
-        """Whether a record that is passed on may tell a fault or the end; True where that is not known at a glance."""
-        return True
+    def telling(self, records: list[bytes]) -> list[bytes]:
+        """Those of the records passed on that may tell a fault or the end; all of them where no glance shows it."""
+        return records
 
     def flush(self) -> list[Item]:
         """The last record's items, where only its end is missing; half a record has none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 from typing import Any
 
 import msgspec
@@ -85,7 +85,7 @@ _CODES = {
 
 def new_id(prefix: str) -> str:
     """A fresh identifier, 24 random hexadecimal digits after the prefix."""
-    return prefix + secrets.token_hex(12)
+    return prefix + random.randbytes(12).hex()
 
 
 def bearer_secrets(incoming: Incoming) -> list[Secret]:

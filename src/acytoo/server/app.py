@@ -60,8 +60,11 @@ def _counting(dialect: Dialect, config: ServerConfig) -> Handler:
 
 async def _incoming(request: web.Request, config: ServerConfig) -> Incoming:
     try:
-        async with asyncio.timeout(config.receive):
+        if request.content.is_eof():
             body = await request.read()
+        else:
+            async with asyncio.timeout(config.receive):
+                body = await request.read()
     except TimeoutError as error:
         raise RequestError(
             f"the request body did not come within {config.receive:g} s", status=408, code="timeout_error"
@@ -72,8 +75,7 @@ async def _incoming(request: web.Request, config: ServerConfig) -> Incoming:
         raise RequestError(
             f"the request body is larger than {config.max_body} bytes", status=413, code="request_too_large"
         ) from error
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    return Incoming(request.path, headers, body, dict(request.query))
+    return Incoming(request.path, request.headers, body, request.query)
 
 
 def error_response(dialect: Dialect, error: AcytooError) -> web.Response:

@@ -20,6 +20,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     `grace`: how long running replies may take to finish once the server is told to end.
     `idle`: how long a connection may be open, or kept open, before the head of a request is complete.
     `receive`: how long the body of a request may take to come.
+    `unread`: how long a client may leave what was sent to it unread before its connection is closed.
     """
 
     backends: dict[str, AsyncGeneratorProvider]
@@ -31,6 +32,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     grace: float = 30.0
     idle: float = 75.0
     receive: float = 120.0
+    unread: float = 300.0
     drop_unsupported: bool = False
 
     def __post_init__(self) -> None:

@@ -74,8 +74,7 @@ def model_names(config: ServerConfig) -> list[str]:
 
 
 def _admit(request: web.Request, config: ServerConfig) -> None:
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    if not config.admits(bearer_secrets(Incoming(request.path, headers, b""))):
+    if not config.admits(bearer_secrets(Incoming(request.path, request.headers, b""))):
         raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
 
 

@@ -13,6 +13,7 @@ from acytoo.base import AsyncGeneratorProvider
 from acytoo.dialects.base import Call, Dialect, Incoming, Losses, Writer, crossing
 from acytoo.errors import AcytooError, AuthenticationError
 from acytoo.server.config import ServerConfig
+from acytoo.server.streamed import StreamedResponse
 from acytoo.types import Item, Request, collect
 
 
@@ -24,17 +25,23 @@ async def relay(request: web.Request, incoming: Incoming, dialect: Dialect, conf
     writer = dialect.writer(call.request)
     end: Callable[[], bytes] = bytes
     if spoken == dialect.name and backend.forwards(asked):
-        chunks = backend.forward(incoming, asked)
+        body = incoming.body if asked is call.request else dialect.for_model(incoming.body, asked.model)
+        chunks = backend.forward(body, asked, writer if asked.stream else None)
     else:
         batches = backend.answer(crossing(asked, dialect), losses=losses)
         chunks = _rendered(batches, dialect, writer, call.request)
         end = writer.end
-    headers = {"x-acytoo-dropped": ", ".join(losses.dropped)} if losses.dropped else {}
+    headers = {"x-acytoo-dropped": _printable(", ".join(losses.dropped))} if losses.dropped else {}
     async with aclosing(chunks):
         if not call.request.stream:
             body = b"".join([chunk async for chunk in chunks])
             return web.Response(body=body, content_type="application/json", headers=headers)
-        return await _Stream(request, writer, config.ping_after, headers).run(chunks, end)
+        return await _Stream(request, writer, config, headers).run(chunks, end)
+
+
+def _printable(value: str) -> str:
+    """The value of a header: what a client called its fields may have line ends in it, and characters of any script."""
+    return "".join([c if c.isprintable() and c.isascii() else "?" for c in value])
 
 
 async def count(incoming: Incoming, dialect: Dialect, config: ServerConfig) -> int:
@@ -51,7 +58,9 @@ def _admitted(
     if not config.admits(call.secrets):
         raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
     backend, model = config.backend_for(call.request.model)
-    return call, backend, msgspec.structs.replace(call.request, model=model or backend.model)
+    model = model or backend.model
+    asked = call.request if model == call.request.model else msgspec.structs.replace(call.request, model=model)
+    return call, backend, asked
 
 
 async def _rendered(
@@ -69,12 +78,6 @@ async def _rendered(
                 yield data
 
 
-class _Response(web.StreamResponse):
-    """Its head goes out with the first bytes of its body, in one write."""
-
-    _send_headers_immediately = False
-
-
 class _Stream:
     """One streamed answer.
 
@@ -82,52 +85,38 @@ class _Stream:
     keep-alives and the backend is silent, earlier.
     """
 
-    def __init__(self, request: web.Request, writer: Writer, ping_after: float, headers: dict[str, str]) -> None:
-        self._request = request
+    def __init__(self, request: web.Request, writer: Writer, config: ServerConfig, headers: dict[str, str]) -> None:
         self._writer = writer
-        self._ping_after = ping_after
-        self._response = _Response(
-            headers={
-                "content-type": writer.content_type,
-                "cache-control": "no-cache",
-                "x-accel-buffering": "no",
-                **headers,
-            }
-        )
+        self._ping_after = config.ping_after
+        own = {"content-type": writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"}
+        self._response = StreamedResponse(request, {**own, **headers}, config.unread)
         self._loop = asyncio.get_running_loop()
         self._wrote_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        self._ping: asyncio.Task[None] | None = None
         self._record_ends = _RECORD_ENDS.get(writer.content_type, ())
         self._held = bytearray()
 
     async def run(self, chunks: AsyncGenerator[bytes, None], end: Callable[[], bytes]) -> web.StreamResponse:
         """Write what the backend says, then the end. Raises AcytooError only while nothing is written."""
+        response = self._response
         if self._writer.ping:
             self._timer = self._loop.call_later(self._ping_after, self._on_silence)
         try:
             async for chunk in chunks:
                 if data := self._whole(chunk):
-                    await self._send(data)
-            if not self._response.prepared:
-                await self._start()
-            await self._response.write_eof(bytes(self._held) + end())
+                    self._wrote_at = self._loop.time()
+                    await response.send(data)
+            response.end(bytes(self._held) + end())
         except AcytooError as error:
-            if not self._response.prepared and self._ping is None:
+            if not response.begun:
                 raise
-            await self._fail(error)
+            # The fault in the dialect's way; then the connection ends before the body's end, so that it counts as cut.
+            response.cut(bytes(self._held) if error.told else self._writer.fail(error))
         finally:
+            response.close()
             if self._timer is not None:
                 self._timer.cancel()
-            if self._ping is not None:
-                self._ping.cancel()
-        return self._response
-
-    async def _send(self, data: bytes) -> None:
-        if not self._response.prepared:
-            await self._start()
-        self._wrote_at = self._loop.time()
-        await self._response.write(data)
+        return response
 
     def _whole(self, data: bytes) -> bytes:
         """What can go out: half a record is held back, so that no keep-alive or error is written inside one."""
@@ -142,42 +131,14 @@ class _Stream:
         del held[:length]
         return whole
 
-    async def _start(self) -> None:
-        if self._ping is not None:
-            await self._ping
-        if not self._response.prepared:
-            await self._response.prepare(self._request)
-
     def _on_silence(self) -> None:
         """Send a keep-alive where nothing was written for long enough; look again when the next may be due."""
-        due = self._wrote_at + self._ping_after
-        if self._loop.time() >= due and (self._ping is None or self._ping.done()):
-            self._ping = self._loop.create_task(self._keep_alive())
-            due = self._loop.time() + self._ping_after
-        self._timer = self._loop.call_at(max(due, self._loop.time() + 0.1), self._on_silence)
-
-    async def _keep_alive(self) -> None:
-        try:
-            if not self._response.prepared:
-                await self._response.prepare(self._request)
-            self._wrote_at = self._loop.time()
-            await self._response.write(self._writer.ping)
-        except (ConnectionError, OSError):
-            pass
-
-    async def _fail(self, error: AcytooError) -> None:
-        """Tell the fault in the dialect's way, then end the connection before the body's end: it counts as cut."""
-        if self._ping is not None:
-            await self._ping
-        transport = self._request.transport
-        data = bytes(self._held) if error.told else self._writer.fail(error)
-        if data:
-            await self._response.write(data)
-        if data or error.told:
-            if transport is not None:
-                transport.close()
-        elif transport is not None:
-            transport.abort()
+        now = self._loop.time()
+        if now >= self._wrote_at + self._ping_after:
+            if not self._response.unsent:
+                self._response.flush(self._writer.ping)
+            self._wrote_at = now
+        self._timer = self._loop.call_at(self._wrote_at + self._ping_after, self._on_silence)
 
 
 _RECORD_ENDS = {"text/event-stream": (b"\n\n", b"\r\n\r\n"), "application/x-ndjson": (b"\n",)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -51,6 +52,15 @@ async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.
     return runner, f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def _collect_less_often() -> None:
+    """Keep what a process has at its start out of garbage collections, and collect when there may be some garbage.
+
+    A reply leaves no reference cycles behind; with Python's thresholds, looking for them took a tenth of its time.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+
+
 async def serve(config: ServerConfig, announce: Callable[[str], None], *, access_log: bool = False) -> None:
     """Serve until SIGTERM or SIGINT; running replies then have `config.grace` seconds, a second signal ends at once."""
     runner, url = await start(config, access_log=access_log)
@@ -62,6 +72,7 @@ async def serve(config: ServerConfig, announce: Callable[[str], None], *, access
         except NotImplementedError:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     announce(url)
+    _collect_less_often()
     await stop.wait()
     stop.clear()
     ending = asyncio.ensure_future(runner.cleanup())

@@ -99,7 +99,7 @@ async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:
     raise dialect.read_error(head.status, body, retry_after(head))
 
 
-def finished(error: AcytooError, batches: list[list[Item]], secrets: tuple[Secret, ...]) -> AcytooError:
+def finished(error: AcytooError, batches: list[list[Item]], secrets: list[Secret]) -> AcytooError:
     """The error with the text that came before it, and every secret taken out of its words."""
     error.text = "".join([item for batch in batches for item in batch if type(item) is str])
     for name, value in vars(error).items():
@@ -111,7 +111,7 @@ def finished(error: AcytooError, batches: list[list[Item]], secrets: tuple[Secre
     return error
 
 
-def _tells(error: BaseException | None, secrets: tuple[Secret, ...]) -> bool:
+def _tells(error: BaseException | None, secrets: list[Secret]) -> bool:
     """Whether an error, or one that led to it, would show a secret."""
     if error is None:
         return False

@@ -10,6 +10,7 @@ import aiohttp
 
 from acytoo.dialects.base import Head, Outgoing
 from acytoo.errors import AcytooError, TimedOutError, TruncatedError
+from acytoo.transport.arrived import arrived
 from acytoo.transport.faults import words
 from acytoo.transport.inflate import inflater
 from acytoo.transport.opening import open_response
@@ -23,9 +24,9 @@ class Exchange:
     """A response whose head has come. Closing it before its end closes the connection at once."""
 
     def __init__(self, response: aiohttp.ClientResponse, timeout: Timeout, started: float) -> None:
-        self.head = Head(response.status, {k.lower(): v for k, v in response.headers.items()})
+        self.head = Head(response.status, response.headers)
         self._response = response
-        self._read = response.content.readany
+        self._content = response.content
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._deadline = None if timeout.total is None else started + timeout.total
@@ -48,7 +49,7 @@ class Exchange:
         while True:
             self._waiting_since = self._loop.time()
             try:
-                chunk = await self._read()
+                chunk = await arrived(self._content)
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 raise self._fault(error) from error
             finally:
@@ -94,7 +95,7 @@ class Exchange:
 
     def _end_without_sign(self, lost: asyncio.Future[None]) -> None:
         """aiohttp closes a connection whose framing is broken without a word to whoever reads the body."""
-        content = self._response.content
+        content = self._content
         if not content.is_eof() and content.exception() is None:
             content.set_exception(lost.exception() or aiohttp.ClientPayloadError("its HTTP framing is broken"))
 
@@ -128,7 +129,7 @@ class Exchange:
 
     def _expire(self, error: TimedOutError) -> None:
         self._expired = error
-        self._response.content.set_exception(aiohttp.ServerTimeoutError("expired"))
+        self._content.set_exception(aiohttp.ServerTimeoutError("expired"))
         self._response.close()
 
 

@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
-from acytoo.dialects.base import Dialect
+from acytoo.dialects.base import Dialect, Endpoint
 from acytoo.errors import UsageError
-from acytoo.secret import Secret, masked_url
+from acytoo.secret import Secret, masked_url, secrets_of
 
 if TYPE_CHECKING:
     import ssl
@@ -130,11 +130,20 @@ class Connection(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where to and how: the dialect that reads the answer, the connection, and what no error may show."""
+    """Where to and how: the dialect that reads the answer, the endpoint, the connection."""
 
     dialect: Dialect
+    endpoint: Endpoint
     connection: Connection
-    secrets: tuple[Secret, ...] = ()
+    extra_headers: Mapping[str, str] = {}
+
+    @property
+    def secrets(self) -> list[Secret]:
+        """What no error may show."""
+        found = [self.endpoint.key, self.endpoint.password, *secrets_of(self.endpoint.url, self.extra_headers)]
+        if self.connection.proxy is not None:
+            found.append(Secret(self.connection.proxy.password))
+        return found
 
 
 @functools.lru_cache(maxsize=16)

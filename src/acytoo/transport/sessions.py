@@ -38,14 +38,11 @@ class _LoopSessions:
         self.sessions: dict[Proxy | str, aiohttp.ClientSession] = {}
         self._keeper: AsyncGenerator[None, None] | None = None
 
-    async def get(self, proxy: Proxy | None, *, reuse: bool) -> aiohttp.ClientSession:
-        key: Proxy | str = proxy if proxy is not None and proxy.is_socks else "pooled" if reuse else "fresh"
-        session = self.sessions.get(key)
-        if session is None or session.closed:
-            if self._keeper is None:
-                self._keeper = self._closing_with_the_loop()
-                await anext(self._keeper)
-            session = self.sessions[key] = _new_session(key)
+    async def add(self, key: Proxy | str) -> aiohttp.ClientSession:
+        if self._keeper is None:
+            self._keeper = self._closing_with_the_loop()
+            await anext(self._keeper)
+        session = self.sessions[key] = _new_session(key)
         return session
 
     async def _closing_with_the_loop(self) -> AsyncGenerator[None, None]:
@@ -77,12 +74,14 @@ _lock = threading.Lock()
 async def session_for(proxy: Proxy | None, *, reuse: bool = True) -> aiohttp.ClientSession:
     """The running loop's session. Raises MissingExtraError for a SOCKS proxy without the `socks` extra."""
     loop = asyncio.get_running_loop()
+    key: Proxy | str = proxy if proxy is not None and proxy.is_socks else "pooled" if reuse else "fresh"
     found = _open.get(loop)
     if found is None:
         _drop_closed_loops()
         with _lock:
             found = _open.setdefault(loop, _LoopSessions(loop))
-    return await found.get(proxy, reuse=reuse)
+    session = found.sessions.get(key)
+    return await found.add(key) if session is None or session.closed else session
 
 
 def _drop_closed_loops() -> None:

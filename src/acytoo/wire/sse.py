@@ -37,6 +37,8 @@ class SSEDecoder:
 
     def close(self) -> list[bytes]:
         """The data of a last event whose blank line did not come; a browser would discard it."""
+        if not self._buffer:
+            return []
         block, self._buffer = bytes(self._buffer), bytearray()
         data = _data_of(block)
         return [] if data is None else [data]

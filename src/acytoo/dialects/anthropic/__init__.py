@@ -151,12 +151,22 @@ class Anthropic(Dialect):
             body["metadata"] = {"user_id": request.user}
         if request.stream:
             body["stream"] = True
-        headers = self._headers(endpoint, extra.pop("betas", None))
+        extra.pop("betas", None)
         for field, value in extra.items():
             known = body.setdefault(field, value)
             if field in ("metadata", "output_config") and isinstance(known, dict) and isinstance(value, dict):
                 body[field] = known | value
-        return Outgoing(join_url(_root(endpoint.url), self.path), headers, encoded(body))
+        return self.addressed(request, endpoint, encoded(body))
+
+    def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
+        """The key in its header, and the `betas` that were asked for."""
+        headers = {"accept": "*/*", "content-type": "application/json", "anthropic-version": self.version}
+        if betas := self.extra(request).get("betas"):
+            headers["anthropic-beta"] = betas if isinstance(betas, str) else ",".join(betas)
+        if endpoint.key:
+            bearer = "Bearer " if self.key_header == "authorization" else ""
+            headers[self.key_header] = bearer + endpoint.key.reveal()
+        return Outgoing(join_url(_root(endpoint.url), self.path), headers, body)
 
     def reader(self, head: Head) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""
@@ -232,15 +242,6 @@ class Anthropic(Dialect):
         """`{"input_tokens"}`."""
         return msgspec.json.encode(TokenCount(tokens))
 
-    def _headers(self, endpoint: Endpoint, betas: Any) -> dict[str, str]:
-        headers = {"accept": "*/*", "content-type": "application/json", "anthropic-version": self.version}
-        if betas:
-            headers["anthropic-beta"] = betas if isinstance(betas, str) else ",".join(betas)
-        if endpoint.key:
-            bearer = "Bearer " if self.key_header == "authorization" else ""
-            headers[self.key_header] = bearer + endpoint.key.reveal()
-        return headers
-
     def _thinking(self, effort: str | None, max_tokens: int | None, lose: Losses) -> dict[str, dict[str, Any]]:
         """`thinking` and `output_config` for an effort; empty ones are not sent."""
         if effort is None:
@@ -264,6 +265,9 @@ class Anthropic(Dialect):
 
         Thinking that is disabled is no effort asked for, as where it is left out.
         """
+        shared["reasoning_effort"] = None
+        if not body.keys() & {"thinking", "output_config", "output_format"}:
+            return
         for field in ("thinking", "output_config"):
             if not isinstance(body.get(field, {}), dict):
                 raise invalid(f"{field} is not an object")

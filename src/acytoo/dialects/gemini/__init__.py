@@ -76,10 +76,13 @@ class Gemini(Dialect):
     def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
         """The model and whether to stream are in the URL."""
         self.check_options(request, lose)
-        body = sent_body(request, self.extra(request), lose)
+        return self.addressed(request, endpoint, encoded(sent_body(request, self.extra(request), lose)))
+
+    def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
+        """The model in the URL, the key in its header."""
         return self._outgoing(request, endpoint, _STREAM if request.stream else _WHOLE, body)
 
-    def _outgoing(self, request: Request, endpoint: Endpoint, verb: str, body: dict[str, Any]) -> Outgoing:
+    def _outgoing(self, request: Request, endpoint: Endpoint, verb: str, body: bytes) -> Outgoing:
         model = request.model.removeprefix("models/")
         if not model:
             raise UsageError("Gemini needs a model: it is part of the URL")
@@ -90,19 +93,17 @@ class Gemini(Dialect):
         headers = {"accept": "*/*", "content-type": "application/json"}
         if endpoint.key:
             headers["x-goog-api-key"] = endpoint.key.reveal()
-        return Outgoing(url, headers, encoded(body))
+        return Outgoing(url, headers, body)
 
-    def forwarded(self, incoming: Incoming, request: Request, endpoint: Endpoint) -> Outgoing:
+    def for_model(self, body: bytes, model: str) -> bytes:
         """The body as it came: it names no model."""
-        outgoing = self._outgoing(request, endpoint, _STREAM if request.stream else _WHOLE, {})
-        outgoing.body = incoming.body
-        return outgoing
+        return body
 
     def count(self, request: Request, endpoint: Endpoint) -> Outgoing:
         """The whole request, so that its tools and instruction count too."""
         asked = sent_body(request, self.extra(request), Losses(self.name, drop=True))
         asked["model"] = "models/" + request.model.removeprefix("models/")
-        return self._outgoing(request, endpoint, _COUNT, {"generateContentRequest": asked})
+        return self._outgoing(request, endpoint, _COUNT, encoded({"generateContentRequest": asked}))
 
     def read_count(self, body: bytes) -> int:
         """The `totalTokens`."""

@@ -72,11 +72,14 @@ class Ollama(Dialect):
     def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
         """The body with the options where this API has them."""
         self.check_options(request, lose)
-        body = sent_body(request, self.extra(request), lose)
+        return self.addressed(request, endpoint, encoded(sent_body(request, self.extra(request), lose)))
+
+    def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
+        """The key, where a proxy in front of the server wants one, as a bearer token."""
         headers = {"accept": "*/*", "content-type": "application/json"}
         if endpoint.key:
             headers["authorization"] = f"Bearer {endpoint.key.reveal()}"
-        return Outgoing(join_url(endpoint.url, "/api/chat"), headers, encoded(body))
+        return Outgoing(join_url(endpoint.url, "/api/chat"), headers, body)
 
     def reader(self, head: Head) -> Reader:
         """Lines, or one document where the server says JSON; a page is no reply, its reader says so."""

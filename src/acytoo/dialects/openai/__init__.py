@@ -102,11 +102,15 @@ class OpenAI(Dialect):
             lose("n above 1")
         for field, value in self.extra(request).items():
             body.setdefault(field, value)
+        return self.addressed(request, endpoint, encoded(body))
+
+    def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
+        """The key as a bearer token, or in the header that this server wants it in."""
         headers = {"accept": "*/*", "content-type": "application/json"}
         if endpoint.key:
             bearer = "Bearer " if self.key_header == "authorization" else ""
             headers[self.key_header] = bearer + endpoint.key.reveal()
-        return Outgoing(join_url(endpoint.url, self.path), headers, encoded(body))
+        return Outgoing(join_url(endpoint.url, self.path), headers, body)
 
     def reader(self, head: Head) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""

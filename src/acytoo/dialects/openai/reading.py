@@ -90,9 +90,17 @@ class StreamReader(RecordReader):
         """A finish reason came, or `[DONE]`."""
         return self._done or self.finished
 
-    def matters(self, record: bytes) -> bool:
-        """Not where it says itself that it is not the end, and names no error: inside a text, quotes are escaped."""
-        return b'"finish_reason":null' not in record or b'"error"' in record
+    def telling(self, records: list[bytes]) -> list[bytes]:
+        """All but those that say they are not the end, or have no choice, and name no error.
+
+        Inside a text, quotes are escaped. A record is searched from its right, where such words are.
+        """
+        return [
+            record
+            for record in records
+            if (record.rfind(b'"finish_reason":null') < 0 and record.rfind(b'"choices":[]') < 0)
+            or record.rfind(b'"error"') >= 0
+        ]
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Add the items of some records; only text or arguments, as in nearly all, take the short way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -39,6 +40,10 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
     }
 
 
+_BEFORE = b'{"index":0,"delta":{"content":'
+_AFTER = b'},"logprobs":null,"finish_reason":null}]}\n\n'
+
+
 class StreamWriter(Writer):
     """`chat.completion.chunk` events; the frame of a text chunk is rendered once."""
 
@@ -53,9 +58,9 @@ class StreamWriter(Writer):
         self._calls: set[int] = set()
         self._open = False
         self._finished = False
-        self._frame()
 
-    def _frame(self) -> None:
+    @functools.cached_property
+    def _head(self) -> bytes:
         head = msgspec.json.encode(
             {
                 "id": self._id,
@@ -64,24 +69,22 @@ class StreamWriter(Writer):
                 "model": self._model,
             }
         )
-        self._head = b"data: " + head[:-1] + b',"choices":['
-        self._before = self._head + b'{"index":0,"delta":{"content":'
-        self._after = b'},"logprobs":null,"finish_reason":null}]}\n\n'
+        return b"data: " + head[:-1] + b',"choices":['
 
     def write(self, items: list[Item]) -> bytes:
         """Every item as a chunk of its own."""
         out: list[bytes] = []
-        encode, before, after = msgspec.json.encode, self._before, self._after
+        encode, before = msgspec.json.encode, self._head + _BEFORE
         for item in items:
             if type(item) is str:
                 if not self._open:
                     out.append(self._opening())
-                out += (before, encode(item), after)
+                out += (before, encode(item), _AFTER)
             elif isinstance(item, Start):
                 self._id, self._model = item.id or self._id, item.model or self._model
                 self._created = item.created or self._created
-                self._frame()
-                before, after = self._before, self._after
+                del self._head
+                before = self._head + _BEFORE
                 out.append(self._opening())
             elif isinstance(item, Event):
                 if not self._open:

@@ -87,10 +87,14 @@ class Responses(Dialect):
             body["stream"] = True
         add_extra(body, self.extra(request))
         body.setdefault("store", False)
+        return self.addressed(request, endpoint, encoded(body))
+
+    def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
+        """The key as a bearer token."""
         headers = {"accept": "*/*", "content-type": "application/json"}
         if endpoint.key:
             headers["authorization"] = "Bearer " + endpoint.key.reveal()
-        return Outgoing(join_url(endpoint.url, self.path), headers, encoded(body))
+        return Outgoing(join_url(endpoint.url, self.path), headers, body)
 
     def reader(self, head: Head) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""

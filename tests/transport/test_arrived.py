@@ -1,0 +1,88 @@
+"""Whatever the pieces a body comes in, and however many of them wait, all of it is taken, in order, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from acytoo.dialects.base import Outgoing
+from acytoo.errors import TruncatedError
+from acytoo.transport import arrived
+from acytoo.transport.exchange import open_exchange
+from acytoo.transport.options import Connection
+
+PIECES = {
+    "many small ones": [b"%06d" % number for number in range(100_000)],
+    "single bytes": [b"x"] * 20_000,
+    "large ones": [bytes([65 + number]) * 300_000 for number in range(20)],
+    "of every size": [b"y" * (number * 37 % 5_000 + 1) for number in range(2_000)],
+    "none": [],
+}
+FRAMINGS = ("chunked", "length", "close")
+
+
+@asynccontextmanager
+async def serving(pieces: list[bytes], framing: str, *, cut: bool = False) -> AsyncIterator[str]:
+    """A stand-in for an HTTP server: it answers whatever is asked with these pieces, as fast as they are taken."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = {
+            "chunked": "transfer-encoding: chunked",
+            "length": f"content-length: {sum(map(len, pieces)) + cut}",
+            "close": "connection: close",
+        }[framing]
+        writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
+        if framing == "chunked":
+            writer.writelines([b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces])
+            writer.write(b"" if cut else b"0\r\n\r\n")
+        else:
+            writer.writelines(pieces)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+async def body_of(url: str, slow: bool = False) -> list[bytes]:
+    """The body as it was taken; slowly, so that reading is paused."""
+    taken = []
+    async with await open_exchange(Outgoing(url, {}, b"{}"), Connection()) as exchange:
+        while data := await exchange.read():
+            taken.append(data)
+            if slow:
+                await asyncio.sleep(0.001)
+    return taken
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["at once", "slowly"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
+async def test_every_byte_is_taken_in_order(pieces: list[bytes], framing: str, slow: bool) -> None:
+    async with serving(pieces, framing) as url:
+        assert b"".join(await body_of(url, slow)) == b"".join(pieces)
+
+
+async def test_pieces_that_came_together_are_taken_together() -> None:
+    async with serving(PIECES["many small ones"], "chunked") as url:
+        assert len(await body_of(url)) < 1_000
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length"])
+@pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
+async def test_a_body_that_is_cut_raises_once_what_came_is_taken(pieces: list[bytes], framing: str) -> None:
+    async with serving(pieces, framing, cut=True) as url:
+        taken = []
+        with pytest.raises(TruncatedError):
+            async with await open_exchange(Outgoing(url, {}, b"{}"), Connection()) as exchange:
+                while data := await exchange.read():
+                    taken.append(data)
+        assert b"".join(pieces).startswith(b"".join(taken))
+
+
+def test_the_installed_reader_is_one_that_can_be_taken_from() -> None:
+    assert arrived._IS_KNOWN
