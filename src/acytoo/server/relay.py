@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -14,7 +15,9 @@ from acytoo.dialects.base import Call, Dialect, Incoming, Losses, Writer, crossi
 from acytoo.errors import AcytooError, AuthenticationError
 from acytoo.server.config import ServerConfig
 from acytoo.server.streamed import StreamedResponse
-from acytoo.types import Item, Request, collect
+from acytoo.types import Request, collect
+
+T = TypeVar("T")
 
 
 async def relay(request: web.Request, incoming: Incoming, dialect: Dialect, config: ServerConfig) -> web.StreamResponse:
@@ -23,25 +26,26 @@ async def relay(request: web.Request, incoming: Incoming, dialect: Dialect, conf
     spoken = backend.dialect.name if backend.dialect is not None else type(backend).__name__
     losses = Losses(spoken, drop=config.drop_unsupported)
     writer = dialect.writer(call.request)
-    end: Callable[[], bytes] = bytes
     if spoken == dialect.name and backend.forwards(asked):
         body = incoming.body if asked is call.request else dialect.for_model(incoming.body, asked.model)
-        chunks = backend.forward(body, asked, writer if asked.stream else None)
+        async with aclosing(backend.forward(body, asked, writer if asked.stream else None)) as chunks:
+            if asked.stream:
+                records = _WholeRecords(writer.content_type)
+                return await _Stream(request, writer, config, losses).run(chunks, records.feed, records.rest)
+            whole = b"".join([chunk async for chunk in chunks])
     else:
-        batches = backend.answer(crossing(asked, dialect), losses=losses)
-        chunks = _rendered(batches, dialect, writer, call.request)
-        end = writer.end
-    headers = {"x-acytoo-dropped": _printable(", ".join(losses.dropped))} if losses.dropped else {}
-    async with aclosing(chunks):
-        if not call.request.stream:
-            body = b"".join([chunk async for chunk in chunks])
-            return web.Response(body=body, content_type="application/json", headers=headers)
-        return await _Stream(request, writer, config, headers).run(chunks, end)
+        async with aclosing(backend.answer(crossing(asked, dialect), losses=losses)) as batches:
+            if asked.stream:
+                return await _Stream(request, writer, config, losses).run(batches, writer.write, writer.end)
+            items = [item for batch in [batch async for batch in batches] for item in batch]
+        whole = dialect.write_reply(collect(items), call.request)
+    return web.Response(body=whole, content_type="application/json", headers=_dropped(losses))
 
 
-def _printable(value: str) -> str:
-    """The value of a header: what a client called its fields may have line ends in it, and characters of any script."""
-    return "".join([c if c.isprintable() and c.isascii() else "?" for c in value])
+def _dropped(losses: Losses) -> dict[str, str]:
+    """The header that tells what was left behind; names of a client's own may have line ends in them, or any script."""
+    told = ", ".join(losses.dropped)
+    return {"x-acytoo-dropped": "".join([c if c.isprintable() and c.isascii() else "?" for c in told])} if told else {}
 
 
 async def count(incoming: Incoming, dialect: Dialect, config: ServerConfig) -> int:
@@ -63,21 +67,6 @@ def _admitted(
     return call, backend, asked
 
 
-async def _rendered(
-    batches: AsyncGenerator[list[Item], None], dialect: Dialect, writer: Writer, asked: Request
-) -> AsyncGenerator[bytes, None]:
-    """The items in the client's dialect: a chunk for each batch, without what ends them; or one document."""
-    async with aclosing(batches):
-        if not asked.stream:
-            items = [item for batch in [batch async for batch in batches] for item in batch]
-            yield dialect.write_reply(collect(items), asked)
-            return
-        write = writer.write
-        async for batch in batches:
-            if data := write(batch):
-                yield data
-
-
 class _Stream:
     """One streamed answer.
 
@@ -85,51 +74,38 @@ class _Stream:
     keep-alives and the backend is silent, earlier.
     """
 
-    def __init__(self, request: web.Request, writer: Writer, config: ServerConfig, headers: dict[str, str]) -> None:
+    def __init__(self, request: web.Request, writer: Writer, config: ServerConfig, losses: Losses) -> None:
         self._writer = writer
         self._ping_after = config.ping_after
-        own = {"content-type": writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"}
-        self._response = StreamedResponse(request, {**own, **headers}, config.unread)
+        headers = {"content-type": writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"}
+        self._response = StreamedResponse(request, headers | _dropped(losses), config.unread)
         self._loop = asyncio.get_running_loop()
         self._wrote_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        self._record_ends = _RECORD_ENDS.get(writer.content_type, ())
-        self._held = bytearray()
 
-    async def run(self, chunks: AsyncGenerator[bytes, None], end: Callable[[], bytes]) -> web.StreamResponse:
+    async def run(
+        self, source: AsyncGenerator[T, None], render: Callable[[T], bytes], end: Callable[[], bytes]
+    ) -> web.StreamResponse:
         """Write what the backend says, then the end. Raises AcytooError only while nothing is written."""
         response = self._response
         if self._writer.ping:
             self._timer = self._loop.call_later(self._ping_after, self._on_silence)
         try:
-            async for chunk in chunks:
-                if data := self._whole(chunk):
+            async for said in source:
+                if data := render(said):
                     self._wrote_at = self._loop.time()
                     await response.send(data)
-            response.end(bytes(self._held) + end())
+            response.end(end())
         except AcytooError as error:
             if not response.begun:
                 raise
             # The fault in the dialect's way; then the connection ends before the body's end, so that it counts as cut.
-            response.cut(bytes(self._held) if error.told else self._writer.fail(error))
+            response.cut(end() if error.told else self._writer.fail(error))
         finally:
             response.close()
             if self._timer is not None:
                 self._timer.cancel()
         return response
-
-    def _whole(self, data: bytes) -> bytes:
-        """What can go out: half a record is held back, so that no keep-alive or error is written inside one."""
-        held = self._held
-        if not self._record_ends or (not held and data.endswith(self._record_ends)):
-            return data
-        searched = max(0, len(held) - 3)
-        held += data
-        places = [(held.rfind(end, searched), end) for end in self._record_ends]
-        length = max([place + len(end) for place, end in places if place >= 0], default=0)
-        whole = bytes(held[:length])
-        del held[:length]
-        return whole
 
     def _on_silence(self) -> None:
         """Send a keep-alive where nothing was written for long enough; look again when the next may be due."""
@@ -139,6 +115,31 @@ class _Stream:
                 self._response.flush(self._writer.ping)
             self._wrote_at = now
         self._timer = self._loop.call_at(self._wrote_at + self._ping_after, self._on_silence)
+
+
+class _WholeRecords:
+    """What may go out of a stream that is passed on: no keep-alive and no error is to be written inside a record."""
+
+    def __init__(self, content_type: str) -> None:
+        self._ends = _RECORD_ENDS.get(content_type, ())
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> bytes:
+        """The records that are whole; half a one is held back."""
+        held = self._held
+        if not self._ends or (not held and data.endswith(self._ends)):
+            return data
+        searched = max(0, len(held) - 3)
+        held += data
+        places = [(held.rfind(end, searched), end) for end in self._ends]
+        length = max([place + len(end) for place, end in places if place >= 0], default=0)
+        whole = bytes(held[:length])
+        del held[:length]
+        return whole
+
+    def rest(self) -> bytes:
+        """What is held back, once nothing comes after it."""
+        return bytes(self._held)
 
 
 _RECORD_ENDS = {"text/event-stream": (b"\n\n", b"\r\n\r\n"), "application/x-ndjson": (b"\n",)}
