@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -412,6 +411,8 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(name: str, provider: str) -> str:
+    import difflib
+
     known = OPTIONS | _SETTINGS | {"extra_body"}
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else "a field of the API itself goes into extra_body={…}"

@@ -61,8 +61,8 @@ class WholeReader(Reader):
 class EitherReader(Reader):
     """A body of which only its first character tells whether it is a document (`{`, `[`, `<`) or an event stream."""
 
-    def __init__(self, whole: Reader, stream: Reader) -> None:
-        self._whole = whole
+    def __init__(self, dialect: Dialect, stream: Reader) -> None:
+        self._dialect = dialect
         self._stream = stream
         self._reader: Reader | None = None
         self._start = b""
@@ -90,7 +90,8 @@ class EitherReader(Reader):
         first = chunk.removeprefix(BOM).lstrip()[:1]
         if (not first or BOM.startswith(chunk)) and len(chunk) < 1024:
             return b""
-        self._reader = self._whole if first in (b"{", b"[", b"<") else self._stream
+        self._reader = WholeReader(self._dialect) if first in (b"{", b"[", b"<") else self._stream
+        self._start = b""
         return chunk
 
     def flush(self) -> list[Item]:

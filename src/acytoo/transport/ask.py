@@ -19,7 +19,9 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
     """
     batches: list[list[Item]] = []
     try:
-        async with await open_exchange(outgoing, target.connection) as exchange:
+        exchange = await open_exchange(outgoing, target.connection)
+        del outgoing  # for as long as the reply takes, nobody needs what asked for it
+        async with exchange:
             reader = await reader_of(exchange, target.dialect)
             feed, read = reader.feed, exchange.read
             while chunk := await read():

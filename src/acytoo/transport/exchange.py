@@ -23,6 +23,22 @@ MAX_ERROR_BODY = 64 * 1024
 class Exchange:
     """A response whose head has come. Closing it before its end closes the connection at once."""
 
+    __slots__ = (
+        "_content",
+        "_deadline",
+        "_expired",
+        "_inflate",
+        "_limit",
+        "_loop",
+        "_lost",
+        "_phase",
+        "_response",
+        "_timeout",
+        "_timer",
+        "_waiting_since",
+        "head",
+    )
+
     def __init__(self, response: aiohttp.ClientResponse, timeout: Timeout, started: float) -> None:
         self.head = Head(response.status, response.headers)
         self._response = response

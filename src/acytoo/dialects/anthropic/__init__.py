@@ -47,7 +47,7 @@ from acytoo.dialects.base import (
     invalid,
     join_url,
 )
-from acytoo.dialects.reading import EitherReader, WholeReader
+from acytoo.dialects.reading import EitherReader
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.types import (
@@ -170,7 +170,7 @@ class Anthropic(Dialect):
 
     def reader(self, head: Head) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""
-        return EitherReader(WholeReader(self), StreamReader(self.name))
+        return EitherReader(self, StreamReader(self.name))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a `message`."""

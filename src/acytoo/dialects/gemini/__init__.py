@@ -40,7 +40,7 @@ from acytoo.dialects.gemini.writing import (
     logprobs_result,
     usage_fields,
 )
-from acytoo.dialects.reading import EitherReader, WholeReader
+from acytoo.dialects.reading import EitherReader
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.errors import AcytooError, StatusError, TruncatedError, UsageError
 from acytoo.secret import Secret
@@ -115,7 +115,7 @@ class Gemini(Dialect):
 
     def reader(self, head: Head) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""
-        return EitherReader(WholeReader(self), StreamReader(self.name))
+        return EitherReader(self, StreamReader(self.name))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a response, or of a list of them (what `streamGenerateContent` answers without `alt=sse`)."""

@@ -29,7 +29,7 @@ from acytoo.dialects.base import (
 )
 from acytoo.dialects.openai.reading import StreamReader, decode, raise_bare_error, told
 from acytoo.dialects.openai.writing import StreamWriter, usage_fields
-from acytoo.dialects.reading import EitherReader, WholeReader
+from acytoo.dialects.reading import EitherReader
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.types import (
@@ -114,7 +114,7 @@ class OpenAI(Dialect):
 
     def reader(self, head: Head) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""
-        return EitherReader(WholeReader(self), StreamReader(self.name))
+        return EitherReader(self, StreamReader(self.name))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a `chat.completion`."""

@@ -24,7 +24,7 @@ from acytoo.dialects.base import (
     encoded,
     join_url,
 )
-from acytoo.dialects.reading import EitherReader, WholeReader
+from acytoo.dialects.reading import EitherReader
 from acytoo.dialects.responses.reading import Document, StreamReader, told
 from acytoo.dialects.responses.request import NAME, add_extra, fields_of, shared_of
 from acytoo.dialects.responses.writing import StreamWriter
@@ -98,7 +98,7 @@ class Responses(Dialect):
 
     def reader(self, head: Head) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""
-        return EitherReader(WholeReader(self), StreamReader())
+        return EitherReader(self, StreamReader())
 
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a `response` document."""
