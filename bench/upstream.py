@@ -107,7 +107,7 @@ class Wheel:
                 served.send_time()
             self._slot = (self._slot + 1) % len(self._slots)
             self._next += 0.001
-        self._loop.call_at(self._next, self._turn)
+        self._loop.call_later(0.001, self._turn)  # uvloop counts in milliseconds: less would be none
 
 
 _wheels: dict[int, Wheel] = {}

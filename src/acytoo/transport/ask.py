@@ -17,7 +17,7 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
 
     Any fault raises an AcytooError that carries the text so far and no secret.
     """
-    batches: list[list[Item]] = []
+    said: list[str] = []
     try:
         exchange = await open_exchange(outgoing, target.connection)
         del outgoing  # for as long as the reply takes, nobody needs what asked for it
@@ -26,16 +26,16 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
             feed, read = reader.feed, exchange.read
             while chunk := await read():
                 if batch := feed(chunk):
-                    batches.append(batch)
+                    said += texts(batch)
                     yield batch
                 if reader.fault is not None:
                     raise reader.fault
             if batch := reader.flush():
-                batches.append(batch)
+                said += texts(batch)
                 yield batch
             reader.close()
     except AcytooError as error:
-        raise finished(error, batches, target.secrets) from error.__cause__
+        raise finished(error, said, target.secrets) from error.__cause__
 
 
 async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> AsyncGenerator[bytes, None]:
@@ -44,7 +44,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
     An error with `told` set has been yielded already, in the API's own way. Where a stream was asked for (there is
     a `writer`) and the server answers with one document, the stream is rendered.
     """
-    batches: list[list[Item]] = []
+    said: list[str] = []
     try:
         async with await open_exchange(outgoing, target.connection) as exchange:
             reader = await reader_of(exchange, target.dialect)
@@ -59,8 +59,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
                     fault = reader.fault
                 except AcytooError as error:
                     fault = error
-                if batch:
-                    batches.append(batch)
+                said += texts(batch)
                 if not renders:
                     yield chunk
                 elif writer is not None and batch:
@@ -73,7 +72,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
             if renders and writer is not None:
                 yield writer.write(batch) + writer.end()
     except AcytooError as error:
-        raise finished(error, batches, target.secrets) from error.__cause__
+        raise finished(error, said, target.secrets) from error.__cause__
 
 
 async def counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> AsyncGenerator[int, None]:
@@ -101,9 +100,14 @@ async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:
     raise dialect.read_error(head.status, body, retry_after(head))
 
 
-def finished(error: AcytooError, batches: list[list[Item]], secrets: list[Secret]) -> AcytooError:
+def texts(batch: list[Item]) -> list[str]:
+    """The texts of a batch: what is kept of it for an error, as a list for each batch would keep the collector busy."""
+    return [item for item in batch if type(item) is str]
+
+
+def finished(error: AcytooError, said: list[str], secrets: list[Secret]) -> AcytooError:
     """The error with the text that came before it, and every secret taken out of its words."""
-    error.text = "".join([item for batch in batches for item in batch if type(item) is str])
+    error.text = "".join(said)
     for name, value in vars(error).items():
         if isinstance(value, str) and name != "text":
             setattr(error, name, redact(value, secrets))

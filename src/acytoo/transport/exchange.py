@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from types import TracebackType
 from typing import Self
 
@@ -126,12 +127,12 @@ class Exchange:
         It never looks later than the idle limit, which may begin to hold meanwhile, would want.
         """
         now = self._loop.time()
-        due = [] if self._deadline is None else [self._deadline]
+        due = math.inf if self._deadline is None else self._deadline
         if self._limit is not None:
-            due.append((self._waiting_since or now) + self._limit)
+            due = min(due, (self._waiting_since or now) + self._limit)
         if self._timeout.idle is not None:
-            due.append(now + self._timeout.idle)
-        self._timer = self._loop.call_at(min(due), self._check) if due else None
+            due = min(due, now + self._timeout.idle)
+        self._timer = None if due == math.inf else self._loop.call_at(due, self._check)
 
     def _check(self) -> None:
         now = self._loop.time()

@@ -158,8 +158,10 @@ class _Limits:
             self._timer = self._loop.call_at(self._due, self._look)
 
     def _soonest(self, limit: float | None) -> float | None:
-        due = [end for end in (self._ends, limit and self._loop.time() + limit) if end is not None]
-        return min(due, default=None)
+        if limit is None:
+            return self._ends
+        due = self._loop.time() + limit
+        return due if self._ends is None else min(due, self._ends)
 
 
 @functools.lru_cache(maxsize=64)

@@ -290,17 +290,15 @@ def _finish(reason: str) -> Finish:
 
 def _usage(fields: dict[str, Any]) -> Usage:
     """Usage in OpenAI's names; DeepSeek's `prompt_cache_hit_tokens` too."""
-    into = fields.get("prompt_tokens_details")
-    out = fields.get("completion_tokens_details")
-    into = into if isinstance(into, dict) else {}
-    out = out if isinstance(out, dict) else {}
-    return Usage(
-        _count(fields.get("prompt_tokens")),
-        _count(fields.get("completion_tokens")),
-        _count(into.get("cached_tokens")) or _count(fields.get("prompt_cache_hit_tokens")),
-        _count(into.get("cache_write_tokens")),
-        _count(out.get("reasoning_tokens")),
-    )
+    into, out = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
+    cached = _count(fields.get("prompt_cache_hit_tokens"))
+    written = thought = 0
+    if into and isinstance(into, dict):
+        cached, written = _count(into.get("cached_tokens")) or cached, _count(into.get("cache_write_tokens"))
+    if out and isinstance(out, dict):
+        thought = _count(out.get("reasoning_tokens"))
+    sent, said = _count(fields.get("prompt_tokens")), _count(fields.get("completion_tokens"))
+    return Usage(sent, said, cached, written, thought)
 
 
 def _count(number: Any) -> int:
