@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
-from types import MethodType
+from types import MethodType, ModuleType
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -436,22 +437,27 @@ async def _resolved(
             yield batch
 
 
-def _ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], None]:
-    from acytoo.transport.ask import ask
+@functools.cache
+def _transport() -> ModuleType:
+    """What does the I/O: imported by the first call, so that an import of ours costs no HTTP client."""
+    from acytoo.transport import ask
 
-    return ask(outgoing, target)
+    return ask
+
+
+def _ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], None]:
+    stream: AsyncGenerator[list[Item], None] = _transport().ask(outgoing, target)
+    return stream
 
 
 def _counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> AsyncGenerator[int, None]:
-    from acytoo.transport.ask import counted
-
-    return counted(outgoing, target, dialect)
+    stream: AsyncGenerator[int, None] = _transport().counted(outgoing, target, dialect)
+    return stream
 
 
 def _forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> AsyncGenerator[bytes, None]:
-    from acytoo.transport.ask import forward
-
-    return forward(outgoing, target, writer)
+    stream: AsyncGenerator[bytes, None] = _transport().forward(outgoing, target, writer)
+    return stream
 
 
 async def _texts(batches: AsyncGenerator[list[Item], None]) -> AsyncResult:

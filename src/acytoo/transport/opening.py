@@ -66,19 +66,18 @@ async def _request(
     fresh = fresh_connection.set(False)
     failed: Exception | None = None
     try:
-        async with limits.clock:
-            response = await session.request(
-                outgoing.method,
-                url,
-                data=_Body(outgoing.body, limits),
-                headers=headers,
-                allow_redirects=False,
-                auto_decompress=False,
-                timeout=_connecting(connection.timeout.connect),
-                ssl=connection.tls(),
-                proxy=http_proxy.url if http_proxy else None,
-                proxy_headers=to_proxy or None,
-            )
+        response = await session.request(
+            outgoing.method,
+            url,
+            data=_Body(outgoing.body, limits),
+            headers=headers,
+            allow_redirects=False,
+            auto_decompress=False,
+            timeout=_connecting(limits.to_connect),
+            ssl=connection.tls(),
+            proxy=http_proxy.url if http_proxy else None,
+            proxy_headers=to_proxy or None,
+        )
     except Exception as error:
         failed = error
         pooled = reuse and not fresh_connection.get() and connection.session is None
@@ -90,10 +89,10 @@ async def _request(
             response.close()
             raise proxy_refused(http_proxy, 407, response.reason or "")
         return response
+    if limits.expired or isinstance(failed, TimeoutError):
+        raise limits.error() from failed
     if pooled and _is_stale(failed):
         raise _StaleConnectionError
-    if isinstance(failed, TimeoutError) or "Timeout" in type(failed).__name__:
-        raise limits.error() from failed
     fault = opening_fault(failed, url, proxy, connected=limits.connected)
     if fault is None:
         raise failed
@@ -110,31 +109,38 @@ def _is_stale(error: Exception) -> bool:
 class _Limits:
     """The limit that holds until the head is here: first to connect, then until the first byte, always the total.
 
-    One timer, which looks anew when it runs out too early: that the connection stands moves none.
+    The HTTP client looks after the first; a connection that stands is given up when a timer of ours runs out.
     """
 
     def __init__(self, timeout: Timeout, started: float) -> None:
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._ends = None if timeout.total is None else started + timeout.total
+        self._timer: asyncio.TimerHandle | None = None
         self.connected = False
-        self.over = False
-        self.clock = asyncio.timeout(None)
-        self._due = self._soonest(timeout.connect)
-        first = self._soonest(timeout.first_byte) if self._due is None else self._due
-        self._timer = None if first is None else self._loop.call_at(first, self._look)
+        self.expired = False
 
-    def sending(self) -> None:
+    @property
+    def to_connect(self) -> float | None:
+        """Seconds that connecting may take."""
+        connect = self._timeout.connect
+        if self._ends is None:
+            return connect
+        left = max(0.001, self._ends - self._loop.time())
+        return left if connect is None else min(connect, left)
+
+    def sending(self, transport: asyncio.WriteTransport | None) -> None:
         """The connection stands."""
-        if not (self.connected or self.over):
-            self.connected = True
-            self._due = self._soonest(self._timeout.first_byte)
-            if self._due is not None and (self._timer is None or self._timer.when() > self._due):
-                self._look()
+        self.connected = True
+        first_byte = self._timeout.first_byte
+        due = None if first_byte is None else self._loop.time() + first_byte
+        if self._ends is not None:
+            due = self._ends if due is None else min(due, self._ends)
+        if due is not None:
+            self._timer = self._loop.call_at(due, self._expire, transport)
 
     def end(self) -> None:
         """No limit holds any more."""
-        self.over = True
         if self._timer is not None:
             self._timer.cancel()
 
@@ -146,28 +152,16 @@ class _Limits:
             return TimedOutError("first_byte", self._timeout.first_byte or 0)
         return TimedOutError("connect", self._timeout.connect or 0)
 
-    def _look(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._due is None or self.clock.expired():
-            return
-        if self._loop.time() >= self._due:
-            self.clock.reschedule(self._due)
-        else:
-            self._timer = self._loop.call_at(self._due, self._look)
-
-    def _soonest(self, limit: float | None) -> float | None:
-        if limit is None:
-            return self._ends
-        due = self._loop.time() + limit
-        return due if self._ends is None else min(due, self._ends)
+    def _expire(self, transport: asyncio.WriteTransport | None) -> None:
+        self.expired = True
+        if transport is not None:
+            transport.abort()
 
 
 @functools.lru_cache(maxsize=64)
 def _connecting(limit: float | None) -> aiohttp.ClientTimeout:
-    """Only the time to connect is the library's to limit."""
-    return aiohttp.ClientTimeout(total=None, sock_connect=limit)
+    """Only the time to connect is the library's to limit, names, proxies and TLS included."""
+    return aiohttp.ClientTimeout(total=None, connect=limit)
 
 
 class _Body(aiohttp.Payload):
@@ -187,7 +181,7 @@ class _Body(aiohttp.Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send it."""
-        self._limits.sending()
+        self._limits.sending(writer.transport)
         await writer.write(self._data)
 
 
