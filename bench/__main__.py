@@ -96,9 +96,18 @@ def grow(arguments: argparse.Namespace) -> None:
 
 def guard(arguments: argparse.Namespace) -> None:
     """Compare instruction counts of the hot paths with the committed ones."""
-    from bench.guard import check
+    from bench.guard import LIMIT, changes, commit, obstacle
 
-    sys.exit(check(commit=arguments.commit))
+    if arguments.commit:
+        commit()
+        return
+    if why := obstacle():
+        raise SystemExit(f"guard: {why}")
+    found = changes()
+    for name, change in found.items():
+        sys.stderr.write(f"{name:32} {change:+.1%}{'  OUTSIDE' if abs(change) > LIMIT else ''}\n")
+    if any(abs(change) > LIMIT for change in found.values()):
+        raise SystemExit("guard: where that is meant, run `python -m bench guard --commit`")
 
 
 def layers(arguments: argparse.Namespace) -> None:

@@ -1,69 +1,107 @@
 """Guards the hot paths against slow regressions: instructions counted by valgrind, compared with committed counts.
 
 Instructions do not depend on what else the machine does, but on the interpreter and the libraries: the counts are kept
-for each minor version of Python, and one that has none is only told. Two runs of different length cancel out what
-starting costs.
+for each version of Python and of msgspec, and one that has none is only told. One process does all the work, told piece
+by piece; counting is on only while it works.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from bench.guard_work import works
-from bench.processes import environment
 
 _COUNTS = Path(__file__).parent / "guard.json"
-_LIMIT = 0.05
-_FEW, _MORE = 10, 60
+LIMIT = 0.05
+"""The share by which a count may differ."""
+
+KEY = f"CPython {platform.python_version()} {platform.machine()}, msgspec {version('msgspec')}"
+"""What the counts depend on, besides our own code."""
+
+_ENOUGH = 20_000_000
+"""Instructions that are counted at least, so that telling the process what to do counts for nothing."""
 
 
-def check(*, commit: bool) -> int:
-    """0 where every count is within five per cent of the committed one, else 1; `commit` writes them instead."""
+def obstacle() -> str:
+    """Why nothing can be compared here, "" where it can."""
     if shutil.which("valgrind") is None:
-        sys.stderr.write("guard: valgrind is not installed, nothing was checked\n")
-        return 1
-    key = f"{platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])} {platform.machine()}"
-    kept = json.loads(_COUNTS.read_text()) if _COUNTS.exists() else {}
-    names = list(works())
-    with ThreadPoolExecutor(2) as pool:
-        counts = dict(zip(names, pool.map(_count, names), strict=True))
-    if commit:
-        _COUNTS.write_text(json.dumps({**kept, key: counts}, indent=1, sort_keys=True) + "\n")
-        return 0
-    if key not in kept:
-        sys.stderr.write(f"guard: no counts are committed for {key}; `python -m bench guard --commit` writes them\n")
-        return 0
-    worse = 0
-    for name, count in counts.items():
-        before = kept[key].get(name)
-        change = count / before - 1 if before else 0.0
-        outside = before is None or abs(change) > _LIMIT
-        worse += outside
-        told = "new: commit it" if before is None else f"{change:+.1%}{'  OUTSIDE ±5 %' if outside else ''}"
-        sys.stderr.write(f"{name:32} {count:>12,} {told}\n")
-    if worse:
-        sys.stderr.write(f"guard: {worse} outside; if that is meant, run `python -m bench guard --commit`\n")
-    return 1 if worse else 0
+        return "valgrind is not installed"
+    if KEY not in _kept():
+        return f"no counts are committed for {KEY}; `python -m bench guard --commit` writes them"
+    return ""
 
 
-def _count(name: str) -> int:
-    """Instructions for each time the work is done."""
-    few, more = _instructions(name, _FEW), _instructions(name, _MORE)
-    return round((more - few) / (_MORE - _FEW))
+def commit() -> None:
+    """Write the counts of this machine's versions."""
+    counts = {**_kept(), KEY: counted(list(works()))}
+    _COUNTS.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
 
 
-def _instructions(name: str, times: int) -> int:
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-    command += [sys.executable, "-m", "bench.guard_work", name, str(times)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    found = re.search(r"Collected : (\d+)", done.stderr)
-    if done.returncode or found is None:
-        raise SystemExit(f"guard: {name} failed under valgrind: {done.stderr[-500:]}")
+def changes() -> dict[str, float]:
+    """For each piece of work by how much its count differs from the committed one; 1.0 for one that has none."""
+    before = _kept()[KEY]
+    return {name: count / before[name] - 1 if name in before else 1.0 for name, count in counted(list(works())).items()}
+
+
+def _kept() -> dict[str, dict[str, int]]:
+    kept: dict[str, dict[str, int]] = json.loads(_COUNTS.read_text()) if _COUNTS.exists() else {}
+    return kept
+
+
+def counted(names: list[str]) -> dict[str, int]:
+    """Instructions for each time a piece of work is done."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=out", sys.executable]
+        process = subprocess.Popen(
+            [*command, "-m", "bench.guard_work"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(_COUNTS.parent.parent), "PYTHONHASHSEED": "0"},
+            cwd=folder,
+            text=True,
+        )
+        try:
+            return {name: _count(process, name, Path(folder)) for name in names}
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.close()
+            process.stdout.close()
+
+
+def _count(process: subprocess.Popen[str], name: str, folder: Path) -> int:
+    once = _instructions(process, name, 1, folder)
+    times = max(1, _ENOUGH // once)
+    return round(_instructions(process, name, times, folder) / times)
+
+
+def _instructions(process: subprocess.Popen[str], name: str, times: int, folder: Path) -> int:
+    """What doing it so many times takes; the process answers a line with a line."""
+    assert process.stdin is not None and process.stdout is not None
+    for line, counting in ((f"0 {name}", "off"), (f"{times} {name}", "on")):
+        _control(process.pid, f"--instr={counting}")
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        if not process.stdout.readline():
+            raise SystemExit(f"guard: {name} failed under valgrind")
+    _control(process.pid, "--dump")
+    dump = max(folder.glob("out.*"), key=lambda path: int(path.suffix[1:]))
+    found = re.search(r"^totals: (\d+)", dump.read_text(), re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"guard: {dump.name} tells no count")
     return int(found[1])
+
+
+def _control(pid: int, what: str) -> None:
+    subprocess.run(["callgrind_control", what, str(pid)], capture_output=True, check=True)

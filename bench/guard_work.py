@@ -1,4 +1,4 @@
-"""A fixed amount of the wire's and the dialects' hot paths, to count its instructions: `guard_work NAME TIMES`."""
+"""A fixed amount of the wire's and the dialects' hot paths, to count its instructions."""
 
 from __future__ import annotations
 
@@ -102,11 +102,15 @@ def _bytewise(data: bytes) -> None:
 
 
 def main() -> None:
-    """Do one piece of work, after a few times to warm up."""
-    work, times = works()[sys.argv[1]], int(sys.argv[2])
+    """Do the pieces of work that are named on standard input, each as often as the number before it; warmed up by 0."""
     gc.disable()
-    for _ in range(20 + times):
-        work()
+    found = works()
+    for line in sys.stdin:
+        times, _, name = line.strip().partition(" ")
+        work = found[name]
+        for _ in range(int(times) or 20):
+            work()
+        print("done", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ PEERS = {
     "httpx": ("httpx==0.28.1",),
     "openai": ("openai==3.54.0",),
     "litellm": ("litellm[proxy]==1.106.0",),
-    "any-llm-sdk": ("any-llm-sdk[openai]==1.0.0",),
+    "any-llm-sdk": ("any-llm-sdk[openai]==1.40.2",),
     "g4f": ("g4f[api]==8.8.6",),
     "langchain-openai": ("langchain-openai==1.7.3",),
 }
-"""What is installed for each; the newest releases when they were pinned."""
+"""What is installed for each: releases of the weeks before they were pinned."""
 
 
 def home() -> Path:
