@@ -293,6 +293,7 @@ async def g4f(url: str, model: str, ca: str | None) -> AsyncIterator[Caller]:
     class Bench(OpenaiTemplate):  # type: ignore[misc]
         base_url = f"{url}/v1"
         working = True
+        models = [model]
 
     async def call(on_text: OnText) -> None:
         async for item in Bench.create_async_generator(model=model, messages=MESSAGES, api_key="bench", stream=True):

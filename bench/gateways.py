@@ -81,7 +81,7 @@ def _listening(command: list[str], path: str) -> Iterator[Watched]:
             [*command, "--port", str(port)],
             stdout=output,
             stderr=output,
-            env=environment(NO_PROXY="*"),
+            env=environment(NO_PROXY="*", LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY="true"),
             cwd=tempfile.gettempdir(),
             text=True,
         )

@@ -59,9 +59,10 @@ class Watched:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a measured process: `bench` can be imported, no proxy, nobody's settings."""
+    """The environment of a measured process: `bench` can be imported, no proxy, no prices looked up by litellm."""
     kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", **more}
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return {**kept, **ours, **more}
 
 
 @contextmanager

@@ -50,8 +50,8 @@ _CLOSING = framed(event({}, "stop")) + framed(_usage()) + framed(b"data: [DONE]\
 
 
 def texts(number: int, size: int) -> list[str]:
-    """Texts as a model's tokens: a space and letters."""
-    return [(" " + "abcdefghij"[i % 10] * (size - 1)) for i in range(number)]
+    """Texts as a model's tokens: letters and a space."""
+    return [("abcdefghij"[i % 10] * (size - 1) + " ") for i in range(number)]
 
 
 def _call(arguments: str, first: bool = False) -> object:
