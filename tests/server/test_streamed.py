@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -141,3 +142,39 @@ async def test_keep_alives_do_not_pile_up_for_a_client_that_does_not_read() -> N
         writer.close()
         assert response.whole
         assert response.body.count(b": ping") < 10
+
+
+async def test_a_client_that_reads_slowly_but_steadily_gets_everything() -> None:
+    async with site(reply(WHOLE[0], "x" * 16_000_000, Finish("stop")), unread=1.5) as server, asyncio.timeout(LIMIT * 2):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.connect(("127.0.0.1", server.port))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=65536)
+        writer.write(request("acytoo"))
+        received = b""
+        while not received.endswith(b"\r\n0\r\n\r\n") and (data := await reader.read(65536)):
+            received = received[-10:] + data
+            await asyncio.sleep(0.02)
+        writer.close()
+        assert received.endswith(b"\r\n0\r\n\r\n")
+
+
+async def test_an_upstreams_own_error_reaches_a_client_that_is_behind() -> None:
+    texts: list[Item] = [WHOLE[0], *["x" * 10_000] * 300]
+    async with site(reply(*texts).fail("it broke", after=301)) as server, asyncio.timeout(LIMIT):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.connect(("127.0.0.1", server.port))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=65536)
+        writer.write(request("openai"))
+        await asyncio.sleep(0.3)
+        response = await read_response(reader)
+        writer.close()
+        assert not response.whole
+        assert b"it broke" in response.body
+
+
+async def test_half_a_reply_to_a_client_of_http_1_0_ends_in_a_reset() -> None:
+    async with site(reply(*WHOLE[:2]).reset(after=2)) as server:
+        sent = request("acytoo").replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
+        assert await raw_call(server.port, sent) == b"(reset)"

@@ -95,12 +95,13 @@ class _Stream:
                 if data := render(said):
                     self._wrote_at = self._loop.time()
                     await response.send(data)
-            response.end(end())
+            await response.end(end())
         except AcytooError as error:
             if not response.begun:
                 raise
             # The fault in the dialect's way; then the connection ends before the body's end, so that it counts as cut.
-            response.cut(end() if error.told else self._writer.fail(error))
+            last = end() if error.told else self._writer.fail(error)
+            await response.cut(last, told=error.told or bool(last))
         finally:
             response.close()
             if self._timer is not None:

@@ -58,7 +58,7 @@ def _collect_less_often() -> None:
     A reply leaves no reference cycles behind; with Python's thresholds, looking for them took a tenth of its time.
     """
     gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
+    gc.set_threshold(10_000, 10, 10)
 
 
 async def serve(config: ServerConfig, announce: Callable[[str], None], *, access_log: bool = False) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
+import struct
 import time
 from email.utils import formatdate
 from typing import Any
@@ -28,8 +30,10 @@ class StreamedResponse(web.StreamResponse):
         self._chunks = request.version >= HttpVersion11
         self._first = bytearray()
         self._waiting: asyncio.Handle | None = None
+        self._watching: asyncio.TimerHandle | None = None
         self._head_sent = False
         self._ended = False
+        self._whole = False
 
     @property
     def begun(self) -> bool:
@@ -45,14 +49,14 @@ class StreamedResponse(web.StreamResponse):
     @property
     def keep_alive(self) -> bool:
         """Whether the connection can be used again."""
-        return self._ended and self._keeps_alive
+        return self._whole and self._keeps_alive
 
     @property
     def _keeps_alive(self) -> bool:
         return self._chunks and self._request.keep_alive
 
     async def send(self, data: bytes) -> None:
-        """Send a part. Raises ConnectionResetError where the client has left, or has not read for `unread` seconds."""
+        """Send a part. Raises ConnectionResetError where the client has left; one that takes nothing is given up."""
         if self._head_sent:
             self._write(self._framed(data))
         else:
@@ -62,30 +66,41 @@ class StreamedResponse(web.StreamResponse):
             elif self._waiting is None:
                 self._waiting = asyncio.get_running_loop().call_soon(self.flush)
         if self.unsent:
-            await self._drained()
+            await self._taken()
 
     def flush(self, data: bytes = b"") -> None:
-        """Send what has come, the head too, and these bytes after it. Where the client has left, do nothing."""
+        """Send what has come, the head too, and these bytes after it. After the end, or a client's leaving: nothing."""
         self._forget()
         transport = self._request.transport
-        if transport is not None and not transport.is_closing():
+        if not self._ended and transport is not None and not transport.is_closing():
             self._write(self._begun_with(data))
 
-    def end(self, data: bytes) -> None:
-        """Send the last part and the end."""
+    async def end(self, data: bytes) -> None:
+        """Send the last part and the end; return when the client has taken it all. Raises as `send`."""
         self._forget()
         self._write(self._begun_with(data) + (b"0\r\n\r\n" if self._chunks else b""))
-        self._ended = True
+        self._ended = self._whole = True
+        await self._all_taken()
 
-    def cut(self, data: bytes) -> None:
-        """Send a last part, then end the connection before the body's end, so that it cannot count as whole."""
+    async def cut(self, data: bytes, *, told: bool) -> None:
+        """Send a last part, then end the connection before the body's end, so that it cannot count as whole.
+
+        Where the framing of HTTP/1.0 could not show that, and the body has not `told` it, the connection is reset.
+        """
         if data or self._first:
             self.flush(data)
-        if (transport := self._request.transport) is not None:
-            if data:
-                transport.close()
-            else:
-                transport.abort()
+        self._ended = True
+        await self._all_taken()
+        transport = self._request.transport
+        if transport is None:
+            return
+        if told or self._chunks:
+            transport.close()
+        else:
+            raw = transport.get_extra_info("socket")
+            if raw is not None:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
 
     def _forget(self) -> None:
         if self._waiting is not None:
@@ -121,13 +136,36 @@ class StreamedResponse(web.StreamResponse):
         self._body_length += len(data)
         transport.write(data)
 
-    async def _drained(self) -> None:
+    async def _all_taken(self) -> None:
+        transport = self._request.transport
+        if transport is not None and self.unsent:
+            transport.set_write_buffer_limits(high=0)
+            await self._taken()
+            transport.set_write_buffer_limits()
+
+    async def _taken(self) -> None:
+        """Return when the client has taken enough of what was written to be sent more."""
+        transport = self._request.transport
+        if transport is None:
+            return
+        self._watch(transport, transport.get_write_buffer_size())
         try:
-            async with asyncio.timeout(self._unread):
-                await self._request.writer.drain()
-        except TimeoutError:
-            self.cut(b"")
-            raise ClientConnectionResetError(f"the client has read nothing for {self._unread:g} s") from None
+            await self._request.writer.drain()
+        finally:
+            if self._watching is not None:
+                self._watching.cancel()
+
+    def _watch(self, transport: asyncio.Transport, left: int) -> None:
+        """Give the connection up where, when the time is over, no less is left than there was."""
+
+        def look() -> None:
+            still_left = transport.get_write_buffer_size()
+            if still_left < left:
+                self._watch(transport, still_left)
+            else:
+                transport.abort()
+
+        self._watching = asyncio.get_running_loop().call_later(self._unread, look)
 
     # What the framework calls once the handler has returned: all has been said by then.
 

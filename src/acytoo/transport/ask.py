@@ -46,7 +46,9 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
     """
     said: list[str] = []
     try:
-        async with await open_exchange(outgoing, target.connection) as exchange:
+        exchange = await open_exchange(outgoing, target.connection)
+        del outgoing
+        async with exchange:
             reader = await reader_of(exchange, target.dialect)
             renders = writer is not None and exchange.head.content_type != writer.content_type.partition(";")[0]
             while chunk := await exchange.read():
@@ -66,7 +68,10 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
                     yield writer.write(batch)
                 if fault is not None:
                     fault.told = not renders and isinstance(fault, StatusError)
-                    raise fault
+                    try:
+                        raise fault
+                    finally:
+                        fault = None  # an error must not be held by a frame that it holds
             batch = reader.flush()
             reader.close()
             if renders and writer is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import traceback
 from urllib.parse import urljoin
 
 import aiohttp
@@ -85,18 +86,26 @@ async def _request(
         limits.end()
         fresh_connection.reset(fresh)
     if failed is None:
+        if limits.expired:  # its head and the end of the time for it came in one turn of the loop
+            response.close()
+            raise limits.error()
         if http_proxy is not None and response.status == 407:
             response.close()
             raise proxy_refused(http_proxy, 407, response.reason or "")
         return response
-    if limits.expired or isinstance(failed, TimeoutError):
-        raise limits.error() from failed
-    if pooled and _is_stale(failed):
-        raise _StaleConnectionError
-    fault = opening_fault(failed, url, proxy, connected=limits.connected)
-    if fault is None:
-        raise failed
-    raise fault from shown_cause(failed)
+    try:
+        if limits.expired or isinstance(failed, TimeoutError) or "Timeout" in type(failed).__name__:
+            raise limits.error() from failed
+        if pooled and _is_stale(failed):
+            raise _StaleConnectionError
+        fault = opening_fault(failed, url, proxy, connected=limits.connected)
+        if fault is None:
+            raise failed
+        raise fault from shown_cause(failed)
+    finally:  # an error must not be held by the frames that it holds: with them, its request's body would stay
+        traceback.clear_frames(failed.__traceback__)
+        del failed, outgoing
+        fault = None
 
 
 def _is_stale(error: Exception) -> bool:
@@ -130,7 +139,8 @@ class _Limits:
         return left if connect is None else min(connect, left)
 
     def sending(self, transport: asyncio.WriteTransport | None) -> None:
-        """The connection stands."""
+        """The connection stands; again where a session of the caller's sends a request anew."""
+        self.end()
         self.connected = True
         first_byte = self._timeout.first_byte
         due = None if first_byte is None else self._loop.time() + first_byte
@@ -161,7 +171,7 @@ class _Limits:
 @functools.lru_cache(maxsize=64)
 def _connecting(limit: float | None) -> aiohttp.ClientTimeout:
     """Only the time to connect is the library's to limit, names, proxies and TLS included."""
-    return aiohttp.ClientTimeout(total=None, connect=limit)
+    return aiohttp.ClientTimeout(total=None, connect=limit, sock_connect=limit)
 
 
 class _Body(aiohttp.Payload):

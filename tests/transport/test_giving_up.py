@@ -1,0 +1,100 @@
+"""What a limit does at the edges: a busy program, a request sent again by a session, calls that fail in numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from acytoo import Acytoo
+from acytoo.dialects.base import Outgoing
+from acytoo.errors import TimedOutError, UnreachableError
+from tests.asking import failure
+
+HELLO = [{"role": "user", "content": "Hi"}]
+
+
+async def test_a_head_that_comes_as_the_time_for_it_ends_is_no_reply() -> None:
+    """The program is busy while both happen, so that one turn of its loop sees both."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    sent = threading.Event()
+
+    def serve() -> None:
+        connection, _ = sock.accept()
+        with connection:
+            connection.recv(65536)
+            sent.wait(10)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\nhalf of the ")
+            while connection.recv(65536):
+                pass
+
+    def busy() -> None:
+        sent.set()
+        time.sleep(0.5)
+
+    server = threading.Thread(target=serve)
+    server.start()
+    provider = Acytoo(f"http://127.0.0.1:{sock.getsockname()[1]}", timeout={"first_byte": 0.3})
+    asyncio.get_running_loop().call_later(0.2, busy)
+    error = await failure(provider)
+    await asyncio.to_thread(server.join)
+    sock.close()
+    assert isinstance(error, TimedOutError)
+    assert error.phase == "first_byte"
+
+
+@asynccontextmanager
+async def refusing_once() -> AsyncIterator[str]:
+    """A stand-in for an API behind a login: 401 to the first request of a connection, then a slow reply."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in (b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n", b""):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+            await reader.readexactly(int(length.split(b":")[1]))
+            writer.write(reply)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n")
+        for number in range(8):
+            writer.write(b"%d " % number)
+            await asyncio.sleep(0.1)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_request_that_the_callers_session_sends_again_begins_its_time_again() -> None:
+    async def again(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse = await handler(request)
+        if response.status == 401:
+            await response.read()
+            response = await handler(request)
+        return response
+
+    async with refusing_once() as url, aiohttp.ClientSession(middlewares=(again,)) as session:
+        provider = Acytoo(url, session=session, timeout={"first_byte": 0.4, "idle": 10})
+        assert await provider.create_async("m", HELLO) == "0 1 2 3 4 5 6 7 "
+
+
+async def test_calls_that_fail_leave_nothing_of_their_requests_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with pytest.raises(UnreachableError):
+                await Acytoo(url).create_async("m", HELLO)
+        kept = [thing for thing in gc.get_objects() if type(thing) is Outgoing]
+    finally:
+        gc.enable()
+    assert not kept
