@@ -65,8 +65,15 @@ def _machine(results: dict[str, Any]) -> str:
     )
     return (
         f"{machine['when']}, commit {machine['commit']}, {machine['cores']} shared cores ({machine['processor']}), "
-        f"CPython {machine['python']}, {versions}; {results['rounds']} rounds. {busy}"
+        f"CPython {machine['python']}, {versions}; {_rounds(results)} rounds, one of each peer. {busy}"
     )
+
+
+def _rounds(results: dict[str, Any]) -> str:
+    """How often our own contenders took their turn; not every sweep need have been run as often."""
+    found = {len(rounds) for sweep in results["sweeps"].values() for name, rounds in sweep.items() if "acytoo" in name}
+    found -= {1}
+    return f"{min(found)} to {max(found)}" if len(found) > 1 else str(min(found, default=1))
 
 
 def _table(results: dict[str, Any]) -> str:
@@ -147,7 +154,9 @@ def _matrix(
         label = f"**{name}**" if name.startswith("acytoo") else pins.get(name) or name
         out.append(f"| {label} | {' | '.join(cells)} |")
     failures = [
-        f"- {sweep}, {name}: {why}" for sweep, refused in results["refused"].items() for name, why in refused.items()
+        f"- {sweep}, {name}: {' '.join(why.split())[:200]}"
+        for sweep, refused in results["refused"].items()
+        for name, why in refused.items()
     ]
     named = [line for line in failures if any(f", {name}:" in line for name in names)]
     sweeps = {sweep for _, sweep, _ in columns}
