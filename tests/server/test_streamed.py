@@ -145,7 +145,10 @@ async def test_keep_alives_do_not_pile_up_for_a_client_that_does_not_read() -> N
 
 
 async def test_a_client_that_reads_slowly_but_steadily_gets_everything() -> None:
-    async with site(reply(WHOLE[0], "x" * 16_000_000, Finish("stop")), unread=1.5) as server, asyncio.timeout(LIMIT * 2):
+    async with (
+        site(reply(WHOLE[0], "x" * 16_000_000, Finish("stop")), unread=1.5) as server,
+        asyncio.timeout(LIMIT * 2),
+    ):
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         sock.connect(("127.0.0.1", server.port))
