@@ -82,7 +82,7 @@ async def test_the_engine_stops_generating_when_the_client_leaves(served: tuple[
 
 async def test_a_client_that_leaves_before_the_first_token_stops_the_engine_too(served: tuple[Engine, str]) -> None:
     engine, url = served
-    long = [{"role": "user", "content": "Tell me more. " * 800}]
+    long = [{"role": "user", "content": "Tell me more. " * 300}]
     task = asyncio.ensure_future(anext(Acytoo(url).create_async_generator("", long)))
     await until(engine, busy=True)
     task.cancel()
