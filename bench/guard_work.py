@@ -26,28 +26,16 @@ def _body(dialect: Dialect) -> list[bytes]:
     return [first, writer.write(_ITEMS), last]
 
 
-def _reading(dialect: Dialect) -> Callable[[], None]:
+def _reading(dialect: Dialect, *, passing: bool = False) -> Callable[[], None]:
+    """A reply that is read, or only watched while it is passed on."""
     chunks = _body(dialect)
     head = Head(200, {"content-type": _TYPES.get(dialect.name, "text/event-stream")})
 
     def work() -> None:
         reader = dialect.reader(head)
+        take = reader.watch if passing else reader.feed
         for chunk in chunks:
-            reader.feed(chunk)
-        reader.flush()
-        reader.close()
-
-    return work
-
-
-def _passing(dialect: Dialect) -> Callable[[], None]:
-    chunks = _body(dialect)
-    head = Head(200, {"content-type": "text/event-stream"})
-
-    def work() -> None:
-        reader = dialect.reader(head)
-        for chunk in chunks:
-            reader.watch(chunk)
+            take(chunk)
         reader.flush()
         reader.close()
 
@@ -91,7 +79,7 @@ def works() -> dict[str, Callable[[], None]]:
         found[f"{dialect.name} read"] = _reading(dialect)
         found[f"{dialect.name} write"] = _writing(dialect)
         found[f"{dialect.name} build"] = _building(dialect)
-    found["openai pass on"] = _passing(dialects.openai)
+    found["openai pass on"] = _reading(dialects.openai, passing=True)
     return found
 
 

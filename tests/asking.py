@@ -8,6 +8,20 @@ from acytoo import Acytoo, AcytooError
 
 MESSAGES = [{"role": "user", "content": "Hello, how are you?"}]
 
+CONTRACT = """
+import asyncio
+from acytoo import Acytoo
+
+async def main():
+    provider = Acytoo()
+    messages = [{"role": "user", "content": "Hello, how are you?"}]
+    async for text in provider.create_async_generator(model="gpt-3.5-turbo", messages=messages):
+        print(text, end="", flush=True)
+
+asyncio.run(main())
+"""
+"""The contract's example, as it stands."""
+
 
 async def texts(provider: Acytoo | type[Acytoo], **options: Any) -> list[str]:
     """Every text of one reply."""

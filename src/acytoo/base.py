@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
-from types import MethodType, ModuleType
+from types import MethodType
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -437,27 +436,25 @@ async def _resolved(
             yield batch
 
 
-@functools.cache
-def _transport() -> ModuleType:
-    """What does the I/O: imported by the first call, so that an import of ours costs no HTTP client."""
-    from acytoo.transport import ask
-
-    return ask
+# What does the I/O is imported by the first call, so that an import of ours costs no HTTP client.
 
 
 def _ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], None]:
-    stream: AsyncGenerator[list[Item], None] = _transport().ask(outgoing, target)
-    return stream
+    from acytoo.transport.ask import ask
+
+    return ask(outgoing, target)
 
 
 def _counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> AsyncGenerator[int, None]:
-    stream: AsyncGenerator[int, None] = _transport().counted(outgoing, target, dialect)
-    return stream
+    from acytoo.transport.ask import counted
+
+    return counted(outgoing, target, dialect)
 
 
 def _forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> AsyncGenerator[bytes, None]:
-    stream: AsyncGenerator[bytes, None] = _transport().forward(outgoing, target, writer)
-    return stream
+    from acytoo.transport.ask import forward
+
+    return forward(outgoing, target, writer)
 
 
 async def _texts(batches: AsyncGenerator[list[Item], None]) -> AsyncResult:

@@ -12,22 +12,10 @@ from collections.abc import Mapping
 import pytest
 
 from acytoo import Acytoo
+from tests.asking import CONTRACT
 from tests.processes import ACYTOO, LIMIT, run, script, start
 
 pytestmark = pytest.mark.usefixtures("model_file")
-
-CONTRACT = """
-import asyncio
-from acytoo import Acytoo
-
-async def main():
-    provider = Acytoo()
-    messages = [{"role": "user", "content": "Hello, how are you?"}]
-    async for text in provider.create_async_generator(model="gpt-3.5-turbo", messages=messages):
-        print(text, end="", flush=True)
-
-asyncio.run(main())
-"""
 
 ASKING = """
 import asyncio, logging, os, sys, threading

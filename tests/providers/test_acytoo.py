@@ -19,7 +19,7 @@ from acytoo import Acytoo, AsyncGeneratorProvider, AsyncResult, Messages, dialec
 from acytoo.errors import UsageError
 from acytoo.providers.acytoo import _create_header, _create_payload
 from acytoo.testing import FakeEndpoint, reply, status
-from tests.asking import MESSAGES
+from tests.asking import CONTRACT, MESSAGES
 
 Provider: TypeAlias = Acytoo | type[Acytoo]
 
@@ -251,23 +251,9 @@ async def test_a_base_url_with_a_path_and_a_slash_is_kept(fake: FakeEndpoint) ->
     assert fake.requests[0].target == "/sub/api/completions"
 
 
-EXAMPLE = """
-import asyncio
-from acytoo import Acytoo
-
-async def main():
-    provider = Acytoo()
-    messages = [{"role": "user", "content": "Hello, how are you?"}]
-    async for text in provider.create_async_generator(model="gpt-3.5-turbo", messages=messages):
-        print(text, end="", flush=True)
-
-asyncio.run(main())
-"""
-
-
 def test_the_example_of_the_contract_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "example.py"
-    script.write_text(EXAMPLE)
+    script.write_text(CONTRACT)
     with FakeEndpoint(dialects.acytoo, reply("你好, ", "world 👋")) as fake:
         monkeypatch.setenv("ACYTOO_URL", fake.url)
         command = [sys.executable, "-W", "error", "-X", "utf8", str(script)]

@@ -16,8 +16,9 @@ from acytoo.dialects import Dialect
 from acytoo.secret import Secret
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
-from acytoo.testing import FakeEndpoint
+from acytoo.testing import Answer, FakeEndpoint, reply
 from acytoo.testing.endpoint import Script
+from acytoo.types import Finish, Start
 
 LIMIT = 30.0
 """Seconds after which something counts as hung; far more than anything here needs."""
@@ -90,6 +91,11 @@ async def site(
         await asyncio.wait(left, timeout=0.25)
         left = {task for task in left if not task.done()}
     assert not left, f"tasks are left: {left}"
+
+
+def endless(texts: int) -> Answer:
+    """A reply of so many texts of 10 kB each: more than any buffer between holds."""
+    return reply(Start("id-1", "m-1", 7), *["x" * 10_000] * texts, Finish("stop"))
 
 
 def request(

@@ -12,9 +12,9 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.testing import Answer, reply, silent
+from acytoo.testing import reply, silent
 from acytoo.types import Finish, Request, Start
-from tests.server.site import LIMIT, Site, call, head, request, site
+from tests.server.site import LIMIT, Site, call, endless, head, request, site
 
 Leave = Callable[[asyncio.StreamWriter], None]
 
@@ -135,7 +135,7 @@ async def test_leaving_in_the_midst_of_a_reply_that_has_one_document_stops_the_b
 
 @pytest.mark.parametrize("leave", [close, reset])
 async def test_leaving_while_the_reply_is_not_read_stops_the_backend(leave: Leave) -> None:
-    async with site(endless()) as server, asyncio.timeout(LIMIT):
+    async with site(endless(25_600)) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request())
         await reader.readuntil(b"\r\n\r\n")
@@ -169,8 +169,3 @@ async def test_a_hundred_clients_that_leave_at_once_stop_a_hundred_upstreams() -
             (close, reset)[number % 2](writer)
         await server.fake.disconnected()
         await still_serves(server)
-
-
-def endless() -> Answer:
-    """A reply of 256 MB."""
-    return reply(Start("id-1", "m-1", 7), *["x" * 10_000] * 25_600, Finish("stop"))

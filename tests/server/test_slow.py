@@ -10,18 +10,13 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.testing import Answer, reply
+from acytoo.testing import reply
 from acytoo.types import Finish, Start
-from tests.server.site import LIMIT, call, head, read_response, request, site
+from tests.server.site import LIMIT, call, endless, head, read_response, request, site
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 TEXTS = 6_400
 ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
-
-
-def endless() -> Answer:
-    """A reply of 64 MB."""
-    return reply(Start("id-1", "m-1", 7), *["x" * 10_000] * TEXTS, Finish("stop"))
 
 
 async def settled(number: object) -> int:
@@ -43,7 +38,7 @@ async def settled(number: object) -> int:
 async def test_a_client_that_does_not_read_stops_the_flow_and_then_gets_everything(
     dialect: Dialect, upstream: Dialect
 ) -> None:
-    async with site(endless(), dialect=upstream) as server, asyncio.timeout(LIMIT * 4):
+    async with site(endless(TEXTS), dialect=upstream) as server, asyncio.timeout(LIMIT * 4):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
         writer.write(request(dialect))
         await server.taken(100_000)

@@ -18,8 +18,7 @@ from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
 from acytoo.testing import reply
 from acytoo.types import Finish, Item, Request, Start
-from tests.server.site import CALLS, LIMIT, backend, call, raw_call, read_response, request, site
-from tests.server.test_slow import endless
+from tests.server.site import CALLS, LIMIT, backend, call, endless, raw_call, read_response, request, site
 
 WHOLE: list[Item] = [Start("id-1", "m-1", 7), "Hello", " world", Finish("stop")]
 ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
@@ -125,7 +124,7 @@ async def test_the_names_of_dropped_fields_cannot_break_out_of_their_header() ->
 
 
 async def test_a_client_that_never_reads_is_cut_off_and_its_backend_stopped() -> None:
-    async with site(endless(), unread=0.3) as server, asyncio.timeout(LIMIT):
+    async with site(endless(6_400), unread=0.3) as server, asyncio.timeout(LIMIT):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
         writer.write(request())
         await server.fake.disconnected()
@@ -133,7 +132,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_backend_stopped() ->
 
 
 async def test_keep_alives_do_not_pile_up_for_a_client_that_does_not_read() -> None:
-    async with site(endless(), ping_after=0.01) as server, asyncio.timeout(LIMIT * 2):
+    async with site(endless(6_400), ping_after=0.01) as server, asyncio.timeout(LIMIT * 2):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
         writer.write(request())
         await server.taken(1_000_000)
@@ -144,15 +143,20 @@ async def test_keep_alives_do_not_pile_up_for_a_client_that_does_not_read() -> N
         assert response.body.count(b": ping") < 10
 
 
+async def little_at_a_time(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection whose client's side holds little of what it has not read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    sock.connect(("127.0.0.1", port))
+    return await asyncio.open_connection(sock=sock, limit=65536)
+
+
 async def test_a_client_that_reads_slowly_but_steadily_gets_everything() -> None:
     async with (
         site(reply(WHOLE[0], "x" * 16_000_000, Finish("stop")), unread=1.5) as server,
         asyncio.timeout(LIMIT * 2),
     ):
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        sock.connect(("127.0.0.1", server.port))
-        reader, writer = await asyncio.open_connection(sock=sock, limit=65536)
+        reader, writer = await little_at_a_time(server.port)
         writer.write(request("acytoo"))
         received = b""
         while not received.endswith(b"\r\n0\r\n\r\n") and (data := await reader.read(65536)):
@@ -165,10 +169,7 @@ async def test_a_client_that_reads_slowly_but_steadily_gets_everything() -> None
 async def test_an_upstreams_own_error_reaches_a_client_that_is_behind() -> None:
     texts: list[Item] = [WHOLE[0], *["x" * 10_000] * 300]
     async with site(reply(*texts).fail("it broke", after=301)) as server, asyncio.timeout(LIMIT):
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        sock.connect(("127.0.0.1", server.port))
-        reader, writer = await asyncio.open_connection(sock=sock, limit=65536)
+        reader, writer = await little_at_a_time(server.port)
         writer.write(request("openai"))
         await asyncio.sleep(0.3)
         response = await read_response(reader)

@@ -269,6 +269,14 @@ def join_url(base: str, path: str) -> str:
     return url.rstrip("/") + path + mark + query
 
 
+def json_headers(key: Secret, key_header: str = "authorization") -> dict[str, str]:
+    """The headers of a request in JSON; a key is a bearer token in `authorization`, and as it is in any other."""
+    headers = {"accept": "*/*", "content-type": "application/json"}
+    if key:
+        headers[key_header] = ("Bearer " if key_header == "authorization" else "") + key.reveal()
+    return headers
+
+
 def not_this_api(name: str, body: bytes, why: str = "") -> ProtocolError:
     """The error for an answer that is not in the API's format, with the start of it."""
     start = body[:200].decode("utf-8", "replace")

@@ -46,6 +46,7 @@ from acytoo.dialects.base import (
     encoded,
     invalid,
     join_url,
+    json_headers,
 )
 from acytoo.dialects.reading import EitherReader
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
@@ -160,12 +161,9 @@ class Anthropic(Dialect):
 
     def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
         """The key in its header, and the `betas` that were asked for."""
-        headers = {"accept": "*/*", "content-type": "application/json", "anthropic-version": self.version}
+        headers = {**json_headers(endpoint.key, self.key_header), "anthropic-version": self.version}
         if betas := self.extra(request).get("betas"):
             headers["anthropic-beta"] = betas if isinstance(betas, str) else ",".join(betas)
-        if endpoint.key:
-            bearer = "Bearer " if self.key_header == "authorization" else ""
-            headers[self.key_header] = bearer + endpoint.key.reveal()
         return Outgoing(join_url(_root(endpoint.url), self.path), headers, body)
 
     def reader(self, head: Head) -> Reader:

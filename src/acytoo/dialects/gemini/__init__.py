@@ -27,6 +27,7 @@ from acytoo.dialects.base import (
     encoded,
     invalid,
     join_url,
+    json_headers,
 )
 from acytoo.dialects.gemini.parts import said_parts, text_part
 from acytoo.dialects.gemini.reading import StreamReader, decode, decode_list, detailed
@@ -90,10 +91,7 @@ class Gemini(Dialect):
         url = join_url(endpoint.url, f"/{self.version}/{folder}{quote(model, safe='/:@')}:{verb}")
         if verb == _STREAM:
             url += "&alt=sse" if "?" in url else "?alt=sse"
-        headers = {"accept": "*/*", "content-type": "application/json"}
-        if endpoint.key:
-            headers["x-goog-api-key"] = endpoint.key.reveal()
-        return Outgoing(url, headers, body)
+        return Outgoing(url, json_headers(endpoint.key, "x-goog-api-key"), body)
 
     def for_model(self, body: bytes, model: str) -> bytes:
         """The body as it came: it names no model."""

@@ -28,6 +28,7 @@ from acytoo.dialects.base import (
     encoded,
     error_words_of,
     join_url,
+    json_headers,
     not_this_api,
     whole_json,
 )
@@ -76,10 +77,7 @@ class Ollama(Dialect):
 
     def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
         """The key, where a proxy in front of the server wants one, as a bearer token."""
-        headers = {"accept": "*/*", "content-type": "application/json"}
-        if endpoint.key:
-            headers["authorization"] = f"Bearer {endpoint.key.reveal()}"
-        return Outgoing(join_url(endpoint.url, "/api/chat"), headers, body)
+        return Outgoing(join_url(endpoint.url, "/api/chat"), json_headers(endpoint.key), body)
 
     def reader(self, head: Head) -> Reader:
         """Lines, or one document where the server says JSON; a page is no reply, its reader says so."""

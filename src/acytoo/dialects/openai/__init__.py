@@ -26,6 +26,7 @@ from acytoo.dialects.base import (
     decode_body,
     encoded,
     join_url,
+    json_headers,
 )
 from acytoo.dialects.openai.reading import StreamReader, decode, raise_bare_error, told
 from acytoo.dialects.openai.writing import StreamWriter, usage_fields
@@ -106,11 +107,7 @@ class OpenAI(Dialect):
 
     def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
         """The key as a bearer token, or in the header that this server wants it in."""
-        headers = {"accept": "*/*", "content-type": "application/json"}
-        if endpoint.key:
-            bearer = "Bearer " if self.key_header == "authorization" else ""
-            headers[self.key_header] = bearer + endpoint.key.reveal()
-        return Outgoing(join_url(endpoint.url, self.path), headers, body)
+        return Outgoing(join_url(endpoint.url, self.path), json_headers(endpoint.key, self.key_header), body)
 
     def reader(self, head: Head) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""

@@ -23,6 +23,7 @@ from acytoo.dialects.base import (
     decode_body,
     encoded,
     join_url,
+    json_headers,
 )
 from acytoo.dialects.reading import EitherReader
 from acytoo.dialects.responses.reading import Document, StreamReader, told
@@ -91,10 +92,7 @@ class Responses(Dialect):
 
     def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
         """The key as a bearer token."""
-        headers = {"accept": "*/*", "content-type": "application/json"}
-        if endpoint.key:
-            headers["authorization"] = "Bearer " + endpoint.key.reveal()
-        return Outgoing(join_url(endpoint.url, self.path), headers, body)
+        return Outgoing(join_url(endpoint.url, self.path), json_headers(endpoint.key), body)
 
     def reader(self, head: Head) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""
