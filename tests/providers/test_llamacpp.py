@@ -44,7 +44,7 @@ def at(engine: Engine, cls: Provider, **settings: Any) -> AsyncGeneratorProvider
 
 @EACH
 async def test_a_stream_brings_texts_usage_and_its_end(engine: Engine, cls: Provider) -> None:
-    items = [item async for item in at(engine, cls).stream(HELLO, max_tokens=6)]
+    items = [item async for item in at(engine, cls).stream(HELLO, max_tokens=6, temperature=0)]
     assert len([item for item in items if isinstance(item, str)]) > 1
     assert any(isinstance(item, Start) and item.id for item in items)
     usage = [item for item in items if isinstance(item, Usage)][-1]
@@ -68,15 +68,15 @@ def asked(**options: Any) -> Request:
 
 @pytest.mark.parametrize("cls", [LlamaCpp, Anthropic])
 async def test_a_reply_that_ran_out_of_tokens_says_so(engine: Engine, cls: Provider) -> None:
-    assert (await at(engine, cls).reply(HELLO, max_tokens=2)).finish_reason == "length"
+    assert (await at(engine, cls).reply(HELLO, max_tokens=2, temperature=0)).finish_reason == "length"
 
 
 @EACH
 async def test_history_is_understood(engine: Engine, cls: Provider) -> None:
     provider = at(engine, cls)
-    reply = await provider.reply(HELLO, max_tokens=4)
+    reply = await provider.reply(HELLO, max_tokens=4, temperature=0)
     history = [{"role": "system", "content": "Be brief."}, *HELLO, reply.message, {"role": "user", "content": "Again."}]
-    again = await provider.reply(history, max_tokens=4)
+    again = await provider.reply(history, max_tokens=4, temperature=0)
     assert again.text
     assert reply.usage is not None
     assert again.usage is not None
@@ -91,12 +91,12 @@ async def test_a_conversation_with_a_tool_call_in_it_is_understood(engine: Engin
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_a", "content": "sunny"},
     ]
-    assert (await at(engine, cls).reply(history, tools=[TOOL], max_tokens=4)).text
+    assert (await at(engine, cls).reply(history, tools=[TOOL], max_tokens=4, temperature=0)).text
 
 
 async def test_a_schema_is_obeyed_by_chat_completions(engine: Engine) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA, "strict": True}}
-    reply = await at(engine, LlamaCpp).reply(HELLO, response_format=wanted, max_tokens=40)
+    reply = await at(engine, LlamaCpp).reply(HELLO, response_format=wanted, max_tokens=40, temperature=0)
     assert msgspec.json.decode(reply.text) in ({"city": "Paris"}, {"city": "Rome"})
 
 

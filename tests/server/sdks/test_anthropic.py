@@ -37,6 +37,7 @@ from tests.server.sdks.either import (
 
 TOOLS = [{"name": FUNCTION["name"], "description": FUNCTION["description"], "input_schema": PARAMETERS}]
 FAULTS = (anthropic.APIError, httpx2.HTTPError)
+GREEDY = {"temperature": 0}
 ASKED = {"model": "m", "max_tokens": 100, "messages": HELLO}
 
 
@@ -55,7 +56,7 @@ async def client(kind: str, embedded: str) -> AsyncIterator[Any]:
 
 
 async def test_a_whole_message_has_text_usage_and_stop_reason(client: Any) -> None:
-    message = await settled(client.messages.create(model=MODEL, max_tokens=4, messages=HELLO))
+    message = await settled(client.messages.create(model=MODEL, max_tokens=4, extra_body=GREEDY, messages=HELLO))
     (block,) = message.content
     assert block.text
     assert message.stop_reason == "max_tokens"
@@ -69,7 +70,7 @@ async def test_a_streamed_message_is_the_whole_one_in_pieces(client: Any) -> Non
         "model": MODEL,
         "max_tokens": 6,
         "messages": HELLO,
-        "extra_body": {"temperature": 0},
+        "extra_body": GREEDY,
         "system": "Be brief.",
     }
     whole = await settled(client.messages.create(**asked))
@@ -81,7 +82,7 @@ async def test_a_streamed_message_is_the_whole_one_in_pieces(client: Any) -> Non
 
 
 async def test_the_stream_helper_collects_the_message(client: Any) -> None:
-    async with entered(client.messages.stream(model=MODEL, max_tokens=4, messages=HELLO)) as stream:
+    async with entered(client.messages.stream(model=MODEL, max_tokens=4, extra_body=GREEDY, messages=HELLO)) as stream:
         texts = await listed(stream.text_stream)
         final = await settled(stream.get_final_message())
     assert "".join(texts) == final.content[0].text != ""
@@ -102,7 +103,9 @@ async def test_tokens_are_counted(client: Any) -> None:
 async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(client: Any) -> None:
     asked = [{"role": "user", "content": WEATHER}]
     call_it = {"tools": TOOLS, "tool_choice": {"type": "any"}}
-    message = await settled(client.messages.create(model=MODEL, max_tokens=60, messages=asked, **call_it))
+    message = await settled(
+        client.messages.create(model=MODEL, max_tokens=60, extra_body=GREEDY, messages=asked, **call_it)
+    )
     (call,) = message.content
     assert message.stop_reason == "tool_use"
     said_call(call.name, call.input)
@@ -112,14 +115,16 @@ async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(client: 
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": [result, {"type": "text", "text": "Well?"}]},
     ]
-    answer = await settled(client.messages.create(model=MODEL, max_tokens=4, messages=history))
+    answer = await settled(client.messages.create(model=MODEL, max_tokens=4, extra_body=GREEDY, messages=history))
     assert answer.content[0].text
 
 
 async def test_a_tool_that_must_be_called_is_when_streamed(client: Any) -> None:
     call_it = {"tools": TOOLS, "tool_choice": {"type": "tool", "name": "get_weather"}}
     asked = [{"role": "user", "content": WEATHER}]
-    async with entered(client.messages.stream(model=MODEL, max_tokens=60, messages=asked, **call_it)) as stream:
+    async with entered(
+        client.messages.stream(model=MODEL, max_tokens=60, extra_body=GREEDY, messages=asked, **call_it)
+    ) as stream:
         final = await settled(stream.get_final_message())
     (call,) = final.content
     said_call(call.name, call.input)
@@ -127,7 +132,9 @@ async def test_a_tool_that_must_be_called_is_when_streamed(client: Any) -> None:
 
 async def test_a_message_obeys_its_schema(client: Any) -> None:
     asked = [{"role": "user", "content": "Rex is a dog."}]
-    parsed = await settled(client.messages.parse(model=MODEL, max_tokens=60, messages=asked, output_format=Pet))
+    parsed = await settled(
+        client.messages.parse(model=MODEL, max_tokens=60, extra_body=GREEDY, messages=asked, output_format=Pet)
+    )
     assert isinstance(parsed.parsed_output, Pet)
 
 

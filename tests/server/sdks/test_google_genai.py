@@ -62,7 +62,7 @@ async def models(kind: str, embedded: str) -> AsyncIterator[Any]:
 
 
 async def test_a_whole_reply_has_text_usage_and_finish_reason(models: Any) -> None:
-    config = {"max_output_tokens": 4, "system_instruction": "Be brief."}
+    config = {"max_output_tokens": 4, "temperature": 0, "system_instruction": "Be brief."}
     reply = await settled(models.generate_content(model=MODEL, contents="Say hello.", config=config))
     assert reply.text
     assert reply.candidates[0].finish_reason == types.FinishReason.MAX_TOKENS
@@ -85,18 +85,25 @@ async def test_a_streamed_reply_is_the_whole_one_in_pieces(models: Any) -> None:
 
 async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(models: Any) -> None:
     asked = types.UserContent(WEATHER)
-    config = {"max_output_tokens": 60, "tools": TOOLS, "tool_config": {"function_calling_config": {"mode": "ANY"}}}
+    config = {
+        "max_output_tokens": 60,
+        "temperature": 0,
+        "tools": TOOLS,
+        "tool_config": {"function_calling_config": {"mode": "ANY"}},
+    }
     reply = await settled(models.generate_content(model=MODEL, contents=[asked], config=config))
     (call,) = reply.function_calls
     said_call(call.name, call.args)
     result = types.Part.from_function_response(name=call.name, response={"weather": "sunny"})
     history = [asked, reply.candidates[0].content, types.UserContent(result)]
-    answer = await settled(models.generate_content(model=MODEL, contents=history, config={"max_output_tokens": 4}))
+    answer = await settled(
+        models.generate_content(model=MODEL, contents=history, config={"max_output_tokens": 4, "temperature": 0})
+    )
     assert answer.text
 
 
 async def test_a_reply_obeys_its_schema(models: Any) -> None:
-    config = {"response_mime_type": "application/json", "response_schema": Pet}
+    config = {"response_mime_type": "application/json", "response_schema": Pet, "temperature": 0}
     reply = await settled(models.generate_content(model=MODEL, contents="Rex is a dog.", config=config))
     assert isinstance(reply.parsed, Pet)
 

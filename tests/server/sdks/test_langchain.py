@@ -59,7 +59,7 @@ def asked(kind: str, model: Any, method: str, *arguments: Any) -> Any:
 
 @BOTH_APIS
 async def test_a_whole_message_has_text_and_usage(kind: str, embedded: str, responses: bool) -> None:
-    async with chat(embedded, max_tokens=4, use_responses_api=responses) as model:
+    async with chat(embedded, max_tokens=4, temperature=0, use_responses_api=responses) as model:
         message = await settled(asked(kind, model, "invoke", "Say hello."))
     assert message.text
     assert message.usage_metadata["output_tokens"] == 4
@@ -85,7 +85,7 @@ async def test_structured_output_is_parsed(kind: str, embedded: str, responses: 
 
 @BOTH_APIS
 async def test_a_bound_tool_is_called_and_its_result_is_answered(kind: str, embedded: str, responses: bool) -> None:
-    async with chat(embedded, max_tokens=60, use_responses_api=responses) as model:
+    async with chat(embedded, max_tokens=60, temperature=0, use_responses_api=responses) as model:
         history: list[Any] = [HumanMessage(WEATHER)]
         message = await settled(asked(kind, model.bind_tools([TOOL], tool_choice="any"), "invoke", history))
         (call,) = message.tool_calls

@@ -54,7 +54,7 @@ async def client(kind: str, embedded: str) -> AsyncIterator[Any]:
 
 
 async def test_a_whole_reply_has_text_counts_and_its_reason(client: Any) -> None:
-    reply = await settled(client.chat(model=MODEL, messages=HELLO, options={"num_predict": 4}))
+    reply = await settled(client.chat(model=MODEL, messages=HELLO, options={"num_predict": 4, "temperature": 0}))
     assert reply.message.content
     assert (reply.done, reply.done_reason) == (True, "length")
     assert reply.eval_count == 4
@@ -80,13 +80,17 @@ async def test_a_tools_result_is_answered(client: Any) -> None:
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "tool_name": "get_weather", "content": "sunny"},
     ]
-    reply = await settled(client.chat(model=MODEL, messages=history, tools=TOOLS, options={"num_predict": 4}))
+    reply = await settled(
+        client.chat(model=MODEL, messages=history, tools=TOOLS, options={"num_predict": 4, "temperature": 0})
+    )
     assert reply.message.content or reply.message.tool_calls
 
 
 async def test_a_reply_obeys_its_schema(client: Any) -> None:
     asked = [{"role": "user", "content": "Rex is a dog."}]
-    reply = await settled(client.chat(model=MODEL, messages=asked, format=Pet.model_json_schema()))
+    reply = await settled(
+        client.chat(model=MODEL, messages=asked, format=Pet.model_json_schema(), options={"temperature": 0})
+    )
     assert Pet.model_validate_json(reply.message.content).kind in ("cat", "dog")
 
 

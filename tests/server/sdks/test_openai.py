@@ -53,7 +53,7 @@ async def client(kind: str, embedded: str) -> AsyncIterator[Any]:
 
 
 async def test_a_whole_reply_has_text_usage_and_finish_reason(client: Any) -> None:
-    reply = await settled(client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=4))
+    reply = await settled(client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=4, temperature=0))
     (choice,) = reply.choices
     assert choice.message.content
     assert choice.finish_reason == "length"
@@ -76,21 +76,21 @@ async def test_a_streamed_reply_is_the_whole_one_in_pieces(client: Any) -> None:
 
 async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(client: Any) -> None:
     asked = [{"role": "user", "content": WEATHER}]
-    call_it = {"tools": TOOLS, "tool_choice": "required", "max_tokens": 60}
+    call_it = {"tools": TOOLS, "tool_choice": "required", "max_tokens": 60, "temperature": 0}
     reply = await settled(client.chat.completions.create(model=MODEL, messages=asked, **call_it))
     (choice,) = reply.choices
     (call,) = choice.message.tool_calls
     assert choice.finish_reason == "tool_calls"
     said_call(call.function.name, call.function.arguments)
     history = [*asked, choice.message, {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
-    answer = await settled(client.chat.completions.create(model=MODEL, messages=history, max_tokens=4))
+    answer = await settled(client.chat.completions.create(model=MODEL, messages=history, max_tokens=4, temperature=0))
     assert answer.choices[0].message.content
     assert answer.usage.prompt_tokens > 0
 
 
 async def test_a_tool_that_must_be_called_is_when_streamed(client: Any) -> None:
     choice = {"type": "function", "function": {"name": "get_weather"}}
-    options = {"tools": TOOLS, "tool_choice": choice, "max_tokens": 60}
+    options = {"tools": TOOLS, "tool_choice": choice, "max_tokens": 60, "temperature": 0}
     asked = [{"role": "user", "content": WEATHER}]
     async with entered(client.chat.completions.stream(model=MODEL, messages=asked, **options)) as stream:
         await listed(stream)
@@ -102,7 +102,7 @@ async def test_a_tool_that_must_be_called_is_when_streamed(client: Any) -> None:
 async def test_a_reply_obeys_its_schema(client: Any) -> None:
     asked = [{"role": "user", "content": "Rex is a dog."}]
     parsed = await settled(
-        client.chat.completions.parse(model=MODEL, messages=asked, response_format=Pet, max_tokens=60)
+        client.chat.completions.parse(model=MODEL, messages=asked, response_format=Pet, max_tokens=60, temperature=0)
     )
     assert isinstance(parsed.choices[0].message.parsed, Pet)
 

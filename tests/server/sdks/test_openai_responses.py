@@ -46,7 +46,9 @@ async def client(kind: str, embedded: str) -> AsyncIterator[Any]:
 
 
 async def test_a_whole_response_has_text_usage_and_says_why_it_is_incomplete(client: Any) -> None:
-    response = await settled(client.responses.create(model=MODEL, input="Say hello.", max_output_tokens=4))
+    response = await settled(
+        client.responses.create(model=MODEL, input="Say hello.", max_output_tokens=4, temperature=0)
+    )
     assert response.output_text
     assert response.status == "incomplete"
     assert response.incomplete_details.reason == "max_output_tokens"
@@ -67,7 +69,7 @@ async def test_a_streamed_response_is_the_whole_one_in_pieces(client: Any) -> No
 
 async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(client: Any) -> None:
     asked = [{"role": "user", "content": WEATHER}]
-    call_it = {"tools": TOOLS, "tool_choice": "required", "max_output_tokens": 60}
+    call_it = {"tools": TOOLS, "tool_choice": "required", "max_output_tokens": 60, "temperature": 0}
     response = await settled(client.responses.create(model=MODEL, input=asked, **call_it))
     (call,) = response.output
     assert response.status == "completed"
@@ -75,13 +77,15 @@ async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(client: 
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
     history = [*asked, *response.output, result]
     answer = await settled(
-        client.responses.create(model=MODEL, input=history, instructions="Be brief.", max_output_tokens=4)
+        client.responses.create(
+            model=MODEL, input=history, instructions="Be brief.", max_output_tokens=4, temperature=0
+        )
     )
     assert answer.output_text
 
 
 async def test_the_stream_helper_collects_a_call(client: Any) -> None:
-    options = {"tools": TOOLS, "tool_choice": {"type": "function", "name": "get_weather"}}
+    options = {"tools": TOOLS, "tool_choice": {"type": "function", "name": "get_weather"}, "temperature": 0}
     async with entered(client.responses.stream(model=MODEL, input=WEATHER, **options)) as stream:
         events = await listed(stream)
         final = await settled(stream.get_final_response())
@@ -91,7 +95,7 @@ async def test_the_stream_helper_collects_a_call(client: Any) -> None:
 
 
 async def test_a_response_obeys_its_schema(client: Any) -> None:
-    parsed = await settled(client.responses.parse(model=MODEL, input="Rex is a dog.", text_format=Pet))
+    parsed = await settled(client.responses.parse(model=MODEL, input="Rex is a dog.", text_format=Pet, temperature=0))
     assert isinstance(parsed.output_parsed, Pet)
 
 
