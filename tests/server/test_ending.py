@@ -53,7 +53,11 @@ async def test_running_replies_finish() -> None:
     assert all(response.status == 200 and response.whole for response in responses)
 
 
-@pytest.mark.parametrize(("grace", "signals"), [(0.5, 1), (60.0, 2)], ids=["the grace is over", "a second signal"])
+@pytest.mark.parametrize(
+    ("grace", "signals"),
+    [(0.5, 1), (0.0, 1), (60.0, 2)],
+    ids=["the grace is over", "there is no grace", "a second signal"],
+)
 async def test_replies_that_do_not_finish_are_cut_and_not_whole(grace: float, signals: int) -> None:
     code, responses = await ended_under_load(HELLO.stall(after=3), grace, signals)
     assert code == 0
