@@ -458,18 +458,22 @@ def _forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> Async
 
 
 async def _texts(batches: AsyncGenerator[list[Item], None]) -> AsyncResult:
-    async with aclosing(batches):
+    try:
         async for batch in batches:
             for item in batch:
                 if type(item) is str:
                     yield item
+    finally:
+        await batches.aclose()
 
 
 async def _items(batches: AsyncGenerator[list[Item], None]) -> AsyncGenerator[Item, None]:
-    async with aclosing(batches):
+    try:
         async for batch in batches:
             for item in batch:
                 yield item
+    finally:
+        await batches.aclose()
 
 
 async def _as_items(texts: AsyncResult) -> AsyncGenerator[Item, None]:

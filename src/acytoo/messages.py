@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from acytoo.errors import UsageError
 from acytoo.types import Messages
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+_SPEAKERS = ("user", "assistant", "system", "developer")
 
 
 def checked(messages: Messages) -> list[dict[str, Any]]:
@@ -16,13 +17,28 @@ def checked(messages: Messages) -> list[dict[str, Any]]:
 
     Raises UsageError saying which is wrong and how.
     """
-    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence):
+    if type(messages) is not list and (
+        isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence)
+    ):
         raise UsageError(
             f"messages must be a list like [{{'role': 'user', 'content': 'Hello'}}], not {type(messages).__name__}"
         )
     if not messages:
         raise UsageError("messages is empty: give at least one, like {'role': 'user', 'content': 'Hello'}")
-    return [_checked_one(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    return [
+        message if _is_plain(message) else _checked_one(message, f"messages[{index}]")
+        for index, message in enumerate(messages)
+    ]
+
+
+def _is_plain(message: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether it is a role and a text, as nearly all are."""
+    return (
+        type(message) is dict
+        and len(message) == 2
+        and type(message.get("content")) is str
+        and message.get("role") in _SPEAKERS
+    )
 
 
 def _checked_one(message: Any, where: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ async def serving(pieces: list[bytes], framing: str, *, cut: bool = False) -> As
 async def body_of(url: str, slow: bool = False) -> list[bytes]:
     """The body as it was taken; slowly, so that reading is paused."""
     taken = []
-    async with await open_exchange(Outgoing(url, {}, b"{}"), Connection()) as exchange:
+    with await open_exchange(Outgoing(url, {}, b"{}"), Connection()) as exchange:
         while data := await exchange.read():
             taken.append(data)
             if slow:
@@ -78,7 +78,7 @@ async def test_a_body_that_is_cut_raises_once_what_came_is_taken(pieces: list[by
     async with serving(pieces, framing, cut=True) as url:
         taken = []
         with pytest.raises(TruncatedError):
-            async with await open_exchange(Outgoing(url, {}, b"{}"), Connection()) as exchange:
+            with await open_exchange(Outgoing(url, {}, b"{}"), Connection()) as exchange:
                 while data := await exchange.read():
                     taken.append(data)
         assert b"".join(pieces).startswith(b"".join(taken))

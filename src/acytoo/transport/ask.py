@@ -21,7 +21,7 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
     try:
         exchange = await open_exchange(outgoing, target.connection)
         del outgoing  # for as long as the reply takes, nobody needs what asked for it
-        async with exchange:
+        with exchange:
             reader = await reader_of(exchange, target.dialect)
             feed, read = reader.feed, exchange.read
             while chunk := await read():
@@ -48,7 +48,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
     try:
         exchange = await open_exchange(outgoing, target.connection)
         del outgoing
-        async with exchange:
+        with exchange:
             reader = await reader_of(exchange, target.dialect)
             renders = writer is not None and exchange.head.content_type != writer.content_type.partition(";")[0]
             while chunk := await exchange.read():
@@ -83,7 +83,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
 async def counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> AsyncGenerator[int, None]:
     """Yield the number of tokens that the endpoint counts."""
     try:
-        async with await open_exchange(outgoing, target.connection) as exchange:
+        with await open_exchange(outgoing, target.connection) as exchange:
             body = await exchange.read_up_to(MAX_ERROR_BODY)
             if not 200 <= exchange.head.status < 300:
                 raise dialect.read_error(exchange.head.status, body, retry_after(exchange.head))

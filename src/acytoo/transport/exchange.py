@@ -56,7 +56,8 @@ class Exchange:
         self._lost = _lost(response)
         if self._lost is not None:
             self._lost.add_done_callback(self._end_without_sign)
-        self._watch()
+        if not self._content.is_eof():
+            self._watch()
 
     async def read(self) -> bytes:
         """What has arrived, at least a byte; b"" at the end.
@@ -102,10 +103,10 @@ class Exchange:
             self._lost.add_done_callback(_seen)
         self._response.close()
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()

@@ -26,6 +26,8 @@ class SSEDecoder:
         """The data of every event that this chunk completes, in order; events without data are left out."""
         if self._skip_lf or b"\r" in chunk:
             chunk = self._lf_only(chunk)
+        if not self._started and not self._buffer and chunk and chunk[0] != _BOM[0]:
+            self._started = True
         if (self._buffer or not self._started) and not (chunk := self._joined(chunk)):
             return []
         end = chunk.rfind(b"\n\n")

@@ -69,6 +69,7 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 decode = msgspec.json.Decoder(Chunk).decode
+_DONE = b"[DONE]"
 
 
 class StreamReader(RecordReader):
@@ -105,6 +106,11 @@ class StreamReader(RecordReader):
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Add the items of some records; only text or arguments, as in nearly all, take the short way."""
         for record in records:
+            if self._done:
+                break
+            if record == _DONE:
+                self._done = True
+                break
             try:
                 chunk = decode(record)
             except UNDECODABLE:
@@ -112,8 +118,6 @@ class StreamReader(RecordReader):
                 if unusual is None:
                     continue
                 chunk = unusual
-            if self._done:
-                break
             choices = chunk.choices
             if choices and len(choices) == 1 and self._started:
                 choice = choices[0]
@@ -147,9 +151,9 @@ class StreamReader(RecordReader):
     def _unusual(self, record: bytes) -> Chunk | None:
         """A record that msgspec refuses: `[DONE]`, an empty one, or one with half a character."""
         word = record.strip()
-        if self._done or not word:
+        if not word:
             return None
-        if word == b"[DONE]":
+        if word == _DONE:
             self._done = True
             return None
         try:
