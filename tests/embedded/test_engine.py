@@ -92,7 +92,7 @@ async def test_a_client_that_leaves_before_the_first_token_stops_the_engine_too(
 
 async def test_as_many_clients_as_there_are_slots_are_answered_at_once(served: tuple[Engine, str]) -> None:
     engine, url = served
-    streams = [Acytoo(url).create_async_generator("", STORY) for _ in range(4)]
+    streams = [Client(f"{url}/v1").create_async_generator("", STORY, extra_body=FOR_EVER) for _ in range(4)]
     async with asyncio.timeout(240):
         assert all(await asyncio.gather(*(anext(stream) for stream in streams)))
         assert await slots(engine) == [True] * 4

@@ -406,7 +406,9 @@ async def test_the_embedded_model_answers_in_every_dialect(dialect: Dialect, str
 )
 async def test_the_embedded_model_calls_a_tool_in_every_dialect_that_can_ask_for_it(dialect: Dialect) -> None:
     asked = [{"role": "user", "content": "The weather in Rome?"}]
-    found = await embedded(dialect).reply(asked, tools=[SHORT_TOOL], tool_choice="required", max_tokens=60)
+    found = await embedded(dialect).reply(
+        asked, tools=[SHORT_TOOL], tool_choice="required", max_tokens=60, temperature=0
+    )
     (call,) = found.tool_calls
     assert msgspec.json.decode(call["function"]["arguments"]) == {"city": "Rome"}
     assert found.finish_reason == "tool_calls"
@@ -424,9 +426,10 @@ SHORT_TOOL = {
 async def test_one_conversation_goes_on_through_every_dialect() -> None:
     messages = list(HELLO)
     for dialect in dialects.ALL:
-        found = (
-            await embedded(dialect).reply(messages, **short(dialect)) if short(dialect) else await first_words(messages)
-        )
+        if limit := short(dialect):
+            found = await embedded(dialect).reply(messages, temperature=0, **limit)
+        else:
+            found = await first_words(messages)
         assert found.text
         messages += [found.message, {"role": "user", "content": "Go on."}]
     assert [message["role"] for message in messages] == ["user", "assistant"] * len(dialects.ALL) + ["user"]
@@ -434,6 +437,6 @@ async def test_one_conversation_goes_on_through_every_dialect() -> None:
 
 async def first_words(messages: list[dict[str, Any]]) -> Reply:
     """What raw text, which has no limit to give, says at first."""
-    stream = Acytoo.stream(messages)
+    stream = Acytoo.stream(messages, temperature=0)
     async with aclosing(stream):
         return collect([await anext(stream)])

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -68,8 +69,8 @@ async def test_the_embedded_model_is_served_to_every_kind_of_client() -> None:
 @pytest.mark.usefixtures("model_file")
 async def test_twenty_clients_at_once_get_their_replies_from_the_embedded_model() -> None:
     with serving() as server:
-        provider, few = Acytoo(server.url), {"max_tokens": 4}
-        replies = await asyncio.gather(*(provider.create_async("", HELLO, extra_body=few) for _ in range(20)))
+        few: dict[str, Any] = {"temperature": 0, "extra_body": {"max_tokens": 4}}
+        replies = await asyncio.gather(*(Acytoo(server.url).create_async("", HELLO, **few) for _ in range(20)))
         assert all(replies)
         assert await asyncio.to_thread(server.end) == (0, "")
 
