@@ -105,6 +105,36 @@ def test_the_provider_class_loads_no_http_library_until_it_is_called() -> None:
     assert not loaded_by("from acytoo import Acytoo; Acytoo()") & {"aiohttp", "xllamacpp", "click", "ssl"}
 
 
+def test_who_speaks_one_api_loads_the_codec_of_no_other() -> None:
+    code = """
+import sys
+from acytoo import dialects
+from acytoo.providers.compatible import Groq
+Groq(key="k"), dialects.openai
+start = "acytoo.dialects.apis."
+print(sorted({m.removeprefix(start).partition(".")[0] for m in sys.modules if m.startswith(start)}))
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['openai']\n"
+
+
+def test_the_codec_that_two_threads_ask_for_at_once_is_one() -> None:
+    code = """
+import threading
+from acytoo import dialects
+barrier, found = threading.Barrier(8), []
+def look():
+    barrier.wait()
+    found.append((dialects.openai, dialects.openai_responses, dialects.gemini, dialects.OpenAI))
+threads = [threading.Thread(target=look) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len({tuple(map(id, each)) for each in found}), dialects.ALL[1] is dialects.openai is found[0][0])
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1 True\n"
+
+
 def test_the_command_shows_its_version_without_loading_the_library() -> None:
     start = "import sys; sys.argv = ['acytoo', '--version']\nfrom acytoo.cli import main\n"
     assert not loaded_by(start + "try: main()\nexcept SystemExit: pass") & {

@@ -6,7 +6,7 @@ from typing import Any
 
 from acytoo import dialects
 from acytoo.base import AsyncGeneratorProvider
-from acytoo.dialects.acytoo import headers, payload
+from acytoo.dialects.apis.acytoo import headers, payload
 from acytoo.types import Messages
 
 

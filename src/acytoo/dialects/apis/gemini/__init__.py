@@ -11,6 +11,18 @@ from urllib.parse import quote
 
 import msgspec
 
+from acytoo.dialects.apis.gemini.parts import said_parts, text_part
+from acytoo.dialects.apis.gemini.reading import StreamReader, decode, decode_list, detailed
+from acytoo.dialects.apis.gemini.received import shared_body
+from acytoo.dialects.apis.gemini.request import sent_body
+from acytoo.dialects.apis.gemini.writing import (
+    ArrayWriter,
+    StreamWriter,
+    error_body,
+    last_parts,
+    logprobs_result,
+    usage_fields,
+)
 from acytoo.dialects.base import (
     UNDECODABLE,
     Call,
@@ -28,18 +40,6 @@ from acytoo.dialects.base import (
     invalid,
     join_url,
     json_headers,
-)
-from acytoo.dialects.gemini.parts import said_parts, text_part
-from acytoo.dialects.gemini.reading import StreamReader, decode, decode_list, detailed
-from acytoo.dialects.gemini.received import shared_body
-from acytoo.dialects.gemini.request import sent_body
-from acytoo.dialects.gemini.writing import (
-    ArrayWriter,
-    StreamWriter,
-    error_body,
-    last_parts,
-    logprobs_result,
-    usage_fields,
 )
 from acytoo.dialects.reading import EitherReader
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of

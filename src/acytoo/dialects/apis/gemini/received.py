@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from acytoo.dialects.apis.gemini.parts import Part, TurnReader
+from acytoo.dialects.apis.gemini.request import BUDGETS, CONFIG, FOREIGN_SIGNATURE, LEVELS
 from acytoo.dialects.base import invalid
-from acytoo.dialects.gemini.parts import Part, TurnReader
-from acytoo.dialects.gemini.request import BUDGETS, CONFIG, FOREIGN_SIGNATURE, LEVELS
 from acytoo.dialects.nested import keep_nested
 from acytoo.dialects.toolcalls import CallIds
 from acytoo.types import Item, collect

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from acytoo.dialects.apis.gemini.parts import call_part, said_parts
 from acytoo.dialects.base import Losses
-from acytoo.dialects.gemini.parts import call_part, said_parts
 from acytoo.dialects.nested import put_extra
 from acytoo.dialects.toolcalls import arguments_object
 from acytoo.errors import UsageError

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acytoo.dialects.apis.ollama import Ollama
 from acytoo.dialects.base import Endpoint, Head, Incoming, Losses, Reader, crossing
-from acytoo.dialects.ollama import Ollama
 from acytoo.errors import (
     AcytooError,
     AuthenticationError,

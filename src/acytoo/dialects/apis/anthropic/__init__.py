@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.anthropic.reading import Message, StreamReader, told
-from acytoo.dialects.anthropic.request import (
+from acytoo.dialects.apis.anthropic.reading import Message, StreamReader, told
+from acytoo.dialects.apis.anthropic.request import (
     SOURCE,
     shared_messages,
     shared_system,
@@ -23,7 +23,7 @@ from acytoo.dialects.anthropic.request import (
     tools_of,
     turns_of,
 )
-from acytoo.dialects.anthropic.writing import (
+from acytoo.dialects.apis.anthropic.writing import (
     StreamWriter,
     call_block,
     empty_message,

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from acytoo.dialects.apis.ollama.request import sent_body, shared_body
 from acytoo.dialects.base import (
     UNDECODABLE,
     Call,
@@ -32,7 +33,6 @@ from acytoo.dialects.base import (
     not_this_api,
     whole_json,
 )
-from acytoo.dialects.ollama.request import sent_body, shared_body
 from acytoo.dialects.reading import RecordReader, WholeReader
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.dialects.toolcalls import arguments_object, arguments_text

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from acytoo.dialects.apis.openai_responses.request import NAME, add_extra, instructions_of, options_of, sealed
 from acytoo.dialects.base import Losses, Writer
-from acytoo.dialects.responses.request import NAME, add_extra, instructions_of, options_of, sealed
 from acytoo.dialects.serving import error_fields, new_id
 from acytoo.errors import AcytooError
 from acytoo.types import Event, Finish, Item, Logprobs, Reasoning, Refusal, Request, Start, ToolCall, Usage

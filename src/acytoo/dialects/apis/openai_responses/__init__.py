@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+from acytoo.dialects.apis.openai_responses.reading import Document, StreamReader, told
+from acytoo.dialects.apis.openai_responses.request import NAME, add_extra, fields_of, shared_of
+from acytoo.dialects.apis.openai_responses.writing import StreamWriter
 from acytoo.dialects.base import (
     Call,
     Dialect,
@@ -26,9 +29,6 @@ from acytoo.dialects.base import (
     json_headers,
 )
 from acytoo.dialects.reading import EitherReader
-from acytoo.dialects.responses.reading import Document, StreamReader, told
-from acytoo.dialects.responses.request import NAME, add_extra, fields_of, shared_of
-from acytoo.dialects.responses.writing import StreamWriter
 from acytoo.dialects.serving import bearer_secrets, error_fields, request_of
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.types import Item, Reply, Request

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from acytoo.dialects.apis.gemini.parts import FILTERED, Part, TurnReader
 from acytoo.dialects.base import UNDECODABLE, error_words_of, not_this_api
-from acytoo.dialects.gemini.parts import FILTERED, Part, TurnReader
 from acytoo.dialects.reading import RecordReader
 from acytoo.dialects.serving import new_id
 from acytoo.errors import AuthenticationError, StatusError, status_error

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from acytoo.dialects.apis.gemini.parts import FILTERED, call_part, signature_of_block, text_part
 from acytoo.dialects.base import Writer
-from acytoo.dialects.gemini.parts import FILTERED, call_part, signature_of_block, text_part
 from acytoo.dialects.serving import error_fields, new_id
 from acytoo.dialects.toolcalls import arguments_object
 from acytoo.errors import AcytooError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acytoo.dialects.anthropic import Anthropic
+from acytoo.dialects.apis.anthropic import Anthropic
 from acytoo.dialects.base import Head
 from acytoo.errors import (
     AcytooError,

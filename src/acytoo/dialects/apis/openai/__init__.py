@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from acytoo.dialects.apis.openai.reading import StreamReader, decode, raise_bare_error, told
+from acytoo.dialects.apis.openai.writing import StreamWriter, usage_fields
 from acytoo.dialects.base import (
     Call,
     Dialect,
@@ -28,8 +30,6 @@ from acytoo.dialects.base import (
     join_url,
     json_headers,
 )
-from acytoo.dialects.openai.reading import StreamReader, decode, raise_bare_error, told
-from acytoo.dialects.openai.writing import StreamWriter, usage_fields
 from acytoo.dialects.reading import EitherReader
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.anthropic.request import SOURCE
+from acytoo.dialects.apis.anthropic.request import SOURCE
 from acytoo.dialects.base import UNDECODABLE, encoded, error_words_of, not_this_api
 from acytoo.dialects.reading import RecordReader
 from acytoo.errors import AcytooError, status_error

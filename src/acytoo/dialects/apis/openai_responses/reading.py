@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from acytoo.dialects.apis.openai_responses.request import NAME, objects, opaque_of, reasoning_texts
 from acytoo.dialects.base import UNDECODABLE, not_this_api
 from acytoo.dialects.reading import RecordReader
-from acytoo.dialects.responses.request import NAME, objects, opaque_of, reasoning_texts
 from acytoo.errors import StatusError, status_error
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.anthropic.reading import REASONS, STATUS
-from acytoo.dialects.anthropic.request import SOURCE, Block
+from acytoo.dialects.apis.anthropic.reading import REASONS, STATUS
+from acytoo.dialects.apis.anthropic.request import SOURCE, Block
 from acytoo.dialects.base import UNDECODABLE, Writer, whole_json
 from acytoo.dialects.serving import error_fields, new_id
 from acytoo.errors import AcytooError, ProtocolError

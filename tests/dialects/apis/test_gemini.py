@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acytoo.dialects.apis.gemini import Gemini
 from acytoo.dialects.base import Endpoint, Head, Incoming, Losses, Reader, crossing
-from acytoo.dialects.gemini import Gemini
 from acytoo.errors import (
     AcytooError,
     AuthenticationError,

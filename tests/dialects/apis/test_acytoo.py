@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from acytoo.dialects import Acytoo, acytoo
-from acytoo.dialects.acytoo import headers, payload
+from acytoo.dialects.apis.acytoo import headers, payload
 from acytoo.dialects.base import Call, Endpoint, Head, Incoming, Losses
 from acytoo.errors import (
     AcytooError,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acytoo.dialects.apis.openai import OpenAI
+from acytoo.dialects.apis.openai_responses import Responses
 from acytoo.dialects.base import Endpoint, Head, Incoming, Losses, Reader, crossing
-from acytoo.dialects.openai import OpenAI
-from acytoo.dialects.responses import Responses
 from acytoo.errors import (
     AcytooError,
     AuthenticationError,

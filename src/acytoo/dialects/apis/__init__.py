@@ -1,0 +1,1 @@
+"""One codec each: a module or a folder per chat API."""
