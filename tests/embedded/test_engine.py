@@ -12,7 +12,7 @@ import pytest
 
 from acytoo import Acytoo, AsyncGeneratorProvider, dialects
 from acytoo.embedded.engine import Engine
-from acytoo.embedded.provider import EngineProvider, load, model_of
+from acytoo.embedded.provider import EngineProvider, Model, load, model_of
 from acytoo.errors import EmbeddedError, UsageError
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
@@ -88,6 +88,23 @@ async def test_a_client_that_leaves_before_the_first_token_stops_the_engine_too(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await until(engine, busy=False)
+
+
+async def test_a_warm_model_has_read_how_a_conversation_begins(model_file: Path) -> None:
+    engine, provider = load(model_of(f"embedded://{model_file}"))
+    engine.warm_up()
+    reply = await provider.reply(STORY, max_tokens=1, temperature=0)
+    assert reply.usage is not None
+    assert reply.usage.cached_tokens > 10
+    engine.close()
+
+
+async def test_a_model_that_cannot_be_warmed_up_answers_all_the_same(model_file: Path) -> None:
+    unwilling = "{% if not messages[0].content %}{{ raise_exception('empty') }}{% endif %}{{ messages[0].content }}"
+    engine, provider = load(Model("unwilling", model_file, unwilling))
+    engine.warm_up()
+    assert (await provider.reply(STORY, temperature=0, extra_body={"ignore_eos": True, "max_tokens": 5})).text
+    engine.close()
 
 
 async def test_as_many_clients_as_there_are_slots_are_answered_at_once(served: tuple[Engine, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import secrets
@@ -54,6 +55,15 @@ class Engine:
         if _forked:
             _keep_for_ever(self._server)
         self.url: str = f"{self._server.listening_address}/v1"
+
+    def warm_up(self) -> None:
+        """Let the model read how every conversation begins, so that the first one need not wait for that.
+
+        It takes none of Python's time: other threads go on meanwhile. A model that cannot, says so to who asks next.
+        """
+        beginning = {"messages": [{"role": "user", "content": ""}], "max_tokens": 0}
+        with contextlib.suppress(RuntimeError, ValueError):
+            self._server.handle_chat_completions(beginning, lambda answer: None)
 
     def close(self) -> None:
         """End the engine and free its memory; what it is generating is dropped."""

@@ -24,8 +24,11 @@ class Host:
         self._failure: BaseException | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="acytoo-embedded", daemon=True)
+        warming = threading.Thread(target=self._engine.warm_up, name="acytoo-warming", daemon=True)
+        warming.start()
         self._thread.start()
         self._ready.wait()
+        warming.join()
         if self._failure is not None:
             self._engine.close()
             raise EmbeddedError(f"the embedded server did not start: {self._failure}") from self._failure
