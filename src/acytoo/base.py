@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -45,9 +46,7 @@ class on_class_or_instance(Generic[S, P, R]):
 class Settings(msgspec.Struct, frozen=True):
     """What a provider instance is configured with, everything checked."""
 
-    url: str
-    key: Secret
-    password: Secret
+    endpoint: Endpoint
     connection: Connection
     extra_headers: dict[str, str] = {}
     drop_unsupported: bool = False
@@ -127,17 +126,16 @@ class AsyncGeneratorProvider:
             self._check_url()
         proxy = proxy or self._from_env("proxy")
         self._settings = Settings(
-            self.url,
-            Secret(key or api_key or self.own_key()),
-            Secret(password or self._from_env("password")),
+            Endpoint(
+                self.url, Secret(key or api_key or self.own_key()), Secret(password or self._from_env("password"))
+            ),
             Connection(Timeout.of(timeout), Proxy.of(proxy) if proxy else None, trust_env, ca, session),
             {name.lower(): value for name, value in (extra_headers or {}).items()},
             drop_unsupported,
         )
 
     def __repr__(self) -> str:
-        settings = self._settings
-        secrets = [f", {n}=***" for n, s in (("key", settings.key), ("password", settings.password)) if s]
+        secrets = [f", {name}=***" for name in ("key", "password") if getattr(self._settings.endpoint, name)]
         return f"{type(self).__name__}(url={masked_url(self.url)!r}{''.join(secrets)})"
 
     @classmethod
@@ -260,7 +258,7 @@ class AsyncGeneratorProvider:
         if dialect is None:
             return self._older_answer(request)
         noted = losses or Losses(dialect.name, drop=settings.drop_unsupported)
-        return self._exchanged(settings, lambda endpoint: dialect.build(request, endpoint, noted), _ask)
+        return self._exchanged(settings, lambda endpoint: dialect.build(request, endpoint, noted), _ask())
 
     def forwards(self, request: Request) -> bool:
         """Whether such a request in this provider's dialect, and its answer, may go on as they came."""
@@ -277,7 +275,7 @@ class AsyncGeneratorProvider:
         return self._exchanged(
             self._settings,
             lambda endpoint: dialect.addressed(request, endpoint, body),
-            lambda outgoing, target: _forward(outgoing, target, writer),
+            lambda outgoing, target: _forward()(outgoing, target, writer),
         )
 
     async def count_tokens(self, request: Request) -> int:
@@ -288,7 +286,7 @@ class AsyncGeneratorProvider:
         exchanged = self._exchanged(
             self._settings,
             lambda endpoint: dialect.count(request, endpoint),
-            lambda outgoing, target: _counted(outgoing, target, dialect),
+            lambda outgoing, target: _counted()(outgoing, target, dialect),
         )
         async with aclosing(exchanged):
             return await anext(exchanged)
@@ -301,7 +299,7 @@ class AsyncGeneratorProvider:
     ) -> AsyncGenerator[T, None]:
         """An exchange with the endpoint that the settings name; the request is composed, so checked, at once."""
         assert self.dialect is not None
-        endpoint = Endpoint(settings.url, settings.key, settings.password)
+        endpoint = settings.endpoint
         if self.needs_auth and not endpoint.key:
             name = next(iter(self.env.get("key", ())), f"{type(self).__name__.upper()}_KEY")
             raise AuthenticationError(f"{type(self).__name__} needs a key: set {name}, or pass key=…")
@@ -361,19 +359,21 @@ class AsyncGeneratorProvider:
         settings = self._settings
         if not changes:
             return settings
-        connection = settings.connection
+        endpoint, connection = settings.endpoint, settings.connection
         if "timeout" in changes:
             connection = msgspec.structs.replace(connection, timeout=Timeout.of(changes["timeout"]))
         if "proxy" in changes:
             connection = msgspec.structs.replace(connection, proxy=Proxy.of(changes["proxy"]))
         plain = {name: changes[name] for name in ("trust_env", "ca", "session") if name in changes}
         connection = msgspec.structs.replace(connection, **plain)
-        url = self.full_url(changes.get("url") or changes.get("base_url") or settings.url)
+        url = self.full_url(changes.get("url") or changes.get("base_url") or endpoint.url)
         headers = {name.lower(): value for name, value in changes.get("extra_headers", {}).items()}
         return Settings(
-            check_url(url),
-            Secret(changes.get("key") or changes.get("api_key") or settings.key),
-            Secret(changes.get("password") or settings.password),
+            Endpoint(
+                check_url(url),
+                Secret(changes.get("key") or changes.get("api_key") or endpoint.key),
+                Secret(changes.get("password") or endpoint.password),
+            ),
             connection,
             {**settings.extra_headers, **headers},
             changes.get("drop_unsupported", settings.drop_unsupported),
@@ -439,22 +439,25 @@ async def _resolved(
 # What does the I/O is imported by the first call, so that an import of ours costs no HTTP client.
 
 
-def _ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], None]:
+@functools.cache
+def _ask() -> Callable[[Outgoing, Target], AsyncGenerator[list[Item], None]]:
     from acytoo.transport.ask import ask
 
-    return ask(outgoing, target)
+    return ask
 
 
-def _counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> AsyncGenerator[int, None]:
+@functools.cache
+def _counted() -> Callable[[Outgoing, Target, Dialect], AsyncGenerator[int, None]]:
     from acytoo.transport.ask import counted
 
-    return counted(outgoing, target, dialect)
+    return counted
 
 
-def _forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> AsyncGenerator[bytes, None]:
+@functools.cache
+def _forward() -> Callable[[Outgoing, Target, Writer | None], AsyncGenerator[bytes, None]]:
     from acytoo.transport.ask import forward
 
-    return forward(outgoing, target, writer)
+    return forward
 
 
 async def _texts(batches: AsyncGenerator[list[Item], None]) -> AsyncResult:

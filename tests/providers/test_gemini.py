@@ -31,8 +31,8 @@ async def test_a_call_is_a_post_with_the_key_in_a_header() -> None:
 
 def test_either_of_googles_variables_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", "sk-google")
-    assert Gemini()._settings.key.reveal() == "sk-google"
+    assert Gemini()._settings.endpoint.key.reveal() == "sk-google"
     monkeypatch.setenv("GEMINI_API_KEY", "sk-gemini")
-    assert Gemini()._settings.key.reveal() == "sk-gemini"
+    assert Gemini()._settings.endpoint.key.reveal() == "sk-gemini"
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "http://127.0.0.1:1")
     assert Gemini().url == "http://127.0.0.1:1"

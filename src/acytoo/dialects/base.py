@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -230,9 +231,13 @@ class Dialect:
 
     # Shared by both.
 
+    @functools.cached_property
+    def _inexpressible(self) -> frozenset[str]:
+        return OPTIONS - self.options
+
     def check_options(self, request: Request, lose: Losses) -> None:
         """Call `lose` for every given option that the API has no word for."""
-        for option in OPTIONS - self.options:
+        for option in self._inexpressible:
             if getattr(request, option) not in _SAYS_NOTHING.get(option, (None,)):
                 lose(option)
         if request.extra and request.extra_for not in ("", self.name):

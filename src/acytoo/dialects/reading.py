@@ -147,7 +147,8 @@ class RecordReader(Reader):
 
     def flush(self) -> list[Item]:
         """The last record's items, where only its end is missing; half a record has none."""
-        items = self._taken([record for record in self._rest() if self.is_whole(record)])
+        rest = self._rest()
+        items = self._taken([record for record in rest if self.is_whole(record)]) if rest else []
         return items + self._halves.flush() if self.complete else items
 
     def close(self) -> None:

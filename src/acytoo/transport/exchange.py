@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 
 from acytoo.dialects.base import Head, Outgoing
-from acytoo.errors import AcytooError, TimedOutError, TruncatedError
+from acytoo.errors import AcytooError, TruncatedError
 from acytoo.transport.arrived import arrived
 from acytoo.transport.faults import words
 from acytoo.transport.inflate import inflater
+from acytoo.transport.limits import Limits
 from acytoo.transport.opening import open_response
-from acytoo.transport.options import Connection, Timeout
+from acytoo.transport.options import Connection
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the rest is left."""
@@ -24,40 +24,18 @@ MAX_ERROR_BODY = 64 * 1024
 class Exchange:
     """A response whose head has come. Closing it before its end closes the connection at once."""
 
-    __slots__ = (
-        "_content",
-        "_deadline",
-        "_expired",
-        "_inflate",
-        "_limit",
-        "_loop",
-        "_lost",
-        "_phase",
-        "_response",
-        "_timeout",
-        "_timer",
-        "_waiting_since",
-        "head",
-    )
+    __slots__ = ("_content", "_inflate", "_limits", "_lost", "_response", "head")
 
-    def __init__(self, response: aiohttp.ClientResponse, timeout: Timeout, started: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, limits: Limits) -> None:
         self.head = Head(response.status, response.headers)
         self._response = response
         self._content = response.content
-        self._timeout = timeout
-        self._loop = asyncio.get_running_loop()
-        self._deadline = None if timeout.total is None else started + timeout.total
-        self._waiting_since: float | None = None
-        self._limit = timeout.first_byte
-        self._phase = "first_byte"
-        self._expired: TimedOutError | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._limits = limits
         self._inflate = inflater(self.head)
         self._lost = _lost(response)
         if self._lost is not None:
             self._lost.add_done_callback(self._end_without_sign)
-        if not self._content.is_eof():
-            self._watch()
+        limits.give_up = self._give_up
 
     async def read(self) -> bytes:
         """What has arrived, at least a byte; b"" at the end.
@@ -65,15 +43,13 @@ class Exchange:
         Raises TimedOutError, and TruncatedError where the body does not end as HTTP says it must.
         """
         while True:
-            self._waiting_since = self._loop.time()
+            self._limits.waiting()
             try:
                 chunk = await arrived(self._content)
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 raise self._fault(error) from error
             finally:
-                self._waiting_since = None
-            if self._phase == "first_byte":
-                self._phase, self._limit = "idle", self._timeout.idle
+                self._limits.arrived()
             if not chunk and self._lost is not None and self._lost.done() and (cut := self._lost.exception()):
                 raise self._fault(cut) from cut
             if self._inflate is None:
@@ -94,9 +70,7 @@ class Exchange:
 
     def close(self) -> None:
         """Give the connection back where the body has ended, else close it."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._limits.end()
         if self._lost is not None:
             self._lost.remove_done_callback(self._end_without_sign)
             self._lost.remove_done_callback(_seen)
@@ -118,35 +92,11 @@ class Exchange:
             content.set_exception(lost.exception() or aiohttp.ClientPayloadError("its HTTP framing is broken"))
 
     def _fault(self, error: BaseException) -> AcytooError:
-        if self._expired is not None:
-            return self._expired
-        return TruncatedError(f"the connection was lost before the reply was complete ({words(error)})")
+        return self._limits.expired or TruncatedError(
+            f"the connection was lost before the reply was complete ({words(error)})"
+        )
 
-    def _watch(self) -> None:
-        """One timer a stream, armed anew only when it runs out: no chunk costs a timer, not even the first.
-
-        It never looks later than the idle limit, which may begin to hold meanwhile, would want.
-        """
-        now = self._loop.time()
-        due = math.inf if self._deadline is None else self._deadline
-        if self._limit is not None:
-            due = min(due, (self._waiting_since or now) + self._limit)
-        if self._timeout.idle is not None:
-            due = min(due, now + self._timeout.idle)
-        self._timer = None if due == math.inf else self._loop.call_at(due, self._check)
-
-    def _check(self) -> None:
-        now = self._loop.time()
-        since = self._waiting_since
-        if self._deadline is not None and now >= self._deadline:
-            self._expire(TimedOutError("total", self._timeout.total or 0))
-        elif since is not None and self._limit is not None and now - since >= self._limit:
-            self._expire(TimedOutError(self._phase, self._limit))
-        else:
-            self._watch()
-
-    def _expire(self, error: TimedOutError) -> None:
-        self._expired = error
+    def _give_up(self) -> None:
         self._content.set_exception(aiohttp.ServerTimeoutError("expired"))
         self._response.close()
 
@@ -164,10 +114,13 @@ def _seen(lost: asyncio.Future[None]) -> None:
 
 async def open_exchange(outgoing: Outgoing, connection: Connection) -> Exchange:
     """Send the request, return when the response's head is here, whatever its status. Raises as `open_response`."""
-    started = asyncio.get_running_loop().time()
-    response = await open_response(outgoing, connection, started)
+    limits = Limits(connection.timeout)
+    response = None
     try:
-        return Exchange(response, connection.timeout, started)
+        response = await open_response(outgoing, connection, limits)
+        return Exchange(response, limits)
     except BaseException:
-        response.close()
+        limits.end()
+        if response is not None:
+            response.close()
         raise

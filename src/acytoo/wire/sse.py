@@ -9,7 +9,6 @@ from __future__ import annotations
 from acytoo.wire.limits import check_record_size
 
 _BOM = b"\xef\xbb\xbf"
-_LF = 10
 
 
 class SSEDecoder:
@@ -78,7 +77,7 @@ def _records(blocks: bytes) -> list[bytes]:
     """The data of whole events; one split where each of them is a single `data: ` line, as nearly always."""
     if blocks[:6] == b"data: ":
         records = blocks[6:].split(b"\n\ndata: ")
-        if not [record for record in records if _LF in record]:
+        if b"\n" not in b"".join(records):
             return records
     return [data for block in blocks.split(b"\n\n") if (data := _data_of(block)) is not None]
 

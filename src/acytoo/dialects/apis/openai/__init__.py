@@ -7,6 +7,7 @@ servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenR
 
 from __future__ import annotations
 
+import operator
 import time
 from typing import Any
 
@@ -95,10 +96,11 @@ class OpenAI(Dialect):
             body["stream"] = True
             if self.stream_usage:
                 body["stream_options"] = {"include_usage": True}
-        for option in _ORDER:
-            value = getattr(request, option)
-            if value is not None:
-                body[self.max_tokens_field if option == "max_tokens" else option] = value
+        values = _options_of(request)
+        if values != _NONE_GIVEN:
+            for option, value in zip(_ORDER, values, strict=True):
+                if value is not None:
+                    body[self.max_tokens_field if option == "max_tokens" else option] = value
         if request.extra.get("n") not in (None, 1):
             lose("n above 1")
         for field, value in self.extra(request).items():
@@ -190,6 +192,8 @@ class OpenAI(Dialect):
 
 
 _ORDER = sorted(OPTIONS)
+_options_of = operator.attrgetter(*_ORDER)
+_NONE_GIVEN = (None,) * len(_ORDER)
 
 
 def _with_reasoning(message: Any) -> Any:

@@ -119,7 +119,7 @@ class StreamReader(RecordReader):
                     continue
                 chunk = unusual
             choices = chunk.choices
-            if choices and len(choices) == 1 and self._started:
+            if choices and len(choices) == 1:
                 choice = choices[0]
                 delta = choice.delta
                 if delta is not None:
@@ -138,6 +138,8 @@ class StreamReader(RecordReader):
                         and chunk.error is None
                         and choice.error is None
                     ):
+                        if not self._started:
+                            self._start(chunk, items)
                         if text:
                             items.append(text)
                         elif calls:
@@ -166,9 +168,8 @@ class StreamReader(RecordReader):
         if chunk.error:
             raise told(chunk.error)
         items: list[Item] = []
-        if not self._started and (chunk.id or chunk.model):
-            self._started = True
-            items.append(Start(chunk.id or "", chunk.model or "", _count(chunk.created)))
+        if not self._started:
+            self._start(chunk, items)
         for choice in chunk.choices or ():
             if choice.error:
                 raise told(choice.error)
@@ -188,6 +189,11 @@ class StreamReader(RecordReader):
         if chunk.usage:
             items.append(_usage(chunk.usage))
         return items
+
+    def _start(self, chunk: Chunk, items: list[Item]) -> None:
+        if chunk.id or chunk.model:
+            self._started = True
+            items.append(Start(chunk.id or "", chunk.model or "", _count(chunk.created)))
 
     def _delta(self, delta: _Delta, items: list[Item]) -> None:
         thought = delta.reasoning_content or delta.reasoning
