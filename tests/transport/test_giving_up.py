@@ -85,6 +85,26 @@ async def test_a_request_that_the_callers_session_sends_again_begins_its_time_ag
         assert await provider.create_async("m", HELLO) == "0 1 2 3 4 5 6 7 "
 
 
+async def test_the_time_for_the_first_byte_runs_from_the_request_to_the_reply_its_head_does_not_begin_it_again() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.4)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n")
+        await asyncio.sleep(0.4)
+        writer.write(b"too late")
+        writer.close()
+        over.set()
+
+    over = asyncio.Event()
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        error = await failure(Acytoo(url, timeout={"first_byte": 0.6}))
+        await over.wait()
+    assert isinstance(error, TimedOutError)
+    assert (error.phase, error.text) == ("first_byte", "")
+
+
 async def test_calls_that_fail_leave_nothing_of_their_requests_behind() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
