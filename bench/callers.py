@@ -2,7 +2,7 @@
 
 Every caller has the form `caller(on_text)`, made by a function that is given the base URL, the model and a CA file.
 Each uses its library as its documentation shows; where a default would make it fail at many streams
-(httpx and aiohttp hold at most 100 connections), that limit alone is lifted.
+(httpx and aiohttp hold at most 100 connections, g4f 20 of them), that limit alone is lifted.
 """
 
 from __future__ import annotations
@@ -226,10 +226,8 @@ async def httpx(url: str, model: str, ca: str | None) -> AsyncIterator[Caller]:
             ) as response:
                 response.raise_for_status()
                 async for line in response.aiter_lines():
-                    if not line.startswith("data: "):
-                        continue
-                    if line == "data: [DONE]":
-                        return
+                    if not line.startswith("data: ") or line == "data: [DONE]":
+                        continue  # to the end: a response that is left before it is no connection to use again
                     choices = json.loads(line[6:])["choices"]
                     if choices and (text := choices[0]["delta"].get("content")):
                         on_text(text)
@@ -271,13 +269,13 @@ async def litellm(url: str, model: str, ca: str | None) -> AsyncIterator[Caller]
 
 @asynccontextmanager
 async def any_llm(url: str, model: str, ca: str | None) -> AsyncIterator[Caller]:
-    """any-llm-sdk."""
-    from any_llm import acompletion
+    """any-llm-sdk, its class, which its documentation names for programs that ask more than once."""
+    from any_llm import AnyLLM
+
+    client = AnyLLM.create("openai", api_key="bench", api_base=f"{url}/v1")
 
     async def call(on_text: OnText) -> None:
-        stream = await acompletion(
-            model=model, provider="openai", messages=MESSAGES, api_base=f"{url}/v1", api_key="bench", stream=True
-        )
+        stream = await client.acompletion(model=model, messages=MESSAGES, stream=True)
         async for chunk in stream:
             if chunk.choices and chunk.choices[0].delta.content:
                 on_text(chunk.choices[0].delta.content)
@@ -289,6 +287,10 @@ async def any_llm(url: str, model: str, ca: str | None) -> AsyncIterator[Caller]
 async def g4f(url: str, model: str, ca: str | None) -> AsyncIterator[Caller]:
     """gpt4free, its template for OpenAI-compatible services."""
     from g4f.Provider.template import OpenaiTemplate
+    from g4f.requests import aiohttp as requests
+
+    one_of_theirs = requests.TCPConnector
+    requests.TCPConnector = lambda **options: one_of_theirs(**{**options, "limit": 0, "limit_per_host": 0})
 
     class Bench(OpenaiTemplate):  # type: ignore[misc]
         base_url = f"{url}/v1"
@@ -318,6 +320,23 @@ async def langchain_openai(url: str, model: str, ca: str | None) -> AsyncIterato
     yield call
 
 
+@asynccontextmanager
+async def pydantic_ai(url: str, model: str, ca: str | None) -> AsyncIterator[Caller]:
+    """Pydantic AI's agent, its text piece by piece."""
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    agent = Agent(OpenAIChatModel(model, provider=OpenAIProvider(base_url=f"{url}/v1", api_key="bench")))
+
+    async def call(on_text: OnText) -> None:
+        async with agent.run_stream("Hello, how are you?") as result:
+            async for text in result.stream_text(delta=True, debounce_by=None):
+                on_text(text)
+
+    yield call
+
+
 def _context(ca: str | None) -> ssl.SSLContext | bool:
     return ssl.create_default_context(cafile=ca) if ca else True
 
@@ -336,4 +355,5 @@ CALLERS = {
     "any-llm-sdk": any_llm,
     "g4f": g4f,
     "langchain-openai": langchain_openai,
+    "pydantic-ai": pydantic_ai,
 }

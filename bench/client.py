@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import ssl
 import sys
 import time
@@ -134,12 +135,13 @@ async def paced(call: Caller, arguments: argparse.Namespace) -> dict[str, Any]:
     late.clear()
     watch.restart()
     await asyncio.sleep(arguments.window)
-    times = sorted(late)
     used = watch.stop()
+    times = sorted(late)
     memory = resident()
     for stream in streams:
-        stream.cancel()
-    await asyncio.gather(*streams, return_exceptions=True)
+        if stream.done():
+            stream.result()
+            raise SystemExit("a stream ended before it was to")
     expected = arguments.streams * used["wall_s"] / arguments.interval
     return {
         "cpu_us": used["cpu_s"] / len(times) * 1e6 if times else None,
@@ -167,11 +169,7 @@ async def still(call: Caller, arguments: argparse.Namespace) -> dict[str, Any]:
         await asyncio.sleep(0.05)
     gc.collect()
     await asyncio.sleep(0.5)
-    memory = resident()
-    for stream in streams:
-        stream.cancel()
-    await asyncio.gather(*streams, return_exceptions=True)
-    return {"memory_mb": memory, "before_mb": before}
+    return {"memory_mb": resident(), "before_mb": before}
 
 
 def resident() -> float:
@@ -194,10 +192,12 @@ _MODES: dict[str, Callable[[Caller, argparse.Namespace], Coroutine[Any, Any, dic
 }
 
 
-async def measured(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the mode measures of the caller."""
+async def measured(arguments: argparse.Namespace) -> None:
+    """Print what the mode measures of the caller, and be gone: how long it takes to end streams is not asked."""
     async with CALLERS[arguments.caller](arguments.url, arguments.model, arguments.ca) as call:
-        return await _MODES[arguments.mode](call, arguments)
+        result = await _MODES[arguments.mode](call, arguments)
+        print(json.dumps(result), flush=True)
+        os._exit(0)
 
 
 def main() -> None:
@@ -220,10 +220,9 @@ def main() -> None:
     if arguments.uvloop:
         import uvloop
 
-        result = uvloop.run(measured(arguments))
+        uvloop.run(measured(arguments))
     else:
-        result = asyncio.run(measured(arguments))
-    print(json.dumps(result))
+        asyncio.run(measured(arguments))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 
 import uvicorn
 from g4f.api import create_app
+from g4f.client.factory import AbstractClientFactory
 from g4f.Provider import ProviderUtils
 from g4f.Provider.template import OpenaiTemplate
 
@@ -23,6 +24,7 @@ def main() -> None:
         api_key = "bench"
 
     ProviderUtils.convert["Bench"] = Bench
+    AbstractClientFactory._live_providers = {"providers": {"none": {}}}  # else it fetches a list from the internet
     uvicorn.run(create_app(), host="127.0.0.1", port=arguments.port, log_level="error")
 
 

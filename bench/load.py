@@ -77,8 +77,8 @@ async def closed(arguments: argparse.Namespace, request: bytes) -> dict[str, Any
         load = Load(request, wanted, listening=False)
         load.asked = arguments.streams
         if wanted == arguments.requests:
-            sys.stderr.write("window\n")
-            sys.stderr.flush()
+            await asyncio.sleep(0.1)  # the connections of the warming up are gone from the gateway by then
+            _window_begins()
         wall, cpu = time.perf_counter(), time.process_time()
         transports = await _connected(arguments, load)
         await load.over
@@ -100,10 +100,9 @@ async def paced(arguments: argparse.Namespace, request: bytes) -> dict[str, Any]
             raise SystemExit(f"only {load.began} of {arguments.streams} streams began within a minute")
         await asyncio.sleep(0.05)
     await asyncio.sleep(1.0)
+    _window_begins()
     load.late.clear()
     wall, cpu = time.perf_counter(), time.process_time()
-    sys.stderr.write("window\n")
-    sys.stderr.flush()
     await asyncio.sleep(arguments.window)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     sys.stderr.write("over\n")
@@ -126,6 +125,13 @@ async def paced(arguments: argparse.Namespace, request: bytes) -> dict[str, Any]
     }
 
 
+def _window_begins() -> None:
+    """Say so, and wait until whoever counts the others' work has begun to."""
+    sys.stderr.write("window\n")
+    sys.stderr.flush()
+    sys.stdin.readline()
+
+
 async def _connected(arguments: argparse.Namespace, load: Load) -> list[asyncio.Transport]:
     loop = asyncio.get_running_loop()
     transports = []
@@ -144,6 +150,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("path")
     parser.add_argument("body")
+    parser.add_argument("--header", action="append", default=[], metavar="NAME:VALUE")
     parser.add_argument("--streams", type=int, default=1)
     parser.add_argument("--requests", type=int, default=100)
     parser.add_argument("--interval", type=float, default=1.0)
@@ -153,7 +160,8 @@ def main() -> None:
     request = (
         f"POST {arguments.path} HTTP/1.1\r\nhost: 127.0.0.1:{arguments.port}\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer bench\r\nx-api-key: bench\r\nanthropic-version: 2023-06-01\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
+        + "".join(f"{header}\r\n" for header in arguments.header)
+        + f"content-length: {len(body)}\r\n\r\n"
     ).encode() + body
     mode = closed if arguments.mode == "closed" else paced
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _NAMED = ("acytoo", "aiohttp", "msgspec", "click", "uvloop", "orjson", "xllamacpp")
-_QUIET = 0.5
+_QUIET = 0.1
 
 
 def described() -> dict[str, Any]:
@@ -25,20 +25,33 @@ def described() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "versions": {name: _version(name) for name in _NAMED},
         "commit": _commit(),
-        "load_before": load(),
+        "busy": busy(),
     }
 
 
-def load() -> float | None:
-    """How many processes wanted to run, on average over the last minute."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+def busy() -> float | None:
+    """The share of all processors that others use, or the host keeps from this machine, over a second."""
+    try:
+        before = _ticks()
+        time.sleep(1)
+        used, stolen, total = (after - earlier for after, earlier in zip(_ticks(), before, strict=True))
+    except OSError:
+        return None
+    return round((used + stolen) / total, 3) if total else None
+
+
+def _ticks() -> tuple[int, int, int]:
+    """Ticks in use, stolen, and in all, since the machine began; Linux alone tells them."""
+    numbers = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle = numbers[3] + numbers[4]
+    return sum(numbers) - idle - numbers[7], numbers[7], sum(numbers)
 
 
 def warn_if_busy() -> None:
     """Say so where the machine is busy with something else: the ratios may hold, the figures don't."""
-    now = load()
+    now = busy()
     if now is not None and now > _QUIET:
-        sys.stderr.write(f"! the machine is busy: load {now}; trust no figure of this run but perhaps ratios\n")
+        sys.stderr.write(f"! others use {now:.0%} of the machine: trust no figure of this run but perhaps ratios\n")
 
 
 def _version(name: str) -> str:
@@ -59,5 +72,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    """The commit that is measured, marked where the work tree has changes."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
     return done.stdout.strip()

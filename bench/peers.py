@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,14 @@ PEERS = {
     "litellm": ("litellm[proxy]==1.106.0",),
     "any-llm-sdk": ("any-llm-sdk[openai]==1.40.2",),
     "g4f": ("g4f[api]==8.8.6",),
-    "langchain-openai": ("langchain-openai==1.7.3",),
+    "langchain-openai": ("langchain-openai==1.7.4",),
+    "pydantic-ai": ("pydantic-ai-slim[openai]==2.68.0",),
+    "portkey": ("@portkey-ai/gateway@1.15.2",),
 }
-"""What is installed for each: releases of the weeks before they were pinned."""
+"""What is installed for each: releases of the weeks before they were pinned. A name with an `@` in front is npm's."""
+
+UNAVAILABLE = {"tensorzero": "no package registry has its gateway, only its clients: it comes as a container image"}
+"""Peers that cannot be installed as packages."""
 
 
 def home() -> Path:
@@ -32,19 +38,45 @@ def python_of(name: str) -> Path:
 
 def install(name: str) -> str:
     """Make the peer's environment where there is none of its pins; "" or why it could not be installed."""
-    folder, pins = home() / name, home() / name / "pins.json"
-    if pins.exists() and json.loads(pins.read_text()) == list(PEERS[name]):
+    folder = home() / name
+    if not _why_missing(name):
         return ""
     sys.stderr.write(f"installing {name} …\n")
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    command = [str(python_of(name)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEERS[name]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if PEERS[name][0].startswith("@"):
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *PEERS[name]]
+    else:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        command = [str(python_of(name)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEERS[name]]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return f"{command[0]}: {error.strerror}"
     if done.returncode:
-        return (done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"])[-1]
-    pins.write_text(json.dumps(list(PEERS[name])))
+        return (done.stderr.strip().splitlines() or [f"{command[0]} ended with {done.returncode}"])[-1]
+    (folder / "pins.json").write_text(json.dumps(list(PEERS[name])))
     return ""
 
 
-def installed() -> dict[str, str]:
-    """Each peer with "" where it is ready, else why it is not."""
-    return {name: "" if (home() / name / "pins.json").exists() else "not installed" for name in PEERS}
+def missing() -> dict[str, str]:
+    """Every peer that is not ready, with why."""
+    found = {name: why for name in PEERS if (why := _why_missing(name))}
+    if shutil.which("nginx", path=_PATH) is None:
+        found["nginx"] = "the system's package is not installed"
+    return {**found, **UNAVAILABLE}
+
+
+def _why_missing(name: str) -> str:
+    pins = home() / name / "pins.json"
+    if not pins.exists():
+        return "not installed: `python -m bench peers` does it, and tells why where it cannot"
+    kept = json.loads(pins.read_text())
+    return "" if kept == list(PEERS[name]) else f"another version is installed: {' '.join(kept)}"
+
+
+def nginx() -> str:
+    """The program, which is the system's own."""
+    return shutil.which("nginx", path=_PATH) or "nginx"
+
+
+_PATH = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin"

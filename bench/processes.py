@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ from bench.peers import PEERS, python_of
 ROOT = Path(__file__).parent.parent
 _BUSY = 0.9
 """Share of a core above which upstream or load count as the bottleneck."""
-_LONGEST = 120
-"""Seconds that one client may take."""
+_LONGEST = 180
+"""Seconds that one client, or one load, may take."""
+_LONGEST_START = 90
+"""Seconds until a process has to say where it serves."""
 
 
 class Refused(Exception):
@@ -46,16 +49,24 @@ class Watched:
         total = 0.0
         for process in (self._family, *self._family.children(recursive=True)):
             try:
-                times = process.cpu_times()
-            except psutil.NoSuchProcess:
+                total += _cpu_of(process)
+            except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
                 continue
-            total += times.user + times.system
         return total
 
     def used(self) -> tuple[float, float]:
         """Seconds of CPU, and share of one core, since `restart`."""
         cpu = self.cpu() - self._cpu
         return cpu, cpu / (time.perf_counter() - self._wall)
+
+
+def _cpu_of(process: psutil.Process) -> float:
+    """Seconds of CPU; Linux counts those of a thread in nanoseconds, where psutil's are of a hundredth."""
+    threads = list(Path(f"/proc/{process.pid}/task").glob("*/schedstat"))
+    if threads:
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -81,7 +92,8 @@ def started(command: list[str], env: dict[str, str], *, announced_on: str = "std
         try:
             stream = process.stdout if announced_on == "stdout" else process.stderr
             assert stream is not None
-            line = stream.readline().strip()
+            with _ended_after(_LONGEST_START, process):
+                line = stream.readline().strip()
             if not line:
                 errors.seek(0)
                 raise Refused(f"{command[1:4]} did not start: {errors.read()[-500:]}")
@@ -93,6 +105,17 @@ def started(command: list[str], env: dict[str, str], *, announced_on: str = "std
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def _ended_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever waits for the process' words waits no longer than that."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager
@@ -138,32 +161,48 @@ def run_client(caller: str, mode: str, model: str, service: Watched, **options: 
     return result
 
 
-def run_load(mode: str, gateway: Watched, service: Watched, path: str, body: str, **options: Any) -> dict[str, Any]:
+def run_load(
+    mode: str,
+    gateway: Watched,
+    service: Watched,
+    path: str,
+    body: str,
+    headers: dict[str, str],
+    **options: Any,
+) -> dict[str, Any]:
     """One gateway's figures. Raises Refused where upstream or load were the bottleneck."""
     command = [sys.executable, "-m", "bench.load", mode, gateway.url.rpartition(":")[2], path, body]
+    for name, value in headers.items():
+        command += ["--header", f"{name}: {value}"]
     for option, value in options.items():
         command += [f"--{option}", str(value)]
     process = subprocess.Popen(
         command,
         env=environment(),
         cwd=tempfile.gettempdir(),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None and process.stderr is not None
+    assert process.stdin is not None and process.stderr is not None
     used = (0.0, 0.0), (0.0, 0.0)
     errors = ""
-    for line in process.stderr:
-        if line == "window\n":
-            for watched in (gateway, service):
-                watched.restart()
-        elif line == "over\n":
-            used = gateway.used(), service.used()
-            break
-        else:
-            errors += line
-    out, more = process.communicate(timeout=60)
+    with _ended_after(_LONGEST, process):
+        for line in process.stderr:
+            if line == "window\n":
+                for watched in (gateway, service):
+                    watched.restart()
+                process.stdin.write("go\n")
+                process.stdin.flush()
+            elif line == "over\n":
+                used = gateway.used(), service.used()
+                break
+            else:
+                errors += line
+        out, more = process.communicate()
+    if process.returncode < 0:
+        raise Refused(f"not done within {_LONGEST} s")
     if process.returncode:
         raise Refused(((errors + more).strip().splitlines() or ["the load failed"])[-1][:300])
     result: dict[str, Any] = json.loads(out.splitlines()[-1])

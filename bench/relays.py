@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
+from typing import Any
 
 import aiohttp
 import orjson
@@ -96,13 +98,29 @@ async def through(request: web.Request) -> web.StreamResponse:
         return response
 
 
-async def serve(upstream: str) -> None:
-    """Serve on a free port of the loopback, which is printed, until the process is ended."""
+class _SmallReads(aiohttp.TCPConnector):
+    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        protocol = await super()._create_connection(*args, **kwargs)
+        transport: Any = protocol.transport
+        transport.max_size = 65536
+        return protocol
+
+
+async def serve(upstream: str, tuned: bool) -> None:
+    """Serve on a free port of the loopback, which is printed, until the process is ended.
+
+    `tuned`: Python's collector is set as ours is, and backends are read into small buffers.
+    """
+    if tuned:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 10, 10)
     app = web.Application()
     app[_UPSTREAM] = upstream
     app.router.add_post("/v1/messages", cross)
     app.router.add_post("/v1/chat/completions", through)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    connector = _SmallReads(limit=0) if tuned else aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
         app[_SESSION] = session
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -115,7 +133,9 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("upstream")
-    asyncio.run(serve(parser.parse_args().upstream))
+    parser.add_argument("--tuned", action="store_true")
+    arguments = parser.parse_args()
+    asyncio.run(serve(arguments.upstream, arguments.tuned))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+from bench.contenders import CLIENTS, GATEWAYS, PEER_GATEWAYS
+from bench.peers import UNAVAILABLE
 from bench.plots import bars, lines
-from bench.table import BETTER_HIGHER, ROWS, Measured, measured, medians
+from bench.record import RESULTS, Record, Taken
+from bench.table import BETTER_HIGHER, KEPT_UP, ROWS, TUNED, Row, measured
 
 DOCS = Path(__file__).parent.parent / "docs"
-_PEERS = ("httpx", "g4f", "openai", "any-llm-sdk", "langchain-openai", "litellm")
 _UNITS = {
     "cpu_us": "µs",
     "p50_ms": "ms",
@@ -26,76 +29,113 @@ _UNITS = {
 }
 
 
-def write(results: Path) -> None:
-    """Put every table into its place in the document, and the plots beside it."""
-    latest = json.loads((results / "latest.json").read_text())
+def write() -> None:
+    """Put every table into its place in the documents, and the plots beside them."""
+    record = Record("latest")
     parts = {
-        "machine": _machine(latest),
-        "table": _table(latest),
-        "peers": _peers(latest),
-        "gateways": _gateways(latest),
+        "machine": _machines(record),
+        "table": _table(ROWS, record, "to reach"),
+        "tuned": _table(TUNED, record, ""),
+        "peers": _peers(record),
+        "gateways": _gateways(record),
+        "ahead": _ahead(record),
+        "short": _short(record),
     }
-    growth = results / "growth.json"
-    if growth.exists():
-        parts["growth"] = _growth(json.loads(growth.read_text()))
-    layers = results / "layers.json"
-    if layers.exists():
-        parts["layers"] = _layers(json.loads(layers.read_text()))
-    _plots(latest, json.loads(growth.read_text()) if growth.exists() else None)
-    path = DOCS / "performance.md"
-    text = path.read_text()
-    for name, part in parts.items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        if rest:
-            text = f"{before}{begin}\n{part}\n{end}{after}"
-    path.write_text(text)
+    for name, made in (("growth", _growth), ("layers", _layers)):
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            found = json.loads(path.read_text())
+            machine = found.pop("machine")
+            parts[name] = f"{made(found)}\n\n{_on(machine)}"
+            if name == "growth":
+                _growth_plots(found)
+    _plots(record)
+    for document in (DOCS / "performance.md", DOCS.parent / "README.md"):
+        text = document.read_text()
+        for name, part in parts.items():
+            begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+            before, _, rest = text.partition(begin)
+            _, _, after = rest.partition(end)
+            if rest:
+                text = f"{before}{begin}\n{part}\n{end}{after}"
+        document.write_text(text)
 
 
-def _machine(results: dict[str, Any]) -> str:
-    machine = results["machine"]
+def _machines(record: Record) -> str:
+    """Where and when, once for each machine and commit that sweeps were taken on."""
+    found: dict[str, list[str]] = {}
+    for name, taken in record.sweeps.items():
+        found.setdefault(_same(taken.machine), []).append(name)
+    if len(found) == 1:
+        return f"{next(iter(found))} {_busy(record)} {_rounds(record)}"
+    listed = [f"- {', '.join(names)}: {machine}" for machine, names in found.items()]
+    return "\n".join([*listed, "", f"{_busy(record)} {_rounds(record)}"])
+
+
+def _same(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
-    loads = [load for load in results["loads"].values() if load is not None]
-    busy = (
-        f"**The machine was busy with other work** (load {min(loads)} to {max(loads)} on {machine['cores']} cores when "
-        "the sweeps began, their own share included): ratios of CPU hold roughly, times and rates hardly."
-        if loads and max(loads) > 2.5
-        else f"Load when the sweeps began: {min(loads)} to {max(loads)}, their own share included."
-    )
     return (
-        f"{machine['when']}, commit {machine['commit']}, {machine['cores']} shared cores ({machine['processor']}), "
-        f"CPython {machine['python']}, {versions}; {_rounds(results)} rounds, one of each peer. {busy}"
+        f"{machine['when'][:10]}, commit {machine['commit']}, {machine['cores']} shared cores "
+        f"({machine['processor']}), "
+        f"CPython {machine['python']}, {versions}."
     )
 
 
-def _rounds(results: dict[str, Any]) -> str:
-    """How often our own contenders took their turn; not every sweep need have been run as often."""
-    found = {len(rounds) for sweep in results["sweeps"].values() for name, rounds in sweep.items() if "acytoo" in name}
-    found -= {1}
-    return f"{min(found)} to {max(found)}" if len(found) > 1 else str(min(found, default=1))
+def _on(machine: dict[str, Any]) -> str:
+    return f"Taken on {_same(machine)} Others used {machine['busy'] or 0:.1%} of the processors when it began."
 
 
-def _table(results: dict[str, Any]) -> str:
-    lines_ = ["| what | Acytoo | baseline | ratio (rounds) | to reach | |", "| --- | ---: | ---: | ---: | ---: | --- |"]
-    for row in ROWS:
-        found = measured(row, results)
-        sign = "≥" if row.higher else "≤"
+def _busy(record: Record) -> str:
+    shares = [taken.machine["busy"] or 0.0 for taken in record.sweeps.values()]
+    return f"Others used {min(shares):.1%} to {max(shares):.1%} of the processors when the sweeps began."
+
+
+def _rounds(record: Record) -> str:
+    """How often they took their turns; not every sweep need have been run as often."""
+
+    def times(peers: bool) -> str:
+        found = {
+            len(rounds)
+            for name, taken in record.sweeps.items()
+            for contender, rounds in taken.contenders.items()
+            if name != "install" and (contender in record.pins or contender == "nginx") == peers
+        }
+        return f"{min(found)} to {max(found)}" if len(found) > 1 else str(min(found, default=0))
+
+    return f"Rounds: {times(False)}; of the peers: {times(True)}."
+
+
+def _table(rows: list[Row], record: Record, reach: str) -> str:
+    last = f" {reach} | |" if reach else ""
+    out = [
+        f"| what | Acytoo | baseline | ratio (rounds) |{last}",
+        "| --- | ---: | ---: | ---: |" + " ---: | --- |" * bool(reach),
+    ]
+    for row in rows:
+        found = measured(row, record)
+        wanted = f" {'≥' if row.higher else '≤'} {row.reach} × |" if reach else ""
         if found is None:
-            why = results["refused"].get(row.sweep, {}).get(row.subject, "not measured")
-            lines_.append(f"| {row.what} | | | | {sign} {row.reach} × | {why} |")
+            taken = record.sweeps.get(row.sweep)
+            out.append(f"| {row.what} | | | {_why_not(row, taken)} |{wanted}{' |' * bool(reach)}")
             continue
-        lines_.append(
+        ratios = f"**{found.ratio:.2f} ×** ({min(found.ratios):.2f}–{max(found.ratios):.2f})"
+        verdict = f" {found.verdict} |" if reach else ""
+        out.append(
             f"| {row.what} | {_number(found.subject, row.figure)} | {_number(found.baseline, row.figure)} | "
-            f"**{found.ratio:.2f} ×** ({found.low:.2f}–{found.high:.2f}) | {sign} {row.reach} × | {_verdict(found)} |"
+            f"{ratios} |{wanted}{verdict}"
         )
-    return "\n".join(lines_)
+    return "\n".join(out)
 
 
-def _verdict(found: Measured) -> str:
-    if found.high > 2 * found.low:
-        return "too noisy to tell"
-    return "reached" if found.reached else "**not reached**"
+def _why_not(row: Row, taken: Taken | None) -> str:
+    if taken is None:
+        return "not measured"
+    for name in (row.subject, row.baseline):
+        if name in taken.refused:
+            return f"{name}: {taken.refused[name][:120]}"
+        if taken.kept_up(name) < KEPT_UP:
+            return f"{name} kept up with {taken.kept_up(name):.0%} only"
+    return "not measured"
 
 
 def _number(value: float, figure: str) -> str:
@@ -110,13 +150,13 @@ _CLIENT_COLUMNS = (
     ("200 paced, memory", "paced-200", "memory_mb"),
     ("short, 16 at once", "short-16", "replies_per_s"),
     ("import", "import", "ms"),
+    ("installed", "install", "mb"),
+    ("distributions", "install", "distributions"),
 )
 
 
-def _peers(results: dict[str, Any]) -> str:
-    names = ["aiohttp", "aiohttp-tuned", "acytoo", *_PEERS]
-    pins = {name: " ".join(pin) for name, pin in results["pins"].items()}
-    return _matrix(results, names, _CLIENT_COLUMNS, "acytoo", pins)
+def _peers(record: Record) -> str:
+    return _matrix(record, ["aiohttp", "aiohttp-tuned", "acytoo", *CLIENTS], _CLIENT_COLUMNS)
 
 
 _GATEWAY_COLUMNS = (
@@ -127,41 +167,75 @@ _GATEWAY_COLUMNS = (
     ("500 paced, p99 added", "gateway-500", "p99_ms"),
     ("500 paced, CPU a chunk", "gateway-500", "cpu_us"),
 )
+_PEER_GATEWAYS = [*PEER_GATEWAYS, *UNAVAILABLE]
 
 
-def _gateways(results: dict[str, Any]) -> str:
-    names = ["bare-cross", "acytoo-cross", "bare-through", "acytoo-through", "g4f", "litellm"]
-    return _matrix(results, names, _GATEWAY_COLUMNS, "", {n: " ".join(results["pins"].get(n, ())) for n in names})
+def _gateways(record: Record) -> str:
+    return _matrix(record, [*GATEWAYS, *_PEER_GATEWAYS], _GATEWAY_COLUMNS)
 
 
-def _matrix(
-    results: dict[str, Any],
-    names: list[str],
-    columns: tuple[tuple[str, str, str], ...],
-    ours: str,
-    pins: dict[str, str],
-) -> str:
-    out = ["| | " + " | ".join(title for title, _, _ in columns) + " |", "| --- |" + " ---: |" * len(columns)]
-    found = [medians(results["sweeps"].get(sweep, {}), figure) for _, sweep, figure in columns]
-    for name in names:
-        if name in results["missing"]:
-            out.append(f"| {pins.get(name) or name} | could not be installed: {results['missing'][name]} |")
-            continue
+def _ahead(record: Record) -> str:
+    """How often we are as good as each peer's gateway, where it takes and asks in the same API."""
+    columns = [column for column in _GATEWAY_COLUMNS if column[2] != "cpu_us"]
+    out = ["| Acytoo beside | " + " | ".join(title for title, _, _ in columns) + " |"]
+    out.append("| --- |" + " ---: |" * len(columns))
+    for peer in _PEER_GATEWAYS:
         cells = []
-        for (_, sweep, figure), values in zip(columns, found, strict=True):
-            refused = results["refused"].get(sweep, {}).get(name)
-            cells.append(_number(values[name], figure) if name in values else "failed" if refused else "")
-        label = f"**{name}**" if name.startswith("acytoo") else pins.get(name) or name
-        out.append(f"| {label} | {' | '.join(cells)} |")
-    failures = [
-        f"- {sweep}, {name}: {' '.join(why.split())[:200]}"
-        for sweep, refused in results["refused"].items()
-        for name, why in refused.items()
-    ]
-    named = [line for line in failures if any(f", {name}:" in line for name in names)]
-    sweeps = {sweep for _, sweep, _ in columns}
-    told = [line for line in named if line[2:].partition(",")[0] in sweeps]
-    return "\n".join(out + (["", "Failed or refused:", "", *told] if told else []))
+        for _, sweep, figure in columns:
+            higher = figure in BETTER_HIGHER
+            found = measured(Row("", sweep, figure, "acytoo-through", peer, 1.0, higher), record)
+            behind = found is not None and found.verdict != "reached"
+            cells.append("" if found is None else f"{'**behind:** ' * behind}{found.ratio:.3g} ×")
+        out.append(f"| {_label(peer, record)} | {' | '.join(cells)} |")
+    return "\n".join(out)
+
+
+_SHORT = (
+    ("CPU for each chunk of a burst", "burst", "cpu_us"),
+    ("200 paced streams: added to a chunk, p99", "paced-200", "p99_ms"),
+    ("200 paced streams: memory", "paced-200", "memory_mb"),
+    ("replies of ten chunks, 16 at once", "short-16", "replies_per_s"),
+    ("import", "import", "ms"),
+    ("installed", "install", "mb"),
+)
+
+
+def _short(record: Record) -> str:
+    """The README's table."""
+    names = ["acytoo", "aiohttp", "openai", "pydantic-ai", "litellm"]
+    titles = ["**Acytoo**", "aiohttp by hand", "openai", "pydantic-ai", "litellm"]
+    out = ["| | " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(names)]
+    for title, sweep, figure in _SHORT:
+        taken = record.sweeps.get(sweep)
+        middle = taken.medians(figure) if taken else {}
+        cells = [_number(middle[name], figure) if name in middle else "" for name in names]
+        out.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(out)
+
+
+def _label(name: str, record: Record) -> str:
+    return f"**{name}**" if name.startswith("acytoo") else " ".join(record.pins.get(name, [name]))
+
+
+def _matrix(record: Record, names: list[str], columns: tuple[tuple[str, str, str], ...]) -> str:
+    out = ["| | " + " | ".join(title for title, _, _ in columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    told: dict[str, None] = {}
+    for name in names:
+        cells = []
+        for _, sweep, figure in columns:
+            taken = record.sweeps.get(sweep, Taken({}))
+            middle = taken.medians(figure)
+            if name in middle:
+                late = "" if taken.kept_up(name) >= KEPT_UP else f" ({taken.kept_up(name):.0%} came)"
+                cells.append(_number(middle[name], figure) + late)
+            else:
+                cells.append("failed" if name in taken.refused else "")
+            if name in taken.refused:
+                told[f"- {sweep}, {name}: {' '.join(taken.refused[name].split())[:200]}"] = None
+        if name in record.missing and not any(cells):
+            told[f"- {name} could not be measured: {record.missing[name]}"] = None
+        out.append(f"| {_label(name, record)} | {' | '.join(cells)} |")
+    return "\n".join(out + (["", "Failed, refused or missing:", "", *told] if told else []))
 
 
 _GROWTH = {
@@ -174,20 +248,21 @@ _GROWTH = {
 
 
 def _growth(growth: dict[str, Any]) -> str:
-    out = ["| with | from → to | cost from → to | grows as n to the power of |", "| --- | --- | --- | ---: |"]
+    out = ["| with | from → to | cost from → to | grows as n to the power of | |", "| --- | --- | --- | ---: | --- |"]
     for name, (across, up) in _GROWTH.items():
-        points = growth[name]["acytoo"]
-        (x0, y0), (x1, y1) = points[-2], points[-1]
+        points = [(x, y) for x, y in growth[name]["acytoo"]]
+        power = _power(points)
         out.append(
-            f"| {across} | {points[0][0]:,} → {x1:,} | {points[0][1]:.3g} → {y1:.3g} {up} | "
-            f"{_power(x0, y0, x1, y1):.2f} |"
+            f"| {across} | {points[0][0]:,} → {points[-1][0]:,} | {points[0][1]:.3g} → {points[-1][1]:.3g} {up} | "
+            f"{power:.2f} | {'linear or better' if power <= 1.05 else '**worse than linear**'} |"
         )
     return "\n".join(out)
 
 
-def _power(x0: float, y0: float, x1: float, y1: float) -> float:
-    import math
-
+def _power(points: list[tuple[float, float]]) -> float:
+    """The steepest power between one point and the last that is ten times as far; what is fixed hides it below."""
+    x1, y1 = points[-1]
+    x0, y0 = max((p for p in points if p[0] * 10 <= x1), key=lambda point: point[0])
     return math.log(y1 / y0) / math.log(x1 / x0)
 
 
@@ -200,18 +275,20 @@ def _layers(layers: dict[str, Any]) -> str:
     return "\n".join(out)
 
 
-def _plots(results: dict[str, Any], growth: dict[str, Any] | None) -> None:
+def _plots(record: Record) -> None:
     for sweep, figure, title in (
         ("burst", "cpu_us", "CPU for each chunk of a burst"),
         ("paced-200", "cpu_us", "CPU for each chunk of 200 paced streams"),
         ("import", "ms", "Import"),
         ("gateway-64", "cpu_us", "Gateways: CPU for each short streamed request"),
     ):
-        values = medians(results["sweeps"].get(sweep, {}), figure)
+        values = record.sweeps[sweep].medians(figure) if sweep in record.sweeps else {}
         if values:
             better = "more is better" if figure in BETTER_HIGHER else "less is better"
             (DOCS / f"performance-{sweep}.svg").write_text(bars(title, f"{_UNITS[figure]}, {better}", values))
-    for name, (across, up) in _GROWTH.items() if growth else ():
-        assert growth is not None
+
+
+def _growth_plots(growth: dict[str, Any]) -> None:
+    for name, (across, up) in _GROWTH.items():
         series = {who: [(x, y) for x, y in points] for who, points in growth[name].items()}
         (DOCS / f"performance-growth-{name}.svg").write_text(lines(f"Growth: {across}", across, up, series))

@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.peers import PEERS
+from bench.peers import PEERS, python_of
 from bench.processes import ROOT, Refused, environment, interpreter
 
 _IMPORTS = {
     "acytoo.Acytoo": "from acytoo import Acytoo; Acytoo",
     "any-llm-sdk": "import any_llm",
     "langchain-openai": "import langchain_openai",
+    "pydantic-ai": "from pydantic_ai import Agent",
 }
 _CLICK = """
 import click
@@ -46,7 +47,7 @@ params.n_ctx = 8192
 params.n_parallel = 4
 params.kv_unified = True
 params.cache_ram_mib = 256
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, os.cpu_count() - 1)
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(sys.argv[2])
 params.warmup = False
 params.verbosity = -1
 server = xllamacpp.Server(params)
@@ -65,14 +66,16 @@ server.handle_chat_completions(
 
 
 def imported(name: str) -> dict[str, Any]:
-    """Milliseconds that an import takes in a fresh interpreter, the quickest of several."""
+    """Milliseconds that an import takes in a fresh interpreter, the quickest of five."""
     statement = _IMPORTS.get(name, f"import {name.replace('-', '_')}")
     code = f"import time; t = time.perf_counter(); {statement}; print((time.perf_counter() - t) * 1e3)"
     command = [interpreter(name), "-c", code]
-    times = [
-        float(subprocess.run(command, capture_output=True, text=True, check=True, env=_bare()).stdout.split()[-1])
-        for _ in range(2 if name in PEERS else 5)
-    ]
+    times = []
+    for _ in range(5):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_bare())
+        if done.returncode:
+            raise Refused((done.stderr.strip().splitlines() or ["it failed"])[-1][:300])
+        times.append(float(done.stdout.split()[-1]))
     return {"ms": min(times)}
 
 
@@ -104,15 +107,20 @@ def _command(name: str, option: str) -> dict[str, Any]:
 
 
 def first_text(name: str) -> dict[str, Any]:
-    """Seconds from the start of the process until it writes its first text; the model's file is in the cache."""
+    """Seconds from the start of the process until it writes its first text; the model's file is in the cache.
+
+    llama.cpp is set as our engine is, which leaves a core to other work; once more with a thread for every core.
+    """
     from acytoo.embedded.weights import KNOWN
 
     model = next(iter(KNOWN.values())).path
     if not model.exists():
         raise Refused("the model is not in the cache: run `acytoo pull`")
     model.read_bytes()
-    if name == "llama.cpp":
-        command = [sys.executable, "-c", _FIRST_TOKEN, str(model)]
+    cores = os.cpu_count() or 1
+    if name.startswith("llama.cpp"):
+        threads = cores if name.endswith("every core") else max(1, cores - 1)
+        command = [sys.executable, "-c", _FIRST_TOKEN, str(model), str(threads)]
     else:
         command = [str(Path(sys.executable).with_name("acytoo")), "Hello, how are you?"]
     began = time.perf_counter()
@@ -135,7 +143,9 @@ def first_text(name: str) -> dict[str, Any]:
 
 @functools.cache
 def installed_size(name: str) -> dict[str, Any]:
-    """MB and distributions of a fresh environment, without those it is made with."""
+    """MB and distributions of an environment, without those it is made with; a peer's is there already."""
+    if name in PEERS:
+        return _weight(next(python_of(name).parent.parent.rglob("site-packages")))
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         python = Path(folder) / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -144,9 +154,18 @@ def installed_size(name: str) -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Refused(done.stderr.strip().splitlines()[-1])
-        site = next(Path(folder).rglob("site-packages"))
-        size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
-        return {"mb": size / 1e6, "distributions": len(list(site.glob("*.dist-info")))}
+        return _weight(next(Path(folder).rglob("site-packages")))
+
+
+def _weight(site: Path) -> dict[str, Any]:
+    """Bytecode left out, which only some installers write, and the installers themselves."""
+    files = [path for path in site.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    counted = [path for path in files if not path.relative_to(site).parts[0].startswith(_INSTALLERS)]
+    distributions = [path for path in site.glob("*.dist-info") if not path.name.startswith(_INSTALLERS)]
+    return {"mb": sum(path.stat().st_size for path in counted) / 1e6, "distributions": len(distributions)}
+
+
+_INSTALLERS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence")
 
 
 def _bare() -> dict[str, str]:

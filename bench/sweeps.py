@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import startup
-from bench.gateways import gateway, request_for
+from bench.contenders import CLIENTS, GATEWAYS, PEER_GATEWAYS
+from bench.gateways import gateway, headers_for, request_for
+from bench.peers import PEERS
 from bench.processes import Watched, run_client, run_load, upstream
 
 Measure = Callable[[str], dict[str, Any]]
@@ -49,51 +51,41 @@ class Bench:
 
     def sweeps(self) -> list[Sweep]:
         """Every sweep, in the order of the table."""
-        clients = ["httpx", "openai", "litellm", "any-llm-sdk", "g4f", "langchain-openai"]
+        paced = ["aiohttp", "acytoo", "aiohttp-tuned", "acytoo+uvloop", "aiohttp-tuned+uvloop"]
         return [
-            Sweep("burst", ["aiohttp", "acytoo", "aiohttp-tuned"], self._burst("burst", 6), clients),
+            Sweep("burst", ["aiohttp", "acytoo", "aiohttp-tuned"], self._burst("burst", 6), CLIENTS),
             Sweep("burst-raw", ["aiohttp-raw", "acytoo-raw"], self._burst("burst", 6, 5)),
             Sweep("burst-tools", ["aiohttp-tools", "acytoo-stream"], self._burst("tools", 0)),
-            Sweep(
-                "paced-200",
-                ["aiohttp", "acytoo", "aiohttp-tuned", "acytoo+uvloop", "aiohttp-tuned+uvloop"],
-                self._paced(200, 100),
-                clients,
-            ),
-            Sweep(
-                "paced-1000",
-                ["aiohttp", "acytoo", "aiohttp-tuned", "acytoo+uvloop", "aiohttp-tuned+uvloop"],
-                self._paced(1000, 200),
-            ),
+            Sweep("paced-200", paced, self._paced(200, 100), CLIENTS),
+            Sweep("paced-1000", paced, self._paced(1000, 200)),
             Sweep("still-1000", ["aiohttp", "acytoo", "aiohttp-tuned"], self._still(self.service, None)),
             Sweep("still-1000-tls", ["aiohttp", "acytoo", "aiohttp-tuned"], self._still(self.secure, self.ca)),
-            Sweep("short-1", ["aiohttp", "acytoo", "aiohttp-tuned"], self._short(1), clients),
-            Sweep("short-16", ["aiohttp", "acytoo", "aiohttp-tuned"], self._short(16), clients),
-            Sweep("import", ["asyncio", "acytoo", "acytoo.Acytoo", "aiohttp"], startup.imported, clients),
+            Sweep("short-1", ["aiohttp", "acytoo", "aiohttp-tuned"], self._short(1), CLIENTS),
+            Sweep("short-16", ["aiohttp", "acytoo", "aiohttp-tuned"], self._short(16), CLIENTS),
+            Sweep("import", ["asyncio", "acytoo", "acytoo.Acytoo", "aiohttp"], startup.imported, CLIENTS),
             Sweep("version", ["click", "acytoo"], startup.version),
             Sweep("help", ["click", "acytoo"], startup.help_shown),
-            Sweep("embedded", ["llama.cpp", "acytoo"], startup.first_text),
-            Sweep("gateway-1", _GATEWAYS, self._closed(1), ["litellm", "g4f"]),
-            Sweep("gateway-64", _GATEWAYS, self._closed(64), ["litellm", "g4f"]),
-            Sweep("gateway-burst", _GATEWAYS, self._relayed, ["litellm", "g4f"]),
-            Sweep("gateway-500", _GATEWAYS, self._gateway_paced, ["litellm", "g4f"]),
-            Sweep("install", ["aiohttp", "acytoo"], startup.installed_size),
+            Sweep("embedded", ["llama.cpp", "acytoo", "llama.cpp, every core"], startup.first_text),
+            Sweep("gateway-1", GATEWAYS, self._closed(1), PEER_GATEWAYS),
+            Sweep("gateway-64", GATEWAYS, self._closed(64), PEER_GATEWAYS),
+            Sweep("gateway-burst", GATEWAYS, self._relayed, PEER_GATEWAYS),
+            Sweep("gateway-500", GATEWAYS, self._gateway_paced, PEER_GATEWAYS),
+            Sweep("install", ["aiohttp", "acytoo"], startup.installed_size, CLIENTS),
         ]
 
     def _burst(self, kind: str, size: int, times: int = 1) -> Measure:
         def measure(caller: str) -> dict[str, Any]:
-            chunks = self.sizes.of(20_000 * times, 100) if caller.startswith(("a", "h")) else self.sizes.of(2_000, 100)
-            if caller == "any-llm-sdk":
-                chunks = self.sizes.of(2_000, 100)
+            chunks = self.sizes.of(20_000 * times, 100)
             model = f"{kind}-{chunks}-{size}" if size else f"{kind}-{chunks}"
             characters = chunks * size if size else chunks // 2 * 6 + 10 + 2 + 5 * (chunks - chunks // 2 - 2)
-            return run_client(caller, "burst", model, self.service, chunks=chunks, characters=characters, repeat=5)
+            repeat = 2 if caller in PEERS else 20
+            return run_client(caller, "burst", model, self.service, chunks=chunks, characters=characters, repeat=repeat)
 
         return measure
 
     def _short(self, streams: int) -> Measure:
         def measure(caller: str) -> dict[str, Any]:
-            number = self.sizes.of(3_200 if caller.startswith("a") and caller != "any-llm-sdk" else 320, 16)
+            number = self.sizes.of(1_600 if caller in PEERS else 12_800, 16)
             return run_client(
                 caller, "short", "burst-10-6", self.service, streams=streams, repeat=number, characters=60
             )
@@ -123,42 +115,33 @@ class Bench:
 
     def _closed(self, streams: int) -> Measure:
         def measure(name: str) -> dict[str, Any]:
-            requests = self.sizes.of(6400 if streams > 1 else 2000, 64)
-            if name in ("litellm", "g4f"):
-                requests = self.sizes.of(640 if streams > 1 else 128, 64)
-            with gateway(name, self.service) as running:
-                path, body = request_for(name, "burst-10-6")
-                return run_load("closed", running, self.service, path, body, streams=streams, requests=requests)
+            requests = 128 if name in _SLOW else 3_200
+            return self._load(name, "closed", "burst-10-6", streams=streams, requests=self.sizes.of(requests * (
+                1 if streams == 1 else 5), 64))  # fmt: skip
 
         return measure
 
     def _relayed(self, name: str) -> dict[str, Any]:
         """SSE chunks a second through a gateway, in a burst of one stream at a time."""
-        chunks = self.sizes.of(20_000, 100) if name not in ("litellm", "g4f") else self.sizes.of(2_000, 100)
-        requests = 20 if name not in ("litellm", "g4f") else 3
-        with gateway(name, self.service) as running:
-            path, body = request_for(name, f"burst-{chunks}-6")
-            result = run_load("closed", running, self.service, path, body, streams=1, requests=requests)
+        chunks = self.sizes.of(20_000, 100)
+        requests = 3 if name in _SLOW else 60
+        result = self._load(name, "closed", f"burst-{chunks}-6", streams=1, requests=requests)
         result["chunks_per_s"] = result["requests_per_s"] * chunks
         result["cpu_us"] = result["cpu_us"] / chunks
         return result
 
     def _gateway_paced(self, name: str) -> dict[str, Any]:
+        options = {"streams": self.sizes.of(500, 10), "interval": 0.1, "window": self.sizes.window}
+        return self._load(name, "paced", "paced-100", **options)
+
+    def _load(self, name: str, mode: str, model: str, **options: Any) -> dict[str, Any]:
         with gateway(name, self.service) as running:
-            path, body = request_for(name, "paced-100")
-            return run_load(
-                "paced",
-                running,
-                self.service,
-                path,
-                body,
-                streams=self.sizes.of(500, 10),
-                interval=0.1,
-                window=self.sizes.window,
-            )
+            headers = headers_for(name, self.service)
+            return run_load(mode, running, self.service, *request_for(name, model), headers, **options)
 
 
-_GATEWAYS = ["bare-cross", "acytoo-cross", "bare-through", "acytoo-through"]
+_SLOW = frozenset({"litellm", "g4f"})
+"""Gateways that are asked less often, as they take long."""
 
 
 def with_services(sizes: Sizes, use: Callable[[Bench], None]) -> None:

@@ -85,7 +85,9 @@ async def test_a_request_that_the_callers_session_sends_again_begins_its_time_ag
         assert await provider.create_async("m", HELLO) == "0 1 2 3 4 5 6 7 "
 
 
-async def test_the_time_for_the_first_byte_runs_from_the_request_to_the_reply_its_head_does_not_begin_it_again() -> None:
+async def test_the_time_for_the_first_byte_runs_from_the_request_to_the_reply_its_head_does_not_begin_it_again() -> (
+    None
+):
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         await asyncio.sleep(0.4)
