@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Engine:
         params.ui = False
         params.verbosity = 3 if os.environ.get("ACYTOO_ENGINE_LOG") else -1
         try:
-            self._server: Any = xllamacpp.Server(params)
+            self._server: Any = _loaded(xllamacpp, params)
         except (RuntimeError, ValueError) as error:
             raise EmbeddedError(f"the model {model} cannot be loaded: {error}") from error
         _servers.append(self._server)
@@ -70,6 +71,15 @@ class Engine:
         if self._server in _servers:
             _servers.remove(self._server)
         self._server = None
+
+
+def _loaded(xllamacpp: Any, params: Any) -> Any:
+    """llama.cpp's server, loaded in a thread, where no KeyboardInterrupt falls into it: it would wait for ever.
+
+    One that comes meanwhile is raised when the model is loaded, which cannot be stopped halfway.
+    """
+    with ThreadPoolExecutor(1, "acytoo-loading") as pool:
+        return pool.submit(xllamacpp.Server, params).result()
 
 
 def _threads() -> int:
