@@ -13,8 +13,9 @@ import msgspec
 from acytoo import dialects
 from acytoo.base import AsyncGeneratorProvider, Settings
 from acytoo.dialects.base import Losses
-from acytoo.embedded.calling import as_call, as_structured, must_call
+from acytoo.embedded.calling import as_call, as_structured
 from acytoo.embedded.engine import Engine
+from acytoo.embedded.request import must_call, taken
 from acytoo.embedded.weights import KNOWN, fetch
 from acytoo.errors import UsageError
 from acytoo.types import Item, Request
@@ -39,14 +40,19 @@ class EngineProvider(AsyncGeneratorProvider):
         self, request: Request, settings: Settings | None = None, losses: Losses | None = None
     ) -> AsyncGenerator[list[Item], None]:
         """As any provider; where a function must be called, the model is held to it."""
+        request = taken(request)
         functions = must_call(request)
         if functions:
             return as_call(super().answer(as_structured(request, functions), settings, losses))
         return super().answer(request, settings, losses)
 
     def forwards(self, request: Request) -> bool:
-        """Not where a function must be called."""
-        return not must_call(request)
+        """Not where it must be mended, or a function must be called. Raises UsageError where it cannot be answered."""
+        return taken(request) is request and not must_call(request)
+
+    async def count_tokens(self, request: Request) -> int:
+        """As any provider."""
+        return await super().count_tokens(taken(request))
 
 
 def model_of(url: str) -> Model:
