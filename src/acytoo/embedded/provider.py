@@ -16,17 +16,21 @@ from acytoo.dialects.base import Losses
 from acytoo.embedded.calling import as_call, as_structured
 from acytoo.embedded.engine import Engine
 from acytoo.embedded.request import must_call, taken
-from acytoo.embedded.weights import KNOWN, fetch
-from acytoo.errors import UsageError
+from acytoo.embedded.weights import KNOWN, Weights, fetch, fetched_anew
+from acytoo.errors import EmbeddedError, UsageError
 from acytoo.types import Item, Request
 
 
 class Model(msgspec.Struct, frozen=True):
-    """What an `embedded://` URL names: a file, what it is called, the chat template where it needs another."""
+    """What an `embedded://` URL names: a file, what it is called, the chat template where it needs another.
+
+    `weights` say what the file must be, where that is known.
+    """
 
     name: str
     path: Path
     template: str | None = None
+    weights: Weights | None = None
 
 
 class EngineProvider(AsyncGeneratorProvider):
@@ -66,14 +70,22 @@ def model_of(url: str) -> Model:
                 "and any file as embedded:///path/model.gguf"
             )
         template = files("acytoo.embedded").joinpath(weights.template).read_text() if weights.template else None
-        return Model(weights.name, fetch(weights), template)
+        return Model(weights.name, fetch(weights), template, weights)
     path = Path(unquote(f"/{parts.netloc}{parts.path}" if parts.netloc else parts.path)).resolve()
     return Model(path.stem, path)
 
 
 def load(model: Model) -> tuple[Engine, EngineProvider]:
-    """The running engine and its provider; blocks while it loads. Raises EmbeddedError, MissingExtraError."""
-    engine = Engine(model.path, model.name, model.template)
+    """The running engine and its provider; blocks while it loads. Raises EmbeddedError, MissingExtraError.
+
+    Where a file that is known cannot be loaded because it is damaged, it is fetched anew.
+    """
+    try:
+        engine = Engine(model.path, model.name, model.template)
+    except EmbeddedError:
+        if model.weights is None or not fetched_anew(model.weights):
+            raise
+        engine = Engine(model.path, model.name, model.template)
     return engine, EngineProvider(engine.url, key=engine.key, model=model.name)
 
 
