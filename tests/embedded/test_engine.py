@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -88,6 +89,24 @@ async def test_a_client_that_leaves_before_the_first_token_stops_the_engine_too(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await until(engine, busy=False)
+
+
+async def test_prompts_whose_clients_have_left_hold_nobody_up_for_long(served: tuple[Engine, str]) -> None:
+    engine, url = served
+
+    async def seconds(words: int, name: str) -> float:
+        began = time.monotonic()
+        asked = [{"role": "user", "content": f"{name} " + "word " * words}]
+        await anext(Acytoo(url).create_async_generator("", asked))
+        return time.monotonic() - began
+
+    whole = await seconds(1000, "a")
+    left = [asyncio.ensure_future(seconds(3000, name)) for name in "bc"]
+    await until(engine, busy=True)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    assert await seconds(1, "d") < whole
 
 
 async def test_a_warm_model_has_read_how_a_conversation_begins(model_file: Path) -> None:

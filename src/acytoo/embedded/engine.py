@@ -15,6 +15,8 @@ from acytoo.secret import Secret
 
 _CONTEXT = 8192
 _SLOTS = 4
+_BATCH = 128
+"""Tokens of prompts computed at once: only between batches does the engine see that a client has left."""
 _LONGEST_REPLY = 1024
 """Tokens after which a reply ends where the caller set no limit: small models can repeat themselves for ever."""
 _REPEAT_PENALTY = 1.05
@@ -38,6 +40,7 @@ class Engine:
         params.api_keys = [self.key.reveal()]
         params.n_ctx = _CONTEXT
         params.n_parallel = _SLOTS
+        params.n_batch = params.n_ubatch = _BATCH
         params.kv_unified = True
         params.cache_ram_mib = 256
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
