@@ -210,7 +210,7 @@ class Anthropic(Dialect):
         """A `message`. Raises ProtocolError where the model's arguments for a tool are no JSON object."""
         content = [block for thought in reply.reasoning for block in thought_blocks(thought, unsigned=True)]
         content += [{"type": "text", "text": text} for text in (reply.text, reply.refusal) if text]
-        content += [call_block(call, reply.finish_reason == "length") for call in reply.tool_calls]
+        content += [call_block(call, reply.finish) for call in reply.tool_calls]
         reason, sequence = stop_reason_of(reply.finish, bool(reply.refusal), bool(reply.tool_calls))
         body = empty_message(reply.id or new_id("msg_"), reply.model or request.model)
         body |= {

@@ -35,7 +35,7 @@ from acytoo.dialects.base import (
 )
 from acytoo.dialects.reading import RecordReader, WholeReader
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
-from acytoo.dialects.toolcalls import arguments_object, arguments_text
+from acytoo.dialects.toolcalls import arguments_text, called_with
 from acytoo.errors import AcytooError, ProtocolError, StatusError, TruncatedError, status_error
 from acytoo.types import (
     OPTIONS,
@@ -308,12 +308,10 @@ def _written_calls(calls: list[dict[str, Any]], finish: Finish | None) -> list[d
     written = []
     for index, call in enumerate(calls):
         function = call["function"]
-        arguments = arguments_object(function["arguments"])
+        arguments = called_with(function["name"], function["arguments"], finish)
         if arguments is not None:
             named = {"index": index, "name": function["name"], "arguments": arguments}
             written.append({"id": call["id"] or new_id("call_"), "function": named})
-        elif finish is None or finish.reason != "length":
-            raise ProtocolError(f"the model called {function['name']!r} with arguments that are not a JSON object")
     return written
 
 
