@@ -49,6 +49,7 @@ def request_with(option: str, value: Any) -> Request:
 
 
 FORMAT = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
+ELSEWHERE = [dialects.openai, dialects.openai_responses, dialects.ollama, dialects.gemini]
 OPTION_VALUES: dict[str, tuple[Any, ...]] = {
     "temperature": (0.0, 0.25, 1.0),
     "top_p": (0.5,),
@@ -246,6 +247,73 @@ def test_what_is_harmless_vanishes_silently_on_a_crossing(source: Dialect, targe
     losses = Losses(target.name)
     target.build(request, Endpoint("http://h"), losses)
     assert losses.dropped == []
+
+
+CACHED = {"cache_control": {"type": "ephemeral"}}
+OWN: dict[str, Any] = {
+    "system": [{"type": "text", "text": "S", **CACHED}],
+    "tools": [
+        {"name": "f", "input_schema": SCHEMA, **CACHED, "defer_loading": True, "eager_input_streaming": True}
+        | {"input_examples": [{"x": "y"}]}
+    ],
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "hi", **CACHED}, {"type": "text", "text": "there"}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "text", "text": "Look.", "citations": [{"type": "char_location", "cited_text": "c"}]},
+                {"type": "tool_use", "id": "t1", "name": "f", "input": {}, **CACHED},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "42", **CACHED}]}
+                | CACHED
+            ],
+        },
+    ],
+}
+"""What Anthropic's clients put on parts, calls, results and tools."""
+
+
+def of_anthropic(body: dict[str, Any]) -> Request:
+    encoded = msgspec.json.encode({"model": "m", **body})
+    return dialects.anthropic.parse(Incoming("/v1/messages", {}, encoded)).request
+
+
+def test_fields_of_anthropics_own_on_parts_and_tools_reach_its_own_endpoints() -> None:
+    sent = msgspec.json.decode(built(dialects.anthropic, of_anthropic(OWN)).body)
+    assert (sent["system"], sent["tools"], sent["messages"]) == (OWN["system"], OWN["tools"], OWN["messages"])
+
+
+@pytest.mark.parametrize("target", ELSEWHERE, ids=lambda dialect: dialect.name)
+def test_fields_of_anthropics_own_on_parts_and_tools_reach_no_other_api(target: Dialect) -> None:
+    request = of_anthropic(OWN)
+    sent = built(target, crossing(request, dialects.anthropic)).body.decode()
+    for field in ("cache_control", "ephemeral", "defer_loading", "eager", "input_examples", "citations", "cited"):
+        assert field not in sent
+    for field in ("hi", "there", "Look.", "42", '"f"'):
+        assert field in sent
+    assert request == of_anthropic(OWN)
+
+
+@pytest.mark.parametrize("target", ELSEWHERE, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(("field", "value"), [("context", "A letter."), ("transformations", [{"type": "crop"}])])
+def test_what_anthropics_own_fields_say_of_a_document_is_refused_by_name(
+    target: Dialect, field: str, value: Any
+) -> None:
+    source = {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}
+    content = [{"type": "document", "source": source, field: value}]
+    request = of_anthropic({"messages": [{"role": "user", "content": content}]})
+    with pytest.raises(UnsupportedError, match=field):
+        built(target, crossing(request, dialects.anthropic))
+
+
+@pytest.mark.parametrize("dialect", [dialects.openai, dialects.anthropic], ids=lambda dialect: dialect.name)
+def test_a_cache_mark_of_the_users_own_is_sent_where_it_can_be(dialect: Dialect) -> None:
+    marked = [{"role": "user", "content": [{"type": "text", "text": "hi", **CACHED}]}]
+    assert b"ephemeral" in built(dialect, Request(marked, "m")).body
 
 
 @crossings

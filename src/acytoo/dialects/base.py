@@ -158,7 +158,9 @@ class Dialect:
     passes_bytes: ClassVar[bool] = True
     """Whether a body may go on from one endpoint of this API to another as it is; not where secrets are in it."""
     harmless: ClassVar[frozenset[str]] = frozenset()
-    """Body fields of this API outside the shared shape that may be left behind when crossing to another."""
+    """Fields of this API outside the shared shape that may be left behind when crossing to another."""
+    inside: ClassVar[frozenset[str]] = frozenset()
+    """Fields of this API alone that stay on messages, parts, calls and tools of the shared shape."""
 
     # The client's half.
 
@@ -258,14 +260,35 @@ _SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
 
 
 def crossing(request: Request, source: Dialect) -> Request:
-    """The request for an API of another dialect: without the source's harmless fields, and its word for its user.
+    """The request for an API of another dialect: without the source's own fields, and its word for its user.
 
-    `user` is an opaque label, often long (Claude Code's), for the service whose user it is.
+    What is not harmless of them stays in `extra`, so that it is refused by name. `user` is an opaque label, often
+    long (Claude Code's), for the service whose user it is.
     """
-    if not request.extra and request.user is None:
+    found = dict(request.extra)
+    if source.inside:
+        messages = _without(source.inside, request.messages, found)
+        tools = _without(source.inside, request.tools or [], found)
+        request = msgspec.structs.replace(request, messages=messages, tools=tools or None)
+    if not found and request.user is None:
         return request
-    extra = {k: v for k, v in request.extra.items() if k not in source.harmless and v is not None}
+    extra = {k: v for k, v in found.items() if k not in source.harmless and v is not None}
     return msgspec.structs.replace(request, extra=extra, user=None)
+
+
+def _without(fields: frozenset[str], given: list[Any], found: dict[str, Any]) -> list[Any]:
+    """The objects, and those in their lists (parts, calls), without the fields, which are noted in `found`."""
+    plain = []
+    for one in given:
+        if isinstance(one, dict):
+            found |= {name: one[name] for name in one.keys() & fields}
+            one = {
+                name: _without(fields, value, found) if isinstance(value, list) else value
+                for name, value in one.items()
+                if name not in fields
+            }
+        plain.append(one)
+    return plain
 
 
 def join_url(base: str, path: str) -> str:

@@ -12,7 +12,9 @@ import msgspec
 
 from acytoo.dialects.apis.anthropic.reading import Message, StreamReader, told
 from acytoo.dialects.apis.anthropic.request import (
+    KEPT,
     SOURCE,
+    TOOL_FIELDS,
     shared_messages,
     shared_system,
     shared_tool_choice,
@@ -98,9 +100,13 @@ class Anthropic(Dialect):
         {
             "betas",
             "cache_control",
+            "citations",
             "context_management",
+            "defer_loading",
             "diagnostics",
+            "eager_input_streaming",
             "inference_geo",
+            "input_examples",
             "metadata",
             "output_config",
             "service_tier",
@@ -109,6 +115,7 @@ class Anthropic(Dialect):
         }
     )
     """Hints about caching, cost and service; `thinking` and `output_config` are in the shared shape as well."""
+    inside = frozenset(KEPT + TOOL_FIELDS)
 
     def __init__(
         self,
