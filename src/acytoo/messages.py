@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from acytoo.errors import UsageError
-from acytoo.types import Messages
+from acytoo.types import Messages, Request
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 _SPEAKERS = ("user", "assistant", "system", "developer")
@@ -84,7 +84,22 @@ def _checked_one(message: Any, where: str) -> dict[str, Any]:
     return message if type(message) is dict else dict(message)
 
 
-def check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
+def check_options(request: Request) -> None:
+    """Raises UsageError saying which option is malformed and how; those that ask for nothing become None.
+
+    Servers refuse an empty list, and words about tools where there are none.
+    """
+    _check_tools(request.tools)
+    _check_format(request.response_format)
+    request.tools = request.tools or None
+    request.stop = request.stop or None
+    if request.tools is None and not any(field.startswith("tools") for field in request.extra):
+        request.parallel_tool_calls = None
+        if request.tool_choice in ("auto", "none"):
+            request.tool_choice = None
+
+
+def _check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
     """Raises UsageError saying which tool is malformed and how; tools that are no functions are the APIs' own."""
     for number, tool in enumerate(tools or ()):
         function = tool.get("function")
@@ -101,7 +116,7 @@ def check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
             )
 
 
-def check_format(response_format: Mapping[str, Any] | None) -> None:
+def _check_format(response_format: Mapping[str, Any] | None) -> None:
     """Raises UsageError where the response format is malformed."""
     if response_format is None:
         return

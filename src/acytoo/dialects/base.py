@@ -243,8 +243,9 @@ class Dialect:
             if getattr(request, option) not in _SAYS_NOTHING.get(option, (None,)):
                 lose(option)
         if request.extra and request.extra_for not in ("", self.name):
-            for field in request.extra:
-                lose(field)
+            for field, value in request.extra.items():
+                if value not in _SAYS_NOTHING.get(field, ()):
+                    lose(field)
 
     def extra(self, request: Request) -> dict[str, Any]:
         """The body fields that pass through as they are."""
@@ -253,10 +254,20 @@ class Dialect:
 
 _SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
     "logprobs": (None, False),
+    "top_logprobs": (None, 0),
     "parallel_tool_calls": (None, True),
     "tool_choice": (None, "auto"),
+    "presence_penalty": (None, 0),
+    "frequency_penalty": (None, 0),
+    "response_format": (None, {"type": "text"}),
+    "logit_bias": ({},),
+    "functions": ([],),
+    "modalities": (["text"],),
+    "allowed_callers": (["direct"],),
+    "mcp_servers": ([],),
+    "generationConfig.responseModalities": (["TEXT"],),
 }
-"""Values that ask for what happens anyway."""
+"""Values that ask for what happens anyway, of options and of other fields."""
 
 
 def crossing(request: Request, source: Dialect) -> Request:

@@ -18,7 +18,7 @@ from acytoo.errors import (
     UnreachableError,
     UsageError,
 )
-from acytoo.messages import check_format, check_tools, checked
+from acytoo.messages import check_options, checked
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
 
@@ -40,8 +40,7 @@ def request_of(body: dict[str, Any], dialect: str) -> Request:
     try:
         known["messages"] = checked(messages)
         request = msgspec.convert({**known, "extra": extra, "extra_for": dialect}, Request)
-        check_tools(request.tools)
-        check_format(request.response_format)
+        check_options(request)
         return request
     except UsageError as error:
         raise invalid(str(error)) from error

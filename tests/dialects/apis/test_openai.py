@@ -623,6 +623,9 @@ def test_a_client_that_says_nothing_about_streaming_wants_none() -> None:
     assert parsed({"messages": HELLO, "stream": True}).stream is True
 
 
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
+
+
 @pytest.mark.parametrize(
     ("body", "name", "value"),
     [
@@ -635,7 +638,10 @@ def test_a_client_that_says_nothing_about_streaming_wants_none() -> None:
         ({"n": 1}, "extra", {}),
         ({"min_p": 0.1}, "extra", {"min_p": 0.1}),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice", ...),
-        ({"tool_choice": "auto"}, "tool_choice", "auto"),
+        ({"tool_choice": "auto", "tools": TOOLS}, "tool_choice", "auto"),
+        ({"tool_choice": "auto"}, "tool_choice", None),
+        ({"parallel_tool_calls": True}, "parallel_tool_calls", None),
+        ({"tools": []}, "tools", None),
     ],
 )
 def test_a_field_of_the_body_becomes_this_option(body: dict[str, Any], name: str, value: object) -> None:

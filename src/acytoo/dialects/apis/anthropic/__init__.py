@@ -150,8 +150,8 @@ class Anthropic(Dialect):
             value = getattr(request, option)
             if value is not None:
                 body[field] = value
-        if request.tools:
-            body["tools"] = tools_of(request.tools, lose)
+        if tools := tools_of(request.tools or (), lose):
+            body["tools"] = tools
         choice = tool_choice_of(request.tool_choice, request.parallel_tool_calls if request.tools else None, lose)
         if choice is not None:
             body["tool_choice"] = choice

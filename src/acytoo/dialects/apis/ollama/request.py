@@ -71,8 +71,6 @@ def shared_body(body: dict[str, Any]) -> dict[str, Any]:
         raise invalid("options must be an object")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise invalid("messages must be a list of objects")
-    if not shared.get("tools"):
-        shared.pop("tools", None)  # the Python client sends an empty list, which other APIs refuse
     ids = CallIds()
     shared["messages"] = [_read_message(message, ids) for message in messages]
     options = dict(options)
