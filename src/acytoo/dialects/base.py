@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -182,14 +182,8 @@ class Dialect:
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
         """The error that a body tells, in the server's own words."""
-        message, code = error_words(body)
-        return status_error(
-            status,
-            message,
-            code=code,
-            retry_after=retry_after,
-            body=body[:2000].decode("utf-8", "replace"),
-        )
+        start = body[:2000].decode("utf-8", "replace")
+        return status_error(status, **error_words(body)._asdict(), retry_after=retry_after, body=start)
 
     # The server's half.
 
@@ -355,24 +349,33 @@ def html_title(body: bytes) -> str | None:
     return " ".join(text.partition(b"<")[0].decode("utf-8", "replace").split())
 
 
-def error_words(body: bytes) -> tuple[str, str]:
-    """The (message, code) of an error body: JSON in any of the shapes seen, plain text, or an HTML page's title."""
+class ErrorWords(NamedTuple):
+    """What a server says of an error: `code` is its narrowest word for the kind, `type` a broader one."""
+
+    message: str
+    code: str = ""
+    type: str = ""
+    param: str = ""
+
+
+def error_words(body: bytes) -> ErrorWords:
+    """The words of an error body: JSON in any of the shapes seen, plain text, or an HTML page's title."""
     title = html_title(body)
     if title is not None:
-        return (f"HTML page: {title}" if title else "an HTML page without a title"), ""
+        return ErrorWords(f"HTML page: {title}" if title else "an HTML page without a title")
     try:
         document = msgspec.json.decode(body)
     except UNDECODABLE:
         text = " ".join(body[:2000].decode("utf-8", "replace").split())
-        return text[:500] or "no message", ""
-    return error_words_of(document) or (body[:500].decode("utf-8", "replace"), "")
+        return ErrorWords(text[:500] or "no message")
+    return error_words_of(document) or ErrorWords(body[:500].decode("utf-8", "replace"))
 
 
-def error_words_of(document: Any) -> tuple[str, str] | None:
-    """The (message, code) in a decoded error document, None where it tells none.
+def error_words_of(document: Any) -> ErrorWords | None:
+    """The words in a decoded error document, None where it tells none.
 
-    Shapes seen: `{"error": {"message", "type" or "code" or "status"}}` (OpenAI, Anthropic, Gemini), `{"error": "…"}`
-    (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI), and a list around any of them.
+    Shapes seen: `{"error": {"message", "type", "code", "param", "status"}}` (some of them: OpenAI, Anthropic, Gemini),
+    `{"error": "…"}` (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI); a list around any.
     """
     if isinstance(document, list) and document:
         document = document[0]
@@ -380,17 +383,18 @@ def error_words_of(document: Any) -> tuple[str, str] | None:
         return None
     inner = document.get("error")
     if isinstance(inner, dict):
-        code = next((inner[k] for k in ("type", "status", "code") if isinstance(inner.get(k), str)), "")
-        found = error_words_of(inner)
-        return (found[0], code) if found else (msgspec.json.encode(inner).decode(), code)
-    code = next((document[k] for k in ("code", "type") if isinstance(document.get(k), str)), "")
+        return error_words_of(inner) or _words_beside(inner, inner)
     for field in ("msg", "message", "detail", "error", "error_description"):
-        value = document.get(field)
-        if isinstance(value, str) and value:
-            return value, code
-        if isinstance(value, (list, dict)) and value:
-            return msgspec.json.encode(value).decode(), code
+        if isinstance(document.get(field), (str, list, dict)) and document[field]:
+            return _words_beside(document[field], document)
     return None
+
+
+def _words_beside(message: Any, document: dict[str, Any]) -> ErrorWords:
+    said = {name: document[name] for name in ("code", "status", "type", "param") if isinstance(document.get(name), str)}
+    text = message if isinstance(message, str) else msgspec.json.encode(message).decode()
+    code = said.get("code") or said.get("status") or said.get("type") or ""
+    return ErrorWords(text, code, said.get("type", ""), said.get("param", ""))
 
 
 def invalid(message: str) -> RequestError:

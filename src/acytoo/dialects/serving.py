@@ -68,6 +68,13 @@ def error_fields(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
     return status, error.message, code or _CODES.get(status, "server_error"), headers
 
 
+def openai_error(error: AcytooError) -> dict[str, Any]:
+    """The error as OpenAI's APIs tell it: `{"message", "type", "param", "code"}`, in the server's own words."""
+    _, message, code, _ = error_fields(error)
+    told = error if isinstance(error, StatusError) else StatusError(message)
+    return {"message": message, "type": told.type or code, "param": told.param or None, "code": code}
+
+
 _CODES = {
     400: "invalid_request_error",
     401: "authentication_error",

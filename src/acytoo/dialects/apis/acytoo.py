@@ -29,7 +29,7 @@ from acytoo.dialects.base import (
     join_url,
     not_this_api,
 )
-from acytoo.dialects.serving import error_fields, request_of
+from acytoo.dialects.serving import error_fields, openai_error, request_of
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError, status_error
 from acytoo.messages import text_of
 from acytoo.secret import Secret
@@ -129,8 +129,8 @@ class Acytoo(Dialect):
 
     def write_error(self, error: AcytooError) -> ErrorAnswer:
         """JSON with the message both as `msg` and as `error.message`."""
-        status, message, code, extra_headers = error_fields(error)
-        body = {"error": {"message": message, "type": code}, "msg": message}
+        status, message, _, extra_headers = error_fields(error)
+        body = {"error": {"message": message, "type": openai_error(error)["type"]}, "msg": message}
         return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, msgspec.json.encode(body))
 
 
@@ -222,7 +222,7 @@ class _TextReader(Reader):
         if isinstance(document, dict) and document.keys() <= _ERROR_FIELDS and document.keys() & {"error", "msg"}:
             words = error_words_of(document)
             if words:
-                raise status_error(None, words[0], code=words[1], body=body[:2000].decode("utf-8", "replace"))
+                raise status_error(None, **words._asdict(), body=body[:2000].decode("utf-8", "replace"))
 
 
 _ERROR_FIELDS = frozenset({"error", "msg", "message", "code", "status", "success", "type", "param", "data"})

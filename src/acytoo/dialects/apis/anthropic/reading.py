@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.apis.anthropic.request import SOURCE
-from acytoo.dialects.base import UNDECODABLE, encoded, error_words_of, not_this_api
+from acytoo.dialects.base import UNDECODABLE, ErrorWords, encoded, error_words_of, not_this_api
 from acytoo.dialects.reading import RecordReader
 from acytoo.errors import AcytooError, status_error
 from acytoo.types import Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
@@ -304,6 +304,6 @@ STATUS = {
 
 def told(error: Any) -> AcytooError:
     """The error that an event tells; its type says which status it would have been."""
-    message, code = error_words_of({"error": error}) or (str(error), "")
+    words = error_words_of({"error": error}) or ErrorWords(str(error))
     body = encoded(error)[:2000].decode("utf-8", "replace")
-    return status_error(STATUS.get(code), message, code=code, body=body)
+    return status_error(STATUS.get(words.type), **words._asdict(), body=body)

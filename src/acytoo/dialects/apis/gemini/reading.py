@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.apis.gemini.parts import FILTERED, Part, TurnReader
-from acytoo.dialects.base import UNDECODABLE, error_words_of, not_this_api
+from acytoo.dialects.base import UNDECODABLE, ErrorWords, error_words_of, not_this_api
 from acytoo.dialects.reading import RecordReader
 from acytoo.dialects.serving import new_id
 from acytoo.errors import AuthenticationError, StatusError, status_error
@@ -210,11 +210,11 @@ def _token(candidate: _TokenLogprob) -> dict[str, Any]:
 
 def told(told: Any) -> StatusError:
     """The error that a document tells; `code` is an HTTP status."""
-    message, code = error_words_of({"error": told}) or (str(told), "")
+    words = error_words_of({"error": told}) or ErrorWords(str(told))
     number = told.get("code") if isinstance(told, dict) else None
     status = number if isinstance(number, int) and 400 <= number < 600 else None
     body = msgspec.json.encode({"error": told})[:2000].decode("utf-8", "replace")
-    return detailed(status_error(status, message, code=code, body=body), told)
+    return detailed(status_error(status, **words._asdict(), body=body), told)
 
 
 def detailed(error: StatusError, told: Any) -> StatusError:

@@ -19,6 +19,7 @@ from acytoo.dialects.base import (
     Dialect,
     Endpoint,
     ErrorAnswer,
+    ErrorWords,
     Head,
     Incoming,
     Losses,
@@ -262,9 +263,9 @@ _REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
 
 
 def _told(error: Any) -> StatusError:
-    message, code = error_words_of({"error": error}) or (str(error), "")
+    words = error_words_of({"error": error}) or ErrorWords(str(error))
     body = msgspec.json.encode({"error": error})[:2000].decode("utf-8", "replace")
-    return status_error(None, message, code=code, body=body)
+    return status_error(None, **words._asdict(), body=body)
 
 
 def _seconds(created_at: str | None) -> int:

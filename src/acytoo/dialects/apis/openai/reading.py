@@ -8,6 +8,7 @@ import msgspec
 
 from acytoo.dialects.base import (
     UNDECODABLE,
+    ErrorWords,
     encoded,
     error_words_of,
     not_this_api,
@@ -261,10 +262,11 @@ def _parts(parts: list[dict[str, Any]]) -> list[Item]:
 
 def told(error: Any) -> AcytooError:
     """The error that an event tells; `code` is an HTTP status at many compatible servers."""
-    message, code = error_words_of({"error": error}) or (str(error), "")
+    words = error_words_of({"error": error}) or ErrorWords(str(error))
     number = error.get("code") if isinstance(error, dict) else None
-    status = number if isinstance(number, int) and 400 <= number < 600 else _STATUS.get(code)
-    return status_error(status, message, code=code, body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"))
+    status = number if isinstance(number, int) and 400 <= number < 600 else None
+    status = status or _STATUS.get(words.code) or _STATUS.get(words.type)
+    return status_error(status, **words._asdict(), body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"))
 
 
 def raise_bare_error(record: bytes) -> None:

@@ -278,11 +278,13 @@ def told(error: Any) -> StatusError:
     numbers = [n for n in (fields.get("status"), fields.get("code")) if isinstance(n, int) and 400 <= n < 600]
     numbers += [_STATUS[word] for word in words if word in _STATUS]
     numbers += [400 for word in words if "image" in word]
-    message = fields.get("message")
+    message, kind, param = fields.get("message"), fields.get("type"), fields.get("param")
     return status_error(
         numbers[0] if numbers else None,
         message if isinstance(message, str) and message else "the server failed without a message",
         code=words[0] if words else "",
+        type=kind if isinstance(kind, str) else "",
+        param=param if isinstance(param, str) else "",
         body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"),
     )
 
