@@ -72,10 +72,14 @@ class Incoming(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct):
-    """What an incoming request asks for, and every secret it presented."""
+    """What an incoming request asks for, and every secret it presented.
+
+    Where a `refusal` says why it cannot be read, the request has no messages: it is only fit to be passed on.
+    """
 
     request: Request
     secrets: list[Secret] = []
+    refusal: RequestError | None = None
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
@@ -157,6 +161,8 @@ class Dialect:
     """Paths a server answers on; `{name}` stands for one segment's part, kept in `Incoming.path`."""
     passes_bytes: ClassVar[bool] = True
     """Whether a body may go on from one endpoint of this API to another as it is; not where secrets are in it."""
+    least: ClassVar[dict[str, Any]] = {"messages": [{"role": "user", "content": ""}]}
+    """The least that a body must have beside its model."""
     harmless: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API outside the shared shape that may be left behind when crossing to another."""
     inside: ClassVar[frozenset[str]] = frozenset()
@@ -190,6 +196,24 @@ class Dialect:
     def parse(self, incoming: Incoming) -> Call:
         """What a client asks for. Raises RequestError (400) saying what is wrong."""
         raise NotImplementedError
+
+    def receive(self, incoming: Incoming) -> Call:
+        """As `parse`; what cannot be read is still read as far as a server needs that passes it on as it came.
+
+        Raises RequestError where not even that can be.
+        """
+        try:
+            return self.parse(incoming)
+        except RequestError as error:
+            if not self.passes_bytes:
+                raise
+            body = decode_body(incoming)
+            asked = {name: body[name] for name in ("model", "stream", "stream_options") if name in body}
+            known = msgspec.json.encode({**self.least, **asked})
+            call = self.parse(msgspec.structs.replace(incoming, body=known))
+            call.request.messages = []
+            call.refusal = error
+            return call
 
     def writer(self, request: Request) -> Writer:
         """A writer for a streamed reply to this request."""

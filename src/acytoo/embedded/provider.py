@@ -51,8 +51,11 @@ class EngineProvider(AsyncGeneratorProvider):
         return super().answer(request, settings, losses)
 
     def forwards(self, request: Request) -> bool:
-        """Not where it must be mended, or a function must be called. Raises UsageError where it cannot be answered."""
-        return taken(request) is request and not must_call(request)
+        """Not what cannot be read or must be mended, nor where a function must be called.
+
+        Raises UsageError where it cannot be answered.
+        """
+        return bool(request.messages) and taken(request) is request and not must_call(request)
 
     async def count_tokens(self, request: Request) -> int:
         """As any provider."""

@@ -67,6 +67,7 @@ class Gemini(Dialect):
     options = OPTIONS - {"user"}
     routes = _routes(_STREAM, _WHOLE)
     count_routes = _routes(_COUNT)
+    least = {"contents": [{"parts": [{"text": ""}]}]}
     harmless = frozenset(
         {"alt", "safetySettings", "cachedContent", "labels", "serviceTier", "store", "generationConfig.thinkingConfig"}
     )

@@ -59,6 +59,7 @@ class Responses(Dialect):
         }
     )
     routes = ("/v1/responses", "/responses")
+    least = {"input": ""}
     harmless = frozenset(
         {
             "store",
