@@ -90,6 +90,7 @@ def check_options(request: Request) -> None:
     Servers refuse an empty list, and words about tools where there are none.
     """
     _check_tools(request.tools)
+    _check_choice(request.tool_choice)
     _check_format(request.response_format)
     request.tools = request.tools or None
     request.stop = request.stop or None
@@ -114,6 +115,30 @@ def _check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
             raise UsageError(
                 f"tools[{number}] must be like {{'type': 'function', 'function': {{'name': …, 'parameters': {{…}}}}}}"
             )
+
+
+def _check_choice(choice: str | Mapping[str, Any] | None) -> None:
+    """Raises UsageError where the tool choice is malformed; choices of no function are the APIs' own."""
+    if choice is None or isinstance(choice, str):
+        return
+    chosen: Any = [choice]
+    if choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools")
+        chosen = allowed.get("tools") if isinstance(allowed, Mapping) else None
+    if (
+        not isinstance(choice.get("type"), str)
+        or not isinstance(chosen, list)
+        or not all(isinstance(one, Mapping) and (one.get("type") != "function" or _names(one)) for one in chosen)
+    ):
+        raise UsageError(
+            "tool_choice must be auto, required, none, like {'type': 'function', 'function': {'name': …}}, "
+            "or like {'type': 'allowed_tools', 'allowed_tools': {'mode': …, 'tools': [{'type': 'function', …}]}}"
+        )
+
+
+def _names(tool: Mapping[str, Any]) -> bool:
+    function = tool.get("function")
+    return isinstance(function, Mapping) and isinstance(function.get("name"), str)
 
 
 def _check_format(response_format: Mapping[str, Any] | None) -> None:

@@ -17,7 +17,7 @@ from acytoo.messages import text_of
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
 from tests.dialects.sayings import ARGUMENTS, PIECE, WORD
-from tests.dialects.test_every_dialect import WRONG, every, places_in, replaced
+from tests.dialects.test_every_dialect import GONE, WRONG, every, places_in, replaced
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
 SCHEMA = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"], "additionalProperties": False}
@@ -404,6 +404,45 @@ def test_a_wrong_value_anywhere_is_answered_with_400_or_understood_by_every_dial
             target.build(crossing(request, dialect), Endpoint("http://h"), Losses(target.name, drop=True))
         except UsageError:
             pass
+
+
+ALLOWED = {
+    "type": "allowed_tools",
+    "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "f"}}]},
+}
+SHAPED = [(option, value) for option, value in OPTION_CASES if isinstance(value, (list, dict))]
+ILL_SHAPED: list[Any] = [None, 5, "x", [], {}, True, [5], ["x"], [{}], {"x": 5}, {"type": "function"}, GONE]
+ILL_SHAPED += [{"type": "function", "function": "x"}, {"type": "allowed_tools", "allowed_tools": 5}]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [*SHAPED, ("tool_choice", ALLOWED), ("tools", [TOOL, {"type": "custom", "custom": {"name": "sh"}}])],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_option_of_a_wrong_shape_inside_is_answered_with_400_or_understood_by_every_dialect(
+    option: str, value: Any
+) -> None:
+    for path in places_in(value):
+        for wrong in ILL_SHAPED:
+            given = {"messages": HELLO, "model": "m", "tools": [TOOL]} | {option: replaced(value, path, wrong)}
+            try:
+                asked = dialects.openai.parse(Incoming("", {}, msgspec.json.encode(given))).request
+            except RequestError as error:
+                assert option in error.message
+                continue
+            for target in dialects.ALL:
+                try:
+                    target.build(crossing(asked, dialects.openai), Endpoint("http://h"), Losses(target.name, drop=True))
+                except UsageError as error:
+                    assert option in error.message
+
+
+@pytest.mark.parametrize("function", ["x", 5, None, {}, {"name": 5}, []])
+def test_a_tool_choice_that_names_no_function_is_answered_with_400(function: Any) -> None:
+    body = {"messages": HELLO, "tools": [TOOL], "tool_choice": {"type": "function", "function": function}}
+    with pytest.raises(RequestError, match="tool_choice must be"):
+        dialects.openai.parse(Incoming("", {}, msgspec.json.encode(body)))
 
 
 @every

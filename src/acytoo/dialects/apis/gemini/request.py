@@ -185,10 +185,11 @@ def _calling(choice: Any, lose: Losses) -> dict[str, Any] | None:
         if choice in _MODES:
             return {"mode": _MODES[choice]}
     elif choice.get("type") == "function":
-        return {"mode": "ANY", "allowedFunctionNames": [(choice.get("function") or {}).get("name")]}
-    elif choice.get("type") == "allowed_tools" and (choice["allowed_tools"] or {}).get("mode") == "required":
-        allowed = [(tool.get("function") or {}).get("name") for tool in choice["allowed_tools"].get("tools") or ()]
-        return {"mode": "ANY", "allowedFunctionNames": allowed}
+        return {"mode": "ANY", "allowedFunctionNames": [choice["function"]["name"]]}
+    elif choice.get("type") == "allowed_tools" and choice["allowed_tools"].get("mode") == "required":
+        tools = choice["allowed_tools"]["tools"]
+        if all(tool.get("type") == "function" for tool in tools):
+            return {"mode": "ANY", "allowedFunctionNames": [tool["function"]["name"] for tool in tools]}
     lose(f"tool_choice={choice!r}")
     return None
 

@@ -417,7 +417,7 @@ def _flat_choice(choice: str | dict[str, Any]) -> Any:
         return {
             "type": "allowed_tools",
             **allowed,
-            "tools": [_flat_choice(tool) for tool in allowed.get("tools") or ()],
+            "tools": [_flat_choice(tool) for tool in allowed["tools"]],
         }
     return choice
 
