@@ -165,6 +165,16 @@ def parts_of(content: str | Sequence[Mapping[str, Any]] | None) -> Sequence[Mapp
     return content
 
 
+def result_of(message: Mapping[str, Any]) -> Any:
+    """The content of a tool's result for an API without a word for failure: one that failed begins with "Error: "."""
+    content = message.get("content")
+    if not message.get("is_error"):
+        return content
+    if content is None or isinstance(content, str):
+        return f"Error: {content or ''}"
+    return [{"type": "text", "text": "Error: "}, *content]
+
+
 def text_of(content: str | Sequence[Mapping[str, Any]] | None, lose: Callable[[str], None]) -> str:
     """The content as text alone; `lose` is called for every part that is not text."""
     if content is None or isinstance(content, str):

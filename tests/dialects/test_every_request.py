@@ -357,6 +357,82 @@ def test_a_cache_mark_of_the_users_own_is_sent_where_it_can_be(dialect: Dialect)
     assert b"ephemeral" in built(dialect, Request(marked, "m")).body
 
 
+FAILED = of_anthropic(
+    {
+        "messages": [
+            {"role": "user", "content": "Look."},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "t1", "is_error": True, "content": content}
+                    for content in ("42", [{"type": "text", "text": "43"}, {"type": "text", "text": "44"}])
+                ],
+            },
+        ]
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        (dialects.openai, '"content":"Error: 42"'),
+        (dialects.openai_responses, '"output":"Error: 42"'),
+        (dialects.ollama, '"content":"Error: 42"'),
+        (dialects.gemini, '"response":{"error":"42"}'),
+        (dialects.anthropic, '"is_error":true'),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_that_a_tool_failed_is_told_in_every_api(target: Dialect, word: str) -> None:
+    sent = built(target, crossing(FAILED, dialects.anthropic)).body.decode()
+    assert word in sent
+    assert '"Error: "' in sent or "Error: 43" in sent or target in (dialects.gemini, dialects.anthropic)
+    went_well = msgspec.structs.replace(FAILED, messages=[{**m, "is_error": False} for m in FAILED.messages])
+    assert "rror" not in built(target, went_well).body.decode().replace('"is_error":false', "")
+
+
+def test_a_tools_failure_comes_from_gemini_too() -> None:
+    back = there_and_back(dialects.gemini, FAILED)
+    assert [(m["content"], m["is_error"]) for m in back.messages[2:]] == [("42", True), ("4344", True)]
+    assert b'"Error: 42"' in built(dialects.openai, crossing(back, dialects.gemini)).body
+
+
+@pytest.mark.parametrize(
+    ("part", "feature"),
+    [
+        ({"inlineData": {"mimeType": "image/png", "data": "AAAA"}}, "inlineData content"),
+        ({"inline_data": {"mimeType": "image/png", "data": "AAAA"}, "thoughtSignature": "s"}, "inlineData content"),
+        ({"executableCode": {"language": "PYTHON", "code": "print(1)"}}, "executableCode content"),
+        ({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}, "codeExecutionResult content"),
+        ({"fileData": {"fileUri": "gs://x"}}, "fileData content"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("target", [d for d in dialects.ALL if d is not dialects.gemini], ids=lambda d: d.name)
+def test_what_only_geminis_models_say_is_refused_by_name_on_a_crossing(
+    target: Dialect, part: dict[str, Any], feature: str
+) -> None:
+    turns = [{"parts": [{"text": "Draw."}]}, {"role": "model", "parts": [{"text": "There:"}, part]}]
+    body = msgspec.json.encode({"contents": turns})
+    asked = dialects.gemini.parse(Incoming("/v1beta/models/m:generateContent", {}, body)).request
+    with pytest.raises(UnsupportedError, match=feature):
+        built(target, crossing(asked, dialects.gemini))
+    losses = Losses(target.name, drop=True)
+    sent = target.build(crossing(asked, dialects.gemini), Endpoint("http://h"), losses).body
+    assert [feature in loss for loss in losses.dropped] == [True]
+    assert b"There:" in sent
+
+
+@pytest.mark.parametrize("target", ELSEWHERE, ids=lambda dialect: dialect.name)
+def test_a_block_that_only_anthropic_knows_is_refused_by_name_on_a_crossing(target: Dialect) -> None:
+    block = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+    request = of_anthropic({"messages": [*HELLO, {"role": "assistant", "content": [block]}, *HELLO]})
+    with pytest.raises(UnsupportedError, match="server_tool_use content"):
+        built(target, crossing(request, dialects.anthropic))
+
+
 @crossings
 def test_a_conversation_crosses(source: Dialect, target: Dialect) -> None:
     messages = [{"role": "system", "content": "Be kind."}, *HELLO, {"role": "assistant", "content": "Hi"}, *HELLO]

@@ -31,7 +31,7 @@ from acytoo.dialects.base import (
 )
 from acytoo.dialects.serving import error_fields, openai_error, request_of
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError, status_error
-from acytoo.messages import text_of
+from acytoo.messages import result_of, text_of
 from acytoo.secret import Secret
 from acytoo.types import Item, Messages, Refusal, Reply, Request
 from acytoo.wire.text import TextDecoder
@@ -141,10 +141,11 @@ def _plain(message: dict[str, Any], lose: Losses) -> dict[str, Any]:
     if message["role"] == "tool" or message.get("tool_calls"):
         lose("tool calls")
         known -= {"tool_calls", "tool_call_id"}
+    known -= {"is_error"}
     if isinstance(content, str) and len(known) == len(message):
         return message
     plain = {field: message[field] for field in message if field in known}
-    plain["content"] = text_of(content, lose)
+    plain["content"] = text_of(result_of(message), lose)
     return plain
 
 

@@ -120,7 +120,8 @@ def _result(message: dict[str, Any], names: dict[str, str], lose: Losses) -> dic
         lose(f"the result of a call that is not in the messages ({call_id!r})")
     given = parts_of(message.get("content"))
     result: dict[str, Any] = {"id": call_id, "name": name or call_id}
-    result["response"] = {"output": "".join([part["text"] for part in given if part["type"] == "text"])}
+    word = "error" if message.get("is_error") else "output"
+    result["response"] = {word: "".join([part["text"] for part in given if part["type"] == "text"])}
     if media := [part for one in given if one["type"] != "text" and (part := _user_part(one, lose))]:
         result["parts"] = media
     return {"functionResponse": result}

@@ -11,7 +11,7 @@ from acytoo.dialects.base import Losses, invalid
 from acytoo.dialects.nested import keep_nested, put_extra
 from acytoo.dialects.toolcalls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
-from acytoo.messages import data_url, parts_of
+from acytoo.messages import data_url, parts_of, result_of
 from acytoo.types import Request
 
 _OPTIONS = {
@@ -93,7 +93,7 @@ def shared_body(body: dict[str, Any]) -> dict[str, Any]:
 def _sent_message(message: dict[str, Any], names: dict[str, str], where: str, lose: Losses) -> dict[str, Any]:
     role = message["role"]
     texts, images = [], []
-    for part in parts_of(message.get("content")):
+    for part in parts_of(result_of(message)):
         if part["type"] == "text":
             texts.append(part["text"])
         elif image := _image(part, lose):

@@ -34,6 +34,7 @@ from acytoo.dialects.base import (
 from acytoo.dialects.reading import EitherReader
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, openai_error, request_of
 from acytoo.errors import AcytooError, TruncatedError
+from acytoo.messages import result_of
 from acytoo.types import (
     OPTIONS,
     Item,
@@ -88,10 +89,10 @@ class OpenAI(Dialect):
     def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
         """The shared shape is this API's own; only our additions are taken out of the messages."""
         self.check_options(request, lose)
-        body: dict[str, Any] = {
-            "model": request.model,
-            "messages": [self._message(message) for message in request.messages],
-        }
+        messages = request.messages
+        if request.extra_for not in ("", self.name):
+            messages = [_sayable(message, lose) for message in messages]
+        body: dict[str, Any] = {"model": request.model, "messages": [self._message(message) for message in messages]}
         if request.stream:
             body["stream"] = True
             if self.stream_usage:
@@ -186,9 +187,25 @@ class OpenAI(Dialect):
         if message.keys() <= _PLAIN:
             return message
         sent = {field: message[field] for field in message if field in _PLAIN}
+        if message.get("is_error"):
+            sent["content"] = result_of(message)
         if self.reasoning_field and message.get("reasoning"):
             sent[self.reasoning_field] = "".join([b.get("text", "") for b in message["reasoning"]])
         return sent
+
+
+_PARTS = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
+
+
+def _sayable(message: dict[str, Any], lose: Losses) -> dict[str, Any]:
+    """A message of another API's client without the parts that only that API knows."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    for part in content:
+        if part["type"] not in _PARTS:
+            lose(f"{part['type']} content")
+    return {**message, "content": [part for part in content if part["type"] in _PARTS] or ""}
 
 
 _ORDER = sorted(OPTIONS)

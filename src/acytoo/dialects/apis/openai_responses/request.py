@@ -13,7 +13,7 @@ import msgspec
 
 from acytoo.dialects.base import UNDECODABLE, invalid
 from acytoo.errors import UsageError
-from acytoo.messages import parts_of
+from acytoo.messages import parts_of, result_of
 from acytoo.types import Request
 
 NAME = "openai-responses"
@@ -152,7 +152,7 @@ def _items_of(messages: list[dict[str, Any]], lose: Lose) -> list[Item]:
         if role == "assistant":
             items += _spoken_items(message, lose)
         elif role == "tool":
-            output = _content_of(message["content"], lose)
+            output = _content_of(result_of(message), lose)
             items.append({"type": "function_call_output", "call_id": message["tool_call_id"], "output": output})
         else:
             items.append({"role": role, "content": _content_of(message["content"], lose)})
