@@ -257,7 +257,7 @@ class AsyncGeneratorProvider:
         dialect = self.dialect
         if dialect is None:
             return self._older_answer(request)
-        noted = losses or Losses(dialect.name, drop=settings.drop_unsupported)
+        noted = losses or Losses(dialect.name, drop=settings.drop_unsupported, hint=_HINT)
         return self._exchanged(settings, lambda endpoint: dialect.build(request, endpoint, noted), _ask())
 
     def forwards(self, request: Request) -> bool:
@@ -378,6 +378,8 @@ class AsyncGeneratorProvider:
             changes.get("drop_unsupported", settings.drop_unsupported),
         )
 
+
+_HINT = "leave it out, or pass drop_unsupported=True"
 
 _SETTINGS = frozenset(
     {

@@ -50,10 +50,9 @@ class UsageError(AcytooError, ValueError):
 class UnsupportedError(UsageError):
     """The API cannot express what was asked; nothing was sent. `feature` names it."""
 
-    def __init__(self, feature: str, dialect: str, hint: str = "") -> None:
+    def __init__(self, feature: str, dialect: str, hint: str = "leave it out") -> None:
         self.feature = feature
         self.dialect = dialect
-        hint = hint or "leave it out, or pass drop_unsupported=True"
         super().__init__(f"the {dialect} API cannot express {feature}: {hint}")
 
     def __reduce__(self) -> Any:

@@ -91,16 +91,20 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
 
 
 class Losses:
-    """Called with what an API cannot express: raises UnsupportedError, or notes it where dropping is allowed."""
+    """Called with what an API cannot express: raises UnsupportedError, or notes it where dropping is allowed.
 
-    def __init__(self, dialect: str, *, drop: bool = False) -> None:
+    `hint` is what the one who asked can do about it; a client of a server can but leave it out.
+    """
+
+    def __init__(self, dialect: str, *, drop: bool = False, hint: str = "leave it out") -> None:
         self._dialect = dialect
         self._drop = drop
+        self._hint = hint
         self.dropped: list[str] = []
 
     def __call__(self, feature: str) -> None:
         if not self._drop:
-            raise UnsupportedError(feature, self._dialect)
+            raise UnsupportedError(feature, self._dialect, self._hint)
         if feature not in self.dropped:
             self.dropped.append(feature)
 
