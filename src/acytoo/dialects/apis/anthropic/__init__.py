@@ -150,7 +150,7 @@ class Anthropic(Dialect):
             value = getattr(request, option)
             if value is not None:
                 body[field] = value
-        if tools := tools_of(request.tools or (), lose):
+        if request.tools and (tools := tools_of(request.tools, lose)):
             body["tools"] = tools
         choice = tool_choice_of(request.tool_choice, request.parallel_tool_calls if request.tools else None, lose)
         if choice is not None:

@@ -90,7 +90,7 @@ class OpenAI(Dialect):
         """The shared shape is this API's own; only our additions are taken out of the messages."""
         self.check_options(request, lose)
         messages = request.messages
-        if request.extra_for not in ("", self.name):
+        if request.extra_for and request.extra_for != self.name:
             messages = [_sayable(message, lose) for message in messages]
         body: dict[str, Any] = {"model": request.model, "messages": [self._message(message) for message in messages]}
         if request.stream:

@@ -49,7 +49,7 @@ def options_of(request: Request, lose: Lose) -> dict[str, Any]:
             fields[option] = value
     if request.max_tokens is not None:
         fields["max_output_tokens"] = request.max_tokens
-    if tools := [flat for tool in request.tools or () if (flat := _flat_tool(tool, lose)) is not None]:
+    if request.tools and (tools := [flat for tool in request.tools if (flat := _flat_tool(tool, lose)) is not None]):
         fields["tools"] = tools
     if request.tool_choice is not None:
         fields["tool_choice"] = _flat_choice(request.tool_choice)
