@@ -65,11 +65,18 @@ def add_listings(app: web.Application, config: ServerConfig) -> None:
 
 
 def model_names(config: ServerConfig) -> list[str]:
-    """Names a client can ask for: a backend's own model, and `name/model` where there are several backends."""
+    """Names that can be asked for, one for each backend that has a model of its own, or needs none.
+
+    It is the default backend's model as it is, unless that would ask for another backend.
+    """
     found = []
-    for number, (name, backend) in enumerate(config.backends.items()):
-        model = backend.model or name
-        found.append(model if number == 0 else f"{name}/{backend.model}" if backend.model else name)
+    default = next(iter(config.backends))
+    for name, backend in config.backends.items():
+        if backend.model:
+            plain = name == default and config.route(backend.model) == (name, backend.model)
+            found.append(backend.model if plain else f"{name}/{backend.model}")
+        elif not backend.needs_model:
+            found.append(name)
     return found
 
 
@@ -94,8 +101,8 @@ def _anthropic_list(names: list[str]) -> dict[str, Any]:
     return {
         "data": [_anthropic_model(name) for name in names],
         "has_more": False,
-        "first_id": names[0],
-        "last_id": names[-1],
+        "first_id": names[0] if names else None,
+        "last_id": names[-1] if names else None,
     }
 
 

@@ -64,7 +64,6 @@ def _admitted(
     if not config.admits(call.secrets):
         raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
     backend, model = config.backend_for(call.request.model)
-    model = model or backend.model
     asked = call.request if model == call.request.model else msgspec.structs.replace(call.request, model=model)
     return call, backend, asked
 
