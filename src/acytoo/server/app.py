@@ -15,6 +15,7 @@ from acytoo import __version__, dialects
 from acytoo.dialects.base import Dialect, Incoming, invalid
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
 from acytoo.server.config import ServerConfig, is_loopback
+from acytoo.server.ending import Running
 from acytoo.server.listing import add_listings, asker
 from acytoo.server.openapi import add_description
 from acytoo.server.relay import count, relay
@@ -24,7 +25,8 @@ _LOG = logging.getLogger("acytoo.server")
 
 def make_app(config: ServerConfig) -> web.Application:
     """The application; run it with `handler_cancellation=True`, so that a client that leaves stops its upstream."""
-    app = web.Application(client_max_size=config.max_body, middlewares=[_guard(config)])
+    running = Running()
+    app = web.Application(client_max_size=config.max_body, middlewares=[_guard(config, running)])
     for dialect in dialects.ALL:
         for route in dialect.routes:
             app.router.add_post(route, _endpoint(dialect, config))
@@ -34,6 +36,11 @@ def make_app(config: ServerConfig) -> web.Application:
     add_description(app)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/", _page(config))
+
+    async def end(_: web.Application) -> None:
+        await running.end(config.grace)
+
+    app.on_shutdown.append(end)
     return app
 
 
@@ -100,11 +107,12 @@ def _named(name: str) -> Dialect:
     return next((dialect for dialect in dialects.ALL if dialect.name == name), dialects.openai)
 
 
-def _guard(config: ServerConfig) -> Middleware:
+def _guard(config: ServerConfig, running: Running) -> Middleware:
     """Keep web pages of other sites away from a server without a password, and answer faults in the path's dialect."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        running.begin()
         if not config.password and (problem := _foreign(request)):
             return error_response(
                 dialect_of(request), AuthenticationError(problem, status=403, code="permission_error")

@@ -39,6 +39,8 @@ class ServerConfig(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not self.backends:
             raise UsageError("a server needs a backend")
+        if not self.grace >= 0:
+            raise UsageError(f"the grace is a number of seconds from 0 to inf, not {self.grace:g}")
         if not self.password and not is_loopback(self.host):
             raise UsageError(
                 f"{self.host} can be reached from outside: give the server a password "

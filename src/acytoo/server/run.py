@@ -19,7 +19,7 @@ from acytoo.server.config import ServerConfig
 _LOG = logging.getLogger("acytoo.server")
 
 _AT_ONCE = 0.001
-"""Seconds of grace where none is given: aiohttp takes 0 for no limit at all."""
+"""Seconds that aiohttp waits for what is left once the grace is over: it takes 0 for no limit at all."""
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -36,7 +36,7 @@ async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.
     runner = web.AppRunner(
         make_app(config),
         handler_cancellation=True,
-        shutdown_timeout=max(config.grace, _AT_ONCE),
+        shutdown_timeout=_AT_ONCE,
         keepalive_timeout=config.idle,
         logger=_LOG,
         access_log=logging.getLogger("aiohttp.access") if access_log else None,
