@@ -13,7 +13,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import pytest
+import yarl
 
 from acytoo import Acytoo, AsyncGeneratorProvider, dialects
 from acytoo.errors import AuthenticationError, RateLimitError, TruncatedError, UnreachableError
@@ -177,3 +179,21 @@ async def test_the_log_has_a_line_for_each_request_and_no_secret() -> None:
     assert code == 0
     assert "POST /api/completions" in log
     assert not any(secret in log for secret in ("sk-upstream", "pw-server", "sk-caller"))
+
+
+async def test_the_log_has_no_key_that_a_client_puts_into_the_query() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hello")) as fake:
+        with serving("--to", fake.url, "--password", "pw-server", "--log") as server:
+            paths = ("/v1beta/models/m:generateContent", "/v1beta/models", "/nowhere%0afake", "/")
+            for path in paths:
+                body = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+                async with aiohttp.ClientSession() as session:
+                    url = yarl.URL(f"{server.url}{path}?key=pw-server", encoded=True)
+                    headers = {"referer": f"{server.url}/?key=pw-server"}
+                    async with session.request("POST" if ":" in path else "GET", url, json=body, headers=headers):
+                        pass
+            _, log = await asyncio.to_thread(server.end)
+    lines = log.splitlines()
+    assert [path in line for path, line in zip(paths, lines, strict=True)] == [True] * 4
+    assert "pw-server" not in log
+    assert '" 200 ' in lines[0]

@@ -81,6 +81,18 @@ async def test_the_password_admits_as_key_or_as_password_and_nothing_else_does(f
         assert len(fake.requests) == 1
 
 
+@pytest.mark.parametrize("path", ["/v1beta/models", "/v1beta/models/backend", "/v1/models"])
+async def test_a_geminis_clients_key_in_the_query_admits_to_the_lists_too(path: str) -> None:
+    async with (
+        served(Acytoo("http://127.0.0.1:9"), password=Secret("s3cret")) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        for key, status_ in (("s3cret", 200), ("wrong", 401), ("", 401)):
+            async with session.get(f"{url}{path}", params={"key": key}) as response:
+                assert response.status == status_
+                assert set(await response.json()) & {"models", "name"} or status_ == 401
+
+
 @pytest.mark.parametrize(
     "body",
     [{}, {"messages": "Hi"}, {"messages": []}, {"messages": [{"role": "user"}]}, [], {"messages": HELLO, "model": 7}],

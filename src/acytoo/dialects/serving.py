@@ -106,3 +106,9 @@ def bearer_secrets(incoming: Incoming) -> list[Secret]:
         if name in incoming.headers
     ]
     return found
+
+
+def keyed_secrets(incoming: Incoming) -> list[Secret]:
+    """The secrets in a request's headers, and the key that Gemini's clients may put into the query."""
+    key = incoming.query.get("key")
+    return bearer_secrets(incoming) + ([Secret(key)] if key else [])

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from acytoo import __version__
 from acytoo.dialects.base import Incoming
-from acytoo.dialects.serving import bearer_secrets
+from acytoo.dialects.serving import keyed_secrets
 from acytoo.errors import AuthenticationError, NotFoundError
 from acytoo.server.config import ServerConfig
 
@@ -81,7 +81,7 @@ def model_names(config: ServerConfig) -> list[str]:
 
 
 def _admit(request: web.Request, config: ServerConfig) -> None:
-    if not config.admits(bearer_secrets(Incoming(request.path, request.headers, b""))):
+    if not config.admits(keyed_secrets(Incoming(request.path, request.headers, b"", request.query))):
         raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
 
 
@@ -125,10 +125,11 @@ def _gemini_list(names: list[str]) -> dict[str, Any]:
 
 
 def asker(request: web.Request) -> str:
-    """Whose client asks on a path that three APIs share; by the headers that only each one's sends."""
+    """Whose client asks on a path that three APIs share; by what only each one's sends."""
     if "anthropic-version" in request.headers:
         return "anthropic"
-    return "gemini" if request.headers.keys() & {"x-goog-api-key", "x-goog-api-client"} else "openai"
+    gemini = "key" in request.query or request.headers.keys() & {"x-goog-api-key", "x-goog-api-client"}
+    return "gemini" if gemini else "openai"
 
 
 _v1_lists = {"openai": _openai_list, "anthropic": _anthropic_list, "gemini": _gemini_list}

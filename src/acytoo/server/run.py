@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 
 from aiohttp import ClientConnectionResetError, web
+from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http import HttpProcessingError
 
 from acytoo.errors import UsageError
@@ -31,6 +32,23 @@ def _is_ours(record: logging.LogRecord) -> bool:
 _LOG.addFilter(_is_ours)
 
 
+class _AccessLog(AbstractAccessLogger):
+    """A line for each request. A target's query is left out: it may be a key."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Client, request, status, bytes, seconds, and the client's name for itself."""
+        self.logger.info(
+            '%s "%s %s" %s %s %.3f "%s"',
+            request.remote,
+            request.method,
+            request.rel_url.raw_path,
+            response.status,
+            response.body_length,
+            time,
+            request.headers.get("user-agent", "-"),
+        )
+
+
 async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.AppRunner, str]:
     """A running server and its URL; port 0 picks a free one. Raises UsageError where it cannot bind."""
     runner = web.AppRunner(
@@ -39,6 +57,7 @@ async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.
         shutdown_timeout=_AT_ONCE,
         keepalive_timeout=config.idle,
         logger=_LOG,
+        access_log_class=_AccessLog,
         access_log=logging.getLogger("aiohttp.access") if access_log else None,
         auto_decompress=True,
     )
