@@ -163,10 +163,11 @@ def test_a_port_that_is_taken_is_told_and_exits_with_2() -> None:
     assert done.stderr.decode() == f"acytoo: cannot listen on 127.0.0.1 port {port}: {os.strerror(errno.EADDRINUSE)}\n"
 
 
-def test_a_host_that_nobody_knows_is_told_and_exits_with_2() -> None:
-    done = run([ACYTOO, "serve", "--host", "host.invalid", "--password", "p", "--to", "http://127.0.0.1:9"])
+@pytest.mark.parametrize("host", ["host.invalid", "nosuch..host", "a" * 64])
+def test_a_host_that_nobody_knows_is_told_and_exits_with_2(host: str) -> None:
+    done = run([ACYTOO, "serve", "--host", host, "--password", "p", "--to", "http://127.0.0.1:9"])
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.startswith(b"acytoo: cannot listen on host.invalid port 8000: ")
+    assert done.stderr.startswith(f"acytoo: cannot listen on {host} port 8000: ".encode())
     assert done.stderr.count(b"\n") == 1
 
 
@@ -197,3 +198,12 @@ async def test_the_log_has_no_key_that_a_client_puts_into_the_query() -> None:
     assert [path in line for path, line in zip(paths, lines, strict=True)] == [True] * 4
     assert "pw-server" not in log
     assert '" 200 ' in lines[0]
+
+
+async def test_a_standard_output_that_is_closed_is_nothing_to_a_server() -> None:
+    process = start(["bash", "-c", f'exec "{ACYTOO}" serve --port 0 --to http://127.0.0.1:9 >&-'])
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(b"Acytoo serves http://127.0.0.1:")
+    process.terminate()
+    assert await asyncio.to_thread(process.communicate, timeout=LIMIT) == (b"", b"")
+    assert process.returncode == 0

@@ -199,6 +199,18 @@ async def test_a_port_that_is_taken_is_told() -> None:
             await start(ServerConfig({"backend": Acytoo("http://127.0.0.1:9")}, port=port))
 
 
+async def test_a_port_that_is_none_is_told() -> None:
+    with pytest.raises(UsageError, match=r"cannot listen on .* port 99999"):
+        await start(ServerConfig({"backend": Acytoo("http://127.0.0.1:9")}, port=99999))
+
+
+async def test_an_address_of_ip_v6_may_be_written_as_in_a_url() -> None:
+    async with served(Acytoo("http://127.0.0.1:9"), host="[::1]") as url, aiohttp.ClientSession() as session:
+        assert url.startswith("http://[::1]:")
+        async with session.get(f"{url}/healthz") as response:
+            assert response.status == 200
+
+
 async def test_a_model_name_picks_its_backend() -> None:
     async with (
         FakeEndpoint(dialects.openai, reply("one")) as first,

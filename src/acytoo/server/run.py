@@ -62,13 +62,13 @@ async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.
         auto_decompress=True,
     )
     await runner.setup()
-    site = web.TCPSite(runner, config.host, config.port)
+    site = web.TCPSite(runner, config.host.removeprefix("[").removesuffix("]"), config.port)
     try:
         await site.start()
-    except OSError as error:
+    except (OSError, UnicodeError, OverflowError) as error:  # the latter two are for names and numbers that are none
         await runner.cleanup()
-        number = error.errno or 0
-        reason = os.strerror(number) if number > 0 else error.strerror or error
+        number = (error.errno or 0) if isinstance(error, OSError) else 0
+        reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error
     host, port = runner.addresses[0][:2]
     return runner, f"http://{f'[{host}]' if ':' in host else host}:{port}"
