@@ -115,6 +115,28 @@ async def test_the_backends_status_survives(told: int, seen: int) -> None:
                 assert response.headers["retry-after"] == "7"
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1beta/models/m:generateContent"])
+@pytest.mark.parametrize(
+    ("header", "value", "seen"),
+    [
+        ("retry-after", "1234567", "1234567"),
+        ("retry-after", "1.2", "2"),
+        ("retry-after-ms", "20", "1"),
+        ("retry-after", "0", "0"),
+        ("retry-after-ms", "inf", None),
+    ],
+)
+async def test_the_time_to_wait_is_told_in_whole_seconds(path: str, header: str, value: str, seen: str | None) -> None:
+    body = {"messages": HELLO, "max_tokens": 5, "contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+    async with FakeEndpoint(dialects.acytoo, status(429, message="no").header(header, value)) as fake:
+        async with served(Acytoo(fake.url), drop_unsupported=True) as url, aiohttp.ClientSession() as session:
+            async with session.post(f"{url}{path}", json=body) as response:
+                assert response.status == 429
+                assert response.headers.get("retry-after") == seen
+                if "v1beta" in path and seen:
+                    assert f'"retryDelay":"{seen}s"' in await response.text()
+
+
 async def test_a_failure_in_mid_stream_aborts_the_connection() -> None:
     async with FakeEndpoint(dialects.openai, reply("half", "whole").reset(after=1)) as fake:
         async with served(Compatible(fake.url)) as url:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -55,8 +56,9 @@ def error_fields(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
     if isinstance(error, StatusError):
         status = error.status if error.status and error.status >= 400 else 502
         code = error.code
-        if error.retry_after is not None:
-            headers["retry-after"] = f"{error.retry_after:g}"
+        wait = whole_seconds(error)
+        if wait is not None:
+            headers["retry-after"] = str(wait)
     elif isinstance(error, UsageError):
         status = 400
     elif isinstance(error, TimedOutError):
@@ -87,6 +89,12 @@ _CODES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+
+
+def whole_seconds(error: AcytooError) -> int | None:
+    """How long to wait, rounded up to what `Retry-After` can say; None where the error does not tell."""
+    wait = getattr(error, "retry_after", None)
+    return math.ceil(wait) if wait is not None and math.isfinite(wait) else None
 
 
 def new_id(prefix: str) -> str:
