@@ -13,6 +13,7 @@ from aiohttp import web
 from acytoo.base import AsyncGeneratorProvider
 from acytoo.dialects.base import Call, Dialect, Incoming, Losses, Writer, crossing
 from acytoo.errors import AcytooError, AuthenticationError
+from acytoo.server.browsers import readable
 from acytoo.server.config import ServerConfig
 from acytoo.server.streamed import StreamedResponse
 from acytoo.types import Request, collect
@@ -85,7 +86,8 @@ class _Stream:
         self._writer = writer
         self._ping_after = config.ping_after
         headers = {"content-type": writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"}
-        self._response = StreamedResponse(request, headers | _dropped(losses), config.unread)
+        headers |= _dropped(losses) | readable(request, config)
+        self._response = StreamedResponse(request, headers, config.unread)
         self._loop = asyncio.get_running_loop()
         self._wrote_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
