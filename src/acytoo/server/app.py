@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import logging
 
@@ -11,8 +10,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from acytoo import __version__, dialects
-from acytoo.dialects.base import Dialect, Incoming, invalid
-from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
+from acytoo.dialects.base import Dialect, Incoming
+from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError, StatusError
+from acytoo.server.body import body_of
 from acytoo.server.browsers import foreign, is_preflight, preflight_answer, readable
 from acytoo.server.config import ServerConfig
 from acytoo.server.ending import Running
@@ -66,23 +66,7 @@ def _counting(dialect: Dialect, config: ServerConfig) -> Handler:
 
 
 async def _incoming(request: web.Request, config: ServerConfig) -> Incoming:
-    try:
-        if request.content.is_eof():
-            body = await request.read()
-        else:
-            async with asyncio.timeout(config.receive):
-                body = await request.read()
-    except TimeoutError as error:
-        raise RequestError(
-            f"the request body did not come within {config.receive:g} s", status=408, code="timeout_error"
-        ) from error
-    except web.RequestPayloadError as error:
-        raise invalid("the request body cannot be read: its content-encoding or its chunks are broken") from error
-    except web.HTTPRequestEntityTooLarge as error:
-        raise RequestError(
-            f"the request body is larger than {config.max_body} bytes", status=413, code="request_too_large"
-        ) from error
-    return Incoming(request.path, request.headers, body, request.query)
+    return Incoming(request.path, request.headers, await body_of(request, config), request.query)
 
 
 def error_response(dialect: Dialect, error: AcytooError) -> web.Response:

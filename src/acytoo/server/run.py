@@ -59,7 +59,7 @@ async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.
         logger=_LOG,
         access_log_class=_AccessLog,
         access_log=logging.getLogger("aiohttp.access") if access_log else None,
-        auto_decompress=True,
+        auto_decompress=False,  # a coding is undone, or refused, where its dialect is known
     )
     await runner.setup()
     site = web.TCPSite(runner, config.host.removeprefix("[").removesuffix("]"), config.port)
