@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
-from acytoo import Acytoo, dialects
+from acytoo import Acytoo, AsyncGeneratorProvider, Messages, dialects
 from acytoo.errors import TruncatedError, UsageError
-from acytoo.testing import FakeEndpoint, reply
+from acytoo.testing import FakeEndpoint, raw, reply
 from tests.asking import MESSAGES
 from tests.processes import run, script
 
@@ -126,3 +128,116 @@ except KeyboardInterrupt:
         done = run(script(PROGRAM.format(url=fake.url, then=then), "-W", "error"))
         assert (done.returncode, done.stdout.split(), done.stderr) == (0, [b"first", b"interrupted"], b"")
         fake.wait_disconnected()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answered"),
+    [("socks5h", b""), ("socks5h", b"\x05\x00"), ("socks4", b"")],
+    ids=["in the handshake with a proxy", "asking a proxy", "in the older handshake"],
+)
+def test_an_interrupt_while_connecting_is_just_an_interrupt(scheme: str, answered: bytes) -> None:
+    program = """
+import os, signal, threading
+from acytoo import Acytoo
+
+iterator = Acytoo("https://127.0.0.1:9", proxy={url!r}).create_completion("", [{{"role": "user", "content": "Hi"}}])
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    next(iterator)
+except KeyboardInterrupt as interrupt:
+    print(repr(interrupt.__context__), list(iterator))
+"""
+    with FakeEndpoint(dialects.acytoo, on_connect=raw(answered).stall()) as proxy:
+        done = run(script(program.format(url=f"{scheme}://127.0.0.1:{proxy.port}"), "-W", "error"))
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"None []", b"")
+        proxy.wait_disconnected()
+
+
+COLLECTED = """
+import gc
+from acytoo import Acytoo, AsyncGeneratorProvider
+
+MESSAGES = [{{"role": "user", "content": "Hi"}}]
+
+class Held:
+    def __init__(self):
+        self.me = self
+        self.iterator = Acytoo({url!r}).create_completion("", MESSAGES)
+
+class Collecting(AsyncGeneratorProvider):
+    async def create_async_generator(self, model, messages, proxy=None, **options):
+        gc.collect()
+        yield "collected"
+
+gc.disable()
+held = Held()
+print(next(held.iterator), flush=True)
+del held
+print(*Collecting().create_completion("", MESSAGES), flush=True)
+"""
+
+
+def test_one_that_the_collector_drops_in_the_loops_own_thread_is_closed_and_holds_up_nobody() -> None:
+    with FakeEndpoint(dialects.acytoo, reply("first", "second").stall(after=1)) as fake:
+        done = run(script(COLLECTED.format(url=fake.url) + "input()", "-W", "error"), stdin=b"\n")
+        assert (done.returncode, done.stdout.split(), done.stderr) == (0, [b"first", b"collected"], b"")
+        fake.wait_disconnected()
+
+
+class Older(AsyncGeneratorProvider):
+    """A class in the older style that does what its test wants."""
+
+    @classmethod
+    async def create_async_generator(  # type: ignore[override]
+        cls, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
+    ) -> AsyncIterator[str]:
+        yield "begun"
+        if model == "nested":
+            list(Older.create_completion("", messages))
+        if model == "exit":
+            raise SystemExit(3)
+
+
+def test_an_exit_that_a_provider_asks_for_is_its_callers_and_ends_no_other_reply(fake: FakeEndpoint) -> None:
+    other = Acytoo(fake.url).create_completion("", MESSAGES)
+    assert next(other) == "Hello "
+    with pytest.raises(SystemExit, match="3"):
+        list(Older.create_completion("exit", MESSAGES))
+    assert list(other) == ["wörld"]
+
+
+def test_reading_one_in_the_loop_that_fills_it_is_refused_rather_than_waited_for() -> None:
+    with pytest.raises(UsageError, match="async generator"):
+        list(Older.create_completion("nested", MESSAGES))
+
+
+NO_DESCRIPTORS = """
+import os, resource, sys
+import acytoo.blocking, acytoo.transport.ask
+from acytoo import Acytoo
+
+provider = Acytoo({url!r})
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+try:
+    while True:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    os.close(held.pop())
+iterator = provider.create_completion("", [{{"role": "user", "content": "Hi"}}])
+try:
+    next(iterator)
+except OSError as error:
+    print(error.errno == 24, flush=True)
+for descriptor in held:
+    os.close(descriptor)
+print("".join(iterator).encode())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_without_descriptors_for_a_loop_it_fails_at_once_and_works_when_there_are_some_again(
+    fake: FakeEndpoint,
+) -> None:
+    done = run(script(NO_DESCRIPTORS.format(url=fake.url), "-X", "utf8"))
+    assert (done.returncode, done.stdout.split(b"\n")[:2]) == (0, [b"True", str("Hello wörld".encode()).encode()])

@@ -207,9 +207,9 @@ class AsyncGeneratorProvider:
         self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
     ) -> Iterator[str]:
         """The text as a plain iterator: works in a script, a thread, inside a running loop, in Jupyter."""
-        from acytoo.blocking import iterate
+        from acytoo.blocking import PlainIterator
 
-        return iterate(self.create_async_generator(model or self.model, messages, proxy, **kwargs))
+        return PlainIterator(self.create_async_generator(model or self.model, messages, proxy, **kwargs))
 
     @on_class_or_instance
     async def check(self, /, model: str = "", timeout: float = 30.0) -> Check:

@@ -6,8 +6,11 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from acytoo.errors import UsageError
 
 T = TypeVar("T")
 
@@ -16,32 +19,43 @@ class _LoopThread:
     """One event loop in a thread of its own, started at first use and ended at exit."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # whoever starts it may be interrupted by what needs it as well
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop. Raises OSError or RuntimeError where the system has no descriptors or threads left for one."""
         with self._lock:
             if self._loop is None:
-                started = threading.Event()
+                self._stop = asyncio.Event()
+                started: Future[asyncio.AbstractEventLoop] = Future()
                 self._thread = threading.Thread(
-                    target=asyncio.run, args=(self._serve(started),), name="acytoo-blocking", daemon=True
+                    target=self._serve, args=(self._stop, started), name="acytoo-blocking", daemon=True
                 )
                 self._thread.start()
-                started.wait()
-            assert self._loop is not None
+                self._loop = started.result()
             return self._loop
 
-    async def _serve(self, started: threading.Event) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        started.set()
-        await self._stop.wait()
+    def _serve(self, stop: asyncio.Event, started: Future[asyncio.AbstractEventLoop]) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                started.set_result(runner.get_loop())
+                try:
+                    runner.run(_until(stop))
+                finally:
+                    self._loop = None
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
 
-    @property
-    def running(self) -> bool:
-        """Whether there is a loop."""
-        return self._loop is not None
+    def is_current(self) -> bool:
+        """Whether this is the loop's own thread, which must never wait for the loop."""
+        return threading.current_thread() is self._thread
+
+    def runs(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this is the loop that runs now."""
+        return loop is self._loop
 
     def end(self) -> None:
         with self._lock:
@@ -50,6 +64,10 @@ class _LoopThread:
         if loop is not None and thread is not None and thread.is_alive():
             loop.call_soon_threadsafe(self._stop.set)
             thread.join(timeout=5)
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
 
 
 _thread = _LoopThread()
@@ -66,31 +84,76 @@ if hasattr(os, "register_at_fork"):
 atexit.register(lambda: _thread.end())
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine, run in the background loop; works inside a running loop too."""
-    future = asyncio.run_coroutine_threadsafe(work, _thread.loop())
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """What the work results in, done in the background loop; works inside a running loop too."""
+    if _thread.is_current():
+        raise UsageError("a plain iterator cannot be read in the loop that fills it: use the async generator there")
+    loop = _thread.loop()
+    future = asyncio.run_coroutine_threadsafe(_contained(work), loop)
     try:
-        return future.result()
+        result = future.result()
     except BaseException:
         future.cancel()
         raise
+    if isinstance(result, _Exit):
+        raise result.error
+    return result
 
 
-def iterate(generator: AsyncGenerator[T, None]) -> Iterator[T]:
-    """The generator's items one by one; leaving early closes it, and waits until it is closed.
+class _Exit:
+    """SystemExit or KeyboardInterrupt raised by what ran in the loop: its caller's, not the loop's."""
 
-    Where the loop has ended before (at the process's exit, or in a forked child), that has closed it already.
-    """
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+async def _contained(work: Callable[[], Awaitable[T]]) -> T | _Exit:
     try:
-        while True:
-            try:
-                yield run(_next(generator))
-            except StopAsyncIteration:
-                return
-    finally:
-        if _thread.running:
-            run(generator.aclose())
+        return await work()
+    except (SystemExit, KeyboardInterrupt) as error:
+        return _Exit(error)
 
 
-async def _next(generator: AsyncGenerator[T, None]) -> T:
-    return await anext(generator)
+class PlainIterator(Iterator[T]):
+    """The generator's items one by one; `close`, an error or an interrupt closes it, and waits until it is closed.
+
+    One that is dropped half-read is closed by its loop, as every async generator is, and nobody waits: it may be the
+    garbage collector that drops it, in any thread and at any time.
+    """
+
+    def __init__(self, generator: AsyncGenerator[T, None]) -> None:
+        self._generator = generator
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._step: asyncio.Task[Any] | None = None
+
+    def __next__(self) -> T:
+        try:
+            return run(self._next)
+        except StopAsyncIteration:
+            raise StopIteration from None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End it. Where its loop has ended before, at the process's exit or in a forked child, that has closed it."""
+        if self._loop is None or not _thread.runs(self._loop):
+            return
+        if _thread.is_current():
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+        else:
+            run(self._close)
+
+    async def _next(self) -> T:
+        self._loop = asyncio.get_running_loop()
+        self._step = asyncio.current_task()
+        try:
+            return await anext(self._generator)
+        finally:
+            self._step = None
+
+    async def _close(self) -> None:
+        """A step that was interrupted takes a while to end; only then can the generator be closed."""
+        if self._step is not None:
+            await asyncio.wait({self._step})
+        await self._generator.aclose()
