@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from acytoo import Acytoo, dialects
-from acytoo.errors import ProxyError, UsageError
-from acytoo.testing import Authority, FakeEndpoint, FakeHTTPProxy, FakeSOCKSProxy, hang_up, refused_port, reply
+from acytoo.errors import ProxyError, UnreachableError, UsageError
+from acytoo.testing import Authority, FakeEndpoint, FakeHTTPProxy, FakeSOCKSProxy, hang_up, raw, refused_port, reply
 from tests.asking import failure, texts
 
 
@@ -125,6 +125,23 @@ async def test_a_socks_proxy_that_refuses_is_a_proxy_error(scheme: str) -> None:
     async with FakeSOCKSProxy(refuse=True) as proxy:
         error = await failure(Acytoo("http://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{proxy.port}"))
         assert type(error) is ProxyError
+
+
+@pytest.mark.parametrize(
+    ("scheme", "said"), [("socks4", b""), ("socks4a", b"\0"), ("socks5", b""), ("socks5h", b"\5"), ("socks5h", b"\5\0")]
+)
+async def test_a_socks_proxy_that_closes_in_its_handshake_is_a_proxy_error(scheme: str, said: bytes) -> None:
+    async with FakeEndpoint(dialects.acytoo, on_connect=raw(said).half_close()) as mute:
+        error = await failure(Acytoo("http://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{mute.port}"))
+        assert type(error) is ProxyError
+
+
+async def test_a_host_that_is_not_known_here_is_not_the_proxys_fault() -> None:
+    async with FakeSOCKSProxy() as proxy:
+        url = f"socks4://127.0.0.1:{proxy.port}"
+        error = await failure(Acytoo("http://no-such-host.invalid", proxy=url))
+        assert type(error) is UnreachableError
+        assert "no-such-host.invalid" in str(error)
 
 
 async def test_tls_goes_through_socks(tmp_path: Path) -> None:

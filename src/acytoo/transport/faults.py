@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from urllib.parse import urlsplit
 
@@ -24,7 +25,11 @@ def opening_fault(error: Exception, url: str, proxy: Proxy | None, *, connected:
         return TLSError(f"no TLS connection to {host}: {words(error)}")
     if isinstance(error, aiohttp.InvalidURL):
         return UsageError(f"{url!r} is not a URL")
-    if isinstance(error, (aiohttp.ClientError, OSError)) and proxy is not None and not connected:
+    if proxy is not None and proxy.is_socks and isinstance(error.__cause__, socket.gaierror):
+        return UnreachableError(
+            f"the host of {host} is not known here ({words(error)}): socks4a and socks5h ask the proxy"
+        )
+    if isinstance(error, (aiohttp.ClientError, OSError, EOFError)) and proxy is not None and not connected:
         return ProxyError(f"{_named(proxy)} let the connection to {host} drop ({words(error)})")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return UnreachableError(f"the host of {host} is not known ({words(error.os_error)})")
