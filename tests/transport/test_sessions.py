@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -62,6 +63,32 @@ async def test_the_second_try_is_the_last() -> None:
         assert await texts(Acytoo(fake.url)) == ["first"]
         assert type(await failure(Acytoo(fake.url))) is UnreachableError
         assert len(fake.requests) == 3
+
+
+async def test_a_new_connection_through_socks_that_ends_without_an_answer_is_not_asked_again() -> None:
+    async with FakeEndpoint(dialects.acytoo, hang_up()) as fake, FakeSOCKSProxy() as proxy:
+        assert type(await failure(Acytoo(fake.url, proxy=proxy.url))) is UnreachableError
+        assert len(fake.requests) == 1
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_the_next_requests() -> None:
+    surplus = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 6\r\n\r\nnobody"
+    async with FakeEndpoint(dialects.acytoo, reply("1"), reply("2")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["1"]
+        await fake.peers[0].send(surplus)
+        await asyncio.sleep(0.1)
+        assert await texts(Acytoo(fake.url)) == ["2"]
+        assert fake.connections == 2
+
+
+async def test_who_goes_through_many_socks_proxies_keeps_few_sessions() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("a", "b").wait(0.1, after=1)) as fake, FakeSOCKSProxy() as proxy:
+        for number in range(24):
+            await texts(Acytoo(fake.url, proxy=f"socks5://user{number}:x@127.0.0.1:{proxy.port}"))
+        kept = [session for session in gc.get_objects() if type(session) is aiohttp.ClientSession]
+        assert len([session for session in kept if not session.closed]) <= 16
+        asked = [texts(Acytoo(fake.url, proxy=f"socks5://user{n}:x@127.0.0.1:{proxy.port}")) for n in range(24)]
+        assert await asyncio.gather(*asked) == [["a", "b"]] * 24
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import functools
 import os
 import threading
 from collections.abc import AsyncGenerator
@@ -23,11 +24,21 @@ fresh_connection: ContextVar[bool] = ContextVar("fresh_connection", default=Fals
 class _Connector(aiohttp.TCPConnector):
     """Tells whether a connection is new, so that only a request on a stale one is ever sent again; reads in small."""
 
+    async def _get(self, *args: Any) -> Any:
+        """A kept connection; none on which something came that nobody asked for: it would answer the next request."""
+        while (kept := await super()._get(*args)) is not None and (kept.protocol is None or kept.protocol.should_close):
+            kept.close()
+        return kept
+
     async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
         fresh_connection.set(True)
         protocol = await super()._create_connection(*args, **kwargs)
         read_less_at_once(protocol.transport)
         return protocol
+
+
+_MAX_SOCKS = 16
+"""SOCKS proxies whose sessions a loop keeps: who goes through thousands of them needs no session of each."""
 
 
 class _LoopSessions:
@@ -42,8 +53,21 @@ class _LoopSessions:
         if self._keeper is None:
             self._keeper = self._closing_with_the_loop()
             await anext(self._keeper)
+        if isinstance(key, Proxy):
+            await self._close_spare_ones()
         session = self.sessions[key] = _new_session(key)
         return session
+
+    async def _close_spare_ones(self) -> None:
+        """Make room for one more SOCKS proxy, where others have nothing under way; those used last stay."""
+        proxies = [key for key in self.sessions if isinstance(key, Proxy)]
+        for key in proxies:
+            if len(proxies) < _MAX_SOCKS:
+                break
+            connector = self.sessions[key].connector
+            if connector is None or not connector._acquired:
+                proxies = proxies[1:]
+                await self.sessions.pop(key).close()
 
     async def _closing_with_the_loop(self) -> AsyncGenerator[None, None]:
         """The loop closes its async generators when it ends; this one closes the sessions."""
@@ -81,7 +105,11 @@ async def session_for(proxy: Proxy | None, *, reuse: bool = True) -> aiohttp.Cli
         with _lock:
             found = _open.setdefault(loop, _LoopSessions(loop))
     session = found.sessions.get(key)
-    return await found.add(key) if session is None or session.closed else session
+    if session is None or session.closed:
+        return await found.add(key)
+    if type(key) is Proxy:
+        found.sessions[key] = found.sessions.pop(key)  # used last
+    return session
 
 
 def _drop_closed_loops() -> None:
@@ -121,21 +149,29 @@ def _new_session(key: Proxy | str) -> aiohttp.ClientSession:
 
 def _socks_connector(proxy: Proxy) -> aiohttp.BaseConnector:
     try:
-        from aiohttp_socks import ProxyConnector, ProxyType
+        connector, types = _socks()
     except ImportError as error:
         raise MissingExtraError(f"the proxy {proxy.url}", "socks") from error
     from urllib.parse import urlsplit
 
     parts = urlsplit(proxy.url)
     # socks4a and socks5h leave the name to the proxy, socks4 and socks5 look it up here (as curl does).
-    connector: aiohttp.BaseConnector = ProxyConnector(
+    made: aiohttp.BaseConnector = connector(
         host=parts.hostname or "",
         port=parts.port or 1080,
-        proxy_type=ProxyType.SOCKS4 if parts.scheme.startswith("socks4") else ProxyType.SOCKS5,
+        proxy_type=types.SOCKS4 if parts.scheme.startswith("socks4") else types.SOCKS5,
         username=proxy.user or None,
         password=proxy.password or None,
         rdns=parts.scheme in ("socks4a", "socks5h"),
         limit=0,
         force_close=True,
     )
-    return connector
+    return made
+
+
+@functools.cache
+def _socks() -> tuple[Any, Any]:
+    """A connector that is ours as well as SOCKS's, and the kinds of proxy. Raises ImportError without the extra."""
+    from aiohttp_socks import ProxyConnector, ProxyType
+
+    return type("_SocksConnector", (_Connector, ProxyConnector), {}), ProxyType
