@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import tracemalloc
+import zlib
 
 import pytest
 
@@ -62,6 +64,24 @@ async def test_retry_after_is_carried() -> None:
     assert isinstance(error, RateLimitError)
     assert error.retry_after == 2
     assert error.retryable
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "9" * 400,
+        "inf",
+        "nan",
+        "soon",
+        "Wed, 25 Nov 99999999999999999999 18:00:00 GMT",
+        "Wed, 25 Nov 2026 18:00:00 +99999999999999999",
+    ],
+)
+@pytest.mark.parametrize("header", ["retry-after", "retry-after-ms"])
+async def test_a_time_to_wait_that_is_none_is_not_carried(told: str, header: str) -> None:
+    error = await failure_of(status(429, "slow down").header(header, told))
+    assert isinstance(error, RateLimitError)
+    assert error.retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -147,6 +167,55 @@ async def test_a_gzip_body_nobody_asked_for_is_read_all_the_same() -> None:
     async with FakeEndpoint(dialects.acytoo, reply("Hello ", "world").gzip().cut_bytes(1)) as fake:
         assert "".join(await texts(Acytoo(fake.url))) == "Hello world"
         assert fake.requests[0].headers["accept-encoding"] == "identity"
+
+
+def _deflated(data: bytes, window: int) -> bytes:
+    packer = zlib.compressobj(wbits=window)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(b"Hello ") + gzip.compress(b"") + gzip.compress(b"world")),
+        ("gzip", gzip.compress(b"Hello world") + bytes(20)),
+        ("deflate", zlib.compress(b"Hello world")),
+        ("deflate", _deflated(b"Hello world", -15)),
+    ],
+    ids=["gzip of several members", "gzip with padding", "deflate", "deflate without its header"],
+)
+async def test_a_compressed_body_is_read_however_it_is_made_up_and_cut(coding: str, body: bytes, size: int) -> None:
+    answer = status(200, body=body, content_type="text/plain").header("content-encoding", coding).cut_bytes(size)
+    async with FakeEndpoint(dialects.acytoo, answer) as fake:
+        assert "".join(await texts(Acytoo(fake.url))) == "Hello world"
+
+
+@pytest.mark.parametrize(
+    ("rest", "kind"),
+    [
+        (gzip.compress(b"world")[:12], TruncatedError),
+        (gzip.compress(b"world")[:-1], TruncatedError),
+        (b"x", TruncatedError),
+        (b"\xff" * 500, ProtocolError),
+        (b"rest", ProtocolError),
+    ],
+    ids=["half a member", "a member without its last byte", "a byte", "bytes", "text"],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_a_compressed_body_with_half_a_member_or_garbage_at_its_end_is_no_whole_reply(
+    rest: bytes, kind: type[AcytooError], size: int
+) -> None:
+    answer = status(200, body=gzip.compress(b"Hello ") + rest, content_type="text/plain").cut_bytes(size)
+    error = await failure_of(answer.header("content-encoding", "gzip"))
+    assert type(error) is kind
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip"])
+async def test_an_error_whose_words_cannot_be_read_keeps_its_status_and_the_time_to_wait(coding: str) -> None:
+    error = await failure_of(status(429, body=b"\x0b\x02\x80xx", retry_after=5).header("content-encoding", coding))
+    assert type(error) is RateLimitError
+    assert (error.status, error.retry_after, error.message) == (429, 5, "no message")
 
 
 async def test_a_body_that_ends_with_its_connection_is_whole() -> None:
