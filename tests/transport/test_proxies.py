@@ -78,6 +78,16 @@ async def test_a_proxy_that_refuses_a_tunnel_is_a_proxy_error() -> None:
         assert error.status == 403
 
 
+@pytest.mark.parametrize("answered", [b"407 Non autoris\xe9", b"403 \xff", b"502 \xed\xa0\xbd"])
+async def test_what_a_proxy_says_in_bytes_of_no_charset_can_be_printed(answered: bytes) -> None:
+    head = b"HTTP/1.1 " + answered + b"\r\ncontent-length: 0\r\n\r\n"
+    async with FakeEndpoint(dialects.acytoo, raw(head)) as mute:
+        error = await failure(Acytoo("https://127.0.0.1:9", proxy=mute.url))
+        assert type(error) is ProxyError
+        for words in (str(error), error.message, *error.args):
+            assert words.encode().startswith(b"the proxy")
+
+
 @pytest.mark.parametrize("scheme", ["http", "socks4", "socks4a", "socks5", "socks5h"])
 async def test_a_proxy_where_nobody_listens_is_a_proxy_error(scheme: str) -> None:
     with refused_port() as port:

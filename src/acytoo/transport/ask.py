@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from io import StringIO
 
@@ -112,15 +113,20 @@ def text_of(batch: list[Item]) -> str:
 
 
 def finished(error: AcytooError, said: StringIO, secrets: list[Secret]) -> AcytooError:
-    """The error with the text that came before it, and every secret taken out of its words."""
-    error.text = said.getvalue()
+    """The error with the text that came before it, every secret taken out of its words, and they can be printed."""
     for name, value in vars(error).items():
-        if isinstance(value, str) and name != "text":
-            setattr(error, name, redact(value, secrets))
-    error.args = tuple(redact(arg, secrets) if isinstance(arg, str) else arg for arg in error.args)
+        if isinstance(value, str):
+            setattr(error, name, printable(redact(value, secrets)))
+    error.args = tuple(printable(redact(arg, secrets)) if isinstance(arg, str) else arg for arg in error.args)
+    error.text = said.getvalue()
     if _tells(error.__cause__, secrets) or _tells(error.__context__, secrets):
         error.__cause__ = error.__context__ = None
     return error
+
+
+def printable(words: str) -> str:
+    """The words without halves of surrogate pairs, which bytes in a response's head become and no stream takes."""
+    return words if words.isascii() else words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _tells(error: BaseException | None, secrets: list[Secret]) -> bool:
@@ -134,16 +140,19 @@ def _tells(error: BaseException | None, secrets: list[Secret]) -> bool:
 def retry_after(head: Head) -> float | None:
     """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or a date), None where not told."""
     try:
-        if "retry-after-ms" in head.headers:
-            return max(0.0, float(head.headers["retry-after-ms"]) / 1000)
-        value = head.headers.get("retry-after")
-        if value is None:
-            return None
-        if value.strip().replace(".", "", 1).isdigit():
-            return float(value)
-        from datetime import UTC, datetime
-        from email.utils import parsedate_to_datetime
-
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+        seconds = _told_to_wait(head)
+    except (ValueError, TypeError, OverflowError):
         return None
+    return None if seconds is None or not math.isfinite(seconds) else max(0.0, seconds)
+
+
+def _told_to_wait(head: Head) -> float | None:
+    if "retry-after-ms" in head.headers:
+        return float(head.headers["retry-after-ms"]) / 1000
+    value = head.headers.get("retry-after")
+    if value is None or value.strip().replace(".", "", 1).isdigit():
+        return None if value is None else float(value)
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    return (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
