@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
 
 
 class Secret:
@@ -44,17 +46,41 @@ def redact(text: str, secrets: Iterable[Secret | str]) -> str:
     return text
 
 
+def parts_of(url: Any) -> SplitResult | None:
+    """The URL's parts; None where it is none, as the reason may be a piece of the password in it."""
+    try:
+        parts: SplitResult = urlsplit(url)
+        _ = parts.port
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return parts
+
+
 def masked_url(url: str) -> str:
-    """The URL without the user and password it may have, fit to be shown even where it is malformed."""
-    return re.sub(r"(^|//)[^/?#\s]*@", r"\1***@", url)
+    """The URL without the user and password it may have, fit to be shown even where it is malformed.
+
+    What makes it malformed may be a `#`, `/` or `?` of the password: there, all before the last `@` goes.
+    """
+    if "://" in url and parts_of(url) is not None:
+        return re.sub(r"//[^/?#\s]*@", "//***@", url, count=1)
+    return re.sub(r"^([\w+.-]*://)?.*@", r"\1***@", url, flags=re.DOTALL)
 
 
 def secrets_of(url: str, headers: Mapping[str, str]) -> list[Secret]:
     """The secrets in a URL and in headers that are there to carry some."""
-    found = [value for name, value in headers.items() if _SECRET_HEADER.search(name)]
-    if "@" in url and (password := urlsplit(url).password):
-        found += [password, unquote(password)]
-    return [Secret(value) for value in found]
+    found = [Secret(value) for name, value in headers.items() if _SECRET_HEADER.search(name)]
+    if "@" in url and (parts := parts_of(url)) is not None:
+        user, password = parts.username or "", parts.password or ""
+        found += [Secret(password or user), Secret(unquote(password or user)), *basic(unquote(user), unquote(password))]
+    return found
+
+
+def basic(user: str, password: str) -> list[Secret]:
+    """User and password as HTTP's Basic has them, in each charset they may be sent in."""
+    if not (user or password):
+        return []
+    credentials = f"{user}:{password}"
+    return [Secret(b64encode(credentials.encode(name, "replace")).decode()) for name in ("utf-8", "latin-1")]
 
 
 _SECRET_HEADER = re.compile(r"auth|cookie|key|token|secret|password")

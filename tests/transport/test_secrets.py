@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import traceback
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from acytoo import Acytoo, dialects
 from acytoo.base import AsyncGeneratorProvider
+from acytoo.errors import UsageError
 from acytoo.testing import (
     Answer,
     Authority,
@@ -108,6 +111,37 @@ async def test_no_error_shows_a_proxys_password(kind: Any, tls: bool) -> None:
                 clean(await failure(Acytoo(fake.url, proxy=through, key=KEY)))
 
 
+def locals_of(error: BaseException | None) -> Iterator[str]:
+    """What an error reporter that captures variables would show of our frames."""
+    if error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_globals["__name__"].partition(".")[0] != "tests":
+                yield repr(frame.f_locals)
+        yield from locals_of(error.__cause__)
+        yield from locals_of(error.__context__)
+
+
+@pytest.mark.parametrize(
+    "answer", [hang_up(), garbage(), status(401), status(407), redirect("http://other/"), reply("Hello").reset()]
+)
+@pytest.mark.parametrize("dialect", [dialects.acytoo, dialects.openai], ids=["key in the body", "key in a header"])
+@pytest.mark.parametrize("tunnel", [False, True])
+async def test_no_variable_of_a_traceback_shows_a_secret(dialect: Any, answer: Answer, tunnel: bool) -> None:
+    async with FakeEndpoint(dialect, answer) as fake, FakeHTTPProxy("me", PROXY_PASSWORD) as proxy:
+        provider = type("Any", (Bearer,), {"dialect": dialect})(
+            fake.url,
+            key=KEY,
+            extra_headers={"x-password": PASSWORD},
+            proxy=proxy.url.replace("://", f"://me:{PROXY_PASSWORD}@") if tunnel else None,
+        )
+        error = await failure(provider)
+    found = list(locals_of(error))
+    assert len(found) > 1
+    for words in found:
+        for secret in (*SECRETS, b64encode(f"me:{PROXY_PASSWORD}".encode()).decode()):
+            assert secret not in words
+
+
 def test_no_repr_shows_a_secret() -> None:
     provider = Acytoo("http://127.0.0.1", key=KEY, password=PASSWORD, proxy=f"http://me:{PROXY_PASSWORD}@127.0.0.1:1")
     for words in (repr(provider), str(provider), repr(vars(provider)), repr(provider._settings)):
@@ -125,8 +159,59 @@ async def test_credentials_in_the_url_are_not_in_an_error() -> None:
     clean(await failure(Acytoo(f"http://me:{PASSWORD}@127.0.0.1:9")))
 
 
-@pytest.mark.parametrize("url", [f"ftp://me:{PASSWORD}@x", f"me:{PASSWORD}@x", f"http://me:{PASSWORD}@x:port"])
+WRONG_URLS = [
+    f"ftp://me:{PASSWORD}@x",
+    f"me:{PASSWORD}@x",
+    f"http://me:{PASSWORD}@x:port",
+    *[f"http://me:{mark.join((PASSWORD, PASSWORD))}@x:80/" for mark in "#/?"],
+    *[f"me:{mark.join((PASSWORD, PASSWORD))}@x:80" for mark in "#/?"],
+]
+
+
+@pytest.mark.parametrize("url", WRONG_URLS)
 def test_a_wrong_urls_credentials_are_not_in_the_complaint(url: str) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(UsageError) as caught:
         Acytoo(url)
     clean(caught.value)
+    with pytest.raises(UsageError) as caught:
+        Acytoo("http://127.0.0.1", proxy=url)
+    clean(caught.value)
+
+
+def echo(request: Any) -> Answer:
+    """An error that repeats the whole head of its request, as gateways under trial do."""
+    return status(502, body="\n".join(f"{name}: {value}" for name, value in request.headers.items()))
+
+
+@pytest.mark.parametrize("user", ["me", "mé", "", "a@b"])
+async def test_no_error_shows_credentials_as_http_has_them(user: str) -> None:
+    async with FakeEndpoint(dialects.acytoo, echo) as fake:
+        credentials = f"{quote(user)}:{PASSWORD}"
+        for provider in (
+            Acytoo(fake.url.replace("://", f"://{credentials}@")),
+            Acytoo("http://example.invalid", proxy=fake.url.replace("://", f"://{credentials}@")),
+        ):
+            error = await failure(provider)
+            assert "authorization: Basic ***" in str(error)
+            clean(error)
+
+
+async def test_a_url_whose_user_is_a_token_does_not_show_it() -> None:
+    async with FakeEndpoint(dialects.acytoo, status(401, body=f"no such user: {KEY}")) as fake:
+        clean(await failure(Acytoo(fake.url.replace("://", f"://{KEY}@"))))
+
+
+async def test_no_error_shows_the_password_of_the_environments_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeEndpoint(dialects.acytoo, echo, status(403, body=f"not me:{PROXY_PASSWORD}")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.replace("://", f"://me:{PROXY_PASSWORD}@"))
+        for _ in range(2):
+            error = await failure(Acytoo("http://example.invalid", trust_env=True))
+            assert "***" in str(error)
+            clean(error)
+
+
+async def test_an_environments_proxy_that_is_none_does_not_show_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://me:{PROXY_PASSWORD}#x@127.0.0.1:1")
+    error = await failure(Acytoo("http://example.invalid", trust_env=True))
+    assert type(error) is UsageError
+    clean(error)

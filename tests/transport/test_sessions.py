@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 
 from acytoo import Acytoo, dialects
-from acytoo.errors import TruncatedError, UnreachableError
-from acytoo.testing import Answer, FakeEndpoint, FakeSOCKSProxy, hang_up, raw, reply
-from tests.asking import failure, texts
+from acytoo.errors import RateLimitError, TruncatedError, UnreachableError, UsageError
+from acytoo.testing import Answer, FakeEndpoint, FakeSOCKSProxy, hang_up, raw, reply, status
+from tests.asking import MESSAGES, failure, texts
 
 
 async def test_two_calls_share_a_connection() -> None:
@@ -120,6 +120,22 @@ async def test_a_callers_session_that_is_closed_is_told_clearly() -> None:
     error = await failure(Acytoo("http://127.0.0.1:9", session=session))
     assert "session" in str(error).lower()
     assert "closed" in str(error).lower()
+
+
+async def test_a_callers_session_that_raises_for_a_status_leaves_the_error_to_us() -> None:
+    async with FakeEndpoint(dialects.acytoo, status(429, "quota used up", retry_after=7)) as fake:
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            error = await failure(Acytoo(fake.url, session=session))
+    assert isinstance(error, RateLimitError)
+    assert (error.message, error.retry_after) == ("quota used up", 7)
+
+
+async def test_a_callers_session_of_another_loop_is_refused() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, aiohttp.ClientSession() as session:
+        iterator = Acytoo(fake.url, session=session).create_completion("", MESSAGES)
+        with pytest.raises(UsageError, match="another event loop"):
+            await asyncio.to_thread(next, iterator)
+        assert fake.connections == 0
 
 
 async def test_cookies_of_one_call_are_not_sent_with_the_next() -> None:

@@ -10,7 +10,7 @@ import pytest
 from acytoo import Acytoo, dialects
 from acytoo.errors import TLSError, UsageError
 from acytoo.testing import Authority, FakeEndpoint, hang_up, reply
-from tests.asking import failure, texts
+from tests.asking import MESSAGES, failure, texts
 
 AUTHORITY = Authority()
 
@@ -60,15 +60,14 @@ async def test_a_reply_cut_under_tls_is_truncated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])
-async def test_a_ca_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_a_ca_that_cannot_be_read_is_refused_when_it_is_given(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake:
-        error = await failure(Acytoo(fake.url, ca=str(path)))
-        assert type(error) is UsageError
-        assert "ca.pem" in str(error)
-        assert fake.connections == 0
+    with pytest.raises(UsageError, match=r"^ca: .*ca\.pem"):
+        Acytoo("https://127.0.0.1:9", ca=str(path))
+    with pytest.raises(UsageError, match=r"^ca: .*ca\.pem"):
+        Acytoo("https://127.0.0.1:9").create_async_generator("", MESSAGES, ca=path)
 
 
 async def test_a_reply_larger_than_any_buffer_comes_whole_over_tls_and_without(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from acytoo.errors import (
     UsageError,
     status_error,
 )
-from acytoo.secret import Secret
+from acytoo.secret import Secret, masked_url
 from acytoo.types import OPTIONS, Item, Reply, Request
 
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -39,6 +39,9 @@ class Outgoing(msgspec.Struct):
     headers: dict[str, str]
     body: bytes
     method: str = "POST"
+
+    def __repr__(self) -> str:
+        return f"Outgoing({self.method} {masked_url(self.url)})"  # headers and body have secrets
 
 
 class Head(msgspec.Struct, frozen=True):

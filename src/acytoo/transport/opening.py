@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import functools
 import traceback
 from urllib.parse import urljoin
@@ -12,6 +12,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from acytoo.dialects.base import Outgoing
 from acytoo.errors import RedirectError, UsageError
+from acytoo.secret import basic
 from acytoo.transport.faults import opening_fault, origin, proxy_refused, shown_cause
 from acytoo.transport.limits import Limits
 from acytoo.transport.options import Connection, Proxy
@@ -51,9 +52,10 @@ async def _request(
     outgoing: Outgoing, url: str, connection: Connection, limits: Limits, *, reuse: bool
 ) -> aiohttp.ClientResponse:
     proxy = connection.proxy_for(url)
-    session = connection.session or await session_for(proxy, reuse=reuse)
-    if session.closed:
-        raise UsageError("the session given is closed: give an open one, or none")
+    if connection.session is None:
+        session = await session_for(proxy, reuse=reuse)
+    else:
+        session = _usable(connection.session)
     headers = {**outgoing.headers, "accept-encoding": "identity"}
     http_proxy = proxy if proxy is not None and not proxy.is_socks else None
     to_proxy = _proxy_headers(http_proxy)
@@ -69,6 +71,7 @@ async def _request(
             headers=headers,
             allow_redirects=False,
             auto_decompress=False,
+            raise_for_status=False,
             timeout=_connecting(limits.connecting()),
             ssl=connection.tls(),
             proxy=http_proxy.url if http_proxy else None,
@@ -79,6 +82,7 @@ async def _request(
         pooled = reuse and not fresh_connection.get() and connection.session is None
     finally:
         fresh_connection.reset(fresh)
+        del headers, to_proxy  # their secrets must not be shown with what is raised here
     if failed is None:
         if limits.expired:  # its head and the end of the time for it came in one turn of the loop
             response.close()
@@ -100,6 +104,18 @@ async def _request(
         traceback.clear_frames(failed.__traceback__)
         del failed, outgoing
         fault = None
+
+
+def _usable(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """The caller's own session. Raises UsageError where it cannot be used here."""
+    if session.closed:
+        raise UsageError("the session given is closed: give an open one, or none")
+    if getattr(session, "_loop", None) not in (None, asyncio.get_running_loop()):
+        raise UsageError(
+            "the session given belongs to another event loop: give one that was made in this, or none "
+            "(create_completion has a loop of its own)"
+        )
+    return session
 
 
 def _is_stale(error: Exception) -> bool:
@@ -145,8 +161,7 @@ def _proxy_headers(proxy: Proxy | None) -> dict[str, str]:
     """What an HTTP proxy wants to know: with the tunnel's request under TLS, else with our own."""
     if proxy is None or not (proxy.user or proxy.password):
         return {}
-    credentials = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
-    return {"proxy-authorization": f"Basic {credentials}"}
+    return {"proxy-authorization": f"Basic {basic(proxy.user, proxy.password)[0].reveal()}"}
 
 
 def _followed(status: int, url: str, location: str) -> str:

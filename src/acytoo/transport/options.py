@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -12,7 +13,7 @@ import msgspec
 
 from acytoo.dialects.base import Dialect, Endpoint
 from acytoo.errors import UsageError
-from acytoo.secret import Secret, masked_url, secrets_of
+from acytoo.secret import Secret, basic, masked_url, parts_of, secrets_of
 
 if TYPE_CHECKING:
     import ssl
@@ -32,6 +33,10 @@ class Timeout(msgspec.Struct, frozen=True):
     idle: float | None = 60.0
     total: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            _check_seconds(getattr(self, name), name)
+
     @classmethod
     def of(cls, value: Timeout | Mapping[str, float | None] | float | None) -> Timeout:
         """The limits a user means: one number is for each of connect, first byte and idle; a dict names some."""
@@ -40,22 +45,23 @@ class Timeout(msgspec.Struct, frozen=True):
         if isinstance(value, Timeout):
             return value
         if isinstance(value, Mapping):
-            unknown = value.keys() - set(cls.__struct_fields__)
-            if unknown:
-                raise UsageError(
-                    f"timeout has no limit {sorted(unknown)[0]!r}; it has {', '.join(cls.__struct_fields__)}"
-                )
-            return cls(**{name: _seconds(limit, name) for name, limit in value.items()})
-        number = _seconds(value, "timeout")
-        return cls(connect=number, first_byte=number, idle=number)
+            for name in value:
+                if name not in cls.__struct_fields__:
+                    raise UsageError(f"timeout has no limit {name!r}; it has {', '.join(cls.__struct_fields__)}")
+            return cls(**value)
+        _check_seconds(value, "timeout")
+        return cls(connect=value, first_byte=value, idle=value)
 
 
-def _seconds(value: Any, name: str) -> float | None:
+_LONGEST = 1e9
+"""Seconds, some 30 years: what every event loop can count."""
+
+
+def _check_seconds(value: Any, name: str) -> None:
     if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise UsageError(f"{name} must be a number of seconds above 0, not {value!r}")
-    return float(value)
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LONGEST:
+        raise UsageError(f"{name} must be a number of seconds above 0, or None for no limit")
 
 
 class Proxy(msgspec.Struct, frozen=True):
@@ -70,6 +76,11 @@ class Proxy(msgspec.Struct, frozen=True):
         """Whether it speaks SOCKS, not HTTP."""
         return self.url.startswith("socks")
 
+    @property
+    def secrets(self) -> list[Secret]:
+        """The password, and the credentials as HTTP has them."""
+        return [Secret(self.password), *basic(self.user, self.password)]
+
     def __repr__(self) -> str:
         return f"Proxy({self.url!r})"
 
@@ -78,17 +89,16 @@ class Proxy(msgspec.Struct, frozen=True):
         """The proxy of a URL like `http://user:password@host:port` or `socks5h://host:port`. Raises UsageError."""
         if isinstance(value, Proxy):
             return value
-        try:
-            parts = urlsplit(value)
-            host, port = parts.hostname, parts.port
-        except (ValueError, TypeError, AttributeError) as error:
-            raise UsageError("proxy is not a URL like http://host:port or socks5://host:port") from error
+        parts = parts_of(value)
+        if parts is None:
+            raise UsageError(f"proxy is not a URL like http://host:port or socks5://host:port{escaping(value)}")
+        host = parts.hostname
         if parts.scheme not in _PROXY_SCHEMES or not host:
             raise UsageError(
                 f"proxy must be a URL like http://host:port or socks5://host:port; "
                 f"known are {', '.join(_PROXY_SCHEMES)}"
             )
-        port = port or (1080 if parts.scheme.startswith("socks") else 443 if parts.scheme == "https" else 80)
+        port = parts.port or (1080 if parts.scheme.startswith("socks") else 443 if parts.scheme == "https" else 80)
         bare = f"[{host}]" if ":" in host else host
         return cls(
             urlunsplit((parts.scheme, f"{bare}:{port}", "", "", "")),
@@ -108,6 +118,12 @@ class Connection(msgspec.Struct, frozen=True):
     trust_env: bool = False
     ca: str | Path | ssl.SSLContext | None = None
     session: aiohttp.ClientSession | None = None
+
+    def __post_init__(self) -> None:
+        if self.ca is not None:
+            _check_ca(self.ca)
+        if self.session is not None and not hasattr(self.session, "closed"):
+            raise UsageError(f"session must be an aiohttp.ClientSession, not {type(self.session).__name__}")
 
     def proxy_for(self, url: str) -> Proxy | None:
         """The proxy for this URL: the one given, else the environment's where `trust_env` is set."""
@@ -141,9 +157,22 @@ class Target(msgspec.Struct, frozen=True):
     def secrets(self) -> list[Secret]:
         """What no error may show."""
         found = [self.endpoint.key, self.endpoint.password, *secrets_of(self.endpoint.url, self.extra_headers)]
-        if self.connection.proxy is not None:
-            found.append(Secret(self.connection.proxy.password))
+        with suppress(UsageError):  # the environment's proxy may be none
+            proxy = self.connection.proxy_for(self.endpoint.url)
+            found += proxy.secrets if proxy is not None else []
         return found
+
+    def __repr__(self) -> str:
+        return f"Target({self.dialect.name!r}, {masked_url(self.endpoint.url)!r})"
+
+
+def _check_ca(ca: Any) -> None:
+    import ssl
+
+    if isinstance(ca, (str, Path)):
+        _context(str(ca))
+    elif not isinstance(ca, ssl.SSLContext):
+        raise UsageError(f"ca must be a file, a folder or an ssl.SSLContext, not {type(ca).__name__}")
 
 
 @functools.lru_cache(maxsize=16)
@@ -160,20 +189,23 @@ def _context(path: str) -> ssl.SSLContext:
 
 
 def checked_url(url: str) -> str:
-    """The URL, where it is one we can talk to. Raises UsageError saying what is missing."""
+    """The URL in its plain form, where it is one we can talk to. Raises UsageError saying what is missing."""
     if not url or not url.strip():
         raise UsageError("url is empty: give one like https://host/…")
     url = url.strip()
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise UsageError(f"url {masked_url(url)!r} is not a URL: {error}") from error
     shown = masked_url(url)
+    parts = parts_of(url)
+    if parts is None:
+        raise UsageError(f"url {shown!r} is not a URL: its host or its port is none{escaping(url)}")
     if parts.scheme not in ("http", "https"):
         if "://" not in url:
             raise UsageError(f"url {shown!r} has no scheme: did you mean http://{shown} or https://{shown}?")
         raise UsageError(f"url {shown!r} has the scheme {parts.scheme!r}; http, https and embedded are known")
     if not parts.hostname:
         raise UsageError(f"url {shown!r} names no host")
-    return url
+    return parts.scheme + url.partition("#")[0][len(parts.scheme) :]
+
+
+def escaping(url: Any) -> str:
+    """What to do where a URL's password is probably what makes it none."""
+    return " (in a password, #, / and ? are written %23, %2F and %3F)" if isinstance(url, str) and "@" in url else ""
