@@ -16,7 +16,7 @@ SOURCE = Path(acytoo.__file__).parent
 
 LAYERS = [
     ["types", "errors", "secret"],
-    ["messages", "keys"],
+    ["messages", "keys", "arguments"],
     ["wire"],
     ["dialects"],
     ["transport"],

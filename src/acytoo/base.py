@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, over
 
 import msgspec
 
+from acytoo import arguments
 from acytoo.dialects.base import Dialect, Endpoint, Losses, Outgoing, Writer
 from acytoo.endpoints import resolve, scheme_of
 from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
@@ -34,13 +36,30 @@ class on_class_or_instance(Generic[S, P, R]):
         self.function = function
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
+        self._on_class = _on_new_instance(function)
 
     @overload
     def __get__(self, instance: None, owner: type[S]) -> Callable[P, R]: ...
     @overload
     def __get__(self, instance: S, owner: type[S]) -> Callable[P, R]: ...
     def __get__(self, instance: S | None, owner: type[S]) -> Callable[P, R]:
-        return MethodType(self.function, owner() if instance is None else instance)
+        if instance is None:
+            return MethodType(self._on_class, owner)
+        return MethodType(self.function, instance)
+
+
+def _on_new_instance(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The method for a class: only a call makes the instance, so a class without a URL can be looked at."""
+
+    @functools.wraps(function)
+    def call(owner: type[Any], /, *args: Any, **kwargs: Any) -> Any:
+        return function(owner(), *args, **kwargs)
+
+    @functools.wraps(function)
+    async def call_async(owner: type[Any], /, *args: Any, **kwargs: Any) -> Any:
+        return await function(owner(), *args, **kwargs)
+
+    return call_async if inspect.iscoroutinefunction(function) else call
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -120,17 +139,19 @@ class AsyncGeneratorProvider:
         `session`: an `aiohttp.ClientSession` of yours, left open. `base_url` and `api_key` are `url` and `key`.
         Raises UsageError for anything malformed.
         """
-        self.url = self.full_url(url or base_url or self._from_env("url") or type(self).url)
-        self.model = model or self._from_env("model") or self.default_model
+        self.url = self.full_url(arguments.text(url or base_url, "url") or self._from_env("url") or type(self).url)
+        self.model = arguments.text(model, "model") or self._from_env("model") or self.default_model
         if self.dialect is not None:
-            self._check_url()
+            self.url = self._checked_url()
         proxy = proxy or self._from_env("proxy")
         self._settings = Settings(
             Endpoint(
-                self.url, Secret(key or api_key or self.own_key()), Secret(password or self._from_env("password"))
+                self.url,
+                arguments.secret(key or api_key or self.own_key(), "key"),
+                arguments.secret(password or self._from_env("password"), "password"),
             ),
             Connection(Timeout.of(timeout), Proxy.of(proxy) if proxy else None, trust_env, ca, session),
-            {name.lower(): value for name, value in (extra_headers or {}).items()},
+            arguments.headers(extra_headers),
             drop_unsupported,
         )
 
@@ -161,11 +182,11 @@ class AsyncGeneratorProvider:
         key = cls._from_env("key")
         return key or (stored_key(cls.address_name()) if cls.needs_auth else "")
 
-    def _check_url(self) -> None:
+    def _checked_url(self) -> str:
         if not self.url:
             name = next(iter(self.env.get("url", ())), f"{type(self).__name__.upper()}_URL")
             raise UsageError(f"{type(self).__name__} needs a URL: pass url=…, or set {name}")
-        check_url(self.url)
+        return check_url(self.url)
 
     # What users call.
 
@@ -331,7 +352,7 @@ class AsyncGeneratorProvider:
             if name in OPTIONS:
                 options[name] = value
             elif name == "extra_body":
-                extra = dict(value or {})
+                extra = arguments.body_fields(value)
             elif name in _SETTINGS:
                 if value is not None:
                     changes[name] = value
@@ -345,7 +366,7 @@ class AsyncGeneratorProvider:
         except msgspec.ValidationError as error:
             raise UsageError(f"an option has the wrong type: {error}") from error
         request.messages = checked(messages)
-        request.model = model or self.model
+        request.model = arguments.text(model, "model") or self.model
         if self.needs_model and not request.model:
             name = self.address_name()
             raise UsageError(f"{type(self).__name__} needs a model: pass model=…, or address it as {name}/MODEL")
@@ -365,16 +386,15 @@ class AsyncGeneratorProvider:
             connection = msgspec.structs.replace(connection, proxy=Proxy.of(changes["proxy"]))
         plain = {name: changes[name] for name in ("trust_env", "ca", "session") if name in changes}
         connection = msgspec.structs.replace(connection, **plain)
-        url = self.full_url(changes.get("url") or changes.get("base_url") or endpoint.url)
-        headers = {name.lower(): value for name, value in changes.get("extra_headers", {}).items()}
+        url = self.full_url(arguments.text(changes.get("url") or changes.get("base_url"), "url") or endpoint.url)
         return Settings(
             Endpoint(
                 check_url(url),
-                Secret(changes.get("key") or changes.get("api_key") or endpoint.key),
-                Secret(changes.get("password") or endpoint.password),
+                arguments.secret(changes.get("key") or changes.get("api_key") or endpoint.key, "key"),
+                arguments.secret(changes.get("password") or endpoint.password, "password"),
             ),
             connection,
-            {**settings.extra_headers, **headers},
+            {**settings.extra_headers, **arguments.headers(changes.get("extra_headers"))},
             changes.get("drop_unsupported", settings.drop_unsupported),
         )
 
@@ -403,7 +423,7 @@ _NOT_OURS = frozenset({"provider", "stream", "ignore_stream", "conversation", "s
 
 
 def check_url(url: str) -> str:
-    """The URL, where it is HTTP's or has a scheme of our own. Raises UsageError."""
+    """The URL in its plain form, where it is HTTP's or has a scheme of our own. Raises UsageError."""
     return url if scheme_of(url) is not None else checked_url(url)
 
 
