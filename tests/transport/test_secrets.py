@@ -12,7 +12,7 @@ import pytest
 
 from acytoo import Acytoo, dialects
 from acytoo.base import AsyncGeneratorProvider
-from acytoo.errors import UsageError
+from acytoo.errors import AuthenticationError, UsageError
 from acytoo.testing import (
     Answer,
     Authority,
@@ -194,6 +194,14 @@ async def test_no_error_shows_credentials_as_http_has_them(user: str) -> None:
             error = await failure(provider)
             assert "authorization: Basic ***" in str(error)
             clean(error)
+
+
+@pytest.mark.parametrize("before", [*range(470, 501, 5), *range(1970, 2001, 5)])
+async def test_a_key_where_a_long_error_is_shortened_does_not_stay_in_half(before: int) -> None:
+    async with FakeEndpoint(dialects.acytoo, status(401, body="x" * before + KEY + "y" * 100)) as fake:
+        error = await failure(Acytoo(fake.url, key=KEY))
+        assert isinstance(error, AuthenticationError)
+        assert KEY[:3] not in str(error) + error.body
 
 
 async def test_a_url_whose_user_is_a_token_does_not_show_it() -> None:

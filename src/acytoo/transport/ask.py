@@ -24,7 +24,7 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
         exchange = await open_exchange(outgoing, target.connection)
         del outgoing  # for as long as the reply takes, nobody needs what asked for it
         with exchange:
-            reader = await reader_of(exchange, target.dialect)
+            reader = await reader_of(exchange, target)
             feed, read = reader.feed, exchange.read
             while chunk := await read():
                 if batch := feed(chunk):
@@ -51,7 +51,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
         exchange = await open_exchange(outgoing, target.connection)
         del outgoing
         with exchange:
-            reader = await reader_of(exchange, target.dialect)
+            reader = await reader_of(exchange, target)
             renders = writer is not None and exchange.head.content_type != writer.content_type.partition(";")[0]
             while chunk := await exchange.read():
                 batch: list[Item] = []
@@ -86,9 +86,9 @@ async def counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> Async
     """Yield the number of tokens that the endpoint counts."""
     try:
         with await open_exchange(outgoing, target.connection) as exchange:
-            body = await exchange.read_up_to(MAX_ERROR_BODY)
             if not 200 <= exchange.head.status < 300:
-                raise dialect.read_error(exchange.head.status, body, retry_after(exchange.head))
+                raise await refusal(exchange, target, dialect)
+            body = await exchange.read_up_to(MAX_ERROR_BODY)
             try:
                 tokens = dialect.read_count(body)
             except UNDECODABLE as error:
@@ -98,13 +98,19 @@ async def counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> Async
         raise finished(error, StringIO(), target.secrets) from error.__cause__
 
 
-async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:
+async def reader_of(exchange: Exchange, target: Target) -> Reader:
     """The reader for a successful response. Raises the StatusError that any other tells."""
     head = exchange.head
     if 200 <= head.status < 300:
-        return dialect.reader(head)
+        return target.dialect.reader(head)
+    raise await refusal(exchange, target, target.dialect)
+
+
+async def refusal(exchange: Exchange, target: Target, dialect: Dialect) -> StatusError:
+    """The error that a response tells; secrets go first, as a long body is shortened and half of one would stay."""
     body = await exchange.read_up_to(MAX_ERROR_BODY)
-    raise dialect.read_error(head.status, body, retry_after(head))
+    shown = redact(body.decode("utf-8", "surrogateescape"), target.secrets).encode("utf-8", "surrogateescape")
+    return dialect.read_error(exchange.head.status, shown, retry_after(exchange.head))
 
 
 def text_of(batch: list[Item]) -> str:

@@ -64,8 +64,7 @@ class _LoopSessions:
         for key in proxies:
             if len(proxies) < _MAX_SOCKS:
                 break
-            connector = self.sessions[key].connector
-            if connector is None or not connector._acquired:
+            if not getattr(self.sessions[key].connector, "_acquired", True):
                 proxies = proxies[1:]
                 await self.sessions.pop(key).close()
 
