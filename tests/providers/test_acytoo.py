@@ -37,6 +37,7 @@ def on_the_class(url: str) -> Provider:
 
 BOTH = pytest.mark.parametrize("make", [Acytoo, on_the_class])
 Make: TypeAlias = Callable[[str], Provider]
+TOOL = {"type": "function", "function": {"name": "get_weather"}}
 
 
 def test_the_class_has_the_contracts_attributes() -> None:
@@ -149,7 +150,7 @@ async def test_an_unknown_option_is_refused_before_anything_is_sent(
 
 
 @BOTH
-@pytest.mark.parametrize("option", [{"max_tokens": 5}, {"tools": []}, {"seed": 1}, {"top_p": 0.5}])
+@pytest.mark.parametrize("option", [{"max_tokens": 5}, {"tools": [TOOL]}, {"seed": 1}, {"top_p": 0.5}])
 async def test_an_option_that_the_protocol_cannot_express_is_refused(
     make: Make, option: dict[str, Any], fake: FakeEndpoint
 ) -> None:
