@@ -148,6 +148,10 @@ class _Body(aiohttp.Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send it."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Send it: its length is told, and all of it is sent."""
         transport = writer.transport
         self._limits.sending(_gone if transport is None else transport.abort)
         await writer.write(self._data)
