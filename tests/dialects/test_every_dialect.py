@@ -304,6 +304,52 @@ def test_an_error_in_place_of_a_reply_is_told_in_its_words(dialect: Dialect) -> 
         read(dialect, [body], "application/json")
 
 
+@every_with_records
+@pytest.mark.parametrize("record", [b'{"detail":"GPU lost"}', b'{"error":"GPU lost"}', b'{"error":{}}'])
+def test_an_error_in_a_stream_is_raised_whatever_its_shape(dialect: Dialect, record: bytes) -> None:
+    frame = record + b"\n" if speaks_lines(dialect) else b"data: " + record + b"\n\n"
+    first, *rest = records_of(dialect, written(dialect, ["Hello"], batch=1))
+    while b"Hello" not in first:
+        first += rest.pop(0)
+    for passed_on in (False, True):
+        reader = dialect.reader(Head(200, {"content-type": dialect.writer(asked(dialect)).content_type}))
+        with pytest.raises(StatusError, match=r"GPU lost|without words"):
+            for chunk in (first, frame, *rest):
+                reader.watch(chunk) if passed_on else reader.feed(chunk)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (dialects.openai, b"data: [DONE]\n\n"),
+        (dialects.openai, b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\ndata: [DONE]\n\n'),
+        (dialects.anthropic, b'data: {"type":"message_stop"}\n\n'),
+        (
+            dialects.anthropic,
+            b'data: {"type":"message_start","message":{"id":"i"}}\n\ndata: {"type":"message_stop"}\n\n',
+        ),
+        (dialects.openai_responses, b'data: {"type":"response.completed"}\n\n'),
+    ],
+)
+def test_an_end_without_a_reply_is_no_reply(dialect: Dialect, body: bytes) -> None:
+    for chunks in ([body], singly(body)):
+        with pytest.raises(TruncatedError):
+            read(dialect, chunks)
+        reader = dialect.reader(Head(200, {"content-type": "text/event-stream"}))
+        for chunk in chunks:
+            reader.watch(chunk)
+        with pytest.raises(TruncatedError):
+            reader.close()
+
+
+@every_with_records
+def test_text_in_place_of_records_is_told_in_its_words(dialect: Dialect) -> None:
+    for body in (b"upstream is down", b"event of the day: upstream is down\n\n"):
+        for content_type in ("text/plain", "text/event-stream", "application/json"):
+            with pytest.raises(ProtocolError, match="upstream is down"):
+                read(dialect, [body], content_type)
+
+
 # Hostile sizes.
 
 

@@ -348,7 +348,8 @@ def error_words_of(document: Any) -> tuple[str, str] | None:
     if isinstance(inner, dict):
         code = next((inner[k] for k in ("type", "status", "code") if isinstance(inner.get(k), str)), "")
         found = error_words_of(inner)
-        return (found[0], code) if found else (msgspec.json.encode(inner).decode(), code)
+        nothing = msgspec.json.encode(inner).decode() if inner else "an error without words"
+        return (found[0], code) if found else (nothing, code)
     code = next((document[k] for k in ("code", "type") if isinstance(document.get(k), str)), "")
     for field in ("msg", "message", "detail", "error", "error_description"):
         value = document.get(field)

@@ -275,7 +275,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
     "no [DONE]": ((choice({"content": "Hi"}), STOP), ["Hi", Finish("stop")]),
     # A [DONE] is an end; nothing is invented for the finish reason that did not come.
     "no finish reason": ((choice({"content": "Hi"}), "[DONE]"), ["Hi"]),
-    "nothing after [DONE]": (("[DONE]", choice({"content": "Hi"}), "not JSON"), []),
+    "nothing after [DONE]": ((choice({"content": "Hi"}), "[DONE]", choice({"content": "!"}), "not JSON"), ["Hi"]),
     # coddy-project/coddy-agent pull request 106: empty data frames keep a stream alive.
     "empty data": (("", choice({"content": "Hi"}), " ", STOP), ["Hi", Finish("stop")]),
     "null choices": (({"choices": None}, choice({"content": "Hi"}), {"choices": None}, STOP), ["Hi", Finish("stop")]),
@@ -397,6 +397,9 @@ TOLD: dict[str, tuple[bytes, type[StatusError], int | None, str]] = {
     "a string": (events({"error": "No budget."}), ServerError, None, "No budget."),
     "named": (b"event: error\n" + events({"error": {"message": "Oh."}}), ServerError, None, "Oh."),
     "without words": (events({"error": {"code": 500}}), ServerError, 500, "500"),
+    "without anything": (events({"error": {}}), ServerError, None, "without words"),
+    # FastAPI's shape, from servers built on it.
+    "a detail": (events(choice({"content": "a"}), {"detail": "No memory."}, "[DONE]"), ServerError, None, "No memory."),
     # JSON in place of a stream, with status 200.
     "a document": (b'{"error": {"message": "No.", "code": 401}}', AuthenticationError, 401, "No."),
 }
@@ -417,6 +420,12 @@ def test_a_fault_told_in_a_stream_is_raised_in_the_servers_words(
         (events(choice({"content": "Hi"})), TruncatedError, "without finish_reason or"),
         (b"", TruncatedError, "without finish_reason or"),
         (b"\n\n", TruncatedError, "without finish_reason or"),
+        (events("[DONE]"), TruncatedError, "without finish_reason or"),
+        (events(choice({"role": "assistant", "content": ""}), "[DONE]"), TruncatedError, "without finish_reason or"),
+        (events({"id": "c", "choices": [], "usage": {}}, "[DONE]"), TruncatedError, "without finish_reason or"),
+        (b"upstream is down", ProtocolError, "upstream is down"),
+        (b"error: upstream is down\n\ntry later\n\n", ProtocolError, "upstream is down"),
+        (b"dat", TruncatedError, "without finish_reason or"),
         (b": ping\n\n", TruncatedError, "without finish_reason or"),
         (events(choice({"content": "Hi"}))[:-5], TruncatedError, "without finish_reason or"),
         (b'{"choices": [{"message": {"content": "Hi', TruncatedError, "cut"),

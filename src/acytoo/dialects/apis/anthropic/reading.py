@@ -8,7 +8,7 @@ import msgspec
 
 from acytoo.dialects.apis.anthropic.request import SOURCE
 from acytoo.dialects.base import UNDECODABLE, encoded, error_words_of, not_this_api
-from acytoo.dialects.reading import RecordReader
+from acytoo.dialects.reading import RecordReader, bare_error
 from acytoo.errors import AcytooError, status_error
 from acytoo.types import Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
 from acytoo.wire.sse import SSEDecoder
@@ -104,14 +104,15 @@ class _Open(msgspec.Struct):
 
 
 class StreamReader(RecordReader):
-    """Events of a streamed message; complete with a stop reason or `message_stop`."""
+    """Events of a streamed message; complete with a stop reason, or with `message_stop` where a block had begun."""
 
-    ending = "stop_reason or message_stop"
+    ending = "stop_reason or message_stop after a block"
 
     def __init__(self, name: str) -> None:
         self._name = name
         super().__init__(SSEDecoder())
         self._started = False
+        self._said = False
         self._done = False
         self._finished = False
         self._usage: dict[str, Any] = {}
@@ -122,8 +123,8 @@ class StreamReader(RecordReader):
 
     @property
     def complete(self) -> bool:
-        """A stop reason came, or `message_stop`."""
-        return self._done or self._finished
+        """A stop reason came, or `message_stop` after a block."""
+        return self._finished or (self._done and self._said)
 
     def whole(self, message: Message) -> list[Item]:
         """The items of a message that is one document."""
@@ -171,7 +172,7 @@ class StreamReader(RecordReader):
     def _event(self, event: _Event, record: bytes, items: list[Item]) -> None:
         delta = event.delta
         if event.error is not None or event.type == "error":
-            raise told(event.error or "an error without words")
+            raise told("an error without words" if event.error is None else event.error)
         if event.type == "content_block_start" and event.content_block is not None:
             self._open(event.index, event.content_block, items)
         elif event.type == "content_block_stop":
@@ -186,6 +187,8 @@ class StreamReader(RecordReader):
         elif event.type == "message_stop":
             self._done = True
         elif not event.type:
+            if (error := bare_error(record)) is not None:
+                raise told(error)
             raise not_this_api(self._name, record, "an event without type")
 
     def _start(self, message: Message, items: list[Item]) -> None:
@@ -194,6 +197,7 @@ class StreamReader(RecordReader):
             items.append(Start(message.id or "", message.model or ""))
 
     def _open(self, index: int, block: _Block, items: list[Item]) -> None:
+        self._said = True
         if block.type == "text":
             if block.text:
                 items.append(block.text)

@@ -12,7 +12,7 @@ import msgspec
 
 from acytoo.dialects.apis.gemini.parts import FILTERED, Part, TurnReader
 from acytoo.dialects.base import UNDECODABLE, error_words_of, not_this_api
-from acytoo.dialects.reading import RecordReader
+from acytoo.dialects.reading import RecordReader, bare_error
 from acytoo.dialects.serving import new_id
 from acytoo.errors import AuthenticationError, StatusError, status_error
 from acytoo.types import Finish, Item, Logprobs, Start, Usage
@@ -123,6 +123,8 @@ class StreamReader(RecordReader):
                 if record.strip() in (b"", b"[DONE]"):
                     continue
                 chunk = self._mended(record)
+            if chunk.candidates is None and chunk.error is None and (error := bare_error(record)) is not None:
+                raise told(error)
             items += self.items(chunk)
 
     def _mended(self, record: bytes) -> Chunk:

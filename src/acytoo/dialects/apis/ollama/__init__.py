@@ -33,7 +33,7 @@ from acytoo.dialects.base import (
     not_this_api,
     whole_json,
 )
-from acytoo.dialects.reading import RecordReader, WholeReader
+from acytoo.dialects.reading import RecordReader, WholeReader, bare_error
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.dialects.toolcalls import arguments_object, arguments_text
 from acytoo.errors import AcytooError, ProtocolError, StatusError, TruncatedError, status_error
@@ -211,6 +211,8 @@ class _StreamReader(RecordReader):
                 and line.error is None
             ):
                 items.append(message.content)
+            elif message is None and line.error is None and not line.done and (error := bare_error(record)) is not None:
+                raise _told(error)
             else:
                 items += self.items(line)
 

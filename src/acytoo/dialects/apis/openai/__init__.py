@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.apis.openai.reading import StreamReader, decode, raise_bare_error, told
+from acytoo.dialects.apis.openai.reading import StreamReader, decode, told
 from acytoo.dialects.apis.openai.writing import StreamWriter, usage_fields
 from acytoo.dialects.base import (
     Call,
@@ -31,7 +31,7 @@ from acytoo.dialects.base import (
     join_url,
     json_headers,
 )
-from acytoo.dialects.reading import EitherReader
+from acytoo.dialects.reading import EitherReader, bare_error
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.types import (
@@ -118,10 +118,9 @@ class OpenAI(Dialect):
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a `chat.completion`."""
         chunk = decode(body)
-        if chunk.error is not None:
-            raise told(chunk.error)
-        if not chunk.choices:
-            raise_bare_error(body)
+        if chunk.error is None and not chunk.choices:
+            if (error := bare_error(body)) is not None:
+                raise told(error)
             raise msgspec.ValidationError("it has no choices")
         reader = StreamReader(self.name)
         items = reader.items(chunk)

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.apis.openai_responses.request import NAME, objects, opaque_of, reasoning_texts
-from acytoo.dialects.base import UNDECODABLE, not_this_api
-from acytoo.dialects.reading import RecordReader
+from acytoo.dialects.base import UNDECODABLE, error_words_of, not_this_api
+from acytoo.dialects.reading import RecordReader, bare_error
 from acytoo.errors import StatusError, status_error
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
@@ -114,6 +114,8 @@ class StreamReader(RecordReader):
                     if event.delta:
                         items.append(event.delta)
                     continue
+            if not event.type and event.error is None and (error := bare_error(record)) is not None:
+                raise told(error)
             self._event(event, items)
 
     def _mended(self, record: bytes) -> _Event:
@@ -129,7 +131,7 @@ class StreamReader(RecordReader):
             raise told(event.error if event.error is not None else {"code": event.code, "message": event.message})
         if event.type in ("response.created", "response.queued", "response.in_progress"):
             self._begin(_object(event.response), items)
-        elif event.type in ("response.completed", "response.incomplete"):
+        elif event.type in ("response.completed", "response.incomplete") and (event.response or self._slots):
             self.end(_object(event.response), items, incomplete=event.type == "response.incomplete")
         elif event.type == "response.failed":
             if (error := _object(event.response).get("error")) is not None:
@@ -279,9 +281,11 @@ def told(error: Any) -> StatusError:
     numbers += [_STATUS[word] for word in words if word in _STATUS]
     numbers += [400 for word in words if "image" in word]
     message = fields.get("message")
+    if not isinstance(message, str) or not message:
+        message = (error_words_of({"error": fields}) or ("an error without words", ""))[0]
     return status_error(
         numbers[0] if numbers else None,
-        message if isinstance(message, str) and message else "the server failed without a message",
+        message,
         code=words[0] if words else "",
         body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"),
     )
