@@ -23,6 +23,8 @@ from acytoo.errors import (
     TruncatedError,
     status_error,
 )
+from acytoo.secret import Secret
+from acytoo.transport.ask import finished
 from acytoo.types import Item, Usage, collect
 from acytoo.wire.limits import MAX_RECORD
 from tests.dialects.sayings import (
@@ -420,6 +422,91 @@ def test_json_nested_without_end_is_refused(dialect: Dialect, opening: bytes) ->
         with pytest.raises((ProtocolError, TruncatedError)):
             read(dialect, [body])
     assert len(nested) < MAX_RECORD
+
+
+# Halves of characters, and secrets, in an error's words.
+
+HALF_TOLD: list[tuple[Dialect, bytes]] = [
+    (dialects.openai, rb'data: {"error":{"message":"bad \ud83d","type":"\ud83d"}}' + b"\n\n"),
+    (dialects.openai, rb'data: {"detail":"bad \ud83d"}' + b"\n\n"),
+    (dialects.openai, rb'data: {"error":{"detail":["bad \ud83d"]}}' + b"\n\n"),
+    (dialects.anthropic, rb'data: {"type":"error","error":{"type":"x","message":"bad \ud83d"}}' + b"\n\n"),
+    (dialects.openai_responses, rb'data: {"type":"error","code":"\ud83d","message":"bad \ud83d"}' + b"\n\n"),
+    (dialects.gemini, rb'data: {"error":{"code":400,"message":"bad \ud83d"}}' + b"\n\n"),
+    (dialects.ollama, rb'{"error":"bad \ud83d"}' + b"\n"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "body"), HALF_TOLD)
+def test_half_a_character_in_an_error_becomes_a_replacement_character(dialect: Dialect, body: bytes) -> None:
+    for chunks in ([body], [body.rstrip(b"\n")], singly(body)):
+        with pytest.raises(StatusError, match="bad \ufffd") as caught:
+            read(dialect, chunks)
+        assert str(vars(caught.value)).encode()
+    assert dialect.read_error(500, body[body.find(b"{") :]).message.startswith(("bad \ufffd", '["bad \ufffd'))
+
+
+HALF_CALLED: list[tuple[Dialect, bytes]] = [
+    (
+        dialects.openai,
+        rb'data: {"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":{"a":"\ud83d"}}}]},'
+        rb'"finish_reason":"tool_calls"}]}' + b"\n\n",
+    ),
+    (
+        dialects.anthropic,
+        rb'data: {"type":"content_block_start","content_block":{"type":"tool_use","input":{"a":"\ud83d"}}}'
+        b'\n\ndata: {"type":"content_block_stop"}\n\ndata: {"type":"message_stop"}\n\n',
+    ),
+    (
+        dialects.gemini,
+        rb'data: {"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"a":"\ud83d"}}}]},'
+        rb'"finishReason":"STOP"}]}' + b"\n\n",
+    ),
+    (
+        dialects.ollama,
+        rb'{"message":{"tool_calls":[{"function":{"name":"f","arguments":{"a":"\ud83d"}}}]},"done":true}' + b"\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("dialect", "body"), HALF_CALLED)
+def test_half_a_character_in_arguments_becomes_a_replacement_character(dialect: Dialect, body: bytes) -> None:
+    for chunks in ([body], singly(body)):
+        (call,) = collect(read(dialect, chunks)).tool_calls
+        assert msgspec.json.decode(call["function"]["arguments"]) == {"a": "\ufffd"}
+
+
+def test_half_a_character_where_there_is_no_text_is_not_this_api() -> None:
+    with pytest.raises(ProtocolError):
+        read(dialects.openai, [rb'data: {"choices":"\ud83d"}' + b"\n\n"])
+
+
+@every
+def test_an_error_nested_without_end_is_told(dialect: Dialect) -> None:
+    for opening, closing in ((b'{"error":', b"}"), (b'{"detail":[', b"]}"), (b"[", b"]")):
+        for depth in range(800, 1000, 3):
+            body = opening * depth + b"1" + closing * depth
+            assert dialect.read_error(500, body).message
+            for frame in (b"data: " + body + b"\n\n", body) if says(dialect).finish else ():
+                with pytest.raises(AcytooError):
+                    read(dialect, [frame], "application/json")
+
+
+KEY = "sk-0123456789abcdefghij"
+
+
+@every
+@pytest.mark.parametrize("size", [200, 500, 2000])
+def test_a_secret_that_an_errors_cut_goes_through_is_taken_out(dialect: Dialect, size: int) -> None:
+    for place in range(size - len(KEY) - 3, size + 3):
+        body = b"x" * place + KEY.encode() + b" is not valid " + b"y" * 3000
+        told: list[AcytooError] = [dialect.read_error(401, body)]
+        try:
+            read(dialect, [b"data: " + body + b"\n\n"])
+        except AcytooError as error:
+            told.append(error)
+        for one in told:
+            assert "sk" not in str(vars(finished(one, [], [Secret(KEY)])))
 
 
 # Errors, both ways.

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from acytoo.dialects.words import UNDECODABLE as UNDECODABLE
+from acytoo.dialects.words import error_words, html_title, in_utf8
 from acytoo.errors import (
     AcytooError,
     ProtocolError,
@@ -17,11 +19,9 @@ from acytoo.errors import (
     UsageError,
     status_error,
 )
-from acytoo.secret import Secret
+from acytoo.secret import Secret, beginning
 from acytoo.types import OPTIONS, Item, Reply, Request
-
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are not the JSON wanted."""
+from acytoo.wire.halves import without_halves
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -107,6 +107,11 @@ class Reader:
     fault: AcytooError | None = None
     """What came after the items that `feed` returned last; nothing can follow it."""
 
+    @property
+    def held(self) -> str:
+        """Text that came but is no item yet, for it may prove no reply."""
+        return ""
+
     def feed(self, chunk: bytes) -> list[Item]:
         """The items this chunk completes.
 
@@ -186,7 +191,7 @@ class Dialect:
             message,
             code=code,
             retry_after=retry_after,
-            body=body[:2000].decode("utf-8", "replace"),
+            body=beginning(body, 2000),
         )
 
     # The server's half.
@@ -284,7 +289,7 @@ def json_headers(key: Secret, key_header: str = "authorization") -> dict[str, st
 
 def not_this_api(name: str, body: bytes, why: str = "") -> ProtocolError:
     """The error for an answer that is not in the API's format, with the start of it."""
-    start = body[:200].decode("utf-8", "replace")
+    start = beginning(in_utf8(body), 200)
     title = html_title(body)
     what = f"an HTML page ({title!r})" if title is not None else f"{start!r}"
     return ProtocolError(
@@ -303,61 +308,10 @@ def encoded(document: Any) -> bytes:
 def whole_json(record: bytes) -> bool:
     """Whether a last record without its line end is whole: JSON, or OpenAI's `[DONE]`."""
     try:
-        msgspec.json.decode(record)
+        msgspec.json.decode(without_halves(record))
     except UNDECODABLE:
         return record.strip() == b"[DONE]"
     return True
-
-
-def html_title(body: bytes) -> str | None:
-    """The title of an HTML page ("" where it has none), None where the body is not one."""
-    start = body[:4096].lstrip().lower()
-    if not start.startswith((b"<!doctype html", b"<html", b"<head")):
-        return None
-    begin = start.find(b"<title>")
-    if begin < 0:
-        return ""
-    text = body[:4096].lstrip()[begin + 7 :]
-    return " ".join(text.partition(b"<")[0].decode("utf-8", "replace").split())
-
-
-def error_words(body: bytes) -> tuple[str, str]:
-    """The (message, code) of an error body: JSON in any of the shapes seen, plain text, or an HTML page's title."""
-    title = html_title(body)
-    if title is not None:
-        return (f"HTML page: {title}" if title else "an HTML page without a title"), ""
-    try:
-        document = msgspec.json.decode(body)
-    except UNDECODABLE:
-        text = " ".join(body[:2000].decode("utf-8", "replace").split())
-        return text[:500] or "no message", ""
-    return error_words_of(document) or (body[:500].decode("utf-8", "replace"), "")
-
-
-def error_words_of(document: Any) -> tuple[str, str] | None:
-    """The (message, code) in a decoded error document, None where it tells none.
-
-    Shapes seen: `{"error": {"message", "type" or "code" or "status"}}` (OpenAI, Anthropic, Gemini), `{"error": "…"}`
-    (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI), and a list around any of them.
-    """
-    if isinstance(document, list) and document:
-        document = document[0]
-    if not isinstance(document, dict):
-        return None
-    inner = document.get("error")
-    if isinstance(inner, dict):
-        code = next((inner[k] for k in ("type", "status", "code") if isinstance(inner.get(k), str)), "")
-        found = error_words_of(inner)
-        nothing = msgspec.json.encode(inner).decode() if inner else "an error without words"
-        return (found[0], code) if found else (nothing, code)
-    code = next((document[k] for k in ("code", "type") if isinstance(document.get(k), str)), "")
-    for field in ("msg", "message", "detail", "error", "error_description"):
-        value = document.get(field)
-        if isinstance(value, str) and value:
-            return value, code
-        if isinstance(value, (list, dict)) and value:
-            return msgspec.json.encode(value).decode(), code
-    return None
 
 
 def invalid(message: str) -> RequestError:

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE, Dialect, Reader, error_words_of, not_this_api, whole_json
+from acytoo.dialects.base import UNDECODABLE, Dialect, Reader, not_this_api, whole_json
+from acytoo.dialects.words import error_words_of
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError
 from acytoo.types import Item
 from acytoo.wire.halves import Halves, without_halves
@@ -133,7 +134,7 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
     if not any(word in record for word in (b'"error"', b'"message"', b'"detail"', b'"msg"')):
         return None
     try:
-        document = msgspec.json.decode(record)
+        document = msgspec.json.decode(without_halves(record))
     except UNDECODABLE:  # the fields that are read could be; another one is broken
         return None
     return document if error_words_of(document) is not None else None

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import UNDECODABLE
+from acytoo.errors import ProtocolError
+from acytoo.wire.halves import rendered
 
 
 def arguments_object(arguments: Any) -> dict[str, Any] | None:
@@ -23,10 +25,16 @@ def arguments_object(arguments: Any) -> dict[str, Any] | None:
 
 
 def arguments_text(arguments: Any) -> str:
-    """A call's arguments as JSON text, however a server or client gave them."""
+    """A call's arguments as JSON text, however a server or client gave them; U+FFFD for half a character.
+
+    Raises ProtocolError for what is nested too deeply.
+    """
     if isinstance(arguments, str):
         return arguments
-    return msgspec.json.encode(arguments or {}).decode()
+    try:
+        return rendered(arguments or {}).decode()
+    except RecursionError as error:
+        raise ProtocolError("the arguments of a call are nested too deeply") from error
 
 
 class CallIds:

@@ -24,15 +24,14 @@ from acytoo.dialects.base import (
     Writer,
     decode_body,
     encoded,
-    error_words_of,
-    html_title,
     join_url,
     not_this_api,
 )
 from acytoo.dialects.serving import error_fields, request_of
+from acytoo.dialects.words import error_words_of, html_title
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError, status_error
 from acytoo.messages import text_of
-from acytoo.secret import Secret
+from acytoo.secret import Secret, beginning
 from acytoo.types import Item, Messages, Refusal, Reply, Request
 from acytoo.wire.text import TextDecoder
 
@@ -222,7 +221,7 @@ class _TextReader(Reader):
         if isinstance(document, dict) and document.keys() <= _ERROR_FIELDS and document.keys() & {"error", "msg"}:
             words = error_words_of(document)
             if words:
-                raise status_error(None, words[0], code=words[1], body=body[:2000].decode("utf-8", "replace"))
+                raise status_error(None, words[0], code=words[1], body=beginning(body, 2000))
 
 
 _ERROR_FIELDS = frozenset({"error", "msg", "message", "code", "status", "success", "type", "param", "data"})

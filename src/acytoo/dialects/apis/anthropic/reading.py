@@ -7,10 +7,14 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.apis.anthropic.request import SOURCE
-from acytoo.dialects.base import UNDECODABLE, encoded, error_words_of, not_this_api
+from acytoo.dialects.base import UNDECODABLE, not_this_api
 from acytoo.dialects.reading import RecordReader, bare_error
+from acytoo.dialects.toolcalls import arguments_text
+from acytoo.dialects.words import NO_WORDS, shown, told_words
 from acytoo.errors import AcytooError, status_error
+from acytoo.secret import beginning
 from acytoo.types import Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
+from acytoo.wire.halves import without_halves
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -80,7 +84,7 @@ _DELTAS = ("text_delta", "input_json_delta", "thinking_delta", "signature_delta"
 def _unknown(record: bytes) -> bool:
     """Whether a record that does not fit is of an event, block or delta type made after this was written."""
     try:
-        document = msgspec.json.decode(record)
+        document = msgspec.json.decode(without_halves(record))
     except UNDECODABLE:
         return False
     if not isinstance(document, dict) or not isinstance(document.get("type"), str):
@@ -172,7 +176,7 @@ class StreamReader(RecordReader):
     def _event(self, event: _Event, record: bytes, items: list[Item]) -> None:
         delta = event.delta
         if event.error is not None or event.type == "error":
-            raise told("an error without words" if event.error is None else event.error)
+            raise told(NO_WORDS if event.error is None else event.error)
         if event.type == "content_block_start" and event.content_block is not None:
             self._open(event.index, event.content_block, items)
         elif event.type == "content_block_stop":
@@ -236,7 +240,7 @@ class StreamReader(RecordReader):
         """The arguments of a call that streamed none: those its start carried, or an empty object."""
         call = self._calls.pop(index, None)
         if call is not None and not call.told:
-            items.append(ToolCall(call.ordinal, arguments=encoded(call.input or {}).decode()))
+            items.append(ToolCall(call.ordinal, arguments=arguments_text(call.input)))
 
     def _end(self, reason: str | None, sequence: str | None, details: dict[str, Any] | None, items: list[Item]) -> None:
         for index in list(self._calls):
@@ -308,6 +312,6 @@ STATUS = {
 
 def told(error: Any) -> AcytooError:
     """The error that an event tells; its type says which status it would have been."""
-    message, code = error_words_of({"error": error}) or (str(error), "")
-    body = encoded(error)[:2000].decode("utf-8", "replace")
+    message, code = told_words(error)
+    body = beginning(shown(error), 2000)
     return status_error(STATUS.get(code), message, code=code, body=body)

@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.apis.gemini.parts import FILTERED, Part, TurnReader
-from acytoo.dialects.base import UNDECODABLE, error_words_of, not_this_api
+from acytoo.dialects.base import UNDECODABLE, not_this_api
 from acytoo.dialects.reading import RecordReader, bare_error
 from acytoo.dialects.serving import new_id
+from acytoo.dialects.words import shown, told_words
 from acytoo.errors import AuthenticationError, StatusError, status_error
+from acytoo.secret import beginning
 from acytoo.types import Finish, Item, Logprobs, Start, Usage
 from acytoo.wire.sse import SSEDecoder
 
@@ -212,10 +214,10 @@ def _token(candidate: _TokenLogprob) -> dict[str, Any]:
 
 def told(told: Any) -> StatusError:
     """The error that a document tells; `code` is an HTTP status."""
-    message, code = error_words_of({"error": told}) or (str(told), "")
+    message, code = told_words(told)
     number = told.get("code") if isinstance(told, dict) else None
     status = number if isinstance(number, int) and 400 <= number < 600 else None
-    body = msgspec.json.encode({"error": told})[:2000].decode("utf-8", "replace")
+    body = beginning(shown({"error": told}), 2000)
     return detailed(status_error(status, message, code=code, body=body), told)
 
 

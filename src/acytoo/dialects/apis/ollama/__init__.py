@@ -27,7 +27,6 @@ from acytoo.dialects.base import (
     Writer,
     decode_body,
     encoded,
-    error_words_of,
     join_url,
     json_headers,
     not_this_api,
@@ -36,7 +35,9 @@ from acytoo.dialects.base import (
 from acytoo.dialects.reading import RecordReader, WholeReader, bare_error
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.dialects.toolcalls import arguments_object, arguments_text
+from acytoo.dialects.words import shown, told_words
 from acytoo.errors import AcytooError, ProtocolError, StatusError, TruncatedError, status_error
+from acytoo.secret import beginning
 from acytoo.types import (
     OPTIONS,
     Event,
@@ -264,8 +265,8 @@ _REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
 
 
 def _told(error: Any) -> StatusError:
-    message, code = error_words_of({"error": error}) or (str(error), "")
-    body = msgspec.json.encode({"error": error})[:2000].decode("utf-8", "replace")
+    message, code = told_words(error)
+    body = beginning(shown({"error": error}), 2000)
     return status_error(None, message, code=code, body=body)
 
 

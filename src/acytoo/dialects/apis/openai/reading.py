@@ -8,13 +8,14 @@ import msgspec
 
 from acytoo.dialects.base import (
     UNDECODABLE,
-    encoded,
-    error_words_of,
     not_this_api,
 )
 from acytoo.dialects.reading import RecordReader, bare_error
 from acytoo.dialects.serving import new_id
+from acytoo.dialects.toolcalls import arguments_text
+from acytoo.dialects.words import shown, told_words
 from acytoo.errors import AcytooError, status_error
+from acytoo.secret import beginning
 from acytoo.types import (
     Finish,
     Item,
@@ -245,7 +246,7 @@ class StreamReader(RecordReader):
             return [ToolCall(number, arguments=function.arguments)]
         arguments = function.arguments
         if isinstance(arguments, dict):
-            arguments = encoded(arguments).decode()
+            arguments = arguments_text(arguments)
         if number is None:
             begins = bool(call.id or function.name or arguments)
         elif call.id and call.id != self._ids[number]:
@@ -277,10 +278,10 @@ def _parts(parts: list[dict[str, Any]]) -> list[Item]:
 
 def told(error: Any) -> AcytooError:
     """The error that an event tells; `code` is an HTTP status at many compatible servers."""
-    message, code = error_words_of({"error": error}) or (str(error), "")
+    message, code = told_words(error)
     number = error.get("code") if isinstance(error, dict) else None
     status = number if isinstance(number, int) and 400 <= number < 600 else _STATUS.get(code)
-    return status_error(status, message, code=code, body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"))
+    return status_error(status, message, code=code, body=beginning(shown(error), 2000))
 
 
 _STATUS = {

@@ -11,10 +11,13 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.apis.openai_responses.request import NAME, objects, opaque_of, reasoning_texts
-from acytoo.dialects.base import UNDECODABLE, error_words_of, not_this_api
+from acytoo.dialects.base import UNDECODABLE, not_this_api
 from acytoo.dialects.reading import RecordReader, bare_error
+from acytoo.dialects.words import shown, told_words
 from acytoo.errors import StatusError, status_error
+from acytoo.secret import beginning
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
+from acytoo.wire.halves import whole_text
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -282,12 +285,12 @@ def told(error: Any) -> StatusError:
     numbers += [400 for word in words if "image" in word]
     message = fields.get("message")
     if not isinstance(message, str) or not message:
-        message = (error_words_of({"error": fields}) or ("an error without words", ""))[0]
+        message = told_words(fields)[0]
     return status_error(
         numbers[0] if numbers else None,
-        message,
-        code=words[0] if words else "",
-        body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"),
+        whole_text(message),
+        code=whole_text(words[0]) if words else "",
+        body=beginning(shown(error), 2000),
     )
 
 
