@@ -107,11 +107,6 @@ class Reader:
     fault: AcytooError | None = None
     """What came after the items that `feed` returned last; nothing can follow it."""
 
-    @property
-    def held(self) -> str:
-        """Text that came but is no item yet, for it may prove no reply."""
-        return ""
-
     def feed(self, chunk: bytes) -> list[Item]:
         """The items this chunk completes.
 
@@ -126,6 +121,10 @@ class Reader:
 
     def flush(self) -> list[Item]:
         """The last items, once the body has ended."""
+        return []
+
+    def cut(self) -> list[Item]:
+        """The last items, once the body was cut: what was held to be looked at."""
         return []
 
     def close(self) -> None:

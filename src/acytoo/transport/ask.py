@@ -18,6 +18,7 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
     Any fault raises an AcytooError that carries the text so far and no secret.
     """
     said: list[str] = []
+    reader: Reader | None = None
     try:
         exchange = await open_exchange(outgoing, target.connection)
         del outgoing  # for as long as the reply takes, nobody needs what asked for it
@@ -35,6 +36,9 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
                 yield batch
             reader.close()
     except AcytooError as error:
+        if reader is not None and (batch := reader.cut()):
+            said += texts(batch)
+            yield batch
         raise finished(error, said, target.secrets) from error.__cause__
 
 
