@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -329,9 +330,14 @@ class AsyncGeneratorProvider:
         extra: dict[str, Any] = {}
         for name, value in kwargs.items():
             if name in OPTIONS:
+                if type(value) is float and not math.isfinite(value):
+                    raise UsageError(f"{name} must be a number that JSON can say, not {value!r}")
                 options[name] = value
             elif name == "extra_body":
                 extra = dict(value or {})
+                for own in ("model", "messages"):
+                    if own in extra:
+                        raise UsageError(f"extra_body has {own!r}: pass {own}=… instead")
             elif name in _SETTINGS:
                 if value is not None:
                     changes[name] = value

@@ -598,9 +598,23 @@ def test_building_changes_nothing_of_the_caller() -> None:
     assert msgspec.json.encode(request) == before
 
 
-def test_extra_fields_of_the_user_are_sent_but_replace_nothing() -> None:
-    body = built(Request(HELLO, "m", temperature=1, extra={"temperature": 2, "min_p": 0.1, "model": "x"}))
-    assert (body["temperature"], body["min_p"], body["model"]) == (1, 0.1, "m")
+def test_extra_fields_of_the_user_are_sent_and_have_the_last_word() -> None:
+    extra = {"temperature": 2, "min_p": 0.1, "stream_options": {"include_usage": False, "x": 1}}
+    body = built(Request(HELLO, "m", temperature=1, extra=extra))
+    assert (body["temperature"], body["min_p"], body["model"]) == (2, 0.1, "m")
+    assert body["stream_options"] == {"include_usage": False, "x": 1}
+    assert built(Request(HELLO, "m", extra={"stream_options": {"x": 1}}))["stream_options"]["include_usage"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"), [({"city": "Paris"}, '{"city":"Paris"}'), ({}, "{}"), (None, "{}"), ("{oops", "{oops")]
+)
+def test_a_calls_arguments_go_as_json_text(given: object, sent: str) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": given}}
+    turn = {"role": "assistant", "content": None, "tool_calls": [call]}
+    body = built(Request([turn], "m"))
+    assert body["messages"][0]["tool_calls"] == [{**call, "function": {"name": "f", "arguments": sent}}]
+    assert call["function"] == {"name": "f", "arguments": given}
 
 
 def test_extra_fields_of_another_dialect_are_refused_by_name() -> None:

@@ -27,9 +27,10 @@ from acytoo.dialects.base import (
     join_url,
     not_this_api,
 )
+from acytoo.dialects.nested import put_extra
 from acytoo.dialects.serving import error_fields, request_of
 from acytoo.dialects.words import error_words_of, html_title
-from acytoo.errors import AcytooError, ProtocolError, TruncatedError, status_error
+from acytoo.errors import AcytooError, ProtocolError, TruncatedError, UsageError, status_error
 from acytoo.messages import text_of
 from acytoo.secret import Secret, beginning
 from acytoo.types import Item, Messages, Refusal, Reply, Request
@@ -89,14 +90,18 @@ class Acytoo(Dialect):
     def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
         """The five fields, secrets included, and whatever the user gave as `extra_body`."""
         self.check_options(request, lose)
+        extra = self.extra(request)
+        for name in ("key", "password"):
+            if name in extra:  # nobody would take it out of an error's words
+                raise UsageError(f"extra_body has {name!r}: pass {name}=… instead")
         body = payload(
             [_plain(message, lose) for message in request.messages],
             DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
             model=request.model,
             key=endpoint.key.reveal(),
             password=endpoint.password.reveal(),
-            **self.extra(request),
         )
+        put_extra(body, extra)
         if self.omit_empty_key and not body["key"]:
             del body["key"]
         return self.addressed(request, endpoint, encoded(body))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ from acytoo.dialects.base import (
     join_url,
     json_headers,
 )
+from acytoo.dialects.nested import put_extra
 from acytoo.dialects.reading import EitherReader, bare_error
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError
@@ -103,8 +105,7 @@ class OpenAI(Dialect):
                     body[self.max_tokens_field if option == "max_tokens" else option] = value
         if request.extra.get("n") not in (None, 1):
             lose("n above 1")
-        for field, value in self.extra(request).items():
-            body.setdefault(field, value)
+        put_extra(body, self.extra(request))
         return self.addressed(request, endpoint, encoded(body))
 
     def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
@@ -182,12 +183,24 @@ class OpenAI(Dialect):
         return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, msgspec.json.encode(body))
 
     def _message(self, message: dict[str, Any]) -> dict[str, Any]:
-        if message.keys() <= _PLAIN:
+        calls = message.get("tool_calls")
+        if message.keys() <= _PLAIN and not calls:
             return message
         sent = {field: message[field] for field in message if field in _PLAIN}
+        if calls:
+            sent["tool_calls"] = [_sent_call(call) for call in calls]
         if self.reasoning_field and message.get("reasoning"):
             sent[self.reasoning_field] = "".join([b.get("text", "") for b in message["reasoning"]])
         return sent
+
+
+def _sent_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The call with its arguments as JSON text, which is all that this API takes."""
+    function = call["function"]
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        return call
+    return {**call, "function": {**function, "arguments": encoded(dict(arguments or {})).decode()}}
 
 
 _ORDER = sorted(OPTIONS)
