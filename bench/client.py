@@ -74,6 +74,15 @@ async def burst(call: Caller, arguments: argparse.Namespace) -> dict[str, Any]:
     return {"cpu_us": used["cpu_s"] / chunks * 1e6, "chunks_per_s": chunks / used["wall_s"], **used}
 
 
+async def once(call: Caller, arguments: argparse.Namespace) -> dict[str, Any]:
+    """CPU of this whole process until its first reply is here: imports, the client, the connection."""
+    counter = Counter()
+    await call(counter)
+    if counter.characters != arguments.characters:
+        raise SystemExit(f"{counter.characters} characters came, {arguments.characters} were sent")
+    return {"ms": time.process_time() * 1e3}
+
+
 async def short(call: Caller, arguments: argparse.Namespace) -> dict[str, Any]:
     """Replies a second, and CPU for each, at `--streams` at once."""
     counter = Counter()
@@ -186,6 +195,7 @@ def resident() -> float:
 
 _MODES: dict[str, Callable[[Caller, argparse.Namespace], Coroutine[Any, Any, dict[str, Any]]]] = {
     "burst": burst,
+    "once": once,
     "short": short,
     "paced": paced,
     "still": still,

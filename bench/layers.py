@@ -6,24 +6,28 @@ import asyncio
 import cProfile
 import pstats
 from collections.abc import Callable
+from pathlib import Path
 
+import aiohttp
+
+import acytoo
 from bench.callers import CALLERS
 from bench.client import Counter
 from bench.processes import upstream
 
+_OURS = str(Path(acytoo.__file__).parent)
 _LAYERS = (
-    ("acytoo/wire", "wire"),
-    ("acytoo/dialects", "dialects"),
-    ("acytoo/transport", "transport"),
-    ("acytoo/", "base"),
-    ("aiohttp/", "aiohttp"),
-    ("asyncio/", "asyncio"),
+    (f"{_OURS}/wire", "wire"),
+    (f"{_OURS}/dialects", "dialects"),
+    (f"{_OURS}/transport", "transport"),
+    (_OURS, "base"),
+    (str(Path(aiohttp.__file__).parent), "aiohttp"),
+    (str(Path(asyncio.__file__).parent), "asyncio"),
     ("selectors.py", "asyncio"),
-    ("bench/", "the caller's own loop"),
+    (str(Path(__file__).parent), "the caller's own loop"),
 )
 _BUILT_IN = (
-    ("socket", "the kernel: reading, writing, waiting"),
-    ("epoll", "the kernel: reading, writing, waiting"),
+    ("socket", "the kernel: reading and writing"),
     ("msgspec", "dialects"),
     ("split", "wire"),
     ("_asyncio", "asyncio"),

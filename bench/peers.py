@@ -17,9 +17,12 @@ PEERS = {
     "g4f": ("g4f[api]==8.8.6",),
     "langchain-openai": ("langchain-openai==1.7.4",),
     "pydantic-ai": ("pydantic-ai-slim[openai]==2.68.0",),
-    "portkey": ("@portkey-ai/gateway@1.15.2",),
+    "portkey": ("@portkey-ai/gateway@1.15.2", "@hono/node-server@1.13.7"),
 }
-"""What is installed for each: releases of the weeks before they were pinned. A name with an `@` in front is npm's."""
+"""What is installed for each: releases of the weeks before they were pinned. A name with an `@` in front is npm's.
+
+Portkey's gateway answers 500 on the newest server library that its range admits: an earlier one is put under it.
+"""
 
 UNAVAILABLE = {"tensorzero": "no package registry has its gateway, only its clients: it comes as a container image"}
 """Peers that cannot be installed as packages."""
@@ -43,8 +46,12 @@ def install(name: str) -> str:
         return ""
     sys.stderr.write(f"installing {name} …\n")
     if PEERS[name][0].startswith("@"):
-        folder.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *PEERS[name]]
+        (program, pinned), *below = [pin.rsplit("@", 1) for pin in PEERS[name]]
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        wanted = {"dependencies": {program: pinned}, "overrides": dict(below)}
+        (folder / "package.json").write_text(json.dumps(wanted))
+        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder)]
     else:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         command = [str(python_of(name)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEERS[name]]

@@ -150,6 +150,7 @@ _CLIENT_COLUMNS = (
     ("200 paced, memory", "paced-200", "memory_mb"),
     ("short, 16 at once", "short-16", "replies_per_s"),
     ("import", "import", "ms"),
+    ("CPU until the first reply", "once", "ms"),
     ("installed", "install", "mb"),
     ("distributions", "install", "distributions"),
 )
@@ -196,6 +197,7 @@ _SHORT = (
     ("200 paced streams: memory", "paced-200", "memory_mb"),
     ("replies of ten chunks, 16 at once", "short-16", "replies_per_s"),
     ("import", "import", "ms"),
+    ("a whole program until its first reply: CPU", "once", "ms"),
     ("installed", "install", "mb"),
 )
 

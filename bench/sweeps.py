@@ -63,6 +63,7 @@ class Bench:
             Sweep("short-1", ["aiohttp", "acytoo", "aiohttp-tuned"], self._short(1), CLIENTS),
             Sweep("short-16", ["aiohttp", "acytoo", "aiohttp-tuned"], self._short(16), CLIENTS),
             Sweep("import", ["asyncio", "acytoo", "acytoo.Acytoo", "aiohttp"], startup.imported, CLIENTS),
+            Sweep("once", ["aiohttp", "acytoo"], self._once, CLIENTS),
             Sweep("version", ["click", "acytoo"], startup.version),
             Sweep("help", ["click", "acytoo"], startup.help_shown),
             Sweep("embedded", ["llama.cpp", "acytoo", "llama.cpp, every core"], startup.first_text),
@@ -82,6 +83,9 @@ class Bench:
             return run_client(caller, "burst", model, self.service, chunks=chunks, characters=characters, repeat=repeat)
 
         return measure
+
+    def _once(self, caller: str) -> dict[str, Any]:
+        return run_client(caller, "once", "burst-10-6", self.service, characters=60)
 
     def _short(self, streams: int) -> Measure:
         def measure(caller: str) -> dict[str, Any]:

@@ -153,13 +153,14 @@ class Served(asyncio.Protocol):
         if not found:
             return
         length = re.search(rb"(?i)content-length: *(\d+)", head)
-        if len(body) < (int(length[1]) if length else 0):
+        if len(body) < int(length[1]) if length else b"chunked" in head and not body.endswith(_END):
             return
         self._received = b""
         spec = _MODEL.search(body)
         if spec is None:
-            used = b"%.6f" % time.process_time()
-            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(used), used))
+            listed = head.startswith(b"GET /v1/models ")
+            said = b'{"object":"list","data":[]}' if listed else b"%.6f" % time.process_time()
+            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(said), said))
             return
         self._answer(spec[1].decode(), b"/api/completions" in head[:200])
 

@@ -83,6 +83,32 @@ def test_one_that_cannot_be_loaded_is_told_and_does_not_disturb_the_others(
     assert f"the entry point 'broken' of {package} 1.0" in done.stderr.decode()
 
 
+def test_a_provider_that_is_asked_for_by_name_imports_no_other_package(site: Path) -> None:
+    install(site, "loud", "shout = loud:Shout")
+    install(site, "broken", "broken = broken:Shout")
+    code = "import sys\nfrom acytoo.registry import provider_class\nprint(provider_class('shout'))\n"
+    done = run(script(code + "print('broken' in sys.modules)", "-W", "error"), env=path(site))
+    assert (done.returncode, done.stdout.split(b"\n"), done.stderr) == (
+        0,
+        [b"<class 'loud.Shout'>", b"False", b""],
+        b"",
+    )
+
+
+def test_one_that_is_asked_for_by_name_and_cannot_be_loaded_says_why(site: Path) -> None:
+    install(site, "broken", "broken = broken:Shout")
+    code = "from acytoo.registry import provider_class\nprovider_class('broken')"
+    done = run(script(code, "-W", "error"), env=path(site))
+    assert (
+        done.stderr.decode()
+        .strip()
+        .endswith(
+            "the entry point 'broken' of broken 1.0 is left out: "
+            "broken:Shout cannot be loaded: ZeroDivisionError: division by zero"
+        )
+    )
+
+
 def test_the_command_works_with_a_broken_entry_point_and_tells_of_it_in_one_line(site: Path) -> None:
     install(site, "broken", "broken = broken:Shout")
     with FakeEndpoint(dialects.openai, reply("Hello")) as fake:

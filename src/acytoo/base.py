@@ -17,7 +17,7 @@ from acytoo.dialects.base import Dialect, Endpoint, Losses, Outgoing, Writer
 from acytoo.endpoints import resolve, scheme_of
 from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
 from acytoo.keys import stored_key
-from acytoo.messages import check_format, check_tools, checked
+from acytoo.messages import check_options, checked
 from acytoo.secret import Secret, masked_url
 from acytoo.transport.options import Connection, Proxy, Target, Timeout, checked_url
 from acytoo.types import OPTIONS, AsyncResult, Item, Messages, Reply, Request, collect
@@ -258,7 +258,7 @@ class AsyncGeneratorProvider:
         dialect = self.dialect
         if dialect is None:
             return self._older_answer(request)
-        noted = losses or Losses(dialect.name, drop=settings.drop_unsupported)
+        noted = losses or Losses(dialect.name, drop=settings.drop_unsupported, hint=_HINT)
         return self._exchanged(settings, lambda endpoint: dialect.build(request, endpoint, noted), _ask())
 
     def forwards(self, request: Request) -> bool:
@@ -351,13 +351,12 @@ class AsyncGeneratorProvider:
         except msgspec.ValidationError as error:
             raise UsageError(f"an option has the wrong type: {error}") from error
         request.messages = checked(messages)
-        check_tools(request.tools)
-        check_format(request.response_format)
         request.model = model or self.model
         if self.needs_model and not request.model:
             name = self.address_name()
             raise UsageError(f"{type(self).__name__} needs a model: pass model=…, or address it as {name}/MODEL")
         request.extra = extra
+        check_options(request)
         return request, self._changed(changes)
 
     def _changed(self, changes: dict[str, Any]) -> Settings:
@@ -385,6 +384,8 @@ class AsyncGeneratorProvider:
             changes.get("drop_unsupported", settings.drop_unsupported),
         )
 
+
+_HINT = "leave it out, or pass drop_unsupported=True"
 
 _SETTINGS = frozenset(
     {

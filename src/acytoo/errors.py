@@ -23,6 +23,7 @@ AcytooError
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -49,10 +50,9 @@ class UsageError(AcytooError, ValueError):
 class UnsupportedError(UsageError):
     """The API cannot express what was asked; nothing was sent. `feature` names it."""
 
-    def __init__(self, feature: str, dialect: str, hint: str = "") -> None:
+    def __init__(self, feature: str, dialect: str, hint: str = "leave it out") -> None:
         self.feature = feature
         self.dialect = dialect
-        hint = hint or "leave it out, or pass drop_unsupported=True"
         super().__init__(f"the {dialect} API cannot express {feature}: {hint}")
 
     def __reduce__(self) -> Any:
@@ -126,8 +126,8 @@ class RedirectError(AcytooError):
 class StatusError(AcytooError):
     """The server refused; `status` is None where the fault was told inside a stream without one.
 
-    `code` is the server's own word for the kind of error, `retry_after` seconds to wait,
-    `body` the start of its answer.
+    `code` is the server's own word for the kind of error, the narrowest it gives; `type` a broader one and `param` the
+    request's field that is wrong, where it tells them. `retry_after`: seconds to wait, `body`: the start of its answer.
     """
 
     def __init__(
@@ -136,12 +136,16 @@ class StatusError(AcytooError):
         *,
         status: int | None = None,
         code: str = "",
+        type: str = "",
+        param: str = "",
         retry_after: float | None = None,
         body: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.type = type
+        self.param = param
         self.retry_after = retry_after
         self.body = body
 
@@ -203,12 +207,14 @@ def status_error(
     message: str,
     *,
     code: str = "",
+    type: str = "",
+    param: str = "",
     retry_after: float | None = None,
     body: str = "",
 ) -> StatusError:
     """The error class for an HTTP status; None (a fault inside a stream) and anything unusual is a ServerError."""
     if status in (401, 403):
-        cls: type[StatusError] = AuthenticationError
+        cls: Callable[..., StatusError] = AuthenticationError
     elif status == 404:
         cls = NotFoundError
     elif status == 429:
@@ -217,7 +223,7 @@ def status_error(
         cls = RequestError
     else:
         cls = ServerError
-    error = cls(message, status=status, code=code, retry_after=retry_after, body=body)
+    error = cls(message, status=status, code=code, type=type, param=param, retry_after=retry_after, body=body)
     if status in (408, 409, 425):
         error.retryable = True
     return error

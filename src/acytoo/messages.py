@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from acytoo.errors import UsageError
-from acytoo.types import Messages
+from acytoo.types import Messages, Request
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 _SPEAKERS = ("user", "assistant", "system", "developer")
@@ -84,7 +84,23 @@ def _checked_one(message: Any, where: str) -> dict[str, Any]:
     return message if type(message) is dict else dict(message)
 
 
-def check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
+def check_options(request: Request) -> None:
+    """Raises UsageError saying which option is malformed and how; those that ask for nothing become None.
+
+    Servers refuse an empty list, and words about tools where there are none.
+    """
+    _check_tools(request.tools)
+    _check_choice(request.tool_choice)
+    _check_format(request.response_format)
+    request.tools = request.tools or None
+    request.stop = request.stop or None
+    if request.tools is None and not any(field.startswith("tools") for field in request.extra):
+        request.parallel_tool_calls = None
+        if request.tool_choice in ("auto", "none"):
+            request.tool_choice = None
+
+
+def _check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
     """Raises UsageError saying which tool is malformed and how; tools that are no functions are the APIs' own."""
     for number, tool in enumerate(tools or ()):
         function = tool.get("function")
@@ -101,7 +117,31 @@ def check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
             )
 
 
-def check_format(response_format: Mapping[str, Any] | None) -> None:
+def _check_choice(choice: str | Mapping[str, Any] | None) -> None:
+    """Raises UsageError where the tool choice is malformed; choices of no function are the APIs' own."""
+    if choice is None or isinstance(choice, str):
+        return
+    chosen: Any = [choice]
+    if choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools")
+        chosen = allowed.get("tools") if isinstance(allowed, Mapping) else None
+    if (
+        not isinstance(choice.get("type"), str)
+        or not isinstance(chosen, list)
+        or not all(isinstance(one, Mapping) and (one.get("type") != "function" or _names(one)) for one in chosen)
+    ):
+        raise UsageError(
+            "tool_choice must be auto, required, none, like {'type': 'function', 'function': {'name': …}}, "
+            "or like {'type': 'allowed_tools', 'allowed_tools': {'mode': …, 'tools': [{'type': 'function', …}]}}"
+        )
+
+
+def _names(tool: Mapping[str, Any]) -> bool:
+    function = tool.get("function")
+    return isinstance(function, Mapping) and isinstance(function.get("name"), str)
+
+
+def _check_format(response_format: Mapping[str, Any] | None) -> None:
     """Raises UsageError where the response format is malformed."""
     if response_format is None:
         return
@@ -123,6 +163,16 @@ def parts_of(content: str | Sequence[Mapping[str, Any]] | None) -> Sequence[Mapp
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
     return content
+
+
+def result_of(message: Mapping[str, Any]) -> Any:
+    """The content of a tool's result for an API without a word for failure: one that failed begins with "Error: "."""
+    content = message.get("content")
+    if not message.get("is_error"):
+        return content
+    if content is None or isinstance(content, str):
+        return f"Error: {content or ''}"
+    return [{"type": "text", "text": "Error: "}, *content]
 
 
 def text_of(content: str | Sequence[Mapping[str, Any]] | None, lose: Callable[[str], None]) -> str:

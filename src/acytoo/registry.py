@@ -16,12 +16,40 @@ from acytoo.errors import UsageError
 ENTRY_POINT_GROUP = "acytoo.providers"
 
 
-@functools.cache
 def providers() -> dict[str, type[AsyncGeneratorProvider]]:
-    """Every provider class by its name, in lower case.
+    """Every provider class by its name, in lower case; every package that offers some is imported.
 
     An entry point never replaces one of ours, and is left out with a warning where it is broken.
     """
+    found = dict(_ours())
+    for name in _offered():
+        if name not in found:
+            try:
+                found[name] = _loaded(name)
+            except UsageError as error:
+                _warn_once(str(error))
+    return dict(sorted(found.items()))
+
+
+def provider_class(name: str) -> type[AsyncGeneratorProvider]:
+    """The class of that name; no other package than its own is imported.
+
+    Raises UsageError naming the nearest known one, or saying why it cannot be loaded.
+    """
+    wanted = name.lower()
+    found = _ours().get(wanted)
+    if found is not None:
+        return found
+    if wanted in _offered():
+        return _loaded(wanted)
+    known = sorted({*_ours(), *_offered()})
+    near = difflib.get_close_matches(wanted, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    raise UsageError(f"no provider is called {name!r}: {hint}")
+
+
+@functools.cache
+def _ours() -> dict[str, type[AsyncGeneratorProvider]]:
     from acytoo import providers as package
 
     found: dict[str, type[AsyncGeneratorProvider]] = {}
@@ -30,15 +58,22 @@ def providers() -> dict[str, type[AsyncGeneratorProvider]]:
         for value in vars(module).values():
             if _is_provider(value) and value.__module__ == module.__name__:
                 found[value.address_name()] = value
+    return found
+
+
+@functools.cache
+def _offered() -> dict[str, EntryPoint]:
+    """The entry points of other packages by name, none of them loaded; the first of a name counts."""
+    found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        value = _loaded(entry)
-        if value is not None:
-            found.setdefault(entry.name.lower(), value)
-    return dict(sorted(found.items()))
+        found.setdefault(entry.name.lower(), entry)
+    return found
 
 
-def _loaded(entry: EntryPoint) -> type[AsyncGeneratorProvider] | None:
-    """The class behind an entry point; None, with a warning, where another's package is broken."""
+@functools.cache
+def _loaded(name: str) -> type[AsyncGeneratorProvider]:
+    """The class behind an entry point. Raises UsageError saying which package's it is, and what is wrong with it."""
+    entry = _offered()[name]
     try:
         value: Any = entry.load()
         reason = "" if hasattr(value, "create_async_generator") else f"{entry.value} is not a provider class"
@@ -47,19 +82,12 @@ def _loaded(entry: EntryPoint) -> type[AsyncGeneratorProvider] | None:
     if not reason:
         return value  # type: ignore[no-any-return]
     of = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
-    warnings.warn(f"the entry point {entry.name!r}{of} is left out: {reason}", stacklevel=3)
-    return None
+    raise UsageError(f"the entry point {entry.name!r}{of} is left out: {reason}")
 
 
-def provider_class(name: str) -> type[AsyncGeneratorProvider]:
-    """The class of that name. Raises UsageError naming the nearest known one."""
-    known = providers()
-    found = known.get(name.lower())
-    if found is None:
-        near = difflib.get_close_matches(name.lower(), known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        raise UsageError(f"no provider is called {name!r}: {hint}")
-    return found
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
 
 
 def provider(address: str, **settings: Any) -> AsyncGeneratorProvider:

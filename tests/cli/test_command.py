@@ -92,6 +92,12 @@ def test_a_cut_reply_prints_what_came_and_exits_with_1() -> None:
         (["--nonsense", "Hi"], "No such option"),
         (["serve", "--host", "0.0.0.0", "--to", "http://127.0.0.1:9"], "password"),
         (["serve", "--to", "nobody"], "no provider is called 'nobody'"),
+        (["serve", "--port", "99999", "--to", "http://127.0.0.1:9"], "0<=x<=65535"),
+        (["serve", "--port", "-1", "--to", "http://127.0.0.1:9"], "0<=x<=65535"),
+        (["fake", "--port", "99999"], "0<=x<=65535"),
+        (["serve", "--to-key", "k"], "--to-key is for one backend: name it with --to"),
+        (["serve", "--to", "openai/m", "--to", "c=anthropic", "--to-key", "k"], "OPENAI_API_KEY, ANTHROPIC_API_KEY"),
+        (["serve", "--to", "http://127.0.0.1:9", "--to", "openai", "--to-password", "p"], "ACYTOO_PASSWORD"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_what_to_do(arguments: list[str], told: str) -> None:
@@ -107,6 +113,21 @@ def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
         done = run(["bash", "-c", command])
     assert done.stdout == b"line\n141\n"
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("command", ["providers", "providers --help", "completion bash", "--help", "--version"])
+def test_a_reader_that_is_gone_ends_any_command_with_141(command: str) -> None:
+    done = run(["bash", "-c", f'"{ACYTOO}" {command} | (exec <&-; sleep 0.1); echo "${{PIPESTATUS[0]}}"'])
+    assert (done.stdout, done.stderr) == (b"141\n", b"")
+
+
+@pytest.mark.parametrize("command", ["Hi", "--json Hi", "providers", "fake", "--help"])
+def test_a_closed_standard_output_is_told_and_exits_with_1(command: str) -> None:
+    with FakeEndpoint(dialects.acytoo, reply("Hello")) as fake:
+        done = run(["bash", "-c", f'"{ACYTOO}" {command} </dev/null >&-'], env={"ACYTOO_URL": fake.url})
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"acytoo: standard output cannot be written: ")
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_ctrl_c_stops_a_reply_and_exits_with_130() -> None:

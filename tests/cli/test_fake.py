@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import socket
 import subprocess
 from collections.abc import Iterator
 
@@ -83,6 +86,16 @@ def test_a_fault_that_is_none_is_refused(options: list[str], words: str) -> None
     done = run([ACYTOO, "fake", *options])
     assert done.returncode == 2
     assert words in done.stderr.decode()
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run([ACYTOO, "fake", "--port", str(port)])
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == f"acytoo: cannot listen on port {port}: {os.strerror(errno.EADDRINUSE)}\n"
 
 
 def test_its_help_shows_every_word() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from io import StringIO
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from acytoo.errors import (
 )
 from acytoo.secret import Secret
 from acytoo.transport.ask import finished
-from acytoo.types import Item, Usage, collect
+from acytoo.types import Finish, Item, ToolCall, Usage, collect
 from acytoo.wire.limits import MAX_RECORD
 from tests.dialects.sayings import (
     asked,
@@ -139,6 +140,22 @@ def test_a_document_may_come_in_place_of_a_stream_and_a_stream_as_json(dialect: 
         if not speaks_lines(dialect) or content_type == "application/json":
             assert heard(dialect, read(dialect, [document], content_type)) == heard(dialect, items)
         assert heard(dialect, read(dialect, [written(dialect, items)], content_type)) == heard(dialect, items)
+
+
+@every
+@pytest.mark.parametrize("arguments", ['{"x": 1, "y', "x=1", "[1]"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_call_without_whole_arguments_is_told_as_it_is_or_as_a_fault(
+    dialect: Dialect, arguments: str, streamed: bool
+) -> None:
+    items: list[Item] = ["Hm", ToolCall(0, "a", "f"), ToolCall(0, arguments=arguments), Finish("tool_calls")]
+    try:
+        body = written(dialect, items) if streamed else written_whole(dialect, collect(items))
+        found = collect(read(dialect, [body], "" if streamed else whole_type(dialect)))
+    except AcytooError:
+        return
+    assert [call["function"]["arguments"] for call in found.tool_calls] in ([], [arguments])
+    assert found.finish_reason not in ("stop", "length")
 
 
 @every_with_records
@@ -506,7 +523,7 @@ def test_a_secret_that_an_errors_cut_goes_through_is_taken_out(dialect: Dialect,
         except AcytooError as error:
             told.append(error)
         for one in told:
-            assert "sk" not in str(vars(finished(one, [], [Secret(KEY)])))
+            assert "sk" not in str(vars(finished(one, StringIO(), [Secret(KEY)])))
 
 
 # Errors, both ways.

@@ -17,7 +17,7 @@ from acytoo.messages import text_of
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
 from tests.dialects.sayings import ARGUMENTS, PIECE, WORD
-from tests.dialects.test_every_dialect import WRONG, every, places_in, replaced
+from tests.dialects.test_every_dialect import GONE, WRONG, every, places_in, replaced
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
 SCHEMA = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"], "additionalProperties": False}
@@ -49,6 +49,7 @@ def request_with(option: str, value: Any) -> Request:
 
 
 FORMAT = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
+ELSEWHERE = [dialects.openai, dialects.openai_responses, dialects.ollama, dialects.gemini]
 OPTION_VALUES: dict[str, tuple[Any, ...]] = {
     "temperature": (0.0, 0.25, 1.0),
     "top_p": (0.5,),
@@ -113,6 +114,47 @@ def test_an_option_is_sent_and_understood_or_refused_by_name(dialect: Dialect, o
     losses = Losses(dialect.name, drop=True)
     dialect.build(request, Endpoint("http://h"), losses)
     assert any(option in loss for loss in losses.dropped)
+
+
+NOTHING: dict[str, tuple[dict[str, Any], ...]] = {
+    "openai": (
+        {"tools": [], "stop": []},
+        {"tools": [], "tool_choice": "auto", "parallel_tool_calls": False},
+        {"tool_choice": "none"},
+        {"presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}},
+        {"logprobs": False, "top_logprobs": 0},
+        {"functions": [], "modalities": ["text"], "n": 1, "response_format": {"type": "text"}},
+    ),
+    "openai-responses": (
+        {"tools": [], "parallel_tool_calls": True, "tool_choice": "auto"},
+        {"text": {"format": {"type": "text"}}, "top_logprobs": 0, "background": False},
+    ),
+    "anthropic": ({"tools": [], "stop_sequences": [], "tool_choice": {"type": "auto"}}, {"mcp_servers": []}),
+    "ollama": ({"tools": [], "options": {"stop": [], "presence_penalty": 0}},),
+    "gemini": (
+        {"tools": [], "generationConfig": {"stopSequences": [], "candidateCount": 1}},
+        {"tools": [{"functionDeclarations": []}], "toolConfig": {"functionCallingConfig": {"mode": "AUTO"}}},
+        {"generationConfig": {"responseModalities": ["TEXT"], "frequencyPenalty": 0}},
+    ),
+}
+"""What clients say that asks for what happens anyway."""
+NOTHING_CASES = [(dialect, fields) for dialect in dialects.ALL for fields in NOTHING.get(dialect.name, ())]
+
+
+@pytest.mark.parametrize(
+    ("source", "fields"), NOTHING_CASES, ids=[f"{dialect.name}-{'-'.join(fields)}" for dialect, fields in NOTHING_CASES]
+)
+def test_what_asks_for_nothing_is_refused_nowhere_else_and_sends_no_empty_list(
+    source: Dialect, fields: dict[str, Any]
+) -> None:
+    incoming = received(built(source, Request(HELLO, "m", stream=False)))
+    body = msgspec.json.encode(msgspec.json.decode(incoming.body) | fields)
+    request = crossing(source.parse(msgspec.structs.replace(incoming, body=body)).request, source)
+    request.max_tokens = None  # Anthropic's clients must give it, some APIs have no word for it
+    for target in (dialect for dialect in dialects.ALL if dialect is not source):
+        sent = built(target, request).body
+        for word in (b"[]", b"tool", b"allel", b"ogit_bias", b"odalities"):
+            assert word not in sent
 
 
 @every
@@ -248,6 +290,149 @@ def test_what_is_harmless_vanishes_silently_on_a_crossing(source: Dialect, targe
     assert losses.dropped == []
 
 
+CACHED = {"cache_control": {"type": "ephemeral"}}
+OWN: dict[str, Any] = {
+    "system": [{"type": "text", "text": "S", **CACHED}],
+    "tools": [
+        {"name": "f", "input_schema": SCHEMA, **CACHED, "defer_loading": True, "eager_input_streaming": True}
+        | {"input_examples": [{"x": "y"}]}
+    ],
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "hi", **CACHED}, {"type": "text", "text": "there"}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "text", "text": "Look.", "citations": [{"type": "char_location", "cited_text": "c"}]},
+                {"type": "tool_use", "id": "t1", "name": "f", "input": {}, **CACHED},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "42", **CACHED}]}
+                | CACHED
+            ],
+        },
+    ],
+}
+"""What Anthropic's clients put on parts, calls, results and tools."""
+
+
+def of_anthropic(body: dict[str, Any]) -> Request:
+    encoded = msgspec.json.encode({"model": "m", **body})
+    return dialects.anthropic.parse(Incoming("/v1/messages", {}, encoded)).request
+
+
+def test_fields_of_anthropics_own_on_parts_and_tools_reach_its_own_endpoints() -> None:
+    sent = msgspec.json.decode(built(dialects.anthropic, of_anthropic(OWN)).body)
+    assert (sent["system"], sent["tools"], sent["messages"]) == (OWN["system"], OWN["tools"], OWN["messages"])
+
+
+@pytest.mark.parametrize("target", ELSEWHERE, ids=lambda dialect: dialect.name)
+def test_fields_of_anthropics_own_on_parts_and_tools_reach_no_other_api(target: Dialect) -> None:
+    request = of_anthropic(OWN)
+    sent = built(target, crossing(request, dialects.anthropic)).body.decode()
+    for field in ("cache_control", "ephemeral", "defer_loading", "eager", "input_examples", "citations", "cited"):
+        assert field not in sent
+    for field in ("hi", "there", "Look.", "42", '"f"'):
+        assert field in sent
+    assert request == of_anthropic(OWN)
+
+
+@pytest.mark.parametrize("target", ELSEWHERE, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(("field", "value"), [("context", "A letter."), ("transformations", [{"type": "crop"}])])
+def test_what_anthropics_own_fields_say_of_a_document_is_refused_by_name(
+    target: Dialect, field: str, value: Any
+) -> None:
+    source = {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}
+    content = [{"type": "document", "source": source, field: value}]
+    request = of_anthropic({"messages": [{"role": "user", "content": content}]})
+    with pytest.raises(UnsupportedError, match=field):
+        built(target, crossing(request, dialects.anthropic))
+
+
+@pytest.mark.parametrize("dialect", [dialects.openai, dialects.anthropic], ids=lambda dialect: dialect.name)
+def test_a_cache_mark_of_the_users_own_is_sent_where_it_can_be(dialect: Dialect) -> None:
+    marked = [{"role": "user", "content": [{"type": "text", "text": "hi", **CACHED}]}]
+    assert b"ephemeral" in built(dialect, Request(marked, "m")).body
+
+
+FAILED = of_anthropic(
+    {
+        "messages": [
+            {"role": "user", "content": "Look."},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "t1", "is_error": True, "content": content}
+                    for content in ("42", [{"type": "text", "text": "43"}, {"type": "text", "text": "44"}])
+                ],
+            },
+        ]
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        (dialects.openai, '"content":"Error: 42"'),
+        (dialects.openai_responses, '"output":"Error: 42"'),
+        (dialects.ollama, '"content":"Error: 42"'),
+        (dialects.gemini, '"response":{"error":"42"}'),
+        (dialects.anthropic, '"is_error":true'),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_that_a_tool_failed_is_told_in_every_api(target: Dialect, word: str) -> None:
+    sent = built(target, crossing(FAILED, dialects.anthropic)).body.decode()
+    assert word in sent
+    assert '"Error: "' in sent or "Error: 43" in sent or target in (dialects.gemini, dialects.anthropic)
+    went_well = msgspec.structs.replace(FAILED, messages=[{**m, "is_error": False} for m in FAILED.messages])
+    assert "rror" not in built(target, went_well).body.decode().replace('"is_error":false', "")
+
+
+def test_a_tools_failure_comes_from_gemini_too() -> None:
+    back = there_and_back(dialects.gemini, FAILED)
+    assert [(m["content"], m["is_error"]) for m in back.messages[2:]] == [("42", True), ("4344", True)]
+    assert b'"Error: 42"' in built(dialects.openai, crossing(back, dialects.gemini)).body
+
+
+@pytest.mark.parametrize(
+    ("part", "feature"),
+    [
+        ({"inlineData": {"mimeType": "image/png", "data": "AAAA"}}, "inlineData content"),
+        ({"inline_data": {"mimeType": "image/png", "data": "AAAA"}, "thoughtSignature": "s"}, "inlineData content"),
+        ({"executableCode": {"language": "PYTHON", "code": "print(1)"}}, "executableCode content"),
+        ({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}, "codeExecutionResult content"),
+        ({"fileData": {"fileUri": "gs://x"}}, "fileData content"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("target", [d for d in dialects.ALL if d is not dialects.gemini], ids=lambda d: d.name)
+def test_what_only_geminis_models_say_is_refused_by_name_on_a_crossing(
+    target: Dialect, part: dict[str, Any], feature: str
+) -> None:
+    turns = [{"parts": [{"text": "Draw."}]}, {"role": "model", "parts": [{"text": "There:"}, part]}]
+    body = msgspec.json.encode({"contents": turns})
+    asked = dialects.gemini.parse(Incoming("/v1beta/models/m:generateContent", {}, body)).request
+    with pytest.raises(UnsupportedError, match=feature):
+        built(target, crossing(asked, dialects.gemini))
+    losses = Losses(target.name, drop=True)
+    sent = target.build(crossing(asked, dialects.gemini), Endpoint("http://h"), losses).body
+    assert [feature in loss for loss in losses.dropped] == [True]
+    assert b"There:" in sent
+
+
+@pytest.mark.parametrize("target", ELSEWHERE, ids=lambda dialect: dialect.name)
+def test_a_block_that_only_anthropic_knows_is_refused_by_name_on_a_crossing(target: Dialect) -> None:
+    block = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+    request = of_anthropic({"messages": [*HELLO, {"role": "assistant", "content": [block]}, *HELLO]})
+    with pytest.raises(UnsupportedError, match="server_tool_use content"):
+        built(target, crossing(request, dialects.anthropic))
+
+
 @crossings
 def test_a_conversation_crosses(source: Dialect, target: Dialect) -> None:
     messages = [{"role": "system", "content": "Be kind."}, *HELLO, {"role": "assistant", "content": "Hi"}, *HELLO]
@@ -295,6 +480,45 @@ def test_a_wrong_value_anywhere_is_answered_with_400_or_understood_by_every_dial
             target.build(crossing(request, dialect), Endpoint("http://h"), Losses(target.name, drop=True))
         except UsageError:
             pass
+
+
+ALLOWED = {
+    "type": "allowed_tools",
+    "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "f"}}]},
+}
+SHAPED = [(option, value) for option, value in OPTION_CASES if isinstance(value, (list, dict))]
+ILL_SHAPED: list[Any] = [None, 5, "x", [], {}, True, [5], ["x"], [{}], {"x": 5}, {"type": "function"}, GONE]
+ILL_SHAPED += [{"type": "function", "function": "x"}, {"type": "allowed_tools", "allowed_tools": 5}]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [*SHAPED, ("tool_choice", ALLOWED), ("tools", [TOOL, {"type": "custom", "custom": {"name": "sh"}}])],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_option_of_a_wrong_shape_inside_is_answered_with_400_or_understood_by_every_dialect(
+    option: str, value: Any
+) -> None:
+    for path in places_in(value):
+        for wrong in ILL_SHAPED:
+            given = {"messages": HELLO, "model": "m", "tools": [TOOL]} | {option: replaced(value, path, wrong)}
+            try:
+                asked = dialects.openai.parse(Incoming("", {}, msgspec.json.encode(given))).request
+            except RequestError as error:
+                assert option in error.message
+                continue
+            for target in dialects.ALL:
+                try:
+                    target.build(crossing(asked, dialects.openai), Endpoint("http://h"), Losses(target.name, drop=True))
+                except UsageError as error:
+                    assert option in error.message
+
+
+@pytest.mark.parametrize("function", ["x", 5, None, {}, {"name": 5}, []])
+def test_a_tool_choice_that_names_no_function_is_answered_with_400(function: Any) -> None:
+    body = {"messages": HELLO, "tools": [TOOL], "tool_choice": {"type": "function", "function": function}}
+    with pytest.raises(RequestError, match="tool_choice must be"):
+        dialects.openai.parse(Incoming("", {}, msgspec.json.encode(body)))
 
 
 @every

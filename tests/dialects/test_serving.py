@@ -64,7 +64,10 @@ def test_the_status_says_whose_fault_it_was(error: AcytooError, status: int, cod
     assert error_fields(error)[1] == error.message
 
 
-@pytest.mark.parametrize(("seconds", "header"), [(2, "2"), (0.5, "0.5"), (0, "0"), (3600.0, "3600"), (None, None)])
+@pytest.mark.parametrize(
+    ("seconds", "header"),
+    [(2, "2"), (0.5, "1"), (1234567.0, "1234567"), (float("inf"), None), (0, "0"), (3600.0, "3600"), (None, None)],
+)
 def test_the_time_to_wait_is_passed_on(seconds: float | None, header: str | None) -> None:
     assert error_fields(status_error(429, "x", retry_after=seconds))[3].get("retry-after") == header
 

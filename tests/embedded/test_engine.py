@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -40,10 +41,14 @@ async def slots(engine: Engine) -> list[bool]:
 
 
 async def until(engine: Engine, *, busy: bool) -> None:
-    """Return when some slot is generating, or none is any more; each look asks the engine anew."""
+    """Return when some slot is generating, or none is any more; each look asks the engine anew.
+
+    It looks after its clients when it was left alone for a second: who waits for it to stop must not ask all the time.
+    """
     async with asyncio.timeout(240):
         while any(await slots(engine)) is not busy:
-            pass
+            if not busy:
+                await asyncio.sleep(1.5)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +93,26 @@ async def test_a_client_that_leaves_before_the_first_token_stops_the_engine_too(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await until(engine, busy=False)
+
+
+async def test_prompts_whose_clients_have_left_hold_nobody_up_for_long(served: tuple[Engine, str]) -> None:
+    engine, url = served
+
+    async def seconds(words: int, name: str) -> float:
+        began = time.monotonic()
+        asked = [{"role": "user", "content": f"{name} " + "word " * words}]
+        stream = Client(f"{url}/v1").create_async_generator("", asked, temperature=0, extra_body=FOR_EVER)
+        await anext(stream)
+        await stream.aclose()
+        return time.monotonic() - began
+
+    whole = await seconds(1000, "a")
+    left = [asyncio.ensure_future(seconds(3000, name)) for name in "bc"]
+    await until(engine, busy=True)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    assert await seconds(1, "d") < whole
 
 
 async def test_a_warm_model_has_read_how_a_conversation_begins(model_file: Path) -> None:

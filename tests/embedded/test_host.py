@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -158,6 +159,36 @@ def test_an_interrupt_ends_the_command_with_130_and_without_a_word() -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=LIMIT)
     assert (process.returncode, errors.strip()) == (130, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["Tell me a very long story."]], ids=["serve", "chat"])
+def test_an_interrupt_at_any_moment_of_a_start_ends_the_command(command: list[str]) -> None:
+    def started() -> subprocess.Popen[bytes]:
+        process = start([ACYTOO, *command])
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    began = time.monotonic()
+    first = started()
+    said = first.stderr if command[0] == "serve" else first.stdout
+    assert said is not None
+    assert said.read(1)
+    whole = time.monotonic() - began
+    first.kill()
+    first.communicate()
+    for tenths in range(3, 11):
+        process = started()
+        time.sleep(whole * tenths / 10)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=LIMIT / 4)
+        finally:
+            process.kill()
+        served = errors.startswith(b"Acytoo serves ")
+        assert process.returncode == 130 or (process.returncode == 0 and served), errors
 
 
 def test_without_the_extra_the_error_names_it() -> None:

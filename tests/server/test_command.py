@@ -13,7 +13,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import pytest
+import yarl
 
 from acytoo import Acytoo, AsyncGeneratorProvider, dialects
 from acytoo.errors import AuthenticationError, RateLimitError, TruncatedError, UnreachableError
@@ -161,10 +163,11 @@ def test_a_port_that_is_taken_is_told_and_exits_with_2() -> None:
     assert done.stderr.decode() == f"acytoo: cannot listen on 127.0.0.1 port {port}: {os.strerror(errno.EADDRINUSE)}\n"
 
 
-def test_a_host_that_nobody_knows_is_told_and_exits_with_2() -> None:
-    done = run([ACYTOO, "serve", "--host", "host.invalid", "--password", "p", "--to", "http://127.0.0.1:9"])
+@pytest.mark.parametrize("host", ["host.invalid", "nosuch..host", "a" * 64])
+def test_a_host_that_nobody_knows_is_told_and_exits_with_2(host: str) -> None:
+    done = run([ACYTOO, "serve", "--host", host, "--password", "p", "--to", "http://127.0.0.1:9"])
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.startswith(b"acytoo: cannot listen on host.invalid port 8000: ")
+    assert done.stderr.startswith(f"acytoo: cannot listen on {host} port 8000: ".encode())
     assert done.stderr.count(b"\n") == 1
 
 
@@ -177,3 +180,30 @@ async def test_the_log_has_a_line_for_each_request_and_no_secret() -> None:
     assert code == 0
     assert "POST /api/completions" in log
     assert not any(secret in log for secret in ("sk-upstream", "pw-server", "sk-caller"))
+
+
+async def test_the_log_has_no_key_that_a_client_puts_into_the_query() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hello")) as fake:
+        with serving("--to", fake.url, "--password", "pw-server", "--log") as server:
+            paths = ("/v1beta/models/m:generateContent", "/v1beta/models", "/nowhere%0afake", "/")
+            for path in paths:
+                body = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+                async with aiohttp.ClientSession() as session:
+                    url = yarl.URL(f"{server.url}{path}?key=pw-server", encoded=True)
+                    headers = {"referer": f"{server.url}/?key=pw-server"}
+                    async with session.request("POST" if ":" in path else "GET", url, json=body, headers=headers):
+                        pass
+            _, log = await asyncio.to_thread(server.end)
+    lines = log.splitlines()
+    assert [path in line for path, line in zip(paths, lines, strict=True)] == [True] * 4
+    assert "pw-server" not in log
+    assert '" 200 ' in lines[0]
+
+
+async def test_a_standard_output_that_is_closed_is_nothing_to_a_server() -> None:
+    process = start(["bash", "-c", f'exec "{ACYTOO}" serve --port 0 --to http://127.0.0.1:9 >&-'])
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(b"Acytoo serves http://127.0.0.1:")
+    process.terminate()
+    assert await asyncio.to_thread(process.communicate, timeout=LIMIT) == (b"", b"")
+    assert process.returncode == 0

@@ -152,7 +152,7 @@ MALFORMED = {
     "XML": b"<?xml version='1.0'?><messages/>",
     "a huge number": b'{"messages": ' + b"9" * 10_000 + b"}",
     "not a number": b'{"messages": NaN}',
-    "the same name twice": b'{"messages": 1, "messages": 2, "contents": 1, "input": 1}',
+    "the same name twice": b'{"model": 1, "model": 2, "messages": 1, "messages": 2, "contents": 1, "input": 1}',
 }
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import logging
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -92,17 +93,39 @@ async def test_a_body_that_is_not_what_its_coding_says_is_400_in_the_dialects_sh
         assert server.fake.requests == []
 
 
-@pytest.mark.parametrize("coding", ["br", "zstd"])
-async def test_a_coding_that_cannot_be_undone_is_refused(coding: str) -> None:
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip"])
+async def test_a_coding_that_cannot_be_undone_is_refused(coding: str, dialect: dialects.Dialect) -> None:
     async with site(HELLO) as server:
-        answer = await call(server.port, request(headers=f"content-encoding: {coding}\r\n"))
+        answer = await call(server.port, request(dialect, headers=f"content-encoding: {coding}\r\n"))
         assert answer.status == 400
+        assert coding in dialect.read_error(400, answer.body).message
+        assert json.loads(answer.body)
+        assert server.fake.requests == []
 
 
-async def test_a_compressed_body_is_taken() -> None:
+BARE = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+COMPRESSED = {
+    "gzip": ("gzip", gzip.compress(BODY)),
+    "deflate": ("deflate", zlib.compress(BODY)),
+    "deflate without its header": ("deflate", BARE.compress(BODY) + BARE.flush()),
+    "identity": ("identity", BODY),
+}
+
+
+@pytest.mark.parametrize(("coding", "body"), COMPRESSED.values(), ids=COMPRESSED)
+async def test_a_compressed_body_is_taken(coding: str, body: bytes) -> None:
     async with site(HELLO) as server:
-        answer = await call(server.port, request(headers="content-encoding: gzip\r\n", body=gzip.compress(BODY)))
+        answer = await call(server.port, request(headers=f"content-encoding: {coding}\r\n", body=body))
         assert (answer.status, answer.whole) == (200, True)
+
+
+@pytest.mark.parametrize("body", [gzip.compress(BODY)[:-1], gzip.compress(BODY) + b"more"], ids=["cut", "and more"])
+async def test_a_compressed_body_that_is_cut_or_goes_on_is_400(body: bytes) -> None:
+    async with site(HELLO) as server:
+        answer = await call(server.port, request(headers="content-encoding: gzip\r\n", body=body))
+        assert answer.status == 400
+        assert "content-encoding" in json.loads(answer.body)["error"]["message"]
 
 
 async def test_a_compressed_body_counts_with_its_true_size() -> None:

@@ -81,6 +81,18 @@ async def test_the_password_admits_as_key_or_as_password_and_nothing_else_does(f
         assert len(fake.requests) == 1
 
 
+@pytest.mark.parametrize("path", ["/v1beta/models", "/v1beta/models/backend", "/v1/models"])
+async def test_a_geminis_clients_key_in_the_query_admits_to_the_lists_too(path: str) -> None:
+    async with (
+        served(Acytoo("http://127.0.0.1:9"), password=Secret("s3cret")) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        for key, status_ in (("s3cret", 200), ("wrong", 401), ("", 401)):
+            async with session.get(f"{url}{path}", params={"key": key}) as response:
+                assert response.status == status_
+                assert set(await response.json()) & {"models", "name"} or status_ == 401
+
+
 @pytest.mark.parametrize(
     "body",
     [{}, {"messages": "Hi"}, {"messages": []}, {"messages": [{"role": "user"}]}, [], {"messages": HELLO, "model": 7}],
@@ -101,6 +113,28 @@ async def test_the_backends_status_survives(told: int, seen: int) -> None:
             async with session.post(f"{url}/api/completions", json={"messages": HELLO}) as response:
                 assert (response.status, (await response.json())["msg"]) == (seen, "no")
                 assert response.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1beta/models/m:generateContent"])
+@pytest.mark.parametrize(
+    ("header", "value", "seen"),
+    [
+        ("retry-after", "1234567", "1234567"),
+        ("retry-after", "1.2", "2"),
+        ("retry-after-ms", "20", "1"),
+        ("retry-after", "0", "0"),
+        ("retry-after-ms", "inf", None),
+    ],
+)
+async def test_the_time_to_wait_is_told_in_whole_seconds(path: str, header: str, value: str, seen: str | None) -> None:
+    body = {"messages": HELLO, "max_tokens": 5, "contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+    async with FakeEndpoint(dialects.acytoo, status(429, message="no").header(header, value)) as fake:
+        async with served(Acytoo(fake.url), drop_unsupported=True) as url, aiohttp.ClientSession() as session:
+            async with session.post(f"{url}{path}", json=body) as response:
+                assert response.status == 429
+                assert response.headers.get("retry-after") == seen
+                if "v1beta" in path and seen:
+                    assert f'"retryDelay":"{seen}s"' in await response.text()
 
 
 async def test_a_failure_in_mid_stream_aborts_the_connection() -> None:
@@ -185,6 +219,18 @@ async def test_a_port_that_is_taken_is_told() -> None:
         port = int(url.rpartition(":")[2])
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1 port {port}"):
             await start(ServerConfig({"backend": Acytoo("http://127.0.0.1:9")}, port=port))
+
+
+async def test_a_port_that_is_none_is_told() -> None:
+    with pytest.raises(UsageError, match=r"cannot listen on .* port 99999"):
+        await start(ServerConfig({"backend": Acytoo("http://127.0.0.1:9")}, port=99999))
+
+
+async def test_an_address_of_ip_v6_may_be_written_as_in_a_url() -> None:
+    async with served(Acytoo("http://127.0.0.1:9"), host="[::1]") as url, aiohttp.ClientSession() as session:
+        assert url.startswith("http://[::1]:")
+        async with session.get(f"{url}/healthz") as response:
+            assert response.status == 200
 
 
 async def test_a_model_name_picks_its_backend() -> None:

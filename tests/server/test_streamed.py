@@ -7,11 +7,12 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from acytoo import dialects
+from acytoo import AsyncGeneratorProvider, dialects
 from acytoo.dialects import Dialect
 from acytoo.errors import AcytooError, ServerError
 from acytoo.server.config import ServerConfig
@@ -182,3 +183,30 @@ async def test_half_a_reply_to_a_client_of_http_1_0_ends_in_a_reset() -> None:
     async with site(reply(*WHOLE[:2]).reset(after=2)) as server:
         sent = request("acytoo").replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
         assert await raw_call(server.port, sent) == b"(reset)"
+
+
+async def test_a_fault_of_the_providers_own_resets_half_a_reply_to_a_client_of_http_1_0() -> None:
+    class Faulty(AsyncGeneratorProvider):
+        """One whose own code breaks after the first text."""
+
+        @classmethod
+        async def create_async_generator(cls, model: str, messages: Any, **_: Any) -> AsyncIterator[str]:  # type: ignore[override]
+            yield "Hello"
+            await asyncio.sleep(0.1)
+            raise RuntimeError("it broke")
+
+    runner, ours = await start(ServerConfig({"backend": Faulty()}, port=0, grace=0.1))
+    sent = request("acytoo").replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
+    assert await raw_call(urlsplit(ours).port or 0, sent) == b"(reset)"
+    await runner.cleanup()
+
+
+async def test_a_client_of_http_1_0_that_never_reads_is_reset() -> None:
+    async with site(reply(WHOLE[0], "x" * 16_000_000, Finish("stop")), unread=0.3) as server, asyncio.timeout(LIMIT):
+        reader, writer = await little_at_a_time(server.port)
+        writer.write(request("acytoo").replace(b" HTTP/1.1", b" HTTP/1.0", 1))
+        await server.fake.disconnected()
+        await asyncio.sleep(1.0)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
@@ -57,6 +60,18 @@ class Commands(click.Group):
             args = ["chat", *args]
         return super().parse_args(ctx, args)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the arguments; `--help` and `--version` are answered here."""
+        with _reader_may_go():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _reader_may_go():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, none of them imported."""
         with formatter.section("Commands"):
@@ -65,6 +80,15 @@ class Commands(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples teach faster than a list of options."""
         formatter.write(_EXAMPLES.replace("\b\n", ""))
+
+
+@contextlib.contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """A reader of our output that has gone ends us with 141, as SIGPIPE would; click's own answer is 1."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise click.exceptions.Exit(141) from error
 
 
 def _refuse_misspelled(args: list[str]) -> None:

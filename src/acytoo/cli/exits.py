@@ -27,6 +27,8 @@ def complain(message: str) -> None:
 
 def run(command: click.Command) -> NoReturn:
     """Run the command, end the process with its exit code."""
+    if sys.stdout is None:  # closed by who called: like a full disk, it is told when something is written
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

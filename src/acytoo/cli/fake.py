@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import tempfile
 from pathlib import Path
@@ -46,7 +47,7 @@ class _WithWords(click.Command):
     metavar="WORDS",
     help="What goes wrong; several are for one request after the other, the last again and again.",
 )
-@click.option("--port", default=0, help="The port; 0 picks a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port; 0 picks a free one.")
 @click.option("--tls", is_flag=True, help="Speak TLS, with an authority made on the spot.")
 def fake(dialect: str, faults: tuple[str, ...], port: int, tls: bool) -> None:
     """Serve a chat API on 127.0.0.1 that fails as told; its URL goes to stdout, each request to stderr.
@@ -75,7 +76,11 @@ async def _serve(dialect: str, faults: tuple[str, ...], port: int, tls: bool) ->
     with contextlib.suppress(NotImplementedError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with tempfile.TemporaryDirectory() as folder:
-        async with endpoint:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(endpoint)
+            except OSError as error:
+                raise UsageError(f"cannot listen on port {port}: {os.strerror(error.errno or 0)}") from error
             if authority:
                 click.echo(f"its authority: {authority.write(Path(folder))}", err=True)
             click.echo(endpoint.url)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import click
 import msgspec
 
 from acytoo.cli.exits import printable
@@ -16,15 +15,12 @@ from acytoo.types import Item
 
 
 def _written(data: str | bytes) -> None:
-    """Print at once. A reader that has gone ends the command with 141, as SIGPIPE would."""
-    try:
-        if isinstance(data, str):
-            sys.stdout.write(data)
-        else:
-            sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-    except BrokenPipeError as error:
-        raise click.exceptions.Exit(141) from error
+    """Print at once."""
+    if isinstance(data, str):
+        sys.stdout.write(data)
+    else:
+        sys.stdout.buffer.write(data)
+    sys.stdout.flush()
 
 
 async def print_text(stream: AsyncGenerator[str, None], collected: list[str]) -> None:

@@ -15,7 +15,9 @@ from acytoo.secret import Secret
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to bind; a public one needs a password."
 )
-@click.option("--port", default=8000, show_default=True, help="The port; 0 picks a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port; 0 picks a free one."
+)
 @click.option(
     "--password", envvar="ACYTOO_SERVE_PASSWORD", help="What callers must present, as password or as API key."
 )
@@ -26,8 +28,8 @@ from acytoo.secret import Secret
     metavar="[NAME=]TARGET",
     help="Backend: URL of an Acytoo server, or PROVIDER[/MODEL].",
 )
-@click.option("--to-key", metavar="KEY", help="Our key at the backend (better: its environment variable).")
-@click.option("--to-password", metavar="TEXT", help="Our password at the backend.")
+@click.option("--to-key", metavar="KEY", help="Our key at the one backend (better: its environment variable).")
+@click.option("--to-password", metavar="TEXT", help="Our password at the one backend.")
 @click.option(
     "--drop-unsupported", is_flag=True, help="Leave out what a backend's API cannot express, instead of refusing."
 )
@@ -76,21 +78,35 @@ def serve(
 def _backends(targets: tuple[str, ...], key: str | None, password: str | None) -> dict[str, AsyncGeneratorProvider]:
     from acytoo.registry import provider
 
-    settings = {"key": key, "password": password}
-    if not targets:
-        from acytoo.embedded.provider import engine_provider
-        from acytoo.providers.acytoo import Acytoo
-
-        return {"embedded": engine_provider(Acytoo.url)}
-    backends: dict[str, AsyncGeneratorProvider] = {}
+    addresses: dict[str, str] = {}
     for target in targets:
         name, equals, address = target.partition("=")
         if not equals or "://" in name:
             name, address = ("acytoo" if "://" in target else target.partition("/")[0]), target
-        if name in backends:
+        if name in addresses:
             raise UsageError(f"two backends are called {name!r}: name one, like --to other={address}")
-        backends[name] = provider(address, **settings)
-    return backends
+        addresses[name] = address
+    settings = {"key": key, "password": password}
+    for what, given in settings.items():
+        if given and len(addresses) != 1:
+            raise UsageError(f"--to-{what} is for one backend: {_instead(what, list(addresses.values()))}")
+    if addresses:
+        return {name: provider(address, **settings) for name, address in addresses.items()}
+    from acytoo.embedded.provider import engine_provider
+    from acytoo.providers.acytoo import Acytoo
+
+    return {"embedded": engine_provider(Acytoo.url)}
+
+
+def _instead(what: str, addresses: list[str]) -> str:
+    """What to do where one secret cannot be for all of these backends."""
+    from acytoo.registry import provider_class
+
+    if not addresses:
+        return "name it with --to"
+    classes = [provider_class("acytoo" if "://" in address else address.partition("/")[0]) for address in addresses]
+    variables = [next(iter(cls.env.get(what, ())), f"{cls.__name__.upper()}_{what.upper()}") for cls in classes]
+    return f"with several, set each provider's environment variable ({', '.join(dict.fromkeys(variables))})"
 
 
 def _announce(url: str) -> None:

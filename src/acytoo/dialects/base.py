@@ -72,10 +72,14 @@ class Incoming(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct):
-    """What an incoming request asks for, and every secret it presented."""
+    """What an incoming request asks for, and every secret it presented.
+
+    Where a `refusal` says why it cannot be read, the request has no messages: it is only fit to be passed on.
+    """
 
     request: Request
     secrets: list[Secret] = []
+    refusal: RequestError | None = None
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
@@ -87,16 +91,20 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
 
 
 class Losses:
-    """Called with what an API cannot express: raises UnsupportedError, or notes it where dropping is allowed."""
+    """Called with what an API cannot express: raises UnsupportedError, or notes it where dropping is allowed.
 
-    def __init__(self, dialect: str, *, drop: bool = False) -> None:
+    `hint` is what the one who asked can do about it; a client of a server can but leave it out.
+    """
+
+    def __init__(self, dialect: str, *, drop: bool = False, hint: str = "leave it out") -> None:
         self._dialect = dialect
         self._drop = drop
+        self._hint = hint
         self.dropped: list[str] = []
 
     def __call__(self, feature: str) -> None:
         if not self._drop:
-            raise UnsupportedError(feature, self._dialect)
+            raise UnsupportedError(feature, self._dialect, self._hint)
         if feature not in self.dropped:
             self.dropped.append(feature)
 
@@ -161,8 +169,12 @@ class Dialect:
     """Paths a server answers on; `{name}` stands for one segment's part, kept in `Incoming.path`."""
     passes_bytes: ClassVar[bool] = True
     """Whether a body may go on from one endpoint of this API to another as it is; not where secrets are in it."""
+    least: ClassVar[dict[str, Any]] = {"messages": [{"role": "user", "content": ""}]}
+    """The least that a body must have beside its model."""
     harmless: ClassVar[frozenset[str]] = frozenset()
-    """Body fields of this API outside the shared shape that may be left behind when crossing to another."""
+    """Fields of this API outside the shared shape that may be left behind when crossing to another."""
+    inside: ClassVar[frozenset[str]] = frozenset()
+    """Fields of this API alone that stay on messages, parts, calls and tools of the shared shape."""
 
     # The client's half.
 
@@ -184,20 +196,32 @@ class Dialect:
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
         """The error that a body tells, in the server's own words."""
-        message, code = error_words(body)
-        return status_error(
-            status,
-            message,
-            code=code,
-            retry_after=retry_after,
-            body=beginning(body, 2000),
-        )
+        words = error_words(body)._asdict()
+        return status_error(status, **words, retry_after=retry_after, body=beginning(body, 2000))
 
     # The server's half.
 
     def parse(self, incoming: Incoming) -> Call:
         """What a client asks for. Raises RequestError (400) saying what is wrong."""
         raise NotImplementedError
+
+    def receive(self, incoming: Incoming) -> Call:
+        """As `parse`; what cannot be read is still read as far as a server needs that passes it on as it came.
+
+        Raises RequestError where not even that can be.
+        """
+        try:
+            return self.parse(incoming)
+        except RequestError as error:
+            if not self.passes_bytes:
+                raise
+            body = decode_body(incoming)
+            asked = {name: body[name] for name in ("model", "stream", "stream_options") if name in body}
+            known = msgspec.json.encode({**self.least, **asked})
+            call = self.parse(msgspec.structs.replace(incoming, body=known))
+            call.request.messages = []
+            call.refusal = error
+            return call
 
     def writer(self, request: Request) -> Writer:
         """A writer for a streamed reply to this request."""
@@ -245,8 +269,9 @@ class Dialect:
             if getattr(request, option) not in _SAYS_NOTHING.get(option, (None,)):
                 lose(option)
         if request.extra and request.extra_for not in ("", self.name):
-            for field in request.extra:
-                lose(field)
+            for field, value in request.extra.items():
+                if value not in _SAYS_NOTHING.get(field, ()):
+                    lose(field)
 
     def extra(self, request: Request) -> dict[str, Any]:
         """The body fields that pass through as they are."""
@@ -255,21 +280,52 @@ class Dialect:
 
 _SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
     "logprobs": (None, False),
+    "top_logprobs": (None, 0),
     "parallel_tool_calls": (None, True),
     "tool_choice": (None, "auto"),
+    "presence_penalty": (None, 0),
+    "frequency_penalty": (None, 0),
+    "response_format": (None, {"type": "text"}),
+    "logit_bias": ({},),
+    "functions": ([],),
+    "modalities": (["text"],),
+    "allowed_callers": (["direct"],),
+    "mcp_servers": ([],),
+    "generationConfig.responseModalities": (["TEXT"],),
 }
-"""Values that ask for what happens anyway."""
+"""Values that ask for what happens anyway, of options and of other fields."""
 
 
 def crossing(request: Request, source: Dialect) -> Request:
-    """The request for an API of another dialect: without the source's harmless fields, and its word for its user.
+    """The request for an API of another dialect: without the source's own fields, and its word for its user.
 
-    `user` is an opaque label, often long (Claude Code's), for the service whose user it is.
+    What is not harmless of them stays in `extra`, so that it is refused by name. `user` is an opaque label, often
+    long (Claude Code's), for the service whose user it is.
     """
-    if not request.extra and request.user is None:
+    found = dict(request.extra)
+    if source.inside:
+        messages = _without(source.inside, request.messages, found)
+        tools = _without(source.inside, request.tools or [], found)
+        request = msgspec.structs.replace(request, messages=messages, tools=tools or None)
+    if not found and request.user is None:
         return request
-    extra = {k: v for k, v in request.extra.items() if k not in source.harmless and v is not None}
+    extra = {k: v for k, v in found.items() if k not in source.harmless and v is not None}
     return msgspec.structs.replace(request, extra=extra, user=None)
+
+
+def _without(fields: frozenset[str], given: list[Any], found: dict[str, Any]) -> list[Any]:
+    """The objects, and those in their lists (parts, calls), without the fields, which are noted in `found`."""
+    plain = []
+    for one in given:
+        if isinstance(one, dict):
+            found |= {name: one[name] for name in one.keys() & fields}
+            one = {
+                name: _without(fields, value, found) if isinstance(value, list) else value
+                for name, value in one.items()
+                if name not in fields
+            }
+        plain.append(one)
+    return plain
 
 
 def join_url(base: str, path: str) -> str:

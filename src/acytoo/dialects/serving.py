@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -18,7 +19,7 @@ from acytoo.errors import (
     UnreachableError,
     UsageError,
 )
-from acytoo.messages import check_format, check_tools, checked
+from acytoo.messages import check_options, checked
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
 
@@ -40,8 +41,7 @@ def request_of(body: dict[str, Any], dialect: str) -> Request:
     try:
         known["messages"] = checked(messages)
         request = msgspec.convert({**known, "extra": extra, "extra_for": dialect}, Request)
-        check_tools(request.tools)
-        check_format(request.response_format)
+        check_options(request)
         return request
     except UsageError as error:
         raise invalid(str(error)) from error
@@ -56,8 +56,9 @@ def error_fields(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
     if isinstance(error, StatusError):
         status = error.status if error.status and error.status >= 400 else 502
         code = error.code
-        if error.retry_after is not None:
-            headers["retry-after"] = f"{error.retry_after:g}"
+        wait = whole_seconds(error)
+        if wait is not None:
+            headers["retry-after"] = str(wait)
     elif isinstance(error, UsageError):
         status = 400
     elif isinstance(error, TimedOutError):
@@ -67,6 +68,13 @@ def error_fields(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
     else:
         status = 500
     return status, error.message, code or _CODES.get(status, "server_error"), headers
+
+
+def openai_error(error: AcytooError) -> dict[str, Any]:
+    """The error as OpenAI's APIs tell it: `{"message", "type", "param", "code"}`, in the server's own words."""
+    _, message, code, _ = error_fields(error)
+    told = error if isinstance(error, StatusError) else StatusError(message)
+    return {"message": message, "type": told.type or code, "param": told.param or None, "code": code}
 
 
 _CODES = {
@@ -81,6 +89,12 @@ _CODES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+
+
+def whole_seconds(error: AcytooError) -> int | None:
+    """How long to wait, rounded up to what `Retry-After` can say; None where the error does not tell."""
+    wait = getattr(error, "retry_after", None)
+    return math.ceil(wait) if wait is not None and math.isfinite(wait) else None
 
 
 def new_id(prefix: str) -> str:
@@ -100,3 +114,9 @@ def bearer_secrets(incoming: Incoming) -> list[Secret]:
         if name in incoming.headers
     ]
     return found
+
+
+def keyed_secrets(incoming: Incoming) -> list[Secret]:
+    """The secrets in a request's headers, and the key that Gemini's clients may put into the query."""
+    key = incoming.query.get("key")
+    return bearer_secrets(incoming) + ([Secret(key)] if key else [])

@@ -8,6 +8,7 @@ import msgspec
 
 from acytoo.dialects.base import UNDECODABLE
 from acytoo.errors import ProtocolError
+from acytoo.types import Finish
 from acytoo.wire.halves import rendered
 
 
@@ -21,6 +22,17 @@ def arguments_object(arguments: Any) -> dict[str, Any] | None:
         found: dict[str, Any] = msgspec.json.decode(arguments, type=dict[str, Any])
     except (*UNDECODABLE, UnicodeEncodeError):
         return None
+    return found
+
+
+def called_with(name: str, arguments: str, finish: Finish | None) -> dict[str, Any] | None:
+    """The arguments a model called with as an object; None where the token limit cut them.
+
+    Raises ProtocolError for others that are not one whole JSON object.
+    """
+    found = arguments_object(arguments)
+    if found is None and (finish is None or finish.reason != "length"):
+        raise ProtocolError(f"the model's arguments for {name!r} are not a JSON object")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -36,61 +36,63 @@ def in_utf8(body: bytes) -> bytes:
     return body.removeprefix(codecs.BOM_UTF8)
 
 
-def error_words(body: bytes) -> tuple[str, str]:
-    """The (message, code) of an error body: JSON in any of the shapes seen, plain text, or an HTML page's title."""
+class ErrorWords(NamedTuple):
+    """What a server says of an error: `code` is its narrowest word for the kind, `type` a broader one."""
+
+    message: str
+    code: str = ""
+    type: str = ""
+    param: str = ""
+
+
+def error_words(body: bytes) -> ErrorWords:
+    """The words of an error body: JSON in any of the shapes seen, plain text, or an HTML page's title."""
     title = html_title(body)
     if title is not None:
-        return (f"HTML page: {title}" if title else "an HTML page without a title"), ""
+        return ErrorWords(f"HTML page: {title}" if title else "an HTML page without a title")
     body = in_utf8(body)
     try:
         document = msgspec.json.decode(without_halves(body))
     except UNDECODABLE:
-        return beginning(b" ".join(body.split()), 500) or "no message", ""
-    return error_words_of(document) or (beginning(body, 500), "")
+        return ErrorWords(beginning(b" ".join(body.split()), 500) or "no message")
+    return error_words_of(document) or ErrorWords(beginning(body, 500))
 
 
 NO_WORDS = "an error without words"
 
 
-def error_words_of(document: Any) -> tuple[str, str] | None:
-    """The (message, code) in a decoded error document, None where it tells none.
+def error_words_of(document: Any) -> ErrorWords | None:
+    """The words in a decoded error document, None where it tells none.
 
-    Shapes seen: `{"error": {"message", "type" or "code" or "status"}}` (OpenAI, Anthropic, Gemini), `{"error": "…"}`
-    (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI), and a list around any of them.
+    Shapes seen: `{"error": {"message", "type", "code", "param", "status"}}` (some of them: OpenAI, Anthropic, Gemini),
+    `{"error": "…"}` (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI); a list around any.
     """
-    inner = code = None
+    inner: dict[str, Any] | None = None
     while True:
         if isinstance(document, list) and document:
             document = document[0]
         if not isinstance(document, dict):
-            fields: dict[str, Any] = {}
             break
-        fields = document
-        document = fields.get("error")
-        if not isinstance(document, dict):
+        if not isinstance(document.get("error"), dict):
+            for field in ("msg", "message", "detail", "error", "error_description"):
+                if isinstance(document.get(field), (str, list, dict)) and document[field]:
+                    return _words_beside(document[field], document)
             break
-        inner = document
-        if code is None:
-            code = _code_of(inner, ("type", "status", "code"))
-    if code is None:
-        code = _code_of(fields, ("code", "type"))
-    for field in ("msg", "message", "detail", "error", "error_description"):
-        value = fields.get(field)
-        if isinstance(value, str) and value:
-            return whole_text(value), code
-        if isinstance(value, (list, dict)) and value:
-            return shown(value), code
-    return None if inner is None else (shown(inner) if inner else NO_WORDS, code)
+        inner = document = document["error"]
+    return None if inner is None else _words_beside(inner or NO_WORDS, inner)
 
 
-def _code_of(fields: dict[str, Any], names: tuple[str, ...]) -> str:
-    word: str = next((fields[name] for name in names if isinstance(fields.get(name), str)), "")
-    return whole_text(word)
+def _words_beside(message: Any, document: dict[str, Any]) -> ErrorWords:
+    names = ("code", "status", "type", "param")
+    said = {name: whole_text(document[name]) for name in names if isinstance(document.get(name), str)}
+    text = whole_text(message) if isinstance(message, str) else shown(message)
+    code = said.get("code") or said.get("status") or said.get("type") or ""
+    return ErrorWords(text, code, said.get("type", ""), said.get("param", ""))
 
 
-def told_words(error: Any) -> tuple[str, str]:
-    """The (message, code) of what a document has as its `error`."""
-    return error_words_of({"error": error}) or (shown(error) if error else NO_WORDS, "")
+def told_words(error: Any) -> ErrorWords:
+    """The words of what a document has as its `error`."""
+    return error_words_of({"error": error}) or ErrorWords(shown(error) if error else NO_WORDS)
 
 
 def shown(document: Any) -> str:

@@ -20,16 +20,6 @@ class _Called(msgspec.Struct):
     arguments: msgspec.Raw
 
 
-def must_call(request: Request) -> list[dict[str, Any]]:
-    """The functions of which one must be called; none where the model is free to answer."""
-    choice = request.tool_choice
-    functions = [tool["function"] for tool in request.tools or () if isinstance(tool.get("function"), dict)]
-    if isinstance(choice, dict):
-        wanted = (choice.get("function") or choice).get("name")
-        return [function for function in functions if function.get("name") == wanted]
-    return functions if choice == "required" else []
-
-
 def as_structured(request: Request, functions: list[dict[str, Any]]) -> Request:
     """The request for a JSON object that names one of the functions and its arguments."""
     schemas = [

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from acytoo.secret import Secret
 
 _CONTEXT = 8192
 _SLOTS = 4
+_BATCH = 128
+"""Tokens of prompts computed at once: only between batches does the engine see that a client has left."""
 _LONGEST_REPLY = 1024
 """Tokens after which a reply ends where the caller set no limit: small models can repeat themselves for ever."""
 _REPEAT_PENALTY = 1.05
@@ -37,6 +40,7 @@ class Engine:
         params.api_keys = [self.key.reveal()]
         params.n_ctx = _CONTEXT
         params.n_parallel = _SLOTS
+        params.n_batch = params.n_ubatch = _BATCH
         params.kv_unified = True
         params.cache_ram_mib = 256
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
@@ -48,7 +52,7 @@ class Engine:
         params.ui = False
         params.verbosity = 3 if os.environ.get("ACYTOO_ENGINE_LOG") else -1
         try:
-            self._server: Any = xllamacpp.Server(params)
+            self._server: Any = _loaded(xllamacpp, params)
         except (RuntimeError, ValueError) as error:
             raise EmbeddedError(f"the model {model} cannot be loaded: {error}") from error
         _servers.append(self._server)
@@ -70,6 +74,15 @@ class Engine:
         if self._server in _servers:
             _servers.remove(self._server)
         self._server = None
+
+
+def _loaded(xllamacpp: Any, params: Any) -> Any:
+    """llama.cpp's server, loaded in a thread, where no KeyboardInterrupt falls into it: it would wait for ever.
+
+    One that comes meanwhile is raised when the model is loaded, which cannot be stopped halfway.
+    """
+    with ThreadPoolExecutor(1, "acytoo-loading") as pool:
+        return pool.submit(xllamacpp.Server, params).result()
 
 
 def _threads() -> int:

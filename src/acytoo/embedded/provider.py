@@ -13,19 +13,24 @@ import msgspec
 from acytoo import dialects
 from acytoo.base import AsyncGeneratorProvider, Settings
 from acytoo.dialects.base import Losses
-from acytoo.embedded.calling import as_call, as_structured, must_call
+from acytoo.embedded.calling import as_call, as_structured
 from acytoo.embedded.engine import Engine
-from acytoo.embedded.weights import KNOWN, fetch
-from acytoo.errors import UsageError
+from acytoo.embedded.request import must_call, taken
+from acytoo.embedded.weights import KNOWN, Weights, fetch, fetched_anew
+from acytoo.errors import EmbeddedError, UsageError
 from acytoo.types import Item, Request
 
 
 class Model(msgspec.Struct, frozen=True):
-    """What an `embedded://` URL names: a file, what it is called, the chat template where it needs another."""
+    """What an `embedded://` URL names: a file, what it is called, the chat template where it needs another.
+
+    `weights` say what the file must be, where that is known.
+    """
 
     name: str
     path: Path
     template: str | None = None
+    weights: Weights | None = None
 
 
 class EngineProvider(AsyncGeneratorProvider):
@@ -39,14 +44,22 @@ class EngineProvider(AsyncGeneratorProvider):
         self, request: Request, settings: Settings | None = None, losses: Losses | None = None
     ) -> AsyncGenerator[list[Item], None]:
         """As any provider; where a function must be called, the model is held to it."""
+        request = taken(request)
         functions = must_call(request)
         if functions:
             return as_call(super().answer(as_structured(request, functions), settings, losses))
         return super().answer(request, settings, losses)
 
     def forwards(self, request: Request) -> bool:
-        """Not where a function must be called."""
-        return not must_call(request)
+        """Not what cannot be read or must be mended, nor where a function must be called.
+
+        Raises UsageError where it cannot be answered.
+        """
+        return bool(request.messages) and taken(request) is request and not must_call(request)
+
+    async def count_tokens(self, request: Request) -> int:
+        """As any provider."""
+        return await super().count_tokens(taken(request))
 
 
 def model_of(url: str) -> Model:
@@ -60,14 +73,22 @@ def model_of(url: str) -> Model:
                 "and any file as embedded:///path/model.gguf"
             )
         template = files("acytoo.embedded").joinpath(weights.template).read_text() if weights.template else None
-        return Model(weights.name, fetch(weights), template)
+        return Model(weights.name, fetch(weights), template, weights)
     path = Path(unquote(f"/{parts.netloc}{parts.path}" if parts.netloc else parts.path)).resolve()
     return Model(path.stem, path)
 
 
 def load(model: Model) -> tuple[Engine, EngineProvider]:
-    """The running engine and its provider; blocks while it loads. Raises EmbeddedError, MissingExtraError."""
-    engine = Engine(model.path, model.name, model.template)
+    """The running engine and its provider; blocks while it loads. Raises EmbeddedError, MissingExtraError.
+
+    Where a file that is known cannot be loaded because it is damaged, it is fetched anew.
+    """
+    try:
+        engine = Engine(model.path, model.name, model.template)
+    except EmbeddedError:
+        if model.weights is None or not fetched_anew(model.weights):
+            raise
+        engine = Engine(model.path, model.name, model.template)
     return engine, EngineProvider(engine.url, key=engine.key, model=model.name)
 
 

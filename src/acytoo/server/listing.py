@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from acytoo import __version__
 from acytoo.dialects.base import Incoming
-from acytoo.dialects.serving import bearer_secrets
+from acytoo.dialects.serving import keyed_secrets
 from acytoo.errors import AuthenticationError, NotFoundError
 from acytoo.server.config import ServerConfig
 
@@ -65,16 +65,23 @@ def add_listings(app: web.Application, config: ServerConfig) -> None:
 
 
 def model_names(config: ServerConfig) -> list[str]:
-    """Names a client can ask for: a backend's own model, and `name/model` where there are several backends."""
+    """Names that can be asked for, one for each backend that has a model of its own, or needs none.
+
+    It is the default backend's model as it is, unless that would ask for another backend.
+    """
     found = []
-    for number, (name, backend) in enumerate(config.backends.items()):
-        model = backend.model or name
-        found.append(model if number == 0 else f"{name}/{backend.model}" if backend.model else name)
+    default = next(iter(config.backends))
+    for name, backend in config.backends.items():
+        if backend.model:
+            plain = name == default and config.route(backend.model) == (name, backend.model)
+            found.append(backend.model if plain else f"{name}/{backend.model}")
+        elif not backend.needs_model:
+            found.append(name)
     return found
 
 
 def _admit(request: web.Request, config: ServerConfig) -> None:
-    if not config.admits(bearer_secrets(Incoming(request.path, request.headers, b""))):
+    if not config.admits(keyed_secrets(Incoming(request.path, request.headers, b"", request.query))):
         raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
 
 
@@ -94,8 +101,8 @@ def _anthropic_list(names: list[str]) -> dict[str, Any]:
     return {
         "data": [_anthropic_model(name) for name in names],
         "has_more": False,
-        "first_id": names[0],
-        "last_id": names[-1],
+        "first_id": names[0] if names else None,
+        "last_id": names[-1] if names else None,
     }
 
 
@@ -118,10 +125,11 @@ def _gemini_list(names: list[str]) -> dict[str, Any]:
 
 
 def asker(request: web.Request) -> str:
-    """Whose client asks on a path that three APIs share; by the headers that only each one's sends."""
+    """Whose client asks on a path that three APIs share; by what only each one's sends."""
     if "anthropic-version" in request.headers:
         return "anthropic"
-    return "gemini" if request.headers.keys() & {"x-goog-api-key", "x-goog-api-client"} else "openai"
+    gemini = "key" in request.query or request.headers.keys() & {"x-goog-api-key", "x-goog-api-client"}
+    return "gemini" if gemini else "openai"
 
 
 _v1_lists = {"openai": _openai_list, "anthropic": _anthropic_list, "gemini": _gemini_list}

@@ -13,6 +13,7 @@ from aiohttp import web
 from acytoo.base import AsyncGeneratorProvider
 from acytoo.dialects.base import Call, Dialect, Incoming, Losses, Writer, crossing
 from acytoo.errors import AcytooError, AuthenticationError
+from acytoo.server.browsers import readable
 from acytoo.server.config import ServerConfig
 from acytoo.server.streamed import StreamedResponse
 from acytoo.types import Request, collect
@@ -34,6 +35,7 @@ async def relay(request: web.Request, incoming: Incoming, dialect: Dialect, conf
                 return await _Stream(request, writer, config, losses).run(chunks, records.feed, records.rest)
             whole = b"".join([chunk async for chunk in chunks])
     else:
+        _readable(call)
         async with aclosing(backend.answer(crossing(asked, dialect), losses=losses)) as batches:
             if asked.stream:
                 return await _Stream(request, writer, config, losses).run(batches, writer.write, writer.end)
@@ -50,7 +52,8 @@ def _dropped(losses: Losses) -> dict[str, str]:
 
 async def count(incoming: Incoming, dialect: Dialect, config: ServerConfig) -> int:
     """How many tokens a call's messages have, counted by its backend. Raises AcytooError."""
-    _, backend, asked = _admitted(incoming, dialect, config)
+    call, backend, asked = _admitted(incoming, dialect, config)
+    _readable(call)
     return await backend.count_tokens(crossing(asked, dialect))
 
 
@@ -58,13 +61,18 @@ def _admitted(
     incoming: Incoming, dialect: Dialect, config: ServerConfig
 ) -> tuple[Call, AsyncGeneratorProvider, Request]:
     """The call, the backend it asks for, and the request as that backend is to get it."""
-    call = dialect.parse(incoming)
+    call = dialect.receive(incoming)
     if not config.admits(call.secrets):
         raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
     backend, model = config.backend_for(call.request.model)
-    model = model or backend.model
     asked = call.request if model == call.request.model else msgspec.structs.replace(call.request, model=model)
     return call, backend, asked
+
+
+def _readable(call: Call) -> None:
+    """Raises the RequestError for a call that cannot be read, where it is not passed on as it came."""
+    if call.refusal is not None:
+        raise call.refusal
 
 
 class _Stream:
@@ -78,7 +86,8 @@ class _Stream:
         self._writer = writer
         self._ping_after = config.ping_after
         headers = {"content-type": writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"}
-        self._response = StreamedResponse(request, headers | _dropped(losses), config.unread)
+        headers |= _dropped(losses) | readable(request, config)
+        self._response = StreamedResponse(request, headers, config.unread)
         self._loop = asyncio.get_running_loop()
         self._wrote_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 
 from aiohttp import ClientConnectionResetError, web
+from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http import HttpProcessingError
 
 from acytoo.errors import UsageError
@@ -19,7 +20,7 @@ from acytoo.server.config import ServerConfig
 _LOG = logging.getLogger("acytoo.server")
 
 _AT_ONCE = 0.001
-"""Seconds of grace where none is given: aiohttp takes 0 for no limit at all."""
+"""Seconds that aiohttp waits for what is left once the grace is over: it takes 0 for no limit at all."""
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -31,25 +32,43 @@ def _is_ours(record: logging.LogRecord) -> bool:
 _LOG.addFilter(_is_ours)
 
 
+class _AccessLog(AbstractAccessLogger):
+    """A line for each request. A target's query is left out: it may be a key."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Client, request, status, bytes, seconds, and the client's name for itself."""
+        self.logger.info(
+            '%s "%s %s" %s %s %.3f "%s"',
+            request.remote,
+            request.method,
+            request.rel_url.raw_path,
+            response.status,
+            response.body_length,
+            time,
+            request.headers.get("user-agent", "-"),
+        )
+
+
 async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.AppRunner, str]:
     """A running server and its URL; port 0 picks a free one. Raises UsageError where it cannot bind."""
     runner = web.AppRunner(
         make_app(config),
         handler_cancellation=True,
-        shutdown_timeout=max(config.grace, _AT_ONCE),
+        shutdown_timeout=_AT_ONCE,
         keepalive_timeout=config.idle,
         logger=_LOG,
+        access_log_class=_AccessLog,
         access_log=logging.getLogger("aiohttp.access") if access_log else None,
-        auto_decompress=True,
+        auto_decompress=False,  # a coding is undone, or refused, where its dialect is known
     )
     await runner.setup()
-    site = web.TCPSite(runner, config.host, config.port)
+    site = web.TCPSite(runner, config.host.removeprefix("[").removesuffix("]"), config.port)
     try:
         await site.start()
-    except OSError as error:
+    except (OSError, UnicodeError, OverflowError) as error:  # the latter two are for names and numbers that are none
         await runner.cleanup()
-        number = error.errno or 0
-        reason = os.strerror(number) if number > 0 else error.strerror or error
+        number = (error.errno or 0) if isinstance(error, OSError) else 0
+        reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error
     host, port = runner.addresses[0][:2]
     return runner, f"http://{f'[{host}]' if ':' in host else host}:{port}"

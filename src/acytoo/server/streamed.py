@@ -79,28 +79,21 @@ class StreamedResponse(web.StreamResponse):
         """Send the last part and the end; return when the client has taken it all. Raises as `send`."""
         self._forget()
         self._write(self._begun_with(data) + (b"0\r\n\r\n" if self._chunks else b""))
-        self._ended = self._whole = True
+        self._ended = True
         await self._all_taken()
+        self._whole = True
 
     async def cut(self, data: bytes, *, told: bool) -> None:
         """Send a last part, then end the connection before the body's end, so that it cannot count as whole.
 
-        Where the framing of HTTP/1.0 could not show that, and the body has not `told` it, the connection is reset.
+        Where the framing of HTTP/1.0 could not show that, and the body has not `told` it, `close` resets it.
         """
         if data or self._first:
             self.flush(data)
         self._ended = True
         await self._all_taken()
-        transport = self._request.transport
-        if transport is None:
-            return
-        if told or self._chunks:
-            transport.close()
-        else:
-            raw = transport.get_extra_info("socket")
-            if raw is not None:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
+        if (told or self._chunks) and self._request.transport is not None:
+            self._request.transport.close()
 
     def _forget(self) -> None:
         if self._waiting is not None:
@@ -108,9 +101,21 @@ class StreamedResponse(web.StreamResponse):
             self._waiting = None
 
     def close(self) -> None:
-        """Send nothing that has not been sent."""
+        """Send nothing more. Half a body of HTTP/1.0, whose framing does not show that it is one, ends in a reset."""
         self._forget()
         self._first.clear()
+        if self._head_sent and not self._whole and not self._chunks:
+            self._reset()
+
+    def _reset(self) -> None:
+        """Tear the connection down, unless it is closing, so that nobody takes what came for all."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
     def _begun_with(self, data: bytes) -> bytes:
         """The bytes of a part, and of all that has to come before it."""
@@ -163,7 +168,7 @@ class StreamedResponse(web.StreamResponse):
             if still_left < left:
                 self._watch(transport, still_left)
             else:
-                transport.abort()
+                self._reset()
 
         self._watching = asyncio.get_running_loop().call_later(self._unread, look)
 

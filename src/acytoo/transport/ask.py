@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from io import StringIO
 
 from acytoo.dialects.base import UNDECODABLE, Dialect, Head, Outgoing, Reader, Writer, not_this_api
 from acytoo.errors import AcytooError, StatusError
@@ -17,7 +18,7 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
 
     Any fault raises an AcytooError that carries the text so far and no secret.
     """
-    said: list[str] = []
+    said = StringIO()
     reader: Reader | None = None
     try:
         exchange = await open_exchange(outgoing, target.connection)
@@ -27,17 +28,17 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
             feed, read = reader.feed, exchange.read
             while chunk := await read():
                 if batch := feed(chunk):
-                    said += texts(batch)
+                    said.write(text_of(batch))
                     yield batch
                 if reader.fault is not None:
                     raise reader.fault
             if batch := reader.flush():
-                said += texts(batch)
+                said.write(text_of(batch))
                 yield batch
             reader.close()
     except AcytooError as error:
         if reader is not None and (batch := reader.cut()):
-            said += texts(batch)
+            said.write(text_of(batch))
             yield batch
         raise finished(error, said, target.secrets) from error.__cause__
 
@@ -48,7 +49,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
     An error with `told` set has been yielded already, in the API's own way. Where a stream was asked for (there is
     a `writer`) and the server answers with one document, the stream is rendered.
     """
-    said: list[str] = []
+    said = StringIO()
     try:
         exchange = await open_exchange(outgoing, target.connection)
         del outgoing
@@ -65,7 +66,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
                     fault = reader.fault
                 except AcytooError as error:
                     fault = error
-                said += texts(batch)
+                said.write(text_of(batch))
                 if not renders:
                     yield chunk
                 elif writer is not None and batch:
@@ -97,7 +98,7 @@ async def counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> Async
                 raise not_this_api(dialect.name, body, str(error)) from error
             yield tokens
     except AcytooError as error:
-        raise finished(error, [], target.secrets) from error.__cause__
+        raise finished(error, StringIO(), target.secrets) from error.__cause__
 
 
 async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:
@@ -109,14 +110,14 @@ async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:
     raise dialect.read_error(head.status, body, retry_after(head))
 
 
-def texts(batch: list[Item]) -> list[str]:
-    """The texts of a batch: what is kept of it for an error, as a list for each batch would keep the collector busy."""
-    return [item for item in batch if type(item) is str]
+def text_of(batch: list[Item]) -> str:
+    """The text of a batch: all that is kept of it, for an error."""
+    return "".join([item for item in batch if type(item) is str])
 
 
-def finished(error: AcytooError, said: list[str], secrets: list[Secret]) -> AcytooError:
+def finished(error: AcytooError, said: StringIO, secrets: list[Secret]) -> AcytooError:
     """The error with the text that came before it, and every secret taken out of its words."""
-    error.text = "".join(said)
+    error.text = said.getvalue()
     for name, value in vars(error).items():
         if isinstance(value, str) and name != "text":
             setattr(error, name, redact(value, secrets))

@@ -287,7 +287,7 @@ def test_a_whole_reply_is_its_text() -> None:
 
 def test_an_error_says_whose_fault_it_was_in_both_shapes() -> None:
     answer = acytoo.write_error(status_error(429, "Slow down", retry_after=2.5))
-    assert (answer.status, answer.headers["retry-after"]) == (429, "2.5")
+    assert (answer.status, answer.headers["retry-after"]) == (429, "3")
     body = msgspec.json.decode(answer.body)
     assert (body["msg"], body["error"]["message"]) == ("Slow down", "Slow down")
     back = acytoo.read_error(answer.status, answer.body, 2.5)

@@ -513,10 +513,20 @@ def test_a_refusal_is_text_and_its_stop_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("items", "reason"), [([], "end_turn"), (["hi"], "end_turn"), ([ToolCall(0, "a", "f", "{}")], "tool_use")]
+    ("items", "reason"),
+    [
+        ([], "end_turn"),
+        (["hi"], "end_turn"),
+        ([ToolCall(0, "a", "f", "{}")], "tool_use"),
+        ([ToolCall(0, "a", "f", "{}"), Finish("stop")], "tool_use"),
+        ([ToolCall(0, "a", "f", "{}"), Finish("length")], "max_tokens"),
+        ([ToolCall(0, "a", "f", "{}"), Finish("stop", stop_sequence="x")], "stop_sequence"),
+    ],
 )
-def test_a_reply_without_finish_reason_ends_its_turn_or_calls(items: list[Item], reason: str) -> None:
+def test_a_reply_ends_for_its_calls_whatever_word_another_api_has_for_that(items: list[Item], reason: str) -> None:
     assert documents(write(items))[-2]["delta"]["stop_reason"] == reason
+    whole = json.loads(DIALECT.write_reply(collect(items), Request(HELLO)))
+    assert whole["stop_reason"] == reason
 
 
 def test_opaque_parts_of_other_apis_are_not_passed_off_as_anthropics() -> None:
@@ -576,6 +586,22 @@ def test_an_error_answer_has_the_status_and_type_its_clients_know(error: AcytooE
     assert answer.headers.get("retry-after") == ("2" if status == 429 else None)
 
 
+@pytest.mark.parametrize("arguments", ['{"x": 1, "y', '{"x"', "x=1", "[1]", '{"x":1}}', "null"])
+def test_a_streamed_call_whose_arguments_are_no_json_object_is_a_fault_and_no_end(arguments: str) -> None:
+    body = write([Start("m", "c"), ToolCall(0, "a", "f"), ToolCall(0, arguments=arguments), Finish("tool_calls")])
+    told = documents(body)
+    assert told[-1]["error"]["message"] == "the model's arguments for 'f' are not a JSON object"
+    assert not {"content_block_stop", "message_delta", "message_stop"} & {document["type"] for document in told}
+    with pytest.raises(ServerError, match="arguments for 'f'"):
+        read(body)
+
+
+def test_a_streamed_call_that_the_token_limit_cut_ends_with_that_reason() -> None:
+    told = documents(write([ToolCall(0, "a", "f", '{"x": 1, "y'), Finish("length")]))
+    assert [document["type"] for document in told][-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    assert told[-2]["delta"]["stop_reason"] == "max_tokens"
+
+
 def test_a_whole_reply_whose_arguments_the_token_limit_cut_has_none() -> None:
     items: list[Item] = [ToolCall(0, "a", "f", '{"x":'), Finish("length")]
     assert json.loads(DIALECT.write_reply(collect(items), Request(HELLO)))["content"][0]["input"] == {}
@@ -583,7 +609,7 @@ def test_a_whole_reply_whose_arguments_the_token_limit_cut_has_none() -> None:
 
 def test_a_whole_reply_with_arguments_that_are_no_json_is_a_fault() -> None:
     items: list[Item] = [ToolCall(0, "a", "f", "x=1"), Finish("tool_calls")]
-    with pytest.raises(ProtocolError, match="arguments for f"):
+    with pytest.raises(ProtocolError, match="arguments for 'f'"):
         DIALECT.write_reply(collect(items), Request(HELLO))
 
 
@@ -620,7 +646,7 @@ def replies(draw: st.DrawFn) -> list[Item]:
             calls += 1
         thoughts += kind in ("thought", "secret")
     raw = draw(st.sampled_from(["", "model_context_window_exceeded"]))
-    reasons = st.sampled_from(["stop", "length", "tool_calls", "pause_turn"])
+    reasons = st.sampled_from(["tool_calls" if calls else "stop", "length", "pause_turn"])
     finish = Finish("length", raw=raw) if raw else Finish(draw(reasons))
     if finish.reason == "pause_turn":
         finish = Finish("pause_turn", raw="pause_turn")

@@ -25,6 +25,7 @@ from acytoo.errors import (
     UsageError,
     status_error,
 )
+from acytoo.messages import check_options
 from acytoo.secret import Secret
 from acytoo.types import (
     Finish,
@@ -1132,4 +1133,5 @@ requests = st.builds(
 @given(requests)
 @untimed
 def test_a_request_that_can_be_said_comes_back_as_it_was(asked: Request) -> None:
+    check_options(asked)
     assert parse(build(asked)) == asked

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from acytoo.dialects import OpenAI, openai
-from acytoo.dialects.base import Endpoint, Head, Incoming, Losses
+from acytoo.dialects import OpenAI, acytoo, anthropic, gemini, ollama, openai, openai_responses
+from acytoo.dialects.base import Dialect, Endpoint, Head, Incoming, Losses
 from acytoo.errors import (
     AcytooError,
     AuthenticationError,
@@ -538,6 +538,48 @@ def test_an_error_body_gives_its_words(status: int, body: bytes, words: str, cod
     assert code is None or error.code == code
 
 
+@pytest.mark.parametrize("dialect", [openai, openai_responses], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    ("type_", "code", "param"),
+    [
+        ("invalid_request_error", "context_length_exceeded", "messages"),
+        ("invalid_request_error", "invalid_api_key", None),
+        ("insufficient_quota", "insufficient_quota", None),
+        ("server_error", None, None),
+    ],
+)
+def test_an_errors_type_code_and_param_are_told_apart_and_written_back(
+    dialect: Dialect, type_: str, code: str | None, param: str | None
+) -> None:
+    told = {"message": "No.", "type": type_, "param": param, "code": code}
+    error = dialect.read_error(400, msgspec.json.encode({"error": told}))
+    assert (error.code, error.type, error.param) == (code or type_, type_, param or "")
+    again = msgspec.json.decode(dialect.write_error(error).body)["error"]
+    assert again == told | {"code": code or type_}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "word"),
+    [
+        (anthropic, '"type":"invalid_request_error","message":"No."'),
+        (gemini, '"status":"INVALID_ARGUMENT"'),
+        (ollama, '{"error":"No."}'),
+        (acytoo, '"type":"invalid_request_error"'),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_an_error_of_this_api_is_told_in_the_words_of_the_others(dialect: Dialect, word: str) -> None:
+    body = b'{"error":{"message":"No.","type":"invalid_request_error","code":"context_length_exceeded"}}'
+    assert word in dialect.write_error(openai.read_error(400, body)).body.decode()
+
+
+def test_a_code_in_a_stream_says_which_status_it_would_have_been_as_its_type_does() -> None:
+    told = {"message": "No.", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}
+    with pytest.raises(RequestError) as caught:
+        read(events({"error": told}))
+    assert (caught.value.status, caught.value.code, caught.value.param) == (400, "context_length_exceeded", "messages")
+
+
 # The request, client's half.
 
 
@@ -646,6 +688,9 @@ def test_a_client_that_says_nothing_about_streaming_wants_none() -> None:
     assert parsed({"messages": HELLO, "stream": True}).stream is True
 
 
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
+
+
 @pytest.mark.parametrize(
     ("body", "name", "value"),
     [
@@ -658,7 +703,10 @@ def test_a_client_that_says_nothing_about_streaming_wants_none() -> None:
         ({"n": 1}, "extra", {}),
         ({"min_p": 0.1}, "extra", {"min_p": 0.1}),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice", ...),
-        ({"tool_choice": "auto"}, "tool_choice", "auto"),
+        ({"tool_choice": "auto", "tools": TOOLS}, "tool_choice", "auto"),
+        ({"tool_choice": "auto"}, "tool_choice", None),
+        ({"parallel_tool_calls": True}, "parallel_tool_calls", None),
+        ({"tools": []}, "tools", None),
     ],
 )
 def test_a_field_of_the_body_becomes_this_option(body: dict[str, Any], name: str, value: object) -> None:

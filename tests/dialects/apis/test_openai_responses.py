@@ -26,6 +26,7 @@ from acytoo.errors import (
     UsageError,
     status_error,
 )
+from acytoo.messages import check_options
 from acytoo.secret import Secret
 from acytoo.types import (
     Finish,
@@ -1003,6 +1004,7 @@ requests = st.builds(
 
 @given(requests)
 def test_a_request_that_can_be_said_comes_back_as_it_was(asked: Request) -> None:
+    check_options(asked)
     outgoing = DIALECT.build(asked, ENDPOINT, Losses(NAME))
     call = DIALECT.parse(Incoming("/v1/responses", outgoing.headers, outgoing.body))
     assert call.secrets == [ENDPOINT.key]

@@ -28,10 +28,10 @@ from acytoo.dialects.base import (
     not_this_api,
 )
 from acytoo.dialects.nested import put_extra
-from acytoo.dialects.serving import error_fields, request_of
+from acytoo.dialects.serving import error_fields, openai_error, request_of
 from acytoo.dialects.words import error_words_of, html_title
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError, UsageError, status_error
-from acytoo.messages import text_of
+from acytoo.messages import result_of, text_of
 from acytoo.secret import Secret, beginning
 from acytoo.types import Item, Messages, Refusal, Reply, Request
 from acytoo.wire.halves import without_halves
@@ -134,8 +134,8 @@ class Acytoo(Dialect):
 
     def write_error(self, error: AcytooError) -> ErrorAnswer:
         """JSON with the message both as `msg` and as `error.message`."""
-        status, message, code, extra_headers = error_fields(error)
-        body = {"error": {"message": message, "type": code}, "msg": message}
+        status, message, _, extra_headers = error_fields(error)
+        body = {"error": {"message": message, "type": openai_error(error)["type"]}, "msg": message}
         return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, msgspec.json.encode(body))
 
 
@@ -146,10 +146,11 @@ def _plain(message: dict[str, Any], lose: Losses) -> dict[str, Any]:
     if message["role"] == "tool" or message.get("tool_calls"):
         lose("tool calls")
         known -= {"tool_calls", "tool_call_id"}
+    known -= {"is_error"}
     if isinstance(content, str) and len(known) == len(message):
         return message
     plain = {field: message[field] for field in message if field in known}
-    plain["content"] = text_of(content, lose)
+    plain["content"] = text_of(result_of(message), lose)
     return plain
 
 
@@ -241,7 +242,7 @@ class _TextReader(Reader):
         if isinstance(document, dict) and document.keys() <= _ERROR_FIELDS and document.keys() & {"error", "msg"}:
             words = error_words_of(document)
             if words:
-                raise status_error(None, words[0], code=words[1], body=beginning(body, 2000))
+                raise status_error(None, **words._asdict(), body=beginning(body, 2000))
 
 
 _MOST_HELD = 1_000_000

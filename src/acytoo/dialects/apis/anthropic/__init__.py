@@ -12,7 +12,9 @@ import msgspec
 
 from acytoo.dialects.apis.anthropic.reading import Message, StreamReader, told
 from acytoo.dialects.apis.anthropic.request import (
+    KEPT,
     SOURCE,
+    TOOL_FIELDS,
     shared_messages,
     shared_system,
     shared_tool_choice,
@@ -99,9 +101,13 @@ class Anthropic(Dialect):
         {
             "betas",
             "cache_control",
+            "citations",
             "context_management",
+            "defer_loading",
             "diagnostics",
+            "eager_input_streaming",
             "inference_geo",
+            "input_examples",
             "metadata",
             "output_config",
             "service_tier",
@@ -110,6 +116,7 @@ class Anthropic(Dialect):
         }
     )
     """Hints about caching, cost and service; `thinking` and `output_config` are in the shared shape as well."""
+    inside = frozenset(KEPT + TOOL_FIELDS)
 
     def __init__(
         self,
@@ -144,8 +151,8 @@ class Anthropic(Dialect):
             value = getattr(request, option)
             if value is not None:
                 body[field] = value
-        if request.tools:
-            body["tools"] = tools_of(request.tools, lose)
+        if request.tools and (tools := tools_of(request.tools, lose)):
+            body["tools"] = tools
         choice = tool_choice_of(request.tool_choice, request.parallel_tool_calls if request.tools else None, lose)
         if choice is not None:
             body["tool_choice"] = choice
@@ -208,7 +215,7 @@ class Anthropic(Dialect):
         """A `message`. Raises ProtocolError where the model's arguments for a tool are no JSON object."""
         content = [block for thought in reply.reasoning for block in thought_blocks(thought, unsigned=True)]
         content += [{"type": "text", "text": text} for text in (reply.text, reply.refusal) if text]
-        content += [call_block(call, reply.finish_reason == "length") for call in reply.tool_calls]
+        content += [call_block(call, reply.finish) for call in reply.tool_calls]
         reason, sequence = stop_reason_of(reply.finish, bool(reply.refusal), bool(reply.tool_calls))
         body = empty_message(reply.id or new_id("msg_"), reply.model or request.model)
         body |= {

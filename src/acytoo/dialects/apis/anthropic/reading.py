@@ -312,6 +312,5 @@ STATUS = {
 
 def told(error: Any) -> AcytooError:
     """The error that an event tells; its type says which status it would have been."""
-    message, code = told_words(error)
-    body = beginning(shown(error), 2000)
-    return status_error(STATUS.get(code), message, code=code, body=body)
+    words = told_words(error)
+    return status_error(STATUS.get(words.type), **words._asdict(), body=beginning(shown(error), 2000))

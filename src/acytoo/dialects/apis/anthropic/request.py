@@ -22,10 +22,10 @@ SOURCE = "anthropic"
 
 Block = dict[str, Any]
 
-_KEPT = ("cache_control", "citations", "context", "transformations")
+KEPT = ("cache_control", "citations", "context", "transformations")
 """Fields of a content block that stay on the part: other APIs have no word for them."""
 
-_TOOL_FIELDS = ("cache_control", "defer_loading", "allowed_callers", "eager_input_streaming", "input_examples")
+TOOL_FIELDS = ("cache_control", "defer_loading", "allowed_callers", "eager_input_streaming", "input_examples")
 
 _NATIVE = frozenset(
     {
@@ -164,7 +164,7 @@ def _text_block(part: Mapping[str, Any]) -> list[Block]:
 
 
 def _kept(part: Mapping[str, Any]) -> Block:
-    return {field: part[field] for field in _KEPT if part.get(field) is not None}
+    return {field: part[field] for field in KEPT if part.get(field) is not None}
 
 
 def _inner(value: Any, field: str) -> str | None:
@@ -262,7 +262,7 @@ def _tool(tool: Mapping[str, Any], function: Mapping[str, Any]) -> Block:
     made["input_schema"] = function.get("parameters") or {"type": "object", "properties": {}}
     if function.get("strict") is not None:
         made["strict"] = function["strict"]
-    return made | {field: tool[field] for field in _TOOL_FIELDS if tool.get(field) is not None}
+    return made | {field: tool[field] for field in TOOL_FIELDS if tool.get(field) is not None}
 
 
 def tool_choice_of(choice: str | Mapping[str, Any] | None, parallel: bool | None, lose: Losses) -> Block | None:
@@ -494,7 +494,7 @@ def shared_tools(tools: Any) -> list[dict[str, Any]]:
         function["parameters"] = need(tool, "input_schema", dict, where)
         if tool.get("strict") is not None:
             function["strict"] = tool["strict"]
-        kept = {field: tool[field] for field in _TOOL_FIELDS if tool.get(field) is not None}
+        kept = {field: tool[field] for field in TOOL_FIELDS if tool.get(field) is not None}
         made.append({"type": "function", "function": function, **kept})
     return made
 

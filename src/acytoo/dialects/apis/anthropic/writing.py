@@ -8,8 +8,9 @@ import msgspec
 
 from acytoo.dialects.apis.anthropic.reading import REASONS, STATUS
 from acytoo.dialects.apis.anthropic.request import SOURCE, Block
-from acytoo.dialects.base import UNDECODABLE, Writer, whole_json
+from acytoo.dialects.base import Writer, whole_json
 from acytoo.dialects.serving import error_fields, new_id
+from acytoo.dialects.toolcalls import called_with
 from acytoo.errors import AcytooError, ProtocolError
 from acytoo.types import Event, Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import sse
@@ -20,7 +21,10 @@ _TYPES = {status: type_ for type_, status in STATUS.items()} | {408: "timeout_er
 
 
 def stop_reason_of(finish: Finish | None, refused: bool, called: bool) -> tuple[str, str | None]:
-    """The (stop_reason, stop_sequence) of a complete reply; an API without finish reasons ends its turn or calls."""
+    """The (stop_reason, stop_sequence) of a complete reply; one that ends with calls ends for them.
+
+    OpenAI's API says `stop` where a function was forced, others give no reason at all.
+    """
     if refused:
         return "refusal", None
     if finish is None:
@@ -29,6 +33,8 @@ def stop_reason_of(finish: Finish | None, refused: bool, called: bool) -> tuple[
         return "stop_sequence", finish.stop_sequence
     if finish.raw in REASONS:
         return finish.raw, None
+    if called and finish.reason == "stop":
+        return "tool_use", None
     return _STOP_REASONS.get(finish.reason) or finish.raw or finish.reason, None
 
 
@@ -66,17 +72,10 @@ def empty_message(id_: str, model: str) -> dict[str, Any]:
     }
 
 
-def call_block(call: dict[str, Any], cut: bool) -> Block:
-    """A whole call; the arguments of one that the token limit cut are left out, as they are no JSON."""
+def call_block(call: dict[str, Any], finish: Finish | None) -> Block:
+    """A whole call; the arguments of one that the token limit cut are left out. Raises as `called_with`."""
     function = call["function"]
-    try:
-        given = msgspec.json.decode(function["arguments"] or "{}")
-    except UNDECODABLE as error:
-        if not cut:
-            raise ProtocolError(f"the model's arguments for {function['name']} are not JSON: {error}") from error
-        given = {}
-    if not isinstance(given, dict):
-        raise ProtocolError(f"the model's arguments for {function['name']} are not a JSON object")
+    given = called_with(function["name"], function["arguments"], finish) or {}
     block: Block = {"type": "tool_use", "id": call["id"] or new_id("toolu_"), "name": function["name"], "input": given}
     if call.get("extra_content"):
         block["extra_content"] = call["extra_content"]
@@ -88,9 +87,10 @@ def _event(type_: str, **fields: Any) -> bytes:
 
 
 class _CallBlock(msgspec.Struct):
-    """A tool call being written: its block's index, and its arguments so far."""
+    """A tool call being written: its block's index, its name, and its arguments so far."""
 
     index: int
+    name: str
     fragments: list[str]
     open: bool = True
 
@@ -143,8 +143,13 @@ class StreamWriter(Writer):
         return b"".join(out)
 
     def end(self) -> bytes:
-        """`message_delta` with stop reason and usage, then `message_stop`."""
+        """`message_delta` with stop reason and usage, then `message_stop`; an error for a call that is not whole."""
         out: list[bytes] = []
+        try:
+            for call in self._calls.values():
+                called_with(call.name, "".join(call.fragments), self._finish)
+        except ProtocolError as error:
+            return self.fail(error)
         self._opening(out)
         self._close(out, all_calls=True)
         reason, sequence = stop_reason_of(self._finish, self._refused, bool(self._calls))
@@ -172,7 +177,7 @@ class StreamWriter(Writer):
             self._usage = item
         elif isinstance(item, Finish):
             self._finish = item
-            self._close(out, all_calls=True)
+            self._close(out)
 
     def _opening(self, out: list[bytes]) -> None:
         if not self._opened:
@@ -225,7 +230,7 @@ class StreamWriter(Writer):
             block: Block = {"type": "tool_use", "id": item.id or new_id("toolu_"), "name": item.name, "input": {}}
             if item.signature and item.source == "gemini":
                 block["extra_content"] = {"google": {"thought_signature": item.signature}}
-            call = self._calls[item.index] = _CallBlock(self._begin(block, out), [])
+            call = self._calls[item.index] = _CallBlock(self._begin(block, out), item.name, [])
         if item.arguments:
             call.fragments.append(item.arguments)
             self._delta(call.index, out, type="input_json_delta", partial_json=item.arguments)

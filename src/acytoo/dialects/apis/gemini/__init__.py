@@ -42,9 +42,8 @@ from acytoo.dialects.base import (
     json_headers,
 )
 from acytoo.dialects.reading import EitherReader
-from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
+from acytoo.dialects.serving import error_fields, keyed_secrets, new_id, request_of
 from acytoo.errors import AcytooError, StatusError, TruncatedError, UsageError
-from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Item, Reply, Request
 
 _VERSIONS = ("v1beta", "v1", "v1alpha", "v1beta1")
@@ -67,6 +66,7 @@ class Gemini(Dialect):
     options = OPTIONS - {"user"}
     routes = _routes(_STREAM, _WHOLE)
     count_routes = _routes(_COUNT)
+    least = {"contents": [{"parts": [{"text": ""}]}]}
     harmless = frozenset(
         {"alt", "safetySettings", "cachedContent", "labels", "serviceTier", "store", "generationConfig.thinkingConfig"}
     )
@@ -152,10 +152,7 @@ class Gemini(Dialect):
         body["stream"] = verb == _STREAM
         if body["stream"] and incoming.query.get("alt") != "sse":
             body["alt"] = "json"
-        secrets = bearer_secrets(incoming)
-        if key := incoming.query.get("key"):
-            secrets.append(Secret(key))
-        return Call(request_of(body, self.name), secrets)
+        return Call(request_of(body, self.name), keyed_secrets(incoming))
 
     def writer(self, request: Request) -> Writer:
         """Events; a JSON array where the client did not ask for `alt=sse`."""

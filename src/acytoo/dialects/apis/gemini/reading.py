@@ -214,11 +214,10 @@ def _token(candidate: _TokenLogprob) -> dict[str, Any]:
 
 def told(told: Any) -> StatusError:
     """The error that a document tells; `code` is an HTTP status."""
-    message, code = told_words(told)
     number = told.get("code") if isinstance(told, dict) else None
     status = number if isinstance(number, int) and 400 <= number < 600 else None
     body = beginning(shown({"error": told}), 2000)
-    return detailed(status_error(status, message, code=code, body=body), told)
+    return detailed(status_error(status, **told_words(told)._asdict(), body=body), told)
 
 
 def detailed(error: StatusError, told: Any) -> StatusError:

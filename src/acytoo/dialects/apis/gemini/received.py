@@ -14,6 +14,7 @@ from acytoo.dialects.apis.gemini.request import BUDGETS, CONFIG, FOREIGN_SIGNATU
 from acytoo.dialects.base import invalid
 from acytoo.dialects.nested import keep_nested
 from acytoo.dialects.toolcalls import CallIds
+from acytoo.messages import parts_of
 from acytoo.types import Item, collect
 
 
@@ -85,10 +86,16 @@ def _messages(instruction: Any, contents: Any) -> list[dict[str, Any]]:
 
 
 def _turn(parts: list[dict[str, Any]], ids: CallIds, where: str) -> dict[str, Any]:
-    """A model's turn, read as a reply's parts are; a stand-in for a foreign call's signature is none."""
+    """A model's turn, read as a reply's parts are; a stand-in for a foreign call's signature is none.
+
+    A part that no other API lets a model say is kept under its field's name: they refuse it by that name.
+    """
     turn = TurnReader(ids.called)
     items: list[Item] = []
+    others: list[dict[str, Any]] = []
     for given in parts:
+        if own := [field for field, value in given.items() if value is not None and field not in _TOLD]:
+            others.append({**given, "type": min(own)})
         if isinstance(given.get("functionCall"), dict):
             given = {**given, "functionCall": _object(given["functionCall"], where)}
         if given.get("thoughtSignature") == FOREIGN_SIGNATURE:
@@ -97,7 +104,14 @@ def _turn(parts: list[dict[str, Any]], ids: CallIds, where: str) -> dict[str, An
             turn.read(msgspec.convert(given, Part), items)
         except msgspec.ValidationError as error:
             raise invalid(f"{where} has a part that is not what this endpoint takes: {error}") from error
-    return collect(items).message
+    message = collect(items).message
+    return message | {"content": [*parts_of(message["content"]), *others]} if others else message
+
+
+_TOLD = frozenset(
+    {"text", "thought", "thoughtSignature", "functionCall", "partMetadata", "mediaResolution", "videoMetadata"}
+)
+"""Fields of a model's part that are read; what has another one (an image, code) is a part named by it."""
 
 
 def _asked(parts: list[dict[str, Any]], ids: CallIds, where: str) -> list[dict[str, Any]]:
@@ -117,17 +131,20 @@ def _asked(parts: list[dict[str, Any]], ids: CallIds, where: str) -> list[dict[s
 
 
 def _result(result: dict[str, Any], ids: CallIds, where: str) -> dict[str, Any]:
-    """A tool's result: the text of `output` where that is all it has, else the response as JSON text."""
+    """A tool's result: the text of `output` or `error` where that is all it has, else the response as JSON text."""
     name = result.get("name") if isinstance(result.get("name"), str) else ""
     given = result.get("id") if isinstance(result.get("id"), str) else ""
     response = result.get("response")
-    if isinstance(response, dict) and response.keys() == {"output"} and isinstance(response["output"], str):
-        text = response["output"]
+    words = list(response.items()) if isinstance(response, dict) else []
+    if len(words) == 1 and words[0][0] in ("output", "error") and isinstance(words[0][1], str):
+        text = words[0][1]
     else:
         text = msgspec.json.encode(response).decode()
     message: dict[str, Any] = {"role": "tool", "tool_call_id": ids.answered(name, given), "content": text}
     if name:
         message["name"] = name
+    if isinstance(response, dict) and "error" in response and "output" not in response:
+        message["is_error"] = True
     if media := _list(result.get("parts"), f"{where}.functionResponse.parts"):
         message["content"] = [{"type": "text", "text": text}] if text else []
         message["content"] += [_user_part(_object(part, where), where) for part in media]

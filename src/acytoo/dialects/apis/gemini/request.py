@@ -120,7 +120,8 @@ def _result(message: dict[str, Any], names: dict[str, str], lose: Losses) -> dic
         lose(f"the result of a call that is not in the messages ({call_id!r})")
     given = parts_of(message.get("content"))
     result: dict[str, Any] = {"id": call_id, "name": name or call_id}
-    result["response"] = {"output": "".join([part["text"] for part in given if part["type"] == "text"])}
+    word = "error" if message.get("is_error") else "output"
+    result["response"] = {word: "".join([part["text"] for part in given if part["type"] == "text"])}
     if media := [part for one in given if one["type"] != "text" and (part := _user_part(one, lose))]:
         result["parts"] = media
     return {"functionResponse": result}
@@ -185,10 +186,11 @@ def _calling(choice: Any, lose: Losses) -> dict[str, Any] | None:
         if choice in _MODES:
             return {"mode": _MODES[choice]}
     elif choice.get("type") == "function":
-        return {"mode": "ANY", "allowedFunctionNames": [(choice.get("function") or {}).get("name")]}
-    elif choice.get("type") == "allowed_tools" and (choice["allowed_tools"] or {}).get("mode") == "required":
-        allowed = [(tool.get("function") or {}).get("name") for tool in choice["allowed_tools"].get("tools") or ()]
-        return {"mode": "ANY", "allowedFunctionNames": allowed}
+        return {"mode": "ANY", "allowedFunctionNames": [choice["function"]["name"]]}
+    elif choice.get("type") == "allowed_tools" and choice["allowed_tools"].get("mode") == "required":
+        tools = choice["allowed_tools"]["tools"]
+        if all(tool.get("type") == "function" for tool in tools):
+            return {"mode": "ANY", "allowedFunctionNames": [tool["function"]["name"] for tool in tools]}
     lose(f"tool_choice={choice!r}")
     return None
 

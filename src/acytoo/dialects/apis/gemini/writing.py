@@ -12,7 +12,7 @@ import msgspec
 
 from acytoo.dialects.apis.gemini.parts import FILTERED, call_part, signature_of_block, text_part
 from acytoo.dialects.base import Writer
-from acytoo.dialects.serving import error_fields, new_id
+from acytoo.dialects.serving import error_fields, new_id, whole_seconds
 from acytoo.dialects.toolcalls import arguments_object
 from acytoo.errors import AcytooError
 from acytoo.types import (
@@ -54,9 +54,9 @@ def error_body(error: AcytooError) -> dict[str, Any]:
     status, message, code, _ = error_fields(error)
     own = code if code in _STATUSES.values() or code == "FAILED_PRECONDITION" else _STATUSES.get(status, "UNKNOWN")
     told: dict[str, Any] = {"code": status, "message": message, "status": own}
-    wait = getattr(error, "retry_after", None)
+    wait = whole_seconds(error)
     if wait is not None:
-        told["details"] = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait:g}s"}]
+        told["details"] = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"}]
     return {"error": told}
 
 

@@ -34,7 +34,7 @@ from acytoo.dialects.base import (
 )
 from acytoo.dialects.reading import RecordReader, WholeReader, bare_error
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
-from acytoo.dialects.toolcalls import arguments_object, arguments_text
+from acytoo.dialects.toolcalls import arguments_text, called_with
 from acytoo.dialects.words import shown, told_words
 from acytoo.errors import AcytooError, ProtocolError, StatusError, TruncatedError, status_error
 from acytoo.secret import beginning
@@ -265,9 +265,7 @@ _REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
 
 
 def _told(error: Any) -> StatusError:
-    message, code = told_words(error)
-    body = beginning(shown({"error": error}), 2000)
-    return status_error(None, message, code=code, body=body)
+    return status_error(None, **told_words(error)._asdict(), body=beginning(shown({"error": error}), 2000))
 
 
 def _seconds(created_at: str | None) -> int:
@@ -311,12 +309,10 @@ def _written_calls(calls: list[dict[str, Any]], finish: Finish | None) -> list[d
     written = []
     for index, call in enumerate(calls):
         function = call["function"]
-        arguments = arguments_object(function["arguments"])
+        arguments = called_with(function["name"], function["arguments"], finish)
         if arguments is not None:
             named = {"index": index, "name": function["name"], "arguments": arguments}
             written.append({"id": call["id"] or new_id("call_"), "function": named})
-        elif finish is None or finish.reason != "length":
-            raise ProtocolError(f"the model called {function['name']!r} with arguments that are not a JSON object")
     return written
 
 

@@ -11,7 +11,7 @@ from acytoo.dialects.base import Losses, invalid
 from acytoo.dialects.nested import keep_nested, put_extra
 from acytoo.dialects.toolcalls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
-from acytoo.messages import data_url, parts_of
+from acytoo.messages import data_url, parts_of, result_of
 from acytoo.types import Request
 
 _OPTIONS = {
@@ -71,8 +71,6 @@ def shared_body(body: dict[str, Any]) -> dict[str, Any]:
         raise invalid("options must be an object")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise invalid("messages must be a list of objects")
-    if not shared.get("tools"):
-        shared.pop("tools", None)  # the Python client sends an empty list, which other APIs refuse
     ids = CallIds()
     shared["messages"] = [_read_message(message, ids) for message in messages]
     options = dict(options)
@@ -95,7 +93,7 @@ def shared_body(body: dict[str, Any]) -> dict[str, Any]:
 def _sent_message(message: dict[str, Any], names: dict[str, str], where: str, lose: Losses) -> dict[str, Any]:
     role = message["role"]
     texts, images = [], []
-    for part in parts_of(message.get("content")):
+    for part in parts_of(result_of(message)):
         if part["type"] == "text":
             texts.append(part["text"])
         elif image := _image(part, lose):

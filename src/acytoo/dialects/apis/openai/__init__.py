@@ -34,8 +34,9 @@ from acytoo.dialects.base import (
 )
 from acytoo.dialects.nested import put_extra
 from acytoo.dialects.reading import EitherReader, bare_error
-from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
+from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, openai_error, request_of
 from acytoo.errors import AcytooError, TruncatedError
+from acytoo.messages import result_of
 from acytoo.types import (
     OPTIONS,
     Item,
@@ -90,10 +91,10 @@ class OpenAI(Dialect):
     def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
         """The shared shape is this API's own; only our additions are taken out of the messages."""
         self.check_options(request, lose)
-        body: dict[str, Any] = {
-            "model": request.model,
-            "messages": [self._message(message) for message in request.messages],
-        }
+        messages = request.messages
+        if request.extra_for and request.extra_for != self.name:
+            messages = [_sayable(message, lose) for message in messages]
+        body: dict[str, Any] = {"model": request.model, "messages": [self._message(message) for message in messages]}
         if request.stream:
             body["stream"] = True
             if self.stream_usage:
@@ -178,9 +179,9 @@ class OpenAI(Dialect):
 
     def write_error(self, error: AcytooError) -> ErrorAnswer:
         """`{"error": {"message", "type", "param", "code"}}`."""
-        status, message, code, extra_headers = error_fields(error)
-        body = {"error": {"message": message, "type": code, "param": None, "code": code}}
-        return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, msgspec.json.encode(body))
+        status, _, _, extra_headers = error_fields(error)
+        body = msgspec.json.encode({"error": openai_error(error)})
+        return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, body)
 
     def _message(self, message: dict[str, Any]) -> dict[str, Any]:
         calls = message.get("tool_calls")
@@ -189,6 +190,8 @@ class OpenAI(Dialect):
         sent = {field: message[field] for field in message if field in _PLAIN}
         if calls:
             sent["tool_calls"] = [_sent_call(call) for call in calls]
+        if message.get("is_error"):
+            sent["content"] = result_of(message)
         if self.reasoning_field and message.get("reasoning"):
             sent[self.reasoning_field] = "".join([b.get("text", "") for b in message["reasoning"]])
         return sent
@@ -201,6 +204,20 @@ def _sent_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(arguments, str):
         return call
     return {**call, "function": {**function, "arguments": encoded(dict(arguments or {})).decode()}}
+
+
+_PARTS = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
+
+
+def _sayable(message: dict[str, Any], lose: Losses) -> dict[str, Any]:
+    """A message of another API's client without the parts that only that API knows."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    for part in content:
+        if part["type"] not in _PARTS:
+            lose(f"{part['type']} content")
+    return {**message, "content": [part for part in content if part["type"] in _PARTS] or ""}
 
 
 _ORDER = sorted(OPTIONS)

@@ -278,10 +278,11 @@ def _parts(parts: list[dict[str, Any]]) -> list[Item]:
 
 def told(error: Any) -> AcytooError:
     """The error that an event tells; `code` is an HTTP status at many compatible servers."""
-    message, code = told_words(error)
+    words = told_words(error)
     number = error.get("code") if isinstance(error, dict) else None
-    status = number if isinstance(number, int) and 400 <= number < 600 else _STATUS.get(code)
-    return status_error(status, message, code=code, body=beginning(shown(error), 2000))
+    status = number if isinstance(number, int) and 400 <= number < 600 else None
+    status = status or _STATUS.get(words.code) or _STATUS.get(words.type)
+    return status_error(status, **words._asdict(), body=beginning(shown(error), 2000))
 
 
 _STATUS = {

@@ -11,7 +11,7 @@ import msgspec
 from acytoo.dialects.base import (
     Writer,
 )
-from acytoo.dialects.serving import error_fields, new_id
+from acytoo.dialects.serving import error_fields, new_id, openai_error
 from acytoo.errors import AcytooError
 from acytoo.types import (
     Event,
@@ -103,9 +103,8 @@ class StreamWriter(Writer):
 
     def fail(self, error: AcytooError) -> bytes:
         """An error event, which the makers' clients raise; no `[DONE]` follows."""
-        status, message, code, _ = error_fields(error)
-        body = {"error": {"message": message, "type": code, "param": None, "code": status}}
-        return b"data: " + msgspec.json.encode(body) + b"\n\n"
+        told = openai_error(error) | {"code": error_fields(error)[0]}
+        return b"data: " + msgspec.json.encode({"error": told}) + b"\n\n"
 
     def _opening(self) -> bytes:
         if self._open:

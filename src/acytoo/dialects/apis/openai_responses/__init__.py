@@ -29,7 +29,7 @@ from acytoo.dialects.base import (
     json_headers,
 )
 from acytoo.dialects.reading import EitherReader
-from acytoo.dialects.serving import bearer_secrets, error_fields, request_of
+from acytoo.dialects.serving import bearer_secrets, error_fields, openai_error, request_of
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.types import Item, Reply, Request
 
@@ -59,6 +59,7 @@ class Responses(Dialect):
         }
     )
     routes = ("/v1/responses", "/responses")
+    least = {"input": ""}
     harmless = frozenset(
         {
             "store",
@@ -128,6 +129,6 @@ class Responses(Dialect):
 
     def write_error(self, error: AcytooError) -> ErrorAnswer:
         """`{"error": {"message", "type", "param", "code"}}`."""
-        status, message, code, extra_headers = error_fields(error)
-        body = {"error": {"message": message, "type": code, "param": None, "code": code}}
-        return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, msgspec.json.encode(body))
+        status, _, _, extra_headers = error_fields(error)
+        body = msgspec.json.encode({"error": openai_error(error)})
+        return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, body)

@@ -283,13 +283,13 @@ def told(error: Any) -> StatusError:
     numbers = [n for n in (fields.get("status"), fields.get("code")) if isinstance(n, int) and 400 <= n < 600]
     numbers += [_STATUS[word] for word in words if word in _STATUS]
     numbers += [400 for word in words if "image" in word]
-    message = fields.get("message")
-    if not isinstance(message, str) or not message:
-        message = told_words(fields)[0]
+    told = told_words(fields)
     return status_error(
         numbers[0] if numbers else None,
-        whole_text(message),
+        told.message,
         code=whole_text(words[0]) if words else "",
+        type=told.type,
+        param=told.param,
         body=beginning(shown(error), 2000),
     )
 

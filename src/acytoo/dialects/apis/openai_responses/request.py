@@ -13,7 +13,7 @@ import msgspec
 
 from acytoo.dialects.base import UNDECODABLE, invalid
 from acytoo.errors import UsageError
-from acytoo.messages import parts_of
+from acytoo.messages import parts_of, result_of
 from acytoo.types import Request
 
 NAME = "openai-responses"
@@ -49,8 +49,8 @@ def options_of(request: Request, lose: Lose) -> dict[str, Any]:
             fields[option] = value
     if request.max_tokens is not None:
         fields["max_output_tokens"] = request.max_tokens
-    if request.tools is not None:
-        fields["tools"] = [flat for tool in request.tools if (flat := _flat_tool(tool, lose)) is not None]
+    if request.tools and (tools := [flat for tool in request.tools if (flat := _flat_tool(tool, lose)) is not None]):
+        fields["tools"] = tools
     if request.tool_choice is not None:
         fields["tool_choice"] = _flat_choice(request.tool_choice)
     if request.response_format is not None:
@@ -152,7 +152,7 @@ def _items_of(messages: list[dict[str, Any]], lose: Lose) -> list[Item]:
         if role == "assistant":
             items += _spoken_items(message, lose)
         elif role == "tool":
-            output = _content_of(message["content"], lose)
+            output = _content_of(result_of(message), lose)
             items.append({"type": "function_call_output", "call_id": message["tool_call_id"], "output": output})
         else:
             items.append({"role": role, "content": _content_of(message["content"], lose)})
@@ -417,7 +417,7 @@ def _flat_choice(choice: str | dict[str, Any]) -> Any:
         return {
             "type": "allowed_tools",
             **allowed,
-            "tools": [_flat_choice(tool) for tool in allowed.get("tools") or ()],
+            "tools": [_flat_choice(tool) for tool in allowed["tools"]],
         }
     return choice
 

@@ -12,7 +12,7 @@ import msgspec
 
 from acytoo.dialects.apis.openai_responses.request import NAME, add_extra, instructions_of, options_of, sealed
 from acytoo.dialects.base import Losses, Writer
-from acytoo.dialects.serving import error_fields, new_id
+from acytoo.dialects.serving import error_fields, new_id, openai_error
 from acytoo.errors import AcytooError
 from acytoo.types import Event, Finish, Item, Logprobs, Reasoning, Refusal, Request, Start, ToolCall, Usage
 from acytoo.wire.sse import COMMENT, sse
@@ -136,10 +136,10 @@ class StreamWriter(Writer):
 
     def fail(self, error: AcytooError) -> bytes:
         """An `error` event, which the makers' clients raise, then `response.failed`, which others wait for."""
-        status, message, code, _ = error_fields(error)
+        status, told = error_fields(error)[0], openai_error(error)
         out: list[bytes] = []
-        told = {"type": code, "code": code, "message": message, "param": None, "status": status}
-        self._send("error", out, code=code, message=message, param=None, error=told)
+        code, message, param = told["code"], told["message"], told["param"]
+        self._send("error", out, code=code, message=message, param=param, error=told | {"status": status})
         word = {429: "rate_limit_exceeded", 400: "invalid_prompt"}.get(status, "server_error")
         failed = self._response("failed", error={"code": word, "message": message})
         self._send("response.failed", out, response=failed)

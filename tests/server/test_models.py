@@ -1,0 +1,141 @@
+"""Which backend a model's name asks for, and that every name in a list can be asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from acytoo import AsyncGeneratorProvider, dialects
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
+from acytoo.testing import FakeEndpoint, reply
+from acytoo.types import Finish, Start
+from tests.server.site import Response, call, head
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
+
+
+class Plain(AsyncGeneratorProvider):
+    """A backend that may be asked without a model's name."""
+
+    dialect = dialects.openai
+
+
+class Choosy(Plain):
+    """A backend that may not."""
+
+    needs_model = True
+
+
+@dataclass
+class Served:
+    """Our server before several endpoints, by the names of their backends."""
+
+    port: int
+    behind: dict[str, FakeEndpoint]
+
+    async def ask(self, path: str, **fields: Any) -> Response:
+        """The answer to a POST of these fields."""
+        body = json.dumps(fields).encode()
+        return await call(self.port, head(f"POST {path} HTTP/1.1", f"content-length: {len(body)}\r\n") + body)
+
+    async def get(self, path: str, headers: str = "") -> Any:
+        """The document at a path."""
+        answer = await call(self.port, head(f"GET {path} HTTP/1.1", headers))
+        assert answer.status == 200
+        return json.loads(answer.body)
+
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """For each request that a backend received: the backend's name, and the model that was asked for."""
+        return [(name, r.json["model"]) for name, fake in self.behind.items() for r in fake.requests]
+
+
+@asynccontextmanager
+async def served(**models: tuple[type[AsyncGeneratorProvider], str]) -> AsyncIterator[Served]:
+    """A server over backends: for each name its kind, and the model of its own ("" for none)."""
+    async with AsyncExitStack() as stack:
+        behind = {name: await stack.enter_async_context(FakeEndpoint(dialects.openai, HELLO)) for name in models}
+        backends = {name: kind(behind[name].url, model=model or None) for name, (kind, model) in models.items()}
+        runner, url = await start(ServerConfig(backends, port=0, grace=0.1))
+        stack.push_async_callback(runner.cleanup)
+        yield Served(urlsplit(url).port or 0, behind)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("claude", ("claude", "opus")),
+        ("claude/", ("claude", "opus")),
+        ("claude/haiku", ("claude", "haiku")),
+        ("plain", ("plain", "")),
+        ("gpt-5-mini", ("gpt", "gpt-5-mini")),
+        ("claude-opus", ("gpt", "claude-opus")),
+        ("org/claude", ("gpt", "org/claude")),
+        ("", ("gpt", "gpt-5")),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/completions"])
+async def test_a_backends_name_asks_for_that_backend_and_no_other(path: str, name: str, asked: tuple[str, str]) -> None:
+    kinds = {"gpt": (Choosy, "gpt-5"), "claude": (Choosy, "opus"), "plain": (Plain, "")}
+    async with served(**kinds) as server:
+        assert (await server.ask(path, model=name, messages=MESSAGES)).status == 200
+        assert server.asked == [asked]
+
+
+TRICKY: dict[str, tuple[type[AsyncGeneratorProvider], str]] = {
+    "router": (Choosy, "claude/opus"),
+    "claude": (Choosy, "claude-5"),
+    "plain": (Plain, ""),
+    "none": (Choosy, ""),
+}
+"""The default's own model, as it is, would ask for another backend; the last cannot be asked by its name alone."""
+
+
+@pytest.mark.parametrize("default", ["router", "claude", "plain", "none"])
+async def test_every_name_that_is_listed_can_be_asked_for_and_goes_to_its_own_backend(default: str) -> None:
+    kinds = {default: TRICKY[default], **TRICKY}
+    async with served(**kinds) as server:
+        anthropic = "anthropic-version: 2023-06-01\r\n"
+        lists = {
+            "openai": [model["id"] for model in (await server.get("/v1/models"))["data"]],
+            "anthropic": [model["id"] for model in (await server.get("/v1/models", anthropic))["data"]],
+            "gemini": [model["name"] for model in (await server.get("/v1beta/models"))["models"]],
+            "ollama": [model["name"] for model in (await server.get("/api/tags"))["models"]],
+        }
+        for api, names in lists.items():
+            for name in names:
+                if api == "gemini":
+                    asking = server.ask(
+                        f"/v1beta/{quote(name)}:generateContent", contents=[{"role": "user", "parts": [{"text": "Hi"}]}]
+                    )
+                else:
+                    paths = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
+                    asking = server.ask(paths[api], model=name, messages=MESSAGES, max_tokens=9, stream=False)
+                assert (await asking).status == 200, name
+            wanted = [(name, model) for name, (_, model) in kinds.items() if name != "none"]
+            assert server.asked == wanted, api
+            for fake in server.behind.values():
+                fake.requests.clear()
+
+
+async def test_a_backend_without_a_model_of_its_own_says_how_to_ask_for_one() -> None:
+    async with served(gpt=(Choosy, "gpt-5"), claude=(Choosy, "")) as server:
+        answer = await server.ask("/v1/chat/completions", model="claude", messages=MESSAGES)
+        assert answer.status == 400
+        assert "claude/MODEL" in json.loads(answer.body)["error"]["message"]
+        assert server.asked == []
+
+
+async def test_where_nothing_can_be_asked_for_by_name_the_lists_are_empty() -> None:
+    async with served(none=(Choosy, "")) as server:
+        assert (await server.get("/v1/models"))["data"] == []
+        listed = await server.get("/v1/models", "anthropic-version: 2023-06-01\r\n")
+        assert (listed["data"], listed["first_id"], listed["last_id"]) == ([], None, None)
