@@ -60,6 +60,9 @@ def test_it_does_not_equal_its_own_text() -> None:
         ("abc abcdef", [Secret("abc"), Secret("abcdef")], "*** ***"),
         ("a cat", [Secret("a")], "a cat"),
         ("", [Secret("sk-1")], ""),
+        ("key sk-0123… is bad", [Secret("sk-012345")], "key ***… is bad"),
+        ("sk sk-sk-0…", [Secret("sk-sk-01")], "sk ***…"),
+        ("ask… and s… and sk", [Secret("sk-1")], "a***… and s… and sk"),
     ],
 )
 def test_redacting_takes_every_secret_out(text: str, secrets: list[Secret | str], redacted: str) -> None:

@@ -32,7 +32,11 @@ def headers(value: Any) -> dict[str, str]:
 
 def body_fields(value: Any) -> dict[str, Any]:
     """The fields of the request's body that the caller adds. Raises UsageError."""
-    return _named(value, "extra_body")
+    found = _named(value, "extra_body")
+    for own in ("model", "messages"):
+        if own in found:
+            raise UsageError(f"extra_body has {own!r}: pass {own}=… instead")
+    return found
 
 
 def _named(value: Any, name: str) -> dict[str, Any]:

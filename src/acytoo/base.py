@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -350,6 +351,8 @@ class AsyncGeneratorProvider:
         extra: dict[str, Any] = {}
         for name, value in kwargs.items():
             if name in OPTIONS:
+                if type(value) is float and not math.isfinite(value):
+                    raise UsageError(f"{name} must be a number that JSON can say, not {value!r}")
                 options[name] = value
             elif name == "extra_body":
                 extra = arguments.body_fields(value)

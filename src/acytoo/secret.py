@@ -38,11 +38,14 @@ class Secret:
 
 
 def redact(text: str, secrets: Iterable[Secret | str]) -> str:
-    """The text with every secret in it replaced by `***`."""
+    """The text with every secret in it replaced by `***`, and what is left of one where `beginning` cut it."""
     values = [secret.reveal() if isinstance(secret, Secret) else secret for secret in secrets]
     for value in sorted(values, key=len, reverse=True):
         if len(value) > 1:
             text = text.replace(value, "***")
+            if _CUT in text:
+                *before, rest = text.split(_CUT)
+                text = _CUT.join([*[_without_end(part, value) for part in before], rest])
     return text
 
 
@@ -54,6 +57,25 @@ def parts_of(url: Any) -> SplitResult | None:
     except (ValueError, TypeError, AttributeError):
         return None
     return parts
+
+
+def _without_end(text: str, secret: str) -> str:
+    """The text, with `***` for the part of the secret that it may end with; a single character gives nothing away."""
+    place = text.find(secret[:2], max(0, len(text) - len(secret)))
+    while place >= 0:
+        if secret.startswith(text[place:]):
+            return text[:place] + "***"
+        place = text.find(secret[:2], place + 1)
+    return text
+
+
+_CUT = "…"
+
+
+def beginning(words: str | bytes, size: int) -> str:
+    """At most so many characters of a server's words; by `…` at their end `redact` knows that they may cut a secret."""
+    text = words if isinstance(words, str) else words[: 4 * size + 4].decode("utf-8", "replace")
+    return text if len(text) <= size else text[: size - 1] + _CUT
 
 
 def masked_url(url: str) -> str:

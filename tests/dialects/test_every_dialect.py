@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from io import StringIO
 from typing import Any
 
 import msgspec
@@ -23,6 +24,8 @@ from acytoo.errors import (
     TruncatedError,
     status_error,
 )
+from acytoo.secret import Secret
+from acytoo.transport.ask import finished
 from acytoo.types import Finish, Item, ToolCall, Usage, collect
 from acytoo.wire.limits import MAX_RECORD
 from tests.dialects.sayings import (
@@ -320,6 +323,52 @@ def test_an_error_in_place_of_a_reply_is_told_in_its_words(dialect: Dialect) -> 
         read(dialect, [body], "application/json")
 
 
+@every_with_records
+@pytest.mark.parametrize("record", [b'{"detail":"GPU lost"}', b'{"error":"GPU lost"}', b'{"error":{}}'])
+def test_an_error_in_a_stream_is_raised_whatever_its_shape(dialect: Dialect, record: bytes) -> None:
+    frame = record + b"\n" if speaks_lines(dialect) else b"data: " + record + b"\n\n"
+    first, *rest = records_of(dialect, written(dialect, ["Hello"], batch=1))
+    while b"Hello" not in first:
+        first += rest.pop(0)
+    for passed_on in (False, True):
+        reader = dialect.reader(Head(200, {"content-type": dialect.writer(asked(dialect)).content_type}))
+        with pytest.raises(StatusError, match=r"GPU lost|without words"):
+            for chunk in (first, frame, *rest):
+                reader.watch(chunk) if passed_on else reader.feed(chunk)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (dialects.openai, b"data: [DONE]\n\n"),
+        (dialects.openai, b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\ndata: [DONE]\n\n'),
+        (dialects.anthropic, b'data: {"type":"message_stop"}\n\n'),
+        (
+            dialects.anthropic,
+            b'data: {"type":"message_start","message":{"id":"i"}}\n\ndata: {"type":"message_stop"}\n\n',
+        ),
+        (dialects.openai_responses, b'data: {"type":"response.completed"}\n\n'),
+    ],
+)
+def test_an_end_without_a_reply_is_no_reply(dialect: Dialect, body: bytes) -> None:
+    for chunks in ([body], singly(body)):
+        with pytest.raises(TruncatedError):
+            read(dialect, chunks)
+        reader = dialect.reader(Head(200, {"content-type": "text/event-stream"}))
+        for chunk in chunks:
+            reader.watch(chunk)
+        with pytest.raises(TruncatedError):
+            reader.close()
+
+
+@every_with_records
+def test_text_in_place_of_records_is_told_in_its_words(dialect: Dialect) -> None:
+    for body in (b"upstream is down", b"event of the day: upstream is down\n\n"):
+        for content_type in ("text/plain", "text/event-stream", "application/json"):
+            with pytest.raises(ProtocolError, match="upstream is down"):
+                read(dialect, [body], content_type)
+
+
 # Hostile sizes.
 
 
@@ -390,6 +439,91 @@ def test_json_nested_without_end_is_refused(dialect: Dialect, opening: bytes) ->
         with pytest.raises((ProtocolError, TruncatedError)):
             read(dialect, [body])
     assert len(nested) < MAX_RECORD
+
+
+# Halves of characters, and secrets, in an error's words.
+
+HALF_TOLD: list[tuple[Dialect, bytes]] = [
+    (dialects.openai, rb'data: {"error":{"message":"bad \ud83d","type":"\ud83d"}}' + b"\n\n"),
+    (dialects.openai, rb'data: {"detail":"bad \ud83d"}' + b"\n\n"),
+    (dialects.openai, rb'data: {"error":{"detail":["bad \ud83d"]}}' + b"\n\n"),
+    (dialects.anthropic, rb'data: {"type":"error","error":{"type":"x","message":"bad \ud83d"}}' + b"\n\n"),
+    (dialects.openai_responses, rb'data: {"type":"error","code":"\ud83d","message":"bad \ud83d"}' + b"\n\n"),
+    (dialects.gemini, rb'data: {"error":{"code":400,"message":"bad \ud83d"}}' + b"\n\n"),
+    (dialects.ollama, rb'{"error":"bad \ud83d"}' + b"\n"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "body"), HALF_TOLD)
+def test_half_a_character_in_an_error_becomes_a_replacement_character(dialect: Dialect, body: bytes) -> None:
+    for chunks in ([body], [body.rstrip(b"\n")], singly(body)):
+        with pytest.raises(StatusError, match="bad \ufffd") as caught:
+            read(dialect, chunks)
+        assert str(vars(caught.value)).encode()
+    assert dialect.read_error(500, body[body.find(b"{") :]).message.startswith(("bad \ufffd", '["bad \ufffd'))
+
+
+HALF_CALLED: list[tuple[Dialect, bytes]] = [
+    (
+        dialects.openai,
+        rb'data: {"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":{"a":"\ud83d"}}}]},'
+        rb'"finish_reason":"tool_calls"}]}' + b"\n\n",
+    ),
+    (
+        dialects.anthropic,
+        rb'data: {"type":"content_block_start","content_block":{"type":"tool_use","input":{"a":"\ud83d"}}}'
+        b'\n\ndata: {"type":"content_block_stop"}\n\ndata: {"type":"message_stop"}\n\n',
+    ),
+    (
+        dialects.gemini,
+        rb'data: {"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"a":"\ud83d"}}}]},'
+        rb'"finishReason":"STOP"}]}' + b"\n\n",
+    ),
+    (
+        dialects.ollama,
+        rb'{"message":{"tool_calls":[{"function":{"name":"f","arguments":{"a":"\ud83d"}}}]},"done":true}' + b"\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("dialect", "body"), HALF_CALLED)
+def test_half_a_character_in_arguments_becomes_a_replacement_character(dialect: Dialect, body: bytes) -> None:
+    for chunks in ([body], singly(body)):
+        (call,) = collect(read(dialect, chunks)).tool_calls
+        assert msgspec.json.decode(call["function"]["arguments"]) == {"a": "\ufffd"}
+
+
+def test_half_a_character_where_there_is_no_text_is_not_this_api() -> None:
+    with pytest.raises(ProtocolError):
+        read(dialects.openai, [rb'data: {"choices":"\ud83d"}' + b"\n\n"])
+
+
+@every
+def test_an_error_nested_without_end_is_told(dialect: Dialect) -> None:
+    for opening, closing in ((b'{"error":', b"}"), (b'{"detail":[', b"]}"), (b"[", b"]")):
+        for depth in range(800, 1000, 3):
+            body = opening * depth + b"1" + closing * depth
+            assert dialect.read_error(500, body).message
+            for frame in (b"data: " + body + b"\n\n", body) if says(dialect).finish else ():
+                with pytest.raises(AcytooError):
+                    read(dialect, [frame], "application/json")
+
+
+KEY = "sk-0123456789abcdefghij"
+
+
+@every
+@pytest.mark.parametrize("size", [200, 500, 2000])
+def test_a_secret_that_an_errors_cut_goes_through_is_taken_out(dialect: Dialect, size: int) -> None:
+    for place in range(size - len(KEY) - 3, size + 3):
+        body = b"x" * place + KEY.encode() + b" is not valid " + b"y" * 3000
+        told: list[AcytooError] = [dialect.read_error(401, body)]
+        try:
+            read(dialect, [b"data: " + body + b"\n\n"])
+        except AcytooError as error:
+            told.append(error)
+        for one in told:
+            assert "sk" not in str(vars(finished(one, StringIO(), [Secret(KEY)])))
 
 
 # Errors, both ways.

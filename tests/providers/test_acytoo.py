@@ -247,6 +247,22 @@ async def test_extra_body_fields_are_sent_as_they_are(fake: FakeEndpoint) -> Non
     assert fake.requests[0].headers["x-site"] == "a"
 
 
+@BOTH
+@pytest.mark.parametrize("field", ["model", "messages", "key", "password"])
+async def test_what_has_an_argument_of_its_own_is_no_extra_field(make: Make, field: str, fake: FakeEndpoint) -> None:
+    with pytest.raises(UsageError, match=rf"extra_body has '{field}'.*{field}="):
+        make(fake.url).create_async_generator("", MESSAGES, extra_body={field: "x"})
+    assert fake.connections == 0
+
+
+@BOTH
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+async def test_a_number_that_json_cannot_say_is_refused(make: Make, number: float, fake: FakeEndpoint) -> None:
+    with pytest.raises(UsageError, match="temperature"):
+        make(fake.url).create_async_generator("", MESSAGES, temperature=number)
+    assert fake.connections == 0
+
+
 async def test_a_base_url_with_a_path_and_a_slash_is_kept(fake: FakeEndpoint) -> None:
     await Acytoo(fake.url + "/sub/").create_async("", MESSAGES)
     assert fake.requests[0].target == "/sub/api/completions"

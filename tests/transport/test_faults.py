@@ -59,6 +59,13 @@ async def test_an_error_status_is_a_typed_error_with_the_servers_words(
     assert words in str(error)
 
 
+@pytest.mark.parametrize("head", ["content-type: text/html", "content-type: text/plain"])
+async def test_text_that_was_held_to_be_looked_at_is_carried_where_the_reply_is_cut(head: str) -> None:
+    start = f"HTTP/1.1 200 OK\r\n{head}\r\ncontent-length: 500\r\n\r\n<think>Let me see.".encode()
+    error = await failure_of(raw(start).close(after_bytes=len(start)))
+    assert (type(error), error.text) == (TruncatedError, "<think>Let me see.")
+
+
 async def test_retry_after_is_carried() -> None:
     error = await failure_of(status(429, "slow down", retry_after=2))
     assert isinstance(error, RateLimitError)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import msgspec
 
+from acytoo.dialects.words import UNDECODABLE as UNDECODABLE
+from acytoo.dialects.words import error_words, html_title, in_utf8
 from acytoo.errors import (
     AcytooError,
     ProtocolError,
@@ -17,11 +19,9 @@ from acytoo.errors import (
     UsageError,
     status_error,
 )
-from acytoo.secret import Secret, masked_url
+from acytoo.secret import Secret, beginning, masked_url
 from acytoo.types import OPTIONS, Item, Reply, Request
-
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are not the JSON wanted."""
+from acytoo.wire.halves import without_halves
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -134,6 +134,10 @@ class Reader:
         """The last items, once the body has ended."""
         return []
 
+    def cut(self) -> list[Item]:
+        """The last items, once the body was cut: what was held to be looked at."""
+        return []
+
     def close(self) -> None:
         """Raises TruncatedError where the reply is not complete; `flush` comes first."""
 
@@ -195,8 +199,8 @@ class Dialect:
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
         """The error that a body tells, in the server's own words."""
-        start = body[:2000].decode("utf-8", "replace")
-        return status_error(status, **error_words(body)._asdict(), retry_after=retry_after, body=start)
+        words = error_words(body)._asdict()
+        return status_error(status, **words, retry_after=retry_after, body=beginning(body, 2000))
 
     # The server's half.
 
@@ -343,7 +347,7 @@ def json_headers(key: Secret, key_header: str = "authorization") -> dict[str, st
 
 def not_this_api(name: str, body: bytes, why: str = "") -> ProtocolError:
     """The error for an answer that is not in the API's format, with the start of it."""
-    start = body[:200].decode("utf-8", "replace")
+    start = beginning(in_utf8(body), 200)
     title = html_title(body)
     what = f"an HTML page ({title!r})" if title is not None else f"{start!r}"
     return ProtocolError(
@@ -362,70 +366,10 @@ def encoded(document: Any) -> bytes:
 def whole_json(record: bytes) -> bool:
     """Whether a last record without its line end is whole: JSON, or OpenAI's `[DONE]`."""
     try:
-        msgspec.json.decode(record)
+        msgspec.json.decode(without_halves(record))
     except UNDECODABLE:
         return record.strip() == b"[DONE]"
     return True
-
-
-def html_title(body: bytes) -> str | None:
-    """The title of an HTML page ("" where it has none), None where the body is not one."""
-    start = body[:4096].lstrip().lower()
-    if not start.startswith((b"<!doctype html", b"<html", b"<head")):
-        return None
-    begin = start.find(b"<title>")
-    if begin < 0:
-        return ""
-    text = body[:4096].lstrip()[begin + 7 :]
-    return " ".join(text.partition(b"<")[0].decode("utf-8", "replace").split())
-
-
-class ErrorWords(NamedTuple):
-    """What a server says of an error: `code` is its narrowest word for the kind, `type` a broader one."""
-
-    message: str
-    code: str = ""
-    type: str = ""
-    param: str = ""
-
-
-def error_words(body: bytes) -> ErrorWords:
-    """The words of an error body: JSON in any of the shapes seen, plain text, or an HTML page's title."""
-    title = html_title(body)
-    if title is not None:
-        return ErrorWords(f"HTML page: {title}" if title else "an HTML page without a title")
-    try:
-        document = msgspec.json.decode(body)
-    except UNDECODABLE:
-        text = " ".join(body[:2000].decode("utf-8", "replace").split())
-        return ErrorWords(text[:500] or "no message")
-    return error_words_of(document) or ErrorWords(body[:500].decode("utf-8", "replace"))
-
-
-def error_words_of(document: Any) -> ErrorWords | None:
-    """The words in a decoded error document, None where it tells none.
-
-    Shapes seen: `{"error": {"message", "type", "code", "param", "status"}}` (some of them: OpenAI, Anthropic, Gemini),
-    `{"error": "…"}` (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI); a list around any.
-    """
-    if isinstance(document, list) and document:
-        document = document[0]
-    if not isinstance(document, dict):
-        return None
-    inner = document.get("error")
-    if isinstance(inner, dict):
-        return error_words_of(inner) or _words_beside(inner, inner)
-    for field in ("msg", "message", "detail", "error", "error_description"):
-        if isinstance(document.get(field), (str, list, dict)) and document[field]:
-            return _words_beside(document[field], document)
-    return None
-
-
-def _words_beside(message: Any, document: dict[str, Any]) -> ErrorWords:
-    said = {name: document[name] for name in ("code", "status", "type", "param") if isinstance(document.get(name), str)}
-    text = message if isinstance(message, str) else msgspec.json.encode(message).decode()
-    code = said.get("code") or said.get("status") or said.get("type") or ""
-    return ErrorWords(text, code, said.get("type", ""), said.get("param", ""))
 
 
 def invalid(message: str) -> RequestError:

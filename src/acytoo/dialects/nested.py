@@ -12,16 +12,16 @@ def keep_nested(extra: dict[str, Any], parent: str, fields: Mapping[str, Any]) -
         extra[f"{parent}.{name}"] = value
 
 
-def put_extra(body: dict[str, Any], extra: Mapping[str, Any], parents: frozenset[str]) -> None:
-    """Add extra fields to a body where they belong; what the body already says stays.
+def put_extra(body: dict[str, Any], extra: Mapping[str, Any], parents: frozenset[str] = frozenset()) -> None:
+    """Put extra fields into a body where they belong: they replace what it says, an object only the fields it names.
 
-    A path is followed where its first name is one of `parents`; an object given whole is merged into the body's.
+    A path is followed where its first name is one of `parents`.
     """
     for name, value in extra.items():
         parent, dot, field = name.partition(".")
         if dot and parent in parents:
-            body.setdefault(parent, {}).setdefault(field, value)
+            body[parent] = {**body.get(parent, {}), field: value}
         elif isinstance(value, dict) and isinstance(body.get(name), dict):
-            body[name] = {**value, **body[name]}
+            body[name] = {**body[name], **value}
         else:
-            body.setdefault(name, value)
+            body[name] = value

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, Reader, not_this_api, whole_json
+from acytoo.dialects.base import UNDECODABLE, Dialect, Reader, not_this_api, whole_json
+from acytoo.dialects.words import error_words_of
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError
 from acytoo.types import Item
 from acytoo.wire.halves import Halves, without_halves
@@ -59,13 +60,14 @@ class WholeReader(Reader):
 
 
 class EitherReader(Reader):
-    """A body of which only its first character tells whether it is a document (`{`, `[`, `<`) or an event stream."""
+    """A body of which only its start tells whether it is a document (`{`, `[`, `<`), an event stream, or neither."""
 
     def __init__(self, dialect: Dialect, stream: Reader) -> None:
         self._dialect = dialect
         self._stream = stream
         self._reader: Reader | None = None
         self._start = b""
+        self._stray = b""
 
     def feed(self, chunk: bytes) -> list[Item]:
         """The items this chunk completes; nothing before the first character has come."""
@@ -85,12 +87,14 @@ class EitherReader(Reader):
         self.fault = self._reader.fault
 
     def _chosen(self, chunk: bytes) -> bytes:
-        """All that has come, once its first character tells which reader is to have it; nothing before."""
+        """All that has come, once its start tells which reader is to have it; nothing before."""
         chunk = self._start = self._start + chunk
-        first = chunk.removeprefix(BOM).lstrip()[:1]
-        if (not first or BOM.startswith(chunk)) and len(chunk) < 1024:
+        start = chunk.removeprefix(BOM).lstrip()
+        if (BOM.startswith(chunk) or any(field.startswith(start) for field in _FIELDS)) and len(chunk) < 1024:
             return b""
-        self._reader = WholeReader(self._dialect) if first in (b"{", b"[", b"<") else self._stream
+        self._reader = WholeReader(self._dialect) if start[:1] in (b"{", b"[", b"<") else self._stream
+        if not start.startswith(_FIELDS) and b"data:" not in start:
+            self._stray = start
         self._start = b""
         return chunk
 
@@ -99,8 +103,17 @@ class EitherReader(Reader):
         return self._reader.flush() if self._reader else []
 
     def close(self) -> None:
-        """Raises TruncatedError where the reply is not complete."""
-        (self._reader or self._stream).close()
+        """Raises TruncatedError where the reply is not complete, ProtocolError where it did not begin as one."""
+        try:
+            (self._reader or self._stream).close()
+        except TruncatedError as error:
+            if self._stray:
+                raise not_this_api(self._dialect.name, self._stray, str(error)) from error
+            raise
+
+
+_FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
+"""What an event stream begins with."""
 
 
 class Decoder(Protocol):
@@ -111,6 +124,20 @@ class Decoder(Protocol):
 
     def close(self) -> list[bytes]:
         """A last record whose end did not come."""
+
+
+def bare_error(record: bytes) -> dict[str, Any] | None:
+    """The document of a record that has nothing of a reply, where it is itself an error.
+
+    So vLLM and LMDeploy tell errors, FastAPI's servers (`{"detail": …}`), and gateways in front of a server.
+    """
+    if not any(word in record for word in (b'"error"', b'"message"', b'"detail"', b'"msg"')):
+        return None
+    try:
+        document = msgspec.json.decode(without_halves(record))
+    except UNDECODABLE:  # the fields that are read could be; another one is broken
+        return None
+    return document if error_words_of(document) is not None else None
 
 
 class RecordReader(Reader):

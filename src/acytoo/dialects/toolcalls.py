@@ -9,6 +9,7 @@ import msgspec
 from acytoo.dialects.base import UNDECODABLE
 from acytoo.errors import ProtocolError
 from acytoo.types import Finish
+from acytoo.wire.halves import rendered
 
 
 def arguments_object(arguments: Any) -> dict[str, Any] | None:
@@ -36,10 +37,16 @@ def called_with(name: str, arguments: str, finish: Finish | None) -> dict[str, A
 
 
 def arguments_text(arguments: Any) -> str:
-    """A call's arguments as JSON text, however a server or client gave them."""
+    """A call's arguments as JSON text, however a server or client gave them; U+FFFD for half a character.
+
+    Raises ProtocolError for what is nested too deeply.
+    """
     if isinstance(arguments, str):
         return arguments
-    return msgspec.json.encode(arguments or {}).decode()
+    try:
+        return rendered(arguments or {}).decode()
+    except RecursionError as error:
+        raise ProtocolError("the arguments of a call are nested too deeply") from error
 
 
 class CallIds:

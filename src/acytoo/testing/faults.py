@@ -527,6 +527,15 @@ _STREAM = (
         text=TEXTS[0],
         seen=("farzaa/clicky#132", "open-webui/open-webui#29628"),
     ),
+    _bad(
+        "error-in-another-shape",
+        "strange-error",
+        ServerError,
+        "skipped, half a reply passes for a whole one",
+        text=TEXTS[0],
+        says=SERVER_WORDS,
+        families=RECORDS,
+    ),
     _bad("error-before-text", "ok+fail:0t", (ServerError, TruncatedError), "an empty reply is not a reply"),
     _bad(
         "no-end",

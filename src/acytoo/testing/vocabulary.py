@@ -300,6 +300,13 @@ _ALL = (
         True,
     ),
     Word(
+        "strange-error",
+        "strange-error",
+        "an error after the first text, in no shape of the API's own",
+        _rewritten(lambda p: [p[0], _record(p, b'{"detail":"%b"}' % SERVER_WORDS.encode()), *p[1:]]),
+        True,
+    ),
+    Word(
         "invalid",
         "invalid",
         "bytes in the second text that are no UTF-8",

@@ -20,11 +20,12 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
     Any fault raises an AcytooError that carries the text so far and no secret.
     """
     said = StringIO()
+    reader: Reader | None = None
     try:
         exchange = await open_exchange(outgoing, target.connection)
         del outgoing  # for as long as the reply takes, nobody needs what asked for it
         with exchange:
-            reader = await reader_of(exchange, target)
+            reader = await reader_of(exchange, target.dialect)
             feed, read = reader.feed, exchange.read
             while chunk := await read():
                 if batch := feed(chunk):
@@ -37,6 +38,9 @@ async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], 
                 yield batch
             reader.close()
     except AcytooError as error:
+        if reader is not None and (batch := reader.cut()):
+            said.write(text_of(batch))
+            yield batch
         raise finished(error, said, target.secrets) from error.__cause__
 
 
@@ -51,7 +55,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
         exchange = await open_exchange(outgoing, target.connection)
         del outgoing
         with exchange:
-            reader = await reader_of(exchange, target)
+            reader = await reader_of(exchange, target.dialect)
             renders = writer is not None and exchange.head.content_type != writer.content_type.partition(";")[0]
             while chunk := await exchange.read():
                 batch: list[Item] = []
@@ -87,7 +91,7 @@ async def counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> Async
     try:
         with await open_exchange(outgoing, target.connection) as exchange:
             if not 200 <= exchange.head.status < 300:
-                raise await refusal(exchange, target, dialect)
+                raise await refusal(exchange, dialect)
             body = await exchange.read_up_to(MAX_ERROR_BODY)
             try:
                 tokens = dialect.read_count(body)
@@ -98,19 +102,18 @@ async def counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> Async
         raise finished(error, StringIO(), target.secrets) from error.__cause__
 
 
-async def reader_of(exchange: Exchange, target: Target) -> Reader:
+async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:
     """The reader for a successful response. Raises the StatusError that any other tells."""
     head = exchange.head
     if 200 <= head.status < 300:
-        return target.dialect.reader(head)
-    raise await refusal(exchange, target, target.dialect)
+        return dialect.reader(head)
+    raise await refusal(exchange, dialect)
 
 
-async def refusal(exchange: Exchange, target: Target, dialect: Dialect) -> StatusError:
-    """The error that a response tells; secrets go first, as a long body is shortened and half of one would stay."""
+async def refusal(exchange: Exchange, dialect: Dialect) -> StatusError:
+    """The error that a response tells."""
     body = await exchange.read_up_to(MAX_ERROR_BODY)
-    shown = redact(body.decode("utf-8", "surrogateescape"), target.secrets).encode("utf-8", "surrogateescape")
-    return dialect.read_error(exchange.head.status, shown, retry_after(exchange.head))
+    return dialect.read_error(exchange.head.status, body, retry_after(exchange.head))
 
 
 def text_of(batch: list[Item]) -> str:

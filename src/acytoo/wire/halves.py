@@ -38,7 +38,10 @@ class Halves:
             document = json.loads(record.decode())
         except ValueError as error:
             raise msgspec.DecodeError(str(error)) from error
-        decoded = msgspec.convert(document, wanted)
+        try:
+            decoded = msgspec.convert(document, wanted)
+        except UnicodeEncodeError as error:
+            raise msgspec.DecodeError(f"half a character where it cannot stand: {error}") from error
         self.seen = True
         return decoded
 
@@ -84,10 +87,23 @@ def _says_more(item: Item, field: str) -> bool:
     return any(getattr(item, name) for name in item.__struct_fields__ if name not in (field, "index"))  # type: ignore[union-attr]
 
 
+def rendered(document: Any) -> bytes:
+    """The document as JSON, with U+FFFD for every half. Raises RecursionError where it is nested too deeply."""
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(msgspec.json.decode(without_halves(json.dumps(document).encode())))
+
+
+def whole_text(text: str) -> str:
+    """The text with U+FFFD for every half in it."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def _whole(value: Any) -> Any:
     """The value with U+FFFD for every half in any text of it."""
     if isinstance(value, str):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return whole_text(value)
     if isinstance(value, list):
         return [_whole(item) for item in value]
     if isinstance(value, dict):

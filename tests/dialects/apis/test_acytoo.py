@@ -25,6 +25,8 @@ from acytoo.types import Finish, Item, Reasoning, Reply, Request, Start, Usage
 
 HELLO = [{"role": "user", "content": "Hello"}]
 PLAIN = {"content-type": "text/plain; charset=utf-8"}
+JSON_UTF16 = {"content-type": "application/json; charset=utf-16"}
+BOM = b"\xef\xbb\xbf"
 
 
 def read(chunks: list[bytes], head: dict[str, str] = PLAIN) -> list[Item]:
@@ -125,6 +127,9 @@ def test_extra_fields_of_the_user_are_sent() -> None:
         ({"content-type": "application/json"}, b"Hello"),
         ({"content-type": "text/html"}, b"<b>Hello</b>"),
         ({"content-type": "text/html"}, b"Hello"),
+        ({"content-type": "text/html"}, b"<!-- a note --> <b>Hello</b>"),
+        ({"content-type": "text/html"}, b'<?xml version="1.0"?><svg/>'),
+        ({"content-type": "text/html"}, b"<!-- " * 1000),
     ],
 )
 def test_a_reply_that_looks_like_something_else_still_passes(head: dict[str, str], body: bytes) -> None:
@@ -142,6 +147,13 @@ def test_a_reply_that_looks_like_something_else_still_passes(head: dict[str, str
         ({**PLAIN, "content-length": "15"}, b'{"error": "No"}', ServerError, "No"),
         ({"content-type": "text/html"}, b"<!DOCTYPE html><title>Sign in</title>", ProtocolError, "Sign in"),
         ({"content-type": "text/html"}, b" <html><body>x", ProtocolError, "HTML"),
+        ({"content-type": "text/html"}, BOM + b"<!DOCTYPE html><title>Sign in</title>", ProtocolError, "Sign in"),
+        ({"content-type": "text/html"}, b"<!-- > --> <!-- -->\n<html><title>Sign in", ProtocolError, "Sign in"),
+        ({"content-type": "text/html"}, b'<?xml version="1.0"?><html><title a="b">Sign in', ProtocolError, "Sign in"),
+        ({"content-type": "application/xhtml+xml"}, b"<html><title>Sign in", ProtocolError, "Sign in"),
+        ({"content-type": "application/json"}, BOM + b'{"error": "No"}', ServerError, "No"),
+        ({"content-type": "application/json"}, rb'{"error": "No \ud83d"}', ServerError, "No \ufffd"),
+        (JSON_UTF16, '{"error": "No"}'.encode("utf-16"), ServerError, "No"),
         (PLAIN, b"", TruncatedError, "without a single character"),
         ({"content-type": "application/json"}, b"", TruncatedError, "without a single character"),
         (PLAIN, b"\xef\xbb\xbf", TruncatedError, "without a single character"),
@@ -154,6 +166,24 @@ def test_what_is_no_reply_is_raised(head: dict[str, str], body: bytes, error: ty
     for chunks in ([body], [body[i : i + 1] for i in range(len(body))]):
         with pytest.raises(error, match=words):
             read(chunks, head)
+
+
+def test_a_page_too_long_to_be_held_is_known_by_its_start() -> None:
+    page = b"<!DOCTYPE html><title>Sign in</title>" + b" " * 1_000_001
+    with pytest.raises(ProtocolError, match="Sign in"):
+        read([page], {"content-type": "text/html"})
+
+
+def test_text_that_is_held_is_not_lost_with_the_rest_of_the_reply() -> None:
+    for head in ({"content-type": "text/html"}, {**PLAIN, "content-length": "5000"}):
+        reader = acytoo.reader(Head(200, head))
+        assert reader.feed(b"<think>Let me") + reader.feed(b" see.") == []
+        assert (reader.cut(), reader.cut()) == (["<think>Let me see."], [])
+
+
+def test_half_a_page_is_no_text_either() -> None:
+    reader = acytoo.reader(Head(200, {"content-type": "text/html"}))
+    assert reader.feed(b"<html><title>Sign in</title>") + reader.cut() == []
 
 
 @pytest.mark.parametrize("charset", ["iso-8859-1", '"utf-16"', "UTF-8", "gb18030"])

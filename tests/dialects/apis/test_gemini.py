@@ -730,7 +730,7 @@ def test_garbage_in_a_request_is_answered_with_400(
             },
             {
                 "cachedContent": "c",
-                "generationConfig": {"seed": 1, "topK": 3, "speechConfig": {}},
+                "generationConfig": {"seed": 2, "topK": 3, "speechConfig": {}},
                 "tools": [{"functionDeclarations": [DECLARED]}, {"googleSearch": {}}],
             },
         ),

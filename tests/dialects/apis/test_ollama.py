@@ -535,7 +535,7 @@ def test_garbage_in_a_request_is_answered_with_400(body: dict[str, Any], message
         ({"logprobs": True, "top_logprobs": 3}, {"logprobs": True, "top_logprobs": 3}),
         (
             {"temperature": 1.0, "extra": {"keep_alive": "5m", "options": {"num_ctx": 9, "temperature": 0}}},
-            {"options": {"temperature": 1.0, "num_ctx": 9}, "keep_alive": "5m"},
+            {"options": {"temperature": 0, "num_ctx": 9}, "keep_alive": "5m"},
         ),
         ({"extra": {"options.num_ctx": 9}, "extra_for": "ollama"}, {"options": {"num_ctx": 9}}),
     ],

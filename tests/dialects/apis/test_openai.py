@@ -275,7 +275,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
     "no [DONE]": ((choice({"content": "Hi"}), STOP), ["Hi", Finish("stop")]),
     # A [DONE] is an end; nothing is invented for the finish reason that did not come.
     "no finish reason": ((choice({"content": "Hi"}), "[DONE]"), ["Hi"]),
-    "nothing after [DONE]": (("[DONE]", choice({"content": "Hi"}), "not JSON"), []),
+    "nothing after [DONE]": ((choice({"content": "Hi"}), "[DONE]", choice({"content": "!"}), "not JSON"), ["Hi"]),
     # coddy-project/coddy-agent pull request 106: empty data frames keep a stream alive.
     "empty data": (("", choice({"content": "Hi"}), " ", STOP), ["Hi", Finish("stop")]),
     "null choices": (({"choices": None}, choice({"content": "Hi"}), {"choices": None}, STOP), ["Hi", Finish("stop")]),
@@ -397,6 +397,9 @@ TOLD: dict[str, tuple[bytes, type[StatusError], int | None, str]] = {
     "a string": (events({"error": "No budget."}), ServerError, None, "No budget."),
     "named": (b"event: error\n" + events({"error": {"message": "Oh."}}), ServerError, None, "Oh."),
     "without words": (events({"error": {"code": 500}}), ServerError, 500, "500"),
+    "without anything": (events({"error": {}}), ServerError, None, "without words"),
+    # FastAPI's shape, from servers built on it.
+    "a detail": (events(choice({"content": "a"}), {"detail": "No memory."}, "[DONE]"), ServerError, None, "No memory."),
     # JSON in place of a stream, with status 200.
     "a document": (b'{"error": {"message": "No.", "code": 401}}', AuthenticationError, 401, "No."),
 }
@@ -417,6 +420,12 @@ def test_a_fault_told_in_a_stream_is_raised_in_the_servers_words(
         (events(choice({"content": "Hi"})), TruncatedError, "without finish_reason or"),
         (b"", TruncatedError, "without finish_reason or"),
         (b"\n\n", TruncatedError, "without finish_reason or"),
+        (events("[DONE]"), TruncatedError, "without finish_reason or"),
+        (events(choice({"role": "assistant", "content": ""}), "[DONE]"), TruncatedError, "without finish_reason or"),
+        (events({"id": "c", "choices": [], "usage": {}}, "[DONE]"), TruncatedError, "without finish_reason or"),
+        (b"upstream is down", ProtocolError, "upstream is down"),
+        (b"error: upstream is down\n\ntry later\n\n", ProtocolError, "upstream is down"),
+        (b"dat", TruncatedError, "without finish_reason or"),
         (b": ping\n\n", TruncatedError, "without finish_reason or"),
         (events(choice({"content": "Hi"}))[:-5], TruncatedError, "without finish_reason or"),
         (b'{"choices": [{"message": {"content": "Hi', TruncatedError, "cut"),
@@ -631,9 +640,23 @@ def test_building_changes_nothing_of_the_caller() -> None:
     assert msgspec.json.encode(request) == before
 
 
-def test_extra_fields_of_the_user_are_sent_but_replace_nothing() -> None:
-    body = built(Request(HELLO, "m", temperature=1, extra={"temperature": 2, "min_p": 0.1, "model": "x"}))
-    assert (body["temperature"], body["min_p"], body["model"]) == (1, 0.1, "m")
+def test_extra_fields_of_the_user_are_sent_and_have_the_last_word() -> None:
+    extra = {"temperature": 2, "min_p": 0.1, "stream_options": {"include_usage": False, "x": 1}}
+    body = built(Request(HELLO, "m", temperature=1, extra=extra))
+    assert (body["temperature"], body["min_p"], body["model"]) == (2, 0.1, "m")
+    assert body["stream_options"] == {"include_usage": False, "x": 1}
+    assert built(Request(HELLO, "m", extra={"stream_options": {"x": 1}}))["stream_options"]["include_usage"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"), [({"city": "Paris"}, '{"city":"Paris"}'), ({}, "{}"), (None, "{}"), ("{oops", "{oops")]
+)
+def test_a_calls_arguments_go_as_json_text(given: object, sent: str) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": given}}
+    turn = {"role": "assistant", "content": None, "tool_calls": [call]}
+    body = built(Request([turn], "m"))
+    assert body["messages"][0]["tool_calls"] == [{**call, "function": {"name": "f", "arguments": sent}}]
+    assert call["function"] == {"name": "f", "arguments": given}
 
 
 def test_extra_fields_of_another_dialect_are_refused_by_name() -> None:

@@ -24,16 +24,17 @@ from acytoo.dialects.base import (
     Writer,
     decode_body,
     encoded,
-    error_words_of,
-    html_title,
     join_url,
     not_this_api,
 )
+from acytoo.dialects.nested import put_extra
 from acytoo.dialects.serving import error_fields, openai_error, request_of
-from acytoo.errors import AcytooError, ProtocolError, TruncatedError, status_error
+from acytoo.dialects.words import error_words_of, html_title
+from acytoo.errors import AcytooError, ProtocolError, TruncatedError, UsageError, status_error
 from acytoo.messages import result_of, text_of
-from acytoo.secret import Secret
+from acytoo.secret import Secret, beginning
 from acytoo.types import Item, Messages, Refusal, Reply, Request
+from acytoo.wire.halves import without_halves
 from acytoo.wire.text import TextDecoder
 
 DEFAULT_MODEL = "gpt-3.5-turbo"
@@ -89,14 +90,18 @@ class Acytoo(Dialect):
     def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
         """The five fields, secrets included, and whatever the user gave as `extra_body`."""
         self.check_options(request, lose)
+        extra = self.extra(request)
+        for name in ("key", "password"):
+            if name in extra:  # nobody would take it out of an error's words
+                raise UsageError(f"extra_body has {name!r}: pass {name}=… instead")
         body = payload(
             [_plain(message, lose) for message in request.messages],
             DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
             model=request.model,
             key=endpoint.key.reveal(),
             password=endpoint.password.reveal(),
-            **self.extra(request),
         )
+        put_extra(body, extra)
         if self.omit_empty_key and not body["key"]:
             del body["key"]
         return self.addressed(request, endpoint, encoded(body))
@@ -166,31 +171,35 @@ class _TextReader(Reader):
 
     def __init__(self, dialect: Acytoo, head: Head) -> None:
         self._dialect = dialect
-        self._head = head
+        self._page = head.content_type in ("text/html", "application/xhtml+xml")
+        self._suspect = self._page or head.content_type == "application/json" or "content-length" in head.headers
         self._decoder = TextDecoder(head.charset)
-        self._suspect = head.content_type in ("application/json", "text/html") or "content-length" in head.headers
-        self._held = bytearray()
+        self._held: list[str] = []
+        self._length = 0
+        self._first = ""
         self._empty = True
 
     def feed(self, chunk: bytes) -> list[Item]:
         """The text that this chunk completes."""
+        text = self._text(chunk)
         if self._suspect:
-            self._held += chunk
-            start = bytes(self._held[:64]).lstrip()[:1]
-            if start in (b"", b"{", b"[", b"<") and len(self._held) <= 1_000_000:
+            self._held.append(text)
+            self._length += len(text)
+            self._first = self._first or text.lstrip()[:1]
+            if self._first in ("", "{", "[", "<") and self._length <= _MOST_HELD and self.fault is None:
                 return []
-            self._suspect = False
-            chunk = bytes(self._held)
-            self._held.clear()
-        return self._text(chunk)
+            text = self._released()
+        return [text] if text else []
 
     def flush(self) -> list[Item]:
         """The held text, where it proved a reply and no error or page."""
-        if not self._held:
-            return []
-        body = bytes(self._held)
-        self._reject_errors(body)
-        return self._text(body)
+        text = self._released() if self._held else ""
+        return [text] if text else []
+
+    def cut(self) -> list[Item]:
+        """The held text, if it is no page: half of a JSON document tells no error."""
+        text = self._taken()
+        return [text] if text and not (self._page and html_title(text.encode("utf-8", "replace")) is not None) else []
 
     def close(self) -> None:
         """Raises TruncatedError for an empty reply or a cut character."""
@@ -200,31 +209,44 @@ class _TextReader(Reader):
         if self._empty:
             raise TruncatedError("the server ended the reply without a single character")
 
-    def _text(self, chunk: bytes) -> list[Item]:
+    def _text(self, chunk: bytes) -> str:
         try:
             text = self._decoder.feed(chunk)
         except ProtocolError as error:
             text = self._decoder.before_fault
-            if not text:
+            if not text and not self._held:
                 raise
             self.fault = error
-        if not text:
-            return []
-        self._empty = False
-        return [text]
+        if text:
+            self._empty = False
+        return text
+
+    def _released(self) -> str:
+        text = self._taken()
+        self._suspect = False
+        self._reject_errors(text.encode("utf-8", "replace"))
+        return text
+
+    def _taken(self) -> str:
+        text = "".join(self._held)
+        self._held.clear()
+        return text
 
     def _reject_errors(self, body: bytes) -> None:
-        if self._head.content_type == "text/html" and html_title(body) is not None:
+        if self._page and html_title(body) is not None:
             raise not_this_api(self._dialect.name, body)
         try:
-            document = msgspec.json.decode(body)
+            document = msgspec.json.decode(without_halves(body))
         except UNDECODABLE:
             return
         if isinstance(document, dict) and document.keys() <= _ERROR_FIELDS and document.keys() & {"error", "msg"}:
             words = error_words_of(document)
             if words:
-                raise status_error(None, **words._asdict(), body=body[:2000].decode("utf-8", "replace"))
+                raise status_error(None, **words._asdict(), body=beginning(body, 2000))
 
+
+_MOST_HELD = 1_000_000
+"""Characters that are held until the end; a page is known by its start."""
 
 _ERROR_FIELDS = frozenset({"error", "msg", "message", "code", "status", "success", "type", "param", "data"})
 

@@ -50,6 +50,7 @@ from acytoo.dialects.base import (
     join_url,
     json_headers,
 )
+from acytoo.dialects.nested import put_extra
 from acytoo.dialects.reading import EitherReader
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError
@@ -160,10 +161,7 @@ class Anthropic(Dialect):
         if request.stream:
             body["stream"] = True
         extra.pop("betas", None)
-        for field, value in extra.items():
-            known = body.setdefault(field, value)
-            if field in ("metadata", "output_config") and isinstance(known, dict) and isinstance(value, dict):
-                body[field] = known | value
+        put_extra(body, extra)
         return self.addressed(request, endpoint, encoded(body))
 
     def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:

@@ -7,10 +7,14 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.apis.anthropic.request import SOURCE
-from acytoo.dialects.base import UNDECODABLE, ErrorWords, encoded, error_words_of, not_this_api
-from acytoo.dialects.reading import RecordReader
+from acytoo.dialects.base import UNDECODABLE, not_this_api
+from acytoo.dialects.reading import RecordReader, bare_error
+from acytoo.dialects.toolcalls import arguments_text
+from acytoo.dialects.words import NO_WORDS, shown, told_words
 from acytoo.errors import AcytooError, status_error
+from acytoo.secret import beginning
 from acytoo.types import Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
+from acytoo.wire.halves import without_halves
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -80,7 +84,7 @@ _DELTAS = ("text_delta", "input_json_delta", "thinking_delta", "signature_delta"
 def _unknown(record: bytes) -> bool:
     """Whether a record that does not fit is of an event, block or delta type made after this was written."""
     try:
-        document = msgspec.json.decode(record)
+        document = msgspec.json.decode(without_halves(record))
     except UNDECODABLE:
         return False
     if not isinstance(document, dict) or not isinstance(document.get("type"), str):
@@ -104,14 +108,15 @@ class _Open(msgspec.Struct):
 
 
 class StreamReader(RecordReader):
-    """Events of a streamed message; complete with a stop reason or `message_stop`."""
+    """Events of a streamed message; complete with a stop reason, or with `message_stop` where a block had begun."""
 
-    ending = "stop_reason or message_stop"
+    ending = "stop_reason or message_stop after a block"
 
     def __init__(self, name: str) -> None:
         self._name = name
         super().__init__(SSEDecoder())
         self._started = False
+        self._said = False
         self._done = False
         self._finished = False
         self._usage: dict[str, Any] = {}
@@ -122,8 +127,8 @@ class StreamReader(RecordReader):
 
     @property
     def complete(self) -> bool:
-        """A stop reason came, or `message_stop`."""
-        return self._done or self._finished
+        """A stop reason came, or `message_stop` after a block."""
+        return self._finished or (self._done and self._said)
 
     def whole(self, message: Message) -> list[Item]:
         """The items of a message that is one document."""
@@ -171,7 +176,7 @@ class StreamReader(RecordReader):
     def _event(self, event: _Event, record: bytes, items: list[Item]) -> None:
         delta = event.delta
         if event.error is not None or event.type == "error":
-            raise told(event.error or "an error without words")
+            raise told(NO_WORDS if event.error is None else event.error)
         if event.type == "content_block_start" and event.content_block is not None:
             self._open(event.index, event.content_block, items)
         elif event.type == "content_block_stop":
@@ -186,6 +191,8 @@ class StreamReader(RecordReader):
         elif event.type == "message_stop":
             self._done = True
         elif not event.type:
+            if (error := bare_error(record)) is not None:
+                raise told(error)
             raise not_this_api(self._name, record, "an event without type")
 
     def _start(self, message: Message, items: list[Item]) -> None:
@@ -194,6 +201,7 @@ class StreamReader(RecordReader):
             items.append(Start(message.id or "", message.model or ""))
 
     def _open(self, index: int, block: _Block, items: list[Item]) -> None:
+        self._said = True
         if block.type == "text":
             if block.text:
                 items.append(block.text)
@@ -232,7 +240,7 @@ class StreamReader(RecordReader):
         """The arguments of a call that streamed none: those its start carried, or an empty object."""
         call = self._calls.pop(index, None)
         if call is not None and not call.told:
-            items.append(ToolCall(call.ordinal, arguments=encoded(call.input or {}).decode()))
+            items.append(ToolCall(call.ordinal, arguments=arguments_text(call.input)))
 
     def _end(self, reason: str | None, sequence: str | None, details: dict[str, Any] | None, items: list[Item]) -> None:
         for index in list(self._calls):
@@ -304,6 +312,5 @@ STATUS = {
 
 def told(error: Any) -> AcytooError:
     """The error that an event tells; its type says which status it would have been."""
-    words = error_words_of({"error": error}) or ErrorWords(str(error))
-    body = encoded(error)[:2000].decode("utf-8", "replace")
-    return status_error(STATUS.get(words.type), **words._asdict(), body=body)
+    words = told_words(error)
+    return status_error(STATUS.get(words.type), **words._asdict(), body=beginning(shown(error), 2000))

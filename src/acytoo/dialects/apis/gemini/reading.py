@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.apis.gemini.parts import FILTERED, Part, TurnReader
-from acytoo.dialects.base import UNDECODABLE, ErrorWords, error_words_of, not_this_api
-from acytoo.dialects.reading import RecordReader
+from acytoo.dialects.base import UNDECODABLE, not_this_api
+from acytoo.dialects.reading import RecordReader, bare_error
 from acytoo.dialects.serving import new_id
+from acytoo.dialects.words import shown, told_words
 from acytoo.errors import AuthenticationError, StatusError, status_error
+from acytoo.secret import beginning
 from acytoo.types import Finish, Item, Logprobs, Start, Usage
 from acytoo.wire.sse import SSEDecoder
 
@@ -123,6 +125,8 @@ class StreamReader(RecordReader):
                 if record.strip() in (b"", b"[DONE]"):
                     continue
                 chunk = self._mended(record)
+            if chunk.candidates is None and chunk.error is None and (error := bare_error(record)) is not None:
+                raise told(error)
             items += self.items(chunk)
 
     def _mended(self, record: bytes) -> Chunk:
@@ -210,11 +214,10 @@ def _token(candidate: _TokenLogprob) -> dict[str, Any]:
 
 def told(told: Any) -> StatusError:
     """The error that a document tells; `code` is an HTTP status."""
-    words = error_words_of({"error": told}) or ErrorWords(str(told))
     number = told.get("code") if isinstance(told, dict) else None
     status = number if isinstance(number, int) and 400 <= number < 600 else None
-    body = msgspec.json.encode({"error": told})[:2000].decode("utf-8", "replace")
-    return detailed(status_error(status, **words._asdict(), body=body), told)
+    body = beginning(shown({"error": told}), 2000)
+    return detailed(status_error(status, **told_words(told)._asdict(), body=body), told)
 
 
 def detailed(error: StatusError, told: Any) -> StatusError:

@@ -19,7 +19,6 @@ from acytoo.dialects.base import (
     Dialect,
     Endpoint,
     ErrorAnswer,
-    ErrorWords,
     Head,
     Incoming,
     Losses,
@@ -28,16 +27,17 @@ from acytoo.dialects.base import (
     Writer,
     decode_body,
     encoded,
-    error_words_of,
     join_url,
     json_headers,
     not_this_api,
     whole_json,
 )
-from acytoo.dialects.reading import RecordReader, WholeReader
+from acytoo.dialects.reading import RecordReader, WholeReader, bare_error
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, request_of
 from acytoo.dialects.toolcalls import arguments_text, called_with
+from acytoo.dialects.words import shown, told_words
 from acytoo.errors import AcytooError, ProtocolError, StatusError, TruncatedError, status_error
+from acytoo.secret import beginning
 from acytoo.types import (
     OPTIONS,
     Event,
@@ -212,6 +212,8 @@ class _StreamReader(RecordReader):
                 and line.error is None
             ):
                 items.append(message.content)
+            elif message is None and line.error is None and not line.done and (error := bare_error(record)) is not None:
+                raise _told(error)
             else:
                 items += self.items(line)
 
@@ -263,9 +265,7 @@ _REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
 
 
 def _told(error: Any) -> StatusError:
-    words = error_words_of({"error": error}) or ErrorWords(str(error))
-    body = msgspec.json.encode({"error": error})[:2000].decode("utf-8", "replace")
-    return status_error(None, **words._asdict(), body=body)
+    return status_error(None, **told_words(error)._asdict(), body=beginning(shown({"error": error}), 2000))
 
 
 def _seconds(created_at: str | None) -> int:

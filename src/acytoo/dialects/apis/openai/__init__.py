@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import operator
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from acytoo.dialects.apis.openai.reading import StreamReader, decode, raise_bare_error, told
+from acytoo.dialects.apis.openai.reading import StreamReader, decode, told
 from acytoo.dialects.apis.openai.writing import StreamWriter, usage_fields
 from acytoo.dialects.base import (
     Call,
@@ -31,7 +32,8 @@ from acytoo.dialects.base import (
     join_url,
     json_headers,
 )
-from acytoo.dialects.reading import EitherReader
+from acytoo.dialects.nested import put_extra
+from acytoo.dialects.reading import EitherReader, bare_error
 from acytoo.dialects.serving import bearer_secrets, error_fields, new_id, openai_error, request_of
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.messages import result_of
@@ -104,8 +106,7 @@ class OpenAI(Dialect):
                     body[self.max_tokens_field if option == "max_tokens" else option] = value
         if request.extra.get("n") not in (None, 1):
             lose("n above 1")
-        for field, value in self.extra(request).items():
-            body.setdefault(field, value)
+        put_extra(body, self.extra(request))
         return self.addressed(request, endpoint, encoded(body))
 
     def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
@@ -119,10 +120,9 @@ class OpenAI(Dialect):
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a `chat.completion`."""
         chunk = decode(body)
-        if chunk.error is not None:
-            raise told(chunk.error)
-        if not chunk.choices:
-            raise_bare_error(body)
+        if chunk.error is None and not chunk.choices:
+            if (error := bare_error(body)) is not None:
+                raise told(error)
             raise msgspec.ValidationError("it has no choices")
         reader = StreamReader(self.name)
         items = reader.items(chunk)
@@ -184,14 +184,26 @@ class OpenAI(Dialect):
         return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, body)
 
     def _message(self, message: dict[str, Any]) -> dict[str, Any]:
-        if message.keys() <= _PLAIN:
+        calls = message.get("tool_calls")
+        if message.keys() <= _PLAIN and not calls:
             return message
         sent = {field: message[field] for field in message if field in _PLAIN}
+        if calls:
+            sent["tool_calls"] = [_sent_call(call) for call in calls]
         if message.get("is_error"):
             sent["content"] = result_of(message)
         if self.reasoning_field and message.get("reasoning"):
             sent[self.reasoning_field] = "".join([b.get("text", "") for b in message["reasoning"]])
         return sent
+
+
+def _sent_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The call with its arguments as JSON text, which is all that this API takes."""
+    function = call["function"]
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        return call
+    return {**call, "function": {**function, "arguments": encoded(dict(arguments or {})).decode()}}
 
 
 _PARTS = frozenset({"text", "image_url", "input_audio", "file", "refusal"})

@@ -8,14 +8,14 @@ import msgspec
 
 from acytoo.dialects.base import (
     UNDECODABLE,
-    ErrorWords,
-    encoded,
-    error_words_of,
     not_this_api,
 )
-from acytoo.dialects.reading import RecordReader
+from acytoo.dialects.reading import RecordReader, bare_error
 from acytoo.dialects.serving import new_id
+from acytoo.dialects.toolcalls import arguments_text
+from acytoo.dialects.words import shown, told_words
 from acytoo.errors import AcytooError, status_error
+from acytoo.secret import beginning
 from acytoo.types import (
     Finish,
     Item,
@@ -74,14 +74,16 @@ _DONE = b"[DONE]"
 
 
 class StreamReader(RecordReader):
-    """Chunks of a streamed completion; complete with `[DONE]` or a finish reason."""
+    """Chunks of a streamed completion; complete with a finish reason, or with `[DONE]` where anything was said."""
 
-    ending = "finish_reason or [DONE]"
+    ending = "finish_reason or [DONE] after a reply"
 
     def __init__(self, name: str) -> None:
         self._name = name
         super().__init__(SSEDecoder())
+        self._named = False
         self._started = False
+        self._said = False
         self._done = False
         self.finished = False
         self._ids: list[str] = []
@@ -89,14 +91,16 @@ class StreamReader(RecordReader):
 
     @property
     def complete(self) -> bool:
-        """A finish reason came, or `[DONE]`."""
-        return self._done or self.finished
+        """A finish reason came, or `[DONE]` after something."""
+        return self.finished or (self._done and self._said)
 
     def telling(self, records: list[bytes]) -> list[bytes]:
-        """All but those that say they are not the end, or have no choice, and name no error.
+        """All but those that say they are not the end, or have no choice, and name no error; all until one says more.
 
         Inside a text, quotes are escaped. A record is searched from its right, where such words are.
         """
+        if not self._said:
+            return records
         return [
             record
             for record in records
@@ -140,15 +144,20 @@ class StreamReader(RecordReader):
                         and choice.error is None
                     ):
                         if not self._started:
-                            self._start(chunk, items)
+                            self._start(chunk, items, text or calls)
                         if text:
                             items.append(text)
                         elif calls:
                             for call in calls:
                                 items += self._call(call)
                         continue
-            if choices is None:
-                raise_bare_error(record)
+            if (
+                choices is None
+                and chunk.error is None
+                and chunk.usage is None
+                and (error := bare_error(record)) is not None
+            ):
+                raise told(error)
             items += self.items(chunk)
 
     def _unusual(self, record: bytes) -> Chunk | None:
@@ -166,11 +175,12 @@ class StreamReader(RecordReader):
 
     def items(self, chunk: Chunk) -> list[Item]:
         """The items of one chunk, or of a whole completion."""
-        if chunk.error:
+        if chunk.error or (chunk.error is not None and chunk.choices is None):
             raise told(chunk.error)
         items: list[Item] = []
         if not self._started:
             self._start(chunk, items)
+        before = len(items)
         for choice in chunk.choices or ():
             if choice.error:
                 raise told(choice.error)
@@ -187,14 +197,20 @@ class StreamReader(RecordReader):
                     raise status_error(None, "the server ended the reply with the finish_reason 'error'", code="error")
                 self.finished = True
                 items.append(_finish(choice.finish_reason))
+        if len(items) > before:
+            self._said = True
         if chunk.usage:
             items.append(_usage(chunk.usage))
         return items
 
-    def _start(self, chunk: Chunk, items: list[Item]) -> None:
-        if chunk.id or chunk.model:
-            self._started = True
+    def _start(self, chunk: Chunk, items: list[Item], said: object = None) -> None:
+        """The reply's identity, once; after that, and the first thing said, a piece of text has nothing to start."""
+        if not self._named and (chunk.id or chunk.model):
+            self._named = True
             items.append(Start(chunk.id or "", chunk.model or "", _count(chunk.created)))
+        if said:
+            self._said = True
+        self._started = self._named and self._said
 
     def _delta(self, delta: _Delta, items: list[Item]) -> None:
         thought = delta.reasoning_content or delta.reasoning
@@ -230,7 +246,7 @@ class StreamReader(RecordReader):
             return [ToolCall(number, arguments=function.arguments)]
         arguments = function.arguments
         if isinstance(arguments, dict):
-            arguments = encoded(arguments).decode()
+            arguments = arguments_text(arguments)
         if number is None:
             begins = bool(call.id or function.name or arguments)
         elif call.id and call.id != self._ids[number]:
@@ -262,23 +278,11 @@ def _parts(parts: list[dict[str, Any]]) -> list[Item]:
 
 def told(error: Any) -> AcytooError:
     """The error that an event tells; `code` is an HTTP status at many compatible servers."""
-    words = error_words_of({"error": error}) or ErrorWords(str(error))
+    words = told_words(error)
     number = error.get("code") if isinstance(error, dict) else None
     status = number if isinstance(number, int) and 400 <= number < 600 else None
     status = status or _STATUS.get(words.code) or _STATUS.get(words.type)
-    return status_error(status, **words._asdict(), body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"))
-
-
-def raise_bare_error(record: bytes) -> None:
-    """Raise where the document itself is the error, as vLLM and LMDeploy write it."""
-    if b'"error"' not in record:
-        return
-    try:
-        document = msgspec.json.decode(record)
-    except UNDECODABLE:  # the fields that are read could be; another one is broken
-        return
-    if document.get("object") == "error":
-        raise told(document)
+    return status_error(status, **words._asdict(), body=beginning(shown(error), 2000))
 
 
 _STATUS = {

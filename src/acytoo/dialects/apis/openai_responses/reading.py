@@ -12,9 +12,12 @@ import msgspec
 
 from acytoo.dialects.apis.openai_responses.request import NAME, objects, opaque_of, reasoning_texts
 from acytoo.dialects.base import UNDECODABLE, not_this_api
-from acytoo.dialects.reading import RecordReader
+from acytoo.dialects.reading import RecordReader, bare_error
+from acytoo.dialects.words import shown, told_words
 from acytoo.errors import StatusError, status_error
+from acytoo.secret import beginning
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
+from acytoo.wire.halves import whole_text
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -114,6 +117,8 @@ class StreamReader(RecordReader):
                     if event.delta:
                         items.append(event.delta)
                     continue
+            if not event.type and event.error is None and (error := bare_error(record)) is not None:
+                raise told(error)
             self._event(event, items)
 
     def _mended(self, record: bytes) -> _Event:
@@ -129,7 +134,7 @@ class StreamReader(RecordReader):
             raise told(event.error if event.error is not None else {"code": event.code, "message": event.message})
         if event.type in ("response.created", "response.queued", "response.in_progress"):
             self._begin(_object(event.response), items)
-        elif event.type in ("response.completed", "response.incomplete"):
+        elif event.type in ("response.completed", "response.incomplete") and (event.response or self._slots):
             self.end(_object(event.response), items, incomplete=event.type == "response.incomplete")
         elif event.type == "response.failed":
             if (error := _object(event.response).get("error")) is not None:
@@ -278,14 +283,14 @@ def told(error: Any) -> StatusError:
     numbers = [n for n in (fields.get("status"), fields.get("code")) if isinstance(n, int) and 400 <= n < 600]
     numbers += [_STATUS[word] for word in words if word in _STATUS]
     numbers += [400 for word in words if "image" in word]
-    message, kind, param = fields.get("message"), fields.get("type"), fields.get("param")
+    told = told_words(fields)
     return status_error(
         numbers[0] if numbers else None,
-        message if isinstance(message, str) and message else "the server failed without a message",
-        code=words[0] if words else "",
-        type=kind if isinstance(kind, str) else "",
-        param=param if isinstance(param, str) else "",
-        body=msgspec.json.encode(error)[:2000].decode("utf-8", "replace"),
+        told.message,
+        code=whole_text(words[0]) if words else "",
+        type=told.type,
+        param=told.param,
+        body=beginning(shown(error), 2000),
     )
 
 

@@ -68,7 +68,7 @@ def options_of(request: Request, lose: Lose) -> dict[str, Any]:
 
 
 def add_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
-    """Put the fields that pass through into the body: lists and objects that are in both are joined.
+    """Put the fields that pass through into the body, where they win: lists and objects in both are joined.
 
     A name like `tools:web_search` is what `shared_of` keeps words of this API alone under.
     """
@@ -79,10 +79,10 @@ def add_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
             body[field] = value
         elif field in ("include", "tools") and isinstance(ours, list) and isinstance(value, list):
             body[field] = ours + [one for one in value if one not in ours]
-        elif field in ("text", "reasoning") and isinstance(ours, dict) and isinstance(value, dict):
-            body[field] = {**value, **ours}
+        elif isinstance(ours, dict) and isinstance(value, dict):
+            body[field] = {**ours, **value}
         else:
-            body.setdefault(field, value)
+            body[field] = value
     asked = extra.get("reasoning")
     if isinstance(asked, dict) and asked and ENCRYPTED not in body.get("include", ()):
         body["include"] = [*body.get("include", ()), ENCRYPTED]
