@@ -840,3 +840,13 @@ def test_a_whole_reply_has_the_shape_that_clients_check() -> None:
             "completion_tokens_details": {"reasoning_tokens": 2},
         },
     }
+
+
+def test_a_stream_that_is_passed_on_may_end_with_done_alone() -> None:
+    body = events(choice({"role": "assistant", "content": ""}), choice({"content": "Hi"}), choice({"content": "!"}))
+    body += events("[DONE]")
+    for chunks in ([body], [body[i : i + 1] for i in range(len(body))]):
+        reader = openai.reader(Head(200, {"content-type": "text/event-stream"}))
+        for chunk in chunks:
+            reader.watch(chunk)
+        reader.close()

@@ -171,8 +171,9 @@ class _TextReader(Reader):
 
     def __init__(self, dialect: Acytoo, head: Head) -> None:
         self._dialect = dialect
-        self._page = head.content_type in ("text/html", "application/xhtml+xml")
-        self._suspect = self._page or head.content_type == "application/json" or "content-length" in head.headers
+        content_type = head.content_type
+        self._page = content_type in ("text/html", "application/xhtml+xml")
+        self._suspect = self._page or content_type == "application/json" or "content-length" in head.headers
         self._decoder = TextDecoder(head.charset)
         self._held: list[str] = []
         self._length = 0
@@ -181,15 +182,16 @@ class _TextReader(Reader):
 
     def feed(self, chunk: bytes) -> list[Item]:
         """The text that this chunk completes."""
-        text = self._text(chunk)
-        if self._suspect:
+        texts = self._texts(chunk)
+        if not self._suspect:
+            return texts
+        for text in map(str, texts):
             self._held.append(text)
             self._length += len(text)
             self._first = self._first or text.lstrip()[:1]
-            if self._first in ("", "{", "[", "<") and self._length <= _MOST_HELD and self.fault is None:
-                return []
-            text = self._released()
-        return [text] if text else []
+        if self._first in ("", "{", "[", "<") and self._length <= _MOST_HELD and self.fault is None:
+            return []
+        return [text] if (text := self._released()) else []
 
     def flush(self) -> list[Item]:
         """The held text, where it proved a reply and no error or page."""
@@ -209,7 +211,7 @@ class _TextReader(Reader):
         if self._empty:
             raise TruncatedError("the server ended the reply without a single character")
 
-    def _text(self, chunk: bytes) -> str:
+    def _texts(self, chunk: bytes) -> list[Item]:
         try:
             text = self._decoder.feed(chunk)
         except ProtocolError as error:
@@ -217,9 +219,10 @@ class _TextReader(Reader):
             if not text and not self._held:
                 raise
             self.fault = error
-        if text:
-            self._empty = False
-        return text
+        if not text:
+            return []
+        self._empty = False
+        return [text]
 
     def _released(self) -> str:
         text = self._taken()

@@ -104,9 +104,10 @@ class OpenAI(Dialect):
             for option, value in zip(_ORDER, values, strict=True):
                 if value is not None:
                     body[self.max_tokens_field if option == "max_tokens" else option] = value
-        if request.extra.get("n") not in (None, 1):
-            lose("n above 1")
-        put_extra(body, self.extra(request))
+        if request.extra:
+            if request.extra.get("n") not in (None, 1):
+                lose("n above 1")
+            put_extra(body, self.extra(request))
         return self.addressed(request, endpoint, encoded(body))
 
     def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
@@ -184,11 +185,10 @@ class OpenAI(Dialect):
         return ErrorAnswer(status, {"content-type": "application/json", **extra_headers}, body)
 
     def _message(self, message: dict[str, Any]) -> dict[str, Any]:
-        calls = message.get("tool_calls")
-        if message.keys() <= _PLAIN and not calls:
+        if message.keys() <= _PLAIN and "tool_calls" not in message:
             return message
         sent = {field: message[field] for field in message if field in _PLAIN}
-        if calls:
+        if calls := message.get("tool_calls"):
             sent["tool_calls"] = [_sent_call(call) for call in calls]
         if message.get("is_error"):
             sent["content"] = result_of(message)

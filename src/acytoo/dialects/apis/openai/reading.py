@@ -73,6 +73,23 @@ decode = msgspec.json.Decoder(Chunk).decode
 _DONE = b"[DONE]"
 
 
+def _telling(records: list[bytes]) -> list[bytes]:
+    """All but those that say they are not the end, or have no choice, and name no error.
+
+    Inside a text, quotes are escaped. A record is searched from its right, where such words are.
+    """
+    return [
+        record
+        for record in records
+        if (record.rfind(b'"finish_reason":null') < 0 and record.rfind(b'"choices":[]') < 0)
+        or record.rfind(b'"error"') >= 0
+    ]
+
+
+def _has_text(record: bytes) -> bool:
+    return b'"content":"' in record and b'"content":""' not in record
+
+
 class StreamReader(RecordReader):
     """Chunks of a streamed completion; complete with a finish reason, or with `[DONE]` where anything was said."""
 
@@ -95,18 +112,11 @@ class StreamReader(RecordReader):
         return self.finished or (self._done and self._said)
 
     def telling(self, records: list[bytes]) -> list[bytes]:
-        """All but those that say they are not the end, or have no choice, and name no error; all until one says more.
-
-        Inside a text, quotes are escaped. A record is searched from its right, where such words are.
-        """
-        if not self._said:
-            return records
-        return [
-            record
-            for record in records
-            if (record.rfind(b'"finish_reason":null') < 0 and record.rfind(b'"choices":[]') < 0)
-            or record.rfind(b'"error"') >= 0
-        ]
+        """All until one has a text, then all but those that say they are not the end and name no error."""
+        if self._said:
+            return _telling(records)
+        begun = next((place for place, record in enumerate(records) if _has_text(record)), len(records)) + 1
+        return records[:begun] + _telling(records[begun:])
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Add the items of some records; only text or arguments, as in nearly all, take the short way."""
