@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from acytoo.errors import AcytooError, ProtocolError, ProxyError, TLSError, UnreachableError, UsageError
+from acytoo.secret import beginning
 from acytoo.transport.options import Proxy
 
 
@@ -61,7 +62,7 @@ def shown_cause(error: Exception) -> BaseException | None:
 def words(error: BaseException) -> str:
     """An exception in a few words; its class where it has none."""
     text = " ".join(str(error).split())
-    return text[:300] or type(error).__name__
+    return beginning(text, 300) or type(error).__name__
 
 
 def origin(url: str) -> str:

@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from acytoo.dialects.base import Outgoing
 from acytoo.errors import RedirectError, UsageError
-from acytoo.secret import basic
+from acytoo.secret import basic, beginning
 from acytoo.transport.faults import opening_fault, origin, proxy_refused, shown_cause
 from acytoo.transport.limits import Limits
 from acytoo.transport.options import Connection, Proxy
@@ -174,7 +174,7 @@ def _followed(status: int, url: str, location: str) -> str:
         target = urljoin(url, location)
         leads_to = origin(target)
     except ValueError as error:
-        raise RedirectError(f"{url} redirects to what is no URL: {location[:300]!r}") from error
+        raise RedirectError(f"{url} redirects to what is no URL: {beginning(location, 300)!r}") from error
     place = target.partition("?")[0]
     if leads_to != origin(url):
         raise RedirectError(
