@@ -22,7 +22,7 @@ from acytoo.keys import stored_key
 from acytoo.messages import check_options, checked
 from acytoo.secret import Secret, masked_url
 from acytoo.transport.options import Connection, Proxy, Target, Timeout, checked_url
-from acytoo.types import OPTIONS, AsyncResult, Item, Messages, Reply, Request, collect
+from acytoo.types import OPTIONS, AsyncResult, Closable, Item, Messages, Reply, Request, collect
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -270,7 +270,7 @@ class AsyncGeneratorProvider:
 
     def answer(
         self, request: Request, settings: Settings | None = None, losses: Losses | None = None
-    ) -> AsyncGenerator[list[Item], None]:
+    ) -> Closable[list[Item]]:
         """Stream the reply to a request in batches, one for each read of the socket.
 
         What is wrong with the request raises UsageError here and now. `losses` collects what is dropped.
@@ -286,7 +286,7 @@ class AsyncGeneratorProvider:
         """Whether such a request in this provider's dialect, and its answer, may go on as they came."""
         return self.dialect is not None and self.dialect.passes_bytes
 
-    def forward(self, body: bytes, request: Request, writer: Writer | None) -> AsyncGenerator[bytes, None]:
+    def forward(self, body: bytes, request: Request, writer: Writer | None) -> Closable[bytes]:
         """Stream the answer to a request whose body is in this provider's own dialect, byte for byte as it comes.
 
         The body goes on as it is, with address and credentials. `writer` renders the stream where one was asked for
@@ -317,8 +317,8 @@ class AsyncGeneratorProvider:
         self,
         settings: Settings,
         compose: Callable[[Endpoint], Outgoing],
-        exchange: Callable[[Outgoing, Target], AsyncGenerator[T, None]],
-    ) -> AsyncGenerator[T, None]:
+        exchange: Callable[[Outgoing, Target], Closable[T]],
+    ) -> Closable[T]:
         """An exchange with the endpoint that the settings name; the request is composed, so checked, at once."""
         assert self.dialect is not None
         endpoint = settings.endpoint
@@ -448,7 +448,7 @@ async def _resolved(
     dialect: Dialect,
     settings: Settings,
     compose: Callable[[Endpoint], Outgoing],
-    exchange: Callable[[Outgoing, Target], AsyncGenerator[T, None]],
+    exchange: Callable[[Outgoing, Target], Closable[T]],
 ) -> AsyncGenerator[T, None]:
     """The same exchange with the endpoint behind a scheme of our own, on this machine: no proxy is between."""
     found = await resolve(endpoint)
@@ -464,10 +464,10 @@ async def _resolved(
 
 
 @functools.cache
-def _ask() -> Callable[[Outgoing, Target], AsyncGenerator[list[Item], None]]:
-    from acytoo.transport.ask import ask
+def _ask() -> Callable[[Outgoing, Target], Closable[list[Item]]]:
+    from acytoo.transport.ask import Asked
 
-    return ask
+    return Asked
 
 
 @functools.cache
@@ -484,7 +484,7 @@ def _forward() -> Callable[[Outgoing, Target, Writer | None], AsyncGenerator[byt
     return forward
 
 
-async def _texts(batches: AsyncGenerator[list[Item], None]) -> AsyncResult:
+async def _texts(batches: Closable[list[Item]]) -> AsyncResult:
     try:
         async for batch in batches:
             for item in batch:
@@ -494,7 +494,7 @@ async def _texts(batches: AsyncGenerator[list[Item], None]) -> AsyncResult:
         await batches.aclose()
 
 
-async def _items(batches: AsyncGenerator[list[Item], None]) -> AsyncGenerator[Item, None]:
+async def _items(batches: Closable[list[Item]]) -> AsyncGenerator[Item, None]:
     try:
         async for batch in batches:
             for item in batch:

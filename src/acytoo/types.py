@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,6 +14,22 @@ Messages: TypeAlias = Sequence[Message]
 
 AsyncResult: TypeAlias = AsyncGenerator[str, None]
 """Non-empty texts that concatenate to the whole reply."""
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Closable(Protocol[T_co]):
+    """What is iterated over with `async for` and can be closed before its end, as an async generator can."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        """Itself."""
+
+    def __anext__(self) -> Awaitable[T_co]:
+        """The next one."""
+
+    def aclose(self) -> Awaitable[None]:
+        """No more."""
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.serving import new_id
-from acytoo.types import Finish, Item, Request, ToolCall
+from acytoo.types import Closable, Finish, Item, Request, ToolCall
 
 
 class _Called(msgspec.Struct):
@@ -46,7 +46,7 @@ def as_structured(request: Request, functions: list[dict[str, Any]]) -> Request:
     )
 
 
-async def as_call(batches: AsyncGenerator[list[Item], None]) -> AsyncGenerator[list[Item], None]:
+async def as_call(batches: Closable[list[Item]]) -> AsyncGenerator[list[Item], None]:
     """The reply with its JSON text as a tool call; one that was cut stays the fragment it is."""
     texts: list[str] = []
     async with aclosing(batches):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import AsyncGenerator
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,7 +17,7 @@ from acytoo.embedded.engine import Engine
 from acytoo.embedded.request import must_call, taken
 from acytoo.embedded.weights import KNOWN, Weights, fetch, fetched_anew
 from acytoo.errors import EmbeddedError, UsageError
-from acytoo.types import Item, Request
+from acytoo.types import Closable, Item, Request
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -42,7 +41,7 @@ class EngineProvider(AsyncGeneratorProvider):
 
     def answer(
         self, request: Request, settings: Settings | None = None, losses: Losses | None = None
-    ) -> AsyncGenerator[list[Item], None]:
+    ) -> Closable[list[Item]]:
         """As any provider; where a function must be called, the model is held to it."""
         request = taken(request)
         functions = must_call(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from acytoo.errors import AcytooError, AuthenticationError
 from acytoo.server.browsers import readable
 from acytoo.server.config import ServerConfig
 from acytoo.server.streamed import StreamedResponse
-from acytoo.types import Request, collect
+from acytoo.types import Closable, Request, collect
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ class _Stream:
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(
-        self, source: AsyncGenerator[T, None], render: Callable[[T], bytes], end: Callable[[], bytes]
+        self, source: Closable[T], render: Callable[[T], bytes], end: Callable[[], bytes]
     ) -> web.StreamResponse:
         """Write what the backend says, then the end. Raises AcytooError only while nothing is written."""
         response = self._response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator
 from io import StringIO
+from typing import Self
 
 from acytoo.dialects.base import UNDECODABLE, Dialect, Head, Outgoing, Reader, Writer, not_this_api
 from acytoo.errors import AcytooError, StatusError
@@ -14,34 +15,82 @@ from acytoo.transport.options import Target
 from acytoo.types import Item
 
 
-async def ask(outgoing: Outgoing, target: Target) -> AsyncGenerator[list[Item], None]:
-    """Yield what each read of the socket brought, never empty lists; the end is a complete reply.
+class Asked:
+    """The reply to a request in batches, what each read of the socket brought, none empty; their end is its end.
 
-    Any fault raises an AcytooError that carries the text so far and no secret.
+    Any fault raises an AcytooError that carries the text so far and no secret. It is no async generator, which would
+    cost as much as reading a short reply does: whoever iterates over it closes it.
     """
-    said = StringIO()
-    reader: Reader | None = None
-    try:
-        exchange = await open_exchange(outgoing, target.connection)
-        del outgoing  # for as long as the reply takes, nobody needs what asked for it
-        with exchange:
-            reader = await reader_of(exchange, target.dialect)
-            feed, read = reader.feed, exchange.read
-            while chunk := await read():
-                if batch := feed(chunk):
-                    said.write(text_of(batch))
-                    yield batch
-                if reader.fault is not None:
-                    raise reader.fault
-            if batch := reader.flush():
-                said.write(text_of(batch))
-                yield batch
-            reader.close()
-    except AcytooError as error:
-        if reader is not None and (batch := reader.cut()):
-            said.write(text_of(batch))
-            yield batch
-        raise finished(error, said, target.secrets) from error.__cause__
+
+    __slots__ = ("_exchange", "_failure", "_flushed", "_outgoing", "_reader", "_said", "_target")
+
+    def __init__(self, outgoing: Outgoing, target: Target) -> None:
+        self._outgoing: Outgoing | None = outgoing
+        self._target = target
+        self._exchange: Exchange | None = None
+        self._reader: Reader | None = None
+        self._flushed = False
+        self._failure: AcytooError | None = None
+        self._said = StringIO()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Item]:
+        try:
+            batch = await self._next()
+        except AcytooError as error:
+            self._end()
+            batch = self._reader.cut() if self._reader is not None else []
+            self._reader = None
+            if not batch:
+                raise finished(error, self._said, self._target.secrets) from error.__cause__
+            self._failure = error
+        except BaseException:
+            self._end()
+            raise
+        if not batch:
+            self._end()
+            raise StopAsyncIteration
+        self._said.write(text_of(batch))
+        return batch
+
+    async def aclose(self) -> None:
+        """Read no more: a connection on which the reply has not ended is closed at once."""
+        self._end()
+
+    async def _next(self) -> list[Item]:
+        """The next batch; an empty one where the reply has ended, and is complete."""
+        if self._outgoing is not None:
+            outgoing, self._outgoing = self._outgoing, None
+            self._exchange = await open_exchange(outgoing, self._target.connection)
+            del outgoing  # for as long as the reply takes, nobody needs what asked for it
+            self._reader = await reader_of(self._exchange, self._target.dialect)
+        elif self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self._exchange is None or self._reader is None:
+            return []
+        if self._reader.fault is not None:
+            raise self._reader.fault
+        read, feed = self._exchange.read, self._reader.feed
+        while not self._flushed and (chunk := await read()):
+            if batch := feed(chunk):
+                return batch
+            if self._reader.fault is not None:
+                raise self._reader.fault
+        if not self._flushed:
+            self._flushed = True
+            if batch := self._reader.flush():
+                return batch
+        self._reader.close()
+        return []
+
+    def _end(self) -> None:
+        self._outgoing = None
+        if self._exchange is not None:
+            self._exchange.close()
+            self._exchange = None
 
 
 async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> AsyncGenerator[bytes, None]:
