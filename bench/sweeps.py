@@ -23,7 +23,7 @@ class Sizes:
 
     rounds: int = 5
     scale: float = 1.0
-    window: float = 5.0
+    window: float = 4.0
 
     def of(self, number: int, multiple: int = 1) -> int:
         """So many, or fewer in a quick run."""
