@@ -57,8 +57,8 @@ class Taken:
 class Record:
     """All sweeps of one file of results."""
 
-    def __init__(self, name: str) -> None:
-        self.path = RESULTS / f"{name}.json"
+    def __init__(self, name: str, folder: Path = RESULTS) -> None:
+        self.path = folder / f"{name}.json"
         kept = json.loads(self.path.read_text()) if self.path.exists() else {"sweeps": {}}
         self.sweeps = {sweep: Taken(**fields) for sweep, fields in kept["sweeps"].items()}
         self.pins: dict[str, list[str]] = kept.get("pins", {})
