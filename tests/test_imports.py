@@ -16,11 +16,12 @@ SOURCE = Path(acytoo.__file__).parent
 
 LAYERS = [
     ["types", "errors", "secret"],
-    ["messages", "keys", "arguments"],
+    ["messages", "keys", "arguments", "methods"],
     ["wire"],
     ["dialects"],
     ["transport"],
     ["endpoints", "blocking"],
+    ["settings"],
     ["base"],
     ["providers"],
     ["registry"],

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
-from types import MethodType
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -20,56 +18,13 @@ from acytoo.endpoints import resolve, scheme_of
 from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
 from acytoo.keys import stored_key
 from acytoo.messages import check_options, checked
+from acytoo.methods import on_class_or_instance
 from acytoo.secret import Secret, masked_url
-from acytoo.transport.options import Connection, Proxy, Target, Timeout, checked_url
+from acytoo.settings import NAMES, Settings, check_url
+from acytoo.transport.options import Connection, Proxy, Target, Timeout
 from acytoo.types import OPTIONS, AsyncResult, Closable, Item, Messages, Reply, Request, collect
 
-P = ParamSpec("P")
-S = TypeVar("S")
-R = TypeVar("R")
 T = TypeVar("T")
-
-
-class on_class_or_instance(Generic[S, P, R]):
-    """A method that called on the class itself uses an instance made with no arguments."""
-
-    def __init__(self, function: Callable[Concatenate[S, P], R]) -> None:
-        self.function = function
-        self.__doc__ = function.__doc__
-        self.__name__ = function.__name__
-        self._on_class = _on_new_instance(function)
-
-    @overload
-    def __get__(self, instance: None, owner: type[S]) -> Callable[P, R]: ...
-    @overload
-    def __get__(self, instance: S, owner: type[S]) -> Callable[P, R]: ...
-    def __get__(self, instance: S | None, owner: type[S]) -> Callable[P, R]:
-        if instance is None:
-            return MethodType(self._on_class, owner)
-        return MethodType(self.function, instance)
-
-
-def _on_new_instance(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The method for a class: only a call makes the instance, so a class without a URL can be looked at."""
-
-    @functools.wraps(function)
-    def call(owner: type[Any], /, *args: Any, **kwargs: Any) -> Any:
-        return function(owner(), *args, **kwargs)
-
-    @functools.wraps(function)
-    async def call_async(owner: type[Any], /, *args: Any, **kwargs: Any) -> Any:
-        return await function(owner(), *args, **kwargs)
-
-    return call_async if inspect.iscoroutinefunction(function) else call
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What a provider instance is configured with, everything checked."""
-
-    endpoint: Endpoint
-    connection: Connection
-    extra_headers: dict[str, str] = {}
-    drop_unsupported: bool = False
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -356,7 +311,7 @@ class AsyncGeneratorProvider:
                 options[name] = value
             elif name == "extra_body":
                 extra = arguments.body_fields(value)
-            elif name in _SETTINGS:
+            elif name in NAMES:
                 if value is not None:
                     changes[name] = value
             elif name not in _NOT_OURS:
@@ -375,59 +330,13 @@ class AsyncGeneratorProvider:
             raise UsageError(f"{type(self).__name__} needs a model: pass model=…, or address it as {name}/MODEL")
         request.extra = extra
         check_options(request)
-        return request, self._changed(changes)
-
-    def _changed(self, changes: dict[str, Any]) -> Settings:
-        """The instance's settings with some of them changed for one call."""
-        settings = self._settings
-        if not changes:
-            return settings
-        endpoint, connection = settings.endpoint, settings.connection
-        if "timeout" in changes:
-            connection = msgspec.structs.replace(connection, timeout=Timeout.of(changes["timeout"]))
-        if "proxy" in changes:
-            connection = msgspec.structs.replace(connection, proxy=Proxy.of(changes["proxy"]))
-        plain = {name: changes[name] for name in ("trust_env", "ca", "session") if name in changes}
-        connection = msgspec.structs.replace(connection, **plain)
-        url = self.full_url(arguments.text(changes.get("url") or changes.get("base_url"), "url") or endpoint.url)
-        return Settings(
-            Endpoint(
-                check_url(url),
-                arguments.secret(changes.get("key") or changes.get("api_key") or endpoint.key, "key"),
-                arguments.secret(changes.get("password") or endpoint.password, "password"),
-            ),
-            connection,
-            {**settings.extra_headers, **arguments.headers(changes.get("extra_headers"))},
-            changes.get("drop_unsupported", settings.drop_unsupported),
-        )
+        return request, self._settings.changed(changes, self.full_url)
 
 
 _HINT = "leave it out, or pass drop_unsupported=True"
 
-_SETTINGS = frozenset(
-    {
-        "url",
-        "base_url",
-        "key",
-        "api_key",
-        "password",
-        "proxy",
-        "timeout",
-        "ca",
-        "trust_env",
-        "session",
-        "extra_headers",
-        "drop_unsupported",
-    }
-)
-
 _NOT_OURS = frozenset({"provider", "stream", "ignore_stream", "conversation", "stream_timeout"})
 """What gpt4free's clients pass along for providers of theirs; nothing here depends on it."""
-
-
-def check_url(url: str) -> str:
-    """The URL in its plain form, where it is HTTP's or has a scheme of our own. Raises UsageError."""
-    return url if scheme_of(url) is not None else checked_url(url)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -437,7 +346,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 def _unknown(name: str, provider: str) -> str:
     import difflib
 
-    known = OPTIONS | _SETTINGS | {"extra_body"}
+    known = OPTIONS | NAMES | {"extra_body"}
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else "a field of the API itself goes into extra_body={…}"
     return f"{provider} knows no option {name!r}: {hint}"

@@ -10,13 +10,14 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider, Settings
+from acytoo.base import AsyncGeneratorProvider
 from acytoo.dialects.base import Losses
 from acytoo.embedded.calling import as_call, as_structured
 from acytoo.embedded.engine import Engine
 from acytoo.embedded.request import must_call, taken
 from acytoo.embedded.weights import KNOWN, Weights, fetch, fetched_anew
 from acytoo.errors import EmbeddedError, UsageError
+from acytoo.settings import Settings
 from acytoo.types import Closable, Item, Request
 
 
