@@ -13,6 +13,7 @@ from acytoo.secret import Secret, redact
 from acytoo.transport.exchange import MAX_ERROR_BODY, Exchange, open_exchange
 from acytoo.transport.options import Target
 from acytoo.types import Item
+from acytoo.wire.halves import whole_text
 
 
 class Asked:
@@ -94,7 +95,7 @@ class Asked:
 
 
 async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> AsyncGenerator[bytes, None]:
-    """Yield the body's chunks as they come, reading along: the end is a complete reply, as for `ask`.
+    """Yield the body's chunks as they come, reading along: the end is a complete reply, as for `Asked`.
 
     An error with `told` set has been yielded already, in the API's own way. Where a stream was asked for (there is
     a `writer`) and the server answers with one document, the stream is rendered.
@@ -174,17 +175,12 @@ def finished(error: AcytooError, said: StringIO, secrets: list[Secret]) -> Acyto
     """The error with the text that came before it, every secret taken out of its words, and they can be printed."""
     for name, value in vars(error).items():
         if isinstance(value, str):
-            setattr(error, name, printable(redact(value, secrets)))
-    error.args = tuple(printable(redact(arg, secrets)) if isinstance(arg, str) else arg for arg in error.args)
+            setattr(error, name, whole_text(redact(value, secrets)))
+    error.args = tuple(whole_text(redact(arg, secrets)) if isinstance(arg, str) else arg for arg in error.args)
     error.text = said.getvalue()
     if _tells(error.__cause__, secrets) or _tells(error.__context__, secrets):
         error.__cause__ = error.__context__ = None
     return error
-
-
-def printable(words: str) -> str:
-    """The words without halves of surrogate pairs, which bytes in a response's head become and no stream takes."""
-    return words if words.isascii() else words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _tells(error: BaseException | None, secrets: list[Secret]) -> bool:
@@ -208,8 +204,10 @@ def _told_to_wait(head: Head) -> float | None:
     if "retry-after-ms" in head.headers:
         return float(head.headers["retry-after-ms"]) / 1000
     value = head.headers.get("retry-after")
-    if value is None or value.strip().replace(".", "", 1).isdigit():
-        return None if value is None else float(value)
+    if value is None:
+        return None
+    if value.strip().replace(".", "", 1).isdigit():
+        return float(value)
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
