@@ -86,3 +86,11 @@ async def test_a_body_that_is_cut_raises_once_what_came_is_taken(pieces: list[by
 
 def test_the_installed_reader_is_one_that_can_be_taken_from() -> None:
     assert arrived._IS_KNOWN
+
+
+async def test_a_body_whose_connection_is_gone_says_so_each_time_it_is_read() -> None:
+    async with serving([], "length", cut=True) as url:
+        with await open_exchange(Outgoing(url, {}, b"{}"), Connection()) as exchange:
+            for _ in range(2):
+                with pytest.raises(TruncatedError):
+                    await exchange.read()

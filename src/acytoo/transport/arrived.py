@@ -1,40 +1,58 @@
-"""All that has arrived of a body, taken in one go."""
+"""All that has arrived of a body, taken in one go.
+
+aiohttp takes what has arrived piece by piece and asks its parser to go on after each: half of what a piece of a
+burst costs. Here it is taken at once, the parser asked where it was paused, and whoever waits waits for the future
+itself, through no coroutine.
+Source: aiohttp's `streams.py`, 3.12 to 3.14; a reader that has other attributes is read in its own way.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from typing import Any
 
 import aiohttp
 
-_READ_HERE = frozenset({"_buffer", "_buffer_offset", "_size", "_cursor", "_http_chunk_splits", "_protocol", "_eof"})
+_READ_HERE = frozenset({
+    "_buffer", "_buffer_offset", "_size", "_cursor", "_http_chunk_splits", "_protocol", "_eof", "_exception", "_waiter",
+    "_loop",
+})  # fmt: skip
 _IS_KNOWN = frozenset(getattr(aiohttp.StreamReader, "__slots__", ())) >= _READ_HERE
 
 
-async def arrived(content: aiohttp.StreamReader) -> bytes:
-    """What `content.readany()` returns, and raises; b"" at the end.
+def is_known(content: aiohttp.StreamReader) -> bool:
+    """Whether this reader may be read here: nothing has been taken from it in its own way, in parts of pieces."""
+    return _IS_KNOWN and type(content) is aiohttp.StreamReader and not content._buffer_offset
 
-    aiohttp takes what has arrived piece by piece and asks its parser to go on after each: half of what a piece of a
-    burst costs. Here it is taken at once, and the parser asked where it was paused.
-    Source: aiohttp's `streams.py`, 3.12 to 3.14; a reader that has other attributes is read in its own way.
-    """
-    if not _IS_KNOWN or type(content) is not aiohttp.StreamReader or content._buffer_offset:
-        return await content.readany()
-    if (error := content.exception()) is not None:
+
+def taken(content: aiohttp.StreamReader) -> bytes | None:
+    """What `content.readany()` returns, and raises; b"" at the end, None where nothing is here yet: await `more`."""
+    if (error := content._exception) is not None:
         raise error
     pieces = content._buffer
-    while not pieces and not content._eof:
-        await content._wait("readany")
+    if not pieces:
+        return b"" if content._eof else None
     data = pieces.popleft() if len(pieces) == 1 else b"".join(_emptied(pieces))
     content._size = 0
     content._cursor += len(data)
-    if content._http_chunk_splits:
-        _emptied(content._http_chunk_splits)
+    splits = content._http_chunk_splits
+    while splits:
+        splits.pop()
     if content._protocol._reading_paused:
         content._protocol.resume_reading()
     return data
 
 
-def _emptied(queue: deque[Any]) -> list[Any]:
+def more(content: aiohttp.StreamReader) -> asyncio.Future[None]:
+    """Done when more has arrived, or nothing more will."""
+    waiter = content._loop.create_future()
+    if content._protocol.connected:
+        content._waiter = waiter
+    else:
+        waiter.set_exception(aiohttp.ClientPayloadError("the connection is closed"))
+    return waiter
+
+
+def _emptied(queue: deque[bytes]) -> list[bytes]:
     """What the queue had; its `clear()` would leave it with half a kilobyte more than it needs."""
     return [queue.popleft() for _ in range(len(queue))]

@@ -38,8 +38,25 @@ class Asked:
         return self
 
     async def __anext__(self) -> list[Item]:
+        batch: list[Item] = []
         try:
-            batch = await self._next()
+            if self._outgoing is not None:
+                await self._begin()
+            elif self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+            exchange, reader = self._exchange, self._reader
+            while not batch and exchange is not None and reader is not None:
+                if reader.fault is not None:
+                    raise reader.fault
+                if self._flushed:
+                    reader.close()
+                    break
+                if chunk := await exchange.read():
+                    batch = reader.feed(chunk)
+                else:
+                    self._flushed = True
+                    batch = reader.flush()
         except AcytooError as error:
             self._end()
             batch = self._reader.cut() if self._reader is not None else []
@@ -60,32 +77,12 @@ class Asked:
         """Read no more: a connection on which the reply has not ended is closed at once."""
         self._end()
 
-    async def _next(self) -> list[Item]:
-        """The next batch; an empty one where the reply has ended, and is complete."""
-        if self._outgoing is not None:
-            outgoing, self._outgoing = self._outgoing, None
-            self._exchange = await open_exchange(outgoing, self._target.connection)
-            del outgoing  # for as long as the reply takes, nobody needs what asked for it
-            self._reader = await reader_of(self._exchange, self._target.dialect)
-        elif self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-        if self._exchange is None or self._reader is None:
-            return []
-        if self._reader.fault is not None:
-            raise self._reader.fault
-        read, feed = self._exchange.read, self._reader.feed
-        while not self._flushed and (chunk := await read()):
-            if batch := feed(chunk):
-                return batch
-            if self._reader.fault is not None:
-                raise self._reader.fault
-        if not self._flushed:
-            self._flushed = True
-            if batch := self._reader.flush():
-                return batch
-        self._reader.close()
-        return []
+    async def _begin(self) -> None:
+        outgoing, self._outgoing = self._outgoing, None
+        assert outgoing is not None
+        self._exchange = await open_exchange(outgoing, self._target.connection)
+        del outgoing  # for as long as the reply takes, nobody needs what asked for it
+        self._reader = await reader_of(self._exchange, self._target.dialect)
 
     def _end(self) -> None:
         self._outgoing = None

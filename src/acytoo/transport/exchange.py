@@ -10,7 +10,7 @@ import aiohttp
 
 from acytoo.dialects.base import Head, Outgoing
 from acytoo.errors import AcytooError, TruncatedError
-from acytoo.transport.arrived import arrived
+from acytoo.transport.arrived import is_known, more, taken
 from acytoo.transport.faults import words
 from acytoo.transport.inflate import inflater
 from acytoo.transport.limits import Limits
@@ -24,17 +24,19 @@ MAX_ERROR_BODY = 64 * 1024
 class Exchange:
     """A response whose head has come. Closing it before its end closes the connection at once."""
 
-    __slots__ = ("_content", "_inflate", "_limits", "_lost", "_response", "head")
+    __slots__ = ("_content", "_inflate", "_is_known", "_limits", "_lost", "_response", "_watches", "head")
 
     def __init__(self, response: aiohttp.ClientResponse, limits: Limits) -> None:
         self.head = Head(response.status, response.headers)
         self._response = response
         self._content = response.content
+        self._is_known = is_known(response.content)
         self._limits = limits
         self._inflate = inflater(self.head)
         self._lost = _lost(response)
-        if self._lost is not None:
-            self._lost.add_done_callback(self._end_without_sign)
+        self._watches = False
+        if not self._is_known:
+            self._watch()
         limits.give_up = self._give_up
 
     async def read(self) -> bytes:
@@ -45,11 +47,14 @@ class Exchange:
         while True:
             self._limits.waiting()
             try:
-                chunk = await arrived(self._content)
+                chunk = taken(self._content) if self._is_known else await self._content.readany()
+                if chunk is None:
+                    self._watch()
+                    await more(self._content)
+                    continue
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 raise self._fault(error) from error
-            finally:
-                self._limits.arrived()
+            self._limits.arrived()
             if not chunk and self._lost is not None and self._lost.done() and (cut := self._lost.exception()):
                 raise self._fault(cut) from cut
             if self._inflate is None:
@@ -72,7 +77,8 @@ class Exchange:
         """Give the connection back where the body has ended, else close it."""
         self._limits.end()
         if self._lost is not None:
-            self._lost.remove_done_callback(self._end_without_sign)
+            if self._watches:
+                self._lost.remove_done_callback(self._end_without_sign)
             self._lost.remove_done_callback(_seen)
             self._lost.add_done_callback(_seen)
         self._response.close()
@@ -84,6 +90,12 @@ class Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _watch(self) -> None:
+        """From now on somebody waits, who must hear of a connection that is lost."""
+        if not self._watches and self._lost is not None:
+            self._watches = True
+            self._lost.add_done_callback(self._end_without_sign)
 
     def _end_without_sign(self, lost: asyncio.Future[None]) -> None:
         """aiohttp closes a connection whose framing is broken without a word to whoever reads the body."""

@@ -8,7 +8,6 @@ import traceback
 from urllib.parse import urljoin
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
 
 from acytoo.dialects.base import Outgoing
 from acytoo.errors import RedirectError, UsageError
@@ -16,7 +15,8 @@ from acytoo.secret import basic, beginning
 from acytoo.transport.faults import opening_fault, origin, proxy_refused, shown_cause
 from acytoo.transport.limits import Limits
 from acytoo.transport.options import Connection, Proxy
-from acytoo.transport.sessions import fresh_connection, session_for
+from acytoo.transport.request import Body
+from acytoo.transport.sessions import session_for
 
 _MAX_REDIRECTS = 5
 _SAME_METHOD = frozenset({307, 308})
@@ -61,13 +61,13 @@ async def _request(
     to_proxy = _proxy_headers(http_proxy)
     if url.startswith("http:"):
         headers.update(to_proxy)
-    fresh = fresh_connection.set(False)
+    body = Body(outgoing.body, limits)
     failed: Exception | None = None
     try:
         response = await session.request(
             outgoing.method,
             url,
-            data=_Body(outgoing.body, limits),
+            data=body,
             headers=headers,
             allow_redirects=False,
             auto_decompress=False,
@@ -79,10 +79,9 @@ async def _request(
         )
     except Exception as error:
         failed = error
-        pooled = reuse and not fresh_connection.get() and connection.session is None
+        pooled = reuse and not body.on_new_connection and connection.session is None
     finally:
-        fresh_connection.reset(fresh)
-        del headers, to_proxy  # their secrets must not be shown with what is raised here
+        del body, headers, to_proxy  # their secrets must not be shown with what is raised here
     if failed is None:
         if limits.expired:  # its head and the end of the time for it came in one turn of the loop
             response.close()
@@ -129,36 +128,6 @@ def _is_stale(error: Exception) -> bool:
 def _connecting(limit: float | None) -> aiohttp.ClientTimeout:
     """Only the time to connect is the library's to limit, names, proxies and TLS included."""
     return aiohttp.ClientTimeout(total=None, connect=limit, sock_connect=limit)
-
-
-class _Body(aiohttp.Payload):
-    """The request's body, however large; it tells when it is being sent, which is when the connection stands."""
-
-    _autoclose = True
-
-    def __init__(self, data: bytes, limits: Limits) -> None:
-        super().__init__(data)
-        self._size = len(data)
-        self._data = data
-        self._limits = limits
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The body as text."""
-        return self._data.decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send it."""
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Send it: its length is told, and all of it is sent."""
-        transport = writer.transport
-        self._limits.sending(_gone if transport is None else transport.abort)
-        await writer.write(self._data)
-
-
-def _gone() -> None:
-    """A connection that is lost already needs no giving up."""
 
 
 def _proxy_headers(proxy: Proxy | None) -> dict[str, str]:

@@ -8,7 +8,6 @@ import functools
 import os
 import threading
 from collections.abc import AsyncGenerator
-from contextvars import ContextVar
 from typing import Any
 
 import aiohttp
@@ -16,23 +15,16 @@ import aiohttp
 from acytoo.errors import MissingExtraError
 from acytoo.transport.buffers import read_less_at_once
 from acytoo.transport.options import Proxy
-
-fresh_connection: ContextVar[bool] = ContextVar("fresh_connection", default=False)
-"""Whether the request under way in this context had a new connection made for it."""
+from acytoo.transport.request import Body, Request
 
 
 class _Connector(aiohttp.TCPConnector):
     """Tells whether a connection is new, so that only a request on a stale one is ever sent again; reads in small."""
 
-    async def _get(self, *args: Any) -> Any:
-        """A kept connection; none on which something came that nobody asked for: it would answer the next request."""
-        while (kept := await super()._get(*args)) is not None and (kept.protocol is None or kept.protocol.should_close):
-            kept.close()
-        return kept
-
-    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
-        fresh_connection.set(True)
-        protocol = await super()._create_connection(*args, **kwargs)
+    async def _create_connection(self, req: aiohttp.ClientRequest, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(req.body, Body):
+            req.body.on_new_connection = True
+        protocol = await super()._create_connection(req, *args, **kwargs)
         read_less_at_once(protocol.transport)
         return protocol
 
@@ -143,7 +135,9 @@ def _new_session(key: Proxy | str) -> aiohttp.ClientSession:
         connector = _Connector(limit=0, force_close=True)
     else:
         connector = _Connector(limit=0)
-    return aiohttp.ClientSession(connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(
+        connector=connector, request_class=Request, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+    )
 
 
 def _socks_connector(proxy: Proxy) -> aiohttp.BaseConnector:
