@@ -1,0 +1,31 @@
+"""The oldest versions of what we are built on that an installation may have do what we need of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from tests.processes import environment
+
+ROOT = Path(__file__).parent.parent
+NEAR_THEM = [
+    "transport/test_arrived.py", "transport/test_request.py", "transport/test_sessions.py", "transport/test_faults.py",
+    "wire", "dialects/apis", "test_base.py", "cli/test_command.py",
+]  # fmt: skip
+"""The tests of what calls them."""
+
+
+def test_everything_near_them_passes_with_the_oldest_versions_that_are_allowed(tmp_path: Path) -> None:
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    oldest = [re.sub(r">=([\d.]+).*", r"==\1", dependency) for dependency in dependencies]
+    assert all("==" in version for version in oldest)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(tmp_path)]
+    subprocess.run([*pip, *oldest], check=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *[f"tests/{name}" for name in NEAR_THEM]]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment({"PYTHONPATH": str(tmp_path)}), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
