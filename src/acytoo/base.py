@@ -235,7 +235,11 @@ class AsyncGeneratorProvider:
         if dialect is None:
             return self._older_answer(request)
         noted = losses or Losses(dialect.name, drop=settings.drop_unsupported, hint=_HINT)
-        return self._exchanged(settings, lambda endpoint: dialect.build(request, endpoint, noted), _ask())
+        return self._exchanged(
+            settings,
+            lambda endpoint: dialect.build(request, endpoint, noted),
+            lambda outgoing, target: _asked()(outgoing, target),
+        )
 
     def forwards(self, request: Request) -> bool:
         """Whether such a request in this provider's dialect, and its answer, may go on as they came."""
@@ -373,7 +377,7 @@ async def _resolved(
 
 
 @functools.cache
-def _ask() -> Callable[[Outgoing, Target], Closable[list[Item]]]:
+def _asked() -> Callable[[Outgoing, Target], Closable[list[Item]]]:
     from acytoo.transport.ask import Asked
 
     return Asked

@@ -48,6 +48,7 @@ class Host:
             self._ready.set()
 
     async def _serve(self) -> None:
+        import acytoo.transport.ask  # noqa: F401 - while the model reads, not when the first request comes
         from acytoo.server.config import ServerConfig
         from acytoo.server.run import start
 
