@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from io import StringIO
 from typing import Any
 
 import msgspec
@@ -523,7 +522,7 @@ def test_a_secret_that_an_errors_cut_goes_through_is_taken_out(dialect: Dialect,
         except AcytooError as error:
             told.append(error)
         for one in told:
-            assert "sk" not in str(vars(finished(one, StringIO(), [Secret(KEY)])))
+            assert "sk" not in str(vars(finished(one, b"", [Secret(KEY)])))
 
 
 # Errors, both ways.

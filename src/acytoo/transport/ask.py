@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator
-from io import StringIO
 from typing import Self
 
 from acytoo.dialects.base import UNDECODABLE, Dialect, Head, Outgoing, Reader, Writer, not_this_api
@@ -32,7 +31,7 @@ class Asked:
         self._reader: Reader | None = None
         self._flushed = False
         self._failure: AcytooError | None = None
-        self._said = StringIO()
+        self._said = bytearray()
 
     def __aiter__(self) -> Self:
         return self
@@ -70,7 +69,7 @@ class Asked:
         if not batch:
             self._end()
             raise StopAsyncIteration
-        self._said.write(text_of(batch))
+        self._said += text_of(batch)
         return batch
 
     async def aclose(self) -> None:
@@ -97,7 +96,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
     An error with `told` set has been yielded already, in the API's own way. Where a stream was asked for (there is
     a `writer`) and the server answers with one document, the stream is rendered.
     """
-    said = StringIO()
+    said = bytearray()
     try:
         exchange = await open_exchange(outgoing, target.connection)
         del outgoing
@@ -114,7 +113,7 @@ async def forward(outgoing: Outgoing, target: Target, writer: Writer | None) -> 
                     fault = reader.fault
                 except AcytooError as error:
                     fault = error
-                said.write(text_of(batch))
+                said += text_of(batch)
                 if not renders:
                     yield chunk
                 elif writer is not None and batch:
@@ -146,7 +145,7 @@ async def counted(outgoing: Outgoing, target: Target, dialect: Dialect) -> Async
                 raise not_this_api(dialect.name, body, str(error)) from error
             yield tokens
     except AcytooError as error:
-        raise finished(error, StringIO(), target.secrets) from error.__cause__
+        raise finished(error, b"", target.secrets) from error.__cause__
 
 
 async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:
@@ -163,18 +162,18 @@ async def refusal(exchange: Exchange, dialect: Dialect) -> StatusError:
     return dialect.read_error(exchange.head.status, body, retry_after(exchange.head))
 
 
-def text_of(batch: list[Item]) -> str:
-    """The text of a batch: all that is kept of it, for an error."""
-    return "".join([item for item in batch if type(item) is str])
+def text_of(batch: list[Item]) -> bytes:
+    """The text of a batch: all that is kept of it, for an error; a text by itself would take three times the room."""
+    return "".join([item for item in batch if type(item) is str]).encode("utf-8", "surrogatepass")
 
 
-def finished(error: AcytooError, said: StringIO, secrets: list[Secret]) -> AcytooError:
+def finished(error: AcytooError, said: bytes | bytearray, secrets: list[Secret]) -> AcytooError:
     """The error with the text that came before it, every secret taken out of its words, and they can be printed."""
     for name, value in vars(error).items():
         if isinstance(value, str):
             setattr(error, name, whole_text(redact(value, secrets)))
     error.args = tuple(whole_text(redact(arg, secrets)) if isinstance(arg, str) else arg for arg in error.args)
-    error.text = said.getvalue()
+    error.text = said.decode("utf-8", "surrogatepass")
     if _tells(error.__cause__, secrets) or _tells(error.__context__, secrets):
         error.__cause__ = error.__context__ = None
     return error
