@@ -35,8 +35,6 @@ class Exchange:
         self._inflate = inflater(self.head)
         self._lost = _lost(response)
         self._watches = False
-        if not self._is_known:
-            self._watch()
         limits.give_up = self._give_up
 
     async def read(self) -> bytes:
@@ -45,13 +43,16 @@ class Exchange:
         Raises TimedOutError, and TruncatedError where the body does not end as HTTP says it must.
         """
         while True:
-            self._limits.waiting()
             try:
-                chunk = taken(self._content) if self._is_known else await self._content.readany()
+                chunk = taken(self._content) if self._is_known else None
                 if chunk is None:
-                    self._watch()
-                    await more(self._content)
-                    continue
+                    self._limits.waiting()
+                    if not self._watches:
+                        self._watch()
+                    if self._is_known:
+                        await more(self._content)
+                        continue
+                    chunk = await self._content.readany()
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 raise self._fault(error) from error
             self._limits.arrived()
@@ -93,8 +94,8 @@ class Exchange:
 
     def _watch(self) -> None:
         """From now on somebody waits, who must hear of a connection that is lost."""
-        if not self._watches and self._lost is not None:
-            self._watches = True
+        self._watches = True
+        if self._lost is not None:
             self._lost.add_done_callback(self._end_without_sign)
 
     def _end_without_sign(self, lost: asyncio.Future[None]) -> None:
