@@ -29,6 +29,8 @@ class SSEDecoder:
             self._started = True
         if (self._buffer or not self._started) and not (chunk := self._joined(chunk)):
             return []
+        if chunk.find(b"\n") == len(chunk) - 2 and chunk[-1:] == b"\n" and chunk[:6] == b"data: ":
+            return [chunk[6:-2]]  # one event by itself, as most come
         end = chunk.rfind(b"\n\n")
         rest = chunk[end + 2 :] if end >= 0 else chunk
         if rest:
