@@ -27,7 +27,12 @@ def headers(value: Any) -> dict[str, str]:
     for name, header in found.items():
         if not isinstance(header, str):
             raise UsageError(f"extra_headers[{name!r}] must be a str, not {type(header).__name__}")
+        if name.lower() in _FRAMING:
+            raise UsageError(f"extra_headers has {name!r}: where the body ends is known here, leave it out")
     return {name.lower(): header for name, header in found.items()}
+
+
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 
 def body_fields(value: Any) -> dict[str, Any]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from acytoo import Acytoo, dialects
 from acytoo.dialects.base import Outgoing
 from acytoo.errors import TruncatedError
+from acytoo.testing import FakeEndpoint, reply
 from acytoo.transport import arrived
 from acytoo.transport.exchange import open_exchange
 from acytoo.transport.options import Connection
+from tests.asking import MESSAGES
 
 PIECES = {
     "many small ones": [b"%06d" % number for number in range(100_000)],
@@ -86,6 +91,55 @@ async def test_a_body_that_is_cut_raises_once_what_came_is_taken(pieces: list[by
 
 def test_the_installed_reader_is_one_that_can_be_taken_from() -> None:
     assert arrived._IS_KNOWN
+
+
+async def test_two_cannot_wait_for_one_body() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hi").wait(0.2, after=0)) as fake:
+        with await open_exchange(Outgoing(fake.url, {}, b"{}"), Connection()) as exchange:
+            first = asyncio.ensure_future(exchange.read())
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="waits"):
+                await exchange.read()
+            assert await first == b"Hi"
+
+
+async def test_who_takes_their_time_is_given_all_that_came_before_a_cut() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hello ", "world", "!").wait(0.05, after=1).close(after=2)) as fake:
+        seen = []
+        with pytest.raises(TruncatedError) as caught:
+            async for text in Acytoo(fake.url).create_async_generator("", MESSAGES):
+                seen.append(text)
+                await asyncio.sleep(0.3)
+        assert seen == ["Hello ", "world"]
+        assert caught.value.text == "Hello world"
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length"])
+async def test_a_whole_body_stays_whole_whatever_becomes_of_its_connection(framing: str) -> None:
+    gone = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"transfer-encoding: chunked" if framing == "chunked" else b"content-length: 5"
+        body = b"5\r\nHello\r\n0\r\n\r\n" if framing == "chunked" else b"Hello"
+        writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(body)
+        await asyncio.sleep(0.1)
+        option = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+        writer.transport.abort()
+        gone.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with await open_exchange(Outgoing(url, {}, b"{}"), Connection()) as exchange:
+            assert await exchange.read() == b"Hello"
+            await gone.wait()
+            await asyncio.sleep(0.1)
+            assert await exchange.read() == b""
 
 
 async def test_a_body_whose_connection_is_gone_says_so_each_time_it_is_read() -> None:

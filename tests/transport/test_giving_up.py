@@ -22,7 +22,7 @@ from tests.asking import failure
 HELLO = [{"role": "user", "content": "Hi"}]
 
 
-async def test_a_head_that_comes_as_the_time_for_it_ends_is_no_reply() -> None:
+async def test_a_head_that_comes_as_the_time_for_all_ends_is_no_reply() -> None:
     """The program is busy while both happen, so that one turn of its loop sees both."""
     sock = socket.create_server(("127.0.0.1", 0))
     sent = threading.Event()
@@ -42,13 +42,13 @@ async def test_a_head_that_comes_as_the_time_for_it_ends_is_no_reply() -> None:
 
     server = threading.Thread(target=serve)
     server.start()
-    provider = Acytoo(f"http://127.0.0.1:{sock.getsockname()[1]}", timeout={"first_byte": 0.3})
+    provider = Acytoo(f"http://127.0.0.1:{sock.getsockname()[1]}", timeout={"total": 0.3})
     asyncio.get_running_loop().call_later(0.2, busy)
     error = await failure(provider)
     await asyncio.to_thread(server.join)
     sock.close()
     assert isinstance(error, TimedOutError)
-    assert error.phase == "first_byte"
+    assert error.phase == "total"
 
 
 @asynccontextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from acytoo import Acytoo, Timeout, dialects
 from acytoo.errors import TimedOutError, UsageError
 from acytoo.testing import FakeEndpoint, FakeSOCKSProxy, black_hole, reply, silent
-from tests.asking import failure, texts
+from tests.asking import MESSAGES, failure, texts
 
 
 def timed_out(error: object, phase: str, limit: float) -> None:
@@ -129,3 +130,26 @@ def test_one_number_is_for_connect_first_byte_and_idle() -> None:
 
 
 _USER = {"role": "user", "content": "Hi"}
+
+
+async def while_busy(provider: Acytoo, seconds: float) -> list[str]:
+    """Every text, asked for by somebody whose own work holds the event loop up a little after the first."""
+    seen: list[str] = []
+    async for text in provider.create_async_generator("", MESSAGES):
+        if not seen:
+            asyncio.get_running_loop().call_later(0.1, time.sleep, seconds)
+        seen.append(text)
+    return seen
+
+
+@pytest.mark.parametrize("limit", ["idle", "total"])
+def test_what_came_while_the_event_loop_was_busy_is_not_lost_to_a_limit(limit: str) -> None:
+    with FakeEndpoint(dialects.acytoo, reply("Hello ", "world", "!").wait(0.2, after=1).stall(after=2)) as fake:
+        with pytest.raises(TimedOutError) as caught:
+            asyncio.run(while_busy(Acytoo(fake.url, timeout={limit: 0.6}), 0.8))
+        assert caught.value.text == "Hello world"
+
+
+def test_a_reply_that_went_on_while_the_event_loop_was_busy_was_not_silent() -> None:
+    with FakeEndpoint(dialects.acytoo, reply("Hello ", "world", "!").wait(0.2, after=1).wait(1.0, after=2)) as fake:
+        assert "".join(asyncio.run(while_busy(Acytoo(fake.url, timeout={"idle": 0.7}), 0.8))) == "Hello world!"

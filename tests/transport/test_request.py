@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from acytoo import Acytoo, dialects
-from acytoo.errors import RequestError, TimedOutError
+from acytoo.errors import RequestError, TimedOutError, UsageError
 from acytoo.testing import FakeEndpoint, FakeHTTPProxy, hang_up, reply
 from acytoo.transport import request
 from tests.asking import failure, texts
@@ -75,6 +80,55 @@ async def test_an_answer_that_comes_before_the_body_was_read_is_the_answer(size:
         error = await failure(Acytoo(url), **saying(size))
         assert isinstance(error, RequestError)
         assert error.status == 413
+
+
+def test_an_answer_that_came_before_the_request_was_written_is_the_answer_on_uvloop_too() -> None:
+    busy = b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy"
+    kept = []
+
+    def answer(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                kept.append(listener.accept()[0])
+                kept[-1].sendall(busy)
+                kept[-1].shutdown(socket.SHUT_WR)
+
+    async def ask(url: str) -> list[object]:
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            time.sleep(0.005)
+            loop.call_soon(work)
+
+        work()
+        return await asyncio.gather(*[failure(Acytoo(url)) for _ in range(16)])
+
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        errors = uvloop.run(ask(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        listener.shutdown(socket.SHUT_RDWR)
+    for connection in kept:
+        connection.close()
+    assert {str(error) for error in errors} == {"503: busy"}
+
+
+async def test_a_body_waits_where_the_server_is_to_say_that_it_may_come() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.1)
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nHi")
+
+    async with listening(answer) as url:
+        assert await texts(Acytoo(url, extra_headers={"Expect": "100-continue"})) == ["Hi"]
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+async def test_a_header_that_says_where_the_body_ends_is_not_the_callers(name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        Acytoo("http://127.0.0.1:9", extra_headers={name: "3"})
 
 
 @pytest.mark.parametrize("size", [1_000, 20_000_000])

@@ -26,11 +26,11 @@ def is_known(content: aiohttp.StreamReader) -> bool:
 
 
 def taken(content: aiohttp.StreamReader) -> bytes | None:
-    """What `content.readany()` returns, and raises; b"" at the end, None where nothing is here yet: await `more`."""
-    if (error := content._exception) is not None:
-        raise error
+    """All that is here, b"" at the end, None where nothing is yet: await `more`. Raises once all that came is taken."""
     pieces = content._buffer
     if not pieces:
+        if (error := content._exception) is not None:
+            raise error
         return b"" if content._eof else None
     data = pieces.popleft() if len(pieces) == 1 else b"".join(_emptied(pieces))
     content._size = 0
@@ -45,6 +45,8 @@ def taken(content: aiohttp.StreamReader) -> bytes | None:
 
 def more(content: aiohttp.StreamReader) -> asyncio.Future[None]:
     """Done when more has arrived, or nothing more will."""
+    if content._waiter is not None and not content._waiter.done():
+        raise RuntimeError("somebody waits for this body already")
     waiter = content._loop.create_future()
     if content._protocol.connected:
         content._waiter = waiter

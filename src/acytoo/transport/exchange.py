@@ -21,10 +21,24 @@ MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the rest is left."""
 
 
+_FRAMING = ("content-length", "transfer-encoding")
+"""The headers that say where a body ends; without them it ends with its connection."""
+
+
 class Exchange:
     """A response whose head has come. Closing it before its end closes the connection at once."""
 
-    __slots__ = ("_content", "_inflate", "_is_known", "_limits", "_lost", "_response", "_watches", "head")
+    __slots__ = (
+        "_content",
+        "_ends_with_connection",
+        "_inflate",
+        "_is_known",
+        "_limits",
+        "_lost",
+        "_response",
+        "_watches",
+        "head",
+    )
 
     def __init__(self, response: aiohttp.ClientResponse, limits: Limits) -> None:
         self.head = Head(response.status, response.headers)
@@ -34,6 +48,7 @@ class Exchange:
         self._limits = limits
         self._inflate = inflater(self.head)
         self._lost = _lost(response)
+        self._ends_with_connection = not any(name in response.headers for name in _FRAMING)
         self._watches = False
         limits.give_up = self._give_up
 
@@ -56,7 +71,7 @@ class Exchange:
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 raise self._fault(error) from error
             self._limits.arrived()
-            if not chunk and self._lost is not None and self._lost.done() and (cut := self._lost.exception()):
+            if not chunk and self._ends_with_connection and (cut := self._loss()) is not None:
                 raise self._fault(cut) from cut
             if self._inflate is None:
                 return chunk
@@ -91,6 +106,10 @@ class Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _loss(self) -> BaseException | None:
+        """How the connection was lost, where it was and not in good order."""
+        return self._lost.exception() if self._lost is not None and self._lost.done() else None
 
     def _watch(self) -> None:
         """From now on somebody waits, who must hear of a connection that is lost."""

@@ -83,12 +83,31 @@ class Limits:
         self._timer = None if due == math.inf else self._loop.call_at(due, self._look)
 
     def _look(self) -> None:
-        now, since = self._loop.time(), self._waiting_since
-        if now >= self._ends or (since is not None and self._limit is not None and now - since >= self._limit):
-            self.expired = self.error()
-            self.give_up()
+        """What came while the event loop was busy has a moment to be read: it was no silence."""
+        now = self._loop.time()
+        if now >= self._ends:
+            self._expire()
+        elif self._is_silent(now):
+            self._timer = self._loop.call_later(_MOMENT, self._judge)
         else:
             self._arm()
+
+    def _judge(self) -> None:
+        if self._is_silent(self._loop.time()):
+            self._expire()
+        else:
+            self._arm()
+
+    def _is_silent(self, now: float) -> bool:
+        return self._waiting_since is not None and self._limit is not None and now - self._waiting_since >= self._limit
+
+    def _expire(self) -> None:
+        self.expired = self.error()
+        self.give_up()
+
+
+_MOMENT = 0.01
+"""Seconds between the end of a silence and the verdict, in which an event loop reads what has come."""
 
 
 def _nothing() -> None:

@@ -71,14 +71,22 @@ class Request(aiohttp.ClientRequest):
             await asyncio.sleep(0)
         if protocol.should_close and not body.on_new_connection:
             raise aiohttp.ServerDisconnectedError
-        if len(body.data) > _AT_ONCE or protocol.writing_paused or not _IS_KNOWN:
+        transport = protocol.transport
+        if (
+            len(body.data) > _AT_ONCE
+            or self._continue is not None
+            or protocol.writing_paused
+            or transport is None
+            or transport.is_closing()
+            or not _IS_KNOWN
+        ):
             return await super().send(conn)
         if conn._connector.force_close:
             self.headers["connection"] = "close"
         writer = StreamWriter(protocol, self.loop)
         target = str(self.url) if self.proxy and not self.is_ssl() else self.url.raw_path_qs
         await writer.write_headers(f"{self.method} {target} HTTP/1.1", self.headers)
-        body.sending(protocol.transport)
+        body.sending(transport)
         await writer.write_eof(body.data)
         response = self.response_class(
             self.method,
