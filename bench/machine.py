@@ -72,7 +72,11 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit that is measured, marked where the work tree has changes."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
-    return done.stdout.strip()
+    """The commit that is measured, marked where the work tree has changes beside results, which every run writes."""
+    described = _git("describe", "--always", "--abbrev=7").stdout.strip()
+    changes = _git("diff", "--quiet", "HEAD", "--", ":/", ":(exclude,top)bench/results")
+    return f"{described}-dirty" if described and changes.returncode else described
+
+
+def _git(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
