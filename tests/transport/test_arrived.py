@@ -7,7 +7,9 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import aiohttp
 import pytest
 
 from acytoo import Acytoo, dialects
@@ -87,6 +89,42 @@ async def test_a_body_that_is_cut_raises_once_what_came_is_taken(pieces: list[by
                 while data := await exchange.read():
                     taken.append(data)
         assert b"".join(pieces).startswith(b"".join(taken))
+
+
+class OwnReader(aiohttp.StreamReader):
+    """A reader that is nobody's but this caller's."""
+
+    __slots__ = ()
+
+
+class OwnResponse(aiohttp.ClientResponse):
+    """A response that is read through it."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Begin to be read."""
+        await super().start(connection)
+        self.content.__class__ = OwnReader
+        return self
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
+async def test_a_reader_that_is_the_callers_own_is_read_in_its_own_way(pieces: list[bytes], framing: str) -> None:
+    async with serving(pieces, framing) as url, aiohttp.ClientSession(response_class=OwnResponse) as session:
+        with await open_exchange(Outgoing(url, {}, b"{}"), Connection(session=session)) as exchange:
+            taken = []
+            while data := await exchange.read():
+                taken.append(data)
+    assert b"".join(taken) == b"".join(pieces)
+
+
+async def test_a_cut_is_told_through_a_reader_of_the_callers_own_too() -> None:
+    async with FakeEndpoint(dialects.acytoo, reply("Hello ", "world").close(after=1)) as fake:
+        async with aiohttp.ClientSession(response_class=OwnResponse) as session:
+            with pytest.raises(TruncatedError) as caught:
+                async for _ in Acytoo(fake.url, session=session).create_async_generator("", MESSAGES):
+                    pass
+    assert caught.value.text == "Hello "
 
 
 def test_the_installed_reader_is_one_that_can_be_taken_from() -> None:

@@ -42,13 +42,16 @@ class Host:
 
     def _run(self) -> None:
         try:
+            # While the model reads: what serving takes, and what the first request would import.
+            import acytoo.server.run
+            import acytoo.transport.ask  # noqa: F401
+
             asyncio.run(self._serve())
         except BaseException as error:
             self._failure = error
             self._ready.set()
 
     async def _serve(self) -> None:
-        import acytoo.transport.ask  # noqa: F401 - while the model reads, not when the first request comes
         from acytoo.server.config import ServerConfig
         from acytoo.server.run import start
 
