@@ -28,17 +28,7 @@ _FRAMING = ("content-length", "transfer-encoding")
 class Exchange:
     """A response whose head has come. Closing it before its end closes the connection at once."""
 
-    __slots__ = (
-        "_content",
-        "_ends_with_connection",
-        "_inflate",
-        "_is_known",
-        "_limits",
-        "_lost",
-        "_response",
-        "_watches",
-        "head",
-    )
+    __slots__ = ("_content", "_inflate", "_is_known", "_limits", "_lost", "_response", "_watches", "head")
 
     def __init__(self, response: aiohttp.ClientResponse, limits: Limits) -> None:
         self.head = Head(response.status, response.headers)
@@ -48,7 +38,6 @@ class Exchange:
         self._limits = limits
         self._inflate = inflater(self.head)
         self._lost = _lost(response)
-        self._ends_with_connection = not any(name in response.headers for name in _FRAMING)
         self._watches = False
         limits.give_up = self._give_up
 
@@ -71,7 +60,7 @@ class Exchange:
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 raise self._fault(error) from error
             self._limits.arrived()
-            if not chunk and self._ends_with_connection and (cut := self._loss()) is not None:
+            if not chunk and (cut := self._cut()) is not None:
                 raise self._fault(cut) from cut
             if self._inflate is None:
                 return chunk
@@ -107,9 +96,11 @@ class Exchange:
     ) -> None:
         self.close()
 
-    def _loss(self) -> BaseException | None:
-        """How the connection was lost, where it was and not in good order."""
-        return self._lost.exception() if self._lost is not None and self._lost.done() else None
+    def _cut(self) -> BaseException | None:
+        """How the connection was lost, where a body that ends with it ended by that, and not in good order."""
+        if self._lost is None or not self._lost.done() or any(name in self.head.headers for name in _FRAMING):
+            return None
+        return self._lost.exception()
 
     def _watch(self) -> None:
         """From now on somebody waits, who must hear of a connection that is lost."""
