@@ -36,7 +36,7 @@ class Stopwatch:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def stop(self) -> dict[str, float]:
-        """What was used since the beginning."""
+        """What was used since the truncate."""
         cpu, wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
         return {"wall_s": wall, "cpu_s": cpu, "upstream_share": (self._of_upstream() - self._upstream) / wall}
 

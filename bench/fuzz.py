@@ -14,8 +14,9 @@ import atheris
 
 with atheris.instrument_imports(include=["acytoo"]):
     from acytoo import dialects
-    from acytoo.dialects.base import Head, Incoming, Reader
+    from acytoo.dialects.base import Reader
     from acytoo.errors import AcytooError
+    from acytoo.http import ResponseHead, ServerRequest
     from acytoo.types import collect
 
 _TYPES = ("text/event-stream", "application/json", "application/x-ndjson", "text/plain; charset=utf-8", "text/html")
@@ -28,8 +29,8 @@ def outcome(reader: Reader, chunks: list[bytes]) -> Any:
         for chunk in chunks:
             if chunk:
                 items += reader.feed(chunk)
-                if reader.fault is not None:
-                    raise reader.fault
+                if reader.pending_error is not None:
+                    raise reader.pending_error
         items += reader.flush()
         reader.close()
         return said(items), None
@@ -54,7 +55,7 @@ def reading(data: bytes) -> None:
     if len(data) < 3:
         return
     dialect, kind, body = dialects.ALL[data[0] % len(dialects.ALL)], _TYPES[data[1] % len(_TYPES)], data[3:]
-    head = Head(200, {"content-type": kind})
+    head = ResponseHead(200, {"content-type": kind})
     place = data[2] % (len(body) + 1)
     whole, cut = (outcome(dialect.reader(head), parts) for parts in ([body], [body[:place], body[place:]]))
     same = whole == cut if whole[1] is None else whole[1] == cut[1] and cut[0].text.startswith(whole[0].text)
@@ -74,7 +75,7 @@ def serving(data: bytes) -> None:
     dialect = dialects.ALL[data[0] % len(dialects.ALL)]
     path = dialect.routes[data[1] % len(dialect.routes)].replace("{model:.+}", "m-1")
     try:
-        dialect.parse(Incoming(path, {}, data[2:]))
+        dialect.decode_request(ServerRequest(path, {}, data[2:]))
     except AcytooError as error:
         answer = dialect.write_error(error)
         assert answer.status == 400, error

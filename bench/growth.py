@@ -101,7 +101,7 @@ def _providers(number: int) -> float:
         for i in range(number):
             (package / f"service{i}.py").write_text(
                 "from acytoo import AsyncGeneratorProvider, dialects\n\n\n"
-                "class Service(AsyncGeneratorProvider):\n    dialect = dialects.openai\n"
+                "class Service(AsyncGeneratorProvider):\n    dialect = dialects.OpenAI()\n"
                 f"    url = {json.dumps(f'http://127.0.0.1:{i + 1}/v1')}\n"
             )
         command = [sys.executable, "-c", _PROVIDERS, folder]

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 
 from acytoo import dialects
-from acytoo.dialects.base import Dialect, Endpoint, Head, Losses
+from acytoo.dialects.base import Dialect, Unsupported
+from acytoo.http import Endpoint, ResponseHead
 from acytoo.types import Finish, Item, Request, Start, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
 from acytoo.wire.sse import SSEDecoder
@@ -29,11 +30,11 @@ def _body(dialect: Dialect) -> list[bytes]:
 def _reading(dialect: Dialect, *, passing: bool = False) -> Callable[[], None]:
     """A reply that is read, or only watched while it is passed on."""
     chunks = _body(dialect)
-    head = Head(200, {"content-type": _TYPES.get(dialect.name, "text/event-stream")})
+    head = ResponseHead(200, {"content-type": _TYPES.get(dialect.name, "text/event-stream")})
 
     def work() -> None:
         reader = dialect.reader(head)
-        take = reader.watch if passing else reader.feed
+        take = reader.scan if passing else reader.feed
         for chunk in chunks:
             take(chunk)
         reader.flush()
@@ -53,7 +54,7 @@ def _building(dialect: Dialect) -> Callable[[], None]:
     endpoint = Endpoint("http://127.0.0.1:1")
 
     def work() -> None:
-        dialect.build(_REQUEST, endpoint, Losses(dialect.name, drop=True))
+        dialect.encode_request(_REQUEST, endpoint, Unsupported(dialect.name, drop=True))
 
     return work
 
@@ -79,7 +80,7 @@ def works() -> dict[str, Callable[[], None]]:
         found[f"{dialect.name} read"] = _reading(dialect)
         found[f"{dialect.name} write"] = _writing(dialect)
         found[f"{dialect.name} build"] = _building(dialect)
-    found["openai pass on"] = _reading(dialects.openai, passing=True)
+    found["openai pass on"] = _reading(dialects.OpenAI(), passing=True)
     return found
 
 

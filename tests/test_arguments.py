@@ -14,7 +14,7 @@ from acytoo.errors import UsageError
 from acytoo.providers.azure import Azure
 from acytoo.providers.compatible import Compatible
 from acytoo.testing import FakeEndpoint, FakeHTTPProxy, reply
-from tests.asking import MESSAGES, texts
+from tests.helpers import MESSAGES, texts
 
 WRONG_SETTINGS: list[tuple[str, Any]] = [
     ("url", 123),
@@ -84,7 +84,7 @@ def test_a_model_that_is_no_text_is_told(wrong: Any) -> None:
 
 @pytest.mark.parametrize("written", [" {}", "{} ", "{}#", "{}/#/", "{}#top", "\t{}\n", "{}?a=b#c"])
 async def test_what_is_around_a_url_that_was_copied_is_left_out(written: str) -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
         url = written.format(fake.url)
         assert await texts(Acytoo(url)) == ["Hi"]
         assert await texts(Acytoo("http://127.0.0.1:9"), url=url) == ["Hi"]
@@ -93,7 +93,7 @@ async def test_what_is_around_a_url_that_was_copied_is_left_out(written: str) ->
 
 
 async def test_a_scheme_in_capitals_is_the_same_for_a_proxy_with_credentials() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy("alice", "word") as proxy:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy("alice", "word") as proxy:
         through = proxy.url.replace("://", "://alice:word@")
         assert await texts(Acytoo(fake.url.replace("http", "HTTP"), proxy=through)) == ["Hi"]
         assert await texts(Acytoo(fake.url, proxy=through.replace("http", "HTTP"))) == ["Hi"]

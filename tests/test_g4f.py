@@ -63,7 +63,7 @@ def _looked_at(provider: Any) -> None:
 @pytest.fixture
 def hello(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoint]:
     """An endpoint that the class itself finds."""
-    with FakeEndpoint(dialects.acytoo, HELLO) as fake:
+    with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         monkeypatch.setenv("ACYTOO_URL", fake.url)
         yield fake
 
@@ -107,7 +107,7 @@ def test_the_client_works_inside_a_running_loop(hello: FakeEndpoint) -> None:
 
 
 def test_another_provider_of_ours_is_passed_the_same_way() -> None:
-    with FakeEndpoint(dialects.openai, HELLO) as fake:
+    with FakeEndpoint(dialects.OpenAI(), HELLO) as fake:
         passed = {"api_key": "k1", "base_url": fake.url, "max_tokens": 7, "stop": ["x"], "stream": True}
         assert "".join(iter_run_tools(OpenAI, "gpt-4o", MESSAGES, **passed)) == "Hello world"
         assert fake.requests[0].json["max_completion_tokens"] == 7
@@ -115,7 +115,7 @@ def test_another_provider_of_ours_is_passed_the_same_way() -> None:
 
 
 def test_leaving_a_stream_early_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    with FakeEndpoint(dialects.acytoo, HELLO.stall(after=1)) as fake:
+    with FakeEndpoint(dialects.Acytoo(), HELLO.stall(after=1)) as fake:
         monkeypatch.setenv("ACYTOO_URL", fake.url)
         texts = iter_run_tools(Acytoo, "gpt-4o", MESSAGES, stream=True)
         assert next(texts) == "Hel"
@@ -130,7 +130,7 @@ def test_what_the_api_cannot_say_is_refused_as_everywhere(hello: FakeEndpoint) -
 
 
 def test_the_servers_refusal_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    with FakeEndpoint(dialects.acytoo, status(401, "wrong key")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), status(401, "wrong key")) as fake:
         monkeypatch.setenv("ACYTOO_URL", fake.url)
         with pytest.raises(AuthenticationError, match="wrong key"):
             list(iter_run_tools(Acytoo, "gpt-4o", MESSAGES))

@@ -15,14 +15,13 @@ import acytoo
 SOURCE = Path(acytoo.__file__).parent
 
 LAYERS = [
-    ["types", "errors", "secret"],
-    ["messages", "keys", "arguments", "methods"],
-    ["wire"],
+    ["errors", "types", "secret", "http"],
+    ["wire", "messages", "keys", "arguments", "_hybridmethod"],
     ["dialects"],
     ["transport"],
-    ["endpoints", "blocking"],
+    ["client", "endpoints", "sync"],
     ["settings"],
-    ["base"],
+    ["base_provider"],
     ["providers"],
     ["registry"],
     ["server"],
@@ -73,6 +72,12 @@ def test_a_file_imports_only_its_own_layer_and_those_below(path: Path) -> None:
             assert layer_of(part_of(module)) <= layer_of(part), f"{part} imports {module}"
 
 
+def test_dialects_and_transport_import_nothing_of_each_other() -> None:
+    for part, other in (("dialects", "transport"), ("transport", "dialects")):
+        for path in (SOURCE / part).rglob("*.py"):
+            assert not [name for name in imports_of(path) if name.startswith(f"acytoo.{other}")], path
+
+
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_only_transport_server_and_testing_know_an_http_library(path: Path) -> None:
     part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
@@ -111,9 +116,10 @@ def test_who_speaks_one_api_loads_the_codec_of_no_other() -> None:
 import sys
 from acytoo import dialects
 from acytoo.providers.compatible import Groq
-Groq(key="k"), dialects.openai
-start = "acytoo.dialects.apis."
-print(sorted({m.removeprefix(start).partition(".")[0] for m in sys.modules if m.startswith(start)}))
+Groq(key="k"), dialects.OpenAI()
+start = "acytoo.dialects."
+apis = {m.removeprefix(start).partition(".")[0] for m in sys.modules if m.startswith(start)}
+print(sorted(apis & {"acytoo", "openai", "openai_responses", "anthropic", "ollama", "gemini"}))
 """
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "['openai']\n"
@@ -126,11 +132,11 @@ from acytoo import dialects
 barrier, found = threading.Barrier(8), []
 def look():
     barrier.wait()
-    found.append((dialects.openai, dialects.openai_responses, dialects.gemini, dialects.OpenAI))
+    found.append((*(dialects.by_name(n) for n in ("openai", "openai-responses", "gemini")), dialects.OpenAI))
 threads = [threading.Thread(target=look) for _ in range(8)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-print(len({tuple(map(id, each)) for each in found}), dialects.ALL[1] is dialects.openai is found[0][0])
+print(len({tuple(map(id, each)) for each in found}), dialects.ALL[1] is dialects.by_name("openai") is found[0][0])
 """
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1 True\n"

@@ -14,8 +14,8 @@ from tests.processes import environment
 
 ROOT = Path(__file__).parent.parent
 NEAR_THEM = [
-    "transport/test_arrived.py", "transport/test_request.py", "transport/test_sessions.py", "transport/test_faults.py",
-    "wire", "dialects/apis", "test_base.py", "cli/test_command.py",
+    "transport/test_aiohttp.py", "transport/test_request.py", "transport/test_pool.py", "transport/test_errors.py",
+    "wire", "dialects", "test_base_provider.py", "cli/test_command.py",
 ]  # fmt: skip
 """The tests of what calls them."""
 

@@ -111,7 +111,7 @@ def test_one_that_is_asked_for_by_name_and_cannot_be_loaded_says_why(site: Path)
 
 def test_the_command_works_with_a_broken_entry_point_and_tells_of_it_in_one_line(site: Path) -> None:
     install(site, "broken", "broken = broken:Shout")
-    with FakeEndpoint(dialects.openai, reply("Hello")) as fake:
+    with FakeEndpoint(dialects.OpenAI(), reply("Hello")) as fake:
         arguments = ["-m", "compatible/m", "--url", fake.url, "Hi"]
         done = run([ACYTOO, *arguments], env=path(site))
     assert (done.returncode, done.stdout) == (0, b"Hello\n")

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from acytoo.dialects.base import Endpoint
+from acytoo.http import Endpoint
 from acytoo.secret import Secret, redact
 
 

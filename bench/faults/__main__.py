@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from acytoo import dialects
-from acytoo.testing import Answer, FakeEndpoint, ReceivedRequest, status
+from acytoo.testing import FakeEndpoint, ReceivedRequest, ScriptedResponse, status
 from bench import machine
 from bench.faults.callers import CALLERS
 from bench.faults.table import FAULTS, TEXT
@@ -33,7 +33,7 @@ def measured(caller: str, timeout: float | None) -> dict[str, Any]:
     """What the library's caller sees of each fault; `requests` is how many requests the endpoint got for it."""
     raw = caller == "acytoo-raw"
     faults = {name: fault for name, fault in FAULTS.items() if fault.raw or not raw}
-    dialect = dialects.acytoo if raw else dialects.openai
+    dialect = dialects.Acytoo() if raw else dialects.OpenAI()
     with ExitStack() as stack:
         fakes = {
             name: stack.enter_context(FakeEndpoint(dialect, only_chat(fault.answer))) for name, fault in faults.items()
@@ -46,7 +46,7 @@ def measured(caller: str, timeout: float | None) -> dict[str, Any]:
         return {name: {**found[name], "requests": posts(fakes[name]) - (name == "none")} for name in faults}
 
 
-def only_chat(answer: Answer) -> Callable[[ReceivedRequest], Answer]:
+def only_chat(answer: ScriptedResponse) -> Callable[[ReceivedRequest], ScriptedResponse]:
     """The fault for calls; a list of models, which some libraries ask for first, is always had."""
     models = status(200, body={"object": "list", "data": [{"id": "m-1", "object": "model"}]})
     return lambda received: answer if received.method == "POST" else models

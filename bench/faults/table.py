@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from acytoo.testing import Answer, garbage, hang_up, json_error, page, reply, silent, status
+from acytoo.testing import ScriptedResponse, garbage, hang_up, json_error, page, reply, silent, status
 from acytoo.types import Finish, Start, Usage
 
 WORDS = [f"word {number} " for number in range(20)] + ["é 世界 👩‍👩‍👧"]
@@ -17,7 +17,7 @@ _HALF = reply(Start("id-1", "m-1", 7), *WORDS[:8])
 class Fault:
     """`wanted` is what a caller must get: the "whole" reply, or an "error"; `raw`: whether raw text can have it."""
 
-    answer: Answer
+    answer: ScriptedResponse
     wanted: str
     raw: bool = True
 

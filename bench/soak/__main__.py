@@ -16,7 +16,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from acytoo import AcytooError, dialects
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from bench import machine
 from bench.processes import ROOT, environment
 from bench.soak.server import WORDS, counted

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
-from acytoo.testing import Answer, FakeEndpoint, garbage, hang_up, json_error, page, reply, silent, status
+from acytoo.testing import FakeEndpoint, ScriptedResponse, garbage, hang_up, json_error, page, reply, silent, status
 from acytoo.types import Finish, Start, Usage
 
 WORDS = [f"word {number} " for number in range(50)]
 _WHOLE = reply(Start("id-1", "m-1", 7), *WORDS, Usage(9, 20), Finish("stop"))
 _LONG = reply(Start("id-1", "m-1", 7), *["x" * 5000] * 400, Usage(9, 20), Finish("stop"))
 
-ANSWERS: tuple[Answer, ...] = (
+ANSWERS: tuple[ScriptedResponse, ...] = (
     _WHOLE,
     _WHOLE,
     _WHOLE.cut_bytes(7),

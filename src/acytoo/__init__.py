@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from acytoo.base import AsyncGeneratorProvider as AsyncGeneratorProvider
-    from acytoo.base import Check as Check
+    from acytoo.base_provider import AsyncGeneratorProvider as AsyncGeneratorProvider
+    from acytoo.base_provider import Check as Check
     from acytoo.errors import AcytooError as AcytooError
     from acytoo.errors import AuthenticationError as AuthenticationError
     from acytoo.errors import EmbeddedError as EmbeddedError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from acytoo.errors import UsageError as UsageError
     from acytoo.providers.acytoo import Acytoo as Acytoo
     from acytoo.registry import provider as provider
-    from acytoo.transport.options import Timeout as Timeout
+    from acytoo.transport.config import Timeout as Timeout
     from acytoo.types import AsyncResult as AsyncResult
     from acytoo.types import Event as Event
     from acytoo.types import Finish as Finish
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Acytoo": "acytoo.providers.acytoo",
     "AcytooError": "acytoo.errors",
-    "AsyncGeneratorProvider": "acytoo.base",
+    "AsyncGeneratorProvider": "acytoo.base_provider",
     "AsyncResult": "acytoo.types",
     "AuthenticationError": "acytoo.errors",
-    "Check": "acytoo.base",
+    "Check": "acytoo.base_provider",
     "EmbeddedError": "acytoo.errors",
     "Event": "acytoo.types",
     "Finish": "acytoo.types",
@@ -74,7 +74,7 @@ _PUBLIC = {
     "StatusError": "acytoo.errors",
     "TLSError": "acytoo.errors",
     "TimedOutError": "acytoo.errors",
-    "Timeout": "acytoo.transport.options",
+    "Timeout": "acytoo.transport.config",
     "ToolCall": "acytoo.types",
     "TruncatedError": "acytoo.errors",
     "UnreachableError": "acytoo.errors",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Awaitable, Callable
 
-from acytoo.dialects.base import Endpoint
+from acytoo.http import Endpoint
 
 _SCHEMES = {"embedded": "acytoo.embedded:open_endpoint"}
 """By name, because what they lead to is built on the providers that ask here."""

@@ -175,7 +175,7 @@ def result_of(message: Mapping[str, Any]) -> Any:
     return [{"type": "text", "text": "Error: "}, *content]
 
 
-def text_of(content: str | Sequence[Mapping[str, Any]] | None, lose: Callable[[str], None]) -> str:
+def text_of(content: str | Sequence[Mapping[str, Any]] | None, unsupported: Callable[[str], None]) -> str:
     """The content as text alone; `lose` is called for every part that is not text."""
     if content is None or isinstance(content, str):
         return content or ""
@@ -184,7 +184,7 @@ def text_of(content: str | Sequence[Mapping[str, Any]] | None, lose: Callable[[s
         if part["type"] == "text":
             texts.append(part["text"])
         else:
-            lose(f"{part['type']} content")
+            unsupported(f"{part['type']} content")
     return "".join(texts)
 
 

@@ -10,7 +10,7 @@ import warnings
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
 
 ENTRY_POINT_GROUP = "acytoo.providers"

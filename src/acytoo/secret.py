@@ -38,7 +38,7 @@ class Secret:
 
 
 def redact(text: str, secrets: Iterable[Secret | str]) -> str:
-    """The text with every secret in it replaced by `***`, and what is left of one where `beginning` cut it."""
+    """The text with every secret in it replaced by `***`, and what is left of one where `truncate` cut it."""
     values = [secret.reveal() if isinstance(secret, Secret) else secret for secret in secrets]
     for value in sorted(values, key=len, reverse=True):
         if len(value) > 1:
@@ -72,7 +72,7 @@ def _without_end(text: str, secret: str) -> str:
 _CUT = "…"
 
 
-def beginning(words: str | bytes, size: int) -> str:
+def truncate(words: str | bytes, size: int) -> str:
     """At most so many characters of a server's words; by `…` at their end `redact` knows that they may cut a secret."""
     text = words if isinstance(words, str) else words[: 4 * size + 4].decode("utf-8", "replace")
     return text if len(text) <= size else text[: size - 1] + _CUT

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from acytoo import arguments
-from acytoo.dialects.base import Endpoint
 from acytoo.endpoints import scheme_of
-from acytoo.transport.options import Connection, Proxy, Timeout, checked_url
+from acytoo.http import Endpoint
+from acytoo.transport.config import Connection, Proxy, Timeout, checked_url
 
 NAMES = frozenset(
     {

@@ -26,7 +26,7 @@ def acytoo(fake: FakeEndpoint, *arguments: str, stdin: bytes = b"") -> subproces
 
 
 def test_a_prompt_prints_the_reply_and_a_newline_and_nothing_else() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("Hello ", "world")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world")) as fake:
         done = acytoo(fake, "Hi there")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"Hello world\n", b"")
     assert body_of(fake)["messages"] == [{"role": "user", "content": "Hi there"}]
@@ -34,7 +34,7 @@ def test_a_prompt_prints_the_reply_and_a_newline_and_nothing_else() -> None:
 
 def test_every_option_of_chat_reaches_the_request() -> None:
     options = ["-s", "Be brief.", "-t", "0.1", "-m", "m1", "--key", "k1", "--password", "p1"]
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
         done = acytoo(fake, "chat", *options, "Hi")
     assert done.returncode == 0
     body = body_of(fake)
@@ -52,14 +52,14 @@ def test_every_option_of_chat_reaches_the_request() -> None:
     ],
 )
 def test_a_prompt_comes_from_arguments_from_a_pipe_or_from_both(arguments: list[str], piped: str, asked: str) -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
         done = acytoo(fake, *arguments, stdin=piped.encode())
     assert done.returncode == 0, done.stderr
     assert body_of(fake)["messages"][-1]["content"] == asked
 
 
 def test_json_prints_each_event_as_a_line() -> None:
-    with FakeEndpoint(dialects.openai, reply("Hel", "lo")) as fake:
+    with FakeEndpoint(dialects.OpenAI(), reply("Hel", "lo")) as fake:
         done = run([ACYTOO, "--json", "-m", "compatible/m", "--url", fake.url, "-o", "seed=7", "Hi"])
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert "".join(line["text"] for line in lines if line["type"] == "text") == "Hello"
@@ -68,14 +68,14 @@ def test_json_prints_each_event_as_a_line() -> None:
 
 
 def test_a_refusal_is_told_on_stderr_and_exits_with_1() -> None:
-    with FakeEndpoint(dialects.acytoo, status(401, message="wrong password")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), status(401, message="wrong password")) as fake:
         done = acytoo(fake, "Hi")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr == b"acytoo: 401: wrong password\n"
 
 
 def test_a_cut_reply_prints_what_came_and_exits_with_1() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("Hello ", "world").reset(after=1)) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world").reset(after=1)) as fake:
         done = acytoo(fake, "Hi")
     assert (done.returncode, done.stdout) == (1, b"Hello \n")
     assert done.stderr.startswith(b"acytoo: ")
@@ -108,7 +108,7 @@ def test_wrong_usage_exits_with_2_and_says_what_to_do(arguments: list[str], told
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
-    with FakeEndpoint(dialects.acytoo, reply(*["line\n"] * 20_000)) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply(*["line\n"] * 20_000)) as fake:
         command = f'"{ACYTOO}" --url {fake.url} Hi </dev/null | head -1; echo "${{PIPESTATUS[0]}}"'
         done = run(["bash", "-c", command])
     assert done.stdout == b"line\n141\n"
@@ -123,7 +123,7 @@ def test_a_reader_that_is_gone_ends_any_command_with_141(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["Hi", "--json Hi", "providers", "fake", "--help"])
 def test_a_closed_standard_output_is_told_and_exits_with_1(command: str) -> None:
-    with FakeEndpoint(dialects.acytoo, reply("Hello")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
         done = run(["bash", "-c", f'"{ACYTOO}" {command} </dev/null >&-'], env={"ACYTOO_URL": fake.url})
     assert done.returncode == 1
     assert done.stderr.startswith(b"acytoo: standard output cannot be written: ")
@@ -131,7 +131,7 @@ def test_a_closed_standard_output_is_told_and_exits_with_1(command: str) -> None
 
 
 def test_ctrl_c_stops_a_reply_and_exits_with_130() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("Hello", "never").stall(after=1)) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("Hello", "never").stall(after=1)) as fake:
         process = start([ACYTOO, "--url", fake.url, "Hi"])
         assert process.stdin is not None and process.stdout is not None
         process.stdin.close()
@@ -145,7 +145,7 @@ def test_ctrl_c_stops_a_reply_and_exits_with_130() -> None:
 
 
 def test_other_scripts_are_printed_whole_in_the_plainest_locale() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("你好", " 👋").cut_bytes(1)) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("你好", " 👋").cut_bytes(1)) as fake:
         done = run([ACYTOO, "--url", fake.url, "Hi"], env={"LANG": "C", "LC_ALL": "C.UTF-8"})
     assert done.stdout.decode() == "你好 👋\n"
 
@@ -166,7 +166,7 @@ def test_completion_scripts_name_the_command(shell: str) -> None:
 
 
 def test_check_says_ok_and_how_fast_or_why_not() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("OK")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("OK")) as fake:
         good = run([ACYTOO, "check", fake.url])
     bad = run([ACYTOO, "check", "http://127.0.0.1:9"])
     assert (good.returncode, good.stdout[:3]) == (0, b"ok:")

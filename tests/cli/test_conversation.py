@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from acytoo import dialects
-from acytoo.testing import Answer, FakeEndpoint, reply, status
+from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, status
 from tests.processes import ACYTOO
 from tests.terminal import CTRL_C, CTRL_D, Terminal
 
@@ -37,7 +37,7 @@ def sent(fake: FakeEndpoint) -> list[list[str]]:
 
 def test_each_turn_sends_all_that_was_said() -> None:
     with (
-        FakeEndpoint(dialects.acytoo, reply("one"), reply("two"), reply("three")) as fake,
+        FakeEndpoint(dialects.Acytoo(), reply("one"), reply("two"), reply("three")) as fake,
         conversation(fake, "-s", "Be brief.") as terminal,
     ):
         terminal.wait_for(PROMPT)
@@ -59,7 +59,7 @@ def test_each_turn_sends_all_that_was_said() -> None:
 
 def test_ctrl_c_stops_the_reply_but_not_the_program() -> None:
     with (
-        FakeEndpoint(dialects.acytoo, reply("half of it", "never").stall(after=1), reply("again")) as fake,
+        FakeEndpoint(dialects.Acytoo(), reply("half of it", "never").stall(after=1), reply("again")) as fake,
         conversation(fake) as terminal,
     ):
         terminal.wait_for(PROMPT)
@@ -75,7 +75,10 @@ def test_ctrl_c_stops_the_reply_but_not_the_program() -> None:
 
 
 def test_ctrl_c_before_the_first_word_takes_the_turn_back() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("x").stall(after=0), reply("ok")) as fake, conversation(fake) as terminal:
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("x").stall(after=0), reply("ok")) as fake,
+        conversation(fake) as terminal,
+    ):
         terminal.wait_for(PROMPT)
         terminal.press("first\n")
         while not fake.requests:
@@ -87,7 +90,7 @@ def test_ctrl_c_before_the_first_word_takes_the_turn_back() -> None:
 
 
 def test_ctrl_c_at_the_prompt_says_how_to_leave() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake, conversation(fake) as terminal:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
         terminal.wait_for(PROMPT)
         terminal.press("half a wor")
         terminal.wait_for("half a wor")
@@ -100,14 +103,17 @@ def test_ctrl_c_at_the_prompt_says_how_to_leave() -> None:
 
 @pytest.mark.parametrize("end", [CTRL_D, "/exit\n", "/quit\n"])
 def test_the_conversation_ends_with_0(end: str) -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake, conversation(fake) as terminal:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
         terminal.wait_for(PROMPT)
         terminal.press(end)
         assert terminal.wait() == 0
 
 
 def test_new_forgets_all_but_the_instructions() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake, conversation(fake, "-s", "Be brief.") as terminal:
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake,
+        conversation(fake, "-s", "Be brief.") as terminal,
+    ):
         terminal.wait_for(PROMPT)
         say(terminal, "first")
         say(terminal, "/new")
@@ -116,7 +122,7 @@ def test_new_forgets_all_but_the_instructions() -> None:
 
 
 def test_undo_takes_the_last_turn_back_and_then_the_one_before() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake, conversation(fake) as terminal:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
         terminal.wait_for(PROMPT)
         say(terminal, "first")
         say(terminal, "second")
@@ -131,7 +137,7 @@ def test_undo_takes_the_last_turn_back_and_then_the_one_before() -> None:
 
 
 def test_an_unknown_command_shows_the_help_and_is_not_sent() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake, conversation(fake) as terminal:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
         terminal.wait_for(PROMPT)
         assert "/undo" in say(terminal, "/help")
         assert "/undo" in say(terminal, "/nwe")
@@ -140,7 +146,7 @@ def test_an_unknown_command_shows_the_help_and_is_not_sent() -> None:
 
 
 def test_a_message_may_have_several_lines() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake, conversation(fake) as terminal:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
         terminal.wait_for(PROMPT)
         say(terminal, '"""', "one", "", "two", '"""')
         say(terminal, '"""three', 'four"""')
@@ -154,7 +160,7 @@ def test_a_message_may_have_several_lines() -> None:
 
 
 def test_an_empty_line_sends_nothing() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake, conversation(fake) as terminal:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
         terminal.wait_for(PROMPT)
         for _ in range(2):
             terminal.press("  \n")
@@ -164,8 +170,11 @@ def test_an_empty_line_sends_nothing() -> None:
 
 
 @pytest.mark.parametrize("fault", [status(429, "slow down"), status(500, "oh")])
-def test_after_an_error_the_conversation_goes_on_as_if_it_had_not_been_said(fault: Answer) -> None:
-    with FakeEndpoint(dialects.acytoo, reply("one"), fault, reply("two")) as fake, conversation(fake) as terminal:
+def test_after_an_error_the_conversation_goes_on_as_if_it_had_not_been_said(fault: ScriptedResponse) -> None:
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("one"), fault, reply("two")) as fake,
+        conversation(fake) as terminal,
+    ):
         terminal.wait_for(PROMPT)
         say(terminal, "first")
         assert "acytoo: " in say(terminal, "second")
@@ -175,7 +184,7 @@ def test_after_an_error_the_conversation_goes_on_as_if_it_had_not_been_said(faul
 
 def test_words_of_every_script_are_typed_sent_and_shown_whole() -> None:
     with (
-        FakeEndpoint(dialects.acytoo, reply("مرحبا ", "👋").cut_bytes(1)) as fake,
+        FakeEndpoint(dialects.Acytoo(), reply("مرحبا ", "👋").cut_bytes(1)) as fake,
         conversation(fake) as terminal,
     ):
         terminal.wait_for(PROMPT)
@@ -184,7 +193,10 @@ def test_words_of_every_script_are_typed_sent_and_shown_whole() -> None:
 
 
 def test_a_server_that_closes_each_connection_does_not_disturb_it() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok").until_close().close()) as fake, conversation(fake) as terminal:
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("ok").until_close().close()) as fake,
+        conversation(fake) as terminal,
+    ):
         terminal.wait_for(PROMPT)
         for word in ("first", "second", "third"):
             assert "ok" in say(terminal, word)
@@ -193,7 +205,7 @@ def test_a_server_that_closes_each_connection_does_not_disturb_it() -> None:
 def test_where_stdout_is_a_file_it_holds_the_replies_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with (
-        FakeEndpoint(dialects.acytoo, reply("one"), reply("two")) as fake,
+        FakeEndpoint(dialects.Acytoo(), reply("one"), reply("two")) as fake,
         out.open("wb") as file,
         Terminal([ACYTOO, "chat", "--url", fake.url], stdout=file.fileno()) as terminal,
     ):

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import pytest
 
 from acytoo import Acytoo
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import RateLimitError, TruncatedError
 from acytoo.providers.openai import OpenAI
-from acytoo.testing.faults import WHOLE
-from tests.asking import MESSAGES
+from acytoo.testing.conformance.faults import WHOLE
+from tests.helpers import MESSAGES
 from tests.processes import ACYTOO, LIMIT, run, start
 
 

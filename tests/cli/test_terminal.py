@@ -24,7 +24,7 @@ EVIL = "a\x1b]0;title\x07b\x1b[2Jc\x9b31md\x00e\x7f"
 @needs_terminal
 def test_control_characters_of_a_reply_never_reach_a_terminal() -> None:
     with (
-        FakeEndpoint(dialects.acytoo, reply(EVIL, "\ttab\nline\r\n", "the end")) as fake,
+        FakeEndpoint(dialects.Acytoo(), reply(EVIL, "\ttab\nline\r\n", "the end")) as fake,
         Terminal([ACYTOO, "--url", fake.url, "Hi"]) as terminal,
     ):
         assert terminal.wait() == 0
@@ -35,7 +35,7 @@ def test_control_characters_of_a_reply_never_reach_a_terminal() -> None:
 @pytest.mark.parametrize("command", [["Hi"], ["check"], ["--json", "Hi"]])
 def test_control_characters_of_an_error_never_reach_a_terminal(command: list[str]) -> None:
     with (
-        FakeEndpoint(dialects.acytoo, status(400, body={"msg": f"no {EVIL} way"})) as fake,
+        FakeEndpoint(dialects.Acytoo(), status(400, body={"msg": f"no {EVIL} way"})) as fake,
         Terminal([ACYTOO, *command], env={"ACYTOO_URL": fake.url}) as terminal,
     ):
         assert terminal.wait() == 1
@@ -46,7 +46,7 @@ def test_control_characters_of_an_error_never_reach_a_terminal(command: list[str
 @needs_terminal
 def test_control_characters_of_an_error_in_a_conversation_never_reach_the_terminal() -> None:
     with (
-        FakeEndpoint(dialects.acytoo, status(400, body={"msg": f"no {EVIL} way"})) as fake,
+        FakeEndpoint(dialects.Acytoo(), status(400, body={"msg": f"no {EVIL} way"})) as fake,
         Terminal([ACYTOO, "chat", "--url", fake.url]) as terminal,
     ):
         terminal.wait_for("> ")
@@ -56,7 +56,7 @@ def test_control_characters_of_an_error_in_a_conversation_never_reach_the_termin
 
 
 def test_a_pipe_gets_the_reply_as_it_is() -> None:
-    with FakeEndpoint(dialects.acytoo, reply(EVIL, "\r\n")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply(EVIL, "\r\n")) as fake:
         done = run([ACYTOO, "--url", fake.url, "Hi"])
     assert done.stdout.decode() == EVIL + "\r\n"
 
@@ -84,21 +84,21 @@ def test_an_empty_pipe_is_refused(arguments: list[str]) -> None:
 
 
 def test_text_that_the_locale_cannot_say_is_escaped_and_not_lost() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("caf\xe9 你好")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("caf\xe9 你好")) as fake:
         done = run([ACYTOO, "--url", fake.url, "Hi"], env=PLAIN)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == b"caf\\xe9 \\u4f60\\u597d\n"
 
 
 def test_json_is_utf_8_in_every_locale() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("caf\xe9 👋")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("caf\xe9 👋")) as fake:
         done = run([ACYTOO, "--json", "--url", fake.url, "Hi"], env=PLAIN)
     assert (done.returncode, done.stderr) == (0, b"")
     assert [json.loads(line) for line in done.stdout.splitlines()] == [{"type": "text", "text": "caf\xe9 👋"}]
 
 
 def test_a_piped_prompt_is_utf_8_in_every_locale() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
         done = run([ACYTOO, "--url", fake.url], env=PLAIN, stdin="你好 👋".encode())
         assert done.returncode == 0
         assert fake.requests[0].json["messages"][0]["content"] == "你好 👋"
@@ -107,14 +107,14 @@ def test_a_piped_prompt_is_utf_8_in_every_locale() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 @pytest.mark.parametrize("arguments", [["Hi"], ["--json", "Hi"], ["completion", "bash"], ["--help"]])
 def test_a_full_disk_is_told_in_one_line_and_exits_with_1(arguments: list[str]) -> None:
-    with FakeEndpoint(dialects.acytoo, reply("Hello")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
         done = run(["bash", "-c", '"$@" >/dev/full', "bash", ACYTOO, *arguments], env={"ACYTOO_URL": fake.url})
     assert done.returncode == 1
     assert done.stderr.decode() == "acytoo: standard output cannot be written: No space left on device\n"
 
 
 def test_without_a_standard_input_the_prompt_is_taken_from_the_arguments() -> None:
-    with FakeEndpoint(dialects.acytoo, reply("ok")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
         done = run(["bash", "-c", '"$@" <&-', "bash", ACYTOO, "--url", fake.url, "Hi"])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"ok\n", b"")
 

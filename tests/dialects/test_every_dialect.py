@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from acytoo import dialects
-from acytoo.dialects.base import Dialect, Head
-from acytoo.dialects.reading import MAX_BODY
+from acytoo.client import finished
+from acytoo.dialects.base import Dialect
+from acytoo.dialects.readers import MAX_BODY
 from acytoo.errors import (
     AcytooError,
     ProtocolError,
@@ -23,11 +24,11 @@ from acytoo.errors import (
     TruncatedError,
     status_error,
 )
+from acytoo.http import ResponseHead
 from acytoo.secret import Secret
-from acytoo.transport.ask import finished
 from acytoo.types import Finish, Item, ToolCall, Usage, collect
 from acytoo.wire.limits import MAX_RECORD
-from tests.dialects.sayings import (
+from tests.dialects.strategies import (
     asked,
     cut,
     heard,
@@ -50,12 +51,12 @@ every_with_records = pytest.mark.parametrize(
     [dialect for dialect in dialects.ALL if says(dialect).finish],
     ids=[dialect.name for dialect in dialects.ALL if says(dialect).finish],
 )
-PLACES = st.lists(st.integers(0, 100_000), max_size=40)
+ENVIRONMENTS = st.lists(st.integers(0, 100_000), max_size=40)
 slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @every
-@given(st.data(), PLACES)
+@given(st.data(), ENVIRONMENTS)
 @slowly
 def test_what_was_written_is_read_however_it_is_cut(dialect: Dialect, data: st.DataObject, places: list[int]) -> None:
     items = data.draw(replies(dialect))
@@ -67,7 +68,7 @@ def test_what_was_written_is_read_however_it_is_cut(dialect: Dialect, data: st.D
 
 
 @every
-@given(st.data(), PLACES)
+@given(st.data(), ENVIRONMENTS)
 @slowly
 def test_a_whole_reply_comes_back(dialect: Dialect, data: st.DataObject, places: list[int]) -> None:
     reply = collect(data.draw(replies(dialect)))
@@ -330,32 +331,32 @@ def test_an_error_in_a_stream_is_raised_whatever_its_shape(dialect: Dialect, rec
     while b"Hello" not in first:
         first += rest.pop(0)
     for passed_on in (False, True):
-        reader = dialect.reader(Head(200, {"content-type": dialect.writer(asked(dialect)).content_type}))
+        reader = dialect.reader(ResponseHead(200, {"content-type": dialect.writer(asked(dialect)).content_type}))
         with pytest.raises(StatusError, match=r"GPU lost|without words"):
             for chunk in (first, frame, *rest):
-                reader.watch(chunk) if passed_on else reader.feed(chunk)
+                reader.scan(chunk) if passed_on else reader.feed(chunk)
 
 
 @pytest.mark.parametrize(
     ("dialect", "body"),
     [
-        (dialects.openai, b"data: [DONE]\n\n"),
-        (dialects.openai, b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\ndata: [DONE]\n\n'),
-        (dialects.anthropic, b'data: {"type":"message_stop"}\n\n'),
+        (dialects.OpenAI(), b"data: [DONE]\n\n"),
+        (dialects.OpenAI(), b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\ndata: [DONE]\n\n'),
+        (dialects.Anthropic(), b'data: {"type":"message_stop"}\n\n'),
         (
-            dialects.anthropic,
+            dialects.Anthropic(),
             b'data: {"type":"message_start","message":{"id":"i"}}\n\ndata: {"type":"message_stop"}\n\n',
         ),
-        (dialects.openai_responses, b'data: {"type":"response.completed"}\n\n'),
+        (dialects.OpenAIResponses(), b'data: {"type":"response.completed"}\n\n'),
     ],
 )
 def test_an_end_without_a_reply_is_no_reply(dialect: Dialect, body: bytes) -> None:
     for chunks in ([body], singly(body)):
         with pytest.raises(TruncatedError):
             read(dialect, chunks)
-        reader = dialect.reader(Head(200, {"content-type": "text/event-stream"}))
+        reader = dialect.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
         for chunk in chunks:
-            reader.watch(chunk)
+            reader.scan(chunk)
         with pytest.raises(TruncatedError):
             reader.close()
 
@@ -375,7 +376,7 @@ def test_text_in_place_of_records_is_told_in_its_words(dialect: Dialect) -> None
 @pytest.mark.parametrize("start", [b"data: ", b'{"x": "', b'data: {"x": "', b"x"])
 def test_a_line_of_100_megabytes_meets_a_limit(dialect: Dialect, start: bytes) -> None:
     for content_type in ("", "application/json"):
-        reader = dialect.reader(Head(200, {"content-type": content_type or "text/event-stream"}))
+        reader = dialect.reader(ResponseHead(200, {"content-type": content_type or "text/event-stream"}))
         tracemalloc.start()
         try:
             with pytest.raises(ProtocolError, match="MiB"):
@@ -392,7 +393,7 @@ def test_a_hundred_megabytes_of_small_records_leave_nothing_behind(dialect: Dial
     writer = dialect.writer(asked(dialect))
     first = writer.write(["word "])
     block = writer.write(list(items))
-    reader = dialect.reader(Head(200, {"content-type": writer.content_type}))
+    reader = dialect.reader(ResponseHead(200, {"content-type": writer.content_type}))
     reader.feed(first)
     for _ in range(10):
         assert len("".join(texts(reader.feed(block)))) == 2500
@@ -408,7 +409,7 @@ def test_a_hundred_megabytes_of_small_records_leave_nothing_behind(dialect: Dial
 @every_with_records
 def test_a_million_tiny_records_pass(dialect: Dialect) -> None:
     frame = b'{"type":"x"}\n' if speaks_lines(dialect) else b'data: {"type":"x"}\n\n'
-    reader = dialect.reader(Head(200, {"content-type": dialect.writer(asked(dialect)).content_type}))
+    reader = dialect.reader(ResponseHead(200, {"content-type": dialect.writer(asked(dialect)).content_type}))
     block = frame * 5000
     assert [item for _ in range(200) for item in reader.feed(block)] == []
     found = reader.feed(written(dialect, sample(dialect))) + reader.flush()
@@ -440,16 +441,16 @@ def test_json_nested_without_end_is_refused(dialect: Dialect, opening: bytes) ->
     assert len(nested) < MAX_RECORD
 
 
-# Halves of characters, and secrets, in an error's words.
+# SurrogateJoiner of characters, and secrets, in an error's words.
 
 HALF_TOLD: list[tuple[Dialect, bytes]] = [
-    (dialects.openai, rb'data: {"error":{"message":"bad \ud83d","type":"\ud83d"}}' + b"\n\n"),
-    (dialects.openai, rb'data: {"detail":"bad \ud83d"}' + b"\n\n"),
-    (dialects.openai, rb'data: {"error":{"detail":["bad \ud83d"]}}' + b"\n\n"),
-    (dialects.anthropic, rb'data: {"type":"error","error":{"type":"x","message":"bad \ud83d"}}' + b"\n\n"),
-    (dialects.openai_responses, rb'data: {"type":"error","code":"\ud83d","message":"bad \ud83d"}' + b"\n\n"),
-    (dialects.gemini, rb'data: {"error":{"code":400,"message":"bad \ud83d"}}' + b"\n\n"),
-    (dialects.ollama, rb'{"error":"bad \ud83d"}' + b"\n"),
+    (dialects.OpenAI(), rb'data: {"error":{"message":"bad \ud83d","type":"\ud83d"}}' + b"\n\n"),
+    (dialects.OpenAI(), rb'data: {"detail":"bad \ud83d"}' + b"\n\n"),
+    (dialects.OpenAI(), rb'data: {"error":{"detail":["bad \ud83d"]}}' + b"\n\n"),
+    (dialects.Anthropic(), rb'data: {"type":"error","error":{"type":"x","message":"bad \ud83d"}}' + b"\n\n"),
+    (dialects.OpenAIResponses(), rb'data: {"type":"error","code":"\ud83d","message":"bad \ud83d"}' + b"\n\n"),
+    (dialects.Gemini(), rb'data: {"error":{"code":400,"message":"bad \ud83d"}}' + b"\n\n"),
+    (dialects.Ollama(), rb'{"error":"bad \ud83d"}' + b"\n"),
 ]
 
 
@@ -464,22 +465,22 @@ def test_half_a_character_in_an_error_becomes_a_replacement_character(dialect: D
 
 HALF_CALLED: list[tuple[Dialect, bytes]] = [
     (
-        dialects.openai,
+        dialects.OpenAI(),
         rb'data: {"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":{"a":"\ud83d"}}}]},'
         rb'"finish_reason":"tool_calls"}]}' + b"\n\n",
     ),
     (
-        dialects.anthropic,
+        dialects.Anthropic(),
         rb'data: {"type":"content_block_start","content_block":{"type":"tool_use","input":{"a":"\ud83d"}}}'
         b'\n\ndata: {"type":"content_block_stop"}\n\ndata: {"type":"message_stop"}\n\n',
     ),
     (
-        dialects.gemini,
+        dialects.Gemini(),
         rb'data: {"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"a":"\ud83d"}}}]},'
         rb'"finishReason":"STOP"}]}' + b"\n\n",
     ),
     (
-        dialects.ollama,
+        dialects.Ollama(),
         rb'{"message":{"tool_calls":[{"function":{"name":"f","arguments":{"a":"\ud83d"}}}]},"done":true}' + b"\n",
     ),
 ]
@@ -494,7 +495,7 @@ def test_half_a_character_in_arguments_becomes_a_replacement_character(dialect: 
 
 def test_half_a_character_where_there_is_no_text_is_not_this_api() -> None:
     with pytest.raises(ProtocolError):
-        read(dialects.openai, [rb'data: {"choices":"\ud83d"}' + b"\n\n"])
+        read(dialects.OpenAI(), [rb'data: {"choices":"\ud83d"}' + b"\n\n"])
 
 
 @every

@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from acytoo import dialects
-from acytoo.dialects.base import Dialect, Endpoint, Incoming, Losses, Outgoing, crossing
+from acytoo.dialects.base import Dialect, Unsupported
+from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError, RequestError, UnsupportedError, UsageError
+from acytoo.http import Endpoint, HTTPRequest, ServerRequest
 from acytoo.messages import text_of
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
-from tests.dialects.sayings import ARGUMENTS, PIECE, WORD
+from tests.dialects.strategies import ARGUMENTS, PIECE, WORD
 from tests.dialects.test_every_dialect import GONE, WRONG, every, places_in, replaced
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
@@ -25,17 +27,17 @@ TOOL = {"type": "function", "function": {"name": "f", "description": "Does f.", 
 slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-def built(dialect: Dialect, request: Request) -> Outgoing:
-    return dialect.build(request, Endpoint("http://h"), Losses(dialect.name))
+def built(dialect: Dialect, request: Request) -> HTTPRequest:
+    return dialect.encode_request(request, Endpoint("http://h"), Unsupported(dialect.name))
 
 
-def received(outgoing: Outgoing) -> Incoming:
+def received(outgoing: HTTPRequest) -> ServerRequest:
     url = urlsplit(outgoing.url)
-    return Incoming(url.path, outgoing.headers, outgoing.body, dict(parse_qsl(url.query)))
+    return ServerRequest(url.path, outgoing.headers, outgoing.body, dict(parse_qsl(url.query)))
 
 
 def there_and_back(dialect: Dialect, request: Request) -> Request:
-    return dialect.parse(received(built(dialect, request))).request
+    return dialect.decode_request(received(built(dialect, request))).request
 
 
 def request_with(option: str, value: Any) -> Request:
@@ -49,7 +51,12 @@ def request_with(option: str, value: Any) -> Request:
 
 
 FORMAT = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
-ELSEWHERE = [dialects.openai, dialects.openai_responses, dialects.ollama, dialects.gemini]
+ELSEWHERE = [
+    dialects.OpenAI(),
+    dialects.OpenAIResponses(),
+    dialects.Ollama(),
+    dialects.Gemini(),
+]
 OPTION_VALUES: dict[str, tuple[Any, ...]] = {
     "temperature": (0.0, 0.25, 1.0),
     "top_p": (0.5,),
@@ -111,9 +118,9 @@ def test_an_option_is_sent_and_understood_or_refused_by_name(dialect: Dialect, o
         return
     with pytest.raises(UnsupportedError, match=option):
         built(dialect, Request(HELLO, "m", **{option: value}))
-    losses = Losses(dialect.name, drop=True)
-    dialect.build(request, Endpoint("http://h"), losses)
-    assert any(option in loss for loss in losses.dropped)
+    unsupported = Unsupported(dialect.name, drop=True)
+    dialect.encode_request(request, Endpoint("http://h"), unsupported)
+    assert any(option in loss for loss in unsupported.dropped)
 
 
 NOTHING: dict[str, tuple[dict[str, Any], ...]] = {
@@ -149,7 +156,7 @@ def test_what_asks_for_nothing_is_refused_nowhere_else_and_sends_no_empty_list(
 ) -> None:
     incoming = received(built(source, Request(HELLO, "m", stream=False)))
     body = msgspec.json.encode(msgspec.json.decode(incoming.body) | fields)
-    request = crossing(source.parse(msgspec.structs.replace(incoming, body=body)).request, source)
+    request = translate(source.decode_request(msgspec.structs.replace(incoming, body=body)).request, source)
     request.max_tokens = None  # Anthropic's clients must give it, some APIs have no word for it
     for target in (dialect for dialect in dialects.ALL if dialect is not source):
         sent = built(target, request).body
@@ -244,9 +251,11 @@ def test_a_message_in_parts_is_understood_like_its_text(dialect: Dialect) -> Non
 
 @every
 def test_a_key_is_sent_and_found_again_and_in_no_log(dialect: Dialect) -> None:
-    outgoing = dialect.build(Request(HELLO, "m"), Endpoint("http://h", Secret("s3cret")), Losses(dialect.name))
+    outgoing = dialect.encode_request(
+        Request(HELLO, "m"), Endpoint("http://h", Secret("s3cret")), Unsupported(dialect.name)
+    )
     assert "s3cret" not in outgoing.url
-    found = dialect.parse(received(outgoing))
+    found = dialect.decode_request(received(outgoing))
     assert [secret.reveal() for secret in found.secrets] == ["s3cret"]
     assert "s3cret" not in repr(found)
 
@@ -270,24 +279,24 @@ crossings = pytest.mark.parametrize(
 
 @crossings
 def test_a_field_we_do_not_know_is_refused_by_name_on_a_crossing(source: Dialect, target: Dialect) -> None:
-    request = crossing(there_and_back(source, Request(HELLO, "m", extra={"xodd": 5})), source)
+    request = translate(there_and_back(source, Request(HELLO, "m", extra={"xodd": 5})), source)
     request.temperature = None
     request.max_tokens = None
     with pytest.raises(UnsupportedError, match="xodd"):
         built(target, request)
-    losses = Losses(target.name, drop=True)
-    outgoing = target.build(request, Endpoint("http://h"), losses)
-    assert "xodd" in losses.dropped
+    unsupported = Unsupported(target.name, drop=True)
+    outgoing = target.encode_request(request, Endpoint("http://h"), unsupported)
+    assert "xodd" in unsupported.dropped
     assert b"xodd" not in outgoing.body
 
 
 @crossings
 def test_what_is_harmless_vanishes_silently_on_a_crossing(source: Dialect, target: Dialect) -> None:
-    given = {field: {"x": 1} for field in source.harmless if "." not in field}
-    request = crossing(Request(HELLO, "m", extra=given, extra_for=source.name), source)
-    losses = Losses(target.name)
-    target.build(request, Endpoint("http://h"), losses)
-    assert losses.dropped == []
+    given = {field: {"x": 1} for field in source.ignorable_fields if "." not in field}
+    request = translate(Request(HELLO, "m", extra=given, extra_for=source.name), source)
+    unsupported = Unsupported(target.name)
+    target.encode_request(request, Endpoint("http://h"), unsupported)
+    assert unsupported.dropped == []
 
 
 CACHED = {"cache_control": {"type": "ephemeral"}}
@@ -320,18 +329,18 @@ OWN: dict[str, Any] = {
 
 def of_anthropic(body: dict[str, Any]) -> Request:
     encoded = msgspec.json.encode({"model": "m", **body})
-    return dialects.anthropic.parse(Incoming("/v1/messages", {}, encoded)).request
+    return dialects.Anthropic().decode_request(ServerRequest("/v1/messages", {}, encoded)).request
 
 
 def test_fields_of_anthropics_own_on_parts_and_tools_reach_its_own_endpoints() -> None:
-    sent = msgspec.json.decode(built(dialects.anthropic, of_anthropic(OWN)).body)
+    sent = msgspec.json.decode(built(dialects.Anthropic(), of_anthropic(OWN)).body)
     assert (sent["system"], sent["tools"], sent["messages"]) == (OWN["system"], OWN["tools"], OWN["messages"])
 
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda dialect: dialect.name)
 def test_fields_of_anthropics_own_on_parts_and_tools_reach_no_other_api(target: Dialect) -> None:
     request = of_anthropic(OWN)
-    sent = built(target, crossing(request, dialects.anthropic)).body.decode()
+    sent = built(target, translate(request, dialects.Anthropic())).body.decode()
     for field in ("cache_control", "ephemeral", "defer_loading", "eager", "input_examples", "citations", "cited"):
         assert field not in sent
     for field in ("hi", "there", "Look.", "42", '"f"'):
@@ -348,10 +357,10 @@ def test_what_anthropics_own_fields_say_of_a_document_is_refused_by_name(
     content = [{"type": "document", "source": source, field: value}]
     request = of_anthropic({"messages": [{"role": "user", "content": content}]})
     with pytest.raises(UnsupportedError, match=field):
-        built(target, crossing(request, dialects.anthropic))
+        built(target, translate(request, dialects.Anthropic()))
 
 
-@pytest.mark.parametrize("dialect", [dialects.openai, dialects.anthropic], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", [dialects.OpenAI(), dialects.Anthropic()], ids=lambda dialect: dialect.name)
 def test_a_cache_mark_of_the_users_own_is_sent_where_it_can_be(dialect: Dialect) -> None:
     marked = [{"role": "user", "content": [{"type": "text", "text": "hi", **CACHED}]}]
     assert b"ephemeral" in built(dialect, Request(marked, "m")).body
@@ -377,26 +386,26 @@ FAILED = of_anthropic(
 @pytest.mark.parametrize(
     ("target", "word"),
     [
-        (dialects.openai, '"content":"Error: 42"'),
-        (dialects.openai_responses, '"output":"Error: 42"'),
-        (dialects.ollama, '"content":"Error: 42"'),
-        (dialects.gemini, '"response":{"error":"42"}'),
-        (dialects.anthropic, '"is_error":true'),
+        (dialects.OpenAI(), '"content":"Error: 42"'),
+        (dialects.OpenAIResponses(), '"output":"Error: 42"'),
+        (dialects.Ollama(), '"content":"Error: 42"'),
+        (dialects.Gemini(), '"response":{"error":"42"}'),
+        (dialects.Anthropic(), '"is_error":true'),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_that_a_tool_failed_is_told_in_every_api(target: Dialect, word: str) -> None:
-    sent = built(target, crossing(FAILED, dialects.anthropic)).body.decode()
+    sent = built(target, translate(FAILED, dialects.Anthropic())).body.decode()
     assert word in sent
-    assert '"Error: "' in sent or "Error: 43" in sent or target in (dialects.gemini, dialects.anthropic)
+    assert '"Error: "' in sent or "Error: 43" in sent or target.name in ("gemini", "anthropic")
     went_well = msgspec.structs.replace(FAILED, messages=[{**m, "is_error": False} for m in FAILED.messages])
     assert "rror" not in built(target, went_well).body.decode().replace('"is_error":false', "")
 
 
 def test_a_tools_failure_comes_from_gemini_too() -> None:
-    back = there_and_back(dialects.gemini, FAILED)
+    back = there_and_back(dialects.Gemini(), FAILED)
     assert [(m["content"], m["is_error"]) for m in back.messages[2:]] == [("42", True), ("4344", True)]
-    assert b'"Error: 42"' in built(dialects.openai, crossing(back, dialects.gemini)).body
+    assert b'"Error: 42"' in built(dialects.OpenAI(), translate(back, dialects.Gemini())).body
 
 
 @pytest.mark.parametrize(
@@ -410,18 +419,20 @@ def test_a_tools_failure_comes_from_gemini_too() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-@pytest.mark.parametrize("target", [d for d in dialects.ALL if d is not dialects.gemini], ids=lambda d: d.name)
+@pytest.mark.parametrize(
+    "target", [d for d in dialects.ALL if d is not dialects.by_name("gemini")], ids=lambda d: d.name
+)
 def test_what_only_geminis_models_say_is_refused_by_name_on_a_crossing(
     target: Dialect, part: dict[str, Any], feature: str
 ) -> None:
     turns = [{"parts": [{"text": "Draw."}]}, {"role": "model", "parts": [{"text": "There:"}, part]}]
     body = msgspec.json.encode({"contents": turns})
-    asked = dialects.gemini.parse(Incoming("/v1beta/models/m:generateContent", {}, body)).request
+    asked = dialects.Gemini().decode_request(ServerRequest("/v1beta/models/m:generateContent", {}, body)).request
     with pytest.raises(UnsupportedError, match=feature):
-        built(target, crossing(asked, dialects.gemini))
-    losses = Losses(target.name, drop=True)
-    sent = target.build(crossing(asked, dialects.gemini), Endpoint("http://h"), losses).body
-    assert [feature in loss for loss in losses.dropped] == [True]
+        built(target, translate(asked, dialects.Gemini()))
+    unsupported = Unsupported(target.name, drop=True)
+    sent = target.encode_request(translate(asked, dialects.Gemini()), Endpoint("http://h"), unsupported).body
+    assert [feature in loss for loss in unsupported.dropped] == [True]
     assert b"There:" in sent
 
 
@@ -430,13 +441,13 @@ def test_a_block_that_only_anthropic_knows_is_refused_by_name_on_a_crossing(targ
     block = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
     request = of_anthropic({"messages": [*HELLO, {"role": "assistant", "content": [block]}, *HELLO]})
     with pytest.raises(UnsupportedError, match="server_tool_use content"):
-        built(target, crossing(request, dialects.anthropic))
+        built(target, translate(request, dialects.Anthropic()))
 
 
 @crossings
 def test_a_conversation_crosses(source: Dialect, target: Dialect) -> None:
     messages = [{"role": "system", "content": "Be kind."}, *HELLO, {"role": "assistant", "content": "Hi"}, *HELLO]
-    there = crossing(there_and_back(source, Request(messages, "m")), source)
+    there = translate(there_and_back(source, Request(messages, "m")), source)
     there.temperature = None
     back = there_and_back(target, msgspec.structs.replace(there, max_tokens=None))
     assert said(back.messages) == said(messages)
@@ -445,7 +456,7 @@ def test_a_conversation_crosses(source: Dialect, target: Dialect) -> None:
 # What is wrong.
 
 
-def rich(dialect: Dialect) -> Outgoing:
+def rich(dialect: Dialect) -> HTTPRequest:
     """A request with everything this API has."""
     options = {name: values[0] for name, values in OPTION_VALUES.items() if name in dialect.options}
     messages = [{"role": "system", "content": "Be kind."}, *HELLO]
@@ -456,7 +467,9 @@ def rich(dialect: Dialect) -> Outgoing:
         url = "data:image/png;base64,AAAA"
         image = {"type": "image_url", "image_url": {"url": url}}
         messages.append({"role": "user", "content": [{"type": "text", "text": "This?"}, image]})
-    return dialect.build(Request(messages, "m", **options), Endpoint("http://h"), Losses(dialect.name, drop=True))
+    return dialect.encode_request(
+        Request(messages, "m", **options), Endpoint("http://h"), Unsupported(dialect.name, drop=True)
+    )
 
 
 @every
@@ -470,14 +483,16 @@ def test_a_wrong_value_anywhere_is_answered_with_400_or_understood_by_every_dial
     path = data.draw(st.sampled_from(places_in(document)))
     body = msgspec.json.encode(replaced(document, path, data.draw(WRONG)))
     try:
-        request = dialect.parse(msgspec.structs.replace(incoming, body=body)).request
+        request = dialect.decode_request(msgspec.structs.replace(incoming, body=body)).request
     except RequestError as error:
         assert error.status == 400
         assert len(error.message) > 10
         return
     for target in dialects.ALL:
         try:
-            target.build(crossing(request, dialect), Endpoint("http://h"), Losses(target.name, drop=True))
+            target.encode_request(
+                translate(request, dialect), Endpoint("http://h"), Unsupported(target.name, drop=True)
+            )
         except UsageError:
             pass
 
@@ -503,13 +518,17 @@ def test_an_option_of_a_wrong_shape_inside_is_answered_with_400_or_understood_by
         for wrong in ILL_SHAPED:
             given = {"messages": HELLO, "model": "m", "tools": [TOOL]} | {option: replaced(value, path, wrong)}
             try:
-                asked = dialects.openai.parse(Incoming("", {}, msgspec.json.encode(given))).request
+                asked = dialects.OpenAI().decode_request(ServerRequest("", {}, msgspec.json.encode(given))).request
             except RequestError as error:
                 assert option in error.message
                 continue
             for target in dialects.ALL:
                 try:
-                    target.build(crossing(asked, dialects.openai), Endpoint("http://h"), Losses(target.name, drop=True))
+                    target.encode_request(
+                        translate(asked, dialects.OpenAI()),
+                        Endpoint("http://h"),
+                        Unsupported(target.name, drop=True),
+                    )
                 except UsageError as error:
                     assert option in error.message
 
@@ -518,7 +537,7 @@ def test_an_option_of_a_wrong_shape_inside_is_answered_with_400_or_understood_by
 def test_a_tool_choice_that_names_no_function_is_answered_with_400(function: Any) -> None:
     body = {"messages": HELLO, "tools": [TOOL], "tool_choice": {"type": "function", "function": function}}
     with pytest.raises(RequestError, match="tool_choice must be"):
-        dialects.openai.parse(Incoming("", {}, msgspec.json.encode(body)))
+        dialects.OpenAI().decode_request(ServerRequest("", {}, msgspec.json.encode(body)))
 
 
 @every
@@ -530,7 +549,7 @@ def test_a_tool_choice_that_names_no_function_is_answered_with_400(function: Any
 def test_a_body_that_is_no_request_is_refused_with_400(dialect: Dialect, body: bytes) -> None:
     incoming = msgspec.structs.replace(received(built(dialect, Request(HELLO, "m"))), body=body)
     with pytest.raises(RequestError) as caught:
-        dialect.parse(incoming)
+        dialect.decode_request(incoming)
     assert caught.value.status == 400
     assert caught.value.message
 
@@ -541,7 +560,7 @@ def test_a_body_that_is_no_request_is_refused_with_400(dialect: Dialect, body: b
 def test_any_bytes_for_a_body_raise_nothing_but_our_errors(dialect: Dialect, body: bytes) -> None:
     incoming = msgspec.structs.replace(received(built(dialect, Request(HELLO, "m"))), body=body)
     try:
-        dialect.parse(incoming)
+        dialect.decode_request(incoming)
     except AcytooError:
         pass
 

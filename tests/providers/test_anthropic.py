@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acytoo.providers.anthropic import Anthropic
-from tests.providers.calling import sent, target
+from tests.providers.helpers import sent, target
 
 
 def test_the_address_is_the_documented_one_with_and_without_its_version() -> None:

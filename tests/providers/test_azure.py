@@ -6,7 +6,7 @@ import pytest
 
 from acytoo.errors import UsageError
 from acytoo.providers.azure import Azure
-from tests.providers.calling import HELLO, sent, target
+from tests.providers.helpers import HELLO, sent, target
 
 
 def test_the_address_is_the_documented_one() -> None:

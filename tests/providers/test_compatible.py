@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from acytoo.base import AsyncGeneratorProvider
-from acytoo.dialects.base import Endpoint, Losses
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects.base import Unsupported
 from acytoo.errors import UsageError
+from acytoo.http import Endpoint
 from acytoo.providers import compatible
 from acytoo.registry import provider, providers
 from acytoo.types import Request
-from tests.providers.calling import HELLO, sent, target
+from tests.providers.helpers import HELLO, sent, target
 
 ROWS = [cls for cls in providers().values() if cls.__module__ == compatible.__name__]
 Row = type[AsyncGeneratorProvider]
@@ -72,7 +73,7 @@ async def test_reasoning_goes_back_only_where_the_service_wants_it(cls: Row, fie
     assert cls.dialect is not None
     turn: dict[str, Any] = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "Greet."}]}
     history = [*HELLO, turn, {"role": "user", "content": "Go on."}]
-    outgoing = cls.dialect.build(Request(history, "m"), Endpoint("http://h"), Losses(""))
+    outgoing = cls.dialect.encode_request(Request(history, "m"), Endpoint("http://h"), Unsupported(""))
     assert (b"Greet." in outgoing.body) is (field is not None)
     assert field is None or f'"{field}":"Greet."'.encode() in outgoing.body
 

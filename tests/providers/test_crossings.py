@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from acytoo import Acytoo, AcytooError, dialects
-from acytoo.base import AsyncGeneratorProvider
-from acytoo.dialects import Dialect, Endpoint, Incoming, Losses
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects import Dialect, Endpoint, ServerRequest, Unsupported
 from acytoo.errors import (
     AuthenticationError,
     NotFoundError,
@@ -22,12 +22,12 @@ from acytoo.errors import (
     TruncatedError,
     UnsupportedError,
 )
-from acytoo.testing import Answer, reply, status
-from acytoo.testing.answers import Body
-from acytoo.testing.received import ReceivedRequest
+from acytoo.testing import ScriptedResponse, reply, status
+from acytoo.testing.fakes.requests import ReceivedRequest
+from acytoo.testing.script.responses import Body
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Request, Start, ToolCall, Usage, collect
-from tests.dialects.sayings import says
-from tests.server.site import Site, backend, site
+from tests.dialects.strategies import says
+from tests.server.live_server import Site, backend, site
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
 TOOL = {
@@ -41,9 +41,9 @@ TOOL = {
 
 PAIRS = [(into, out) for into in dialects.ALL for out in dialects.ALL]
 CROSSING = [(into, out) for into, out in PAIRS if into is not out]
-MANDATORY = (dialects.anthropic, dialects.acytoo)
+MANDATORY = (dialects.Anthropic(), dialects.Acytoo())
 """Anthropic's clients must send `max_tokens`, for which the Acytoo protocol has no word."""
-PASSED_ON = [dialect for dialect in dialects.ALL if dialect.passes_bytes]
+PASSED_ON = [dialect for dialect in dialects.ALL if dialect.can_pass_through]
 
 
 def crossings(pairs: list[tuple[Dialect, Dialect]]) -> pytest.MarkDecorator:
@@ -68,12 +68,12 @@ async def items_of(provider: AsyncGeneratorProvider, request: Request) -> list[I
     return items
 
 
-def between(into: Dialect, out: Dialect, *answers: Answer) -> AbstractAsyncContextManager[Site]:
+def between(into: Dialect, out: Dialect, *answers: ScriptedResponse) -> AbstractAsyncContextManager[Site]:
     """The server, between a client of one API and an endpoint of the other."""
     return site(*answers, dialect=out, drop_unsupported=(into, out) == MANDATORY)
 
 
-async def crossed(into: Dialect, out: Dialect, answer: Answer, stream: bool = True, **options: Any) -> Reply:
+async def crossed(into: Dialect, out: Dialect, answer: ScriptedResponse, stream: bool = True, **options: Any) -> Reply:
     """What a client of one API gets of what an endpoint of the other says."""
     async with between(into, out, answer) as server:
         asked = Request(HELLO, "m-1", stream=stream, **options)
@@ -145,7 +145,7 @@ async def test_log_probabilities_arrive(into: Dialect, out: Dialect, stream: boo
     assert [(one["token"], one["logprob"]) for one in found.logprobs] == [("Hi", -0.5)]
 
 
-@crossings([(into, out) for into, out in PAIRS if out is not dialects.acytoo])
+@crossings([(into, out) for into, out in PAIRS if out is not dialects.by_name("acytoo")])
 @STREAM
 async def test_a_refusal_is_never_lost(into: Dialect, out: Dialect, stream: bool) -> None:
     found = await crossed(into, out, reply(Refusal("I will "), Refusal("not."), Usage(9, 2), Finish("stop")), stream)
@@ -184,7 +184,7 @@ async def test_history_with_calls_and_results_arrives_or_is_refused_by_name(into
         client = client_of(into, server.url)
         if not calls(into, out):
             with pytest.raises((UnsupportedError, RequestError), match=r"tool calls|tools"):
-                await client.reply(HISTORY, tools=None if into is dialects.acytoo else [TOOL])
+                await client.reply(HISTORY, tools=None if into is dialects.by_name("acytoo") else [TOOL])
             return
         await client.reply(HISTORY, tools=[TOOL], temperature=0.25, max_tokens=50)
         got = asked_of(out, server.fake.requests[0])
@@ -199,7 +199,7 @@ async def test_history_with_calls_and_results_arrives_or_is_refused_by_name(into
 
 
 def asked_of(dialect: Dialect, received: ReceivedRequest) -> Request:
-    return dialect.parse(Incoming(received.path, received.headers, received.body, received.query)).request
+    return dialect.decode_request(ServerRequest(received.path, received.headers, received.body, received.query)).request
 
 
 # What goes wrong.
@@ -232,13 +232,13 @@ LONG: list[Item] = [Start("id-1", "m-1", 7), *[f"wörd {n} " for n in range(12)]
 TEXT = "".join(item for item in LONG if isinstance(item, str))
 
 
-def cuts(out: Dialect) -> list[Answer]:
+def cuts(out: Dialect) -> list[ScriptedResponse]:
     """The reply cut at many places, in every way in which it can be told from a whole one."""
     whole = reply(*LONG)
     found = [whole.reset(after_bytes=place) for place in range(1, 1500, 97)]
     found += [whole.reset(after=after) for after in range(len(LONG) + 1)]
     found += [whole.close(after=3), whole.fail(after=3), whole.fail(after=0)]
-    if out is not dialects.acytoo:
+    if out is not dialects.by_name("acytoo"):
         found += [whole.end(after_bytes=place) for place in range(1, 1500, 97)]
         found += [whole.end(after=after) for after in range(len(LONG))]
         found.append(whole.without_end())
@@ -290,7 +290,7 @@ UNKNOWN = {
 async def posted(url: str, out: Dialect, request: Request, body: bytes | None = None) -> tuple[int, Any, bytes]:
     """Status, headers and body of what the server answers a request that is sent as it is."""
     endpoint = Endpoint(url + ("/v1" if out.name.startswith("openai") else ""))
-    outgoing = out.build(request, endpoint, Losses(out.name))
+    outgoing = out.encode_request(request, endpoint, Unsupported(out.name))
     async with (
         aiohttp.ClientSession() as session,
         session.post(outgoing.url, headers=outgoing.headers, data=body or outgoing.body) as response,
@@ -308,7 +308,7 @@ def odd(body: bytes) -> bytes:
 @STREAM
 async def test_within_one_dialect_the_request_goes_on_byte_for_byte(dialect: Dialect, stream: bool) -> None:
     request = Request(HELLO, "m-1", stream=stream)
-    body = odd(dialect.build(request, Endpoint("http://h"), Losses(dialect.name)).body)
+    body = odd(dialect.encode_request(request, Endpoint("http://h"), Unsupported(dialect.name)).body)
     async with site(reply(*LONG), dialect=dialect) as server:
         code, _, _ = await posted(server.url, dialect, request, body)
     assert code == 200
@@ -317,20 +317,23 @@ async def test_within_one_dialect_the_request_goes_on_byte_for_byte(dialect: Dia
 
 CALLED = {"id": "c", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
 UNREAD: list[tuple[Dialect, dict[str, Any]]] = [
-    (dialects.openai, {"messages": [*HELLO, {"role": "assistant", "content": None, "tool_calls": [CALLED]}]}),
-    (dialects.openai, {"messages": [*HELLO, {"role": "assistant", "audio": {"id": "audio_1"}}]}),
     (
-        dialects.openai,
+        dialects.OpenAI(),
+        {"messages": [*HELLO, {"role": "assistant", "content": None, "tool_calls": [CALLED]}]},
+    ),
+    (dialects.OpenAI(), {"messages": [*HELLO, {"role": "assistant", "audio": {"id": "audio_1"}}]}),
+    (
+        dialects.OpenAI(),
         {"messages": [{"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}]},
     ),
-    (dialects.openai, {"messages": [*HELLO, {"role": "function", "name": "f", "content": "a"}]}),
-    (dialects.openai, {"messages": HELLO, "tools": [{}]}),
-    (dialects.openai, {"messages": HELLO, "temperature": "0.5"}),
-    (dialects.openai_responses, {"prompt": {"id": "pmpt_1"}}),
-    (dialects.openai_responses, {"input": [{"role": "user", "content": 5}]}),
-    (dialects.anthropic, {"messages": [{"role": "novel", "content": "x"}], "max_tokens": 5}),
-    (dialects.ollama, {"messages": [{"role": "novel", "content": "x"}]}),
-    (dialects.gemini, {"contents": [{"parts": [{"text": 5}]}], "tools": 5}),
+    (dialects.OpenAI(), {"messages": [*HELLO, {"role": "function", "name": "f", "content": "a"}]}),
+    (dialects.OpenAI(), {"messages": HELLO, "tools": [{}]}),
+    (dialects.OpenAI(), {"messages": HELLO, "temperature": "0.5"}),
+    (dialects.OpenAIResponses(), {"prompt": {"id": "pmpt_1"}}),
+    (dialects.OpenAIResponses(), {"input": [{"role": "user", "content": 5}]}),
+    (dialects.Anthropic(), {"messages": [{"role": "novel", "content": "x"}], "max_tokens": 5}),
+    (dialects.Ollama(), {"messages": [{"role": "novel", "content": "x"}]}),
+    (dialects.Gemini(), {"contents": [{"parts": [{"text": 5}]}], "tools": 5}),
 ]
 """Bodies that cannot be read into the shared shape: their own API has the word on them."""
 
@@ -341,7 +344,7 @@ async def test_within_one_dialect_a_request_that_cannot_be_read_goes_on_too(
     dialect: Dialect, fields: dict[str, Any], stream: bool
 ) -> None:
     asked = Request(HELLO, "m-1", stream=stream)
-    given = msgspec.json.decode(dialect.build(asked, Endpoint("http://h"), Losses(dialect.name)).body)
+    given = msgspec.json.decode(dialect.encode_request(asked, Endpoint("http://h"), Unsupported(dialect.name)).body)
     body = msgspec.json.encode({name: given[name] for name in ("model", "stream") if name in given} | fields)
     async with site(reply(*LONG), dialect=dialect) as server:
         code, headers, _ = await posted(server.url, dialect, asked, body)
@@ -350,7 +353,7 @@ async def test_within_one_dialect_a_request_that_cannot_be_read_goes_on_too(
         dialect.writer(asked).content_type if stream else "application/json",
     )
     assert server.fake.requests[0].body == body
-    other = dialects.ollama if dialect is dialects.openai else dialects.openai
+    other = dialects.by_name("ollama") if dialect is dialects.by_name("openai") else dialects.by_name("openai")
     async with site(reply(*LONG), dialect=other) as server:
         code, _, _ = await posted(server.url, dialect, asked, body)
     assert code == 400
@@ -372,7 +375,7 @@ async def test_within_one_dialect_a_streamed_answer_comes_back_byte_for_byte(dia
     writer = dialect.writer(request)
     records = [writer.write([item]) for item in LONG]
     pieces = (records[0], UNKNOWN[dialect.name], *records[1:], writer.end())
-    async with site(Answer(Body(pieces, writer.content_type)), dialect=dialect) as server:
+    async with site(ScriptedResponse(Body(pieces, writer.content_type)), dialect=dialect) as server:
         code, headers, body = await posted(server.url, dialect, request)
     assert (code, headers["content-type"]) == (200, writer.content_type)
     assert body == b"".join(pieces)
@@ -383,7 +386,7 @@ async def test_within_one_dialect_a_whole_answer_comes_back_byte_for_byte(dialec
     request = Request(HELLO, "m-1", stream=False)
     whole = dialect.write_reply(collect(LONG), request)
     answer = odd(whole)
-    async with site(Answer(Body((answer,), "application/json"), framing="length"), dialect=dialect) as server:
+    async with site(ScriptedResponse(Body((answer,), "application/json"), framing="length"), dialect=dialect) as server:
         code, _, body = await posted(server.url, dialect, request)
     assert (code, body) == (200, answer)
 
@@ -445,7 +448,7 @@ async def test_the_embedded_model_answers_in_every_dialect(dialect: Dialect, str
     asked = Request([{"role": "user", "content": "Say OK."}], "m-1", stream=stream, temperature=0, **short(dialect))
     found = collect(await items_of(embedded(dialect), asked))
     assert found.text
-    if dialect is not dialects.acytoo:
+    if dialect is not dialects.by_name("acytoo"):
         assert found.usage is not None
         assert found.usage.output_tokens == 5
         assert found.finish_reason == "length"

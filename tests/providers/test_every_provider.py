@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import AuthenticationError, UsageError
 from acytoo.registry import provider, providers
 from acytoo.testing import FakeEndpoint, reply
 from acytoo.types import Finish
-from tests.providers.calling import HELLO, sent
+from tests.providers.helpers import HELLO, sent
 
 Provider = type[AsyncGeneratorProvider]
 ALL = list(providers().values())

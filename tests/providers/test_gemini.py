@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acytoo.providers.gemini import Gemini
-from tests.providers.calling import sent, target
+from tests.providers.helpers import sent, target
 
 
 @pytest.mark.parametrize(

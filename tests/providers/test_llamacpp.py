@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 import pytest
 
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.embedded.engine import Engine
 from acytoo.errors import AuthenticationError, NotFoundError, RequestError
 from acytoo.providers.anthropic import Anthropic

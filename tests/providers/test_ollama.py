@@ -7,7 +7,7 @@ import pytest
 from acytoo.providers.ollama import Ollama
 from acytoo.testing import FakeEndpoint, reply
 from acytoo.types import Finish
-from tests.providers.calling import HELLO, sent, target
+from tests.providers.helpers import HELLO, sent, target
 
 FORMS = [
     ("http://127.0.0.1:1234", "http://127.0.0.1:1234"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.providers.openai import OpenAI, OpenAIResponses
 from acytoo.registry import provider
-from tests.providers.calling import sent, target
+from tests.providers.helpers import sent, target
 
 
 def test_the_addresses_are_the_documented_ones() -> None:

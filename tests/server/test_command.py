@@ -83,7 +83,7 @@ async def test_a_server_in_front_of_a_server_hands_on_replies_refusals_and_cuts(
         status(429, "slow down", retry_after=7),
         reply("Hel", "lo").reset(after=1),
     ]
-    async with FakeEndpoint(dialects.acytoo, *scripts) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), *scripts) as fake:
         with (
             serving("--to", fake.url, "--to-key", "k1", "--password", "p1") as inner,
             serving("--to", inner.url, "--to-password", "p1") as outer,
@@ -105,7 +105,7 @@ async def test_a_server_in_front_of_a_server_hands_on_replies_refusals_and_cuts(
 
 
 async def test_a_client_that_leaves_is_gone_behind_two_servers_too() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hello").stall(after=1)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hello").stall(after=1)) as fake:
         with serving("--to", fake.url) as inner, serving("--to", inner.url) as outer:
             stream = Acytoo(outer.url).create_async_generator("", HELLO)
             assert await anext(stream) == "Hello"
@@ -122,7 +122,7 @@ async def test_a_backend_that_is_not_there_is_502_and_says_so() -> None:
 
 
 async def test_sigterm_lets_a_running_reply_finish_and_takes_no_new_one() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hel", "lo").wait(2.0, after=1)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo").wait(2.0, after=1)) as fake:
         with serving("--to", fake.url, "--grace", "60") as server:
             stream = Acytoo(server.url).create_async_generator("", HELLO)
             assert await anext(stream) == "Hel"
@@ -141,7 +141,7 @@ async def test_an_idle_server_ends_at_once_with_0_and_without_a_word(number: sig
 
 @pytest.mark.parametrize("idle", [True, False], ids=["kept open", "never used"])
 async def test_open_connections_without_a_request_do_not_hold_the_end_up(idle: bool) -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hello")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
         with serving("--to", fake.url, "--grace", "3600") as server:
             host, _, port = server.url.partition("//")[2].partition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
@@ -172,7 +172,7 @@ def test_a_host_that_nobody_knows_is_told_and_exits_with_2(host: str) -> None:
 
 
 async def test_the_log_has_a_line_for_each_request_and_no_secret() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hello")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
         options = ("--to", fake.url, "--to-key", "sk-upstream", "--log")
         with serving(*options, env={"ACYTOO_SERVE_PASSWORD": "pw-server"}) as server:
             await Acytoo(server.url, key="sk-caller", password="pw-server").create_async("", HELLO)
@@ -183,7 +183,7 @@ async def test_the_log_has_a_line_for_each_request_and_no_secret() -> None:
 
 
 async def test_the_log_has_no_key_that_a_client_puts_into_the_query() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hello")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
         with serving("--to", fake.url, "--password", "pw-server", "--log") as server:
             paths = ("/v1beta/models/m:generateContent", "/v1beta/models", "/nowhere%0afake", "/")
             for path in paths:

@@ -9,16 +9,16 @@ import pytest
 
 from acytoo import AcytooError, dialects
 from acytoo.dialects import Dialect
-from acytoo.testing import Answer, garbage, hang_up, json_error, page, redirect, reply, silent, status
+from acytoo.testing import ScriptedResponse, garbage, hang_up, json_error, page, redirect, reply, silent, status
 from acytoo.types import Finish, Start, Usage
-from tests.server.site import backend, call, request, site
+from tests.server.live_server import backend, call, request, site
 
 WORDS = [f"word {number} " for number in range(20)]
 HELLO = reply(Start("id-1", "m-1", 7), *WORDS, Usage(9, 20), Finish("stop"))
 PREFIXED = ("openai", "openai-responses")
 LIMITS = {"timeout": {"connect": 5.0, "first_byte": 0.3, "idle": 0.3}}
 
-FAULTS: dict[str, Answer] = {
+FAULTS: dict[str, ScriptedResponse] = {
     "hangs up": hang_up(),
     "no HTTP": garbage(),
     "silence": silent(),
@@ -37,7 +37,7 @@ FAULTS: dict[str, Answer] = {
 }
 """In every dialect."""
 
-TOLD: dict[str, Answer] = {
+TOLD: dict[str, ScriptedResponse] = {
     "an error told": HELLO.fail("the model has failed", after=8),
     "an error told at once": HELLO.fail("the model has failed", after=0),
     "no end": reply(Start("id-1", "m-1", 7), *WORDS).without_end(),
@@ -58,8 +58,8 @@ def cases() -> list[Any]:
     """Each fault of a backend in OpenAI's dialect, and of one in the client's own, streamed and not."""
     found = []
     for dialect in dialects.ALL:
-        for upstream in dict.fromkeys([dialects.openai, dialect]):
-            faults = FAULTS if upstream is dialects.acytoo else {**FAULTS, **TOLD}
+        for upstream in dict.fromkeys([dialects.OpenAI(), dialect]):
+            faults = FAULTS if upstream is dialects.by_name("acytoo") else {**FAULTS, **TOLD}
             for name, fault in faults.items():
                 for stream in (True, False):
                     if stream or name not in STREAMED:
@@ -70,7 +70,7 @@ def cases() -> list[Any]:
 
 @pytest.mark.parametrize(("dialect", "upstream", "fault", "stream"), cases())
 async def test_no_fault_upstream_can_be_taken_for_a_whole_reply(
-    dialect: Dialect, upstream: Dialect, fault: Answer, stream: bool
+    dialect: Dialect, upstream: Dialect, fault: ScriptedResponse, stream: bool
 ) -> None:
     async with site(fault, dialect=upstream, provider=LIMITS) as server:
         response = await call(server.port, request(dialect, stream=stream))
@@ -83,7 +83,7 @@ async def test_no_fault_upstream_can_be_taken_for_a_whole_reply(
 
 @pytest.mark.parametrize(("dialect", "upstream", "fault", "stream"), [case for case in cases() if case.values[3]])
 async def test_our_own_client_raises_for_every_fault_behind_the_server(
-    dialect: Dialect, upstream: Dialect, fault: Answer, stream: bool
+    dialect: Dialect, upstream: Dialect, fault: ScriptedResponse, stream: bool
 ) -> None:
     async with site(fault, dialect=upstream, provider=LIMITS) as server:
         asked = backend(dialect, server.url + ("/v1" if dialect.name in PREFIXED else ""))

@@ -16,7 +16,7 @@ from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.testing import reply
 from acytoo.types import Finish, Start
-from tests.server.site import CALLS, call, request, site
+from tests.server.live_server import CALLS, call, request, site
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 BOUNDED = settings(

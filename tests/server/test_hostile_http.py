@@ -14,7 +14,7 @@ import pytest
 from acytoo import dialects
 from acytoo.testing import reply
 from acytoo.types import Finish, Start
-from tests.server.site import LIMIT, call, head, raw_call, read_response, request, site
+from tests.server.live_server import LIMIT, call, head, raw_call, read_response, request, site
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 BODY = b'{"model": "m-1", "messages": [{"role": "user", "content": "Hi"}], "stream": true}'

@@ -14,7 +14,7 @@ from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.testing import reply, silent
 from acytoo.types import Finish, Request, Start
-from tests.server.site import LIMIT, Site, call, endless, head, request, site
+from tests.server.live_server import LIMIT, Site, call, endless, head, request, site
 
 Leave = Callable[[asyncio.StreamWriter], None]
 
@@ -96,7 +96,7 @@ async def test_leaving_while_waiting_for_the_first_byte_stops_the_backend(
 
 @ALL
 @EVERY_WAY
-@pytest.mark.parametrize("upstream", [dialects.openai, None], ids=["re-rendered", "passed on"])
+@pytest.mark.parametrize("upstream", [dialects.OpenAI(), None], ids=["re-rendered", "passed on"])
 async def test_leaving_in_mid_stream_stops_the_backend(
     dialect: Dialect, leave: Leave, upstream: Dialect | None
 ) -> None:

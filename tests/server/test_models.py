@@ -16,7 +16,7 @@ from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, reply
 from acytoo.types import Finish, Start
-from tests.server.site import Response, call, head
+from tests.server.live_server import Response, call, head
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
@@ -25,7 +25,7 @@ HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 class Plain(AsyncGeneratorProvider):
     """A backend that may be asked without a model's name."""
 
-    dialect = dialects.openai
+    dialect = dialects.OpenAI()
 
 
 class Choosy(Plain):
@@ -62,7 +62,7 @@ class Served:
 async def served(**models: tuple[type[AsyncGeneratorProvider], str]) -> AsyncIterator[Served]:
     """A server over backends: for each name its kind, and the model of its own ("" for none)."""
     async with AsyncExitStack() as stack:
-        behind = {name: await stack.enter_async_context(FakeEndpoint(dialects.openai, HELLO)) for name in models}
+        behind = {name: await stack.enter_async_context(FakeEndpoint(dialects.OpenAI(), HELLO)) for name in models}
         backends = {name: kind(behind[name].url, model=model or None) for name, (kind, model) in models.items()}
         runner, url = await start(ServerConfig(backends, port=0, grace=0.1))
         stack.push_async_callback(runner.cleanup)

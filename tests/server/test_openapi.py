@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from acytoo.testing import reply
-from tests.server.site import CALLS, call, head, site
+from tests.server.live_server import CALLS, call, head, site
 
 
 async def test_every_dialects_paths_are_described_and_answered() -> None:

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from acytoo import Acytoo, TruncatedError, UsageError, dialects
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.providers.compatible import Compatible
 from acytoo.secret import Secret
 from acytoo.server.config import ServerConfig
@@ -38,7 +38,7 @@ async def posted(url: str, body: Any, **headers: str) -> tuple[int, str, bytes]:
 
 
 async def test_a_success_is_200_plain_text_in_utf_8_chunked() -> None:
-    async with FakeEndpoint(dialects.openai, reply("你", "好")) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), reply("你", "好")) as fake:
         async with served(Compatible(fake.url)) as url, aiohttp.ClientSession() as session:
             async with session.post(f"{url}/api/completions", json={"messages": HELLO}) as response:
                 assert response.status == 200
@@ -48,7 +48,7 @@ async def test_a_success_is_200_plain_text_in_utf_8_chunked() -> None:
 
 
 async def test_each_text_is_sent_when_it_comes() -> None:
-    async with FakeEndpoint(dialects.openai, reply("first", "second").stall(after=1)) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), reply("first", "second").stall(after=1)) as fake:
         async with served(Compatible(fake.url)) as url, aiohttp.ClientSession() as session:
             async with session.post(f"{url}/api/completions", json={"messages": HELLO}) as response:
                 assert await response.content.readany() == b"first"
@@ -62,7 +62,7 @@ async def test_each_text_is_sent_when_it_comes() -> None:
     ],
 )
 async def test_messages_may_have_the_shapes_of_web_clients(message: dict[str, Any], asked: str) -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("ok")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
         async with served(Acytoo(fake.url)) as url:
             assert (await posted(f"{url}/api/completions", {"messages": [message]}))[2] == b"ok"
         assert asked.encode() in fake.requests[0].body
@@ -70,7 +70,7 @@ async def test_messages_may_have_the_shapes_of_web_clients(message: dict[str, An
 
 @pytest.mark.parametrize("field", ["key", "password"])
 async def test_the_password_admits_as_key_or_as_password_and_nothing_else_does(field: str) -> None:
-    async with FakeEndpoint(dialects.openai, reply("ok")) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), reply("ok")) as fake:
         async with served(Compatible(fake.url), password=Secret("s3cret")) as url:
             path = f"{url}/api/completions"
             assert (await posted(path, {"messages": HELLO, field: "s3cret"}))[0] == 200
@@ -98,7 +98,7 @@ async def test_a_geminis_clients_key_in_the_query_admits_to_the_lists_too(path: 
     [{}, {"messages": "Hi"}, {"messages": []}, {"messages": [{"role": "user"}]}, [], {"messages": HELLO, "model": 7}],
 )
 async def test_a_malformed_request_is_400_and_reaches_no_backend(body: Any) -> None:
-    async with FakeEndpoint(dialects.openai, reply("ok")) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), reply("ok")) as fake:
         async with served(Compatible(fake.url)) as url:
             code, kind, _ = await posted(f"{url}/api/completions", body)
         assert (code, kind, fake.requests) == (400, "application/json", [])
@@ -108,7 +108,7 @@ async def test_a_malformed_request_is_400_and_reaches_no_backend(body: Any) -> N
     ("told", "seen"), [(400, 400), (401, 401), (404, 404), (422, 422), (429, 429), (500, 500), (503, 503)]
 )
 async def test_the_backends_status_survives(told: int, seen: int) -> None:
-    async with FakeEndpoint(dialects.openai, status(told, message="no", retry_after=7)) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), status(told, message="no", retry_after=7)) as fake:
         async with served(Compatible(fake.url)) as url, aiohttp.ClientSession() as session:
             async with session.post(f"{url}/api/completions", json={"messages": HELLO}) as response:
                 assert (response.status, (await response.json())["msg"]) == (seen, "no")
@@ -128,7 +128,7 @@ async def test_the_backends_status_survives(told: int, seen: int) -> None:
 )
 async def test_the_time_to_wait_is_told_in_whole_seconds(path: str, header: str, value: str, seen: str | None) -> None:
     body = {"messages": HELLO, "max_tokens": 5, "contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
-    async with FakeEndpoint(dialects.acytoo, status(429, message="no").header(header, value)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), status(429, message="no").header(header, value)) as fake:
         async with served(Acytoo(fake.url), drop_unsupported=True) as url, aiohttp.ClientSession() as session:
             async with session.post(f"{url}{path}", json=body) as response:
                 assert response.status == 429
@@ -138,7 +138,7 @@ async def test_the_time_to_wait_is_told_in_whole_seconds(path: str, header: str,
 
 
 async def test_a_failure_in_mid_stream_aborts_the_connection() -> None:
-    async with FakeEndpoint(dialects.openai, reply("half", "whole").reset(after=1)) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), reply("half", "whole").reset(after=1)) as fake:
         async with served(Compatible(fake.url)) as url:
             with pytest.raises(TruncatedError) as caught:
                 await Acytoo(url).create_async("", HELLO)
@@ -146,7 +146,7 @@ async def test_a_failure_in_mid_stream_aborts_the_connection() -> None:
 
 
 async def test_an_acytoo_server_can_stand_in_front_of_another() -> None:
-    async with FakeEndpoint(dialects.openai, reply("through ", "two")) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), reply("through ", "two")) as fake:
         async with served(Compatible(fake.url), password=Secret("inner")) as inner:
             async with served(Acytoo(inner, password="inner")) as outer:
                 assert await Acytoo(outer).create_async("", HELLO) == "through two"
@@ -154,7 +154,7 @@ async def test_an_acytoo_server_can_stand_in_front_of_another() -> None:
 
 @pytest.mark.parametrize("path", ["/api/completions", "/v1/chat/completions", "/v1/messages", "/api/chat"])
 async def test_a_client_that_leaves_while_waiting_stops_the_backend(path: str) -> None:
-    async with FakeEndpoint(dialects.openai, silent()) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), silent()) as fake:
         async with served(Compatible(fake.url)) as url, aiohttp.ClientSession() as session:
             body = (
                 {"messages": HELLO, "max_tokens": 5, "stream": False} if "api/comp" not in path else {"messages": HELLO}
@@ -166,7 +166,7 @@ async def test_a_client_that_leaves_while_waiting_stops_the_backend(path: str) -
 
 
 async def test_keep_alives_come_before_the_first_token_where_the_api_has_them() -> None:
-    async with FakeEndpoint(dialects.openai, silent()) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), silent()) as fake:
         async with served(Compatible(fake.url), ping_after=0.2) as url, aiohttp.ClientSession() as session:
             for path, ping in (
                 ("/v1/chat/completions", b": ping\n\n"),
@@ -202,7 +202,7 @@ async def test_a_wrong_path_or_method_is_told_as_json(method: str, path: str, co
     [{"origin": "https://evil.example"}, {"origin": "null"}, {"host": "evil.example"}],
 )
 async def test_pages_of_other_sites_cannot_call_a_server_without_a_password(headers: dict[str, str]) -> None:
-    async with FakeEndpoint(dialects.openai, reply("ok")) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), reply("ok")) as fake:
         async with served(Compatible(fake.url)) as url:
             assert (await posted(f"{url}/api/completions", {"messages": HELLO}, **headers))[0] == 403
         assert fake.requests == []
@@ -235,8 +235,8 @@ async def test_an_address_of_ip_v6_may_be_written_as_in_a_url() -> None:
 
 async def test_a_model_name_picks_its_backend() -> None:
     async with (
-        FakeEndpoint(dialects.openai, reply("one")) as first,
-        FakeEndpoint(dialects.openai, reply("two")) as second,
+        FakeEndpoint(dialects.OpenAI(), reply("one")) as first,
+        FakeEndpoint(dialects.OpenAI(), reply("two")) as second,
     ):
         backends: dict[str, AsyncGeneratorProvider] = {"a": Compatible(first.url), "b": Compatible(second.url)}
         runner, url = await start(ServerConfig(backends, port=0, grace=1.0))

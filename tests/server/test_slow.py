@@ -12,7 +12,7 @@ from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.testing import reply
 from acytoo.types import Finish, Start
-from tests.server.site import LIMIT, call, endless, head, read_response, request, site
+from tests.server.live_server import LIMIT, call, endless, head, read_response, request, site
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 TEXTS = 6_400
@@ -32,7 +32,10 @@ async def settled(number: object) -> int:
 # From `openai` to the others a reply is re-rendered, from `ollama` to `ollama` it is passed on.
 @pytest.mark.parametrize(
     ("dialect", "upstream"),
-    [*[(dialect, dialects.openai) for dialect in dialects.ALL], (dialects.ollama, dialects.ollama)],
+    [
+        *[(dialect, dialects.OpenAI()) for dialect in dialects.ALL],
+        (dialects.Ollama(), dialects.Ollama()),
+    ],
     ids=lambda dialect: dialect.name,
 )
 async def test_a_client_that_does_not_read_stops_the_flow_and_then_gets_everything(

@@ -10,15 +10,24 @@ from contextlib import aclosing
 import pytest
 
 from acytoo import Acytoo, dialects
-from acytoo.testing import Answer, FakeEndpoint, FakeHTTPProxy, FakeSOCKSProxy, black_hole, reply, silent, status
-from tests.asking import MESSAGES, texts
+from acytoo.testing import (
+    FakeEndpoint,
+    FakeHTTPProxy,
+    FakeSOCKSProxy,
+    ScriptedResponse,
+    black_hole,
+    reply,
+    silent,
+    status,
+)
+from tests.helpers import MESSAGES, texts
 
 ENDLESS = reply(*["x" * 65536] * 2000)
 HELLO = reply("Hello ", "world").stall(after=1)
 
 
 async def test_leaving_the_loop_early_and_closing_closes_the_connection() -> None:
-    async with FakeEndpoint(dialects.acytoo, HELLO) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         async with aclosing(Acytoo(fake.url).create_async_generator("", MESSAGES)) as stream:
             async for _ in stream:
                 break
@@ -26,7 +35,7 @@ async def test_leaving_the_loop_early_and_closing_closes_the_connection() -> Non
 
 
 async def test_a_break_without_closing_closes_when_the_generator_is_dropped() -> None:
-    async with FakeEndpoint(dialects.acytoo, HELLO) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         async for _ in Acytoo(fake.url).create_async_generator("", MESSAGES):
             break
         gc.collect()
@@ -34,7 +43,7 @@ async def test_a_break_without_closing_closes_when_the_generator_is_dropped() ->
 
 
 async def test_an_exception_in_the_readers_own_code_closes_and_passes_through() -> None:
-    async with FakeEndpoint(dialects.acytoo, HELLO) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         with pytest.raises(ZeroDivisionError):
             async with aclosing(Acytoo(fake.url).create_async_generator("", MESSAGES)) as stream:
                 async for _ in stream:
@@ -43,7 +52,7 @@ async def test_an_exception_in_the_readers_own_code_closes_and_passes_through() 
 
 
 async def test_closing_a_generator_that_never_began_sends_nothing() -> None:
-    async with FakeEndpoint(dialects.acytoo, HELLO) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         stream = Acytoo(fake.url).create_async_generator("", MESSAGES)
         await stream.aclose()
         assert [text async for text in stream] == []
@@ -51,7 +60,7 @@ async def test_closing_a_generator_that_never_began_sends_nothing() -> None:
 
 
 async def test_the_rest_of_a_closed_reply_is_not_read_into_the_next() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("one", "two"), reply("three")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("one", "two"), reply("three")) as fake:
         provider = Acytoo(fake.url)
         stream = provider.create_async_generator("", MESSAGES)
         assert await anext(stream) == "one"
@@ -59,7 +68,7 @@ async def test_the_rest_of_a_closed_reply_is_not_read_into_the_next() -> None:
         assert await texts(provider) == ["three"]
 
 
-PHASES: dict[str, Answer] = {
+PHASES: dict[str, ScriptedResponse] = {
     "before the first byte": silent(),
     "in the head": reply("Hi").stall(at_byte=9),
     "before the first text": reply("Hi").stall(after=0),
@@ -71,7 +80,7 @@ PHASES: dict[str, Answer] = {
 @pytest.mark.parametrize("whole", [False, True], ids=["streamed", "create_async"])
 @pytest.mark.parametrize("phase", PHASES)
 async def test_a_cancelled_call_closes_the_connection_and_stays_cancelled(phase: str, whole: bool) -> None:
-    async with FakeEndpoint(dialects.acytoo, PHASES[phase]) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), PHASES[phase]) as fake:
         provider = Acytoo(fake.url)
         task = asyncio.create_task(provider.create_async("", MESSAGES) if whole else _whole(provider))
         await fake.received()
@@ -98,7 +107,7 @@ async def test_a_call_cancelled_while_connecting_ends_at_once() -> None:
 
 
 async def test_a_call_cancelled_in_a_tls_handshake_closes_the_connection() -> None:
-    async with FakeEndpoint(dialects.acytoo, on_connect=silent()) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), on_connect=silent()) as fake:
         task = asyncio.create_task(texts(Acytoo(fake.url.replace("http:", "https:"))))
         await fake.connected()
         await asyncio.sleep(0.05)
@@ -112,7 +121,7 @@ async def test_a_call_cancelled_in_a_tls_handshake_closes_the_connection() -> No
 async def test_a_call_cancelled_behind_a_proxy_reaches_the_server(
     kind: type[FakeHTTPProxy] | type[FakeSOCKSProxy],
 ) -> None:
-    async with FakeEndpoint(dialects.acytoo, silent()) as fake, kind() as proxy:
+    async with FakeEndpoint(dialects.Acytoo(), silent()) as fake, kind() as proxy:
         task = asyncio.create_task(texts(Acytoo(fake.url, proxy=proxy.url)))
         await fake.received()
         task.cancel()
@@ -122,7 +131,7 @@ async def test_a_call_cancelled_behind_a_proxy_reaches_the_server(
 
 
 async def test_a_callers_own_timeout_is_a_plain_timeout_error() -> None:
-    async with FakeEndpoint(dialects.acytoo, HELLO) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         with pytest.raises(TimeoutError) as caught:
             async with asyncio.timeout(0.2):
                 await texts(Acytoo(fake.url))
@@ -131,7 +140,7 @@ async def test_a_callers_own_timeout_is_a_plain_timeout_error() -> None:
 
 
 async def test_a_slow_reader_slows_the_server_and_memory_stays_flat() -> None:
-    async with FakeEndpoint(dialects.acytoo, ENDLESS) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), ENDLESS) as fake:
         tracemalloc.start()
         try:
             async with aclosing(Acytoo(fake.url).create_async_generator("", MESSAGES)) as stream:
@@ -149,7 +158,7 @@ async def test_a_slow_reader_slows_the_server_and_memory_stays_flat() -> None:
 
 
 async def test_a_reply_much_larger_than_memory_should_hold_passes_through() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply(*["x" * 65536] * 500)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply(*["x" * 65536] * 500)) as fake:
         size = 0
         async for text in Acytoo(fake.url).create_async_generator("", MESSAGES):
             size += len(text)

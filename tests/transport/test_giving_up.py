@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 
 from acytoo import Acytoo
-from acytoo.dialects.base import Outgoing
 from acytoo.errors import TimedOutError, UnreachableError
-from tests.asking import failure
+from acytoo.http import HTTPRequest
+from tests.helpers import failure
 
 HELLO = [{"role": "user", "content": "Hi"}]
 
@@ -116,7 +116,7 @@ async def test_calls_that_fail_leave_nothing_of_their_requests_behind() -> None:
         for _ in range(3):
             with pytest.raises(UnreachableError):
                 await Acytoo(url).create_async("m", HELLO)
-        kept = [thing for thing in gc.get_objects() if type(thing) is Outgoing]
+        kept = [thing for thing in gc.get_objects() if type(thing) is HTTPRequest]
     finally:
         gc.enable()
     assert not kept

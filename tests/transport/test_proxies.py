@@ -9,7 +9,7 @@ import pytest
 from acytoo import Acytoo, dialects
 from acytoo.errors import ProxyError, UnreachableError, UsageError
 from acytoo.testing import Authority, FakeEndpoint, FakeHTTPProxy, FakeSOCKSProxy, hang_up, raw, refused_port, reply
-from tests.asking import failure, texts
+from tests.helpers import failure, texts
 
 
 def with_credentials(url: str, credentials: str = "alice:s3cret-word") -> str:
@@ -17,7 +17,7 @@ def with_credentials(url: str, credentials: str = "alice:s3cret-word") -> str:
 
 
 async def test_an_http_proxy_carries_a_plain_request() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy() as proxy:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy() as proxy:
         assert await texts(Acytoo(fake.url, proxy=proxy.url)) == ["Hi"]
         assert proxy.targets == [f"127.0.0.1:{fake.port}"]
         assert proxy.requests[0].method == "POST"
@@ -26,7 +26,7 @@ async def test_an_http_proxy_carries_a_plain_request() -> None:
 async def test_an_http_proxy_carries_tls_in_a_tunnel_it_cannot_read(tmp_path: Path) -> None:
     authority = Authority()
     async with (
-        FakeEndpoint(dialects.acytoo, reply("Hi"), tls=authority.server_context()) as fake,
+        FakeEndpoint(dialects.Acytoo(), reply("Hi"), tls=authority.server_context()) as fake,
         FakeHTTPProxy("alice", "s3cret-word") as proxy,
     ):
         provider = Acytoo(fake.url, proxy=with_credentials(proxy.url), ca=str(authority.write(tmp_path)))
@@ -37,7 +37,7 @@ async def test_an_http_proxy_carries_tls_in_a_tunnel_it_cannot_read(tmp_path: Pa
 
 async def test_a_proxys_credentials_are_sent_to_it_and_to_nobody_else() -> None:
     async with (
-        FakeEndpoint(dialects.acytoo, reply("Hi")) as fake,
+        FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake,
         FakeHTTPProxy("alice", "s3cret-word") as proxy,
     ):
         assert await texts(Acytoo(fake.url, proxy=with_credentials(proxy.url))) == ["Hi"]
@@ -46,12 +46,12 @@ async def test_a_proxys_credentials_are_sent_to_it_and_to_nobody_else() -> None:
 
 
 async def test_credentials_may_have_characters_that_urls_escape() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy("a@b", "p:/ü") as proxy:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy("a@b", "p:/ü") as proxy:
         assert await texts(Acytoo(fake.url, proxy=with_credentials(proxy.url, "a%40b:p%3A%2F%C3%BC"))) == ["Hi"]
 
 
 async def test_a_password_without_a_user_is_sent_as_well() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy() as proxy:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy() as proxy:
         assert await texts(Acytoo(fake.url, proxy=with_credentials(proxy.url, ":word"))) == ["Hi"]
         assert proxy.requests[0].headers["proxy-authorization"] == "Basic OndvcmQ="
 
@@ -60,7 +60,7 @@ async def test_a_password_without_a_user_is_sent_as_well() -> None:
 async def test_a_wrong_proxy_password_is_a_proxy_error_that_does_not_show_it(tls: bool) -> None:
     context = Authority().server_context() if tls else None
     async with (
-        FakeEndpoint(dialects.acytoo, reply("Hi"), tls=context) as fake,
+        FakeEndpoint(dialects.Acytoo(), reply("Hi"), tls=context) as fake,
         FakeHTTPProxy("alice", "another") as proxy,
     ):
         error = await failure(Acytoo(fake.url, proxy=with_credentials(proxy.url)))
@@ -81,7 +81,7 @@ async def test_a_proxy_that_refuses_a_tunnel_is_a_proxy_error() -> None:
 @pytest.mark.parametrize("answered", [b"407 Non autoris\xe9", b"403 \xff", b"502 \xed\xa0\xbd"])
 async def test_what_a_proxy_says_in_bytes_of_no_charset_can_be_printed(answered: bytes) -> None:
     head = b"HTTP/1.1 " + answered + b"\r\ncontent-length: 0\r\n\r\n"
-    async with FakeEndpoint(dialects.acytoo, raw(head)) as mute:
+    async with FakeEndpoint(dialects.Acytoo(), raw(head)) as mute:
         error = await failure(Acytoo("https://127.0.0.1:9", proxy=mute.url))
         assert type(error) is ProxyError
         for words in (str(error), error.message, *error.args):
@@ -98,7 +98,7 @@ async def test_a_proxy_where_nobody_listens_is_a_proxy_error(scheme: str) -> Non
 
 @pytest.mark.parametrize("scheme", ["http", "socks4", "socks5"])
 async def test_a_proxy_that_hangs_up_is_an_error_of_the_connection(scheme: str) -> None:
-    async with FakeEndpoint(dialects.acytoo, on_connect=hang_up()) as mute:
+    async with FakeEndpoint(dialects.Acytoo(), on_connect=hang_up()) as mute:
         error = await failure(Acytoo("https://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{mute.port}"))
         assert isinstance(error, ProxyError)
 
@@ -115,7 +115,7 @@ async def test_a_proxy_that_hangs_up_is_an_error_of_the_connection(scheme: str) 
 async def test_socks_is_really_spoken_and_the_h_leaves_the_name_to_the_proxy(
     scheme: str, version: int, asked: str
 ) -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeSOCKSProxy() as proxy:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeSOCKSProxy() as proxy:
         provider = Acytoo(f"http://localhost:{fake.port}", proxy=f"{scheme}://127.0.0.1:{proxy.port}")
         assert await texts(provider) == ["Hi"]
         assert proxy.versions == [version]
@@ -123,7 +123,10 @@ async def test_socks_is_really_spoken_and_the_h_leaves_the_name_to_the_proxy(
 
 
 async def test_socks_credentials_are_used() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeSOCKSProxy("alice", "s3cret-word") as proxy:
+    async with (
+        FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake,
+        FakeSOCKSProxy("alice", "s3cret-word") as proxy,
+    ):
         url = f"socks5://alice:s3cret-word@127.0.0.1:{proxy.port}"
         assert await texts(Acytoo(fake.url, proxy=url)) == ["Hi"]
         assert type(await failure(Acytoo(fake.url, proxy=url.replace("s3cret", "wrong")))) is ProxyError
@@ -141,7 +144,7 @@ async def test_a_socks_proxy_that_refuses_is_a_proxy_error(scheme: str) -> None:
     ("scheme", "said"), [("socks4", b""), ("socks4a", b"\0"), ("socks5", b""), ("socks5h", b"\5"), ("socks5h", b"\5\0")]
 )
 async def test_a_socks_proxy_that_closes_in_its_handshake_is_a_proxy_error(scheme: str, said: bytes) -> None:
-    async with FakeEndpoint(dialects.acytoo, on_connect=raw(said).half_close()) as mute:
+    async with FakeEndpoint(dialects.Acytoo(), on_connect=raw(said).half_close()) as mute:
         error = await failure(Acytoo("http://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{mute.port}"))
         assert type(error) is ProxyError
 
@@ -157,7 +160,7 @@ async def test_a_host_that_is_not_known_here_is_not_the_proxys_fault() -> None:
 async def test_tls_goes_through_socks(tmp_path: Path) -> None:
     authority = Authority()
     async with (
-        FakeEndpoint(dialects.acytoo, reply("Hi"), tls=authority.server_context()) as fake,
+        FakeEndpoint(dialects.Acytoo(), reply("Hi"), tls=authority.server_context()) as fake,
         FakeSOCKSProxy() as proxy,
     ):
         provider = Acytoo(fake.url, proxy=f"socks5://127.0.0.1:{proxy.port}", ca=str(authority.write(tmp_path)))
@@ -165,14 +168,14 @@ async def test_tls_goes_through_socks(tmp_path: Path) -> None:
 
 
 async def test_a_proxy_can_be_given_for_one_call() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy() as proxy:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy() as proxy:
         assert await texts(Acytoo(fake.url), proxy=proxy.url) == ["Hi"]
         assert await texts(Acytoo(fake.url)) == ["Hi"]
         assert proxy.connections == 1
 
 
 async def test_the_environments_proxy_is_used_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy() as proxy:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
         assert await texts(Acytoo(fake.url)) == ["Hi"]

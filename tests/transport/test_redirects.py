@@ -7,12 +7,12 @@ import pytest
 from acytoo import Acytoo, dialects
 from acytoo.errors import RedirectError
 from acytoo.testing import FakeEndpoint, redirect, reply
-from tests.asking import failure, texts
+from tests.helpers import failure, texts
 
 
 @pytest.mark.parametrize("code", [307, 308])
 async def test_a_redirect_that_keeps_the_method_is_followed_within_its_origin(code: int) -> None:
-    async with FakeEndpoint(dialects.acytoo, redirect("/moved?x=1", code), reply("Hi")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), redirect("/moved?x=1", code), reply("Hi")) as fake:
         assert await texts(Acytoo(fake.url, key="k1", password="p1")) == ["Hi"]
         first, second = fake.requests
         assert (second.method, second.target) == ("POST", "/moved?x=1")
@@ -22,7 +22,7 @@ async def test_a_redirect_that_keeps_the_method_is_followed_within_its_origin(co
 
 @pytest.mark.parametrize("code", [301, 302, 303])
 async def test_a_redirect_that_would_make_a_get_of_it_is_refused(code: int) -> None:
-    async with FakeEndpoint(dialects.acytoo, redirect("/moved", code), reply("a page")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), redirect("/moved", code), reply("a page")) as fake:
         error = await failure(Acytoo(fake.url))
         assert type(error) is RedirectError
         assert error.location == f"{fake.url}/moved"
@@ -32,8 +32,8 @@ async def test_a_redirect_that_would_make_a_get_of_it_is_refused(code: int) -> N
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 async def test_another_origin_gets_nothing_at_all(code: int) -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as other:
-        async with FakeEndpoint(dialects.acytoo, redirect(f"{other.url}/x", code)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as other:
+        async with FakeEndpoint(dialects.Acytoo(), redirect(f"{other.url}/x", code)) as fake:
             error = await failure(Acytoo(fake.url, key="sk-secret", password="hunter22"))
         assert type(error) is RedirectError
         assert error.location == f"{other.url}/x"
@@ -42,19 +42,19 @@ async def test_another_origin_gets_nothing_at_all(code: int) -> None:
 
 
 async def test_the_same_host_under_another_name_is_another_origin() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
         fake.scripts = (redirect(f"http://localhost:{fake.port}/x"), reply("Hi"))
         assert type(await failure(Acytoo(fake.url))) is RedirectError
         assert len(fake.requests) == 1
 
 
 async def test_https_to_http_is_another_origin() -> None:
-    async with FakeEndpoint(dialects.acytoo, redirect("https://127.0.0.1/x")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), redirect("https://127.0.0.1/x")) as fake:
         assert type(await failure(Acytoo(fake.url))) is RedirectError
 
 
 async def test_redirects_in_a_circle_end() -> None:
-    async with FakeEndpoint(dialects.acytoo, redirect("/again")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), redirect("/again")) as fake:
         error = await failure(Acytoo(fake.url))
         assert type(error) is RedirectError
         assert "more than 5" in str(error)
@@ -62,11 +62,11 @@ async def test_redirects_in_a_circle_end() -> None:
 
 
 async def test_a_redirect_without_a_location_is_an_error_with_its_status() -> None:
-    async with FakeEndpoint(dialects.acytoo, redirect("").header("location", "")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), redirect("").header("location", "")) as fake:
         assert "307" in str(await failure(Acytoo(fake.url)))
 
 
 @pytest.mark.parametrize("location", ["http://[nonsense", "ftp://127.0.0.1/", "//", "http://"])
 async def test_a_location_that_leads_nowhere_is_refused(location: str) -> None:
-    async with FakeEndpoint(dialects.acytoo, redirect(location)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), redirect(location)) as fake:
         assert type(await failure(Acytoo(fake.url))) is RedirectError

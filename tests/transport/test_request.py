@@ -17,7 +17,7 @@ from acytoo import Acytoo, dialects
 from acytoo.errors import RequestError, TimedOutError, UsageError
 from acytoo.testing import FakeEndpoint, FakeHTTPProxy, hang_up, reply
 from acytoo.transport import request
-from tests.asking import failure, texts
+from tests.helpers import failure, texts
 
 SIZES = [1, 1_000, 31_000, 32_000, 33_000, 70_000, 1_000_000, 20_000_000]
 
@@ -29,7 +29,7 @@ def saying(size: int) -> dict[str, object]:
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_body_of_any_size_arrives_whole(size: int) -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi"), reply("again")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi"), reply("again")) as fake:
         for text in ("Hi", "again"):
             assert await texts(Acytoo(fake.url), **saying(size)) == [text]
         assert [request.json["more"] for request in fake.requests] == ["é" * (size // 2)] * 2
@@ -37,7 +37,7 @@ async def test_a_body_of_any_size_arrives_whole(size: int) -> None:
 
 
 async def test_many_of_all_sizes_at_once_arrive_whole() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
         sizes = SIZES[:-1] * 8
         assert await asyncio.gather(*[texts(Acytoo(fake.url), **saying(size)) for size in sizes]) == [["Hi"]] * 56
         assert sorted(len(request.json["more"]) for request in fake.requests) == sorted(size // 2 for size in sizes)
@@ -45,7 +45,7 @@ async def test_many_of_all_sizes_at_once_arrive_whole() -> None:
 
 @pytest.mark.parametrize("size", [1_000, 1_000_000])
 async def test_through_an_http_proxy_it_names_the_whole_url(size: int) -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi")) as fake, FakeHTTPProxy() as proxy:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy() as proxy:
         assert await texts(Acytoo(fake.url, proxy=proxy.url), **saying(size)) == ["Hi"]
         assert fake.requests[0].json["more"] == "é" * (size // 2)
 
@@ -148,7 +148,7 @@ async def test_a_server_that_never_reads_the_body_is_given_up(size: int) -> None
 
 
 async def test_other_requests_on_kept_connections_that_prove_closed_are_each_sent_once_more() -> None:
-    async with FakeEndpoint(dialects.acytoo, *[reply("1")] * 4, *[hang_up()] * 4, reply("2")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), *[reply("1")] * 4, *[hang_up()] * 4, reply("2")) as fake:
         ask = Acytoo(fake.url)
         assert await asyncio.gather(*[texts(ask) for _ in range(4)]) == [["1"]] * 4
         assert await asyncio.gather(*[texts(ask) for _ in range(4)]) == [["2"]] * 4
@@ -156,7 +156,7 @@ async def test_other_requests_on_kept_connections_that_prove_closed_are_each_sen
 
 
 async def test_leaving_while_others_are_under_way_sends_nothing_and_holds_nothing() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("a", "b").wait(0.2, after=1)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("a", "b").wait(0.2, after=1)) as fake:
         others = [asyncio.ensure_future(texts(Acytoo(fake.url))) for _ in range(4)]
         leaving = asyncio.ensure_future(texts(Acytoo(fake.url)))
         await asyncio.sleep(0.05)

@@ -11,14 +11,14 @@ from urllib.parse import quote
 import pytest
 
 from acytoo import Acytoo, dialects
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import AuthenticationError, UsageError
 from acytoo.testing import (
-    Answer,
     Authority,
     FakeEndpoint,
     FakeHTTPProxy,
     FakeSOCKSProxy,
+    ScriptedResponse,
     garbage,
     hang_up,
     json_error,
@@ -27,7 +27,7 @@ from acytoo.testing import (
     reply,
     status,
 )
-from tests.asking import MESSAGES, failure
+from tests.helpers import MESSAGES, failure
 
 KEY = "sk-key-that-nobody-may-see"
 PASSWORD = "password-that-nobody-may-see"
@@ -38,7 +38,7 @@ SECRETS = (KEY, PASSWORD, PROXY_PASSWORD)
 class Bearer(AsyncGeneratorProvider):
     """An API that takes its key in a header."""
 
-    dialect = dialects.openai
+    dialect = dialects.OpenAI()
     url = "http://127.0.0.1"
 
 
@@ -63,7 +63,7 @@ def clean(error: BaseException, secrets: tuple[str, ...] = SECRETS) -> None:
 
 ECHO = {"msg": f"no such key: {KEY}, password {PASSWORD}, through {PROXY_PASSWORD}"}
 
-ANSWERS: dict[str, Answer] = {
+ANSWERS: dict[str, ScriptedResponse] = {
     "an error that repeats them": status(401, body=ECHO),
     "an error text that repeats them": status(500, body=f"{KEY} {PASSWORD}"),
     "a page that repeats them": page(f"Welcome {KEY} {PASSWORD}", 403),
@@ -84,7 +84,10 @@ ANSWERS: dict[str, Answer] = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_no_error_shows_key_or_password(answer: str) -> None:
-    async with FakeEndpoint(dialects.acytoo, ANSWERS[answer]) as fake, FakeHTTPProxy("me", PROXY_PASSWORD) as proxy:
+    async with (
+        FakeEndpoint(dialects.Acytoo(), ANSWERS[answer]) as fake,
+        FakeHTTPProxy("me", PROXY_PASSWORD) as proxy,
+    ):
         through = proxy.url.replace("://", f"://me:{PROXY_PASSWORD}@")
         provider = Acytoo(fake.url, key=KEY, password=PASSWORD, proxy=through, timeout={"idle": 0.3})
         clean(await failure(provider))
@@ -92,7 +95,7 @@ async def test_no_error_shows_key_or_password(answer: str) -> None:
 
 @pytest.mark.parametrize("answer", [name for name in ANSWERS if name != "a charset unknown"])
 async def test_no_error_shows_a_key_that_goes_in_a_header(answer: str) -> None:
-    async with FakeEndpoint(dialects.openai, ANSWERS[answer]) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), ANSWERS[answer]) as fake:
         provider = Bearer(fake.url, key=KEY, timeout={"idle": 0.3}, extra_headers={"x-password": PASSWORD})
         with pytest.raises(Exception) as caught:
             async for _ in provider.create_async_generator("m", MESSAGES):
@@ -104,7 +107,7 @@ async def test_no_error_shows_a_key_that_goes_in_a_header(answer: str) -> None:
 @pytest.mark.parametrize("tls", [False, True])
 async def test_no_error_shows_a_proxys_password(kind: Any, tls: bool) -> None:
     context = Authority().server_context() if tls else None
-    async with FakeEndpoint(dialects.acytoo, hang_up(), tls=context) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), hang_up(), tls=context) as fake:
         for right in (True, False):
             async with kind("me", PROXY_PASSWORD if right else "another") as proxy:
                 through = proxy.url.replace("://", f"://me:{PROXY_PASSWORD}@")
@@ -124,9 +127,9 @@ def locals_of(error: BaseException | None) -> Iterator[str]:
 @pytest.mark.parametrize(
     "answer", [hang_up(), garbage(), status(401), status(407), redirect("http://other/"), reply("Hello").reset()]
 )
-@pytest.mark.parametrize("dialect", [dialects.acytoo, dialects.openai], ids=["key in the body", "key in a header"])
+@pytest.mark.parametrize("dialect", [dialects.Acytoo(), dialects.OpenAI()], ids=["key in the body", "key in a header"])
 @pytest.mark.parametrize("tunnel", [False, True])
-async def test_no_variable_of_a_traceback_shows_a_secret(dialect: Any, answer: Answer, tunnel: bool) -> None:
+async def test_no_variable_of_a_traceback_shows_a_secret(dialect: Any, answer: ScriptedResponse, tunnel: bool) -> None:
     async with FakeEndpoint(dialect, answer) as fake, FakeHTTPProxy("me", PROXY_PASSWORD) as proxy:
         provider = type("Any", (Bearer,), {"dialect": dialect})(
             fake.url,
@@ -178,14 +181,14 @@ def test_a_wrong_urls_credentials_are_not_in_the_complaint(url: str) -> None:
     clean(caught.value)
 
 
-def echo(request: Any) -> Answer:
+def echo(request: Any) -> ScriptedResponse:
     """An error that repeats the whole head of its request, as gateways under trial do."""
     return status(502, body="\n".join(f"{name}: {value}" for name, value in request.headers.items()))
 
 
 @pytest.mark.parametrize("user", ["me", "mé", "", "a@b"])
 async def test_no_error_shows_credentials_as_http_has_them(user: str) -> None:
-    async with FakeEndpoint(dialects.acytoo, echo) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), echo) as fake:
         credentials = f"{quote(user)}:{PASSWORD}"
         for provider in (
             Acytoo(fake.url.replace("://", f"://{credentials}@")),
@@ -198,19 +201,19 @@ async def test_no_error_shows_credentials_as_http_has_them(user: str) -> None:
 
 @pytest.mark.parametrize("before", [*range(470, 501, 5), *range(1970, 2001, 5)])
 async def test_a_key_where_a_long_error_is_shortened_does_not_stay_in_half(before: int) -> None:
-    async with FakeEndpoint(dialects.acytoo, status(401, body="x" * before + KEY + "y" * 100)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), status(401, body="x" * before + KEY + "y" * 100)) as fake:
         error = await failure(Acytoo(fake.url, key=KEY))
         assert isinstance(error, AuthenticationError)
         assert KEY[:3] not in str(error) + error.body
 
 
 async def test_a_url_whose_user_is_a_token_does_not_show_it() -> None:
-    async with FakeEndpoint(dialects.acytoo, status(401, body=f"no such user: {KEY}")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), status(401, body=f"no such user: {KEY}")) as fake:
         clean(await failure(Acytoo(fake.url.replace("://", f"://{KEY}@"))))
 
 
 async def test_no_error_shows_the_password_of_the_environments_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with FakeEndpoint(dialects.acytoo, echo, status(403, body=f"not me:{PROXY_PASSWORD}")) as proxy:
+    async with FakeEndpoint(dialects.Acytoo(), echo, status(403, body=f"not me:{PROXY_PASSWORD}")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("://", f"://me:{PROXY_PASSWORD}@"))
         for _ in range(2):
             error = await failure(Acytoo("http://example.invalid", trust_env=True))

@@ -10,13 +10,13 @@ import pytest
 from acytoo import Acytoo, dialects
 from acytoo.errors import TLSError, UsageError
 from acytoo.testing import Authority, FakeEndpoint, hang_up, reply
-from tests.asking import MESSAGES, failure, texts
+from tests.helpers import MESSAGES, failure, texts
 
 AUTHORITY = Authority()
 
 
 async def test_an_authority_that_nobody_knows_is_not_trusted() -> None:
-    async with FakeEndpoint(dialects.acytoo, reply("Hi"), tls=AUTHORITY.server_context()) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi"), tls=AUTHORITY.server_context()) as fake:
         error = await failure(Acytoo(fake.url, key="sk-secret"))
         assert type(error) is TLSError
         assert "certificate" in str(error)
@@ -26,7 +26,7 @@ async def test_an_authority_that_nobody_knows_is_not_trusted() -> None:
 
 async def test_an_authority_that_is_given_is_trusted(tmp_path: Path) -> None:
     path = AUTHORITY.write(tmp_path)
-    async with FakeEndpoint(dialects.acytoo, reply("Hel", "lo"), tls=AUTHORITY.server_context()) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo"), tls=AUTHORITY.server_context()) as fake:
         assert "".join(await texts(Acytoo(fake.url, ca=str(path)))) == "Hello"
         assert "".join(await texts(Acytoo(fake.url, ca=path))) == "Hello"
         context = ssl.create_default_context(cafile=path)
@@ -35,26 +35,26 @@ async def test_an_authority_that_is_given_is_trusted(tmp_path: Path) -> None:
 
 async def test_a_certificate_for_another_name_is_not_accepted(tmp_path: Path) -> None:
     context = AUTHORITY.server_context("somewhere.else")
-    async with FakeEndpoint(dialects.acytoo, reply("Hi"), tls=context) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi"), tls=context) as fake:
         error = await failure(Acytoo(fake.url, ca=str(AUTHORITY.write(tmp_path))))
         assert type(error) is TLSError
 
 
 async def test_a_server_that_speaks_no_tls_is_a_tls_error() -> None:
-    async with FakeEndpoint(dialects.acytoo, on_connect=reply("plain")) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), on_connect=reply("plain")) as fake:
         error = await failure(Acytoo(fake.url.replace("http:", "https:")))
         assert type(error) is TLSError
 
 
 async def test_a_server_that_hangs_up_in_the_handshake_is_an_error() -> None:
-    async with FakeEndpoint(dialects.acytoo, on_connect=hang_up()) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), on_connect=hang_up()) as fake:
         error = await failure(Acytoo(fake.url.replace("http:", "https:")))
         assert isinstance(error, ConnectionError)
 
 
 async def test_a_reply_cut_under_tls_is_truncated(tmp_path: Path) -> None:
     answer = reply("Hello").until_close().reset(after_bytes=2)
-    async with FakeEndpoint(dialects.acytoo, answer, tls=AUTHORITY.server_context()) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), answer, tls=AUTHORITY.server_context()) as fake:
         error = await failure(Acytoo(fake.url, ca=str(AUTHORITY.write(tmp_path))))
         assert error.text == "He"
 
@@ -73,7 +73,7 @@ def test_a_ca_that_cannot_be_read_is_refused_when_it_is_given(tmp_path: Path, co
 async def test_a_reply_larger_than_any_buffer_comes_whole_over_tls_and_without(tmp_path: Path) -> None:
     path = AUTHORITY.write(tmp_path)
     large = "0123456789abcdef" * 40_000
-    async with FakeEndpoint(dialects.acytoo, reply(large), tls=AUTHORITY.server_context()) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply(large), tls=AUTHORITY.server_context()) as fake:
         assert "".join(await texts(Acytoo(fake.url, ca=str(path)))) == large
-    async with FakeEndpoint(dialects.acytoo, reply(large)) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply(large)) as fake:
         assert "".join(await texts(Acytoo(fake.url))) == large

@@ -30,15 +30,15 @@ def cut(body: bytes, places: list[int]) -> list[bytes]:
     return [body[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-PLACES = st.lists(st.integers(0, 10_000), max_size=30)
+ENVIRONMENTS = st.lists(st.integers(0, 10_000), max_size=30)
 
 
-@given(st.lists(DATA), PLACES)
+@given(st.lists(DATA), ENVIRONMENTS)
 def test_what_was_written_is_read_however_it_is_cut(data: list[bytes], places: list[int]) -> None:
     assert decoded(cut(b"".join(map(sse, data)), places)) == data
 
 
-@given(st.lists(st.tuples(DATA, st.sampled_from(["", "message", "error"]))), PLACES)
+@given(st.lists(st.tuples(DATA, st.sampled_from(["", "message", "error"]))), ENVIRONMENTS)
 def test_event_names_do_not_disturb_the_data(events: list[tuple[bytes, str]], places: list[int]) -> None:
     body = b"".join(sse(data, event) for data, event in events)
     assert decoded(cut(body, places)) == [data for data, _ in events]
@@ -75,7 +75,7 @@ def by_the_standard(lines: list[bytes]) -> list[bytes]:
     return [b"\n".join(data) for data in events if data]
 
 
-@given(st.lists(st.tuples(LINES, ENDS)), PLACES, st.booleans())
+@given(st.lists(st.tuples(LINES, ENDS)), ENVIRONMENTS, st.booleans())
 def test_lines_mean_what_the_standard_says(lines: list[tuple[bytes, bytes]], places: list[int], bom: bool) -> None:
     body = b"".join(line + end for line, end in lines)
     meant = by_the_standard(re.split(b"\r\n|\r|\n", body))

@@ -113,6 +113,6 @@ def cli() -> None:
 
 def main() -> None:
     """The `acytoo` command. Exits with 0, 1 (it failed), 2 (wrong usage), 130 (interrupted) or 141 (broken pipe)."""
-    from acytoo.cli.exits import run
+    from acytoo.cli.exit_codes import run
 
     run(cli)

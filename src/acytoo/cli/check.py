@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from acytoo.cli.exits import printable
+from acytoo.cli.exit_codes import printable
 from acytoo.cli.options import endpoint_options, provider_of
 from acytoo.errors import UsageError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from acytoo.base import AsyncGeneratorProvider
-from acytoo.cli.exits import complain
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.cli.exit_codes import complain
 from acytoo.cli.output import print_text
 from acytoo.errors import AcytooError
 

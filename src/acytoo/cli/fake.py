@@ -16,13 +16,13 @@ from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
     from acytoo.dialects.base import Dialect
-    from acytoo.testing.answers import Answer
-    from acytoo.testing.endpoint import Script
-    from acytoo.testing.received import ReceivedRequest
+    from acytoo.testing.fakes.endpoint import Script
+    from acytoo.testing.fakes.requests import ReceivedRequest
+    from acytoo.testing.script.responses import ScriptedResponse
 
 
 def _words() -> str:
-    from acytoo.testing.vocabulary import WORDS
+    from acytoo.testing.script.syntax import WORDS
 
     width = max(len(word.example) for word in WORDS.values())
     return "\n".join(f"  {word.example:{width}}  {word.does}" for word in WORDS.values())
@@ -63,9 +63,9 @@ def fake(dialect: str, faults: tuple[str, ...], port: int, tls: bool) -> None:
 
 
 async def _serve(dialect: str, faults: tuple[str, ...], port: int, tls: bool) -> None:
-    from acytoo.testing.certificates import Authority
-    from acytoo.testing.endpoint import FakeEndpoint
-    from acytoo.testing.report import dialect_of
+    from acytoo.testing.conformance.report import dialect_of
+    from acytoo.testing.fakes.certificates import Authority
+    from acytoo.testing.fakes.endpoint import FakeEndpoint
 
     spoken = dialect_of(dialect)
     scripts = [_script(words, spoken) for fault in faults for words in _meant(fault)]
@@ -89,7 +89,7 @@ async def _serve(dialect: str, faults: tuple[str, ...], port: int, tls: bool) ->
 
 def _meant(fault: str) -> tuple[str, ...]:
     """The words of a row of the fault table, or the words themselves."""
-    from acytoo.testing.faults import FAULTS
+    from acytoo.testing.conformance.faults import FAULTS
 
     for row in FAULTS:
         if row.name == fault and "+" not in fault:
@@ -101,11 +101,11 @@ def _meant(fault: str) -> tuple[str, ...]:
 
 def _script(words: str, dialect: Dialect) -> Script:
     """What the words stand for; each request it answers is written to stderr."""
-    from acytoo.testing.vocabulary import script_of
+    from acytoo.testing.script.syntax import script_of
 
     answers = script_of(words, dialect)
 
-    def script(received: ReceivedRequest) -> Answer:
+    def script(received: ReceivedRequest) -> ScriptedResponse:
         click.echo(f"{received.method} {received.target}: {words}", err=True)
         return answers(received)
 

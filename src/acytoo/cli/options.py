@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from acytoo.cli.exits import printable
+from acytoo.cli.exit_codes import printable
 from acytoo.errors import AcytooError, StatusError
 from acytoo.types import Item
 

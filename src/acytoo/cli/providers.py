@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from acytoo.base import AsyncGeneratorProvider, Check
+from acytoo.base_provider import AsyncGeneratorProvider, Check
 from acytoo.errors import AcytooError, UsageError
 from acytoo.registry import provider_class
 from acytoo.registry import providers as known_providers

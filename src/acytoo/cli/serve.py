@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
 from acytoo.secret import Secret
 

@@ -1,68 +1,72 @@
-"""The chat APIs: one pure codec each; `acytoo`, `openai`, … are their plain instances."""
+"""The chat APIs: one pure codec each. `by_name("openai")` returns a plain instance, `ALL` has all of them."""
 
 from __future__ import annotations
 
+import functools
 import importlib
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from acytoo.dialects.base import Dialect, Endpoint, Head, Incoming, Losses, Outgoing, Reader, Writer
+from acytoo.dialects.base import Dialect, Reader, Unsupported, Writer
+from acytoo.errors import UsageError
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest
 
 if TYPE_CHECKING:
-    from acytoo.dialects.apis.acytoo import Acytoo as Acytoo
-    from acytoo.dialects.apis.anthropic import Anthropic as Anthropic
-    from acytoo.dialects.apis.gemini import Gemini as Gemini
-    from acytoo.dialects.apis.ollama import Ollama as Ollama
-    from acytoo.dialects.apis.openai import OpenAI as OpenAI
-    from acytoo.dialects.apis.openai_responses import Responses as Responses
-
-    acytoo: Acytoo
-    anthropic: Anthropic
-    gemini: Gemini
-    ollama: Ollama
-    openai: OpenAI
-    openai_responses: Responses
+    from acytoo.dialects.acytoo import Acytoo as Acytoo
+    from acytoo.dialects.anthropic import Anthropic as Anthropic
+    from acytoo.dialects.gemini import Gemini as Gemini
+    from acytoo.dialects.ollama import Ollama as Ollama
+    from acytoo.dialects.openai import OpenAI as OpenAI
+    from acytoo.dialects.openai_responses import OpenAIResponses as OpenAIResponses
 
     ALL: tuple[Dialect, ...]
     """One plain instance of each."""
 
-_APIS = {
+_CLASSES = {
     "acytoo": "Acytoo",
     "openai": "OpenAI",
-    "openai_responses": "Responses",
+    "openai_responses": "OpenAIResponses",
     "anthropic": "Anthropic",
     "ollama": "Ollama",
     "gemini": "Gemini",
 }
-"""Each API's module, which its plain instance is named after, and its class."""
+"""Each API's folder and its class. A new dialect adds one line here."""
 
 __all__ = [
     "ALL",
     "Dialect",
     "Endpoint",
-    "Head",
-    "Incoming",
-    "Losses",
-    "Outgoing",
+    "HTTPRequest",
     "Reader",
+    "ResponseHead",
+    "ServerRequest",
+    "Unsupported",
     "Writer",
-    *_APIS,
-    *_APIS.values(),
+    "by_name",
+    *_CLASSES.values(),
 ]
 
 
-def __getattr__(name: str) -> object:
-    """A codec is imported when first used, so that who speaks one API pays for one."""
-    return globals().setdefault(name, _made(name))  # the first of two threads makes it for both
+@functools.cache
+def by_name(name: str) -> Dialect:
+    """Return the plain instance of the dialect with this name, such as `openai-responses`.
+
+    Raises UsageError for an unknown name.
+    """
+    folder = name.replace("-", "_")
+    if folder not in _CLASSES:
+        raise UsageError(f"unknown dialect {name!r}: expected one of {', '.join(_CLASSES)}".replace("_", "-"))
+    dialect: Dialect = __getattr__(_CLASSES[folder])()
+    return _INSTANCES.setdefault(folder, dialect)  # two threads may both get here: the first instance wins
 
 
-def _made(name: str) -> object:
-    here = sys.modules[__name__]
+_INSTANCES: dict[str, Dialect] = {}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a codec on first use, so that a caller of one API pays for one."""
     if name == "ALL":
-        return tuple(getattr(here, api) for api in _APIS)
-    if name in _APIS:
-        return getattr(here, _APIS[name])()
-    for api, codec in _APIS.items():
-        if name == codec:
-            return getattr(importlib.import_module(f"{__name__}.apis.{api}"), codec)
+        return tuple(by_name(folder.replace("_", "-")) for folder in _CLASSES)
+    for folder, cls in _CLASSES.items():
+        if name == cls:
+            return getattr(importlib.import_module(f"{__name__}.{folder}"), cls)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
 
-from acytoo.dialects.words import UNDECODABLE as UNDECODABLE
-from acytoo.dialects.words import error_words, html_title, in_utf8
+from acytoo.dialects.error_bodies import UNDECODABLE as UNDECODABLE
+from acytoo.dialects.error_bodies import error_words, html_title, in_utf8
+from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import (
     AcytooError,
     ProtocolError,
@@ -19,62 +19,12 @@ from acytoo.errors import (
     UsageError,
     status_error,
 )
-from acytoo.secret import Secret, beginning, masked_url
+from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest
+from acytoo.secret import Secret, truncate
 from acytoo.types import OPTIONS, Item, Reply, Request
-from acytoo.wire.halves import without_halves
 
 
-class Endpoint(msgspec.Struct, frozen=True):
-    """Where a provider talks to, and with what: `url` is the base URL, as its users know it."""
-
-    url: str
-    key: Secret = Secret()
-    password: Secret = Secret()
-
-
-class Outgoing(msgspec.Struct):
-    """An HTTP request to be sent; header names are in lower case."""
-
-    url: str
-    headers: dict[str, str]
-    body: bytes
-    method: str = "POST"
-
-    def __repr__(self) -> str:
-        return f"Outgoing({self.method} {masked_url(self.url)})"  # headers and body have secrets
-
-
-class Head(msgspec.Struct, frozen=True):
-    """The start of an HTTP response; headers are looked up by their names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-
-    @property
-    def content_type(self) -> str:
-        """The media type alone, in lower case; "" where none is given."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    @property
-    def charset(self) -> str:
-        """The charset the response names, else UTF-8."""
-        for part in self.headers.get("content-type", "").split(";")[1:]:
-            name, _, value = part.partition("=")
-            if name.strip().lower() == "charset":
-                return value.strip().strip("\"'") or "utf-8"
-        return "utf-8"
-
-
-class Incoming(msgspec.Struct, frozen=True):
-    """An HTTP request a server received; headers are looked up by their names in lower case."""
-
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    query: Mapping[str, str] = {}
-
-
-class Call(msgspec.Struct):
+class ParsedRequest(msgspec.Struct):
     """What an incoming request asks for, and every secret it presented.
 
     Where a `refusal` says why it cannot be read, the request has no messages: it is only fit to be passed on.
@@ -85,15 +35,7 @@ class Call(msgspec.Struct):
     refusal: RequestError | None = None
 
 
-class ErrorAnswer(msgspec.Struct, frozen=True):
-    """An error as a server's answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class Losses:
+class Unsupported:
     """Called with what an API cannot express: raises UnsupportedError, or notes it where dropping is allowed.
 
     `hint` is what the one who asked can do about it; a client of a server can but leave it out.
@@ -115,7 +57,7 @@ class Losses:
 class Reader:
     """Chunks of one response body to items; a fresh one for each response."""
 
-    fault: AcytooError | None = None
+    pending_error: AcytooError | None = None
     """What came after the items that `feed` returned last; nothing can follow it."""
 
     def feed(self, chunk: bytes) -> list[Item]:
@@ -126,7 +68,7 @@ class Reader:
         """
         raise NotImplementedError
 
-    def watch(self, chunk: bytes) -> None:
+    def scan(self, chunk: bytes) -> None:
         """Read a chunk that is passed on as it is: only faults and the end matter. Raises as `feed`."""
         self.feed(chunk)
 
@@ -134,7 +76,7 @@ class Reader:
         """The last items, once the body has ended."""
         return []
 
-    def cut(self) -> list[Item]:
+    def flush_truncated(self) -> list[Item]:
         """The last items, once the body was cut: what was held to be looked at."""
         return []
 
@@ -169,27 +111,27 @@ class Dialect:
     options: ClassVar[frozenset[str]]
     """Request options (of `types.OPTIONS`) that this API can express."""
     routes: ClassVar[tuple[str, ...]]
-    """Paths a server answers on; `{name}` stands for one segment's part, kept in `Incoming.path`."""
-    passes_bytes: ClassVar[bool] = True
+    """Paths a server answers on; `{name}` stands for one segment's part, kept in `ServerRequest.path`."""
+    can_pass_through: ClassVar[bool] = True
     """Whether a body may go on from one endpoint of this API to another as it is; not where secrets are in it."""
-    least: ClassVar[dict[str, Any]] = {"messages": [{"role": "user", "content": ""}]}
+    minimal_body: ClassVar[dict[str, Any]] = {"messages": [{"role": "user", "content": ""}]}
     """The least that a body must have beside its model."""
-    harmless: ClassVar[frozenset[str]] = frozenset()
-    """Fields of this API outside the shared shape that may be left behind when crossing to another."""
-    inside: ClassVar[frozenset[str]] = frozenset()
+    ignorable_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields of this API outside the shared shape that may be left behind when translate to another."""
+    vendor_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API alone that stay on messages, parts, calls and tools of the shared shape."""
 
     # The client's half.
 
-    def build(self, request: Request, endpoint: Endpoint, lose: Losses) -> Outgoing:
+    def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """The HTTP request that asks for a reply. Calls `lose` with whatever the API cannot express."""
         raise NotImplementedError
 
-    def addressed(self, request: Request, endpoint: Endpoint, body: bytes) -> Outgoing:
+    def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """The HTTP request that brings such a body to where this API takes it, with the credentials."""
         raise NotImplementedError
 
-    def reader(self, head: Head) -> Reader:
+    def reader(self, head: ResponseHead) -> Reader:
         """A reader for a successful response: streamed or whole, as its content type says."""
         raise NotImplementedError
 
@@ -200,28 +142,28 @@ class Dialect:
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
         """The error that a body tells, in the server's own words."""
         words = error_words(body)._asdict()
-        return status_error(status, **words, retry_after=retry_after, body=beginning(body, 2000))
+        return status_error(status, **words, retry_after=retry_after, body=truncate(body, 2000))
 
     # The server's half.
 
-    def parse(self, incoming: Incoming) -> Call:
+    def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """What a client asks for. Raises RequestError (400) saying what is wrong."""
         raise NotImplementedError
 
-    def receive(self, incoming: Incoming) -> Call:
+    def decode_request_lenient(self, incoming: ServerRequest) -> ParsedRequest:
         """As `parse`; what cannot be read is still read as far as a server needs that passes it on as it came.
 
         Raises RequestError where not even that can be.
         """
         try:
-            return self.parse(incoming)
+            return self.decode_request(incoming)
         except RequestError as error:
-            if not self.passes_bytes:
+            if not self.can_pass_through:
                 raise
             body = decode_body(incoming)
             asked = {name: body[name] for name in ("model", "stream", "stream_options") if name in body}
-            known = msgspec.json.encode({**self.least, **asked})
-            call = self.parse(msgspec.structs.replace(incoming, body=known))
+            known = msgspec.json.encode({**self.minimal_body, **asked})
+            call = self.decode_request(msgspec.structs.replace(incoming, body=known))
             call.request.messages = []
             call.refusal = error
             return call
@@ -234,7 +176,7 @@ class Dialect:
         """The whole reply as one document."""
         raise NotImplementedError
 
-    def write_error(self, error: AcytooError) -> ErrorAnswer:
+    def write_error(self, error: AcytooError) -> HTTPResponse:
         """The error as this API's clients understand it, the status telling whose fault it was."""
         raise NotImplementedError
 
@@ -248,7 +190,7 @@ class Dialect:
     count_routes: ClassVar[tuple[str, ...]] = ()
     """Paths on which a server counts a request's tokens; `parse` reads such a request."""
 
-    def count(self, request: Request, endpoint: Endpoint) -> Outgoing:
+    def count(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
         """The HTTP request that asks how many tokens the request has. Raises UnsupportedError."""
         raise UnsupportedError("token counting", self.name, "its API has no way to ask for it")
 
@@ -266,15 +208,15 @@ class Dialect:
     def _inexpressible(self) -> frozenset[str]:
         return OPTIONS - self.options
 
-    def check_options(self, request: Request, lose: Losses) -> None:
+    def check_options(self, request: Request, unsupported: Unsupported) -> None:
         """Call `lose` for every given option that the API has no word for."""
         for option in self._inexpressible:
             if getattr(request, option) not in _SAYS_NOTHING.get(option, (None,)):
-                lose(option)
+                unsupported(option)
         if request.extra and request.extra_for not in ("", self.name):
             for field, value in request.extra.items():
                 if value not in _SAYS_NOTHING.get(field, ()):
-                    lose(field)
+                    unsupported(field)
 
     def extra(self, request: Request) -> dict[str, Any]:
         """The body fields that pass through as they are."""
@@ -299,55 +241,9 @@ _SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
 """Values that ask for what happens anyway, of options and of other fields."""
 
 
-def crossing(request: Request, source: Dialect) -> Request:
-    """The request for an API of another dialect: without the source's own fields, and its word for its user.
-
-    What is not harmless of them stays in `extra`, so that it is refused by name. `user` is an opaque label, often
-    long (Claude Code's), for the service whose user it is.
-    """
-    found = dict(request.extra)
-    if source.inside:
-        messages = _without(source.inside, request.messages, found)
-        tools = _without(source.inside, request.tools or [], found)
-        request = msgspec.structs.replace(request, messages=messages, tools=tools or None)
-    if not found and request.user is None:
-        return request
-    extra = {k: v for k, v in found.items() if k not in source.harmless and v is not None}
-    return msgspec.structs.replace(request, extra=extra, user=None)
-
-
-def _without(fields: frozenset[str], given: list[Any], found: dict[str, Any]) -> list[Any]:
-    """The objects, and those in their lists (parts, calls), without the fields, which are noted in `found`."""
-    plain = []
-    for one in given:
-        if isinstance(one, dict):
-            found |= {name: one[name] for name in one.keys() & fields}
-            one = {
-                name: _without(fields, value, found) if isinstance(value, list) else value
-                for name, value in one.items()
-                if name not in fields
-            }
-        plain.append(one)
-    return plain
-
-
-def join_url(base: str, path: str) -> str:
-    """The base URL with a path added before its query."""
-    url, mark, query = base.partition("?")
-    return url.rstrip("/") + path + mark + query
-
-
-def json_headers(key: Secret, key_header: str = "authorization") -> dict[str, str]:
-    """The headers of a request in JSON; a key is a bearer token in `authorization`, and as it is in any other."""
-    headers = {"accept": "*/*", "content-type": "application/json"}
-    if key:
-        headers[key_header] = ("Bearer " if key_header == "authorization" else "") + key.reveal()
-    return headers
-
-
 def not_this_api(name: str, body: bytes, why: str = "") -> ProtocolError:
     """The error for an answer that is not in the API's format, with the start of it."""
-    start = beginning(in_utf8(body), 200)
+    start = truncate(in_utf8(body), 200)
     title = html_title(body)
     what = f"an HTML page ({title!r})" if title is not None else f"{start!r}"
     return ProtocolError(
@@ -366,7 +262,7 @@ def encoded(document: Any) -> bytes:
 def whole_json(record: bytes) -> bool:
     """Whether a last record without its line end is whole: JSON, or OpenAI's `[DONE]`."""
     try:
-        msgspec.json.decode(without_halves(record))
+        msgspec.json.decode(replace_lone_escapes(record))
     except UNDECODABLE:
         return record.strip() == b"[DONE]"
     return True
@@ -377,7 +273,7 @@ def invalid(message: str) -> RequestError:
     return RequestError(message, status=400, code="invalid_request_error")
 
 
-def decode_body(incoming: Incoming, type_: Any = dict[str, Any]) -> Any:
+def decode_body(incoming: ServerRequest, type_: Any = dict[str, Any]) -> Any:
     """The request's JSON body. Raises RequestError saying where it is wrong."""
     try:
         return msgspec.json.decode(incoming.body, type=type_)

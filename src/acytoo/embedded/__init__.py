@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from acytoo.dialects.base import Endpoint
+from acytoo.http import Endpoint
 
 
 async def open_endpoint(endpoint: Endpoint) -> Endpoint:
@@ -13,7 +13,7 @@ async def open_endpoint(endpoint: Endpoint) -> Endpoint:
     Its password is its key too: most dialects send nothing else. The first use of a named model fetches its weights.
     Raises EmbeddedError, MissingExtraError.
     """
-    from acytoo.embedded.host import running_host
+    from acytoo.embedded.server import running_host
 
     host = await asyncio.to_thread(running_host, endpoint.url)
     return Endpoint(host.url, host.password, host.password)

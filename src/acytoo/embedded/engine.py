@@ -65,9 +65,9 @@ class Engine:
 
         It takes none of Python's time: other threads go on meanwhile. A model that cannot, says so to who asks next.
         """
-        beginning = {"messages": [{"role": "user", "content": ""}], "max_tokens": 0}
+        truncate = {"messages": [{"role": "user", "content": ""}], "max_tokens": 0}
         with contextlib.suppress(RuntimeError, ValueError):
-            self._server.handle_chat_completions(beginning, lambda answer: None)
+            self._server.handle_chat_completions(truncate, lambda answer: None)
 
     def close(self) -> None:
         """End the engine and free its memory; what it is generating is dropped."""

@@ -10,11 +10,11 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider
-from acytoo.dialects.base import Losses
-from acytoo.embedded.calling import as_call, as_structured
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects.base import Unsupported
 from acytoo.embedded.engine import Engine
-from acytoo.embedded.request import must_call, taken
+from acytoo.embedded.forced_tools import as_call, as_structured
+from acytoo.embedded.validate import must_call, taken
 from acytoo.embedded.weights import KNOWN, Weights, fetch, fetched_anew
 from acytoo.errors import EmbeddedError, UsageError
 from acytoo.settings import Settings
@@ -37,20 +37,20 @@ class EngineProvider(AsyncGeneratorProvider):
     """The engine as a provider: whatever model is asked for, it is the one that is loaded."""
 
     name = "embedded"
-    dialect = dialects.openai
-    counting = dialects.anthropic
+    dialect = dialects.OpenAI()
+    token_count_dialect = dialects.Anthropic()
 
     def answer(
-        self, request: Request, settings: Settings | None = None, losses: Losses | None = None
+        self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
     ) -> Closable[list[Item]]:
         """As any provider; where a function must be called, the model is held to it."""
         request = taken(request)
         functions = must_call(request)
         if functions:
-            return as_call(super().answer(as_structured(request, functions), settings, losses))
-        return super().answer(request, settings, losses)
+            return as_call(super().answer(as_structured(request, functions), settings, unsupported))
+        return super().answer(request, settings, unsupported)
 
-    def forwards(self, request: Request) -> bool:
+    def can_pass_through(self, request: Request) -> bool:
         """Not what cannot be read or must be mended, nor where a function must be called.
 
         Raises UsageError where it cannot be answered.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider
-from acytoo.dialects.apis.acytoo import headers, payload
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects.acytoo import headers, payload
 from acytoo.types import Messages
 
 
@@ -14,7 +14,7 @@ class Acytoo(AsyncGeneratorProvider):
     """Acytoo chat service: JSON in, raw text out; by default the embedded model behind it, on this machine."""
 
     url = "embedded://smollm2-135m-instruct"
-    dialect = dialects.acytoo
+    dialect = dialects.Acytoo()
     working = True
     supports_message_history = True
     supports_gpt_35_turbo = True

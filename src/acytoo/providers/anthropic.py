@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 
 
 class Anthropic(AsyncGeneratorProvider):
     """Anthropic's messages (source: its API reference)."""
 
     url = "https://api.anthropic.com"
-    dialect = dialects.anthropic
+    dialect = dialects.Anthropic()
     env = {"url": ("ANTHROPIC_BASE_URL",), "key": ("ANTHROPIC_API_KEY",)}
     needs_auth = True
     needs_model = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 
 
 class Azure(AsyncGeneratorProvider):

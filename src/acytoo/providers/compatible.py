@@ -6,7 +6,7 @@ Sources: each service's own documentation of its OpenAI-compatible endpoint.
 from __future__ import annotations
 
 from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects import Dialect
 
 
@@ -16,7 +16,7 @@ def _row(
     key: str = "",
     *,
     label: str = "",
-    dialect: Dialect = dialects.openai,
+    dialect: Dialect = dialects.OpenAI(),
     url_variable: str = "",
     needs_model: bool = True,
 ) -> type[AsyncGeneratorProvider]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.providers.acytoo import Acytoo
 
 
@@ -11,5 +11,5 @@ class Embedded(AsyncGeneratorProvider):
     """The model of the Acytoo provider, through the OpenAI dialect of the same embedded server."""
 
     url = Acytoo.url
-    dialect = dialects.openai
+    dialect = dialects.OpenAI()
     label = "the built-in model"

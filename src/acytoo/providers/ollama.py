@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 
 
 class Ollama(AsyncGeneratorProvider):
     """A local Ollama (source: its API documentation); `OLLAMA_HOST` may lack scheme and port, as Ollama allows."""
 
     url = "http://127.0.0.1:11434"
-    dialect = dialects.ollama
+    dialect = dialects.Ollama()
     env = {"url": ("OLLAMA_HOST",), "key": ("OLLAMA_API_KEY",)}
     needs_model = True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acytoo import dialects
-from acytoo.base import AsyncGeneratorProvider
+from acytoo.base_provider import AsyncGeneratorProvider
 
 
 class OpenAI(AsyncGeneratorProvider):
@@ -21,7 +21,7 @@ class OpenAIResponses(AsyncGeneratorProvider):
 
     name = "openai-responses"
     url = OpenAI.url
-    dialect = dialects.openai_responses
+    dialect = dialects.OpenAIResponses()
     env = OpenAI.env
     needs_auth = True
     needs_model = True

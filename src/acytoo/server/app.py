@@ -10,22 +10,23 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from acytoo import __version__, dialects
-from acytoo.dialects.base import Dialect, Incoming
+from acytoo.dialects.base import Dialect
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError, StatusError
+from acytoo.http import ServerRequest
 from acytoo.server.body import body_of
-from acytoo.server.browsers import foreign, is_preflight, preflight_answer, readable
 from acytoo.server.config import ServerConfig
-from acytoo.server.ending import Running
-from acytoo.server.listing import add_listings, asker
+from acytoo.server.cors import cross_site_reason, is_preflight, preflight_answer, readable
+from acytoo.server.models import add_listings, client_dialect
 from acytoo.server.openapi import add_description
 from acytoo.server.relay import count, relay
+from acytoo.server.shutdown import InFlightRequests
 
 _LOG = logging.getLogger("acytoo.server")
 
 
 def make_app(config: ServerConfig) -> web.Application:
     """The application; run it with `handler_cancellation=True`, so that a client that leaves stops its upstream."""
-    running = Running()
+    running = InFlightRequests()
     app = web.Application(client_max_size=config.max_body, middlewares=[_guard(config, running)])
     for dialect in dialects.ALL:
         for route in dialect.routes:
@@ -65,8 +66,8 @@ def _counting(dialect: Dialect, config: ServerConfig) -> Handler:
     return answer
 
 
-async def _incoming(request: web.Request, config: ServerConfig) -> Incoming:
-    return Incoming(request.path, request.headers, await body_of(request, config), request.query)
+async def _incoming(request: web.Request, config: ServerConfig) -> ServerRequest:
+    return ServerRequest(request.path, request.headers, await body_of(request, config), request.query)
 
 
 def error_response(dialect: Dialect, error: AcytooError) -> web.Response:
@@ -84,20 +85,20 @@ def dialect_of(request: web.Request) -> Dialect:
         return _named("gemini")
     if path.startswith("/api/") and path != "/api/completions":
         return _named("ollama")
-    return _named("acytoo" if path == "/api/completions" else asker(request))
+    return _named("acytoo" if path == "/api/completions" else client_dialect(request))
 
 
 def _named(name: str) -> Dialect:
-    return next((dialect for dialect in dialects.ALL if dialect.name == name), dialects.openai)
+    return next((dialect for dialect in dialects.ALL if dialect.name == name), dialects.OpenAI())
 
 
-def _guard(config: ServerConfig, running: Running) -> Middleware:
+def _guard(config: ServerConfig, running: InFlightRequests) -> Middleware:
     """Keep other sites' pages away from a server without a password, let them read the answers of one that has one."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         running.begin()
-        if not config.password and (problem := foreign(request)):
+        if not config.password and (problem := cross_site_reason(request)):
             return error_response(
                 dialect_of(request), AuthenticationError(problem, status=403, code="permission_error")
             )

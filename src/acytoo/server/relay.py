@@ -10,58 +10,62 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
-from acytoo.base import AsyncGeneratorProvider
-from acytoo.dialects.base import Call, Dialect, Incoming, Losses, Writer, crossing
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects.base import Dialect, ParsedRequest, Unsupported, Writer
+from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError, AuthenticationError
-from acytoo.server.browsers import readable
+from acytoo.http import ServerRequest
 from acytoo.server.config import ServerConfig
-from acytoo.server.streamed import StreamedResponse
+from acytoo.server.cors import readable
+from acytoo.server.response import StreamedResponse
 from acytoo.types import Closable, Request, collect
 
 T = TypeVar("T")
 
 
-async def relay(request: web.Request, incoming: Incoming, dialect: Dialect, config: ServerConfig) -> web.StreamResponse:
+async def relay(
+    request: web.Request, incoming: ServerRequest, dialect: Dialect, config: ServerConfig
+) -> web.StreamResponse:
     """Answer a call. Raises AcytooError for whatever goes wrong before the first byte of the answer."""
     call, backend, asked = _admitted(incoming, dialect, config)
     spoken = backend.dialect.name if backend.dialect is not None else type(backend).__name__
-    losses = Losses(spoken, drop=config.drop_unsupported)
+    unsupported = Unsupported(spoken, drop=config.drop_unsupported)
     writer = dialect.writer(call.request)
-    if spoken == dialect.name and backend.forwards(asked):
+    if spoken == dialect.name and backend.can_pass_through(asked):
         body = incoming.body if asked is call.request else dialect.for_model(incoming.body, asked.model)
-        async with aclosing(backend.forward(body, asked, writer if asked.stream else None)) as chunks:
+        async with aclosing(backend.pass_through(body, asked, writer if asked.stream else None)) as chunks:
             if asked.stream:
-                records = _WholeRecords(writer.content_type)
-                return await _Stream(request, writer, config, losses).run(chunks, records.feed, records.rest)
+                records = RecordBuffer(writer.content_type)
+                return await _Stream(request, writer, config, unsupported).run(chunks, records.feed, records.rest)
             whole = b"".join([chunk async for chunk in chunks])
     else:
         _readable(call)
-        async with aclosing(backend.answer(crossing(asked, dialect), losses=losses)) as batches:
+        async with aclosing(backend.answer(translate(asked, dialect), unsupported=unsupported)) as batches:
             if asked.stream:
-                return await _Stream(request, writer, config, losses).run(batches, writer.write, writer.end)
+                return await _Stream(request, writer, config, unsupported).run(batches, writer.write, writer.end)
             items = [item for batch in [batch async for batch in batches] for item in batch]
         whole = dialect.write_reply(collect(items), call.request)
-    return web.Response(body=whole, content_type="application/json", headers=_dropped(losses))
+    return web.Response(body=whole, content_type="application/json", headers=_dropped(unsupported))
 
 
-def _dropped(losses: Losses) -> dict[str, str]:
+def _dropped(unsupported: Unsupported) -> dict[str, str]:
     """The header that tells what was left behind; names of a client's own may have line ends in them, or any script."""
-    told = ", ".join(losses.dropped)
+    told = ", ".join(unsupported.dropped)
     return {"x-acytoo-dropped": "".join([c if c.isprintable() and c.isascii() else "?" for c in told])} if told else {}
 
 
-async def count(incoming: Incoming, dialect: Dialect, config: ServerConfig) -> int:
+async def count(incoming: ServerRequest, dialect: Dialect, config: ServerConfig) -> int:
     """How many tokens a call's messages have, counted by its backend. Raises AcytooError."""
     call, backend, asked = _admitted(incoming, dialect, config)
     _readable(call)
-    return await backend.count_tokens(crossing(asked, dialect))
+    return await backend.count_tokens(translate(asked, dialect))
 
 
 def _admitted(
-    incoming: Incoming, dialect: Dialect, config: ServerConfig
-) -> tuple[Call, AsyncGeneratorProvider, Request]:
+    incoming: ServerRequest, dialect: Dialect, config: ServerConfig
+) -> tuple[ParsedRequest, AsyncGeneratorProvider, Request]:
     """The call, the backend it asks for, and the request as that backend is to get it."""
-    call = dialect.receive(incoming)
+    call = dialect.decode_request_lenient(incoming)
     if not config.admits(call.secrets):
         raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
     backend, model = config.backend_for(call.request.model)
@@ -69,7 +73,7 @@ def _admitted(
     return call, backend, asked
 
 
-def _readable(call: Call) -> None:
+def _readable(call: ParsedRequest) -> None:
     """Raises the RequestError for a call that cannot be read, where it is not passed on as it came."""
     if call.refusal is not None:
         raise call.refusal
@@ -82,11 +86,11 @@ class _Stream:
     keep-alives and the backend is silent, earlier.
     """
 
-    def __init__(self, request: web.Request, writer: Writer, config: ServerConfig, losses: Losses) -> None:
+    def __init__(self, request: web.Request, writer: Writer, config: ServerConfig, unsupported: Unsupported) -> None:
         self._writer = writer
         self._ping_after = config.ping_after
         headers = {"content-type": writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"}
-        headers |= _dropped(losses) | readable(request, config)
+        headers |= _dropped(unsupported) | readable(request, config)
         self._response = StreamedResponse(request, headers, config.unread)
         self._loop = asyncio.get_running_loop()
         self._wrote_at = self._loop.time()
@@ -127,7 +131,7 @@ class _Stream:
         self._timer = self._loop.call_at(self._wrote_at + self._ping_after, self._on_silence)
 
 
-class _WholeRecords:
+class RecordBuffer:
     """What may go out of a stream that is passed on: no keep-alive and no error is to be written inside a record."""
 
     def __init__(self, content_type: str) -> None:

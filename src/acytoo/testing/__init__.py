@@ -1,7 +1,7 @@
 """Scripted servers and proxies on the loopback that misbehave in every way real ones do.
 
 ```python
-async with FakeEndpoint(dialects.openai, reply("Hello ", "world").cut_bytes(1).reset(after_bytes=17)) as fake:
+async with FakeEndpoint(dialects.OpenAI(), reply("Hello ", "world").cut_bytes(1).reset(after_bytes=17)) as fake:
     ...  # any client, pointed at fake.url
 assert fake.requests[0].json["model"] == "gpt-4o"
 ```
@@ -9,8 +9,14 @@ assert fake.requests[0].json["model"] == "gpt-4o"
 `with` in place of `async with` serves from a thread, for clients that are not asynchronous.
 """
 
-from acytoo.testing.answers import (
-    Answer,
+from acytoo.testing.conformance.suite import ProviderConformance
+from acytoo.testing.fakes.certificates import Authority
+from acytoo.testing.fakes.endpoint import FakeEndpoint
+from acytoo.testing.fakes.proxies import FakeHTTPProxy, FakeSOCKSProxy
+from acytoo.testing.fakes.requests import ReceivedRequest
+from acytoo.testing.fakes.server import Peer, black_hole, refused_port
+from acytoo.testing.script.responses import (
+    ScriptedResponse,
     garbage,
     hang_up,
     json_error,
@@ -21,15 +27,8 @@ from acytoo.testing.answers import (
     silent,
     status,
 )
-from acytoo.testing.certificates import Authority
-from acytoo.testing.conformance import ProviderConformance
-from acytoo.testing.endpoint import FakeEndpoint
-from acytoo.testing.loopback import Peer, black_hole, refused_port
-from acytoo.testing.proxies import FakeHTTPProxy, FakeSOCKSProxy
-from acytoo.testing.received import ReceivedRequest
 
 __all__ = [
-    "Answer",
     "Authority",
     "FakeEndpoint",
     "FakeHTTPProxy",
@@ -37,6 +36,7 @@ __all__ = [
     "Peer",
     "ProviderConformance",
     "ReceivedRequest",
+    "ScriptedResponse",
     "black_hole",
     "garbage",
     "hang_up",

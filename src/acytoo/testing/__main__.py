@@ -7,8 +7,8 @@ import sys
 import click
 
 from acytoo.errors import UsageError
-from acytoo.testing.report import lines, named, subject_of
-from acytoo.testing.written import faults_page
+from acytoo.testing.conformance.markdown import faults_page
+from acytoo.testing.conformance.report import lines, named, subject_of
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

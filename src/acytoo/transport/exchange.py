@@ -8,14 +8,14 @@ from typing import Self
 
 import aiohttp
 
-from acytoo.dialects.base import Head, Outgoing
 from acytoo.errors import AcytooError, TruncatedError
+from acytoo.http import HTTPRequest, ResponseHead
 from acytoo.transport.arrived import is_known, more, taken
-from acytoo.transport.faults import words
-from acytoo.transport.inflate import inflater
-from acytoo.transport.limits import Limits
-from acytoo.transport.opening import open_response
-from acytoo.transport.options import Connection
+from acytoo.transport.config import Connection
+from acytoo.transport.connect import open_response
+from acytoo.transport.errors import words
+from acytoo.transport.timeouts import Deadlines
+from acytoo.wire.compression import inflater
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the rest is left."""
@@ -30,8 +30,8 @@ class Exchange:
 
     __slots__ = ("_content", "_inflate", "_is_known", "_limits", "_lost", "_response", "_watches", "head")
 
-    def __init__(self, response: aiohttp.ClientResponse, limits: Limits) -> None:
-        self.head = Head(response.status, response.headers)
+    def __init__(self, response: aiohttp.ClientResponse, limits: Deadlines) -> None:
+        self.head = ResponseHead(response.status, response.headers)
         self._response = response
         self._content = response.content
         self._is_known = is_known(response.content)
@@ -135,9 +135,9 @@ def _seen(lost: asyncio.Future[None]) -> None:
     lost.exception()
 
 
-async def open_exchange(outgoing: Outgoing, connection: Connection) -> Exchange:
+async def open_exchange(outgoing: HTTPRequest, connection: Connection) -> Exchange:
     """Send the request, return when the response's head is here, whatever its status. Raises as `open_response`."""
-    limits = Limits(connection.timeout)
+    limits = Deadlines(connection.timeout)
     response = None
     try:
         response = await open_response(outgoing, connection, limits)

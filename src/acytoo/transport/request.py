@@ -9,7 +9,7 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-from acytoo.transport.limits import Limits
+from acytoo.transport.timeouts import Deadlines
 
 _AT_ONCE = 32 * 1024
 """Bytes of a body that are written without waiting: less than a transport takes before it says to wait."""
@@ -27,7 +27,7 @@ class Body(aiohttp.Payload):
 
     _autoclose = True
 
-    def __init__(self, data: bytes, limits: Limits) -> None:
+    def __init__(self, data: bytes, limits: Deadlines) -> None:
         super().__init__(data)
         self._size = len(data)
         self._limits = limits

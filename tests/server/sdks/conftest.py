@@ -12,9 +12,9 @@ import pytest
 from acytoo import Acytoo, dialects
 from acytoo.dialects import Dialect
 from acytoo.embedded.provider import engine_provider
-from acytoo.testing import Answer, FakeEndpoint
-from tests.server.sdks.either import speaking
-from tests.serving import Served
+from acytoo.testing import FakeEndpoint, ScriptedResponse
+from tests.server.sdks.sync_and_async import speaking
+from tests.server_process import Served
 
 Scripted: TypeAlias = Callable[..., str]
 
@@ -45,7 +45,7 @@ def scripted() -> Iterator[Scripted]:
     """`scripted(answer, …)` gives the URL of a server of ours over a backend that answers so."""
     with ExitStack() as stack:
 
-        def serve(*answers: Answer, dialect: Dialect = dialects.openai, password: str = "") -> str:
+        def serve(*answers: ScriptedResponse, dialect: Dialect = dialects.OpenAI(), password: str = "") -> str:
             fake = stack.enter_context(FakeEndpoint(dialect, *answers))
             return stack.enter_context(Served(speaking(dialect, fake.url), password)).url
 

@@ -16,7 +16,7 @@ from google.genai import errors, types
 from acytoo.dialects import Dialect
 from acytoo.testing import json_error, status
 from tests.server.sdks.conftest import Scripted
-from tests.server.sdks.either import (
+from tests.server.sdks.sync_and_async import (
     CUTS,
     EVERY_CUT,
     EVERY_CUT_IDS,

@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI
 
 from acytoo.testing import status
 from tests.server.sdks.conftest import Scripted
-from tests.server.sdks.either import (
+from tests.server.sdks.sync_and_async import (
     CUTS,
     FUNCTION,
     LONG,

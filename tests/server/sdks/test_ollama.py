@@ -13,7 +13,7 @@ import pytest
 from acytoo.dialects import Dialect
 from acytoo.testing import json_error, status
 from tests.server.sdks.conftest import Scripted
-from tests.server.sdks.either import (
+from tests.server.sdks.sync_and_async import (
     CUTS,
     EVERY_CUT,
     EVERY_CUT_IDS,

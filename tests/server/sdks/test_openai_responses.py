@@ -14,7 +14,7 @@ from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.testing import json_error, status
 from tests.server.sdks.conftest import Scripted
-from tests.server.sdks.either import (
+from tests.server.sdks.sync_and_async import (
     CUTS,
     EVERY_CUT,
     EVERY_CUT_IDS,
@@ -169,7 +169,7 @@ async def test_a_stream_that_was_cut_raises(kind: str, scripted: Scripted, diale
 
 @pytest.mark.parametrize("cut", CUTS)
 async def test_the_stream_helper_gives_no_reply_that_was_cut(kind: str, scripted: Scripted, cut: str) -> None:
-    async with entered(client_for(kind, scripted(CUTS[cut], dialect=dialects.openai_responses))) as client:
+    async with entered(client_for(kind, scripted(CUTS[cut], dialect=dialects.OpenAIResponses()))) as client:
         with pytest.raises(FAULTS):
             async with entered(client.responses.stream(model="m", input="Hello")) as stream:
                 await settled(stream.get_final_response())

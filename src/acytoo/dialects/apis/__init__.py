@@ -1,1 +1,0 @@
-"""One codec each: a module or a folder per chat API."""

@@ -1,0 +1,1 @@
+"""What every provider must survive, and the checks that it does."""

@@ -1,0 +1,1 @@
+"""Servers and proxies on loopback that misbehave on purpose."""

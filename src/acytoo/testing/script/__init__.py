@@ -1,0 +1,1 @@
+"""What a fake server does: responses, steps and their syntax."""

@@ -1,0 +1,512 @@
+"""Anthropic's requests: built as documented, parsed back, refused where they cannot be said."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo.dialects.anthropic import Anthropic
+from acytoo.dialects.base import Unsupported
+from acytoo.errors import RequestError, UnsupportedError, UsageError
+from acytoo.http import Endpoint, ServerRequest
+from acytoo.secret import Secret
+from acytoo.types import Reply, Request, ToolCall, collect
+
+DIALECT = Anthropic()
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
+PNG = "data:image/png;base64,iVBORw0KGgo="
+PDF = "data:application/pdf;base64,JVBERi0="
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+WEATHER = {
+    "type": "function",
+    "function": {"name": "get_weather", "description": "The weather now.", "parameters": SCHEMA},
+}
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def build(request: Request, dialect: Anthropic = DIALECT, drop: bool = False, url: str = "https://api.x") -> Any:
+    outgoing = dialect.encode_request(request, Endpoint(url, Secret("sk-1")), Unsupported("anthropic", drop=drop))
+    return json.loads(outgoing.body)
+
+
+def parse(body: dict[str, Any], **headers: str) -> Request:
+    return DIALECT.decode_request(ServerRequest("/v1/messages", headers, json.dumps(body).encode())).request
+
+
+# Building requests.
+
+
+def test_the_request_goes_where_the_documentation_says() -> None:
+    for url in ("https://api.anthropic.com", "https://api.anthropic.com/", "https://api.anthropic.com/v1"):
+        outgoing = DIALECT.encode_request(
+            Request(HELLO, "claude"), Endpoint(url, Secret("sk-1")), Unsupported("anthropic")
+        )
+        assert outgoing.url == "https://api.anthropic.com/v1/messages"
+    assert outgoing.headers["x-api-key"] == "sk-1"
+    assert outgoing.headers["anthropic-version"] == "2023-06-01"
+
+
+def test_a_compatible_server_can_have_the_key_as_a_bearer_token() -> None:
+    dialect = Anthropic(key_header="authorization")
+    outgoing = dialect.encode_request(Request(HELLO), Endpoint("https://x", Secret("sk-1")), Unsupported("anthropic"))
+    assert outgoing.headers["authorization"] == "Bearer sk-1"
+    assert "x-api-key" not in outgoing.headers
+
+
+def test_max_tokens_which_this_api_must_have_gets_a_default() -> None:
+    assert build(Request(HELLO, "claude")) == {
+        "model": "claude",
+        "messages": HELLO,
+        "max_tokens": 4096,
+        "stream": True,
+    }
+    assert build(Request(HELLO), Anthropic(default_max_tokens=9))["max_tokens"] == 9
+
+
+@pytest.mark.parametrize(
+    ("messages", "system", "turns"),
+    [
+        (
+            [{"role": "system", "content": "Be brief."}, *HELLO],
+            "Be brief.",
+            HELLO,
+        ),
+        (
+            [{"role": "system", "content": "A"}, *HELLO, {"role": "developer", "content": "B"}],
+            [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}],
+            HELLO,
+        ),
+        (
+            [*HELLO, {"role": "user", "content": "Again"}],
+            None,
+            [{"role": "user", "content": [{"type": "text", "text": "Hello"}, {"type": "text", "text": "Again"}]}],
+        ),
+        (
+            [*HELLO, {"role": "assistant", "content": "", "reasoning": [{"text": "foreign", "source": "gemini"}]}],
+            None,
+            HELLO,
+        ),
+        (
+            [{"role": "assistant", "content": None, "refusal": "No."}, *HELLO],
+            None,
+            [{"role": "assistant", "content": [{"type": "text", "text": "No."}]}, *HELLO],
+        ),
+    ],
+)
+def test_roles_become_system_and_turns(messages: list[dict[str, Any]], system: Any, turns: Any) -> None:
+    body = build(Request(messages))
+    assert (body.get("system"), body["messages"]) == (system, turns)
+
+
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        (
+            {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}},
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}},
+        ),
+        (
+            {"type": "image_url", "image_url": {"url": "https://x/y.png"}},
+            {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}},
+        ),
+        (
+            {"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}},
+            {
+                "type": "document",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+                "title": "a.pdf",
+            },
+        ),
+        (
+            {"type": "file", "file": {"file_data": "data:text/csv;base64,w6QsYg=="}},
+            {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "ä,b"}},
+        ),
+        (
+            {"type": "file", "file": {"file_data": PNG}},
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}},
+        ),
+    ],
+)
+def test_parts_become_blocks(part: dict[str, Any], sent: dict[str, Any]) -> None:
+    assert build(Request([{"role": "user", "content": [part]}]))["messages"][0]["content"] == [sent]
+
+
+def test_tool_results_are_one_turn_of_the_user_with_what_follows() -> None:
+    calls = [
+        {"id": "call:1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}},
+        {"id": "b", "type": "function", "function": {"name": "g", "arguments": ""}},
+    ]
+    messages = [
+        *HELLO,
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "call:1", "content": "20"},
+        {"role": "tool", "tool_call_id": "b", "content": [{"type": "text", "text": "no"}], "is_error": True},
+        {"role": "user", "content": "So?"},
+    ]
+    assert build(Request(messages))["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "tool_use", "id": "call_1", "name": "f", "input": {"x": 1}},
+                {"type": "tool_use", "id": "b", "name": "g", "input": {}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "call_1", "content": "20"},
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "b",
+                    "content": [{"type": "text", "text": "no"}],
+                    "is_error": True,
+                },
+                {"type": "text", "text": "So?"},
+            ],
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({"tool_choice": "auto"}, {"type": "auto"}),
+        ({"tool_choice": "required"}, {"type": "any"}),
+        ({"tool_choice": "none", "parallel_tool_calls": False}, {"type": "none"}),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "f"}}, "parallel_tool_calls": False},
+            {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+        ),
+        ({"parallel_tool_calls": False}, {"type": "auto", "disable_parallel_tool_use": True}),
+    ],
+)
+def test_tool_choice_and_parallel_calls_are_one_field(fields: dict[str, Any], sent: dict[str, Any]) -> None:
+    assert build(Request(HELLO, tools=[WEATHER], **fields))["tool_choice"] == sent
+
+
+def test_options_have_anthropics_names() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA, "strict": True}}
+    request = Request(
+        HELLO, stop=["END"], temperature=0.5, top_p=0.9, top_k=5, user="u1", response_format=form, tools=[WEATHER]
+    )
+    body = build(request)
+    assert body["stop_sequences"] == ["END"]
+    assert (body["temperature"], body["top_p"], body["top_k"]) == (0.5, 0.9, 5)
+    assert body["metadata"] == {"user_id": "u1"}
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": SCHEMA}}
+    assert body["tools"] == [{"name": "get_weather", "description": "The weather now.", "input_schema": SCHEMA}]
+
+
+@pytest.mark.parametrize(
+    ("effort_as", "effort", "max_tokens", "sent"),
+    [
+        ("effort", "high", None, ({"type": "adaptive"}, {"effort": "high"}, 4096)),
+        ("effort", "minimal", 50, ({"type": "adaptive"}, {"effort": "low"}, 50)),
+        ("effort", "none", None, ({"type": "disabled"}, None, 4096)),
+        ("budget", "low", None, ({"type": "enabled", "budget_tokens": 2048}, None, 6144)),
+        ("budget", "high", 3000, ({"type": "enabled", "budget_tokens": 2999}, None, 3000)),
+    ],
+)
+def test_an_effort_is_asked_for_as_the_class_says(
+    effort_as: str, effort: str, max_tokens: int | None, sent: tuple[Any, ...]
+) -> None:
+    body = build(Request(HELLO, reasoning_effort=effort, max_tokens=max_tokens), Anthropic(effort_as=effort_as))
+    assert (body.get("thinking"), body.get("output_config"), body["max_tokens"]) == sent
+
+
+def test_fields_the_user_gives_win_over_derived_ones() -> None:
+    extra = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "betas": ["b1", "b2"], "metadata": {"z": 1}}
+    request = Request(HELLO, reasoning_effort="high", user="u", extra=extra)
+    outgoing = DIALECT.encode_request(request, Endpoint("https://x"), Unsupported("anthropic"))
+    body = json.loads(outgoing.body)
+    assert body["thinking"] == extra["thinking"]
+    assert "output_config" not in body
+    assert body["metadata"] == {"user_id": "u", "z": 1}
+    assert outgoing.headers["anthropic-beta"] == "b1,b2"
+    assert "betas" not in body
+
+
+@pytest.mark.parametrize(
+    ("fields", "feature"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"presence_penalty": 0.1}, "presence_penalty"),
+        ({"frequency_penalty": 0.1}, "frequency_penalty"),
+        ({"response_format": {"type": "json_object"}}, "json_object"),
+        ({"reasoning_effort": "silly"}, "silly"),
+        ({"tool_choice": {"type": "allowed_tools"}}, "allowed_tools"),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "custom tools"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}, "input_audio"),
+        ({"messages": [{"role": "user", "content": "Hi", "name": "Ann"}]}, "name"),
+        ({"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": PNG}]}]}, "system message"),
+        ({"extra": {"store": True}, "extra_for": "openai"}, "store"),
+    ],
+)
+def test_what_this_api_cannot_say_is_refused_or_dropped(fields: dict[str, Any], feature: str) -> None:
+    request = Request(**({"messages": HELLO} | fields))
+    with pytest.raises(UnsupportedError, match=feature):
+        build(request)
+    body = build(request, drop=True)
+    assert body.keys() <= {"model", "messages", "max_tokens", "stream", "tools"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words_"),
+    [
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url part"),
+        ({"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]}, "file part"),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{"}}]}
+                ]
+            },
+            r"messages\[0\].tool_calls\[0\]",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "[]"}}]}
+                ]
+            },
+            "JSON object",
+        ),
+        ({"tools": [{"type": "function"}]}, r"tools\[0\]"),
+        ({"tool_choice": "perhaps"}, "perhaps"),
+    ],
+)
+def test_a_malformed_request_is_refused_before_it_is_sent(fields: dict[str, Any], words_: str) -> None:
+    with pytest.raises(UsageError, match=words_):
+        build(Request(**({"messages": HELLO} | fields)))
+
+
+def test_the_callers_messages_are_never_changed() -> None:
+    messages = [*HELLO, {"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "user", "content": "b"}]
+    before = json.dumps(messages)
+    build(Request(messages))
+    assert json.dumps(messages) == before
+
+
+def test_a_reply_that_was_read_can_be_sent_back() -> None:
+    content = [
+        {"type": "thinking", "thinking": "Let me see", "signature": "WaUjzkypQ2mUEVM36O2T"},
+        {"type": "redacted_thinking", "data": "EmwKAhgBEgy3va3pzix"},
+        {"type": "text", "text": "Hi!"},
+        {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"x": 1}},
+    ]
+    body = {"type": "message", "content": content, "stop_reason": "tool_use"}
+    reply = collect(DIALECT.read_reply(json.dumps(body).encode()))
+    assert build(Request([*HELLO, reply.message]))["messages"][1] == {"role": "assistant", "content": content}
+
+
+# Parsing requests.
+
+
+def test_a_request_without_stream_asks_for_a_whole_reply_and_presents_its_key() -> None:
+    call = DIALECT.decode_request(
+        ServerRequest("/v1/messages", {"x-api-key": "sk-1"}, json.dumps({"model": "c", "messages": HELLO}).encode())
+    )
+    assert call.request == Request(HELLO, "c", stream=False, extra_for="anthropic")
+    assert [secret.reveal() for secret in call.secrets] == ["sk-1"]
+
+
+def test_what_the_shared_shape_has_no_word_for_is_kept_for_this_api() -> None:
+    body = {
+        "model": "c",
+        "messages": HELLO,
+        "service_tier": "auto",
+        "context_management": {"edits": []},
+        "container": "c1",
+        "thinking": {"type": "enabled", "budget_tokens": 5000},
+        "output_config": {"task_budget": 1},
+        "metadata": {"user_id": "u", "more": 1},
+    }
+    request = parse(body, **{"anthropic-beta": "a-1, b-2"})
+    assert request.extra == {
+        "service_tier": "auto",
+        "context_management": {"edits": []},
+        "container": "c1",
+        "thinking": {"type": "enabled", "budget_tokens": 5000},
+        "output_config": {"task_budget": 1},
+        "metadata": {"more": 1},
+        "betas": ["a-1", "b-2"],
+    }
+    assert (request.user, request.reasoning_effort) == ("u", "medium")
+    again = build(request)
+    assert again == body | {"max_tokens": 4096}
+
+
+def test_a_turn_that_thinks_between_its_words_keeps_its_order() -> None:
+    content = [
+        {"type": "thinking", "thinking": "a", "signature": "s1"},
+        {"type": "text", "text": "First"},
+        {"type": "thinking", "thinking": "b", "signature": "s2"},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+    ]
+    request = parse({"messages": [*HELLO, {"role": "assistant", "content": content}]})
+    assert [m["role"] for m in request.messages] == ["user", "assistant", "assistant"]
+    assert build(request)["messages"][1] == {"role": "assistant", "content": content}
+
+
+def test_a_call_signed_by_gemini_that_a_client_sends_back_keeps_its_signature() -> None:
+    calls = collect([ToolCall(0, "a", "f", "{}", "sig", "gemini")]).tool_calls
+    reply = DIALECT.write_reply(Reply(tool_calls=calls), Request(HELLO))
+    turn = {"role": "assistant", "content": json.loads(reply)["content"]}
+    assert parse({"messages": [*HELLO, turn]}).messages[1]["tool_calls"] == calls
+
+
+@pytest.mark.parametrize(
+    "block_",
+    [
+        {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}},
+        {"type": "image", "source": {"type": "file", "file_id": "f"}},
+        {"type": "image", "source": {"type": "url", "url": "https://x"}, "cache_control": {"type": "ephemeral"}},
+        {"type": "document", "source": {"type": "content", "content": "x"}, "title": "t"},
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "ä"},
+            "title": "t",
+            "citations": {"enabled": True},
+            "context": "c",
+        },
+        {"type": "document", "source": {"type": "url", "url": "https://x/a.pdf"}},
+        {"type": "document", "source": {"type": "file", "file_id": "f"}},
+        {"type": "search_result", "source": "s", "title": "t", "content": []},
+    ],
+)
+def test_a_block_comes_out_as_it_went_in(block_: dict[str, Any]) -> None:
+    turn = {"role": "user", "content": [block_]}
+    assert build(parse({"messages": [turn]}))["messages"] == [turn]
+
+
+def test_server_tools_and_their_blocks_come_out_as_they_went_in() -> None:
+    content = [
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+        {"type": "web_search_tool_result", "tool_use_id": "s", "content": []},
+        {"type": "text", "text": "Sunny"},
+    ]
+    tools = [
+        {"type": "web_search_20250305", "name": "web_search", "max_uses": 2},
+        {"name": "f", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}, "strict": True},
+    ]
+    body = {"messages": [*HELLO, {"role": "assistant", "content": content}], "tools": tools}
+    again = build(parse(body))
+    assert (again["messages"], again["tools"]) == (body["messages"], tools)
+
+
+def test_a_system_message_between_turns_stays_there_for_this_apis_own_clients() -> None:
+    turns = [*HELLO, {"role": "assistant", "content": "Hi"}, {"role": "system", "content": "Now shout."}]
+    assert build(parse({"messages": turns}))["messages"] == turns
+
+
+def test_the_older_name_of_a_format_is_understood() -> None:
+    request = parse({"messages": HELLO, "output_format": {"type": "json_schema", "schema": SCHEMA}})
+    assert build(request)["output_config"] == {"format": {"type": "json_schema", "schema": SCHEMA}}
+
+
+@pytest.mark.parametrize(
+    ("body", "words_"),
+    [
+        ({}, "messages is missing"),
+        ({"messages": "Hi"}, "messages is missing or not a list"),
+        ({"messages": []}, "messages is empty"),
+        ({"messages": ["Hi"]}, r"messages\[0\] is not an object"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, r"messages\[0\].role is 'tool'"),
+        ({"messages": [{"role": "user"}]}, r"messages\[0\].content is missing"),
+        ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, r"content\[0\].type is missing"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, r"content\[0\].text is missing"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}, "tool_use_id is missing"),
+        ({"messages": [{"role": "assistant", "content": [{"type": "tool_use", "input": []}]}]}, "input is missing or"),
+        ({"messages": HELLO, "system": 3}, "system"),
+        ({"messages": HELLO, "tools": {}}, "tools is not a list"),
+        ({"messages": HELLO, "tools": [{"name": "f"}]}, r"tools\[0\].input_schema"),
+        ({"messages": HELLO, "tool_choice": {"type": "perhaps"}}, "perhaps"),
+        ({"messages": HELLO, "max_tokens": "many"}, "max_tokens"),
+        ({"messages": HELLO, "thinking": "yes"}, "thinking is not an object"),
+        ({"messages": HELLO, "output_config": {"format": {"type": "yaml"}}}, "output_config.format"),
+    ],
+)
+def test_a_malformed_body_is_refused_saying_where(body: dict[str, Any], words_: str) -> None:
+    with pytest.raises(RequestError, match=words_) as raised:
+        parse(body)
+    assert raised.value.status == 400
+
+
+TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": JSON})
+FIELDS = ("system", "tools", "tool_choice", "metadata", "thinking", "output_config", "stop_sequences", "stream")
+BODY = st.fixed_dictionaries({"messages": JSON | st.lists(TURN)}, optional=dict.fromkeys(FIELDS, JSON))
+
+
+@given(body=BODY)
+def test_any_json_is_parsed_or_refused_with_400(body: dict[str, Any]) -> None:
+    try:
+        parse(json.loads(json.dumps(body, allow_nan=False).encode()))
+    except ValueError:
+        return
+    except RequestError as error:
+        assert error.status == 400
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    """Requests this API can say whole, in the form `parse` gives them."""
+    text = words
+    image = st.just({"type": "image_url", "image_url": {"url": PNG}})
+    pdf = st.just({"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}})
+    parts = st.lists(st.builds(lambda t: {"type": "text", "text": t}, text) | image | pdf, min_size=2, max_size=3)
+    messages: list[dict[str, Any]] = []
+    if draw(st.booleans()):
+        messages.append({"role": "system", "content": draw(text)})
+    for _ in range(draw(st.integers(1, 3))):
+        messages.append({"role": "user", "content": draw(text | parts)})
+        answer: dict[str, Any] = {"role": "assistant", "content": draw(text)}
+        if draw(st.booleans()):
+            answer["reasoning"] = [
+                {"text": draw(text), "signature": draw(text), "source": "anthropic"},
+                {"data": draw(text), "source": "anthropic"},
+            ]
+        messages.append(answer)
+        if draw(st.booleans()):
+            ids = ["a", "b"][: draw(st.integers(1, 2))]
+            function = {"name": draw(text), "arguments": msgspec.json.encode({"x": draw(text)}).decode()}
+            answer["tool_calls"] = [{"id": i, "type": "function", "function": function} for i in ids]
+            answer["content"] = draw(text | st.none())
+            messages += [{"role": "tool", "tool_call_id": i, "content": draw(text | parts)} for i in ids]
+            messages.append({"role": "assistant", "content": draw(text)})
+    maybe = draw(st.booleans())
+    form = {"type": "json_schema", "json_schema": {"name": "response", "schema": SCHEMA}}
+    choices: list[Any] = ["auto", "required", {"type": "function", "function": {"name": "get_weather"}}]
+    return Request(
+        messages,
+        draw(text),
+        stream=draw(st.booleans()),
+        max_tokens=draw(st.integers(1, 9999)),
+        temperature=draw(st.none() | st.floats(0, 1)),
+        top_p=draw(st.none() | st.floats(0, 1)),
+        top_k=draw(st.none() | st.integers(1, 99)),
+        stop=draw(st.none() | st.lists(text, min_size=1, max_size=2)),
+        tools=[WEATHER] if maybe else None,
+        tool_choice=draw(st.sampled_from(choices)) if maybe else None,
+        parallel_tool_calls=draw(st.none() | st.booleans()) if maybe else None,
+        response_format=draw(st.none() | st.just(form)),
+        reasoning_effort=draw(st.sampled_from([None, "low", "medium", "high", "xhigh", "max"])),
+        user=draw(st.none() | text),
+        extra_for="anthropic",
+    )
+
+
+@given(request=requests())
+def test_a_request_that_was_built_parses_as_itself(request: Request) -> None:
+    assert parse(build(request)) == request

@@ -1,1 +1,0 @@
-"""Tests of `acytoo.dialects.apis`."""

@@ -1,0 +1,275 @@
+"""`embedded://` as its users meet it, with the real model: what is said, and how processes end."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from acytoo import Acytoo
+from tests.helpers import CONTRACT
+from tests.processes import ACYTOO, LIMIT, run, script, start
+
+pytestmark = pytest.mark.usefixtures("model_file")
+
+ASKING = """
+import asyncio, logging, os, sys, threading
+from acytoo import Acytoo
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # debug mode tells how slow the machine is
+STORY = [{"role": "user", "content": "Tell me a very long story."}]
+"""
+
+ENDINGS = {
+    "a whole reply": """
+        asyncio.run(Acytoo.create_async("", STORY, extra_body={"max_tokens": 5}))
+    """,
+    "a generator left half-read": """
+        async def main():
+            await anext(Acytoo.create_async_generator("", STORY))
+        asyncio.run(main())
+    """,
+    "a half-read generator that outlives its loop": """
+        async def main():
+            global stream
+            stream = Acytoo.create_async_generator("", STORY)
+            await anext(stream)
+        asyncio.run(main())
+    """,
+    "a loop of the caller's own": """
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(anext(Acytoo.create_async_generator("", STORY)))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+    """,
+    "two loops one after the other": """
+        for _ in range(2):
+            asyncio.run(Acytoo.create_async("", STORY, extra_body={"max_tokens": 5}))
+    """,
+    "create_completion": """
+        assert "".join(Acytoo.create_completion("", STORY, extra_body={"max_tokens": 5}))
+    """,
+    "create_completion left early": """
+        for text in Acytoo.create_completion("", STORY):
+            break
+    """,
+    "create_completion left half-read": """
+        texts = Acytoo.create_completion("", STORY)
+        next(texts)
+    """,
+    "create_completion inside a running loop": """
+        async def main():
+            for text in Acytoo.create_completion("", STORY):
+                break
+        asyncio.run(main())
+    """,
+    "threads": """
+        def ask():
+            for text in Acytoo.create_completion("", STORY):
+                break
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    """,
+    "sys.exit in the middle of a reply": """
+        async def main():
+            async for text in Acytoo.create_async_generator("", STORY):
+                sys.exit(0)
+        asyncio.run(main())
+    """,
+}
+
+FORKED = """
+    next(Acytoo.create_completion("", STORY))
+    child = os.fork()
+    if not child:
+        {child}
+        sys.exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert next(Acytoo.create_completion("", STORY))
+"""
+
+
+def clean(code: str, *options: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run it; it must end well, and say nothing on stderr."""
+    done = run(script(code, *options), env=env)
+    assert (done.stderr.decode(), done.returncode) == ("", 0)
+    return done
+
+
+def test_the_contracts_example_runs_as_it_stands() -> None:
+    assert len(clean(CONTRACT, "-W", "error").stdout.decode().split()) > 1
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_process_ends_without_a_word_after(ending: str) -> None:
+    clean(ASKING + "".join(f"{line[8:]}\n" for line in ENDINGS[ending].splitlines()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("child", ["pass", 'assert next(Acytoo.create_completion("", STORY))'])
+def test_parent_and_forked_child_both_work_and_end(child: str) -> None:
+    clean(ASKING + "".join(f"{line[4:]}\n" for line in FORKED.format(child=child).splitlines()))
+
+
+def test_children_of_multiprocessing_work() -> None:
+    clean(
+        ASKING
+        + """
+import multiprocessing
+def ask(queue):
+    queue.put(next(Acytoo.create_completion("", STORY)))
+next(Acytoo.create_completion("", STORY))
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+child = context.Process(target=ask, args=(queue,))
+child.start()
+assert queue.get()
+child.join()
+assert child.exitcode == 0
+""",
+        "-W",
+        "error",
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_an_interrupt_ends_a_streaming_script_at_once() -> None:
+    process = start(script(CONTRACT.replace("Hello, how are you?", "Tell me a very long story."), "-W", "error"))
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == -signal.SIGINT
+    assert errors.decode().rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_an_interrupt_ends_the_command_with_130_and_without_a_word() -> None:
+    process = start([ACYTOO, "Tell me a very long story."])
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    process.stdin = None
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=LIMIT)
+    assert (process.returncode, errors.strip()) == (130, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["Tell me a very long story."]], ids=["serve", "chat"])
+def test_an_interrupt_at_any_moment_of_a_start_ends_the_command(command: list[str]) -> None:
+    def started() -> subprocess.Popen[bytes]:
+        process = start([ACYTOO, *command])
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    began = time.monotonic()
+    first = started()
+    said = first.stderr if command[0] == "serve" else first.stdout
+    assert said is not None
+    assert said.read(1)
+    whole = time.monotonic() - began
+    first.kill()
+    first.communicate()
+    for tenths in range(3, 11):
+        process = started()
+        time.sleep(whole * tenths / 10)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=LIMIT / 4)
+        finally:
+            process.kill()
+        served = errors.startswith(b"Acytoo serves ")
+        assert process.returncode == 130 or (process.returncode == 0 and served), errors
+
+
+def test_without_the_extra_the_error_names_it() -> None:
+    hidden = 'import sys\nsys.modules["xllamacpp"] = None\n'
+    done = run(script(hidden + CONTRACT))
+    assert done.returncode == 1
+    assert b"MissingExtraError: the embedded model needs an optional part: pip install 'acytoo[local]'" in done.stderr
+    done = run([*script(hidden + "from acytoo.cli import main\nmain()", "-W", "error"), "Hello"])
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().count("\n") == 1
+
+
+def test_a_thread_in_the_middle_of_a_reply_does_not_keep_the_process_alive() -> None:
+    done = run(
+        script(
+            ASKING
+            + """
+began = threading.Event()
+def ask():
+    for text in Acytoo.create_completion("", STORY):
+        began.set()
+threading.Thread(target=ask, daemon=True).start()
+began.wait()
+"""
+        )
+    )
+    assert done.returncode == 0
+
+
+def test_the_engines_own_log_is_there_when_asked_for() -> None:
+    done = run(script(CONTRACT, "-W", "error"), env={"ACYTOO_ENGINE_LOG": "1"})
+    assert done.returncode == 0
+    assert b"llama" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["请用中文回答：北京在哪里？", "أين تقع القاهرة؟", "😀👩‍👩‍👧‍👦🇫🇷 é e\u0301"])
+def test_words_of_every_script_reach_the_model_whole(words: str) -> None:
+    done = clean(
+        f"""
+import asyncio, json, urllib.request
+from acytoo import Acytoo
+from acytoo.embedded.provider import load, model_of
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
+engine, provider = load(model_of("embedded://smollm2-135m-instruct"))
+
+def prompts():
+    headers = {{"authorization": "Bearer " + engine.key.reveal()}}
+    request = urllib.request.Request(engine.url.removesuffix("/v1") + "/slots", headers=headers)
+    with urllib.request.urlopen(request) as response:
+        return [slot.get("prompt", "") for slot in json.load(response)]
+
+async def main():
+    runner, url = await start(ServerConfig({{"embedded": provider}}, port=0, grace=0))
+    stream = Acytoo(url).create_async_generator("", [{{"role": "user", "content": {words!a}}}])
+    await anext(stream)
+    print(ascii(await asyncio.to_thread(prompts)))
+    await stream.aclose()
+    await runner.cleanup()
+
+asyncio.run(main())
+engine.close()
+""",
+        "-W",
+        "error",
+        env={"LLAMA_SERVER_SLOTS_DEBUG": "1"},
+    )
+    prompts = ast.literal_eval(done.stdout.decode())
+    assert any(f"<|im_start|>user\n{words}<|im_end|>" in prompt for prompt in prompts)
+
+
+@pytest.mark.parametrize("name", ["Jack"])
+async def test_a_conversation_of_ten_turns_remembers_the_first(name: str) -> None:
+    provider = Acytoo()
+    things = ("a color", "an animal", "a fruit", "a city", "a planet", "a number", "a day")
+    between = ["What is 1 + 1?", *(f"Name {thing}." for thing in things)]
+    asked = [f"My dog is called {name}.", *between, "What is the name of my dog?"]
+    messages = [{"role": "system", "content": "You are a friendly assistant. Answer briefly."}]
+    for question in asked:
+        messages.append({"role": "user", "content": question})
+        answer = await provider.create_async("", messages, temperature=0, extra_body={"max_tokens": 16})
+        messages.append({"role": "assistant", "content": answer})
+    assert len(asked) == 10
+    assert name in answer

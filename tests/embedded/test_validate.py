@@ -1,0 +1,220 @@
+"""What callers do wrong, or ask for in rarer ways: the built-in model does it or tells them, in every API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from acytoo import Acytoo
+from acytoo.embedded.provider import EngineProvider, engine_provider
+from acytoo.errors import UsageError
+from tests.processes import ACYTOO, LIMIT, start
+from tests.server_process import Served
+
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Say hi."}]
+CITY = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Rome"]}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+NAMES = ("get_weather", "get_time", "other")
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": CITY}} for name in NAMES]
+IMAGE = "iVBORw0KGgo="
+
+
+@pytest.fixture(scope="module")
+def model(model_file: object) -> EngineProvider:
+    """The built-in model, without a server of ours in front of it."""
+    return engine_provider(Acytoo.url)
+
+
+@pytest.fixture(scope="module")
+def url(model: EngineProvider) -> Iterator[str]:
+    """A server of ours over it."""
+    with Served(model) as server:
+        yield server.url
+
+
+async def posted(url: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    async with aiohttp.ClientSession() as session, session.post(url + path, json=body) as response:
+        return response.status, await response.json()
+
+
+def chat(**fields: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": HELLO, "max_tokens": 60, "temperature": 0, **fields}
+
+
+def named(*names: str) -> list[dict[str, Any]]:
+    return [{"type": "function", "function": {"name": name}} for name in names]
+
+
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named(*names)}}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tools": TOOLS, "tool_choice": named("nope")[0]}, "'nope', which is not among the tools"),
+        ({"tools": TOOLS, "tool_choice": allowed("required", "get_time", "nope")}, "'nope', which is not among"),
+        ({"tools": TOOLS, "tool_choice": allowed("auto", "nope")}, "'nope', which is not among"),
+        ({"tools": TOOLS, "tool_choice": allowed("required")}, "allowed_tools must be like"),
+        ({"tools": TOOLS, "tool_choice": allowed("perhaps", "get_time")}, "'perhaps' must be auto"),
+        ({"tools": TOOLS, "tool_choice": {"type": "custom", "custom": {"name": "x"}}}, "must be auto"),
+        ({"tools": TOOLS, "tool_choice": "always"}, "'always' must be auto"),
+        ({"tool_choice": "required"}, "there are no tools"),
+        ({"tool_choice": named("get_time")[0]}, "not among the tools"),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "functions alone"),
+    ],
+)
+async def test_a_call_that_cannot_be_made_certain_is_refused_by_name(
+    options: dict[str, Any], words: str, url: str, model: EngineProvider
+) -> None:
+    for stream in (False, True):
+        status, answer = await posted(url, "/v1/chat/completions", chat(**options, stream=stream))
+        assert status == 400
+        assert words in answer["error"]["message"]
+    with pytest.raises(UsageError, match="tool"):
+        await model.reply(HELLO, **options)
+
+
+async def test_one_of_the_tools_allowed_is_called_where_one_must_be(url: str) -> None:
+    wanted = allowed("required", "get_weather", "get_time")
+    _, answer = await posted(url, "/v1/chat/completions", chat(tools=TOOLS, tool_choice=wanted))
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["name"] in ("get_weather", "get_time")
+    assert json.loads(call["function"]["arguments"]) == {"city": "Rome"}
+
+
+async def test_gemini_clients_that_want_any_of_several_functions_get_a_call(url: str) -> None:
+    calling = {"mode": "ANY", "allowedFunctionNames": ["get_weather", "get_time"]}
+    body = {
+        "contents": [{"role": "user", "parts": [{"text": "Say hi."}]}],
+        "generationConfig": {"maxOutputTokens": 60, "temperature": 0},
+        "tools": [{"functionDeclarations": [{"name": name, "parametersJsonSchema": CITY} for name in NAMES]}],
+        "toolConfig": {"functionCallingConfig": calling},
+    }
+    _, answer = await posted(url, "/v1beta/models/m:generateContent", body)
+    (part,) = answer["candidates"][0]["content"]["parts"]
+    assert part["functionCall"]["name"] in ("get_weather", "get_time")
+
+
+async def test_a_model_that_is_free_among_the_tools_allowed_sees_no_others(model: EngineProvider) -> None:
+    few = await model.reply(HELLO, tools=TOOLS, tool_choice=allowed("auto", "get_time"), max_tokens=1)
+    one = await model.reply(HELLO, tools=TOOLS[1:2], max_tokens=1)
+    assert few.usage is not None and one.usage is not None
+    assert few.usage.input_tokens == one.usage.input_tokens
+
+
+IMAGES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": chat(
+        messages=[
+            {
+                "role": "user",
+                "content": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{IMAGE}"}}],
+            }
+        ]
+    ),
+    "/v1/responses": {
+        "model": "m",
+        "input": [
+            {
+                "role": "user",
+                "content": [{"type": "input_image", "image_url": f"data:image/png;base64,{IMAGE}"}],
+            }
+        ],
+    },
+    "/v1/messages": chat(
+        messages=[
+            {
+                "role": "user",
+                "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": IMAGE}}],
+            }
+        ]
+    ),
+    "/api/chat": {"model": "m", "messages": [{"role": "user", "content": "What is it?", "images": [IMAGE]}]},
+    "/v1beta/models/m:generateContent": {
+        "contents": [{"role": "user", "parts": [{"inlineData": {"mimeType": "image/png", "data": IMAGE}}]}]
+    },
+}
+IMAGES["/v1/messages/count_tokens"] = IMAGES["/v1/messages"]
+IMAGES["/v1beta/models/m:countTokens"] = IMAGES["/v1beta/models/m:generateContent"]
+
+
+@pytest.mark.parametrize("path", IMAGES)
+async def test_an_image_is_the_callers_fault_in_every_api(path: str, url: str) -> None:
+    status, answer = await posted(url, path, IMAGES[path])
+    assert status == 400
+    assert "image_url content: the embedded model reads text alone" in json.dumps(answer)
+
+
+def with_call(**arguments: Any) -> list[dict[str, Any]]:
+    call = {"id": "a", "type": "function", "function": {"name": "get_time", **arguments}}
+    return [
+        *HELLO,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "noon"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"arguments": ""}, {"arguments": " "}, {"arguments": None}, {}, {"arguments": {}}]
+)
+async def test_a_call_without_arguments_in_a_history_is_one_without_arguments(
+    arguments: dict[str, Any], url: str, model: EngineProvider
+) -> None:
+    options: dict[str, Any] = {"tools": TOOLS, "max_tokens": 1}
+    status, answer = await posted(url, "/v1/chat/completions", chat(messages=with_call(**arguments), **options))
+    plain = await model.reply(with_call(arguments="{}"), **options)
+    assert plain.usage is not None
+    assert (status, answer["usage"]["prompt_tokens"]) == (200, plain.usage.input_tokens)
+
+
+async def test_a_call_with_half_its_arguments_in_a_history_is_the_callers_fault(url: str) -> None:
+    status, answer = await posted(url, "/v1/chat/completions", chat(messages=with_call(arguments='{"a":')))
+    assert (status, "not a JSON object" in answer["error"]["message"]) == (400, True)
+
+
+def schema(**fields: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", **fields}}}
+
+
+ESCAPES: list[dict[str, Any]] = [
+    {"grammar": "root ::= ( \x1b]0;PWNED\x07\x1b[31m"},
+    {"grammar": "root ::= (\rPWNED"},
+    {"response_format": schema(pattern="\x1b[31mPWNED")},
+    {"response_format": {"type": "json_object", "schema": {"type": "string", "pattern": "\x1b[31mPWNED"}}},
+    {"response_format": schema(enum=["\x9b31mPWNED"], pattern="^a{9000}$")},
+    {"json_schema": {"type": "string", "pattern": "^\x1b[31mPWNED{9000}$"}},
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": schema(pattern="\x1bPWNED")}}]},
+    {"tools": [{"type": "function", "function": {"name": "\x1b[31mPWNED", "parameters": CITY}}]},
+]
+
+
+async def test_a_terminal_that_shows_what_the_server_says_is_told_nothing_by_a_client(model_file: object) -> None:
+    process = start([ACYTOO, "serve", "--port", "0"])
+    assert process.stderr is not None
+    try:
+        served = process.stderr.readline().decode().split()[2]
+        answers = [await posted(served, "/v1/chat/completions", chat(**fields)) for fields in ESCAPES]
+        process.terminate()
+        _, errors = await asyncio.to_thread(process.communicate, timeout=LIMIT)
+    finally:
+        process.kill()
+    assert [status for status, _ in answers] == [400] * len(ESCAPES)
+    assert errors == b""
+
+
+async def test_a_grammar_of_several_lines_and_a_schema_that_describes_are_taken(url: str) -> None:
+    lines = chat(grammar='root ::=\r\n\t"yes" |\n\t"no"\n')
+    _, answer = await posted(url, "/v1/chat/completions", lines)
+    assert answer["choices"][0]["message"]["content"] in ("yes", "no")
+    described = chat(response_format=schema(enum=["a\nb"], description="A form\x0cfeed."))
+    _, answer = await posted(url, "/v1/chat/completions", described)
+    assert json.loads(answer["choices"][0]["message"]["content"]) == "a\nb"

@@ -1,0 +1,175 @@
+"""A server of ours over a scripted backend, in the test's own loop, and callers that speak to it in bare bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from acytoo import dialects
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects import Dialect
+from acytoo.secret import Secret
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
+from acytoo.testing import FakeEndpoint, ScriptedResponse, reply
+from acytoo.testing.fakes.endpoint import Script
+from acytoo.types import Finish, Start
+
+LIMIT = 30.0
+"""Seconds after which something counts as hung; far more than anything here needs."""
+
+_MESSAGES = [{"role": "user", "content": "Hi"}]
+_OPENAI = {"model": "m-1", "messages": _MESSAGES}
+
+CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "acytoo": ("/api/completions", "/api/completions", {"messages": _MESSAGES}),
+    "openai": ("/v1/chat/completions", "/v1/chat/completions", _OPENAI),
+    "openai-responses": ("/v1/responses", "/v1/responses", {"model": "m-1", "input": "Hi"}),
+    "anthropic": ("/v1/messages", "/v1/messages", {**_OPENAI, "max_tokens": 100}),
+    "ollama": ("/api/chat", "/api/chat", _OPENAI),
+    "gemini": (
+        "/v1beta/models/m-1:streamGenerateContent?alt=sse",
+        "/v1beta/models/m-1:generateContent",
+        {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]},
+    ),
+}
+"""For each dialect where to ask for a stream, where for a whole reply, and with which body."""
+
+
+def backend(dialect: Dialect, url: str, **settings: Any) -> AsyncGeneratorProvider:
+    """A provider of that dialect, and nothing else of its own."""
+    made: type[AsyncGeneratorProvider] = type("Backend", (AsyncGeneratorProvider,), {"dialect": dialect})
+    return made(url, model="m-1", **settings)
+
+
+@dataclass
+class Site:
+    """The server, and the endpoint behind it."""
+
+    url: str
+    fake: FakeEndpoint
+
+    async def taken(self, count: int) -> None:
+        """Return when the network has taken so many bytes from the backend."""
+        while self.fake.written < count:  # noqa: ASYNC110 - a write is no event
+            await asyncio.sleep(0.01)
+
+    @property
+    def port(self) -> int:
+        """Where the server listens."""
+        return urlsplit(self.url).port or 0
+
+
+@asynccontextmanager
+async def site(
+    *scripts: Script,
+    dialect: Dialect = dialects.OpenAI(),
+    password: str = "",
+    provider: dict[str, Any] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Site]:
+    """A server over a backend of the dialect that answers as scripted; afterwards nothing of it is left."""
+    before = asyncio.all_tasks()
+    async with FakeEndpoint(dialect, *scripts) as fake:
+        config = ServerConfig(
+            {"backend": backend(dialect, fake.url, **(provider or {}))}, Secret(password), port=0, grace=0.1, **settings
+        )
+        runner, url = await start(config)
+        try:
+            yield Site(url, fake)
+        finally:
+            await runner.cleanup()
+    left = {task for task in asyncio.all_tasks() - before if not task.done()}
+    for _ in range(20):
+        if not left:
+            break
+        await asyncio.wait(left, timeout=0.25)
+        left = {task for task in left if not task.done()}
+    assert not left, f"tasks are left: {left}"
+
+
+def endless(texts: int) -> ScriptedResponse:
+    """A reply of so many texts of 10 kB each: more than any buffer between holds."""
+    return reply(Start("id-1", "m-1", 7), *["x" * 10_000] * texts, Finish("stop"))
+
+
+def request(
+    dialect: Dialect | str = "openai", *, stream: bool = True, headers: str = "", body: bytes | None = None
+) -> bytes:
+    """A well-formed request for a streamed or a whole reply, as bytes; `headers` are more lines of the head."""
+    streamed, whole, fields = CALLS[dialect if isinstance(dialect, str) else dialect.name]
+    if body is None:
+        body = (
+            json.dumps({**fields, "stream": stream}).encode()
+            if "contents" not in fields
+            else json.dumps(fields).encode()
+        )
+    path = streamed if stream else whole
+    return head(f"POST {path} HTTP/1.1", f"content-length: {len(body)}\r\n{headers}") + body
+
+
+def head(first: str, headers: str = "") -> bytes:
+    """A request's head: its first line, a `host`, and more lines, each with its end."""
+    return f"{first}\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n{headers}\r\n".encode("latin-1")
+
+
+async def raw_call(port: int, data: bytes) -> bytes:
+    """Everything that comes for these bytes until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        async with asyncio.timeout(LIMIT):
+            try:
+                return await reader.read()
+            except ConnectionError:
+                return b"(reset)"
+    finally:
+        writer.close()
+
+
+@dataclass
+class Response:
+    """A response as it came: `whole` is whether HTTP's framing says that all of it is there."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    whole: bool
+
+
+async def read_response(reader: asyncio.StreamReader) -> Response:
+    """One response; read here by hand, so that no HTTP library of anybody's says what is whole."""
+    async with asyncio.timeout(LIMIT):
+        try:
+            start_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return Response(0, {}, b"", False)
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        status, body = int(start_line.split()[1]), bytearray()
+        try:
+            if headers.get("transfer-encoding") == "chunked":
+                while size := int(await reader.readuntil(b"\r\n"), 16):
+                    body += (await reader.readexactly(size + 2))[:-2]
+                await reader.readexactly(2)
+            elif status != 204:  # that one has no body
+                body += await reader.readexactly(int(headers["content-length"]))
+        except asyncio.IncompleteReadError as cut:
+            return Response(status, headers, bytes(body) + cut.partial, False)
+        except ConnectionError:
+            return Response(status, headers, bytes(body), False)
+    return Response(status, headers, bytes(body), True)
+
+
+async def call(port: int, data: bytes) -> Response:
+    """One request on a connection of its own, and its response."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        return await read_response(reader)
+    finally:
+        writer.close()

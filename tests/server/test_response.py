@@ -1,0 +1,212 @@
+"""How a streamed answer goes onto the wire: its head, its framing, how often it is written, who does not read it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from acytoo import AsyncGeneratorProvider, dialects
+from acytoo.dialects import Dialect
+from acytoo.errors import AcytooError, ServerError
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
+from acytoo.testing import reply
+from acytoo.types import Finish, Item, Request, Start
+from tests.server.live_server import CALLS, LIMIT, backend, call, endless, raw_call, read_response, request, site
+
+WHOLE: list[Item] = [Start("id-1", "m-1", 7), "Hello", " world", Finish("stop")]
+ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+
+
+@asynccontextmanager
+async def at_once(items: list[Item], fault: AcytooError | None = None) -> AsyncIterator[str]:
+    """A stand-in for a chat API that has a whole reply ready, or a fault that ends it, and writes it at once."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        rendered = dialects.OpenAI().writer(Request([], "m-1"))
+        body = rendered.write(items) + (rendered.fail(fault) if fault else rendered.end())
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def in_front_of(url: str) -> AsyncIterator[int]:
+    """A server of ours before that endpoint: its port."""
+    runner, ours = await start(ServerConfig({"backend": backend(dialects.OpenAI(), url)}, port=0, grace=0.1))
+    try:
+        yield urlsplit(ours).port or 0
+    finally:
+        await runner.cleanup()
+
+
+@ALL
+async def test_a_reply_that_comes_whole_is_one_write(dialect: Dialect) -> None:
+    async with at_once(WHOLE) as url, in_front_of(url) as port, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(dialect))
+        written = await reader.read(1_000_000)
+        writer.close()
+        assert written.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert written.endswith(b"\r\n0\r\n\r\n")
+
+
+@ALL
+async def test_what_comes_before_a_silence_is_written_before_it(dialect: Dialect) -> None:
+    async with site(reply(*WHOLE).stall(after=2)) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(dialect))
+        await reader.readuntil(b"Hello")
+        writer.close()
+
+
+async def test_the_head_says_what_a_stream_is() -> None:
+    async with site(reply(*WHOLE)) as server:
+        response = await call(server.port, request())
+        assert response.headers.pop("date").endswith(" GMT")
+        assert response.headers == {
+            "content-type": "text/event-stream",
+            "cache-control": "no-cache",
+            "x-accel-buffering": "no",
+            "transfer-encoding": "chunked",
+        }
+
+
+async def test_a_connection_serves_one_stream_after_another() -> None:
+    async with site(reply(*WHOLE), reply(*WHOLE)) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for _ in range(2):
+            writer.write(request())
+            assert (await read_response(reader)).whole
+        writer.close()
+
+
+async def test_a_client_that_asks_to_close_is_told_so_and_the_connection_ends() -> None:
+    async with site(reply(*WHOLE)) as server:
+        answer = await raw_call(server.port, request(headers="connection: close\r\n"))
+        assert b"\r\nconnection: close\r\n" in answer
+        assert answer.endswith(b"\r\n0\r\n\r\n")
+
+
+async def test_a_client_of_http_1_0_gets_the_stream_unframed_and_its_end_is_the_connections() -> None:
+    async with site(reply(*WHOLE)) as server:
+        answer = await raw_call(server.port, request("acytoo").replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head
+        assert body == b"Hello world"
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+async def test_a_fault_that_comes_with_the_first_text_comes_after_it(dialect: str) -> None:
+    async with at_once(WHOLE[:2], ServerError("it broke", status=500)) as url, in_front_of(url) as port:
+        response = await call(port, request(dialect))
+        assert not response.whole
+        assert 0 < response.body.find(b"Hello") < response.body.find(b"it broke")
+
+
+async def test_the_names_of_dropped_fields_cannot_break_out_of_their_header() -> None:
+    fields = {**CALLS["openai"][2], "stream": True, "a\r\nx-evil: 1\r\n\r\né": 1}
+    async with site(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:
+        response = await call(server.port, request(body=json.dumps(fields).encode()))
+        assert response.headers["x-acytoo-dropped"] == "a??x-evil: 1?????"
+        assert response.whole
+
+
+async def test_a_client_that_never_reads_is_cut_off_and_its_backend_stopped() -> None:
+    async with site(endless(6_400), unread=0.3) as server, asyncio.timeout(LIMIT):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
+        writer.write(request())
+        await server.fake.disconnected()
+        writer.transport.abort()
+
+
+async def test_keep_alives_do_not_pile_up_for_a_client_that_does_not_read() -> None:
+    async with site(endless(6_400), ping_after=0.01) as server, asyncio.timeout(LIMIT * 2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
+        writer.write(request())
+        await server.taken(1_000_000)
+        await asyncio.sleep(0.5)
+        response = await read_response(reader)
+        writer.close()
+        assert response.whole
+        assert response.body.count(b": ping") < 10
+
+
+async def little_at_a_time(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection whose client's side holds little of what it has not read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    sock.connect(("127.0.0.1", port))
+    return await asyncio.open_connection(sock=sock, limit=65536)
+
+
+async def test_a_client_that_reads_slowly_but_steadily_gets_everything() -> None:
+    async with (
+        site(reply(WHOLE[0], "x" * 16_000_000, Finish("stop")), unread=1.5) as server,
+        asyncio.timeout(LIMIT * 2),
+    ):
+        reader, writer = await little_at_a_time(server.port)
+        writer.write(request("acytoo"))
+        received = b""
+        while not received.endswith(b"\r\n0\r\n\r\n") and (data := await reader.read(65536)):
+            received = received[-10:] + data
+            await asyncio.sleep(0.02)
+        writer.close()
+        assert received.endswith(b"\r\n0\r\n\r\n")
+
+
+async def test_an_upstreams_own_error_reaches_a_client_that_is_behind() -> None:
+    texts: list[Item] = [WHOLE[0], *["x" * 10_000] * 300]
+    async with site(reply(*texts).fail("it broke", after=301)) as server, asyncio.timeout(LIMIT):
+        reader, writer = await little_at_a_time(server.port)
+        writer.write(request("openai"))
+        await asyncio.sleep(0.3)
+        response = await read_response(reader)
+        writer.close()
+        assert not response.whole
+        assert b"it broke" in response.body
+
+
+async def test_half_a_reply_to_a_client_of_http_1_0_ends_in_a_reset() -> None:
+    async with site(reply(*WHOLE[:2]).reset(after=2)) as server:
+        sent = request("acytoo").replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
+        assert await raw_call(server.port, sent) == b"(reset)"
+
+
+async def test_a_fault_of_the_providers_own_resets_half_a_reply_to_a_client_of_http_1_0() -> None:
+    class Faulty(AsyncGeneratorProvider):
+        """One whose own code breaks after the first text."""
+
+        @classmethod
+        async def create_async_generator(cls, model: str, messages: Any, **_: Any) -> AsyncIterator[str]:  # type: ignore[override]
+            yield "Hello"
+            await asyncio.sleep(0.1)
+            raise RuntimeError("it broke")
+
+    runner, ours = await start(ServerConfig({"backend": Faulty()}, port=0, grace=0.1))
+    sent = request("acytoo").replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
+    assert await raw_call(urlsplit(ours).port or 0, sent) == b"(reset)"
+    await runner.cleanup()
+
+
+async def test_a_client_of_http_1_0_that_never_reads_is_reset() -> None:
+    async with site(reply(WHOLE[0], "x" * 16_000_000, Finish("stop")), unread=0.3) as server, asyncio.timeout(LIMIT):
+        reader, writer = await little_at_a_time(server.port)
+        writer.write(request("acytoo").replace(b" HTTP/1.1", b" HTTP/1.0", 1))
+        await server.fake.disconnected()
+        await asyncio.sleep(1.0)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()

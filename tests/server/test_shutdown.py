@@ -1,0 +1,165 @@
+"""A server that is told to end under load: running replies finish, or are cut so that nobody takes them for whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from acytoo import AsyncGeneratorProvider, dialects
+from acytoo.errors import UsageError
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
+from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, silent
+from acytoo.types import Finish, Start
+from tests.processes import ACYTOO, run
+from tests.server.live_server import LIMIT, Response, backend, read_response, request
+
+WORDS = [f"word {number} " for number in range(20)]
+HELLO = reply(Start("id-1", "m-1", 7), *WORDS, Finish("stop"))
+
+
+@asynccontextmanager
+async def serving(fake: FakeEndpoint, grace: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """`acytoo serve` over the endpoint, as a process, and its port."""
+    server = await asyncio.create_subprocess_exec(
+        *[ACYTOO, "serve", "--port", "0", "--to", "compatible/m-1", "--grace", grace],
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "COMPATIBLE_URL": fake.url},
+    )
+    try:
+        assert server.stderr is not None
+        yield server, int((await server.stderr.readline()).split()[2].rpartition(b":")[2])
+        assert b"Traceback" not in await server.stderr.read()
+        assert await server.wait() == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            server.kill()
+
+
+async def ended_under_load(answer: ScriptedResponse, grace: float, signals: int) -> list[Response]:
+    """What each of 30 clients got from a server that is told to end while it answers them."""
+    async with (
+        FakeEndpoint(dialects.OpenAI(), answer) as fake,
+        asyncio.timeout(LIMIT * 4),
+        serving(fake, str(grace)) as (server, port),
+    ):
+        readers, writers = [], []
+        for number in range(30):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request(dialects.ALL[number % len(dialects.ALL)]))
+            readers.append(reader)
+            writers.append(writer)
+        await fake.received(30)
+        for _ in range(signals):
+            server.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.5)
+        responses = [await read_response(reader) for reader in readers]
+        with pytest.raises(ConnectionError):
+            await asyncio.open_connection("127.0.0.1", port)
+        for writer in writers:
+            writer.close()
+        return responses
+
+
+async def test_running_replies_finish() -> None:
+    responses = await ended_under_load(HELLO.wait(2.0, after=3), 60.0, 1)
+    assert all(response.status == 200 and response.whole for response in responses)
+
+
+ENDS = pytest.mark.parametrize(
+    ("grace", "signals"),
+    [(0.5, 1), (0.0, 1), (60.0, 2)],
+    ids=["the grace is over", "there is no grace", "a second signal"],
+)
+
+
+@ENDS
+async def test_replies_that_do_not_finish_are_cut_and_not_whole(grace: float, signals: int) -> None:
+    responses = await ended_under_load(HELLO.stall(after=3), grace, signals)
+    assert not any(response.whole for response in responses)
+
+
+@ENDS
+async def test_half_a_raw_text_to_a_client_of_http_1_0_ends_in_a_reset(grace: float, signals: int) -> None:
+    async with (
+        FakeEndpoint(dialects.OpenAI(), HELLO.stall(after=3)) as fake,
+        asyncio.timeout(LIMIT),
+        serving(fake, str(grace)) as (server, port),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request("acytoo").replace(b" HTTP/1.1", b" HTTP/1.0", 1))
+        assert await reader.readuntil(b"word 1 ")
+        for _ in range(signals):
+            server.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.1)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+async def test_a_raw_text_that_http_1_0_has_not_yet_taken_all_of_ends_in_a_reset() -> None:
+    long = reply(Start("id-1", "m-1", 7), *["x" * 10_000] * 1_000, Finish("stop"))
+    async with FakeEndpoint(dialects.OpenAI(), long) as fake, asyncio.timeout(LIMIT):
+        config = ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=0.5)
+        runner, url = await start(config)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=65536)
+        writer.write(request("acytoo").replace(b" HTTP/1.1", b" HTTP/1.0", 1))
+        await reader.readuntil(b"xxx")
+        await runner.cleanup()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("stream", "answer"), [(True, HELLO.stall(after=3)), (False, silent())], ids=["streamed", "whole"]
+)
+async def test_the_grace_given_is_the_grace_a_reply_has(stream: bool, answer: ScriptedResponse) -> None:
+    async with FakeEndpoint(dialects.OpenAI(), answer) as fake, asyncio.timeout(LIMIT):
+        config = ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=1.5)
+        runner, url = await start(config)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(request(stream=stream))
+        await fake.received()
+        loop = asyncio.get_running_loop()
+        told = loop.time()
+        await runner.cleanup()
+        assert 1.4 < loop.time() - told < 2.5
+        assert not (await read_response(reader)).whole
+        await fake.disconnected()
+        writer.close()
+
+
+async def test_a_grace_without_end_lets_a_reply_finish_and_then_ends() -> None:
+    async with (
+        FakeEndpoint(dialects.OpenAI(), HELLO.wait(1.0, after=3)) as fake,
+        asyncio.timeout(LIMIT),
+        serving(fake, "inf") as (server, port),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request())
+        await fake.received()
+        server.send_signal(signal.SIGTERM)
+        assert (await read_response(reader)).whole
+        assert await reader.read() == b""
+        writer.close()
+
+
+@pytest.mark.parametrize("grace", ["nan", "-1", "-inf"])
+def test_a_grace_that_is_none_is_refused(grace: str) -> None:
+    provider: dict[str, AsyncGeneratorProvider] = {"backend": backend(dialects.OpenAI(), "http://127.0.0.1:9")}
+    with pytest.raises(UsageError, match="grace"):
+        ServerConfig(provider, grace=float(grace))
+    done = run([ACYTOO, "serve", "--to", "http://127.0.0.1:9", "--grace", grace])
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"acytoo: the grace is a number of seconds")

@@ -1,0 +1,268 @@
+"""One pooled session for each event loop, that ends with its loop and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from acytoo import Acytoo, dialects
+from acytoo.errors import RateLimitError, TruncatedError, UnreachableError, UsageError
+from acytoo.testing import FakeEndpoint, FakeSOCKSProxy, ScriptedResponse, hang_up, raw, reply, status
+from tests.helpers import MESSAGES, failure, texts
+
+
+async def test_two_calls_share_a_connection() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        assert len(fake.requests) == 2
+        assert fake.connections == 1
+
+
+async def test_a_hundred_calls_at_once_are_not_held_back() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("a", "b").wait(0.3, after=1)) as fake:
+        replies = await asyncio.gather(*[texts(Acytoo(fake.url)) for _ in range(150)])
+        assert {"".join(reply) for reply in replies} == {"ab"}
+        assert fake.connections == 150
+
+
+async def test_a_connection_closed_while_idle_is_not_used_again() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("1"), reply("2")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["1"]
+        fake.peers[0].close()
+        await fake.disconnected()
+        assert await texts(Acytoo(fake.url)) == ["2"]
+        assert fake.connections == 2
+
+
+@pytest.mark.parametrize("end", [hang_up(), raw().reset()], ids=["closed", "reset"])
+async def test_a_kept_connection_that_proves_closed_is_replaced_once_and_unseen(end: ScriptedResponse) -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("first"), end, reply("again")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["first"]
+        assert await texts(Acytoo(fake.url)) == ["again"]
+        assert [request.peer for request in fake.requests] == [fake.peers[0], fake.peers[0], fake.peers[1]]
+        assert fake.requests[1].body == fake.requests[2].body
+
+
+@pytest.mark.parametrize("end", [hang_up(), raw().reset()], ids=["closed", "reset"])
+async def test_a_fresh_connection_that_closes_is_not_tried_again(end: ScriptedResponse) -> None:
+    async with FakeEndpoint(dialects.Acytoo(), end) as fake:
+        assert type(await failure(Acytoo(fake.url))) is UnreachableError
+        assert len(fake.requests) == 1
+
+
+async def test_the_second_try_is_the_last() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("first"), hang_up()) as fake:
+        assert await texts(Acytoo(fake.url)) == ["first"]
+        assert type(await failure(Acytoo(fake.url))) is UnreachableError
+        assert len(fake.requests) == 3
+
+
+async def test_a_new_connection_through_socks_that_ends_without_an_answer_is_not_asked_again() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), hang_up()) as fake, FakeSOCKSProxy() as proxy:
+        assert type(await failure(Acytoo(fake.url, proxy=proxy.url))) is UnreachableError
+        assert len(fake.requests) == 1
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_the_next_requests() -> None:
+    surplus = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 6\r\n\r\nnobody"
+    async with FakeEndpoint(dialects.Acytoo(), reply("1"), reply("2")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["1"]
+        await fake.peers[0].send(surplus)
+        await asyncio.sleep(0.1)
+        assert await texts(Acytoo(fake.url)) == ["2"]
+        assert fake.connections == 2
+
+
+def open_sessions() -> int:
+    """How many HTTP sessions are open in this process, other tests' included."""
+    gc.collect()
+    return len([1 for thing in gc.get_objects() if type(thing) is aiohttp.ClientSession and not thing.closed])
+
+
+async def test_who_goes_through_many_socks_proxies_keeps_few_sessions() -> None:
+    before = open_sessions()
+    async with (
+        FakeEndpoint(dialects.Acytoo(), reply("a", "b").wait(0.1, after=1)) as fake,
+        FakeSOCKSProxy() as proxy,
+    ):
+        for number in range(24):
+            await texts(Acytoo(fake.url, proxy=f"socks5://user{number}:x@127.0.0.1:{proxy.port}"))
+        assert open_sessions() - before <= 16
+        asked = [texts(Acytoo(fake.url, proxy=f"socks5://user{n}:x@127.0.0.1:{proxy.port}")) for n in range(24)]
+        assert await asyncio.gather(*asked) == [["a", "b"]] * 24
+
+
+@pytest.mark.parametrize(
+    "end",
+    [raw(b"HTTP/1.1 200 OK\r\ncontent-ty").close(), reply("begun").close(after=1)],
+    ids=["in its head", "in its body"],
+)
+async def test_an_answer_that_has_begun_is_never_asked_for_again(end: ScriptedResponse) -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("first"), end) as fake:
+        assert await texts(Acytoo(fake.url)) == ["first"]
+        assert type(await failure(Acytoo(fake.url))) in (UnreachableError, TruncatedError)
+        assert len(fake.requests) == 2
+
+
+async def test_a_callers_own_session_is_used_and_left_open() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
+        async with aiohttp.ClientSession(headers={"x-mine": "yes"}) as session:
+            assert await texts(Acytoo(fake.url, session=session)) == ["Hi"]
+            assert await texts(Acytoo(fake.url), session=session) == ["Hi"]
+            assert not session.closed
+            assert fake.connections == 1
+            assert fake.requests[0].headers["x-mine"] == "yes"
+        await fake.disconnected()
+
+
+async def test_a_callers_session_that_is_closed_is_told_clearly() -> None:
+    session = aiohttp.ClientSession()
+    await session.close()
+    error = await failure(Acytoo("http://127.0.0.1:9", session=session))
+    assert "session" in str(error).lower()
+    assert "closed" in str(error).lower()
+
+
+async def test_a_callers_session_that_raises_for_a_status_leaves_the_error_to_us() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), status(429, "quota used up", retry_after=7)) as fake:
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            error = await failure(Acytoo(fake.url, session=session))
+    assert isinstance(error, RateLimitError)
+    assert (error.message, error.retry_after) == ("quota used up", 7)
+
+
+async def test_a_callers_session_of_another_loop_is_refused() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, aiohttp.ClientSession() as session:
+        iterator = Acytoo(fake.url, session=session).create_completion("", MESSAGES)
+        with pytest.raises(UsageError, match="another event loop"):
+            await asyncio.to_thread(next, iterator)
+        assert fake.connections == 0
+
+
+async def test_cookies_of_one_call_are_not_sent_with_the_next() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi").header("set-cookie", "who=me")) as fake:
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        assert "cookie" not in fake.requests[1].headers
+
+
+def test_several_loops_in_a_row_each_have_their_session_and_end_it() -> None:
+    with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
+        for _ in range(3):
+            assert asyncio.run(texts(Acytoo(fake.url))) == ["Hi"]
+            fake.wait_disconnected()
+        assert fake.connections == 3
+
+
+def test_two_loops_in_two_threads_do_not_meet() -> None:
+    with FakeEndpoint(dialects.Acytoo(), reply("a", "b").wait(0.2, after=1)) as fake:
+        seen: list[list[str]] = []
+
+        async def twice() -> list[str]:
+            return await texts(Acytoo(fake.url)) + await texts(Acytoo(fake.url))
+
+        threads = [threading.Thread(target=lambda: seen.append(asyncio.run(twice()))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ["".join(reply) for reply in seen] == ["abab", "abab"]
+        assert fake.connections == 2
+        fake.wait_disconnected()
+
+
+def test_a_socks_proxys_session_ends_with_its_loop_too() -> None:
+    with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeSOCKSProxy() as proxy:
+        assert asyncio.run(texts(Acytoo(fake.url, proxy=proxy.url))) == ["Hi"]
+        fake.wait_disconnected()
+        proxy.wait_disconnected()
+
+
+ENDINGS = {
+    "asyncio.run": "asyncio.run(ask())",
+    "two asyncio.runs": "asyncio.run(ask()); asyncio.run(ask())",
+    "a loop closed by hand, its generators ended": """
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+loop.run_until_complete(ask())
+keep.append(loop)
+loop.run_until_complete(loop.shutdown_asyncgens())
+loop.close()
+""",
+    "a loop ended in mid-stream": "asyncio.run(begin())",
+    "a generator dropped and never closed": "asyncio.run(drop())",
+    "a plain iterator": "print(''.join(provider.create_completion('', messages)))",
+    "a plain iterator left early": "print(next(provider.create_completion('', messages)))",
+}
+
+LOOPS_NOT_ENDED = {
+    "a loop closed without ending its generators": """
+loop = asyncio.new_event_loop()
+loop.run_until_complete(ask())
+loop.close()
+""",
+    "such a loop and another": """
+loop = asyncio.new_event_loop()
+loop.run_until_complete(ask())
+loop.close()
+asyncio.run(ask())
+""",
+    "a loop closed in mid-stream": """
+loop = asyncio.new_event_loop()
+loop.run_until_complete(begin())
+loop.close()
+""",
+}
+"""Python itself closes the sockets of these, which only `-W error` would tell."""
+
+SCRIPT = """
+import asyncio, sys
+from acytoo import Acytoo
+
+provider = Acytoo(sys.argv[1])
+messages = [{"role": "user", "content": "Hi"}]
+keep = []
+
+async def ask():
+    print(await provider.create_async("", messages))
+
+async def begin():
+    stream = provider.create_async_generator("", messages)
+    keep.append(stream)
+    print(await anext(stream))
+
+async def drop():
+    print(await anext(provider.create_async_generator("", messages)))
+    await asyncio.sleep(0.01)
+"""
+
+
+def _run(program: str, folder: Path, *options: str) -> None:
+    """Run it against an endpoint: it has to print the reply, end well, say nothing else, and be gone."""
+    script = folder / "program.py"
+    script.write_text(SCRIPT + program)
+    with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo").wait(0.05, after=1)) as fake:
+        command = [sys.executable, *options, str(script), fake.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.stderr == ""
+        assert done.returncode == 0
+        assert done.stdout.startswith("Hel")
+        fake.wait_disconnected()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_program_ends_without_anything_left_open(ending: str, tmp_path: Path) -> None:
+    _run(ENDINGS[ending], tmp_path, "-W", "error")
+
+
+@pytest.mark.parametrize("ending", LOOPS_NOT_ENDED)
+def test_a_loop_that_does_not_end_its_generators_leaves_no_unclosed_session(ending: str, tmp_path: Path) -> None:
+    _run(LOOPS_NOT_ENDED[ending], tmp_path)
