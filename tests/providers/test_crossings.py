@@ -145,7 +145,7 @@ async def test_log_probabilities_arrive(into: Dialect, out: Dialect, stream: boo
     assert [(one["token"], one["logprob"]) for one in found.logprobs] == [("Hi", -0.5)]
 
 
-@crossings([(into, out) for into, out in PAIRS if out is not dialects.by_name("acytoo")])
+@crossings([(into, out) for into, out in PAIRS if out.name != "acytoo"])
 @STREAM
 async def test_a_refusal_is_never_lost(into: Dialect, out: Dialect, stream: bool) -> None:
     found = await crossed(into, out, reply(Refusal("I will "), Refusal("not."), Usage(9, 2), Finish("stop")), stream)
@@ -184,7 +184,7 @@ async def test_history_with_calls_and_results_arrives_or_is_refused_by_name(into
         client = client_of(into, server.url)
         if not calls(into, out):
             with pytest.raises((UnsupportedError, RequestError), match=r"tool calls|tools"):
-                await client.reply(HISTORY, tools=None if into is dialects.by_name("acytoo") else [TOOL])
+                await client.reply(HISTORY, tools=None if into.name == "acytoo" else [TOOL])
             return
         await client.reply(HISTORY, tools=[TOOL], temperature=0.25, max_tokens=50)
         got = asked_of(out, server.fake.requests[0])
@@ -238,7 +238,7 @@ def cuts(out: Dialect) -> list[ScriptedResponse]:
     found = [whole.reset(after_bytes=place) for place in range(1, 1500, 97)]
     found += [whole.reset(after=after) for after in range(len(LONG) + 1)]
     found += [whole.close(after=3), whole.fail(after=3), whole.fail(after=0)]
-    if out is not dialects.by_name("acytoo"):
+    if out.name != "acytoo":
         found += [whole.end(after_bytes=place) for place in range(1, 1500, 97)]
         found += [whole.end(after=after) for after in range(len(LONG))]
         found.append(whole.without_end())
@@ -353,7 +353,7 @@ async def test_within_one_dialect_a_request_that_cannot_be_read_goes_on_too(
         dialect.writer(asked).content_type if stream else "application/json",
     )
     assert server.fake.requests[0].body == body
-    other = dialects.by_name("ollama") if dialect is dialects.by_name("openai") else dialects.by_name("openai")
+    other = dialects.by_name("ollama") if dialect.name == "openai" else dialects.by_name("openai")
     async with site(reply(*LONG), dialect=other) as server:
         code, _, _ = await posted(server.url, dialect, asked, body)
     assert code == 400
@@ -448,7 +448,7 @@ async def test_the_embedded_model_answers_in_every_dialect(dialect: Dialect, str
     asked = Request([{"role": "user", "content": "Say OK."}], "m-1", stream=stream, temperature=0, **short(dialect))
     found = collect(await items_of(embedded(dialect), asked))
     assert found.text
-    if dialect is not dialects.by_name("acytoo"):
+    if dialect.name != "acytoo":
         assert found.usage is not None
         assert found.usage.output_tokens == 5
         assert found.finish_reason == "length"
