@@ -419,9 +419,7 @@ def test_a_tools_failure_comes_from_gemini_too() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-@pytest.mark.parametrize(
-    "target", [d for d in dialects.ALL if d.name != "gemini"], ids=lambda d: d.name
-)
+@pytest.mark.parametrize("target", [d for d in dialects.ALL if d.name != "gemini"], ids=lambda d: d.name)
 def test_what_only_geminis_models_say_is_refused_by_name_on_a_crossing(
     target: Dialect, part: dict[str, Any], feature: str
 ) -> None:

@@ -19,7 +19,7 @@ class ProviderConformance:
 
     A provider without a `dialect` of its own, in the older style, needs `dialect` set to the API that it speaks; one
     whose URL is not its attribute `url` needs `make`. Runs in at most a minute on two idle cores, and needs no plugin
-    of pytest's. TLS rows need the extra `dev` (trustme), SOCKS rows whatever the provider needs for SOCKS.
+    of pytest's. TLS rows need the extra `testing` (trustme), SOCKS rows whatever the provider needs for SOCKS.
     """
 
     provider: ClassVar[Any] = None

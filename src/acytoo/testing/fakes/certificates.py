@@ -15,7 +15,7 @@ class Authority:
         try:
             import trustme
         except ImportError as error:
-            raise MissingExtraError("a scripted TLS server", "dev") from error
+            raise MissingExtraError("a fake TLS server", "testing") from error
         self._authority = trustme.CA()
 
     def server_context(self, *names: str) -> ssl.SSLContext:
