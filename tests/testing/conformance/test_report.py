@@ -213,3 +213,8 @@ def test_every_row_has_a_name_of_its_own() -> None:
 def test_the_kit_can_be_imported_without_pytest() -> None:
     code = "import sys; sys.modules['pytest'] = None; from acytoo.testing import ProviderConformance"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=LIMIT)
+
+
+def test_every_row_can_happen_in_at_least_one_dialect() -> None:
+    subjects = [Subject(dialect.name, Acytoo, dialect) for dialect in dialects.ALL]
+    assert [fault.name for fault in FAULTS if not any(subject.faces(fault) for subject in subjects)] == []

@@ -12,6 +12,7 @@ from acytoo import dialects
 from acytoo.errors import ServerError
 from acytoo.testing import ScriptedResponse, reply, status
 from acytoo.testing.script.render import steps_of
+from acytoo.testing.script.responses import AFTER_RESPONSE
 from acytoo.testing.script.steps import Close, Reset, Send, Stall, Step, Wait
 from acytoo.types import Request
 
@@ -51,6 +52,7 @@ def test_a_reply_is_sent_in_chunks_one_for_each_text() -> None:
         (reply("abc", "d").end(after_bytes=2), [Send(b"2\r\nab\r\n"), Send(b"0\r\n\r\n")]),
         (reply("ab").with_length().until_close(), [Send(b"ab"), Close()]),
         (reply("ab").drip(1, every_s=3).with_length(), [Send(b"a"), Wait(3), Send(b"b"), Wait(3)]),
+        (reply("ab").close(at_byte=AFTER_RESPONSE), [Send(b"2\r\nab\r\n"), Send(b"0\r\n\r\n"), Close()]),
         (reply("ab").insert(b"zz\r\n", after=0), [Send(b"zz\r\n"), Send(b"2\r\nab\r\n"), Send(b"0\r\n\r\n")]),
     ],
 )

@@ -211,12 +211,11 @@ _HEAD = (
     ),
     _good(
         "keep-alive-closed",
-        "ok+close then ok",
+        "ok+close:w then ok",
         "a server closes idle connections when it likes: a new connection, no error",
         asks=2,
-        text="",
+        requests=2,
         seen=("aio-libs/aiohttp#850", "psf/requests#3458"),
-        families=(),
     ),
     _good(
         "keep-alive-ran-out",

@@ -35,7 +35,8 @@ _WORDS = """
 
 `acytoo fake --dialect openai --fault WORDS` is the endpoint alone, for any client. Words are joined by `+`; several
 `--fault` are for one request after the other, the last again and again. A name from the table above stands for its
-words. Places: `17` is after 17 bytes of the body, `1t` after 1 text, `9w` after 9 bytes on the wire, none at the end.
+words. Places: `17` is after 17 bytes of the body, `1t` after 1 text, `9w` after 9 bytes on the wire, `w` after the
+complete response, none at the end of the body.
 
 | word | like | what the endpoint does |
 | --- | --- | --- |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, TypeAlias
@@ -11,6 +12,9 @@ import msgspec
 from acytoo.errors import AcytooError, ServerError, status_error
 from acytoo.testing.script.steps import Close, HalfClose, Reset, Send, Stall, Step, Wait
 from acytoo.types import Item
+
+AFTER_RESPONSE = sys.maxsize
+"""An `at_byte` beyond every response: after its last byte on the wire, when the response is complete."""
 
 
 @dataclass(frozen=True)

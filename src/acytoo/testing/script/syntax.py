@@ -12,6 +12,7 @@ from acytoo.errors import AcytooError, UsageError
 from acytoo.http import ServerRequest
 from acytoo.testing.fakes.requests import ReceivedRequest
 from acytoo.testing.script.responses import (
+    AFTER_RESPONSE,
     Body,
     Items,
     ScriptedResponse,
@@ -178,6 +179,8 @@ def _between(pieces: list[bytes], extra: bytes) -> list[bytes]:
 def _place(place: str) -> dict[str, int]:
     if not place:
         return {}
+    if place == "w":
+        return {"at_byte": AFTER_RESPONSE}
     kind = {"t": "after", "w": "at_byte"}.get(place[-1], "after_bytes")
     return {kind: int(place.rstrip("tw"))}
 
@@ -242,7 +245,10 @@ def _no_end(answer: ScriptedResponse) -> ScriptedResponse:
     return answer.without_end()
 
 
-_PLACES = "17 is after 17 bytes of the body, 1t after 1 text, 9w after 9 bytes on the wire, nothing at the end"
+_PLACES = (
+    "17 is after 17 bytes of the body, 1t after 1 text, 9w after 9 bytes on the wire, w after the complete response, "
+    "nothing at the end of the body"
+)
 
 _ALL = (
     Directive("ok", "ok", "answer well: what every other word changes", lambda: _ok, True),
