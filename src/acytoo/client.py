@@ -9,7 +9,8 @@ from typing import Self
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE, Dialect, Reader, Writer, not_this_api
+from acytoo.dialects.base import Dialect, Reader, Writer, not_this_api
+from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead

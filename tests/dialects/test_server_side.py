@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from acytoo.dialects.server_side import error_fields, new_id, request_of
+from acytoo.dialects.error_bodies import error_fields
+from acytoo.dialects.server_side import new_id, request_of
 from acytoo.errors import (
     AcytooError,
     EmbeddedError,

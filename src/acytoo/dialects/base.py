@@ -7,16 +7,15 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from acytoo.dialects.error_bodies import UNDECODABLE as UNDECODABLE
-from acytoo.dialects.error_bodies import error_words, html_title, in_utf8
-from acytoo.dialects.surrogates import replace_lone_escapes
+from acytoo.dialects.error_bodies import error_fields, error_words, html_title, in_utf8
+from acytoo.dialects.fields import decode_body
+from acytoo.dialects.json import dumps
 from acytoo.errors import (
     AcytooError,
     ProtocolError,
     RequestError,
     StatusError,
     UnsupportedError,
-    UsageError,
     status_error,
 )
 from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest
@@ -177,7 +176,13 @@ class Dialect:
         raise NotImplementedError
 
     def write_error(self, error: AcytooError) -> HTTPResponse:
-        """The error as this API's clients understand it, the status telling whose fault it was."""
+        """Return the error as this API's clients read it. Its status shows whose fault it was."""
+        status, _, _, headers = error_fields(error)
+        body = dumps(self.error_document(error), surrogates="replace")
+        return HTTPResponse(status, {"content-type": "application/json", **headers}, body)
+
+    def error_document(self, error: AcytooError) -> dict[str, Any]:
+        """Return the JSON document that reports an error in this API."""
         raise NotImplementedError
 
     def for_model(self, body: bytes, model: str) -> bytes:
@@ -249,33 +254,3 @@ def not_this_api(name: str, body: bytes, why: str = "") -> ProtocolError:
     return ProtocolError(
         f"the answer is not the {name} API's: {what}{f' ({why})' if why else ''}; check the URL and the dialect"
     )
-
-
-def encoded(document: Any) -> bytes:
-    """The document as JSON. Raises UsageError for what JSON cannot say, such as half of a surrogate pair."""
-    try:
-        return msgspec.json.encode(document)
-    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"the request cannot be written as JSON: {error}") from error
-
-
-def whole_json(record: bytes) -> bool:
-    """Whether a last record without its line end is whole: JSON, or OpenAI's `[DONE]`."""
-    try:
-        msgspec.json.decode(replace_lone_escapes(record))
-    except UNDECODABLE:
-        return record.strip() == b"[DONE]"
-    return True
-
-
-def invalid(message: str) -> RequestError:
-    """The error a server answers a malformed request with."""
-    return RequestError(message, status=400, code="invalid_request_error")
-
-
-def decode_body(incoming: ServerRequest, type_: Any = dict[str, Any]) -> Any:
-    """The request's JSON body. Raises RequestError saying where it is wrong."""
-    try:
-        return msgspec.json.decode(incoming.body, type=type_)
-    except UNDECODABLE as error:
-        raise invalid(f"the request body is not what this endpoint takes: {error}") from error

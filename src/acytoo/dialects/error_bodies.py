@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-from acytoo.dialects.surrogates import rendered, replace_lone_escapes, replace_surrogates
+from acytoo.dialects.json import UNDECODABLE, display_json
+from acytoo.dialects.surrogates import replace_lone_escapes, replace_surrogates
+from acytoo.errors import (
+    AcytooError,
+    ProxyError,
+    RedirectError,
+    ReplyError,
+    StatusError,
+    TimedOutError,
+    UnreachableError,
+    UsageError,
+    status_error,
+)
 from acytoo.secret import truncate
-
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are not the JSON wanted."""
 
 _BEFORE_PAGE = re.compile(rb"(?:\s|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
 _TITLE = re.compile(rb"<title[^>]*>([^<]*)", re.IGNORECASE)
@@ -85,19 +96,72 @@ def error_words_of(document: Any) -> ErrorWords | None:
 def _words_beside(message: Any, document: dict[str, Any]) -> ErrorWords:
     names = ("code", "status", "type", "param")
     said = {name: replace_surrogates(document[name]) for name in names if isinstance(document.get(name), str)}
-    text = replace_surrogates(message) if isinstance(message, str) else shown(message)
+    text = replace_surrogates(message) if isinstance(message, str) else display_json(message)
     code = said.get("code") or said.get("status") or said.get("type") or ""
     return ErrorWords(text, code, said.get("type", ""), said.get("param", ""))
 
 
 def error_words_in(error: Any) -> ErrorWords:
     """The words of what a document has as its `error`."""
-    return error_words_of({"error": error}) or ErrorWords(shown(error) if error else NO_WORDS)
+    return error_words_of({"error": error}) or ErrorWords(display_json(error) if error else NO_WORDS)
 
 
-def shown(document: Any) -> str:
-    """A document as JSON for people to read; whatever is in it, this raises nothing."""
-    try:
-        return rendered(document).decode()
-    except RecursionError:
-        return "JSON that is nested too deeply"
+def error_from_event(error: Any, statuses: Mapping[str, int] = {}) -> StatusError:
+    """Return the error that a stream's event or a document's `error` field reports.
+
+    The status is a numeric `status` or `code` in it, as many servers send, else what `statuses` has for its code or
+    its type.
+    """
+    words = error_words_in(error)
+    fields = error if isinstance(error, dict) else {}
+    numbers = [n for n in (fields.get("status"), fields.get("code")) if isinstance(n, int) and 400 <= n < 600]
+    status = numbers[0] if numbers else statuses.get(words.code) or statuses.get(words.type)
+    return status_error(status, **words._asdict(), body=truncate(display_json(error), 2000))
+
+
+def error_fields(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
+    """The (status, message, code, headers) a server answers an error with: its status says whose fault it was."""
+    headers: dict[str, str] = {}
+    code = ""
+    if isinstance(error, StatusError):
+        status = error.status if error.status and error.status >= 400 else 502
+        code = error.code
+        wait = whole_seconds(error)
+        if wait is not None:
+            headers["retry-after"] = str(wait)
+    elif isinstance(error, UsageError):
+        status = 400
+    elif isinstance(error, TimedOutError):
+        status = 504
+    elif isinstance(error, (UnreachableError, ProxyError, RedirectError, ReplyError)):
+        status = 502
+    else:
+        status = 500
+    return status, error.message, code or _CODES.get(status, "server_error"), headers
+
+
+def openai_error(error: AcytooError) -> dict[str, Any]:
+    """The error as OpenAI's APIs tell it: `{"message", "type", "param", "code"}`, in the server's own words."""
+    _, message, code, _ = error_fields(error)
+    told = error if isinstance(error, StatusError) else StatusError(message)
+    return {"message": message, "type": told.type or code, "param": told.param or None, "code": code}
+
+
+_CODES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    502: "upstream_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def whole_seconds(error: AcytooError) -> int | None:
+    """How long to wait, rounded up to what `Retry-After` can say; None where the error does not tell."""
+    wait = getattr(error, "retry_after", None)
+    return math.ceil(wait) if wait is not None and math.isfinite(wait) else None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE, Dialect, Reader, not_this_api, whole_json
+from acytoo.dialects.base import Dialect, Reader, not_this_api
 from acytoo.dialects.error_bodies import error_words_of
+from acytoo.dialects.json import UNDECODABLE, is_complete_json
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError
 from acytoo.types import Item
+
+T = TypeVar("T")
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes a reply that is one document may have."""
@@ -145,7 +148,8 @@ class RecordReader(Reader):
 
     ending: ClassVar[str]
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, name: str, decoder: Decoder) -> None:
+        self._name = name
         self._decode_chunk = decoder.feed
         self._rest = decoder.close
         self._halves = SurrogateJoiner()
@@ -162,6 +166,16 @@ class RecordReader(Reader):
     def feed(self, chunk: bytes) -> list[Item]:
         """The items of every record that this chunk completes."""
         return self._taken(self._decode_chunk(chunk))
+
+    def decode_unusual(self, record: bytes, type_: type[T]) -> T:
+        """Decode a record that msgspec refused, for the one reason that can be repaired: a lone surrogate.
+
+        Raises ProtocolError for any other reason.
+        """
+        try:
+            return self._halves.decode(record, type_)
+        except UNDECODABLE as error:
+            raise not_this_api(self._name, record, str(error)) from error
 
     def scan(self, chunk: bytes) -> None:
         """Read those of the records that may tell a fault or the end."""
@@ -187,7 +201,7 @@ class RecordReader(Reader):
 
     def is_whole(self, record: bytes) -> bool:
         """Whether a last record without its end is to be read."""
-        return whole_json(record)
+        return is_complete_json(record)
 
     def _taken(self, records: list[bytes]) -> list[Item]:
         items: list[Item] = []

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import invalid
+from acytoo.dialects.fields import invalid
 from acytoo.errors import (
-    AcytooError,
-    ProxyError,
-    RedirectError,
-    ReplyError,
-    StatusError,
-    TimedOutError,
-    UnreachableError,
     UsageError,
 )
 from acytoo.http import ServerRequest
@@ -48,54 +40,6 @@ def request_of(body: dict[str, Any], dialect: str) -> Request:
         raise invalid(str(error)) from error
     except msgspec.ValidationError as error:
         raise invalid(f"the request is not what this endpoint takes: {error}") from error
-
-
-def error_fields(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
-    """The (status, message, code, headers) a server answers an error with: its status says whose fault it was."""
-    headers: dict[str, str] = {}
-    code = ""
-    if isinstance(error, StatusError):
-        status = error.status if error.status and error.status >= 400 else 502
-        code = error.code
-        wait = whole_seconds(error)
-        if wait is not None:
-            headers["retry-after"] = str(wait)
-    elif isinstance(error, UsageError):
-        status = 400
-    elif isinstance(error, TimedOutError):
-        status = 504
-    elif isinstance(error, (UnreachableError, ProxyError, RedirectError, ReplyError)):
-        status = 502
-    else:
-        status = 500
-    return status, error.message, code or _CODES.get(status, "server_error"), headers
-
-
-def openai_error(error: AcytooError) -> dict[str, Any]:
-    """The error as OpenAI's APIs tell it: `{"message", "type", "param", "code"}`, in the server's own words."""
-    _, message, code, _ = error_fields(error)
-    told = error if isinstance(error, StatusError) else StatusError(message)
-    return {"message": message, "type": told.type or code, "param": told.param or None, "code": code}
-
-
-_CODES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    422: "invalid_request_error",
-    429: "rate_limit_error",
-    502: "upstream_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
-
-
-def whole_seconds(error: AcytooError) -> int | None:
-    """How long to wait, rounded up to what `Retry-After` can say; None where the error does not tell."""
-    wait = getattr(error, "retry_after", None)
-    return math.ceil(wait) if wait is not None and math.isfinite(wait) else None
 
 
 def new_id(prefix: str) -> str:

@@ -87,14 +87,6 @@ def _says_more(item: Item, field: str) -> bool:
     return any(getattr(item, name) for name in item.__struct_fields__ if name not in (field, "index"))  # type: ignore[union-attr]
 
 
-def rendered(document: Any) -> bytes:
-    """The document as JSON, with U+FFFD for every half. Raises RecursionError where it is nested too deeply."""
-    try:
-        return msgspec.json.encode(document)
-    except UnicodeEncodeError:
-        return msgspec.json.encode(msgspec.json.decode(replace_lone_escapes(json.dumps(document).encode())))
-
-
 def replace_surrogates(text: str) -> str:
     """The text with U+FFFD for every half in it."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

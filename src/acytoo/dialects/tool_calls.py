@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE
-from acytoo.dialects.surrogates import rendered
+from acytoo.dialects.json import UNDECODABLE, dumps
 from acytoo.errors import ProtocolError
 from acytoo.types import Finish
 
@@ -44,7 +43,7 @@ def arguments_text(arguments: Any) -> str:
     if isinstance(arguments, str):
         return arguments
     try:
-        return rendered(arguments or {}).decode()
+        return dumps(arguments or {}, surrogates="replace").decode()
     except RecursionError as error:
         raise ProtocolError("the arguments of a call are nested too deeply") from error
 

@@ -7,7 +7,7 @@ import zlib
 
 from aiohttp import web
 
-from acytoo.dialects.base import invalid
+from acytoo.dialects.fields import invalid
 from acytoo.errors import RequestError
 from acytoo.server.config import ServerConfig
 

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.dialects.base import invalid
+from acytoo.dialects.fields import invalid
 from acytoo.errors import UsageError
 from acytoo.secret import Secret
 

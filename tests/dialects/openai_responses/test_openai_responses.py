@@ -908,7 +908,7 @@ def test_harmless_fields_are_left_behind_when_crossing() -> None:
         ({"input": [{"role": "user"}]}, r"input\[0\] has no content"),
         ({"input": [{"role": "user", "content": [{}]}]}, r"input\[0\]\.content\[0\] must be a part"),
         ({"input": [{"role": "robot", "content": "x"}]}, "robot"),
-        ({"input": [{"type": "function_call", "name": "f"}]}, "no call_id"),
+        ({"input": [{"type": "function_call", "name": "f"}]}, "call_id is missing"),
         ({"input": "x", "tools": {}}, "tools must be a list"),
         ({"input": "x", "tools": [{"type": "function"}]}, "no name"),
         ({"input": "x", "text": "json"}, "text must be an object"),

@@ -10,23 +10,15 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import (
-    UNDECODABLE,
-    Dialect,
-    ParsedRequest,
-    Reader,
-    Unsupported,
-    Writer,
-    decode_body,
-    encoded,
-    not_this_api,
-)
-from acytoo.dialects.error_bodies import error_words_of, html_title
+from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer, not_this_api
+from acytoo.dialects.error_bodies import error_words_of, html_title, openai_error
 from acytoo.dialects.extra_fields import put_extra
-from acytoo.dialects.server_side import error_fields, openai_error, request_of
+from acytoo.dialects.fields import decode_body
+from acytoo.dialects.json import UNDECODABLE, dumps
+from acytoo.dialects.server_side import request_of
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError, UsageError, status_error
-from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest, join_url
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url
 from acytoo.messages import result_of, text_of
 from acytoo.secret import Secret, truncate
 from acytoo.types import Item, Messages, Refusal, Reply, Request
@@ -99,7 +91,7 @@ class Acytoo(Dialect):
         put_extra(body, extra)
         if self.omit_empty_key and not body["key"]:
             del body["key"]
-        return self.http_request(request, endpoint, encoded(body))
+        return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """The credentials are in the body."""
@@ -127,11 +119,9 @@ class Acytoo(Dialect):
         """The text, and a refusal as text; all that this protocol can say."""
         return (reply.text + reply.refusal).encode()
 
-    def write_error(self, error: AcytooError) -> HTTPResponse:
-        """JSON with the message both as `msg` and as `error.message`."""
-        status, message, _, extra_headers = error_fields(error)
-        body = {"error": {"message": message, "type": openai_error(error)["type"]}, "msg": message}
-        return HTTPResponse(status, {"content-type": "application/json", **extra_headers}, msgspec.json.encode(body))
+    def error_document(self, error: AcytooError) -> dict[str, Any]:
+        """Return the message both as `msg` and as `error.message`."""
+        return {"error": {"message": error.message, "type": openai_error(error)["type"]}, "msg": error.message}
 
 
 def _plain(message: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.anthropic.reader import Message, StreamReader, told
+from acytoo.dialects.anthropic.reader import STATUS, Message, StreamReader
 from acytoo.dialects.anthropic.request import (
     KEPT,
     SOURCE,
@@ -29,16 +29,19 @@ from acytoo.dialects.anthropic.writer import (
     StreamWriter,
     call_block,
     empty_message,
-    error_body,
+    error_document,
     stop_reason_of,
     usage_fields,
 )
-from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer, decode_body, encoded, invalid
+from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.extra_fields import put_extra
+from acytoo.dialects.fields import decode_body, invalid
+from acytoo.dialects.json import dumps
 from acytoo.dialects.readers import EitherReader
-from acytoo.dialects.server_side import bearer_secrets, error_fields, new_id, request_of
+from acytoo.dialects.server_side import bearer_secrets, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError
-from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest, join_url, json_headers
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import (
     Item,
     Reply,
@@ -149,7 +152,7 @@ class Anthropic(Dialect):
             body["stream"] = True
         extra.pop("betas", None)
         put_extra(body, extra)
-        return self.http_request(request, endpoint, encoded(body))
+        return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """The key in its header, and the `betas` that were asked for."""
@@ -166,7 +169,7 @@ class Anthropic(Dialect):
         """The items of a `message`."""
         message = msgspec.json.decode(body, type=Message)
         if message.error is not None:
-            raise told(message.error)
+            raise error_from_event(message.error, STATUS)
         if message.content is None:
             raise msgspec.ValidationError("it has no content")
         if message.stop_reason is None:
@@ -213,16 +216,15 @@ class Anthropic(Dialect):
         }
         return msgspec.json.encode(body)
 
-    def write_error(self, error: AcytooError) -> HTTPResponse:
-        """`{"type": "error", "error": {"type", "message"}}`."""
-        status, _, _, extra_headers = error_fields(error)
-        return HTTPResponse(status, {"content-type": "application/json", **extra_headers}, error_body(error))
+    def error_document(self, error: AcytooError) -> dict[str, Any]:
+        """Return `{"type": "error", "error": {"type", "message"}}`."""
+        return error_document(error)
 
     def count(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
         """The same messages, without what only a reply needs."""
         asked = self.encode_request(request, endpoint, Unsupported(self.name, drop=True))
         body = {k: v for k, v in msgspec.json.decode(asked.body).items() if k in _COUNTED}
-        return HTTPRequest(f"{asked.url}/count_tokens", asked.headers, encoded(body))
+        return HTTPRequest(f"{asked.url}/count_tokens", asked.headers, dumps(body))
 
     def read_count(self, body: bytes) -> int:
         """The `input_tokens`."""

@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.anthropic.request import SOURCE
-from acytoo.dialects.base import UNDECODABLE, not_this_api
-from acytoo.dialects.error_bodies import NO_WORDS, error_words_in, shown
+from acytoo.dialects.base import not_this_api
+from acytoo.dialects.error_bodies import NO_WORDS, error_from_event
+from acytoo.dialects.fields import count
+from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.readers import RecordReader, bare_error
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import arguments_text
-from acytoo.errors import AcytooError, status_error
-from acytoo.secret import truncate
+from acytoo.errors import ProtocolError
 from acytoo.types import Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
 from acytoo.wire.sse import SSEDecoder
 
@@ -113,8 +114,7 @@ class StreamReader(RecordReader):
     ending = "stop_reason or message_stop after a block"
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        super().__init__(SSEDecoder())
+        super().__init__(name, SSEDecoder())
         self._started = False
         self._said = False
         self._done = False
@@ -167,16 +167,16 @@ class StreamReader(RecordReader):
         if self._done or record.strip() in (b"", b"[DONE]"):
             return None
         try:
-            return self._halves.decode(record, _Event)
-        except UNDECODABLE as error:
+            return self.decode_unusual(record, _Event)
+        except ProtocolError:
             if _unknown(record):
                 return None
-            raise not_this_api(self._name, record, str(error)) from error
+            raise
 
     def _event(self, event: _Event, record: bytes, items: list[Item]) -> None:
         delta = event.delta
         if event.error is not None or event.type == "error":
-            raise told(NO_WORDS if event.error is None else event.error)
+            raise error_from_event(NO_WORDS if event.error is None else event.error, STATUS)
         if event.type == "content_block_start" and event.content_block is not None:
             self._open(event.index, event.content_block, items)
         elif event.type == "content_block_stop":
@@ -192,7 +192,7 @@ class StreamReader(RecordReader):
             self._done = True
         elif not event.type:
             if (error := bare_error(record)) is not None:
-                raise told(error)
+                raise error_from_event(error, STATUS)
             raise not_this_api(self._name, record, "an event without type")
 
     def _start(self, message: Message, items: list[Item]) -> None:
@@ -279,20 +279,15 @@ def _told_usage(fields: dict[str, Any] | None) -> dict[str, Any]:
 
 def _usage(fields: dict[str, Any]) -> Usage:
     """Usage with the cached tokens counted as input, as everywhere else."""
-    cached, written = _count(fields, "cache_read_input_tokens"), _count(fields, "cache_creation_input_tokens")
+    cached, written = count(fields.get("cache_read_input_tokens")), count(fields.get("cache_creation_input_tokens"))
     details = fields.get("output_tokens_details")
     return Usage(
-        _count(fields, "input_tokens") + cached + written,
-        _count(fields, "output_tokens"),
+        count(fields.get("input_tokens")) + cached + written,
+        count(fields.get("output_tokens")),
         cached,
         written,
-        _count(details, "thinking_tokens") if isinstance(details, dict) else 0,
+        count(details.get("thinking_tokens")) if isinstance(details, dict) else 0,
     )
-
-
-def _count(fields: dict[str, Any], field: str) -> int:
-    value = fields.get(field)
-    return int(value) if isinstance(value, (int, float)) and 0 <= value < 2**63 else 0
 
 
 STATUS = {
@@ -308,9 +303,3 @@ STATUS = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-
-
-def told(error: Any) -> AcytooError:
-    """The error that an event tells; its type says which status it would have been."""
-    words = error_words_in(error)
-    return status_error(STATUS.get(words.type), **words._asdict(), body=truncate(shown(error), 2000))

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE, Unsupported, invalid
+from acytoo.dialects.base import Unsupported
+from acytoo.dialects.fields import invalid, require
+from acytoo.dialects.json import UNDECODABLE
 from acytoo.errors import UsageError
 from acytoo.messages import data_url, parts_of
 from acytoo.types import Message, signature_of
@@ -295,17 +297,6 @@ def tool_choice_of(
 T = TypeVar("T")
 
 
-def need(holder: Mapping[str, Any], field: str, kind: type[T], where: str) -> T:
-    """A field that must be there. Raises RequestError (400) saying where it is not."""
-    value = holder.get(field)
-    if not isinstance(value, kind):
-        raise invalid(f"{where}.{field} is missing or not {_KINDS[kind]}")
-    return value
-
-
-_KINDS: dict[type, str] = {str: "text", dict: "an object", list: "a list"}
-
-
 def shared_system(system: Any) -> list[dict[str, Any]]:
     """The system message of Anthropic's `system`, none where it is empty."""
     if not system:
@@ -326,7 +317,7 @@ def shared_messages(turns: Any) -> list[dict[str, Any]]:
         where = f"messages[{number}]"
         if not isinstance(turn, dict):
             raise invalid(f"{where} is not an object")
-        role, content = need(turn, "role", str, where), turn.get("content")
+        role, content = require(turn, "role", str, where), turn.get("content")
         if role not in ("user", "assistant", "system"):
             raise invalid(f"{where}.role is {role!r}; it must be user, assistant or system")
         if not isinstance(content, list):
@@ -347,7 +338,7 @@ def _each(blocks: list[Any], where: str) -> list[tuple[Block, str, str]]:
         place = f"{where}.content[{number}]"
         if not isinstance(block, dict):
             raise invalid(f"{place} is not an object")
-        found.append((block, need(block, "type", str, place), place))
+        found.append((block, require(block, "type", str, place), place))
     return found
 
 
@@ -367,7 +358,7 @@ def _shared_user(blocks: list[Any], where: str) -> list[dict[str, Any]]:
 def _shared_result(block: Block, where: str) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "tool",
-        "tool_call_id": need(block, "tool_use_id", str, where),
+        "tool_call_id": require(block, "tool_use_id", str, where),
         "content": _shared_content(block.get("content") or "", where),
     }
     if block.get("is_error") is not None:
@@ -408,8 +399,8 @@ def _shared_assistant(blocks: list[Any], where: str) -> list[dict[str, Any]]:
 
 def _shared_thought(block: Block, kind: str, where: str) -> list[Block]:
     if kind == "redacted_thinking":
-        return [{"data": need(block, "data", str, where), "source": SOURCE}]
-    text, signature = need(block, "thinking", str, where), block.get("signature")
+        return [{"data": require(block, "data", str, where), "source": SOURCE}]
+    text, signature = require(block, "thinking", str, where), block.get("signature")
     thought = {"text": text} if text else {}
     if signature:
         thought |= {"signature": signature, "source": SOURCE}
@@ -417,9 +408,9 @@ def _shared_thought(block: Block, kind: str, where: str) -> list[Block]:
 
 
 def _shared_call(block: Block, where: str) -> Block:
-    arguments = msgspec.json.encode(need(block, "input", dict, where)).decode()
-    function = {"name": need(block, "name", str, where), "arguments": arguments}
-    call: Block = {"id": need(block, "id", str, where), "type": "function", "function": function, **_kept(block)}
+    arguments = msgspec.json.encode(require(block, "input", dict, where)).decode()
+    function = {"name": require(block, "name", str, where), "arguments": arguments}
+    call: Block = {"id": require(block, "id", str, where), "type": "function", "function": function, **_kept(block)}
     if isinstance(block.get("extra_content"), dict) and signature_of(block):
         call["extra_content"] = block["extra_content"]
     return call
@@ -442,9 +433,9 @@ def _shared_content(content: Any, where: str) -> str | list[Block]:
 
 def _shared_part(block: Block, kind: str, where: str) -> Block:
     if kind == "text":
-        return {"type": "text", "text": need(block, "text", str, where), **_kept(block)}
+        return {"type": "text", "text": require(block, "text", str, where), **_kept(block)}
     if kind == "image":
-        source = need(block, "source", dict, where)
+        source = require(block, "source", dict, where)
         url = _shared_source(source, f"{where}.source")
         return {"type": "image_url", "image_url": {"url": url}, **_kept(block)} if url else block
     if kind == "document":
@@ -454,22 +445,22 @@ def _shared_part(block: Block, kind: str, where: str) -> Block:
 
 def _shared_source(source: Block, where: str) -> str | None:
     if source.get("type") == "url":
-        return need(source, "url", str, where)
+        return require(source, "url", str, where)
     if source.get("type") == "base64":
-        return f"data:{need(source, 'media_type', str, where)};base64,{need(source, 'data', str, where)}"
+        return f"data:{require(source, 'media_type', str, where)};base64,{require(source, 'data', str, where)}"
     return None
 
 
 def _shared_document(block: Block, where: str) -> Block:
     """A `file` part; a document of content blocks stays as it is."""
-    source = need(block, "source", dict, where)
+    source = require(block, "source", dict, where)
     where += ".source"
     kind = source.get("type")
     file: Block = {}
     if kind == "file":
-        file["file_id"] = need(source, "file_id", str, where)
+        file["file_id"] = require(source, "file_id", str, where)
     elif kind == "text":
-        data = base64.b64encode(need(source, "data", str, where).encode()).decode()
+        data = base64.b64encode(require(source, "data", str, where).encode()).decode()
         file["file_data"] = f"data:text/plain;base64,{data}"
     elif url := _shared_source(source, where):
         file["file_url" if kind == "url" else "file_data"] = url
@@ -492,10 +483,10 @@ def shared_tools(tools: Any) -> list[dict[str, Any]]:
         if tool.get("type") not in (None, "custom"):
             made.append(tool)
             continue
-        function: Block = {"name": need(tool, "name", str, where)}
+        function: Block = {"name": require(tool, "name", str, where)}
         if tool.get("description"):
-            function["description"] = need(tool, "description", str, where)
-        function["parameters"] = need(tool, "input_schema", dict, where)
+            function["description"] = require(tool, "description", str, where)
+        function["parameters"] = require(tool, "input_schema", dict, where)
         if tool.get("strict") is not None:
             function["strict"] = tool["strict"]
         kept = {field: tool[field] for field in TOOL_FIELDS if tool.get(field) is not None}
@@ -511,7 +502,7 @@ def shared_tool_choice(choice: Any) -> tuple[str | dict[str, Any] | None, bool |
     parallel = None if disabled is None else not disabled
     kind = choice.get("type")
     if kind == "tool":
-        return {"type": "function", "function": {"name": need(choice, "name", str, "tool_choice")}}, parallel
+        return {"type": "function", "function": {"name": require(choice, "name", str, "tool_choice")}}, parallel
     words = {"auto": "auto", "any": "required", "none": "none"}
     if not isinstance(kind, str) or kind not in words:
         raise invalid(f"tool_choice.type is {kind!r}; it must be auto, any, none or tool")

@@ -8,8 +8,10 @@ import msgspec
 
 from acytoo.dialects.anthropic.reader import REASONS, STATUS
 from acytoo.dialects.anthropic.request import SOURCE, Block
-from acytoo.dialects.base import Writer, whole_json
-from acytoo.dialects.server_side import error_fields, new_id
+from acytoo.dialects.base import Writer
+from acytoo.dialects.error_bodies import error_fields
+from acytoo.dialects.json import dumps, is_complete_json
+from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import called_with
 from acytoo.errors import AcytooError, ProtocolError
 from acytoo.types import Event, Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage
@@ -51,11 +53,11 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
     return fields
 
 
-def error_body(error: AcytooError) -> bytes:
-    """The error as a document and as an event; its type follows from its status."""
+def error_document(error: AcytooError) -> dict[str, Any]:
+    """Return the error as a document and as an event's data. Its type follows from its status."""
     status, message, _, _ = error_fields(error)
     kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
-    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
+    return {"type": "error", "error": {"type": kind, "message": message}}
 
 
 def empty_message(id_: str, model: str) -> dict[str, Any]:
@@ -99,7 +101,7 @@ class _CallBlock(msgspec.Struct):
         """Whether the arguments are complete: another block may follow."""
         if not (self.fragments and self.fragments[-1].rstrip().endswith("}")):
             return False
-        return whole_json("".join(self.fragments).encode())
+        return is_complete_json("".join(self.fragments).encode())
 
 
 _TEXT_DELTA = (
@@ -160,7 +162,7 @@ class StreamWriter(Writer):
 
     def fail(self, error: AcytooError) -> bytes:
         """An `error` event, which the makers' clients raise; no `message_stop` follows."""
-        return sse(error_body(error), "error")
+        return sse(dumps(error_document(error), surrogates="replace"), "error")
 
     def _write_event(self, item: Event, out: list[bytes]) -> None:
         if isinstance(item, Start):

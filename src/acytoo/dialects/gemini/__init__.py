@@ -11,17 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from acytoo.dialects.base import (
-    UNDECODABLE,
-    Dialect,
-    ParsedRequest,
-    Reader,
-    Unsupported,
-    Writer,
-    decode_body,
-    encoded,
-    invalid,
-)
+from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.gemini.parts import said_parts, text_part
 from acytoo.dialects.gemini.reader import StreamReader, decode, decode_list, detailed
 from acytoo.dialects.gemini.received import shared_body
@@ -29,15 +20,16 @@ from acytoo.dialects.gemini.request import sent_body
 from acytoo.dialects.gemini.writer import (
     ArrayWriter,
     StreamWriter,
-    error_body,
+    error_document,
     last_parts,
     logprobs_result,
     usage_fields,
 )
+from acytoo.dialects.json import UNDECODABLE, dumps
 from acytoo.dialects.readers import EitherReader
-from acytoo.dialects.server_side import error_fields, keyed_secrets, new_id, request_of
+from acytoo.dialects.server_side import keyed_secrets, new_id, request_of
 from acytoo.errors import AcytooError, StatusError, TruncatedError, UsageError
-from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest, join_url, json_headers
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Item, Reply, Request
 
 _VERSIONS = ("v1beta", "v1", "v1alpha", "v1beta1")
@@ -71,7 +63,7 @@ class Gemini(Dialect):
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """The model and whether to stream are in the URL."""
         self.check_options(request, unsupported)
-        return self.http_request(request, endpoint, encoded(sent_body(request, self.extra(request), unsupported)))
+        return self.http_request(request, endpoint, dumps(sent_body(request, self.extra(request), unsupported)))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """The model in the URL, the key in its header."""
@@ -95,7 +87,7 @@ class Gemini(Dialect):
         """The whole request, so that its tools and instruction count too."""
         asked = sent_body(request, self.extra(request), Unsupported(self.name, drop=True))
         asked["model"] = "models/" + request.model.removeprefix("models/")
-        return self._outgoing(request, endpoint, _COUNT, encoded({"generateContentRequest": asked}))
+        return self._outgoing(request, endpoint, _COUNT, dumps({"generateContentRequest": asked}))
 
     def read_count(self, body: bytes) -> int:
         """The `totalTokens`."""
@@ -171,8 +163,6 @@ class Gemini(Dialect):
         body |= {"modelVersion": reply.model or request.model, "responseId": reply.id or new_id("")}
         return msgspec.json.encode(body)
 
-    def write_error(self, error: AcytooError) -> HTTPResponse:
-        """`{"error": {"code", "message", "status", "details"}}`."""
-        status, _, _, extra_headers = error_fields(error)
-        headers = {"content-type": "application/json", **extra_headers}
-        return HTTPResponse(status, headers, msgspec.json.encode(error_body(error)))
+    def error_document(self, error: AcytooError) -> dict[str, Any]:
+        """Return `{"error": {"code", "message", "status", "details"}}`."""
+        return error_document(error)

@@ -10,13 +10,12 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE, not_this_api
-from acytoo.dialects.error_bodies import error_words_in, shown
+from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.gemini.parts import FILTERED, Part, TurnReader
+from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.readers import RecordReader, bare_error
 from acytoo.dialects.server_side import new_id
-from acytoo.errors import AuthenticationError, StatusError, status_error
-from acytoo.secret import truncate
+from acytoo.errors import AuthenticationError, StatusError
 from acytoo.types import Finish, Item, Logprobs, Start, Usage
 from acytoo.wire.sse import SSEDecoder
 
@@ -83,8 +82,7 @@ class StreamReader(RecordReader):
     ending = "finishReason"
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        super().__init__(SSEDecoder())
+        super().__init__(name, SSEDecoder())
         self._turn = TurnReader(lambda name, given: given or new_id("call_"))
         self._started = False
         self._loose = b""
@@ -113,7 +111,7 @@ class StreamReader(RecordReader):
             except UNDECODABLE:
                 continue
             if chunk.error is not None:
-                return told(chunk.error)
+                return error_from_document(chunk.error)
         return None
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
@@ -124,22 +122,15 @@ class StreamReader(RecordReader):
             except UNDECODABLE:
                 if record.strip() in (b"", b"[DONE]"):
                     continue
-                chunk = self._mended(record)
+                chunk = self.decode_unusual(record, Chunk)
             if chunk.candidates is None and chunk.error is None and (error := bare_error(record)) is not None:
-                raise told(error)
+                raise error_from_document(error)
             items += self.items(chunk)
-
-    def _mended(self, record: bytes) -> Chunk:
-        """A record that msgspec refuses, where the reason is but half a character."""
-        try:
-            return self._halves.decode(record, Chunk)
-        except UNDECODABLE as error:
-            raise not_this_api(self._name, record, str(error)) from error
 
     def items(self, chunk: Chunk) -> list[Item]:
         """The items of one event, or of a whole response."""
         if chunk.error is not None:
-            raise told(chunk.error)
+            raise error_from_document(chunk.error)
         items: list[Item] = []
         if not self._started and (chunk.response_id or chunk.model_version):
             self._started = True
@@ -212,12 +203,9 @@ def _token(candidate: _TokenLogprob) -> dict[str, Any]:
     return {"token": token, "logprob": candidate.log_probability or 0.0, "bytes": list(token.encode())}
 
 
-def told(told: Any) -> StatusError:
-    """The error that a document tells; `code` is an HTTP status."""
-    number = told.get("code") if isinstance(told, dict) else None
-    status = number if isinstance(number, int) and 400 <= number < 600 else None
-    body = truncate(shown({"error": told}), 2000)
-    return detailed(status_error(status, **error_words_in(told)._asdict(), body=body), told)
+def error_from_document(error: Any) -> StatusError:
+    """Return the error that a document or an event reports, with what its details add."""
+    return detailed(error_from_event(error), error)
 
 
 def detailed(error: StatusError, told: Any) -> StatusError:

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import invalid
 from acytoo.dialects.extra_fields import keep_nested
+from acytoo.dialects.fields import invalid
 from acytoo.dialects.gemini.parts import Part, TurnReader
 from acytoo.dialects.gemini.request import BUDGETS, CONFIG, FOREIGN_SIGNATURE, LEVELS
 from acytoo.dialects.tool_calls import CallIds

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Writer
+from acytoo.dialects.error_bodies import error_fields, whole_seconds
 from acytoo.dialects.gemini.parts import FILTERED, call_part, signature_of_block, text_part
-from acytoo.dialects.server_side import error_fields, new_id, whole_seconds
+from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_object
 from acytoo.errors import AcytooError
 from acytoo.types import (
@@ -49,7 +50,7 @@ _STATUSES = {
 }
 
 
-def error_body(error: AcytooError) -> dict[str, Any]:
+def error_document(error: AcytooError) -> dict[str, Any]:
     """`{"error": {"code", "message", "status", "details"}}`; how long to wait is among the details."""
     status, message, code, _ = error_fields(error)
     own = code if code in _STATUSES.values() or code == "FAILED_PRECONDITION" else _STATUSES.get(status, "UNKNOWN")
@@ -167,7 +168,7 @@ class StreamWriter(Writer):
 
         Source: `google-genai` (Python) raises for either, `@google/genai` and `google.golang.org/genai` for plain JSON.
         """
-        body = without_line_ends(msgspec.json.encode(error_body(error)))
+        body = without_line_ends(msgspec.json.encode(error_document(error)))
         return sse(body) + body + b"\n"
 
     def _response(self, candidate: dict[str, Any], fields: dict[str, Any] | None = None) -> bytes:
@@ -216,7 +217,7 @@ class ArrayWriter(Writer):
 
     def fail(self, error: AcytooError) -> bytes:
         """The error as the last element."""
-        return self._elements(sse(msgspec.json.encode(error_body(error)))) + b"]"
+        return self._elements(sse(msgspec.json.encode(error_document(error)))) + b"]"
 
     def _elements(self, events: bytes) -> bytes:
         out: list[bytes] = []

@@ -12,26 +12,16 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import (
-    UNDECODABLE,
-    Dialect,
-    ParsedRequest,
-    Reader,
-    Unsupported,
-    Writer,
-    decode_body,
-    encoded,
-    not_this_api,
-    whole_json,
-)
-from acytoo.dialects.error_bodies import error_words_in, shown
+from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.error_bodies import error_fields, error_from_event
+from acytoo.dialects.fields import decode_body
+from acytoo.dialects.json import UNDECODABLE, dumps, is_complete_json
 from acytoo.dialects.ollama.request import sent_body, shared_body
 from acytoo.dialects.readers import RecordReader, WholeReader, bare_error
-from acytoo.dialects.server_side import bearer_secrets, error_fields, new_id, request_of
+from acytoo.dialects.server_side import bearer_secrets, new_id, request_of
 from acytoo.dialects.tool_calls import arguments_text, called_with
-from acytoo.errors import AcytooError, ProtocolError, StatusError, TruncatedError, status_error
-from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest, join_url, json_headers
-from acytoo.secret import truncate
+from acytoo.errors import AcytooError, ProtocolError, TruncatedError
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import (
     OPTIONS,
     Event,
@@ -68,7 +58,7 @@ class Ollama(Dialect):
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """The body with the options where this API has them."""
         self.check_options(request, unsupported)
-        return self.http_request(request, endpoint, encoded(sent_body(request, self.extra(request), unsupported)))
+        return self.http_request(request, endpoint, dumps(sent_body(request, self.extra(request), unsupported)))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """The key, where a proxy in front of the server wants one, as a bearer token."""
@@ -83,7 +73,7 @@ class Ollama(Dialect):
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a whole reply, which has the shape of a line; some servers give lines the type of a document."""
         reader = _StreamReader(self.name)
-        if b"\n" in body and whole_json(body.partition(b"\n")[0]):
+        if b"\n" in body and is_complete_json(body.partition(b"\n")[0]):
             items = reader.feed(body) + reader.flush()
             reader.close()
             return items
@@ -123,11 +113,9 @@ class Ollama(Dialect):
             body["logprobs"] = reply.logprobs
         return msgspec.json.encode(body | _last_fields(reply.finish, reply.usage, took, took))
 
-    def write_error(self, error: AcytooError) -> HTTPResponse:
-        """`{"error": "…"}`."""
-        status, message, _, extra_headers = error_fields(error)
-        headers = {"content-type": "application/json", **extra_headers}
-        return HTTPResponse(status, headers, msgspec.json.encode({"error": message}))
+    def error_document(self, error: AcytooError) -> dict[str, Any]:
+        """Return `{"error": "…"}`."""
+        return {"error": error.message}
 
 
 # Replies, as they are received.
@@ -170,8 +158,7 @@ class _StreamReader(RecordReader):
     ending = "a line that is done"
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        super().__init__(NDJSONDecoder())
+        super().__init__(name, NDJSONDecoder())
         self._started = False
         self._done = False
         self._calls = 0
@@ -183,7 +170,7 @@ class _StreamReader(RecordReader):
 
     def is_whole(self, record: bytes) -> bool:
         """JSON; what does not even begin as JSON is read too, as a sign of another API."""
-        return whole_json(record) or record.lstrip()[:1] != b"{"
+        return is_complete_json(record) or record.lstrip()[:1] != b"{"
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Add the items of some lines; one that brings nothing but text, as nearly all do, takes the short way."""
@@ -193,7 +180,7 @@ class _StreamReader(RecordReader):
             try:
                 line = _decode(record)
             except UNDECODABLE:
-                line = self._mended(record)
+                line = self.decode_unusual(record, _Line)
             message = line.message
             if (
                 message is not None
@@ -207,21 +194,14 @@ class _StreamReader(RecordReader):
             ):
                 items.append(message.content)
             elif message is None and line.error is None and not line.done and (error := bare_error(record)) is not None:
-                raise _told(error)
+                raise error_from_event(error)
             else:
                 items += self.items(line)
-
-    def _mended(self, record: bytes) -> _Line:
-        """A line that msgspec refuses, where the reason is but half a character."""
-        try:
-            return self._halves.decode(record, _Line)
-        except UNDECODABLE as error:
-            raise not_this_api(self._name, record, str(error)) from error
 
     def items(self, line: _Line) -> list[Item]:
         """The items of one line, or of a whole reply."""
         if line.error is not None:
-            raise _told(line.error)
+            raise error_from_event(line.error)
         items: list[Item] = []
         if not self._started and (line.model or line.created_at):
             self._started = True
@@ -256,10 +236,6 @@ class _StreamReader(RecordReader):
 
 
 _REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
-
-
-def _told(error: Any) -> StatusError:
-    return status_error(None, **error_words_in(error)._asdict(), body=truncate(shown({"error": error}), 2000))
 
 
 def _seconds(created_at: str | None) -> int:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from acytoo.dialects.base import Unsupported, invalid
+from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import keep_nested, put_extra
+from acytoo.dialects.fields import invalid
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
 from acytoo.messages import data_url, parts_of, result_of

@@ -14,14 +14,17 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer, decode_body, encoded
+from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.error_bodies import error_from_event, openai_error
 from acytoo.dialects.extra_fields import put_extra
-from acytoo.dialects.openai.reader import StreamReader, decode, told
+from acytoo.dialects.fields import decode_body
+from acytoo.dialects.json import dumps
+from acytoo.dialects.openai.reader import STATUS, StreamReader, decode
 from acytoo.dialects.openai.writer import StreamWriter, usage_fields
 from acytoo.dialects.readers import EitherReader, bare_error
-from acytoo.dialects.server_side import bearer_secrets, error_fields, new_id, openai_error, request_of
+from acytoo.dialects.server_side import bearer_secrets, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError
-from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest, join_url, json_headers
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.messages import result_of
 from acytoo.types import (
     OPTIONS,
@@ -94,7 +97,7 @@ class OpenAI(Dialect):
             if request.extra.get("n") not in (None, 1):
                 unsupported("n above 1")
             put_extra(body, self.extra(request))
-        return self.http_request(request, endpoint, encoded(body))
+        return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """The key as a bearer token, or in the header that this server wants it in."""
@@ -109,7 +112,7 @@ class OpenAI(Dialect):
         chunk = decode(body)
         if chunk.error is None and not chunk.choices:
             if (error := bare_error(body)) is not None:
-                raise told(error)
+                raise error_from_event(error, STATUS)
             raise msgspec.ValidationError("it has no choices")
         reader = StreamReader(self.name)
         items = reader.items(chunk)
@@ -164,11 +167,9 @@ class OpenAI(Dialect):
             body["usage"] = usage_fields(reply.usage)
         return msgspec.json.encode(body)
 
-    def write_error(self, error: AcytooError) -> HTTPResponse:
-        """`{"error": {"message", "type", "param", "code"}}`."""
-        status, _, _, extra_headers = error_fields(error)
-        body = msgspec.json.encode({"error": openai_error(error)})
-        return HTTPResponse(status, {"content-type": "application/json", **extra_headers}, body)
+    def error_document(self, error: AcytooError) -> dict[str, Any]:
+        """Return `{"error": {"message", "type", "param", "code"}}`."""
+        return {"error": openai_error(error)}
 
     def _message(self, message: dict[str, Any]) -> dict[str, Any]:
         if message.keys() <= _PLAIN and "tool_calls" not in message:
@@ -189,7 +190,7 @@ def _sent_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         return call
-    return {**call, "function": {**function, "arguments": encoded(dict(arguments or {})).decode()}}
+    return {**call, "function": {**function, "arguments": dumps(dict(arguments or {})).decode()}}
 
 
 _PARTS = frozenset({"text", "image_url", "input_audio", "file", "refusal"})

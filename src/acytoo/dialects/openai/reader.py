@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE, not_this_api
-from acytoo.dialects.error_bodies import error_words_in, shown
+from acytoo.dialects.error_bodies import error_from_event
+from acytoo.dialects.fields import count
+from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.readers import RecordReader, bare_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_text
-from acytoo.errors import AcytooError, status_error
-from acytoo.secret import truncate
+from acytoo.errors import status_error
 from acytoo.types import (
     Finish,
     Item,
@@ -93,8 +93,7 @@ class StreamReader(RecordReader):
     ending = "finish_reason or [DONE] after a reply"
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        super().__init__(SSEDecoder())
+        super().__init__(name, SSEDecoder())
         self._named = False
         self._started = False
         self._said = False
@@ -164,7 +163,7 @@ class StreamReader(RecordReader):
                 and chunk.usage is None
                 and (error := bare_error(record)) is not None
             ):
-                raise told(error)
+                raise error_from_event(error, STATUS)
             items += self.items(chunk)
 
     def _unusual(self, record: bytes) -> Chunk | None:
@@ -175,22 +174,19 @@ class StreamReader(RecordReader):
         if word == _DONE:
             self._done = True
             return None
-        try:
-            return self._halves.decode(record, Chunk)
-        except UNDECODABLE as error:
-            raise not_this_api(self._name, record, str(error)) from error
+        return self.decode_unusual(record, Chunk)
 
     def items(self, chunk: Chunk) -> list[Item]:
         """The items of one chunk, or of a whole completion."""
         if chunk.error or (chunk.error is not None and chunk.choices is None):
-            raise told(chunk.error)
+            raise error_from_event(chunk.error, STATUS)
         items: list[Item] = []
         if not self._started:
             self._start(chunk, items)
         before = len(items)
         for choice in chunk.choices or ():
             if choice.error:
-                raise told(choice.error)
+                raise error_from_event(choice.error, STATUS)
             if choice.index:
                 continue
             delta = choice.delta or choice.message
@@ -214,7 +210,7 @@ class StreamReader(RecordReader):
         """The reply's identity, once; after that, and the first thing said, a piece of text has nothing to start."""
         if not self._named and (chunk.id or chunk.model):
             self._named = True
-            items.append(Start(chunk.id or "", chunk.model or "", _count(chunk.created)))
+            items.append(Start(chunk.id or "", chunk.model or "", count(chunk.created)))
         if said:
             self._said = True
         self._started = self._named and self._said
@@ -283,16 +279,7 @@ def _parts(parts: list[dict[str, Any]]) -> list[Item]:
     return items
 
 
-def told(error: Any) -> AcytooError:
-    """The error that an event tells; `code` is an HTTP status at many compatible servers."""
-    words = error_words_in(error)
-    number = error.get("code") if isinstance(error, dict) else None
-    status = number if isinstance(number, int) and 400 <= number < 600 else None
-    status = status or _STATUS.get(words.code) or _STATUS.get(words.type)
-    return status_error(status, **words._asdict(), body=truncate(shown(error), 2000))
-
-
-_STATUS = {
+STATUS = {
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "insufficient_quota": 429,
@@ -314,16 +301,11 @@ def _finish(reason: str) -> Finish:
 def _usage(fields: dict[str, Any]) -> Usage:
     """Usage in OpenAI's names; DeepSeek's `prompt_cache_hit_tokens` too."""
     into, out = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
-    cached = _count(fields.get("prompt_cache_hit_tokens"))
+    cached = count(fields.get("prompt_cache_hit_tokens"))
     written = thought = 0
     if into and isinstance(into, dict):
-        cached, written = _count(into.get("cached_tokens")) or cached, _count(into.get("cache_write_tokens"))
+        cached, written = count(into.get("cached_tokens")) or cached, count(into.get("cache_write_tokens"))
     if out and isinstance(out, dict):
-        thought = _count(out.get("reasoning_tokens"))
-    sent, said = _count(fields.get("prompt_tokens")), _count(fields.get("completion_tokens"))
+        thought = count(out.get("reasoning_tokens"))
+    sent, said = count(fields.get("prompt_tokens")), count(fields.get("completion_tokens"))
     return Usage(sent, said, cached, written, thought)
-
-
-def _count(number: Any) -> int:
-    """A number of tokens or seconds; 0 for anything that is none."""
-    return int(number) if isinstance(number, (int, float)) and 0 <= number < 2**63 else 0

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Writer
-from acytoo.dialects.server_side import error_fields, new_id, openai_error
+from acytoo.dialects.error_bodies import error_fields, openai_error
+from acytoo.dialects.server_side import new_id
 from acytoo.errors import AcytooError
 from acytoo.types import (
     Event,

@@ -9,14 +9,17 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer, decode_body, encoded
-from acytoo.dialects.openai_responses.reader import Document, StreamReader, told
+from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.error_bodies import openai_error
+from acytoo.dialects.fields import decode_body
+from acytoo.dialects.json import dumps
+from acytoo.dialects.openai_responses.reader import Document, StreamReader, error_from_response
 from acytoo.dialects.openai_responses.request import NAME, add_extra, fields_of, shared_of
 from acytoo.dialects.openai_responses.writer import StreamWriter
 from acytoo.dialects.readers import EitherReader
-from acytoo.dialects.server_side import bearer_secrets, error_fields, openai_error, request_of
+from acytoo.dialects.server_side import bearer_secrets, request_of
 from acytoo.errors import AcytooError, TruncatedError
-from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest, join_url, json_headers
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, Reply, Request
 
 
@@ -75,7 +78,7 @@ class OpenAIResponses(Dialect):
             body["stream"] = True
         add_extra(body, self.extra(request))
         body.setdefault("store", False)
-        return self.http_request(request, endpoint, encoded(body))
+        return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """The key as a bearer token."""
@@ -89,7 +92,7 @@ class OpenAIResponses(Dialect):
         """The items of a `response` document."""
         document = msgspec.json.decode(body, type=Document)
         if document.error is not None:
-            raise told(document.error)
+            raise error_from_response(document.error)
         if document.output is None:
             raise msgspec.ValidationError("it has no output")
         status = document.status or "completed"
@@ -113,8 +116,6 @@ class OpenAIResponses(Dialect):
         writer.write(reply.items())
         return msgspec.json.encode(writer.whole())
 
-    def write_error(self, error: AcytooError) -> HTTPResponse:
-        """`{"error": {"message", "type", "param", "code"}}`."""
-        status, _, _, extra_headers = error_fields(error)
-        body = msgspec.json.encode({"error": openai_error(error)})
-        return HTTPResponse(status, {"content-type": "application/json", **extra_headers}, body)
+    def error_document(self, error: AcytooError) -> dict[str, Any]:
+        """Return `{"error": {"message", "type", "param", "code"}}`."""
+        return {"error": openai_error(error)}

@@ -10,13 +10,12 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE, not_this_api
-from acytoo.dialects.error_bodies import error_words_in, shown
-from acytoo.dialects.openai_responses.request import NAME, objects, opaque_of, reasoning_texts
+from acytoo.dialects.error_bodies import error_from_event
+from acytoo.dialects.fields import object_or_empty, objects_in
+from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.openai_responses.request import NAME, opaque_of, reasoning_texts
 from acytoo.dialects.readers import RecordReader, bare_error
-from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import StatusError, status_error
-from acytoo.secret import truncate
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
 
@@ -80,7 +79,7 @@ class StreamReader(RecordReader):
     ending = "response.completed or response.incomplete"
 
     def __init__(self) -> None:
-        super().__init__(SSEDecoder())
+        super().__init__(NAME, SSEDecoder())
         self._done = False
         self._failed = False
         self._start = Start()
@@ -110,7 +109,7 @@ class StreamReader(RecordReader):
             except UNDECODABLE:
                 if record.strip() in (b"", b"[DONE]"):
                     continue
-                event = self._mended(record)
+                event = self.decode_unusual(record, _Event)
             if event.type == _TEXT and not event.logprobs and type(event.delta) is str:
                 slot = self._slots.get(event.output_index)
                 if slot is not None and event.content_index in slot.heard:
@@ -118,37 +117,32 @@ class StreamReader(RecordReader):
                         items.append(event.delta)
                     continue
             if not event.type and event.error is None and (error := bare_error(record)) is not None:
-                raise told(error)
+                raise error_from_response(error)
             self._event(event, items)
-
-    def _mended(self, record: bytes) -> _Event:
-        """A record that msgspec refuses, where the reason is but half a character."""
-        try:
-            return self._halves.decode(record, _Event)
-        except UNDECODABLE as error:
-            raise not_this_api(NAME, record, str(error)) from error
 
     def _event(self, event: _Event, items: list[Item]) -> None:
         subject, _, what = event.type.removeprefix("response.").rpartition(".")
         if event.type == "error" or event.error is not None:
-            raise told(event.error if event.error is not None else {"code": event.code, "message": event.message})
+            raise error_from_response(
+                event.error if event.error is not None else {"code": event.code, "message": event.message}
+            )
         if event.type in ("response.created", "response.queued", "response.in_progress"):
-            self._begin(_object(event.response), items)
+            self._begin(object_or_empty(event.response), items)
         elif event.type in ("response.completed", "response.incomplete") and (event.response or self._slots):
-            self.end(_object(event.response), items, incomplete=event.type == "response.incomplete")
+            self.end(object_or_empty(event.response), items, incomplete=event.type == "response.incomplete")
         elif event.type == "response.failed":
-            if (error := _object(event.response).get("error")) is not None:
-                raise told(error)
+            if (error := object_or_empty(event.response).get("error")) is not None:
+                raise error_from_response(error)
             self._failed = True
         elif subject == "output_item":
-            item = _object(event.item)
+            item = object_or_empty(event.item)
             self._item(self._slot(event, item.get("id")), item, items, done=what == "done")
         elif subject == "content_part" and what == "done" and isinstance(event.part, dict):
             self._part(self._slot(event), event.content_index or 0, event.part, items)
         elif subject in ("output_text", "refusal"):
             text = event.text if subject == "output_text" else event.refusal
             self._said(self._slot(event), event.content_index or 0, subject, event.delta or text, what, items)
-            if subject == "output_text" and what == "delta" and (tokens := objects(event.logprobs)):
+            if subject == "output_text" and what == "delta" and (tokens := objects_in(event.logprobs)):
                 items.append(Logprobs(tokens))
         elif subject in ("reasoning_summary_text", "reasoning_text"):
             field = "summary" if subject == "reasoning_summary_text" else "content"
@@ -191,7 +185,7 @@ class StreamReader(RecordReader):
         if kind == "output_text":
             new = place not in slot.heard
             self._said(slot, place, kind, part.get("text"), "done", items)
-            if new and part.get("text") and (tokens := objects(part.get("logprobs"))):
+            if new and part.get("text") and (tokens := objects_in(part.get("logprobs"))):
                 items.append(Logprobs(tokens))
         elif kind == "refusal":
             self._said(slot, place, kind, part.get("refusal"), "done", items)
@@ -248,50 +242,35 @@ class StreamReader(RecordReader):
                     slot.opaque = True
                     items.append(Reasoning("", slot.number, **opaque_of(item)))
         elif kind == "message" and done:
-            for place, part in enumerate(objects(item.get("content"))):
+            for place, part in enumerate(objects_in(item.get("content"))):
                 self._part(slot, place, part, items)
 
     def end(self, response: dict[str, Any], items: list[Item], incomplete: bool = False) -> None:
         """The whole response: what of it was not told before, its usage, and why it ended."""
         self._begin(response, items)
         told = list(self._told)
-        for item in objects(response.get("output")):
+        for item in objects_in(response.get("output")):
             if item.get("type") not in told:
                 self._item(self._calls.get(str(item.get("call_id")), _Slot()), item, items)
-        if usage := _object(response.get("usage")):
+        if usage := object_or_empty(response.get("usage")):
             items.append(_usage(usage))
         self._done = True
         if incomplete or response.get("status") == "incomplete":
-            raw = str(_object(response.get("incomplete_details")).get("reason") or "incomplete")
+            raw = str(object_or_empty(response.get("incomplete_details")).get("reason") or "incomplete")
             reason = _REASONS.get(raw, raw)
             items.append(Finish(reason, raw=raw if raw != reason else ""))
         else:
             items.append(Finish("tool_calls" if self._calls else "stop"))
 
 
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 _REASONS = {"max_output_tokens": "length"}
 
 
-def told(error: Any) -> StatusError:
-    """The error that a document or an event tells."""
+def error_from_response(error: Any) -> StatusError:
+    """Return the error that a document or an event reports. Every code about an image means a bad request."""
     fields = error if isinstance(error, dict) else {"message": str(error)}
-    words = [word for word in (fields.get("code"), fields.get("type")) if isinstance(word, str)]
-    numbers = [n for n in (fields.get("status"), fields.get("code")) if isinstance(n, int) and 400 <= n < 600]
-    numbers += [_STATUS[word] for word in words if word in _STATUS]
-    numbers += [400 for word in words if "image" in word]
-    told = error_words_in(fields)
-    return status_error(
-        numbers[0] if numbers else None,
-        told.message,
-        code=replace_surrogates(words[0]) if words else "",
-        type=told.type,
-        param=told.param,
-        body=truncate(shown(error), 2000),
-    )
+    codes = [code for code in (fields.get("code"), fields.get("type")) if isinstance(code, str)]
+    return error_from_event(fields, {**{code: 400 for code in codes if "image" in code}, **_STATUS})
 
 
 _STATUS = {
@@ -321,8 +300,8 @@ _STATUS = {
 
 
 def _usage(fields: dict[str, Any]) -> Usage:
-    into = _object(fields.get("input_tokens_details"))
-    out = _object(fields.get("output_tokens_details"))
+    into = object_or_empty(fields.get("input_tokens_details"))
+    out = object_or_empty(fields.get("output_tokens_details"))
     counts = (
         fields.get("input_tokens"),
         fields.get("output_tokens"),

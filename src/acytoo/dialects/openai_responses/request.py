@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import UNDECODABLE, invalid
+from acytoo.dialects.fields import invalid, objects_in, optional_object, optional_objects, require, without_none
+from acytoo.dialects.json import UNDECODABLE
 from acytoo.errors import UsageError
 from acytoo.messages import parts_of, result_of
 from acytoo.types import Request
@@ -106,7 +107,7 @@ def shared_of(body: dict[str, Any]) -> dict[str, Any]:
     shared["messages"] = messages
     if (limit := rest.pop("max_output_tokens", None)) is not None:
         rest["max_tokens"] = limit
-    for tool in _list(rest.pop("tools", None), "tools"):
+    for tool in optional_objects(rest.pop("tools", None), "tools"):
         kind = str(tool.get("type"))
         if kind == "function":
             shared.setdefault("tools", []).append(_chat_tool(tool))
@@ -117,10 +118,10 @@ def shared_of(body: dict[str, Any]) -> dict[str, Any]:
         shared[f"tool_choice:{choice.get('type')}"] = choice
     elif choice is not None:
         shared["tool_choice"] = _chat_choice(choice)
-    text = _object(rest.pop("text", None), "text")
+    text = optional_object(rest.pop("text", None), "text")
     if (wanted := text.pop("format", None)) is not None:
-        shared["response_format"] = _chat_format(_object(wanted, "text.format"))
-    reasoning = _object(rest.pop("reasoning", None), "reasoning")
+        shared["response_format"] = _chat_format(optional_object(wanted, "text.format"))
+    reasoning = optional_object(rest.pop("reasoning", None), "reasoning")
     if (effort := reasoning.pop("effort", None)) is not None:
         shared["reasoning_effort"] = effort
     include = rest.get("include")
@@ -249,7 +250,7 @@ def _messages_of(given: Any) -> tuple[list[dict[str, Any]], list[str]]:
         elif kind == "function_call_output":
             turn = None
             output = _chat_content(item.get("output"), where)
-            messages.append({"role": "tool", "tool_call_id": _word(item, "call_id", where), "content": output})
+            messages.append({"role": "tool", "tool_call_id": require(item, "call_id", str, where), "content": output})
         elif kind not in strange:
             strange.append(kind)
     for message in messages:
@@ -270,8 +271,8 @@ def _said(
         turn = {"role": "assistant", "content": None}
         messages.append(turn)
     if kind == "function_call":
-        function = {"name": _word(item, "name", where), "arguments": item.get("arguments") or "{}"}
-        call = {"id": _word(item, "call_id", where), "type": "function", "function": function}
+        function = {"name": require(item, "name", str, where), "arguments": item.get("arguments") or "{}"}
+        call = {"id": require(item, "call_id", str, where), "type": "function", "function": function}
         turn.setdefault("tool_calls", []).append(call)
     elif kind == "reasoning":
         turn.setdefault("reasoning", []).append(reasoning_block(item))
@@ -358,7 +359,7 @@ def reasoning_block(item: Item) -> dict[str, Any]:
 def reasoning_texts(item: Item) -> list[tuple[int, str]]:
     """The numbered texts of a reasoning item: its summary, or the reasoning itself where there is none."""
     for field in ("summary", "content"):
-        parts = enumerate(objects(item.get(field)))
+        parts = enumerate(objects_in(item.get(field)))
         texts = [(place, part["text"]) for place, part in parts if isinstance(part.get("text"), str)]
         if any(text for _, text in texts):
             return texts
@@ -402,12 +403,12 @@ def _flat_tool(tool: dict[str, Any], unsupported: Lose) -> Item | None:
     if kind != "function" or not isinstance(function, dict):
         return tool
     empty = {"type": "object", "properties": {}}
-    return {"type": "function", "parameters": empty, "strict": False, **_given(function)}
+    return {"type": "function", "parameters": empty, "strict": False, **without_none(function)}
 
 
 def _chat_tool(tool: Item) -> dict[str, Any]:
     """Strictness that is off says nothing in the shared shape, where it is off unless asked for."""
-    function = {k: v for k, v in _given(tool).items() if k != "type" and not (k == "strict" and v is False)}
+    function = {k: v for k, v in without_none(tool).items() if k != "type" and not (k == "strict" and v is False)}
     if not isinstance(function.get("name"), str):
         raise invalid("a function in tools has no name")
     return {"type": "function", "function": function}
@@ -433,7 +434,7 @@ def _chat_choice(choice: Any) -> Any:
         return {"type": "function", "function": {"name": choice.get("name")}}
     if choice.get("type") != "allowed_tools":
         return choice
-    tools = [_chat_choice(tool) for tool in _list(choice.get("tools"), "tool_choice.tools")]
+    tools = [_chat_choice(tool) for tool in optional_objects(choice.get("tools"), "tool_choice.tools")]
     return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode"), "tools": tools}}
 
 
@@ -441,42 +442,10 @@ def _flat_format(wanted: dict[str, Any]) -> dict[str, Any]:
     schema = wanted.get("json_schema")
     if wanted.get("type") != "json_schema" or not isinstance(schema, dict):
         return wanted
-    return {"type": "json_schema", "name": "reply", **_given(schema)}
+    return {"type": "json_schema", "name": "reply", **without_none(schema)}
 
 
 def _chat_format(wanted: dict[str, Any]) -> dict[str, Any]:
     if wanted.get("type") != "json_schema":
         return wanted
-    return {"type": "json_schema", "json_schema": {k: v for k, v in _given(wanted).items() if k != "type"}}
-
-
-def _given(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def objects(value: Any) -> list[dict[str, Any]]:
-    """The objects in what should be a list of them."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def _word(item: Item, field: str, where: str) -> str:
-    value = item.get(field)
-    if not isinstance(value, str):
-        raise invalid(f"{where} ({item.get('type')}) has no {field}")
-    return value
-
-
-def _list(value: Any, where: str) -> list[dict[str, Any]]:
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise invalid(f"{where} must be a list of objects")
-    return value
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise invalid(f"{where} must be an object")
-    return dict(value)
+    return {"type": "json_schema", "json_schema": {k: v for k, v in without_none(wanted).items() if k != "type"}}

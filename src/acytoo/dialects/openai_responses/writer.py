@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Unsupported, Writer
+from acytoo.dialects.error_bodies import error_fields, openai_error
 from acytoo.dialects.openai_responses.request import NAME, add_extra, instructions_of, options_of, sealed
-from acytoo.dialects.server_side import error_fields, new_id, openai_error
+from acytoo.dialects.server_side import new_id
 from acytoo.errors import AcytooError
 from acytoo.types import Event, Finish, Item, Logprobs, Reasoning, Refusal, Request, Start, ToolCall, Usage
 from acytoo.wire.sse import COMMENT, sse

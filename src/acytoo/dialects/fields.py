@@ -1,0 +1,75 @@
+"""Checks of the fields of decoded JSON: required and optional ones, counts, lists of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from acytoo.dialects.json import UNDECODABLE
+from acytoo.errors import RequestError
+from acytoo.http import ServerRequest
+
+T = TypeVar("T")
+
+_KINDS: dict[type, str] = {str: "text", dict: "an object", list: "a list"}
+
+
+def invalid(message: str) -> RequestError:
+    """Return the error that a server answers a malformed request with (400)."""
+    return RequestError(message, status=400, code="invalid_request_error")
+
+
+def decode_body(request: ServerRequest, type_: Any = dict[str, Any]) -> Any:
+    """Decode a request's JSON body. Raises RequestError (400) that names the wrong place."""
+    try:
+        return msgspec.json.decode(request.body, type=type_)
+    except UNDECODABLE as error:
+        raise invalid(f"the request body is not what this endpoint takes: {error}") from error
+
+
+def require(fields: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:
+    """Return a required field of a request. Raises RequestError (400) if it is missing or of another type."""
+    value = fields.get(name)
+    if not isinstance(value, kind):
+        raise invalid(f"{where}.{name} is missing or not {_KINDS[kind]}")
+    return value
+
+
+def optional_object(value: Any, where: str) -> dict[str, Any]:
+    """Return a copy of an optional object of a request, {} for null. Raises RequestError (400) for another type."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise invalid(f"{where} must be an object")
+    return dict(value)
+
+
+def optional_objects(value: Any, where: str) -> list[dict[str, Any]]:
+    """Return an optional list of objects of a request, [] for null. Raises RequestError (400) for anything else."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise invalid(f"{where} must be a list of objects")
+    return value
+
+
+def object_or_empty(value: Any) -> dict[str, Any]:
+    """Return the value if it is an object, else {}: for optional fields of a reply."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """Return the objects in what should be a list of them: for optional fields of a reply."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def count(value: Any) -> int:
+    """Return a number of tokens or seconds from a reply, 0 for anything that is not one."""
+    return int(value) if isinstance(value, (int, float)) and 0 <= value < 2**63 else 0
+
+
+def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields whose value is not None."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,54 @@
+"""JSON beyond what msgspec does: lone surrogates, records without an end, text for messages.
+
+Python strings and JSON escapes can hold a lone surrogate (half of a UTF-16 pair). UTF-8 cannot, so msgspec refuses
+both.
+Requests report it to the caller. Everything else replaces it with U+FFFD.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import msgspec
+
+from acytoo.dialects.surrogates import replace_lone_escapes
+from acytoo.errors import UsageError
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not the expected JSON."""
+
+
+def dumps(document: Any, *, surrogates: Literal["error", "replace"] = "error") -> bytes:
+    """Encode a document as JSON.
+
+    Raises UsageError for values that JSON cannot hold. With `surrogates="replace"` a lone surrogate becomes U+FFFD,
+    and only nesting that is too deep raises (RecursionError).
+    """
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError as error:
+        if surrogates == "replace":
+            return msgspec.json.encode(msgspec.json.decode(replace_lone_escapes(json.dumps(document).encode())))
+        raise UsageError(f"the request cannot be written as JSON: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        if surrogates == "replace":
+            raise
+        raise UsageError(f"the request cannot be written as JSON: {error}") from error
+
+
+def display_json(document: Any) -> str:
+    """Return a document as JSON for an error message. Never raises for decoded JSON."""
+    try:
+        return dumps(document, surrogates="replace").decode()
+    except RecursionError:
+        return "JSON that is nested too deeply"
+
+
+def is_complete_json(record: bytes) -> bool:
+    """Return whether a last record without its line end is complete: JSON, or OpenAI's `[DONE]`."""
+    try:
+        msgspec.json.decode(replace_lone_escapes(record))
+    except UNDECODABLE:
+        return record.strip() == b"[DONE]"
+    return True
