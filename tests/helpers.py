@@ -6,7 +6,7 @@ from typing import Any
 
 from acytoo import Acytoo, AcytooError
 
-MESSAGES = [{"role": "user", "content": "Hello, how are you?"}]
+MESSAGES: list[Any] = [{"role": "user", "content": "Hello, how are you?"}]
 
 CONTRACT = """
 import asyncio

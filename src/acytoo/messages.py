@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from acytoo.errors import UsageError
-from acytoo.types import Messages, Request
+from acytoo.types import ChatMessage, ChatMessages, Messages, Request
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 _SPEAKERS = ("user", "assistant", "system", "developer")
 
 
-def checked(messages: Messages) -> list[dict[str, Any]]:
+def checked(messages: Messages) -> ChatMessages:
     """The messages as a new list of dicts, the caller's own left alone.
 
     Raises UsageError saying which is wrong and how.
@@ -31,7 +31,7 @@ def checked(messages: Messages) -> list[dict[str, Any]]:
     ]
 
 
-def _is_plain(message: Any) -> TypeGuard[dict[str, Any]]:
+def _is_plain(message: Any) -> TypeGuard[ChatMessage]:
     """Whether it is a role and a text, as nearly all are."""
     return (
         type(message) is dict
@@ -41,7 +41,7 @@ def _is_plain(message: Any) -> TypeGuard[dict[str, Any]]:
     )
 
 
-def _checked_one(message: Any, where: str) -> dict[str, Any]:
+def _checked_one(message: Any, where: str) -> ChatMessage:
     if not isinstance(message, Mapping):
         raise UsageError(
             f"{where} must be a dict like {{'role': 'user', 'content': 'Hello'}}, not {type(message).__name__}"
@@ -81,7 +81,8 @@ def _checked_one(message: Any, where: str) -> dict[str, Any]:
                 f"{where}.tool_calls[{number}] must be like "
                 "{'id': …, 'type': 'function', 'function': {'name': …, 'arguments': '{}'}}"
             )
-    return message if type(message) is dict else dict(message)
+    plain: ChatMessage = message if type(message) is dict else dict(message)  # type: ignore[assignment]
+    return plain
 
 
 def check_options(request: Request) -> None:

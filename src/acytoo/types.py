@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, Required, TypeAlias, TypedDict, TypeVar
 
 import msgspec
 
@@ -14,6 +14,86 @@ Messages: TypeAlias = Sequence[Message]
 
 AsyncResult: TypeAlias = AsyncGenerator[str, None]
 """Non-empty texts that concatenate to the whole reply."""
+
+
+JSONObject: TypeAlias = dict[str, Any]
+"""A decoded JSON object. Its fields are an API's own and are checked where they are read."""
+
+
+class FunctionCall(TypedDict):
+    """The function of a tool call; `arguments` is JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCallDict(TypedDict):
+    """A tool call of an assistant message, in OpenAI's chat shape."""
+
+    id: str
+    type: NotRequired[str]
+    function: FunctionCall
+    extra_content: NotRequired[JSONObject]
+
+
+class ReasoningBlock(TypedDict, total=False):
+    """A reasoning block of an assistant message; `signature`, `data` and `id` are for the dialect `source` only."""
+
+    text: str
+    signature: str
+    data: str
+    id: str
+    source: str
+
+
+class ContentPart(TypedDict, total=False):
+    """One part of a message's content, in OpenAI's chat shape; each type has the field named after it."""
+
+    type: Required[str]
+    text: str
+    refusal: str
+    image_url: JSONObject
+    input_audio: JSONObject
+    file: JSONObject
+
+
+class ChatMessage(TypedDict, total=False):
+    """One message in the shared shape: OpenAI's chat shape with `reasoning` and `is_error`."""
+
+    role: Required[str]
+    content: str | list[ContentPart] | None
+    name: str
+    tool_calls: list[ToolCallDict]
+    tool_call_id: str
+    reasoning: list[ReasoningBlock]
+    refusal: str | None
+    is_error: bool
+    """Whether a tool's result reports a failure."""
+    audio: JSONObject
+    annotations: list[JSONObject]
+
+
+class FunctionDefinition(TypedDict, total=False):
+    """A function that the model may call; `parameters` is a JSON schema."""
+
+    name: Required[str]
+    description: str | None
+    parameters: JSONObject | None
+    strict: bool | None
+
+
+class ToolDefinition(TypedDict, total=False):
+    """A tool; one that is not a function is an API's own."""
+
+    type: Required[str]
+    function: FunctionDefinition
+
+
+if TYPE_CHECKING:
+    ChatMessages: TypeAlias = list[ChatMessage]
+    Tools: TypeAlias = list[ToolDefinition]
+else:  # msgspec would drop the fields that a TypedDict does not name; they belong to the APIs and are kept
+    ChatMessages = Tools = list[dict[str, Any]]
 
 
 T_co = TypeVar("T_co", covariant=True)
@@ -120,7 +200,7 @@ class Request(msgspec.Struct, omit_defaults=True):
     only an endpoint of the dialect named by `extra_for` ("" means any: the user gave them as `extra_body`).
     """
 
-    messages: list[dict[str, Any]]
+    messages: ChatMessages
     model: str = ""
     stream: bool = True
     temperature: float | None = None
@@ -131,7 +211,7 @@ class Request(msgspec.Struct, omit_defaults=True):
     seed: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Tools | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
@@ -160,8 +240,8 @@ class Reply(msgspec.Struct, omit_defaults=True):
     """
 
     text: str = ""
-    tool_calls: list[dict[str, Any]] = []
-    reasoning: list[dict[str, Any]] = []
+    tool_calls: list[ToolCallDict] = []
+    reasoning: list[ReasoningBlock] = []
     refusal: str = ""
     logprobs: list[dict[str, Any]] = []
     usage: Usage | None = None
@@ -176,9 +256,9 @@ class Reply(msgspec.Struct, omit_defaults=True):
         return self.finish.reason if self.finish else None
 
     @property
-    def message(self) -> dict[str, Any]:
+    def message(self) -> ChatMessage:
         """The reply as an assistant message: append it to `messages` and send it to any dialect."""
-        message: dict[str, Any] = {"role": "assistant", "content": self.text or None}
+        message: ChatMessage = {"role": "assistant", "content": self.text or None}
         if self.tool_calls:
             message["tool_calls"] = self.tool_calls
         if self.reasoning:
@@ -227,8 +307,8 @@ def collect(items: Iterable[Item]) -> Reply:
     """Gather the items of one reply; pieces of one block or call concatenate."""
     texts: list[str] = []
     refusals: list[str] = []
-    blocks: dict[int, dict[str, Any]] = {}
-    calls: dict[int, dict[str, Any]] = {}
+    blocks: dict[int, ReasoningBlock] = {}
+    calls: dict[int, ToolCallDict] = {}
     fragments: dict[int, list[str]] = {}
     thoughts: dict[int, list[str]] = {}
     reply = Reply(logprobs=[])

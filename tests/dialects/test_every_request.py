@@ -21,7 +21,7 @@ from acytoo.types import OPTIONS, Request
 from tests.dialects.strategies import ARGUMENTS, PIECE, WORD
 from tests.dialects.test_every_dialect import GONE, WRONG, every, places_in, replaced
 
-HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 SCHEMA = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"], "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": SCHEMA}}
 slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -182,7 +182,7 @@ def test_a_stream_is_asked_for_or_not(dialect: Dialect, stream: bool) -> None:
 # Messages.
 
 
-def said(messages: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+def said(messages: list[Any]) -> list[tuple[Any, ...]]:
     """What the messages say: system texts first, then the turns, calls told by their place."""
     system = [("system", told(m)) for m in messages if m["role"] in ("system", "developer")]
     ids: list[str] = []
@@ -200,7 +200,7 @@ def said(messages: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return system + turns
 
 
-def told(message: dict[str, Any]) -> str:
+def told(message: Any) -> str:
     def lost(feature: str) -> None:
         raise AssertionError(f"{feature} appeared from nowhere")
 
@@ -211,9 +211,9 @@ TEXT = PIECE.map(lambda text: f"<{text}>")
 
 
 @st.composite
-def conversations(draw: st.DrawFn, tools: bool) -> list[dict[str, Any]]:
+def conversations(draw: st.DrawFn, tools: bool) -> list[Any]:
     """A system message or none, then turns by turns, ending with the user or a tool."""
-    messages: list[dict[str, Any]] = []
+    messages: list[Any] = []
     if draw(st.booleans()):
         messages.append({"role": "system", "content": draw(TEXT)})
     for turn in range(draw(st.integers(1, 3))):
@@ -244,7 +244,7 @@ def test_a_conversation_is_understood_as_it_was_meant(dialect: Dialect, data: st
 
 @every
 def test_a_message_in_parts_is_understood_like_its_text(dialect: Dialect) -> None:
-    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    parts: Any = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
     back = there_and_back(dialect, Request([{"role": "user", "content": parts}], "m"))
     assert [told(message) for message in back.messages] == ["Hello"]
 
@@ -362,7 +362,7 @@ def test_what_anthropics_own_fields_say_of_a_document_is_refused_by_name(
 
 @pytest.mark.parametrize("dialect", [dialects.OpenAI(), dialects.Anthropic()], ids=lambda dialect: dialect.name)
 def test_a_cache_mark_of_the_users_own_is_sent_where_it_can_be(dialect: Dialect) -> None:
-    marked = [{"role": "user", "content": [{"type": "text", "text": "hi", **CACHED}]}]
+    marked: Any = [{"role": "user", "content": [{"type": "text", "text": "hi", **CACHED}]}]
     assert b"ephemeral" in built(dialect, Request(marked, "m")).body
 
 

@@ -26,7 +26,7 @@ from acytoo.errors import (
 )
 from acytoo.types import Request
 
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from acytoo.errors import UsageError
 from tests.processes import ACYTOO, LIMIT, start
 from tests.server_process import Served
 
-HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Say hi."}]
+HELLO: list[Any] = [{"role": "user", "content": "Say hi."}]
 CITY = {
     "type": "object",
     "properties": {"city": {"enum": ["Rome"]}},

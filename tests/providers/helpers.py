@@ -11,7 +11,7 @@ from acytoo.http import Endpoint
 from acytoo.testing import FakeEndpoint, ReceivedRequest, reply
 from acytoo.types import Finish, Request
 
-HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 def target(cls: type[AsyncGeneratorProvider], model: str = "m-1", url: str = "") -> str:

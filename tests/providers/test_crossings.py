@@ -29,7 +29,7 @@ from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Requ
 from tests.dialects.strategies import says
 from tests.server.live_server import Site, backend, site
 
-HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 TOOL = {
     "type": "function",
     "function": {
@@ -163,7 +163,7 @@ def calls(into: Dialect, out: Dialect) -> bool:
 # What is asked.
 
 
-HISTORY: list[dict[str, Any]] = [
+HISTORY: list[Any] = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "The weather in Rome?"},
     {

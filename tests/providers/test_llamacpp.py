@@ -17,7 +17,7 @@ from acytoo.providers.compatible import LlamaCpp
 from acytoo.providers.openai import OpenAIResponses
 from acytoo.types import Finish, Request, Start, Usage
 
-HELLO = [{"role": "user", "content": "Say hello."}]
+HELLO: list[Any] = [{"role": "user", "content": "Say hello."}]
 SCHEMA = {
     "type": "object",
     "properties": {"city": {"enum": ["Paris", "Rome"]}},

@@ -24,7 +24,7 @@ from tests.processes import ACYTOO, LIMIT, run, start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
-HELLO = [{"role": "user", "content": "Hello, how are you?"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello, how are you?"}]
 
 
 class Serving:

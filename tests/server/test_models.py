@@ -18,7 +18,7 @@ from acytoo.testing import FakeEndpoint, reply
 from acytoo.types import Finish, Start
 from tests.server.live_server import Response, call, head
 
-MESSAGES = [{"role": "user", "content": "Hi"}]
+MESSAGES: list[Any] = [{"role": "user", "content": "Hi"}]
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 
 

@@ -18,7 +18,7 @@ from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, reply, silent, status
 
-HELLO = [{"role": "user", "content": "Hi"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hi"}]
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from acytoo.errors import TimedOutError, UnreachableError
 from acytoo.http import HTTPRequest
 from tests.helpers import failure
 
-HELLO = [{"role": "user", "content": "Hi"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hi"}]
 
 
 async def test_a_head_that_comes_as_the_time_for_all_ends_is_no_reply() -> None:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 import msgspec
 
 from acytoo.dialects.server_side import new_id
-from acytoo.types import Closable, Finish, Item, Request, ToolCall
+from acytoo.types import Closable, Finish, FunctionDefinition, Item, Request, ToolCall
 
 
 class _Called(msgspec.Struct):
@@ -20,7 +19,7 @@ class _Called(msgspec.Struct):
     arguments: msgspec.Raw
 
 
-def as_structured(request: Request, functions: list[dict[str, Any]]) -> Request:
+def as_structured(request: Request, functions: list[FunctionDefinition]) -> Request:
     """The request for a JSON object that names one of the functions and its arguments."""
     schemas = [
         {

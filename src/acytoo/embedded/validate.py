@@ -11,7 +11,7 @@ import msgspec
 from acytoo.dialects.tool_calls import arguments_object
 from acytoo.errors import UsageError
 from acytoo.messages import parts_of
-from acytoo.types import Request
+from acytoo.types import ChatMessage, FunctionDefinition, Request, ToolCallDict
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _WORDS = ("description", "title")
@@ -31,12 +31,12 @@ def taken(request: Request) -> Request:
     return _among_allowed(request, choice) if _kind(choice) == "allowed_tools" else request
 
 
-def functions_of(request: Request) -> list[dict[str, Any]]:
+def functions_of(request: Request) -> list[FunctionDefinition]:
     """The functions that the model may call."""
     return [tool["function"] for tool in request.tools or ()]
 
 
-def must_call(request: Request) -> list[dict[str, Any]]:
+def must_call(request: Request) -> list[FunctionDefinition]:
     """The functions of which one must be called; none where the model is free to answer.
 
     The request is one that was `taken`. Raises UsageError where there is no such function.
@@ -69,7 +69,7 @@ def _among_allowed(request: Request, choice: Any) -> Request:
     )
 
 
-def _named(functions: list[dict[str, Any]], names: list[Any]) -> list[dict[str, Any]]:
+def _named(functions: list[FunctionDefinition], names: list[Any]) -> list[FunctionDefinition]:
     known = [function["name"] for function in functions]
     for name in names:
         if name not in known:
@@ -86,7 +86,7 @@ def _name(choice: Mapping[str, Any]) -> Any:
     return (function if isinstance(function, Mapping) else choice).get("name")
 
 
-def _message(message: dict[str, Any], where: str) -> dict[str, Any]:
+def _message(message: ChatMessage, where: str) -> ChatMessage:
     if not isinstance(message.get("content"), str):
         for part in parts_of(message.get("content")):
             if part["type"] != "text":
@@ -98,7 +98,7 @@ def _message(message: dict[str, Any], where: str) -> dict[str, Any]:
     return message if mended == calls else {**message, "tool_calls": mended}
 
 
-def _call(call: dict[str, Any], where: str) -> dict[str, Any]:
+def _call(call: ToolCallDict, where: str) -> ToolCallDict:
     """The call with its arguments as an object's JSON, which is empty where a client gave none."""
     function = call["function"]
     arguments = function.get("arguments")

@@ -25,7 +25,7 @@ from acytoo.secret import Secret
 from acytoo.types import Finish, Item, Reasoning, Reply, Request, Start, Usage
 
 DIALECT = Acytoo()
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 PLAIN = {"content-type": "text/plain; charset=utf-8"}
 JSON_UTF16 = {"content-type": "application/json; charset=utf-16"}
 BOM = b"\xef\xbb\xbf"
@@ -102,8 +102,8 @@ def test_what_cannot_be_said_is_refused_by_name_or_dropped(request_: Request, fe
 
 
 def test_text_parts_become_text_and_reasoning_stays_at_home() -> None:
-    parts = {"role": "user", "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]}
-    turn = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "hm"}]}
+    parts: Any = {"role": "user", "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]}
+    turn: Any = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "hm"}]}
     assert built(Request([parts, turn]))["messages"] == [*HELLO, {"role": "assistant", "content": "Hi"}]
     assert "reasoning" in turn
 

@@ -43,7 +43,7 @@ from acytoo.types import (
 DIALECT = Anthropic()
 STREAM = ResponseHead(200, {"content-type": "text/event-stream; charset=utf-8"})
 WHOLE = ResponseHead(200, {"content-type": "application/json"})
-HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 def events(*documents: dict[str, Any]) -> bytes:
@@ -67,7 +67,7 @@ def stop(index: int) -> dict[str, Any]:
     return {"type": "content_block_stop", "index": index}
 
 
-def ending(reason: str, sequence: str | None = None, details: Any = None, **usage: int) -> list[dict[str, Any]]:
+def ending(reason: str, sequence: str | None = None, details: Any = None, **usage: int) -> list[Any]:
     change = {"stop_reason": reason, "stop_sequence": sequence, "stop_details": details}
     return [{"type": "message_delta", "delta": change, "usage": usage}, {"type": "message_stop"}]
 
@@ -112,7 +112,7 @@ def write(items: list[Item], request: Request | None = None) -> bytes:
     return b"".join([writer.write([item]) for item in items]) + writer.end()
 
 
-def documents(body: bytes) -> list[dict[str, Any]]:
+def documents(body: bytes) -> list[Any]:
     """The events of a body; the name on each must be its type."""
     found = []
     for record in body.decode().strip().split("\n\n"):

@@ -18,11 +18,11 @@ from acytoo.secret import Secret
 from acytoo.types import Reply, Request, ToolCall, collect
 
 DIALECT = Anthropic()
-HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 PNG = "data:image/png;base64,iVBORw0KGgo="
 PDF = "data:application/pdf;base64,JVBERi0="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-WEATHER = {
+WEATHER: Any = {
     "type": "function",
     "function": {"name": "get_weather", "description": "The weather now.", "parameters": SCHEMA},
 }
@@ -103,7 +103,7 @@ def test_max_tokens_which_this_api_must_have_gets_a_default() -> None:
         ),
     ],
 )
-def test_roles_become_system_and_turns(messages: list[dict[str, Any]], system: Any, turns: Any) -> None:
+def test_roles_become_system_and_turns(messages: list[Any], system: Any, turns: Any) -> None:
     body = build(Request(messages))
     assert (body.get("system"), body["messages"]) == (system, turns)
 
@@ -137,7 +137,7 @@ def test_roles_become_system_and_turns(messages: list[dict[str, Any]], system: A
         ),
     ],
 )
-def test_parts_become_blocks(part: dict[str, Any], sent: dict[str, Any]) -> None:
+def test_parts_become_blocks(part: Any, sent: dict[str, Any]) -> None:
     assert build(Request([{"role": "user", "content": [part]}]))["messages"][0]["content"] == [sent]
 
 
@@ -466,7 +466,7 @@ def requests(draw: st.DrawFn) -> Request:
     image = st.just({"type": "image_url", "image_url": {"url": PNG}})
     pdf = st.just({"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}})
     parts = st.lists(st.builds(lambda t: {"type": "text", "text": t}, text) | image | pdf, min_size=2, max_size=3)
-    messages: list[dict[str, Any]] = []
+    messages: list[Any] = []
     if draw(st.booleans()):
         messages.append({"role": "system", "content": draw(text)})
     for _ in range(draw(st.integers(1, 3))):

@@ -46,8 +46,8 @@ from acytoo.types import (
 DIALECT = Gemini()
 STREAM = ResponseHead(200, {"content-type": "text/event-stream"})
 WHOLE = ResponseHead(200, {"content-type": "application/json; charset=UTF-8"})
-HELLO = [{"role": "user", "content": "Hello"}]
-ASKED = [{"role": "user", "parts": [{"text": "Hello"}]}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+ASKED: list[Any] = [{"role": "user", "parts": [{"text": "Hello"}]}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "in a city", "parameters": SCHEMA}}
 DECLARED = {"name": "weather", "description": "in a city", "parametersJsonSchema": SCHEMA}
@@ -85,7 +85,7 @@ def feed(reader: Reader, data: bytes, sizes: list[int]) -> list[Item]:
     return items + reader.flush()
 
 
-def asking(messages: list[dict[str, Any]] | None = None, model: str = "gemini-2.0-flash", **options: Any) -> Request:
+def asking(messages: list[Any] | None = None, model: str = "gemini-2.0-flash", **options: Any) -> Request:
     return Request(messages or HELLO, model=model, **options)
 
 
@@ -636,7 +636,7 @@ def fields(names: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     st.lists(fields(CHUNK) | fields(CANDIDATE).map(lambda found: {"candidates": [found]}), max_size=4), st.booleans()
 )
 @untimed
-def test_garbage_in_a_reply_raises_nothing_but_our_errors(documents: list[dict[str, Any]], whole: bool) -> None:
+def test_garbage_in_a_reply_raises_nothing_but_our_errors(documents: list[Any], whole: bool) -> None:
     try:
         read(json.dumps(documents).encode() if whole else sse(*documents))
     except AcytooError:
@@ -646,7 +646,7 @@ def test_garbage_in_a_reply_raises_nothing_but_our_errors(documents: list[dict[s
 @given(fields(BODY), fields(CONFIG), st.lists(fields(PART), max_size=3), st.sampled_from(["user", "model"]))
 @untimed
 def test_garbage_in_a_request_is_answered_with_400(
-    body: dict[str, Any], config: dict[str, Any], parts: list[dict[str, Any]], role: str
+    body: dict[str, Any], config: dict[str, Any], parts: list[Any], role: str
 ) -> None:
     for given_ in (
         body,
@@ -781,7 +781,7 @@ def test_history_with_calls_results_and_media_is_sent() -> None:
         {"signature": "s1", "source": "gemini"},
         {"text": "mine", "signature": "x", "source": "anthropic"},
     ]
-    messages: list[dict[str, Any]] = [
+    messages: list[Any] = [
         {"role": "system", "content": "Be brief"},
         {
             "role": "user",
@@ -841,7 +841,7 @@ def test_history_with_calls_results_and_media_is_sent() -> None:
 def test_a_call_of_another_model_is_sent_to_gemini_3_with_the_documented_stand_in(model: str, stands_in: bool) -> None:
     # Source: ai.google.dev, "Thought signatures": without one, Gemini 3 answers 400.
     calls = [{"id": str(i), "type": "function", "function": {"name": "f", "arguments": "{}"}} for i in range(2)]
-    messages: list[dict[str, Any]] = [
+    messages: list[Any] = [
         *HELLO,
         {"role": "assistant", "content": None, "tool_calls": calls},
         {"role": "tool", "tool_call_id": "0", "content": "x"},
@@ -1070,9 +1070,9 @@ def test_another_verb_is_refused() -> None:
 
 
 @st.composite
-def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
+def conversations(draw: st.DrawFn) -> list[Any]:
     """Messages that this API can express, in the shared shape."""
-    messages: list[dict[str, Any]] = [{"role": "system", "content": text} for text in draw(st.lists(texts, max_size=2))]
+    messages: list[Any] = [{"role": "system", "content": text} for text in draw(st.lists(texts, max_size=2))]
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
     audio = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
     file = {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}}

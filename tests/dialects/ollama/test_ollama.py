@@ -38,6 +38,7 @@ from acytoo.types import (
     Request,
     Start,
     ToolCall,
+    ToolCallDict,
     Usage,
     collect,
 )
@@ -45,7 +46,7 @@ from acytoo.types import (
 DIALECT = Ollama()
 STREAM = ResponseHead(200, {"content-type": "application/x-ndjson"})
 WHOLE = ResponseHead(200, {"content-type": "application/json; charset=utf-8"})
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 WEATHER = {
     "type": "function",
     "function": {
@@ -80,7 +81,7 @@ def feed(reader: Reader, data: bytes, sizes: list[int]) -> list[Item]:
     return items + reader.flush()
 
 
-def asking(messages: list[dict[str, Any]] | None = None, **options: Any) -> Request:
+def asking(messages: list[Any] | None = None, **options: Any) -> Request:
     return Request(messages or HELLO, model="llama3.2", **options)
 
 
@@ -389,7 +390,7 @@ def test_a_call_whose_arguments_are_not_json_is_an_error_and_no_reply() -> None:
     data = written(["Hi", ToolCall(0, "1", "f", "{nonsense"), Finish("tool_calls")])
     with pytest.raises(ServerError, match="'f'"):
         read(data)
-    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[1]"}}
+    call: ToolCallDict = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[1]"}}
     with pytest.raises(ProtocolError, match="'f'"):
         DIALECT.write_reply(Reply(tool_calls=[call]), asking())
 
@@ -475,7 +476,7 @@ BODY = ["messages", "model", "stream", "options", "tools", "think", "format", "l
 
 @given(st.lists(st.dictionaries(st.sampled_from(LINE), anything, max_size=5), max_size=4), st.booleans())
 @untimed
-def test_garbage_in_a_reply_raises_nothing_but_our_errors(documents: list[dict[str, Any]], whole: bool) -> None:
+def test_garbage_in_a_reply_raises_nothing_but_our_errors(documents: list[Any], whole: bool) -> None:
     try:
         read(lines(*documents), head=WHOLE if whole else STREAM)
     except AcytooError:
@@ -484,7 +485,7 @@ def test_garbage_in_a_reply_raises_nothing_but_our_errors(documents: list[dict[s
 
 @given(st.dictionaries(st.sampled_from(BODY), anything, max_size=6), st.lists(st.dictionaries(texts, anything)))
 @untimed
-def test_garbage_in_a_request_is_answered_with_400(body: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+def test_garbage_in_a_request_is_answered_with_400(body: dict[str, Any], messages: list[Any]) -> None:
     for given_ in (body, body | {"messages": [{"role": "user", "content": "x"} | m for m in messages]}, [body]):
         try:
             parse(given_)
@@ -556,7 +557,7 @@ def test_the_request_goes_to_the_chat_path_with_the_key_where_there_is_one() -> 
 def test_history_with_calls_results_and_images_is_sent() -> None:
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
     call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
-    messages: list[dict[str, Any]] = [
+    messages: list[Any] = [
         {"role": "developer", "content": "Be brief"},
         {"role": "user", "content": [{"type": "text", "text": "Where is "}, image, {"type": "text", "text": "this?"}]},
         {"role": "assistant", "content": None, "tool_calls": [call], "reasoning": [{"text": "hm", "signature": "x"}]},
@@ -658,7 +659,7 @@ def test_a_request_of_the_python_client_is_understood() -> None:
 
 
 def test_results_without_ids_find_their_calls_by_name_then_in_order() -> None:
-    calls: list[dict[str, Any]] = [{"function": {"name": name, "arguments": {}}} for name in ("now", "weather", "now")]
+    calls: list[Any] = [{"function": {"name": name, "arguments": {}}} for name in ("now", "weather", "now")]
     results = [{"role": "tool", "tool_name": name, "content": "x"} for name in ("weather", "now", "", "lost")]
     messages = parse({"messages": [{"role": "assistant", "tool_calls": calls}, *results]}).messages
     assert [message["tool_call_id"] for message in messages[1:]] == ["call_1", "call_0", "call_2", "call_3"]
@@ -697,9 +698,9 @@ def test_a_malformed_request_is_answered_with_what_is_wrong(body: dict[str, Any]
 
 
 @st.composite
-def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
+def conversations(draw: st.DrawFn) -> list[Any]:
     """Messages that this API can express, in the shared shape."""
-    messages: list[dict[str, Any]] = [{"role": "system", "content": text} for text in draw(st.lists(texts, max_size=1))]
+    messages: list[Any] = [{"role": "system", "content": text} for text in draw(st.lists(texts, max_size=1))]
     for turn in range(draw(st.integers(1, 3))):
         image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
         text = draw(texts)

@@ -41,7 +41,7 @@ from acytoo.types import (
 
 DIALECT = OpenAI()
 ENDPOINT = Endpoint("http://h/v1")
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 def read(body: bytes, content_type: str = "text/event-stream") -> list[Item]:
@@ -629,14 +629,14 @@ def test_azure_has_its_own_path_query_and_header() -> None:
 
 @pytest.mark.parametrize(("field", "sent"), [("", None), ("reasoning_content", "hm")])
 def test_reasoning_goes_back_only_where_the_server_wants_it(field: str, sent: str | None) -> None:
-    turn = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "h"}, {"text": "m"}, {"data": "x"}]}
+    turn: Any = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "h"}, {"text": "m"}, {"data": "x"}]}
     message = built(Request([turn], "m"), OpenAI(reasoning_field=field))["messages"][0]
     assert message.get("reasoning_content") == sent
     assert "reasoning" not in message
 
 
 def test_building_changes_nothing_of_the_caller() -> None:
-    turn = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "hm"}], "ours": 1}
+    turn: Any = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "hm"}], "ours": 1}
     request = Request([turn, *HELLO], "m", stop=["x"], extra={"a": 1})
     before = msgspec.json.encode(request)
     built(request)
@@ -656,7 +656,7 @@ def test_extra_fields_of_the_user_are_sent_and_have_the_last_word() -> None:
 )
 def test_a_calls_arguments_go_as_json_text(given: object, sent: str) -> None:
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": given}}
-    turn = {"role": "assistant", "content": None, "tool_calls": [call]}
+    turn: Any = {"role": "assistant", "content": None, "tool_calls": [call]}
     body = built(Request([turn], "m"))
     assert body["messages"][0]["tool_calls"] == [{**call, "function": {"name": "f", "arguments": sent}}]
     assert call["function"] == {"name": "f", "arguments": given}
@@ -719,7 +719,7 @@ def test_a_field_of_the_body_becomes_this_option(body: dict[str, Any], name: str
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_reasoning_sent_back_is_kept(field: str) -> None:
-    turn = {"role": "assistant", "content": "Hi", field: "hm"}
+    turn: Any = {"role": "assistant", "content": "Hi", field: "hm"}
     assert parsed({"messages": [turn]}).messages == [
         {"role": "assistant", "content": "Hi", "reasoning": [{"text": "hm"}]}
     ]

@@ -22,7 +22,7 @@ PASSWORD = "sesame"
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For every client: it is never used, and spares each of them 50 ms of loading certificates."""
 
-HELLO = [{"role": "user", "content": "Say hello."}]
+HELLO: list[Any] = [{"role": "user", "content": "Say hello."}]
 WEATHER = "What is the weather in Paris?"
 
 PARAMETERS = {

@@ -21,7 +21,7 @@ from acytoo.errors import AcytooError, ProtocolError, TruncatedError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url
 from acytoo.messages import result_of, text_of
 from acytoo.secret import Secret, truncate
-from acytoo.types import Item, Messages, Refusal, Reply, Request
+from acytoo.types import ChatMessage, Item, JSONObject, Messages, Refusal, Reply, Request
 from acytoo.wire.text import TextDecoder
 
 DEFAULT_MODEL = "gpt-3.5-turbo"
@@ -124,7 +124,7 @@ class Acytoo(Dialect):
         return {"error": {"message": error.message, "type": openai_error(error)["type"]}, "msg": error.message}
 
 
-def _plain(message: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
+def _plain(message: ChatMessage, unsupported: Unsupported) -> dict[str, Any]:
     """The message as this protocol's servers know them: text content, no tools."""
     content = message.get("content")
     known = message.keys() - {"reasoning"}
@@ -132,9 +132,10 @@ def _plain(message: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
         unsupported("tool calls")
         known -= {"tool_calls", "tool_call_id"}
     known -= {"is_error"}
+    fields: JSONObject = {**message}
     if isinstance(content, str) and len(known) == len(message):
-        return message
-    plain = {field: message[field] for field in message if field in known}
+        return fields
+    plain = {field: value for field, value in fields.items() if field in known}
     plain["content"] = text_of(result_of(message), unsupported)
     return plain
 

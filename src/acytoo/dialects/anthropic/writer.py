@@ -14,7 +14,7 @@ from acytoo.dialects.json import dumps, is_complete_json
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import called_with
 from acytoo.errors import AcytooError, ProtocolError
-from acytoo.types import Event, Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage
+from acytoo.types import Event, Finish, Item, Reasoning, Refusal, Start, ToolCall, ToolCallDict, Usage
 from acytoo.wire.sse import sse
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -74,7 +74,7 @@ def empty_message(id_: str, model: str) -> dict[str, Any]:
     }
 
 
-def call_block(call: dict[str, Any], finish: Finish | None) -> Block:
+def call_block(call: ToolCallDict, finish: Finish | None) -> Block:
     """A whole call; the arguments of one that the token limit cut are left out. Raises as `called_with`."""
     function = call["function"]
     given = called_with(function["name"], function["arguments"], finish) or {}

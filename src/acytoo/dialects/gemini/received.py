@@ -15,7 +15,7 @@ from acytoo.dialects.gemini.parts import Part, TurnReader
 from acytoo.dialects.gemini.request import BUDGETS, CONFIG, FOREIGN_SIGNATURE, LEVELS
 from acytoo.dialects.tool_calls import CallIds
 from acytoo.messages import parts_of
-from acytoo.types import Item, collect
+from acytoo.types import Item, JSONObject, collect
 
 
 def shared_body(given: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,8 @@ def _turn(parts: list[dict[str, Any]], ids: CallIds, where: str) -> dict[str, An
         except msgspec.ValidationError as error:
             raise invalid(f"{where} has a part that is not what this endpoint takes: {error}") from error
     message = collect(items).message
-    return message | {"content": [*parts_of(message["content"]), *others]} if others else message
+    fields: JSONObject = {**message}
+    return fields | {"content": [*parts_of(message["content"]), *others]} if others else fields
 
 
 _TOLD = frozenset(

@@ -15,7 +15,7 @@ from acytoo.dialects.gemini.parts import call_part, said_parts
 from acytoo.dialects.tool_calls import arguments_object
 from acytoo.errors import UsageError
 from acytoo.messages import data_url, parts_of, text_of
-from acytoo.types import Request, signature_of
+from acytoo.types import ChatMessage, JSONObject, Request, signature_of
 
 CONFIG = {
     "temperature": "temperature",
@@ -98,7 +98,7 @@ def _contents(request: Request, unsupported: Unsupported) -> tuple[list[dict[str
 
 
 def _turn(
-    message: dict[str, Any], names: dict[str, str], where: str, foreign: str, unsupported: Unsupported
+    message: ChatMessage, names: dict[str, str], where: str, foreign: str, unsupported: Unsupported
 ) -> list[dict[str, Any]]:
     """A model's turn; reasoning that is not Gemini's own cannot be sent back to it."""
     text = text_of(message.get("content"), unsupported) or message.get("refusal") or ""
@@ -114,7 +114,7 @@ def _turn(
     return parts or [{"text": ""}]
 
 
-def _result(message: dict[str, Any], names: dict[str, str], unsupported: Unsupported) -> dict[str, Any]:
+def _result(message: ChatMessage, names: dict[str, str], unsupported: Unsupported) -> dict[str, Any]:
     """A tool's result; its media go beside its text."""
     call_id = message["tool_call_id"]
     name = names.get(call_id) or message.get("name")
@@ -174,8 +174,8 @@ def _declarations(request: Request, unsupported: Unsupported) -> list[dict[str, 
         if tool.get("type", "function") != "function":
             unsupported(f"the tool type {tool['type']!r}")
             continue
-        function = tool.get("function") or {}
-        declaration = {field: function[field] for field in ("name", "description") if function.get(field)}
+        function = tool["function"]
+        declaration: JSONObject = {field: function[field] for field in ("name", "description") if function.get(field)}
         if function.get("parameters"):
             declaration["parametersJsonSchema"] = function["parameters"]
         declared.append(declaration)

@@ -25,6 +25,7 @@ from acytoo.types import (
     Refusal,
     Start,
     ToolCall,
+    ToolCallDict,
     Usage,
     collect,
     signature_of,
@@ -87,7 +88,7 @@ def _candidate(token: dict[str, Any]) -> dict[str, Any]:
     return {"token": token.get("token", ""), "logProbability": token.get("logprob", 0.0)}
 
 
-def last_parts(calls: list[dict[str, Any]], finish: Finish | None) -> tuple[list[dict[str, Any]], str]:
+def last_parts(calls: list[ToolCallDict], finish: Finish | None) -> tuple[list[dict[str, Any]], str]:
     """The (parts of the calls, finishReason); a call whose arguments are not JSON is left out, the reason says so."""
     parts = []
     reason = _finish_reason(finish)

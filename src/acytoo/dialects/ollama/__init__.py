@@ -34,6 +34,7 @@ from acytoo.types import (
     Request,
     Start,
     ToolCall,
+    ToolCallDict,
     Usage,
     collect,
 )
@@ -271,7 +272,7 @@ def _last_fields(finish: Finish | None, usage: Usage | None, total: int, evaluat
     }
 
 
-def _written_calls(calls: list[dict[str, Any]], finish: Finish | None) -> list[dict[str, Any]]:
+def _written_calls(calls: list[ToolCallDict], finish: Finish | None) -> list[dict[str, Any]]:
     """The calls with their arguments as objects; one that the token limit cut is left out.
 
     Raises ProtocolError for a call whose arguments are not JSON otherwise.

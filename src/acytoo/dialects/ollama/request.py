@@ -13,7 +13,7 @@ from acytoo.dialects.fields import invalid
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
 from acytoo.messages import data_url, parts_of, result_of
-from acytoo.types import Request
+from acytoo.types import ChatMessage, Request, ToolCallDict, Tools
 
 _OPTIONS = {
     "temperature": "temperature",
@@ -91,9 +91,7 @@ def shared_body(body: dict[str, Any]) -> dict[str, Any]:
     return shared
 
 
-def _sent_message(
-    message: dict[str, Any], names: dict[str, str], where: str, unsupported: Unsupported
-) -> dict[str, Any]:
+def _sent_message(message: ChatMessage, names: dict[str, str], where: str, unsupported: Unsupported) -> dict[str, Any]:
     role = message["role"]
     texts, images = [], []
     for part in parts_of(result_of(message)):
@@ -134,7 +132,7 @@ def _image(part: Any, unsupported: Unsupported) -> str | None:
     return found[1]
 
 
-def _sent_call(call: dict[str, Any], names: dict[str, str], where: str) -> dict[str, Any]:
+def _sent_call(call: ToolCallDict, names: dict[str, str], where: str) -> dict[str, Any]:
     function = call["function"]
     arguments = arguments_object(function.get("arguments"))
     if arguments is None:
@@ -146,7 +144,7 @@ def _sent_call(call: dict[str, Any], names: dict[str, str], where: str) -> dict[
     return sent
 
 
-def _sent_tools(request: Request, unsupported: Unsupported) -> list[dict[str, Any]]:
+def _sent_tools(request: Request, unsupported: Unsupported) -> Tools:
     """The tools; having none to choose from is how this API says `none`, and `auto` is what it always does."""
     if request.tool_choice not in (None, "auto", "none"):
         unsupported(f"tool_choice={request.tool_choice!r}")

@@ -28,7 +28,9 @@ from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join
 from acytoo.messages import result_of
 from acytoo.types import (
     OPTIONS,
+    ChatMessage,
     Item,
+    JSONObject,
     Reply,
     Request,
     Start,
@@ -171,10 +173,10 @@ class OpenAI(Dialect):
         """Return `{"error": {"message", "type", "param", "code"}}`."""
         return {"error": openai_error(error)}
 
-    def _message(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _message(self, message: ChatMessage) -> Mapping[str, Any]:
         if message.keys() <= _PLAIN and "tool_calls" not in message:
             return message
-        sent = {field: message[field] for field in message if field in _PLAIN}
+        sent: JSONObject = {field: value for field, value in message.items() if field in _PLAIN}
         if calls := message.get("tool_calls"):
             sent["tool_calls"] = [_sent_call(call) for call in calls]
         if message.get("is_error"):
@@ -196,7 +198,7 @@ def _sent_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
 _PARTS = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
 
 
-def _sayable(message: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
+def _sayable(message: ChatMessage, unsupported: Unsupported) -> ChatMessage:
     """A message of another API's client without the parts that only that API knows."""
     content = message.get("content")
     if not isinstance(content, list):

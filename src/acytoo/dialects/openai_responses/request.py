@@ -15,7 +15,7 @@ from acytoo.dialects.fields import invalid, objects_in, optional_object, optiona
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.errors import UsageError
 from acytoo.messages import parts_of, result_of
-from acytoo.types import Request
+from acytoo.types import ChatMessage, ChatMessages, ReasoningBlock, Request, ToolDefinition
 
 NAME = "openai-responses"
 ENCRYPTED = "reasoning.encrypted_content"
@@ -135,7 +135,7 @@ def shared_of(body: dict[str, Any]) -> dict[str, Any]:
 # Messages and items.
 
 
-def instructions_of(messages: list[dict[str, Any]]) -> str:
+def instructions_of(messages: ChatMessages) -> str:
     """The first message's text, where it is a system message of plain text and not the only one; else ""."""
     if len(messages) < 2:
         return ""
@@ -146,7 +146,7 @@ def instructions_of(messages: list[dict[str, Any]]) -> str:
     return content
 
 
-def _items_of(messages: list[dict[str, Any]], unsupported: Lose) -> list[Item]:
+def _items_of(messages: ChatMessages, unsupported: Lose) -> list[Item]:
     items: list[Item] = []
     for message in messages:
         role = message["role"]
@@ -162,7 +162,7 @@ def _items_of(messages: list[dict[str, Any]], unsupported: Lose) -> list[Item]:
     return items
 
 
-def _spoken_items(message: dict[str, Any], unsupported: Lose) -> list[Item]:
+def _spoken_items(message: ChatMessage, unsupported: Lose) -> list[Item]:
     """An assistant message as its reasoning, its text, its calls."""
     items = [item for block in message.get("reasoning") or () if (item := reasoning_item(block)) is not None]
     if message.get("audio"):
@@ -330,7 +330,7 @@ _SEAL = "acytoo:"
 _OPAQUE = ("signature", "data", "id", "source")
 
 
-def reasoning_item(block: dict[str, Any]) -> Item | None:
+def reasoning_item(block: ReasoningBlock) -> Item | None:
     """The item that sends a reasoning block back to the API it came from; None for a foreign one, or an empty one.
 
     OpenAI wants its `encrypted_content` back; servers that encrypt nothing (vLLM, llama.cpp) the text itself.
@@ -394,14 +394,14 @@ def opaque_of(item: Item) -> dict[str, str]:
 # Tools and formats: this API's are flat.
 
 
-def _flat_tool(tool: dict[str, Any], unsupported: Lose) -> Item | None:
+def _flat_tool(tool: ToolDefinition, unsupported: Lose) -> Item | None:
     kind = tool.get("type")
     if kind == "custom" and isinstance(tool.get("custom"), dict):
         unsupported("custom tools")
         return None
     function = tool.get("function")
     if kind != "function" or not isinstance(function, dict):
-        return tool
+        return {**tool}
     empty = {"type": "object", "properties": {}}
     return {"type": "function", "parameters": empty, "strict": False, **without_none(function)}
 

@@ -13,7 +13,7 @@ from acytoo.dialects.base import Dialect
 from acytoo.errors import UsageError
 from acytoo.testing.conformance.clock import ended, stopped
 from acytoo.testing.conformance.faults import Fault
-from acytoo.types import Request
+from acytoo.types import ChatMessages, Request
 
 KEY = "sk-conformance-key-nobody-may-see"
 PROXY_PASSWORD = "proxy-word-nobody-may-see"
@@ -113,7 +113,7 @@ class Subject:
         return attempt
 
 
-def question(words: str = "Hello, how are you?") -> list[dict[str, Any]]:
+def question(words: str = "Hello, how are you?") -> ChatMessages:
     """What every provider is asked."""
     return [{"role": "user", "content": words}]
 
