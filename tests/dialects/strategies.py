@@ -1,9 +1,9 @@
-"""What each dialect can say in a reply, and Hypothesis strategies for replies that say no more than that."""
+"""Hypothesis strategies for replies that a dialect can express, and their way through the wire."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
@@ -12,38 +12,6 @@ from acytoo.dialects.base import Dialect
 from acytoo.http import ResponseHead
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Request, Start, ToolCall, Usage, collect
 
-ALL_USAGE = frozenset(Usage.__struct_fields__)
-
-
-class Says(NamedTuple):
-    """What of a reply an API has words for; `blocks`: several blocks of reasoning are told apart."""
-
-    start: frozenset[str] = frozenset(Start.__struct_fields__)
-    usage: frozenset[str] = ALL_USAGE
-    kinds: frozenset[str] = frozenset({"text", "reasoning", "calls", "refusal", "logprobs"})
-    blocks: bool = True
-    finish: bool = True
-    request: dict[str, Any] = {}
-
-
-NO_REFUSAL = Says().kinds - {"refusal"}
-
-SAYS: dict[str, Says] = {
-    "acytoo": Says(frozenset(), frozenset(), frozenset({"text"}), blocks=False, finish=False),
-    "openai": Says(blocks=False, request={"stream_options": {"include_usage": True}}),
-    "openai-responses": Says(),
-    "anthropic": Says(frozenset({"id", "model"}), kinds=NO_REFUSAL - {"logprobs"}),
-    "ollama": Says(
-        frozenset({"model", "created"}), frozenset({"input_tokens", "output_tokens"}), NO_REFUSAL, blocks=False
-    ),
-    "gemini": Says(frozenset({"id", "model"}), ALL_USAGE - {"cache_write_tokens"}, NO_REFUSAL, blocks=False),
-}
-"""A dialect that is not here is held to everything."""
-
-
-def says(dialect: Dialect) -> Says:
-    return SAYS.get(dialect.name, Says())
-
 
 def asked(dialect: Dialect) -> Request:
     """A request whose answer may say everything."""
@@ -51,7 +19,7 @@ def asked(dialect: Dialect) -> Request:
         [{"role": "user", "content": "Hello"}],
         "m",
         logprobs=True if "logprobs" in dialect.options else None,
-        extra=dict(says(dialect).request),
+        extra=dict(dialect.capabilities.request_fields),
         extra_for=dialect.name,
     )
 
@@ -93,7 +61,7 @@ def read_whole(dialect: Dialect, chunks: Iterable[bytes]) -> list[Item]:
 
 
 def whole_type(dialect: Dialect) -> str:
-    return "text/plain" if dialect.name == "acytoo" else "application/json"
+    return "text/plain" if dialect.framing == "text" else "application/json"
 
 
 def cut(body: bytes, places: list[int]) -> list[bytes]:
@@ -115,11 +83,11 @@ def texts(items: Iterable[Item]) -> list[str]:
 
 def heard(dialect: Dialect, items: Iterable[Item]) -> dict[str, Any]:
     """All that the dialect can say of a reply, to be compared."""
-    able, reply = says(dialect), collect(items)
+    able, reply = dialect.capabilities, collect(items)
     thoughts = [block.get("text", "") for block in reply.reasoning]
     return {
         "text": reply.text,
-        "reasoning": thoughts if able.blocks else "".join(thoughts),
+        "reasoning": thoughts if able.reasoning_blocks else "".join(thoughts),
         "calls": [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in reply.tool_calls],
         "refusal": reply.refusal,
         "logprobs": reply.logprobs,
@@ -151,28 +119,28 @@ def usages(draw: st.DrawFn) -> Usage:
 @st.composite
 def replies(draw: st.DrawFn, dialect: Dialect) -> list[Item]:
     """The items of a complete reply that this dialect can express, in any order an API might have."""
-    able = says(dialect)
-    if able.kinds == {"text"}:
+    able = dialect.capabilities
+    if able.items == {"text"}:
         pieces = draw(st.lists(PIECE, min_size=1, max_size=8))
         return [piece.replace("\ufeff", "") or "x" for piece in pieces]
     items: list[Item] = [Start(f"id-{draw(WORD)}", draw(WORD), draw(st.integers(1, 2**31)))]
     blocks = calls = 0
-    segments = draw(st.lists(st.sampled_from(sorted(able.kinds - {"refusal", "logprobs"})), max_size=5))
+    segments = draw(st.lists(st.sampled_from(sorted(able.items - {"refusal", "logprobs"})), max_size=5))
     for segment in segments:
         if segment == "text":
             for piece in draw(st.lists(PIECE, min_size=1, max_size=4)):
                 items.append(piece)
-                if "logprobs" in able.kinds and draw(st.booleans()):
+                if "logprobs" in able.items and draw(st.booleans()):
                     token = {"token": piece, "logprob": -0.5, "bytes": list(piece.encode()), "top_logprobs": []}
                     items.append(Logprobs([token]))
         elif segment == "reasoning":
-            index = blocks if able.blocks else 0
+            index = blocks if able.reasoning_blocks else 0
             items += [Reasoning(piece, index) for piece in draw(st.lists(PIECE, min_size=1, max_size=3))]
             blocks += 1
         else:
             items += draw(calling(calls))
             calls = len({item.index for item in items if isinstance(item, ToolCall)})
-    if "refusal" in able.kinds and draw(st.booleans()):
+    if "refusal" in able.items and draw(st.booleans()):
         items += [Refusal(piece) for piece in draw(st.lists(PIECE, min_size=1, max_size=2))]
     reason = "tool_calls" if calls else draw(st.sampled_from(["stop", "length", "content_filter"]))
     end: list[Item] = [draw(usages()), Finish(reason)]
@@ -195,13 +163,13 @@ def calling(draw: st.DrawFn, first: int) -> list[Item]:
 
 def sample(dialect: Dialect) -> list[Item]:
     """One rich reply."""
-    able = says(dialect)
+    able = dialect.capabilities
     items: list[Item] = ["Hé", "llo 世界", " 👩‍👩‍👧\n\n", '"q"\\', " end"]
-    if "logprobs" in able.kinds:
+    if "logprobs" in able.items:
         items.append(Logprobs([{"token": " end", "logprob": -0.5, "bytes": [32, 101, 110, 100], "top_logprobs": []}]))
-    if "reasoning" in able.kinds:
+    if "reasoning" in able.items:
         items = [Reasoning("H"), Reasoning("m é"), *items]
-    if "calls" in able.kinds:
+    if "tool_calls" in able.items:
         items += [ToolCall(0, "a", "f"), ToolCall(0, arguments='{"x":"é"'), ToolCall(0, arguments=',"y":[1]}')]
         items += [ToolCall(1, "b", "g", "{}")]
     if able.finish:

@@ -37,7 +37,6 @@ from tests.dialects.strategies import (
     read_whole,
     replies,
     sample,
-    says,
     singly,
     texts,
     whole_type,
@@ -48,8 +47,8 @@ from tests.dialects.strategies import (
 every = pytest.mark.parametrize("dialect", dialects.ALL, ids=[dialect.name for dialect in dialects.ALL])
 every_with_records = pytest.mark.parametrize(
     "dialect",
-    [dialect for dialect in dialects.ALL if says(dialect).finish],
-    ids=[dialect.name for dialect in dialects.ALL if says(dialect).finish],
+    [dialect for dialect in dialects.ALL if dialect.capabilities.finish],
+    ids=[dialect.name for dialect in dialects.ALL if dialect.capabilities.finish],
 )
 ENVIRONMENTS = st.lists(st.integers(0, 100_000), max_size=40)
 slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -62,7 +61,7 @@ def test_what_was_written_is_read_however_it_is_cut(dialect: Dialect, data: st.D
     items = data.draw(replies(dialect))
     found = read(dialect, cut(written(dialect, items), places))
     assert heard(dialect, found) == heard(dialect, items)
-    if says(dialect).finish:
+    if dialect.capabilities.finish:
         assert texts(found) == texts(items)
     assert all(texts(found))
 
@@ -95,7 +94,7 @@ def test_a_stream_cut_at_any_byte_is_told_and_invents_nothing(dialect: Dialect) 
         except TruncatedError:
             whole = False
         else:
-            whole = says(dialect).finish
+            whole = dialect.capabilities.finish
         part = heard(dialect, found)
         for said in ("text", "refusal"):
             assert full[said].startswith(part[said])
@@ -116,7 +115,7 @@ def test_a_document_cut_at_any_byte_is_told(dialect: Dialect) -> None:
             read_into(found, dialect, [body[:place]], whole_type(dialect))
         except TruncatedError:
             continue
-        assert not says(dialect).finish, f"a document cut at byte {place} was taken for a whole one"
+        assert not dialect.capabilities.finish, f"a document cut at byte {place} was taken for a whole one"
         assert collect(sample(dialect)).text.startswith("".join(texts(found)))
 
 
@@ -504,7 +503,7 @@ def test_an_error_nested_without_end_is_told(dialect: Dialect) -> None:
         for depth in range(800, 1000, 3):
             body = opening * depth + b"1" + closing * depth
             assert dialect.read_error(500, body).message
-            for frame in (b"data: " + body + b"\n\n", body) if says(dialect).finish else ():
+            for frame in (b"data: " + body + b"\n\n", body) if dialect.capabilities.finish else ():
                 with pytest.raises(AcytooError):
                     read(dialect, [frame], "application/json")
 
@@ -556,7 +555,7 @@ def test_a_fault_in_mid_stream_ends_in_an_error(dialect: Dialect, error: AcytooE
     writer = dialect.writer(asked(dialect))
     body = writer.write(["Hello"]) + writer.fail(error)
     found: list[Item] = []
-    if not says(dialect).finish:
+    if not dialect.capabilities.finish:
         assert body == b"Hello"
         return
     with pytest.raises(StatusError) as caught:

@@ -26,7 +26,6 @@ from acytoo.testing import ScriptedResponse, reply, status
 from acytoo.testing.fakes.requests import ReceivedRequest
 from acytoo.testing.script.responses import Body
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Request, Start, ToolCall, Usage, collect
-from tests.dialects.strategies import says
 from tests.server.live_server import Site, backend, site
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -121,7 +120,7 @@ async def test_reasoning_calls_usage_and_finish_arrive_where_both_can_say_them(
         ]
         assert said == [("call_a", "weather", {"city": "Rome"}), ("call_b", "weather", {"city": "Pécs"})]
         assert found.finish_reason == "tool_calls"
-    for field in says(into).usage & says(out).usage:
+    for field in into.capabilities.usage & out.capabilities.usage:
         assert getattr(found.usage, field) == getattr(Usage(21, 12, 5, 2, 4), field)
 
 
@@ -133,11 +132,11 @@ async def test_why_a_reply_ended_arrives_where_both_can_say_it(
 ) -> None:
     found = await crossed(into, out, reply("It is", Usage(9, 2), Finish(reason)), stream)
     assert found.text == "It is"
-    if says(into).finish and says(out).finish:
+    if into.capabilities.finish and out.capabilities.finish:
         assert found.finish_reason == reason
 
 
-@crossings([(a, b) for a, b in PAIRS if {"logprobs"} <= says(a).kinds & says(b).kinds])
+@crossings([(a, b) for a, b in PAIRS if {"logprobs"} <= a.capabilities.items & b.capabilities.items])
 @STREAM
 async def test_log_probabilities_arrive(into: Dialect, out: Dialect, stream: bool) -> None:
     token = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
@@ -153,11 +152,11 @@ async def test_a_refusal_is_never_lost(into: Dialect, out: Dialect, stream: bool
 
 
 def both(into: Dialect, out: Dialect) -> frozenset[str]:
-    return says(into).kinds & says(out).kinds
+    return into.capabilities.items & out.capabilities.items
 
 
 def calls(into: Dialect, out: Dialect) -> bool:
-    return "calls" in both(into, out)
+    return "tool_calls" in both(into, out)
 
 
 # What is asked.

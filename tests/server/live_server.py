@@ -12,33 +12,25 @@ from urllib.parse import urlsplit
 
 from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.dialects import Dialect
+from acytoo.dialects import Dialect, Endpoint, Unsupported
 from acytoo.secret import Secret
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, ScriptedResponse, reply
 from acytoo.testing.fakes.endpoint import Script
-from acytoo.types import Finish, Start
+from acytoo.types import Finish, Request, Start
 
 LIMIT = 30.0
 """Seconds after which something counts as hung; far more than anything here needs."""
 
-_MESSAGES = [{"role": "user", "content": "Hi"}]
-_OPENAI = {"model": "m-1", "messages": _MESSAGES}
 
-CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "acytoo": ("/api/completions", "/api/completions", {"messages": _MESSAGES}),
-    "openai": ("/v1/chat/completions", "/v1/chat/completions", _OPENAI),
-    "openai-responses": ("/v1/responses", "/v1/responses", {"model": "m-1", "input": "Hi"}),
-    "anthropic": ("/v1/messages", "/v1/messages", {**_OPENAI, "max_tokens": 100}),
-    "ollama": ("/api/chat", "/api/chat", _OPENAI),
-    "gemini": (
-        "/v1beta/models/m-1:streamGenerateContent?alt=sse",
-        "/v1beta/models/m-1:generateContent",
-        {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]},
-    ),
-}
-"""For each dialect where to ask for a stream, where for a whole reply, and with which body."""
+def example(dialect: Dialect | str, *, stream: bool = True) -> tuple[str, dict[str, Any]]:
+    """Return the path (with its query) and the body of a well-formed request, as the dialect's own client sends it."""
+    dialect = dialects.by_name(dialect) if isinstance(dialect, str) else dialect
+    asked = Request([{"role": "user", "content": "Hi"}], "m-1", stream=stream)
+    sent = dialect.encode_request(asked, Endpoint(""), Unsupported(dialect.name))
+    path = sent.url if "{" in dialect.routes[0] else dialect.routes[0]  # of several routes, the first
+    return path, json.loads(sent.body)
 
 
 def backend(dialect: Dialect, url: str, **settings: Any) -> AsyncGeneratorProvider:
@@ -102,14 +94,9 @@ def request(
     dialect: Dialect | str = "openai", *, stream: bool = True, headers: str = "", body: bytes | None = None
 ) -> bytes:
     """A well-formed request for a streamed or a whole reply, as bytes; `headers` are more lines of the head."""
-    streamed, whole, fields = CALLS[dialect if isinstance(dialect, str) else dialect.name]
+    path, fields = example(dialect, stream=stream)
     if body is None:
-        body = (
-            json.dumps({**fields, "stream": stream}).encode()
-            if "contents" not in fields
-            else json.dumps(fields).encode()
-        )
-    path = streamed if stream else whole
+        body = json.dumps(fields).encode()
     return head(f"POST {path} HTTP/1.1", f"content-length: {len(body)}\r\n{headers}") + body
 
 

@@ -16,7 +16,7 @@ from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.testing import reply
 from acytoo.types import Finish, Start
-from tests.server.live_server import CALLS, call, request, site
+from tests.server.live_server import call, example, request, site
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 BOUNDED = settings(
@@ -73,7 +73,7 @@ BODIES = st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encod
 @st.composite
 def mutated(draw: st.DrawFn, dialect: Dialect) -> bytes:
     """A well-formed body with one value somewhere in it replaced."""
-    document = json.loads(json.dumps(CALLS[dialect.name][2]))
+    document = example(dialect)[1]
     here: Any = document
     while True:
         key = draw(st.sampled_from(list(here) if isinstance(here, dict) else list(range(len(here)))))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -20,7 +21,12 @@ from acytoo.errors import (
 )
 from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest
 from acytoo.secret import Secret, truncate
-from acytoo.types import OPTIONS, Item, Reply, Request
+from acytoo.types import OPTIONS, Item, Reply, Request, Start, Usage
+
+Framing: TypeAlias = Literal["text", "sse", "ndjson"]
+"""How a stream is divided into records: not at all, as server-sent events, or one JSON document per line."""
+
+ItemKind: TypeAlias = Literal["text", "reasoning", "tool_calls", "refusal", "logprobs"]
 
 
 class ParsedRequest(msgspec.Struct):
@@ -32,6 +38,22 @@ class ParsedRequest(msgspec.Struct):
     request: Request
     secrets: list[Secret] = []
     refusal: RequestError | None = None
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """The parts of a reply that an API can express."""
+
+    start: frozenset[str] = frozenset(Start.__struct_fields__)
+    """Fields of `Start`."""
+    usage: frozenset[str] = frozenset(Usage.__struct_fields__)
+    """Fields of `Usage`."""
+    items: frozenset[ItemKind] = frozenset({"text", "reasoning", "tool_calls", "refusal", "logprobs"})
+    reasoning_blocks: bool = True
+    """Whether several blocks of reasoning stay separate."""
+    finish: bool = True
+    """Whether a reply carries the reason why it ended."""
+    request_fields: Mapping[str, Any] = {}
+    """Extra request fields that a client must send to get all of this."""
 
 
 class Unsupported:
@@ -87,6 +109,7 @@ class Writer:
     """Items of one reply to chunks of a streamed response body; a fresh one for each response."""
 
     content_type: ClassVar[str] = "text/event-stream"
+    framing: ClassVar[Framing] = "sse"
     ping: bytes = b""
     """Keeps a silent stream alive; empty where the API has no such thing."""
 
@@ -119,6 +142,16 @@ class Dialect:
     """Fields of this API outside the shared shape that may be left behind when translate to another."""
     vendor_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API alone that stay on messages, parts, calls and tools of the shared shape."""
+    no_op_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Values of this API's own fields that ask for what happens anyway; they may be left out for another API."""
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    ends_with_record: ClassVar[bool] = True
+    """Whether a stream ends with a record of its own, so that whatever follows it can be ignored."""
+
+    @functools.cached_property
+    def framing(self) -> Framing:
+        """How a streamed reply is divided into records: as its writer does it."""
+        return self.writer(Request([])).framing
 
     # The client's half.
 
@@ -190,6 +223,33 @@ class Dialect:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         return msgspec.json.encode({**fields, "model": model})
 
+    def is_client(self, request: ServerRequest) -> bool:
+        """Return whether a request comes from a client of this API, judged by its path, headers and query.
+
+        A server asks its dialects in turn when a path belongs to several APIs or to none.
+        """
+        return request.path in self.routes or request.path in self.count_routes
+
+    # The models of a server.
+
+    list_routes: ClassVar[tuple[str, ...]] = ()
+    """Paths (GET) on which a server lists its models or, if the path has `{model}`, describes one of them.
+
+    Several APIs may share a path: the one whose client asks answers, else the first.
+    """
+    model_prefix: ClassVar[str] = ""
+    """What a model's name may begin with in those paths."""
+    fixed_documents: ClassVar[Mapping[tuple[str, str], Mapping[str, Any]]] = {}
+    """Documents that clients ask for by method and path, the same for every model."""
+
+    def models(self, names: list[str], created: int) -> dict[str, Any]:
+        """Return the list of models; `created` is in seconds since 1970."""
+        raise NotImplementedError
+
+    def model(self, name: str, created: int) -> dict[str, Any]:
+        """Return the description of one model."""
+        raise NotImplementedError
+
     # Token counting, where the API has it.
 
     count_routes: ClassVar[tuple[str, ...]] = ()
@@ -216,19 +276,18 @@ class Dialect:
     def check_options(self, request: Request, unsupported: Unsupported) -> None:
         """Call `lose` for every given option that the API has no word for."""
         for option in self._inexpressible:
-            if getattr(request, option) not in _SAYS_NOTHING.get(option, (None,)):
+            if getattr(request, option) not in _NO_OP_VALUES.get(option, (None,)):
                 unsupported(option)
         if request.extra and request.extra_for not in ("", self.name):
-            for field, value in request.extra.items():
-                if value not in _SAYS_NOTHING.get(field, ()):
-                    unsupported(field)
+            for field in request.extra:
+                unsupported(field)
 
     def extra(self, request: Request) -> dict[str, Any]:
         """The body fields that pass through as they are."""
         return request.extra if request.extra_for in ("", self.name) else {}
 
 
-_SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
+_NO_OP_VALUES: dict[str, tuple[Any, ...]] = {
     "logprobs": (None, False),
     "top_logprobs": (None, 0),
     "parallel_tool_calls": (None, True),
@@ -236,14 +295,8 @@ _SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (None, 0),
     "frequency_penalty": (None, 0),
     "response_format": (None, {"type": "text"}),
-    "logit_bias": ({},),
-    "functions": ([],),
-    "modalities": (["text"],),
-    "allowed_callers": (["direct"],),
-    "mcp_servers": ([],),
-    "generationConfig.responseModalities": (["TEXT"],),
 }
-"""Values that ask for what happens anyway, of options and of other fields."""
+"""Option values that ask for what happens anyway."""
 
 
 def not_this_api(name: str, body: bytes, why: str = "") -> ProtocolError:

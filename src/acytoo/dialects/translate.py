@@ -23,7 +23,11 @@ def translate(request: Request, source: Dialect) -> Request:
         request = msgspec.structs.replace(request, messages=messages, tools=tools or None)
     if not found and request.user is None:
         return request
-    extra = {k: v for k, v in found.items() if k not in source.ignorable_fields and v is not None}
+    extra = {
+        name: value
+        for name, value in found.items()
+        if name not in source.ignorable_fields and value is not None and value not in source.no_op_values.get(name, ())
+    }
     return msgspec.structs.replace(request, extra=extra, user=None)
 
 

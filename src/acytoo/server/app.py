@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import html
 import logging
+from collections.abc import Iterator
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from acytoo import __version__, dialects
+from acytoo import __version__
+from acytoo.dialects import by_name
 from acytoo.dialects.base import Dialect
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError, StatusError
 from acytoo.http import ServerRequest
 from acytoo.server.body import body_of
 from acytoo.server.config import ServerConfig
 from acytoo.server.cors import cross_site_reason, is_preflight, preflight_answer, readable
-from acytoo.server.models import add_listings, client_dialect
+from acytoo.server.models import bodiless, model_routes
 from acytoo.server.openapi import add_description
 from acytoo.server.relay import count, relay
 from acytoo.server.shutdown import InFlightRequests
@@ -28,21 +30,23 @@ def make_app(config: ServerConfig) -> web.Application:
     """The application; run it with `handler_cancellation=True`, so that a client that leaves stops its upstream."""
     running = InFlightRequests()
     app = web.Application(client_max_size=config.max_body, middlewares=[_guard(config, running)])
-    for dialect in dialects.ALL:
-        for route in dialect.routes:
-            app.router.add_post(route, _endpoint(dialect, config))
-        for route in dialect.count_routes:
-            app.router.add_post(route, _counting(dialect, config))
-    add_listings(app, config)
-    add_description(app)
-    app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/", _page(config))
+    app.add_routes([*_chat_routes(config), *model_routes(config)])
+    add_description(app, config)
+    app.add_routes([web.get("/healthz", _healthz), web.get("/", _page(config))])
 
     async def end(_: web.Application) -> None:
         await running.end(config.grace)
 
     app.on_shutdown.append(end)
     return app
+
+
+def _chat_routes(config: ServerConfig) -> Iterator[web.RouteDef]:
+    for dialect in config.dialects:
+        for route in dialect.routes:
+            yield web.post(route, _endpoint(dialect, config))
+        for route in dialect.count_routes:
+            yield web.post(route, _counting(dialect, config))
 
 
 def _endpoint(dialect: Dialect, config: ServerConfig) -> Handler:
@@ -76,20 +80,13 @@ def error_response(dialect: Dialect, error: AcytooError) -> web.Response:
     return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
 
-def dialect_of(request: web.Request) -> Dialect:
-    """The dialect whose clients call so, for errors outside of its routes."""
-    path = request.path
-    if path.startswith("/v1/messages"):
-        return _named("anthropic")
-    if path.startswith("/v1beta") or path.endswith(("ateContent", ":countTokens")):
-        return _named("gemini")
-    if path.startswith("/api/") and path != "/api/completions":
-        return _named("ollama")
-    return _named("acytoo" if path == "/api/completions" else client_dialect(request))
+def client_dialect(request: web.Request, config: ServerConfig) -> Dialect:
+    """Return the dialect in which to report an error that happens outside of a dialect's own handler.
 
-
-def _named(name: str) -> Dialect:
-    return next((dialect for dialect in dialects.ALL if dialect.name == name), dialects.OpenAI())
+    OpenAI's is the fallback: most clients know it, and its own clients send nothing by which to know them.
+    """
+    received = bodiless(request)
+    return next((dialect for dialect in config.dialects if dialect.is_client(received)), by_name("openai"))
 
 
 def _guard(config: ServerConfig, running: InFlightRequests) -> Middleware:
@@ -100,32 +97,32 @@ def _guard(config: ServerConfig, running: InFlightRequests) -> Middleware:
         running.begin()
         if not config.password and (problem := cross_site_reason(request)):
             return error_response(
-                dialect_of(request), AuthenticationError(problem, status=403, code="permission_error")
+                client_dialect(request, config), AuthenticationError(problem, status=403, code="permission_error")
             )
         if is_preflight(request, config):
             response: web.StreamResponse = preflight_answer(request)
         else:
-            response = await _told(request, handler)
+            response = await _told(request, handler, config)
         response.headers.update(readable(request, config))
         return response
 
     return guard
 
 
-async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _told(request: web.Request, handler: Handler, config: ServerConfig) -> web.StreamResponse:
     """The answer; a fault is answered in the path's dialect."""
     try:
         return await handler(request)
     except AcytooError as error:
-        return error_response(dialect_of(request), error)
+        return error_response(client_dialect(request, config), error)
     except web.HTTPNotFound:
         missing = NotFoundError(f"there is nothing at {request.path}", status=404, code="not_found_error")
-        return error_response(dialect_of(request), missing)
+        return error_response(client_dialect(request, config), missing)
     except web.HTTPMethodNotAllowed as error:
         wrong = StatusError(
             f"{request.method} is not possible at {request.path}", status=405, code="method_not_allowed"
         )
-        response = error_response(dialect_of(request), wrong)
+        response = error_response(client_dialect(request, config), wrong)
         response.headers["allow"] = ", ".join(sorted(error.allowed_methods))
         return response
     except web.HTTPException:
@@ -134,7 +131,7 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.transport is None or request.writer.output_size:
             raise  # there is nobody to tell, or an answer has begun: cut, it cannot be taken for whole
         _LOG.exception("a fault of the server's own, answering %s", request.path)
-        return error_response(dialect_of(request), ServerError("the server has failed", status=500))
+        return error_response(client_dialect(request, config), ServerError("the server has failed", status=500))
 
 
 async def _healthz(request: web.Request) -> web.Response:
@@ -145,7 +142,7 @@ def _page(config: ServerConfig) -> Handler:
     async def page(request: web.Request) -> web.Response:
         paths = "".join(
             f"<li><code>POST {html.escape(dialect.routes[0])}</code> {html.escape(dialect.name)}</li>"
-            for dialect in dialects.ALL
+            for dialect in config.dialects
         )
         closed = "A password is needed." if config.password else "No password is needed from this machine."
         return web.Response(

@@ -8,7 +8,9 @@ from ipaddress import ip_address
 
 import msgspec
 
+from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects.base import Dialect
 from acytoo.dialects.fields import invalid
 from acytoo.errors import UsageError
 from acytoo.secret import Secret
@@ -21,6 +23,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     `grace`: how long running replies may take to finish once the server is told to end.
     `idle`: how long a connection may be open, or kept open, before the head of a request is complete.
     `receive`: how long the body of a request may take to come.
+    `dialects`: the chat APIs that are served; the first that has a path answers unmarked clients on it.
     `unread`: how long a client may leave what was sent to it unread before its connection is closed.
     """
 
@@ -35,6 +38,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     receive: float = 120.0
     unread: float = 300.0
     drop_unsupported: bool = False
+    dialects: tuple[Dialect, ...] = msgspec.field(default_factory=lambda: dialects.ALL)
 
     def __post_init__(self) -> None:
         if not self.backends:

@@ -1,150 +1,86 @@
-"""What clients ask for besides replies: which models there are, which version, how many tokens."""
+"""The GET side of the chat APIs: lists of models, single models, and the few other documents that clients ask for."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from acytoo import __version__
+from acytoo.dialects.base import Dialect
 from acytoo.dialects.server_side import keyed_secrets
 from acytoo.errors import AuthenticationError, NotFoundError
 from acytoo.http import ServerRequest
 from acytoo.server.config import ServerConfig
 
 _STARTED = int(time.time())
-_OLLAMA_VERSION = "0.12.0"
-"""The Ollama API version that our answers are modelled on; its clients compare it."""
+"""When the server's models were created, as far as their lists are concerned."""
 
 
-def add_listings(app: web.Application, config: ServerConfig) -> None:
-    """Model lists for each API's clients; a wrong password is refused as anywhere."""
+def model_routes(config: ServerConfig) -> Iterator[web.RouteDef]:
+    """Yield the routes of every dialect's model list and of its fixed documents."""
+    for path in dict.fromkeys(path for dialect in config.dialects for path in dialect.list_routes):
+        sharing = [dialect for dialect in config.dialects if path in dialect.list_routes]
+        yield web.get(path, _models_handler(sharing, config))
+    for dialect in config.dialects:
+        for (method, path), document in dialect.fixed_documents.items():
+            yield web.route(method, path, _document_handler(document, config))
+
+
+def _models_handler(sharing: list[Dialect], config: ServerConfig) -> Handler:
+    """Return the handler of a path that these dialects share: the one whose client asks answers, else the first."""
     names = model_names(config)
 
-    def listed(render: Callable[[list[str]], Any]) -> Handler:
-        async def answer(request: web.Request) -> web.Response:
-            _admit(request, config)
-            return _json(render(names))
-
-        return answer
-
-    def one(render: Callable[[str], Any]) -> Handler:
-        async def answer(request: web.Request) -> web.Response:
-            _admit(request, config)
-            name = request.match_info["model"].removeprefix("models/")
-            if name not in names:
-                raise NotFoundError(f"no model is called {name!r}", status=404, code="not_found_error")
-            return _json(render(name))
-
-        return answer
-
-    async def v1_models(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.Response:
         _admit(request, config)
-        return _json(_v1_lists[client_dialect(request)](names))
+        dialect = next((dialect for dialect in sharing if dialect.is_client(bodiless(request))), sharing[0])
+        name = request.match_info.get("model")
+        if name is None:
+            return _json(dialect.models(names, _STARTED))
+        name = name.removeprefix(dialect.model_prefix)
+        if name not in names:
+            raise NotFoundError(f"no model is called {name!r}", status=404, code="not_found_error")
+        return _json(dialect.model(name, _STARTED))
 
-    async def v1_model(request: web.Request) -> web.StreamResponse:
-        return await one(_v1_model[client_dialect(request)])(request)
+    return handle
 
-    async def show(request: web.Request) -> web.Response:
+
+def _document_handler(document: Mapping[str, Any], config: ServerConfig) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
         _admit(request, config)
-        return _json({"details": _DETAILS, "model_info": {}, "capabilities": ["completion", "tools"], "parameters": ""})
+        return _json(document)
 
-    app.router.add_get("/v1/models", v1_models)
-    app.router.add_get("/v1/models/{model:.+}", v1_model)
-    app.router.add_get("/v1beta/models", listed(_gemini_list))
-    app.router.add_get("/v1beta/models/{model:.+}", one(_gemini_model))
-    app.router.add_get("/api/version", listed(lambda names: {"version": _OLLAMA_VERSION}))
-    app.router.add_get("/api/tags", listed(lambda names: {"models": [_ollama_model(name) for name in names]}))
-    app.router.add_get("/api/ps", listed(lambda names: {"models": [_ollama_model(name) for name in names]}))
-    app.router.add_post("/api/show", show)
+    return handle
 
 
 def model_names(config: ServerConfig) -> list[str]:
-    """Names that can be asked for, one for each backend that has a model of its own, or needs none.
+    """Return the names that can be asked for, one for each backend that has a default model or needs no model.
 
-    It is the default backend's model as it is, unless that would ask for another backend.
+    The default backend's model is listed without a prefix unless that name would select another backend.
     """
-    found = []
+    names = []
     default = next(iter(config.backends))
     for name, backend in config.backends.items():
         if backend.model:
             plain = name == default and config.route(backend.model) == (name, backend.model)
-            found.append(backend.model if plain else f"{name}/{backend.model}")
+            names.append(backend.model if plain else f"{name}/{backend.model}")
         elif not backend.needs_model:
-            found.append(name)
-    return found
+            names.append(name)
+    return names
+
+
+def bodiless(request: web.Request) -> ServerRequest:
+    """Return the request without its body, for what is decided by path, headers and query alone."""
+    return ServerRequest(request.path, request.headers, b"", request.query)
 
 
 def _admit(request: web.Request, config: ServerConfig) -> None:
-    if not config.admits(keyed_secrets(ServerRequest(request.path, request.headers, b"", request.query))):
+    if not config.admits(keyed_secrets(bodiless(request))):
         raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
 
 
-def _json(document: Any) -> web.Response:
+def _json(document: Mapping[str, Any]) -> web.Response:
     return web.Response(body=msgspec.json.encode(document), content_type="application/json")
-
-
-def _openai_list(names: list[str]) -> dict[str, Any]:
-    return {"object": "list", "data": [_openai_model(name) for name in names]}
-
-
-def _openai_model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": _STARTED, "owned_by": "acytoo"}
-
-
-def _anthropic_list(names: list[str]) -> dict[str, Any]:
-    return {
-        "data": [_anthropic_model(name) for name in names],
-        "has_more": False,
-        "first_id": names[0] if names else None,
-        "last_id": names[-1] if names else None,
-    }
-
-
-def _anthropic_model(name: str) -> dict[str, Any]:
-    created = datetime.fromtimestamp(_STARTED, UTC).isoformat()
-    return {"type": "model", "id": name, "display_name": name, "created_at": created, "lifecycle": "active"}
-
-
-def _gemini_model(name: str) -> dict[str, Any]:
-    return {
-        "name": f"models/{name}",
-        "displayName": name,
-        "version": __version__,
-        "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
-    }
-
-
-def _gemini_list(names: list[str]) -> dict[str, Any]:
-    return {"models": [_gemini_model(name) for name in names]}
-
-
-def client_dialect(request: web.Request) -> str:
-    """Whose client asks on a path that three APIs share; by what only each one's sends."""
-    if "anthropic-version" in request.headers:
-        return "anthropic"
-    gemini = "key" in request.query or request.headers.keys() & {"x-goog-api-key", "x-goog-api-client"}
-    return "gemini" if gemini else "openai"
-
-
-_v1_lists = {"openai": _openai_list, "anthropic": _anthropic_list, "gemini": _gemini_list}
-_v1_model = {"openai": _openai_model, "anthropic": _anthropic_model, "gemini": _gemini_model}
-
-_DETAILS = {
-    "parent_model": "",
-    "format": "",
-    "family": "",
-    "families": [],
-    "parameter_size": "",
-    "quantization_level": "",
-}
-
-
-def _ollama_model(name: str) -> dict[str, Any]:
-    modified = datetime.fromtimestamp(_STARTED, UTC).isoformat()
-    return {"name": name, "model": name, "modified_at": modified, "size": 0, "digest": "", "details": _DETAILS}

@@ -7,21 +7,22 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from acytoo import __version__, dialects
+from acytoo import __version__
+from acytoo.server.config import ServerConfig
 
 
-def add_description(app: web.Application) -> None:
+def add_description(app: web.Application, config: ServerConfig) -> None:
     """`GET /openapi.json`: made from the routes that the application has."""
 
     async def answer(request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(description(app)), content_type="application/json")
+        return web.Response(body=msgspec.json.encode(description(app, config)), content_type="application/json")
 
     app.router.add_get("/openapi.json", answer)
 
 
-def description(app: web.Application) -> dict[str, Any]:
+def description(app: web.Application, config: ServerConfig) -> dict[str, Any]:
     """The description; bodies are only said to be JSON objects, as their fields are each API's own."""
-    whose = {_path(route): dialect for dialect in dialects.ALL for route in (*dialect.routes, *dialect.count_routes)}
+    whose = {_path(route): dialect for dialect in config.dialects for route in (*dialect.routes, *dialect.count_routes)}
     paths: dict[str, Any] = {}
     for route in app.router.routes():
         path = route.resource.canonical if route.resource is not None else ""

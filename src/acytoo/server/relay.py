@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.dialects.base import Dialect, ParsedRequest, Unsupported, Writer
+from acytoo.dialects.base import Dialect, Framing, ParsedRequest, Unsupported, Writer
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError, AuthenticationError
 from acytoo.http import ServerRequest
@@ -35,7 +35,7 @@ async def relay(
         body = incoming.body if asked is call.request else dialect.for_model(incoming.body, asked.model)
         async with aclosing(backend.pass_through(body, asked, writer if asked.stream else None)) as chunks:
             if asked.stream:
-                records = RecordBuffer(writer.content_type)
+                records = RecordBuffer(writer.framing)
                 return await _Stream(request, writer, config, unsupported).run(chunks, records.feed, records.rest)
             whole = b"".join([chunk async for chunk in chunks])
     else:
@@ -134,8 +134,8 @@ class _Stream:
 class RecordBuffer:
     """What may go out of a stream that is passed on: no keep-alive and no error is to be written inside a record."""
 
-    def __init__(self, content_type: str) -> None:
-        self._ends = _RECORD_ENDS.get(content_type, ())
+    def __init__(self, framing: Framing) -> None:
+        self._ends = _RECORD_ENDS[framing]
         self._held = bytearray()
 
     def feed(self, data: bytes) -> bytes:
@@ -156,5 +156,5 @@ class RecordBuffer:
         return bytes(self._held)
 
 
-_RECORD_ENDS = {"text/event-stream": (b"\n\n", b"\r\n\r\n"), "application/x-ndjson": (b"\n",)}
-"""What ends a record, by content type; a body of another one is not made of records."""
+_RECORD_ENDS: dict[Framing, tuple[bytes, ...]] = {"text": (), "sse": (b"\n\n", b"\r\n\r\n"), "ndjson": (b"\n",)}
+"""What ends a record; text is not made of records."""

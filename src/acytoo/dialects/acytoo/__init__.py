@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer, not_this_api
+from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer, not_this_api
 from acytoo.dialects.error_bodies import error_words_of, html_title, openai_error
 from acytoo.dialects.extra_fields import put_extra
 from acytoo.dialects.fields import decode_body
@@ -63,6 +63,8 @@ class Acytoo(Dialect):
     options = frozenset({"temperature"})
     routes = ("/api/completions",)
     can_pass_through = False
+    capabilities = Capabilities(frozenset(), frozenset(), frozenset({"text"}), reasoning_blocks=False, finish=False)
+    ends_with_record = False
 
     def __init__(
         self,
@@ -242,6 +244,7 @@ _ERROR_FIELDS = frozenset({"error", "msg", "message", "code", "status", "success
 
 class _TextWriter(Writer):
     content_type = "text/plain; charset=utf-8"
+    framing = "text"
 
     def write(self, items: list[Item]) -> bytes:
         """The texts, and a refusal as text; nothing else can be said."""

@@ -6,6 +6,7 @@ which adds a `message_delta`'s usage over that of `message_start`, and skips `pi
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ from acytoo.dialects.anthropic.writer import (
     stop_reason_of,
     usage_fields,
 )
-from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.extra_fields import put_extra
 from acytoo.dialects.fields import decode_body, invalid
@@ -105,6 +106,9 @@ class Anthropic(Dialect):
     )
     """Hints about caching, cost and service; `thinking` and `output_config` are in the shared shape as well."""
     vendor_fields = frozenset(KEPT + TOOL_FIELDS)
+    no_op_values = {"allowed_callers": (["direct"],), "mcp_servers": ([],)}
+    capabilities = Capabilities(frozenset({"id", "model"}), items=frozenset({"text", "reasoning", "tool_calls"}))
+    list_routes = ("/v1/models", "/v1/models/{model:.+}")
 
     def __init__(
         self,
@@ -219,6 +223,24 @@ class Anthropic(Dialect):
     def error_document(self, error: AcytooError) -> dict[str, Any]:
         """Return `{"type": "error", "error": {"type", "message"}}`."""
         return error_document(error)
+
+    def is_client(self, request: ServerRequest) -> bool:
+        """Return whether the path is this API's own, or the header is there that its clients must send."""
+        return request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
+
+    def models(self, names: list[str], created: int) -> dict[str, Any]:
+        """Return the one page of models."""
+        return {
+            "data": [self.model(name, created) for name in names],
+            "has_more": False,
+            "first_id": names[0] if names else None,
+            "last_id": names[-1] if names else None,
+        }
+
+    def model(self, name: str, created: int) -> dict[str, Any]:
+        """Return a `model` object."""
+        created_at = datetime.fromtimestamp(created, UTC).isoformat()
+        return {"type": "model", "id": name, "display_name": name, "created_at": created_at, "lifecycle": "active"}
 
     def count(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
         """The same messages, without what only a reply needs."""

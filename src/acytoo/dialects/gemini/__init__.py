@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo import __version__
+from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.gemini.parts import said_parts, text_part
 from acytoo.dialects.gemini.reader import StreamReader, decode, decode_list, detailed
@@ -34,6 +35,8 @@ from acytoo.types import OPTIONS, Item, Reply, Request
 
 _VERSIONS = ("v1beta", "v1", "v1alpha", "v1beta1")
 _WHOLE, _STREAM, _COUNT = "generateContent", "streamGenerateContent", "countTokens"
+_VERBS = ("ateContent", ":countTokens")
+"""What only this API's paths end with."""
 
 
 def _routes(*verbs: str) -> tuple[str, ...]:
@@ -56,6 +59,16 @@ class Gemini(Dialect):
     ignorable_fields = frozenset(
         {"alt", "safetySettings", "cachedContent", "labels", "serviceTier", "store", "generationConfig.thinkingConfig"}
     )
+    no_op_values = {"generationConfig.responseModalities": (["TEXT"],)}
+    capabilities = Capabilities(
+        frozenset({"id", "model"}),
+        frozenset({"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"}),
+        frozenset({"text", "reasoning", "tool_calls", "logprobs"}),
+        reasoning_blocks=False,
+    )
+    ends_with_record = False
+    list_routes = ("/v1beta/models", "/v1beta/models/{model:.+}", "/v1/models", "/v1/models/{model:.+}")
+    model_prefix = "models/"
 
     def __init__(self, version: str = "v1beta") -> None:
         self.version = version
@@ -166,3 +179,26 @@ class Gemini(Dialect):
     def error_document(self, error: AcytooError) -> dict[str, Any]:
         """Return `{"error": {"code", "message", "status", "details"}}`."""
         return error_document(error)
+
+    def is_client(self, request: ServerRequest) -> bool:
+        """Return whether the path, a header or the query is one that only this API's clients use."""
+        return (
+            request.path.startswith("/v1beta")
+            or request.path.endswith(_VERBS)
+            or "key" in request.query
+            or "x-goog-api-key" in request.headers
+            or "x-goog-api-client" in request.headers
+        )
+
+    def models(self, names: list[str], created: int) -> dict[str, Any]:
+        """Return the one page of models."""
+        return {"models": [self.model(name, created) for name in names]}
+
+    def model(self, name: str, created: int) -> dict[str, Any]:
+        """Return a `Model`, which has no date."""
+        return {
+            "name": f"models/{name}",
+            "displayName": name,
+            "version": __version__,
+            "supportedGenerationMethods": [_WHOLE, _STREAM],
+        }

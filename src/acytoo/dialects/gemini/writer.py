@@ -202,6 +202,7 @@ class ArrayWriter(Writer):
     """The same responses as the elements of one JSON array, which is all that clients without `alt=sse` know."""
 
     content_type = "application/json"
+    framing = "text"  # an array is no sequence of records
     ping = b"\n"
 
     def __init__(self, model: str) -> None:

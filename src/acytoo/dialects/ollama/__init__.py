@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import error_fields, error_from_event
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import UNDECODABLE, dumps, is_complete_json
@@ -47,6 +47,18 @@ _RUNNER_OPTIONS = (
 )
 """How a model is loaded: nothing that another API would have to obey."""
 
+_VERSION = "0.12.0"
+"""The version of Ollama that our answers are modelled on; its clients compare it."""
+
+_DETAILS = {
+    "parent_model": "",
+    "format": "",
+    "family": "",
+    "families": [],
+    "parameter_size": "",
+    "quantization_level": "",
+}
+
 
 class Ollama(Dialect):
     """Ollama's chat API. The endpoint's URL is the server's root, the key is sent as a bearer token where given."""
@@ -55,6 +67,22 @@ class Ollama(Dialect):
     options = OPTIONS - {"user"}
     routes = ("/api/chat",)
     ignorable_fields = frozenset({"keep_alive", "truncate", "shift", *(f"options.{name}" for name in _RUNNER_OPTIONS)})
+    capabilities = Capabilities(
+        frozenset({"model", "created"}),
+        frozenset({"input_tokens", "output_tokens"}),
+        frozenset({"text", "reasoning", "tool_calls", "logprobs"}),
+        reasoning_blocks=False,
+    )
+    list_routes = ("/api/tags", "/api/ps")
+    fixed_documents = {
+        ("GET", "/api/version"): {"version": _VERSION},
+        ("POST", "/api/show"): {
+            "details": _DETAILS,
+            "model_info": {},
+            "capabilities": ["completion", "tools"],
+            "parameters": "",
+        },
+    }
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """The body with the options where this API has them."""
@@ -117,6 +145,19 @@ class Ollama(Dialect):
     def error_document(self, error: AcytooError) -> dict[str, Any]:
         """Return `{"error": "…"}`."""
         return {"error": error.message}
+
+    def is_client(self, request: ServerRequest) -> bool:
+        """Return whether the path is under `/api/`, as all of this API's are."""
+        return request.path.startswith("/api/")
+
+    def models(self, names: list[str], created: int) -> dict[str, Any]:
+        """Return the list of models."""
+        return {"models": [self.model(name, created) for name in names]}
+
+    def model(self, name: str, created: int) -> dict[str, Any]:
+        """Return one entry of the list."""
+        modified = datetime.fromtimestamp(created, UTC).isoformat()
+        return {"name": name, "model": name, "modified_at": modified, "size": 0, "digest": "", "details": _DETAILS}
 
 
 # Replies, as they are received.
@@ -291,6 +332,7 @@ class _StreamWriter(Writer):
     """A line for each piece; the frame of a text line is rendered once. Calls are said whole, before the last line."""
 
     content_type = "application/x-ndjson"
+    framing = "ndjson"
 
     def __init__(self, model: str) -> None:
         self._model = model

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import error_from_event, openai_error
 from acytoo.dialects.extra_fields import put_extra
 from acytoo.dialects.fields import decode_body
@@ -64,6 +64,9 @@ class OpenAI(Dialect):
             "verbosity",
         }
     )
+    no_op_values = {"logit_bias": ({},), "functions": ([],), "modalities": (["text"],)}
+    capabilities = Capabilities(reasoning_blocks=False, request_fields={"stream_options": {"include_usage": True}})
+    list_routes = ("/v1/models", "/v1/models/{model:.+}")
 
     def __init__(
         self,
@@ -172,6 +175,14 @@ class OpenAI(Dialect):
     def error_document(self, error: AcytooError) -> dict[str, Any]:
         """Return `{"error": {"message", "type", "param", "code"}}`."""
         return {"error": openai_error(error)}
+
+    def models(self, names: list[str], created: int) -> dict[str, Any]:
+        """Return a list of `model` objects."""
+        return {"object": "list", "data": [self.model(name, created) for name in names]}
+
+    def model(self, name: str, created: int) -> dict[str, Any]:
+        """Return a `model` object."""
+        return {"id": name, "object": "model", "created": created, "owned_by": "acytoo"}
 
     def _message(self, message: ChatMessage) -> Mapping[str, Any]:
         if message.keys() <= _PLAIN and "tool_calls" not in message:

@@ -13,7 +13,7 @@ from acytoo.dialects.base import Dialect
 from acytoo.errors import UsageError
 from acytoo.testing.conformance.clock import ended, stopped
 from acytoo.testing.conformance.faults import Fault
-from acytoo.types import ChatMessages, Request
+from acytoo.types import ChatMessages
 
 KEY = "sk-conformance-key-nobody-may-see"
 PROXY_PASSWORD = "proxy-word-nobody-may-see"
@@ -24,10 +24,6 @@ Make: TypeAlias = Callable[..., Any]
 
 The settings that come are those of the contract: `key`, `timeout` (one number), `proxy`, `ca`.
 """
-
-
-_ENDED_BY_HTTP = ("gemini",)
-"""Dialects without a record that ends the stream: what says why the reply ended may be followed by more."""
 
 
 class Defect(AssertionError):
@@ -64,16 +60,9 @@ class Subject:
     patience_s: float = 10.0
     crowd: int = 100
 
-    @property
-    def family(self) -> str:
-        """How the dialect's streams are written: `text`, `sse` or `ndjson`."""
-        kind = self.dialect.writer(_request()).content_type
-        return "sse" if "event-stream" in kind else "ndjson" if "json" in kind else "text"
-
     def faces(self, fault: Fault) -> bool:
         """Whether the fault can happen in its dialect."""
-        ends = self.family != "text" and self.dialect.name not in _ENDED_BY_HTTP
-        return self.family in fault.families and (ends or not fault.needs_end)
+        return self.dialect.framing in fault.families and (self.dialect.ends_with_record or not fault.needs_end)
 
     def ask(self, url: str, messages: Any = None, **settings: Any) -> AsyncIterator[str]:
         """The provider's stream of text, not yet begun."""
@@ -116,10 +105,6 @@ class Subject:
 def question(words: str = "Hello, how are you?") -> ChatMessages:
     """What every provider is asked."""
     return [{"role": "user", "content": words}]
-
-
-def _request() -> Request:
-    return Request(question())
 
 
 class _NothingToClose:

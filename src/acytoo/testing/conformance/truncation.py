@@ -25,7 +25,7 @@ async def _cut_at_each_byte(subject: Subject, way: str) -> None:
         size = fake.written
         await subject.attempt(fake.url)
         texts_end = fake.written - size
-    may_be_whole_from = size - 4 if subject.family == "text" else texts_end
+    may_be_whole_from = size - 4 if subject.dialect.framing == "text" else texts_end
     for begin in range(0, size, _AT_ONCE):
         places = range(begin, min(size, begin + _AT_ONCE))
         async with endpoint(subject, tuple(f"short+{way}:{place}w" for place in places)) as fake:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from acytoo.dialects.base import Dialect
+from acytoo.dialects.base import Dialect, Framing
 from acytoo.errors import AcytooError, UsageError
 from acytoo.http import ServerRequest
 from acytoo.testing.fakes.requests import ReceivedRequest
@@ -150,23 +150,28 @@ def _huge_head(received: ReceivedRequest, dialect: Dialect) -> ScriptedResponse:
 
 def _rewritten(rewrite: Callable[[list[bytes]], list[bytes]]) -> Callable[[], Base]:
     """The usual reply, its pieces (one for each text, the end) rewritten as bytes."""
+    return _rewritten_framed(lambda pieces, framing: rewrite(pieces))
+
+
+def _rewritten_framed(rewrite: Callable[[list[bytes], Framing], list[bytes]]) -> Callable[[], Base]:
+    """Rewrite the usual reply as `_rewritten` does, by what separates its records."""
 
     def base(received: ReceivedRequest, dialect: Dialect) -> ScriptedResponse:
         writer = dialect.writer(asked(received, dialect))
         pieces = [writer.write([text]) for text in TEXTS] + [writer.write([Finish("stop")]) + writer.end()]
-        body = tuple(rewrite([piece for piece in pieces if piece]))
+        body = tuple(rewrite([piece for piece in pieces if piece], writer.framing))
         return ScriptedResponse(Body(body, writer.content_type), framing="chunked")
 
     return lambda: base
 
 
-def _blank(pieces: list[bytes]) -> bytes:
+def _blank(framing: Framing) -> bytes:
     """What a stream of such records may have between two of them."""
-    return b": ping\n\n" if pieces[0].startswith((b"data:", b"event:")) else b"\n"
+    return b": ping\n\n" if framing == "sse" else b"\n"
 
 
-def _record(pieces: list[bytes], data: bytes) -> bytes:
-    return b"data: " + data + b"\n\n" if pieces[0].startswith((b"data:", b"event:")) else data + b"\n"
+def _record(framing: Framing, data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n" if framing == "sse" else data + b"\n"
 
 
 def _between(pieces: list[bytes], extra: bytes) -> list[bytes]:
@@ -292,27 +297,31 @@ _ALL = (
         "cr", "cr", "records that end with CR alone", _rewritten(lambda p: [x.replace(b"\n", b"\r") for x in p]), True
     ),
     Directive(
-        "pings", "pings", "comments or blank lines between records", _rewritten(lambda p: _between(p, _blank(p))), True
+        "pings",
+        "pings",
+        "comments or blank lines between records",
+        _rewritten_framed(lambda p, f: _between(p, _blank(f))),
+        True,
     ),
     Directive(
         "unknown",
         "unknown",
         "a record of a kind that nobody knows yet, after each",
-        _rewritten(lambda p: _between(p, _record(p, b'{"type":"from.the.future","future":{"x":[1]}}'))),
+        _rewritten_framed(lambda p, f: _between(p, _record(f, b'{"type":"from.the.future","future":{"x":[1]}}'))),
         True,
     ),
     Directive(
         "broken",
         "broken",
         "broken JSON after the first text",
-        _rewritten(lambda p: [p[0], _record(p, b'{"a": nope'), *p[1:]]),
+        _rewritten_framed(lambda p, f: [p[0], _record(f, b'{"a": nope'), *p[1:]]),
         True,
     ),
     Directive(
         "strange-error",
         "strange-error",
         "an error after the first text, in no shape of the API's own",
-        _rewritten(lambda p: [p[0], _record(p, b'{"detail":"%b"}' % SERVER_WORDS.encode()), *p[1:]]),
+        _rewritten_framed(lambda p, f: [p[0], _record(f, b'{"detail":"%b"}' % SERVER_WORDS.encode()), *p[1:]]),
         True,
     ),
     Directive(
