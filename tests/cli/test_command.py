@@ -1,8 +1,9 @@
-"""The command as a Unix user meets it: arguments, pipes, exit codes, streams kept apart."""
+"""The command line: arguments, pipes, exit codes, and what goes to stdout and stderr."""
 
 from __future__ import annotations
 
 import json
+import pkgutil
 import signal
 import subprocess
 from typing import Any
@@ -10,22 +11,25 @@ from typing import Any
 import pytest
 
 from acytoo import dialects
+from acytoo.cli import commands
 from acytoo.testing import FakeEndpoint, reply, status
-from tests.processes import ACYTOO, LIMIT, run, start
+from tests.processes import ACYTOO, LIMIT, run, script, start
+
+COMMANDS = [module.name for module in pkgutil.iter_modules(commands.__path__)]
 
 
 def body_of(fake: FakeEndpoint) -> dict[str, Any]:
-    """The body of the first request."""
+    """Return the JSON body of the first request."""
     body: dict[str, Any] = json.loads(fake.requests[0].body)
     return body
 
 
 def acytoo(fake: FakeEndpoint, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """The command, pointed at the endpoint."""
+    """Run the command with the endpoint as `ACYTOO_URL`."""
     return run([ACYTOO, *arguments], env={"ACYTOO_URL": fake.url}, stdin=stdin)
 
 
-def test_a_prompt_prints_the_reply_and_a_newline_and_nothing_else() -> None:
+def test_a_prompt_prints_only_the_reply_and_a_newline() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world")) as fake:
         done = acytoo(fake, "Hi there")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"Hello world\n", b"")
@@ -43,7 +47,7 @@ def test_every_option_of_chat_reaches_the_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "piped", "asked"),
+    ("arguments", "piped", "expected"),
     [
         ([], "from the pipe\n", "from the pipe"),
         (["Summarise:"], "a text\n", "Summarise:\n\na text"),
@@ -51,14 +55,14 @@ def test_every_option_of_chat_reaches_the_request() -> None:
         ([], "你好 مرحبا 👋", "你好 مرحبا 👋"),
     ],
 )
-def test_a_prompt_comes_from_arguments_from_a_pipe_or_from_both(arguments: list[str], piped: str, asked: str) -> None:
+def test_the_prompt_is_the_arguments_then_the_piped_text(arguments: list[str], piped: str, expected: str) -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
         done = acytoo(fake, *arguments, stdin=piped.encode())
     assert done.returncode == 0, done.stderr
-    assert body_of(fake)["messages"][-1]["content"] == asked
+    assert body_of(fake)["messages"][-1]["content"] == expected
 
 
-def test_json_prints_each_event_as_a_line() -> None:
+def test_json_prints_one_event_per_line() -> None:
     with FakeEndpoint(dialects.OpenAI(), reply("Hel", "lo")) as fake:
         done = run([ACYTOO, "--json", "-m", "compatible/m", "--url", fake.url, "-o", "seed=7", "Hi"])
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -67,14 +71,14 @@ def test_json_prints_each_event_as_a_line() -> None:
     assert body_of(fake)["seed"] == 7
 
 
-def test_a_refusal_is_told_on_stderr_and_exits_with_1() -> None:
+def test_an_error_status_prints_the_servers_message_and_exits_with_1() -> None:
     with FakeEndpoint(dialects.Acytoo(), status(401, message="wrong password")) as fake:
         done = acytoo(fake, "Hi")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr == b"acytoo: 401: wrong password\n"
 
 
-def test_a_cut_reply_prints_what_came_and_exits_with_1() -> None:
+def test_a_truncated_reply_prints_the_received_text_and_exits_with_1() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world").reset(after=1)) as fake:
         done = acytoo(fake, "Hi")
     assert (done.returncode, done.stdout) == (1, b"Hello \n")
@@ -82,7 +86,7 @@ def test_a_cut_reply_prints_what_came_and_exits_with_1() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["chekc"], "did you mean 'check'"),
         (["--url", "localhost:1", "Hi"], "has no scheme"),
@@ -95,19 +99,19 @@ def test_a_cut_reply_prints_what_came_and_exits_with_1() -> None:
         (["serve", "--port", "99999", "--to", "http://127.0.0.1:9"], "0<=x<=65535"),
         (["serve", "--port", "-1", "--to", "http://127.0.0.1:9"], "0<=x<=65535"),
         (["fake", "--port", "99999"], "0<=x<=65535"),
-        (["serve", "--to-key", "k"], "--to-key is for one backend: name it with --to"),
+        (["serve", "--to-key", "k"], "--to-key needs exactly one backend: add it with --to"),
         (["serve", "--to", "openai/m", "--to", "c=anthropic", "--to-key", "k"], "OPENAI_API_KEY, ANTHROPIC_API_KEY"),
         (["serve", "--to", "http://127.0.0.1:9", "--to", "openai", "--to-password", "p"], "ACYTOO_PASSWORD"),
     ],
 )
-def test_wrong_usage_exits_with_2_and_says_what_to_do(arguments: list[str], told: str) -> None:
+def test_wrong_usage_exits_with_2_and_a_hint(arguments: list[str], message: str) -> None:
     done = run([ACYTOO, *arguments])
     assert (done.returncode, done.stdout) == (2, b"")
-    assert told in done.stderr.decode()
+    assert message in done.stderr.decode()
     assert b"Traceback" not in done.stderr
 
 
-def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
+def test_a_pipe_closed_after_the_first_line_ends_the_command_silently_with_141() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply(*["line\n"] * 20_000)) as fake:
         command = f'"{ACYTOO}" --url {fake.url} Hi </dev/null | head -1; echo "${{PIPESTATUS[0]}}"'
         done = run(["bash", "-c", command])
@@ -116,17 +120,17 @@ def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
 
 
 @pytest.mark.parametrize("command", ["providers", "providers --help", "completion bash", "--help", "--version"])
-def test_a_reader_that_is_gone_ends_any_command_with_141(command: str) -> None:
+def test_a_closed_pipe_ends_any_command_with_141(command: str) -> None:
     done = run(["bash", "-c", f'"{ACYTOO}" {command} | (exec <&-; sleep 0.1); echo "${{PIPESTATUS[0]}}"'])
     assert (done.stdout, done.stderr) == (b"141\n", b"")
 
 
 @pytest.mark.parametrize("command", ["Hi", "--json Hi", "providers", "fake", "--help"])
-def test_a_closed_standard_output_is_told_and_exits_with_1(command: str) -> None:
+def test_a_closed_standard_output_is_an_error_and_exits_with_1(command: str) -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
         done = run(["bash", "-c", f'"{ACYTOO}" {command} </dev/null >&-'], env={"ACYTOO_URL": fake.url})
     assert done.returncode == 1
-    assert done.stderr.startswith(b"acytoo: standard output cannot be written: ")
+    assert done.stderr.startswith(b"acytoo: cannot write to standard output: ")
     assert done.stderr.count(b"\n") == 1
 
 
@@ -144,17 +148,43 @@ def test_ctrl_c_stops_a_reply_and_exits_with_130() -> None:
         process.stderr.close()
 
 
-def test_other_scripts_are_printed_whole_in_the_plainest_locale() -> None:
+def test_unicode_is_printed_in_the_c_utf_8_locale() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("你好", " 👋").cut_bytes(1)) as fake:
         done = run([ACYTOO, "--url", fake.url, "Hi"], env={"LANG": "C", "LC_ALL": "C.UTF-8"})
     assert done.stdout.decode() == "你好 👋\n"
 
 
-@pytest.mark.parametrize("command", ["", "chat", "serve", "check", "pull", "providers", "keys", "completion"])
-def test_help_teaches_by_example(command: str) -> None:
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_has_examples(command: str) -> None:
     done = run([ACYTOO, *command.split(), "--help"])
     assert done.returncode == 0
     assert "Examples:" in done.stdout.decode()
+
+
+def test_every_command_of_the_help_has_a_complete_sentence() -> None:
+    _, _, listing = run([ACYTOO, "--help"]).stdout.decode().partition("Commands:\n")
+    rows = [line.split(maxsplit=1) for line in listing.partition("\n\n")[0].splitlines()]
+    assert [name for name, _ in rows] == sorted(COMMANDS)
+    assert all(text.endswith(".") and not text.endswith("...") for _, text in rows)
+
+
+def test_the_help_is_shown_without_loading_the_library() -> None:
+    code = """
+        import sys
+        sys.argv = ["acytoo", "--help"]
+        from acytoo.cli import main
+        try:
+            main()
+        finally:
+            print(*{"aiohttp", "msgspec", "xllamacpp", "asyncio"} & set(sys.modules), file=sys.stderr)
+    """
+    done = run(script(code, "-I"))
+    assert (done.returncode, done.stderr) == (0, b"\n")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "keys set"])
+def test_h_is_short_for_help(command: str) -> None:
+    assert run([ACYTOO, *command.split(), "-h"]).stdout == run([ACYTOO, *command.split(), "--help"]).stdout
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -165,7 +195,7 @@ def test_completion_scripts_name_the_command(shell: str) -> None:
         assert run(["bash", "-n"], stdin=done.stdout).returncode == 0
 
 
-def test_check_says_ok_and_how_fast_or_why_not() -> None:
+def test_check_prints_the_time_to_the_first_text_or_the_error() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("OK")) as fake:
         good = run([ACYTOO, "check", fake.url])
     bad = run([ACYTOO, "check", "http://127.0.0.1:9"])

@@ -1,4 +1,4 @@
-"""`acytoo fake` as a user runs it, asked by our own clients."""
+"""`acytoo fake` as a process, with our own clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.processes import ACYTOO, LIMIT, run, start
 
 @contextlib.contextmanager
 def fake(*options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The running command and its URL."""
+    """Run the command, and yield its URL and its process."""
     process = start([ACYTOO, "fake", *options])
     try:
         assert process.stdout is not None
@@ -36,14 +36,14 @@ async def text_of(provider: AsyncGeneratorProvider) -> str:
     return await provider.create_async("m", MESSAGES)
 
 
-async def test_its_faults_happen_to_a_client() -> None:
+async def test_a_client_meets_the_fault() -> None:
     with fake("--dialect", "acytoo", "--fault", "reset:17") as (url, _):
         with pytest.raises(TruncatedError) as caught:
             await text_of(Acytoo(url))
         assert caught.value.text == WHOLE.encode()[:17].decode(errors="ignore")
 
 
-async def test_several_faults_are_for_one_request_after_the_other() -> None:
+async def test_several_faults_apply_to_successive_requests_and_the_last_one_stays() -> None:
     with fake("--fault", "status:429+retry-after:3", "--fault", "gzip+cut:1") as (url, _):
         provider = OpenAI(url, key="sk")
         with pytest.raises(RateLimitError) as caught:
@@ -53,12 +53,12 @@ async def test_several_faults_are_for_one_request_after_the_other() -> None:
         assert await text_of(provider) == WHOLE
 
 
-async def test_a_row_of_the_table_is_known_by_its_name() -> None:
+async def test_a_row_of_the_fault_table_can_be_named() -> None:
     with fake("--fault", "cut-in-good-order") as (url, _), pytest.raises(TruncatedError):
         await text_of(OpenAI(url, key="sk"))
 
 
-async def test_it_speaks_tls_with_an_authority_that_it_names() -> None:
+async def test_with_tls_it_prints_the_path_of_its_certificate_authority() -> None:
     with fake("--tls", "--dialect", "acytoo") as (url, process):
         assert url.startswith("https://")
         assert process.stderr is not None
@@ -66,37 +66,37 @@ async def test_it_speaks_tls_with_an_authority_that_it_names() -> None:
         assert await text_of(Acytoo(url, ca=authority)) == WHOLE
 
 
-def test_it_ends_well_when_it_is_told_to() -> None:
+def test_sigterm_ends_it_with_0() -> None:
     with fake() as (_, process):
         process.terminate()
         assert process.wait(LIMIT) == 0
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (["--fault", "rest:17"], "no fault is called 'rest'"),
         (["--fault", "reset:x"], "write it like reset:17"),
         (["--fault", "page+garbage"], "says twice"),
-        (["--fault", "black-hole"], "takes more than an endpoint"),
+        (["--fault", "black-hole"], "needs more than an endpoint"),
         (["--dialect", "latin"], "no dialect is called 'latin'"),
     ],
 )
-def test_a_fault_that_is_none_is_refused(options: list[str], words: str) -> None:
+def test_an_invalid_fault_or_dialect_is_an_error(options: list[str], message: str) -> None:
     done = run([ACYTOO, "fake", *options])
     assert done.returncode == 2
-    assert words in done.stderr.decode()
+    assert message in done.stderr.decode()
 
 
-def test_a_port_that_is_taken_is_told() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+def test_a_port_in_use_is_an_error() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
         done = run([ACYTOO, "fake", "--port", str(port)])
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode() == f"acytoo: cannot listen on port {port}: {os.strerror(errno.EADDRINUSE)}\n"
 
 
-def test_its_help_shows_every_word() -> None:
+def test_its_help_lists_the_faults() -> None:
     assert b"reset:17" in run([ACYTOO, "fake", "--help"]).stdout

@@ -1,4 +1,4 @@
-"""The command in a terminal, and with streams that cannot take what it writes."""
+"""The command in a terminal, and with standard streams that are closed, full or not UTF-8."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from acytoo.testing import FakeEndpoint, reply, status
 from tests.processes import ACYTOO, run
 from tests.terminal import Terminal
 
-needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals here")
+needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 PLAIN = {"LC_ALL": "C", "LANG": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-"""A locale in which Python itself would write ASCII alone."""
+"""A locale in which Python uses ASCII for the standard streams."""
 
-EVIL = "a\x1b]0;title\x07b\x1b[2Jc\x9b31md\x00e\x7f"
+CONTROLS = "a\x1b]0;title\x07b\x1b[2Jc\x9b31md\x00e\x7f"
 
 
 @needs_terminal
 def test_control_characters_of_a_reply_never_reach_a_terminal() -> None:
     with (
-        FakeEndpoint(dialects.Acytoo(), reply(EVIL, "\ttab\nline\r\n", "the end")) as fake,
+        FakeEndpoint(dialects.Acytoo(), reply(CONTROLS, "\ttab\nline\r\n", "the end")) as fake,
         Terminal([ACYTOO, "--url", fake.url, "Hi"]) as terminal,
     ):
         assert terminal.wait() == 0
@@ -35,7 +35,7 @@ def test_control_characters_of_a_reply_never_reach_a_terminal() -> None:
 @pytest.mark.parametrize("command", [["Hi"], ["check"], ["--json", "Hi"]])
 def test_control_characters_of_an_error_never_reach_a_terminal(command: list[str]) -> None:
     with (
-        FakeEndpoint(dialects.Acytoo(), status(400, body={"msg": f"no {EVIL} way"})) as fake,
+        FakeEndpoint(dialects.Acytoo(), status(400, body={"msg": f"no {CONTROLS} way"})) as fake,
         Terminal([ACYTOO, *command], env={"ACYTOO_URL": fake.url}) as terminal,
     ):
         assert terminal.wait() == 1
@@ -46,7 +46,7 @@ def test_control_characters_of_an_error_never_reach_a_terminal(command: list[str
 @needs_terminal
 def test_control_characters_of_an_error_in_a_conversation_never_reach_the_terminal() -> None:
     with (
-        FakeEndpoint(dialects.Acytoo(), status(400, body={"msg": f"no {EVIL} way"})) as fake,
+        FakeEndpoint(dialects.Acytoo(), status(400, body={"msg": f"no {CONTROLS} way"})) as fake,
         Terminal([ACYTOO, "chat", "--url", fake.url]) as terminal,
     ):
         terminal.wait_for("> ")
@@ -55,14 +55,14 @@ def test_control_characters_of_an_error_in_a_conversation_never_reach_the_termin
     assert not {"\x1b", "\x9b", "\x07", "\x00"} & set(terminal.shown)
 
 
-def test_a_pipe_gets_the_reply_as_it_is() -> None:
-    with FakeEndpoint(dialects.Acytoo(), reply(EVIL, "\r\n")) as fake:
+def test_a_pipe_receives_the_reply_unchanged() -> None:
+    with FakeEndpoint(dialects.Acytoo(), reply(CONTROLS, "\r\n")) as fake:
         done = run([ACYTOO, "--url", fake.url, "Hi"])
-    assert done.stdout.decode() == EVIL + "\r\n"
+    assert done.stdout.decode() == CONTROLS + "\r\n"
 
 
 @needs_terminal
-def test_without_arguments_a_terminal_gets_the_help() -> None:
+def test_without_arguments_in_a_terminal_the_help_is_shown() -> None:
     with Terminal([ACYTOO]) as terminal:
         terminal.wait()
     assert "Examples:" in terminal.shown
@@ -70,20 +70,20 @@ def test_without_arguments_a_terminal_gets_the_help() -> None:
 
 @needs_terminal
 @pytest.mark.parametrize("arguments", [[""], ["chat", " "]])
-def test_an_empty_prompt_is_refused_and_opens_no_conversation(arguments: list[str]) -> None:
+def test_an_empty_prompt_is_an_error_and_starts_no_conversation(arguments: list[str]) -> None:
     with Terminal([ACYTOO, *arguments]) as terminal:
         assert terminal.wait() == 2
     assert "the prompt is empty" in terminal.shown
 
 
 @pytest.mark.parametrize("arguments", [[], ["chat"], ["", ""]])
-def test_an_empty_pipe_is_refused(arguments: list[str]) -> None:
+def test_an_empty_pipe_is_an_error(arguments: list[str]) -> None:
     done = run([ACYTOO, *arguments])
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"the prompt is empty" in done.stderr
 
 
-def test_text_that_the_locale_cannot_say_is_escaped_and_not_lost() -> None:
+def test_text_that_the_locale_cannot_encode_is_escaped() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("caf\xe9 你好")) as fake:
         done = run([ACYTOO, "--url", fake.url, "Hi"], env=PLAIN)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -104,16 +104,16 @@ def test_a_piped_prompt_is_utf_8_in_every_locale() -> None:
         assert fake.requests[0].json["messages"][0]["content"] == "你好 👋"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("arguments", [["Hi"], ["--json", "Hi"], ["completion", "bash"], ["--help"]])
-def test_a_full_disk_is_told_in_one_line_and_exits_with_1(arguments: list[str]) -> None:
+def test_a_full_disk_is_a_one_line_error_and_exits_with_1(arguments: list[str]) -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
         done = run(["bash", "-c", '"$@" >/dev/full', "bash", ACYTOO, *arguments], env={"ACYTOO_URL": fake.url})
     assert done.returncode == 1
-    assert done.stderr.decode() == "acytoo: standard output cannot be written: No space left on device\n"
+    assert done.stderr.decode() == "acytoo: cannot write to standard output: No space left on device\n"
 
 
-def test_without_a_standard_input_the_prompt_is_taken_from_the_arguments() -> None:
+def test_with_standard_input_closed_the_prompt_comes_from_the_arguments() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
         done = run(["bash", "-c", '"$@" <&-', "bash", ACYTOO, "--url", fake.url, "Hi"])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"ok\n", b"")

@@ -1,4 +1,4 @@
-"""A conversation in the terminal: history, several lines, Ctrl-C stops a reply but not the program."""
+"""A conversation in the terminal: history, commands, and Ctrl-C to stop a reply."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ from typing import Any
 import click
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.cli.exit_codes import complain
+from acytoo.cli.exit_codes import print_error
 from acytoo.cli.output import print_text
 from acytoo.errors import AcytooError
 
-_HELP = '''Write a message and press Enter. """ begins and ends a message of several lines.
-/new forgets the conversation, /undo takes the last turn back, /help shows this, /exit or Ctrl-D ends.
-Ctrl-C stops a reply; what was said until then stays in the conversation.'''
+_HELP = '''Type a message and press Enter. """ starts and ends a message of several lines.
+/new    start a new conversation
+/undo   remove the last message and its reply
+/help   show this help
+/exit   leave (or Ctrl-D)
+Ctrl-C stops a reply. The part that was received stays in the conversation.'''
 
 
 class Conversation:
-    """Messages so far, and the loop that adds to them."""
+    """A conversation with a provider. Every turn sends all messages so far."""
 
     def __init__(
         self, provider: AsyncGeneratorProvider, messages: list[dict[str, Any]], options: dict[str, Any]
     ) -> None:
         self._provider = provider
-        self._beginning = messages
+        self._initial_messages = messages
         self._messages = list(messages)
         self._options = options
 
     def run(self) -> None:
-        """Until Ctrl-D or /exit."""
-        _use_line_editing()
-        click.echo("A conversation: /help for help, Ctrl-D to end.", err=True)
+        """Read messages and print replies until Ctrl-D or /exit."""
+        _enable_line_editing()
+        click.echo("Type a message. /help shows the commands, Ctrl-D ends.", err=True)
         with asyncio.Runner() as runner:
             while True:
                 try:
@@ -41,29 +44,34 @@ class Conversation:
                     click.echo(err=True)
                     return
                 except KeyboardInterrupt:
-                    click.echo("\n(Ctrl-D or /exit ends the conversation)", err=True)
+                    click.echo("\n(to end the conversation: Ctrl-D or /exit)", err=True)
                     continue
                 if message.strip() in ("/exit", "/quit"):
                     return
-                if message.strip() and not self._command(message.strip()):
-                    self._turn(runner, message)
+                if message.strip() and not self._run_command(message.strip()):
+                    self._take_turn(runner, message)
 
-    def _command(self, message: str) -> bool:
+    def _run_command(self, message: str) -> bool:
+        """Run a slash command. Return whether the message was one; an unknown one shows the help."""
         if message == "/new":
-            self._messages = list(self._beginning)
-            click.echo("(a new conversation)", err=True)
+            self._messages = list(self._initial_messages)
+            click.echo("(new conversation)", err=True)
         elif message == "/undo":
-            while len(self._messages) > len(self._beginning) and self._messages.pop()["role"] != "user":
+            while len(self._messages) > len(self._initial_messages) and self._messages.pop()["role"] != "user":
                 pass
-            click.echo(f"({len(self._messages) - len(self._beginning)} messages left)", err=True)
+            click.echo(f"({len(self._messages) - len(self._initial_messages)} messages left)", err=True)
         elif message.startswith("/") and " " not in message:
             click.echo(_HELP, err=True)
         else:
             return False
         return True
 
-    def _turn(self, runner: asyncio.Runner, message: str) -> None:
-        """One reply. What came of it stays in the history; a turn that brought nothing is taken back."""
+    def _take_turn(self, runner: asyncio.Runner, message: str) -> None:
+        """Send the message and print the reply.
+
+        The part of an interrupted reply that was received stays in the history. If nothing was received, the message
+        is removed again, so that roles alternate.
+        """
         self._messages.append({"role": "user", "content": message})
         texts: list[str] = []
         try:
@@ -72,7 +80,7 @@ class Conversation:
         except KeyboardInterrupt:
             click.echo("(stopped)", err=True)
         except AcytooError as error:
-            complain(str(error))
+            print_error(str(error))
         if texts:
             self._messages.append({"role": "assistant", "content": "".join(texts)})
         else:
@@ -80,26 +88,26 @@ class Conversation:
 
 
 def _read_message() -> str:
-    line = _asked("> ")
+    line = _read_line("> ")
     if not line.lstrip().startswith('"""'):
         return line
     lines = [line.lstrip()[3:]]
     while not lines[-1].rstrip().endswith('"""'):
-        lines.append(_asked("… "))
+        lines.append(_read_line("… "))
     lines[-1] = lines[-1].rstrip()[:-3]
     return "\n".join(lines).strip("\n")
 
 
-def _asked(prompt: str) -> str:
-    """A line from the keyboard; the prompt never goes into a file that takes the replies."""
+def _read_line(prompt: str) -> str:
+    """Read a line from the keyboard. If standard output is a file, the prompt goes to stderr."""
     if sys.stdout.isatty():
         return input(prompt)
     click.echo(prompt, nl=False, err=True)
     return input()
 
 
-def _use_line_editing() -> None:
-    """Arrow keys and history, where the platform has readline."""
+def _enable_line_editing() -> None:
+    """Enable arrow keys and history if the platform has readline."""
     try:
         import readline
     except ImportError:

@@ -1,4 +1,4 @@
-"""How the command ends: exit codes and messages as a Unix user expects them."""
+"""Run the command, and map every way it can end to an exit code and at most one line on stderr."""
 
 from __future__ import annotations
 
@@ -13,55 +13,61 @@ import click
 from acytoo.errors import AcytooError, UsageError
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Every control character but tab and newline."""
 
 
-def printable(text: str) -> str:
-    """The text as a terminal may have it: a tab and a line's end are all it is told to do."""
+def replace_controls(text: str) -> str:
+    """Replace control characters with U+FFFD, so that text from a server cannot control the terminal.
+
+    Tabs and newlines stay, carriage returns are removed.
+    """
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r", ""))
 
 
-def complain(message: str) -> None:
-    """Tell on stderr what went wrong; the words may be a server's."""
-    click.echo(f"acytoo: {printable(message)}", err=True)
+def print_error(message: str) -> None:
+    """Print an error on stderr. The message may contain text from a server."""
+    click.echo(f"acytoo: {replace_controls(message)}", err=True)
 
 
 def run(command: click.Command) -> NoReturn:
-    """Run the command, end the process with its exit code."""
-    if sys.stdout is None:  # closed by who called: like a full disk, it is told when something is written
+    """Run the command and exit with its exit code."""
+    if sys.stdout is None:
+        # The caller closed it (`>&-`). This stand-in fails when something is written, as a full disk does.
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = lambda message, *_, **__: complain(str(message))
+    warnings.showwarning = lambda message, *_, **__: print_error(str(message))
     try:
         code = command.main(standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except UsageError as error:
-        _say(str(error), 2)
+        _exit(2, str(error))
     except AcytooError as error:
-        _say(str(error), 1)
+        _exit(1, str(error))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
     except BrokenPipeError:
-        _drop_output()
+        _discard_output()
         sys.exit(141)
     except OSError as error:
+        # Writing to a stream raises an error without a file name. One with a name is a bug: show its traceback.
         if error.filename is not None:
             raise
-        _drop_output()
-        _say(f"standard output cannot be written: {error.strerror}", 1)
+        _discard_output()
+        _exit(1, f"cannot write to standard output: {error.strerror}")
 
 
-def _say(message: str, code: int) -> NoReturn:
+def _exit(code: int, message: str) -> NoReturn:
     sys.stdout.flush()
-    complain(message)
+    print_error(message)
     sys.exit(code)
 
 
-def _drop_output() -> None:
-    """What is still to be written is not tried again when the process ends."""
+def _discard_output() -> None:
+    """Send buffered output to the null device: Python flushes it at exit, which would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

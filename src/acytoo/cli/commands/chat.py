@@ -1,8 +1,7 @@
-"""`acytoo chat`: one prompt, or a conversation."""
+"""`acytoo chat`: reply to one prompt, or hold a conversation."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 import sys
@@ -10,16 +9,15 @@ from typing import Any
 
 import click
 
-from acytoo.cli.options import endpoint_options, provider_of, request_options
-from acytoo.cli.output import print_json, print_text
+from acytoo.cli.options import endpoint_options, parse_request_options, provider_from_options
 from acytoo.errors import UsageError
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command
 @click.argument("prompt", nargs=-1)
-@click.option("-s", "--system", metavar="TEXT", help="Instructions for the model, before the conversation.")
-@click.option("-t", "--temperature", type=float, metavar="NUMBER", help="How freely it answers: 0 is not at all.")
-@click.option("-o", "--option", "pairs", multiple=True, metavar="NAME=VALUE", help="Any request option: -o seed=7")
+@click.option("-s", "--system", metavar="TEXT", help="System prompt.")
+@click.option("-t", "--temperature", type=float, metavar="NUMBER", help="Sampling temperature (0 = deterministic).")
+@click.option("-o", "--option", "pairs", multiple=True, metavar="NAME=VALUE", help="Request option, such as seed=7.")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines.")
 @endpoint_options
 def chat(
@@ -30,7 +28,9 @@ def chat(
     as_json: bool,
     **endpoint: Any,
 ) -> None:
-    """Stream the reply to PROMPT and to what is piped in; without either, hold a conversation.
+    """Stream the reply to a prompt, or hold a conversation.
+
+    Piped text is appended to PROMPT. Without a prompt and a pipe, start a conversation.
 
     \b
     Examples:
@@ -40,12 +40,12 @@ def chat(
       acytoo chat --url http://localhost:8000 --password secret
       acytoo --json -o seed=7 -m openai/gpt-5-mini "A number?" | jq .
     """
-    options = request_options(pairs)
+    options = parse_request_options(pairs)
     if temperature is not None:
         options["temperature"] = temperature
-    provider = provider_of(**endpoint)
+    provider = provider_from_options(**endpoint)
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-    text = _with_pipe(" ".join(prompt) if prompt else None)
+    text = _append_piped_text(" ".join(prompt) if prompt else None)
     if text is None:
         from acytoo.cli.conversation import Conversation
 
@@ -53,6 +53,10 @@ def chat(
         return
     if not text.strip():
         raise UsageError("the prompt is empty")
+    import asyncio
+
+    from acytoo.cli.output import print_json, print_text
+
     messages.append({"role": "user", "content": text})
     if as_json:
         asyncio.run(print_json(provider.stream(messages, **options)))
@@ -60,12 +64,13 @@ def chat(
         asyncio.run(print_text(provider.create_async_generator(provider.model, messages, **options), []))
 
 
-def _with_pipe(prompt: str | None) -> str | None:
-    """The prompt with what is piped in after it; None where there is neither."""
+def _append_piped_text(prompt: str | None) -> str | None:
+    """Return the prompt followed by the text piped to standard input, or None if there is neither."""
     if sys.stdin is None:
         return prompt or ""
     if sys.stdin.isatty():
         return prompt
+    # With a prompt, read only what was surely meant as input: an inherited socket or device may never end.
     if prompt and not _is_pipe_or_file(sys.stdin.fileno()):
         return prompt
     piped = sys.stdin.buffer.read().decode("utf-8", "replace").strip("\n")

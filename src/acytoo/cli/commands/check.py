@@ -1,0 +1,42 @@
+"""`acytoo check`: report whether an endpoint works and how fast, or why it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from acytoo.cli.exit_codes import replace_controls
+from acytoo.cli.options import endpoint_options, provider_from_options
+from acytoo.errors import UsageError
+
+
+@click.command
+@click.argument("address", required=False, metavar="[URL]")
+@endpoint_options
+@click.pass_context
+def check(context: click.Context, /, address: str | None, **endpoint: Any) -> None:
+    """Test an endpoint by requesting a few tokens.
+
+    Exits with 0 if the endpoint replies, with 1 if it does not.
+
+    \b
+    Examples:
+      acytoo check
+      acytoo check http://localhost:8000 --password secret
+      acytoo check -m anthropic/claude-sonnet-5
+    """
+    import asyncio
+
+    if address and endpoint["url"]:
+        raise UsageError("the URL is set twice: use either URL or --url")
+    endpoint["url"] = address or endpoint["url"]
+    provider = provider_from_options(**endpoint)
+    result = asyncio.run(provider.check())
+    if result.ok:
+        model = f", model {replace_controls(result.model)}" if result.model else ""
+        click.echo(f"ok: {provider.url} first text after {result.first_s:.2f} s, total {result.total_s:.2f} s{model}")
+        return
+    message = f"failed: {provider.url} ({type(result.error).__name__}) {result.error}"
+    click.echo(replace_controls(message), err=True)
+    context.exit(1)
