@@ -1,0 +1,30 @@
+"""The toy API's requests: `{"model", "turns": [{"who", "text"}], "heat", "stream"}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from acytoo.dialects.base import Unsupported
+from acytoo.dialects.extra_fields import put_extra
+from acytoo.dialects.fields import decode_body, optional_objects
+from acytoo.dialects.server_side import request_of
+from acytoo.http import ServerRequest
+from acytoo.messages import text_of
+from acytoo.types import Request
+
+
+def encode_request(request: Request, extra: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
+    turns = [{"who": m["role"], "text": text_of(m.get("content"), unsupported)} for m in request.messages]
+    body: dict[str, Any] = {"model": request.model, "turns": turns, "stream": request.stream}
+    if request.temperature is not None:
+        body["heat"] = request.temperature
+    put_extra(body, extra)
+    return body
+
+
+def decode_request(incoming: ServerRequest, name: str) -> Request:
+    body = decode_body(incoming)
+    turns = optional_objects(body.pop("turns", None), "turns")
+    body["messages"] = [{"role": turn.get("who"), "content": turn.get("text")} for turn in turns]
+    body["temperature"] = body.pop("heat", None)
+    return request_of(body, name)
