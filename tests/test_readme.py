@@ -1,4 +1,4 @@
-"""Every code block of README and docs runs, as a reader would run it."""
+"""Every code block of README and docs runs as a reader would run it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from acytoo import dialects
+from acytoo.testing import FakeEndpoint, reply
+from acytoo.types import Finish, Start
 
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -26,7 +31,7 @@ class Block(NamedTuple):
 
 
 def blocks() -> list[Block]:
-    """Every fenced block; those that install are run by CI itself, as the README's own commands."""
+    """Return every fenced block, except those that install: CI runs these itself, as the README's own commands."""
     found = []
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for match in FENCE.finditer(path.read_text()):
@@ -41,13 +46,31 @@ def test_readme_has_its_two_commands_and_code_in_python_and_shell() -> None:
     assert {block.language for block in blocks()} == {"python", "sh"}
 
 
+@pytest.fixture(scope="module")
+def services() -> Iterator[dict[str, str]]:
+    """Yield an environment in which the examples' services are scripted servers on loopback."""
+    answer = reply(Start("id-1", "m-1", 7), "Hello", " there", Finish("stop"))
+    with (
+        FakeEndpoint(dialects.OpenAI(), answer) as openai,
+        FakeEndpoint(dialects.Anthropic(), answer) as anthropic,
+        FakeEndpoint(dialects.Ollama(), answer) as ollama,
+    ):
+        yield {
+            "OPENAI_BASE_URL": openai.url,
+            "OPENAI_API_KEY": "test",
+            "ANTHROPIC_BASE_URL": anthropic.url,
+            "ANTHROPIC_API_KEY": "test",
+            "OLLAMA_HOST": ollama.url,
+        }
+
+
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.name)
-def test_a_code_block_runs(block: Block, model_file: Path, tmp_path: Path) -> None:
+def test_a_code_block_runs(block: Block, services: dict[str, str], model_file: Path, tmp_path: Path) -> None:
     if block.language == "python":
         command = [sys.executable, "-W", "error", "-c", block.code]
     else:
         command = ["bash", "-euo", "pipefail", "-c", block.code]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = {**os.environ, **services, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     out, err = tmp_path / "out", tmp_path / "err"
     with (
         out.open("wb") as stdout,
