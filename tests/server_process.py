@@ -1,11 +1,12 @@
-"""A server of ours in a thread of its own, for clients of every kind."""
+"""An Acytoo server in a thread of its own, for clients of every kind."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
+from acytoo._process import LoopThread
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.secret import Secret
 from acytoo.server.config import ServerConfig
@@ -13,31 +14,24 @@ from acytoo.server.run import start
 
 
 class Served:
-    """`with Served(backend) as server`: the server is at `server.url` as long as the context lasts."""
+    """An Acytoo server at `url`, as long as the context lasts: `with Served(backend) as server`."""
 
     def __init__(self, backend: AsyncGeneratorProvider, password: str = "", **settings: Any) -> None:
         self._config = ServerConfig({"backend": backend}, Secret(password), port=0, grace=1.0, **settings)
         self.url = ""
+        self._thread = LoopThread("server", self._serving, daemon=False)
 
     def __enter__(self) -> Self:
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), name="served")
         self._thread.start()
-        self._ready.wait()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        self._thread.stop()
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
+    @asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        runner, self.url = await start(self._config)
         try:
-            runner, self.url = await start(self._config)
-        finally:
-            self._ready.set()
-        try:
-            await self._stop.wait()
+            yield
         finally:
             await runner.cleanup()

@@ -1,95 +1,68 @@
-"""Async generators for people without a loop: a plain iterator that works wherever it is called."""
+"""Synchronous iteration over async generators, wherever it is needed: in a script, a thread, a running loop, Jupyter.
+
+The problem: the caller may be in a running event loop, which cannot be entered a second time, and HTTP connections
+belong to one loop.
+
+The strategy: one background thread runs one event loop for the whole process. Each step of an iterator is submitted to
+it, and the calling thread waits. Connections are pooled in that loop, so calls share them.
+
+The cost: two thread switches for each text.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from acytoo._process import LoopThread, in_forked_child
 from acytoo.errors import UsageError
 
 T = TypeVar("T")
 
 
-class _LoopThread:
-    """One event loop in a thread of its own, started at first use and ended at exit."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()  # whoever starts it may be interrupted by what needs it as well
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop. Raises OSError or RuntimeError where the system has no descriptors or threads left for one."""
-        with self._lock:
-            if self._loop is None:
-                self._stop = asyncio.Event()
-                started: Future[asyncio.AbstractEventLoop] = Future()
-                self._thread = threading.Thread(
-                    target=self._serve, args=(self._stop, started), name="acytoo-blocking", daemon=True
-                )
-                self._thread.start()
-                self._loop = started.result()
-            return self._loop
-
-    def _serve(self, stop: asyncio.Event, started: Future[asyncio.AbstractEventLoop]) -> None:
-        try:
-            with asyncio.Runner() as runner:
-                started.set_result(runner.get_loop())
-                try:
-                    runner.run(_until(stop))
-                finally:
-                    self._loop = None
-        except BaseException as error:
-            if started.done():
-                raise
-            started.set_exception(error)
-
-    def is_current(self) -> bool:
-        """Whether this is the loop's own thread, which must never wait for the loop."""
-        return threading.current_thread() is self._thread
-
-    def runs(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether this is the loop that runs now."""
-        return loop is self._loop
-
-    def end(self) -> None:
-        with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is not None and thread is not None and thread.is_alive():
-            loop.call_soon_threadsafe(self._stop.set)
-            thread.join(timeout=5)
+def _new_thread() -> LoopThread:
+    return LoopThread("acytoo-sync")
 
 
-async def _until(stop: asyncio.Event) -> None:
-    await stop.wait()
+_thread = _new_thread()
+_lock = threading.RLock()  # re-entrant: a signal handler may interrupt a start and need the loop itself
 
 
-_thread = _LoopThread()
-
-
+@in_forked_child
 def _after_fork() -> None:
-    """A forked child has no such thread: it starts its own."""
-    global _thread
-    _thread = _LoopThread()
+    global _thread, _lock
+    _thread = _new_thread()
+    _lock = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-atexit.register(lambda: _thread.end())
+def _background_loop() -> asyncio.AbstractEventLoop:
+    """Return the running background loop. Raises OSError or RuntimeError without descriptors or threads for one."""
+    with _lock:
+        if _thread.loop is None:
+            _thread.start()
+        assert _thread.loop is not None
+        return _thread.loop
+
+
+@atexit.register
+def _stop() -> None:
+    with _lock:
+        _thread.stop(timeout=5)
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:
-    """What the work results in, done in the background loop; works inside a running loop too."""
+    """Run a coroutine function in the background loop and return its result.
+
+    Raises UsageError in the background loop's own thread, which would wait for itself.
+    """
     if _thread.is_current():
-        raise UsageError("a plain iterator cannot be read in the loop that fills it: use the async generator there")
-    loop = _thread.loop()
-    future = asyncio.run_coroutine_threadsafe(_contained(work), loop)
+        raise UsageError(
+            "a synchronous iterator cannot be read in the event loop that runs it: use the async generator there"
+        )
+    future = asyncio.run_coroutine_threadsafe(_contained(work), _background_loop())
     try:
         result = future.result()
     except BaseException:
@@ -101,7 +74,10 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
 
 
 class _Exit:
-    """SystemExit or KeyboardInterrupt raised by what ran in the loop: its caller's, not the loop's."""
+    """A SystemExit or KeyboardInterrupt raised by the work, to be raised in the caller's thread.
+
+    Raised inside the loop, it would end the loop, and with it every other reply.
+    """
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -115,10 +91,11 @@ async def _contained(work: Callable[[], Awaitable[T]]) -> T | _Exit:
 
 
 class SyncIterator(Iterator[T]):
-    """The generator's items one by one; `close`, an error or an interrupt closes it, and waits until it is closed.
+    """The items of an async generator.
 
-    One that is dropped half-read is closed by its loop, as every async generator is, and nobody waits: it may be the
-    garbage collector that drops it, in any thread and at any time.
+    `close`, an error and an interrupt close the generator and wait until it is closed. An iterator that is dropped
+    half-read is closed by its loop, as every async generator is, and nobody waits: the garbage collector may drop it in
+    any thread (the loop's own too) and while any lock is held, so waiting could be a deadlock.
     """
 
     def __init__(self, generator: AsyncGenerator[T, None]) -> None:
@@ -136,8 +113,8 @@ class SyncIterator(Iterator[T]):
             raise
 
     def close(self) -> None:
-        """End it. Where its loop has ended before, at the process's exit or in a forked child, that has closed it."""
-        if self._loop is None or not _thread.runs(self._loop):
+        """Close the generator. If its loop has ended (at exit, or in a forked child), that has closed it already."""
+        if self._loop is None or self._loop is not _thread.loop:
             return
         if _thread.is_current():
             asyncio.run_coroutine_threadsafe(self._close(), self._loop)
@@ -153,7 +130,7 @@ class SyncIterator(Iterator[T]):
             self._step = None
 
     async def _close(self) -> None:
-        """A step that was interrupted takes a while to end; only then can the generator be closed."""
+        # An interrupted step takes a while to end; a running generator cannot be closed.
         if self._step is not None:
             await asyncio.wait({self._step})
         await self._generator.aclose()

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from acytoo._process import in_forked_child, leak
 from acytoo.errors import EmbeddedError, MissingExtraError
 from acytoo.secret import Secret
 
@@ -57,7 +58,7 @@ class Engine:
             raise EmbeddedError(f"the model {model} cannot be loaded: {error}") from error
         _servers.append(self._server)
         if _forked:
-            _keep_for_ever(self._server)
+            leak(self._server)
         self.url: str = f"{self._server.listening_address}/v1"
 
     def warm_up(self) -> None:
@@ -123,6 +124,7 @@ _servers: list[Any] = []
 _forked = False
 
 
+@in_forked_child
 def _after_fork() -> None:
     """In a child forked from a process with an engine, no engine ever ends but with the process.
 
@@ -134,16 +136,8 @@ def _after_fork() -> None:
         return
     _forked = True
     for server in _servers:
-        _keep_for_ever(server)
+        leak(server)
     _servers.clear()
     library = ctypes.CDLL(None)
     if hasattr(library, "on_exit"):
         library.on_exit(library._exit, None)
-
-
-def _keep_for_ever(server: Any) -> None:
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

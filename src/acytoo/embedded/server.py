@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
-import os
 import secrets
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+from acytoo._process import LoopThread, in_forked_child
 from acytoo.embedded.provider import Model, load, model_of
 from acytoo.errors import EmbeddedError
 from acytoo.secret import Secret
@@ -21,45 +22,35 @@ class EmbeddedServer:
         self.password = Secret(secrets.token_urlsafe(24))
         self.url = ""
         self._engine, self._backend = load(model)
-        self._failure: BaseException | None = None
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="acytoo-embedded", daemon=True)
+        self._thread = LoopThread("acytoo-embedded", self._serving)
         warming = threading.Thread(target=self._engine.warm_up, name="acytoo-warming", daemon=True)
         warming.start()
-        self._thread.start()
-        self._ready.wait()
-        warming.join()
-        if self._failure is not None:
+        try:
+            # Imported while the model reads: the server, and what the first request would import otherwise.
+            import acytoo.client
+            import acytoo.server.run  # noqa: F401
+
+            self._thread.start()
+        except Exception as error:
+            warming.join()
             self._engine.close()
-            raise EmbeddedError(f"the embedded server did not start: {self._failure}") from self._failure
+            raise EmbeddedError(f"the embedded server did not start: {error}") from error
+        warming.join()
 
     def close(self) -> None:
-        """End the server, then the engine."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(timeout=10)
+        """Stop the server, then the engine."""
+        self._thread.stop(timeout=10)
         self._engine.close()
 
-    def _run(self) -> None:
-        try:
-            # While the model reads: what serving takes, and what the first request would import.
-
-            asyncio.run(self._serve())
-        except BaseException as error:
-            self._failure = error
-            self._ready.set()
-
-    async def _serve(self) -> None:
+    @asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
         from acytoo.server.config import ServerConfig
         from acytoo.server.run import start
 
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
         config = ServerConfig({"embedded": self._backend}, self.password, port=0, grace=0.0)
         runner, self.url = await start(config)
-        self._ready.set()
         try:
-            await self._stop.wait()
+            yield
         finally:
             await runner.cleanup()
 
@@ -88,12 +79,8 @@ def close_hosts() -> None:
 atexit.register(close_hosts)
 
 
+@in_forked_child
 def _after_fork() -> None:
-    """A forked child has none of the threads: it starts its own."""
     global _hosts, _lock
     _hosts = {}
     _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
-import os
 import threading
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiohttp
 
+from acytoo._process import in_forked_child, leak
 from acytoo.errors import MissingExtraError
 from acytoo.transport.buffers import read_less_at_once
 from acytoo.transport.config import Proxy
@@ -112,19 +112,14 @@ def _drop_closed_loops() -> None:
 atexit.register(_drop_closed_loops)
 
 
+@in_forked_child
 def _after_fork() -> None:
-    """A forked child lets its parent's sessions be, for ever: closing one would reach into the parent's event loop."""
+    """Leave the parent's sessions alone: destroying one would reach into the parent's event loop."""
     global _open, _lock
     if _open:
-        import ctypes
-
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_open))
+        leak(_open)
     _open = {}
     _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _new_session(key: Proxy | str) -> aiohttp.ClientSession:

@@ -7,10 +7,10 @@ import contextlib
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Self, cast
 
+from acytoo._process import LoopThread
 from acytoo.testing.fakes.requests import MAX_HEAD
 
 _PIECE = 64 * 1024
@@ -184,26 +184,17 @@ class Loopback:
     # Life and end, in a thread.
 
     def __enter__(self) -> Self:
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._live(),), name=type(self).__name__)
+        self._thread = LoopThread(type(self).__name__, lambda: self, daemon=False)
         self._thread.start()
-        self._started.wait()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        self._thread.stop()
 
     def wait_disconnected(self, timeout: float = 10.0) -> None:
         """`disconnected()` for another thread than the server's. Raises TimeoutError."""
-        asyncio.run_coroutine_threadsafe(self.disconnected(), self._loop).result(timeout)
-
-    async def _live(self) -> None:
-        async with self:
-            self._loop = asyncio.get_running_loop()
-            self._stop = asyncio.Event()
-            self._started.set()
-            await self._stop.wait()
+        assert self._thread.loop is not None
+        asyncio.run_coroutine_threadsafe(self.disconnected(), self._thread.loop).result(timeout)
 
     # Called by its peers.
 

@@ -1,0 +1,136 @@
+"""Stands for gpt4free's `Client` and `AsyncClient` (g4f 8.8.6, tools/run_tools.py as read): how they use a provider.
+
+Both were also run themselves, against the same scripted endpoint; the package is too heavy to come along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from acytoo import Acytoo, dialects
+from acytoo.errors import AuthenticationError, UnsupportedError
+from acytoo.providers.openai import OpenAI
+from acytoo.testing import FakeEndpoint, reply, status
+
+MESSAGES = [{"role": "user", "content": "Hello"}]
+HELLO = reply("Hel", "lo ", "world")
+
+
+def iter_run_tools(provider: Any, model: str, messages: Any, **kwargs: Any) -> Iterator[str]:
+    """What `Client.chat.completions.create` does, stream or not: it passes `provider` and always wants an iterator."""
+    _looked_at(provider)
+    try:
+        yield from provider.create_completion(model=model, messages=messages, provider=provider, **kwargs)
+        provider.live += 1
+    except Exception:
+        provider.live -= 1
+        raise
+
+
+async def async_iter_run_tools(provider: Any, model: str, messages: Any, **kwargs: Any) -> AsyncIterator[str]:
+    """What `AsyncClient` does; a stream's texts are awaited one by one, each with a limit of its own."""
+    _looked_at(provider)
+    response = provider.create_async_generator(model=model, messages=messages, **kwargs)
+    limit = kwargs.get("stream_timeout") if provider.use_stream_timeout else kwargs.get("timeout")
+    try:
+        while True:
+            try:
+                yield await asyncio.wait_for(response.__anext__(), limit)
+            except StopAsyncIteration:
+                break
+        provider.live += 1
+    finally:
+        await response.aclose()
+
+
+def _looked_at(provider: Any) -> None:
+    """The attributes that are read before, and after."""
+    assert provider.supports_native_tools is True
+    assert provider.working is True
+    assert provider.supports_stream is True
+    assert isinstance(provider.__name__, str)
+    assert isinstance(getattr(provider, "default_model", None), str)
+    assert provider.label is None or isinstance(provider.label, str)
+    assert provider.get_parent() == provider.__name__
+    assert provider.get_dict() == {"name": provider.__name__, "url": provider.url, "label": provider.label}
+    assert isinstance(provider.params, str)
+
+
+@pytest.fixture
+def hello(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoint]:
+    """An endpoint that the class itself finds."""
+    with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
+        monkeypatch.setenv("ACYTOO_URL", fake.url)
+        yield fake
+
+
+PASSED: list[dict[str, Any]] = [
+    {},
+    {"stream": True},
+    {"stream": False, "ignore_stream": True},
+    {"stream": True, "stream_timeout": 30},
+    {"timeout": 30},
+    {"conversation": None},
+    {"proxy": None, "temperature": 0.3},
+    {"max_tokens": 100, "stop": ["\n"], "drop_unsupported": True},
+]
+
+
+@pytest.mark.parametrize("kwargs", PASSED)
+def test_the_client_gets_the_reply(kwargs: dict[str, Any], hello: FakeEndpoint) -> None:
+    assert "".join(iter_run_tools(Acytoo, "gpt-4o", MESSAGES, **kwargs)) == "Hello world"
+    assert hello.requests[0].json["model"] == "gpt-4o"
+
+
+@pytest.mark.parametrize("kwargs", PASSED)
+async def test_the_asynchronous_client_gets_the_reply(kwargs: dict[str, Any], hello: FakeEndpoint) -> None:
+    texts = [text async for text in async_iter_run_tools(Acytoo, "gpt-4o", MESSAGES, **kwargs)]
+    assert "".join(texts) == "Hello world"
+
+
+def test_the_clients_key_and_address_are_used(hello: FakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACYTOO_URL")
+    passed = {"api_key": "k1", "base_url": hello.url}
+    assert "".join(iter_run_tools(Acytoo, "", MESSAGES, **passed)) == "Hello world"
+    assert hello.requests[0].json["key"] == "k1"
+
+
+def test_the_client_works_inside_a_running_loop(hello: FakeEndpoint) -> None:
+    async def main() -> str:
+        return "".join(iter_run_tools(Acytoo, "gpt-4o", MESSAGES))
+
+    assert asyncio.run(main()) == "Hello world"
+
+
+def test_another_provider_of_ours_is_passed_the_same_way() -> None:
+    with FakeEndpoint(dialects.OpenAI(), HELLO) as fake:
+        passed = {"api_key": "k1", "base_url": fake.url, "max_tokens": 7, "stop": ["x"], "stream": True}
+        assert "".join(iter_run_tools(OpenAI, "gpt-4o", MESSAGES, **passed)) == "Hello world"
+        assert fake.requests[0].json["max_completion_tokens"] == 7
+        assert fake.requests[0].headers["authorization"] == "Bearer k1"
+
+
+def test_leaving_a_stream_early_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeEndpoint(dialects.Acytoo(), HELLO.stall(after=1)) as fake:
+        monkeypatch.setenv("ACYTOO_URL", fake.url)
+        texts = iter_run_tools(Acytoo, "gpt-4o", MESSAGES, stream=True)
+        assert next(texts) == "Hel"
+        texts.close()  # type: ignore[attr-defined]
+        fake.wait_disconnected()
+
+
+def test_what_the_api_cannot_say_is_refused_as_everywhere(hello: FakeEndpoint) -> None:
+    with pytest.raises(UnsupportedError, match="drop_unsupported"):
+        list(iter_run_tools(Acytoo, "gpt-4o", MESSAGES, max_tokens=100))
+    assert hello.requests == []
+
+
+def test_the_servers_refusal_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeEndpoint(dialects.Acytoo(), status(401, "wrong key")) as fake:
+        monkeypatch.setenv("ACYTOO_URL", fake.url)
+        with pytest.raises(AuthenticationError, match="wrong key"):
+            list(iter_run_tools(Acytoo, "gpt-4o", MESSAGES))
