@@ -53,7 +53,7 @@ async def acytoo_stream(url: str, model: str, ca: str | None) -> AsyncIterator[C
     provider = Compatible(f"{url}/v1", key="bench", ca=ca)
 
     async def call(on_text: OnText) -> None:
-        async for item in provider.stream(MESSAGES, model, tools=TOOLS):
+        async for item in provider.stream(MESSAGES, model=model, tools=TOOLS):
             if isinstance(item, str):
                 on_text(item)
             elif isinstance(item, ToolCall):

@@ -56,7 +56,7 @@ async def test_create_async_raises_rather_than_return_half() -> None:
 async def test_stream_gives_text_and_events_in_their_order() -> None:
     said = reply(Start("r1", "m1", 5), "Hel", "lo", Finish("stop"), Usage(3, 2))
     async with FakeEndpoint(dialects.OpenAI(), said) as fake:
-        items = [item async for item in Chat(fake.url).stream(MESSAGES, "m1")]
+        items = [item async for item in Chat(fake.url).stream(MESSAGES, model="m1")]
     assert items == [Start("r1", "m1", 5), "Hel", "lo", Finish("stop"), Usage(3, 2)]
 
 
@@ -69,9 +69,9 @@ async def test_reply_collects_everything_and_its_message_can_be_sent_on() -> Non
     async with FakeEndpoint(
         dialects.OpenAI(), reply(Start("r1", "m1", 5), "Hello", Finish("length"), Usage(3, 2))
     ) as fake:
-        found = await Chat(fake.url).reply(MESSAGES, "m1")
+        found = await Chat(fake.url).reply(MESSAGES, model="m1")
         assert (found.text, found.finish_reason, found.usage) == ("Hello", "length", Usage(3, 2))
-        await Chat(fake.url).reply([*MESSAGES, found.message, *MESSAGES], "m1")
+        await Chat(fake.url).reply([*MESSAGES, found.message, *MESSAGES], model="m1")
         assert fake.requests[1].json["messages"][1] == {"role": "assistant", "content": "Hello"}
 
 

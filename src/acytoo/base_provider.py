@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from acytoo import arguments
 from acytoo._hybridmethod import hybridmethod
+from acytoo.compat import g4f
 from acytoo.dialects.base import Dialect, Unsupported, Writer
-from acytoo.endpoints import resolve, scheme_of
 from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
-from acytoo.http import Endpoint, HTTPRequest
+from acytoo.http import Endpoint
 from acytoo.keys import stored_key
 from acytoo.messages import check_options, checked
 from acytoo.secret import Secret, masked_url
-from acytoo.settings import NAMES, Settings, check_url
-from acytoo.transport.config import Connection, Proxy, Timeout
+from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_text, check_url
 from acytoo.types import OPTIONS, AsyncResult, Closable, Item, Messages, Reply, Request, collect
 
 if TYPE_CHECKING:
-    from acytoo.client import Target
+    from typing import Unpack
 
-T = TypeVar("T")
+    from acytoo.client import Client
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -45,7 +42,7 @@ class Check(msgspec.Struct, frozen=True):
         return self.ok
 
 
-class AsyncGeneratorProvider:
+class AsyncGeneratorProvider(g4f.ProviderMixin):
     """A chat API as an async generator of text.
 
     A subclass names its `url` and `dialect`. One in the older style, whose own `create_async_generator` is a
@@ -69,51 +66,29 @@ class AsyncGeneratorProvider:
     supports_message_history: bool = True
     supports_system_message: bool = True
 
-    # Read by gpt4free's clients, where a provider class is passed as `provider=`.
-    label: ClassVar[str | None] = None
-    params: ClassVar[str] = ""
-    live: ClassVar[int] = 0
-    use_stream_timeout: ClassVar[bool] = True
-    supports_native_tools: ClassVar[bool] = True
-
     def __init__(
-        self,
-        url: str | None = None,
-        *,
-        key: str | Secret | None = None,
-        password: str | Secret | None = None,
-        model: str | None = None,
-        proxy: str | None = None,
-        timeout: Timeout | Mapping[str, float | None] | float | None = None,
-        ca: Any = None,
-        trust_env: bool = False,
-        session: Any = None,
-        extra_headers: Mapping[str, str] | None = None,
-        drop_unsupported: bool = False,
-        base_url: str | None = None,
-        api_key: str | Secret | None = None,
+        self, url: str | None = None, *, model: str | None = None, **settings: Unpack[SettingArguments]
     ) -> None:
-        """A configured provider; what is not given comes from the environment, then from the class.
+        """Create a configured provider; what is not passed comes from the environment, then from the class.
 
-        `timeout`: seconds, a dict or a `Timeout`. `ca`: file or folder of certificates, or an `ssl.SSLContext`.
-        `session`: an `aiohttp.ClientSession` of yours, left open. `base_url` and `api_key` are `url` and `key`.
-        Raises UsageError for anything malformed.
+        `key`, `password`: for the endpoint. `proxy`: a URL. `timeout`: seconds, a dict or a `Timeout`.
+        `ca`: a file or folder of certificates, or an `ssl.SSLContext`. `trust_env`: use the environment's proxies.
+        `session`: your own `aiohttp.ClientSession`, which stays open. `extra_headers`: sent with every request.
+        `drop_unsupported`: drop what the API cannot express instead of raising. `base_url` and `api_key` are other
+        names for `url` and `key`. Raises UsageError for an invalid value.
         """
-        self.url = self.full_url(arguments.text(url or base_url, "url") or self._from_env("url") or type(self).url)
-        self.model = arguments.text(model, "model") or self._from_env("model") or self.default_model
-        if self.dialect is not None:
-            self.url = self._checked_url()
-        proxy = proxy or self._from_env("proxy")
-        self._settings = Settings(
-            Endpoint(
-                self.url,
-                arguments.secret(key or api_key or self.own_key(), "key"),
-                arguments.secret(password or self._from_env("password"), "password"),
-            ),
-            Connection(Timeout.of(timeout), Proxy.of(proxy) if proxy else None, trust_env, ca, session),
-            arguments.headers(extra_headers),
-            drop_unsupported,
-        )
+        for name in settings.keys() - NAMES:
+            raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
+        changes = {name: value for name, value in {"url": url, **settings}.items() if value is not None}
+        # An empty proxy means no proxy argument, so that `proxy=os.environ.get(…, "")` works.
+        if not (changes.get("proxy") or changes.pop("proxy", None)) and (proxy := self._from_env("proxy")):
+            changes["proxy"] = proxy
+        # The keyring is slow, so it is read only if no key is passed.
+        key = "" if changes.get("key") or changes.get("api_key") else self.own_key()
+        endpoint = Endpoint(self._from_env("url") or type(self).url, Secret(key), Secret(self._from_env("password")))
+        self._settings = Settings(endpoint).changed(changes, self._normalize_url)
+        self.url = self._settings.endpoint.url
+        self.model = as_text(model, "model") or self._from_env("model") or self.default_model
 
     def __repr__(self) -> str:
         secrets = [f", {name}=***" for name in ("key", "password") if getattr(self._settings.endpoint, name)]
@@ -142,11 +117,15 @@ class AsyncGeneratorProvider:
         key = cls._from_env("key")
         return key or (stored_key(cls.address_name()) if cls.needs_auth else "")
 
-    def _checked_url(self) -> str:
-        if not self.url:
+    def _normalize_url(self, url: str) -> str:
+        """Return the full URL. Raises UsageError if it is missing or invalid; a legacy provider's may be anything."""
+        url = self.full_url(url)
+        if self.dialect is None:
+            return url
+        if not url:
             name = next(iter(self.env.get("url", ())), f"{type(self).__name__.upper()}_URL")
             raise UsageError(f"{type(self).__name__} needs a URL: pass url=…, or set {name}")
-        return check_url(self.url)
+        return check_url(url)
 
     # What users call.
 
@@ -163,7 +142,7 @@ class AsyncGeneratorProvider:
         return _texts(self.answer(*self._prepared(model, messages, {**kwargs, "proxy": proxy})))
 
     @hybridmethod
-    def stream(self, /, messages: Messages, model: str = "", **kwargs: Any) -> AsyncGenerator[Item, None]:
+    def stream(self, /, messages: Messages, *, model: str = "", **kwargs: Any) -> AsyncGenerator[Item, None]:
         """Stream everything the reply says: `str` for text, `Event`s for the rest. Options as above."""
         if self.dialect is None:
             return _as_items(self.create_async_generator(model or self.model, messages, **kwargs))
@@ -177,9 +156,9 @@ class AsyncGeneratorProvider:
             return "".join([text async for text in stream])
 
     @hybridmethod
-    async def reply(self, /, messages: Messages, model: str = "", **kwargs: Any) -> Reply:
+    async def reply(self, /, messages: Messages, *, model: str = "", **kwargs: Any) -> Reply:
         """The whole reply with all it says; its `.message` can be appended to `messages` and sent anywhere."""
-        stream = self.stream(messages, model, **kwargs)
+        stream = self.stream(messages, model=model, **kwargs)
         async with aclosing(stream):
             return collect([item async for item in stream])
 
@@ -201,7 +180,7 @@ class AsyncGeneratorProvider:
         texts: list[str] = []
         answered_by = ""
         try:
-            stream = self.stream([{"role": "user", "content": "Say OK."}], model, timeout=timeout, **limits)
+            stream = self.stream([{"role": "user", "content": "Say OK."}], model=model, timeout=timeout, **limits)
             async with aclosing(stream):
                 async for item in stream:
                     first = first or time.monotonic() - started
@@ -215,88 +194,54 @@ class AsyncGeneratorProvider:
             return Check(False, first, time.monotonic() - started, "".join(texts), answered_by, error)
         return Check(True, first, time.monotonic() - started, "".join(texts), answered_by)
 
-    @classmethod
-    def get_dict(cls) -> dict[str, Any]:
-        """Name, URL and label, as gpt4free's clients read them."""
-        return {"name": cls.__name__, "url": cls.url, "label": cls.label}
-
-    @classmethod
-    def get_parent(cls) -> str:
-        """The class's name, as gpt4free's clients read it."""
-        return cls.__name__
-
     # What the server calls.
 
     def answer(
         self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
     ) -> Closable[list[Item]]:
-        """Stream the reply to a request in batches, one for each read of the socket.
+        """Return the reply to a request as batches of items, one for each read of the socket.
 
-        What is wrong with the request raises UsageError here and now. `losses` collects what is dropped.
+        `unsupported` is called with what the API cannot express. Raises UsageError now if the request is invalid.
         """
+        if self.dialect is None:
+            return self._legacy_answer(request)
         settings = settings or self._settings
-        dialect = self.dialect
-        if dialect is None:
-            return self._older_answer(request)
-        noted = unsupported or Unsupported(dialect.name, drop=settings.drop_unsupported, hint=_HINT)
-        return self._exchanged(
-            settings,
-            lambda endpoint: dialect.encode_request(request, endpoint, noted),
-            lambda outgoing, target: _asked()(outgoing, target),
-        )
+        unsupported = unsupported or Unsupported(self.dialect.name, drop=settings.drop_unsupported, hint=_HINT)
+        return self._client(settings, self.dialect).stream(request, unsupported)
 
     def can_pass_through(self, request: Request) -> bool:
-        """Whether such a request in this provider's dialect, and its answer, may go on as they came."""
+        """Return whether the body of such a request in this provider's dialect may be sent on unchanged."""
         return self.dialect is not None and self.dialect.can_pass_through
 
     def pass_through(self, body: bytes, request: Request, writer: Writer | None) -> Closable[bytes]:
-        """Stream the answer to a request whose body is in this provider's own dialect, byte for byte as it comes.
+        """Return the chunks of the answer to a body in this provider's own dialect, as they are received.
 
-        The body goes on as it is, with address and credentials. `writer` renders the stream where one was asked for
-        and the endpoint answers with a document; it is None where none was. Raises as `answer`.
+        The body is sent unchanged, with this provider's address and credentials. `writer` is None unless a stream was
+        requested; it renders the stream if the endpoint answers with a single document. Raises as `answer` does.
         """
-        dialect = self.dialect
-        assert dialect is not None
-        return self._exchanged(
-            self._settings,
-            lambda endpoint: dialect.http_request(request, endpoint, body),
-            lambda outgoing, target: _forward()(outgoing, target, writer),
-        )
+        assert self.dialect is not None
+        return self._client(self._settings, self.dialect).pass_through(body, request, writer)
 
     async def count_tokens(self, request: Request) -> int:
-        """How many tokens the request's messages have, counted by the endpoint. Raises UnsupportedError."""
+        """Return how many tokens the endpoint counts in the request's messages. Raises UnsupportedError."""
         dialect = self.token_count_dialect or self.dialect
         if dialect is None:
-            raise UnsupportedError("token counting", type(self).__name__, "a provider in the older style has none")
-        exchanged = self._exchanged(
-            self._settings,
-            lambda endpoint: dialect.count(request, endpoint),
-            lambda outgoing, target: _counted()(outgoing, target, dialect),
-        )
-        async with aclosing(exchanged):
-            return await anext(exchanged)
+            raise UnsupportedError("token counting", type(self).__name__, "a legacy provider has none")
+        return await self._client(self._settings, dialect).count_tokens(request)
 
-    def _exchanged(
-        self,
-        settings: Settings,
-        compose: Callable[[Endpoint], HTTPRequest],
-        exchange: Callable[[HTTPRequest, Target], Closable[T]],
-    ) -> Closable[T]:
-        """An exchange with the endpoint that the settings name; the request is composed, so checked, at once."""
-        from acytoo.client import Target
+    def _client(self, settings: Settings, dialect: Dialect) -> Client:
+        """Return a client for the settings. Raises AuthenticationError if a required key is missing.
 
-        assert self.dialect is not None
-        endpoint = settings.endpoint
-        if self.needs_auth and not endpoint.key:
+        The only place that imports the client, and with it aiohttp: only a call pays for that.
+        """
+        from acytoo.client import Client
+
+        if self.needs_auth and not settings.endpoint.key:
             name = next(iter(self.env.get("key", ())), f"{type(self).__name__.upper()}_KEY")
             raise AuthenticationError(f"{type(self).__name__} needs a key: set {name}, or pass key=…")
-        outgoing = compose(endpoint)
-        if scheme_of(endpoint.url) is not None:
-            return _resolved(endpoint, self.dialect, settings, compose, exchange)
-        outgoing.headers.update(settings.extra_headers)
-        return exchange(outgoing, Target(self.dialect, endpoint, settings.connection, settings.extra_headers))
+        return Client(dialect, settings.endpoint, settings.connection, settings.extra_headers)
 
-    async def _older_answer(self, request: Request) -> AsyncGenerator[list[Item], None]:
+    async def _legacy_answer(self, request: Request) -> AsyncGenerator[list[Item], None]:
         options = {name: value for name in OPTIONS if (value := getattr(request, name)) is not None}
         stream = self.create_async_generator(request.model, request.messages, **options, **request.extra)
         async with aclosing(stream):
@@ -320,11 +265,11 @@ class AsyncGeneratorProvider:
                     raise UsageError(f"{name} must be a number that JSON can say, not {value!r}")
                 options[name] = value
             elif name == "extra_body":
-                extra = arguments.body_fields(value)
+                extra = as_body_fields(value)
             elif name in NAMES:
                 if value is not None:
                     changes[name] = value
-            elif name not in _NOT_OURS:
+            elif name not in g4f.IGNORED_ARGUMENTS:
                 raise UsageError(_unknown(name, type(self).__name__))
         stop = options.get("stop")
         if isinstance(stop, str):
@@ -334,19 +279,16 @@ class AsyncGeneratorProvider:
         except msgspec.ValidationError as error:
             raise UsageError(f"an option has the wrong type: {error}") from error
         request.messages = checked(messages)
-        request.model = arguments.text(model, "model") or self.model
+        request.model = as_text(model, "model") or self.model
         if self.needs_model and not request.model:
             name = self.address_name()
             raise UsageError(f"{type(self).__name__} needs a model: pass model=…, or address it as {name}/MODEL")
         request.extra = extra
         check_options(request)
-        return request, self._settings.changed(changes, self.full_url)
+        return request, self._settings.changed(changes, self._normalize_url) if changes else self._settings
 
 
 _HINT = "leave it out, or pass drop_unsupported=True"
-
-_NOT_OURS = frozenset({"provider", "stream", "ignore_stream", "conversation", "stream_timeout"})
-"""What gpt4free's clients pass along for providers of theirs; nothing here depends on it."""
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -360,49 +302,6 @@ def _unknown(name: str, provider: str) -> str:
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else "a field of the API itself goes into extra_body={…}"
     return f"{provider} knows no option {name!r}: {hint}"
-
-
-async def _resolved(
-    endpoint: Endpoint,
-    dialect: Dialect,
-    settings: Settings,
-    compose: Callable[[Endpoint], HTTPRequest],
-    exchange: Callable[[HTTPRequest, Target], Closable[T]],
-) -> AsyncGenerator[T, None]:
-    """The same exchange with the endpoint behind a scheme of our own, on this machine: no proxy is between."""
-    from acytoo.client import Target
-
-    found = await resolve(endpoint)
-    outgoing = compose(found)
-    outgoing.headers.update(settings.extra_headers)
-    direct = msgspec.structs.replace(settings.connection, proxy=None, trust_env=False)
-    async with aclosing(exchange(outgoing, Target(dialect, found, direct, settings.extra_headers))) as stream:
-        async for batch in stream:
-            yield batch
-
-
-# What does the I/O is imported by the first call, so that an import of ours costs no HTTP client.
-
-
-@functools.cache
-def _asked() -> Callable[[HTTPRequest, Target], Closable[list[Item]]]:
-    from acytoo.client import ReplyStream
-
-    return ReplyStream
-
-
-@functools.cache
-def _counted() -> Callable[[HTTPRequest, Target, Dialect], AsyncGenerator[int, None]]:
-    from acytoo.client import counted
-
-    return counted
-
-
-@functools.cache
-def _forward() -> Callable[[HTTPRequest, Target, Writer | None], AsyncGenerator[bytes, None]]:
-    from acytoo.client import pass_through
-
-    return pass_through
 
 
 async def _texts(batches: Closable[list[Item]]) -> AsyncResult:

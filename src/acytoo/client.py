@@ -1,4 +1,14 @@
-"""One request to one endpoint: its reply as batches of items, whole or an error."""
+"""A client for one endpoint: a dialect over the transport.
+
+The problem: a reply must be complete or an error, and the error must carry the text received before it and no secret.
+
+The strategy: `ReplyStream` alternates between `Exchange.read` (bytes from the socket) and `Reader.feed` (bytes to
+items), and yields one list of items for each read. The reader knows whether the reply is complete; the transport knows
+whether the body is. Every AcytooError leaves through `redact_error`.
+
+The cost: one list for each read. `ReplyStream` is a plain asynchronous iterator, because an async generator around it
+costs as much as parsing a short reply (measured).
+"""
 
 from __future__ import annotations
 
@@ -9,55 +19,111 @@ from typing import Self
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, Reader, Writer, not_this_api
+from acytoo.dialects.base import Dialect, Reader, Unsupported, Writer, not_this_api
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
 from acytoo.secret import Secret, masked_url, redact, secrets_of
+from acytoo.settings import resolve, scheme_of
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import MAX_ERROR_BODY, Exchange, open_exchange
-from acytoo.types import Item
+from acytoo.types import Item, Request
 
 
-class Target(msgspec.Struct, frozen=True):
-    """Where to and how: the dialect that reads the answer, the endpoint, the connection."""
+class Client(msgspec.Struct, frozen=True):
+    """A dialect, an endpoint that uses it, and how to connect to that endpoint."""
 
     dialect: Dialect
     endpoint: Endpoint
     connection: Connection
     extra_headers: Mapping[str, str] = {}
 
+    def stream(self, request: Request, unsupported: Unsupported) -> ReplyStream:
+        """Return the reply to a request; it is sent by the first step of the iteration.
+
+        Raises UsageError now if the dialect cannot express the request.
+        """
+        return ReplyStream(self, request, self.dialect.encode_request(request, self.endpoint, unsupported))
+
+    def pass_through(self, body: bytes, request: Request, writer: Writer | None) -> AsyncGenerator[bytes, None]:
+        """Return the chunks of the answer to a body that is already in this dialect, as they are received.
+
+        `writer` is None unless a stream was requested. If the server then answers with a single document, `writer`
+        renders it as a stream. The reply is read along, so its end means a complete reply, as for `stream`. An error
+        with `told` set is already in the chunks.
+        """
+        return _pass_through(self, request, self.dialect.http_request(request, self.endpoint, body), writer)
+
+    async def count_tokens(self, request: Request) -> int:
+        """Return the number of tokens that the endpoint counts in a request."""
+        client, http_request = self, self.dialect.count(request, self.endpoint)
+        try:
+            if client.needs_resolving:
+                client = await client.resolved()
+                http_request = client.dialect.count(request, client.endpoint)
+            with await client.send(http_request) as exchange:
+                if not 200 <= exchange.head.status < 300:
+                    raise await _status_error(exchange, client.dialect)
+                body = await exchange.read_up_to(MAX_ERROR_BODY)
+                try:
+                    return client.dialect.read_count(body)
+                except UNDECODABLE as error:
+                    raise not_this_api(client.dialect.name, body, str(error)) from error
+        except AcytooError as error:
+            raise redact_error(error, b"", client.secrets) from error.__cause__
+
+    @property
+    def needs_resolving(self) -> bool:
+        """Whether the endpoint's URL has a scheme of ours, such as `embedded://`."""
+        return scheme_of(self.endpoint.url) is not None
+
+    async def resolved(self) -> Client:
+        """Return a client for the HTTP endpoint behind a URL scheme of ours, starting it if necessary.
+
+        That endpoint is on this machine, so no proxy is used for it.
+        """
+        endpoint = await resolve(self.endpoint)
+        direct = msgspec.structs.replace(self.connection, proxy=None, trust_env=False)
+        return Client(self.dialect, endpoint, direct, self.extra_headers)
+
+    async def send(self, http_request: HTTPRequest) -> Exchange:
+        """Send a request and return once the head of the response has been received, whatever its status."""
+        http_request.headers.update(self.extra_headers)
+        return await open_exchange(http_request, self.connection)
+
     @property
     def secrets(self) -> list[Secret]:
-        """What no error may show."""
-        found = [self.endpoint.key, self.endpoint.password, *secrets_of(self.endpoint.url, self.extra_headers)]
-        with suppress(UsageError):  # the environment's proxy may be none
+        """Everything that no error may show."""
+        secrets = [self.endpoint.key, self.endpoint.password, *secrets_of(self.endpoint.url, self.extra_headers)]
+        with suppress(UsageError):  # the proxy in the environment may be invalid
             proxy = self.connection.proxy_for(self.endpoint.url)
-            found += proxy.secrets if proxy is not None else []
-        return found
+            secrets += proxy.secrets if proxy is not None else []
+        return secrets
 
     def __repr__(self) -> str:
-        return f"Target({self.dialect.name!r}, {masked_url(self.endpoint.url)!r})"
+        return f"Client({self.dialect.name!r}, {masked_url(self.endpoint.url)!r})"
 
 
 class ReplyStream:
-    """The reply to a request in batches, what each read of the socket brought, none empty; their end is its end.
+    """The reply to a request as non-empty batches of items, one for each read of the socket.
 
-    Any fault raises an AcytooError that carries the text so far and no secret. It is no async generator, which would
-    cost as much as reading a short reply does: whoever iterates over it closes it.
+    The end of the iteration means that the reply is complete. Anything else raises an AcytooError that carries the text
+    so far and no secret. Whoever iterates must call `aclose`: unlike an async generator, a dropped ReplyStream is not
+    closed by the event loop.
     """
 
-    __slots__ = ("_exchange", "_failure", "_flushed", "_outgoing", "_reader", "_said", "_target")
+    __slots__ = ("_client", "_error", "_exchange", "_http_request", "_is_flushed", "_reader", "_request", "_text")
 
-    def __init__(self, outgoing: HTTPRequest, target: Target) -> None:
-        self._outgoing: HTTPRequest | None = outgoing
-        self._target = target
+    def __init__(self, client: Client, request: Request, http_request: HTTPRequest) -> None:
+        self._client = client
+        self._request: Request | None = request
+        self._http_request: HTTPRequest | None = http_request
         self._exchange: Exchange | None = None
         self._reader: Reader | None = None
-        self._flushed = False
-        self._failure: AcytooError | None = None
-        self._said = bytearray()
+        self._is_flushed = False
+        self._error: AcytooError | None = None
+        self._text = bytearray()
 
     def __aiter__(self) -> Self:
         return self
@@ -65,69 +131,73 @@ class ReplyStream:
     async def __anext__(self) -> list[Item]:
         batch: list[Item] = []
         try:
-            if self._outgoing is not None:
+            if self._http_request is not None:
                 await self._begin()
-            elif self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
+            elif self._error is not None:
+                error, self._error = self._error, None
+                raise error
             exchange, reader = self._exchange, self._reader
             while not batch and exchange is not None and reader is not None:
                 if reader.pending_error is not None:
                     raise reader.pending_error
-                if self._flushed:
+                if self._is_flushed:
                     reader.close()
                     break
                 if chunk := await exchange.read():
                     batch = reader.feed(chunk)
                 else:
-                    self._flushed = True
+                    self._is_flushed = True
                     batch = reader.flush()
         except AcytooError as error:
             self._end()
+            # The items that the reader still holds come before the error, which the next step raises.
             batch = self._reader.flush_truncated() if self._reader is not None else []
             self._reader = None
             if not batch:
-                raise finished(error, self._said, self._target.secrets) from error.__cause__
-            self._failure = error
+                raise redact_error(error, self._text, self._client.secrets) from error.__cause__
+            self._error = error
         except BaseException:
             self._end()
             raise
         if not batch:
             self._end()
             raise StopAsyncIteration
-        self._said += text_of(batch)
+        self._text += _text_of(batch)
         return batch
 
     async def aclose(self) -> None:
-        """Read no more: a connection on which the reply has not ended is closed at once."""
+        """Stop reading. The connection is closed at once unless the reply has ended."""
         self._end()
 
     async def _begin(self) -> None:
-        outgoing, self._outgoing = self._outgoing, None
-        assert outgoing is not None
-        self._exchange = await open_exchange(outgoing, self._target.connection)
-        del outgoing  # for as long as the reply takes, nobody needs what asked for it
-        self._reader = await reader_of(self._exchange, self._target.dialect)
+        request, http_request = self._request, self._http_request
+        self._request = self._http_request = None
+        assert request is not None
+        assert http_request is not None
+        if self._client.needs_resolving:
+            self._client, http_request = await _resolved(self._client, request, http_request)
+        self._exchange = await self._client.send(http_request)
+        del request, http_request  # a long history need not stay in memory while the reply is read
+        self._reader = await _reader_for(self._exchange, self._client.dialect)
 
     def _end(self) -> None:
-        self._outgoing = None
+        self._request = self._http_request = None
         if self._exchange is not None:
             self._exchange.close()
             self._exchange = None
 
 
-async def pass_through(outgoing: HTTPRequest, target: Target, writer: Writer | None) -> AsyncGenerator[bytes, None]:
-    """Yield the body's chunks as they come, reading along: the end is a complete reply, as for `ReplyStream`.
-
-    An error with `told` set has been yielded already, in the API's own way. Where a stream was asked for (there is
-    a `writer`) and the server answers with one document, the stream is rendered.
-    """
-    said = bytearray()
+async def _pass_through(
+    client: Client, request: Request, http_request: HTTPRequest, writer: Writer | None
+) -> AsyncGenerator[bytes, None]:
+    text = bytearray()
     try:
-        exchange = await open_exchange(outgoing, target.connection)
-        del outgoing
+        if client.needs_resolving:
+            client, http_request = await _resolved(client, request, http_request)
+        exchange = await client.send(http_request)
+        del request, http_request
         with exchange:
-            reader = await reader_of(exchange, target.dialect)
+            reader = await _reader_for(exchange, client.dialect)
             renders = writer is not None and exchange.head.content_type != writer.content_type.partition(";")[0]
             while chunk := await exchange.read():
                 batch: list[Item] = []
@@ -136,93 +206,94 @@ async def pass_through(outgoing: HTTPRequest, target: Target, writer: Writer | N
                         batch = reader.feed(chunk)
                     else:
                         reader.scan(chunk)
-                    fault = reader.pending_error
+                    failure = reader.pending_error
                 except AcytooError as error:
-                    fault = error
-                said += text_of(batch)
+                    failure = error
+                text += _text_of(batch)
                 if not renders:
                     yield chunk
                 elif writer is not None and batch:
                     yield writer.write(batch)
-                if fault is not None:
-                    fault.told = not renders and isinstance(fault, StatusError)
+                if failure is not None:
+                    failure.told = not renders and isinstance(failure, StatusError)
                     try:
-                        raise fault
+                        raise failure
                     finally:
-                        fault = None  # an error must not be held by a frame that it holds
+                        failure = None  # its traceback holds this frame: a reference from here would be a cycle
             batch = reader.flush()
             reader.close()
             if renders and writer is not None:
                 yield writer.write(batch) + writer.end()
     except AcytooError as error:
-        raise finished(error, said, target.secrets) from error.__cause__
+        raise redact_error(error, text, client.secrets) from error.__cause__
 
 
-async def counted(outgoing: HTTPRequest, target: Target, dialect: Dialect) -> AsyncGenerator[int, None]:
-    """Yield the number of tokens that the endpoint counts."""
-    try:
-        with await open_exchange(outgoing, target.connection) as exchange:
-            if not 200 <= exchange.head.status < 300:
-                raise await refusal(exchange, dialect)
-            body = await exchange.read_up_to(MAX_ERROR_BODY)
-            try:
-                tokens = dialect.read_count(body)
-            except UNDECODABLE as error:
-                raise not_this_api(dialect.name, body, str(error)) from error
-            yield tokens
-    except AcytooError as error:
-        raise finished(error, b"", target.secrets) from error.__cause__
+async def _resolved(client: Client, request: Request, http_request: HTTPRequest) -> tuple[Client, HTTPRequest]:
+    """Return the resolved client, and the request with the same body but that client's address and credentials."""
+    client = await client.resolved()
+    return client, client.dialect.http_request(request, client.endpoint, http_request.body)
 
 
-async def reader_of(exchange: Exchange, dialect: Dialect) -> Reader:
-    """The reader for a successful response. Raises the StatusError that any other tells."""
-    head = exchange.head
-    if 200 <= head.status < 300:
-        return dialect.reader(head)
-    raise await refusal(exchange, dialect)
+async def _reader_for(exchange: Exchange, dialect: Dialect) -> Reader:
+    """Return the reader for a successful response. Raises StatusError for any other."""
+    if 200 <= exchange.head.status < 300:
+        return dialect.reader(exchange.head)
+    raise await _status_error(exchange, dialect)
 
 
-async def refusal(exchange: Exchange, dialect: Dialect) -> StatusError:
-    """The error that a response tells."""
+async def _status_error(exchange: Exchange, dialect: Dialect) -> StatusError:
+    """Return the error in a response whose status is one."""
     body = await exchange.read_up_to(MAX_ERROR_BODY)
     return dialect.read_error(exchange.head.status, body, retry_after(exchange.head))
 
 
-def text_of(batch: list[Item]) -> bytes:
-    """The text of a batch: all that is kept of it, for an error; a text by itself would take three times the room."""
+def _text_of(batch: list[Item]) -> bytes:
+    """Return the text of a batch as bytes, which an error may need later; separate strings take three times the memory.
+
+    A lone surrogate survives ("surrogatepass").
+    """
     return "".join([item for item in batch if type(item) is str]).encode("utf-8", "surrogatepass")
 
 
-def finished(error: AcytooError, said: bytes | bytearray, secrets: list[Secret]) -> AcytooError:
-    """The error with the text that came before it, every secret taken out of its words, and they can be printed."""
+def redact_error(error: AcytooError, text: bytes | bytearray, secrets: list[Secret]) -> AcytooError:
+    """Return the error with the text received before it, every secret redacted, and every string printable.
+
+    Errors are raised in the dialects and the transport, and neither knows the secrets; a server may echo one in any
+    field. So this is done once, where errors leave, for all their strings. A cause that shows a secret is dropped:
+    it belongs to another library and cannot be rewritten.
+    """
     for name, value in vars(error).items():
         if isinstance(value, str):
             setattr(error, name, replace_surrogates(redact(value, secrets)))
     error.args = tuple(replace_surrogates(redact(arg, secrets)) if isinstance(arg, str) else arg for arg in error.args)
-    error.text = said.decode("utf-8", "surrogatepass")
-    if _tells(error.__cause__, secrets) or _tells(error.__context__, secrets):
+    error.text = text.decode("utf-8", "surrogatepass")
+    if _shows_secret(error.__cause__, secrets) or _shows_secret(error.__context__, secrets):
         error.__cause__ = error.__context__ = None
     return error
 
 
-def _tells(error: BaseException | None, secrets: list[Secret]) -> bool:
-    """Whether an error, or one that led to it, would show a secret."""
+def _shows_secret(error: BaseException | None, secrets: list[Secret]) -> bool:
+    """Return whether an error, or one that led to it, shows a secret."""
     if error is None:
         return False
-    words = f"{error} {error!r}"
-    return redact(words, secrets) != words or _tells(error.__cause__, secrets) or _tells(error.__context__, secrets)
+    shown = f"{error} {error!r}"
+    return (
+        redact(shown, secrets) != shown
+        or _shows_secret(error.__cause__, secrets)
+        or _shows_secret(error.__context__, secrets)
+    )
 
 
 def retry_after(head: ResponseHead) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or a date), None where not told."""
+    """Return the seconds to wait from `retry-after-ms` or `retry-after` (seconds or a date), or None if absent."""
     try:
-        seconds = _told_to_wait(head)
+        seconds = _parse_retry_after(head)
     except (ValueError, TypeError, OverflowError):
         return None
     return None if seconds is None or not math.isfinite(seconds) else max(0.0, seconds)
 
 
-def _told_to_wait(head: ResponseHead) -> float | None:
+def _parse_retry_after(head: ResponseHead) -> float | None:
     if "retry-after-ms" in head.headers:
         return float(head.headers["retry-after-ms"]) / 1000
     value = head.headers.get("retry-after")
@@ -230,6 +301,7 @@ def _told_to_wait(head: ResponseHead) -> float | None:
         return None
     if value.strip().replace(".", "", 1).isdigit():
         return float(value)
+    # A date is rare, and these modules are slow to import.
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 

@@ -16,7 +16,7 @@ from acytoo.errors import AuthenticationError, UnsupportedError
 from acytoo.providers.openai import OpenAI
 from acytoo.testing import FakeEndpoint, reply, status
 
-MESSAGES = [{"role": "user", "content": "Hello"}]
+MESSAGES: list[Any] = [{"role": "user", "content": "Hello"}]
 HELLO = reply("Hel", "lo ", "world")
 
 

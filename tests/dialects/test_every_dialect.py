@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from acytoo import dialects
-from acytoo.client import finished
+from acytoo.client import redact_error
 from acytoo.dialects.base import Dialect
 from acytoo.dialects.readers import MAX_BODY
 from acytoo.errors import (
@@ -522,7 +522,7 @@ def test_a_secret_that_an_errors_cut_goes_through_is_taken_out(dialect: Dialect,
         except AcytooError as error:
             told.append(error)
         for one in told:
-            assert "sk" not in str(vars(finished(one, b"", [Secret(KEY)])))
+            assert "sk" not in str(vars(redact_error(one, b"", [Secret(KEY)])))
 
 
 # Errors, both ways.

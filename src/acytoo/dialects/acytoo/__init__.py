@@ -93,10 +93,17 @@ class Acytoo(Dialect):
         put_extra(body, extra)
         if self.omit_empty_key and not body["key"]:
             del body["key"]
-        return self.http_request(request, endpoint, dumps(body))
+        return self._post(endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
-        """The credentials are in the body."""
+        """Return the request with the endpoint's credentials in the body, in place of those that are there."""
+        fields: dict[str, Any] = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        fields |= {"key": endpoint.key.reveal(), "password": endpoint.password.reveal()}
+        if self.omit_empty_key and not fields["key"]:
+            del fields["key"]
+        return self._post(endpoint, msgspec.json.encode(fields))
+
+    def _post(self, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         return HTTPRequest(join_url(endpoint.url, self.path), headers(self.content_type), body)
 
     def reader(self, head: ResponseHead) -> Reader:

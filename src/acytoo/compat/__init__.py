@@ -1,0 +1,1 @@
+"""What other projects expect of a provider class."""

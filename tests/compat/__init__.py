@@ -1,0 +1,1 @@
+"""Tests of what other projects expect of a provider class."""
