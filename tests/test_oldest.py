@@ -14,7 +14,7 @@ from tests.processes import environment
 
 ROOT = Path(__file__).parent.parent
 NEAR_THEM = [
-    "transport/test_aiohttp.py", "transport/test_request.py", "transport/test_pool.py", "transport/test_errors.py",
+    "transport/test_aiohttp.py", "transport/test_pool.py", "transport/test_errors.py",
     "wire", "dialects", "test_base_provider.py", "cli/test_command.py",
 ]  # fmt: skip
 """The tests of what calls them."""

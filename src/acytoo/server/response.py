@@ -12,6 +12,8 @@ from typing import Any
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, web
 
+from acytoo.transport._aiohttp import count_sent
+
 _ENOUGH = 64 * 1024
 """Bytes that the first write does not wait for more than."""
 
@@ -137,8 +139,7 @@ class StreamedResponse(web.StreamResponse):
         transport = self._request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client has left")
-        self._request.writer.output_size += len(data)
-        self._body_length += len(data)
+        count_sent(self, self._request, len(data))
         transport.write(data)
 
     async def _all_taken(self) -> None:

@@ -1,4 +1,11 @@
-"""The streamed body of one response, within its limits; every fault as one of our errors."""
+"""One request and its response: the head, then the body chunk by chunk, within its timeouts.
+
+The problem is the end of the body. A chat reply must be complete or an error, so every way in which a body can end
+too early has to be noticed: cut chunked framing, too few bytes, a reset where the connection's end is the body's end,
+compressed data without its trailer, silence. aiohttp reports most of them, but not broken framing while somebody
+waits, nor a reset at the end of an unframed body; for these, the future that it completes when a connection is lost
+is watched, only from the first wait on. Every failure leaves here as an AcytooError.
+"""
 
 from __future__ import annotations
 
@@ -8,84 +15,89 @@ from typing import Self
 
 import aiohttp
 
-from acytoo.errors import AcytooError, TruncatedError
+from acytoo.errors import AcytooError, ProtocolError, TruncatedError
 from acytoo.http import HTTPRequest, ResponseHead
-from acytoo.transport.arrived import is_known, more, taken
+from acytoo.transport._aiohttp import can_read_buffer, connection_lost, read_buffer, wait_for_data
 from acytoo.transport.config import Connection
 from acytoo.transport.connect import open_response
-from acytoo.transport.errors import words
+from acytoo.transport.errors import describe
 from acytoo.transport.timeouts import Deadlines
-from acytoo.wire.compression import inflater
+from acytoo.wire.compression import ContentDecoder, DecodingError, IncompleteDataError, content_decoder
 
 MAX_ERROR_BODY = 64 * 1024
-"""Bytes of an error's body that are read; the rest is left."""
+"""Bytes of an error's body that are read; the rest is ignored."""
 
+_MAX_DECOMPRESSED = 16 * 1024 * 1024
+"""Bytes that one read of the socket may decompress to."""
 
 _FRAMING = ("content-length", "transfer-encoding")
-"""The headers that say where a body ends; without them it ends with its connection."""
+"""The headers that define where a body ends; without them it ends with its connection."""
 
 
 class Exchange:
-    """A response whose head has come. Closing it before its end closes the connection at once."""
+    """A response whose head has arrived. Closing it before the end of its body closes the connection at once."""
 
-    __slots__ = ("_content", "_inflate", "_is_known", "_limits", "_lost", "_response", "_watches", "head")
+    __slots__ = ("_content", "_deadlines", "_decoder", "_lost", "_reads_buffer", "_response", "_watches", "head")
 
-    def __init__(self, response: aiohttp.ClientResponse, limits: Deadlines) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, deadlines: Deadlines) -> None:
         self.head = ResponseHead(response.status, response.headers)
         self._response = response
         self._content = response.content
-        self._is_known = is_known(response.content)
-        self._limits = limits
-        self._inflate = inflater(self.head)
-        self._lost = _lost(response)
+        self._reads_buffer = can_read_buffer(response.content)
+        self._deadlines = deadlines
+        self._decoder = content_decoder(response.headers.get("content-encoding", ""), _MAX_DECOMPRESSED)
+        self._lost = connection_lost(response)
         self._watches = False
-        limits.give_up = self._give_up
+        deadlines.abort = self._abort
 
     async def read(self) -> bytes:
-        """What has arrived, at least a byte; b"" at the end.
+        """Return all data that has arrived, at least one byte, or b"" at the end.
 
-        Raises TimedOutError, and TruncatedError where the body does not end as HTTP says it must.
+        Raises:
+            TimedOutError: No data arrived in time.
+            TruncatedError: The body ended before the end that HTTP or its compression defines.
+            ProtocolError: The body cannot be decompressed.
         """
         while True:
             try:
-                chunk = taken(self._content) if self._is_known else None
+                chunk = read_buffer(self._content) if self._reads_buffer else None
                 if chunk is None:
-                    self._limits.waiting()
+                    self._deadlines.start_waiting()
                     if not self._watches:
                         self._watch()
-                    if self._is_known:
-                        await more(self._content)
+                    if self._reads_buffer:
+                        await wait_for_data(self._content)
                         continue
                     chunk = await self._content.readany()
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
-                raise self._fault(error) from error
-            self._limits.arrived()
-            if not chunk and (cut := self._cut()) is not None:
-                raise self._fault(cut) from cut
-            if self._inflate is None:
+                raise self._body_error(error) from error
+            self._deadlines.data_received()
+            if not chunk and (cut := self._connection_error()) is not None:
+                raise self._body_error(cut) from cut
+            if self._decoder is None:
                 return chunk
-            plain: bytes = self._inflate(chunk)
-            if plain or not chunk:
-                return plain
+            data = _decode(self._decoder, chunk)
+            if data or not chunk:
+                return data
 
     async def read_up_to(self, size: int) -> bytes:
-        """The first bytes of the body, at most `size`; whatever goes wrong after that, they are returned."""
+        """Return the first `size` bytes of the body. If reading fails, return what arrived before that."""
         body = bytearray()
         try:
             while len(body) < size and (chunk := await self.read()):
                 body += chunk
         except AcytooError:
-            pass
+            pass  # an error's status matters more than the rest of its body
         return bytes(body[:size])
 
     def close(self) -> None:
-        """Give the connection back where the body has ended, else close it."""
-        self._limits.end()
+        """Return the connection to the pool if the body has ended, otherwise close it."""
+        self._deadlines.stop()
         if self._lost is not None:
             if self._watches:
-                self._lost.remove_done_callback(self._end_without_sign)
-            self._lost.remove_done_callback(_seen)
-            self._lost.add_done_callback(_seen)
+                self._lost.remove_done_callback(self._on_connection_lost)
+            self._lost.remove_done_callback(_retrieve_exception)
+            self._lost.add_done_callback(_retrieve_exception)
         self._response.close()
 
     def __enter__(self) -> Self:
@@ -96,54 +108,61 @@ class Exchange:
     ) -> None:
         self.close()
 
-    def _cut(self) -> BaseException | None:
-        """How the connection was lost, where a body that ends with it ended by that, and not in good order."""
+    def _connection_error(self) -> BaseException | None:
+        """Return why the connection was lost if it, not framing, ended the body; None if it was closed cleanly."""
         if self._lost is None or not self._lost.done() or any(name in self.head.headers for name in _FRAMING):
             return None
         return self._lost.exception()
 
     def _watch(self) -> None:
-        """From now on somebody waits, who must hear of a connection that is lost."""
+        """Wake the reader when the connection is lost."""
         self._watches = True
         if self._lost is not None:
-            self._lost.add_done_callback(self._end_without_sign)
+            self._lost.add_done_callback(self._on_connection_lost)
 
-    def _end_without_sign(self, lost: asyncio.Future[None]) -> None:
-        """aiohttp closes a connection whose framing is broken without a word to whoever reads the body."""
+    def _on_connection_lost(self, lost: asyncio.Future[None]) -> None:
+        # If a body's framing is broken, aiohttp closes the connection and leaves whoever reads the body waiting.
         content = self._content
         if not content.is_eof() and content.exception() is None:
-            content.set_exception(lost.exception() or aiohttp.ClientPayloadError("its HTTP framing is broken"))
+            content.set_exception(lost.exception() or aiohttp.ClientPayloadError("the HTTP framing is broken"))
 
-    def _fault(self, error: BaseException) -> AcytooError:
-        return self._limits.expired or TruncatedError(
-            f"the connection was lost before the reply was complete ({words(error)})"
+    def _body_error(self, error: BaseException) -> AcytooError:
+        return self._deadlines.expired or TruncatedError(
+            f"the connection was lost before the reply was complete ({describe(error)})"
         )
 
-    def _give_up(self) -> None:
+    def _abort(self) -> None:
         self._content.set_exception(aiohttp.ServerTimeoutError("expired"))
         self._response.close()
 
 
-def _lost(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
-    """Done when the response's connection is lost, with how; None where the whole body is here already."""
-    connection = response.connection
-    return connection.protocol.closed if connection is not None and connection.protocol is not None else None
+def _decode(decoder: ContentDecoder, chunk: bytes) -> bytes:
+    """Return the decompressed chunk; check the end at an empty one. Raises TruncatedError, ProtocolError."""
+    try:
+        if chunk:
+            return decoder.decode(chunk)
+        decoder.flush()
+    except IncompleteDataError as error:
+        raise TruncatedError("the compressed response was cut") from error
+    except DecodingError as error:
+        raise ProtocolError(f"cannot decompress the response: {error}") from error
+    return b""
 
 
-def _seen(lost: asyncio.Future[None]) -> None:
-    """However a connection that nobody reads any more is lost, it is nobody's error."""
+def _retrieve_exception(lost: asyncio.Future[None]) -> None:
+    """Keep asyncio from logging how a connection was lost that nobody reads any more."""
     lost.exception()
 
 
-async def open_exchange(outgoing: HTTPRequest, connection: Connection) -> Exchange:
-    """Send the request, return when the response's head is here, whatever its status. Raises as `open_response`."""
-    limits = Deadlines(connection.timeout)
+async def open_exchange(request: HTTPRequest, connection: Connection) -> Exchange:
+    """Send the request and return when the response's head has arrived. Raises as `open_response`."""
+    deadlines = Deadlines(connection.timeout)
     response = None
     try:
-        response = await open_response(outgoing, connection, limits)
-        return Exchange(response, limits)
+        response = await open_response(request, connection, deadlines)
+        return Exchange(response, deadlines)
     except BaseException:
-        limits.end()
+        deadlines.stop()
         if response is not None:
             response.close()
         raise

@@ -1,4 +1,4 @@
-"""One pooled HTTP session per event loop, closed by itself when the loop ends."""
+"""A pool of HTTP sessions for each event loop, closed when the loop ends."""
 
 from __future__ import annotations
 
@@ -13,72 +13,56 @@ import aiohttp
 
 from acytoo._process import in_forked_child, leak
 from acytoo.errors import MissingExtraError
-from acytoo.transport.buffers import read_less_at_once
+from acytoo.transport._aiohttp import CAN_REUSE, Connector, Request, abandon, is_idle
 from acytoo.transport.config import Proxy
-from acytoo.transport.request import Body, Request
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Tells whether a connection is new, so that only a request on a stale one is ever sent again; reads in small."""
-
-    async def _create_connection(self, req: aiohttp.ClientRequest, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(req.body, Body):
-            req.body.on_new_connection = True
-        protocol = await super()._create_connection(req, *args, **kwargs)
-        read_less_at_once(protocol.transport)
-        return protocol
-
 
 _MAX_SOCKS = 16
-"""SOCKS proxies whose sessions a loop keeps: who goes through thousands of them needs no session of each."""
+"""SOCKS proxies whose sessions an event loop keeps; a program may go through thousands of them."""
 
 
 class _LoopSessions:
-    """The sessions of one event loop: one for HTTP, one more for each SOCKS proxy, one that never reuses."""
+    """The sessions of one event loop: a pooled one, one that never reuses a connection, and one per SOCKS proxy."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.sessions: dict[Proxy | str, aiohttp.ClientSession] = {}
-        self._keeper: AsyncGenerator[None, None] | None = None
+        self._closer: AsyncGenerator[None, None] | None = None
 
     async def add(self, key: Proxy | str) -> aiohttp.ClientSession:
-        if self._keeper is None:
-            self._keeper = self._closing_with_the_loop()
-            await anext(self._keeper)
+        if self._closer is None:
+            self._closer = self._close_with_loop()
+            await anext(self._closer)
         if isinstance(key, Proxy):
-            await self._close_spare_ones()
+            await self._close_idle_proxies()
         session = self.sessions[key] = _new_session(key)
         return session
 
-    async def _close_spare_ones(self) -> None:
-        """Make room for one more SOCKS proxy, where others have nothing under way; those used last stay."""
+    async def _close_idle_proxies(self) -> None:
+        """Make room for one more SOCKS proxy: close idle sessions of others, least recently used first."""
         proxies = [key for key in self.sessions if isinstance(key, Proxy)]
         for key in proxies:
             if len(proxies) < _MAX_SOCKS:
                 break
-            if not getattr(self.sessions[key].connector, "_acquired", True):
+            if is_idle(self.sessions[key]):
                 proxies = proxies[1:]
                 await self.sessions.pop(key).close()
 
-    async def _closing_with_the_loop(self) -> AsyncGenerator[None, None]:
-        """The loop closes its async generators when it ends; this one closes the sessions."""
+    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
+        """Close the sessions when the loop ends: `shutdown_asyncgens` closes this generator."""
         try:
             yield
         finally:
             for session in self.sessions.values():
                 await session.close()
             self.sessions.clear()
-            self._keeper = None
+            self._closer = None
             with _lock:
                 _open.pop(self.loop, None)
 
     def drop(self) -> None:
-        """Close what a loop left behind that was closed without ending its async generators."""
+        """Close the sessions of a loop that was closed without shutting down its async generators."""
         for session in self.sessions.values():
-            connector = session.connector
-            session.detach()
-            if connector is not None:
-                connector._close()
+            abandon(session)
         self.sessions.clear()
 
 
@@ -87,19 +71,19 @@ _lock = threading.Lock()
 
 
 async def session_for(proxy: Proxy | None, *, reuse: bool = True) -> aiohttp.ClientSession:
-    """The running loop's session. Raises MissingExtraError for a SOCKS proxy without the `socks` extra."""
+    """Return the running loop's session. Raises MissingExtraError for a SOCKS proxy without the `socks` extra."""
     loop = asyncio.get_running_loop()
     key: Proxy | str = proxy if proxy is not None and proxy.is_socks else "pooled" if reuse else "fresh"
-    found = _open.get(loop)
-    if found is None:
+    pool = _open.get(loop)
+    if pool is None:
         _drop_closed_loops()
         with _lock:
-            found = _open.setdefault(loop, _LoopSessions(loop))
-    session = found.sessions.get(key)
+            pool = _open.setdefault(loop, _LoopSessions(loop))
+    session = pool.sessions.get(key)
     if session is None or session.closed:
-        return await found.add(key)
+        return await pool.add(key)
     if type(key) is Proxy:
-        found.sessions[key] = found.sessions.pop(key)  # used last
+        pool.sessions[key] = pool.sessions.pop(key)  # most recently used last
     return session
 
 
@@ -126,10 +110,8 @@ def _new_session(key: Proxy | str) -> aiohttp.ClientSession:
     connector: aiohttp.BaseConnector
     if isinstance(key, Proxy):
         connector = _socks_connector(key)
-    elif key == "fresh":
-        connector = _Connector(limit=0, force_close=True)
     else:
-        connector = _Connector(limit=0)
+        connector = Connector(limit=0, force_close=key == "fresh" or not CAN_REUSE)
     return aiohttp.ClientSession(
         connector=connector, request_class=Request, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
     )
@@ -143,8 +125,8 @@ def _socks_connector(proxy: Proxy) -> aiohttp.BaseConnector:
     from urllib.parse import urlsplit
 
     parts = urlsplit(proxy.url)
-    # socks4a and socks5h leave the name to the proxy, socks4 and socks5 look it up here (as curl does).
-    made: aiohttp.BaseConnector = connector(
+    # As in curl: with socks4a and socks5h the proxy resolves the host name, with socks4 and socks5 we do.
+    socks: aiohttp.BaseConnector = connector(
         host=parts.hostname or "",
         port=parts.port or 1080,
         proxy_type=types.SOCKS4 if parts.scheme.startswith("socks4") else types.SOCKS5,
@@ -154,12 +136,12 @@ def _socks_connector(proxy: Proxy) -> aiohttp.BaseConnector:
         limit=0,
         force_close=True,
     )
-    return made
+    return socks
 
 
 @functools.cache
 def _socks() -> tuple[Any, Any]:
-    """A connector that is ours as well as SOCKS's, and the kinds of proxy. Raises ImportError without the extra."""
+    """Return a SOCKS connector class derived from ours too, and the proxy types. Raises ImportError."""
     from aiohttp_socks import ProxyConnector, ProxyType
 
-    return type("_SocksConnector", (_Connector, ProxyConnector), {}), ProxyType
+    return type("_SocksConnector", (Connector, ProxyConnector), {}), ProxyType

@@ -1,4 +1,11 @@
-"""The time limits of one exchange, from its start to its end."""
+"""The timeouts of one exchange, from connecting to its end.
+
+Four timeouts hold, in turn or throughout, and a fast reply has thousands of chunks: arming and cancelling a timer for
+each would cost more than decoding it. So there is one timer per exchange, which no chunk touches. A chunk only stores
+the time since which the reader has been waiting; when the timer fires, it checks whether that is long enough and
+otherwise arms itself again for the earliest moment at which any timeout could expire. The price is one needless
+wake-up per `idle` seconds. The HTTP client enforces the time to connect, which needs no timer of ours.
+"""
 
 from __future__ import annotations
 
@@ -9,106 +16,108 @@ from collections.abc import Callable
 from acytoo.errors import TimedOutError
 from acytoo.transport.config import Timeout
 
+_GRACE = 0.01
+"""Seconds between noticing a silence and giving up, in which a busy event loop reads what has arrived meanwhile."""
+
 
 class Deadlines:
-    """First the time to connect holds, then until the first byte, then of silence between two; always the total.
+    """The connect, first-byte and idle timeouts, enforced in turn, and the total timeout, enforced throughout.
 
-    The HTTP client looks after the first, one timer after the others: it is armed anew only when it runs out, so no
-    chunk costs one. `give_up` ends whatever is waited for.
+    When one expires, `expired` is set and `abort` is called, which ends whatever is being awaited.
     """
 
-    __slots__ = ("_ends", "_limit", "_loop", "_timeout", "_timer", "_waiting_since", "expired", "give_up", "phase")
+    __slots__ = ("_limit", "_loop", "_timeout", "_timer", "_total_deadline", "_waiting_since", "abort", "expired",
+                 "phase")  # fmt: skip
 
     def __init__(self, timeout: Timeout) -> None:
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._ends = math.inf if timeout.total is None else self._loop.time() + timeout.total
+        self._total_deadline = math.inf if timeout.total is None else self._loop.time() + timeout.total
         self._timer: asyncio.TimerHandle | None = None
         self._waiting_since: float | None = None
         self.expired: TimedOutError | None = None
 
-    def connecting(self) -> float | None:
-        """A connection is being made or found: the seconds that it may take, which are the HTTP client's to limit."""
+    def start_connecting(self) -> float | None:
+        """Begin the connect phase. Return the seconds it may take, for the HTTP client to enforce."""
         self.phase, self._limit = "connect", self._timeout.connect
-        self.give_up: Callable[[], object] = _nothing
+        self.abort: Callable[[], object] = _do_nothing
         self._waiting_since = None
         connect = self._timeout.connect
-        if self._ends == math.inf:
+        if self._total_deadline == math.inf:
             return connect
-        left = max(0.001, self._ends - self._loop.time())
+        left = max(0.001, self._total_deadline - self._loop.time())
         return left if connect is None else min(connect, left)
 
-    def sending(self, give_up: Callable[[], object]) -> None:
-        """The connection stands; again where a session of the caller's sends a request anew."""
+    def start_sending(self, abort: Callable[[], object]) -> None:
+        """Begin the first-byte phase: the connection is established.
+
+        It begins again if a session of the caller's sends the request again.
+        """
         self.phase, self._limit = "first_byte", self._timeout.first_byte
-        self.give_up = give_up
+        self.abort = abort
         self._waiting_since = self._loop.time()
         if self._timer is None:
             self._arm()
 
-    def waiting(self) -> None:
-        """Somebody waits for the next chunk; for the first, the time since the request was sent goes on."""
+    def start_waiting(self) -> None:
+        """Note that the reader waits for a chunk. The wait for the first one began when the request was sent."""
         if self._waiting_since is None:
             self._waiting_since = self._loop.time()
 
-    def arrived(self) -> None:
-        """What was waited for is here."""
+    def data_received(self) -> None:
+        """Note that a chunk has arrived: from now on the idle timeout holds."""
         self._waiting_since = None
         if self.phase != "idle":
             self.phase, self._limit = "idle", self._timeout.idle
 
-    def end(self) -> None:
-        """No limit holds any more."""
+    def stop(self) -> None:
+        """Enforce nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.give_up = _nothing
+        self.abort = _do_nothing
 
     def error(self) -> TimedOutError:
-        """The limit that ran out, where it was not our timer that noticed."""
+        """Return the error for the timeout that expired, also if the HTTP client noticed it rather than our timer."""
         if self.expired is not None:
             return self.expired
-        if self._loop.time() >= self._ends:
+        if self._loop.time() >= self._total_deadline:
             return TimedOutError("total", self._timeout.total or 0)
         return TimedOutError(self.phase, self._limit or 0)
 
     def _arm(self) -> None:
-        """Never later than silence, which may begin meanwhile, would want."""
+        """Set the timer for the earliest moment at which a timeout could expire, a wait that begins now included."""
         now = self._loop.time()
-        due = self._ends
+        due = self._total_deadline
         if self._limit is not None:
             due = min(due, (self._waiting_since or now) + self._limit)
         if self._timeout.idle is not None:
             due = min(due, now + self._timeout.idle)
-        self._timer = None if due == math.inf else self._loop.call_at(due, self._look)
+        self._timer = None if due == math.inf else self._loop.call_at(due, self._on_timer)
 
-    def _look(self) -> None:
-        """What came while the event loop was busy has a moment to be read: it was no silence."""
+    def _on_timer(self) -> None:
         now = self._loop.time()
-        if now >= self._ends:
+        if now >= self._total_deadline:
             self._expire()
-        elif self._is_silent(now):
-            self._timer = self._loop.call_later(_MOMENT, self._judge)
+        elif self._is_overdue(now):
+            # If the event loop was busy, data may be waiting in the socket: let it be read before calling it silence.
+            self._timer = self._loop.call_later(_GRACE, self._after_grace)
         else:
             self._arm()
 
-    def _judge(self) -> None:
-        if self._is_silent(self._loop.time()):
+    def _after_grace(self) -> None:
+        if self._is_overdue(self._loop.time()):
             self._expire()
         else:
             self._arm()
 
-    def _is_silent(self, now: float) -> bool:
+    def _is_overdue(self, now: float) -> bool:
         return self._waiting_since is not None and self._limit is not None and now - self._waiting_since >= self._limit
 
     def _expire(self) -> None:
         self.expired = self.error()
-        self.give_up()
+        self.abort()
 
 
-_MOMENT = 0.01
-"""Seconds between the end of a silence and the verdict, in which an event loop reads what has come."""
-
-
-def _nothing() -> None:
-    """Nothing is under way that could be given up."""
+def _do_nothing() -> None:
+    """Abort nothing: nothing is in flight."""

@@ -1,77 +1,137 @@
-"""Unpacks a reply that a server compresses although it was not asked to."""
+"""Decompression of HTTP bodies: `Content-Encoding: gzip` and `deflate`, incrementally.
+
+Neither side asks for compression, but some servers and clients use it regardless, and bodies are not always well
+formed: gzip in several members or padded with zeros, deflate with the zlib header that RFC 9110 asks for or without.
+A body must never grow without limit, nor pass for complete when it was cut. Hence zlib's own objects, one for each
+member: each reports its end, what follows it, and how much output is left. A body of nothing but empty
+members, the worst case, costs 0.5 s for 10 MB.
+
+Source: RFC 9110, section 8.4.1; RFC 1950 (zlib), section 2.2; RFC 1952 (gzip), sections 2.2 and 2.3.1.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from typing import Protocol
 
-from acytoo.errors import ProtocolError, TruncatedError
-from acytoo.http import ResponseHead
-
-_MAX_INFLATED = 16 * 1024 * 1024
-"""Bytes that one read of the socket may grow to."""
 _ANY_HEADER = zlib.MAX_WBITS | 32
 _NO_HEADER = -zlib.MAX_WBITS
+_SLICE = 4096
+"""Bytes given to zlib at once. It copies what follows a member, so many tiny members would cost quadratic time."""
 
 
-def inflater(head: ResponseHead) -> Callable[[bytes], bytes] | None:
-    """Decompress chunk by chunk, where the server compresses although it was not asked to.
-
-    What it returns raises ProtocolError for a compression that is not known: status and headers count all the same.
-    """
-    coding = head.headers.get("content-encoding", "identity").strip().lower()
-    if coding in ("identity", ""):
-        return None
-    if coding in ("gzip", "x-gzip"):
-        return Inflater(_ANY_HEADER)
-    return Inflater() if coding == "deflate" else _unknown(coding)
+class DecodingError(Exception):
+    """A body that cannot be decompressed."""
 
 
-def _unknown(coding: str) -> Callable[[bytes], bytes]:
-    def refuse(chunk: bytes) -> bytes:
-        raise ProtocolError(f"the reply is compressed ({coding}) although that was not asked for")
-
-    return refuse
+class IncompleteDataError(DecodingError):
+    """Compressed data that ends too early."""
 
 
-class Inflater:
-    """gzip of any number of members, or deflate, with the header it should have or without, as many servers send it.
+class OutputTooLargeError(DecodingError):
+    """Data that decompresses to more than the limit."""
 
-    Raises TruncatedError where the compressed data is cut, ProtocolError where it is damaged.
-    """
 
-    def __init__(self, window: int | None = None) -> None:
-        self._window = window
-        self._start = b""  # of deflate, until its two bytes of header, if it has one, are here
-        self._inflate = zlib.decompressobj(window or _ANY_HEADER)
+class UnknownCodingError(DecodingError):
+    """A content coding that cannot be decoded."""
 
-    def __call__(self, chunk: bytes) -> bytes:
-        if not chunk:
-            if not self._inflate.eof:
-                raise TruncatedError("the compressed reply was cut")
-            return b""
-        if self._window is None:
+
+class ContentDecoder(Protocol):
+    """A decoder of one body."""
+
+    def decode(self, chunk: bytes) -> bytes:
+        """Return what the chunk decodes to, perhaps nothing yet. Raises DecodingError."""
+
+    def flush(self) -> None:
+        """Check that the body is complete. Raises DecodingError."""
+
+
+class GzipDecoder:
+    """A decoder of gzip data of any number of members, with zeros between or after them."""
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._window = _ANY_HEADER
+        self._member = zlib.decompressobj(self._window)
+
+    def decode(self, chunk: bytes) -> bytes:
+        """Return the decompressed chunk.
+
+        Raises OutputTooLargeError if that is larger than `max_size`, DecodingError if the data is corrupt.
+        """
+        output: list[bytes] = []
+        room = self._max_size
+        try:
+            for place in range(0, len(chunk), _SLICE):
+                data = chunk[place : place + _SLICE]
+                while data:
+                    output.append(self._member.decompress(data, room + 1))
+                    room -= len(output[-1])
+                    if room < 0:
+                        raise OutputTooLargeError(f"it decompresses to more than {self._max_size} bytes")
+                    data = self._member.unused_data.lstrip(b"\0")
+                    if data:
+                        self._member = zlib.decompressobj(self._window)
+        except zlib.error as error:
+            raise DecodingError(f"the data is corrupt ({error})") from error
+        return b"".join(output)
+
+    def flush(self) -> None:
+        """Check that the last member is complete. Raises IncompleteDataError."""
+        if not self._member.eof:
+            raise IncompleteDataError("the compressed data ends too early")
+
+
+class DeflateDecoder(GzipDecoder):
+    """A decoder of deflate data, with or without a zlib header: the first two bytes show which it is."""
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__(max_size)
+        self._start: bytes | None = b""
+        """What has arrived of the first two bytes; None after that."""
+
+    def decode(self, chunk: bytes) -> bytes:
+        """Return the decompressed chunk. Raises as `GzipDecoder.decode`."""
+        if self._start is not None:
             chunk = self._start + chunk
             if len(chunk) < 2:
                 self._start = chunk
                 return b""
-            self._window = _window(chunk)
-            self._inflate = zlib.decompressobj(self._window)
-        plain = b""
-        try:
-            while True:
-                plain += self._inflate.decompress(chunk, max(1, _MAX_INFLATED - len(plain)))
-                if self._inflate.unconsumed_tail:
-                    raise ProtocolError("the compressed reply grows beyond all measure")
-                chunk = self._inflate.unused_data.lstrip(b"\0")  # what follows a member: another, or padding
-                if not chunk:
-                    return plain
-                self._inflate = zlib.decompressobj(self._window)
-        except zlib.error as error:
-            raise ProtocolError(f"the compressed reply is damaged ({error})") from error
+            self._start = None
+            self._window = _ANY_HEADER if _has_header(chunk) else _NO_HEADER
+            self._member = zlib.decompressobj(self._window)
+        return super().decode(chunk)
 
 
-def _window(start: bytes) -> int:
-    """What zlib is to expect, by the first two bytes. Source: RFC 1950, section 2.2, and RFC 1952, section 2.3.1."""
-    is_zlib = start[0] & 0x0F == 8 and int.from_bytes(start[:2], "big") % 31 == 0
-    return _ANY_HEADER if is_zlib or start[:2] == b"\x1f\x8b" else _NO_HEADER
+class UnknownDecoder:
+    """A stand-in for the decoder of an unknown coding: it fails only when the body is read."""
+
+    def __init__(self, coding: str) -> None:
+        self._coding = coding
+
+    def decode(self, chunk: bytes) -> bytes:
+        """Raise UnknownCodingError."""
+        raise UnknownCodingError(f"the content-encoding {self._coding!r} is unknown")
+
+    def flush(self) -> None:
+        """Do nothing: an empty body is empty in every coding."""
+
+
+def content_decoder(content_encoding: str, max_size: int) -> ContentDecoder | None:
+    """Return a decoder for the value of a Content-Encoding header, None if the body is not encoded.
+
+    One call of `decode` returns at most `max_size` bytes. An unknown coding raises only when the body is read: the
+    status and the headers of a response count regardless.
+    """
+    coding = content_encoding.strip().lower()
+    if coding in ("identity", ""):
+        return None
+    if coding in ("gzip", "x-gzip"):
+        return GzipDecoder(max_size)
+    return DeflateDecoder(max_size) if coding == "deflate" else UnknownDecoder(coding)
+
+
+def _has_header(start: bytes) -> bool:
+    """Return whether data begins with a zlib or gzip header, by its first two bytes."""
+    is_zlib = start[0] & 0x0F == zlib.DEFLATED and int.from_bytes(start[:2], "big") % 31 == 0
+    return is_zlib or start[:2] == b"\x1f\x8b"
