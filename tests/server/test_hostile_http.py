@@ -107,6 +107,7 @@ async def test_a_coding_that_cannot_be_undone_is_refused(coding: str, dialect: d
 BARE = zlib.compressobj(wbits=-zlib.MAX_WBITS)
 COMPRESSED = {
     "gzip": ("gzip", gzip.compress(BODY)),
+    "gzip of two members": ("gzip", gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])),
     "deflate": ("deflate", zlib.compress(BODY)),
     "deflate without its header": ("deflate", BARE.compress(BODY) + BARE.flush()),
     "identity": ("identity", BODY),

@@ -104,7 +104,7 @@ async def test_a_body_that_does_not_come_is_408_in_the_dialects_shape(dialect: D
         response = answered.result()
         writer.close()
         assert response.status == 408
-        assert "did not come within 0.3 s" in response.body.decode()
+        assert "did not arrive within 0.3 s" in response.body.decode()
         assert json.loads(response.body)
         assert server.fake.requests == []
 

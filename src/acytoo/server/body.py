@@ -1,21 +1,21 @@
-"""The body of a request: it has a time to come in, a size, and maybe a coding."""
+"""Read request bodies: timeout, size limit, Content-Encoding."""
 
 from __future__ import annotations
 
 import asyncio
-import zlib
 
 from aiohttp import web
 
 from acytoo.dialects.fields import invalid
 from acytoo.errors import RequestError
 from acytoo.server.config import ServerConfig
+from acytoo.wire.compression import DecodingError, OutputTooLargeError, UnknownCodingError, content_decoder
 
-_BROKEN = "the request body cannot be read: its content-encoding or its chunks are broken"
+_BROKEN = "the request body is corrupt: check its content-encoding and its chunks"
 
 
 async def body_of(request: web.Request, config: ServerConfig) -> bytes:
-    """The whole body, uncompressed. Raises RequestError."""
+    """Return the complete body, decompressed. Raises RequestError."""
     try:
         if request.content.is_eof():
             body = await request.read()
@@ -24,30 +24,29 @@ async def body_of(request: web.Request, config: ServerConfig) -> bytes:
                 body = await request.read()
     except TimeoutError as error:
         raise RequestError(
-            f"the request body did not come within {config.receive:g} s", status=408, code="timeout_error"
+            f"the request body did not arrive within {config.receive:g} s", status=408, code="timeout_error"
         ) from error
     except web.RequestPayloadError as error:
         raise invalid(_BROKEN) from error
     except web.HTTPRequestEntityTooLarge as error:
         raise _too_large(config) from error
-    coding = request.headers.get("content-encoding", "").strip().lower()
-    return body if coding in ("", "identity") else _inflated(body, coding, config)
+    return _decoded(body, request.headers.get("content-encoding", ""), config)
 
 
-def _inflated(body: bytes, coding: str, config: ServerConfig) -> bytes:
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        raise invalid(f"the content-encoding {coding!r} cannot be undone here: send gzip, deflate, or none")
-    bare = coding == "deflate" and body[:1] and body[0] & 0x0F != zlib.DEFLATED
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
+def _decoded(body: bytes, content_encoding: str, config: ServerConfig) -> bytes:
+    decoder = content_decoder(content_encoding, config.max_body)
+    if decoder is None:
+        return body
     try:
-        plain = inflate.decompress(body, config.max_body + 1)
-    except zlib.error as error:
+        decoded = decoder.decode(body)
+        decoder.flush()
+    except UnknownCodingError as error:
+        raise invalid(f"{error}: send gzip, deflate or none") from error
+    except OutputTooLargeError as error:
+        raise _too_large(config) from error
+    except DecodingError as error:
         raise invalid(_BROKEN) from error
-    if len(plain) > config.max_body:
-        raise _too_large(config)
-    if not inflate.eof or inflate.unused_data:
-        raise invalid(_BROKEN)
-    return plain
+    return decoded
 
 
 def _too_large(config: ServerConfig) -> RequestError:
