@@ -1,10 +1,11 @@
-"""Ollama's chat requests: the shared shape to its body, and back.
+"""Ollama's chat requests: the shared shape to a body, and back.
 
 Source: Ollama's API documentation ("Generate a chat completion"), and the types of the `ollama` Python package.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from acytoo.dialects.base import Unsupported
@@ -13,7 +14,7 @@ from acytoo.dialects.fields import invalid
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
 from acytoo.messages import data_url, parts_of, result_of
-from acytoo.types import ChatMessage, Request, ToolCallDict, Tools
+from acytoo.types import ChatMessage, ContentPart, JSONObject, Request, ToolCallDict, ToolDefinition
 
 _OPTIONS = {
     "temperature": "temperature",
@@ -28,22 +29,30 @@ _OPTIONS = {
 """The shared shape's sampling options, and their names inside `options`."""
 
 _THINK = {"none": False, "low": "low", "medium": "medium", "high": "high"}
+"""The shared shape's reasoning efforts, and the values of `think`."""
 
 _PARENTS = frozenset({"options"})
+"""The nested objects in which extra fields may be."""
 
 
-def sent_body(request: Request, extra: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
-    """The body that asks for a reply: options go into `options`, a schema into `format`, the effort into `think`."""
+# Encode: the shared shape to Ollama's body.
+
+
+def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported) -> JSONObject:
+    """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
     names: dict[str, str] = {}
-    body: dict[str, Any] = {
+    body: JSONObject = {
         "model": request.model,
-        "messages": [_sent_message(m, names, f"messages[{i}]", unsupported) for i, m in enumerate(request.messages)],
+        "messages": [
+            _encode_message(message, names, f"messages[{index}]", unsupported)
+            for index, message in enumerate(request.messages)
+        ],
         "stream": request.stream,
     }
-    if tools := _sent_tools(request, unsupported):
+    if tools := _encode_tools(request, unsupported):
         body["tools"] = tools
-    if wanted := _sent_format(request.response_format, unsupported):
-        body["format"] = wanted
+    if format_ := _encode_format(request.response_format, unsupported):
+        body["format"] = format_
     if request.reasoning_effort is not None:
         if request.reasoning_effort in _THINK:
             body["think"] = _THINK[request.reasoning_effort]
@@ -52,105 +61,78 @@ def sent_body(request: Request, extra: dict[str, Any], unsupported: Unsupported)
     for option in ("logprobs", "top_logprobs"):
         if (value := getattr(request, option)) is not None:
             body[option] = value
-    given = {field: value for option, field in _OPTIONS.items() if (value := getattr(request, option)) is not None}
-    if given:
-        body["options"] = given
+    options = {field: value for option, field in _OPTIONS.items() if (value := getattr(request, option)) is not None}
+    if options:
+        body["options"] = options
     put_extra(body, extra, _PARENTS)
     return body
 
 
-def shared_body(body: dict[str, Any]) -> dict[str, Any]:
-    """A received body with the shared shape's names; calls and results without ids get some.
-
-    Raises RequestError (400) for what has the wrong shape.
-    """
-    shared = {field: value for field, value in body.items() if field not in ("options", "think", "format")}
-    shared.setdefault("stream", True)
-    options = body.get("options") or {}
-    messages = body.get("messages")
-    if not isinstance(options, dict):
-        raise invalid("options must be an object")
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise invalid("messages must be a list of objects")
-    ids = CallIds()
-    shared["messages"] = [_read_message(message, ids) for message in messages]
-    options = dict(options)
-    for option, field in _OPTIONS.items():
-        value = options.pop(field, None)
-        unlimited = field == "num_predict" and isinstance(value, int) and value < 0
-        if value is not None and not unlimited:
-            shared[option] = value
-    keep_nested(shared, "options", options)
-    think, wanted = body.get("think"), body.get("format")
-    if think is not None:
-        shared["reasoning_effort"] = ("medium" if think else "none") if isinstance(think, bool) else think
-    if isinstance(wanted, dict):
-        shared["response_format"] = {"type": "json_schema", "json_schema": {"name": "response", "schema": wanted}}
-    elif wanted:
-        shared["response_format"] = {"type": "json_object"}
-    return shared
-
-
-def _sent_message(message: ChatMessage, names: dict[str, str], where: str, unsupported: Unsupported) -> dict[str, Any]:
+def _encode_message(message: ChatMessage, names: dict[str, str], where: str, unsupported: Unsupported) -> JSONObject:
+    """Return one message. `names` maps the ids of the calls so far to their functions' names."""
     role = message["role"]
     texts, images = [], []
     for part in parts_of(result_of(message)):
         if part["type"] == "text":
             texts.append(part["text"])
-        elif image := _image(part, unsupported):
+        elif image := _encode_image(part, unsupported):
             images.append(image)
-    sent: dict[str, Any] = {
+    encoded: JSONObject = {
         "role": "system" if role == "developer" else role,
         "content": "".join(texts) or message.get("refusal") or "",
     }
     if images:
-        sent["images"] = images
-    if thoughts := "".join([block.get("text", "") for block in message.get("reasoning") or ()]):
-        sent["thinking"] = thoughts
+        encoded["images"] = images
+    if thinking := "".join([block.get("text", "") for block in message.get("reasoning") or ()]):
+        encoded["thinking"] = thinking
     if calls := message.get("tool_calls"):
-        sent["tool_calls"] = [_sent_call(call, names, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)]
+        encoded["tool_calls"] = [_encode_call(call, names, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)]
     if role == "tool":
-        sent["tool_call_id"] = message["tool_call_id"]
+        encoded["tool_call_id"] = message["tool_call_id"]
+        # Servers before 0.12 know no ids and match a result to its call by the function's name.
         if name := names.get(message["tool_call_id"]) or message.get("name"):
-            sent["tool_name"] = name
+            encoded["tool_name"] = name
     elif message.get("name"):
         unsupported("the name of a message's author")
-    return sent
+    return encoded
 
 
-def _image(part: Any, unsupported: Unsupported) -> str | None:
-    """The base64 data of an image part; an image's URL cannot be sent."""
+def _encode_image(part: Mapping[str, Any], unsupported: Unsupported) -> str | None:
+    """Return the base64 data of an image part. Ollama does not fetch the URL of an image."""
     if part["type"] != "image_url":
         unsupported(f"{part['type']} content")
         return None
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
-    found = data_url(url) if isinstance(url, str) else None
-    if found is None or not found[0].startswith("image/"):
+    media = data_url(url) if isinstance(url, str) else None
+    if media is None or not media[0].startswith("image/"):
         unsupported("an image's URL (only data: URLs with the image itself)")
         return None
-    return found[1]
+    return media[1]
 
 
-def _sent_call(call: ToolCallDict, names: dict[str, str], where: str) -> dict[str, Any]:
+def _encode_call(call: ToolCallDict, names: dict[str, str], where: str) -> JSONObject:
     function = call["function"]
     arguments = arguments_object(function.get("arguments"))
     if arguments is None:
         raise UsageError(f"{where} has arguments that are not a JSON object, which Ollama needs")
-    sent: dict[str, Any] = {"function": {"name": function["name"], "arguments": arguments}}
+    encoded: JSONObject = {"function": {"name": function["name"], "arguments": arguments}}
     if call.get("id"):
         names[call["id"]] = function["name"]
-        sent["id"] = call["id"]
-    return sent
+        encoded["id"] = call["id"]
+    return encoded
 
 
-def _sent_tools(request: Request, unsupported: Unsupported) -> Tools:
-    """The tools; having none to choose from is how this API says `none`, and `auto` is what it always does."""
+def _encode_tools(request: Request, unsupported: Unsupported) -> list[ToolDefinition]:
+    """Return the tools.
+
+    This API has no `tool_choice`: it always behaves like `auto`, and `none` is expressed by sending no tools.
+    """
     if request.tool_choice not in (None, "auto", "none"):
         unsupported(f"tool_choice={request.tool_choice!r}")
     if request.parallel_tool_calls is False:
         unsupported("parallel_tool_calls=False")
-    tools = []
+    tools: list[ToolDefinition] = []
     for tool in request.tools or ():
         if tool.get("type", "function") != "function":
             unsupported(f"the tool type {tool['type']!r}")
@@ -159,10 +141,13 @@ def _sent_tools(request: Request, unsupported: Unsupported) -> Tools:
     return tools
 
 
-def _sent_format(wanted: dict[str, Any] | None, unsupported: Unsupported) -> Any:
-    kind = (wanted or {}).get("type", "text")
+def _encode_format(response_format: JSONObject | None, unsupported: Unsupported) -> JSONObject | str | None:
+    """Return `format`: a JSON schema, "json", or None for text."""
+    response_format = response_format or {}
+    kind = response_format.get("type", "text")
     if kind == "json_schema":
-        return ((wanted or {}).get("json_schema") or {}).get("schema") or "json"
+        schema: JSONObject | None = (response_format.get("json_schema") or {}).get("schema")
+        return schema or "json"
     if kind == "json_object":
         return "json"
     if kind != "text":
@@ -170,30 +155,80 @@ def _sent_format(wanted: dict[str, Any] | None, unsupported: Unsupported) -> Any
     return None
 
 
-def _read_message(message: dict[str, Any], ids: CallIds) -> dict[str, Any]:
-    role = message.get("role")
+# Decode: Ollama's body to the shared shape.
+
+
+def decode_request(body: JSONObject) -> JSONObject:
+    """Return a received body with the shared shape's field names. Calls and results without ids get some.
+
+    Raises RequestError (400) if a field has the wrong shape.
+    """
+    shared = {field: value for field, value in body.items() if field not in ("options", "think", "format")}
+    shared.setdefault("stream", True)  # this API streams unless a request has `"stream": false`
+    options = body.get("options") or {}
+    messages = body.get("messages")
+    if not isinstance(options, dict):
+        raise invalid("options must be an object")
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise invalid("messages must be a list of objects")
+    ids = CallIds()
+    shared["messages"] = [_decode_message(message, ids) for message in messages]
+    options = dict(options)
+    for option, field in _OPTIONS.items():
+        value = options.pop(field, None)
+        unlimited = field == "num_predict" and isinstance(value, int) and value < 0
+        if value is not None and not unlimited:
+            shared[option] = value
+    keep_nested(shared, "options", options)
+    think = body.get("think")
+    if think is not None:
+        shared["reasoning_effort"] = ("medium" if think else "none") if isinstance(think, bool) else think
+    if response_format := _decode_format(body.get("format")):
+        shared["response_format"] = response_format
+    return shared
+
+
+def _decode_message(message: JSONObject, ids: CallIds) -> ChatMessage:
+    role = message.get("role", "")
     content = message.get("content")
-    read: dict[str, Any] = {"role": role, "content": "" if content is None else content}
+    decoded: ChatMessage = {"role": role, "content": "" if content is None else content}
     images = message.get("images")
     if isinstance(images, list) and images:
-        texts = [{"type": "text", "text": content}] if content else []
-        read["content"] = texts + [{"type": "image_url", "image_url": {"url": _image_url(image)}} for image in images]
+        texts: list[ContentPart] = [{"type": "text", "text": content}] if content else []
+        decoded["content"] = texts + [_decode_image(image) for image in images]
     if role == "assistant" and isinstance(message.get("thinking"), str) and message["thinking"]:
-        read["reasoning"] = [{"text": message["thinking"]}]
+        decoded["reasoning"] = [{"text": message["thinking"]}]
     calls = message.get("tool_calls")
     if isinstance(calls, list) and calls:
-        read["tool_calls"] = [_read_call(call, ids) for call in calls]
+        decoded["tool_calls"] = [_decode_call(call, ids) for call in calls]
     if role == "tool":
         name = message.get("tool_name") or message.get("name")
-        read["tool_call_id"] = ids.answered(name, message.get("tool_call_id"))
+        decoded["tool_call_id"] = ids.answered(name, message.get("tool_call_id"))
         if name:
-            read["name"] = name
-    return read
+            decoded["name"] = name
+    return decoded
 
 
-def _read_call(call: Any, ids: CallIds) -> dict[str, Any]:
+_IMAGE_TYPES = {
+    "iVBOR": "image/png",
+    "/9j/": "image/jpeg",
+    "R0lGOD": "image/gif",
+    "UklGR": "image/webp",
+    "Qk": "image/bmp",
+}
+"""The first characters of an image in base64, and its media type. Ollama's clients do not send the type."""
+
+
+def _decode_image(image: object) -> ContentPart:
+    if not isinstance(image, str):
+        raise invalid("images must be base64 text")
+    media_type = next((type_ for start, type_ in _IMAGE_TYPES.items() if image.startswith(start)), "image/png")
+    return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{image}"}}
+
+
+def _decode_call(call: object, ids: CallIds) -> ToolCallDict:
     function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+    if not isinstance(call, dict) or not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise invalid("every tool call must be like {'function': {'name': …, 'arguments': {}}}")
     name = function["name"]
     return {
@@ -203,12 +238,8 @@ def _read_call(call: Any, ids: CallIds) -> dict[str, Any]:
     }
 
 
-_MAGIC = {"iVBOR": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "UklGR": "image/webp", "Qk": "image/bmp"}
-"""How images of each type begin, in base64."""
-
-
-def _image_url(image: Any) -> str:
-    if not isinstance(image, str):
-        raise invalid("images must be base64 text")
-    kind = next((kind for magic, kind in _MAGIC.items() if image.startswith(magic)), "image/png")
-    return f"data:{kind};base64,{image}"
+def _decode_format(format_: object) -> JSONObject | None:
+    """Return `response_format` for a JSON schema or for "json", None for nothing."""
+    if isinstance(format_, dict):
+        return {"type": "json_schema", "json_schema": {"name": "response", "schema": format_}}
+    return {"type": "json_object"} if format_ else None
