@@ -293,14 +293,21 @@ class Reply(msgspec.Struct, omit_defaults=True):
 
 
 def signature_of(call: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The (signature, source) of a tool call, kept where Google's OpenAI-compatible API keeps it.
+    """Return the (signature, source) of a tool call of the shared shape, or None if it has none.
 
-    Source: "Thought signatures" in Google's Gemini API documentation, `extra_content.google.thought_signature`.
+    The shared shape keeps it in `extra_content.google.thought_signature`, as Google's OpenAI-compatible API does, so
+    that a caller may send a reply's message to that API as it is. It is here and not in `dialects/gemini`, because
+    `collect` and three dialects need it. Source: "Thought signatures" in Google's Gemini API documentation.
     """
     extra = call.get("extra_content")
     google = extra.get("google") if isinstance(extra, Mapping) else None
     signature = google.get("thought_signature") if isinstance(google, Mapping) else None
     return (signature, "gemini") if signature and isinstance(signature, str) else None
+
+
+def signature_content(signature: str) -> JSONObject:
+    """Return the `extra_content` of a tool call in which `signature_of` finds the signature."""
+    return {"google": {"thought_signature": signature}}
 
 
 def collect(items: Iterable[Item]) -> Reply:
@@ -334,7 +341,7 @@ def collect(items: Iterable[Item]) -> Reply:
             call["function"]["name"] = item.name or call["function"]["name"]
             fragments[item.index].append(item.arguments)
             if item.signature:
-                call["extra_content"] = {"google": {"thought_signature": item.signature}}
+                call["extra_content"] = signature_content(item.signature)
         elif isinstance(item, Refusal):
             refusals.append(item.text)
         elif isinstance(item, Logprobs):

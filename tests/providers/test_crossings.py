@@ -40,7 +40,7 @@ TOOL = {
 
 PAIRS = [(into, out) for into in dialects.ALL for out in dialects.ALL]
 CROSSING = [(into, out) for into, out in PAIRS if into is not out]
-MANDATORY = (dialects.Anthropic(), dialects.Acytoo())
+MANDATORY = (dialects.by_name("anthropic"), dialects.by_name("acytoo"))
 """Anthropic's clients must send `max_tokens`, for which the Acytoo protocol has no word."""
 PASSED_ON = [dialect for dialect in dialects.ALL if dialect.can_pass_through]
 

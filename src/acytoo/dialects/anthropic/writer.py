@@ -14,7 +14,18 @@ from acytoo.dialects.json import dumps, is_complete_json
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import called_with
 from acytoo.errors import AcytooError, ProtocolError
-from acytoo.types import Event, Finish, Item, Reasoning, Refusal, Start, ToolCall, ToolCallDict, Usage
+from acytoo.types import (
+    Event,
+    Finish,
+    Item,
+    Reasoning,
+    Refusal,
+    Start,
+    ToolCall,
+    ToolCallDict,
+    Usage,
+    signature_content,
+)
 from acytoo.wire.sse import sse
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -231,7 +242,7 @@ class StreamWriter(Writer):
         if call is None:
             block: Block = {"type": "tool_use", "id": item.id or new_id("toolu_"), "name": item.name, "input": {}}
             if item.signature and item.source == "gemini":
-                block["extra_content"] = {"google": {"thought_signature": item.signature}}
+                block["extra_content"] = signature_content(item.signature)
             call = self._calls[item.index] = _CallBlock(self._begin(block, out), item.name, [])
         if item.arguments:
             call.fragments.append(item.arguments)

@@ -22,6 +22,7 @@ from acytoo.types import (
     Start,
     ToolCall,
     Usage,
+    signature_content,
 )
 from acytoo.wire.sse import COMMENT
 
@@ -139,5 +140,5 @@ class StreamWriter(Writer):
             call |= {"id": item.id or new_id("call_"), "type": "function"}
             function["name"] = item.name
         if item.signature:
-            call["extra_content"] = {"google": {"thought_signature": item.signature}}
+            call["extra_content"] = signature_content(item.signature)
         return call
