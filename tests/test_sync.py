@@ -157,7 +157,7 @@ COLLECTED = """
 import gc
 from acytoo import Acytoo, AsyncGeneratorProvider
 
-MESSAGES: list[Any] = [{{"role": "user", "content": "Hi"}}]
+MESSAGES = [{{"role": "user", "content": "Hi"}}]
 
 class Held:
     def __init__(self):
