@@ -101,6 +101,22 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
+def test_type_checkers_see_the_public_names_that_are_imported_on_first_use() -> None:
+    tree = ast.parse((SOURCE / "__init__.py").read_text())
+    seen = {
+        (alias.asname, f"{node.module}")
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name == alias.asname
+    }
+    assert seen == set(acytoo._MODULE_OF.items())
+    for name in acytoo.__all__:
+        assert getattr(acytoo, name) is not None
+
+
 def test_import_acytoo_loads_nothing_but_itself_and_typing() -> None:
     of_typing = "abc collections contextlib copyreg enum functools itertools keyword operator re reprlib types typing"
     private = "_collections _functools _operator _sre _typing sre_compile sre_constants sre_parse"

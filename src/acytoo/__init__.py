@@ -7,7 +7,25 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
+_MODULES = {
+    "acytoo.base_provider": "AsyncGeneratorProvider Check",
+    "acytoo.errors": """
+        AcytooError AuthenticationError EmbeddedError MissingExtraError NotFoundError ProtocolError
+        ProxyError RateLimitError RedirectError ReplyError RequestError ServerError StatusError
+        TimedOutError TLSError TruncatedError UnreachableError UnsupportedError UsageError
+    """,
+    "acytoo.providers.acytoo": "Acytoo",
+    "acytoo.registry": "provider",
+    "acytoo.transport.config": "Timeout",
+    "acytoo.types": "AsyncResult Event Finish Item Logprobs Messages Reasoning Refusal Reply Start ToolCall Usage",
+}
+"""The public names of each module. They are imported on first use, so that `import acytoo` costs next to nothing."""
+
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+__all__ = [*_MODULE_OF, "__version__"]
+
+if TYPE_CHECKING:  # type checkers cannot follow the table; tests/test_imports.py compares the two
     from acytoo.base_provider import AsyncGeneratorProvider as AsyncGeneratorProvider
     from acytoo.base_provider import Check as Check
     from acytoo.errors import AcytooError as AcytooError
@@ -45,56 +63,15 @@ if TYPE_CHECKING:
     from acytoo.types import ToolCall as ToolCall
     from acytoo.types import Usage as Usage
 
-_PUBLIC = {
-    "Acytoo": "acytoo.providers.acytoo",
-    "AcytooError": "acytoo.errors",
-    "AsyncGeneratorProvider": "acytoo.base_provider",
-    "AsyncResult": "acytoo.types",
-    "AuthenticationError": "acytoo.errors",
-    "Check": "acytoo.base_provider",
-    "EmbeddedError": "acytoo.errors",
-    "Event": "acytoo.types",
-    "Finish": "acytoo.types",
-    "Item": "acytoo.types",
-    "Logprobs": "acytoo.types",
-    "Messages": "acytoo.types",
-    "MissingExtraError": "acytoo.errors",
-    "NotFoundError": "acytoo.errors",
-    "ProtocolError": "acytoo.errors",
-    "ProxyError": "acytoo.errors",
-    "RateLimitError": "acytoo.errors",
-    "Reasoning": "acytoo.types",
-    "RedirectError": "acytoo.errors",
-    "Refusal": "acytoo.types",
-    "Reply": "acytoo.types",
-    "ReplyError": "acytoo.errors",
-    "RequestError": "acytoo.errors",
-    "ServerError": "acytoo.errors",
-    "Start": "acytoo.types",
-    "StatusError": "acytoo.errors",
-    "TLSError": "acytoo.errors",
-    "TimedOutError": "acytoo.errors",
-    "Timeout": "acytoo.transport.config",
-    "ToolCall": "acytoo.types",
-    "TruncatedError": "acytoo.errors",
-    "UnreachableError": "acytoo.errors",
-    "UnsupportedError": "acytoo.errors",
-    "Usage": "acytoo.types",
-    "UsageError": "acytoo.errors",
-    "provider": "acytoo.registry",
-}
-
-__all__ = [*_PUBLIC, "__version__"]
-
 
 def __getattr__(name: str) -> object:
-    """Public names are imported when first used, so that `import acytoo` costs next to nothing."""
-    if name not in _PUBLIC:
+    """Import a public name on first use."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'acytoo' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *_MODULE_OF})
