@@ -68,7 +68,7 @@ async def test_its_provider_streams_from_the_server() -> None:
         ("/toy/models", "", {"toys": ["m-1"]}),
         ("/toy/version", "", {"toy": 1}),
         ("/v1/models", "x-toy: 1\r\n", {"toys": ["m-1"]}),
-        ("/toy/nowhere", "", {"error": "there is nothing at /toy/nowhere"}),
+        ("/toy/nowhere", "", {"error": "unknown path '/toy/nowhere'"}),
     ],
 )
 async def test_the_server_answers_its_other_paths_in_its_own_shape(path: str, headers: str, document: object) -> None:

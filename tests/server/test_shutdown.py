@@ -162,4 +162,4 @@ def test_a_grace_that_is_none_is_refused(grace: str) -> None:
         ServerConfig(provider, grace=float(grace))
     done = run([ACYTOO, "serve", "--to", "http://127.0.0.1:9", "--grace", grace])
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.startswith(b"acytoo: the grace is a number of seconds")
+    assert done.stderr.startswith(b"acytoo: invalid grace ")

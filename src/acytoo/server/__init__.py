@@ -1,1 +1,1 @@
-"""The server: every dialect on the paths its clients use, over any provider."""
+"""The HTTP server: every dialect on the paths that its clients use, over any provider."""

@@ -14,7 +14,7 @@ from acytoo.wire.compression import DecodingError, OutputTooLargeError, UnknownC
 _BROKEN = "the request body is corrupt: check its content-encoding and its chunks"
 
 
-async def body_of(request: web.Request, config: ServerConfig) -> bytes:
+async def read_body(request: web.Request, config: ServerConfig) -> bytes:
     """Return the complete body, decompressed. Raises RequestError."""
     try:
         if request.content.is_eof():

@@ -1,33 +1,36 @@
-"""What a server is given: its backend, its limits, who may call it."""
+"""A server's configuration."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Iterable
+from collections.abc import Mapping
 from ipaddress import ip_address
+from typing import TypeAlias
 
 import msgspec
 
 from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect
-from acytoo.dialects.fields import invalid
 from acytoo.errors import UsageError
 from acytoo.secret import Secret
 
+Backends: TypeAlias = Mapping[str, AsyncGeneratorProvider]
+"""Providers by the names that select them; the first is the default."""
+
 
 class ServerConfig(msgspec.Struct, frozen=True):
-    """`backends` by name, the first is the default; times are in seconds, sizes in bytes.
+    """What a server serves and its limits; times are in seconds, sizes in bytes.
 
-    `ping_after`: silence after which a stream's head and a keep-alive go out, and again after each such time.
-    `grace`: how long running replies may take to finish once the server is told to end.
-    `idle`: how long a connection may be open, or kept open, before the head of a request is complete.
-    `receive`: how long the body of a request may take to come.
-    `dialects`: the chat APIs that are served; the first that has a path answers unmarked clients on it.
-    `unread`: how long a client may leave what was sent to it unread before its connection is closed.
+    `ping_after`: silence after which a stream's head and a keep-alive are sent, and the interval between keep-alives.
+    `grace`: how long running replies may take to finish after the server was asked to stop.
+    `idle`: how long a new or kept-alive connection may take to send a complete request head.
+    `receive`: how long a request body may take to arrive.
+    `unread`: how long a client may leave sent data unread before its connection is closed.
+    `drop_unsupported`: leave out what the backend's API cannot express instead of rejecting it.
+    `dialects`: the chat APIs to serve; the first that has a path answers it if the client cannot be identified.
     """
 
-    backends: dict[str, AsyncGeneratorProvider]
+    backends: Backends
     password: Secret = Secret()
     host: str = "127.0.0.1"
     port: int = 8000
@@ -42,42 +45,18 @@ class ServerConfig(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not self.backends:
-            raise UsageError("a server needs a backend")
+            raise UsageError("a server needs at least one backend")
         if not self.grace >= 0:
-            raise UsageError(f"the grace is a number of seconds from 0 to inf, not {self.grace:g}")
+            raise UsageError(f"invalid grace {self.grace:g}: expected a number of seconds from 0 to inf")
         if not self.password and not is_loopback(self.host):
             raise UsageError(
-                f"{self.host} can be reached from outside: give the server a password "
-                "(--password, ACYTOO_SERVE_PASSWORD), or bind it to 127.0.0.1"
+                f"{self.host} can be reached from other machines: set a password "
+                "(--password, ACYTOO_SERVE_PASSWORD), or bind to 127.0.0.1"
             )
-
-    def admits(self, secrets: Iterable[Secret]) -> bool:
-        """Whether one of the secrets a caller presented is the server's; always where it has none."""
-        if not self.password:
-            return True
-        wanted = self.password.reveal().encode()
-        return any(hmac.compare_digest(secret.reveal().encode("utf-8", "replace"), wanted) for secret in secrets)
-
-    def route(self, model: str) -> tuple[str, str]:
-        """The name of the backend a model name asks for, and the model's name there ("" is the backend's own).
-
-        `NAME` and `NAME/MODEL` ask for the backend of that name; any other model goes to the default as it is.
-        """
-        name, _, rest = model.partition("/")
-        return (name, rest) if name in self.backends else (next(iter(self.backends)), model)
-
-    def backend_for(self, model: str) -> tuple[AsyncGeneratorProvider, str]:
-        """The backend a model name asks for, and the model to ask it for. Raises RequestError where that is missing."""
-        name, asked = self.route(model)
-        backend = self.backends[name]
-        asked = asked or backend.model
-        if backend.needs_model and not asked:
-            raise invalid(f"the backend {name!r} has no model of its own: ask for {name}/MODEL")
-        return backend, asked
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server bound to the host."""
+    """Return whether only this machine can reach a server that is bound to the host."""
     if host == "localhost":
         return True
     try:

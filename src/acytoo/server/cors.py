@@ -1,4 +1,10 @@
-"""What pages in browsers may do: other sites' pages call a server with a password, and no other one."""
+"""Cross-site requests: rejected unless the server has a password; with one, answered with CORS headers.
+
+A page on another site can make a browser call a server on its own machine. It can send a cross-origin POST, which
+carries another `Origin`, or rebind a name of its own to 127.0.0.1 (DNS rebinding), which shows in `Host`. A server
+without a password would answer it. A server with a password needs no such check: whoever presents the password may
+call from any page.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +16,33 @@ from acytoo.server.config import ServerConfig, is_loopback
 
 
 def cross_site_reason(request: web.Request) -> str:
-    """Why a request comes from another site's page ("" where it does not).
-
-    A page elsewhere can make a browser call a server on its own machine: by a cross-origin POST, which
-    carries another `Origin`, or by a name rebound to 127.0.0.1, which shows in `Host`.
-    """
-    host = _name(f"//{request.host}")
+    """Return why a request counts as coming from another site's page, "" if it does not."""
+    host = _hostname(request.host)
     if not (is_loopback(host) or _is_address(host)):
-        return f"the host {host!r} is not this machine; give the server a password to serve other names"
+        return f"the host {host!r} is not this machine: set a password to serve it under other names"
     origin = request.headers.get("origin")
-    if origin and origin != "null" and origin.partition("://")[2] != request.host:
-        return f"pages of {origin} may not call this server; give it a password to allow that"
     if origin == "null":
-        return "pages without an origin may not call this server; give it a password to allow that"
+        return "pages without an origin may not call this server: set a password to allow it"
+    if origin and origin.partition("://")[2] != request.host:
+        return f"pages of {origin} may not call this server: set a password to allow it"
     return ""
 
 
-def _name(url: str) -> str:
-    """The host's name, "" where there is none that can be read."""
+def _hostname(host: str) -> str:
+    """Return the name in a `Host` header, "" if it cannot be parsed."""
     try:
-        return urlsplit(url).hostname or ""
+        return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
 
 
 def _is_address(host: str) -> bool:
+    """Return whether the host looks like an IP address, which DNS rebinding cannot fake."""
     return host.replace(".", "").isdigit() or ":" in host
 
 
 def is_preflight(request: web.Request, config: ServerConfig) -> bool:
-    """Whether a browser asks, as it does before most calls, what another site's page may send."""
+    """Return whether this is a CORS preflight, which browsers send before most cross-origin requests."""
     return (
         bool(config.password)
         and request.method == "OPTIONS"
@@ -47,15 +50,16 @@ def is_preflight(request: web.Request, config: ServerConfig) -> bool:
     )
 
 
-def preflight_answer(request: web.Request) -> web.Response:
-    """Whatever it wants to send: what admits is the password, not where a page comes from."""
-    asked = request.headers.get("access-control-request-headers", "")
+def preflight_response(request: web.Request) -> web.Response:
+    """Allow every header that the page asks to send: the password protects the server, not the page's origin."""
     headers = {"access-control-allow-methods": "GET, POST", "access-control-max-age": "86400"}
-    return web.Response(status=204, headers=headers | ({"access-control-allow-headers": asked} if asked else {}))
+    if requested := request.headers.get("access-control-request-headers"):
+        headers["access-control-allow-headers"] = requested
+    return web.Response(status=204, headers=headers)
 
 
-def readable(request: web.Request, config: ServerConfig) -> dict[str, str]:
-    """The headers that let a page of another site read an answer; there are no cookies that `*` could give away."""
+def cors_headers(request: web.Request, config: ServerConfig) -> dict[str, str]:
+    """Return the headers that let another site's page read a response. The server has no cookies `*` could expose."""
     if not (config.password and "origin" in request.headers):
         return {}
     return {"access-control-allow-origin": "*", "access-control-expose-headers": "*"}

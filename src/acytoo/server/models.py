@@ -12,8 +12,10 @@ from aiohttp.typedefs import Handler
 
 from acytoo.dialects.base import Dialect
 from acytoo.dialects.server_side import keyed_secrets
-from acytoo.errors import AuthenticationError, NotFoundError
+from acytoo.errors import NotFoundError
 from acytoo.http import ServerRequest
+from acytoo.server.auth import require_password
+from acytoo.server.backends import model_names
 from acytoo.server.config import ServerConfig
 
 _STARTED = int(time.time())
@@ -32,17 +34,17 @@ def model_routes(config: ServerConfig) -> Iterator[web.RouteDef]:
 
 def _models_handler(sharing: list[Dialect], config: ServerConfig) -> Handler:
     """Return the handler of a path that these dialects share: the one whose client asks answers, else the first."""
-    names = model_names(config)
+    names = model_names(config.backends)
 
     async def handle(request: web.Request) -> web.Response:
-        _admit(request, config)
+        _authenticate(request, config)
         dialect = next((dialect for dialect in sharing if dialect.is_client(bodiless(request))), sharing[0])
         name = request.match_info.get("model")
         if name is None:
             return _json(dialect.models(names, _STARTED))
         name = name.removeprefix(dialect.model_prefix)
         if name not in names:
-            raise NotFoundError(f"no model is called {name!r}", status=404, code="not_found_error")
+            raise NotFoundError(f"unknown model {name!r}", status=404, code="not_found_error")
         return _json(dialect.model(name, _STARTED))
 
     return handle
@@ -50,26 +52,10 @@ def _models_handler(sharing: list[Dialect], config: ServerConfig) -> Handler:
 
 def _document_handler(document: Mapping[str, Any], config: ServerConfig) -> Handler:
     async def handle(request: web.Request) -> web.Response:
-        _admit(request, config)
+        _authenticate(request, config)
         return _json(document)
 
     return handle
-
-
-def model_names(config: ServerConfig) -> list[str]:
-    """Return the names that can be asked for, one for each backend that has a default model or needs no model.
-
-    The default backend's model is listed without a prefix unless that name would select another backend.
-    """
-    names = []
-    default = next(iter(config.backends))
-    for name, backend in config.backends.items():
-        if backend.model:
-            plain = name == default and config.route(backend.model) == (name, backend.model)
-            names.append(backend.model if plain else f"{name}/{backend.model}")
-        elif not backend.needs_model:
-            names.append(name)
-    return names
 
 
 def bodiless(request: web.Request) -> ServerRequest:
@@ -77,9 +63,8 @@ def bodiless(request: web.Request) -> ServerRequest:
     return ServerRequest(request.path, request.headers, b"", request.query)
 
 
-def _admit(request: web.Request, config: ServerConfig) -> None:
-    if not config.admits(keyed_secrets(bodiless(request))):
-        raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
+def _authenticate(request: web.Request, config: ServerConfig) -> None:
+    require_password(config.password, keyed_secrets(bodiless(request)))
 
 
 def _json(document: Mapping[str, Any]) -> web.Response:

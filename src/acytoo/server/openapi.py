@@ -1,4 +1,4 @@
-"""What the server answers, as an OpenAPI description: every path it has, in whose API, and no more than is true."""
+"""`GET /openapi.json`: an OpenAPI description of the server's paths."""
 
 from __future__ import annotations
 
@@ -10,41 +10,36 @@ from aiohttp import web
 from acytoo import __version__
 from acytoo.server.config import ServerConfig
 
-
-def add_description(app: web.Application, config: ServerConfig) -> None:
-    """`GET /openapi.json`: made from the routes that the application has."""
-
-    async def answer(request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(description(app, config)), content_type="application/json")
-
-    app.router.add_get("/openapi.json", answer)
+_OBJECT = {"type": "object"}
+_RESPONSES = {
+    "200": {"description": "the answer"},
+    "4XX": {"description": "the request is wrong, or the backend rejected it"},
+    "5XX": {"description": "the backend failed"},
+}
 
 
-def description(app: web.Application, config: ServerConfig) -> dict[str, Any]:
-    """The description; bodies are only said to be JSON objects, as their fields are each API's own."""
-    whose = {_path(route): dialect for dialect in config.dialects for route in (*dialect.routes, *dialect.count_routes)}
+def openapi_route(config: ServerConfig) -> web.RouteDef:
+    """Return the route of the description."""
+
+    async def handle(request: web.Request) -> web.Response:
+        document = openapi_document(request.app, config)
+        return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+
+    return web.get("/openapi.json", handle)
+
+
+def openapi_document(app: web.Application, config: ServerConfig) -> dict[str, Any]:
+    """Describe the routes of the application. Bodies are plain objects: each API's own reference has their fields."""
+    tags = {
+        _without_pattern(path): dialect.name
+        for dialect in config.dialects
+        for path in (*dialect.routes, *dialect.count_routes)
+    }
     paths: dict[str, Any] = {}
     for route in app.router.routes():
         path = route.resource.canonical if route.resource is not None else ""
-        if route.method == "HEAD":
-            continue
-        dialect = whose.get(path)
-        operation: dict[str, Any] = {
-            "operationId": f"{route.method.lower()} {path}",
-            "responses": {
-                "200": {"description": "the answer"},
-                "4XX": {"description": "the request is wrong, or the backend refused it"},
-                "5XX": {"description": "the backend failed"},
-            },
-        }
-        if names := [part.partition("}")[0] for part in path.split("{")[1:]]:
-            operation["parameters"] = [
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-            ]
-        if dialect is not None:
-            operation["tags"] = [dialect.name]
-            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _OBJECT}}}
-        paths.setdefault(path, {})[route.method.lower()] = operation
+        if route.method != "HEAD":
+            paths.setdefault(path, {})[route.method.lower()] = _operation(route.method, path, tags.get(path))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -58,9 +53,18 @@ def description(app: web.Application, config: ServerConfig) -> dict[str, Any]:
     }
 
 
-def _path(route: str) -> str:
-    """The route without the pattern of its names."""
-    return route.replace(":.+}", "}")
+def _operation(method: str, path: str, tag: str | None) -> dict[str, Any]:
+    operation: dict[str, Any] = {"operationId": f"{method.lower()} {path}", "responses": _RESPONSES}
+    if names := [part.partition("}")[0] for part in path.split("{")[1:]]:
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+        ]
+    if tag is not None:
+        operation["tags"] = [tag]
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _OBJECT}}}
+    return operation
 
 
-_OBJECT = {"type": "object"}
+def _without_pattern(path: str) -> str:
+    """Return a route's path as aiohttp's `canonical` has it, without the pattern of its variable."""
+    return path.replace(":.+}", "}")

@@ -1,4 +1,8 @@
-"""One call through the server: a client's bytes in, a provider's events, the client's bytes out."""
+"""One chat request through the server: decode it, send it to a backend, encode the backend's reply.
+
+If client and backend use the same API, the bytes of request and reply pass through unchanged. Otherwise both are
+translated.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,12 @@ from aiohttp import web
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect, Framing, ParsedRequest, Unsupported, Writer
 from acytoo.dialects.translate import translate
-from acytoo.errors import AcytooError, AuthenticationError
+from acytoo.errors import AcytooError
 from acytoo.http import ServerRequest
+from acytoo.server.auth import require_password
+from acytoo.server.backends import select_backend
 from acytoo.server.config import ServerConfig
-from acytoo.server.cors import readable
+from acytoo.server.cors import cors_headers
 from acytoo.server.response import StreamedResponse
 from acytoo.types import Closable, Request, collect
 
@@ -24,97 +30,99 @@ T = TypeVar("T")
 
 
 async def relay(
-    request: web.Request, incoming: ServerRequest, dialect: Dialect, config: ServerConfig
+    request: web.Request, received: ServerRequest, dialect: Dialect, config: ServerConfig
 ) -> web.StreamResponse:
-    """Answer a call. Raises AcytooError for whatever goes wrong before the first byte of the answer."""
-    call, backend, asked = _admitted(incoming, dialect, config)
-    spoken = backend.dialect.name if backend.dialect is not None else type(backend).__name__
-    unsupported = Unsupported(spoken, drop=config.drop_unsupported)
-    writer = dialect.writer(call.request)
-    if spoken == dialect.name and backend.can_pass_through(asked):
-        body = incoming.body if asked is call.request else dialect.for_model(incoming.body, asked.model)
-        async with aclosing(backend.pass_through(body, asked, writer if asked.stream else None)) as chunks:
-            if asked.stream:
+    """Answer a chat request. Raises AcytooError for whatever fails before the first byte of the response."""
+    parsed, backend, wanted = _accept(received, dialect, config)
+    api = backend.dialect.name if backend.dialect is not None else type(backend).__name__
+    unsupported = Unsupported(api, drop=config.drop_unsupported)
+    writer = dialect.writer(parsed.request)
+    if api == dialect.name and backend.can_pass_through(wanted):
+        body = received.body if wanted is parsed.request else dialect.for_model(received.body, wanted.model)
+        async with aclosing(backend.pass_through(body, wanted, writer if wanted.stream else None)) as chunks:
+            if wanted.stream:
                 records = RecordBuffer(writer.framing)
-                return await _Stream(request, writer, config, unsupported).run(chunks, records.feed, records.rest)
-            whole = b"".join([chunk async for chunk in chunks])
+                return await _Stream(request, writer, config, unsupported).run(chunks, records.feed, records.flush)
+            document = b"".join([chunk async for chunk in chunks])
     else:
-        _readable(call)
-        async with aclosing(backend.answer(translate(asked, dialect), unsupported=unsupported)) as batches:
-            if asked.stream:
+        _require_decoded(parsed)
+        async with aclosing(backend.answer(translate(wanted, dialect), unsupported=unsupported)) as batches:
+            if wanted.stream:
                 return await _Stream(request, writer, config, unsupported).run(batches, writer.write, writer.end)
             items = [item for batch in [batch async for batch in batches] for item in batch]
-        whole = dialect.write_reply(collect(items), call.request)
-    return web.Response(body=whole, content_type="application/json", headers=_dropped(unsupported))
+        document = dialect.write_reply(collect(items), parsed.request)
+    return web.Response(body=document, content_type="application/json", headers=_dropped_header(unsupported))
 
 
-def _dropped(unsupported: Unsupported) -> dict[str, str]:
-    """The header that tells what was left behind; names of a client's own may have line ends in them, or any script."""
-    told = ", ".join(unsupported.dropped)
-    return {"x-acytoo-dropped": "".join([c if c.isprintable() and c.isascii() else "?" for c in told])} if told else {}
+async def count_tokens(received: ServerRequest, dialect: Dialect, config: ServerConfig) -> int:
+    """Return how many tokens a request has, counted by its backend. Raises AcytooError."""
+    parsed, backend, wanted = _accept(received, dialect, config)
+    _require_decoded(parsed)
+    return await backend.count_tokens(translate(wanted, dialect))
 
 
-async def count(incoming: ServerRequest, dialect: Dialect, config: ServerConfig) -> int:
-    """How many tokens a call's messages have, counted by its backend. Raises AcytooError."""
-    call, backend, asked = _admitted(incoming, dialect, config)
-    _readable(call)
-    return await backend.count_tokens(translate(asked, dialect))
-
-
-def _admitted(
-    incoming: ServerRequest, dialect: Dialect, config: ServerConfig
+def _accept(
+    received: ServerRequest, dialect: Dialect, config: ServerConfig
 ) -> tuple[ParsedRequest, AsyncGeneratorProvider, Request]:
-    """The call, the backend it asks for, and the request as that backend is to get it."""
-    call = dialect.decode_request_lenient(incoming)
-    if not config.admits(call.secrets):
-        raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
-    backend, model = config.backend_for(call.request.model)
-    asked = call.request if model == call.request.model else msgspec.structs.replace(call.request, model=model)
-    return call, backend, asked
+    """Authenticate a request; return it parsed, with the backend it selects and the request for that backend."""
+    parsed = dialect.decode_request_lenient(received)
+    require_password(config.password, parsed.secrets)
+    request = parsed.request
+    backend, model = select_backend(config.backends, request.model)
+    return parsed, backend, request if model == request.model else msgspec.structs.replace(request, model=model)
 
 
-def _readable(call: ParsedRequest) -> None:
-    """Raises the RequestError for a call that cannot be read, where it is not passed on as it came."""
-    if call.refusal is not None:
-        raise call.refusal
+def _require_decoded(parsed: ParsedRequest) -> None:
+    """Raise the RequestError of a request that could not be decoded: it can only be passed through."""
+    if parsed.refusal is not None:
+        raise parsed.refusal
+
+
+def _dropped_header(unsupported: Unsupported) -> dict[str, str]:
+    """Return the header that lists what was dropped. A client's own field names may hold line ends or any script."""
+    names = ", ".join(unsupported.dropped)
+    return (
+        {"x-acytoo-dropped": "".join([c if c.isprintable() and c.isascii() else "?" for c in names])} if names else {}
+    )
 
 
 class _Stream:
-    """One streamed answer.
+    """One streamed response.
 
-    Its head goes out with the first batch, so that a refusal keeps its status; where the dialect has
-    keep-alives and the backend is silent, earlier.
+    Its head is sent with the first batch, so that an error before it keeps its status. If the API has keep-alives and
+    the backend is silent for too long, the head is sent earlier, with a keep-alive.
     """
 
     def __init__(self, request: web.Request, writer: Writer, config: ServerConfig, unsupported: Unsupported) -> None:
         self._writer = writer
         self._ping_after = config.ping_after
+        # x-accel-buffering: nginx buffers a response unless this header turns it off.
         headers = {"content-type": writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"}
-        headers |= _dropped(unsupported) | readable(request, config)
+        headers |= _dropped_header(unsupported) | cors_headers(request, config)
         self._response = StreamedResponse(request, headers, config.unread)
         self._loop = asyncio.get_running_loop()
-        self._wrote_at = self._loop.time()
+        self._written_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(
-        self, source: Closable[T], render: Callable[[T], bytes], end: Callable[[], bytes]
+        self, source: Closable[T], encode: Callable[[T], bytes], end: Callable[[], bytes]
     ) -> web.StreamResponse:
-        """Write what the backend says, then the end. Raises AcytooError only while nothing is written."""
+        """Send what the backend sends, then the end. Raises AcytooError only while nothing has been sent."""
         response = self._response
         if self._writer.ping:
             self._timer = self._loop.call_later(self._ping_after, self._on_silence)
         try:
-            async for said in source:
-                if data := render(said):
-                    self._wrote_at = self._loop.time()
+            async for batch in source:
+                if data := encode(batch):
+                    self._written_at = self._loop.time()
                     await response.send(data)
             await response.end(end())
         except AcytooError as error:
-            if not response.begun:
+            if not response.started:
                 raise
-            # The fault in the dialect's way; then the connection ends before the body's end, so that it counts as cut.
+            # Report the error as the API does, then close the connection before the body's end: it counts as cut.
             last = end() if error.told else self._writer.fail(error)
-            await response.cut(last, told=error.told or bool(last))
+            await response.abort(last, reported=error.told or bool(last))
         finally:
             response.close()
             if self._timer is not None:
@@ -122,39 +130,45 @@ class _Stream:
         return response
 
     def _on_silence(self) -> None:
-        """Send a keep-alive where nothing was written for long enough; look again when the next may be due."""
+        """Send a keep-alive if nothing was written for long enough, and schedule the next check.
+
+        One timer is moved along instead of being replaced at each write: a write only has to note its time.
+        """
         now = self._loop.time()
-        if now >= self._wrote_at + self._ping_after:
-            if not self._response.unsent:
+        if now >= self._written_at + self._ping_after:
+            if not self._response.unsent:  # a client that does not read gets no pile of keep-alives
                 self._response.flush(self._writer.ping)
-            self._wrote_at = now
-        self._timer = self._loop.call_at(self._wrote_at + self._ping_after, self._on_silence)
+            self._written_at = now
+        self._timer = self._loop.call_at(self._written_at + self._ping_after, self._on_silence)
 
 
 class RecordBuffer:
-    """What may go out of a stream that is passed on: no keep-alive and no error is to be written inside a record."""
+    """A buffer that releases complete records of a stream that passes through.
+
+    A keep-alive or an error may be inserted at any time, and must not end up inside a record.
+    """
 
     def __init__(self, framing: Framing) -> None:
         self._ends = _RECORD_ENDS[framing]
-        self._held = bytearray()
+        self._incomplete = bytearray()
 
     def feed(self, data: bytes) -> bytes:
-        """The records that are whole; half a one is held back."""
-        held = self._held
-        if not self._ends or (not held and data.endswith(self._ends)):
+        """Return the complete records, and keep an incomplete last one."""
+        buffer = self._incomplete
+        if not self._ends or (not buffer and data.endswith(self._ends)):
             return data
-        searched = max(0, len(held) - 3)
-        held += data
-        places = [(held.rfind(end, searched), end) for end in self._ends]
-        length = max([place + len(end) for place, end in places if place >= 0], default=0)
-        whole = bytes(held[:length])
-        del held[:length]
-        return whole
+        searched = max(0, len(buffer) - 3)  # an end of up to four bytes may begin in what was searched before
+        buffer += data
+        ends = [(buffer.rfind(end, searched), end) for end in self._ends]
+        length = max([index + len(end) for index, end in ends if index >= 0], default=0)
+        complete = bytes(buffer[:length])
+        del buffer[:length]
+        return complete
 
-    def rest(self) -> bytes:
-        """What is held back, once nothing comes after it."""
-        return bytes(self._held)
+    def flush(self) -> bytes:
+        """Return what is left at the end of the stream."""
+        return bytes(self._incomplete)
 
 
 _RECORD_ENDS: dict[Framing, tuple[bytes, ...]] = {"text": (), "sse": (b"\n\n", b"\r\n\r\n"), "ndjson": (b"\n",)}
-"""What ends a record; text is not made of records."""
+"""What ends a record. Text is not divided into records, so nothing is held back."""

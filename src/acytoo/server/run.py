@@ -1,4 +1,4 @@
-"""Run a server: bind, announce, serve until a signal, let running replies finish."""
+"""Run a server: bind, announce the URL, serve until a signal, let running replies finish."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ from acytoo.server.config import ServerConfig
 
 _LOG = logging.getLogger("acytoo.server")
 
-_AT_ONCE = 0.001
-"""Seconds that aiohttp waits for what is left once the grace is over: it takes 0 for no limit at all."""
+_SHUTDOWN_TIMEOUT = 0.001
+"""Seconds that aiohttp waits for connections after the grace period, which the application has waited itself.
+
+It cannot be 0, which aiohttp takes for no limit at all.
+"""
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a fault is ours to see: broken HTTP is its sender's, who is told so, and leaving is anyone's right."""
+def _is_server_error(record: logging.LogRecord) -> bool:
+    """Return whether a log record reports an error of the server.
+
+    Broken HTTP is the client's error, and the client receives a response about it. A disconnect is no error.
+    """
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, (HttpProcessingError, web.RequestPayloadError, ClientConnectionResetError))
 
 
-_LOG.addFilter(_is_ours)
-
-
-class _AccessLog(AbstractAccessLogger):
-    """A line for each request. A target's query is left out: it may be a key."""
+class _AccessLogger(AbstractAccessLogger):
+    """A logger of one line per request. The query is left out: it may hold a key."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Client, request, status, bytes, seconds, and the client's name for itself."""
+        """Log client address, request line, status, bytes, seconds and user agent."""
         self.logger.info(
             '%s "%s %s" %s %s %.3f "%s"',
             request.remote,
@@ -50,22 +53,23 @@ class _AccessLog(AbstractAccessLogger):
 
 
 async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.AppRunner, str]:
-    """A running server and its URL; port 0 picks a free one. Raises UsageError where it cannot bind."""
+    """Return a running server and its URL; port 0 picks a free port. Raises UsageError if it cannot listen."""
+    _LOG.addFilter(_is_server_error)  # adding it again has no effect
     runner = web.AppRunner(
         make_app(config),
         handler_cancellation=True,
-        shutdown_timeout=_AT_ONCE,
+        shutdown_timeout=_SHUTDOWN_TIMEOUT,
         keepalive_timeout=config.idle,
         logger=_LOG,
-        access_log_class=_AccessLog,
+        access_log_class=_AccessLogger,
         access_log=logging.getLogger("aiohttp.access") if access_log else None,
-        auto_decompress=False,  # a coding is undone, or refused, where its dialect is known
+        auto_decompress=False,  # `read_body` decompresses, so that errors are reported in the client's API
     )
     await runner.setup()
     site = web.TCPSite(runner, config.host.removeprefix("[").removesuffix("]"), config.port)
     try:
         await site.start()
-    except (OSError, UnicodeError, OverflowError) as error:  # the latter two are for names and numbers that are none
+    except (OSError, UnicodeError, OverflowError) as error:  # the latter two: invalid names and port numbers
         await runner.cleanup()
         number = (error.errno or 0) if isinstance(error, OSError) else 0
         reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
@@ -74,33 +78,36 @@ async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[web.
     return runner, f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _collect_less_often() -> None:
-    """Keep what a process has at its start out of garbage collections, and collect when there may be some garbage.
+def _collect_garbage_less_often() -> None:
+    """Exclude the objects that exist at the start from garbage collection, and raise the thresholds.
 
-    A reply leaves no reference cycles behind; with Python's thresholds, looking for them took a tenth of its time.
+    A reply leaves no reference cycles. With Python's thresholds, looking for them took a tenth of a reply's time.
     """
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
 
 
 async def serve(config: ServerConfig, announce: Callable[[str], None], *, access_log: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT; running replies then have `config.grace` seconds, a second signal ends at once."""
+    """Serve until SIGTERM or SIGINT.
+
+    Running replies then have `config.grace` seconds to finish; a second signal ends them at once.
+    """
     runner, url = await start(config, access_log=access_log)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
             loop.add_signal_handler(number, stop.set)
-        except NotImplementedError:
+        except NotImplementedError:  # on Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     announce(url)
-    _collect_less_often()
+    _collect_garbage_less_often()
     await stop.wait()
     stop.clear()
-    ending = asyncio.ensure_future(runner.cleanup())
-    again = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({ending, again}, return_when=asyncio.FIRST_COMPLETED)
-    again.cancel()
-    if not ending.done():
-        ending.cancel()
-    await asyncio.gather(ending, again, return_exceptions=True)
+    cleanup = asyncio.ensure_future(runner.cleanup())
+    second_signal = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({cleanup, second_signal}, return_when=asyncio.FIRST_COMPLETED)
+    second_signal.cancel()
+    if not cleanup.done():
+        cleanup.cancel()
+    await asyncio.gather(cleanup, second_signal, return_exceptions=True)
