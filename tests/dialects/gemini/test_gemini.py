@@ -1021,7 +1021,7 @@ def test_the_key_is_the_callers_secret_wherever_it_stands(headers: dict[str, str
         ({}, "contents"),
         ({"contents": 3}, "contents must be a list"),
         ({"contents": ["x"]}, r"contents\[0\] must be an object"),
-        ({"contents": [{"parts": [{}]}]}, "nothing in it"),
+        ({"contents": [{"parts": [{}]}]}, "empty part"),
         ({"contents": [{"role": "model", "parts": [{"functionCall": {"name": 3}}]}]}, "name"),
         ({"contents": ASKED, "generationConfig": []}, "generationConfig"),
         ({"contents": ASKED, "generationConfig": {"temperature": "hot"}}, "temperature"),

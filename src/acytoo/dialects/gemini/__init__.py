@@ -1,12 +1,11 @@
 """Google's Gemini API: `generateContent`, JSON in and out, and `streamGenerateContent`, server-sent events out.
 
-Source: Google's Gemini API reference ("Generating content"), its error model (`google.rpc.Status`), and the
-`google-genai` package. That package takes every line but a `data: ` or a blank one for JSON, so a comment breaks it.
+Source: Google's Gemini API reference ("Generating content", "Counting tokens", "Models"), and the `google-genai`
+package.
 """
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -14,33 +13,24 @@ import msgspec
 from acytoo import __version__
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body, invalid
-from acytoo.dialects.gemini.parts import said_parts, text_part
-from acytoo.dialects.gemini.reader import StreamReader, decode, decode_list, detailed
-from acytoo.dialects.gemini.received import shared_body
-from acytoo.dialects.gemini.request import sent_body
-from acytoo.dialects.gemini.writer import (
-    ArrayWriter,
-    StreamWriter,
-    error_document,
-    last_parts,
-    logprobs_result,
-    usage_fields,
-)
+from acytoo.dialects.gemini.reader import StreamReader, add_details, read_document
+from acytoo.dialects.gemini.request import decode_request, encode_request
+from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
 from acytoo.dialects.json import UNDECODABLE, dumps
 from acytoo.dialects.readers import EitherReader
-from acytoo.dialects.server_side import keyed_secrets, new_id, request_of
-from acytoo.errors import AcytooError, StatusError, TruncatedError, UsageError
+from acytoo.dialects.server_side import keyed_secrets, request_of
+from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
-from acytoo.types import OPTIONS, Item, Reply, Request
+from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
 
 _VERSIONS = ("v1beta", "v1", "v1alpha", "v1beta1")
-_WHOLE, _STREAM, _COUNT = "generateContent", "streamGenerateContent", "countTokens"
-_VERBS = ("ateContent", ":countTokens")
-"""What only this API's paths end with."""
+_GENERATE, _STREAM, _COUNT = "generateContent", "streamGenerateContent", "countTokens"
+_PATH_ENDS = ("enerateContent", ":countTokens")
+"""How only paths of this API end; the first is also that of `streamGenerateContent` and `batchGenerateContent`."""
 
 
 def _routes(*verbs: str) -> tuple[str, ...]:
-    """A model's name may have slashes in it."""
+    """Return the paths of these verbs. A model's name may contain slashes."""
     return tuple(f"/{version}/models/{{model:.+}}:{verb}" for version in _VERSIONS for verb in verbs)
 
 
@@ -49,11 +39,11 @@ class _TokenCount(msgspec.Struct, rename="camel"):
 
 
 class Gemini(Dialect):
-    """Google's Gemini API. The endpoint's URL is the root, before `version`; the key goes into a header."""
+    """Google's Gemini API. The endpoint's URL is the root, before `version`; the key is sent in a header."""
 
     name = "gemini"
     options = OPTIONS - {"user"}
-    routes = _routes(_STREAM, _WHOLE)
+    routes = _routes(_STREAM, _GENERATE)
     count_routes = _routes(_COUNT)
     minimal_body = {"contents": [{"parts": [{"text": ""}]}]}
     ignorable_fields = frozenset(
@@ -74,15 +64,15 @@ class Gemini(Dialect):
         self.version = version
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
-        """The model and whether to stream are in the URL."""
+        """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
         self.check_options(request, unsupported)
-        return self.http_request(request, endpoint, dumps(sent_body(request, self.extra(request), unsupported)))
+        return self.http_request(request, endpoint, dumps(encode_request(request, self.extra(request), unsupported)))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
-        """The model in the URL, the key in its header."""
-        return self._outgoing(request, endpoint, _STREAM if request.stream else _WHOLE, body)
+        """Return the HTTP request with this body. The URL has the model and shows whether to stream."""
+        return self._request_to(_STREAM if request.stream else _GENERATE, request, endpoint, body)
 
-    def _outgoing(self, request: Request, endpoint: Endpoint, verb: str, body: bytes) -> HTTPRequest:
+    def _request_to(self, verb: str, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         model = request.model.removeprefix("models/")
         if not model:
             raise UsageError("Gemini needs a model: it is part of the URL")
@@ -93,90 +83,71 @@ class Gemini(Dialect):
         return HTTPRequest(url, json_headers(endpoint.key, "x-goog-api-key"), body)
 
     def for_model(self, body: bytes, model: str) -> bytes:
-        """The body as it came: it names no model."""
+        """Return the body unchanged: the model is in the URL."""
         return body
 
     def count(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
-        """The whole request, so that its tools and instruction count too."""
-        asked = sent_body(request, self.extra(request), Unsupported(self.name, drop=True))
-        asked["model"] = "models/" + request.model.removeprefix("models/")
-        return self._outgoing(request, endpoint, _COUNT, dumps({"generateContentRequest": asked}))
+        """Return the HTTP request that counts tokens. It has the complete request, so that tools count too."""
+        body = encode_request(request, self.extra(request), Unsupported(self.name, drop=True))
+        body["model"] = "models/" + request.model.removeprefix("models/")
+        return self._request_to(_COUNT, request, endpoint, dumps({"generateContentRequest": body}))
 
     def read_count(self, body: bytes) -> int:
-        """The `totalTokens`."""
+        """Return `totalTokens`."""
         return msgspec.json.decode(body, type=_TokenCount).total_tokens
 
     def write_count(self, tokens: int) -> bytes:
-        """`{"totalTokens"}`."""
+        """Return `{"totalTokens"}`."""
         return msgspec.json.encode(_TokenCount(tokens))
 
     def reader(self, head: ResponseHead) -> Reader:
-        """Server-sent events, or one document: some servers answer either with the other."""
+        """Return a reader for an event stream or a document, whichever the body begins like.
+
+        Some servers answer a streaming request with a document, and the other way around.
+        """
         return EitherReader(self, StreamReader(self.name))
 
     def read_reply(self, body: bytes) -> list[Item]:
-        """The items of a response, or of a list of them (what `streamGenerateContent` answers without `alt=sse`)."""
-        chunks = decode_list(body) if body.lstrip()[:1] == b"[" else [decode(body)]
-        reader = StreamReader(self.name)
-        items: list[Item] = []
-        for chunk in chunks:
-            items += reader.items(chunk)
-        if not reader.finished:
-            if not any(chunk.candidates for chunk in chunks):
-                raise msgspec.ValidationError("it has no candidates")
-            raise TruncatedError("the reply has no finishReason")
-        return items
+        """Return the items of a complete reply."""
+        return read_document(self.name, body)
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
-        """The error a body tells; its details say how long to wait, and that a 400 is about the key."""
+        """Return the error that a body reports, with what its details add."""
         error = super().read_error(status, body, retry_after)
         try:
             document = msgspec.json.decode(body)
         except UNDECODABLE:
             return error
-        if isinstance(document, list) and document:
+        if isinstance(document, list) and document:  # a stream without `alt=sse` is an array
             document = document[0]
-        return detailed(error, document.get("error") if isinstance(document, dict) else None)
+        return add_details(error, document.get("error") if isinstance(document, dict) else None)
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
-        """The model and whether to stream are in the path; the key in a header, or in the query."""
+        """Decode a request. The path has the model and shows whether to stream."""
         model, colon, verb = incoming.path.partition("/models/")[2].rpartition(":")
-        if not colon or verb not in (_WHOLE, _STREAM, _COUNT):
-            raise invalid(f"the path must end with models/<model>:{_WHOLE}, :{_STREAM} or :{_COUNT}")
-        given = decode_body(incoming)
+        if not colon or verb not in (_GENERATE, _STREAM, _COUNT):
+            raise invalid(f"the path must end with models/<model>:{_GENERATE}, :{_STREAM} or :{_COUNT}")
+        body = decode_body(incoming)
         if verb == _COUNT:
-            given = given.get("generateContentRequest") or given.get("generate_content_request") or given
-        body = shared_body(given)
-        body["model"] = model.removeprefix("models/")
-        body["stream"] = verb == _STREAM
-        if body["stream"] and incoming.query.get("alt") != "sse":
-            body["alt"] = "json"
-        return ParsedRequest(request_of(body, self.name), keyed_secrets(incoming))
+            body = body.get("generateContentRequest") or body.get("generate_content_request") or body
+        shared = decode_request(body)
+        shared["model"] = model.removeprefix("models/")
+        shared["stream"] = verb == _STREAM
+        if verb == _STREAM and incoming.query.get("alt") != "sse":
+            shared["alt"] = "json"  # for `writer`
+        return ParsedRequest(request_of(shared, self.name), keyed_secrets(incoming))
 
     def writer(self, request: Request) -> Writer:
-        """Events; a JSON array where the client did not ask for `alt=sse`."""
+        """Return a writer of events, or of a JSON array if the client did not send `alt=sse`."""
         if request.extra_for == self.name and request.extra.get("alt") == "json":
             return ArrayWriter(request.model)
         return StreamWriter(request.model)
 
     def write_reply(self, reply: Reply, request: Request) -> bytes:
-        """One response."""
-        parts = said_parts(reply.text or reply.refusal, reply.reasoning)
-        last, reason = last_parts(reply.tool_calls, reply.finish)
-        candidate: dict[str, Any] = {
-            "content": {"parts": (parts + last) or [text_part("")], "role": "model"},
-            "finishReason": reason,
-            "index": 0,
-        }
-        if reply.logprobs:
-            candidate["logprobsResult"] = logprobs_result(reply.logprobs)
-        body: dict[str, Any] = {"candidates": [candidate]}
-        if reply.usage:
-            body["usageMetadata"] = usage_fields(reply.usage)
-        body |= {"modelVersion": reply.model or request.model, "responseId": reply.id or new_id("")}
-        return msgspec.json.encode(body)
+        """Return a complete reply as one response."""
+        return msgspec.json.encode(reply_document(reply, request))
 
-    def error_document(self, error: AcytooError) -> dict[str, Any]:
+    def error_document(self, error: AcytooError) -> JSONObject:
         """Return `{"error": {"code", "message", "status", "details"}}`."""
         return error_document(error)
 
@@ -184,21 +155,21 @@ class Gemini(Dialect):
         """Return whether the path, a header or the query is one that only this API's clients use."""
         return (
             request.path.startswith("/v1beta")
-            or request.path.endswith(_VERBS)
+            or request.path.endswith(_PATH_ENDS)
             or "key" in request.query
             or "x-goog-api-key" in request.headers
             or "x-goog-api-client" in request.headers
         )
 
-    def models(self, names: list[str], created: int) -> dict[str, Any]:
-        """Return the one page of models."""
+    def models(self, names: list[str], created: int) -> JSONObject:
+        """Return the list of models, in one page."""
         return {"models": [self.model(name, created) for name in names]}
 
-    def model(self, name: str, created: int) -> dict[str, Any]:
+    def model(self, name: str, created: int) -> JSONObject:
         """Return a `Model`, which has no date."""
         return {
             "name": f"models/{name}",
             "displayName": name,
             "version": __version__,
-            "supportedGenerationMethods": [_WHOLE, _STREAM],
+            "supportedGenerationMethods": [_GENERATE, _STREAM],
         }

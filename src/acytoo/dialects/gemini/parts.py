@@ -1,29 +1,32 @@
-"""The parts of a Gemini model's turn: text, thoughts, calls and their signatures, to items and back.
+"""The parts of a model's turn: text, thoughts, calls and their signatures.
 
-Source: Google's Gemini API reference (`Content`, `Part`) and "Thought signatures".
+This file is apart because three others share it: a reply's parts (reader.py, writer.py) have the same shape as those of
+the model's turns in a request (request.py).
+
+Source: Google's Gemini API reference (`Content`, `Part`, `FinishReason`) and "Thought signatures".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from acytoo.dialects.tool_calls import arguments_text
-from acytoo.types import Item, Reasoning, ToolCall
+from acytoo.types import Item, JSONObject, Reasoning, ReasoningBlock, ToolCall, ToolCallDict
 
 
 class FunctionCall(msgspec.Struct, rename="camel", gc=False):
-    """A call; not every model gives it an id."""
+    """A call. Not every model gives it an id."""
 
     id: str | None = None
     name: str | None = None
-    args: Any = None
+    args: Any = None  # an object, but some servers send JSON text
 
 
 class Part(msgspec.Struct, rename="camel", gc=False):
-    """What of a part can be an item; code execution and inline images cannot."""
+    """The fields of a part that become items. Code execution and inline images have no item."""
 
     text: str | None = None
     thought: bool | None = None
@@ -32,15 +35,17 @@ class Part(msgspec.Struct, rename="camel", gc=False):
 
 
 class TurnReader:
-    """Parts to items: thoughts that follow each other are one block, a signature ends a block.
+    """A reader of the parts of one turn.
 
-    The signature of an answer's text is a block of its own, without text.
+    Consecutive thoughts are one reasoning block, and a signature ends a block. The signature of the answer's text
+    becomes a block of its own, without text.
     """
 
     def __init__(self, call_id: Callable[[str, str | None], str]) -> None:
+        """`call_id` returns the id for a call, given its name and the id that it came with, if any."""
         self._call_id = call_id
         self._block = 0
-        self._open = False
+        self._block_is_open = False
         self.calls = 0
 
     def read(self, part: Part, items: list[Item]) -> None:
@@ -48,14 +53,14 @@ class TurnReader:
         signature = part.thought_signature or ""
         if part.thought:
             if part.text or signature:
-                self._open = True
+                self._block_is_open = True
                 items.append(Reasoning(part.text or "", self._block, signature, source="gemini"))
             if signature:
-                self.close_block()
+                self._close_block()
             return
-        self.close_block()
+        self._close_block()
         if part.function_call is not None:
-            items.append(self._call(part.function_call, signature))
+            items.append(self._decode_call(part.function_call, signature))
             return
         if part.text:
             items.append(part.text)
@@ -63,14 +68,13 @@ class TurnReader:
             items.append(Reasoning("", self._block, signature, source="gemini"))
             self._block += 1
 
-    def close_block(self) -> None:
-        """What follows is not of the same thought."""
-        if self._open:
-            self._open = False
+    def _close_block(self) -> None:
+        if self._block_is_open:
+            self._block_is_open = False
             self._block += 1
 
-    def _call(self, call: FunctionCall, signature: str) -> ToolCall:
-        """Every call comes whole."""
+    def _decode_call(self, call: FunctionCall, signature: str) -> ToolCall:
+        """Return a call. Gemini never splits one."""
         self.calls += 1
         name = call.name or ""
         source = "gemini" if signature else ""
@@ -79,9 +83,9 @@ class TurnReader:
         )
 
 
-def text_part(text: str, signature: str = "", *, thought: bool = False) -> dict[str, Any]:
-    """A text part, signed where there is a signature."""
-    part: dict[str, Any] = {"text": text}
+def encode_text(text: str, signature: str = "", *, thought: bool = False) -> JSONObject:
+    """Return a text part, with its signature if it has one."""
+    part: JSONObject = {"text": text}
     if thought:
         part["thought"] = True
     if signature:
@@ -89,40 +93,46 @@ def text_part(text: str, signature: str = "", *, thought: bool = False) -> dict[
     return part
 
 
-def call_part(call: Mapping[str, Any], arguments: dict[str, Any], signature: str = "") -> dict[str, Any]:
-    """A call of the shared shape as a part."""
-    sent: dict[str, Any] = {"name": call["function"]["name"], "args": arguments}
+def encode_call(call: ToolCallDict, arguments: JSONObject, signature: str = "") -> JSONObject:
+    """Return the part of a tool call with these arguments."""
+    fields: JSONObject = {"name": call["function"]["name"], "args": arguments}
     if call.get("id"):
-        sent["id"] = call["id"]
-    return {"functionCall": sent, "thoughtSignature": signature} if signature else {"functionCall": sent}
+        fields["id"] = call["id"]
+    return {"functionCall": fields, "thoughtSignature": signature} if signature else {"functionCall": fields}
 
 
-def said_parts(text: str, blocks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The parts of a turn's reasoning blocks and text; a block without text is the text's signature."""
+def encode_turn(text: str, blocks: Iterable[ReasoningBlock]) -> list[JSONObject]:
+    """Return the parts of a turn's reasoning blocks and text. A block without text holds the text's signature."""
     parts = []
     signatures = []
     for block in blocks:
         signature = signature_of_block(block)
         if block.get("text"):
-            parts.append(text_part(block["text"], signature, thought=True))
+            parts.append(encode_text(block["text"], signature, thought=True))
         elif signature:
             signatures.append(signature)
     last = signatures.pop() if signatures else ""
-    parts += [text_part("", signature) for signature in signatures]
+    parts += [encode_text("", signature) for signature in signatures]
     if text or last:
-        parts.append(text_part(text, last))
+        parts.append(encode_text(text, last))
     return parts
 
 
-def signature_of_block(block: Mapping[str, Any]) -> str:
-    """The signature of a reasoning block, where it is Gemini's own."""
+def signature_of_block(block: ReasoningBlock) -> str:
+    """Return the signature of a reasoning block, "" if it has none or another API made it."""
     return block.get("signature") or "" if block.get("source") == "gemini" else ""
 
 
-FILTERED = frozenset(
-    {
-        *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "MODEL_ARMOR", "ESCALATION"),
-        *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "JAILBREAK"),
-    }
+FILTERED = (
+    *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "MODEL_ARMOR", "ESCALATION"),
+    *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "JAILBREAK"),
 )
-"""Finish and block reasons that mean the content was held back."""
+OTHER = (
+    *("OTHER", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE"),
+    *("IMAGE_OTHER", "MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE", "CONTINUATION", "PUP_LIMITED_DISABLED"),
+)
+FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(FILTERED, "content_filter")}
+"""Finish reasons, and the shared shape's. Those in `OTHER` have no equivalent and keep their name.
+
+For the way back, the first name of each shared reason is its default.
+"""

@@ -1,4 +1,4 @@
-"""Gemini's replies as they are received: streamed or whole, and the errors they tell.
+"""Gemini's replies as a client receives them: streamed or one document, and the errors in them.
 
 Source: Google's Gemini API reference (`GenerateContentResponse`), and its error model (`google.rpc.Status`).
 """
@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.gemini.parts import FILTERED, Part, TurnReader
+from acytoo.dialects.fields import objects_in
+from acytoo.dialects.gemini.parts import FINISH_REASONS, Part, TurnReader
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.readers import RecordReader, bare_error
 from acytoo.dialects.server_side import new_id
-from acytoo.errors import AuthenticationError, StatusError
-from acytoo.types import Finish, Item, Logprobs, Start, Usage
+from acytoo.errors import AuthenticationError, StatusError, TruncatedError
+from acytoo.types import Finish, Item, JSONObject, Logprobs, Start, Usage
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -45,7 +46,7 @@ class _Candidate(msgspec.Struct, rename="camel", gc=False):
     logprobs_result: _LogprobsResult | None = None
 
 
-class _Usage(msgspec.Struct, rename="camel", gc=False):
+class _UsageMetadata(msgspec.Struct, rename="camel", gc=False):
     prompt_token_count: int | None = None
     cached_content_token_count: int | None = None
     candidates_token_count: int | None = None
@@ -53,132 +54,158 @@ class _Usage(msgspec.Struct, rename="camel", gc=False):
     tool_use_prompt_token_count: int | None = None
 
 
-class _Feedback(msgspec.Struct, rename="camel", gc=False):
+class _PromptFeedback(msgspec.Struct, rename="camel", gc=False):
     block_reason: str | None = None
 
 
-class Chunk(msgspec.Struct, rename="camel", gc=False):
+class _Response(msgspec.Struct, rename="camel", gc=False):
+    """A `GenerateContentResponse`: a complete reply, or one event of a stream."""
+
     candidates: list[_Candidate] | None = None
-    usage_metadata: _Usage | None = None
+    usage_metadata: _UsageMetadata | None = None
     model_version: str | None = None
     response_id: str | None = None
-    prompt_feedback: _Feedback | None = None
-    error: Any = None
+    prompt_feedback: _PromptFeedback | None = None
+    error: Any = None  # a `google.rpc.Status`; a proxy in front of the server may send text
 
 
-decode = msgspec.json.Decoder(Chunk).decode
-decode_list = msgspec.json.Decoder(list[Chunk]).decode
+_decode = msgspec.json.Decoder(_Response).decode
+_decode_list = msgspec.json.Decoder(list[_Response]).decode
 
-_LOOSE = 8192
-"""Bytes kept to recognise an error that stands outside of any event."""
+_UNFRAMED_LIMIT = 8192
+"""Bytes kept to recognise an error that is not inside an event."""
 
 
 class StreamReader(RecordReader):
-    """Events of a streamed response; complete with a finish reason, or a prompt that was blocked.
+    """A reader of a streamed reply, which is complete with a finish reason or when the prompt was blocked.
 
-    A fault in mid-stream may stand there as plain JSON, without `data:`; it is recognised as well.
+    Google's servers report an error in mid-stream as plain JSON without `data:`. The SSE decoder ignores such lines,
+    so `feed` also keeps the bytes since the last `data:` and searches them for an error document. That costs two
+    substring searches per chunk.
     """
 
     ending = "finishReason"
 
     def __init__(self, name: str) -> None:
         super().__init__(name, SSEDecoder())
-        self._turn = TurnReader(lambda name, given: given or new_id("call_"))
+        self._turn = TurnReader(lambda name, call_id: call_id or new_id("call_"))
         self._started = False
-        self._loose = b""
-        self._usage: _Usage | None = None
-        self.finished = False
+        self._unframed = b""
+        self._usage: _UsageMetadata | None = None
+        self._finished = False
 
     @property
     def complete(self) -> bool:
-        """A finish reason came, or the prompt was blocked."""
-        return self.finished
+        """Whether a finish reason was read, or the prompt was blocked."""
+        return self._finished
 
     def feed(self, chunk: bytes) -> list[Item]:
-        """The items of every event that this chunk completes."""
+        """Return the items of every event that this chunk completes."""
         items = super().feed(chunk)
-        self._loose = (chunk if b"data:" in chunk else self._loose + chunk)[-_LOOSE:]
-        if self.pending_error is None and b'"error"' in self._loose:
-            self.pending_error = self._loose_fault()
+        self._unframed = (chunk if b"data:" in chunk else self._unframed + chunk)[-_UNFRAMED_LIMIT:]
+        if self.pending_error is None and b'"error"' in self._unframed:
+            self.pending_error = self._unframed_error()
             if self.pending_error is not None and not items:
                 raise self.pending_error
         return items
 
-    def _loose_fault(self) -> StatusError | None:
-        for document in _loose_errors(self._loose):
+    def _unframed_error(self) -> StatusError | None:
+        for document in _possible_errors(self._unframed):
             try:
-                chunk = decode(document)
+                response = _decode(document)
             except UNDECODABLE:
                 continue
-            if chunk.error is not None:
-                return error_from_document(chunk.error)
+            if response.error is not None:
+                return decode_error(response.error)
         return None
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
-        """Add the items of some events."""
+        """Append the items of some events."""
         for record in records:
             try:
-                chunk = decode(record)
+                response = _decode(record)
             except UNDECODABLE:
-                if record.strip() in (b"", b"[DONE]"):
+                if record.strip() in (b"", b"[DONE]"):  # gateways end a stream as OpenAI's API does
                     continue
-                chunk = self.decode_unusual(record, Chunk)
-            if chunk.candidates is None and chunk.error is None and (error := bare_error(record)) is not None:
-                raise error_from_document(error)
-            items += self.items(chunk)
+                response = self.decode_unusual(record, _Response)
+            if response.candidates is None and response.error is None and (error := bare_error(record)) is not None:
+                raise decode_error(error)
+            items += self.items(response)
 
-    def items(self, chunk: Chunk) -> list[Item]:
-        """The items of one event, or of a whole response."""
-        if chunk.error is not None:
-            raise error_from_document(chunk.error)
+    def items(self, response: _Response) -> list[Item]:
+        """Return the items of one event, or of a complete reply. Raises the error that it reports."""
+        if response.error is not None:
+            raise decode_error(response.error)
         items: list[Item] = []
-        if not self._started and (chunk.response_id or chunk.model_version):
+        if not self._started and (response.response_id or response.model_version):
             self._started = True
-            items.append(Start(chunk.response_id or "", chunk.model_version or ""))
+            items.append(Start(response.response_id or "", response.model_version or ""))
         reason = ""
-        for candidate in chunk.candidates or ():
-            if candidate.index:
+        for candidate in response.candidates or ():
+            if candidate.index:  # only the first of several candidates is read
                 continue
             for part in (candidate.content.parts if candidate.content else None) or ():
                 self._turn.read(part, items)
             if candidate.logprobs_result is not None:
-                items.append(Logprobs(_logprobs(candidate.logprobs_result)))
+                items.append(Logprobs(_decode_logprobs(candidate.logprobs_result)))
             reason = candidate.finish_reason or ""
-        if chunk.usage_metadata is not None:
-            self._usage = chunk.usage_metadata
-        blocked = chunk.prompt_feedback.block_reason if chunk.prompt_feedback else None
-        finish = Finish("content_filter", raw=blocked) if blocked else self._finish(reason) if reason else None
-        if finish is not None or self.finished:
+        # Every event may have the usage so far: yield only the last, with the finish reason or after it.
+        if response.usage_metadata is not None:
+            self._usage = response.usage_metadata
+        blocked = response.prompt_feedback.block_reason if response.prompt_feedback else None
+        finish = Finish("content_filter", raw=blocked) if blocked else self._decode_finish(reason) if reason else None
+        if finish is not None or self._finished:
             if self._usage is not None:
-                items.append(_usage(self._usage))
+                items.append(_decode_usage(self._usage))
                 self._usage = None
-            if finish is not None and not self.finished:
-                self.finished = True
+            if finish is not None and not self._finished:
+                self._finished = True
                 items.append(finish)
         return items
 
-    def _finish(self, reason: str) -> Finish:
-        if reason == "STOP":
-            return Finish("tool_calls" if self._turn.calls else "stop")
-        if reason == "MAX_TOKENS":
-            return Finish("length")
-        return Finish("content_filter" if reason in FILTERED else reason, raw=reason)
+    def _decode_finish(self, reason: str) -> Finish:
+        if reason == "STOP" and self._turn.calls:  # this API has no reason of its own for tool calls
+            return Finish("tool_calls")
+        return Finish(FINISH_REASONS.get(reason, reason), raw="" if reason in ("STOP", "MAX_TOKENS") else reason)
 
 
-def _loose_errors(data: bytes) -> list[bytes]:
-    """Whatever begins like an error's document at the start of a line, or as an element of an array."""
-    found = []
-    place = data.find(b'"error"')
-    while place >= 0:
-        brace = data.rfind(b"{", 0, place)
+def read_document(name: str, body: bytes) -> list[Item]:
+    """Return the items of a complete reply.
+
+    That is a response, or a list of them: what `streamGenerateContent` returns without `alt=sse`.
+
+    Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has no finish reason.
+    """
+    responses = _decode_list(body) if body.lstrip()[:1] == b"[" else [_decode(body)]
+    reader = StreamReader(name)
+    items: list[Item] = []
+    for response in responses:
+        items += reader.items(response)
+    if not reader.complete:
+        if not any(response.candidates for response in responses):
+            raise msgspec.ValidationError("it has no candidates")
+        raise TruncatedError("the reply has no finishReason")
+    return items
+
+
+def _possible_errors(data: bytes) -> list[bytes]:
+    """Return what begins like an error document at the start of a line or as an element of an array.
+
+    The position matters: a text or a call's arguments may contain such a document too.
+    """
+    documents = []
+    position = data.find(b'"error"')
+    while position >= 0:
+        brace = data.rfind(b"{", 0, position)
         before = data[:brace].rstrip(b"[, \t")
-        if brace >= 0 and not data[brace + 1 : place].strip() and before[-1:] in (b"", b"\n", b"\r"):
-            found.append(data[brace:].rstrip(b"]\r\n\t "))
-        place = data.find(b'"error"', place + 1)
-    return found
+        if brace >= 0 and not data[brace + 1 : position].strip() and before[-1:] in (b"", b"\n", b"\r"):
+            documents.append(data[brace:].rstrip(b"]\r\n\t "))
+        position = data.find(b'"error"', position + 1)
+    return documents
 
 
-def _usage(counts: _Usage) -> Usage:
+def _decode_usage(counts: _UsageMetadata) -> Usage:
+    """Return the usage. Unlike in the shared shape, `candidatesTokenCount` does not include thoughts."""
     thoughts = counts.thoughts_token_count or 0
     return Usage(
         (counts.prompt_token_count or 0) + (counts.tool_use_prompt_token_count or 0),
@@ -188,38 +215,61 @@ def _usage(counts: _Usage) -> Usage:
     )
 
 
-def _logprobs(result: _LogprobsResult) -> list[dict[str, Any]]:
-    """Log-probabilities in OpenAI's shape."""
+def _decode_logprobs(result: _LogprobsResult) -> list[JSONObject]:
+    """Return the log-probabilities in OpenAI's shape."""
     top = result.top_candidates or []
     tokens = []
     for index, token in enumerate(result.chosen_candidates or ()):
-        others = (top[index].candidates or []) if index < len(top) else []
-        tokens.append({**_token(token), "top_logprobs": [_token(other) for other in others]})
+        alternatives = (top[index].candidates or []) if index < len(top) else []
+        tokens.append({**_decode_token(token), "top_logprobs": [_decode_token(other) for other in alternatives]})
     return tokens
 
 
-def _token(candidate: _TokenLogprob) -> dict[str, Any]:
+def _decode_token(candidate: _TokenLogprob) -> JSONObject:
     token = candidate.token or ""
     return {"token": token, "logprob": candidate.log_probability or 0.0, "bytes": list(token.encode())}
 
 
-def error_from_document(error: Any) -> StatusError:
+# Errors.
+
+
+STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    413: "INVALID_ARGUMENT",
+    422: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""HTTP status codes, and the `status` of an error (`google.rpc.Code`)."""
+
+
+def decode_error(error: object) -> StatusError:
     """Return the error that a document or an event reports, with what its details add."""
-    return detailed(error_from_event(error), error)
+    return add_details(error_from_event(error), error)
 
 
-def detailed(error: StatusError, told: Any) -> StatusError:
-    details = told.get("details") if isinstance(told, dict) else None
-    for detail in details if isinstance(details, list) else ():
-        if not isinstance(detail, dict):
-            continue
+def add_details(error: StatusError, document: object) -> StatusError:
+    """Return the error with what the `details` of a `google.rpc.Status` add.
+
+    `ErrorInfo` shows that a 400 is about the key, and `RetryInfo` how many seconds to wait.
+    """
+    for detail in objects_in(document.get("details")) if isinstance(document, dict) else ():
         if detail.get("reason") == "API_KEY_INVALID":
             code = "API_KEY_INVALID"
             error = AuthenticationError(error.message, status=error.status, code=code, body=error.body)
         delay = detail.get("retryDelay")
-        if error.retry_after is None and isinstance(delay, str) and _SECONDS.fullmatch(delay):
+        if error.retry_after is None and isinstance(delay, str) and _DURATION.fullmatch(delay):
             error.retry_after = float(delay[:-1])
     return error
 
 
-_SECONDS = re.compile(r"\d+(\.\d+)?s")
+_DURATION = re.compile(r"\d+(\.\d+)?s")

@@ -1,23 +1,43 @@
-"""Gemini's requests: the shared shape to its body, and back.
+"""Gemini's chat requests: the shared shape to a `generateContent` body, and back.
+
+A received body may spell its own field names in `camelCase` or `snake_case`: the JSON mapping of protocol buffers
+allows both, and the official SDKs use both. Names inside a schema, a call's arguments or a tool's result are data.
+
+Both directions are in one file, although it is a long one, because they share its tables.
 
 Source: Google's Gemini API reference (`GenerateContentRequest`, `GenerationConfig`, `Tool`, `ToolConfig`), "Gemini
-thinking", "Thought signatures", "OpenAI compatibility" (what an effort is in tokens), and the `google-genai` package.
+thinking", "Thought signatures", "OpenAI compatibility" (the thinking tokens of an effort), and the `google-genai`
+package.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from acytoo.dialects.base import Unsupported
-from acytoo.dialects.extra_fields import put_extra
-from acytoo.dialects.gemini.parts import call_part, said_parts
-from acytoo.dialects.tool_calls import arguments_object
+from acytoo.dialects.extra_fields import keep_nested, put_extra
+from acytoo.dialects.fields import invalid, optional_object
+from acytoo.dialects.gemini.parts import Part, TurnReader, encode_call, encode_turn
+from acytoo.dialects.tool_calls import CallIds, arguments_object
 from acytoo.errors import UsageError
 from acytoo.messages import data_url, parts_of, text_of
-from acytoo.types import ChatMessage, JSONObject, Request, signature_of
+from acytoo.types import (
+    ChatMessage,
+    ContentPart,
+    FunctionDefinition,
+    Item,
+    JSONObject,
+    Request,
+    ToolDefinition,
+    collect,
+    signature_of,
+)
 
-CONFIG = {
+_CONFIG = {
     "temperature": "temperature",
     "topP": "top_p",
     "topK": "top_k",
@@ -31,78 +51,101 @@ CONFIG = {
 }
 """Fields of `generationConfig`, and the shared shape's options."""
 
-BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
-"""Thinking tokens that stand for an effort at Gemini 2.5, which has no levels."""
+_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
+"""Thinking tokens for each effort. Gemini 2.5 has budgets instead of levels."""
 
-LEVELS = frozenset({"minimal", "low", "medium", "high", "xhigh"})
+_LEVELS = frozenset({"minimal", "low", "medium", "high", "xhigh"})
 
-FOREIGN_SIGNATURE = "skip_thought_signature_validator"
-"""What Gemini 3 wants on a call that it did not make itself. Source: the questions in "Thought signatures"."""
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+"""Tool choices, and the modes of `functionCallingConfig`."""
 
-_SIGNATURES_WANTED = re.compile(r"(models/)?gemini-[3-9]")
-_BUDGETS_WANTED = re.compile(r"(models/)?gemini-2\.5")
+_FOREIGN_SIGNATURE = "skip_thought_signature_validator"
+"""The signature that Gemini 3 accepts on a call made by another model; without one it answers 400.
+
+Source: the questions in "Thought signatures".
+"""
+
+_REQUIRES_SIGNATURES = re.compile(r"(models/)?gemini-[3-9]")
+_USES_BUDGETS = re.compile(r"(models/)?gemini-2\.5")
+
 _PARENTS = frozenset({"generationConfig", "toolConfig"})
+"""The nested objects in which extra fields may be."""
 
 
-def sent_body(request: Request, extra: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
-    """The body that asks for a reply; system messages, wherever they stand, become the one instruction it has."""
-    system, contents = _contents(request, unsupported)
+# Encode: the shared shape to Gemini's body.
+
+
+def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported) -> JSONObject:
+    """Return the body for a request. Calls `unsupported` for whatever the API cannot express.
+
+    The API has one system instruction, so all system messages move there, wherever they are.
+    """
+    instruction, contents = _encode_messages(request, unsupported)
     if not contents:
-        raise UsageError("Gemini needs a message that is not a system one")
-    body: dict[str, Any] = {"contents": contents}
-    if system:
-        body["systemInstruction"] = {"parts": system}
-    tools = [{"functionDeclarations": declared}] if (declared := _declarations(request, unsupported)) else []
-    tools += [{name[6:]: value} for name, value in extra.items() if name.startswith("tools.")]
+        raise UsageError("Gemini needs a message that is not a system message")
+    body: JSONObject = {"contents": contents}
+    if instruction:
+        body["systemInstruction"] = {"parts": instruction}
+    tools: list[JSONObject] = []
+    if functions := _encode_tools(request, unsupported):
+        tools.append({"functionDeclarations": functions})
+    tools += [{name.removeprefix("tools."): value} for name, value in extra.items() if name.startswith("tools.")]
     if tools:
         body["tools"] = tools
-    if request.tool_choice is not None and (calling := _calling(request.tool_choice, unsupported)):
+    if request.tool_choice is not None and (calling := _encode_tool_choice(request.tool_choice, unsupported)):
         body["toolConfig"] = {"functionCallingConfig": calling}
     if request.parallel_tool_calls is False:
         unsupported("parallel_tool_calls=False")
-    if config := _config(request, unsupported):
+    if config := _encode_config(request, unsupported):
         body["generationConfig"] = config
+    # `alt` belongs to the URL, which shows whether to stream.
     put_extra(body, {k: v for k, v in extra.items() if k != "alt" and not k.startswith("tools.")}, _PARENTS)
     return body
 
 
-def _contents(request: Request, unsupported: Unsupported) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The (parts of the system instruction, contents); results that follow each other are one content."""
-    system: list[dict[str, Any]] = []
-    contents: list[dict[str, Any]] = []
+def _encode_messages(request: Request, unsupported: Unsupported) -> tuple[list[JSONObject], list[JSONObject]]:
+    """Return the (parts of the system instruction, contents).
+
+    Consecutive tool results become one content: the API wants the results of parallel calls together.
+    """
+    instruction: list[JSONObject] = []
+    contents: list[JSONObject] = []
     names: dict[str, str] = {}
-    foreign = FOREIGN_SIGNATURE if _SIGNATURES_WANTED.match(request.model) else ""
-    answering = False
+    foreign_signature = _FOREIGN_SIGNATURE if _REQUIRES_SIGNATURES.match(request.model) else ""
+    follows_result = False
     for index, message in enumerate(request.messages):
         role = message["role"]
         if message.get("name") and role != "tool":
             unsupported("the name of a message's author")
         if role in ("system", "developer"):
-            system.append({"text": text_of(message.get("content"), unsupported)})
+            instruction.append({"text": text_of(message.get("content"), unsupported)})
             continue
         if role == "tool":
-            result = _result(message, names, unsupported)
-            if answering:
+            result = _encode_result(message, names, unsupported)
+            if follows_result:
                 contents[-1]["parts"].append(result)
             else:
                 contents.append({"role": "user", "parts": [result]})
         elif role == "assistant":
-            contents.append(
-                {"role": "model", "parts": _turn(message, names, f"messages[{index}]", foreign, unsupported)}
-            )
+            turn = _encode_turn(message, names, f"messages[{index}]", foreign_signature, unsupported)
+            contents.append({"role": "model", "parts": turn})
         else:
-            parts = [part for given in parts_of(message.get("content")) if (part := _user_part(given, unsupported))]
+            content = parts_of(message.get("content"))
+            parts = [encoded for part in content if (encoded := _encode_user_part(part, unsupported))]
             contents.append({"role": "user", "parts": parts or [{"text": ""}]})
-        answering = role == "tool"
-    return system, contents
+        follows_result = role == "tool"
+    return instruction, contents
 
 
-def _turn(
-    message: ChatMessage, names: dict[str, str], where: str, foreign: str, unsupported: Unsupported
-) -> list[dict[str, Any]]:
-    """A model's turn; reasoning that is not Gemini's own cannot be sent back to it."""
+def _encode_turn(
+    message: ChatMessage, names: dict[str, str], where: str, foreign_signature: str, unsupported: Unsupported
+) -> list[JSONObject]:
+    """Return the parts of a model's turn. Only Gemini's own reasoning can be sent back to it.
+
+    `names` maps the ids of the calls so far to their functions' names.
+    """
     text = text_of(message.get("content"), unsupported) or message.get("refusal") or ""
-    parts = said_parts(text, [block for block in message.get("reasoning") or () if block.get("source") == "gemini"])
+    parts = encode_turn(text, [block for block in message.get("reasoning") or () if block.get("source") == "gemini"])
     for number, call in enumerate(message.get("tool_calls") or ()):
         function = call["function"]
         arguments = arguments_object(function.get("arguments"))
@@ -110,26 +153,28 @@ def _turn(
             raise UsageError(f"{where}.tool_calls[{number}] has arguments that are not a JSON object")
         names[call.get("id") or ""] = function["name"]
         signed = signature_of(call)
-        parts.append(call_part(call, arguments, signed[0] if signed else "" if number else foreign))
+        # Of parallel calls, only the first is signed.
+        parts.append(encode_call(call, arguments, signed[0] if signed else "" if number else foreign_signature))
     return parts or [{"text": ""}]
 
 
-def _result(message: ChatMessage, names: dict[str, str], unsupported: Unsupported) -> dict[str, Any]:
-    """A tool's result; its media go beside its text."""
+def _encode_result(message: ChatMessage, names: Mapping[str, str], unsupported: Unsupported) -> JSONObject:
+    """Return the part of a tool's result. Media are beside its text, in `parts`."""
     call_id = message["tool_call_id"]
     name = names.get(call_id) or message.get("name")
     if not name:
         unsupported(f"the result of a call that is not in the messages ({call_id!r})")
-    given = parts_of(message.get("content"))
-    result: dict[str, Any] = {"id": call_id, "name": name or call_id}
-    word = "error" if message.get("is_error") else "output"
-    result["response"] = {word: "".join([part["text"] for part in given if part["type"] == "text"])}
-    if media := [part for one in given if one["type"] != "text" and (part := _user_part(one, unsupported))]:
-        result["parts"] = media
+    content = parts_of(message.get("content"))
+    result: JSONObject = {"id": call_id, "name": name or call_id}
+    field = "error" if message.get("is_error") else "output"
+    result["response"] = {field: "".join([part["text"] for part in content if part["type"] == "text"])}
+    media = [part for part in content if part["type"] != "text"]
+    if parts := [encoded for part in media if (encoded := _encode_user_part(part, unsupported))]:
+        result["parts"] = parts
     return {"functionResponse": result}
 
 
-def _user_part(part: Any, unsupported: Unsupported) -> dict[str, Any] | None:
+def _encode_user_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSONObject | None:
     kind = part["type"]
     value = part.get(kind)
     if kind == "text":
@@ -137,26 +182,27 @@ def _user_part(part: Any, unsupported: Unsupported) -> dict[str, Any] | None:
     if kind == "image_url":
         url = value.get("url") if isinstance(value, dict) else value
         if isinstance(url, str) and url:
-            return _media(url)
+            return _encode_url(url)
     elif kind == "input_audio" and isinstance(value, dict):
         return {"inlineData": {"mimeType": f"audio/{value.get('format') or 'wav'}", "data": value.get("data")}}
     elif kind == "file" and isinstance(value, dict):
         if isinstance(value.get("file_data"), str) and value["file_data"].startswith("data:"):
-            return _media(value["file_data"])
+            return _encode_url(value["file_data"])
         if isinstance(value.get("file_id"), str):
             return {"fileData": {"fileUri": value["file_id"]}}
     unsupported(f"{kind} content")
     return None
 
 
-def _media(url: str) -> dict[str, Any]:
-    if found := data_url(url):
-        return {"inlineData": {"mimeType": found[0], "data": found[1]}}
-    kind = _KINDS.get(url.partition("?")[0].rpartition(".")[2].lower())
-    return {"fileData": {"mimeType": kind, "fileUri": url} if kind else {"fileUri": url}}
+def _encode_url(url: str) -> JSONObject:
+    """Return the part of a `data:` URL, or of a URL that Gemini fetches; the type is guessed by the extension."""
+    if media := data_url(url):
+        return {"inlineData": {"mimeType": media[0], "data": media[1]}}
+    media_type = _MEDIA_TYPES.get(url.partition("?")[0].rpartition(".")[2].lower())
+    return {"fileData": {"mimeType": media_type, "fileUri": url} if media_type else {"fileUri": url}}
 
 
-_KINDS = {
+_MEDIA_TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
     "jpeg": "image/jpeg",
@@ -168,8 +214,9 @@ _KINDS = {
 }
 
 
-def _declarations(request: Request, unsupported: Unsupported) -> list[dict[str, Any]]:
-    declared = []
+def _encode_tools(request: Request, unsupported: Unsupported) -> list[JSONObject]:
+    """Return the function declarations."""
+    declarations = []
     for tool in request.tools or ():
         if tool.get("type", "function") != "function":
             unsupported(f"the tool type {tool['type']!r}")
@@ -178,12 +225,12 @@ def _declarations(request: Request, unsupported: Unsupported) -> list[dict[str, 
         declaration: JSONObject = {field: function[field] for field in ("name", "description") if function.get(field)}
         if function.get("parameters"):
             declaration["parametersJsonSchema"] = function["parameters"]
-        declared.append(declaration)
-    return declared
+        declarations.append(declaration)
+    return declarations
 
 
-def _calling(choice: Any, unsupported: Unsupported) -> dict[str, Any] | None:
-    """`functionCallingConfig`: its mode, and the functions allowed."""
+def _encode_tool_choice(choice: str | JSONObject, unsupported: Unsupported) -> JSONObject | None:
+    """Return `functionCallingConfig`: its mode, and the functions allowed."""
     if isinstance(choice, str):
         if choice in _MODES:
             return {"mode": _MODES[choice]}
@@ -197,29 +244,307 @@ def _calling(choice: Any, unsupported: Unsupported) -> dict[str, Any] | None:
     return None
 
 
-_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
-
-
-def _config(request: Request, unsupported: Unsupported) -> dict[str, Any]:
-    config = {field: value for field, option in CONFIG.items() if (value := getattr(request, option)) is not None}
-    wanted = request.response_format or {}
-    kind = wanted.get("type", "text")
+def _encode_config(request: Request, unsupported: Unsupported) -> JSONObject:
+    """Return `generationConfig`."""
+    config: JSONObject = {
+        field: value for field, option in _CONFIG.items() if (value := getattr(request, option)) is not None
+    }
+    response_format = request.response_format or {}
+    kind = response_format.get("type", "text")
     if kind in ("json_object", "json_schema"):
         config["responseMimeType"] = "application/json"
-        if schema := (wanted.get("json_schema") or {}).get("schema"):
+        if schema := (response_format.get("json_schema") or {}).get("schema"):
             config["responseJsonSchema"] = schema
     elif kind != "text":
         unsupported(f"response_format {kind!r}")
-    effort = request.reasoning_effort
-    if effort is None:
-        return config
-    budgets = _BUDGETS_WANTED.match(request.model)
-    if effort == "none":
-        config["thinkingConfig"] = {"thinkingBudget": 0}
-    elif budgets and effort in BUDGETS:
-        config["thinkingConfig"] = {"thinkingBudget": BUDGETS[effort], "includeThoughts": True}
-    elif not budgets and effort in LEVELS:
-        config["thinkingConfig"] = {"thinkingLevel": effort.upper(), "includeThoughts": True}
-    else:
-        unsupported(f"reasoning_effort={effort!r}")
+    if request.reasoning_effort is not None:
+        if thinking := _encode_effort(request.reasoning_effort, request.model):
+            config["thinkingConfig"] = thinking
+        else:
+            unsupported(f"reasoning_effort={request.reasoning_effort!r}")
     return config
+
+
+def _encode_effort(effort: str, model: str) -> JSONObject | None:
+    """Return `thinkingConfig`, None for an effort that the model does not have."""
+    if effort == "none":
+        return {"thinkingBudget": 0}
+    if _USES_BUDGETS.match(model):
+        return {"thinkingBudget": _BUDGETS[effort], "includeThoughts": True} if effort in _BUDGETS else None
+    return {"thinkingLevel": effort.upper(), "includeThoughts": True} if effort in _LEVELS else None
+
+
+# Decode: Gemini's body to the shared shape.
+
+
+def decode_request(body: JSONObject) -> JSONObject:
+    """Return a received body with the shared shape's field names.
+
+    Raises RequestError (400) if a field has the wrong shape.
+    """
+    shared = _camel_case_object(body, "the body")
+    for field in ("model", "stream", "messages"):  # the model and whether to stream are in the path
+        shared.pop(field, None)
+    instruction, contents = shared.pop("systemInstruction", None), shared.pop("contents", None)
+    tools, tool_config = shared.pop("tools", None), shared.pop("toolConfig", None)
+    config = _camel_case_object(shared.pop("generationConfig", None), "generationConfig")
+    shared["messages"] = _decode_messages(instruction, contents)
+    _decode_config(config, shared)
+    _decode_tools(tools, shared)
+    if tool_config:
+        _decode_tool_config(_camel_case_object(tool_config, "toolConfig"), shared)
+    return shared
+
+
+def _camel_case_object(value: object, where: str) -> JSONObject:
+    """Return an optional object with its own field names in camel case. The objects inside it are left alone."""
+    return {_camel_case(name): inner for name, inner in optional_object(value, where).items()}
+
+
+def _camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join([word[:1].upper() + word[1:] for word in rest])
+
+
+def _optional_list(value: object, where: str) -> list[Any]:
+    """Return an optional list. A single object stands for a list of it, as in the JSON of some clients."""
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        return [value]
+    if not isinstance(value, list):
+        raise invalid(f"{where} must be a list")
+    return value
+
+
+def _decode_messages(instruction: object, contents: object) -> list[ChatMessage]:
+    ids = CallIds()
+    messages: list[ChatMessage] = []
+    if isinstance(instruction, str):
+        messages.append({"role": "system", "content": instruction})
+    elif instruction is not None:
+        parts = _camel_case_object(instruction, "systemInstruction").get("parts")
+        for part in _optional_list(parts, "systemInstruction.parts"):
+            text = _camel_case_object(part, "a part of systemInstruction").get("text")
+            messages.append({"role": "system", "content": text if isinstance(text, str) else ""})
+    for index, value in enumerate(_optional_list(contents, "contents")):
+        where = f"contents[{index}]"
+        content = _camel_case_object(value, where)
+        parts = [
+            _camel_case_object(p, f"{where}.parts") for p in _optional_list(content.get("parts"), f"{where}.parts")
+        ]
+        if content.get("role") == "model":
+            messages.append(_decode_turn(parts, ids, where))
+        else:
+            messages += _decode_user_content(parts, ids, where)
+    if not messages:
+        raise invalid("contents is missing")
+    return messages
+
+
+def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessage:
+    """Return a model's turn, read as a reply's parts are.
+
+    A part that no other API has in a model's turn (an image, code) is kept under its field's name. The other APIs
+    refuse it by that name.
+    """
+    turn = TurnReader(ids.called)
+    items: list[Item] = []
+    others: list[JSONObject] = []
+    for part in parts:
+        if unknown := [field for field, value in part.items() if value is not None and field not in _TURN_FIELDS]:
+            others.append({**part, "type": min(unknown)})
+        if isinstance(part.get("functionCall"), dict):
+            part = {**part, "functionCall": _camel_case_object(part["functionCall"], where)}
+        if part.get("thoughtSignature") == _FOREIGN_SIGNATURE:  # a placeholder, which means nothing to other APIs
+            part = {**part, "thoughtSignature": None}
+        try:
+            turn.read(msgspec.convert(part, Part), items)
+        except msgspec.ValidationError as error:
+            raise invalid(f"{where} has a part with a wrong type: {error}") from error
+    message = collect(items).message
+    if others:
+        message["content"] = [*parts_of(message["content"]), *others]  # type: ignore[list-item]  # parts of no known type
+    return message
+
+
+_TURN_FIELDS = frozenset(
+    {"text", "thought", "thoughtSignature", "functionCall", "partMetadata", "mediaResolution", "videoMetadata"}
+)
+"""Fields of a model's part that other APIs can express or do without."""
+
+
+def _decode_user_content(parts: list[JSONObject], ids: CallIds, where: str) -> list[ChatMessage]:
+    """Return the messages of a user's content: one for each tool result, then one for the other parts."""
+    results: list[ChatMessage] = []
+    content: list[ContentPart] = []
+    for part in parts:
+        if "functionResponse" in part:
+            result = _camel_case_object(part["functionResponse"], f"{where}.functionResponse")
+            results.append(_decode_result(result, ids, where))
+        else:
+            content.append(_decode_user_part(part, where))
+    if not content:
+        return results or [{"role": "user", "content": ""}]
+    if len(content) == 1 and content[0]["type"] == "text":
+        return [*results, {"role": "user", "content": content[0]["text"]}]
+    return [*results, {"role": "user", "content": content}]
+
+
+def _decode_result(result: JSONObject, ids: CallIds, where: str) -> ChatMessage:
+    """Return the message of a tool's result.
+
+    Its content is the text of `output` or `error` if the response has only that, else the response as JSON text.
+    """
+    name = result.get("name") if isinstance(result.get("name"), str) else ""
+    call_id = result.get("id") if isinstance(result.get("id"), str) else ""
+    response = result.get("response")
+    fields = list(response.items()) if isinstance(response, dict) else []
+    if len(fields) == 1 and fields[0][0] in ("output", "error") and isinstance(fields[0][1], str):
+        text = fields[0][1]
+    else:
+        text = msgspec.json.encode(response).decode()
+    message: ChatMessage = {"role": "tool", "tool_call_id": ids.answered(name, call_id), "content": text}
+    if name:
+        message["name"] = name
+    if isinstance(response, dict) and "error" in response and "output" not in response:
+        message["is_error"] = True
+    if media := _optional_list(result.get("parts"), f"{where}.functionResponse.parts"):
+        content: list[ContentPart] = [{"type": "text", "text": text}] if text else []
+        content += [_decode_user_part(_camel_case_object(part, where), where) for part in media]
+        message["content"] = content
+    return message
+
+
+def _decode_user_part(part: JSONObject, where: str) -> ContentPart:
+    """Return a part of the shared shape.
+
+    One that the shared shape has no type for takes its field's name as type. The other APIs refuse it by that name.
+    """
+    if isinstance(part.get("text"), str):
+        return {"type": "text", "text": part["text"]}
+    blob = _camel_case_object(part.get("inlineData"), where)
+    file = _camel_case_object(part.get("fileData"), where)
+    media_type, data = blob.get("mimeType") or file.get("mimeType") or "", blob.get("data")
+    if isinstance(media_type, str) and isinstance(data, str):
+        url = f"data:{media_type};base64,{data}"
+        if media_type.startswith("image/"):
+            return {"type": "image_url", "image_url": {"url": url}}
+        if media_type in ("audio/wav", "audio/mp3"):  # the formats that OpenAI's shape has
+            return {"type": "input_audio", "input_audio": {"data": data, "format": media_type.removeprefix("audio/")}}
+        return {"type": "file", "file": {"file_data": url}}
+    if isinstance(media_type, str) and isinstance(file.get("fileUri"), str):
+        if media_type.startswith("image/"):
+            return {"type": "image_url", "image_url": {"url": file["fileUri"]}}
+        return {"type": "file", "file": {"file_id": file["fileUri"]}}
+    if not part:
+        raise invalid(f"{where} has an empty part")
+    return {"type": min(part), **part}  # type: ignore[typeddict-item]  # a part of no known type
+
+
+def _decode_config(config: JSONObject, shared: JSONObject) -> None:
+    """Add the options of `generationConfig`. Those that the shared shape does not have are kept under their path."""
+    for field, option in _CONFIG.items():
+        if (value := config.pop(field, None)) is not None:
+            shared[option] = value
+    if config.get("candidateCount") == 1:
+        del config["candidateCount"]
+    media_type = config.pop("responseMimeType", None)
+    schema, gemini_schema = config.pop("responseJsonSchema", None), config.pop("responseSchema", None)
+    if schema is None and gemini_schema is not None:
+        schema = _decode_schema(gemini_schema)
+    if schema is not None:
+        shared["response_format"] = {"type": "json_schema", "json_schema": {"name": "response", "schema": schema}}
+    elif media_type == "application/json":
+        shared["response_format"] = {"type": "json_object"}
+    elif media_type not in (None, "text/plain"):
+        config["responseMimeType"] = media_type
+    thinking = _camel_case_object(config.pop("thinkingConfig", None), "thinkingConfig")
+    effort = _decode_effort(thinking)
+    if effort is not None:
+        shared["reasoning_effort"] = effort
+    elif thinking:
+        config["thinkingConfig"] = thinking
+    keep_nested(shared, "generationConfig", config)
+
+
+def _decode_effort(thinking: JSONObject) -> str | None:
+    """Return the effort of a `thinkingConfig`, None for an automatic or unknown one."""
+    level, budget = thinking.get("thinkingLevel"), thinking.get("thinkingBudget")
+    if isinstance(level, str):
+        return level.lower() if level.lower() in _LEVELS else None
+    if not isinstance(budget, int) or budget < 0:  # -1: the model decides
+        return None
+    if budget == 0:
+        return "none"
+    return next((effort for effort in ("low", "medium") if budget <= _BUDGETS[effort]), "high")
+
+
+def _decode_tools(tools: object, shared: JSONObject) -> None:
+    """Add the declared functions as tools. The API's own tools (`googleSearch`) are kept under their path."""
+    functions: list[object] = []
+    for index, value in enumerate(_optional_list(tools, "tools")):
+        tool = _camel_case_object(value, f"tools[{index}]")
+        functions += _optional_list(tool.pop("functionDeclarations", None), f"tools[{index}].functionDeclarations")
+        keep_nested(shared, "tools", tool)
+    if functions:
+        shared["tools"] = [_decode_function(function) for function in functions]
+
+
+def _decode_function(value: object) -> ToolDefinition:
+    declaration = _camel_case_object(value, "a function declaration")
+    if not declaration.get("name") or not isinstance(declaration["name"], str):
+        raise invalid("a function declaration has no name")
+    function: FunctionDefinition = {"name": declaration["name"]}
+    if declaration.get("description"):
+        function["description"] = declaration["description"]
+    if declaration.get("parametersJsonSchema") is not None:
+        function["parameters"] = declaration["parametersJsonSchema"]
+    elif declaration.get("parameters") is not None:
+        function["parameters"] = _decode_schema(declaration["parameters"])
+    return {"type": "function", "function": function}
+
+
+def _decode_tool_config(config: JSONObject, shared: JSONObject) -> None:
+    """Add the tool choice. What the shared shape does not have is kept under its path."""
+    calling = _camel_case_object(config.pop("functionCallingConfig", None), "functionCallingConfig")
+    mode = str(calling.get("mode") or "AUTO").upper()
+    allowed = [str(name) for name in _optional_list(calling.get("allowedFunctionNames"), "allowedFunctionNames")]
+    if mode == "ANY" and len(allowed) == 1:
+        shared["tool_choice"] = {"type": "function", "function": {"name": allowed[0]}}
+    elif mode == "ANY" and allowed:
+        tools = [{"type": "function", "function": {"name": name}} for name in allowed]
+        shared["tool_choice"] = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": tools}}
+    elif calling:
+        choices = {mode: choice for choice, mode in _MODES.items()}
+        shared["tool_choice"] = choices.get(mode, "auto")
+    keep_nested(shared, "toolConfig", config)
+
+
+_COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
+
+
+def _decode_schema(value: Any) -> Any:
+    """Return a schema in Gemini's own form as JSON Schema.
+
+    That form is OpenAPI 3.0 with types in capitals, and with counts as text (the JSON mapping of a 64-bit integer).
+    """
+    if not isinstance(value, dict):
+        return value
+    schema: JSONObject = {}
+    for name, inner in _camel_case_object(value, "a schema").items():
+        if name == "type" and isinstance(inner, str):
+            schema["type"] = inner.lower()
+        elif name == "properties" and isinstance(inner, dict):
+            schema["properties"] = {key: _decode_schema(property_) for key, property_ in inner.items()}
+        elif name in ("items", "additionalProperties"):
+            schema[name] = _decode_schema(inner)
+        elif name in ("anyOf", "prefixItems") and isinstance(inner, list):
+            schema[name] = [_decode_schema(element) for element in inner]
+        elif name in _COUNTS and isinstance(inner, str) and inner.isdecimal():
+            schema[name] = int(inner)
+        elif name not in ("nullable", "propertyOrdering"):
+            schema[name] = inner
+    if value.get("nullable") and "type" in schema:
+        schema["type"] = [schema["type"], "null"]
+    return schema

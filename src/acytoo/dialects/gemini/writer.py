@@ -1,18 +1,24 @@
-"""Gemini's replies as they are sent: streamed as events or as an array, and the errors.
+"""Gemini's replies as a server sends them: streamed as events or as an array, one document, and errors.
 
-Source: Google's Gemini API reference (`GenerateContentResponse`), and what its makers' clients do with an error in
-mid-stream, with a comment, and with a blank line (`google-genai`, `@google/genai`, `google.golang.org/genai`).
+Source: Google's Gemini API reference (`GenerateContentResponse`), and how the official SDKs (`google-genai`,
+`@google/genai`, `google.golang.org/genai`) treat an error in mid-stream, a comment and a blank line.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
 from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import error_fields, whole_seconds
-from acytoo.dialects.gemini.parts import FILTERED, call_part, signature_of_block, text_part
+from acytoo.dialects.gemini.parts import (
+    FINISH_REASONS,
+    OTHER,
+    encode_call,
+    encode_text,
+    encode_turn,
+    signature_of_block,
+)
+from acytoo.dialects.gemini.reader import STATUSES
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_object
 from acytoo.errors import AcytooError
@@ -20,9 +26,12 @@ from acytoo.types import (
     Event,
     Finish,
     Item,
+    JSONObject,
     Logprobs,
     Reasoning,
     Refusal,
+    Reply,
+    Request,
     Start,
     ToolCall,
     ToolCallDict,
@@ -33,36 +42,187 @@ from acytoo.types import (
 from acytoo.wire.escapes import without_line_ends
 from acytoo.wire.sse import sse
 
-_STATUSES = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ABORTED",
-    413: "INVALID_ARGUMENT",
-    422: "INVALID_ARGUMENT",
-    429: "RESOURCE_EXHAUSTED",
-    499: "CANCELLED",
-    500: "INTERNAL",
-    501: "UNIMPLEMENTED",
-    502: "UNAVAILABLE",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
+
+class StreamWriter(Writer):
+    """A writer of one event per item. Calls are collected and sent in the last event."""
+
+    ping = b"\n\n"
+    """Blank lines. The usual comment would break the Python SDK: it parses every line that is not blank as JSON."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._id = new_id("")
+        self._calls: list[Item] = []
+        self._thoughts: set[int] = set()
+        self._usage: Usage | None = None
+        self._finish: Finish | None = None
+        self._render_frame()
+
+    def _render_frame(self) -> None:
+        """Render what surrounds the text of an event, once for all events."""
+        identity = msgspec.json.encode({"modelVersion": self._model, "responseId": self._id})
+        self._before = b'data: {"candidates":[{"content":{"parts":[{"text":'
+        self._tail = b"," + identity[1:] + b"\n\n"
+        self._after = b'}],"role":"model"},"index":0}]' + self._tail
+
+    def write(self, items: list[Item]) -> bytes:
+        """Return an event for each item, except for those that `end` writes.
+
+        A text costs one encode and no call: the frame around it is rendered once.
+        """
+        out: list[bytes] = []
+        encode, before, after = msgspec.json.encode, self._before, self._after
+        for item in items:
+            if type(item) is str:
+                out += (before, encode(item), after)
+            elif isinstance(item, Start):
+                self._id, self._model = item.id or self._id, item.model or self._model
+                self._render_frame()
+                after = self._after
+            elif isinstance(item, Event):
+                out.append(self._encode_event(item))
+        return without_line_ends(b"".join(out))
+
+    def end(self) -> bytes:
+        """Return the last event: the calls, the finish reason and the usage."""
+        parts, reason = _encode_end(collect(self._calls).tool_calls, self._finish)
+        content = {"parts": parts or [encode_text("")], "role": "model"}
+        fields: JSONObject = {"usageMetadata": _encode_usage(self._usage)} if self._usage else {}
+        return without_line_ends(self._response({"content": content, "finishReason": reason, "index": 0}, fields))
+
+    def fail(self, error: AcytooError) -> bytes:
+        """Return the error as an event and again as plain JSON, because no form works with every official SDK.
+
+        Source: `google-genai` (Python) raises for either, `@google/genai` and `google.golang.org/genai` for plain JSON.
+        """
+        body = without_line_ends(msgspec.json.encode(error_document(error)))
+        return sse(body) + body + b"\n"
+
+    def _response(self, candidate: JSONObject, fields: JSONObject | None = None) -> bytes:
+        return b"data: " + msgspec.json.encode({"candidates": [candidate], **(fields or {})})[:-1] + self._tail
+
+    def _part(self, part: JSONObject) -> bytes:
+        return self._response({"content": {"parts": [part], "role": "model"}, "index": 0})
+
+    def _encode_event(self, item: Event) -> bytes:
+        if isinstance(item, ToolCall):
+            self._calls.append(item)
+        elif isinstance(item, Reasoning):
+            signature = signature_of_block({"signature": item.signature, "source": item.source})
+            if item.text:
+                self._thoughts.add(item.index)
+            if item.text or signature:
+                # A block without any text is the signature of the answer's text, which is not a thought.
+                return self._part(encode_text(item.text, signature, thought=item.index in self._thoughts))
+        elif isinstance(item, Refusal):  # this API has no field for a refusal: it is sent as text
+            return self._part(encode_text(item.text))
+        elif isinstance(item, Logprobs):
+            return self._response({"index": 0, "logprobsResult": _encode_logprobs(item.tokens)})
+        elif isinstance(item, Finish):
+            self._finish = item
+        elif isinstance(item, Usage):
+            self._usage = item
+        return b""
 
 
-def error_document(error: AcytooError) -> dict[str, Any]:
-    """`{"error": {"code", "message", "status", "details"}}`; how long to wait is among the details."""
+class ArrayWriter(Writer):
+    """A writer of the same responses as elements of one JSON array, for clients that do not send `alt=sse`."""
+
+    content_type = "application/json"
+    framing = "text"  # an array is not a sequence of records
+    ping = b"\n"
+
+    def __init__(self, model: str) -> None:
+        self._events = StreamWriter(model)
+        self._before = b"["
+
+    def write(self, items: list[Item]) -> bytes:
+        """Return an element for each item, except for those that `end` writes."""
+        return self._elements(self._events.write(items))
+
+    def end(self) -> bytes:
+        """Return the last element and the end of the array."""
+        return self._elements(self._events.end()) + b"]"
+
+    def fail(self, error: AcytooError) -> bytes:
+        """Return the error as the last element and the end of the array."""
+        return self._elements(sse(msgspec.json.encode(error_document(error)))) + b"]"
+
+    def _elements(self, events: bytes) -> bytes:
+        out: list[bytes] = []
+        for event in events.split(b"\n\n")[:-1]:
+            out += (self._before, event.removeprefix(b"data: "))
+            self._before = b",\r\n"
+        return b"".join(out)
+
+
+def reply_document(reply: Reply, request: Request) -> JSONObject:
+    """Return a complete reply as one response."""
+    parts = encode_turn(reply.text or reply.refusal, reply.reasoning)
+    calls, reason = _encode_end(reply.tool_calls, reply.finish)
+    candidate: JSONObject = {
+        "content": {"parts": (parts + calls) or [encode_text("")], "role": "model"},
+        "finishReason": reason,
+        "index": 0,
+    }
+    if reply.logprobs:
+        candidate["logprobsResult"] = _encode_logprobs(reply.logprobs)
+    document: JSONObject = {"candidates": [candidate]}
+    if reply.usage:
+        document["usageMetadata"] = _encode_usage(reply.usage)
+    return document | {"modelVersion": reply.model or request.model, "responseId": reply.id or new_id("")}
+
+
+def error_document(error: AcytooError) -> JSONObject:
+    """Return `{"error": {"code", "message", "status", "details"}}`. The details have the time to wait, if known."""
     status, message, code, _ = error_fields(error)
-    own = code if code in _STATUSES.values() or code == "FAILED_PRECONDITION" else _STATUSES.get(status, "UNKNOWN")
-    told: dict[str, Any] = {"code": status, "message": message, "status": own}
-    wait = whole_seconds(error)
-    if wait is not None:
-        told["details"] = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"}]
-    return {"error": told}
+    # The API also has FAILED_PRECONDITION, for the status 400 that INVALID_ARGUMENT already stands for.
+    is_own_code = code in STATUSES.values() or code == "FAILED_PRECONDITION"
+    fields: JSONObject = {
+        "code": status,
+        "message": message,
+        "status": code if is_own_code else STATUSES.get(status, "UNKNOWN"),
+    }
+    seconds = whole_seconds(error)
+    if seconds is not None:
+        fields["details"] = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}]
+    return {"error": fields}
 
 
-def usage_fields(usage: Usage) -> dict[str, int]:
+def _encode_end(calls: list[ToolCallDict], finish: Finish | None) -> tuple[list[JSONObject], str]:
+    """Return the (parts of the calls, finishReason).
+
+    A call whose arguments are not JSON is left out, and the reason reports it: `args` can only be an object.
+    """
+    parts = []
+    reason = _encode_finish(finish)
+    for call in calls:
+        arguments = arguments_object(call["function"]["arguments"])
+        if arguments is not None:
+            signed = signature_of(call)
+            if not call["id"]:
+                call = {**call, "id": new_id("call_")}
+            parts.append(encode_call(call, arguments, signed[0] if signed else ""))
+        elif reason != "MAX_TOKENS":
+            reason = "MALFORMED_FUNCTION_CALL"
+    return parts, reason
+
+
+_DEFAULT_REASONS = {shared: reason for reason, shared in reversed(FINISH_REASONS.items())} | {"tool_calls": "STOP"}
+"""The finish reason for each of the shared shape's."""
+
+
+def _encode_finish(finish: Finish | None) -> str:
+    """Return the finish reason: this API's own if the reply came with one, else the nearest."""
+    if finish is None:
+        return "STOP"
+    if finish.reason in _DEFAULT_REASONS:
+        return finish.raw if FINISH_REASONS.get(finish.raw) == finish.reason else _DEFAULT_REASONS[finish.reason]
+    return finish.raw if finish.raw in OTHER else "OTHER"
+
+
+def _encode_usage(usage: Usage) -> dict[str, int]:
+    """Return `usageMetadata`. Unlike in the shared shape, `candidatesTokenCount` does not include thoughts."""
     fields = {
         "promptTokenCount": usage.input_tokens,
         "candidatesTokenCount": max(0, usage.output_tokens - usage.reasoning_tokens),
@@ -75,155 +235,14 @@ def usage_fields(usage: Usage) -> dict[str, int]:
     return fields
 
 
-def logprobs_result(tokens: list[dict[str, Any]]) -> dict[str, Any]:
+def _encode_logprobs(tokens: list[JSONObject]) -> JSONObject:
     return {
-        "chosenCandidates": [_candidate(token) for token in tokens],
+        "chosenCandidates": [_encode_token(token) for token in tokens],
         "topCandidates": [
-            {"candidates": [_candidate(other) for other in token.get("top_logprobs") or ()]} for token in tokens
+            {"candidates": [_encode_token(other) for other in token.get("top_logprobs") or ()]} for token in tokens
         ],
     }
 
 
-def _candidate(token: dict[str, Any]) -> dict[str, Any]:
+def _encode_token(token: JSONObject) -> JSONObject:
     return {"token": token.get("token", ""), "logProbability": token.get("logprob", 0.0)}
-
-
-def last_parts(calls: list[ToolCallDict], finish: Finish | None) -> tuple[list[dict[str, Any]], str]:
-    """The (parts of the calls, finishReason); a call whose arguments are not JSON is left out, the reason says so."""
-    parts = []
-    reason = _finish_reason(finish)
-    for call in calls:
-        arguments = arguments_object(call["function"]["arguments"])
-        if arguments is not None:
-            signed = signature_of(call)
-            named = call if call["id"] else {**call, "id": new_id("call_")}
-            parts.append(call_part(named, arguments, signed[0] if signed else ""))
-        elif reason != "MAX_TOKENS":
-            reason = "MALFORMED_FUNCTION_CALL"
-    return parts, reason
-
-
-def _finish_reason(finish: Finish | None) -> str:
-    if finish is None or finish.reason in ("stop", "tool_calls"):
-        return "STOP"
-    if finish.reason == "length":
-        return "MAX_TOKENS"
-    if finish.reason == "content_filter":
-        return finish.raw if finish.raw in FILTERED else "SAFETY"
-    return finish.raw if finish.raw in _OTHER_REASONS else "OTHER"
-
-
-_OTHER_REASONS = frozenset(
-    {
-        *("OTHER", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE"),
-        *("IMAGE_OTHER", "MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE", "CONTINUATION", "PUP_LIMITED_DISABLED"),
-    }
-)
-
-
-class StreamWriter(Writer):
-    """Responses as events; the frame of a text is rendered once. Calls are said whole, in the last event."""
-
-    ping = b"\n\n"
-    """Blank lines: the makers' clients break at a comment."""
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._id = new_id("")
-        self._calls: list[Item] = []
-        self._thoughts: set[int] = set()
-        self._usage: Usage | None = None
-        self._finish: Finish | None = None
-        self._frame()
-
-    def _frame(self) -> None:
-        identity = msgspec.json.encode({"modelVersion": self._model, "responseId": self._id})
-        self._before = b'data: {"candidates":[{"content":{"parts":[{"text":'
-        self._tail = b"," + identity[1:] + b"\n\n"
-        self._after = b'}],"role":"model"},"index":0}]' + self._tail
-
-    def write(self, items: list[Item]) -> bytes:
-        """Every item as an event of its own, but for what belongs to the last one."""
-        out: list[bytes] = []
-        encode, before, after = msgspec.json.encode, self._before, self._after
-        for item in items:
-            if type(item) is str:
-                out += (before, encode(item), after)
-            elif isinstance(item, Start):
-                self._id, self._model = item.id or self._id, item.model or self._model
-                self._frame()
-                after = self._after
-            elif isinstance(item, Event):
-                out.append(self._event(item))
-        return without_line_ends(b"".join(out))
-
-    def end(self) -> bytes:
-        """The calls, the finish reason and the usage."""
-        parts, reason = last_parts(collect(self._calls).tool_calls, self._finish)
-        content = {"parts": parts or [text_part("")], "role": "model"}
-        fields = {"usageMetadata": usage_fields(self._usage)} if self._usage else {}
-        return without_line_ends(self._response({"content": content, "finishReason": reason, "index": 0}, fields))
-
-    def fail(self, error: AcytooError) -> bytes:
-        """The error as an event, and once more as plain JSON: each is what one of the makers' clients raises.
-
-        Source: `google-genai` (Python) raises for either, `@google/genai` and `google.golang.org/genai` for plain JSON.
-        """
-        body = without_line_ends(msgspec.json.encode(error_document(error)))
-        return sse(body) + body + b"\n"
-
-    def _response(self, candidate: dict[str, Any], fields: dict[str, Any] | None = None) -> bytes:
-        return b"data: " + msgspec.json.encode({"candidates": [candidate], **(fields or {})})[:-1] + self._tail
-
-    def _part(self, part: dict[str, Any]) -> bytes:
-        return self._response({"content": {"parts": [part], "role": "model"}, "index": 0})
-
-    def _event(self, item: Event) -> bytes:
-        if isinstance(item, ToolCall):
-            self._calls.append(item)
-        elif isinstance(item, Reasoning):
-            signature = signature_of_block({"signature": item.signature, "source": item.source})
-            if item.text:
-                self._thoughts.add(item.index)
-            if item.text or signature:
-                return self._part(text_part(item.text, signature, thought=item.index in self._thoughts))
-        elif isinstance(item, Refusal):
-            return self._part(text_part(item.text))
-        elif isinstance(item, Logprobs):
-            return self._response({"index": 0, "logprobsResult": logprobs_result(item.tokens)})
-        elif isinstance(item, Finish):
-            self._finish = item
-        elif isinstance(item, Usage):
-            self._usage = item
-        return b""
-
-
-class ArrayWriter(Writer):
-    """The same responses as the elements of one JSON array, which is all that clients without `alt=sse` know."""
-
-    content_type = "application/json"
-    framing = "text"  # an array is no sequence of records
-    ping = b"\n"
-
-    def __init__(self, model: str) -> None:
-        self._events = StreamWriter(model)
-        self._before = b"["
-
-    def write(self, items: list[Item]) -> bytes:
-        """Every item as an element of its own."""
-        return self._elements(self._events.write(items))
-
-    def end(self) -> bytes:
-        """The last element."""
-        return self._elements(self._events.end()) + b"]"
-
-    def fail(self, error: AcytooError) -> bytes:
-        """The error as the last element."""
-        return self._elements(sse(msgspec.json.encode(error_document(error)))) + b"]"
-
-    def _elements(self, events: bytes) -> bytes:
-        out: list[bytes] = []
-        for event in events.split(b"\n\n")[:-1]:
-            out += (self._before, event[6:])
-            self._before = b",\r\n"
-        return b"".join(out)

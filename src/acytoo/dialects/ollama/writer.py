@@ -84,14 +84,14 @@ class StreamWriter(Writer):
         """Return the calls and the line with `"done": true`, or an error if a call's arguments are not JSON."""
         out = b""
         try:
-            calls = encode_calls(collect(self._calls).tool_calls, self._finish)
+            calls = _encode_calls(collect(self._calls).tool_calls, self._finish)
         except ProtocolError as error:
             return self.fail(error)
         if calls:
             out = self._line({"role": "assistant", "content": "", "tool_calls": calls}, {"done": False})
         now = time.perf_counter_ns()
         evaluation = max(1, now - (self._first_item_ns or now))
-        last = encode_end(self._finish, self._usage, max(1, now - self._started_ns), evaluation)
+        last = _encode_end(self._finish, self._usage, max(1, now - self._started_ns), evaluation)
         return without_line_ends(out + self._line({"role": "assistant", "content": ""}, last))
 
     def fail(self, error: AcytooError) -> bytes:
@@ -129,7 +129,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     thinking = "".join([block.get("text", "") for block in reply.reasoning])
     if thinking:
         message["thinking"] = thinking
-    if calls := encode_calls(reply.tool_calls, reply.finish):
+    if calls := _encode_calls(reply.tool_calls, reply.finish):
         message["tool_calls"] = calls
     now = time.time()
     duration = max(1, int((now - reply.created) * 1e9)) if reply.created else 1
@@ -140,7 +140,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     }
     if reply.logprobs:
         document["logprobs"] = reply.logprobs
-    return document | encode_end(reply.finish, reply.usage, duration, duration)
+    return document | _encode_end(reply.finish, reply.usage, duration, duration)
 
 
 def error_document(error: AcytooError) -> JSONObject:
@@ -148,7 +148,7 @@ def error_document(error: AcytooError) -> JSONObject:
     return {"error": error.message}
 
 
-def encode_end(finish: Finish | None, usage: Usage | None, total: int, evaluation: int) -> JSONObject:
+def _encode_end(finish: Finish | None, usage: Usage | None, total: int, evaluation: int) -> JSONObject:
     """Return the fields that only the last line has; the durations are in nanoseconds."""
     reason = finish.reason if finish else "stop"
     counts = {"prompt_eval_count": usage.input_tokens, "eval_count": usage.output_tokens} if usage else {}
@@ -163,7 +163,7 @@ def encode_end(finish: Finish | None, usage: Usage | None, total: int, evaluatio
     }
 
 
-def encode_calls(calls: list[ToolCallDict], finish: Finish | None) -> list[JSONObject]:
+def _encode_calls(calls: list[ToolCallDict], finish: Finish | None) -> list[JSONObject]:
     """Return the calls with their arguments as objects, without one that the token limit cut.
 
     Raises ProtocolError if the arguments of any other call are not JSON.
