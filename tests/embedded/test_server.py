@@ -1,4 +1,4 @@
-"""`embedded://` as its users meet it, with the real model: what is said, and how processes end."""
+"""`embedded://` with the real model, in processes of their own: what they print and how they exit."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.processes import ACYTOO, LIMIT, run, script, start
 
 pytestmark = pytest.mark.usefixtures("model_file")
 
-ASKING = """
+PREAMBLE = """
 import asyncio, logging, os, sys, threading
 from acytoo import Acytoo
-logging.getLogger("asyncio").setLevel(logging.ERROR)  # debug mode tells how slow the machine is
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # debug mode warns about slow callbacks
 STORY = [{"role": "user", "content": "Tell me a very long story."}]
 """
 
 ENDINGS = {
-    "a whole reply": """
+    "a complete reply": """
         asyncio.run(Acytoo.create_async("", STORY, extra_body={"max_tokens": 5}))
     """,
     "a generator left half-read": """
@@ -95,31 +95,31 @@ FORKED = """
 """
 
 
-def clean(code: str, *options: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Run it; it must end well, and say nothing on stderr."""
+def run_cleanly(code: str, *options: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run the code. It must exit with 0 and write nothing to stderr."""
     done = run(script(code, *options), env=env)
     assert (done.stderr.decode(), done.returncode) == ("", 0)
     return done
 
 
-def test_the_contracts_example_runs_as_it_stands() -> None:
-    assert len(clean(CONTRACT, "-W", "error").stdout.decode().split()) > 1
+def test_the_example_of_the_contract_runs_unchanged() -> None:
+    assert len(run_cleanly(CONTRACT, "-W", "error").stdout.decode().split()) > 1
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_process_ends_without_a_word_after(ending: str) -> None:
-    clean(ASKING + "".join(f"{line[8:]}\n" for line in ENDINGS[ending].splitlines()))
+def test_a_process_exits_without_output_on_stderr(ending: str) -> None:
+    run_cleanly(PREAMBLE + "".join(f"{line[8:]}\n" for line in ENDINGS[ending].splitlines()))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.parametrize("child", ["pass", 'assert next(Acytoo.create_completion("", STORY))'])
-def test_parent_and_forked_child_both_work_and_end(child: str) -> None:
-    clean(ASKING + "".join(f"{line[4:]}\n" for line in FORKED.format(child=child).splitlines()))
+def test_parent_and_forked_child_both_work_and_exit(child: str) -> None:
+    run_cleanly(PREAMBLE + "".join(f"{line[4:]}\n" for line in FORKED.format(child=child).splitlines()))
 
 
-def test_children_of_multiprocessing_work() -> None:
-    clean(
-        ASKING
+def test_a_forked_multiprocessing_child_works() -> None:
+    run_cleanly(
+        PREAMBLE
         + """
 import multiprocessing
 def ask(queue):
@@ -138,8 +138,8 @@ assert child.exitcode == 0
     )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-def test_an_interrupt_ends_a_streaming_script_at_once() -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_ctrl_c_ends_a_streaming_script_at_once() -> None:
     process = start(script(CONTRACT.replace("Hello, how are you?", "Tell me a very long story."), "-W", "error"))
     assert process.stdout is not None
     assert process.stdout.read(1)
@@ -149,8 +149,8 @@ def test_an_interrupt_ends_a_streaming_script_at_once() -> None:
     assert errors.decode().rstrip().endswith("KeyboardInterrupt")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-def test_an_interrupt_ends_the_command_with_130_and_without_a_word() -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_ctrl_c_ends_the_command_with_130_and_no_output_on_stderr() -> None:
     process = start([ACYTOO, "Tell me a very long story."])
     assert process.stdin is not None and process.stdout is not None
     process.stdin.close()
@@ -161,42 +161,42 @@ def test_an_interrupt_ends_the_command_with_130_and_without_a_word() -> None:
     assert (process.returncode, errors.strip()) == (130, b"")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
 @pytest.mark.parametrize("command", [["serve", "--port", "0"], ["Tell me a very long story."]], ids=["serve", "chat"])
-def test_an_interrupt_at_any_moment_of_a_start_ends_the_command(command: list[str]) -> None:
-    def started() -> subprocess.Popen[bytes]:
+def test_ctrl_c_at_any_moment_of_the_start_ends_the_command(command: list[str]) -> None:
+    def start_command() -> subprocess.Popen[bytes]:
         process = start([ACYTOO, *command])
         assert process.stdin is not None
         process.stdin.close()
         process.stdin = None
         return process
 
-    began = time.monotonic()
-    first = started()
-    said = first.stderr if command[0] == "serve" else first.stdout
-    assert said is not None
-    assert said.read(1)
-    whole = time.monotonic() - began
+    start_time = time.monotonic()
+    first = start_command()
+    output = first.stderr if command[0] == "serve" else first.stdout
+    assert output is not None
+    assert output.read(1)
+    duration = time.monotonic() - start_time
     first.kill()
     first.communicate()
     for tenths in range(3, 11):
-        process = started()
-        time.sleep(whole * tenths / 10)
+        process = start_command()
+        time.sleep(duration * tenths / 10)
         process.send_signal(signal.SIGINT)
         try:
             _, errors = process.communicate(timeout=LIMIT / 4)
         finally:
             process.kill()
-        served = errors.startswith(b"Acytoo serves ")
-        assert process.returncode == 130 or (process.returncode == 0 and served), errors
+        is_serving = errors.startswith(b"Acytoo serves ")
+        assert process.returncode == 130 or (process.returncode == 0 and is_serving), errors
 
 
 def test_without_the_extra_the_error_names_it() -> None:
-    hidden = 'import sys\nsys.modules["xllamacpp"] = None\n'
-    done = run(script(hidden + CONTRACT))
+    hide = 'import sys\nsys.modules["xllamacpp"] = None\n'
+    done = run(script(hide + CONTRACT))
     assert done.returncode == 1
     assert b"MissingExtraError: the embedded model needs an optional part: pip install 'acytoo[local]'" in done.stderr
-    done = run([*script(hidden + "from acytoo.cli import main\nmain()", "-W", "error"), "Hello"])
+    done = run([*script(hide + "from acytoo.cli import main\nmain()", "-W", "error"), "Hello"])
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode().count("\n") == 1
 
@@ -204,7 +204,7 @@ def test_without_the_extra_the_error_names_it() -> None:
 def test_a_thread_in_the_middle_of_a_reply_does_not_keep_the_process_alive() -> None:
     done = run(
         script(
-            ASKING
+            PREAMBLE
             + """
 began = threading.Event()
 def ask():
@@ -218,22 +218,22 @@ began.wait()
     assert done.returncode == 0
 
 
-def test_the_engines_own_log_is_there_when_asked_for() -> None:
+def test_a_variable_enables_the_log_of_the_engine() -> None:
     done = run(script(CONTRACT, "-W", "error"), env={"ACYTOO_ENGINE_LOG": "1"})
     assert done.returncode == 0
     assert b"llama" in done.stderr
 
 
-@pytest.mark.parametrize("words", ["请用中文回答：北京在哪里？", "أين تقع القاهرة؟", "😀👩‍👩‍👧‍👦🇫🇷 é e\u0301"])
-def test_words_of_every_script_reach_the_model_whole(words: str) -> None:
-    done = clean(
+@pytest.mark.parametrize("prompt", ["请用中文回答：北京在哪里？", "أين تقع القاهرة؟", "😀👩‍👩‍👧‍👦🇫🇷 é e\u0301"])
+def test_unicode_reaches_the_model_unchanged(prompt: str) -> None:
+    done = run_cleanly(
         f"""
 import asyncio, json, urllib.request
 from acytoo import Acytoo
-from acytoo.embedded.provider import load, model_of
+from acytoo.embedded.provider import load_engine, resolve_model
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
-engine, provider = load(model_of("embedded://smollm2-135m-instruct"))
+engine, provider = load_engine(resolve_model("embedded://smollm2-135m-instruct"))
 
 def prompts():
     headers = {{"authorization": "Bearer " + engine.key.reveal()}}
@@ -243,7 +243,7 @@ def prompts():
 
 async def main():
     runner, url = await start(ServerConfig({{"embedded": provider}}, port=0, grace=0))
-    stream = Acytoo(url).create_async_generator("", [{{"role": "user", "content": {words!a}}}])
+    stream = Acytoo(url).create_async_generator("", [{{"role": "user", "content": {prompt!a}}}])
     await anext(stream)
     print(ascii(await asyncio.to_thread(prompts)))
     await stream.aclose()
@@ -257,19 +257,19 @@ engine.close()
         env={"LLAMA_SERVER_SLOTS_DEBUG": "1"},
     )
     prompts = ast.literal_eval(done.stdout.decode())
-    assert any(f"<|im_start|>user\n{words}<|im_end|>" in prompt for prompt in prompts)
+    assert any(f"<|im_start|>user\n{prompt}<|im_end|>" in text for text in prompts)
 
 
 @pytest.mark.parametrize("name", ["Jack"])
-async def test_a_conversation_of_ten_turns_remembers_the_first(name: str) -> None:
+async def test_the_first_of_ten_turns_is_remembered(name: str) -> None:
     provider = Acytoo()
     things = ("a color", "an animal", "a fruit", "a city", "a planet", "a number", "a day")
     between = ["What is 1 + 1?", *(f"Name {thing}." for thing in things)]
-    asked = [f"My dog is called {name}.", *between, "What is the name of my dog?"]
+    questions = [f"My dog is called {name}.", *between, "What is the name of my dog?"]
     messages = [{"role": "system", "content": "You are a friendly assistant. Answer briefly."}]
-    for question in asked:
+    for question in questions:
         messages.append({"role": "user", "content": question})
         answer = await provider.create_async("", messages, temperature=0, extra_body={"max_tokens": 16})
         messages.append({"role": "assistant", "content": answer})
-    assert len(asked) == 10
+    assert len(questions) == 10
     assert name in answer

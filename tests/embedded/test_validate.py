@@ -1,4 +1,4 @@
-"""What callers do wrong, or ask for in rarer ways: the built-in model does it or tells them, in every API."""
+"""Unusual and invalid requests to the built-in model, in every API: it answers them or reports what is wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from acytoo import Acytoo
-from acytoo.embedded.provider import EngineProvider, engine_provider
+from acytoo.embedded.provider import EngineProvider, load_provider
 from acytoo.errors import UsageError
 from tests.processes import ACYTOO, LIMIT, start
 from tests.server_process import Served
@@ -30,18 +30,18 @@ IMAGE = "iVBORw0KGgo="
 
 @pytest.fixture(scope="module")
 def model(model_file: object) -> EngineProvider:
-    """The built-in model, without a server of ours in front of it."""
-    return engine_provider(Acytoo.url)
+    """The built-in model, without our server."""
+    return load_provider(Acytoo.url)
 
 
 @pytest.fixture(scope="module")
 def url(model: EngineProvider) -> Iterator[str]:
-    """A server of ours over it."""
+    """The URL of our server in front of the model."""
     with Served(model) as server:
         yield server.url
 
 
-async def posted(url: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+async def post(url: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
     async with aiohttp.ClientSession() as session, session.post(url + path, json=body) as response:
         return response.status, await response.json()
 
@@ -59,40 +59,40 @@ def allowed(mode: str, *names: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
-        ({"tools": TOOLS, "tool_choice": named("nope")[0]}, "'nope', which is not among the tools"),
-        ({"tools": TOOLS, "tool_choice": allowed("required", "get_time", "nope")}, "'nope', which is not among"),
-        ({"tools": TOOLS, "tool_choice": allowed("auto", "nope")}, "'nope', which is not among"),
-        ({"tools": TOOLS, "tool_choice": allowed("required")}, "allowed_tools must be like"),
-        ({"tools": TOOLS, "tool_choice": allowed("perhaps", "get_time")}, "'perhaps' must be auto"),
+        ({"tools": TOOLS, "tool_choice": named("nope")[0]}, "'nope' is not among the tools"),
+        ({"tools": TOOLS, "tool_choice": allowed("required", "get_time", "nope")}, "'nope' is not among"),
+        ({"tools": TOOLS, "tool_choice": allowed("auto", "nope")}, "'nope' is not among"),
+        ({"tools": TOOLS, "tool_choice": allowed("required")}, "allowed_tools: must be like"),
+        ({"tools": TOOLS, "tool_choice": allowed("perhaps", "get_time")}, "'perhaps': must be auto"),
         ({"tools": TOOLS, "tool_choice": {"type": "custom", "custom": {"name": "x"}}}, "must be auto"),
-        ({"tools": TOOLS, "tool_choice": "always"}, "'always' must be auto"),
-        ({"tool_choice": "required"}, "there are no tools"),
+        ({"tools": TOOLS, "tool_choice": "always"}, "'always': must be auto"),
+        ({"tool_choice": "required"}, "needs tools"),
         ({"tool_choice": named("get_time")[0]}, "not among the tools"),
-        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "functions alone"),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "supports only functions"),
     ],
 )
-async def test_a_call_that_cannot_be_made_certain_is_refused_by_name(
-    options: dict[str, Any], words: str, url: str, model: EngineProvider
+async def test_an_invalid_tool_choice_or_tool_is_an_error(
+    options: dict[str, Any], message: str, url: str, model: EngineProvider
 ) -> None:
     for stream in (False, True):
-        status, answer = await posted(url, "/v1/chat/completions", chat(**options, stream=stream))
+        status, answer = await post(url, "/v1/chat/completions", chat(**options, stream=stream))
         assert status == 400
-        assert words in answer["error"]["message"]
+        assert message in answer["error"]["message"]
     with pytest.raises(UsageError, match="tool"):
         await model.reply(HELLO, **options)
 
 
-async def test_one_of_the_tools_allowed_is_called_where_one_must_be(url: str) -> None:
-    wanted = allowed("required", "get_weather", "get_time")
-    _, answer = await posted(url, "/v1/chat/completions", chat(tools=TOOLS, tool_choice=wanted))
+async def test_a_required_choice_among_allowed_tools_calls_one_of_them(url: str) -> None:
+    choice = allowed("required", "get_weather", "get_time")
+    _, answer = await post(url, "/v1/chat/completions", chat(tools=TOOLS, tool_choice=choice))
     (call,) = answer["choices"][0]["message"]["tool_calls"]
     assert call["function"]["name"] in ("get_weather", "get_time")
     assert json.loads(call["function"]["arguments"]) == {"city": "Rome"}
 
 
-async def test_gemini_clients_that_want_any_of_several_functions_get_a_call(url: str) -> None:
+async def test_a_gemini_request_with_mode_any_and_several_functions_gets_a_call(url: str) -> None:
     calling = {"mode": "ANY", "allowedFunctionNames": ["get_weather", "get_time"]}
     body = {
         "contents": [{"role": "user", "parts": [{"text": "Say hi."}]}],
@@ -100,12 +100,12 @@ async def test_gemini_clients_that_want_any_of_several_functions_get_a_call(url:
         "tools": [{"functionDeclarations": [{"name": name, "parametersJsonSchema": CITY} for name in NAMES]}],
         "toolConfig": {"functionCallingConfig": calling},
     }
-    _, answer = await posted(url, "/v1beta/models/m:generateContent", body)
+    _, answer = await post(url, "/v1beta/models/m:generateContent", body)
     (part,) = answer["candidates"][0]["content"]["parts"]
     assert part["functionCall"]["name"] in ("get_weather", "get_time")
 
 
-async def test_a_model_that_is_free_among_the_tools_allowed_sees_no_others(model: EngineProvider) -> None:
+async def test_in_auto_mode_the_model_sees_only_the_allowed_tools(model: EngineProvider) -> None:
     few = await model.reply(HELLO, tools=TOOLS, tool_choice=allowed("auto", "get_time"), max_tokens=1)
     one = await model.reply(HELLO, tools=TOOLS[1:2], max_tokens=1)
     assert few.usage is not None and one.usage is not None
@@ -148,10 +148,10 @@ IMAGES["/v1beta/models/m:countTokens"] = IMAGES["/v1beta/models/m:generateConten
 
 
 @pytest.mark.parametrize("path", IMAGES)
-async def test_an_image_is_the_callers_fault_in_every_api(path: str, url: str) -> None:
-    status, answer = await posted(url, path, IMAGES[path])
+async def test_an_image_is_a_400_in_every_api(path: str, url: str) -> None:
+    status, answer = await post(url, path, IMAGES[path])
     assert status == 400
-    assert "image_url content: the embedded model reads text alone" in json.dumps(answer)
+    assert "image_url content: the embedded model reads only text" in json.dumps(answer)
 
 
 def with_call(**arguments: Any) -> list[dict[str, Any]]:
@@ -166,18 +166,18 @@ def with_call(**arguments: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "arguments", [{"arguments": ""}, {"arguments": " "}, {"arguments": None}, {}, {"arguments": {}}]
 )
-async def test_a_call_without_arguments_in_a_history_is_one_without_arguments(
+async def test_missing_arguments_in_a_history_are_an_empty_object(
     arguments: dict[str, Any], url: str, model: EngineProvider
 ) -> None:
     options: dict[str, Any] = {"tools": TOOLS, "max_tokens": 1}
-    status, answer = await posted(url, "/v1/chat/completions", chat(messages=with_call(**arguments), **options))
+    status, answer = await post(url, "/v1/chat/completions", chat(messages=with_call(**arguments), **options))
     plain = await model.reply(with_call(arguments="{}"), **options)
     assert plain.usage is not None
     assert (status, answer["usage"]["prompt_tokens"]) == (200, plain.usage.input_tokens)
 
 
-async def test_a_call_with_half_its_arguments_in_a_history_is_the_callers_fault(url: str) -> None:
-    status, answer = await posted(url, "/v1/chat/completions", chat(messages=with_call(arguments='{"a":')))
+async def test_incomplete_arguments_in_a_history_are_a_400(url: str) -> None:
+    status, answer = await post(url, "/v1/chat/completions", chat(messages=with_call(arguments='{"a":')))
     assert (status, "not a JSON object" in answer["error"]["message"]) == (400, True)
 
 
@@ -197,12 +197,12 @@ ESCAPES: list[dict[str, Any]] = [
 ]
 
 
-async def test_a_terminal_that_shows_what_the_server_says_is_told_nothing_by_a_client(model_file: object) -> None:
+async def test_a_client_cannot_write_to_the_terminal_of_the_server(model_file: object) -> None:
     process = start([ACYTOO, "serve", "--port", "0"])
     assert process.stderr is not None
     try:
-        served = process.stderr.readline().decode().split()[2]
-        answers = [await posted(served, "/v1/chat/completions", chat(**fields)) for fields in ESCAPES]
+        server_url = process.stderr.readline().decode().split()[2]
+        answers = [await post(server_url, "/v1/chat/completions", chat(**fields)) for fields in ESCAPES]
         process.terminate()
         _, errors = await asyncio.to_thread(process.communicate, timeout=LIMIT)
     finally:
@@ -211,10 +211,10 @@ async def test_a_terminal_that_shows_what_the_server_says_is_told_nothing_by_a_c
     assert errors == b""
 
 
-async def test_a_grammar_of_several_lines_and_a_schema_that_describes_are_taken(url: str) -> None:
+async def test_line_breaks_in_a_grammar_and_control_characters_in_a_description_are_allowed(url: str) -> None:
     lines = chat(grammar='root ::=\r\n\t"yes" |\n\t"no"\n')
-    _, answer = await posted(url, "/v1/chat/completions", lines)
+    _, answer = await post(url, "/v1/chat/completions", lines)
     assert answer["choices"][0]["message"]["content"] in ("yes", "no")
     described = chat(response_format=schema(enum=["a\nb"], description="A form\x0cfeed."))
-    _, answer = await posted(url, "/v1/chat/completions", described)
+    _, answer = await post(url, "/v1/chat/completions", described)
     assert json.loads(answer["choices"][0]["message"]["content"]) == "a\nb"

@@ -1,4 +1,4 @@
-"""`embedded://`: a real model in this process, behind a real server on a loopback port."""
+"""`embedded://`: a local model in this process, behind an Acytoo server on a loopback port."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from acytoo.http import Endpoint
 
 
 async def open_endpoint(endpoint: Endpoint) -> Endpoint:
-    """The HTTP endpoint of an `embedded://NAME` or `embedded:///path/model.gguf` URL; started at its first use.
+    """Return the HTTP endpoint of an `embedded://NAME` or `embedded:///path/model.gguf` URL.
 
-    Its password is its key too: most dialects send nothing else. The first use of a named model fetches its weights.
-    Raises EmbeddedError, MissingExtraError.
+    Its server is started at the first use, which also downloads the weights of a named model. The server's password is
+    the endpoint's key too, because most dialects send only a key.
+
+    Raises:
+        EmbeddedError: The model cannot be downloaded or loaded.
+        MissingExtraError: llama.cpp is not installed.
     """
-    from acytoo.embedded.server import running_host
+    from acytoo.embedded.server import get_server
 
-    host = await asyncio.to_thread(running_host, endpoint.url)
-    return Endpoint(host.url, host.password, host.password)
+    server = await asyncio.to_thread(get_server, endpoint.url)
+    return Endpoint(server.url, server.password, server.password)

@@ -1,4 +1,16 @@
-"""The engine: llama.cpp's own server inside this process, through xllamacpp."""
+"""llama.cpp's server inside this process, through xllamacpp.
+
+The problem: llama.cpp runs native threads that Python knows nothing about. They compete with the caller for the cores,
+they ignore signals, and they do not survive a fork.
+
+The strategy: use llama.cpp's own HTTP server on a loopback port with a random key, rather than its C API: it batches
+requests, applies chat templates and grammars, and stops when a client disconnects. Load it where no KeyboardInterrupt
+can arrive, make its threads sleep rather than spin, leave one core to the caller, and never destroy it in a forked
+child.
+
+The cost: a model cannot be interrupted while it loads, and a long prompt delays the end of an abandoned request by one
+batch of `_BATCH_TOKENS`.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +26,30 @@ from acytoo._process import in_forked_child, leak
 from acytoo.errors import EmbeddedError, MissingExtraError
 from acytoo.secret import Secret
 
-_CONTEXT = 8192
+_CONTEXT_TOKENS = 8192
 _SLOTS = 4
-_BATCH = 128
-"""Tokens of prompts computed at once: only between batches does the engine see that a client has left."""
-_LONGEST_REPLY = 1024
-"""Tokens after which a reply ends where the caller set no limit: small models can repeat themselves for ever."""
+"""Requests that are computed at the same time. They share the context."""
+_BATCH_TOKENS = 128
+"""Prompt tokens computed in one batch. llama.cpp notices only between batches that a client has disconnected."""
+_MAX_REPLY_TOKENS = 1024
+"""The limit of a reply if the caller sets none. Small models can repeat themselves forever."""
 _REPEAT_PENALTY = 1.05
+_CACHE_MIB = 256
+"""Memory for the computed prompts of earlier requests."""
 
 
 class Engine:
-    """A loaded model, called `name` in replies; `url` is its OpenAI-compatible endpoint on a loopback port.
+    """A loaded model, called `name` in replies. `url` is its OpenAI-compatible endpoint on a loopback port.
 
-    `ACYTOO_ENGINE_LOG=1` lets llama.cpp talk on stderr. Raises MissingExtraError, EmbeddedError.
+    `ACYTOO_ENGINE_LOG=1` enables llama.cpp's log on stderr.
+
+    Raises:
+        EmbeddedError: The file cannot be read or loaded.
+        MissingExtraError: xllamacpp is not installed.
     """
 
     def __init__(self, model: Path, name: str, template: str | None = None) -> None:
-        xllamacpp = _imported()
+        xllamacpp = _import_xllamacpp()
         _check_gguf(model)
         self.key = Secret(secrets.token_urlsafe(24))
         params = xllamacpp.CommonParams()
@@ -39,73 +58,78 @@ class Engine:
         params.hostnames = ["127.0.0.1"]
         params.port = 0
         params.api_keys = [self.key.reveal()]
-        params.n_ctx = _CONTEXT
+        params.n_ctx = _CONTEXT_TOKENS
         params.n_parallel = _SLOTS
-        params.n_batch = params.n_ubatch = _BATCH
+        params.n_batch = params.n_ubatch = _BATCH_TOKENS
         params.kv_unified = True
-        params.cache_ram_mib = 256
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
-        params.warmup = False
+        params.cache_ram_mib = _CACHE_MIB
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _thread_count()
+        params.warmup = False  # llama.cpp's own would block; see `warm_up`
         if template is not None:
             params.chat_template = template
-        params.n_predict = _LONGEST_REPLY
+        params.n_predict = _MAX_REPLY_TOKENS
         params.sampling.penalty_repeat = _REPEAT_PENALTY
         params.ui = False
         params.verbosity = 3 if os.environ.get("ACYTOO_ENGINE_LOG") else -1
         try:
-            self._server: Any = _loaded(xllamacpp, params)
+            self._server: Any = _load(xllamacpp, params)
         except (RuntimeError, ValueError) as error:
-            raise EmbeddedError(f"the model {model} cannot be loaded: {error}") from error
+            raise EmbeddedError(f"cannot load the model {model}: {error}") from error
         _servers.append(self._server)
-        if _forked:
+        if _is_forked_child:
             leak(self._server)
         self.url: str = f"{self._server.listening_address}/v1"
 
     def warm_up(self) -> None:
-        """Let the model read how every conversation begins, so that the first one need not wait for that.
+        """Compute the tokens with which every conversation begins, so that the first request finds them in the cache.
 
-        It takes none of Python's time: other threads go on meanwhile. A model that cannot, says so to who asks next.
+        This releases the GIL, so other threads run meanwhile. Errors are ignored: the first request will report them.
         """
-        truncate = {"messages": [{"role": "user", "content": ""}], "max_tokens": 0}
+        request = {"messages": [{"role": "user", "content": ""}], "max_tokens": 0}
         with contextlib.suppress(RuntimeError, ValueError):
-            self._server.handle_chat_completions(truncate, lambda answer: None)
+            self._server.handle_chat_completions(request, lambda answer: None)
 
     def close(self) -> None:
-        """End the engine and free its memory; what it is generating is dropped."""
+        """Stop the engine and free its memory. Running replies are aborted."""
         if self._server in _servers:
             _servers.remove(self._server)
         self._server = None
 
 
-def _loaded(xllamacpp: Any, params: Any) -> Any:
-    """llama.cpp's server, loaded in a thread, where no KeyboardInterrupt falls into it: it would wait for ever.
+def _load(xllamacpp: Any, params: Any) -> Any:
+    """Load the model in another thread.
 
-    One that comes meanwhile is raised when the model is loaded, which cannot be stopped halfway.
+    Only the main thread receives KeyboardInterrupt. Raised inside the constructor it would deadlock, so Ctrl-C takes
+    effect when the model is loaded.
     """
     with ThreadPoolExecutor(1, "acytoo-loading") as pool:
         return pool.submit(xllamacpp.Server, params).result()
 
 
-def _threads() -> int:
-    """All processors but one: llama.cpp's threads wait for each other by spinning, so one that is busy stalls all."""
+def _thread_count() -> int:
+    """Return the number of processors minus one.
+
+    llama.cpp's threads wait for each other by spinning: one that has to share its core stalls all the others.
+    """
     return max(1, (os.cpu_count() or 2) - 1)
 
 
-def _imported() -> Any:
-    """xllamacpp, its OpenMP threads told not to spin for long while they wait for each other.
+def _import_xllamacpp() -> Any:
+    """Import xllamacpp with a low spin count for its OpenMP threads.
 
-    By GNU OpenMP's default they do so for milliseconds; where other work has the cores that made a token cost 120 ms of
-    CPU time in place of 16 (observed on two cores). The library reads the variable when it is loaded, never again.
+    By default, GNU OpenMP threads spin for milliseconds while they wait for each other. On two busy cores that raised
+    the CPU time of a token from 16 to 120 ms (measured). The library reads the variable only while it is loaded, so it
+    is removed afterwards and child processes do not inherit it.
     """
-    quiet = "GOMP_SPINCOUNT" not in os.environ and "OMP_WAIT_POLICY" not in os.environ
-    if quiet:
+    is_unset = "GOMP_SPINCOUNT" not in os.environ and "OMP_WAIT_POLICY" not in os.environ
+    if is_unset:
         os.environ["GOMP_SPINCOUNT"] = "1000"
     try:
         import xllamacpp
     except ImportError as error:
         raise MissingExtraError("the embedded model", "local") from error
     finally:
-        if quiet:
+        if is_unset:
             del os.environ["GOMP_SPINCOUNT"]
     return xllamacpp
 
@@ -115,29 +139,29 @@ def _check_gguf(model: Path) -> None:
         with model.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise EmbeddedError(f"the model file {model} cannot be read: {error.strerror}") from error
+        raise EmbeddedError(f"cannot read the model file {model}: {error.strerror}") from error
     if magic != b"GGUF":
-        raise EmbeddedError(f"{model} is not a GGUF file")
+        raise EmbeddedError(f"invalid model file {model}: expected a GGUF file")
 
 
 _servers: list[Any] = []
-_forked = False
+_is_forked_child = False
 
 
 @in_forked_child
-def _after_fork() -> None:
-    """In a child forked from a process with an engine, no engine ever ends but with the process.
+def _leak_servers() -> None:
+    """Prevent that a forked child destroys llama.cpp's servers or runs its exit handlers.
 
-    Ending one, and llama.cpp's own end when a process exits, wait there for ever for a thread of the parent's.
-    Where the C library can, the child is ended just before that (Linux).
+    Both would wait forever for threads that exist only in the parent. Leaked servers are never destroyed. The exit
+    handlers cannot be removed, but glibc calls the last registered handler first: ours exits before they run.
     """
-    global _forked
+    global _is_forked_child
     if not _servers:
         return
-    _forked = True
+    _is_forked_child = True
     for server in _servers:
         leak(server)
     _servers.clear()
-    library = ctypes.CDLL(None)
-    if hasattr(library, "on_exit"):
-        library.on_exit(library._exit, None)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):  # glibc; it passes the exit status to the handler
+        libc.on_exit(libc._exit, None)

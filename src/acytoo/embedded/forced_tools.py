@@ -1,6 +1,8 @@
-"""A tool call that must happen, made certain by a grammar: llama.cpp's own `tool_choice: required` lets a model ramble.
+"""Forced tool calls: request a JSON object that names a function, and turn it into a tool call.
 
-Source: llama.cpp issue 27217, and its generated grammar as observed: free text may come before the call.
+llama.cpp's own `tool_choice: required` does not force a call, because its generated grammar lets free text precede it:
+https://github.com/ggml-org/llama.cpp/issues/27217. A JSON schema leaves the model no choice. The cost: the call is
+delivered at once at its end, because a fragment of the object is not yet a call.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from acytoo.dialects.server_side import new_id
 from acytoo.types import Closable, Finish, FunctionDefinition, Item, Request, ToolCall
 
 
-class _Called(msgspec.Struct):
+class _Call(msgspec.Struct):
     name: str
     arguments: msgspec.Raw
 
 
-def as_structured(request: Request, functions: list[FunctionDefinition]) -> Request:
-    """The request for a JSON object that names one of the functions and its arguments."""
+def request_call(request: Request, functions: list[FunctionDefinition]) -> Request:
+    """Return the request with its tools replaced by a JSON schema: the name and arguments of one of the functions."""
     schemas = [
         {
             "type": "object",
@@ -32,7 +34,7 @@ def as_structured(request: Request, functions: list[FunctionDefinition]) -> Requ
         }
         for function in functions
     ]
-    ours = request.extra if request.extra_for in ("", "openai") else {}
+    extra = request.extra if request.extra_for in ("", "openai") else {}
     schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
     return msgspec.structs.replace(
         request,
@@ -40,29 +42,30 @@ def as_structured(request: Request, functions: list[FunctionDefinition]) -> Requ
         tool_choice=None,
         parallel_tool_calls=None,
         response_format={"type": "json_schema", "json_schema": {"name": "call", "schema": schema}},
-        extra={**ours, "chat_template_kwargs": {"functions": functions}},
+        # The chat template shows the functions to the model.
+        extra={**extra, "chat_template_kwargs": {"functions": functions}},
         extra_for="",
     )
 
 
-async def as_call(batches: Closable[list[Item]]) -> AsyncGenerator[list[Item], None]:
-    """The reply with its JSON text as a tool call; one that was cut stays the fragment it is."""
+async def convert_reply(batches: Closable[list[Item]]) -> AsyncGenerator[list[Item], None]:
+    """Yield the reply to `request_call` with its JSON text as a tool call. Truncated JSON stays text."""
     texts: list[str] = []
     async with aclosing(batches):
         async for batch in batches:
             texts += [item for item in batch if isinstance(item, str)]
-            rest = [_finished(item, texts) for item in batch if not isinstance(item, str)]
-            if items := [item for part in rest for item in part]:
+            events = [item for item in batch if not isinstance(item, str)]
+            if items := [item for event in events for item in _convert_event(event, texts)]:
                 yield items
 
 
-def _finished(item: Item, texts: list[str]) -> list[Item]:
-    if not isinstance(item, Finish):
-        return [item]
+def _convert_event(event: Item, texts: list[str]) -> list[Item]:
+    if not isinstance(event, Finish):
+        return [event]
     text = "".join(texts)
     try:
-        called = msgspec.json.decode(text, type=_Called)
+        call = msgspec.json.decode(text, type=_Call)
     except msgspec.DecodeError:
-        return [text, item] if text else [item]
-    arguments = bytes(called.arguments).decode()
-    return [ToolCall(0, new_id("call_"), called.name, arguments), Finish("tool_calls")]
+        return [text, event] if text else [event]
+    arguments = bytes(call.arguments).decode()
+    return [ToolCall(0, new_id("call_"), call.name, arguments), Finish("tool_calls")]

@@ -1,4 +1,4 @@
-"""The engine as a provider, with a tool call that must happen made certain."""
+"""The engine as a provider, which validates requests and forces tool calls."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Unsupported
 from acytoo.embedded.engine import Engine
-from acytoo.embedded.forced_tools import as_call, as_structured
-from acytoo.embedded.validate import must_call, taken
-from acytoo.embedded.weights import KNOWN, Weights, fetch, fetched_anew
+from acytoo.embedded.forced_tools import convert_reply, request_call
+from acytoo.embedded.validate import forced_functions, normalize
+from acytoo.embedded.weights import KNOWN, Weights, fetch, fetch_if_damaged
 from acytoo.errors import EmbeddedError, UsageError
 from acytoo.settings import Settings
 from acytoo.types import Closable, Item, Request
 
 
 class Model(msgspec.Struct, frozen=True):
-    """What an `embedded://` URL names: a file, what it is called, the chat template where it needs another.
+    """The model of an `embedded://` URL: its name in replies, and its file.
 
-    `weights` say what the file must be, where that is known.
+    `template` replaces the file's own chat template. `weights` is None for a file of the user's.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class EngineProvider(AsyncGeneratorProvider):
-    """The engine as a provider: whatever model is asked for, it is the one that is loaded."""
+    """The engine as a provider. It ignores the name of the requested model: only one is loaded."""
 
     name = "embedded"
     dialect = dialects.OpenAI()
@@ -43,34 +43,40 @@ class EngineProvider(AsyncGeneratorProvider):
     def answer(
         self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
     ) -> Closable[list[Item]]:
-        """As any provider; where a function must be called, the model is held to it."""
-        request = taken(request)
-        functions = must_call(request)
+        """Return the reply, as every provider does. A required tool call is forced."""
+        request = normalize(request)
+        functions = forced_functions(request)
         if functions:
-            return as_call(super().answer(as_structured(request, functions), settings, unsupported))
+            return convert_reply(super().answer(request_call(request, functions), settings, unsupported))
         return super().answer(request, settings, unsupported)
 
     def can_pass_through(self, request: Request) -> bool:
-        """Not what cannot be read or must be mended, nor where a function must be called.
+        """Return False if the body must be changed: if it is normalized, or a tool call is forced.
 
-        Raises UsageError where it cannot be answered.
+        Raises:
+            UsageError: The engine cannot answer the request.
         """
-        return bool(request.messages) and taken(request) is request and not must_call(request)
+        return bool(request.messages) and normalize(request) is request and not forced_functions(request)
 
     async def count_tokens(self, request: Request) -> int:
-        """As any provider."""
-        return await super().count_tokens(taken(request))
+        """Return the number of input tokens, as every provider does."""
+        return await super().count_tokens(normalize(request))
 
 
-def model_of(url: str) -> Model:
-    """The model behind an `embedded://` URL; a named one's weights are fetched. Raises UsageError, EmbeddedError."""
+def resolve_model(url: str) -> Model:
+    """Return the model of an `embedded://` URL. The weights of a named model are downloaded if necessary.
+
+    Raises:
+        UsageError: The name is unknown.
+        EmbeddedError: The download failed.
+    """
     parts = urlsplit(url)
     if parts.netloc and not parts.path.strip("/"):
         weights = KNOWN.get(parts.netloc)
         if weights is None:
             raise UsageError(
-                f"no embedded model is called {parts.netloc!r}; known are {', '.join(KNOWN)}, "
-                "and any file as embedded:///path/model.gguf"
+                f"unknown embedded model {parts.netloc!r}: use {', '.join(KNOWN)}, "
+                "or a GGUF file as embedded:///path/model.gguf"
             )
         template = files("acytoo.embedded").joinpath(weights.template).read_text() if weights.template else None
         return Model(weights.name, fetch(weights), template, weights)
@@ -78,22 +84,26 @@ def model_of(url: str) -> Model:
     return Model(path.stem, path)
 
 
-def load(model: Model) -> tuple[Engine, EngineProvider]:
-    """The running engine and its provider; blocks while it loads. Raises EmbeddedError, MissingExtraError.
+def load_engine(model: Model) -> tuple[Engine, EngineProvider]:
+    """Load the model. Return the running engine and its provider. Blocks while the model loads.
 
-    Where a file that is known cannot be loaded because it is damaged, it is fetched anew.
+    If a named model cannot be loaded because its file is damaged, the file is downloaded again.
+
+    Raises:
+        EmbeddedError: The model cannot be loaded.
+        MissingExtraError: llama.cpp is not installed.
     """
     try:
         engine = Engine(model.path, model.name, model.template)
     except EmbeddedError:
-        if model.weights is None or not fetched_anew(model.weights):
+        if model.weights is None or not fetch_if_damaged(model.weights):
             raise
         engine = Engine(model.path, model.name, model.template)
     return engine, EngineProvider(engine.url, key=engine.key, model=model.name)
 
 
-def engine_provider(url: str) -> EngineProvider:
-    """The provider of an engine of its own, without a server in between; it ends with the process."""
-    engine, provider = load(model_of(url))
+def load_provider(url: str) -> EngineProvider:
+    """Return the provider of a new engine, without a server in between. The engine is closed when the process exits."""
+    engine, provider = load_engine(resolve_model(url))
     atexit.register(engine.close)
     return provider

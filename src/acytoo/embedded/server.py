@@ -1,4 +1,15 @@
-"""The embedded server's life: a thread with its own loop, one for each model, ended at exit."""
+"""The server behind `embedded://`: one per model and process, started on first use and stopped at exit.
+
+The problem: a script that only knows a model's name must get its first text fast, from any number of event loops and
+threads, and must still exit cleanly, also after Ctrl-C or in a forked child.
+
+The strategy: the ordinary Acytoo server runs in a daemon thread with its own event loop, and callers reach it over HTTP
+on a loopback port like any other server. So a caller's event loop may end at any time, and the embedded model passes
+through the same code as a remote one. While the model computes the beginning of every prompt, which needs no Python,
+the server and the HTTP client are imported. A forked child has none of these threads and starts a server of its own.
+
+The cost: one thread, one loopback connection per request, and the model's memory in each process that uses it.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +21,32 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from acytoo._process import LoopThread, in_forked_child
-from acytoo.embedded.provider import Model, load, model_of
+from acytoo.embedded.provider import Model, load_engine, resolve_model
 from acytoo.errors import EmbeddedError
 from acytoo.secret import Secret
 
 
 class EmbeddedServer:
-    """A model behind an Acytoo server on an ephemeral loopback port with a random password."""
+    """A model behind an Acytoo server on a free loopback port, with a random password."""
 
     def __init__(self, model: Model) -> None:
         self.password = Secret(secrets.token_urlsafe(24))
         self.url = ""
-        self._engine, self._backend = load(model)
-        self._thread = LoopThread("acytoo-embedded", self._serving)
-        warming = threading.Thread(target=self._engine.warm_up, name="acytoo-warming", daemon=True)
-        warming.start()
+        self._engine, self._backend = load_engine(model)
+        self._thread = LoopThread("acytoo-embedded", self._lifespan)
+        warm_up = threading.Thread(target=self._engine.warm_up, name="acytoo-warm-up", daemon=True)
+        warm_up.start()
         try:
-            # Imported while the model reads: the server, and what the first request would import otherwise.
+            # Imported during the warm-up: the server, and what the first request would import otherwise.
             import acytoo.client
             import acytoo.server.run  # noqa: F401
 
             self._thread.start()
         except Exception as error:
-            warming.join()
+            warm_up.join()
             self._engine.close()
-            raise EmbeddedError(f"the embedded server did not start: {error}") from error
-        warming.join()
+            raise EmbeddedError(f"cannot start the embedded server: {error}") from error
+        warm_up.join()
 
     def close(self) -> None:
         """Stop the server, then the engine."""
@@ -43,7 +54,7 @@ class EmbeddedServer:
         self._engine.close()
 
     @asynccontextmanager
-    async def _serving(self) -> AsyncIterator[None]:
+    async def _lifespan(self) -> AsyncIterator[None]:
         from acytoo.server.config import ServerConfig
         from acytoo.server.run import start
 
@@ -55,32 +66,29 @@ class EmbeddedServer:
             await runner.cleanup()
 
 
-_hosts: dict[Path, EmbeddedServer] = {}
+_servers: dict[Path, EmbeddedServer] = {}
 _lock = threading.Lock()
 
 
-def running_host(url: str) -> EmbeddedServer:
-    """The host for the model, started where this process has none yet; blocks while it loads."""
+def get_server(url: str) -> EmbeddedServer:
+    """Return this process's server for a model, starting it if necessary. Blocks while the model loads."""
     with _lock:
-        model = model_of(url)
-        host = _hosts.get(model.path)
-        if host is None:
-            host = _hosts[model.path] = EmbeddedServer(model)
-        return host
+        model = resolve_model(url)
+        server = _servers.get(model.path)
+        if server is None:
+            server = _servers[model.path] = EmbeddedServer(model)
+        return server
 
 
-def close_hosts() -> None:
-    """End every embedded server of this process."""
+@atexit.register
+def _close_servers() -> None:
     with _lock:
-        while _hosts:
-            _hosts.popitem()[1].close()
-
-
-atexit.register(close_hosts)
+        while _servers:
+            _servers.popitem()[1].close()
 
 
 @in_forked_child
-def _after_fork() -> None:
-    global _hosts, _lock
-    _hosts = {}
+def _reset_servers() -> None:
+    global _servers, _lock
+    _servers = {}
     _lock = threading.Lock()

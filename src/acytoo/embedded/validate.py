@@ -1,4 +1,4 @@
-"""A request as llama.cpp can take it: what it would answer with a fault of its own, or pass over, is told here."""
+"""Validate requests before llama.cpp sees them: report what it would reject obscurely or silently ignore."""
 
 from __future__ import annotations
 
@@ -14,54 +14,58 @@ from acytoo.messages import parts_of
 from acytoo.types import ChatMessage, FunctionDefinition, Request, ToolCallDict
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_WORDS = ("description", "title")
-"""What a schema says to people alone."""
+_ANNOTATIONS = ("description", "title")
+"""Schema keywords whose text never becomes part of a grammar."""
 
 
-def taken(request: Request) -> Request:
-    """The request itself where nothing in it needs mending. Raises UsageError for what the engine cannot do."""
-    messages = [_message(message, f"messages[{index}]") for index, message in enumerate(request.messages)]
-    mended = any(new is not old for new, old in zip(messages, request.messages, strict=True))
-    for number, tool in enumerate(request.tools or ()):
-        if tool.get("type", "function") != "function":
-            raise UsageError(f"tools[{number}] is of type {tool['type']!r}: the embedded model calls functions alone")
-    _check_grammars(request)
-    request = msgspec.structs.replace(request, messages=messages) if mended else request
-    choice = request.tool_choice
-    return _among_allowed(request, choice) if _kind(choice) == "allowed_tools" else request
+def normalize(request: Request) -> Request:
+    """Return the request in the form that llama.cpp understands, the same object if nothing had to be changed.
 
-
-def functions_of(request: Request) -> list[FunctionDefinition]:
-    """The functions that the model may call."""
-    return [tool["function"] for tool in request.tools or ()]
-
-
-def must_call(request: Request) -> list[FunctionDefinition]:
-    """The functions of which one must be called; none where the model is free to answer.
-
-    The request is one that was `taken`. Raises UsageError where there is no such function.
+    Raises:
+        UsageError: The engine cannot answer the request.
     """
-    choice, functions = request.tool_choice, functions_of(request)
+    messages = [_normalize_message(message, f"messages[{index}]") for index, message in enumerate(request.messages)]
+    is_changed = any(new is not old for new, old in zip(messages, request.messages, strict=True))
+    for index, tool in enumerate(request.tools or ()):
+        if tool.get("type", "function") != "function":
+            raise UsageError(f"tools[{index}] has type {tool['type']!r}: the embedded model supports only functions")
+    _check_grammars(request)
+    request = msgspec.structs.replace(request, messages=messages) if is_changed else request
+    choice = request.tool_choice
+    return _apply_allowed_tools(request, choice) if _type_of(choice) == "allowed_tools" else request
+
+
+def forced_functions(request: Request) -> list[FunctionDefinition]:
+    """Return the functions of which one must be called, none if the model is free. The request must be normalized.
+
+    Raises:
+        UsageError: `tool_choice` is invalid, or names no tool of the request.
+    """
+    choice, functions = request.tool_choice, _functions_of(request)
     if choice in (None, "auto", "none"):
         return []
-    if isinstance(choice, dict) and _kind(choice) in ("function", None):
-        return _named(functions, [_name(choice)])
+    if isinstance(choice, dict) and _type_of(choice) in ("function", None):
+        return _select_functions(functions, [_function_name(choice)])
     if choice != "required":
-        raise UsageError(f"tool_choice {choice!r} must be auto, required, none, a function or allowed_tools")
+        raise UsageError(f"invalid tool_choice {choice!r}: must be auto, required, none, a function or allowed_tools")
     if not functions:
-        raise UsageError("tool_choice wants a tool to be called, but there are no tools")
+        raise UsageError("tool_choice 'required' needs tools: the request has none")
     return functions
 
 
-def _among_allowed(request: Request, choice: Any) -> Request:
-    """The request with no tools but those allowed, in the mode that is wanted among them."""
+def _functions_of(request: Request) -> list[FunctionDefinition]:
+    return [tool["function"] for tool in request.tools or ()]
+
+
+def _apply_allowed_tools(request: Request, choice: Any) -> Request:
+    """Return the request with only the allowed tools, and with the mode of `allowed_tools` as tool choice."""
     allowed = choice.get("allowed_tools")
     tools = allowed.get("tools") if isinstance(allowed, Mapping) else None
     if not isinstance(tools, list) or not tools or not all(isinstance(tool, Mapping) for tool in tools):
         raise UsageError(
-            "tool_choice.allowed_tools must be like {'mode': 'required', 'tools': [{'type': 'function', …}]}"
+            "invalid tool_choice.allowed_tools: must be like {'mode': 'required', 'tools': [{'type': 'function', …}]}"
         )
-    functions = _named(functions_of(request), [_name(tool) for tool in tools])
+    functions = _select_functions(_functions_of(request), [_function_name(tool) for tool in tools])
     return msgspec.structs.replace(
         request,
         tools=[{"type": "function", "function": function} for function in functions],
@@ -69,71 +73,73 @@ def _among_allowed(request: Request, choice: Any) -> Request:
     )
 
 
-def _named(functions: list[FunctionDefinition], names: list[Any]) -> list[FunctionDefinition]:
+def _select_functions(functions: list[FunctionDefinition], names: list[Any]) -> list[FunctionDefinition]:
     known = [function["name"] for function in functions]
     for name in names:
         if name not in known:
-            raise UsageError(f"tool_choice names the function {name!r}, which is not among the tools")
+            raise UsageError(f"invalid tool_choice: function {name!r} is not among the tools")
     return [function for function in functions if function["name"] in names]
 
 
-def _kind(choice: Any) -> Any:
+def _type_of(choice: Any) -> Any:
     return choice.get("type") if isinstance(choice, Mapping) else None
 
 
-def _name(choice: Mapping[str, Any]) -> Any:
+def _function_name(choice: Mapping[str, Any]) -> Any:
     function = choice.get("function")
     return (function if isinstance(function, Mapping) else choice).get("name")
 
 
-def _message(message: ChatMessage, where: str) -> ChatMessage:
+def _normalize_message(message: ChatMessage, where: str) -> ChatMessage:
     if not isinstance(message.get("content"), str):
         for part in parts_of(message.get("content")):
             if part["type"] != "text":
-                raise UsageError(f"{where} has {part['type']} content: the embedded model reads text alone")
+                raise UsageError(f"{where} has {part['type']} content: the embedded model reads only text")
     calls = message.get("tool_calls")
     if not calls:
         return message
-    mended = [_call(call, f"{where}.tool_calls[{number}]") for number, call in enumerate(calls)]
-    return message if mended == calls else {**message, "tool_calls": mended}
+    normalized = [_normalize_call(call, f"{where}.tool_calls[{index}]") for index, call in enumerate(calls)]
+    return message if normalized == calls else {**message, "tool_calls": normalized}
 
 
-def _call(call: ToolCallDict, where: str) -> ToolCallDict:
-    """The call with its arguments as an object's JSON, which is empty where a client gave none."""
+def _normalize_call(call: ToolCallDict, where: str) -> ToolCallDict:
+    """Return the call with `{}` for missing or empty arguments, which llama.cpp rejects."""
     function = call["function"]
     arguments = function.get("arguments")
     if arguments_object(arguments) is None:
-        raise UsageError(f"{where} has arguments that are not a JSON object")
+        raise UsageError(f"invalid {where}: its arguments are not a JSON object")
     if isinstance(arguments, Mapping) or (arguments and arguments.strip()):
         return call
     return {**call, "function": {**function, "arguments": "{}"}}
 
 
 def _check_grammars(request: Request) -> None:
-    """Raises UsageError for control characters: llama.cpp writes a grammar that it cannot read to stderr as it is."""
+    """Reject control characters in everything that llama.cpp compiles to a grammar.
+
+    llama.cpp prints a grammar that it cannot parse to stderr, unescaped. A client could control the terminal of the
+    user who runs the server.
+    """
     extra = request.extra
-    held = (request.response_format or {}).get("json_schema")
-    for where, given in (
+    response_format = request.response_format or {}
+    for name, source in (
         ("grammar", extra.get("grammar")),
         ("json_schema", extra.get("json_schema")),
-        ("response_format", [held, (request.response_format or {}).get("schema")]),
-        ("tools", [[function["name"], function.get("parameters")] for function in functions_of(request)]),
+        ("response_format", [response_format.get("json_schema"), response_format.get("schema")]),
+        ("tools", [[function["name"], function.get("parameters")] for function in _functions_of(request)]),
     ):
-        if any(_CONTROLS.search(text) or "\r" in text.replace("\r\n", "") for text in _texts(given)):
-            raise UsageError(
-                f"{where} has control characters in it, which no grammar may have: escape or leave them out"
-            )
+        if any(_CONTROLS.search(text) or "\r" in text.replace("\r\n", "") for text in _grammar_texts(source)):
+            raise UsageError(f"{name} contains control characters, which a grammar cannot have: escape or remove them")
 
 
-def _texts(given: Any) -> Iterator[str]:
-    """Every text in a document that could become a part of a grammar, names of fields too."""
-    if isinstance(given, str):
-        yield given
-    elif isinstance(given, Mapping):
-        for name, value in given.items():
+def _grammar_texts(source: Any) -> Iterator[str]:
+    """Yield every text of a grammar or JSON schema that could become part of a grammar, property names included."""
+    if isinstance(source, str):
+        yield source
+    elif isinstance(source, Mapping):
+        for name, value in source.items():
             yield str(name)
-            if not (name in _WORDS and isinstance(value, str)):
-                yield from _texts(value)
-    elif isinstance(given, (list, tuple)):
-        for value in given:
-            yield from _texts(value)
+            if not (name in _ANNOTATIONS and isinstance(value, str)):
+                yield from _grammar_texts(value)
+    elif isinstance(source, (list, tuple)):
+        for value in source:
+            yield from _grammar_texts(value)

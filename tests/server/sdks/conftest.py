@@ -11,7 +11,7 @@ import pytest
 
 from acytoo import Acytoo, dialects
 from acytoo.dialects import Dialect
-from acytoo.embedded.provider import engine_provider
+from acytoo.embedded.provider import load_provider
 from acytoo.testing import FakeEndpoint, ScriptedResponse
 from tests.server.sdks.sync_and_async import speaking
 from tests.server_process import Served
@@ -36,7 +36,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[str]:
     """The URL of one server over the real model, for all."""
-    with Served(engine_provider(Acytoo.url)) as server:
+    with Served(load_provider(Acytoo.url)) as server:
         yield server.url
 
 

@@ -92,10 +92,10 @@ def _create_backends(
             raise UsageError(f"--to-{setting} needs exactly one backend: {hint}")
     if addresses:
         return {name: provider(address, **settings) for name, address in addresses.items()}
-    from acytoo.embedded.provider import engine_provider
+    from acytoo.embedded.provider import load_provider
     from acytoo.providers.acytoo import Acytoo
 
-    return {"embedded": engine_provider(Acytoo.url)}
+    return {"embedded": load_provider(Acytoo.url)}
 
 
 def _provider_name(address: str) -> str:
