@@ -1,13 +1,14 @@
-"""`python -m bench`: run the measurements, make the table and the plots, install the peers, guard the hot paths."""
+"""`python -m bench`: measure, write the tables and plots, guard the hot paths."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure, and keep what came out of it."""
+    """Measure the sweeps of the tables and save the results."""
     from bench import machine
     from bench.peers import missing
     from bench.processes import Refused
@@ -17,65 +18,68 @@ def run(arguments: argparse.Namespace) -> None:
     sizes = Sizes(rounds=2, scale=0.02, window=1.0) if arguments.quick else Sizes(rounds=arguments.rounds)
     machine.warn_if_busy()
     record = Record(arguments.name)
-    lacking = missing()
+    unavailable = missing()
 
-    def use(bench: Bench) -> None:
-        wanted = [sweep for sweep in bench.sweeps() if not arguments.only or sweep.name in arguments.only.split(",")]
-        for sweep in wanted:
+    def measure(bench: Bench) -> None:
+        sweeps = [sweep for sweep in bench.sweeps() if not arguments.only or sweep.name in arguments.only]
+        for position, sweep in enumerate(sweeps):
             ours = [] if arguments.peers_only else sweep.contenders
-            theirs = [peer for peer in sweep.peers if peer not in lacking] if arguments.peers else []
+            with_peers = arguments.peers or arguments.peers_only
+            peers = [peer for peer in sweep.peers if peer not in unavailable] if with_peers else []
             rounds = 1 if sweep.name == "install" else sizes.rounds
-            taken = record.begin(sweep.name, [*ours, *theirs])
+            samples = record.begin(sweep.name, [*ours, *peers])
             for number in range(rounds):
-                order = [*ours, *(theirs if number < arguments.peer_rounds else [])]
+                order = [*ours, *(peers if number < arguments.peer_rounds else [])]
                 for name in order if number % 2 == 0 else order[::-1]:
-                    done = (wanted.index(sweep) + number / rounds) / len(wanted)
+                    done = (position + number / rounds) / len(sweeps)
                     _progress(f"{_bar(done)} {sweep.name}, round {number + 1} of {rounds}: {name}")
                     try:
-                        taken.add(name, sweep.measure(name))
-                    except Refused as why:
-                        taken.add(name, None)
-                        taken.refused[name] = str(why)
-                        _progress(f"refused: {sweep.name}, {name}: {why}\n")
-            _progress(f"{sweep.name}: {taken.in_short()}\n")
+                        samples.add(name, sweep.measure(name))
+                    except Refused as error:
+                        samples.add(name, None)
+                        samples.refused[name] = str(error)
+                        _progress(f"refused: {sweep.name}, {name}: {error}\n")
+            _progress(f"{sweep.name}: {samples.summarize(sweep.name)}\n")
             if not arguments.quick:
-                record.keep()
+                record.save(sweep.name)
 
-    with_services(sizes, use)
+    with_services(sizes, measure)
     if not arguments.quick:
-        sys.stderr.write(f"kept in {record.path}\n")
+        _progress(f"saved in {record.path}\n")
 
 
-def _bar(share: float) -> str:
-    filled = int(share * 20)
-    return f"[{'#' * filled}{'.' * (20 - filled)}] {share:4.0%}"
-
-
-def peers(arguments: argparse.Namespace) -> None:
+def install_peers(arguments: argparse.Namespace) -> None:
     """Install every peer."""
     from bench.peers import PEERS, install, missing
 
     for name in PEERS:
-        why = install(name)
-        sys.stderr.write(f"{name}: {why or 'ready'}\n")
-    for name, why in missing().items():
+        _progress(f"{name}: {install(name) or 'ready'}\n")
+    for name, reason in missing().items():
         if name not in PEERS:
-            sys.stderr.write(f"{name}: {why}\n")
+            _progress(f"{name}: {reason}\n")
 
 
 def report(arguments: argparse.Namespace) -> None:
-    """Write the tables and the plots into the documentation."""
+    """Write the tables and the plots into the documents."""
     from bench.report import write
 
     write()
 
 
-def grow(arguments: argparse.Namespace) -> None:
+def growth(arguments: argparse.Namespace) -> None:
     """Measure how cost grows."""
     from bench.growth import measure
-    from bench.record import keep_with_machine
+    from bench.record import save_with_machine
 
-    sys.stderr.write(f"kept in {keep_with_machine('growth', measure(_progress))}\n")
+    _progress(f"saved in {save_with_machine('growth', measure(_progress))}\n")
+
+
+def layers(arguments: argparse.Namespace) -> None:
+    """Measure the share of each layer in the time of a chunk."""
+    from bench.layers import measure
+    from bench.record import save_with_machine
+
+    _progress(f"saved in {save_with_machine('layers', measure(_progress))}\n")
 
 
 def guard(arguments: argparse.Namespace) -> None:
@@ -85,21 +89,43 @@ def guard(arguments: argparse.Namespace) -> None:
     if arguments.commit:
         commit()
         return
-    if why := obstacle():
-        raise SystemExit(f"guard: {why}")
-    found = changes()
-    for name, change in found.items():
-        sys.stderr.write(f"{name:32} {change:+.1%}{'  OUTSIDE' if abs(change) > LIMIT else ''}\n")
-    if any(abs(change) > LIMIT for change in found.values()):
-        raise SystemExit("guard: where that is meant, run `python -m bench guard --commit`")
+    if reason := obstacle():
+        raise SystemExit(f"guard: {reason}")
+    differences = changes()
+    for name, change in differences.items():
+        _progress(f"{name:32} {change:+.1%}{'  OUTSIDE' if abs(change) > LIMIT else ''}\n")
+    if any(abs(change) > LIMIT for change in differences.values()):
+        raise SystemExit("guard: counts changed; if that is intended, run `python -m bench guard --commit`")
 
 
-def layers(arguments: argparse.Namespace) -> None:
-    """Show where the time of a chunk goes."""
-    from bench.layers import measure
-    from bench.record import keep_with_machine
+def faults(arguments: argparse.Namespace) -> None:
+    """Measure which libraries report a fault, and write the scoreboard."""
+    from bench.faults import run
 
-    sys.stderr.write(f"kept in {keep_with_machine('layers', measure(_progress))}\n")
+    run(arguments.only, _progress)
+
+
+def soak(arguments: argparse.Namespace) -> None:
+    """Send faulty traffic for minutes and exit with 1 if anything is left over."""
+    from bench.soak import DOCUMENT, problems, render, soak
+
+    result = asyncio.run(soak(arguments.minutes, arguments.callers, arguments.seed))
+    print(render(result))
+    if arguments.save:
+        DOCUMENT.write_text(render(result))
+    sys.exit(1 if problems(result) else 0)
+
+
+def fuzz(arguments: argparse.Namespace) -> None:
+    """Fuzz the wire codecs and the dialects until libFuzzer's options end it."""
+    from bench.fuzz import fuzz
+
+    fuzz(arguments.options)
+
+
+def _bar(share: float) -> str:
+    filled = int(share * 20)
+    return f"[{'#' * filled}{'.' * (20 - filled)}] {share:4.0%}"
 
 
 def _progress(line: str) -> None:
@@ -108,30 +134,46 @@ def _progress(line: str) -> None:
     sys.stderr.flush()
 
 
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
 def main() -> None:
-    """Do what was asked."""
+    """Run one command."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("run", help="measure the table's rows")
-    command.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works; keeps nothing")
-    command.add_argument("--only", default="", metavar="NAMES", help="only these sweeps, with commas")
-    command.add_argument("--rounds", type=int, default=5)
-    command.add_argument("--peers", action="store_true", help="the peers too")
-    command.add_argument("--peers-only", action="store_true", help="the peers alone, beside what is kept")
-    command.add_argument("--peer-rounds", type=int, default=3)
-    command.add_argument("--name", default="latest", help="of the file of results")
-    command.set_defaults(do=run)
-    commands.add_parser("peers", help="install the peers, each in its own environment").set_defaults(do=peers)
-    commands.add_parser("report", help="write tables and plots into docs/").set_defaults(do=report)
-    commands.add_parser("growth", help="measure how cost grows").set_defaults(do=grow)
-    commands.add_parser("layers", help="measure where the time of a chunk goes").set_defaults(do=layers)
-    command = commands.add_parser("guard", help="compare instruction counts with the committed ones")
-    command.add_argument("--commit", action="store_true", help="write them instead")
-    command.set_defaults(do=guard)
+    parsers = {}
+    for name, command in {
+        "run": run,
+        "peers": install_peers,
+        "report": report,
+        "growth": growth,
+        "layers": layers,
+        "guard": guard,
+        "faults": faults,
+        "soak": soak,
+        "fuzz": fuzz,
+    }.items():
+        parsers[name] = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        parsers[name].set_defaults(command=command)
+    option = parsers["run"].add_argument
+    option("--quick", action="store_true", help="use tiny sizes, to see that it works; save nothing")
+    option("--only", type=_names, default=[], metavar="NAMES", help="only these sweeps, separated by commas")
+    option("--rounds", type=int, default=5)
+    option("--peers", action="store_true", help="measure the peers too")
+    option("--peers-only", action="store_true", help="measure only the peers and keep our samples of the same commit")
+    option("--peer-rounds", type=int, default=3)
+    option("--name", default="latest", help="name of the results file")
+    parsers["guard"].add_argument("--commit", action="store_true", help="write the counts instead")
+    parsers["faults"].add_argument("--only", type=_names, default=[], metavar="NAMES", help="only these libraries")
+    option = parsers["soak"].add_argument
+    option("--minutes", type=float, default=5.0)
+    option("--callers", type=int, default=40)
+    option("--seed", type=int, default=1)
+    option("--save", action="store_true", help="write bench/logs/soak.md")
+    parsers["fuzz"].add_argument("options", nargs=argparse.REMAINDER, help="libFuzzer's options and corpus folders")
     arguments = parser.parse_args()
-    if getattr(arguments, "peers_only", False):
-        arguments.peers = True
-    arguments.do(arguments)
+    arguments.command(arguments)
 
 
 if __name__ == "__main__":

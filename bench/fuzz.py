@@ -1,7 +1,7 @@
-"""`python -m bench.fuzz`: feed mutated bytes to the wire codecs and every dialect, guided by coverage (needs atheris).
+"""Feed mutated bytes to the wire codecs and every dialect, guided by coverage (needs atheris).
 
-What may come out is items or an AcytooError, the same however the bytes are cut; anything else is a crash, kept
-as a file beside. Options are libFuzzer's: `-max_total_time=300`, a corpus folder.
+The result must be items or an AcytooError, the same for every split of the bytes. Anything else is a crash; libFuzzer
+writes its input to a file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TYPES = ("text/event-stream", "application/json", "application/x-ndjson", "text
 
 
 def outcome(reader: Reader, chunks: list[bytes]) -> Any:
-    """What a body gives: what its items say, and the class of the error it ends in."""
+    """Return the reply that a body gives, and the name of the error that it ends with."""
     items: list[Any] = []
     try:
         for chunk in chunks:
@@ -33,13 +33,13 @@ def outcome(reader: Reader, chunks: list[bytes]) -> Any:
                     raise reader.pending_error
         items += reader.flush()
         reader.close()
-        return said(items), None
+        return comparable(items), None
     except AcytooError as error:
-        return said(items), type(error).__name__
+        return comparable(items), type(error).__name__
 
 
-def said(items: list[Any]) -> Any:
-    """The reply without what is invented where an API gives none, anew each time."""
+def comparable(items: list[Any]) -> Any:
+    """Return the reply without the random ids that replace missing ones."""
     reply = collect(items)
     reply.id, reply.created = "", 0
     for call in reply.tool_calls:
@@ -47,29 +47,29 @@ def said(items: list[Any]) -> Any:
     return reply
 
 
-def reading(data: bytes) -> None:
-    """A response: read at once and in two pieces, it ends the same, and where it is whole it says the same.
+def read_reply(data: bytes) -> None:
+    """Read a response at once and in two chunks: both must end the same, and give the same reply if it is complete.
 
-    What came before a fault may be less where both came in one chunk.
+    Before a fault, one chunk may give less text than two.
     """
     if len(data) < 3:
         return
     dialect, kind, body = dialects.ALL[data[0] % len(dialects.ALL)], _TYPES[data[1] % len(_TYPES)], data[3:]
     head = ResponseHead(200, {"content-type": kind})
-    place = data[2] % (len(body) + 1)
-    whole, cut = (outcome(dialect.reader(head), parts) for parts in ([body], [body[:place], body[place:]]))
-    same = whole == cut if whole[1] is None else whole[1] == cut[1] and cut[0].text.startswith(whole[0].text)
-    assert same, f"{dialect.name}, {kind}: {whole} at once, {cut} cut at {place}"
+    cut = data[2] % (len(body) + 1)
+    one, two = (outcome(dialect.reader(head), chunks) for chunks in ([body], [body[:cut], body[cut:]]))
+    same = one == two if one[1] is None else one[1] == two[1] and two[0].text.startswith(one[0].text)
+    assert same, f"{dialect.name}, {kind}: {one} at once, {two} cut at {cut}"
 
 
-def erring(data: bytes) -> None:
-    """The body of an error: it has a message."""
+def read_error(data: bytes) -> None:
+    """Read an error's body: there must be a message."""
     if data:
         assert dialects.ALL[data[0] % len(dialects.ALL)].read_error(500, data[1:]).message
 
 
-def serving(data: bytes) -> None:
-    """A request: it is understood, or refused with a word of why."""
+def decode_request(data: bytes) -> None:
+    """Decode a request: it must be valid, or refused with status 400."""
     if len(data) < 2:
         return
     dialect = dialects.ALL[data[0] % len(dialects.ALL)]
@@ -81,20 +81,16 @@ def serving(data: bytes) -> None:
         assert answer.status == 400, error
 
 
-TARGETS: tuple[Callable[[bytes], None], ...] = (reading, reading, erring, serving)
+TARGETS: tuple[Callable[[bytes], None], ...] = (read_reply, read_reply, read_error, decode_request)
 
 
 def one_input(data: bytes) -> None:
-    """The first byte says which of the parsers gets the rest."""
+    """Pass the input to a target; its first byte selects which."""
     if data:
         TARGETS[data[0] % len(TARGETS)](data[1:])
 
 
-def main() -> None:
-    """Fuzz until told otherwise."""
-    atheris.Setup(sys.argv, one_input)
+def fuzz(options: list[str]) -> None:
+    """Fuzz until libFuzzer's options end it, such as `-max_total_time=300`."""
+    atheris.Setup([sys.argv[0], *options], one_input)
     atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""gpt4free's API server in front of the service under measurement; runs in its environment."""
+"""gpt4free's API server in front of the upstream; runs in gpt4free's environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from g4f.client.factory import AbstractClientFactory
 
 
 def main() -> None:
-    """Serve until the process is ended; its list of providers is given, which it else fetches from the internet."""
+    """Serve until terminated. The list of providers is set, which g4f else downloads."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("upstream")
     parser.add_argument("--port", type=int)

@@ -1,4 +1,7 @@
-"""A fixed amount of the wire's and the dialects' hot paths, to count its instructions."""
+"""The tasks of the guard: fixed amounts of work on the hot paths of the wire and of the dialects.
+
+The guard may run an older commit's copy of this file, so the protocol of `main` must stay as it is.
+"""
 
 from __future__ import annotations
 
@@ -20,37 +23,37 @@ _TYPES = {"acytoo": "text/plain", "ollama": "application/x-ndjson"}
 
 
 def _body(dialect: Dialect) -> list[bytes]:
-    """A reply of 300 texts in three chunks."""
+    """Return a reply of 300 texts in three chunks."""
     writer = dialect.writer(_REQUEST)
     first = writer.write([Start("id", "m", 1), *_ITEMS])
     last = writer.write([*_ITEMS, Finish("stop"), Usage(9, 9)]) + writer.end()
     return [first, writer.write(_ITEMS), last]
 
 
-def _reading(dialect: Dialect, *, passing: bool = False) -> Callable[[], None]:
-    """A reply that is read, or only watched while it is passed on."""
+def _read(dialect: Dialect, *, scan: bool = False) -> Callable[[], None]:
+    """Return a task that reads a reply, or only scans it as pass-through does."""
     chunks = _body(dialect)
     head = ResponseHead(200, {"content-type": _TYPES.get(dialect.name, "text/event-stream")})
 
     def work() -> None:
         reader = dialect.reader(head)
-        take = reader.scan if passing else reader.feed
+        read = reader.scan if scan else reader.feed
         for chunk in chunks:
-            take(chunk)
+            read(chunk)
         reader.flush()
         reader.close()
 
     return work
 
 
-def _writing(dialect: Dialect) -> Callable[[], None]:
+def _write(dialect: Dialect) -> Callable[[], None]:
     def work() -> None:
         _body(dialect)
 
     return work
 
 
-def _building(dialect: Dialect) -> Callable[[], None]:
+def _build(dialect: Dialect) -> Callable[[], None]:
     endpoint = Endpoint("http://127.0.0.1:1")
 
     def work() -> None:
@@ -59,7 +62,7 @@ def _building(dialect: Dialect) -> Callable[[], None]:
     return work
 
 
-def _decoding(make: Callable[[], SSEDecoder | NDJSONDecoder | TextDecoder], chunk: bytes) -> Callable[[], None]:
+def _decode(make: Callable[[], SSEDecoder | NDJSONDecoder | TextDecoder], chunk: bytes) -> Callable[[], None]:
     def work() -> None:
         feed = make().feed
         for _ in range(3):
@@ -68,20 +71,20 @@ def _decoding(make: Callable[[], SSEDecoder | NDJSONDecoder | TextDecoder], chun
     return work
 
 
-def works() -> dict[str, Callable[[], None]]:
-    """Every piece of work by its name."""
-    found = {
-        "wire sse": _decoding(SSEDecoder, b'data: {"a":"bcd"}\n\n' * 100),
+def tasks() -> dict[str, Callable[[], None]]:
+    """Return every task by its name."""
+    table = {
+        "wire sse": _decode(SSEDecoder, b'data: {"a":"bcd"}\n\n' * 100),
         "wire sse, one byte at a time": lambda: _bytewise(b'data: {"a":"bcd"}\n\n' * 3),
-        "wire ndjson": _decoding(NDJSONDecoder, b'{"a":"bcd"}\n' * 100),
-        "wire text": _decoding(TextDecoder, "größer ".encode() * 100),
+        "wire ndjson": _decode(NDJSONDecoder, b'{"a":"bcd"}\n' * 100),
+        "wire text": _decode(TextDecoder, "größer ".encode() * 100),
     }
     for dialect in dialects.ALL:
-        found[f"{dialect.name} read"] = _reading(dialect)
-        found[f"{dialect.name} write"] = _writing(dialect)
-        found[f"{dialect.name} build"] = _building(dialect)
-    found["openai pass on"] = _reading(dialects.OpenAI(), passing=True)
-    return found
+        table[f"{dialect.name} read"] = _read(dialect)
+        table[f"{dialect.name} write"] = _write(dialect)
+        table[f"{dialect.name} build"] = _build(dialect)
+    table["openai pass on"] = _read(dialects.OpenAI(), scan=True)
+    return table
 
 
 def _bytewise(data: bytes) -> None:
@@ -91,12 +94,12 @@ def _bytewise(data: bytes) -> None:
 
 
 def main() -> None:
-    """Do the pieces of work that are named on standard input, each as often as the number before it; warmed up by 0."""
+    """Run the task that each line of stdin names, as often as the number before it; 0 is a warm-up."""
     gc.disable()
-    found = works()
+    table = tasks()
     for line in sys.stdin:
         times, _, name = line.strip().partition(" ")
-        work = found[name]
+        work = table[name]
         for _ in range(int(times) or 20):
             work()
         print("done", flush=True)

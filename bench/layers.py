@@ -1,4 +1,4 @@
-"""Where the time goes: our client under the profiler, each function's own time counted to its layer."""
+"""Where the time goes: our client under the profiler, each function's own time attributed to its layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 
 import acytoo
-from bench.callers import CALLERS
+from bench.callers import CALLERS, Target
 from bench.client import Counter
 from bench.processes import upstream
 
@@ -36,32 +36,32 @@ _BUILT_IN = (
 
 
 def measure(progress: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    """Shares of the time by layer, for a burst, for paced streams and for short ones."""
+    """Return the share of each layer, for a burst, for short streams and for paced ones."""
     with upstream() as service:
-        found = {}
-        for name, model, times, at_once in (
+        shares = {}
+        for name, model, times, streams in (
             ("burst", "burst-20000-6", 5, 1),
             ("short streams", "burst-10-6", 1_500, 1),
             ("paced streams", "paced-40", 1, 100),
         ):
             progress(f"layers: {name}\n")
-            found[name] = asyncio.run(_profiled(service.url, model, times, at_once))
-    return found
+            shares[name] = asyncio.run(_profile(service.url, model, times, streams))
+    return shares
 
 
-async def _profiled(url: str, model: str, times: int, at_once: int) -> dict[str, float]:
-    async with CALLERS["acytoo"](url, model, None) as call:
+async def _profile(url: str, model: str, times: int, streams: int) -> dict[str, float]:
+    async with CALLERS["acytoo"](Target(url, model)) as call:
         counter = Counter()
         profile = cProfile.Profile()
         if model.startswith("paced"):
-            streams = [asyncio.ensure_future(call(counter)) for _ in range(at_once)]
+            tasks = [asyncio.ensure_future(call(counter)) for _ in range(streams)]
             await asyncio.sleep(1)
             profile.enable()
             await asyncio.sleep(4)
             profile.disable()
-            for stream in streams:
-                stream.cancel()
-            await asyncio.gather(*streams, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         else:
             await call(counter)
             profile.enable()
@@ -72,7 +72,7 @@ async def _profiled(url: str, model: str, times: int, at_once: int) -> dict[str,
 
 
 def _shares(profile: cProfile.Profile) -> dict[str, float]:
-    """Own times by layer; waiting in the selector is no time of anybody's."""
+    """Return each layer's share of own time. Waiting in the selector does not count."""
     own: dict[str, float] = {}
     stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     for (path, _, function), (_, _, seconds, _, _) in stats.items():

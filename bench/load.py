@@ -1,175 +1,197 @@
-"""The load on a gateway: many raw connections in a process of their own; prints what it saw as JSON."""
+"""The load on a gateway: many raw connections in one process.
+
+`python -m bench.load JOB`: the result is printed as JSON. "window" on stderr announces the measured window, which
+begins with a line on stdin; "over" is its end, so that the parent can count the CPU of the gateway and the upstream.
+"""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
 import sys
 import time
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 _END = b"0\r\n\r\n"
 _TIME = re.compile(rb'"(\d{19})"')
 
 
+@dataclass(frozen=True)
+class Job:
+    """What to send, and how often. `mode` is "closed" (send again after each response) or "paced" (open streams)."""
+
+    mode: str
+    port: int
+    path: str
+    body: str
+    headers: dict[str, str] = field(default_factory=dict)
+    streams: int = 1
+    requests: int = 100
+    interval: float = 1.0
+    window: float = 3.0
+
+    @property
+    def request(self) -> bytes:
+        """The request's bytes."""
+        body = self.body.encode()
+        headers = {
+            "host": f"127.0.0.1:{self.port}",
+            "content-type": "application/json",
+            "authorization": "Bearer bench",
+            "x-api-key": "bench",
+            "anthropic-version": "2023-06-01",
+            **self.headers,
+            "content-length": str(len(body)),
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"POST {self.path} HTTP/1.1\r\n{lines}\r\n".encode() + body
+
+
 class Connection(asyncio.Protocol):
-    """One connection that asks again as soon as it is answered, or listens for ever."""
+    """A connection that sends its request again after each response, or reads an endless stream."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._fresh = True
+        self._at_start = True
         self._tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the first request."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.write(self._load.request)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """No gateway may close while it is measured."""
-        if not self._load.over.done():
-            self._load.over.set_exception(ConnectionError(f"the gateway closed a connection: {exc}"))
+        """Fail: no gateway may close a connection during a measurement."""
+        self._load.fail(f"the gateway closed a connection: {exc}")
 
     def data_received(self, data: bytes) -> None:
-        """Some of an answer."""
+        """Count, and send the next request after the last chunk."""
         load = self._load
-        if self._fresh:
-            self._fresh = False
-            load.began += 1
+        if self._at_start:
+            self._at_start = False
+            load.begun += 1
             if not data.startswith(b"HTTP/1.1 200"):
-                if not load.over.done():
-                    load.over.set_exception(ConnectionError(data[:500].decode("latin-1")))
+                load.fail(data[:500].decode("latin-1"))
                 return
-        load.read += len(data)
-        if load.listening:
+        load.received += len(data)
+        if load.paced:
             now = time.monotonic_ns()
-            load.late += [now - int(sent) for sent in _TIME.findall(data)]
+            load.delays += [now - int(sent) for sent in _TIME.findall(data)]
             return
-        if (self._tail + data[-5:])[-5:] == _END:
-            load.answered += 1
-            self._fresh, self._tail = True, b""
-            if load.asked < load.wanted:
-                load.asked += 1
+        self._tail = (self._tail + data[-5:])[-5:]
+        if self._tail == _END:
+            self._at_start, self._tail = True, b""
+            load.responses += 1
+            if load.sent < load.total:
+                load.sent += 1
                 self._transport.write(load.request)
-            elif load.answered == load.wanted and not load.over.done():
+            elif load.responses == load.total and not load.over.done():
                 load.over.set_result(None)
-        else:
-            self._tail = data[-5:]
 
 
 class Load:
-    """What all connections share."""
+    """The state that all connections share."""
 
-    def __init__(self, request: bytes, wanted: int, listening: bool) -> None:
-        self.request = request
-        self.wanted = wanted
-        self.listening = listening
-        self.asked = self.answered = self.began = self.read = 0
-        self.late: list[int] = []
+    def __init__(self, job: Job, total: int) -> None:
+        self.job = job
+        self.request = job.request
+        self.paced = job.mode == "paced"
+        self.total = total
+        self.sent = job.streams
+        self.responses = self.begun = self.received = 0
+        self.delays: list[int] = []
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    def fail(self, reason: str) -> None:
+        """End the measurement with an error, unless it has ended."""
+        if not self.over.done():
+            self.over.set_exception(ConnectionError(reason))
 
-async def closed(arguments: argparse.Namespace, request: bytes) -> dict[str, Any]:
-    """Requests a second, each connection asking again once it is answered."""
-    for wanted in (max(arguments.streams, arguments.requests // 10), arguments.requests):
-        load = Load(request, wanted, listening=False)
-        load.asked = arguments.streams
-        if wanted == arguments.requests:
-            await asyncio.sleep(0.1)  # the connections of the warming up are gone from the gateway by then
-            _window_begins()
+    async def connect(self) -> list[asyncio.Transport]:
+        """Open the connections; those of endless streams a few at a time."""
+        loop = asyncio.get_running_loop()
+        transports = []
+        for number in range(self.job.streams):
+            transport, _ = await loop.create_connection(lambda: Connection(self), "127.0.0.1", self.job.port)
+            transports.append(transport)
+            if self.paced and number % 20 == 19:
+                await asyncio.sleep(0.02)
+        return transports
+
+
+async def closed(job: Job) -> dict[str, Any]:
+    """Measure requests a second; a tenth of them is the warm-up."""
+    for total in (max(job.streams, job.requests // 10), job.requests):
+        load = Load(job, total)
+        if total == job.requests:
+            await asyncio.sleep(0.1)  # by then the gateway has closed the connections of the warm-up
+            _begin_window()
         wall, cpu = time.perf_counter(), time.process_time()
-        transports = await _connected(arguments, load)
+        transports = await load.connect()
         await load.over
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         for transport in transports:
             transport.abort()
-    sys.stderr.write("over\n")
-    sys.stderr.flush()
-    return {"requests_per_s": arguments.requests / wall, "bytes": load.read, "wall_s": wall, "cpu_s": cpu}
+    _end_window()
+    return {"requests_per_s": job.requests / wall, "bytes": load.received, "wall_s": wall, "cpu_s": cpu}
 
 
-async def paced(arguments: argparse.Namespace, request: bytes) -> dict[str, Any]:
-    """Time added to each text of many streams, over a window in which all of them run."""
-    load = Load(request, arguments.streams, listening=True)
-    transports = await _connected(arguments, load)
+async def paced(job: Job) -> dict[str, Any]:
+    """Measure the time added to each text of many streams, in a window in which all of them run."""
+    load = Load(job, job.streams)
+    transports = await load.connect()
     deadline = time.monotonic() + 60
-    while load.began < arguments.streams and not load.over.done():
+    while load.begun < job.streams and not load.over.done():
         if time.monotonic() > deadline:
-            raise SystemExit(f"only {load.began} of {arguments.streams} streams began within a minute")
+            raise SystemExit(f"only {load.begun} of {job.streams} streams began within a minute")
         await asyncio.sleep(0.05)
     await asyncio.sleep(1.0)
-    _window_begins()
-    load.late.clear()
+    _begin_window()
+    load.delays.clear()
     wall, cpu = time.perf_counter(), time.process_time()
-    await asyncio.sleep(arguments.window)
+    await asyncio.sleep(job.window)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    sys.stderr.write("over\n")
-    sys.stderr.flush()
+    _end_window()
     if load.over.done():
         load.over.result()
-    times = sorted(load.late)
+    times = sorted(load.delays)
     load.over.cancel()
     for transport in transports:
         transport.abort()
     if not times:
-        raise SystemExit("nothing came within the window")
+        raise SystemExit("no text arrived within the window")
     return {
         "p50_ms": times[len(times) // 2] / 1e6,
         "p99_ms": times[len(times) * 99 // 100] / 1e6,
         "chunks": len(times),
-        "kept_up": len(times) / (arguments.streams * wall / arguments.interval),
+        "kept_up": len(times) / (job.streams * wall / job.interval),
         "wall_s": wall,
         "cpu_s": cpu,
     }
 
 
-def _window_begins() -> None:
-    """Say so, and wait until whoever counts the others' work has begun to."""
-    sys.stderr.write("window\n")
-    sys.stderr.flush()
+def _begin_window() -> None:
+    """Announce the window and wait until the parent has begun to count."""
+    print("window", file=sys.stderr, flush=True)
     sys.stdin.readline()
 
 
-async def _connected(arguments: argparse.Namespace, load: Load) -> list[asyncio.Transport]:
-    loop = asyncio.get_running_loop()
-    transports = []
-    for number in range(arguments.streams):
-        transport, _ = await loop.create_connection(lambda: Connection(load), "127.0.0.1", arguments.port)
-        transports.append(transport)
-        if load.listening and number % 20 == 19:
-            await asyncio.sleep(0.02)
-    return transports
+def _end_window() -> None:
+    print("over", file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """Load one gateway in one mode."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mode", choices=("closed", "paced"))
-    parser.add_argument("port", type=int)
-    parser.add_argument("path")
-    parser.add_argument("body")
-    parser.add_argument("--header", action="append", default=[], metavar="NAME:VALUE")
-    parser.add_argument("--streams", type=int, default=1)
-    parser.add_argument("--requests", type=int, default=100)
-    parser.add_argument("--interval", type=float, default=1.0)
-    parser.add_argument("--window", type=float, default=3.0)
-    arguments = parser.parse_args()
-    body = arguments.body.encode()
-    request = (
-        f"POST {arguments.path} HTTP/1.1\r\nhost: 127.0.0.1:{arguments.port}\r\ncontent-type: application/json\r\n"
-        f"authorization: Bearer bench\r\nx-api-key: bench\r\nanthropic-version: 2023-06-01\r\n"
-        + "".join(f"{header}\r\n" for header in arguments.header)
-        + f"content-length: {len(body)}\r\n\r\n"
-    ).encode() + body
-    mode = closed if arguments.mode == "closed" else paced
+    """Run one job, on uvloop if it is installed."""
+    job = Job(**json.loads(sys.argv[1]))
+    mode = closed if job.mode == "closed" else paced
     try:
         import uvloop
     except ImportError:
-        result = asyncio.run(mode(arguments, request))
+        result = asyncio.run(mode(job))
     else:
-        result = uvloop.run(mode(arguments, request))
+        result = uvloop.run(mode(job))
     print(json.dumps(result))
 
 

@@ -1,4 +1,4 @@
-"""What a result was measured on: versions, processor, load."""
+"""The machine that a result was measured on: versions, processor, load."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_NAMED = ("acytoo", "aiohttp", "msgspec", "click", "uvloop", "orjson", "xllamacpp")
-_QUIET = 0.1
+_PACKAGES = ("acytoo", "aiohttp", "msgspec", "click", "uvloop", "orjson", "xllamacpp")
+_BUSY = 0.1
 
 
-def described() -> dict[str, Any]:
-    """Everything one has to know to compare with another run."""
+def description() -> dict[str, Any]:
+    """Return what is needed to compare with another run."""
     return {
         "when": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "versions": {name: _version(name) for name in _NAMED},
+        "versions": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
         "busy": busy(),
     }
 
 
 def busy() -> float | None:
-    """The share of all processors that others use, or the host keeps from this machine, over a second."""
+    """Return the share of all processors that other work, or the host, takes in a second; None if it is unknown."""
     try:
         before = _ticks()
         time.sleep(1)
-        used, stolen, total = (after - earlier for after, earlier in zip(_ticks(), before, strict=True))
+        used, total = (after - earlier for after, earlier in zip(_ticks(), before, strict=True))
     except OSError:
         return None
-    return round((used + stolen) / total, 3) if total else None
+    return round(used / total, 3) if total else None
 
 
-def _ticks() -> tuple[int, int, int]:
-    """Ticks in use, stolen, and in all, since the machine began; Linux alone tells them."""
-    numbers = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    idle = numbers[3] + numbers[4]
-    return sum(numbers) - idle - numbers[7], numbers[7], sum(numbers)
+def _ticks() -> tuple[int, int]:
+    """Return the ticks that were not idle (stolen ones are among them), and all ticks, since boot. Linux only."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle, sum(fields)
 
 
 def warn_if_busy() -> None:
-    """Say so where the machine is busy with something else: the ratios may hold, the figures don't."""
+    """Warn if the machine is busy with other work: ratios may hold, absolute figures do not."""
     now = busy()
-    if now is not None and now > _QUIET:
-        sys.stderr.write(f"! others use {now:.0%} of the machine: trust no figure of this run but perhaps ratios\n")
+    if now is not None and now > _BUSY:
+        sys.stderr.write(f"! other work uses {now:.0%} of the processors: trust only the ratios of this run, if any\n")
 
 
 def _version(name: str) -> str:
@@ -72,11 +72,11 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit that is measured, marked where the work tree has changes beside results, which every run writes."""
-    described = _git("describe", "--always", "--abbrev=7").stdout.strip()
-    changes = _git("diff", "--quiet", "HEAD", "--", ":/", ":(exclude,top)bench/results")
-    return f"{described}-dirty" if described and changes.returncode else described
+    """Return the commit, marked as dirty if the work tree has changes other than results, which every run writes."""
+    commit = _git("describe", "--always", "--abbrev=7").stdout.strip()
+    changes = _git("diff", "--quiet", "HEAD", "--", ":/", ":(exclude,top)bench/results", ":(exclude,top)bench/logs")
+    return f"{commit}-dirty" if commit and changes.returncode else commit
 
 
-def _git(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)

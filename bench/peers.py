@@ -1,4 +1,4 @@
-"""The peers, pinned, each in an environment of its own that is made when it is first wanted."""
+"""The peers: pinned, each installed in an environment of its own when it is first needed."""
 
 from __future__ import annotations
 
@@ -19,38 +19,40 @@ PEERS = {
     "pydantic-ai": ("pydantic-ai-slim[openai]==2.68.0",),
     "portkey": ("@portkey-ai/gateway@1.15.2", "@hono/node-server@1.13.7"),
 }
-"""What is installed for each: releases of the weeks before they were pinned. A name with an `@` in front is npm's.
+"""What is installed for each. A name that begins with `@` is an npm package.
 
-Portkey's gateway answers 500 on the newest server library that its range admits: an earlier one is put under it.
+Portkey's gateway responds 500 with the newest server library that its range allows, so an earlier one is pinned.
 """
 
+CLIENTS = ["httpx", "g4f", "openai", "any-llm-sdk", "langchain-openai", "pydantic-ai", "litellm"]
+PEER_GATEWAYS = ["nginx", "portkey", "g4f", "litellm"]
 UNAVAILABLE = {"tensorzero": "no package registry has its gateway, only its clients: it comes as a container image"}
 """Peers that cannot be installed as packages."""
 
 
 def home() -> Path:
-    """Where the environments are: `ACYTOO_BENCH_PEERS`, else in the user's cache."""
-    given = os.environ.get("ACYTOO_BENCH_PEERS")
-    return Path(given) if given else Path.home() / ".cache" / "acytoo-bench"
+    """Return the folder of the environments: `ACYTOO_BENCH_PEERS`, else one in the user's cache."""
+    folder = os.environ.get("ACYTOO_BENCH_PEERS")
+    return Path(folder) if folder else Path.home() / ".cache" / "acytoo-bench"
 
 
 def python_of(name: str) -> Path:
-    """The peer's interpreter."""
+    """Return the peer's interpreter."""
     return home() / name / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
 def install(name: str) -> str:
-    """Make the peer's environment where there is none of its pins; "" or why it could not be installed."""
+    """Make the peer's environment unless it exists with these pins; return "" or why that failed."""
     folder = home() / name
     if not _why_missing(name):
         return ""
     sys.stderr.write(f"installing {name} …\n")
     if PEERS[name][0].startswith("@"):
-        (program, pinned), *below = [pin.rsplit("@", 1) for pin in PEERS[name]]
+        (program, pinned), *overrides = [pin.rsplit("@", 1) for pin in PEERS[name]]
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        wanted = {"dependencies": {program: pinned}, "overrides": dict(below)}
-        (folder / "package.json").write_text(json.dumps(wanted))
+        manifest = {"dependencies": {program: pinned}, "overrides": dict(overrides)}
+        (folder / "package.json").write_text(json.dumps(manifest))
         command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder)]
     else:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
@@ -66,23 +68,23 @@ def install(name: str) -> str:
 
 
 def missing() -> dict[str, str]:
-    """Every peer that is not ready, with why."""
-    found = {name: why for name in PEERS if (why := _why_missing(name))}
+    """Return every peer that is not ready, with the reason."""
+    reasons = {name: reason for name in PEERS if (reason := _why_missing(name))}
     if shutil.which("nginx", path=_PATH) is None:
-        found["nginx"] = "the system's package is not installed"
-    return {**found, **UNAVAILABLE}
+        reasons["nginx"] = "the system's package is not installed"
+    return {**reasons, **UNAVAILABLE}
 
 
 def _why_missing(name: str) -> str:
     pins = home() / name / "pins.json"
     if not pins.exists():
-        return "not installed: `python -m bench peers` does it, and tells why where it cannot"
-    kept = json.loads(pins.read_text())
-    return "" if kept == list(PEERS[name]) else f"another version is installed: {' '.join(kept)}"
+        return "not installed; run `python -m bench peers`"
+    installed = json.loads(pins.read_text())
+    return "" if installed == list(PEERS[name]) else f"another version is installed: {' '.join(installed)}"
 
 
 def nginx() -> str:
-    """The program, which is the system's own."""
+    """Return the path of the system's nginx."""
     return shutil.which("nginx", path=_PATH) or "nginx"
 
 

@@ -1,4 +1,4 @@
-"""Plots as SVG, written by hand: bars on a logarithmic scale, and lines on two of them."""
+"""SVG plots: bars on a logarithmic scale, and lines on two logarithmic scales."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLOURS = ("#1a7f37", "#0969da", "#bf8700", "#cf222e", "#8250df")
 
 
 def bars(title: str, unit: str, values: dict[str, float]) -> str:
-    """Horizontal bars, shortest first, ours in another colour."""
+    """Return horizontal bars, shortest first, ours in another colour."""
     ordered = sorted(values.items(), key=lambda pair: pair[1])
     low = 10 ** math.floor(math.log10(min(values.values())) - 0.01)
     high = 10 ** math.ceil(math.log10(max(values.values())) + 0.01)
@@ -43,7 +43,7 @@ def bars(title: str, unit: str, values: dict[str, float]) -> str:
 
 
 def lines(title: str, across: str, up: str, series: dict[str, list[tuple[float, float]]]) -> str:
-    """Lines on two logarithmic scales: a straight one that rises by a decade in each is linear."""
+    """Return lines on two logarithmic scales: linear growth rises by a decade per decade."""
     points = [point for line in series.values() for point in line]
     x_low, x_high = (f(p[0] for p in points) for f in (min, max))
     y_low = 10 ** math.floor(math.log10(min(p[1] for p in points)))

@@ -1,4 +1,4 @@
-"""The processes of a measurement: upstream, client, gateway and load, and how busy each of them was."""
+"""The processes of a measurement (upstream, client, gateway and load), and how busy each of them was."""
 
 from __future__ import annotations
 
@@ -12,56 +12,57 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
 from bench.peers import PEERS, python_of
 
 ROOT = Path(__file__).parent.parent
+LOGS = Path(__file__).parent / "logs"
 _BUSY = 0.9
-"""Share of a core above which upstream or load count as the bottleneck."""
-_LONGEST = 180
+"""The share of a core above which the upstream or the load counts as the bottleneck."""
+_MAX_RUN = 180
 """Seconds that one client, or one load, may take."""
-_LONGEST_START = 90
-"""Seconds until a process has to say where it serves."""
+_MAX_START = 90
+"""Seconds that a process may take until it prints its URL."""
 
 
 class Refused(Exception):
-    """A run that says nothing about what it was to measure."""
+    """A run whose figures would not be about what it was to measure."""
 
 
 class Watched:
-    """A process whose use of the processor is known between two moments."""
+    """A process whose CPU is counted between two moments."""
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self.process = process
         self.url = url
-        self._family = psutil.Process(process.pid)
+        self._root = psutil.Process(process.pid)
         self.restart()
 
     def restart(self) -> None:
-        """Count from now on."""
+        """Begin to count now."""
         self._wall, self._cpu = time.perf_counter(), self.cpu()
 
     def cpu(self) -> float:
-        """Seconds of CPU that the process and its children have used."""
+        """Return the seconds of CPU that the process and its children have used."""
         total = 0.0
-        for process in (self._family, *self._family.children(recursive=True)):
+        for process in (self._root, *self._root.children(recursive=True)):
             try:
-                total += _cpu_of(process)
+                total += _cpu(process)
             except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
                 continue
         return total
 
     def used(self) -> tuple[float, float]:
-        """Seconds of CPU, and share of one core, since `restart`."""
+        """Return the seconds of CPU since `restart`, and the share of one core."""
         cpu = self.cpu() - self._cpu
         return cpu, cpu / (time.perf_counter() - self._wall)
 
 
-def _cpu_of(process: psutil.Process) -> float:
-    """Seconds of CPU; Linux counts those of a thread in nanoseconds, where psutil's are of a hundredth."""
+def _cpu(process: psutil.Process) -> float:
+    """Return seconds of CPU. Linux counts a thread's in nanoseconds, psutil's unit is a hundredth of a second."""
     threads = list(Path(f"/proc/{process.pid}/task").glob("*/schedstat"))
     if threads:
         return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
@@ -70,46 +71,47 @@ def _cpu_of(process: psutil.Process) -> float:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a measured process: `bench` can be imported, no proxy, no prices looked up by litellm."""
-    kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    ours = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    return {**kept, **ours, **more}
+    """Return a measured process's environment: `bench` importable, no proxy, litellm's price list not downloaded."""
+    inherited = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    fixed = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return {**inherited, **fixed, **more}
+
+
+@contextmanager
+def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a process in a temporary folder; terminate it at the end, kill it after ten seconds."""
+    process = subprocess.Popen(command, text=True, cwd=tempfile.gettempdir(), **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
 def started(command: list[str], env: dict[str, str], *, announced_on: str = "stdout") -> Iterator[Watched]:
-    """A process that says where it serves in its first line; ended at the end."""
+    """Run a process that prints its URL in its first line."""
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if announced_on == "stdout" else subprocess.DEVNULL,
-            stderr=subprocess.PIPE if announced_on == "stderr" else errors,
-            text=True,
-            env=env,
-            cwd=tempfile.gettempdir(),
-        )
-        try:
+        outputs: dict[str, int | IO[str]] = {"stdout": subprocess.DEVNULL, "stderr": errors}
+        outputs[announced_on] = subprocess.PIPE
+        with running(command, stdin=subprocess.PIPE, env=env, **outputs) as process:
             stream = process.stdout if announced_on == "stdout" else process.stderr
             assert stream is not None
-            with _ended_after(_LONGEST_START, process):
+            with _killed_after(_MAX_START, process):
                 line = stream.readline().strip()
             if not line:
                 errors.seek(0)
                 raise Refused(f"{command[1:4]} did not start: {errors.read()[-500:]}")
             yield Watched(process, line)
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 @contextmanager
-def _ended_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[None]:
-    """Whatever waits for the process' words waits no longer than that."""
+def _killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill the process after that time, which ends every read from its pipes."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
     try:
@@ -120,7 +122,7 @@ def _ended_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[Non
 
 @contextmanager
 def upstream(certificate: Path | None = None) -> Iterator[Watched]:
-    """The service that everything under measurement talks to."""
+    """Run the service that everything under measurement talks to."""
     command = [sys.executable, "-m", "bench.upstream"]
     command += ["--certificate", str(certificate)] if certificate else []
     with started(command, environment()) as watched:
@@ -129,55 +131,42 @@ def upstream(certificate: Path | None = None) -> Iterator[Watched]:
 
 
 def interpreter(caller: str) -> str:
-    """The interpreter whose environment has what the caller needs."""
+    """Return the interpreter that has the caller's library."""
     return str(python_of(caller)) if caller in PEERS else sys.executable
 
 
 def run_client(caller: str, mode: str, model: str, service: Watched, **options: Any) -> dict[str, Any]:
-    """One client's figures. Raises Refused where the upstream was the bottleneck, or the client failed."""
+    """Return one client's figures. Raises Refused if the upstream was the bottleneck or the client failed."""
     name, _, loop = caller.partition("+")
-    command = [interpreter(name), "-m", "bench.client", name, mode, service.url, model]
-    command += ["--uvloop"] if loop == "uvloop" else []
-    for option, value in options.items():
-        if value is not None:
-            command += [f"--{option}", str(value)]
+    job = {"caller": name, "mode": mode, "url": service.url, "model": model, "uvloop": loop == "uvloop", **options}
     try:
         done = subprocess.run(
-            command,
+            [interpreter(name), "-m", "bench.client", json.dumps(job)],
             env=environment(),
             cwd=tempfile.gettempdir(),
             capture_output=True,
             text=True,
             check=False,
-            timeout=_LONGEST,
+            timeout=_MAX_RUN,
         )
     except subprocess.TimeoutExpired as error:
-        raise Refused(f"{caller}: not done within {_LONGEST} s") from error
+        raise Refused(f"{caller}: not done within {_MAX_RUN} s") from error
     if done.returncode:
-        raise Refused(f"{caller}: {(done.stderr.strip().splitlines() or ['it failed'])[-1][:300]}")
+        raise Refused(f"{caller}: {last_line(done.stderr)}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if result.get("upstream_share", 0.0) > _BUSY:
         raise Refused(f"{caller}: the upstream used {result['upstream_share']:.0%} of a core")
     return result
 
 
-def run_load(
-    mode: str,
-    gateway: Watched,
-    service: Watched,
-    path: str,
-    body: str,
-    headers: dict[str, str],
-    **options: Any,
-) -> dict[str, Any]:
-    """One gateway's figures. Raises Refused where upstream or load were the bottleneck."""
-    command = [sys.executable, "-m", "bench.load", mode, gateway.url.rpartition(":")[2], path, body]
-    for name, value in headers.items():
-        command += ["--header", f"{name}: {value}"]
-    for option, value in options.items():
-        command += [f"--{option}", str(value)]
+def run_load(gateway: Watched, service: Watched, job: dict[str, Any]) -> dict[str, Any]:
+    """Return one gateway's figures; `job` has the fields of `load.Job` without the port.
+
+    Raises Refused if the upstream or the load was the bottleneck, or if the load failed.
+    """
+    job = {"port": int(gateway.url.rpartition(":")[2]), **job}
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-m", "bench.load", json.dumps(job)],
         env=environment(),
         cwd=tempfile.gettempdir(),
         stdin=subprocess.PIPE,
@@ -188,7 +177,7 @@ def run_load(
     assert process.stdin is not None and process.stderr is not None
     used = (0.0, 0.0), (0.0, 0.0)
     errors = ""
-    with _ended_after(_LONGEST, process):
+    with _killed_after(_MAX_RUN, process):
         for line in process.stderr:
             if line == "window\n":
                 for watched in (gateway, service):
@@ -202,16 +191,20 @@ def run_load(
                 errors += line
         out, more = process.communicate()
     if process.returncode < 0:
-        raise Refused(f"not done within {_LONGEST} s")
+        raise Refused(f"not done within {_MAX_RUN} s")
     if process.returncode:
-        raise Refused(((errors + more).strip().splitlines() or ["the load failed"])[-1][:300])
+        raise Refused(last_line(errors + more))
     result: dict[str, Any] = json.loads(out.splitlines()[-1])
     (gateway_cpu, gateway_share), (_, upstream_share) = used
     load_share = result["cpu_s"] / result["wall_s"]
-    result |= {"gateway_share": gateway_share, "upstream_share": upstream_share, "load_share": load_share}
-    count = result["chunks"] if mode == "paced" else options["requests"]
-    result["cpu_us"] = gateway_cpu / count * 1e6
-    for what, share in (("upstream", upstream_share), ("load", load_share)):
+    for name, share in (("upstream", upstream_share), ("load", load_share)):
         if share > _BUSY:
-            raise Refused(f"the {what} used {share:.0%} of a core")
-    return result
+            raise Refused(f"the {name} used {share:.0%} of a core")
+    shares = {"gateway_share": gateway_share, "upstream_share": upstream_share, "load_share": load_share}
+    count = result["chunks"] if job["mode"] == "paced" else job["requests"]
+    return {**result, **shares, "cpu_us": gateway_cpu / count * 1e6}
+
+
+def last_line(errors: str) -> str:
+    """Return the last line of a process's stderr, at most 300 characters."""
+    return (errors.strip().splitlines() or ["it failed without a message"])[-1][:300]

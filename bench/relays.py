@@ -1,8 +1,8 @@
-"""Gateways as bare as can be over aiohttp.web and aiohttp, which ours is compared with: nothing but the relaying.
+"""Bare gateways over aiohttp.web and aiohttp, the baseline of ours: they only relay.
 
-`cross` takes Anthropic's messages, asks in OpenAI's chat completions, parses each event with orjson and renders it
-anew; `through` copies OpenAI's bytes. Neither checks a password, limits a wait, notices a fault or sends
-keep-alives.
+`cross` takes Anthropic's messages, calls OpenAI's chat completions, parses each event with orjson and writes
+Anthropic's events; `through` copies OpenAI's bytes. Neither checks a password, enforces a timeout, detects a fault or
+sends keep-alives.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _UPSTREAM = web.AppKey("upstream", str)
 _HEAD = {"content-type": "text/event-stream", "cache-control": "no-cache"}
 
 
-def _named(event: dict[str, object]) -> bytes:
+def _event(event: dict[str, object]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
 
 
 async def cross(request: web.Request) -> web.StreamResponse:
-    """Anthropic's messages on OpenAI's chat completions."""
-    asked = orjson.loads(await request.read())
+    """Translate Anthropic's messages to OpenAI's chat completions, and the reply back."""
+    received = orjson.loads(await request.read())
     body = {
-        "model": asked["model"],
-        "messages": asked["messages"],
-        "max_tokens": asked["max_tokens"],
+        "model": received["model"],
+        "messages": received["messages"],
+        "max_tokens": received["max_tokens"],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -50,30 +50,30 @@ async def cross(request: web.Request) -> web.StreamResponse:
             for event in events:
                 data = event[6:]
                 if data == b"[DONE]":
-                    out.append(_named({"type": "content_block_stop", "index": 0}))
+                    out.append(_event({"type": "content_block_stop", "index": 0}))
                     delta = {"stop_reason": "end_turn", "stop_sequence": None}
-                    out.append(_named({"type": "message_delta", "delta": delta, "usage": usage}))
-                    out.append(_named({"type": "message_stop"}))
+                    out.append(_event({"type": "message_delta", "delta": delta, "usage": usage}))
+                    out.append(_event({"type": "message_stop"}))
                     continue
-                told = orjson.loads(data)
+                completion = orjson.loads(data)
                 if not opened:
                     opened = True
                     message = {
-                        "id": told["id"],
+                        "id": completion["id"],
                         "type": "message",
                         "role": "assistant",
-                        "model": told["model"],
+                        "model": completion["model"],
                         "content": [],
                         "stop_reason": None,
                         "stop_sequence": None,
                         "usage": usage,
                     }
-                    out.append(_named({"type": "message_start", "message": message}))
+                    out.append(_event({"type": "message_start", "message": message}))
                     block = {"type": "text", "text": ""}
-                    out.append(_named({"type": "content_block_start", "index": 0, "content_block": block}))
-                if told.get("usage"):
-                    usage["output_tokens"] = told["usage"]["completion_tokens"]
-                if told["choices"] and (text := told["choices"][0]["delta"].get("content")):
+                    out.append(_event({"type": "content_block_start", "index": 0, "content_block": block}))
+                if completion.get("usage"):
+                    usage["output_tokens"] = completion["usage"]["completion_tokens"]
+                if completion["choices"] and (text := completion["choices"][0]["delta"].get("content")):
                     out.append(
                         b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
                         b'"delta":{"type":"text_delta","text":%b}}\n\n' % orjson.dumps(text)
@@ -85,7 +85,7 @@ async def cross(request: web.Request) -> web.StreamResponse:
 
 
 async def through(request: web.Request) -> web.StreamResponse:
-    """OpenAI's chat completions as they come."""
+    """Copy OpenAI's chat completions."""
     body = await request.read()
     url = request.app[_UPSTREAM] + "/v1/chat/completions"
     headers = {"content-type": "application/json", "authorization": "Bearer bench"}
@@ -107,9 +107,9 @@ class _SmallReads(aiohttp.TCPConnector):
 
 
 async def serve(upstream: str, tuned: bool) -> None:
-    """Serve on a free port of the loopback, which is printed, until the process is ended.
+    """Serve on a free port of the loopback, print the URL, run until terminated.
 
-    `tuned`: Python's collector is set as ours is, and backends are read into small buffers.
+    `tuned` sets the garbage collector as our server does, and reads the upstream into small buffers.
     """
     if tuned:
         gc.collect()

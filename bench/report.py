@@ -1,4 +1,4 @@
-"""The tables and plots of `docs/performance.md`, made from the results."""
+"""The tables and plots of `docs/performance.md` and of the README, made from the committed summaries."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bench.contenders import CLIENTS, GATEWAYS, PEER_GATEWAYS
-from bench.peers import UNAVAILABLE
+from bench.peers import CLIENTS, PEER_GATEWAYS, UNAVAILABLE
 from bench.plots import bars, lines
-from bench.record import RESULTS, Record, Taken
-from bench.table import BETTER_HIGHER, KEPT_UP, ROWS, TUNED, Row, measured
+from bench.record import MIN_KEPT_UP, RESULTS, Record, Summary
+from bench.table import GATEWAYS, HIGHER_IS_BETTER, ROWS, TUNED, Row
+
+Column = tuple[str, str, str]
+"""A title, a sweep, a figure."""
 
 DOCS = Path(__file__).parent.parent / "docs"
 _UNITS = {
@@ -30,111 +32,100 @@ _UNITS = {
 
 
 def write() -> None:
-    """Put every table into its place in the documents, and the plots beside them."""
+    """Write every table between its markers, and the plots beside the document."""
     record = Record("latest")
     parts = {
         "machine": _machines(record),
-        "table": _table(ROWS, record, "to reach"),
-        "tuned": _table(TUNED, record, ""),
-        "peers": _peers(record),
-        "gateways": _gateways(record),
-        "ahead": _ahead(record),
-        "short": _short(record),
+        "table": _comparisons(ROWS, record),
+        "tuned": _comparisons(TUNED, record),
+        "peers": _matrix(record, ["aiohttp", "aiohttp-tuned", "acytoo", *CLIENTS], _CLIENT_COLUMNS),
+        "gateways": _matrix(record, [*GATEWAYS, *PEER_GATEWAYS, *UNAVAILABLE], _GATEWAY_COLUMNS),
+        "ahead": _beside_peers(record),
+        "short": _readme_table(record),
     }
-    for name, made in (("growth", _growth), ("layers", _layers)):
-        path = RESULTS / f"{name}.json"
-        if path.exists():
-            found = json.loads(path.read_text())
-            machine = found.pop("machine")
-            parts[name] = f"{made(found)}\n\n{_on(machine)}"
-            if name == "growth":
-                _growth_plots(found)
-    _plots(record)
+    _plot(record)
+    for name, render in (("growth", _growth), ("layers", _layers)):
+        result = json.loads((RESULTS / f"{name}.json").read_text())
+        machine = result.pop("machine")
+        busy = f"Others used {machine['busy'] or 0:.1%} of the processors when it began."
+        parts[name] = f"{render(result)}\n\nTaken on {_machine(machine)} {busy}"
     for document in (DOCS / "performance.md", DOCS.parent / "README.md"):
         text = document.read_text()
         for name, part in parts.items():
             begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
             before, _, rest = text.partition(begin)
-            _, _, after = rest.partition(end)
             if rest:
-                text = f"{before}{begin}\n{part}\n{end}{after}"
+                text = f"{before}{begin}\n{part}\n{end}{rest.partition(end)[2]}"
         document.write_text(text)
 
 
+def _markdown(titles: list[str], rows: list[list[str]], alignments: str = "") -> str:
+    """Return a table; `alignments` has a letter a column, "l" or "r", by default "lrr…r"."""
+    alignments = alignments or "l" + "r" * (len(titles) - 1)
+    rules = ["---:" if letter == "r" else "---" for letter in alignments]
+    head, *body = [f"| {' | '.join(cells)} |" for cells in [titles, rules, *rows]]
+    return "\n".join([head.replace("|  |", "| |"), *body])
+
+
 def _machines(record: Record) -> str:
-    """Where and when, once for each machine and commit that sweeps were taken on."""
-    found: dict[str, list[str]] = {}
-    for name, taken in record.sweeps.items():
-        found.setdefault(_same(taken.machine), []).append(name)
-    if len(found) == 1:
-        return f"{next(iter(found))} {_busy(record)} {_rounds(record)}"
-    listed = [f"- {', '.join(names)}: {machine}" for machine, names in found.items()]
-    return "\n".join([*listed, "", f"{_busy(record)} {_rounds(record)}"])
+    """Return where and when the sweeps ran, once for each machine and commit."""
+    machines: dict[str, list[str]] = {}
+    for name, sweep in record.sweeps.items():
+        machines.setdefault(_machine(sweep.machine), []).append(name)
+    shares = [sweep.machine["busy"] or 0.0 for sweep in record.sweeps.values()]
+    busy = f"Others used {min(shares):.1%} to {max(shares):.1%} of the processors when the sweeps began."
+    rounds = f"Rounds: {_rounds(record, peers=False)}; of the peers: {_rounds(record, peers=True)}."
+    if len(machines) == 1:
+        return f"{next(iter(machines))} {busy} {rounds}"
+    listed = [f"- {', '.join(names)}: {machine}" for machine, names in machines.items()]
+    return "\n".join([*listed, "", f"{busy} {rounds}"])
 
 
-def _same(machine: dict[str, Any]) -> str:
+def _machine(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
     return (
         f"{machine['when'][:10]}, commit {machine['commit']}, {machine['cores']} shared cores "
-        f"({machine['processor']}), "
-        f"CPython {machine['python']}, {versions}."
+        f"({machine['processor']}), CPython {machine['python']}, {versions}."
     )
 
 
-def _on(machine: dict[str, Any]) -> str:
-    return f"Taken on {_same(machine)} Others used {machine['busy'] or 0:.1%} of the processors when it began."
+def _rounds(record: Record, *, peers: bool) -> str:
+    """Return the number of rounds, or its range if sweeps differ."""
+    numbers = {
+        int(figures["rounds"])
+        for name, sweep in record.sweeps.items()
+        for contender, figures in sweep.contenders.items()
+        if name != "install" and (contender in record.pins or contender == "nginx") == peers
+    }
+    return f"{min(numbers)} to {max(numbers)}" if len(numbers) > 1 else str(min(numbers, default=0))
 
 
-def _busy(record: Record) -> str:
-    shares = [taken.machine["busy"] or 0.0 for taken in record.sweeps.values()]
-    return f"Others used {min(shares):.1%} to {max(shares):.1%} of the processors when the sweeps began."
-
-
-def _rounds(record: Record) -> str:
-    """How often they took their turns; not every sweep need have been run as often."""
-
-    def times(peers: bool) -> str:
-        found = {
-            len(rounds)
-            for name, taken in record.sweeps.items()
-            for contender, rounds in taken.contenders.items()
-            if name != "install" and (contender in record.pins or contender == "nginx") == peers
-        }
-        return f"{min(found)} to {max(found)}" if len(found) > 1 else str(min(found, default=0))
-
-    return f"Rounds: {times(False)}; of the peers: {times(True)}."
-
-
-def _table(rows: list[Row], record: Record, reach: str) -> str:
-    last = f" {reach} | |" if reach else ""
-    out = [
-        f"| what | Acytoo | baseline | ratio (rounds) |{last}",
-        "| --- | ---: | ---: | ---: |" + " ---: | --- |" * bool(reach),
-    ]
+def _comparisons(rows: list[Row], record: Record) -> str:
+    """Return the table of these rows; those with a target have it and the verdict in two more columns."""
+    with_targets = any(row.target is not None for row in rows)
+    titles = ["what", "Acytoo", "baseline", "ratio (rounds)"] + (["to reach", ""] if with_targets else [])
+    lines = []
     for row in rows:
-        found = measured(row, record)
-        wanted = f" {'≥' if row.higher else '≤'} {row.reach} × |" if reach else ""
-        if found is None:
-            taken = record.sweeps.get(row.sweep)
-            out.append(f"| {row.what} | | | {_why_not(row, taken)} |{wanted}{' |' * bool(reach)}")
-            continue
-        ratios = f"**{found.ratio:.2f} ×** ({min(found.ratios):.2f}–{max(found.ratios):.2f})"
-        verdict = f" {found.verdict} |" if reach else ""
-        out.append(
-            f"| {row.what} | {_number(found.subject, row.figure)} | {_number(found.baseline, row.figure)} | "
-            f"{ratios} |{wanted}{verdict}"
-        )
-    return "\n".join(out)
+        sweep = record.sweeps.get(row.sweep)
+        result = sweep.compare(row) if sweep else None
+        if result is None:
+            cells = ["", "", _why_missing(row, sweep)]
+        else:
+            ratio = f"**{result.ratio:.2f} ×** ({min(result.ratios):.2f}–{max(result.ratios):.2f})"
+            cells = [_number(result.subject, row.figure), _number(result.baseline, row.figure), ratio]
+        if with_targets:
+            cells.append(f"{'≥' if row.figure in HIGHER_IS_BETTER else '≤'} {row.target} ×")
+            cells.append(result.verdict if result else "")
+        lines.append([row.title, *cells])
+    return _markdown(titles, lines, "lrrrrl" if with_targets else "")
 
 
-def _why_not(row: Row, taken: Taken | None) -> str:
-    if taken is None:
-        return "not measured"
+def _why_missing(row: Row, sweep: Summary | None) -> str:
     for name in (row.subject, row.baseline):
-        if name in taken.refused:
-            return f"{name}: {taken.refused[name][:120]}"
-        if taken.kept_up(name) < KEPT_UP:
-            return f"{name} kept up with {taken.kept_up(name):.0%} only"
+        if sweep and name in sweep.refused:
+            return f"{name}: {sweep.refused[name][:120]}"
+        if sweep and sweep.kept_up(name) < MIN_KEPT_UP:
+            return f"{name} kept up with {sweep.kept_up(name):.0%} only"
     return "not measured"
 
 
@@ -156,10 +147,6 @@ _CLIENT_COLUMNS = (
 )
 
 
-def _peers(record: Record) -> str:
-    return _matrix(record, ["aiohttp", "aiohttp-tuned", "acytoo", *CLIENTS], _CLIENT_COLUMNS)
-
-
 _GATEWAY_COLUMNS = (
     ("requests/s at 1", "gateway-1", "requests_per_s"),
     ("requests/s at 64", "gateway-64", "requests_per_s"),
@@ -168,30 +155,24 @@ _GATEWAY_COLUMNS = (
     ("500 paced, p99 added", "gateway-500", "p99_ms"),
     ("500 paced, CPU a chunk", "gateway-500", "cpu_us"),
 )
-_PEER_GATEWAYS = [*PEER_GATEWAYS, *UNAVAILABLE]
 
 
-def _gateways(record: Record) -> str:
-    return _matrix(record, [*GATEWAYS, *_PEER_GATEWAYS], _GATEWAY_COLUMNS)
-
-
-def _ahead(record: Record) -> str:
-    """How often we are as good as each peer's gateway, where it takes and asks in the same API."""
+def _beside_peers(record: Record) -> str:
+    """Return our pass-through gateway's ratios to each peer's, which takes and sends the same API."""
     columns = [column for column in _GATEWAY_COLUMNS if column[2] != "cpu_us"]
-    out = ["| Acytoo beside | " + " | ".join(title for title, _, _ in columns) + " |"]
-    out.append("| --- |" + " ---: |" * len(columns))
-    for peer in _PEER_GATEWAYS:
+    rows = []
+    for peer in [*PEER_GATEWAYS, *UNAVAILABLE]:
         cells = []
-        for _, sweep, figure in columns:
-            higher = figure in BETTER_HIGHER
-            found = measured(Row("", sweep, figure, "acytoo-through", peer, 1.0, higher), record)
-            behind = found is not None and found.verdict != "reached"
-            cells.append("" if found is None else f"{'**behind:** ' * behind}{found.ratio:.3g} ×")
-        out.append(f"| {_label(peer, record)} | {' | '.join(cells)} |")
-    return "\n".join(out)
+        for _, name, figure in columns:
+            sweep = record.sweeps.get(name)
+            result = sweep.compare(Row("", name, figure, "acytoo-through", peer, 1.0)) if sweep else None
+            behind = result is not None and result.verdict != "reached"
+            cells.append("" if result is None else f"{'**behind:** ' * behind}{result.ratio:.3g} ×")
+        rows.append([_label(peer, record), *cells])
+    return _markdown(["Acytoo beside", *(title for title, _, _ in columns)], rows)
 
 
-_SHORT = (
+_README_ROWS = (
     ("CPU for each chunk of a burst", "burst", "cpu_us"),
     ("200 paced streams: added to a chunk, p99", "paced-200", "p99_ms"),
     ("200 paced streams: memory", "paced-200", "memory_mb"),
@@ -202,42 +183,48 @@ _SHORT = (
 )
 
 
-def _short(record: Record) -> str:
-    """The README's table."""
-    names = ["acytoo", "aiohttp", "openai", "pydantic-ai", "litellm"]
-    titles = ["**Acytoo**", "aiohttp by hand", "openai", "pydantic-ai", "litellm"]
-    out = ["| | " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(names)]
-    for title, sweep, figure in _SHORT:
-        taken = record.sweeps.get(sweep)
-        middle = taken.medians(figure) if taken else {}
-        cells = [_number(middle[name], figure) if name in middle else "" for name in names]
-        out.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(out)
+def _readme_table(record: Record) -> str:
+    names = {
+        "acytoo": "**Acytoo**",
+        "aiohttp": "aiohttp by hand",
+        "openai": "openai",
+        "pydantic-ai": "pydantic-ai",
+        "litellm": "litellm",
+    }
+    rows = [[title, *(_cell(record, name, sweep, figure) for name in names)] for title, sweep, figure in _README_ROWS]
+    return _markdown(["", *names.values()], rows)
+
+
+def _cell(record: Record, name: str, sweep: str, figure: str) -> str:
+    """Return a median with its unit, "" if there is none."""
+    value = record.sweeps[sweep].median(name, figure) if sweep in record.sweeps else None
+    return "" if value is None else _number(value, figure)
 
 
 def _label(name: str, record: Record) -> str:
     return f"**{name}**" if name.startswith("acytoo") else " ".join(record.pins.get(name, [name]))
 
 
-def _matrix(record: Record, names: list[str], columns: tuple[tuple[str, str, str], ...]) -> str:
-    out = ["| | " + " | ".join(title for title, _, _ in columns) + " |", "| --- |" + " ---: |" * len(columns)]
-    told: dict[str, None] = {}
+def _matrix(record: Record, names: list[str], columns: tuple[Column, ...]) -> str:
+    """Return the medians of these contenders, and below the reasons of what is missing."""
+    rows = []
+    reasons: dict[str, None] = {}
     for name in names:
         cells = []
-        for _, sweep, figure in columns:
-            taken = record.sweeps.get(sweep, Taken({}))
-            middle = taken.medians(figure)
-            if name in middle:
-                late = "" if taken.kept_up(name) >= KEPT_UP else f" ({taken.kept_up(name):.0%} came)"
-                cells.append(_number(middle[name], figure) + late)
-            else:
-                cells.append("failed" if name in taken.refused else "")
-            if name in taken.refused:
-                told[f"- {sweep}, {name}: {' '.join(taken.refused[name].split())[:200]}"] = None
+        for _, sweep_name, figure in columns:
+            sweep = record.sweeps.get(sweep_name, Summary({}))
+            cell = _cell(record, name, sweep_name, figure)
+            if cell and sweep.kept_up(name) < MIN_KEPT_UP:
+                cell += f" ({sweep.kept_up(name):.0%} came)"
+            if name in sweep.refused:
+                cell = cell or "failed"
+                reasons[f"- {sweep_name}, {name}: {' '.join(sweep.refused[name].split())[:200]}"] = None
+            cells.append(cell)
         if name in record.missing and not any(cells):
-            told[f"- {name} could not be measured: {record.missing[name]}"] = None
-        out.append(f"| {_label(name, record)} | {' | '.join(cells)} |")
-    return "\n".join(out + (["", "Failed, refused or missing:", "", *told] if told else []))
+            reasons[f"- {name} could not be measured: {record.missing[name]}"] = None
+        rows.append([_label(name, record), *cells])
+    table = _markdown(["", *(title for title, _, _ in columns)], rows)
+    return "\n".join([table, *(["", "Failed, refused or missing:", "", *reasons] if reasons else [])])
 
 
 _GROWTH = {
@@ -249,48 +236,38 @@ _GROWTH = {
 }
 
 
-def _growth(growth: dict[str, Any]) -> str:
-    out = ["| with | from → to | cost from → to | grows as n to the power of | |", "| --- | --- | --- | ---: | --- |"]
+def _growth(growth: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
+    """Return the table, and write a plot for each way to grow."""
+    rows = []
     for name, (across, up) in _GROWTH.items():
-        points = [(x, y) for x, y in growth[name]["acytoo"]]
+        (DOCS / f"performance-growth-{name}.svg").write_text(lines(f"Growth: {across}", across, up, growth[name]))
+        points = growth[name]["acytoo"]
+        (x0, y0), (x1, y1) = points[0], points[-1]
         power = _power(points)
-        out.append(
-            f"| {across} | {points[0][0]:,} → {points[-1][0]:,} | {points[0][1]:.3g} → {points[-1][1]:.3g} {up} | "
-            f"{power:.2f} | {'linear or better' if power <= 1.05 else '**worse than linear**'} |"
-        )
-    return "\n".join(out)
+        verdict = "linear or better" if power <= 1.05 else "**worse than linear**"
+        rows.append([across, f"{x0:,} → {x1:,}", f"{y0:.3g} → {y1:.3g} {up}", f"{power:.2f}", verdict])
+    return _markdown(["with", "from → to", "cost from → to", "grows as n to the power of", ""], rows, "lllrl")
 
 
 def _power(points: list[tuple[float, float]]) -> float:
-    """The steepest power between one point and the last that is ten times as far; what is fixed hides it below."""
+    """Return the exponent between the last point and the one a tenth of it away; below, fixed costs hide growth."""
     x1, y1 = points[-1]
-    x0, y0 = max((p for p in points if p[0] * 10 <= x1), key=lambda point: point[0])
+    x0, y0 = max((point for point in points if point[0] * 10 <= x1), key=lambda point: point[0])
     return math.log(y1 / y0) / math.log(x1 / x0)
 
 
-def _layers(layers: dict[str, Any]) -> str:
-    out = ["| layer | " + " | ".join(layers) + " |", "| --- |" + " ---: |" * len(layers)]
+def _layers(layers: dict[str, dict[str, float]]) -> str:
     names = sorted({name for shares in layers.values() for name in shares}, key=lambda n: -layers["burst"].get(n, 0))
-    out += [
-        f"| {name} | " + " | ".join(f"{shares.get(name, 0):.0%}" for shares in layers.values()) + " |" for name in names
-    ]
-    return "\n".join(out)
+    rows = [[name, *(f"{shares.get(name, 0):.0%}" for shares in layers.values())] for name in names]
+    return _markdown(["layer", *layers], rows)
 
 
-def _plots(record: Record) -> None:
+def _plot(record: Record) -> None:
     for sweep, figure, title in (
         ("burst", "cpu_us", "CPU for each chunk of a burst"),
         ("paced-200", "cpu_us", "CPU for each chunk of 200 paced streams"),
         ("import", "ms", "Import"),
         ("gateway-64", "cpu_us", "Gateways: CPU for each short streamed request"),
     ):
-        values = record.sweeps[sweep].medians(figure) if sweep in record.sweeps else {}
-        if values:
-            better = "more is better" if figure in BETTER_HIGHER else "less is better"
-            (DOCS / f"performance-{sweep}.svg").write_text(bars(title, f"{_UNITS[figure]}, {better}", values))
-
-
-def _growth_plots(growth: dict[str, Any]) -> None:
-    for name, (across, up) in _GROWTH.items():
-        series = {who: [(x, y) for x, y in points] for who, points in growth[name].items()}
-        (DOCS / f"performance-growth-{name}.svg").write_text(lines(f"Growth: {across}", across, up, series))
+        if values := record.sweeps[sweep].medians(figure) if sweep in record.sweeps else {}:
+            (DOCS / f"performance-{sweep}.svg").write_text(bars(title, f"{_UNITS[figure]}, less is better", values))

@@ -1,4 +1,4 @@
-"""Starting: imports, the command line, the first text of the built-in model, and what an installation weighs."""
+"""Start-up: imports, the command line, the first text of the built-in model, and the size of an installation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers import PEERS, python_of
-from bench.processes import ROOT, Refused, environment, interpreter
+from bench.processes import ROOT, Refused, environment, interpreter, last_line
 
 _IMPORTS = {
     "acytoo.Acytoo": "from acytoo import Acytoo; Acytoo",
@@ -37,8 +37,7 @@ def hello(name):
 cli()
 """
 _FIRST_TOKEN = """
-import os, sys, time
-started = time.perf_counter()
+import os, sys
 os.environ["GOMP_SPINCOUNT"] = "1000"
 import xllamacpp
 params = xllamacpp.CommonParams()
@@ -56,7 +55,6 @@ def first(data):
     for choice in data.get("choices", ()):
         if choice.get("delta", {}).get("content"):
             sys.stdout.write(choice["delta"]["content"]); sys.stdout.flush()
-            sys.stderr.write(f"engine {time.perf_counter() - started}\\n"); sys.stderr.flush()
             os._exit(0)
     return False
 server.handle_chat_completions(
@@ -65,8 +63,8 @@ server.handle_chat_completions(
 """
 
 
-def imported(name: str) -> dict[str, Any]:
-    """Milliseconds that an import takes in a fresh interpreter, the quickest of five."""
+def import_time(name: str) -> dict[str, Any]:
+    """Measure the milliseconds of an import in a fresh interpreter, the fastest of five."""
     statement = _IMPORTS.get(name, f"import {name.replace('-', '_')}")
     code = f"import time; t = time.perf_counter(); {statement}; print((time.perf_counter() - t) * 1e3)"
     command = [interpreter(name), "-c", code]
@@ -74,22 +72,13 @@ def imported(name: str) -> dict[str, Any]:
     for _ in range(5):
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=_bare())
         if done.returncode:
-            raise Refused((done.stderr.strip().splitlines() or ["it failed"])[-1][:300])
+            raise Refused(last_line(done.stderr))
         times.append(float(done.stdout.split()[-1]))
     return {"ms": min(times)}
 
 
-def version(name: str) -> dict[str, Any]:
-    """Milliseconds of CPU that `--version` takes."""
-    return _command(name, "--version")
-
-
-def help_shown(name: str) -> dict[str, Any]:
-    """Milliseconds of CPU that `--help` takes."""
-    return _command(name, "--help")
-
-
-def _command(name: str, option: str) -> dict[str, Any]:
+def command_time(name: str, option: str) -> dict[str, Any]:
+    """Measure the milliseconds of CPU that a program takes for an option, the fastest of five."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "program.py"
         script.write_text(_CLICK if name == "click" else "from acytoo.cli import main\nmain()\n")
@@ -107,58 +96,54 @@ def _command(name: str, option: str) -> dict[str, Any]:
 
 
 def first_text(name: str) -> dict[str, Any]:
-    """Seconds from the start of the process until it writes its first text; the model's file is in the cache.
+    """Measure the seconds from the start of the process until its first text; the model's file is in the cache.
 
-    llama.cpp is set as our engine is, which leaves a core to other work; once more with a thread for every core.
+    llama.cpp has our engine's settings, which leave one core free; "every core" gives it a thread for each.
     """
     from acytoo.embedded.weights import KNOWN
 
     model = next(iter(KNOWN.values())).path
     if not model.exists():
-        raise Refused("the model is not in the cache: run `acytoo pull`")
-    model.read_bytes()
+        raise Refused("the model is not cached; run `acytoo pull`")
+    model.read_bytes()  # so that every contender finds the file in the page cache
     cores = os.cpu_count() or 1
     if name.startswith("llama.cpp"):
         threads = cores if name.endswith("every core") else max(1, cores - 1)
         command = [sys.executable, "-c", _FIRST_TOKEN, str(model), str(threads)]
     else:
         command = [str(Path(sys.executable).with_name("acytoo")), "Hello, how are you?"]
-    began = time.perf_counter()
-    process = subprocess.Popen(
+    started = time.perf_counter()
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=_bare()
-    )
-    assert process.stdout is not None and process.stderr is not None
-    first = process.stdout.read(1)
-    took = time.perf_counter() - began
-    process.kill()
-    errors = process.stderr.read().decode()
-    process.wait()
-    process.stdout.close()
-    process.stderr.close()
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        first = process.stdout.read(1)
+        seconds = time.perf_counter() - started
+        process.kill()
+        errors = process.stderr.read().decode()
     if not first:
-        raise Refused(f"{name} said nothing: {errors[-300:]}")
-    inside = [float(line.split()[1]) for line in errors.splitlines() if line.startswith("engine ")]
-    return {"s": took, **({"inside_s": inside[0]} if inside else {})}
+        raise Refused(f"{name} printed nothing: {errors[-300:]}")
+    return {"s": seconds}
 
 
 @functools.cache
 def installed_size(name: str) -> dict[str, Any]:
-    """MB and distributions of an environment, without those it is made with; a peer's is there already."""
+    """Measure the MB and distributions of a new environment; a peer's exists already."""
     if name in PEERS:
-        return _weight(next(python_of(name).parent.parent.rglob("site-packages")))
+        return _size(next(python_of(name).parent.parent.rglob("site-packages")))
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         python = Path(folder) / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-        what = str(ROOT) if name == "acytoo" else name
-        command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile", what]
+        package = str(ROOT) if name == "acytoo" else name
+        command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile", package]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Refused(done.stderr.strip().splitlines()[-1])
-        return _weight(next(Path(folder).rglob("site-packages")))
+            raise Refused(last_line(done.stderr))
+        return _size(next(Path(folder).rglob("site-packages")))
 
 
-def _weight(site: Path) -> dict[str, Any]:
-    """Bytecode left out, which only some installers write, and the installers themselves."""
+def _size(site: Path) -> dict[str, Any]:
+    """Count without bytecode, which only some installers write, and without the installers themselves."""
     files = [path for path in site.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     counted = [path for path in files if not path.relative_to(site).parts[0].startswith(_INSTALLERS)]
     distributions = [path for path in site.glob("*.dist-info") if not path.name.startswith(_INSTALLERS)]
@@ -169,6 +154,7 @@ _INSTALLERS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distuti
 
 
 def _bare() -> dict[str, str]:
+    """Return an environment in which the installed package is imported, not the one of the work tree."""
     env = environment()
     del env["PYTHONPATH"]
     return env

@@ -1,4 +1,4 @@
-"""What is measured: each sweep runs its contenders in turn, round after round."""
+"""The sweeps: in each, the contenders run in turn, round after round."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ from pathlib import Path
 from typing import Any
 
 from bench import startup
-from bench.contenders import CLIENTS, GATEWAYS, PEER_GATEWAYS
-from bench.gateways import gateway, headers_for, request_for
-from bench.peers import PEERS
+from bench.gateways import headers_for, request_for, running_gateway
+from bench.peers import CLIENTS, PEER_GATEWAYS, PEERS
 from bench.processes import Watched, run_client, run_load, upstream
+from bench.table import GATEWAYS
 
 Measure = Callable[[str], dict[str, Any]]
+
+_SLOW_GATEWAYS = frozenset({"litellm", "g4f"})
+"""Gateways that get fewer requests."""
 
 
 @dataclass
 class Sizes:
-    """How much is done in a run; `quick` is to see that all works, no figure of it counts."""
+    """How much a run does. No figure of a quick run counts."""
 
     rounds: int = 5
     scale: float = 1.0
     window: float = 4.0
 
-    def of(self, number: int, multiple: int = 1) -> int:
-        """So many, or fewer in a quick run."""
+    def scaled(self, number: int, multiple: int = 1) -> int:
+        """Return the number, smaller in a quick run, as a multiple of `multiple`."""
         return max(multiple, int(number * self.scale) // multiple * multiple)
 
 
 @dataclass
 class Sweep:
-    """Contenders measured in turn, each round; peers a round only, where they are asked for."""
+    """Contenders that are measured in turn in each round; peers only on request."""
 
     name: str
     contenders: list[str]
@@ -50,22 +53,23 @@ class Bench:
         self.ca = ca
 
     def sweeps(self) -> list[Sweep]:
-        """Every sweep, in the order of the table."""
-        paced = ["aiohttp", "acytoo", "aiohttp-tuned", "acytoo+uvloop", "aiohttp-tuned+uvloop"]
+        """Return every sweep, in the order of the table."""
+        plain = ["aiohttp", "acytoo", "aiohttp-tuned"]
+        paced = [*plain, "acytoo+uvloop", "aiohttp-tuned+uvloop"]
         return [
-            Sweep("burst", ["aiohttp", "acytoo", "aiohttp-tuned"], self._burst("burst", 6), CLIENTS),
+            Sweep("burst", plain, self._burst("burst", 6), CLIENTS),
             Sweep("burst-raw", ["aiohttp-raw", "acytoo-raw"], self._burst("burst", 6, 5)),
             Sweep("burst-tools", ["aiohttp-tools", "acytoo-stream"], self._burst("tools", 0)),
             Sweep("paced-200", paced, self._paced(200, 100), CLIENTS),
             Sweep("paced-1000", paced, self._paced(1000, 200)),
-            Sweep("still-1000", ["aiohttp", "acytoo", "aiohttp-tuned"], self._still(self.service, None)),
-            Sweep("still-1000-tls", ["aiohttp", "acytoo", "aiohttp-tuned"], self._still(self.secure, self.ca)),
-            Sweep("short-1", ["aiohttp", "acytoo", "aiohttp-tuned"], self._short(1), CLIENTS),
-            Sweep("short-16", ["aiohttp", "acytoo", "aiohttp-tuned"], self._short(16), CLIENTS),
-            Sweep("import", ["asyncio", "acytoo", "acytoo.Acytoo", "aiohttp"], startup.imported, CLIENTS),
+            Sweep("still-1000", plain, self._still(self.service, None)),
+            Sweep("still-1000-tls", plain, self._still(self.secure, str(self.ca))),
+            Sweep("short-1", plain, self._short(1), CLIENTS),
+            Sweep("short-16", plain, self._short(16), CLIENTS),
+            Sweep("import", ["asyncio", "acytoo", "acytoo.Acytoo", "aiohttp"], startup.import_time, CLIENTS),
             Sweep("once", ["aiohttp", "acytoo"], self._once, CLIENTS),
-            Sweep("version", ["click", "acytoo"], startup.version),
-            Sweep("help", ["click", "acytoo"], startup.help_shown),
+            Sweep("version", ["click", "acytoo"], lambda name: startup.command_time(name, "--version")),
+            Sweep("help", ["click", "acytoo"], lambda name: startup.command_time(name, "--help")),
             Sweep("embedded", ["llama.cpp", "acytoo", "llama.cpp, every core"], startup.first_text),
             Sweep("gateway-1", GATEWAYS, self._closed(1), PEER_GATEWAYS),
             Sweep("gateway-64", GATEWAYS, self._closed(64), PEER_GATEWAYS),
@@ -76,8 +80,9 @@ class Bench:
 
     def _burst(self, kind: str, size: int, times: int = 1) -> Measure:
         def measure(caller: str) -> dict[str, Any]:
-            chunks = self.sizes.of(20_000 * times, 100)
+            chunks = self.sizes.scaled(20_000 * times, 100)
             model = f"{kind}-{chunks}-{size}" if size else f"{kind}-{chunks}"
+            # "tools": half of the chunks are texts of 6, the others an opening of 10, pieces of 5, an end of 2.
             characters = chunks * size if size else chunks // 2 * 6 + 10 + 2 + 5 * (chunks - chunks // 2 - 2)
             repeat = 2 if caller in PEERS else 20
             return run_client(caller, "burst", model, self.service, chunks=chunks, characters=characters, repeat=repeat)
@@ -89,67 +94,55 @@ class Bench:
 
     def _short(self, streams: int) -> Measure:
         def measure(caller: str) -> dict[str, Any]:
-            number = self.sizes.of(1_600 if caller in PEERS else 12_800, 16)
-            return run_client(
-                caller, "short", "burst-10-6", self.service, streams=streams, repeat=number, characters=60
-            )
+            repeat = self.sizes.scaled(1_600 if caller in PEERS else 12_800, 16)
+            options = {"streams": streams, "repeat": repeat, "characters": 60}
+            return run_client(caller, "short", "burst-10-6", self.service, **options)
 
         return measure
 
     def _paced(self, streams: int, milliseconds: int) -> Measure:
         def measure(caller: str) -> dict[str, Any]:
-            number = self.sizes.of(streams, 10)
-            return run_client(
-                caller,
-                "paced",
-                f"paced-{milliseconds}",
-                self.service,
-                streams=number,
-                interval=milliseconds / 1000,
-                window=self.sizes.window,
-            )
+            number = self.sizes.scaled(streams, 10)
+            options = {"streams": number, "interval": milliseconds / 1000, "window": self.sizes.window}
+            return run_client(caller, "paced", f"paced-{milliseconds}", self.service, **options)
 
         return measure
 
-    def _still(self, service: Watched, ca: Path | None) -> Measure:
+    def _still(self, service: Watched, ca: str | None) -> Measure:
         def measure(caller: str) -> dict[str, Any]:
-            return run_client(caller, "still", "still", service, streams=self.sizes.of(1000, 10), ca=ca)
+            return run_client(caller, "still", "still", service, streams=self.sizes.scaled(1000, 10), ca=ca)
 
         return measure
 
     def _closed(self, streams: int) -> Measure:
         def measure(name: str) -> dict[str, Any]:
-            requests = 128 if name in _SLOW else 3_200
-            return self._load(name, "closed", "burst-10-6", streams=streams, requests=self.sizes.of(requests * (
-                1 if streams == 1 else 5), 64))  # fmt: skip
+            requests = (128 if name in _SLOW_GATEWAYS else 3_200) * (1 if streams == 1 else 5)
+            return self._load(name, "closed", "burst-10-6", streams=streams, requests=self.sizes.scaled(requests, 64))
 
         return measure
 
     def _relayed(self, name: str) -> dict[str, Any]:
-        """SSE chunks a second through a gateway, in a burst of one stream at a time."""
-        chunks = self.sizes.of(20_000, 100)
-        requests = 3 if name in _SLOW else 60
+        """Measure SSE chunks a second through a gateway, in bursts of one stream at a time."""
+        chunks = self.sizes.scaled(20_000, 100)
+        requests = 3 if name in _SLOW_GATEWAYS else 60
         result = self._load(name, "closed", f"burst-{chunks}-6", streams=1, requests=requests)
         result["chunks_per_s"] = result["requests_per_s"] * chunks
         result["cpu_us"] = result["cpu_us"] / chunks
         return result
 
     def _gateway_paced(self, name: str) -> dict[str, Any]:
-        options = {"streams": self.sizes.of(500, 10), "interval": 0.1, "window": self.sizes.window}
+        options = {"streams": self.sizes.scaled(500, 10), "interval": 0.1, "window": self.sizes.window}
         return self._load(name, "paced", "paced-100", **options)
 
     def _load(self, name: str, mode: str, model: str, **options: Any) -> dict[str, Any]:
-        with gateway(name, self.service) as running:
-            headers = headers_for(name, self.service)
-            return run_load(mode, running, self.service, *request_for(name, model), headers, **options)
-
-
-_SLOW = frozenset({"litellm", "g4f"})
-"""Gateways that are asked less often, as they take long."""
+        path, body = request_for(name, model)
+        job = {"mode": mode, "path": path, "body": body, "headers": headers_for(name, self.service), **options}
+        with running_gateway(name, self.service) as gateway:
+            return run_load(gateway, self.service, job)
 
 
 def with_services(sizes: Sizes, use: Callable[[Bench], None]) -> None:
-    """Start the services, let them be used."""
+    """Start the services, one of them with TLS, and call `use` with the bench over them."""
     import trustme
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,26 +1,27 @@
-"""The bench's verdicts: by pairs of rounds, and only of what kept up."""
+"""The bench's verdicts compare the two contenders of one round, and count only paced figures that kept up."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from bench.record import Record, Taken
-from bench.table import Row, measured
+from bench.record import Record, Samples
+from bench.table import Row
 
-ROW = Row("short", "short-1", "replies_per_s", "acytoo", "aiohttp", 1.0, higher=True)
+ROW = Row("short", "short-1", "replies_per_s", "acytoo", "aiohttp", 1.0)
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> Record:
-    """A file of results that is not there yet."""
+    """A record whose files do not exist yet."""
     return Record("trial", tmp_path)
 
 
-def taken(ours: list[float | None], theirs: list[float | None], **more: float) -> Taken:
-    """A sweep with these figures, round by round; None is a round that was refused."""
+def samples(ours: list[float | None], theirs: list[float | None], **more: float) -> Samples:
+    """Return a sweep with these figures by round; None is a refused round."""
     rounds = {"acytoo": ours, "aiohttp": theirs}
-    return Taken(
+    return Samples(
         {}, {name: [None if v is None else {"replies_per_s": v, **more} for v in rounds[name]] for name in rounds}
     )
 
@@ -35,35 +36,63 @@ def taken(ours: list[float | None], theirs: list[float | None], **more: float) -
         ([20, 10, 10], [21, 9, 9], "reached (2 of 3 rounds)"),
     ],
 )
-def test_a_verdict_is_the_median_pairs_and_tells_of_rounds_that_differ(
-    ours: list[float | None], theirs: list[float | None], verdict: str, record: Record
+def test_the_verdict_is_about_the_median_ratio_and_counts_rounds_that_disagree(
+    ours: list[float | None], theirs: list[float | None], verdict: str
 ) -> None:
-    record.sweeps["short-1"] = taken(ours, theirs)
-    found = measured(ROW, record)
-    assert found is not None
-    assert found.verdict == verdict
+    comparison = samples(ours, theirs).summarize("short-1").compare(ROW)
+    assert comparison is not None
+    assert comparison.verdict == verdict
 
 
-def test_a_refused_round_leaves_the_others_with_their_own_partners(record: Record) -> None:
-    record.sweeps["short-1"] = taken([None, 30], [10, 20])
-    found = measured(ROW, record)
-    assert found is not None
-    assert found.ratios == [1.5]
+def test_a_refused_round_does_not_shift_the_pairs_of_the_others() -> None:
+    comparison = samples([None, 30], [10, 20]).summarize("short-1").compare(ROW)
+    assert comparison is not None
+    assert comparison.ratios == [1.5]
 
 
-def test_a_contender_that_did_not_keep_up_has_no_figure(record: Record) -> None:
-    record.sweeps["short-1"] = taken([11], [10], kept_up=0.9)
-    assert measured(ROW, record) is None
+def test_a_contender_that_did_not_keep_up_has_no_ratio() -> None:
+    assert samples([11], [10], kept_up=0.9).summarize("short-1").compare(ROW) is None
 
 
-def test_rounds_of_another_commit_are_not_kept_beside_new_ones(record: Record) -> None:
-    record.sweeps["short-1"] = taken([11], [10])
-    record.sweeps["short-1"].machine["commit"] = "another"
-    begun = record.begin("short-1", ["acytoo"])
-    assert begun.contenders == {}
+def test_a_contender_of_which_every_round_was_refused_is_summarized() -> None:
+    summary = samples([None], [10]).summarize("short-1")
+    assert summary.contenders["acytoo"] == {"rounds": 1}
+    assert summary.compare(ROW) is None
 
 
-def test_what_is_kept_is_read_again_as_it_was(record: Record) -> None:
-    record.begin("short-1", ["acytoo"]).add("acytoo", {"replies_per_s": 7.0})
-    record.keep()
-    assert Record("trial", record.path.parent).sweeps["short-1"].values("acytoo", "replies_per_s") == [7.0]
+def test_rounds_of_another_commit_are_dropped_when_a_sweep_begins(record: Record) -> None:
+    record.samples["short-1"] = samples([11], [10])
+    record.samples["short-1"].machine["commit"] = "another"
+    assert record.begin("short-1", ["acytoo"]).contenders == {}
+
+
+def test_rounds_of_the_same_commit_are_kept_when_another_contender_is_measured(record: Record) -> None:
+    record.begin("short-1", ["aiohttp"]).add("aiohttp", {"replies_per_s": 10.0})
+    record.save("short-1")
+    record = Record("trial", record.path.parent)
+    record.begin("short-1", ["acytoo"]).add("acytoo", {"replies_per_s": 12.0})
+    record.save("short-1")
+    comparison = record.sweeps["short-1"].compare(ROW)
+    assert comparison is not None
+    assert comparison.ratios == [1.2]
+
+
+def test_only_the_summary_is_in_the_committed_file(record: Record) -> None:
+    for value in (7.0, 9.0, 8.0):
+        record.begin("short-1", []).add("acytoo", {"replies_per_s": value, "wall_s": 1.0})
+    record.save("short-1")
+    assert json.loads(record.path.read_text())["sweeps"]["short-1"]["contenders"] == {
+        "acytoo": {"rounds": 3, "replies_per_s": 8.0}
+    }
+    assert Record("trial", record.path.parent).sweeps["short-1"].median("acytoo", "replies_per_s") == 8.0
+
+
+def test_a_sweep_whose_samples_are_gone_keeps_its_summary(record: Record) -> None:
+    record.begin("short-1", []).add("acytoo", {"replies_per_s": 7.0})
+    record.save("short-1")
+    record.raw_path.unlink()
+    again = Record("trial", record.path.parent)
+    again.begin("short-16", []).add("acytoo", {"replies_per_s": 9.0})
+    again.save("short-16")
+    kept = Record("trial", record.path.parent)
+    assert [kept.sweeps[name].median("acytoo", "replies_per_s") for name in ("short-1", "short-16")] == [7.0, 9.0]

@@ -1,4 +1,4 @@
-"""The server of the soak, over scripted backends in every dialect; counts itself on request, a line for a line."""
+"""The server of the soak, over scripted backends in every dialect. It answers each line of stdin with its counts."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, ScriptedResponse, garbage, hang_up, json_error, page, reply, silent, status
 from acytoo.types import Finish, Start, Usage
 
-WORDS = [f"word {number} " for number in range(50)]
-_WHOLE = reply(Start("id-1", "m-1", 7), *WORDS, Usage(9, 20), Finish("stop"))
+TEXTS = [f"word {number} " for number in range(50)]
+_COMPLETE = reply(Start("id-1", "m-1", 7), *TEXTS, Usage(9, 20), Finish("stop"))
 _LONG = reply(Start("id-1", "m-1", 7), *["x" * 5000] * 400, Usage(9, 20), Finish("stop"))
 
-ANSWERS: tuple[ScriptedResponse, ...] = (
-    _WHOLE,
-    _WHOLE,
-    _WHOLE.cut_bytes(7),
-    _WHOLE.drip(40, 0.02),
+RESPONSES: tuple[ScriptedResponse, ...] = (
+    _COMPLETE,
+    _COMPLETE,
+    _COMPLETE.cut_bytes(7),
+    _COMPLETE.drip(40, 0.02),
     _LONG,
-    _WHOLE.reset(after=9),
-    _WHOLE.close(after=9),
-    _WHOLE.stall(after=9),
-    _WHOLE.half_close(after=9),
-    _WHOLE.fail("the model has failed", after=9),
-    _WHOLE.without_end(),
-    _WHOLE.with_length(10_000).close(),
+    _COMPLETE.reset(after=9),
+    _COMPLETE.close(after=9),
+    _COMPLETE.stall(after=9),
+    _COMPLETE.half_close(after=9),
+    _COMPLETE.fail("the model has failed", after=9),
+    _COMPLETE.without_end(),
+    _COMPLETE.with_length(10_000).close(),
     silent(),
     hang_up(),
     garbage(),
@@ -47,8 +47,8 @@ ANSWERS: tuple[ScriptedResponse, ...] = (
 )
 
 
-def counted(server: Any) -> dict[str, Any]:
-    """What the process holds now."""
+def resources(server: Any) -> dict[str, Any]:
+    """Return what the process holds now."""
     gc.collect()
     rss = int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
     return {
@@ -61,13 +61,13 @@ def counted(server: Any) -> dict[str, Any]:
 
 
 async def main() -> None:
-    """Say where it serves; then answer every line of stdin with what the process holds; end with stdin."""
+    """Print the URL, then the resources for each line of stdin, until stdin ends."""
     chance = random.Random(4)
     async with AsyncExitStack() as stack:
         backends: dict[str, AsyncGeneratorProvider] = {}
         fakes: list[FakeEndpoint] = []
         for dialect in dialects.ALL:
-            fake = FakeEndpoint(dialect, lambda received: chance.choice(ANSWERS))
+            fake = FakeEndpoint(dialect, lambda received: chance.choice(RESPONSES))
             fakes.append(await stack.enter_async_context(fake))
             made: type[AsyncGeneratorProvider] = type("Backend", (AsyncGeneratorProvider,), {"dialect": dialect})
             backends[dialect.name] = made(fake.url, model="m-1", timeout={"first_byte": 0.5, "idle": 0.5})
@@ -75,14 +75,14 @@ async def main() -> None:
         runner, url = await start(config)
         stack.push_async_callback(runner.cleanup)
         print(url, flush=True)
-        forgetting = asyncio.ensure_future(forget(fakes))
+        forget_task = asyncio.ensure_future(forget(fakes))
         while await asyncio.to_thread(sys.stdin.readline):
-            print(json.dumps(counted(runner.server)), flush=True)
-        forgetting.cancel()
+            print(json.dumps(resources(runner.server)), flush=True)
+        forget_task.cancel()
 
 
 async def forget(fakes: list[FakeEndpoint]) -> None:
-    """The scripted backends keep book of everything, for ever: that is theirs, not the server's."""
+    """Clear the records of the scripted backends, which grow forever and would count as a leak of the server."""
     while True:
         for fake in fakes:
             fake.requests.clear()

@@ -1,1 +1,0 @@
-"""The scoreboard: one table of faults, run against every library's client as it comes."""

@@ -1,1 +1,0 @@
-"""The soak: faulty traffic for minutes, after which everything is where it was."""
