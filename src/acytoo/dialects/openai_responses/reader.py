@@ -136,7 +136,7 @@ class StreamReader(RecordReader):
             self._failed = True
         elif subject == "output_item":
             item = object_or_empty(event.item)
-            self._item(self._slot(event, item.get("id")), item, items, done=what == "done")
+            self._item(self._slot(event, item.get("id"), item.get("call_id")), item, items, done=what == "done")
         elif subject == "content_part" and what == "done" and isinstance(event.part, dict):
             self._part(self._slot(event), event.content_index or 0, event.part, items)
         elif subject in ("output_text", "refusal"):
@@ -151,8 +151,9 @@ class StreamReader(RecordReader):
         elif subject == "function_call_arguments":
             self._arguments(self._slot(event), event.delta or event.arguments, what, items)
 
-    def _slot(self, event: _Event, item_id: Any = None) -> _Slot:
-        given = (event.output_index, event.item_id, item_id)
+    def _slot(self, event: _Event, item_id: Any = None, call_id: Any = None) -> _Slot:
+        # llama.cpp gives a function_call no id; its deltas have the call_id as item_id (ggml-org/llama.cpp#20607).
+        given = (event.output_index, event.item_id, item_id, call_id)
         names: list[int | str | None] = [name for name in given if isinstance(name, (int, str)) and name != ""]
         names = names or [None]
         slot = next((self._slots[name] for name in names if name in self._slots), None) or _Slot()
