@@ -218,6 +218,23 @@ def test_a_recording_gives_the_same_items_at_any_splits(recording: Recording, pl
     assert str(error_split) == str(error)
 
 
+@pytest.mark.parametrize("recording", REPLIES, ids=identify)
+def test_scanning_a_recording_reports_the_same_error_or_end(recording: Recording) -> None:
+    # A reply that a server passes through is scanned, not read.
+    reader = recording.dialect.reader(recording.head)
+    error: AcytooError | None = None
+    try:
+        for chunk in cut(recording.body, list(range(0, len(recording.body), 100))):
+            reader.scan(chunk)
+            error = error or reader.pending_error
+        if error is None:
+            reader.flush()
+            reader.close()
+    except AcytooError as raised:
+        error = raised
+    check_error(recording, error)
+
+
 @pytest.mark.parametrize("recording", ERROR_RESPONSES, ids=identify)
 def test_a_recorded_error_status_is_read_as_documented(recording: Recording) -> None:
     check_error(recording, recording.dialect.read_error(recording.status, recording.body))

@@ -109,6 +109,10 @@ class StreamReader(RecordReader):
                 raise self.pending_error
         return items
 
+    def scan(self, chunk: bytes) -> None:
+        """Scan a chunk that is passed through. Raises what `feed` raises."""
+        self.feed(chunk)  # an error outside of any event is not among the records
+
     def _unframed_error(self) -> StatusError | None:
         for document in _possible_errors(self._unframed):
             try:
