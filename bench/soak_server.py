@@ -86,7 +86,7 @@ async def forget(fakes: list[FakeEndpoint]) -> None:
     while True:
         for fake in fakes:
             fake.requests.clear()
-            fake.peers[:] = [peer for peer in fake.peers if not peer.left.is_set()]
+            fake.peers[:] = [peer for peer in fake.peers if not peer.client_left.is_set()]
         await asyncio.sleep(1)
 
 

@@ -15,7 +15,7 @@ from acytoo import Acytoo
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import RateLimitError, TruncatedError
 from acytoo.providers.openai import OpenAI
-from acytoo.testing.conformance.faults import WHOLE
+from acytoo.testing.script.directives import COMPLETE_REPLY
 from tests.helpers import MESSAGES
 from tests.processes import ACYTOO, LIMIT, run, start
 
@@ -40,7 +40,7 @@ async def test_a_client_meets_the_fault() -> None:
     with fake("--dialect", "acytoo", "--fault", "reset:17") as (url, _):
         with pytest.raises(TruncatedError) as caught:
             await text_of(Acytoo(url))
-        assert caught.value.text == WHOLE.encode()[:17].decode(errors="ignore")
+        assert caught.value.text == COMPLETE_REPLY.encode()[:17].decode(errors="ignore")
 
 
 async def test_several_faults_apply_to_successive_requests_and_the_last_one_stays() -> None:
@@ -49,12 +49,12 @@ async def test_several_faults_apply_to_successive_requests_and_the_last_one_stay
         with pytest.raises(RateLimitError) as caught:
             await text_of(provider)
         assert caught.value.retry_after == 3
-        assert await text_of(provider) == WHOLE
-        assert await text_of(provider) == WHOLE
+        assert await text_of(provider) == COMPLETE_REPLY
+        assert await text_of(provider) == COMPLETE_REPLY
 
 
 async def test_a_row_of_the_fault_table_can_be_named() -> None:
-    with fake("--fault", "cut-in-good-order") as (url, _), pytest.raises(TruncatedError):
+    with fake("--fault", "cut-cleanly") as (url, _), pytest.raises(TruncatedError):
         await text_of(OpenAI(url, key="sk"))
 
 
@@ -63,7 +63,7 @@ async def test_with_tls_it_prints_the_path_of_its_certificate_authority() -> Non
         assert url.startswith("https://")
         assert process.stderr is not None
         authority = process.stderr.readline().decode().partition(": ")[2].strip()
-        assert await text_of(Acytoo(url, ca=authority)) == WHOLE
+        assert await text_of(Acytoo(url, ca=authority)) == COMPLETE_REPLY
 
 
 def test_sigterm_ends_it_with_0() -> None:
@@ -75,11 +75,11 @@ def test_sigterm_ends_it_with_0() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--fault", "rest:17"], "no fault is called 'rest'"),
+        (["--fault", "rest:17"], "unknown fault 'rest'"),
         (["--fault", "reset:x"], "write it like reset:17"),
-        (["--fault", "page+garbage"], "says twice"),
+        (["--fault", "page+garbage"], "more than one response"),
         (["--fault", "black-hole"], "needs more than an endpoint"),
-        (["--dialect", "latin"], "no dialect is called 'latin'"),
+        (["--dialect", "latin"], "unknown dialect 'latin'"),
     ],
 )
 def test_an_invalid_fault_or_dialect_is_an_error(options: list[str], message: str) -> None:

@@ -12,9 +12,9 @@ from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects import Dialect
 from acytoo.testing import reply
-from acytoo.testing.conformance.checks import fault_complaints
-from acytoo.testing.conformance.faults import FAULTS, Fault
-from acytoo.testing.conformance.subject import Subject, pointed
+from acytoo.testing.conformance.checks import check
+from acytoo.testing.conformance.faults import FAULT_SCENARIOS, FaultScenario
+from acytoo.testing.conformance.subject import Subject, point_at
 from acytoo.types import Finish, Item
 from tests.dialects.strategies import cut, heard, read, replies, written
 from tests.dialects.toy import Toy
@@ -32,12 +32,14 @@ class ToyProvider(AsyncGeneratorProvider):
     model = "m-1"
 
 
-SUBJECT = Subject("ToyProvider", lambda url, **settings: pointed(ToyProvider, url, **settings), TOY)
+SUBJECT = Subject("ToyProvider", lambda url, **settings: point_at(ToyProvider, url, **settings), TOY)
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if SUBJECT.faces(fault)], ids=lambda fault: fault.name)
-def test_its_provider_meets_every_fault_as_required(fault: Fault) -> None:
-    assert fault_complaints(SUBJECT, fault) == []
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULT_SCENARIOS if fault.can_happen_in(TOY)], ids=lambda fault: fault.name
+)
+def test_its_provider_meets_every_fault_as_required(fault: FaultScenario) -> None:
+    assert check(SUBJECT, fault) == []
 
 
 @given(items=replies(TOY), places=st.lists(st.integers(0, 10_000), max_size=8))

@@ -24,7 +24,7 @@ from acytoo.errors import (
 )
 from acytoo.testing import ScriptedResponse, reply, status
 from acytoo.testing.fakes.requests import ReceivedRequest
-from acytoo.testing.script.responses import Body
+from acytoo.testing.script.responses import BodyContent
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Request, Start, ToolCall, Usage, collect
 from tests.server.live_server import Site, backend, site
 
@@ -374,7 +374,7 @@ async def test_within_one_dialect_a_streamed_answer_comes_back_byte_for_byte(dia
     writer = dialect.writer(request)
     records = [writer.write([item]) for item in LONG]
     pieces = (records[0], UNKNOWN[dialect.name], *records[1:], writer.end())
-    async with site(ScriptedResponse(Body(pieces, writer.content_type)), dialect=dialect) as server:
+    async with site(ScriptedResponse(BodyContent(pieces, writer.content_type)), dialect=dialect) as server:
         code, headers, body = await posted(server.url, dialect, request)
     assert (code, headers["content-type"]) == (200, writer.content_type)
     assert body == b"".join(pieces)
@@ -385,7 +385,9 @@ async def test_within_one_dialect_a_whole_answer_comes_back_byte_for_byte(dialec
     request = Request(HELLO, "m-1", stream=False)
     whole = dialect.write_reply(collect(LONG), request)
     answer = odd(whole)
-    async with site(ScriptedResponse(Body((answer,), "application/json"), framing="length"), dialect=dialect) as server:
+    async with site(
+        ScriptedResponse(BodyContent((answer,), "application/json"), framing="length"), dialect=dialect
+    ) as server:
         code, _, body = await posted(server.url, dialect, request)
     assert (code, body) == (200, answer)
 

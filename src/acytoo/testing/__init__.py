@@ -1,4 +1,6 @@
-"""Scripted servers and proxies on the loopback that misbehave in every way real ones do.
+"""Fake servers and proxies on 127.0.0.1, and a conformance suite for providers.
+
+A fake endpoint answers with scripted responses and faults:
 
 ```python
 async with FakeEndpoint(dialects.OpenAI(), reply("Hello ", "world").cut_bytes(1).reset(after_bytes=17)) as fake:
@@ -6,7 +8,7 @@ async with FakeEndpoint(dialects.OpenAI(), reply("Hello ", "world").cut_bytes(1)
 assert fake.requests[0].json["model"] == "gpt-4o"
 ```
 
-`with` in place of `async with` serves from a thread, for clients that are not asynchronous.
+Use `with` in place of `async with` to serve from a thread, for synchronous clients.
 """
 
 from acytoo.testing.conformance.suite import ProviderConformance

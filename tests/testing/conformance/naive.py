@@ -1,4 +1,4 @@
-"""Stands for providers in the older style as often written: a classmethod, its own session, a `decode()` loop."""
+"""Legacy (gpt4free-style) providers with the usual bugs: a session of their own, and a `decode()` loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from acytoo import AsyncGeneratorProvider, AsyncResult, Messages
 
 
 class Naive(AsyncGeneratorProvider):
-    """Right as long as nothing goes wrong."""
+    """A provider that works as long as nothing goes wrong."""
 
     url = "http://127.0.0.1"
 
@@ -30,14 +30,14 @@ class Naive(AsyncGeneratorProvider):
                 yield chunk.decode()
 
 
-class Rude(Naive):
-    """Changes what it is given, tells what it should not, keeps what it should close."""
+class Careless(Naive):
+    """A provider that changes its arguments, logs the key, and does not close its session."""
 
     @classmethod
     async def create_async_generator(
         cls, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
     ) -> AsyncResult:
-        logging.getLogger("rude").debug("asking with the key %s", kwargs.get("key"))
+        logging.getLogger("careless").debug("calling with the key %s", kwargs.get("key"))
         messages.append({"role": "user", "content": "again"})  # type: ignore[attr-defined]
         cls.kept = asyncio.ensure_future(asyncio.sleep(60))  # type: ignore[attr-defined]
         session = aiohttp.ClientSession()
@@ -51,7 +51,7 @@ class Rude(Naive):
 
 
 class Shared(Naive):
-    """One session for ever, in whatever loop it was made, and the question kept on the class."""
+    """A provider with one session for all event loops, and the request in a class attribute."""
 
     sessions: list[aiohttp.ClientSession] = []
 
@@ -61,16 +61,16 @@ class Shared(Naive):
     ) -> AsyncResult:
         if not Shared.sessions:
             Shared.sessions.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-        Shared.question = messages  # type: ignore[attr-defined]
+        Shared.messages = messages  # type: ignore[attr-defined]
         await asyncio.sleep(0)
-        body = {"messages": Shared.question}  # type: ignore[attr-defined]
+        body = {"messages": Shared.messages}  # type: ignore[attr-defined]
         async with Shared.sessions[0].post(f"{cls.url}/api/completions", json=body) as response:
             async for chunk in response.content.iter_any():
                 yield chunk.decode()
 
 
-class Hasty(Naive):
-    """Asks before anybody wants to know, in one limit for all, and keeps what it got."""
+class Eager(Naive):
+    """A provider that sends the request too early, has one timeout for everything, and keeps what it received."""
 
     kept: list[Any] = []
 
@@ -81,7 +81,7 @@ class Hasty(Naive):
         limit = kwargs.get("timeout") or 300
         stream = super().create_async_generator(model, messages, proxy, **kwargs)
         first = asyncio.ensure_future(anext(stream))
-        Hasty.kept.append((first, bytearray(20_000)))
+        Eager.kept.append((first, bytearray(20_000)))
 
         async def texts() -> AsyncResult:
             async with asyncio.timeout(limit):

@@ -1,4 +1,4 @@
-"""The kit can fail: what it says of a provider written in the older style, and of a rude one."""
+"""The conformance suite can fail: what it reports on providers with bugs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 from acytoo import Acytoo, dialects
 from acytoo.errors import UsageError
 from acytoo.testing import ProviderConformance
-from acytoo.testing.conformance.checks import conduct_complaints, fault_complaints, lifetime_complaints
+from acytoo.testing.conformance.checks import Scenario, check
 from acytoo.testing.conformance.consumers import CONSUMER_SCENARIOS
 from acytoo.testing.conformance.event_loops import EVENT_LOOP_SCENARIOS
-from acytoo.testing.conformance.faults import FAULTS
+from acytoo.testing.conformance.faults import FAULT_SCENARIOS
 from acytoo.testing.conformance.markdown import faults_page
 from acytoo.testing.conformance.report import subject_of
 from acytoo.testing.conformance.subject import Subject
@@ -29,97 +29,99 @@ from tests.testing.conformance.naive import Naive
 ROOT = Path(__file__).parents[3]
 
 
-def complaints(subject: Subject, row: str) -> str:
-    """Everything the kit says of one row."""
-    for fault in FAULTS:
-        if fault.name == row:
-            return "\n".join(fault_complaints(subject, fault))
-    for conduct in (*CONSUMER_SCENARIOS, *TRUNCATION_SCENARIOS):
-        if conduct.name == row:
-            return "\n".join(conduct_complaints(subject, conduct))
-    for lifetime in EVENT_LOOP_SCENARIOS:
-        if lifetime.name == row:
-            return "\n".join(lifetime_complaints(subject, lifetime))
-    raise AssertionError(f"no row is called {row}")
+ALL_SCENARIOS: tuple[Scenario, ...] = (
+    *FAULT_SCENARIOS,
+    *CONSUMER_SCENARIOS,
+    *TRUNCATION_SCENARIOS,
+    *EVENT_LOOP_SCENARIOS,
+)
+
+
+def violations(subject: Subject, name: str) -> str:
+    """Return the violations of the scenario with this name, one per line."""
+    (scenario,) = [scenario for scenario in ALL_SCENARIOS if scenario.name == name]
+    return "\n".join(check(subject, scenario))
 
 
 @pytest.mark.parametrize(
-    ("row", "words"),
+    ("name", "message"),
     [
         ("byte-by-byte", "raised UnicodeDecodeError"),
-        ("stall", "hung: no error, no end"),
-        ("silent", "hung: no error, no end"),
-        ("black-hole", "hung: no error, no end"),
-        ("refused", "which is no AcytooError"),
-        ("reset", "`TruncatedError` and the text so far was right"),
-        ("until-reset", "for a whole reply"),
-        ("gzip-cut", "for a whole reply"),
+        ("stall", "hung: neither an error nor the end"),
+        ("silent", "hung: neither an error nor the end"),
+        ("black-hole", "hung: neither an error nor the end"),
+        ("refused", "not an AcytooError"),
+        ("reset", "expected `TruncatedError` with the text so far"),
+        ("until-reset", "as a complete reply"),
+        ("gzip-cut", "as a complete reply"),
         ("invalid-utf-8", "raised UnicodeDecodeError"),
-        ("status-429-json", "its error shows the key or password: its repr"),
-        ("http-proxy-password-tls", "its error shows the key or password: its message"),
-        ("error-with-200", "the server's own words was right"),
-        ("page-with-200", "took '<!DOCTYPE html>"),
-        ("empty-with-200", "took '' for a whole reply"),
-        ("redirect-302", "asked 2 times, 1 is right"),
-        ("redirect-elsewhere", "went to the other origin"),
-        ("socks-proxy", "the whole reply was right"),
-        ("keep-alive-ran-out", "the whole reply was right"),
+        ("status-429-json", "showed the key or the proxy's password in the error's repr"),
+        ("http-proxy-password-tls", "showed the key or the proxy's password in the error's message"),
+        ("error-with-200", "`StatusError` or `ProtocolError` with the server's message"),
+        ("page-with-200", "accepted '<!DOCTYPE html>"),
+        ("empty-with-200", "accepted '' as a complete reply"),
+        ("redirect-302", "sent 2 requests; expected at most 1"),
+        ("redirect-elsewhere", "followed the redirect to another origin"),
+        ("socks-proxy", "expected the complete reply"),
+        ("keep-alive-expired", "expected the complete reply"),
         ("reset-at-each-byte", "after a reset at byte 0"),
         ("half-close-at-each-byte", "after a half-close at byte 0"),
     ],
 )
-def test_the_classic_loop_is_told_what_it_lacks(row: str, words: str) -> None:
-    assert words in complaints(subject_of(Naive, "acytoo", patience_s=1.0), row)
+def test_a_naive_provider_fails_with_a_message_that_names_the_bug(name: str, message: str) -> None:
+    assert message in violations(subject_of(Naive, "acytoo", patience_s=1.0), name)
 
 
-@pytest.mark.parametrize("row", ["one-packet", "until-close", "redirect-307", "leaves-early", "crowd", "two-threads"])
-def test_the_classic_loop_is_told_what_it_does_right(row: str) -> None:
-    assert complaints(subject_of(Naive, "acytoo"), row) == ""
+@pytest.mark.parametrize("name", ["one-packet", "until-close", "redirect-307", "closes-early", "crowd", "two-threads"])
+def test_a_naive_provider_passes_what_it_does_right(name: str) -> None:
+    assert violations(subject_of(Naive, "acytoo"), name) == ""
 
 
-SINS = {
-    "Rude": [
-        ("one-packet", "yielded what is no text, or an empty one"),
+BUGS = {
+    "Careless": [
+        ("one-packet", "yielded something other than a non-empty str"),
         ("one-packet", "changed the caller's messages"),
-        ("one-packet", "the log of 'rude' shows a secret"),
+        ("one-packet", "logged a secret to 'careless'"),
         ("one-packet", "left 1 task(s) running: sleep"),
         ("one-packet", "Unclosed client session"),
-        ("until-close", "was right"),
-        ("reset", "for a whole reply"),
-        ("cancelled-in-each-phase", "went on as if nothing were"),
-        ("http-proxy", "did not go through the proxy"),
+        ("until-close", "expected 'Grüße, 世界"),
+        ("reset", "as a complete reply"),
+        ("cancelled-in-each-phase", "ignored its cancellation"),
+        ("http-proxy", "bypassed the proxy"),
     ],
     "Shared": [
         ("loop-after-loop", "Event loop is closed"),
         ("two-threads", "two loops in two threads"),
         ("fork", "a child forked in mid-stream"),
-        ("crowd", "were not their own whole reply"),
+        ("crowd", "concurrent calls got a wrong reply"),
     ],
-    "Hasty": [
-        ("never-begins", "connected although nobody ever asked"),
-        ("slow", "cancelled its consumer in the consumer's own code"),
-        ("again-and-again", "faulty replies left"),
+    "Eager": [
+        ("never-starts", "connected although no text was requested"),
+        ("slow", "cancelled its consumer while the consumer ran its own code"),
+        ("many-faults", "calls with faults left"),
     ],
 }
-"""What each of the providers of `naive` does wrong, by the row that finds it out."""
+"""What each provider in `naive` does wrong: the scenario that detects it, and the message."""
 
 
 @functools.cache
-def report_on(name: str, row: str) -> str:
-    """The report on a provider that may leave anything behind, so from a process of its own."""
-    done = command(f"tests.testing.conformance.naive:{name}", "--dialect=acytoo", "--patience=2", f"--only={row}")
+def report_on(provider: str, name: str) -> str:
+    """Run one scenario in a process of its own: these providers may leave anything behind."""
+    done = command(f"tests.testing.conformance.naive:{provider}", "--dialect=acytoo", "--patience=2", f"--only={name}")
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("name", "row", "words"), [(name, *sin) for name, sins in SINS.items() for sin in sins])
-def test_what_a_provider_does_wrong_is_found_out(name: str, row: str, words: str) -> None:
-    found = [line for line in report_on(name, row).splitlines() if line.startswith(f"FAIL  {row}: ")]
-    assert found, report_on(name, row)
-    assert words in found[0]
+@pytest.mark.parametrize(
+    ("provider", "name", "message"), [(provider, *bug) for provider, bugs in BUGS.items() for bug in bugs]
+)
+def test_a_bug_is_reported(provider: str, name: str, message: str) -> None:
+    failures = [line for line in report_on(provider, name).splitlines() if line.startswith(f"FAIL  {name}: ")]
+    assert failures, report_on(provider, name)
+    assert message in failures[0]
 
 
-class _Deaf:
-    """A provider that hears nothing: neither that its consumer has left, nor that it is cancelled."""
+class _Detached:
+    """A provider that reads in a task of its own, and so misses that its consumer has left or was cancelled."""
 
     def __init__(self, url: str) -> None:
         self.provider = Acytoo(url)
@@ -137,16 +139,16 @@ class _Deaf:
 
 
 @pytest.mark.parametrize(
-    "row", ["leaves-early", "drops-it", "raises", "cancelled-in-each-phase", "own-timeout", "never-reads"]
+    "name", ["closes-early", "drops-generator", "raises", "cancelled-in-each-phase", "own-timeout", "never-reads"]
 )
-def test_a_provider_that_goes_on_when_its_consumer_has_left_is_found_out(row: str) -> None:
-    subject = Subject("Deaf", lambda url, **_: _Deaf(url), dialects.Acytoo(), patience_s=1.0)
-    found = complaints(subject, row)
-    assert "was still open 0.1 s after" in found or "that nobody reads" in found
+def test_a_provider_that_continues_after_its_consumer_has_left_is_reported(name: str) -> None:
+    subject = Subject("Detached", lambda url, **_: _Detached(url), dialects.Acytoo(), patience_s=1.0)
+    message = violations(subject, name)
+    assert "was still open 0.1 s after" in message or "that its consumer did not read" in message
 
 
 class TestAFunction(ProviderConformance):
-    """A bare function is a provider too; `make` says how it is pointed at a URL."""
+    """The suite for a bare function, which `make` points at a URL."""
 
     dialect = dialects.OpenAI()
 
@@ -156,17 +158,17 @@ class TestAFunction(ProviderConformance):
         return functools.partial(OpenAI.create_async_generator, url=url, **settings)
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Some rows are enough."""
-        for name, row in (
-            ("fault", FAULTS[-1]),
-            ("conduct", CONSUMER_SCENARIOS[0]),
-            ("lifetime", EVENT_LOOP_SCENARIOS[0]),
+        """Select one scenario of each kind."""
+        for argument, scenario in (
+            ("fault", FAULT_SCENARIOS[-1]),
+            ("consumer", CONSUMER_SCENARIOS[0]),
+            ("event_loop_use", EVENT_LOOP_SCENARIOS[0]),
         ):
-            if name in metafunc.fixturenames:
-                metafunc.parametrize(name, [row], ids=[row.name])
+            if argument in metafunc.fixturenames:
+                metafunc.parametrize(argument, [scenario], ids=[scenario.name])
 
 
-def test_a_provider_whose_api_is_not_known_is_asked_for_it() -> None:
+def test_a_provider_without_a_dialect_is_an_error() -> None:
     with pytest.raises(UsageError, match="dialect"):
         subject_of(Naive)
 
@@ -176,14 +178,14 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT, check=False)
 
 
-def test_the_command_prints_a_line_for_each_row_and_fails_where_one_does() -> None:
+def test_the_command_prints_a_line_per_scenario_and_exits_with_1_if_one_fails() -> None:
     done = command("tests.testing.conformance.naive:Naive", "--dialect", "acytoo", "--only", "status-40")
     assert done.returncode == 1, done.stderr
     assert "FAIL  status-404-json: " in done.stdout
-    assert done.stdout.endswith("Naive, acytoo: 0 of 11 rows hold\n")
+    assert done.stdout.endswith("Naive, acytoo: 0 of 11 scenarios passed\n")
 
 
-def test_the_command_passes_a_provider_that_holds() -> None:
+def test_the_command_exits_with_0_if_all_scenarios_pass() -> None:
     done = command("acytoo:Acytoo", "--only", "status-40")
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("pass  ") == 11
@@ -192,29 +194,47 @@ def test_the_command_passes_a_provider_that_holds() -> None:
 @pytest.mark.parametrize(
     "arguments", [[], ["nothing"], ["no.such:Thing"], ["acytoo:No"], ["acytoo:Acytoo", "--dialect", "x"]]
 )
-def test_the_command_says_what_is_wrong_with_its_arguments(arguments: list[str]) -> None:
+def test_the_command_rejects_invalid_arguments(arguments: list[str]) -> None:
     done = command(*arguments)
     assert done.returncode == 2
     assert "Error: " in done.stderr
 
 
-def test_the_page_in_the_docs_is_the_tables() -> None:
+def test_the_page_in_the_docs_is_generated_from_the_tables() -> None:
     assert (ROOT / "docs" / "faults.md").read_text() == faults_page(), (
         "python -m acytoo.testing --faults > docs/faults.md"
     )
 
 
-def test_every_row_has_a_name_of_its_own() -> None:
-    tables: tuple[Any, ...] = (*FAULTS, *CONSUMER_SCENARIOS, *TRUNCATION_SCENARIOS, *EVENT_LOOP_SCENARIOS)
-    names = [row.name for row in tables]
+def test_the_names_of_the_scenarios_are_unique() -> None:
+    names = [scenario.name for scenario in ALL_SCENARIOS]
     assert len(names) == len(set(names))
 
 
-def test_the_kit_can_be_imported_without_pytest() -> None:
+def test_the_suite_can_be_imported_without_pytest() -> None:
     code = "import sys; sys.modules['pytest'] = None; from acytoo.testing import ProviderConformance"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=LIMIT)
 
 
-def test_every_row_can_happen_in_at_least_one_dialect() -> None:
-    subjects = [Subject(dialect.name, Acytoo, dialect) for dialect in dialects.ALL]
-    assert [fault.name for fault in FAULTS if not any(subject.faces(fault) for subject in subjects)] == []
+class _Metafunc:
+    """Records what a test class parametrizes."""
+
+    fixturenames = ("fault", "consumer", "event_loop_use")
+
+    def __init__(self) -> None:
+        self.scenarios: list[Scenario] = []
+
+    def parametrize(self, argument: str, scenarios: list[Scenario], ids: list[str]) -> None:
+        self.scenarios += scenarios
+
+
+def test_every_scenario_is_tested_in_at_least_one_dialect() -> None:
+    class Suite(ProviderConformance):
+        provider = Acytoo
+
+    metafunc = _Metafunc()
+    for dialect in dialects.ALL:
+        Suite.dialect = dialect
+        Suite().pytest_generate_tests(metafunc)
+    tested = {scenario.name for scenario in metafunc.scenarios}
+    assert [scenario.name for scenario in ALL_SCENARIOS if scenario.name not in tested] == []

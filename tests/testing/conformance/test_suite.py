@@ -1,4 +1,4 @@
-"""Our own providers under the kit, every row of it."""
+"""The conformance suite, complete, for our own providers."""
 
 from __future__ import annotations
 

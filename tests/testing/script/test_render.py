@@ -1,4 +1,4 @@
-"""An answer as steps: every place a fault can have, every framing, without a socket."""
+"""Scripted responses as steps: every place of a fault and every framing, without a socket."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from acytoo.types import Request
 HEAD_END = b"\r\n\r\n"
 
 
-def steps(answer: ScriptedResponse, stream: bool = True) -> list[Step]:
-    return list(steps_of(answer, dialects.Acytoo(), Request([], stream=stream)))
+def steps(response: ScriptedResponse, stream: bool = True) -> list[Step]:
+    return list(steps_of(response, dialects.Acytoo(), Request([], stream=stream)))
 
 
-def sent(answer: ScriptedResponse) -> bytes:
-    return b"".join(step.data for step in steps(answer) if isinstance(step, Send))
+def sent(response: ScriptedResponse) -> bytes:
+    return b"".join(step.data for step in steps(response) if isinstance(step, Send))
 
 
-def body(answer: ScriptedResponse) -> bytes:
-    return sent(answer).partition(HEAD_END)[2]
+def body(response: ScriptedResponse) -> bytes:
+    return sent(response).partition(HEAD_END)[2]
 
 
-def test_a_reply_is_sent_in_chunks_one_for_each_text() -> None:
+def test_each_text_of_a_reply_is_one_chunk() -> None:
     assert body(reply("Hello ", "world")) == b"6\r\nHello \r\n5\r\nworld\r\n0\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         (reply("abc").reset(), [Send(b"3\r\nabc\r\n"), Reset()]),
         (reply("abc").close(after=0), [Close()]),
@@ -56,62 +56,62 @@ def test_a_reply_is_sent_in_chunks_one_for_each_text() -> None:
         (reply("ab").insert(b"zz\r\n", after=0), [Send(b"zz\r\n"), Send(b"2\r\nab\r\n"), Send(b"0\r\n\r\n")]),
     ],
 )
-def test_a_fault_comes_at_its_place(answer: ScriptedResponse, expected: list[Step]) -> None:
-    found = steps(answer)
+def test_a_fault_is_injected_at_its_place(response: ScriptedResponse, expected: list[Step]) -> None:
+    actual = steps(response)
     start = next(
-        i for i in range(len(found)) if HEAD_END in b"".join(s.data for s in found[: i + 1] if isinstance(s, Send))
+        i for i in range(len(actual)) if HEAD_END in b"".join(s.data for s in actual[: i + 1] if isinstance(s, Send))
     )
-    assert found[start + 1 :] == expected
+    assert actual[start + 1 :] == expected
 
 
 @given(st.integers(0, 200))
 def test_a_cut_on_the_wire_sends_exactly_that_many_bytes(at_byte: int) -> None:
-    whole = sent(reply("Hello ", "world"))
+    complete = sent(reply("Hello ", "world"))
     cut = steps(reply("Hello ", "world").reset(at_byte=at_byte))
-    assert b"".join(s.data for s in cut if isinstance(s, Send)) == whole[:at_byte]
+    assert b"".join(s.data for s in cut if isinstance(s, Send)) == complete[:at_byte]
     assert cut[-1] == Reset()
 
 
 @given(st.integers(1, 30))
-def test_cut_bytes_changes_the_writes_and_not_the_bytes(size: int) -> None:
-    answer = reply("Hällo ", "wörld")
-    assert sent(answer.cut_bytes(size)) == sent(answer)
-    assert all(len(s.data) <= size for s in steps(answer.cut_bytes(size)) if isinstance(s, Send))
+def test_cut_bytes_changes_the_writes_but_not_the_bytes(size: int) -> None:
+    response = reply("Hällo ", "wörld")
+    assert sent(response.cut_bytes(size)) == sent(response)
+    assert all(len(s.data) <= size for s in steps(response.cut_bytes(size)) if isinstance(s, Send))
 
 
-def test_a_stated_length_may_be_a_lie() -> None:
+def test_a_content_length_may_be_wrong() -> None:
     assert b"content-length: 99\r\n" in sent(reply("ab").with_length(99))
 
 
-def test_a_gzipped_reply_unpacks_to_the_reply() -> None:
+def test_a_gzipped_body_decompresses_to_the_reply() -> None:
     assert gzip.decompress(body(reply("Hello ", "world").gzip().with_length())) == b"Hello world"
 
 
-def test_a_dialect_without_words_for_an_error_tears_the_connection_down() -> None:
+def test_a_dialect_that_cannot_report_an_error_in_the_stream_resets_the_connection() -> None:
     assert steps(reply("a", "b").fail("overloaded", after=1))[1:] == [Send(b"1\r\na\r\n"), Reset()]
 
 
-def test_a_dialect_with_words_for_an_error_says_them() -> None:
-    answer = reply("a").fail(ServerError("overloaded", status=503), after=1)
-    found = list(steps_of(answer, dialects.OpenAI(), Request([])))
-    assert b"overloaded" in b"".join(s.data for s in found if isinstance(s, Send))
-    assert b"[DONE]" not in b"".join(s.data for s in found if isinstance(s, Send))
+def test_a_dialect_that_can_report_an_error_in_the_stream_does_so() -> None:
+    response = reply("a").fail(ServerError("overloaded", status=503), after=1)
+    steps_sent = list(steps_of(response, dialects.OpenAI(), Request([])))
+    assert b"overloaded" in b"".join(s.data for s in steps_sent if isinstance(s, Send))
+    assert b"[DONE]" not in b"".join(s.data for s in steps_sent if isinstance(s, Send))
 
 
-def test_without_end_leaves_out_only_what_ends_a_reply() -> None:
-    found = list(steps_of(reply("a").without_end(), dialects.OpenAI(), Request([])))
-    data = b"".join(s.data for s in found if isinstance(s, Send))
+def test_without_end_leaves_out_the_end_of_the_reply_but_ends_the_body() -> None:
+    steps_sent = list(steps_of(reply("a").without_end(), dialects.OpenAI(), Request([])))
+    data = b"".join(s.data for s in steps_sent if isinstance(s, Send))
     assert b"[DONE]" not in data
     assert data.endswith(b"0\r\n\r\n")
 
 
-def test_a_request_that_wants_no_stream_gets_a_document() -> None:
-    found = list(steps_of(reply("Hello ", "world"), dialects.OpenAI(), Request([], stream=False)))
-    assert b'"Hello world"' in b"".join(s.data for s in found if isinstance(s, Send))
+def test_a_request_without_stream_gets_one_document() -> None:
+    steps_sent = list(steps_of(reply("Hello ", "world"), dialects.OpenAI(), Request([], stream=False)))
+    assert b'"Hello world"' in b"".join(s.data for s in steps_sent if isinstance(s, Send))
 
 
-def test_an_error_is_told_in_the_dialect_with_its_retry_after() -> None:
-    answer = sent(status(429, "slow down", retry_after=2))
-    assert answer.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
-    assert b"retry-after: 2\r\n" in answer
-    assert b"slow down" in answer
+def test_an_error_has_the_dialects_format_and_its_retry_after() -> None:
+    response = sent(status(429, "slow down", retry_after=2))
+    assert response.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+    assert b"retry-after: 2\r\n" in response
+    assert b"slow down" in response

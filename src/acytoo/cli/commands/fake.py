@@ -23,10 +23,11 @@ class _FakeCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the directives. They are imported here, because only `acytoo fake --help` needs them."""
-        from acytoo.testing.script.syntax import WORDS
+        from acytoo.testing.script.directives import SYNTAX
 
-        width = max(len(word.example) for word in WORDS.values())
-        rows = "".join(f"  {word.example:{width}}  {word.does}\n" for word in WORDS.values())
+        directives = SYNTAX.directives.values()
+        width = max(len(directive.example) for directive in directives)
+        rows = "".join(f"  {directive.example:{width}}  {directive.description}\n" for directive in directives)
         formatter.write(f"\nFaults, joined by + (or the name of a row of docs/faults.md):\n{rows}")
 
 
@@ -63,11 +64,11 @@ async def _serve(dialect_name: str, faults: tuple[str, ...], port: int, tls: boo
     import tempfile
     from pathlib import Path
 
-    from acytoo.testing.conformance.report import dialect_of
+    from acytoo import dialects
     from acytoo.testing.fakes.certificates import Authority
     from acytoo.testing.fakes.endpoint import FakeEndpoint
 
-    dialect = dialect_of(dialect_name)
+    dialect = dialects.by_name(dialect_name)
     scripts = [_create_script(directives, dialect) for fault in faults for directives in _expand_fault(fault)]
     authority = Authority() if tls else None
     endpoint = FakeEndpoint(dialect, *scripts, tls=authority.server_context() if authority else None)
@@ -89,21 +90,23 @@ async def _serve(dialect_name: str, faults: tuple[str, ...], port: int, tls: boo
 
 def _expand_fault(fault: str) -> tuple[str, ...]:
     """Return the directives, one text per request, of a row of the fault table; any other text is returned as it is."""
-    from acytoo.testing.conformance.faults import FAULTS
+    from acytoo.testing.conformance.environments import Environment
+    from acytoo.testing.conformance.faults import FAULT_SCENARIOS
 
-    for row in FAULTS:
+    for row in FAULT_SCENARIOS:
         if row.name == fault and "+" not in fault:
-            if row.place not in ("", "tls") or any("{" in directives for directives in row.words):
+            is_endpoint_alone = row.environment in (Environment.DIRECT, Environment.TLS)
+            if not is_endpoint_alone or any("{" in directives for directives in row.scripts):
                 raise UsageError(f"fault {fault!r} needs more than an endpoint: use acytoo.testing")
-            return row.words
+            return row.scripts
     return (fault,)
 
 
 def _create_script(directives: str, dialect: Dialect) -> Script:
     """Return the script of the directives. It writes each request it answers to stderr."""
-    from acytoo.testing.script.syntax import script_of
+    from acytoo.testing.script.directives import SYNTAX
 
-    respond = script_of(directives, dialect)
+    respond = SYNTAX.parse(directives, dialect)
 
     def script(received: ReceivedRequest) -> ScriptedResponse:
         click.echo(f"{received.method} {received.target}: {directives}", err=True)

@@ -1,1 +1,1 @@
-"""What every provider must survive, and the checks that it does."""
+"""The conformance suite: what a provider must survive, and what it must leave behind."""

@@ -1,70 +1,79 @@
-"""One row of a table tried on a provider: every complaint in one line, none where it holds."""
+"""Run one scenario on a provider, and return its violations of the contract, each in one line."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeAlias
 
 from acytoo.errors import AcytooError, MissingExtraError
-from acytoo.testing.conformance.clock import ended, happens, stopped
+from acytoo.testing.conformance.clock import cancel_and_wait, finishes_within, occurs_within
 from acytoo.testing.conformance.consumers import ConsumerScenario
-from acytoo.testing.conformance.environments import ENVIRONMENTS, Environment
+from acytoo.testing.conformance.environments import Environment, RunningEnvironment
 from acytoo.testing.conformance.event_loops import EventLoopScenario
-from acytoo.testing.conformance.faults import WHOLE, Fault
-from acytoo.testing.conformance.leaks import LeakDetector, told_secrets, watched
-from acytoo.testing.conformance.subject import Attempt, Defect, Subject, question
+from acytoo.testing.conformance.faults import FaultScenario
+from acytoo.testing.conformance.leaks import LeakDetector, detect_leaks, secret_location
+from acytoo.testing.conformance.subject import Attempt, Subject, Violation, question
+from acytoo.testing.script.directives import COMPLETE_REPLY
+
+Scenario: TypeAlias = FaultScenario | ConsumerScenario | EventLoopScenario
 
 
-def fault_complaints(subject: Subject, fault: Fault) -> list[str]:
-    """What the provider does wrong in the face of one fault."""
-    return _complaints_of(lambda watch: _face(subject, fault, watch), 4 * subject.patience_s)
+def check(subject: Subject, scenario: Scenario) -> list[str]:
+    """Return the violations, or an empty list if the provider conforms."""
+    if isinstance(scenario, FaultScenario):
+        return _check_fault(subject, scenario)
+    if isinstance(scenario, ConsumerScenario):
+        return _check_consumer(subject, scenario)
+    return _check_event_loop(subject, scenario)
 
 
-def conduct_complaints(subject: Subject, conduct: ConsumerScenario) -> list[str]:
-    """What the provider does wrong when its consumer behaves so."""
-    return _complaints_of(lambda watch: conduct.run(subject), max(60, 4 * subject.patience_s))
+def _check_fault(subject: Subject, fault: FaultScenario) -> list[str]:
+    return _run_in_loop(lambda detector: _run_fault(subject, fault, detector), 4 * subject.patience_s)
 
 
-def lifetime_complaints(subject: Subject, lifetime: EventLoopScenario) -> list[str]:
-    """What the provider does wrong when event loops come and go."""
-    with watched() as watch:
+def _check_consumer(subject: Subject, scenario: ConsumerScenario) -> list[str]:
+    return _run_in_loop(lambda detector: scenario.run(subject), max(60, 4 * subject.patience_s))
+
+
+def _check_event_loop(subject: Subject, scenario: EventLoopScenario) -> list[str]:
+    with detect_leaks() as detector:
         try:
-            lifetime.run(subject)
-        except Defect as defect:
-            watch.complain(str(defect))
+            scenario.run(subject)
+        except Violation as violation:
+            detector.add(str(violation))
         except Exception as error:
-            watch.complain(f"raised {_described(error)}")
-    return watch.complaints
+            detector.add(f"raised {_describe(error)}")
+    return detector.violations
 
 
-def _complaints_of(case: Callable[[LeakDetector], Coroutine[Any, Any, None]], limit: float) -> list[str]:
-    """What a case complains of in an event loop of its own, and what it leaves behind."""
+def _run_in_loop(run: Callable[[LeakDetector], Coroutine[Any, Any, None]], limit_s: float) -> list[str]:
+    """Run a scenario in a new event loop, and return its violations and leaks."""
 
-    async def main(watch: LeakDetector) -> None:
-        watch.loop()
-        task = asyncio.ensure_future(case(watch))
-        if not await ended(task, limit):
-            watch.complain("hung")
-            await stopped(task)
+    async def main(detector: LeakDetector) -> None:
+        detector.watch_loop()
+        task = asyncio.ensure_future(run(detector))
+        if not await finishes_within(task, limit_s):
+            detector.add("hung")
+            await cancel_and_wait(task)
         elif task.cancelled():
-            watch.complain("cancelled its consumer in the consumer's own code")
-        elif isinstance(error := task.exception(), Defect):
-            watch.complain(str(error))
+            detector.add("cancelled its consumer while the consumer ran its own code")
+        elif isinstance(error := task.exception(), Violation):
+            detector.add(str(error))
         elif error is not None:
-            watch.complain(f"raised {_described(error)}")
+            detector.add(f"raised {_describe(error)}")
         del task
-        await _settled()
-        watch.tasks()
+        await _settle()
+        detector.check_tasks()
 
-    with watched() as watch:
-        asyncio.run(main(watch))
-    return watch.complaints
+    with detect_leaks() as detector:
+        asyncio.run(main(detector))
+    return detector.violations
 
 
-async def _settled() -> None:
-    """What was only waiting for its turn has had it."""
+async def _settle() -> None:
+    """Let tasks finish that only wait for their turn in the event loop."""
     for _ in range(10):
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if not others:
@@ -72,101 +81,107 @@ async def _settled() -> None:
         await asyncio.wait(others, timeout=0.05)
 
 
-async def _face(subject: Subject, fault: Fault, watch: LeakDetector) -> None:
+async def _run_fault(subject: Subject, fault: FaultScenario, detector: LeakDetector) -> None:
     messages = question()
-    kept = copy.deepcopy(messages)
-    async with ENVIRONMENTS[fault.place](subject, fault.words) as scene:
-        settings = {"timeout": fault.timeout, **scene.settings}
-        for _ in range(fault.asks - 1):
-            first = await subject.attempt(scene.url, messages, **settings)
-            for complaint in _judged(first, Fault("first", (), "", (), WHOLE)):
-                watch.complain(f"before the fault: {complaint}")
+    original = copy.deepcopy(messages)
+    async with fault.environment.start(subject, fault.scripts) as running:
+        settings = {"timeout": fault.timeout, **running.settings}
+        for _ in range(fault.calls - 1):
+            earlier = await subject.attempt(running.url, messages, **settings)
+            for violation in _judge(earlier, FaultScenario("earlier call", (), "", (), COMPLETE_REPLY)):
+                detector.add(f"before the fault: {violation}")
             await asyncio.sleep(0.02)
-        attempt = await subject.attempt(scene.url, messages, **settings)
-        for complaint in _judged(attempt, fault):
-            watch.complain(complaint)
-        if messages != kept:
-            watch.complain("changed the caller's messages")
-        await _left(subject, fault, scene, attempt, watch)
+        attempt = await subject.attempt(running.url, messages, **settings)
+        for violation in _judge(attempt, fault):
+            detector.add(violation)
+        if messages != original:
+            detector.add("changed the caller's messages")
+        await _check_servers(subject, fault, running, attempt, detector)
 
 
-async def _left(subject: Subject, fault: Fault, scene: Environment, attempt: Attempt, watch: LeakDetector) -> None:
-    """What the servers saw of it."""
-    if scene.elsewhere is not None and scene.elsewhere.connections:
-        watch.complain("went to the other origin that it was redirected to")
-    if fault.requests is not None and scene.fake is not None and len(scene.fake.requests) > fault.requests:
-        watch.complain(f"asked {len(scene.fake.requests)} times, {fault.requests} is right")
-    if attempt.error is None and not attempt.hung and any(not server.connections for server in scene.servers):
-        watch.complain("did not go through the proxy")
-    if scene.fake is not None and any("proxy-authorization" in request.headers for request in scene.fake.requests):
-        watch.complain("showed the proxy's password to the endpoint")
-    if attempt.error is not None and _broken(fault):
-        for server in scene.servers:
-            if server.connections and not await happens(server.disconnected(), subject.promptly_s):
-                watch.complain(f"the connection was still open {subject.promptly_s:g} s after the error")
+async def _check_servers(
+    subject: Subject, fault: FaultScenario, running: RunningEnvironment, attempt: Attempt, detector: LeakDetector
+) -> None:
+    """Check what the servers received, and that broken connections are closed."""
+    if running.elsewhere is not None and running.elsewhere.connections:
+        detector.add("followed the redirect to another origin")
+    if running.fake is not None:
+        requests = running.fake.requests
+        if fault.max_requests is not None and len(requests) > fault.max_requests:
+            detector.add(f"sent {len(requests)} requests; expected at most {fault.max_requests}")
+        if any("proxy-authorization" in request.headers for request in requests):
+            detector.add("sent the proxy's password to the endpoint")
+    if attempt.error is None and not attempt.hung and any(not server.connections for server in running.servers):
+        detector.add("bypassed the proxy")
+    if attempt.error is not None and _breaks_connection(fault):
+        for server in running.servers:
+            if server.connections and not await occurs_within(server.disconnected(), subject.promptly_s):
+                detector.add(f"the connection was still open {subject.promptly_s:g} s after the error")
 
 
 _BREAKING = frozenset({"reset", "close", "half-close", "stall", "noise", "slow-head", "silent", "hang-up", "garbage"})
-"""After these a connection cannot be used again."""
+"""Directives after which a connection cannot be reused."""
 
 
-def _broken(fault: Fault) -> bool:
-    names = {word.partition(":")[0] for word in fault.words[-1].split("+")}
-    return bool(names & _BREAKING or (fault.place and "redirect" not in names))
+def _breaks_connection(fault: FaultScenario) -> bool:
+    names = {directive.partition(":")[0] for directive in fault.scripts[-1].split("+")}
+    if names & _BREAKING:
+        return True
+    return fault.environment is not Environment.DIRECT and "redirect" not in names
 
 
-def _judged(attempt: Attempt, fault: Fault) -> list[str]:
-    """What is wrong with an attempt, by what is required."""
-    found: list[str] = []
+def _judge(attempt: Attempt, fault: FaultScenario) -> list[str]:
+    """Return how the outcome of a call differs from the required one."""
+    violations: list[str] = []
     error = attempt.error
     if any(not isinstance(text, str) or not text for text in attempt.texts):
-        found.append("yielded what is no text, or an empty one")
+        violations.append("yielded something other than a non-empty str")
     if attempt.hung:
-        return [*found, f"hung: no error, no end (its limit was {fault.timeout:g} s)"]
-    if where := told_secrets(error):
-        found.append(f"its error shows the key or password: {where}")
+        return [*violations, f"hung: neither an error nor the end of the reply (timeout {fault.timeout:g} s)"]
+    if location := secret_location(error):
+        violations.append(f"showed the key or the proxy's password in the error's {location}")
     if error is None:
-        return found + _judged_whole(attempt, fault)
+        return violations + _judge_success(attempt, fault)
     if isinstance(error, MissingExtraError):
-        return [*found, f"could not be tried: {error}"]
+        return [*violations, f"could not be tested: {error}"]
     if not fault.errors:
-        return [*found, f"raised {_described(error)}; {fault.required} was right"]
+        return [*violations, f"raised {_describe(error)}; expected {fault.required}"]
     if not isinstance(error, AcytooError):
-        found.append(f"raised {_described(error)}, which is no AcytooError; {fault.required} was right")
+        violations.append(f"raised {_describe(error)}, not an AcytooError; expected {fault.required}")
     elif not isinstance(error, fault.errors):
-        found.append(f"raised {_described(error)}; {fault.required} was right")
+        violations.append(f"raised {_describe(error)}; expected {fault.required}")
     else:
-        for name, value in fault.has.items():
+        for name, value in fault.attributes.items():
             if getattr(error, name, None) != value:
-                found.append(f"its error has {name}={getattr(error, name, None)!r}; {value!r} was right")
-        if fault.says not in str(error):
-            found.append(f"its error does not say what the server said: {str(error)[:100]!r}")
+                violations.append(f"the error has {name}={getattr(error, name, None)!r}; expected {value!r}")
+        if fault.message not in str(error):
+            violations.append(f"the error does not have the server's message: {str(error)[:100]!r}")
         if error.text != attempt.text:
-            found.append("its error does not carry the text so far")
-    return found + _judged_text(attempt, fault)
+            violations.append("the error's `text` is not the yielded text")
+    return violations + _judge_text(attempt, fault)
 
 
-def _judged_whole(attempt: Attempt, fault: Fault) -> list[str]:
-    if fault.errors and not fault.also_whole:
-        return [f"took {attempt.text[:40]!r} for a whole reply; {fault.required} was right"]
-    if fault.errors:
-        return [] if sorted(attempt.text) == sorted(WHOLE) else [f"took {attempt.text[:80]!r} for a whole reply"]
-    return _judged_text(attempt, fault)
-
-
-def _judged_text(attempt: Attempt, fault: Fault) -> list[str]:
-    if fault.text is not None and attempt.text != fault.text:
-        return [f"yielded {attempt.text[:80]!r}; {fault.text[:80]!r} was right"]
-    if fault.text is None and not fault.also_whole and not WHOLE.startswith(attempt.text):
-        return [f"yielded {attempt.text[:80]!r}, which is not how the reply begins"]
+def _judge_success(attempt: Attempt, fault: FaultScenario) -> list[str]:
+    if not fault.errors:
+        return _judge_text(attempt, fault)
+    if not fault.may_succeed:
+        return [f"accepted {attempt.text[:40]!r} as a complete reply; expected {fault.required}"]
+    # Records may have been shuffled: the same characters in any order.
+    if sorted(attempt.text) != sorted(COMPLETE_REPLY):
+        return [f"accepted {attempt.text[:80]!r} as a complete reply"]
     return []
 
 
-def _described(error: BaseException) -> str:
-    module = type(error).__module__
-    name = (
-        type(error).__qualname__
-        if module.startswith(("builtins", "acytoo"))
-        else f"{module}.{type(error).__qualname__}"
-    )
+def _judge_text(attempt: Attempt, fault: FaultScenario) -> list[str]:
+    if fault.text is not None and attempt.text != fault.text:
+        return [f"yielded {attempt.text[:80]!r}; expected {fault.text[:80]!r}"]
+    if fault.text is None and not fault.may_succeed and not COMPLETE_REPLY.startswith(attempt.text):
+        return [f"yielded {attempt.text[:80]!r}, which is not the beginning of the reply"]
+    return []
+
+
+def _describe(error: BaseException) -> str:
+    error_type = type(error)
+    is_short = error_type.__module__.startswith(("builtins", "acytoo"))
+    name = error_type.__qualname__ if is_short else f"{error_type.__module__}.{error_type.__qualname__}"
     return f"{name} ({' '.join(str(error).split())[:80]})" if str(error) else name

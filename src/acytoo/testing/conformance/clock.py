@@ -1,4 +1,8 @@
-"""Limits that a busy machine does not break: time counts only while the event loop has its turn."""
+"""Time limits that hold on a busy machine: only time in which the event loop runs is counted.
+
+A limit is waited for in small ticks. If the process is not scheduled for a second, one tick passes, not a second, so
+a slow machine makes a test slower and never makes it fail.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +15,29 @@ T = TypeVar("T")
 _TICK = 0.005
 
 
-async def ended(task: asyncio.Future[Any], limit: float) -> bool:
-    """Whether the task ends within so many seconds in which this loop was not held up."""
-    ticks = max(1, round(limit / _TICK))
+async def finishes_within(task: asyncio.Future[Any], limit_s: float) -> bool:
+    """Return whether the task finishes within so many seconds of the event loop's running time."""
+    ticks = max(1, round(limit_s / _TICK))
     while ticks > 0 and not task.done():
+        # Far from the limit, longer waits cost less CPU.
         size = min(ticks, 20 if ticks > 40 else 1)
         await asyncio.wait({task}, timeout=size * _TICK)
         ticks -= size
     return task.done()
 
 
-async def happens(waiting: Coroutine[Any, Any, T], limit: float) -> bool:
-    """Whether what is waited for comes within the limit; else the waiting is given up."""
+async def occurs_within(waiting: Coroutine[Any, Any, T], limit_s: float) -> bool:
+    """Return whether the coroutine returns within the limit. If not, it is cancelled."""
     task = asyncio.ensure_future(waiting)
-    if await ended(task, limit):
+    if await finishes_within(task, limit_s):
         task.result()
         return True
-    await stopped(task)
+    await cancel_and_wait(task)
     return False
 
 
-async def stopped(task: asyncio.Future[Any]) -> None:
-    """Cancel the task and wait for it to end, whatever it ends in; one that will not be cancelled is left."""
+async def cancel_and_wait(task: asyncio.Future[Any]) -> None:
+    """Cancel the task and wait for it, whatever its outcome. One that ignores its cancellation is abandoned."""
     task.cancel()
-    if await ended(task, 2.0) and not task.cancelled():
+    if await finishes_within(task, 2.0) and not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""Event loops that end too early, loops in two threads, and a fork in the middle of a reply."""
+"""Scenarios of event loops: one that ends early, several in sequence or in threads, and a fork in mid-stream."""
 
 from __future__ import annotations
 
@@ -13,177 +13,174 @@ from dataclasses import dataclass
 from typing import Any
 
 from acytoo.testing.conformance.environments import endpoint
-from acytoo.testing.conformance.faults import WHOLE
-from acytoo.testing.conformance.subject import Defect, Subject
+from acytoo.testing.conformance.subject import Subject, Violation
+from acytoo.testing.fakes.endpoint import FakeEndpoint
+from acytoo.testing.script.directives import COMPLETE_REPLY
 
 
 @dataclass(frozen=True)
 class EventLoopScenario:
-    """One row: `run` makes its own event loops, and raises Defect."""
+    """One row of the table: `run` creates its own event loops and raises Violation."""
 
     name: str
-    does: str
+    description: str
     required: str
     why: str
     run: Callable[[Subject], None]
-    seen: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
 
 
-async def _whole(subject: Subject, url: str) -> str:
+async def _check_reply(subject: Subject, url: str) -> None:
     attempt = await subject.attempt(url)
-    if attempt.text != WHOLE or attempt.error is not None:
-        raise Defect(f"a reply was {attempt.text[:60]!r}, {attempt.error!r}")
-    return attempt.text
+    if attempt.text != COMPLETE_REPLY or attempt.error is not None:
+        raise Violation(f"a reply was {attempt.text[:60]!r}, {attempt.error!r}")
 
 
-async def _begun(subject: Subject, url: str) -> Any:
-    stream: Any = subject.ask(url)
+async def _started_stream(subject: Subject, url: str) -> Any:
+    stream: Any = subject.stream(url)
     await asyncio.wait_for(anext(stream), subject.patience_s)
     return stream
 
 
+def _check_disconnected(fake: FakeEndpoint, after: str) -> None:
+    try:
+        fake.wait_disconnected(2.0)
+    except TimeoutError:
+        raise Violation(f"the connection was still open 2 s after {after}") from None
+
+
 def _run_ends(subject: Subject) -> None:
-    """`asyncio.run` ends while the stream is open: it closes its generators."""
-    kept: list[Any] = []
+    """End `asyncio.run` while a stream is open; asyncio closes its generators then."""
+    streams: list[Any] = []  # keeps the generator alive until the loop has ended
 
     async def main(url: str) -> None:
-        kept.append(await _begun(subject, url))
+        streams.append(await _started_stream(subject, url))
 
     with endpoint(subject, ("ok+stall:1t",)) as fake:
         asyncio.run(main(fake.url))
-        _sees(subject, fake, "asyncio.run() ended")
+        _check_disconnected(fake, "asyncio.run() ended")
 
 
 def _loop_closed(subject: Subject) -> None:
-    """The loop is closed without ending its generators."""
+    """Close a loop without closing its generators, then make a call in a new loop."""
     with endpoint(subject, ("ok+stall:1t", "ok")) as fake:
         loop = asyncio.new_event_loop()
-        stream = loop.run_until_complete(_begun(subject, fake.url))
+        stream = loop.run_until_complete(_started_stream(subject, fake.url))
         loop.close()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's own, of a loop that was closed so
+            warnings.simplefilter("ignore")  # Python's own warnings about a loop that was closed like this
             del stream, loop
             gc.collect()
-            text = asyncio.run(_whole(subject, fake.url))
+            asyncio.run(_check_reply(subject, fake.url))
             gc.collect()
-        if text != WHOLE:
-            raise Defect("after a loop that was closed in mid-stream no reply is whole")
-        _sees(subject, fake, "the loop was closed and the next one ended")
+        _check_disconnected(fake, "the loop was closed and the next one ended")
 
 
 def _loop_after_loop(subject: Subject) -> None:
-    """One provider, three loops one after the other."""
     with endpoint(subject, ("ok",)) as fake:
         for _ in range(3):
-            asyncio.run(_whole(subject, fake.url))
+            asyncio.run(_check_reply(subject, fake.url))
 
 
 def _two_threads(subject: Subject) -> None:
-    """Two loops at once, each in its thread."""
-    faults: list[BaseException] = []
+    errors: list[BaseException] = []
 
     async def main(url: str) -> None:
         for _ in range(5):
-            await asyncio.gather(*[_whole(subject, url) for _ in range(5)])
+            await asyncio.gather(*[_check_reply(subject, url) for _ in range(5)])
 
-    def thread(url: str) -> None:
+    def run(url: str) -> None:
         try:
             asyncio.run(main(url))
         except BaseException as error:
-            faults.append(error)
+            errors.append(error)
 
     with endpoint(subject, ("ok+cut:50",)) as fake:
-        threads = [threading.Thread(target=thread, args=(fake.url,)) for _ in range(2)]
-        for started in threads:
-            started.start()
-        for started in threads:
-            started.join(60)
-    if faults:
-        raise Defect(f"two loops in two threads: {faults[0]!r}")
-    if any(started.is_alive() for started in threads):
-        raise Defect("two loops in two threads hung")
+        threads = [threading.Thread(target=run, args=(fake.url,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    if errors:
+        raise Violation(f"two loops in two threads: {errors[0]!r}")
+    if any(thread.is_alive() for thread in threads):
+        raise Violation("two loops in two threads hung")
 
 
 def _fork(subject: Subject) -> None:
-    """A child forked in mid-stream asks for a reply of its own; the parent's goes on."""
+    """Fork in mid-stream: the child makes a call of its own, and the parent reads on."""
 
     async def main(url: str) -> None:
-        stream = await _begun(subject, url)
+        stream = await _started_stream(subject, url)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)  # a fork in a process with threads
             child = os.fork()
         if not child:
-            _as_child(subject, url)
+            _run_child(subject, url)
         status = await asyncio.to_thread(lambda: os.waitpid(child, 0)[1])
-        rest = [text async for text in stream]
+        rest = "".join([text async for text in stream])
         if os.waitstatus_to_exitcode(status) != 0:
-            raise Defect("a child forked in mid-stream could not ask for a reply of its own")
-        if not WHOLE.endswith("".join(rest)) or not rest:
-            raise Defect(f"after a fork the parent's reply went on with {''.join(rest)[:60]!r}")
+            raise Violation("a child forked in mid-stream could not make a call of its own")
+        if not COMPLETE_REPLY.endswith(rest) or not rest:
+            raise Violation(f"after a fork, the rest of the parent's reply was {rest[:60]!r}")
 
     with endpoint(subject, ("ok+wait:0.3:1t", "ok")) as fake:
         asyncio.run(main(fake.url))
 
 
-def _as_child(subject: Subject, url: str) -> None:
+def _run_child(subject: Subject, url: str) -> None:
+    """Make a call in a new loop, then exit with 0 if it succeeded, without cleaning up the parent's state."""
     code = 1
     try:
-        signal.alarm(20)
-        asyncio.events._set_running_loop(None)
+        signal.alarm(20)  # kills a child that hangs
+        asyncio.events._set_running_loop(None)  # the parent's loop: asyncio has no public way to leave it
         loop = asyncio.new_event_loop()
-        text = loop.run_until_complete(_whole(subject, url))
+        loop.run_until_complete(_check_reply(subject, url))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
-        code = 0 if text == WHOLE else 2
+        code = 0
     finally:
         os._exit(code)
-
-
-def _sees(subject: Subject, fake: Any, after: str) -> None:
-    try:
-        fake.wait_disconnected(2.0)
-    except TimeoutError:
-        raise Defect(f"the connection was still open 2 s after {after}") from None
 
 
 EVENT_LOOP_SCENARIOS: tuple[EventLoopScenario, ...] = (
     EventLoopScenario(
         "run-ends",
         "`asyncio.run` ends while a stream is open",
-        "the endpoint sees it, nothing complains",
-        "scripts end that way",
+        "the endpoint sees the disconnect, and there are no warnings",
+        "scripts end like this",
         _run_ends,
     ),
     EventLoopScenario(
         "loop-closed",
-        "the loop is closed in mid-stream, without ending its generators; then a new one asks",
-        "the new reply is whole, the old connection closed",
-        "notebooks and test suites do it",
+        "a loop is closed in mid-stream without closing its generators; then a call is made in a new loop",
+        "the new reply is complete, and the old connection is closed",
+        "notebooks and test suites do this",
         _loop_closed,
         ("openai/openai-python#1254",),
     ),
     EventLoopScenario(
         "loop-after-loop",
-        "three loops, one after the other",
-        'every reply whole, no "Event loop is closed"',
+        "three loops run, one after the other",
+        'every reply is complete, without "Event loop is closed"',
         "scripts call `asyncio.run` more than once",
         _loop_after_loop,
         ("encode/httpx#2473", "ollama/ollama-python#391"),
     ),
     EventLoopScenario(
         "two-threads",
-        "two loops in two threads",
-        "every reply whole",
-        "web servers do it",
+        "two loops run in two threads",
+        "every reply is complete",
+        "web servers do this",
         _two_threads,
         ("encode/httpx#2058",),
     ),
     EventLoopScenario(
         "fork",
-        "forks in mid-stream; parent and child both go on",
-        "both replies whole",
+        "the process forks in mid-stream; parent and child both go on",
+        "both replies are complete",
         "process pools and servers fork",
         _fork,
     ),
 )
-"""Every row."""
+"""The scenarios that create event loops of their own."""

@@ -1,4 +1,4 @@
-"""What one case leaves behind: sockets, tasks, threads, complaints of the event loop, secrets in the log."""
+"""Detect what a scenario leaves behind: sockets, tasks, threads, event loop errors, and secrets in logs and errors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _FDS = Path("/proc/self/fd")
 
 
 def open_sockets() -> int:
-    """How many sockets this process has open; 0 where the system does not tell (it is not Linux)."""
+    """Return how many sockets this process has open, or 0 on systems without /proc (other than Linux)."""
     count = 0
     if _FDS.exists():
-        for fd in os.listdir(_FDS):  # noqa: PTH208 - a thousand of them, a thousand times
+        # os.listdir and os.readlink: pathlib is several times slower, and there are thousands of descriptors.
+        for fd in os.listdir(_FDS):  # noqa: PTH208
             with contextlib.suppress(OSError):
                 count += os.readlink(f"{_FDS}/{fd}").startswith("socket:")  # noqa: PTH115
     return count
@@ -33,98 +34,98 @@ def open_sockets() -> int:
 
 @dataclass
 class LeakDetector:
-    """The complaints of one case, each in one line."""
+    """The violations of one scenario, each in one line."""
 
-    complaints: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
-    def complain(self, complaint: str) -> None:
-        """Note it once."""
-        if complaint not in self.complaints:
-            self.complaints.append(complaint)
+    def add(self, violation: str) -> None:
+        """Add a violation unless it is listed already."""
+        if violation not in self.violations:
+            self.violations.append(violation)
 
-    def loop(self) -> None:
-        """Listen to the running loop's complaints."""
-        asyncio.get_running_loop().set_exception_handler(self._told)
+    def watch_loop(self) -> None:
+        """Record the errors that the running event loop reports."""
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
 
-    def tasks(self) -> None:
-        """Complain of tasks that run besides the current one."""
+    def check_tasks(self) -> None:
+        """Record tasks that are still running besides the current one."""
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         if left:
-            self.complain(f"left {len(left)} task(s) running: {', '.join(sorted(_name(task) for task in left))}")
+            self.add(f"left {len(left)} task(s) running: {', '.join(sorted(_name(task) for task in left))}")
 
-    def _told(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         message = f"{context.get('message')}{f' ({type(error).__name__})' if error else ''}"
-        self.complain(f"the event loop complained: {_first_line(message)}")
+        self.add(f"the event loop reported: {_first_line(message)}")
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[LeakDetector]:
-    """Everything that runs inside has to leave the process as it was."""
-    watch = LeakDetector()
-    gc.freeze()  # what was there before is not looked through again and again
+def detect_leaks() -> Iterator[LeakDetector]:
+    """Record what the body leaves behind in the process, its warnings, and the secrets that it logs."""
+    detector = LeakDetector()
+    gc.freeze()  # so that gc.collect() below does not scan the objects that existed before
     sockets, threads = open_sockets(), set(threading.enumerate())
-    log = _Log(watch)
+    handler = _SecretHandler(detector)
     root = logging.getLogger()
     level, hook = root.level, sys.unraisablehook
-    sys.unraisablehook = lambda raised: watch.complain(f"an error went unseen: {type(raised.exc_value).__name__}")
-    root.addHandler(log)
+    sys.unraisablehook = lambda raised: detector.add(f"an exception was ignored: {type(raised.exc_value).__name__}")
+    root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     asyncio_level = logging.getLogger("asyncio").level
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     try:
-        with warnings.catch_warnings(record=True) as warned:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            yield watch
+            yield detector
             gc.collect()
-        for warning in warned:
+        for warning in caught:
             if issubclass(warning.category, (ResourceWarning, RuntimeWarning)):
-                watch.complain(f"{warning.category.__name__}: {_first_line(str(warning.message))}")
+                detector.add(f"{warning.category.__name__}: {_first_line(str(warning.message))}")
     finally:
         gc.unfreeze()
         sys.unraisablehook = hook
         logging.getLogger("asyncio").setLevel(asyncio_level)
-        root.removeHandler(log)
+        root.removeHandler(handler)
         root.setLevel(level)
     if (left := open_sockets() - sockets) > 0:
-        watch.complain(f"left {left} socket(s) open")
+        detector.add(f"left {left} socket(s) open")
     for thread in set(threading.enumerate()) - threads:
         thread.join(1.0)
         if thread.is_alive():
-            watch.complain(f"left the thread {thread.name} running")
+            detector.add(f"left the thread {thread.name} running")
 
 
-class _Log(logging.Handler):
-    """Reads every record of every logger for secrets, and errors that nobody handled."""
+class _SecretHandler(logging.Handler):
+    """A handler that searches every record of every logger for secrets and for unhandled errors of asyncio."""
 
-    def __init__(self, watch: LeakDetector) -> None:
+    def __init__(self, detector: LeakDetector) -> None:
         super().__init__(logging.DEBUG)
-        self._watch = watch
+        self._detector = detector
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Read one."""
+        """Search one record."""
         message = logging.Formatter().format(record)
         if any(secret in message for secret in SECRETS):
-            self._watch.complain(f"the log of {record.name!r} shows a secret")
+            self._detector.add(f"logged a secret to {record.name!r}")
         if record.name == "asyncio" and record.levelno >= logging.ERROR:
-            self._watch.complain(f"the event loop complained: {_first_line(message)}")
+            self._detector.add(f"the event loop reported: {_first_line(message)}")
 
 
-def told_secrets(error: BaseException | None) -> str:
-    """Where an error, or one that led to it, shows a secret: "its repr", …; "" where none does."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        shown = {
-            "its message": str(error),
-            "its repr": repr(error),
-            "its arguments": repr(error.args),
-            "its attributes": repr(getattr(error, "__dict__", "")),
-            "its traceback": "".join(traceback.format_exception(error)),
+def secret_location(error: BaseException | None) -> str:
+    """Return where an error or one of its causes shows a secret, such as "repr (ServerError)", or ""."""
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
+        visited.add(id(error))
+        parts = {
+            "message": str(error),
+            "repr": repr(error),
+            "arguments": repr(error.args),
+            "attributes": repr(getattr(error, "__dict__", "")),
+            "traceback": "".join(traceback.format_exception(error)),
         }
-        for where, words in shown.items():
-            if any(secret in words for secret in SECRETS):
-                return f"{where} ({type(error).__name__})"
+        for location, text in parts.items():
+            if any(secret in text for secret in SECRETS):
+                return f"{location} ({type(error).__name__})"
         error = error.__cause__ or error.__context__
     return ""
 
@@ -133,5 +134,5 @@ def _name(task: asyncio.Task[Any]) -> str:
     return getattr(task.get_coro(), "__qualname__", task.get_name())
 
 
-def _first_line(words: str) -> str:
-    return words.strip().partition("\n")[0][:200]
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:200]

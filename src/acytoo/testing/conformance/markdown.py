@@ -1,93 +1,117 @@
-"""docs/faults.md, made from the tables."""
+"""Generate docs/faults.md from the tables. Not in the wheel, which has no docs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from acytoo.testing.conformance.consumers import CONSUMER_SCENARIOS
-from acytoo.testing.conformance.event_loops import EVENT_LOOP_SCENARIOS
-from acytoo.testing.conformance.faults import EVERYWHERE, FAULTS, Fault
+from acytoo.testing.conformance.consumers import CONSUMER_SCENARIOS, ConsumerScenario
+from acytoo.testing.conformance.environments import Environment
+from acytoo.testing.conformance.event_loops import EVENT_LOOP_SCENARIOS, EventLoopScenario
+from acytoo.testing.conformance.faults import ALL_FRAMINGS, FAULT_SCENARIOS, FaultScenario
 from acytoo.testing.conformance.truncation import TRUNCATION_SCENARIOS
-from acytoo.testing.script.syntax import WORDS
+from acytoo.testing.script.directives import PLACES, SYNTAX
 
-_HEAD = """\
+_INTRODUCTION = """\
 # Faults
 
-What `acytoo.testing` does to a provider, what it requires, and why. Made by `python -m acytoo.testing --faults` from
-`src/acytoo/testing`; [testing.md](testing.md) says how to use it. "Seen" are public reports of the fault, or of a
-client that did not stand it.
+What `acytoo.testing` does to a provider, what it requires, and why. [testing.md](testing.md) shows how to use it.
+"Reports" are public bug reports of the fault, or of clients that did not survive it. This page is generated from
+`src/acytoo/testing` by `python -m acytoo.testing --faults`.
 
-After every row: nothing left behind (sockets, tasks, threads, complaints of the event loop, unclosed resources); the
-caller's messages unchanged; key and proxy password in no message, repr, argument, attribute, traceback or cause of the
-error and in no log record; every text a non-empty `str`, none lost, doubled or out of order; the error's `text` what
-was yielded; the connection closed within 0.1 s (of the process's own time) where it cannot be used again.
+After every scenario, these must hold:
 
-## What goes wrong
+- No sockets, tasks or threads are left, nothing is left unclosed, and the event loop has reported no error.
+- The caller's messages are unchanged.
+- The key and the proxy's password are in no log record, and nowhere in the error: message, repr, arguments,
+  attributes, traceback or causes.
+- Every text is a non-empty `str`. None is lost, repeated or out of order.
+- The error's `text` is the yielded text.
+- A connection that cannot be reused is closed within 0.1 s of the process's running time.
 
-"Endpoint" is what `acytoo fake --fault` takes, one for each request.
+## Faults of servers and networks
 
-| fault | endpoint | required | why | seen |
+"Script" is what the endpoint does: an argument of `acytoo fake --fault` for each request.
+
+| fault | script | required | why | reports |
 | --- | --- | --- | --- | --- |
 """
 
-_WORDS = """
-## The words
+_CONSUMERS = """
+## Consumers
 
-`acytoo fake --dialect openai --fault WORDS` is the endpoint alone, for any client. Words are joined by `+`; several
-`--fault` are for one request after the other, the last again and again. A name from the table above stands for its
-words. Places: `17` is after 17 bytes of the body, `1t` after 1 text, `9w` after 9 bytes on the wire, `w` after the
-complete response, none at the end of the body.
+| scenario | the consumer | required | why | reports |
+| --- | --- | --- | --- | --- |
+"""
 
-| word | like | what the endpoint does |
+_EVENT_LOOPS = """
+## Event loops
+
+| scenario | what happens | required | why | reports |
+| --- | --- | --- | --- | --- |
+"""
+
+_DIRECTIVES = """
+## Directives
+
+`acytoo fake --dialect openai --fault SCRIPT` runs the endpoint alone, for any client. A script is a list of directives
+joined by `+`, or the name of a fault in the first table. Repeat `--fault` for further requests; the last one is
+repeated. At most one directive creates the response; the others change it.
+
+Places in the response:
+
+{places}
+
+| directive | example | what the endpoint does |
 | --- | --- | --- |
 """
 
-_MISSING = """
+_LIMITS = """
 ## Not covered
 
-- Names that resolve slowly or to many addresses (only one that has none), and losing the network under an open
-  connection: both need more than this machine. A black-holed connect is a listening socket whose queue is full (Linux).
-- Bodies in br or zstd that are right: none are asked for, so one that comes is refused by name.
-- HTTP/2 and HTTP/3: the endpoint speaks HTTP/1.1.
-- The fork row needs `os.fork`; counting sockets needs `/proc` (Linux).
+- Names that resolve slowly or to many addresses, and losing the network under an open connection: both need more than
+  one machine. A port that drops connections is a listening socket whose backlog is full, which works on Linux only.
+- Valid bodies in `br` or `zstd`: no provider here asks for them, so any such body must be an error.
+- HTTP/2 and HTTP/3: the endpoint uses HTTP/1.1.
+- The scenario `fork` needs `os.fork`; counting sockets needs `/proc` (Linux).
 """
 
 
 def faults_page() -> str:
-    """The whole page."""
-    parts = [_HEAD, _rows(_of_fault(fault) for fault in FAULTS)]
-    parts.append(
-        "\n## What consumers do\n\n| row | the consumer | required | why | seen |\n| --- | --- | --- | --- | --- |\n"
-    )
-    parts.append(
-        _rows(
-            (row.name, row.does, row.required, row.why, _seen(row.seen))
-            for row in (*CONSUMER_SCENARIOS, *TRUNCATION_SCENARIOS)
+    """Return the complete page."""
+    places = "\n".join(f"- {f'`{example}`' if example else 'none'}: {meaning}" for example, meaning in PLACES.items())
+    return "".join(
+        (
+            _INTRODUCTION,
+            _rows(_fault_row(fault) for fault in FAULT_SCENARIOS),
+            _CONSUMERS,
+            _rows(_scenario_row(scenario) for scenario in (*CONSUMER_SCENARIOS, *TRUNCATION_SCENARIOS)),
+            _EVENT_LOOPS,
+            _rows(_scenario_row(scenario) for scenario in EVENT_LOOP_SCENARIOS),
+            _DIRECTIVES.replace("{places}", places),
+            _rows((each.name, f"`{each.example}`", each.description) for each in SYNTAX.directives.values()),
+            _LIMITS,
         )
     )
-    parts.append(
-        "\n## What event loops do\n\n| row | what happens | required | why | seen |\n| --- | --- | --- | --- | --- |\n"
-    )
-    parts.append(_rows((row.name, row.does, row.required, row.why, _seen(row.seen)) for row in EVENT_LOOP_SCENARIOS))
-    parts.append(_WORDS)
-    parts.append(_rows((word.name, f"`{word.example}`", word.does) for word in WORDS.values()))
-    return "".join([*parts, _MISSING])
 
 
-def _of_fault(fault: Fault) -> tuple[str, ...]:
-    where = " ".join(f"`{words}`" for words in fault.words)
-    if fault.place:
-        where += f" ({fault.place})"
-    if fault.families != EVERYWHERE:
-        where += f" ({', '.join(fault.families)} only)"
-    if fault.needs_end:
-        where += " (where a record ends the stream)"
-    return fault.name, where, fault.required, fault.why, _seen(fault.seen)
+def _fault_row(fault: FaultScenario) -> tuple[str, ...]:
+    script = " ".join(f"`{text}`" for text in fault.scripts)
+    if fault.environment is not Environment.DIRECT:
+        script += f" ({fault.environment.value})"
+    if fault.framings != ALL_FRAMINGS:
+        script += f" ({', '.join(fault.framings)} only)"
+    if fault.needs_end_record:
+        script += " (only if a record ends the stream)"
+    return fault.name, script, fault.required, fault.why, _links(fault.reports)
 
 
-def _seen(reports: tuple[str, ...]) -> str:
-    links = [report.partition("#") for report in reports]
-    return ", ".join(f"[{repo}#{number}](https://github.com/{repo}/issues/{number})" for repo, _, number in links)
+def _scenario_row(scenario: ConsumerScenario | EventLoopScenario) -> tuple[str, ...]:
+    return scenario.name, scenario.description, scenario.required, scenario.why, _links(scenario.reports)
+
+
+def _links(reports: tuple[str, ...]) -> str:
+    parts = [report.partition("#") for report in reports]
+    return ", ".join(f"[{repo}#{number}](https://github.com/{repo}/issues/{number})" for repo, _, number in parts)
 
 
 def _rows(rows: Iterable[tuple[str, ...]]) -> str:

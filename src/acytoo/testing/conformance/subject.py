@@ -1,4 +1,4 @@
-"""The provider under test: how it is pointed at an endpoint, and what it is asked."""
+"""The provider under test: how it is pointed at an endpoint, and how it is called."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 
 from acytoo.dialects.base import Dialect
 from acytoo.errors import UsageError
-from acytoo.testing.conformance.clock import ended, stopped
-from acytoo.testing.conformance.faults import Fault
+from acytoo.testing.conformance.clock import cancel_and_wait, finishes_within
 from acytoo.types import ChatMessages
 
 KEY = "sk-conformance-key-nobody-may-see"
@@ -20,19 +19,19 @@ PROXY_PASSWORD = "proxy-word-nobody-may-see"
 SECRETS = (KEY, PROXY_PASSWORD)
 
 Make: TypeAlias = Callable[..., Any]
-"""`make(url, **settings)`: a provider, or a function of model and messages that returns an async iterator of text.
+"""`make(url, **settings)` returns a provider, or a function of model and messages that returns an async iterator.
 
-The settings that come are those of the contract: `key`, `timeout` (one number), `proxy`, `ca`.
+The settings are some of `key`, `timeout` (one number), `proxy` and `ca`.
 """
 
 
-class Defect(AssertionError):
-    """What a provider does that the contract does not allow, in one line."""
+class Violation(AssertionError):
+    """A violation of the contract, described in one line."""
 
 
 @dataclass
 class Attempt:
-    """What asking came to."""
+    """The outcome of one call."""
 
     texts: list[Any] = field(default_factory=list)
     error: BaseException | None = None
@@ -40,16 +39,16 @@ class Attempt:
 
     @property
     def text(self) -> str:
-        """What was yielded, as far as it was text."""
+        """The yielded texts, without anything that is not a `str`."""
         return "".join(text for text in self.texts if isinstance(text, str))
 
 
 @dataclass
 class Subject:
-    """A provider, its dialect, and the limits that it is held to.
+    """A provider, its dialect, and its limits.
 
-    `promptly_s`: how soon the endpoint must see that the consumer has left. `patience_s`: how long anything may
-    take before it counts as hung. `crowd`: how many replies it is asked for at once.
+    `promptly_s`: how soon the endpoint must see that the consumer has left. `patience_s`: how long a call may take
+    before it counts as hung. `crowd`: how many replies are requested at once.
     """
 
     name: str
@@ -60,19 +59,15 @@ class Subject:
     patience_s: float = 10.0
     crowd: int = 100
 
-    def faces(self, fault: Fault) -> bool:
-        """Whether the fault can happen in its dialect."""
-        return self.dialect.framing in fault.families and (self.dialect.ends_with_record or not fault.needs_end)
-
-    def ask(self, url: str, messages: Any = None, **settings: Any) -> AsyncIterator[str]:
-        """The provider's stream of text, not yet begun."""
+    def stream(self, url: str, messages: Any = None, **settings: Any) -> AsyncIterator[str]:
+        """Return the provider's stream of texts, not yet started."""
         made = self.make(url, **{"key": KEY, **settings})
         generate: Any = getattr(made, "create_async_generator", made)
         stream: AsyncIterator[str] = generate(self.model, question() if messages is None else messages)
         return stream
 
-    async def whole(self, url: str, messages: Any = None, **settings: Any) -> str:
-        """The whole text, by `create_async` where the provider has it."""
+    async def complete(self, url: str, messages: Any = None, **settings: Any) -> str:
+        """Return the complete text, from `create_async` if the provider has it."""
         made = self.make(url, **{"key": KEY, **settings})
         messages = question() if messages is None else messages
         if hasattr(made, "create_async"):
@@ -82,19 +77,19 @@ class Subject:
         return "".join([text async for text in generate(self.model, messages)])
 
     async def attempt(self, url: str, messages: Any = None, **settings: Any) -> Attempt:
-        """Ask, and note whatever comes; what hangs is cancelled."""
+        """Consume a stream and record its outcome. A call that hangs is cancelled."""
         attempt = Attempt()
 
         async def consume() -> None:
-            stream = self.ask(url, messages, **settings)
+            stream = self.stream(url, messages, **settings)
             async with aclosing(_closable(stream)):
                 async for text in stream:
                     attempt.texts.append(text)
 
         task = asyncio.ensure_future(consume())
-        attempt.hung = not await ended(task, self.patience_s)
+        attempt.hung = not await finishes_within(task, self.patience_s)
         if attempt.hung:
-            await stopped(task)
+            await cancel_and_wait(task)
         elif task.cancelled():
             attempt.error = asyncio.CancelledError()
         else:
@@ -102,35 +97,36 @@ class Subject:
         return attempt
 
 
-def question(words: str = "Hello, how are you?") -> ChatMessages:
-    """What every provider is asked."""
-    return [{"role": "user", "content": words}]
+def question(text: str = "Hello, how are you?") -> ChatMessages:
+    """Return the messages sent to every provider."""
+    return [{"role": "user", "content": text}]
 
 
 class _NothingToClose:
     async def aclose(self) -> None:
-        """An iterator that cannot be closed."""
+        """Do nothing."""
 
 
 def _closable(stream: Any) -> Any:
     return stream if hasattr(stream, "aclose") else _NothingToClose()
 
 
-def pointed(provider: Any, url: str, **settings: Any) -> Any:
-    """The default `make`: an instance where the provider has a dialect, else the class with its `url` replaced.
+def point_at(provider: Any, url: str, **settings: Any) -> Any:
+    """Return an instance of a provider that has a dialect, else a function that calls a copy of the class at `url`.
 
-    A provider in the older style gets the settings with the call, where it names them or takes any.
+    A legacy (gpt4free-style) provider gets the settings as arguments of the call, as far as it accepts them. This is
+    the default `make`.
     """
     if getattr(provider, "dialect", None) is not None:
         return provider(url, **settings)
     if not inspect.isclass(provider):
-        raise UsageError(f"say how {provider!r} is pointed at a URL: override make(self, url, **settings)")
-    older: Any = type(provider.__name__, (provider,), {"url": url})
-    known = inspect.signature(older.create_async_generator).parameters
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
-    given = {name: value for name, value in settings.items() if takes_any or name in known}
+        raise UsageError(f"cannot point {provider!r} at a URL: override make(self, url, **settings)")
+    legacy: Any = type(provider.__name__, (provider,), {"url": url})
+    parameters = inspect.signature(legacy.create_async_generator).parameters
+    accepts_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    accepted = {name: value for name, value in settings.items() if accepts_any or name in parameters}
 
-    def ask(model: str, messages: Any) -> Any:
-        return older.create_async_generator(model, messages, **given)
+    def generate(model: str, messages: Any) -> Any:
+        return legacy.create_async_generator(model, messages, **accepted)
 
-    return ask
+    return generate

@@ -1,71 +1,81 @@
-"""A short reply cut at every byte on the wire: an error of ours with what came, or the reply where all of it came."""
+"""Cut a short reply at every byte on the wire: the provider must raise an error, or have received the complete reply.
+
+A table of chosen places would miss the one that nobody thought of. A reply of two texts has a few hundred bytes, so
+every place can be tried: in the status line, a header, a chunk size, a record, a character, and after the last text.
+"""
 
 from __future__ import annotations
 
 from acytoo.errors import TruncatedError, UnreachableError
-from acytoo.testing.conformance.consumers import ConsumerScenario, streamed
+from acytoo.testing.conformance.consumers import ConsumerScenario, consume
 from acytoo.testing.conformance.environments import endpoint
-from acytoo.testing.conformance.subject import Attempt, Defect, Subject
+from acytoo.testing.conformance.subject import Attempt, Subject, Violation
 
-_AT_ONCE = 50
-"""Cuts that one endpoint is scripted for."""
+_BATCH = 50
+"""Cuts per endpoint."""
 
 
-async def _resets(subject: Subject) -> None:
+async def _reset_at_each_byte(subject: Subject) -> None:
     await _cut_at_each_byte(subject, "reset")
 
 
-async def _half_closes(subject: Subject) -> None:
+async def _half_close_at_each_byte(subject: Subject) -> None:
     await _cut_at_each_byte(subject, "half-close")
 
 
-async def _cut_at_each_byte(subject: Subject, way: str) -> None:
+async def _cut_at_each_byte(subject: Subject, directive: str) -> None:
     async with endpoint(subject, ("short", "short+close:2t")) as fake:
-        whole = await streamed(fake.url, subject)
+        complete = await consume(subject, fake.url)
         size = fake.written
         await subject.attempt(fake.url)
         texts_end = fake.written - size
-    may_be_whole_from = size - 4 if subject.dialect.framing == "text" else texts_end
-    for begin in range(0, size, _AT_ONCE):
-        places = range(begin, min(size, begin + _AT_ONCE))
-        async with endpoint(subject, tuple(f"short+{way}:{place}w" for place in places)) as fake:
+    # Plain text ends with the terminating chunk: without its last bytes (CRLF CRLF), a client may accept it or not.
+    # A dialect with records has its own end somewhere after the last text.
+    may_be_complete_from = size - 4 if subject.dialect.framing == "text" else texts_end
+    for begin in range(0, size, _BATCH):
+        places = range(begin, min(size, begin + _BATCH))
+        async with endpoint(subject, tuple(f"short+{directive}:{place}w" for place in places)) as fake:
             for place in places:
                 attempt = await subject.attempt(fake.url)
-                if wrong := _wrong(attempt, whole, place >= may_be_whole_from):
-                    raise Defect(f"after a {way} at byte {place} of {size} it {wrong}")
+                if violation := _violation(attempt, complete, place >= may_be_complete_from):
+                    raise Violation(f"after a {directive} at byte {place} of {size} it {violation}")
 
 
-def _wrong(attempt: Attempt, whole: str, may_be_whole: bool) -> str:
+def _violation(attempt: Attempt, complete: str, may_be_complete: bool) -> str:
     error = attempt.error
     if attempt.hung:
         return "hung"
-    if not whole.startswith(attempt.text):
+    if not complete.startswith(attempt.text):
         return f"yielded {attempt.text[:40]!r}"
     if error is None:
-        return "" if may_be_whole and attempt.text == whole else f"took {attempt.text[:40]!r} for a whole reply"
+        if may_be_complete and attempt.text == complete:
+            return ""
+        return f"accepted {attempt.text[:40]!r} as a complete reply"
     if not isinstance(error, (UnreachableError, TruncatedError)):
         return f"raised {type(error).__module__}.{type(error).__qualname__} ({str(error)[:80]})"
     if error.text != attempt.text:
-        return "raised an error that does not carry the text so far"
+        return "raised an error whose `text` is not the yielded text"
     return ""
 
 
-_REQUIRED = "`UnreachableError`, or `TruncatedError` with the text so far; once all of it came, the whole reply"
+_REQUIRED = (
+    "`UnreachableError`, or `TruncatedError` with the text so far; the complete reply if all of it has been received"
+)
 
 TRUNCATION_SCENARIOS: tuple[ConsumerScenario, ...] = (
     ConsumerScenario(
         "reset-at-each-byte",
-        "asks a server that resets the connection after 0, 1, 2, … bytes on the wire",
+        "calls a server that resets the connection after 0, 1, 2, … bytes on the wire",
         _REQUIRED,
-        "somewhere in the head, a chunk's size, a character or a record is the place nobody thought of",
-        _resets,
+        "a connection can be cut inside the head, a chunk size, a record or a character",
+        _reset_at_each_byte,
     ),
     ConsumerScenario(
         "half-close-at-each-byte",
-        "asks a server that sends no more (FIN) after 0, 1, 2, … bytes on the wire",
+        "calls a server that sends FIN after 0, 1, 2, … bytes on the wire",
         _REQUIRED,
-        "as above, without the sign that a reset is",
-        _half_closes,
+        "a FIN, unlike a reset, is not an error of the socket",
+        _half_close_at_each_byte,
     ),
 )
-"""Both ways."""
+"""A reset and a half-close at every byte."""

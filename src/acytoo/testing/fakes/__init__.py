@@ -1,1 +1,1 @@
-"""Servers and proxies on loopback that misbehave on purpose."""
+"""Servers and proxies on 127.0.0.1 that misbehave on purpose."""

@@ -1,4 +1,4 @@
-"""Certificates of an authority that nobody knows, made on the spot."""
+"""A certificate authority that no client trusts by default, created on demand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from acytoo.errors import MissingExtraError
 
 
 class Authority:
-    """A certificate authority: `server_context()` is for a server on 127.0.0.1, `write()` for a client's `ca`."""
+    """A certificate authority: `server_context()` is for a server, `write()` for a client's setting `ca`."""
 
     def __init__(self) -> None:
         try:
@@ -19,13 +19,13 @@ class Authority:
         self._authority = trustme.CA()
 
     def server_context(self, *names: str) -> ssl.SSLContext:
-        """A server's context with a certificate for these names; none are 127.0.0.1 and localhost."""
+        """Return a server's context with a certificate for these names, by default 127.0.0.1 and localhost."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._authority.issue_cert(*(names or ("127.0.0.1", "localhost"))).configure_cert(context)
         return context
 
     def write(self, folder: Path) -> Path:
-        """A file with the authority's own certificate, in that folder."""
+        """Write the authority's own certificate to a file in this folder and return its path."""
         path = folder / "authority.pem"
         self._authority.cert_pem.write_to_path(str(path))
         return path

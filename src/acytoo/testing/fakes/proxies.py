@@ -1,4 +1,4 @@
-"""Scripted proxies: HTTP (CONNECT and absolute form), SOCKS4, SOCKS4a and SOCKS5, with passwords and refusals."""
+"""Fake proxies: HTTP (CONNECT and absolute form), SOCKS4, SOCKS4a and SOCKS5, with passwords and refusals."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from acytoo.testing.fakes.requests import ReceivedRequest, read_head
-from acytoo.testing.fakes.server import Loopback, Peer
+from acytoo.testing.fakes.server import FakeServer, Peer
 
-_PIECE = 64 * 1024
+_READ_SIZE = 64 * 1024
 
 
-class _FakeProxy(Loopback):
-    """What every proxy here has: where it was asked to go, whom it lets in, and the way from one side to the other."""
+class _FakeProxy(FakeServer):
+    """A proxy that records its targets, checks a user and password, and relays bytes."""
 
     def __init__(self, user: str = "", password: str = "") -> None:
         super().__init__()
         self.user = user
         self.password = password
         self.targets: list[str] = []
-        """`host:port` of every connection it was asked for, with the host as it was given: a name or an address."""
+        """`host:port` of every requested connection, with the host as requested: a name or an address."""
 
-    async def _relay(self, peer: Peer, host: str, port: int, first: bytes = b"") -> None:
-        """Carry bytes both ways until one side ends."""
+    async def _relay(self, peer: Peer, host: str, port: int, request: bytes = b"") -> None:
+        """Connect to the target, send it `request`, then relay bytes both ways until one side ends."""
         reader, writer = await asyncio.open_connection(host, port)
         try:
-            writer.write(first)
-            ways = [asyncio.create_task(self._up(peer, writer)), asyncio.create_task(self._down(reader, peer))]
+            writer.write(request)
+            tasks = [asyncio.create_task(self._upload(peer, writer)), asyncio.create_task(self._download(reader, peer))]
             try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             peer.close()
             writer.close()
             await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
-    async def _up(self, peer: Peer, writer: asyncio.StreamWriter) -> None:
-        while data := await peer.reader.read(_PIECE):
+    async def _upload(self, peer: Peer, writer: asyncio.StreamWriter) -> None:
+        while data := await peer.reader.read(_READ_SIZE):
             writer.write(data)
             await writer.drain()
 
-    async def _down(self, reader: asyncio.StreamReader, peer: Peer) -> None:
-        while data := await reader.read(_PIECE):
+    async def _download(self, reader: asyncio.StreamReader, peer: Peer) -> None:
+        while data := await reader.read(_READ_SIZE):
             await peer.send(data)
 
 
 class FakeHTTPProxy(_FakeProxy):
-    """An HTTP proxy; `refuse` is the status it answers every request with."""
+    """An HTTP proxy. `refuse` is the status with which it answers every request."""
 
     def __init__(self, user: str = "", password: str = "", *, refuse: int | None = None) -> None:
         super().__init__(user, password)
@@ -62,21 +62,21 @@ class FakeHTTPProxy(_FakeProxy):
 
     @property
     def url(self) -> str:
-        """Where it listens, without credentials."""
+        """The proxy's URL without credentials."""
         return f"http://127.0.0.1:{self.port}"
 
     async def serve(self, peer: Peer) -> None:
-        """One tunnel, or one request in absolute form and whatever follows on its connection."""
+        """Serve a CONNECT tunnel, or relay a request in absolute form and whatever follows it."""
         request = await read_head(peer.reader)
         if request is None:
             return
         self.requests.append(request)
-        self._changed()
-        wanted = "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        if self.user and request.headers.get("proxy-authorization") != wanted:
-            await self._answer(peer, 407, 'proxy-authenticate: Basic realm="fake"\r\n')
+        self._notify()
+        expected = "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        if self.user and request.headers.get("proxy-authorization") != expected:
+            await self._respond(peer, 407, 'proxy-authenticate: Basic realm="fake"\r\n')
         elif self.refuse is not None:
-            await self._answer(peer, self.refuse)
+            await self._respond(peer, self.refuse)
         elif request.method == "CONNECT":
             self.targets.append(request.target)
             host, _, port = request.target.rpartition(":")
@@ -84,20 +84,20 @@ class FakeHTTPProxy(_FakeProxy):
             await self._relay(peer, host, int(port))
         else:
             parts = urlsplit(request.target)
-            host, number = parts.hostname or "", parts.port or 80
-            self.targets.append(f"{host}:{number}")
-            await self._relay(peer, host, number, _passed_on(request))
+            host, target_port = parts.hostname or "", parts.port or 80
+            self.targets.append(f"{host}:{target_port}")
+            await self._relay(peer, host, target_port, _origin_form(request))
 
-    async def _answer(self, peer: Peer, status: int, headers: str = "") -> None:
+    async def _respond(self, peer: Peer, status: int, headers: str = "") -> None:
         phrase = HTTPStatus(status).phrase
-        body = f"the proxy says: {phrase}"
+        body = f"proxy error: {phrase}"
         head = f"HTTP/1.1 {status} {phrase}\r\n{headers}content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         await peer.send((head + body).encode())
         peer.close()
 
 
-def _passed_on(request: ReceivedRequest) -> bytes:
-    """The request's head as the server behind the proxy gets it."""
+def _origin_form(request: ReceivedRequest) -> bytes:
+    """Return the request's head as the proxy sends it to the server: in origin form, without proxy headers."""
     parts = urlsplit(request.target)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     lines = [f"{name}: {value}" for name, value in request.headers.items() if not name.startswith("proxy-")]
@@ -105,7 +105,7 @@ def _passed_on(request: ReceivedRequest) -> bytes:
 
 
 class FakeSOCKSProxy(_FakeProxy):
-    """A SOCKS4, SOCKS4a and SOCKS5 proxy (the client chooses); `refuse` refuses every target.
+    """A SOCKS4, SOCKS4a and SOCKS5 proxy: the client chooses the version. With `refuse`, it refuses every target.
 
     Source: RFC 1928 and RFC 1929; "SOCKS: A protocol for TCP proxy across firewalls" and its 4A extension.
     """
@@ -117,11 +117,11 @@ class FakeSOCKSProxy(_FakeProxy):
 
     @property
     def url(self) -> str:
-        """Where it listens, as a SOCKS5 proxy that looks names up itself, without credentials."""
+        """The proxy's URL without credentials, for a SOCKS5 client that lets the proxy resolve names."""
         return f"socks5h://127.0.0.1:{self.port}"
 
     async def serve(self, peer: Peer) -> None:
-        """One handshake and the tunnel it asks for."""
+        """Serve one handshake and its tunnel."""
         try:
             version = (await peer.reader.readexactly(1))[0]
             self.versions.append(version)
@@ -137,7 +137,7 @@ class FakeSOCKSProxy(_FakeProxy):
     async def _socks5(self, peer: Peer) -> None:
         read = peer.reader.readexactly
         methods = await read((await read(1))[0])
-        method = 2 if self.user else 0
+        method = 2 if self.user else 0  # username and password, or no authentication
         if method not in methods:
             await peer.send(b"\x05\xff")
             peer.close()
@@ -147,16 +147,16 @@ class FakeSOCKSProxy(_FakeProxy):
             await read(1)
             user = await read((await read(1))[0])
             password = await read((await read(1))[0])
-            right = (user.decode(), password.decode()) == (self.user, self.password)
-            await peer.send(b"\x01\x00" if right else b"\x01\x01")
-            if not right:
+            accepted = (user.decode(), password.decode()) == (self.user, self.password)
+            await peer.send(b"\x01\x00" if accepted else b"\x01\x01")
+            if not accepted:
                 peer.close()
                 return
-        _, _, _, kind = await read(4)
-        if kind == 3:
+        _, _, _, address_type = await read(4)
+        if address_type == 3:  # a name; 1 is IPv4, 4 is IPv6
             host = (await read((await read(1))[0])).decode()
         else:
-            host = str(ipaddress.ip_address(await read(4 if kind == 1 else 16)))
+            host = str(ipaddress.ip_address(await read(4 if address_type == 1 else 16)))
         (port,) = struct.unpack(">H", await read(2))
         self.targets.append(f"{host}:{port}")
         await peer.send(bytes([5, 2 if self.refuse else 0, 0, 1, 0, 0, 0, 0, 0, 0]))
@@ -167,8 +167,9 @@ class FakeSOCKSProxy(_FakeProxy):
         _, port = struct.unpack(">BH", await read(3))
         address = await read(4)
         user = (await until(b"\0"))[:-1].decode()
-        named = address[:3] == b"\0\0\0" and address[3]
-        host = (await until(b"\0"))[:-1].decode() if named else str(ipaddress.ip_address(address))
+        # SOCKS4a: the invalid address 0.0.0.x with x != 0 means that a name follows.
+        has_name = address[:3] == b"\0\0\0" and address[3]
+        host = (await until(b"\0"))[:-1].decode() if has_name else str(ipaddress.ip_address(address))
         self.targets.append(f"{host}:{port}")
         granted = not self.refuse and user == self.user
         await peer.send(bytes([0, 90 if granted else 91, 0, 0, 0, 0, 0, 0]))

@@ -1,1 +1,1 @@
-"""What a fake server does: responses, steps and their syntax."""
+"""What a fake server does: scripted responses, the steps they become, and their command-line syntax."""

@@ -1,4 +1,10 @@
-"""An answer as steps: the dialect's writer makes the pieces, HTTP frames them, faults cut them."""
+"""Turn a scripted response into steps.
+
+The dialect's writer encodes the reply, HTTP framing is added, then the faults are injected. A fault may be placed in
+the body or on the wire, so there are two passes: `_framed_body` injects the faults whose place counts pieces or bytes
+of the body, which is only known before framing, and `_inject_on_wire` those whose place counts every byte sent. Both
+are generators: a reply of many megabytes is rendered as it is sent, unless a Content-Length has to be computed.
+"""
 
 from __future__ import annotations
 
@@ -8,121 +14,136 @@ from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
 from acytoo.dialects.base import Dialect
-from acytoo.testing.script.responses import Body, Fault, Items, Raw, Refusal, ScriptedResponse
-from acytoo.testing.script.steps import LAST, Close, Reset, Send, Step, Wait
+from acytoo.testing.script.responses import (
+    BodyContent,
+    ErrorContent,
+    RawContent,
+    ReplyContent,
+    ScriptedFault,
+    ScriptedResponse,
+)
+from acytoo.testing.script.steps import FINAL_STEPS, Close, Reset, Send, Step, Wait
 from acytoo.types import Request, collect
 
 
-def steps_of(answer: ScriptedResponse, dialect: Dialect, request: Request) -> Iterator[Step]:
-    """Everything the server does for one request, in order; pieces are rendered only as they are needed."""
-    steps = _cut_on_the_wire(_all_steps(answer, dialect, request), answer.faults)
-    for step in steps:
+def steps_of(response: ScriptedResponse, dialect: Dialect, request: Request) -> Iterator[Step]:
+    """Yield the steps that answer one request, up to and including the first final one."""
+    for step in _inject_on_wire(_http_steps(response, dialect, request), response.faults):
         yield step
-        if isinstance(step, LAST):
+        if isinstance(step, FINAL_STEPS):
             return
 
 
-def _all_steps(answer: ScriptedResponse, dialect: Dialect, request: Request) -> Iterator[Step]:
-    status, headers, pieces = _rendered(answer, dialect, request)
-    if isinstance(answer.content, Raw):
-        yield from _in_writes(_body(pieces, answer.faults, chunked=False), answer.write_size, answer.body_every_s)
+def _http_steps(response: ScriptedResponse, dialect: Dialect, request: Request) -> Iterator[Step]:
+    """Yield the response as HTTP, with the faults that have a place in the body."""
+    status, headers, pieces = _encode(response, dialect, request)
+    if isinstance(response.content, RawContent):
+        body = _framed_body(pieces, response.faults, chunked=False)
+        yield from _in_writes(body, response.write_size, response.body_every_s)
         return
-    if answer.gzipped:
+    if response.gzipped:
         headers["content-encoding"] = "gzip"
         pieces = _gzip(pieces)
-    framing = answer.framing or ("chunked" if isinstance(answer.content, Items) and request.stream else "length")
+    is_stream = isinstance(response.content, ReplyContent) and request.stream
+    framing = response.framing or ("chunked" if is_stream else "length")
     if framing == "length":
-        whole = list(pieces)
-        pieces = iter(whole)
-        size = sum(len(piece) for piece in whole if isinstance(piece, bytes))
-        headers["content-length"] = str(size if answer.length is None else answer.length)
+        buffered = list(pieces)
+        pieces = iter(buffered)
+        size = sum(len(piece) for piece in buffered if isinstance(piece, bytes))
+        headers["content-length"] = str(size if response.length is None else response.length)
     elif framing == "chunked":
         headers["transfer-encoding"] = "chunked"
     else:
         headers["connection"] = "close"
-    headers.update(answer.headers)
-    head_size = 1 if answer.head_every_s else answer.write_size
-    yield from _in_writes(iter([Send(_head(status, headers))]), head_size, answer.head_every_s)
-    body = _body(pieces, answer.faults, chunked=framing == "chunked")
-    yield from _in_writes(body, answer.write_size, answer.body_every_s)
+    headers.update(response.headers)
+    head_write_size = 1 if response.head_every_s else response.write_size
+    yield from _in_writes(iter([Send(_head(status, headers))]), head_write_size, response.head_every_s)
+    body = _framed_body(pieces, response.faults, chunked=framing == "chunked")
+    yield from _in_writes(body, response.write_size, response.body_every_s)
     if framing == "close":
         yield Close()
 
 
-def _rendered(
-    answer: ScriptedResponse, dialect: Dialect, request: Request
+def _encode(
+    response: ScriptedResponse, dialect: Dialect, request: Request
 ) -> tuple[int, dict[str, str], Iterator[bytes | Step]]:
-    """The status, the headers and the pieces of the body (with a step where the dialect can only tear down)."""
-    content = answer.content
-    if isinstance(content, Raw):
+    """Return the status, the headers and the pieces of the body.
+
+    A step among the pieces ends the body: some dialects can only reset the connection to report an error.
+    """
+    content = response.content
+    if isinstance(content, RawContent):
         return 0, {}, iter(content.pieces)
-    if isinstance(content, Body):
-        return answer.status or 200, {"content-type": content.content_type}, iter(content.pieces)
-    if isinstance(content, Refusal):
-        told = dialect.write_error(content.error)
-        return answer.status or told.status, dict(told.headers), iter([told.body])
+    if isinstance(content, BodyContent):
+        return response.status or 200, {"content-type": content.content_type}, iter(content.pieces)
+    if isinstance(content, ErrorContent):
+        error = dialect.write_error(content.error)
+        return response.status or error.status, dict(error.headers), iter([error.body])
     if request.stream:
         headers = {"content-type": dialect.writer(request).content_type}
-        return answer.status or 200, headers, _streamed(content, dialect, request)
-    body = dialect.write_reply(collect(content.items), request)
-    return answer.status or 200, {"content-type": "application/json"}, iter([body])
+        return response.status or 200, headers, _encode_stream(content, dialect, request)
+    document = dialect.write_reply(collect(content.items), request)
+    return response.status or 200, {"content-type": "application/json"}, iter([document])
 
 
-def _streamed(content: Items, dialect: Dialect, request: Request) -> Iterator[bytes | Step]:
-    """One piece for each item; what ends a stream is a piece of its own."""
+def _encode_stream(content: ReplyContent, dialect: Dialect, request: Request) -> Iterator[bytes | Step]:
+    """Yield one piece per item, and one for the end of the reply."""
     writer = dialect.writer(request)
     items = content.items if content.failure is None else content.items[: content.failure_after]
     for item in items:
         yield writer.write([item])
     if content.failure is not None:
-        told = writer.fail(content.failure)
-        yield told if told else Reset()
+        yield writer.fail(content.failure) or Reset()
     elif content.terminated:
         yield writer.end()
 
 
-def _body(pieces: Iterable[bytes | Step], faults: tuple[Fault, ...], *, chunked: bool) -> Iterator[Step]:
-    """The framed body and the faults that have a place in it; one inside a chunk leaves that chunk unfinished."""
-    waiting = [fault for fault in faults if fault.at_byte is None]
+def _framed_body(pieces: Iterable[bytes | Step], faults: tuple[ScriptedFault, ...], *, chunked: bool) -> Iterator[Step]:
+    """Yield the body in HTTP framing with the faults placed in it. One inside a chunk leaves that chunk incomplete."""
+    pending = [fault for fault in faults if fault.at_byte is None]
     done = 0
+    # The empty piece in front takes the faults that are placed before the body.
     for index, piece in enumerate(itertools.chain([b""], pieces)):
         if not isinstance(piece, bytes):
             yield piece
             return
-        here = [(place, f) for f in waiting if (place := _place(f, index, done, len(piece))) is not None]
-        waiting = [fault for fault in waiting if all(fault is not placed for _, placed in here)]
+        due = [(offset, f) for f in pending if (offset := _offset(f, index, done, len(piece))) is not None]
+        pending = [fault for fault in pending if all(fault is not due_fault for _, due_fault in due)]
         done += len(piece)
-        here.sort(key=lambda placed: placed[0])
-        ends = [place for place, fault in here if fault.step is None]
+        due.sort(key=lambda placed: placed[0])
+        ends = [offset for offset, fault in due if fault.step is None]
         piece = piece[: ends[0]] if ends else piece
         before, after = (b"%x\r\n" % len(piece), b"\r\n") if chunked and piece else (b"", b"")
         framed = before + piece + after
         sent = 0
-        for place, fault in here:
+        for offset, fault in due:
             if fault.step is None:
                 break
-            until = len(framed) if place == len(piece) else len(before) + place
-            yield from _send(framed[sent:until])
+            stop = len(framed) if offset == len(piece) else len(before) + offset
+            yield from _send(framed[sent:stop])
             yield fault.step
-            sent = until
+            sent = stop
         yield from _send(framed[sent:])
         if ends:
             break
-    for fault in waiting:
+    for fault in pending:
         if fault.step is not None:
             yield fault.step
     if chunked:
         yield Send(b"0\r\n\r\n")
 
 
-def _place(fault: Fault, index: int, done: int, size: int) -> int | None:
-    """Where in piece number `index` (1 is the first, 0 is before it) a fault comes, None where it comes elsewhere."""
+def _offset(fault: ScriptedFault, index: int, done: int, size: int) -> int | None:
+    """Return a fault's offset in piece number `index`, or None if it belongs elsewhere.
+
+    Piece 0 is the empty one before the body, `done` the bytes before this piece and `size` those in it.
+    """
     if fault.after is not None:
         return size if fault.after == index else None
     if fault.after_bytes is None:
         return None
-    place = fault.after_bytes - done
-    return place if 0 < place <= size or place == index == 0 else None
+    offset = fault.after_bytes - done
+    return offset if 0 < offset <= size or offset == index == 0 else None
 
 
 def _send(data: bytes) -> Iterator[Step]:
@@ -131,7 +152,7 @@ def _send(data: bytes) -> Iterator[Step]:
 
 
 def _in_writes(steps: Iterable[Step], size: int | None, every_s: float) -> Iterator[Step]:
-    """The same steps in writes of `size` bytes, with a pause after each."""
+    """Split the data into writes of `size` bytes, with a pause after each."""
     for step in steps:
         if size is None or not isinstance(step, Send):
             yield step
@@ -142,41 +163,41 @@ def _in_writes(steps: Iterable[Step], size: int | None, every_s: float) -> Itera
                 yield Wait(every_s)
 
 
-def _cut_on_the_wire(steps: Iterable[Step], faults: tuple[Fault, ...]) -> Iterator[Step]:
-    """The same steps, with the faults that are placed by their byte on the wire; beyond the end is the end."""
-    waiting = sorted(((f.at_byte, f.step) for f in faults if f.at_byte is not None), key=lambda placed: placed[0])
+def _inject_on_wire(steps: Iterable[Step], faults: tuple[ScriptedFault, ...]) -> Iterator[Step]:
+    """Inject the faults placed by their byte on the wire. Those beyond the last byte come after it."""
+    pending = sorted(((f.at_byte, f.step) for f in faults if f.at_byte is not None), key=lambda placed: placed[0])
     done = 0
     for step in steps:
         data = step.data if isinstance(step, Send) else b""
-        while waiting and isinstance(step, Send) and waiting[0][0] <= done + len(data):
-            place, fault = waiting.pop(0)
-            yield from _send(data[: place - done])
-            data, done = data[place - done :], place
-            if fault is not None:
-                yield fault
+        while pending and isinstance(step, Send) and pending[0][0] <= done + len(data):
+            at_byte, fault_step = pending.pop(0)
+            yield from _send(data[: at_byte - done])
+            data, done = data[at_byte - done :], at_byte
+            if fault_step is not None:
+                yield fault_step
         if isinstance(step, Send):
             yield from _send(data)
             done += len(data)
         else:
             yield step
-    for _, fault in waiting:
-        if fault is not None:
-            yield fault
+    for _, fault_step in pending:
+        if fault_step is not None:
+            yield fault_step
 
 
 def _gzip(pieces: Iterable[bytes | Step]) -> Iterator[bytes | Step]:
-    """Every piece compressed and flushed, so that it can be read as soon as it is there."""
-    press = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    """Compress and flush each piece, so that a client can decode it as soon as it arrives."""
+    compressor = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     for piece in pieces:
         if isinstance(piece, bytes):
-            yield press.compress(piece) + press.flush(zlib.Z_SYNC_FLUSH)
+            yield compressor.compress(piece) + compressor.flush(zlib.Z_SYNC_FLUSH)
         else:
             yield piece
-    yield press.flush()
+    yield compressor.flush()
 
 
 def _head(status: int, headers: dict[str, str]) -> bytes:
-    """The status line and the headers."""
+    """Return the status line and the headers."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:

@@ -1,10 +1,10 @@
-"""The vocabulary of scripts: what is answered, and what goes wrong with it."""
+"""Scripted responses: their content, how they are sent, and the faults injected into them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, TypeAlias
 
 import msgspec
@@ -18,8 +18,12 @@ AFTER_RESPONSE = sys.maxsize
 
 
 @dataclass(frozen=True)
-class Items:
-    """A reply, rendered by the dialect's own writer: `failure` is told in the stream after `failure_after` items."""
+class ReplyContent:
+    """A reply, encoded by the dialect's own writer.
+
+    With a `failure`, the stream reports that error after `failure_after` items. With `terminated=False`, it lacks the
+    record that ends a complete reply in the dialect.
+    """
 
     items: tuple[Item, ...]
     terminated: bool = True
@@ -28,35 +32,36 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Body:
-    """A body as it is, one piece for each write."""
+class BodyContent:
+    """A literal body, sent in one write per piece."""
 
     pieces: tuple[bytes, ...]
     content_type: str
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """An error, rendered as the dialect's servers tell it."""
+class ErrorContent:
+    """An error document, encoded by the dialect."""
 
     error: AcytooError
 
 
 @dataclass(frozen=True)
-class Raw:
-    """Bytes that need not be HTTP."""
+class RawContent:
+    """Literal bytes for the connection, which need not be HTTP."""
 
     pieces: tuple[bytes, ...]
 
 
-Content: TypeAlias = Items | Body | Refusal | Raw
+Content: TypeAlias = ReplyContent | BodyContent | ErrorContent | RawContent
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A step at one place of the answer: after so many pieces, bytes of the body or bytes on the wire, or at its end.
+class ScriptedFault:
+    """A step injected at one place of the response. Without a `step`, the body ends there.
 
-    The end is after the last byte of the body, before what ends the body in HTTP. No `step`: the body ends there.
+    At most one of the places is set. Without one, the fault is at the end of the body: after its last byte, before
+    whatever ends the body in HTTP.
     """
 
     step: Step | None
@@ -67,10 +72,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class ScriptedResponse:
-    """What a scripted server does with one request; every method returns a changed copy.
+    """The response of a fake server to one request. Every method returns a changed copy.
 
-    Places are given as `after` (pieces: the texts of a reply), `after_bytes` (bytes of the body, before HTTP's framing)
-    or `at_byte` (bytes on the wire, from the status line on). Without a place a fault comes at the end of the body.
+    Places are given as `after` (a number of pieces: the texts of a reply), `after_bytes` (a number of bytes of the
+    body, before HTTP's framing) or `at_byte` (a number of bytes on the wire, counted from the status line). A fault
+    without a place is injected at the end of the body.
     """
 
     content: Content
@@ -82,63 +88,63 @@ class ScriptedResponse:
     write_size: int | None = None
     body_every_s: float = 0.0
     head_every_s: float = 0.0
-    faults: tuple[Fault, ...] = field(default=())
+    faults: tuple[ScriptedFault, ...] = ()
 
-    # How the answer is sent.
+    # How the response is sent.
 
     def header(self, name: str, value: str) -> Self:
-        """Send one more header; it takes the place of one of that name."""
+        """Add a header, replacing any header of the same name."""
         return replace(self, headers=(*self.headers, (name.lower(), value)))
 
     def cut_bytes(self, size: int) -> Self:
-        """Send everything in writes of `size` bytes, whatever they cut in two."""
+        """Send everything in writes of `size` bytes, regardless of record and character boundaries."""
         return replace(self, write_size=size)
 
     def drip(self, size: int, every_s: float) -> Self:
-        """Send the body in writes of `size` bytes, one every so many seconds."""
+        """Send the body in writes of `size` bytes, with a pause of `every_s` seconds after each."""
         return replace(self, write_size=size, body_every_s=every_s)
 
     def slow_head(self, every_s: float) -> Self:
-        """Send the response's head byte by byte, one every so many seconds."""
+        """Send the status line and headers byte by byte, with a pause of `every_s` seconds after each byte."""
         return replace(self, head_every_s=every_s)
 
     def with_length(self, length: int | None = None) -> Self:
-        """State the body's length instead of sending it in chunks; `length` may be a lie."""
+        """Send a Content-Length instead of chunks: the real length, or the given one, which may be wrong."""
         return replace(self, framing="length", length=length)
 
     def until_close(self) -> Self:
-        """State no length: the body ends with the connection."""
+        """Send no length: the body ends when the connection closes."""
         return replace(self, framing="close")
 
     def gzip(self) -> Self:
-        """Compress the body; places of faults are then counted in compressed bytes."""
+        """Compress the body. Places in bytes then count compressed bytes."""
         return replace(self, gzipped=True)
 
-    # What goes wrong.
+    # Faults of the connection.
 
     def wait(
         self, seconds: float, *, after: int | None = None, after_bytes: int | None = None, at_byte: int | None = None
     ) -> Self:
-        """Be silent for so many seconds, then go on."""
-        return self._fault(Wait(seconds), after, after_bytes, at_byte)
+        """Send nothing for `seconds`, then continue."""
+        return self._with_fault(Wait(seconds), after, after_bytes, at_byte)
 
     def stall(self, *, after: int | None = None, after_bytes: int | None = None, at_byte: int | None = None) -> Self:
-        """Be silent from there on, until the client leaves."""
-        return self._fault(Stall(), after, after_bytes, at_byte)
+        """Send nothing more until the client disconnects."""
+        return self._with_fault(Stall(), after, after_bytes, at_byte)
 
     def reset(self, *, after: int | None = None, after_bytes: int | None = None, at_byte: int | None = None) -> Self:
-        """Tear the connection down (RST)."""
-        return self._fault(Reset(), after, after_bytes, at_byte)
+        """Reset the connection (RST)."""
+        return self._with_fault(Reset(), after, after_bytes, at_byte)
 
     def close(self, *, after: int | None = None, after_bytes: int | None = None, at_byte: int | None = None) -> Self:
         """Close the connection (FIN)."""
-        return self._fault(Close(), after, after_bytes, at_byte)
+        return self._with_fault(Close(), after, after_bytes, at_byte)
 
     def half_close(
         self, *, after: int | None = None, after_bytes: int | None = None, at_byte: int | None = None
     ) -> Self:
-        """Send no more (FIN) but keep the connection until the client leaves."""
-        return self._fault(HalfClose(), after, after_bytes, at_byte)
+        """Shut down the sending side (FIN), and keep the connection until the client disconnects."""
+        return self._with_fault(HalfClose(), after, after_bytes, at_byte)
 
     def insert(
         self,
@@ -148,38 +154,38 @@ class ScriptedResponse:
         after_bytes: int | None = None,
         at_byte: int | None = None,
     ) -> Self:
-        """Put bytes onto the wire that HTTP's framing knows nothing of."""
-        return self._fault(Send(data), after, after_bytes, at_byte)
+        """Insert bytes outside HTTP's framing."""
+        return self._with_fault(Send(data), after, after_bytes, at_byte)
 
     def end(self, *, after: int | None = None, after_bytes: int | None = None) -> Self:
-        """End the body there, in good order, as though it were whole."""
-        return self._fault(None, after, after_bytes, None)
+        """End the body early but cleanly, as if it were complete."""
+        return self._with_fault(None, after, after_bytes, None)
 
-    # What goes wrong in the dialect's own terms.
+    # Faults in the dialect's own terms.
 
     def without_end(self) -> Self:
-        """Leave out what ends a complete reply in this dialect, and end the body in good order."""
-        return replace(self, content=replace(self._items(), terminated=False))
+        """Leave out what ends a complete reply in the dialect, and end the body cleanly."""
+        return replace(self, content=replace(self._reply_content(), terminated=False))
 
     def fail(self, error: AcytooError | str = "the model has failed", *, after: int = 0) -> Self:
-        """Tell an error in the stream after so many items; a dialect without words for it tears the connection down."""
+        """Report an error in the stream after `after` items. A dialect that cannot do so resets the connection."""
         failure = ServerError(error, status=500) if isinstance(error, str) else error
-        return replace(self, content=replace(self._items(), failure=failure, failure_after=after))
+        return replace(self, content=replace(self._reply_content(), failure=failure, failure_after=after))
 
-    def _items(self) -> Items:
-        if not isinstance(self.content, Items):
-            raise TypeError("only a reply(…) has an end or an error in its dialect")
+    def _reply_content(self) -> ReplyContent:
+        if not isinstance(self.content, ReplyContent):
+            raise TypeError("only a reply(…) can lack its end or fail in its dialect: start with reply(…)")
         return self.content
 
-    def _fault(self, step: Step | None, after: int | None, after_bytes: int | None, at_byte: int | None) -> Self:
+    def _with_fault(self, step: Step | None, after: int | None, after_bytes: int | None, at_byte: int | None) -> Self:
         if sum(place is not None for place in (after, after_bytes, at_byte)) > 1:
-            raise TypeError("give one place: after, after_bytes or at_byte")
-        return replace(self, faults=(*self.faults, Fault(step, after, after_bytes, at_byte)))
+            raise TypeError("a fault has one place: give only one of after, after_bytes and at_byte")
+        return replace(self, faults=(*self.faults, ScriptedFault(step, after, after_bytes, at_byte)))
 
 
 def reply(*items: Item) -> ScriptedResponse:
-    """A reply in the endpoint's dialect, streamed where the request asks for it; texts and events."""
-    return ScriptedResponse(Items(items))
+    """Return a reply of these texts and events in the endpoint's dialect, streamed if the request asks for a stream."""
+    return ScriptedResponse(ReplyContent(items))
 
 
 def status(
@@ -190,48 +196,52 @@ def status(
     body: bytes | str | Mapping[str, Any] | None = None,
     content_type: str | None = None,
 ) -> ScriptedResponse:
-    """An answer with this status: an error in the dialect's own shape, unless `body` says something else."""
+    """Return a response with this status: the dialect's error document for `message`, or the given `body`."""
     if body is None:
-        return ScriptedResponse(Refusal(status_error(code, message, retry_after=retry_after)), code)
+        return ScriptedResponse(ErrorContent(status_error(code, message, retry_after=retry_after)), code)
     if isinstance(body, Mapping):
         body, content_type = msgspec.json.encode(body), content_type or "application/json"
     elif isinstance(body, str):
         body = body.encode()
-    answer = ScriptedResponse(Body((body,), content_type or "text/plain; charset=utf-8"), code, framing="length")
-    return answer if retry_after is None else answer.header("retry-after", f"{retry_after:g}")
+    content = BodyContent((body,), content_type or "text/plain; charset=utf-8")
+    response = ScriptedResponse(content, code, framing="length")
+    return response if retry_after is None else response.header("retry-after", f"{retry_after:g}")
 
 
 def page(title: str = "Sign in", code: int = 200) -> ScriptedResponse:
-    """An HTML page, as portals and error pages of proxies are."""
+    """Return an HTML page, such as a captive portal's or a proxy's error page."""
     html = f"<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
     return status(code, body=html, content_type="text/html; charset=utf-8")
 
 
 def json_error(message: str, code: int = 200) -> ScriptedResponse:
-    """An error in JSON under a status that says success."""
+    """Return a JSON error with a successful status."""
     return status(code, body={"error": {"message": message, "type": "server_error"}})
 
 
 def redirect(location: str, code: int = 307) -> ScriptedResponse:
-    """A redirect to another URL."""
+    """Return a redirect to another URL."""
     return status(code, body="").header("location", location)
 
 
 def raw(*pieces: bytes) -> ScriptedResponse:
-    """Bytes as they are, HTTP or not."""
-    return ScriptedResponse(Raw(pieces))
+    """Return literal bytes, which need not be HTTP."""
+    return ScriptedResponse(RawContent(pieces))
 
 
 def garbage() -> ScriptedResponse:
-    """Bytes that are no HTTP."""
+    """Return bytes that are not HTTP, then close the connection."""
     return raw(b"\x00\xff\xfe SSH-2.0-nonsense \x80\r\n\r\n").close()
 
 
 def silent() -> ScriptedResponse:
-    """No answer at all: not a byte until the client leaves."""
+    """Return no response at all: the server sends nothing until the client disconnects."""
     return raw().stall()
 
 
 def hang_up() -> ScriptedResponse:
-    """No answer: the connection is closed. On its second request, what a client sees of a keep-alive that ran out."""
+    """Return no response: the server closes the connection.
+
+    As a connection's second response, this is what a client sees if an idle connection expires as it is used.
+    """
     return raw().close()

@@ -1,4 +1,4 @@
-"""What a scripted server does with one request, step by step."""
+"""The steps that a fake server performs to answer one request."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class Send:
-    """Hand these bytes to the network, and wait until it has taken them."""
+    """Write these bytes and wait until the kernel has accepted them."""
 
     data: bytes
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Be silent for some seconds."""
+    """Send nothing for some seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Stall:
-    """Be silent until the client leaves."""
+    """Send nothing until the client disconnects."""
 
 
 @dataclass(frozen=True)
 class Reset:
-    """Tear the connection down (RST)."""
+    """Reset the connection (RST)."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Close:
 
 @dataclass(frozen=True)
 class HalfClose:
-    """Say that nothing more will be sent (FIN), and keep reading until the client leaves."""
+    """Shut down the sending side (FIN), and keep reading until the client disconnects."""
 
 
 Step: TypeAlias = Send | Wait | Stall | Reset | Close | HalfClose
 
-LAST = (Stall, Reset, Close, HalfClose)
-"""Steps after which nothing more is done."""
+FINAL_STEPS = (Stall, Reset, Close, HalfClose)
+"""Steps that end the exchange."""

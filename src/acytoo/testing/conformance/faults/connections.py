@@ -1,0 +1,185 @@
+"""Faults before a response has started: connecting, TLS, proxies, the head, reused connections."""
+
+from __future__ import annotations
+
+from acytoo.errors import ProtocolError, ProxyError, TLSError, UnreachableError
+from acytoo.testing.conformance.environments import Environment
+from acytoo.testing.conformance.faults.scenario import FaultScenario, fails, succeeds, times_out
+
+CONNECTING: tuple[FaultScenario, ...] = (
+    fails(
+        "refused",
+        "ok",
+        UnreachableError,
+        "no server listens there: the caller should try another URL",
+        environment=Environment.REFUSED,
+    ),
+    times_out(
+        "black-hole",
+        "ok",
+        "connect",
+        "a firewall may drop packets, and the system's own timeout is two minutes",
+        environment=Environment.BLACK_HOLE,
+    ),
+    fails(
+        "no-such-host",
+        "ok",
+        UnreachableError,
+        "a mistyped URL is the most common fault of all",
+        environment=Environment.NO_SUCH_HOST,
+    ),
+    fails(
+        "tls-untrusted-authority",
+        "ok",
+        TLSError,
+        "a man in the middle would get the key",
+        environment=Environment.TLS_UNTRUSTED,
+        max_requests=0,
+    ),
+    fails(
+        "tls-wrong-name",
+        "ok",
+        TLSError,
+        "a man in the middle would get the key",
+        environment=Environment.TLS_WRONG_NAME,
+        max_requests=0,
+    ),
+    fails(
+        "tls-unsupported",
+        "ok",
+        TLSError,
+        "the URL has https:// in place of http://",
+        environment=Environment.TLS_UNSUPPORTED,
+    ),
+    times_out(
+        "tls-silent",
+        "ok",
+        "connect",
+        "the TLS handshake is a part of connecting",
+        environment=Environment.TLS_SILENT,
+    ),
+    succeeds("tls", "ok+cut:7", "callers may trust an authority of their own", environment=Environment.TLS),
+    succeeds("http-proxy", "ok", "many companies require a proxy", environment=Environment.HTTP_PROXY),
+    succeeds(
+        "http-proxy-tls",
+        "ok",
+        "the tunnel needs the proxy's credentials, and the endpoint must not get them",
+        environment=Environment.HTTP_PROXY_TLS,
+        reports=("aio-libs/aiohttp#617",),
+    ),
+    succeeds(
+        "socks-proxy",
+        "ok",
+        "a SOCKS proxy with credentials must be used, not ignored",
+        environment=Environment.SOCKS_PROXY,
+        reports=("aio-libs/aiohttp#10147", "encode/httpx#3555"),
+    ),
+    fails(
+        "http-proxy-password",
+        "ok",
+        ProxyError,
+        "the proxy refuses, not the service",
+        environment=Environment.HTTP_PROXY_WRONG_PASSWORD,
+        attributes={"status": 407},
+        max_requests=0,
+    ),
+    fails(
+        "http-proxy-password-tls",
+        "ok",
+        ProxyError,
+        "the proxy refuses the CONNECT request, not the service",
+        environment=Environment.HTTP_PROXY_TLS_WRONG_PASSWORD,
+        attributes={"status": 407},
+        max_requests=0,
+    ),
+    fails(
+        "http-proxy-502",
+        "ok",
+        ProxyError,
+        "a refused tunnel is the proxy's error",
+        environment=Environment.HTTP_PROXY_REFUSES_TUNNEL,
+        max_requests=0,
+    ),
+    fails(
+        "socks-proxy-password",
+        "ok",
+        ProxyError,
+        "the proxy refuses, not the service",
+        environment=Environment.SOCKS_PROXY_WRONG_PASSWORD,
+        max_requests=0,
+    ),
+    fails(
+        "socks-proxy-refuses",
+        "ok",
+        ProxyError,
+        "the proxy refuses, not the service",
+        environment=Environment.SOCKS_PROXY_REFUSES,
+        max_requests=0,
+    ),
+    fails(
+        "proxy-refused",
+        "ok",
+        ProxyError,
+        "a direct connection instead would reveal the address that the proxy hides",
+        environment=Environment.PROXY_REFUSED,
+        max_requests=0,
+    ),
+    times_out(
+        "proxy-black-hole",
+        "ok",
+        "connect",
+        "connecting to the proxy is a part of connecting",
+        environment=Environment.PROXY_BLACK_HOLE,
+        max_requests=0,
+    ),
+)
+
+HEAD: tuple[FaultScenario, ...] = (
+    fails("huge-head", "huge-head", (ProtocolError, UnreachableError), "the client's memory must be bounded"),
+    fails("hang-up", "hang-up", UnreachableError, "a retry could bill the request twice", max_requests=1),
+    fails(
+        "reset-at-once", "hang-up+reset:0w", UnreachableError, "a retry could bill the request twice", max_requests=1
+    ),
+    fails("garbage", "garbage", (ProtocolError, UnreachableError), "another service may listen on that port"),
+    fails("incomplete-head", "ok+close:19w", UnreachableError, "there is no response without a complete head"),
+    times_out(
+        "silent",
+        "silent",
+        "first_byte",
+        "a hanging model would block the caller forever",
+        reports=("moonbitlang/openseek#343",),
+    ),
+    times_out("stall-in-head", "ok+stall:9w", "first_byte", "bytes of the head do not restart the timeout"),
+    times_out("slow-head", "ok+slow-head:0.1", "first_byte", "bytes of the head do not restart the timeout"),
+    times_out(
+        "no-first-byte",
+        "ok+stall:0",
+        "first_byte",
+        "many servers send the head long before the first text",
+        reports=("anomalyco/opencode#16366",),
+    ),
+    succeeds(
+        "keep-alive-closed",
+        "ok+close:w then ok",
+        "servers close idle connections at any time: the next call needs a new one",
+        calls=2,
+        max_requests=2,
+        reports=("aio-libs/aiohttp#850", "psf/requests#3458"),
+    ),
+    succeeds(
+        "keep-alive-expired",
+        "ok then hang-up then ok",
+        "the server closed the idle connection while the request was sent: retry once on a new one",
+        calls=2,
+        max_requests=3,
+        reports=("aio-libs/aiohttp#9138", "StevenLooman/async_upnp_client#93"),
+    ),
+    fails(
+        "keep-alive-expired-twice",
+        "ok then hang-up then hang-up",
+        UnreachableError,
+        "a new connection that fails must not be retried",
+        calls=2,
+        max_requests=3,
+    ),
+)
