@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from acytoo.errors import UsageError
-from acytoo.messages import checked, data_url, parts_of, text_of
+from acytoo.messages import check_messages, content_parts, content_text, parse_data_url
 
 USER = {"role": "user", "content": "Hello"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -49,7 +49,7 @@ WRONG: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("messages", "words"), WRONG)
 def test_malformed_messages_are_refused_saying_which_and_how(messages: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        checked(messages)
+        check_messages(messages)
 
 
 @pytest.mark.parametrize(
@@ -71,21 +71,21 @@ def test_malformed_messages_are_refused_saying_which_and_how(messages: Any, word
     ],
 )
 def test_messages_of_every_known_shape_pass_as_they_are(messages: Any) -> None:
-    assert checked(messages) == [dict(message) for message in messages]
+    assert check_messages(messages) == [dict(message) for message in messages]
 
 
 def test_the_callers_list_is_another() -> None:
     messages = [copy.deepcopy(USER)]
-    found = checked(messages)
+    found = check_messages(messages)
     found.append({"role": "assistant", "content": "x"})
     assert messages == [USER]
 
 
 def test_text_content_is_one_text_part_and_no_content_none() -> None:
-    assert parts_of("Hello") == [{"type": "text", "text": "Hello"}]
-    assert parts_of("") == []
-    assert parts_of(None) == []
-    assert parts_of([{"type": "x"}]) == [{"type": "x"}]
+    assert content_parts("Hello") == [{"type": "text", "text": "Hello"}]
+    assert content_parts("") == []
+    assert content_parts(None) == []
+    assert content_parts([{"type": "x"}]) == [{"type": "x"}]
 
 
 def test_the_text_of_parts_is_theirs_alone_and_the_rest_is_reported() -> None:
@@ -95,9 +95,9 @@ def test_the_text_of_parts_is_theirs_alone_and_the_rest_is_reported() -> None:
         {"type": "image_url", "image_url": {}},
         {"type": "text", "text": "b"},
     ]
-    assert text_of(content, lost.append) == "ab"
+    assert content_text(content, lost.append) == "ab"
     assert lost == ["image_url content"]
-    assert text_of(None, lost.append) == ""
+    assert content_text(None, lost.append) == ""
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,10 @@ def test_the_text_of_parts_is_theirs_alone_and_the_rest_is_reported() -> None:
     ],
 )
 def test_a_data_url_is_taken_apart(url: str, expected: tuple[str, str] | None) -> None:
-    assert data_url(url) == expected
+    assert parse_data_url(url) == expected
 
 
 @pytest.mark.parametrize("url", ["data:image/png,raw", "data:image/png;base64", "data:"])
 def test_a_data_url_that_is_not_base64_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="base64"):
-        data_url(url)
+        parse_data_url(url)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acytoo.messages import checked
+from acytoo.messages import check_messages
 from acytoo.types import (
     Finish,
     Item,
@@ -109,7 +109,7 @@ def test_a_later_usage_replaces_an_earlier() -> None:
 )
 def test_the_message_of_a_reply_can_be_sent_back(reply: Reply, message: dict[str, Any]) -> None:
     assert reply.message == message
-    assert checked([reply.message]) == [message]
+    assert check_messages([reply.message]) == [message]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Methods that can be called on a class as well as on an instance of it."""
+"""Methods that can be called on a class as well as on an instance of it.
+
+The contract wants `Acytoo.create_async_generator(…)` and `Acytoo().create_async_generator(…)` to work alike.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ R = TypeVar("R")
 
 
 class hybridmethod(Generic[S, P, R]):
-    """A method that called on the class itself uses an instance made with no arguments."""
+    """A method that, called on the class itself, uses an instance created without arguments."""
 
     def __init__(self, function: Callable[Concatenate[S, P], R]) -> None:
         self.function = function
@@ -33,7 +36,11 @@ class hybridmethod(Generic[S, P, R]):
 
 
 def _on_new_instance(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The method for a class: only a call makes the instance, so a class without a URL can be looked at."""
+    """Return the function for calls on the class.
+
+    Only a call creates the instance, so that `inspect` and documentation tools can read the methods of a class that
+    cannot be created without arguments.
+    """
 
     @functools.wraps(function)
     def call(owner: type[Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The class every provider inherits: it does all I/O, a subclass is data and at most a pure function."""
+"""The class every provider inherits. It does all I/O; a subclass is data, and at most a pure function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from acytoo.dialects.base import Dialect, Unsupported, Writer
 from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
 from acytoo.http import Endpoint
 from acytoo.keys import stored_key
-from acytoo.messages import check_options, checked
+from acytoo.messages import check_messages, check_options
 from acytoo.secret import Secret, masked_url
 from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_text, check_url
 from acytoo.types import OPTIONS, AsyncResult, Closable, Item, Messages, Reply, Request, collect
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What `check()` found: seconds until the first item and until the end, or the error."""
+    """The result of `check()`: the seconds until the first item and until the end, or the error."""
 
     ok: bool
     first_s: float | None = None
@@ -45,19 +45,19 @@ class Check(msgspec.Struct, frozen=True):
 class AsyncGeneratorProvider(g4f.ProviderMixin):
     """A chat API as an async generator of text.
 
-    A subclass names its `url` and `dialect`. One in the older style, whose own `create_async_generator` is a
-    classmethod that does its HTTP itself, leaves `dialect` None and gets every other method all the same.
+    A subclass sets `url` and `dialect`. A legacy (gpt4free-style) subclass leaves `dialect` None and overrides
+    `create_async_generator` with a classmethod that does its own HTTP; every other method works for it too.
     """
 
     name: ClassVar[str] = ""
-    """What it is called in addresses; the class's name in lower case where it is empty."""
+    """The name in addresses such as `NAME/MODEL`; by default the class's name in lower case."""
     url: str = ""
     dialect: ClassVar[Dialect | None] = None
     token_count_dialect: ClassVar[Dialect | None] = None
-    """The dialect that the same endpoint counts tokens in, where it is not `dialect`."""
+    """The dialect in which the same endpoint counts tokens, if it is not `dialect`."""
     default_model: ClassVar[str] = ""
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Environment variables for `url`, `key`, `password`, `proxy`, `model`, read before `<CLASS>_URL` and so on."""
+    """Environment variables for `url`, `key`, `password`, `proxy` and `model`. `<CLASS>_URL` and so on come after."""
 
     working: bool = True
     needs_auth: bool = False
@@ -103,17 +103,17 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     @classmethod
     def address_name(cls) -> str:
-        """What the provider is called in `NAME/MODEL`."""
+        """Return the provider's name in addresses such as `NAME/MODEL`."""
         return cls.name or cls.__name__.lower()
 
     @classmethod
     def full_url(cls, url: str) -> str:
-        """The URL with what this API's users leave out; a provider may override it."""
+        """Return the URL with what this API's users leave out, such as a port. Providers may override it."""
         return url
 
     @classmethod
     def own_key(cls) -> str:
-        """The key in the environment, else in the system's keyring where the provider needs one."""
+        """Return the key from the environment, or from the system's keyring if the provider needs one."""
         key = cls._from_env("key")
         return key or (stored_key(cls.address_name()) if cls.needs_auth else "")
 
@@ -133,31 +133,33 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     def create_async_generator(
         self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
     ) -> AsyncResult:
-        """Stream the reply's text: non-empty strings that concatenate to the whole reply.
+        """Stream the reply's text: non-empty strings that concatenate to the complete reply.
 
-        `kwargs` are request options (`temperature`, `max_tokens`, `tools`, …), settings of the class (`key`,
-        `timeout`, …) for this call alone, or `extra_body`. Raises UsageError at once, other AcytooErrors while
-        iterating.
+        `kwargs` are request options (`temperature`, `max_tokens`, `tools`, …), settings (`key`, `timeout`, …) for this
+        call alone, or `extra_body`. Raises UsageError now, and other AcytooErrors while iterating.
         """
         return _texts(self.answer(*self._prepared(model, messages, {**kwargs, "proxy": proxy})))
 
     @hybridmethod
     def stream(self, /, messages: Messages, *, model: str = "", **kwargs: Any) -> AsyncGenerator[Item, None]:
-        """Stream everything the reply says: `str` for text, `Event`s for the rest. Options as above."""
+        """Stream the complete reply: `str` for text, `Event`s for the rest.
+
+        Takes the options of `create_async_generator`.
+        """
         if self.dialect is None:
             return _as_items(self.create_async_generator(model or self.model, messages, **kwargs))
         return _items(self.answer(*self._prepared(model, messages, kwargs)))
 
     @hybridmethod
     async def create_async(self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any) -> str:
-        """The whole text of the reply."""
+        """Return the text of the complete reply."""
         stream = self.create_async_generator(model or self.model, messages, proxy, **kwargs)
         async with aclosing(stream):
             return "".join([text async for text in stream])
 
     @hybridmethod
     async def reply(self, /, messages: Messages, *, model: str = "", **kwargs: Any) -> Reply:
-        """The whole reply with all it says; its `.message` can be appended to `messages` and sent anywhere."""
+        """Return the complete reply. Its `.message` can be appended to `messages` and sent to any provider."""
         stream = self.stream(messages, model=model, **kwargs)
         async with aclosing(stream):
             return collect([item async for item in stream])
@@ -166,19 +168,22 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     def create_completion(
         self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
     ) -> Iterator[str]:
-        """The text as a plain iterator: works in a script, a thread, inside a running loop, in Jupyter."""
+        """Return the text as a synchronous iterator.
+
+        Works in a script, in a thread, inside a running event loop and in Jupyter.
+        """
         from acytoo.sync import SyncIterator
 
         return SyncIterator(self.create_async_generator(model or self.model, messages, proxy, **kwargs))
 
     @hybridmethod
     async def check(self, /, model: str = "", timeout: float = 30.0) -> Check:
-        """Ask for a few tokens: does the endpoint work, how fast, and if not, why not."""
+        """Request a few tokens and return whether the endpoint works, how fast, or why it does not."""
         limits: dict[str, Any] = {"max_tokens": 5} if self.dialect and "max_tokens" in self.dialect.options else {}
         started = time.monotonic()
         first: float | None = None
         texts: list[str] = []
-        answered_by = ""
+        answering_model = ""
         try:
             stream = self.stream([{"role": "user", "content": "Say OK."}], model=model, timeout=timeout, **limits)
             async with aclosing(stream):
@@ -189,10 +194,10 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
                         if not limits and (len(texts) >= 5 or len(item) > 20):
                             break
                     else:
-                        answered_by = answered_by or getattr(item, "model", "")
+                        answering_model = answering_model or getattr(item, "model", "")
         except AcytooError as error:
-            return Check(False, first, time.monotonic() - started, "".join(texts), answered_by, error)
-        return Check(True, first, time.monotonic() - started, "".join(texts), answered_by)
+            return Check(False, first, time.monotonic() - started, "".join(texts), answering_model, error)
+        return Check(True, first, time.monotonic() - started, "".join(texts), answering_model)
 
     # What the server calls.
 
@@ -252,56 +257,59 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     # From a call's arguments to a request and settings.
 
     def _prepared(self, model: str, messages: Messages, kwargs: dict[str, Any]) -> tuple[Request, Settings]:
+        """Return the validated request and the settings of one call. Raises UsageError."""
         if self.dialect is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} names no dialect and has no create_async_generator of its own"
-            )
+            raise NotImplementedError(f"{type(self).__name__} must set `dialect` or override create_async_generator")
+        options, changes, extra_body = self._split(kwargs)
+        try:
+            request = msgspec.convert({"messages": [], **options}, Request)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"an option has the wrong type: {error}") from error
+        request.messages = check_messages(messages)
+        request.model = as_text(model, "model") or self.model
+        if self.needs_model and not request.model:
+            name = self.address_name()
+            raise UsageError(f"{type(self).__name__} needs a model: pass model=…, or address it as {name}/MODEL")
+        request.extra = extra_body
+        check_options(request)
+        return request, self._settings.changed(changes, self._normalize_url) if changes else self._settings
+
+    def _split(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Split a call's arguments into request options, settings and the fields of `extra_body`; None means absent."""
         options: dict[str, Any] = {}
         changes: dict[str, Any] = {}
-        extra: dict[str, Any] = {}
+        extra_body: dict[str, Any] = {}
         for name, value in kwargs.items():
             if name in OPTIONS:
                 if type(value) is float and not math.isfinite(value):
-                    raise UsageError(f"{name} must be a number that JSON can say, not {value!r}")
-                options[name] = value
+                    raise UsageError(f"{name} must be finite, because JSON has no {value!r}")
+                if value is not None:
+                    options[name] = [value] if name == "stop" and isinstance(value, str) else value
             elif name == "extra_body":
-                extra = as_body_fields(value)
+                extra_body = as_body_fields(value)
             elif name in NAMES:
                 if value is not None:
                     changes[name] = value
             elif name not in g4f.IGNORED_ARGUMENTS:
                 raise UsageError(_unknown(name, type(self).__name__))
-        stop = options.get("stop")
-        if isinstance(stop, str):
-            options["stop"] = [stop]
-        try:
-            request = msgspec.convert({"messages": [], **_given(options)}, Request)
-        except msgspec.ValidationError as error:
-            raise UsageError(f"an option has the wrong type: {error}") from error
-        request.messages = checked(messages)
-        request.model = as_text(model, "model") or self.model
-        if self.needs_model and not request.model:
-            name = self.address_name()
-            raise UsageError(f"{type(self).__name__} needs a model: pass model=…, or address it as {name}/MODEL")
-        request.extra = extra
-        check_options(request)
-        return request, self._settings.changed(changes, self._normalize_url) if changes else self._settings
+        return options, changes, extra_body
 
 
 _HINT = "leave it out, or pass drop_unsupported=True"
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def _unknown(name: str, provider: str) -> str:
+    """Return the message for an unknown argument, with the most similar known one."""
     import difflib
 
     known = OPTIONS | NAMES | {"extra_body"}
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else "a field of the API itself goes into extra_body={…}"
-    return f"{provider} knows no option {name!r}: {hint}"
+    similar = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {similar[0]!r}?" if similar else "pass a field of the API itself in extra_body={…}"
+    return f"{provider} has no option {name!r}: {hint}"
+
+
+# An async generator that iterates over another one must close it, or its connection stays open until the garbage
+# collector runs. `Closable` has no `async with`, and `aclosing` would cost another object for each reply.
 
 
 async def _texts(batches: Closable[list[Item]]) -> AsyncResult:

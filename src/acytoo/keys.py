@@ -1,30 +1,35 @@
-"""Keys in the system's keyring, for providers whose environment variable is not set."""
+"""API keys in the system's keyring, for providers whose environment variable is not set."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from acytoo.errors import AcytooError, MissingExtraError
 
 _SERVICE = "acytoo"
+_log = logging.getLogger(__name__)
 
 
 def stored_key(provider: str) -> str:
-    """The key stored for a provider, "" where there is none, no keyring, or no `keyring` extra."""
+    """Return the key stored for a provider, or "" if there is no key, no usable keyring or no `keyring` extra."""
     try:
         return _keyring().get_password(_SERVICE, provider) or ""
-    except Exception:
+    except Exception as error:
+        # Backends raise exceptions of many kinds, and a locked or missing keyring must not stop a call that will then
+        # name the environment variable to set.
+        _log.debug("no key for %s from the system keyring: %s: %s", provider, type(error).__name__, error)
         return ""
 
 
 def store_key(provider: str, key: str) -> None:
-    """Keep a key. Raises MissingExtraError, or AcytooError where the system has no usable keyring."""
-    _try("keep the key", lambda ring: ring.set_password(_SERVICE, provider, key))
+    """Store a key. Raises MissingExtraError, or AcytooError if the system has no usable keyring."""
+    _try("store the key", lambda ring: ring.set_password(_SERVICE, provider, key))
 
 
 def remove_key(provider: str) -> None:
-    """Forget a key. Raises as `store_key`, and where there is none."""
+    """Remove a stored key. Raises as `store_key` does, and if there is none."""
     _try("remove the key", lambda ring: ring.delete_password(_SERVICE, provider))
 
 
@@ -36,12 +41,12 @@ def _keyring() -> Any:
     return keyring
 
 
-def _try(what: str, action: Callable[[Any], object]) -> None:
+def _try(task: str, action: Callable[[Any], object]) -> None:
     ring = _keyring()
     try:
         action(ring)
     except Exception as error:
         raise AcytooError(
-            f"the system keyring could not {what} ({type(error).__name__}: {error}); "
-            "an environment variable always works"
+            f"the system keyring could not {task} ({type(error).__name__}: {error}); "
+            "set the provider's environment variable instead"
         ) from error

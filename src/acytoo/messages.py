@@ -1,4 +1,4 @@
-"""Checks and reads messages in the shared shape, before anything is sent."""
+"""Validate messages and options in the shared shape before anything is sent, and read their content."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 _SPEAKERS = ("user", "assistant", "system", "developer")
 
 
-def checked(messages: Messages) -> ChatMessages:
-    """The messages as a new list of dicts, the caller's own left alone.
+def check_messages(messages: Messages) -> ChatMessages:
+    """Return the messages as a new list of dicts; the caller's list and messages are not modified.
 
-    Raises UsageError saying which is wrong and how.
+    Raises UsageError that names the first invalid message.
     """
     if type(messages) is not list and (
         isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence)
@@ -26,13 +26,13 @@ def checked(messages: Messages) -> ChatMessages:
     if not messages:
         raise UsageError("messages is empty: give at least one, like {'role': 'user', 'content': 'Hello'}")
     return [
-        message if _is_plain(message) else _checked_one(message, f"messages[{index}]")
+        message if _is_plain(message) else _check_message(message, f"messages[{index}]")
         for index, message in enumerate(messages)
     ]
 
 
 def _is_plain(message: Any) -> TypeGuard[ChatMessage]:
-    """Whether it is a role and a text, as nearly all are."""
+    """Return whether a message is just a role and a text. Nearly all are, and need no further checks."""
     return (
         type(message) is dict
         and len(message) == 2
@@ -41,7 +41,7 @@ def _is_plain(message: Any) -> TypeGuard[ChatMessage]:
     )
 
 
-def _checked_one(message: Any, where: str) -> ChatMessage:
+def _check_message(message: Any, where: str) -> ChatMessage:
     if not isinstance(message, Mapping):
         raise UsageError(
             f"{where} must be a dict like {{'role': 'user', 'content': 'Hello'}}, not {type(message).__name__}"
@@ -86,9 +86,9 @@ def _checked_one(message: Any, where: str) -> ChatMessage:
 
 
 def check_options(request: Request) -> None:
-    """Raises UsageError saying which option is malformed and how; those that ask for nothing become None.
+    """Check the request's options. Raises UsageError that names the invalid one.
 
-    Servers refuse an empty list, and words about tools where there are none.
+    Options that request nothing become None: servers reject an empty list, and tool settings without tools.
     """
     _check_tools(request.tools)
     _check_choice(request.tool_choice)
@@ -102,7 +102,7 @@ def check_options(request: Request) -> None:
 
 
 def _check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
-    """Raises UsageError saying which tool is malformed and how; tools that are no functions are the APIs' own."""
+    """Check functions. Other types of tools belong to one API each, and its server checks them."""
     for number, tool in enumerate(tools or ()):
         function = tool.get("function")
         if not isinstance(tool.get("type", "function"), str):
@@ -119,7 +119,7 @@ def _check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
 
 
 def _check_choice(choice: str | Mapping[str, Any] | None) -> None:
-    """Raises UsageError where the tool choice is malformed; choices of no function are the APIs' own."""
+    """Check choices of functions. Choices of other tools belong to one API each, and its server checks them."""
     if choice is None or isinstance(choice, str):
         return
     chosen: Any = [choice]
@@ -129,7 +129,10 @@ def _check_choice(choice: str | Mapping[str, Any] | None) -> None:
     if (
         not isinstance(choice.get("type"), str)
         or not isinstance(chosen, list)
-        or not all(isinstance(one, Mapping) and (one.get("type") != "function" or _names(one)) for one in chosen)
+        or not all(
+            isinstance(tool, Mapping) and (tool.get("type") != "function" or _has_function_name(tool))
+            for tool in chosen
+        )
     ):
         raise UsageError(
             "tool_choice must be auto, required, none, like {'type': 'function', 'function': {'name': …}}, "
@@ -137,13 +140,12 @@ def _check_choice(choice: str | Mapping[str, Any] | None) -> None:
         )
 
 
-def _names(tool: Mapping[str, Any]) -> bool:
+def _has_function_name(tool: Mapping[str, Any]) -> bool:
     function = tool.get("function")
     return isinstance(function, Mapping) and isinstance(function.get("name"), str)
 
 
 def _check_format(response_format: Mapping[str, Any] | None) -> None:
-    """Raises UsageError where the response format is malformed."""
     if response_format is None:
         return
     holder = response_format.get("json_schema")
@@ -157,8 +159,8 @@ def _check_format(response_format: Mapping[str, Any] | None) -> None:
         )
 
 
-def parts_of(content: str | Sequence[Mapping[str, Any]] | None) -> Sequence[Mapping[str, Any]]:
-    """The content as parts, whichever way it was given."""
+def content_parts(content: str | Sequence[Mapping[str, Any]] | None) -> Sequence[Mapping[str, Any]]:
+    """Return content, which may be text or parts, as parts."""
     if content is None:
         return []
     if isinstance(content, str):
@@ -166,8 +168,11 @@ def parts_of(content: str | Sequence[Mapping[str, Any]] | None) -> Sequence[Mapp
     return content
 
 
-def result_of(message: Mapping[str, Any]) -> Any:
-    """The content of a tool's result for an API without a word for failure: one that failed begins with "Error: "."""
+def tool_result(message: Mapping[str, Any]) -> Any:
+    """Return the content of a tool's result, prefixed with "Error: " if the tool failed.
+
+    For APIs that have no field for a failure.
+    """
     content = message.get("content")
     if not message.get("is_error"):
         return content
@@ -176,8 +181,8 @@ def result_of(message: Mapping[str, Any]) -> Any:
     return [{"type": "text", "text": "Error: "}, *content]
 
 
-def text_of(content: str | Sequence[Mapping[str, Any]] | None, unsupported: Callable[[str], None]) -> str:
-    """The content as text alone; `lose` is called for every part that is not text."""
+def content_text(content: str | Sequence[Mapping[str, Any]] | None, unsupported: Callable[[str], None]) -> str:
+    """Return the text of content; `unsupported` is called for every part that is not text."""
     if content is None or isinstance(content, str):
         return content or ""
     texts = []
@@ -189,8 +194,8 @@ def text_of(content: str | Sequence[Mapping[str, Any]] | None, unsupported: Call
     return "".join(texts)
 
 
-def data_url(url: str) -> tuple[str, str] | None:
-    """The (media type, base64 data) of a `data:` URL, None for any other."""
+def parse_data_url(url: str) -> tuple[str, str] | None:
+    """Return the media type and the base64 data of a `data:` URL, or None for any other URL. Raises UsageError."""
     if not url.startswith("data:"):
         return None
     head, comma, data = url[5:].partition(",")

@@ -1,4 +1,4 @@
-"""Finds providers by name: those in `providers/`, and those other packages offer as entry points."""
+"""Find providers by name: those in `providers/`, and those that other packages offer as entry points."""
 
 from __future__ import annotations
 
@@ -17,63 +17,63 @@ ENTRY_POINT_GROUP = "acytoo.providers"
 
 
 def providers() -> dict[str, type[AsyncGeneratorProvider]]:
-    """Every provider class by its name, in lower case; every package that offers some is imported.
+    """Return every provider class by its name in lower case. This imports every package that offers providers.
 
-    An entry point never replaces one of ours, and is left out with a warning where it is broken.
+    An entry point never replaces a built-in provider. A broken one is skipped with a warning.
     """
-    found = dict(_ours())
-    for name in _offered():
-        if name not in found:
+    classes = dict(_built_in())
+    for name in _entry_points():
+        if name not in classes:
             try:
-                found[name] = _loaded(name)
+                classes[name] = _load(name)
             except UsageError as error:
                 _warn_once(str(error))
-    return dict(sorted(found.items()))
+    return dict(sorted(classes.items()))
 
 
 def provider_class(name: str) -> type[AsyncGeneratorProvider]:
-    """The class of that name; no other package than its own is imported.
+    """Return the provider class with that name; of the other packages, only the one that offers it is imported.
 
-    Raises UsageError naming the nearest known one, or saying why it cannot be loaded.
+    Raises UsageError that names the most similar provider, or the reason why it cannot be loaded.
     """
-    wanted = name.lower()
-    found = _ours().get(wanted)
-    if found is not None:
-        return found
-    if wanted in _offered():
-        return _loaded(wanted)
-    known = sorted({*_ours(), *_offered()})
-    near = difflib.get_close_matches(wanted, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-    raise UsageError(f"no provider is called {name!r}: {hint}")
+    lower = name.lower()
+    built_in = _built_in().get(lower)
+    if built_in is not None:
+        return built_in
+    if lower in _entry_points():
+        return _load(lower)
+    known = sorted({*_built_in(), *_entry_points()})
+    similar = difflib.get_close_matches(lower, known, 1)
+    hint = f"did you mean {similar[0]!r}?" if similar else f"known are {', '.join(known)}"
+    raise UsageError(f"unknown provider {name!r}: {hint}")
 
 
 @functools.cache
-def _ours() -> dict[str, type[AsyncGeneratorProvider]]:
+def _built_in() -> dict[str, type[AsyncGeneratorProvider]]:
     from acytoo import providers as package
 
-    found: dict[str, type[AsyncGeneratorProvider]] = {}
+    classes: dict[str, type[AsyncGeneratorProvider]] = {}
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         for value in vars(module).values():
             if _is_provider(value) and value.__module__ == module.__name__:
-                found[value.address_name()] = value
-    return found
+                classes[value.address_name()] = value
+    return classes
 
 
 @functools.cache
-def _offered() -> dict[str, EntryPoint]:
-    """The entry points of other packages by name, none of them loaded; the first of a name counts."""
-    found: dict[str, EntryPoint] = {}
+def _entry_points() -> dict[str, EntryPoint]:
+    """Return the entry points of other packages by name, without loading them. The first one with a name wins."""
+    entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        found.setdefault(entry.name.lower(), entry)
-    return found
+        entries.setdefault(entry.name.lower(), entry)
+    return entries
 
 
 @functools.cache
-def _loaded(name: str) -> type[AsyncGeneratorProvider]:
-    """The class behind an entry point. Raises UsageError saying which package's it is, and what is wrong with it."""
-    entry = _offered()[name]
+def _load(name: str) -> type[AsyncGeneratorProvider]:
+    """Return the class behind an entry point. Raises UsageError that names its package and the reason."""
+    entry = _entry_points()[name]
     try:
         value: Any = entry.load()
         reason = "" if hasattr(value, "create_async_generator") else f"{entry.value} is not a provider class"
@@ -81,8 +81,8 @@ def _loaded(name: str) -> type[AsyncGeneratorProvider]:
         reason = f"{entry.value} cannot be loaded: {type(error).__name__}: {error}"
     if not reason:
         return value  # type: ignore[no-any-return]
-    of = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
-    raise UsageError(f"the entry point {entry.name!r}{of} is left out: {reason}")
+    package = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    raise UsageError(f"the entry point {entry.name!r}{package} is left out: {reason}")
 
 
 @functools.cache
@@ -91,9 +91,10 @@ def _warn_once(message: str) -> None:
 
 
 def provider(address: str, **settings: Any) -> AsyncGeneratorProvider:
-    """A configured provider by address: `anthropic/claude-…` (provider and model), `ollama`, or an Acytoo server's URL.
+    """Return a configured provider by address.
 
-    Raises UsageError for a name nobody knows, or a setting that is wrong.
+    An address is a provider and a model (`anthropic/claude-…`), a provider (`ollama`), or the URL of an Acytoo server.
+    Raises UsageError for an unknown name or an invalid setting.
     """
     if "://" in address:
         return provider_class("acytoo")(address, **settings)

@@ -15,7 +15,7 @@ from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError, RequestError, UnsupportedError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ServerRequest
-from acytoo.messages import text_of
+from acytoo.messages import content_text
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
 from tests.dialects.strategies import ARGUMENTS, PIECE, WORD
@@ -204,7 +204,7 @@ def told(message: Any) -> str:
     def lost(feature: str) -> None:
         raise AssertionError(f"{feature} appeared from nowhere")
 
-    return text_of(message.get("content"), lost)
+    return content_text(message.get("content"), lost)
 
 
 TEXT = PIECE.map(lambda text: f"<{text}>")

@@ -12,7 +12,7 @@ from acytoo.errors import (
     UsageError,
 )
 from acytoo.http import ServerRequest
-from acytoo.messages import check_options, checked
+from acytoo.messages import check_messages, check_options
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
 
@@ -32,7 +32,7 @@ def request_of(body: dict[str, Any], dialect: str) -> Request:
     if messages is None:
         raise invalid("messages is missing")
     try:
-        known["messages"] = checked(messages)
+        known["messages"] = check_messages(messages)
         request = msgspec.convert({**known, "extra": extra, "extra_for": dialect}, Request)
         check_options(request)
         return request

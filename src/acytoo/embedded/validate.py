@@ -10,7 +10,7 @@ import msgspec
 
 from acytoo.dialects.tool_calls import arguments_object
 from acytoo.errors import UsageError
-from acytoo.messages import parts_of
+from acytoo.messages import content_parts
 from acytoo.types import ChatMessage, FunctionDefinition, Request, ToolCallDict
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -92,7 +92,7 @@ def _function_name(choice: Mapping[str, Any]) -> Any:
 
 def _normalize_message(message: ChatMessage, where: str) -> ChatMessage:
     if not isinstance(message.get("content"), str):
-        for part in parts_of(message.get("content")):
+        for part in content_parts(message.get("content")):
             if part["type"] != "text":
                 raise UsageError(f"{where} has {part['type']} content: the embedded model reads only text")
     calls = message.get("tool_calls")

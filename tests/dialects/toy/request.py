@@ -9,12 +9,12 @@ from acytoo.dialects.extra_fields import put_extra
 from acytoo.dialects.fields import decode_body, optional_objects
 from acytoo.dialects.server_side import request_of
 from acytoo.http import ServerRequest
-from acytoo.messages import text_of
+from acytoo.messages import content_text
 from acytoo.types import Request
 
 
 def encode_request(request: Request, extra: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
-    turns = [{"who": m["role"], "text": text_of(m.get("content"), unsupported)} for m in request.messages]
+    turns = [{"who": m["role"], "text": content_text(m.get("content"), unsupported)} for m in request.messages]
     body: dict[str, Any] = {"model": request.model, "turns": turns, "stream": request.stream}
     if request.temperature is not None:
         body["heat"] = request.temperature

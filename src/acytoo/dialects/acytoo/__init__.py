@@ -19,7 +19,7 @@ from acytoo.dialects.server_side import request_of
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError, UsageError, status_error
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url
-from acytoo.messages import result_of, text_of
+from acytoo.messages import content_text, tool_result
 from acytoo.secret import Secret, truncate
 from acytoo.types import ChatMessage, Item, JSONObject, Messages, Refusal, Reply, Request
 from acytoo.wire.text import TextDecoder
@@ -145,7 +145,7 @@ def _plain(message: ChatMessage, unsupported: Unsupported) -> dict[str, Any]:
     if isinstance(content, str) and len(known) == len(message):
         return fields
     plain = {field: value for field, value in fields.items() if field in known}
-    plain["content"] = text_of(result_of(message), unsupported)
+    plain["content"] = content_text(tool_result(message), unsupported)
     return plain
 
 

@@ -16,7 +16,7 @@ from acytoo.dialects.base import Unsupported
 from acytoo.dialects.fields import invalid, require
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.errors import UsageError
-from acytoo.messages import data_url, parts_of
+from acytoo.messages import content_parts, parse_data_url
 from acytoo.types import Message, signature_of
 
 SOURCE = "anthropic"
@@ -102,7 +102,7 @@ def _as_blocks(content: str | list[Block]) -> list[Block]:
 
 def _system_blocks(message: Message, unsupported: Unsupported) -> list[Block]:
     blocks = []
-    for part in parts_of(message.get("content")):
+    for part in content_parts(message.get("content")):
         if part["type"] == "text":
             blocks += _text_block(part)
         else:
@@ -140,7 +140,7 @@ def thought_blocks(thought: Mapping[str, Any], unsigned: bool = False) -> list[B
 
 
 def _content(content: str | Sequence[Mapping[str, Any]] | None, unsupported: Unsupported) -> list[Block]:
-    return [block for part in parts_of(content) for block in _part(part, unsupported)]
+    return [block for part in content_parts(content) for block in _part(part, unsupported)]
 
 
 def _part(part: Mapping[str, Any], unsupported: Unsupported) -> list[Block]:
@@ -177,7 +177,7 @@ def _inner(value: Any, field: str) -> str | None:
 
 
 def _source(url: str) -> Block:
-    found = data_url(url)
+    found = parse_data_url(url)
     if found is None:
         return {"type": "url", "url": url}
     return {"type": "base64", "media_type": found[0], "data": found[1]}
@@ -193,7 +193,7 @@ def _document(part: Mapping[str, Any], unsupported: Unsupported) -> list[Block]:
         return [{"type": "document", "source": {"type": "file", "file_id": file_id}, **kept}]
     if url := _inner(file, "file_url"):
         return [{"type": "document", "source": {"type": "url", "url": url}, **kept}]
-    found = data_url(_inner(file, "file_data") or "")
+    found = parse_data_url(_inner(file, "file_data") or "")
     if found is None:
         raise UsageError(
             "a file part must be like {'type': 'file', 'file': {'file_data': 'data:application/pdf;base64,…'}}"

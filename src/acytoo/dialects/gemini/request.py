@@ -24,7 +24,7 @@ from acytoo.dialects.fields import invalid, optional_object
 from acytoo.dialects.gemini.parts import Part, TurnReader, encode_call, encode_turn
 from acytoo.dialects.tool_calls import CallIds, arguments_object
 from acytoo.errors import UsageError
-from acytoo.messages import data_url, parts_of, text_of
+from acytoo.messages import content_parts, content_text, parse_data_url
 from acytoo.types import (
     ChatMessage,
     ContentPart,
@@ -118,7 +118,7 @@ def _encode_messages(request: Request, unsupported: Unsupported) -> tuple[list[J
         if message.get("name") and role != "tool":
             unsupported("the name of a message's author")
         if role in ("system", "developer"):
-            instruction.append({"text": text_of(message.get("content"), unsupported)})
+            instruction.append({"text": content_text(message.get("content"), unsupported)})
             continue
         if role == "tool":
             result = _encode_result(message, names, unsupported)
@@ -130,7 +130,7 @@ def _encode_messages(request: Request, unsupported: Unsupported) -> tuple[list[J
             turn = _encode_turn(message, names, f"messages[{index}]", foreign_signature, unsupported)
             contents.append({"role": "model", "parts": turn})
         else:
-            content = parts_of(message.get("content"))
+            content = content_parts(message.get("content"))
             parts = [encoded for part in content if (encoded := _encode_user_part(part, unsupported))]
             contents.append({"role": "user", "parts": parts or [{"text": ""}]})
         follows_result = role == "tool"
@@ -144,7 +144,7 @@ def _encode_turn(
 
     `names` maps the ids of the calls so far to their functions' names.
     """
-    text = text_of(message.get("content"), unsupported) or message.get("refusal") or ""
+    text = content_text(message.get("content"), unsupported) or message.get("refusal") or ""
     parts = encode_turn(text, [block for block in message.get("reasoning") or () if block.get("source") == "gemini"])
     for number, call in enumerate(message.get("tool_calls") or ()):
         function = call["function"]
@@ -164,7 +164,7 @@ def _encode_result(message: ChatMessage, names: Mapping[str, str], unsupported: 
     name = names.get(call_id) or message.get("name")
     if not name:
         unsupported(f"the result of a call that is not in the messages ({call_id!r})")
-    content = parts_of(message.get("content"))
+    content = content_parts(message.get("content"))
     result: JSONObject = {"id": call_id, "name": name or call_id}
     field = "error" if message.get("is_error") else "output"
     result["response"] = {field: "".join([part["text"] for part in content if part["type"] == "text"])}
@@ -196,7 +196,7 @@ def _encode_user_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSON
 
 def _encode_url(url: str) -> JSONObject:
     """Return the part of a `data:` URL, or of a URL that Gemini fetches; the type is guessed by the extension."""
-    if media := data_url(url):
+    if media := parse_data_url(url):
         return {"inlineData": {"mimeType": media[0], "data": media[1]}}
     media_type = _MEDIA_TYPES.get(url.partition("?")[0].rpartition(".")[2].lower())
     return {"fileData": {"mimeType": media_type, "fileUri": url} if media_type else {"fileUri": url}}
@@ -364,7 +364,7 @@ def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessa
             raise invalid(f"{where} has a part with a wrong type: {error}") from error
     message = collect(items).message
     if others:
-        message["content"] = [*parts_of(message["content"]), *others]  # type: ignore[list-item]  # parts of no known type
+        message["content"] = [*content_parts(message["content"]), *others]  # type: ignore[list-item]  # parts of no known type
     return message
 
 

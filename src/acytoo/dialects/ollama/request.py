@@ -13,7 +13,7 @@ from acytoo.dialects.extra_fields import keep_nested, put_extra
 from acytoo.dialects.fields import invalid
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
-from acytoo.messages import data_url, parts_of, result_of
+from acytoo.messages import content_parts, parse_data_url, tool_result
 from acytoo.types import ChatMessage, ContentPart, JSONObject, Request, ToolCallDict, ToolDefinition
 
 _OPTIONS = {
@@ -72,7 +72,7 @@ def _encode_message(message: ChatMessage, names: dict[str, str], where: str, uns
     """Return one message. `names` maps the ids of the calls so far to their functions' names."""
     role = message["role"]
     texts, images = [], []
-    for part in parts_of(result_of(message)):
+    for part in content_parts(tool_result(message)):
         if part["type"] == "text":
             texts.append(part["text"])
         elif image := _encode_image(part, unsupported):
@@ -104,7 +104,7 @@ def _encode_image(part: Mapping[str, Any], unsupported: Unsupported) -> str | No
         return None
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
-    media = data_url(url) if isinstance(url, str) else None
+    media = parse_data_url(url) if isinstance(url, str) else None
     if media is None or not media[0].startswith("image/"):
         unsupported("an image's URL (only data: URLs with the image itself)")
         return None

@@ -25,7 +25,7 @@ from acytoo.dialects.readers import EitherReader, bare_error
 from acytoo.dialects.server_side import bearer_secrets, new_id, request_of
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
-from acytoo.messages import result_of
+from acytoo.messages import tool_result
 from acytoo.types import (
     OPTIONS,
     ChatMessage,
@@ -191,7 +191,7 @@ class OpenAI(Dialect):
         if calls := message.get("tool_calls"):
             sent["tool_calls"] = [_sent_call(call) for call in calls]
         if message.get("is_error"):
-            sent["content"] = result_of(message)
+            sent["content"] = tool_result(message)
         if self.reasoning_field and message.get("reasoning"):
             sent[self.reasoning_field] = "".join([b.get("text", "") for b in message["reasoning"]])
         return sent

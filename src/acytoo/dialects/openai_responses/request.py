@@ -14,7 +14,7 @@ import msgspec
 from acytoo.dialects.fields import invalid, objects_in, optional_object, optional_objects, require, without_none
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.errors import UsageError
-from acytoo.messages import parts_of, result_of
+from acytoo.messages import content_parts, tool_result
 from acytoo.types import ChatMessage, ChatMessages, ReasoningBlock, Request, ToolDefinition
 
 NAME = "openai-responses"
@@ -155,7 +155,7 @@ def _items_of(messages: ChatMessages, unsupported: Lose) -> list[Item]:
         if role == "assistant":
             items += _spoken_items(message, unsupported)
         elif role == "tool":
-            output = _content_of(result_of(message), unsupported)
+            output = _content_of(tool_result(message), unsupported)
             items.append({"type": "function_call_output", "call_id": message["tool_call_id"], "output": output})
         else:
             items.append({"role": role, "content": _content_of(message["content"], unsupported)})
@@ -168,7 +168,9 @@ def _spoken_items(message: ChatMessage, unsupported: Lose) -> list[Item]:
     if message.get("audio"):
         unsupported("audio of an assistant message")
     parts = [
-        part for given in parts_of(message.get("content")) if (part := _spoken_part(given, unsupported)) is not None
+        part
+        for given in content_parts(message.get("content"))
+        if (part := _spoken_part(given, unsupported)) is not None
     ]
     if message.get("refusal"):
         parts.append({"type": "refusal", "refusal": message["refusal"]})
@@ -286,7 +288,7 @@ def _said(
         if turn["content"] is None:
             turn["content"] = content or (None if "refusal" in turn else "")
         elif content:
-            turn["content"] = [*parts_of(turn["content"]), *parts_of(content)]
+            turn["content"] = [*content_parts(turn["content"]), *content_parts(content)]
     return turn
 
 
