@@ -211,12 +211,14 @@ def run(only: list[str], progress: Callable[[str], None]) -> None:
     """Measure these libraries, or all, then write the results and the document."""
     path = RESULTS / "faults.json"
     before = json.loads(path.read_text()) if only and path.exists() else {}
-    results: dict[str, Any] = {"machine": machine.description(), "pins": _pins()}
+    results: dict[str, Any] = {"machine": machine.description(), "pins": before.get("pins", {})}
     results |= {key: {name: dict(before.get(key, {}).get(name, {})) for name in FAULTS} for key in _SETTINGS}
     for caller in only or list(OPTIONS):
         if caller in PEERS and (reason := install(caller)):
             progress(f"{caller} is missing: {reason}\n")
             continue
+        if caller in PEERS:
+            results["pins"][caller] = list(PEERS[caller])
         with ThreadPoolExecutor(2) as pool:
             runs = {key: pool.submit(measure, caller, choose(caller)) for key, choose in _SETTINGS.items()}
         for key, job in runs.items():
@@ -233,7 +235,3 @@ _SETTINGS: dict[str, Callable[[str], dict[str, Any]]] = {
     "default": lambda caller: {},
     "documented": lambda caller: OPTIONS[caller],
 }
-
-
-def _pins() -> dict[str, list[str]]:
-    return {name: list(pins) for name, pins in PEERS.items() if name in OPTIONS}
