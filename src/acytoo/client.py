@@ -24,7 +24,7 @@ from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
-from acytoo.secret import Secret, masked_url, redact, secrets_of
+from acytoo.secret import Secret, mask_url, redact, secrets_of
 from acytoo.settings import resolve, scheme_of
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import MAX_ERROR_BODY, Exchange, open_exchange
@@ -51,7 +51,7 @@ class Client(msgspec.Struct, frozen=True):
 
         `writer` is None unless a stream was requested. If the server then answers with a single document, `writer`
         renders it as a stream. The reply is read along, so its end means a complete reply, as for `stream`. An error
-        with `told` set is already in the chunks.
+        that a stream's chunks contain already is raised as a DeliveredError.
         """
         return _pass_through(self, request, self.dialect.http_request(request, self.endpoint, body), writer)
 
@@ -102,7 +102,7 @@ class Client(msgspec.Struct, frozen=True):
         return secrets
 
     def __repr__(self) -> str:
-        return f"Client({self.dialect.name!r}, {masked_url(self.endpoint.url)!r})"
+        return f"Client({self.dialect.name!r}, {mask_url(self.endpoint.url)!r})"
 
 
 class ReplyStream:
@@ -187,10 +187,19 @@ class ReplyStream:
             self._exchange = None
 
 
+class DeliveredError(Exception):
+    """An error of a stream that is passed through: its chunks contain `error` already, in the API's own format."""
+
+    def __init__(self, error: AcytooError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 async def _pass_through(
     client: Client, request: Request, http_request: HTTPRequest, writer: Writer | None
 ) -> AsyncGenerator[bytes, None]:
     text = bytearray()
+    is_delivered = False
     try:
         if client.needs_resolving:
             client, http_request = await _resolved(client, request, http_request)
@@ -215,7 +224,7 @@ async def _pass_through(
                 elif writer is not None and batch:
                     yield writer.write(batch)
                 if failure is not None:
-                    failure.told = not renders and isinstance(failure, StatusError)
+                    is_delivered = writer is not None and not renders and isinstance(failure, StatusError)
                     try:
                         raise failure
                     finally:
@@ -225,7 +234,10 @@ async def _pass_through(
             if renders and writer is not None:
                 yield writer.write(batch) + writer.end()
     except AcytooError as error:
-        raise redact_error(error, text, client.secrets) from error.__cause__
+        redact_error(error, text, client.secrets)
+        if is_delivered:
+            raise DeliveredError(error) from error
+        raise error from error.__cause__
 
 
 async def _resolved(client: Client, request: Request, http_request: HTTPRequest) -> tuple[Client, HTTPRequest]:

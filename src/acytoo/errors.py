@@ -1,24 +1,24 @@
-"""Every error that leaves Acytoo, one class per thing a caller can do about it.
+"""Every error that leaves Acytoo, one class for each thing a caller can do about it.
 
 AcytooError
-├── UsageError             the call is wrong, nothing was sent: mend it          (is a ValueError)
-│   └── UnsupportedError   this API cannot say that: leave it out, or drop_unsupported=True
+├── UsageError             the call is wrong, nothing was sent: correct it       (is a ValueError)
+│   └── UnsupportedError   the API has no such feature: leave it out, or drop_unsupported=True
 ├── MissingExtraError      install the extra it names                            (is an ImportError)
-├── EmbeddedError          the embedded model cannot be fetched or loaded: it says how to
-├── UnreachableError       no answer came: check URL and network, try again      (is a ConnectionError)
+├── EmbeddedError          the embedded model cannot be downloaded or loaded: the message says why
+├── UnreachableError       no response: check URL and network, try again         (is a ConnectionError)
 │   ├── TLSError           the server's certificate was not accepted
 │   └── ProxyError         the proxy refused or cannot be reached
-├── TimedOutError          a limit ran out: `phase` says which                   (is a TimeoutError)
-├── RedirectError          the endpoint has moved: use the URL it names
-├── StatusError            the server refused, in its own words: `status`, `message`
+├── TimedOutError          a timeout expired: `phase` is its name                (is a TimeoutError)
+├── RedirectError          the endpoint has moved: use the URL in the message
+├── StatusError            the server refused: `status`, and its own `message`
 │   ├── RequestError       400, 413, 422, …: change the request
 │   ├── AuthenticationError 401, 403: change key or password
 │   ├── NotFoundError      404: no such path or model
 │   ├── RateLimitError     429: wait `retry_after` seconds
-│   └── ServerError        5xx, or a fault told in mid-stream: try again later
-└── ReplyError             the answer is not a whole reply
-    ├── TruncatedError     it was cut: `text` is what came
-    └── ProtocolError      it is not this API's: another URL or dialect is meant
+│   └── ServerError        5xx, or an error in mid-stream: try again later
+└── ReplyError             the reply is not complete and valid
+    ├── TruncatedError     it was cut: `text` is the part received
+    └── ProtocolError      it is not in this API's format: use another URL or dialect
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from typing import Any
 
 
 class AcytooError(Exception):
-    """Base of all; `text` is what of the reply had arrived, `retryable` whether the same call may succeed."""
+    """The base of all errors.
+
+    `text` is the part of the reply received before the error. `retryable`: whether the same call may succeed later.
+    """
 
     text: str = ""
     retryable: bool = False
-    told: bool = False
-    """Whether a stream that is passed on has told it to its reader already."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -42,58 +43,55 @@ class AcytooError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def __reduce__(self) -> Any:
+        return _restore, (type(self), self.args, self.__dict__)
+
 
 class UsageError(AcytooError, ValueError):
-    """The call is wrong; nothing was sent."""
+    """A wrong call; nothing was sent."""
 
 
 class UnsupportedError(UsageError):
-    """The API cannot express what was asked; nothing was sent. `feature` names it."""
+    """A request for something that the API does not have, named in `feature`; nothing was sent."""
 
     def __init__(self, feature: str, dialect: str, hint: str = "leave it out") -> None:
         self.feature = feature
         self.dialect = dialect
         super().__init__(f"the {dialect} API cannot express {feature}: {hint}")
 
-    def __reduce__(self) -> Any:
-        return _restore, (type(self), self.args, self.__dict__)
-
 
 class MissingExtraError(AcytooError, ImportError):
-    """An optional part is not installed; the message names the extra."""
+    """An optional dependency that is not installed; `extra` is the extra that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
         self.extra = extra
-        super().__init__(f"{what} needs an optional part: pip install 'acytoo[{extra}]'")
-
-    def __reduce__(self) -> Any:
-        return _restore, (type(self), self.args, self.__dict__)
+        super().__init__(f"{what} needs an optional dependency: pip install 'acytoo[{extra}]'")
 
 
 class EmbeddedError(AcytooError):
-    """The embedded model cannot be fetched or loaded."""
+    """An embedded model that cannot be downloaded or loaded."""
 
 
 class UnreachableError(AcytooError, ConnectionError):
-    """No answer came from the server."""
+    """A server that sent no response."""
 
     retryable = True
 
 
 class TLSError(UnreachableError):
-    """The TLS handshake failed; the certificate was not accepted, or the server does not speak TLS."""
+    """A failed TLS handshake: the certificate was not accepted, or the server does not speak TLS."""
 
     retryable = False
 
 
 class ProxyError(UnreachableError):
-    """The proxy refused, or cannot be reached; `status` is its HTTP status where it gave one."""
+    """A proxy that refused or cannot be reached; `status` is the HTTP status it sent, if any."""
 
     status: int | None = None
 
 
 class TimedOutError(AcytooError, TimeoutError):
-    """A limit ran out; `phase` is "connect", "first_byte", "idle" or "total", `limit` its seconds."""
+    """A timeout that expired; `phase` is "connect", "first_byte", "idle" or "total", `limit` its seconds."""
 
     retryable = True
 
@@ -102,32 +100,27 @@ class TimedOutError(AcytooError, TimeoutError):
         self.limit = limit
         what = {
             "connect": "could not connect",
-            "first_byte": "no reply began",
-            "idle": "the reply went silent",
+            "first_byte": "the reply did not begin",
+            "idle": "the reply did not continue",
             "total": "the reply was not complete",
         }.get(phase, phase)
-        super().__init__(message or f"{what} within {limit:g} s (the {phase} limit: timeout={{'{phase}': …}})")
-
-    def __reduce__(self) -> Any:
-        return _restore, (type(self), self.args, self.__dict__)
+        super().__init__(message or f"{what} within {limit:g} s (the {phase} timeout: timeout={{'{phase}': …}})")
 
 
 class RedirectError(AcytooError):
-    """The endpoint redirects where a request with credentials must not follow; `location` is where to."""
+    """A redirect that a request with credentials must not follow; `location` is its target."""
 
     def __init__(self, message: str, location: str = "") -> None:
         super().__init__(message)
         self.location = location
 
-    def __reduce__(self) -> Any:
-        return _restore, (type(self), self.args, self.__dict__)
-
 
 class StatusError(AcytooError):
-    """The server refused; `status` is None where the fault was told inside a stream without one.
+    """An error that the server reported.
 
-    `code` is the server's own word for the kind of error, the narrowest it gives; `type` a broader one and `param` the
-    request's field that is wrong, where it tells them. `retry_after`: seconds to wait, `body`: the start of its answer.
+    `status` is the HTTP status; None for an error inside a stream that has none. `code` is the server's most specific
+    error code, `type` a broader one and `param` the wrong field of the request; each "" if not reported.
+    `retry_after` is in seconds. `body` is the start of the response.
     """
 
     def __init__(
@@ -152,50 +145,47 @@ class StatusError(AcytooError):
     def __str__(self) -> str:
         return f"{self.status}: {self.message}" if self.status else self.message
 
-    def __reduce__(self) -> Any:
-        return _restore, (type(self), self.args, self.__dict__)
-
 
 class RequestError(StatusError):
-    """The server does not accept the request as it is."""
+    """A request that the server does not accept as it is."""
 
 
 class AuthenticationError(StatusError):
-    """The key or password is missing, wrong, or not allowed this."""
+    """A key or password that is missing, wrong, or lacks the permission."""
 
 
 class NotFoundError(StatusError):
-    """The server knows no such path or model."""
+    """A path or model that the server does not have."""
 
 
 class RateLimitError(StatusError):
-    """Too many requests; wait `retry_after` seconds where it is given."""
+    """Too many requests; wait `retry_after` seconds, if that is set."""
 
     retryable = True
 
 
 class ServerError(StatusError):
-    """The server failed; the same request may succeed later."""
+    """A failure of the server; the same request may succeed later."""
 
     retryable = True
 
 
 class ReplyError(AcytooError):
-    """What came is not a whole reply."""
+    """A reply that is not complete and valid."""
 
 
 class TruncatedError(ReplyError):
-    """The reply was cut; `text` is what came before."""
+    """A reply that was cut; `text` is the part received."""
 
     retryable = True
 
 
 class ProtocolError(ReplyError):
-    """The answer is not in the API's format; the URL or the dialect is probably another."""
+    """A reply that is not in the API's format; probably the URL or the dialect is wrong."""
 
 
 def _restore(cls: type[AcytooError], args: tuple[Any, ...], state: dict[str, Any]) -> AcytooError:
-    """Unpickle: errors cross process boundaries whole, whatever their constructor takes."""
+    """Restore a pickled error with all its attributes, whatever arguments its constructor takes."""
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)
@@ -212,7 +202,7 @@ def status_error(
     retry_after: float | None = None,
     body: str = "",
 ) -> StatusError:
-    """The error class for an HTTP status; None (a fault inside a stream) and anything unusual is a ServerError."""
+    """Return the error for an HTTP status. None (an error inside a stream) and unusual ones are a ServerError."""
     if status in (401, 403):
         cls: Callable[..., StatusError] = AuthenticationError
     elif status == 404:

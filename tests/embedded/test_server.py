@@ -195,7 +195,7 @@ def test_without_the_extra_the_error_names_it() -> None:
     hide = 'import sys\nsys.modules["xllamacpp"] = None\n'
     done = run(script(hide + CONTRACT))
     assert done.returncode == 1
-    assert b"MissingExtraError: the embedded model needs an optional part: pip install 'acytoo[local]'" in done.stderr
+    assert b"the embedded model needs an optional dependency: pip install 'acytoo[local]'" in done.stderr
     done = run([*script(hide + "from acytoo.cli import main\nmain()", "-W", "error"), "Hello"])
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode().count("\n") == 1

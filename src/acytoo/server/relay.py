@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.client import DeliveredError
 from acytoo.dialects.base import Dialect, Framing, ParsedRequest, Unsupported, Writer
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
@@ -117,12 +118,16 @@ class _Stream:
                     self._written_at = self._loop.time()
                     await response.send(data)
             await response.end(end())
+        except DeliveredError as delivered:
+            if not response.started:
+                raise delivered.error from delivered.error.__cause__
+            await response.abort(end(), reported=True)
         except AcytooError as error:
             if not response.started:
                 raise
             # Report the error as the API does, then close the connection before the body's end: it counts as cut.
-            last = end() if error.told else self._writer.fail(error)
-            await response.abort(last, reported=error.told or bool(last))
+            last = self._writer.fail(error)
+            await response.abort(last, reported=bool(last))
         finally:
             response.close()
             if self._timer is not None:
