@@ -18,7 +18,7 @@ from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, Us
 from acytoo.http import Endpoint
 from acytoo.keys import stored_key
 from acytoo.messages import check_messages, check_options
-from acytoo.secret import Secret, masked_url
+from acytoo.secret import Secret, mask_url
 from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_text, check_url
 from acytoo.types import OPTIONS, AsyncResult, Closable, Item, Messages, Reply, Request, collect
 
@@ -92,7 +92,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     def __repr__(self) -> str:
         secrets = [f", {name}=***" for name in ("key", "password") if getattr(self._settings.endpoint, name)]
-        return f"{type(self).__name__}(url={masked_url(self.url)!r}{''.join(secrets)})"
+        return f"{type(self).__name__}(url={mask_url(self.url)!r}{''.join(secrets)})"
 
     @classmethod
     def _from_env(cls, what: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from acytoo.secret import Secret, masked_url
+from acytoo.secret import Secret, mask_url
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class HTTPRequest(msgspec.Struct):
     method: str = "POST"
 
     def __repr__(self) -> str:
-        return f"HTTPRequest({self.method} {masked_url(self.url)})"  # headers and body have secrets
+        return f"HTTPRequest({self.method} {mask_url(self.url)})"  # headers and body have secrets
 
 
 class ResponseHead(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Keys and passwords that no repr, log or error can show."""
+"""Keys and passwords: kept out of every repr, log and error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 
 class Secret:
-    """A key or password; only `reveal()` gives it away. An empty one is false."""
+    """A key or password; only `reveal()` returns it. An empty one is false."""
 
     __slots__ = ("_value",)
 
@@ -18,7 +18,7 @@ class Secret:
         self._value: str = value._value if isinstance(value, Secret) else value or ""
 
     def reveal(self) -> str:
-        """The secret itself; call it only where it goes onto the wire."""
+        """Return the secret itself, to be sent and never to be shown."""
         return self._value
 
     def __bool__(self) -> bool:
@@ -38,19 +38,19 @@ class Secret:
 
 
 def redact(text: str, secrets: Iterable[Secret | str]) -> str:
-    """The text with every secret in it replaced by `***`, and what is left of one where `truncate` cut it."""
+    """Replace every secret in the text with `***`, also the start of one that `truncate` cut."""
     values = [secret.reveal() if isinstance(secret, Secret) else secret for secret in secrets]
     for value in sorted(values, key=len, reverse=True):
         if len(value) > 1:
             text = text.replace(value, "***")
             if _CUT in text:
                 *before, rest = text.split(_CUT)
-                text = _CUT.join([*[_without_end(part, value) for part in before], rest])
+                text = _CUT.join([*[_mask_end(part, value) for part in before], rest])
     return text
 
 
-def parts_of(url: Any) -> SplitResult | None:
-    """The URL's parts; None where it is none, as the reason may be a piece of the password in it."""
+def split_url(url: Any) -> SplitResult | None:
+    """Return the URL's parts, or None if it is invalid: an exception's message could contain a part of its password."""
     try:
         parts: SplitResult = urlsplit(url)
         _ = parts.port
@@ -59,8 +59,8 @@ def parts_of(url: Any) -> SplitResult | None:
     return parts
 
 
-def _without_end(text: str, secret: str) -> str:
-    """The text, with `***` for the part of the secret that it may end with; a single character gives nothing away."""
+def _mask_end(text: str, secret: str) -> str:
+    """Mask a secret's prefix at the end of truncated text. A prefix of one character is kept."""
     place = text.find(secret[:2], max(0, len(text) - len(secret)))
     while place >= 0:
         if secret.startswith(text[place:]):
@@ -72,33 +72,37 @@ def _without_end(text: str, secret: str) -> str:
 _CUT = "…"
 
 
-def truncate(words: str | bytes, size: int) -> str:
-    """At most so many characters of a server's words; by `…` at their end `redact` knows that they may cut a secret."""
-    text = words if isinstance(words, str) else words[: 4 * size + 4].decode("utf-8", "replace")
+def truncate(text: str | bytes, size: int) -> str:
+    """Return at most `size` characters, the last of them `…` if the text was longer.
+
+    `redact` takes the `…` as a sign that a secret may have been cut.
+    """
+    if isinstance(text, bytes):
+        text = text[: 4 * size + 4].decode("utf-8", "replace")  # a character has at most four bytes
     return text if len(text) <= size else text[: size - 1] + _CUT
 
 
-def masked_url(url: str) -> str:
-    """The URL without the user and password it may have, fit to be shown even where it is malformed.
+def mask_url(url: str) -> str:
+    """Replace the user and password in a URL with `***`, even if it is malformed.
 
-    What makes it malformed may be a `#`, `/` or `?` of the password: there, all before the last `@` goes.
+    A `#`, `/` or `?` in the password may be what makes it malformed: then everything before the last `@` is replaced.
     """
-    if "://" in url and parts_of(url) is not None:
+    if "://" in url and split_url(url) is not None:
         return re.sub(r"//[^/?#\s]*@", "//***@", url, count=1)
     return re.sub(r"^([\w+.-]*://)?.*@", r"\1***@", url, flags=re.DOTALL)
 
 
 def secrets_of(url: str, headers: Mapping[str, str]) -> list[Secret]:
-    """The secrets in a URL and in headers that are there to carry some."""
+    """Return the secrets in a URL and in headers whose names suggest one."""
     found = [Secret(value) for name, value in headers.items() if _SECRET_HEADER.search(name)]
-    if "@" in url and (parts := parts_of(url)) is not None:
+    if "@" in url and (parts := split_url(url)) is not None:
         user, password = parts.username or "", parts.password or ""
         found += [Secret(password or user), Secret(unquote(password or user)), *basic(unquote(user), unquote(password))]
     return found
 
 
 def basic(user: str, password: str) -> list[Secret]:
-    """User and password as HTTP's Basic has them, in each charset they may be sent in."""
+    """Return the credentials of HTTP Basic authentication, in each charset they may be sent in."""
     if not (user or password):
         return []
     credentials = f"{user}:{password}"

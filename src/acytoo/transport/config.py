@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import msgspec
 
 from acytoo.errors import UsageError
-from acytoo.secret import Secret, basic, masked_url, parts_of
+from acytoo.secret import Secret, basic, mask_url, split_url
 
 if TYPE_CHECKING:
     import ssl
@@ -87,7 +87,7 @@ class Proxy(msgspec.Struct, frozen=True):
         """The proxy of a URL like `http://user:password@host:port` or `socks5h://host:port`. Raises UsageError."""
         if isinstance(value, Proxy):
             return value
-        parts = parts_of(value)
+        parts = split_url(value)
         if parts is None:
             raise UsageError(f"proxy is not a URL like http://host:port or socks5://host:port{escaping(value)}")
         host = parts.hostname
@@ -170,8 +170,8 @@ def checked_url(url: str) -> str:
     if not url or not url.strip():
         raise UsageError("url is empty: give one like https://host/…")
     url = url.strip()
-    shown = masked_url(url)
-    parts = parts_of(url)
+    shown = mask_url(url)
+    parts = split_url(url)
     if parts is None:
         raise UsageError(f"url {shown!r} is not a URL: its host or its port is none{escaping(url)}")
     if parts.scheme not in ("http", "https"):
