@@ -18,6 +18,7 @@ LAYERS = [
     ["errors", "types", "secret", "http", "_process"],
     ["wire", "messages", "keys", "compat", "sync", "_hybridmethod"],
     ["dialects"],
+    ["testing"],
     ["transport"],
     ["settings"],
     ["client"],
@@ -26,7 +27,6 @@ LAYERS = [
     ["registry"],
     ["server"],
     ["embedded"],
-    ["testing"],
     ["cli"],
 ]
 """From the bottom up; a part may import its own layer and those before it."""
@@ -79,9 +79,16 @@ def test_dialects_and_transport_import_nothing_of_each_other() -> None:
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_only_transport_server_and_testing_know_an_http_library(path: Path) -> None:
+def test_only_the_command_line_imports_the_testing_package(path: Path) -> None:
+    part = path.relative_to(SOURCE).parts[0]
+    if part not in ("testing", "cli"):
+        assert not [name for name in imports_of(path) if name.startswith("acytoo.testing")]
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_transport_and_server_import_an_http_library(path: Path) -> None:
     part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    if part not in ("transport", "server", "testing"):
+    if part not in ("transport", "server"):
         type_only = {"aiohttp"} if part == "settings" else set()  # the type of the setting `session`
         assert not (HTTP_LIBRARIES & set(imports_of(path))) - type_only
 
@@ -169,7 +176,7 @@ def test_the_command_shows_its_version_without_loading_the_library() -> None:
     }
 
 
-OPTIONAL = ("xllamacpp", "aiohttp_socks", "uvloop", "keyring")
+OPTIONAL = ("xllamacpp", "aiohttp_socks", "uvloop", "keyring", "trustme")
 
 
 def test_every_module_imports_without_the_extras() -> None:
