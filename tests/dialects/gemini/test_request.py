@@ -1,0 +1,547 @@
+"""Gemini's requests: the shared shape to a body, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo.dialects.base import Unsupported
+from acytoo.dialects.translate import translate
+from acytoo.errors import RequestError, UnsupportedError, UsageError
+from acytoo.http import Endpoint, ServerRequest
+from acytoo.messages import check_options
+from acytoo.secret import Secret
+from acytoo.types import Request
+from tests.dialects.gemini.helpers import (
+    CONTENTS,
+    DECLARATION,
+    DIALECT,
+    HELLO,
+    PNG,
+    SCHEMA,
+    WEATHER,
+    arguments,
+    decode,
+    encode,
+    fields,
+    make_request,
+    no_deadline,
+    texts,
+)
+
+BODY = ["contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safety_settings", "cachedContent"]
+CONFIG = ["temperature", "stopSequences", "responseSchema", "responseMimeType", "thinkingConfig", "candidateCount"]
+PART = ["text", "thought", "thoughtSignature", "functionCall", "functionResponse", "inlineData", "fileData"]
+
+
+@given(fields(BODY), fields(CONFIG), st.lists(fields(PART), max_size=3), st.sampled_from(["user", "model"]))
+@no_deadline
+def test_garbage_in_a_request_raises_a_400(
+    body: dict[str, Any], config: dict[str, Any], parts: list[Any], role: str
+) -> None:
+    for candidate in (
+        body,
+        body | {"contents": [{"role": role, "parts": parts}]},
+        {"contents": CONTENTS, "generationConfig": config},
+        [body],
+    ):
+        try:
+            decode(candidate)
+        except RequestError as error:
+            assert error.status == 400
+
+
+# Encode.
+
+
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        ({}, {}),
+        (
+            {
+                "temperature": 0.5,
+                "top_p": 0.9,
+                "top_k": 40,
+                "max_tokens": 9,
+                "stop": ["x"],
+                "seed": 1,
+                "presence_penalty": 0.1,
+                "frequency_penalty": 0.2,
+                "logprobs": True,
+                "top_logprobs": 3,
+            },
+            {
+                "generationConfig": {
+                    "temperature": 0.5,
+                    "topP": 0.9,
+                    "topK": 40,
+                    "maxOutputTokens": 9,
+                    "stopSequences": ["x"],
+                    "seed": 1,
+                    "presencePenalty": 0.1,
+                    "frequencyPenalty": 0.2,
+                    "responseLogprobs": True,
+                    "logprobs": 3,
+                }
+            },
+        ),
+        ({"tools": [WEATHER], "parallel_tool_calls": True}, {"tools": [{"functionDeclarations": [DECLARATION]}]}),
+        ({"tool_choice": "auto"}, {"toolConfig": {"functionCallingConfig": {"mode": "AUTO"}}}),
+        ({"tool_choice": "none"}, {"toolConfig": {"functionCallingConfig": {"mode": "NONE"}}}),
+        ({"tool_choice": "required"}, {"toolConfig": {"functionCallingConfig": {"mode": "ANY"}}}),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+            {"toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}}},
+        ),
+        ({"response_format": {"type": "text"}}, {}),
+        ({"response_format": {"type": "json_object"}}, {"generationConfig": {"responseMimeType": "application/json"}}),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
+            {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}},
+        ),
+        (
+            {"reasoning_effort": "low", "model": "gemini-3-pro-preview"},
+            {"generationConfig": {"thinkingConfig": {"thinkingLevel": "LOW", "includeThoughts": True}}},
+        ),
+        (
+            {"reasoning_effort": "low", "model": "models/gemini-2.5-flash"},
+            {"generationConfig": {"thinkingConfig": {"thinkingBudget": 1024, "includeThoughts": True}}},
+        ),
+        ({"reasoning_effort": "none"}, {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}),
+        (
+            {
+                "seed": 1,
+                "tools": [WEATHER],
+                "extra": {
+                    "alt": "json",
+                    "cachedContent": "c",
+                    "generationConfig.speechConfig": {},
+                    "generationConfig": {"seed": 2, "topK": 3},
+                    "tools.googleSearch": {},
+                },
+            },
+            {
+                "cachedContent": "c",
+                "generationConfig": {"seed": 2, "topK": 3, "speechConfig": {}},
+                "tools": [{"functionDeclarations": [DECLARATION]}, {"googleSearch": {}}],
+            },
+        ),
+    ],
+)
+def test_options_are_encoded_in_this_apis_shape(options: dict[str, Any], body: dict[str, Any]) -> None:
+    assert encode(make_request(**options)) == {"contents": CONTENTS} | body
+
+
+@pytest.mark.parametrize(
+    ("base", "model", "stream", "url"),
+    [
+        ("https://g.example", "gemini-x", True, "/v1beta/models/gemini-x:streamGenerateContent?alt=sse"),
+        ("https://g.example/", "models/gemini-x", False, "/v1beta/models/gemini-x:generateContent"),
+        ("https://g.example?a=1", "org/m 1:8b", True, "/v1beta/models/org/m%201:8b:streamGenerateContent?a=1&alt=sse"),
+        ("https://g.example", "tunedModels/mine", False, "/v1beta/tunedModels/mine:generateContent"),
+        ("https://g.example", "m?key=x", False, "/v1beta/models/m%3Fkey%3Dx:generateContent"),
+    ],
+)
+def test_the_model_and_whether_to_stream_are_in_the_url(base: str, model: str, stream: bool, url: str) -> None:
+    outgoing = DIALECT.encode_request(
+        make_request(model=model, stream=stream), Endpoint(base, Secret("g-1")), Unsupported("gemini")
+    )
+    assert outgoing.url == "https://g.example" + url
+    assert outgoing.headers["x-goog-api-key"] == "g-1"
+
+
+def test_a_model_is_required() -> None:
+    with pytest.raises(UsageError, match="model"):
+        encode(make_request(model=""))
+
+
+def test_a_message_other_than_system_is_required() -> None:
+    with pytest.raises(UsageError, match="system"):
+        encode(make_request([{"role": "system", "content": "x"}]))
+
+
+def test_history_with_calls_results_and_media_is_encoded() -> None:
+    signed = {"google": {"thought_signature": "s2"}}
+    calls = [
+        {"id": "c1", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}, "extra_content": signed},
+        {"id": "c2", "function": {"name": "now", "arguments": ""}},
+    ]
+    blocks = [
+        {"text": "hm", "source": "gemini"},
+        {"signature": "s1", "source": "gemini"},
+        {"text": "mine", "signature": "x", "source": "anthropic"},
+    ]
+    messages: list[Any] = [
+        {"role": "system", "content": "Be brief"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "look"},
+                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+                {"type": "image_url", "image_url": {"url": "https://example.com/a.JPG?x=1"}},
+                {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}},
+                {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}},
+                {"type": "file", "file": {"file_id": "https://example.com/files/1"}},
+            ],
+        },
+        {"role": "assistant", "content": "Wait", "reasoning": blocks, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+        {"role": "tool", "tool_call_id": "c2", "content": "noon"},
+        {"role": "developer", "content": "In French"},
+        {"role": "user", "content": "Well?"},
+    ]
+    body = encode(make_request(messages))
+    assert body["systemInstruction"] == {"parts": [{"text": "Be brief"}, {"text": "In French"}]}
+    assert body["contents"] == [
+        {
+            "role": "user",
+            "parts": [
+                {"text": "look"},
+                {"inlineData": {"mimeType": "image/png", "data": PNG}},
+                {"fileData": {"mimeType": "image/jpeg", "fileUri": "https://example.com/a.JPG?x=1"}},
+                {"inlineData": {"mimeType": "audio/mp3", "data": "AAAA"}},
+                {"inlineData": {"mimeType": "application/pdf", "data": "AAAA"}},
+                {"fileData": {"fileUri": "https://example.com/files/1"}},
+            ],
+        },
+        {
+            "role": "model",
+            "parts": [
+                {"text": "hm", "thought": True},
+                {"text": "Wait", "thoughtSignature": "s1"},
+                {
+                    "functionCall": {"id": "c1", "name": "weather", "args": {"city": "Rome"}},
+                    "thoughtSignature": "s2",
+                },
+                {"functionCall": {"id": "c2", "name": "now", "args": {}}},
+            ],
+        },
+        {
+            "role": "user",
+            "parts": [
+                {"functionResponse": {"id": "c1", "name": "weather", "response": {"output": "sunny"}}},
+                {"functionResponse": {"id": "c2", "name": "now", "response": {"output": "noon"}}},
+            ],
+        },
+        {"role": "user", "parts": [{"text": "Well?"}]},
+    ]
+
+
+@pytest.mark.parametrize(("model", "is_signed"), [("gemini-3-flash", True), ("gemini-2.5-pro", False)])
+def test_a_call_of_another_model_is_sent_to_gemini_3_with_the_documented_placeholder(
+    model: str, is_signed: bool
+) -> None:
+    # Source: ai.google.dev, "Thought signatures": without one, Gemini 3 responds with 400.
+    calls = [{"id": str(i), "type": "function", "function": {"name": "f", "arguments": "{}"}} for i in range(2)]
+    messages: list[Any] = [
+        *HELLO,
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "0", "content": "x"},
+        {"role": "tool", "tool_call_id": "1", "content": "y"},
+    ]
+    body = encode(make_request(messages, model=model))
+    signed = [part.get("thoughtSignature") for part in body["contents"][1]["parts"]]
+    assert signed == (["skip_thought_signature_validator", None] if is_signed else [None, None])
+    assert "extra_content" not in decode(body).messages[1]["tool_calls"][0]
+
+
+@pytest.mark.parametrize(
+    ("request_", "feature"),
+    [
+        (make_request(user="u"), "user"),
+        (make_request(parallel_tool_calls=False), "parallel_tool_calls"),
+        (make_request(tools=[{"type": "web_search"}]), "web_search"),
+        (make_request(tool_choice="sometimes"), "tool_choice"),
+        (make_request(reasoning_effort="extreme"), "reasoning_effort"),
+        (make_request(model="gemini-2.5-pro", reasoning_effort="xhigh"), "reasoning_effort"),
+        (make_request(response_format={"type": "grammar"}), "grammar"),
+        (make_request([{"role": "user", "content": [{"type": "video", "video": 1}]}]), "video"),
+        (make_request([{"role": "user", "content": "x", "name": "Ann"}]), "name"),
+        (make_request([*HELLO, {"role": "tool", "tool_call_id": "lost", "content": "x"}]), "lost"),
+        (make_request(extra={"metadata": {}}, extra_for="openai"), "metadata"),
+    ],
+)
+def test_an_unsupported_feature_is_refused_by_name_or_dropped(request_: Request, feature: str) -> None:
+    with pytest.raises(UnsupportedError, match="gemini") as caught:
+        encode(request_)
+    assert feature in caught.value.feature
+    assert encode(request_, drop=True)["contents"]
+
+
+def test_arguments_that_are_not_an_object_are_refused() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[1]"}}
+    with pytest.raises(UsageError, match=r"messages\[0\]\.tool_calls\[0\]"):
+        encode(make_request([{"role": "assistant", "content": None, "tool_calls": [call]}]))
+
+
+# Decode.
+
+
+def test_a_request_in_snake_case_is_decoded() -> None:
+    # As google-genai 3.4 sends some of its fields.
+    request = decode(
+        {
+            "system_instruction": {"parts": [{"text": "Be brief"}], "role": "user"},
+            "contents": [
+                {
+                    "role": "user",
+                    "parts": [{"text": "look"}, {"inline_data": {"mime_type": "image/png", "data": PNG}}],
+                },
+                {"role": "model", "parts": [{"function_call": {"name": "f", "args": {"x": 1}}}]},
+                {"parts": [{"function_response": {"name": "f", "response": {"result": [1]}}}, {"text": "Well?"}]},
+            ],
+            "tools": [{"function_declarations": [{"name": "f", "parameters_json_schema": SCHEMA}]}],
+            "tool_config": {"function_calling_config": {"mode": "any", "allowed_function_names": ["f", "g"]}},
+            "generation_config": {"max_output_tokens": 9, "thinking_config": {"thinking_level": "HIGH"}},
+            "safety_settings": [],
+        }
+    )
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+    assert request.messages == [
+        {"role": "system", "content": "Be brief"},
+        {"role": "user", "content": [{"type": "text", "text": "look"}, image]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "call_0", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}],
+        },
+        {"role": "tool", "tool_call_id": "call_0", "content": '{"result":[1]}', "name": "f"},
+        {"role": "user", "content": "Well?"},
+    ]
+    assert request.tools == [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
+    assert encode(request)["toolConfig"] == {
+        "functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f", "g"]},
+    }
+    assert (request.max_tokens, request.reasoning_effort, request.extra) == (9, "high", {"safetySettings": []})
+
+
+def test_a_schema_in_geminis_own_form_becomes_json_schema() -> None:
+    own = {
+        "type": "OBJECT",
+        "properties": {
+            "type": {"type": "STRING", "nullable": True, "maxLength": "9"},
+            "any_of": {
+                "anyOf": [{"type": "INTEGER"}, {"type": "ARRAY", "items": {"type": "NUMBER"}, "min_items": "1"}]
+            },
+        },
+        "propertyOrdering": ["type"],
+        "required": ["type"],
+    }
+    schema = {
+        "type": "object",
+        "properties": {
+            "type": {"type": ["string", "null"], "maxLength": 9},
+            "any_of": {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "number"}, "minItems": 1}]},
+        },
+        "required": ["type"],
+    }
+    request = decode(
+        {
+            "contents": CONTENTS,
+            "tools": [{"functionDeclarations": [{"name": "f", "parameters": own}]}],
+            "generationConfig": {"responseSchema": own, "responseMimeType": "application/json"},
+        }
+    )
+    assert request.tools is not None
+    assert request.tools[0]["function"]["parameters"] == schema
+    assert request.response_format == {"type": "json_schema", "json_schema": {"name": "response", "schema": schema}}
+
+
+@pytest.mark.parametrize(
+    ("thinking", "effort", "kept"),
+    [
+        ({"thinkingBudget": 0}, "none", False),
+        ({"thinkingBudget": 512}, "low", False),
+        ({"thinkingBudget": 8192}, "medium", False),
+        ({"thinkingBudget": 32768}, "high", False),
+        ({"thinkingBudget": -1, "includeThoughts": True}, None, True),
+        ({"includeThoughts": True}, None, True),
+    ],
+)
+def test_a_thinking_budget_becomes_an_effort_and_an_automatic_one_is_kept(
+    thinking: dict[str, Any], effort: str | None, kept: bool
+) -> None:
+    request = decode({"contents": CONTENTS, "generationConfig": {"thinkingConfig": thinking, "candidateCount": 1}})
+    assert request.reasoning_effort == effort
+    assert request.extra == ({"generationConfig.thinkingConfig": thinking} if kept else {})
+    assert translate(request, DIALECT).extra == {}
+
+
+def test_fields_of_this_api_alone_keep_their_name_in_translation() -> None:
+    body = {
+        "contents": CONTENTS,
+        "tools": [{"googleSearch": {}}],
+        "generationConfig": {"speechConfig": {}},
+        "toolConfig": {"retrievalConfig": {}},
+        "safetySettings": [],
+    }
+    request = decode(body)
+    assert set(translate(request, DIALECT).extra) == {
+        "tools.googleSearch",
+        "generationConfig.speechConfig",
+        "toolConfig.retrievalConfig",
+    }
+    assert encode(request) == body
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "stream"),
+    [
+        ("/v1beta/models/gemini-x:streamGenerateContent", "gemini-x", True),
+        ("/v1/models/org/llama3:8b:generateContent", "org/llama3:8b", False),
+        ("/v1beta/models/models/x:generateContent", "x", False),
+    ],
+)
+def test_the_model_and_whether_to_stream_come_from_the_path(path: str, model: str, stream: bool) -> None:
+    request = DIALECT.decode_request(ServerRequest(path, {}, json.dumps({"contents": CONTENTS}).encode())).request
+    assert (request.model, request.stream) == (model, stream)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [({"x-goog-api-key": "g-1"}, {}), ({}, {"key": "g-1"}), ({"authorization": "Bearer g-1"}, {})],
+)
+def test_the_key_in_a_header_or_the_query_is_the_callers_secret(headers: dict[str, str], query: dict[str, str]) -> None:
+    body = json.dumps({"contents": CONTENTS}).encode()
+    call = DIALECT.decode_request(ServerRequest("/v1beta/models/m:generateContent", headers, body, query))
+    assert call.secrets == [Secret("g-1")]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "contents"),
+        ({"contents": 3}, "contents must be a list"),
+        ({"contents": ["x"]}, r"contents\[0\] must be an object"),
+        ({"contents": [{"parts": [{}]}]}, "empty part"),
+        ({"contents": [{"role": "model", "parts": [{"functionCall": {"name": 3}}]}]}, "name"),
+        ({"contents": CONTENTS, "generationConfig": []}, "generationConfig"),
+        ({"contents": CONTENTS, "generationConfig": {"temperature": "hot"}}, "temperature"),
+        ({"contents": CONTENTS, "tools": [{"functionDeclarations": [{}]}]}, "name"),
+    ],
+)
+def test_a_malformed_request_raises_a_400_that_names_the_field(body: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        decode(body)
+    assert caught.value.status == 400
+
+
+def test_an_unknown_part_is_refused_by_name_and_forwarded_unchanged() -> None:
+    body = json.dumps({"contents": [{"parts": [{"toolResponse": {"x": 1}}]}], "model": "left alone"}).encode()
+    incoming = ServerRequest("/v1beta/models/gemini-x:generateContent", {}, body)
+    request = DIALECT.decode_request(incoming).request
+    with pytest.raises(UnsupportedError, match="toolResponse"):
+        encode(request)
+    endpoint = Endpoint("https://g.example", Secret("g-1"))
+    outgoing = DIALECT.http_request(request, endpoint, DIALECT.for_model(body, "gemini-x"))
+    assert outgoing.url == "https://g.example/v1beta/models/gemini-x:generateContent"
+    assert (outgoing.body, outgoing.headers["x-goog-api-key"]) == (body, "g-1")
+
+
+def test_tokens_are_counted_with_tools_and_instruction() -> None:
+    request = make_request([{"role": "system", "content": "Be brief"}, *HELLO], tools=[WEATHER], user="u")
+    outgoing = DIALECT.count(request, Endpoint("https://g.example"))
+    body = json.loads(outgoing.body)["generateContentRequest"]
+    assert outgoing.url == "https://g.example/v1beta/models/gemini-2.0-flash:countTokens"
+    assert body["model"] == "models/gemini-2.0-flash"
+    decoded = DIALECT.decode_request(
+        ServerRequest("/v1beta/models/gemini-2.0-flash:countTokens", {}, outgoing.body)
+    ).request
+    assert (decoded.messages, decoded.tools, decoded.stream) == (request.messages, [WEATHER], False)
+    assert DIALECT.read_count(DIALECT.write_count(31)) == 31
+
+
+def test_a_token_count_of_contents_alone_is_decoded() -> None:
+    body = json.dumps({"contents": CONTENTS}).encode()
+    assert DIALECT.decode_request(ServerRequest("/v1/models/m:countTokens", {}, body)).request.messages == HELLO
+
+
+def test_another_verb_is_refused() -> None:
+    with pytest.raises(RequestError, match="generateContent"):
+        decode({"contents": CONTENTS}, verb="embedContent")
+
+
+# Round trips.
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[Any]:
+    """Draw messages in the shared shape that this API can express."""
+    messages: list[Any] = [{"role": "system", "content": text} for text in draw(st.lists(texts, max_size=2))]
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+    audio = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    file = {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}}
+    for turn in range(draw(st.integers(1, 3))):
+        text = draw(texts)
+        media = draw(st.lists(st.sampled_from([image, audio, file]), max_size=2))
+        content = [{"type": "text", "text": text}, *media] if media else text
+        reply: dict[str, Any] = {"role": "assistant", "content": draw(texts)}
+        if draw(st.booleans()):
+            reply["reasoning"] = [{"text": draw(texts), "signature": "c2ln", "source": "gemini"}]
+            reply["reasoning"] += draw(st.lists(st.just({"signature": "czI=", "source": "gemini"}), max_size=1))
+        messages += [{"role": "user", "content": content}, reply]
+        if call_arguments := draw(st.lists(arguments, max_size=2)):
+            names = [draw(texts) for _ in call_arguments]
+            argument_texts = [json.dumps(value, ensure_ascii=False, separators=(",", ":")) for value in call_arguments]
+            reply["content"] = draw(st.none() | texts)
+            if reply["content"] is None:
+                reply.pop("reasoning", None)
+            reply["tool_calls"] = [
+                {
+                    "id": f"{turn}.{i}",
+                    "type": "function",
+                    "function": {"name": names[i], "arguments": argument_texts[i]},
+                }
+                for i in range(len(call_arguments))
+            ]
+            if draw(st.booleans()):
+                reply["tool_calls"][0]["extra_content"] = {"google": {"thought_signature": "c2ln"}}
+            messages += [
+                {"role": "tool", "tool_call_id": f"{turn}.{i}", "content": draw(texts), "name": names[i]}
+                for i in range(len(call_arguments))
+            ]
+    return messages
+
+
+def optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | values
+
+
+FORMAT = {"type": "json_schema", "json_schema": {"name": "response", "schema": {"type": "object"}}}
+CHOICES = ["auto", "none", "required", {"type": "function", "function": {"name": "f"}}]
+EXTRA = ["cachedContent", "generationConfig.speechConfig", "toolConfig.retrievalConfig", "tools.googleSearch"]
+
+requests = st.builds(
+    Request,
+    messages=conversations(),
+    model=st.just("gemini-2.0-flash"),
+    stream=st.just(True),
+    temperature=optional(st.integers(0, 2).map(float)),
+    top_p=optional(st.just(0.5)),
+    top_k=optional(st.integers(1, 99)),
+    max_tokens=optional(st.integers(1, 99)),
+    stop=optional(st.lists(texts, min_size=1, max_size=2)),
+    seed=optional(st.integers(0, 99)),
+    presence_penalty=optional(st.just(0.25)),
+    frequency_penalty=optional(st.just(-0.25)),
+    tools=optional(st.just([WEATHER])),
+    tool_choice=optional(st.sampled_from(CHOICES)),
+    response_format=optional(st.sampled_from([{"type": "json_object"}, FORMAT])),
+    reasoning_effort=optional(st.sampled_from(["none", "minimal", "low", "medium", "high", "xhigh"])),
+    logprobs=optional(st.booleans()),
+    top_logprobs=optional(st.integers(0, 20)),
+    extra=st.dictionaries(st.sampled_from(EXTRA), st.just({"x": 1})),
+    extra_for=st.just("gemini"),
+)
+
+
+@given(requests)
+@no_deadline
+def test_a_request_survives_a_round_trip(request: Request) -> None:
+    check_options(request)
+    assert decode(encode(request)) == request
