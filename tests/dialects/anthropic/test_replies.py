@@ -374,6 +374,13 @@ def test_what_is_not_this_api_is_a_protocol_error(body: bytes) -> None:
         read(body)
 
 
+def test_a_message_start_with_invalid_content_is_a_protocol_error() -> None:
+    message = start()
+    message["message"]["content"] = [{"type": "text", "text": 7}]
+    with pytest.raises(ProtocolError, match="not the anthropic API's"):
+        read(events(message))
+
+
 def test_a_call_whose_whole_input_comes_with_its_start_is_read() -> None:
     body = events(start(), block(0, type="tool_use", id="t", name="f", input={"x": 1}), stop(0), *ending("tool_use"))
     assert joined(read(body))[1] == ToolCall(0, "t", "f", '{"x":1}')

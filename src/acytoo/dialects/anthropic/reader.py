@@ -182,8 +182,15 @@ class StreamReader(RecordReader):
         elif event.type == "content_block_stop":
             self._close_call(event.index, items)
         elif event.type == "message_start" and event.message is not None:
-            self._usage |= _told_usage(event.message.usage)
-            self._start(event.message, items)
+            if event.message.content and not self._started:
+                # A call that running code makes has no events of its own: the message starts with all of its content.
+                try:
+                    items += self.whole(event.message)
+                except msgspec.ValidationError as invalid:
+                    raise not_this_api(self._name, record, str(invalid)) from invalid
+            else:
+                self._usage |= _told_usage(event.message.usage)
+                self._start(event.message, items)
         elif event.type == "message_delta":
             self._usage |= _told_usage(event.usage)
             if delta is not None and delta.stop_reason:
