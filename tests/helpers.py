@@ -1,4 +1,4 @@
-"""What the tests over sockets have in common: a question, and ways to collect the answer or the error."""
+"""Helpers for tests over sockets: messages, and functions that collect a reply or an error."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ async def main():
 
 asyncio.run(main())
 """
-"""The contract's example, as it stands."""
+"""The example in the contract, verbatim."""
 
 
 async def texts(provider: Acytoo | type[Acytoo], **options: Any) -> list[str]:
-    """Every text of one reply."""
+    """Return every text of one reply."""
     return [text async for text in provider.create_async_generator("", MESSAGES, **options)]
 
 
 async def failure(provider: Acytoo | type[Acytoo], **options: Any) -> AcytooError:
-    """The error that asking ends in; a reply that is whole is a failed test."""
+    """Return the error that a call raises. Raises AssertionError if the reply is complete."""
     seen: list[str] = []
     try:
         async for text in provider.create_async_generator("", MESSAGES, **options):
-            seen.append(text)  # noqa: PERF401 - what came before the error counts
+            seen.append(text)  # noqa: PERF401 - the texts before the error are checked
     except AcytooError as error:
         assert error.text == "".join(seen)
         return error

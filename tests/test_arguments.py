@@ -1,4 +1,4 @@
-"""What a caller passes is checked before anything is sent, and what is wrong is told as a UsageError at once."""
+"""Arguments are validated before anything is sent; an invalid one raises UsageError at once."""
 
 from __future__ import annotations
 
@@ -49,33 +49,33 @@ NAMES = [f"{name}={str(type(value))[8:-2]}" for name, value in WRONG_SETTINGS]
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG_SETTINGS, ids=NAMES)
-def test_a_wrong_setting_is_told_by_name_when_it_is_given(name: str, value: Any) -> None:
+def test_an_invalid_setting_is_named_by_the_constructor_and_by_a_call(name: str, value: Any) -> None:
     settings: dict[str, Any] = {"url": "http://127.0.0.1:9", name: value}
     if name == "base_url":
         del settings["url"]
-    told = {"base_url": "url", "api_key": "key"}.get(name, name)
-    with pytest.raises(UsageError, match=told if name != "timeout" else "seconds|no limit"):
+    reported = {"base_url": "url", "api_key": "key"}.get(name, name)
+    with pytest.raises(UsageError, match=reported if name != "timeout" else "seconds|no limit"):
         Acytoo(**settings)
     provider = Acytoo("http://127.0.0.1:9")
-    with pytest.raises(UsageError, match=told if name != "timeout" else "seconds|no limit"):
+    with pytest.raises(UsageError, match=reported if name != "timeout" else "seconds|no limit"):
         provider.create_async_generator("", MESSAGES, **{name: value})
 
 
 @pytest.mark.parametrize("wrong", ["1", 0, -1, math.inf, True])
 @pytest.mark.parametrize("limit", ["connect", "first_byte", "idle", "total"])
-def test_a_limit_that_is_none_is_told_where_it_is_written(limit: str, wrong: Any) -> None:
+def test_an_invalid_timeout_is_named_when_it_is_created(limit: str, wrong: Any) -> None:
     with pytest.raises(UsageError, match=f"{limit} must be a number of seconds"):
         Timeout(**{limit: wrong})
 
 
 @pytest.mark.parametrize("wrong", ["abc", {1: 2}, [("a", 1)], 3])
-def test_an_extra_body_that_is_no_dict_of_fields_is_told(wrong: Any) -> None:
+def test_an_extra_body_that_is_not_a_dict_of_fields_is_refused(wrong: Any) -> None:
     with pytest.raises(UsageError, match="extra_body must be a dict"):
         Acytoo("http://127.0.0.1:9").create_async_generator("", MESSAGES, extra_body=wrong)
 
 
 @pytest.mark.parametrize("wrong", [123, b"gpt", ["gpt"]])
-def test_a_model_that_is_no_text_is_told(wrong: Any) -> None:
+def test_a_model_that_is_not_a_str_is_refused(wrong: Any) -> None:
     with pytest.raises(UsageError, match="model must be a str"):
         Acytoo("http://127.0.0.1:9").create_async_generator(wrong, MESSAGES)
     with pytest.raises(UsageError, match="model must be a str"):
@@ -83,7 +83,7 @@ def test_a_model_that_is_no_text_is_told(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("written", [" {}", "{} ", "{}#", "{}/#/", "{}#top", "\t{}\n", "{}?a=b#c"])
-async def test_what_is_around_a_url_that_was_copied_is_left_out(written: str) -> None:
+async def test_whitespace_and_fragment_around_a_copied_url_are_removed(written: str) -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
         url = written.format(fake.url)
         assert await texts(Acytoo(url)) == ["Hi"]
@@ -92,7 +92,7 @@ async def test_what_is_around_a_url_that_was_copied_is_left_out(written: str) ->
         assert [request.target for request in fake.requests] == [target, target]
 
 
-async def test_a_scheme_in_capitals_is_the_same_for_a_proxy_with_credentials() -> None:
+async def test_an_uppercase_scheme_works_for_a_url_and_for_a_proxy_with_credentials() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy("alice", "word") as proxy:
         through = proxy.url.replace("://", "://alice:word@")
         assert await texts(Acytoo(fake.url.replace("http", "HTTP"), proxy=through)) == ["Hi"]
@@ -103,11 +103,11 @@ METHODS = ["create_async_generator", "create_async", "create_completion", "strea
 
 
 @pytest.mark.parametrize("provider", [Azure, Compatible])
-def test_a_class_that_lacks_a_url_can_be_looked_at_and_says_so_when_called(provider: Any) -> None:
-    found = dict(inspect.getmembers(provider))
+def test_a_class_without_a_url_can_be_inspected_and_reports_it_when_called(provider: Any) -> None:
+    members = dict(inspect.getmembers(provider))
     for name in METHODS:
         assert hasattr(provider, name)
-        assert found[name].__doc__
+        assert members[name].__doc__
     with pytest.raises(UsageError, match="needs a URL"):
         provider.create_async_generator("m", MESSAGES)
     with pytest.raises(UsageError, match="needs a URL"):
@@ -115,8 +115,8 @@ def test_a_class_that_lacks_a_url_can_be_looked_at_and_says_so_when_called(provi
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_looks_the_same_on_the_class_and_on_an_instance(name: str) -> None:
-    here, there = getattr(Acytoo, name), getattr(Acytoo("http://127.0.0.1:9"), name)
-    assert inspect.signature(here) == inspect.signature(there)
-    assert inspect.iscoroutinefunction(here) == inspect.iscoroutinefunction(there)
-    assert (here.__name__, here.__doc__) == (there.__name__, there.__doc__)
+def test_a_method_has_the_same_signature_on_the_class_and_on_an_instance(name: str) -> None:
+    on_class, on_instance = getattr(Acytoo, name), getattr(Acytoo("http://127.0.0.1:9"), name)
+    assert inspect.signature(on_class) == inspect.signature(on_instance)
+    assert inspect.iscoroutinefunction(on_class) == inspect.iscoroutinefunction(on_instance)
+    assert (on_class.__name__, on_class.__doc__) == (on_instance.__name__, on_instance.__doc__)

@@ -1,4 +1,4 @@
-"""What every provider gets from its base: collected replies, events, checks, and what gpt4free's clients read."""
+"""What every provider inherits: collected replies, events, checks, and support for legacy classes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Chat(AsyncGeneratorProvider):
     url = "http://127.0.0.1"
 
 
-class Older(AsyncGeneratorProvider):
-    """A class in the older style: a classmethod that does everything itself."""
+class Legacy(AsyncGeneratorProvider):
+    """A legacy (gpt4free-style) class: a classmethod that does everything itself."""
 
     url = "https://example.org"
     supports_gpt_35_turbo = True
@@ -36,42 +36,42 @@ class Older(AsyncGeneratorProvider):
         yield f"lo {messages[-1]['content']}"
 
 
-def _here(url: str) -> type[Acytoo]:
-    return type("Here", (Acytoo,), {"url": url})
+def _at(url: str) -> type[Acytoo]:
+    return type("At", (Acytoo,), {"url": url})
 
 
-async def test_create_async_is_the_whole_text() -> None:
+async def test_create_async_returns_the_complete_text() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo")) as fake:
         assert await Acytoo(fake.url).create_async("", MESSAGES) == "Hello"
-        assert await _here(fake.url).create_async("", MESSAGES) == "Hello"
+        assert await _at(fake.url).create_async("", MESSAGES) == "Hello"
 
 
-async def test_create_async_raises_rather_than_return_half() -> None:
+async def test_create_async_raises_instead_of_returning_an_incomplete_text() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo").close(after=1)) as fake:
         with pytest.raises(TruncatedError) as caught:
             await Acytoo(fake.url).create_async("", MESSAGES)
         assert caught.value.text == "Hel"
 
 
-async def test_stream_gives_text_and_events_in_their_order() -> None:
-    said = reply(Start("r1", "m1", 5), "Hel", "lo", Finish("stop"), Usage(3, 2))
-    async with FakeEndpoint(dialects.OpenAI(), said) as fake:
+async def test_stream_yields_texts_and_events_in_order() -> None:
+    answer = reply(Start("r1", "m1", 5), "Hel", "lo", Finish("stop"), Usage(3, 2))
+    async with FakeEndpoint(dialects.OpenAI(), answer) as fake:
         items = [item async for item in Chat(fake.url).stream(MESSAGES, model="m1")]
     assert items == [Start("r1", "m1", 5), "Hel", "lo", Finish("stop"), Usage(3, 2)]
 
 
-async def test_create_async_generator_gives_the_text_alone() -> None:
+async def test_create_async_generator_yields_only_the_text() -> None:
     async with FakeEndpoint(dialects.OpenAI(), reply(Start("r1", "m1", 5), "Hel", "lo", Finish("stop"))) as fake:
         assert [text async for text in Chat(fake.url).create_async_generator("m1", MESSAGES)] == ["Hel", "lo"]
 
 
-async def test_reply_collects_everything_and_its_message_can_be_sent_on() -> None:
+async def test_reply_collects_everything_and_its_message_can_be_sent_again() -> None:
     async with FakeEndpoint(
         dialects.OpenAI(), reply(Start("r1", "m1", 5), "Hello", Finish("length"), Usage(3, 2))
     ) as fake:
-        found = await Chat(fake.url).reply(MESSAGES, model="m1")
-        assert (found.text, found.finish_reason, found.usage) == ("Hello", "length", Usage(3, 2))
-        await Chat(fake.url).reply([*MESSAGES, found.message, *MESSAGES], model="m1")
+        collected = await Chat(fake.url).reply(MESSAGES, model="m1")
+        assert (collected.text, collected.finish_reason, collected.usage) == ("Hello", "length", Usage(3, 2))
+        await Chat(fake.url).reply([*MESSAGES, collected.message, *MESSAGES], model="m1")
         assert fake.requests[1].json["messages"][1] == {"role": "assistant", "content": "Hello"}
 
 
@@ -95,7 +95,9 @@ async def test_a_stream_without_its_end_is_truncated() -> None:
         ({"needs_model": True}, UsageError),
     ],
 )
-async def test_what_is_missing_is_told_before_anything_is_sent(options: dict[str, Any], kind: type[Exception]) -> None:
+async def test_a_missing_key_or_model_is_reported_before_anything_is_sent(
+    options: dict[str, Any], kind: type[Exception]
+) -> None:
     async with FakeEndpoint(dialects.OpenAI(), reply("Hi")) as fake:
         provider = type("Picky", (Chat,), options)(fake.url)
         with pytest.raises(kind, match="Picky needs"):
@@ -103,19 +105,19 @@ async def test_what_is_missing_is_told_before_anything_is_sent(options: dict[str
         assert fake.connections == 0
 
 
-async def test_check_says_that_an_endpoint_works_and_how_fast() -> None:
+async def test_check_reports_that_an_endpoint_works_and_how_fast() -> None:
     async with FakeEndpoint(dialects.OpenAI(), reply(Start("r1", "m1", 5), "OK", Finish("stop"))) as fake:
-        found = await Chat(fake.url).check("m1")
-        assert found
-        assert (found.text, found.model, found.error) == ("OK", "m1", None)
-        assert found.first_s is not None
-        assert found.total_s is not None
-        assert 0 <= found.first_s <= found.total_s
+        result = await Chat(fake.url).check("m1")
+        assert result
+        assert (result.text, result.model, result.error) == ("OK", "m1", None)
+        assert result.first_s is not None
+        assert result.total_s is not None
+        assert 0 <= result.first_s <= result.total_s
         assert fake.requests[0].json["max_tokens"] == 5
 
 
 async def test_check_of_an_api_without_a_token_limit_stops_reading_early() -> None:
-    async with FakeEndpoint(dialects.Acytoo(), reply("a long speech of many words").stall()) as fake:
+    async with FakeEndpoint(dialects.Acytoo(), reply("a long reply of many words").stall()) as fake:
         assert await Acytoo(fake.url).check()
         await fake.disconnected()
 
@@ -129,23 +131,23 @@ async def test_check_of_an_api_without_a_token_limit_stops_reading_early() -> No
         (reply("Hi").close(after=1), TruncatedError, "Hi"),
     ],
 )
-async def test_check_says_why_an_endpoint_does_not_work(answer: Any, kind: type[Exception], text: str) -> None:
+async def test_check_reports_why_an_endpoint_does_not_work(answer: Any, kind: type[Exception], text: str) -> None:
     async with FakeEndpoint(dialects.OpenAI(), answer) as fake:
-        found = await Chat(fake.url).check("m1", timeout=0.4)
-    assert not found
-    assert type(found.error) is kind
-    assert found.text == text
+        result = await Chat(fake.url).check("m1", timeout=0.4)
+    assert not result
+    assert type(result.error) is kind
+    assert result.text == text
 
 
-async def test_check_never_raises_for_what_is_wrong_with_the_endpoint() -> None:
+async def test_check_returns_the_endpoints_error_instead_of_raising_it() -> None:
     with refused_port() as port:
         assert type((await Chat(f"http://127.0.0.1:{port}").check("m")).error) is UnreachableError
     picky = type("Picky", (Chat,), {"needs_auth": True})
     assert type((await picky().check("m")).error) is AuthenticationError
 
 
-@pytest.mark.parametrize("provider", [Older, Older()])
-async def test_a_class_in_the_older_style_gets_the_other_methods(provider: Any) -> None:
+@pytest.mark.parametrize("provider", [Legacy, Legacy()])
+async def test_a_legacy_class_gets_the_other_methods(provider: Any) -> None:
     messages = [{"role": "user", "content": "you"}]
     assert await provider.create_async("", messages) == "Hello you"
     assert [item async for item in provider.stream(messages)] == ["Hel", "lo you"]
@@ -154,28 +156,7 @@ async def test_a_class_in_the_older_style_gets_the_other_methods(provider: Any) 
     assert await provider.check()
 
 
-@pytest.mark.parametrize(
-    "name", ["label", "params", "live", "use_stream_timeout", "supports_native_tools", "needs_auth"]
-)
-def test_what_gpt4frees_clients_read_is_there(name: str) -> None:
-    assert hasattr(Acytoo, name)
-    assert Acytoo.get_dict()["name"] == Acytoo.get_parent() == "Acytoo"
-
-
-async def test_what_gpt4frees_clients_pass_along_is_accepted() -> None:
-    passed: dict[str, Any] = {
-        "provider": "Acytoo",
-        "stream": True,
-        "ignore_stream": False,
-        "conversation": None,
-        "stream_timeout": 3,
-    }
-    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
-        assert await Acytoo(fake.url).create_async("", MESSAGES, **passed) == "Hi"
-        assert fake.requests[0].json.keys() == {"key", "model", "messages", "temperature", "password"}
-
-
-async def test_dropping_what_cannot_be_expressed_is_asked_for_explicitly() -> None:
+async def test_unsupported_options_are_dropped_only_with_drop_unsupported() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
         with pytest.raises(UsageError, match="drop_unsupported"):
             await Acytoo(fake.url).create_async("", MESSAGES, max_tokens=5)

@@ -1,4 +1,4 @@
-"""Messages are checked before anything is sent, and the caller's own are left alone."""
+"""Messages are validated before anything is sent, and the caller's own are not modified."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ WRONG: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("messages", "words"), WRONG)
-def test_malformed_messages_are_refused_saying_which_and_how(messages: Any, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+@pytest.mark.parametrize(("messages", "error"), WRONG)
+def test_an_invalid_message_is_refused_with_its_index_and_the_reason(messages: Any, error: str) -> None:
+    with pytest.raises(UsageError, match=error):
         check_messages(messages)
 
 
@@ -70,34 +70,34 @@ def test_malformed_messages_are_refused_saying_which_and_how(messages: Any, word
         [{"role": "tool", "content": "4", "tool_call_id": "c1"}],
     ],
 )
-def test_messages_of_every_known_shape_pass_as_they_are(messages: Any) -> None:
+def test_messages_of_every_known_shape_are_accepted_unchanged(messages: Any) -> None:
     assert check_messages(messages) == [dict(message) for message in messages]
 
 
-def test_the_callers_list_is_another() -> None:
+def test_the_callers_list_is_not_the_returned_one() -> None:
     messages = [copy.deepcopy(USER)]
-    found = check_messages(messages)
-    found.append({"role": "assistant", "content": "x"})
+    copied = check_messages(messages)
+    copied.append({"role": "assistant", "content": "x"})
     assert messages == [USER]
 
 
-def test_text_content_is_one_text_part_and_no_content_none() -> None:
+def test_text_is_one_part_and_empty_content_has_no_parts() -> None:
     assert content_parts("Hello") == [{"type": "text", "text": "Hello"}]
     assert content_parts("") == []
     assert content_parts(None) == []
     assert content_parts([{"type": "x"}]) == [{"type": "x"}]
 
 
-def test_the_text_of_parts_is_theirs_alone_and_the_rest_is_reported() -> None:
-    lost: list[str] = []
+def test_the_text_of_parts_is_joined_and_other_parts_are_reported() -> None:
+    unsupported: list[str] = []
     content: list[dict[str, Any]] = [
         {"type": "text", "text": "a"},
         {"type": "image_url", "image_url": {}},
         {"type": "text", "text": "b"},
     ]
-    assert content_text(content, lost.append) == "ab"
-    assert lost == ["image_url content"]
-    assert content_text(None, lost.append) == ""
+    assert content_text(content, unsupported.append) == "ab"
+    assert unsupported == ["image_url content"]
+    assert content_text(None, unsupported.append) == ""
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_the_text_of_parts_is_theirs_alone_and_the_rest_is_reported() -> None:
         ("https://example.org/x.png", None),
     ],
 )
-def test_a_data_url_is_taken_apart(url: str, expected: tuple[str, str] | None) -> None:
+def test_a_data_url_is_parsed_into_media_type_and_data(url: str, expected: tuple[str, str] | None) -> None:
     assert parse_data_url(url) == expected
 
 

@@ -1,4 +1,4 @@
-"""Providers that other packages offer as entry points: found by name, never in our way."""
+"""Providers that other packages offer as entry points."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ broken = 1 / 0 if "broken" in __name__ else None
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder of packages without any."""
+    """Create an empty folder for packages."""
     folder = tmp_path / "site"
     folder.mkdir()
     return folder
 
 
 def install(site: Path, package: str, *entries: str) -> None:
-    """A package as pip would leave it, with these entry points."""
+    """Write a package with entry points as pip installs it."""
     (site / f"{package}.py").write_text(SHOUT)
     info = site / f"{package}-1.0.dist-info"
     info.mkdir()
@@ -40,22 +40,22 @@ def install(site: Path, package: str, *entries: str) -> None:
 
 
 def path(site: Path) -> dict[str, str]:
-    """The environment in which the packages are found."""
+    """Return an environment in which the packages can be imported."""
     return {"PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def names(site: Path) -> subprocess.CompletedProcess[bytes]:
-    """The names that are known with these packages, by class."""
+    """Print the name and the module of every provider, with these packages installed."""
     code = "from acytoo.registry import providers\nfor name, cls in providers().items(): print(name, cls.__module__)"
     return run(script(code, "-W", "default"), env=path(site))
 
 
-def test_an_entry_point_is_a_provider_by_its_name_whatever_its_case(site: Path) -> None:
+def test_an_entry_point_is_a_provider_with_its_name_in_lower_case(site: Path) -> None:
     install(site, "loud", "Shout = loud:Shout")
     assert b"shout loud\n" in names(site).stdout
 
 
-def test_an_entry_point_never_replaces_a_provider_of_ours(site: Path) -> None:
+def test_an_entry_point_never_replaces_a_built_in_provider(site: Path) -> None:
     install(site, "loud", "openai = loud:Shout", "acytoo = loud:Shout")
     assert b" loud\n" not in names(site).stdout
 
@@ -70,9 +70,7 @@ def test_an_entry_point_never_replaces_a_provider_of_ours(site: Path) -> None:
         ("loud", "broken = loud:__name__"),
     ],
 )
-def test_one_that_cannot_be_loaded_is_told_and_does_not_disturb_the_others(
-    package: str, entry: str, site: Path
-) -> None:
+def test_a_broken_entry_point_is_reported_and_the_others_still_work(package: str, entry: str, site: Path) -> None:
     install(site, "fine", "shout = fine:Shout")
     install(site, package, entry)
     done = names(site)
@@ -83,7 +81,7 @@ def test_one_that_cannot_be_loaded_is_told_and_does_not_disturb_the_others(
     assert f"the entry point 'broken' of {package} 1.0" in done.stderr.decode()
 
 
-def test_a_provider_that_is_asked_for_by_name_imports_no_other_package(site: Path) -> None:
+def test_looking_up_one_provider_imports_no_other_package(site: Path) -> None:
     install(site, "loud", "shout = loud:Shout")
     install(site, "broken", "broken = broken:Shout")
     code = "import sys\nfrom acytoo.registry import provider_class\nprint(provider_class('shout'))\n"
@@ -95,7 +93,7 @@ def test_a_provider_that_is_asked_for_by_name_imports_no_other_package(site: Pat
     )
 
 
-def test_one_that_is_asked_for_by_name_and_cannot_be_loaded_says_why(site: Path) -> None:
+def test_looking_up_a_broken_entry_point_reports_the_reason(site: Path) -> None:
     install(site, "broken", "broken = broken:Shout")
     code = "from acytoo.registry import provider_class\nprovider_class('broken')"
     done = run(script(code, "-W", "error"), env=path(site))
@@ -109,7 +107,7 @@ def test_one_that_is_asked_for_by_name_and_cannot_be_loaded_says_why(site: Path)
     )
 
 
-def test_the_command_works_with_a_broken_entry_point_and_tells_of_it_in_one_line(site: Path) -> None:
+def test_the_command_works_with_a_broken_entry_point_and_warns_in_one_line(site: Path) -> None:
     install(site, "broken", "broken = broken:Shout")
     with FakeEndpoint(dialects.OpenAI(), reply("Hello")) as fake:
         arguments = ["-m", "compatible/m", "--url", fake.url, "Hi"]

@@ -1,4 +1,4 @@
-"""The plain iterator: in a script, a thread, a running loop; it ends where its reader ends."""
+"""The synchronous iterator: in a script, a thread, a running loop; and how it is closed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.processes import run, script
 
 @pytest.fixture
 def fake() -> Iterator[FakeEndpoint]:
-    """An endpoint in a thread of its own, which a test that blocks cannot hold up."""
+    """Run an endpoint in a thread of its own, so that a blocking test cannot stop it."""
     with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "wörld").wait(0.1, after=1)) as endpoint:
         yield endpoint
 
@@ -30,11 +30,11 @@ def test_it_yields_the_reply_in_a_script(fake: FakeEndpoint) -> None:
 
 
 def test_it_works_on_the_class(fake: FakeEndpoint) -> None:
-    here: type[Acytoo] = type("Here", (Acytoo,), {"url": fake.url})
-    assert "".join(here.create_completion("", MESSAGES)) == "Hello wörld"
+    provider: type[Acytoo] = type("Mine", (Acytoo,), {"url": fake.url})
+    assert "".join(provider.create_completion("", MESSAGES)) == "Hello wörld"
 
 
-def test_it_works_in_threads_at_once(fake: FakeEndpoint) -> None:
+def test_it_works_in_several_threads_at_once(fake: FakeEndpoint) -> None:
     seen: list[str] = []
 
     def ask() -> None:
@@ -57,7 +57,7 @@ async def test_it_works_in_an_executor_of_a_running_loop(fake: FakeEndpoint) -> 
     assert await asyncio.to_thread("".join, iterator) == "Hello wörld"
 
 
-def test_text_comes_as_it_is_sent_and_leaving_early_closes_the_connection() -> None:
+def test_text_arrives_as_it_is_sent_and_leaving_early_closes_the_connection() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("first", "second").stall(after=1)) as fake:
         for text in Acytoo(fake.url).create_completion("", MESSAGES):
             assert text == "first"
@@ -74,7 +74,7 @@ def test_closing_it_closes_the_connection() -> None:
         assert list(iterator) == []
 
 
-def test_errors_come_through_with_their_text() -> None:
+def test_an_error_is_raised_with_the_text_so_far() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("first", "second").close(after=1)) as fake:
         iterator = Acytoo(fake.url).create_completion("", MESSAGES)
         assert next(iterator) == "first"
@@ -83,12 +83,12 @@ def test_errors_come_through_with_their_text() -> None:
         assert caught.value.text == "first"
 
 
-def test_what_is_wrong_with_the_call_is_told_at_once() -> None:
+def test_an_invalid_call_raises_at_once() -> None:
     with pytest.raises(UsageError, match="messages is empty"):
         Acytoo("http://127.0.0.1:9").create_completion("", [])
 
 
-def test_one_iterator_never_read_does_not_hold_up_another(fake: FakeEndpoint) -> None:
+def test_an_iterator_that_is_never_read_does_not_block_another(fake: FakeEndpoint) -> None:
     provider = Acytoo(fake.url)
     unread = provider.create_completion("", MESSAGES)
     begun = provider.create_completion("", MESSAGES)
@@ -108,7 +108,7 @@ print(next(iterator), flush=True)
 
 
 @pytest.mark.parametrize("then", ["", "iterator.close()", "del iterator", "sys.exit(0)"])
-def test_a_program_that_ends_in_mid_stream_does_not_hang_or_complain(then: str) -> None:
+def test_a_program_that_ends_in_mid_stream_exits_without_hanging_or_warnings(then: str) -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("first", "second").stall(after=1)) as fake:
         done = run(script(PROGRAM.format(url=fake.url, then=then), "-W", "error"))
         assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"first", b"")
@@ -133,9 +133,9 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize(
     ("scheme", "answered"),
     [("socks5h", b""), ("socks5h", b"\x05\x00"), ("socks4", b"")],
-    ids=["in the handshake with a proxy", "asking a proxy", "in the older handshake"],
+    ids=["in the SOCKS5 handshake", "in the SOCKS5 request", "in the SOCKS4 request"],
 )
-def test_an_interrupt_while_connecting_is_just_an_interrupt(scheme: str, answered: bytes) -> None:
+def test_an_interrupt_while_connecting_raises_only_keyboard_interrupt(scheme: str, answered: bytes) -> None:
     program = """
 import os, signal, threading
 from acytoo import Acytoo
@@ -177,15 +177,15 @@ print(*Collecting().create_completion("", MESSAGES), flush=True)
 """
 
 
-def test_one_that_the_collector_drops_in_the_loops_own_thread_is_closed_and_holds_up_nobody() -> None:
+def test_an_iterator_collected_in_the_loops_own_thread_is_closed_without_a_deadlock() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("first", "second").stall(after=1)) as fake:
         done = run(script(COLLECTED.format(url=fake.url) + "input()", "-W", "error"), stdin=b"\n")
         assert (done.returncode, done.stdout.split(), done.stderr) == (0, [b"first", b"collected"], b"")
         fake.wait_disconnected()
 
 
-class Older(AsyncGeneratorProvider):
-    """A class in the older style that does what its test wants."""
+class Legacy(AsyncGeneratorProvider):
+    """A legacy class that raises SystemExit, or iterates synchronously in its own loop, if the model asks for it."""
 
     @classmethod
     async def create_async_generator(  # type: ignore[override]
@@ -193,22 +193,22 @@ class Older(AsyncGeneratorProvider):
     ) -> AsyncIterator[str]:
         yield "begun"
         if model == "nested":
-            list(Older.create_completion("", messages))
+            list(Legacy.create_completion("", messages))
         if model == "exit":
             raise SystemExit(3)
 
 
-def test_an_exit_that_a_provider_asks_for_is_its_callers_and_ends_no_other_reply(fake: FakeEndpoint) -> None:
+def test_a_system_exit_in_a_provider_is_raised_in_its_caller_and_ends_no_other_reply(fake: FakeEndpoint) -> None:
     other = Acytoo(fake.url).create_completion("", MESSAGES)
     assert next(other) == "Hello "
     with pytest.raises(SystemExit, match="3"):
-        list(Older.create_completion("exit", MESSAGES))
+        list(Legacy.create_completion("exit", MESSAGES))
     assert list(other) == ["wörld"]
 
 
-def test_reading_one_in_the_loop_that_fills_it_is_refused_rather_than_waited_for() -> None:
+def test_iterating_in_the_loop_that_runs_the_generator_is_refused_instead_of_blocking() -> None:
     with pytest.raises(UsageError, match="async generator"):
-        list(Older.create_completion("nested", MESSAGES))
+        list(Legacy.create_completion("nested", MESSAGES))
 
 
 NO_DESCRIPTORS = """
@@ -236,7 +236,7 @@ print("".join(iterator).encode())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
-def test_without_descriptors_for_a_loop_it_fails_at_once_and_works_when_there_are_some_again(
+def test_without_file_descriptors_it_fails_at_once_and_works_once_there_are_some(
     fake: FakeEndpoint,
 ) -> None:
     done = run(script(NO_DESCRIPTORS.format(url=fake.url), "-X", "utf8"))

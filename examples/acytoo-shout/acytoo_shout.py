@@ -1,4 +1,4 @@
-"""A provider in the older style, in a package of its own: it repeats what it is told, in capitals."""
+"""A legacy (gpt4free-style) provider in a package of its own: it repeats the last message in capitals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from acytoo import AsyncGeneratorProvider, AsyncResult, Messages
 
 
 class Shout(AsyncGeneratorProvider):
-    """Where another provider would call its service, this one answers by itself; `model` is what ends each word."""
+    """A provider that answers by itself instead of calling a service; `model` is appended to each word."""
 
     url = "shout://nowhere"
 

@@ -1,6 +1,7 @@
-"""Stands for gpt4free's `Client` and `AsyncClient` (g4f 8.8.6, tools/run_tools.py as read): how they use a provider.
+"""How gpt4free's `Client` and `AsyncClient` use a provider (source: g4f 8.8.6, tools/run_tools.py).
 
-Both were also run themselves, against the same scripted endpoint; the package is too heavy to come along.
+The functions here do what those clients do. The clients themselves were run once against the same scripted endpoint;
+their package is too large for a test dependency.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ HELLO = reply("Hel", "lo ", "world")
 
 
 def iter_run_tools(provider: Any, model: str, messages: Any, **kwargs: Any) -> Iterator[str]:
-    """What `Client.chat.completions.create` does, stream or not: it passes `provider` and always wants an iterator."""
-    _looked_at(provider)
+    """Call a provider as `Client.chat.completions.create` does: with `provider`, and always for an iterator."""
+    _check_attributes(provider)
     try:
         yield from provider.create_completion(model=model, messages=messages, provider=provider, **kwargs)
         provider.live += 1
@@ -32,8 +33,8 @@ def iter_run_tools(provider: Any, model: str, messages: Any, **kwargs: Any) -> I
 
 
 async def async_iter_run_tools(provider: Any, model: str, messages: Any, **kwargs: Any) -> AsyncIterator[str]:
-    """What `AsyncClient` does; a stream's texts are awaited one by one, each with a limit of its own."""
-    _looked_at(provider)
+    """Call a provider as `AsyncClient` does: each text is awaited with a timeout of its own."""
+    _check_attributes(provider)
     response = provider.create_async_generator(model=model, messages=messages, **kwargs)
     limit = kwargs.get("stream_timeout") if provider.use_stream_timeout else kwargs.get("timeout")
     try:
@@ -47,8 +48,8 @@ async def async_iter_run_tools(provider: Any, model: str, messages: Any, **kwarg
         await response.aclose()
 
 
-def _looked_at(provider: Any) -> None:
-    """The attributes that are read before, and after."""
+def _check_attributes(provider: Any) -> None:
+    """Check the attributes that the clients read before and after a call."""
     assert provider.supports_native_tools is True
     assert provider.working is True
     assert provider.supports_stream is True
@@ -62,7 +63,7 @@ def _looked_at(provider: Any) -> None:
 
 @pytest.fixture
 def hello(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoint]:
-    """An endpoint that the class itself finds."""
+    """Run an endpoint that the class finds by its environment variable."""
     with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         monkeypatch.setenv("ACYTOO_URL", fake.url)
         yield fake
@@ -106,7 +107,7 @@ def test_the_client_works_inside_a_running_loop(hello: FakeEndpoint) -> None:
     assert asyncio.run(main()) == "Hello world"
 
 
-def test_another_provider_of_ours_is_passed_the_same_way() -> None:
+def test_another_provider_works_the_same_way() -> None:
     with FakeEndpoint(dialects.OpenAI(), HELLO) as fake:
         passed = {"api_key": "k1", "base_url": fake.url, "max_tokens": 7, "stop": ["x"], "stream": True}
         assert "".join(iter_run_tools(OpenAI, "gpt-4o", MESSAGES, **passed)) == "Hello world"
@@ -123,14 +124,35 @@ def test_leaving_a_stream_early_closes_the_connection(monkeypatch: pytest.Monkey
         fake.wait_disconnected()
 
 
-def test_what_the_api_cannot_say_is_refused_as_everywhere(hello: FakeEndpoint) -> None:
+def test_an_option_that_the_api_cannot_express_is_refused(hello: FakeEndpoint) -> None:
     with pytest.raises(UnsupportedError, match="drop_unsupported"):
         list(iter_run_tools(Acytoo, "gpt-4o", MESSAGES, max_tokens=100))
     assert hello.requests == []
 
 
-def test_the_servers_refusal_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_servers_error_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeEndpoint(dialects.Acytoo(), status(401, "wrong key")) as fake:
         monkeypatch.setenv("ACYTOO_URL", fake.url)
         with pytest.raises(AuthenticationError, match="wrong key"):
             list(iter_run_tools(Acytoo, "gpt-4o", MESSAGES))
+
+
+@pytest.mark.parametrize(
+    "name", ["label", "params", "live", "use_stream_timeout", "supports_native_tools", "needs_auth"]
+)
+def test_the_attributes_that_the_clients_read_exist(name: str) -> None:
+    assert hasattr(Acytoo, name)
+    assert Acytoo.get_dict()["name"] == Acytoo.get_parent() == "Acytoo"
+
+
+async def test_arguments_that_the_clients_pass_to_every_provider_are_ignored() -> None:
+    passed: dict[str, Any] = {
+        "provider": "Acytoo",
+        "stream": True,
+        "ignore_stream": False,
+        "conversation": None,
+        "stream_timeout": 3,
+    }
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
+        assert await Acytoo(fake.url).create_async("", MESSAGES, **passed) == "Hi"
+        assert fake.requests[0].json.keys() == {"key", "model", "messages", "temperature", "password"}

@@ -1,4 +1,4 @@
-"""What a provider sends, and where its own URL would have it sent."""
+"""Helpers: what a provider sends, and to which URL it would send it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 def target(cls: type[AsyncGeneratorProvider], model: str = "m-1", url: str = "") -> str:
-    """The URL that a call of the class goes to by default."""
+    """Return the URL to which a call of the class goes by default."""
     assert cls.dialect is not None
     return cls.dialect.encode_request(
         Request(HELLO, model), Endpoint(url or cls.url), Unsupported(cls.dialect.name)
@@ -23,7 +23,7 @@ def target(cls: type[AsyncGeneratorProvider], model: str = "m-1", url: str = "")
 
 
 async def sent(cls: type[AsyncGeneratorProvider], key: str | None = "sk-1", **options: Any) -> ReceivedRequest:
-    """What the class sends to a server of its API in the place of its own."""
+    """Return what the class sends to a fake endpoint that stands in for its own."""
     assert cls.dialect is not None
     async with FakeEndpoint(cls.dialect, reply("Hello", Finish("stop"))) as fake:
         provider = cls(fake.url + urlsplit(cls.url).path, key=key, model="m-1")

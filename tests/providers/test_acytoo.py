@@ -1,4 +1,4 @@
-"""The contract this project is named after: every row of its two tables, on the class and on an instance."""
+"""The contract: every row of its two tables, on the class and on an instance."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Provider: TypeAlias = Acytoo | type[Acytoo]
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeEndpoint]:
-    """An endpoint that answers everything with the same reply."""
+    """Run an endpoint that answers every request with the same reply."""
     async with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "", "world")) as endpoint:
         yield endpoint
 
@@ -79,7 +79,7 @@ def test_the_payload_is_the_contracts() -> None:
     assert list(_create_payload(MESSAGES)) == ["key", "model", "messages", "temperature", "password"]
 
 
-def test_the_payload_takes_what_is_given() -> None:
+def test_the_payload_accepts_model_key_and_password() -> None:
     given = _create_payload(MESSAGES, 0.9, model="gpt-4", key="k", password="p")
     assert given == {"key": "k", "model": "gpt-4", "messages": MESSAGES, "temperature": 0.9, "password": "p"}
 
@@ -122,7 +122,7 @@ async def test_an_instances_key_and_password_are_sent_and_a_calls_own_win(fake: 
 
 
 @pytest.mark.parametrize("provider", [Acytoo, Acytoo()])
-async def test_the_environment_fills_what_is_not_given(
+async def test_the_environment_provides_what_is_not_passed(
     provider: Provider, fake: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACYTOO_URL", fake.url)
@@ -179,14 +179,14 @@ async def test_an_option_of_the_wrong_type_is_refused(temperature: Any, fake: Fa
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:8080", "localhost", "www.acytoo.com/x", "ftp://x", "http://", "  ", "http:x"]
 )
-def test_a_url_that_is_none_is_refused_saying_what_is_missing(url: str) -> None:
+def test_an_invalid_url_is_refused_with_the_reason(url: str) -> None:
     with pytest.raises(UsageError, match="url"):
         Acytoo(url)
     with pytest.raises(UsageError, match="url"):
         Acytoo().create_async_generator("", MESSAGES, url=url)
 
 
-def test_a_url_without_scheme_is_told_what_it_could_be() -> None:
+def test_a_url_without_a_scheme_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UsageError, match=r"did you mean http://127.0.0.1:8080 or https://127.0.0.1:8080"):
         Acytoo("127.0.0.1:8080")
 
@@ -209,7 +209,7 @@ async def test_the_callers_messages_are_never_changed(make: Make, fake: FakeEndp
 
 
 @BOTH
-async def test_the_text_comes_as_it_is_sent(make: Make) -> None:
+async def test_the_text_arrives_as_it_is_sent(make: Make) -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("first", "second").stall(after=1)) as fake:
         async with aclosing(make(fake.url).create_async_generator("", MESSAGES)) as stream:
             assert await anext(stream) == "first"
@@ -231,7 +231,7 @@ async def test_an_error_status_carries_the_servers_own_message(make: Make) -> No
         (dialects.Acytoo(omit_empty_key=True), "/api/completions", "application/json", False),
     ],
 )
-async def test_the_variations_in_the_wild_are_options_of_the_dialect(
+async def test_known_server_variations_are_options_of_the_dialect(
     dialect: dialects.Acytoo, path: str, content_type: str, has_key: bool, fake: FakeEndpoint
 ) -> None:
     provider = type("Other", (Acytoo,), {"dialect": dialect})(fake.url)
@@ -241,7 +241,7 @@ async def test_the_variations_in_the_wild_are_options_of_the_dialect(
     assert ("key" in request.json) is has_key
 
 
-async def test_extra_body_fields_are_sent_as_they_are(fake: FakeEndpoint) -> None:
+async def test_extra_body_fields_are_sent_unchanged(fake: FakeEndpoint) -> None:
     await Acytoo(fake.url).create_async("", MESSAGES, extra_body={"botId": 7}, extra_headers={"X-Site": "a"})
     assert fake.requests[0].json["botId"] == 7
     assert fake.requests[0].headers["x-site"] == "a"
@@ -249,7 +249,9 @@ async def test_extra_body_fields_are_sent_as_they_are(fake: FakeEndpoint) -> Non
 
 @BOTH
 @pytest.mark.parametrize("field", ["model", "messages", "key", "password"])
-async def test_what_has_an_argument_of_its_own_is_no_extra_field(make: Make, field: str, fake: FakeEndpoint) -> None:
+async def test_a_field_with_its_own_argument_is_refused_in_extra_body(
+    make: Make, field: str, fake: FakeEndpoint
+) -> None:
     with pytest.raises(UsageError, match=rf"extra_body has '{field}'.*{field}="):
         make(fake.url).create_async_generator("", MESSAGES, extra_body={field: "x"})
     assert fake.connections == 0
@@ -257,7 +259,7 @@ async def test_what_has_an_argument_of_its_own_is_no_extra_field(make: Make, fie
 
 @BOTH
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-async def test_a_number_that_json_cannot_say_is_refused(make: Make, number: float, fake: FakeEndpoint) -> None:
+async def test_a_number_that_json_cannot_represent_is_refused(make: Make, number: float, fake: FakeEndpoint) -> None:
     with pytest.raises(UsageError, match="temperature"):
         make(fake.url).create_async_generator("", MESSAGES, temperature=number)
     assert fake.connections == 0
@@ -268,7 +270,7 @@ async def test_a_base_url_with_a_path_and_a_slash_is_kept(fake: FakeEndpoint) ->
     assert fake.requests[0].target == "/sub/api/completions"
 
 
-def test_the_example_of_the_contract_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_the_contract_runs_verbatim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "example.py"
     script.write_text(CONTRACT)
     with FakeEndpoint(dialects.Acytoo(), reply("你好, ", "world 👋")) as fake:

@@ -1,4 +1,4 @@
-"""Anthropic: where it is, its headers, and the limit it must be told."""
+"""Anthropic: its address, its headers, and the token limit that it requires."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ async def test_a_call_is_a_post_with_key_and_version_in_headers() -> None:
     assert "authorization" not in received.headers
 
 
-async def test_the_limit_it_must_have_is_sent_though_none_was_given() -> None:
+async def test_the_required_token_limit_is_sent_even_if_none_is_passed() -> None:
     assert (await sent(Anthropic)).json["max_tokens"] == 4096
     assert (await sent(Anthropic, max_tokens=7)).json["max_tokens"] == 7
 
 
-async def test_betas_become_its_header() -> None:
+async def test_betas_are_sent_in_their_header() -> None:
     received = await sent(Anthropic, extra_body={"betas": ["a-1", "b-2"]})
     assert received.headers["anthropic-beta"] == "a-1,b-2"
     assert "betas" not in received.json
 
 
-def test_the_variables_are_those_of_the_makers_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variables_are_those_of_the_official_sdks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-env")
     assert Anthropic().url == "http://127.0.0.1:1"

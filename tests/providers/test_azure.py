@@ -1,4 +1,4 @@
-"""Azure OpenAI: an endpoint of one's own, the key in a header of its own."""
+"""Azure OpenAI: each customer has an endpoint, and the key has its own header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of OpenAI-compatible services, and any URL that is not among them."""
+"""The rows of OpenAI-compatible services, and any other OpenAI-compatible URL."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ async def test_every_row_is_called_by_post_with_a_bearer_token(cls: Row) -> None
 
 
 @pytest.mark.parametrize("cls", ROWS, ids=lambda cls: cls.address_name())
-def test_a_service_elsewhere_is_reached_by_tls_and_needs_a_key(cls: Row) -> None:
+def test_a_remote_service_uses_tls_and_needs_a_key(cls: Row) -> None:
     here = "127.0.0.1" in cls.url or not cls.url
     assert here or cls.url.startswith("https://")
     assert cls.needs_auth is not here
 
 
 @pytest.mark.parametrize("cls", [compatible.Mistral, compatible.Perplexity])
-async def test_stream_options_are_left_out_where_they_are_not_known(cls: Row) -> None:
+async def test_stream_options_are_omitted_for_services_that_do_not_know_them(cls: Row) -> None:
     assert "stream_options" not in (await sent(cls)).json
 
 
 @pytest.mark.parametrize(
     ("cls", "field"), [(compatible.Groq, "max_completion_tokens"), (compatible.Together, "max_tokens")]
 )
-async def test_the_limit_has_the_name_that_the_service_wants(cls: Row, field: str) -> None:
+async def test_the_token_limit_has_the_name_that_the_service_expects(cls: Row, field: str) -> None:
     body = (await sent(cls, max_tokens=7)).json
     assert {name: body[name] for name in body if name.startswith("max_")} == {field: 7}
 
@@ -69,7 +69,7 @@ async def test_the_limit_has_the_name_that_the_service_wants(cls: Row, field: st
     ("cls", "field"),
     [(compatible.DeepSeek, "reasoning_content"), (compatible.OpenRouter, "reasoning"), (compatible.Together, None)],
 )
-async def test_reasoning_goes_back_only_where_the_service_wants_it(cls: Row, field: str | None) -> None:
+async def test_reasoning_is_sent_back_only_to_services_that_accept_it(cls: Row, field: str | None) -> None:
     assert cls.dialect is not None
     turn: dict[str, Any] = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "Greet."}]}
     history = [*HELLO, turn, {"role": "user", "content": "Go on."}]
@@ -78,7 +78,7 @@ async def test_reasoning_goes_back_only_where_the_service_wants_it(cls: Row, fie
     assert field is None or f'"{field}":"Greet."'.encode() in outgoing.body
 
 
-async def test_any_other_url_is_compatible(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_compatible_works_with_any_other_url(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="COMPATIBLE_URL"):
         provider("compatible/m")
     monkeypatch.setenv("COMPATIBLE_URL", "http://127.0.0.1:1/v1")

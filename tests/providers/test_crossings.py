@@ -1,4 +1,4 @@
-"""Every dialect in, every dialect out: our server between a client of one API and an endpoint of another."""
+"""Every pair of dialects: our server between a client of one API and an endpoint of another."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TOOL = {
 PAIRS = [(into, out) for into in dialects.ALL for out in dialects.ALL]
 CROSSING = [(into, out) for into, out in PAIRS if into is not out]
 MANDATORY = (dialects.by_name("anthropic"), dialects.by_name("acytoo"))
-"""Anthropic's clients must send `max_tokens`, for which the Acytoo protocol has no word."""
+"""Anthropic's clients must send `max_tokens`, for which the Acytoo protocol has no field."""
 PASSED_ON = [dialect for dialect in dialects.ALL if dialect.can_pass_through]
 
 
@@ -54,12 +54,12 @@ STREAM = pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whol
 
 
 def client_of(dialect: Dialect, url: str, **settings: Any) -> AsyncGeneratorProvider:
-    """Our own provider as a client of our server."""
+    """Return one of our own providers as a client of our server."""
     return backend(dialect, url + ("/v1" if dialect.name.startswith("openai") else ""), **settings)
 
 
 async def items_of(provider: AsyncGeneratorProvider, request: Request) -> list[Item]:
-    """Everything that a reply says, until its end or an error."""
+    """Return every item of a reply."""
     items: list[Item] = []
     async with aclosing(provider.answer(request)) as batches:
         async for batch in batches:
@@ -68,23 +68,23 @@ async def items_of(provider: AsyncGeneratorProvider, request: Request) -> list[I
 
 
 def between(into: Dialect, out: Dialect, *answers: ScriptedResponse) -> AbstractAsyncContextManager[Site]:
-    """The server, between a client of one API and an endpoint of the other."""
+    """Run the server between a client of one API and an endpoint of the other."""
     return site(*answers, dialect=out, drop_unsupported=(into, out) == MANDATORY)
 
 
 async def crossed(into: Dialect, out: Dialect, answer: ScriptedResponse, stream: bool = True, **options: Any) -> Reply:
-    """What a client of one API gets of what an endpoint of the other says."""
+    """Return the reply that a client of one API receives from an endpoint of the other."""
     async with between(into, out, answer) as server:
         asked = Request(HELLO, "m-1", stream=stream, **options)
         return collect(await items_of(client_of(into, server.url), asked))
 
 
-# What is said.
+# Content.
 
 
 @EVERY
 @STREAM
-async def test_text_arrives_as_it_was_said(into: Dialect, out: Dialect, stream: bool) -> None:
+async def test_text_arrives_unchanged(into: Dialect, out: Dialect, stream: bool) -> None:
     texts = ["Hé", "llo 世界", " 👩‍👩‍👧\n\n", '"q"\\\u2028', " end"]
     answer = reply(Start("id-1", "m-1", 7), *texts, Usage(9, 5), Finish("stop"))
     found = await crossed(into, out, answer, stream)
@@ -94,7 +94,7 @@ async def test_text_arrives_as_it_was_said(into: Dialect, out: Dialect, stream: 
 
 @EVERY
 @STREAM
-async def test_reasoning_calls_usage_and_finish_arrive_where_both_can_say_them(
+async def test_reasoning_calls_usage_and_finish_arrive_if_both_apis_have_them(
     into: Dialect, out: Dialect, stream: bool
 ) -> None:
     answer = reply(
@@ -127,7 +127,7 @@ async def test_reasoning_calls_usage_and_finish_arrive_where_both_can_say_them(
 @EVERY
 @STREAM
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
-async def test_why_a_reply_ended_arrives_where_both_can_say_it(
+async def test_the_finish_reason_arrives_if_both_apis_have_it(
     into: Dialect, out: Dialect, stream: bool, reason: str
 ) -> None:
     found = await crossed(into, out, reply("It is", Usage(9, 2), Finish(reason)), stream)
@@ -217,7 +217,7 @@ def asked_of(dialect: Dialect, received: ReceivedRequest) -> Request:
         (503, ServerError),
     ],
 )
-async def test_the_status_words_and_waiting_time_survive(
+async def test_the_status_message_and_waiting_time_survive(
     into: Dialect, out: Dialect, stream: bool, code: int, kind: type[StatusError]
 ) -> None:
     with pytest.raises(kind, match="in its own words") as raised:
@@ -232,7 +232,7 @@ TEXT = "".join(item for item in LONG if isinstance(item, str))
 
 
 def cuts(out: Dialect) -> list[ScriptedResponse]:
-    """The reply cut at many places, in every way in which it can be told from a whole one."""
+    """Return the reply truncated at many places, in every way that a client can detect."""
     whole = reply(*LONG)
     found = [whole.reset(after_bytes=place) for place in range(1, 1500, 97)]
     found += [whole.reset(after=after) for after in range(len(LONG) + 1)]
@@ -245,7 +245,7 @@ def cuts(out: Dialect) -> list[ScriptedResponse]:
 
 
 @EVERY
-async def test_a_stream_that_was_cut_is_never_taken_for_a_whole_one(into: Dialect, out: Dialect) -> None:
+async def test_a_truncated_stream_never_passes_for_a_complete_one(into: Dialect, out: Dialect) -> None:
     answers = cuts(out)
     async with between(into, out, *answers) as server:
         client = client_of(into, server.url)
@@ -264,7 +264,7 @@ async def test_a_stream_that_was_cut_is_never_taken_for_a_whole_one(into: Dialec
 
 
 @EVERY
-async def test_a_whole_reply_that_was_cut_is_never_taken_for_one(into: Dialect, out: Dialect) -> None:
+async def test_a_truncated_document_never_passes_for_a_complete_one(into: Dialect, out: Dialect) -> None:
     answers = [reply(*LONG).close(after_bytes=place) for place in (1, 30, 60)]
     async with between(into, out, *answers) as server:
         client = client_of(into, server.url)
@@ -283,11 +283,11 @@ UNKNOWN = {
     "ollama": b'{"novelty": 1}\n',
     "gemini": b'data: {"novelty":{"x":1}}\r\n\r\n',
 }
-"""A record that each API may come to have."""
+"""A record that each API might add in the future."""
 
 
 async def posted(url: str, out: Dialect, request: Request, body: bytes | None = None) -> tuple[int, Any, bytes]:
-    """Status, headers and body of what the server answers a request that is sent as it is."""
+    """Send a request unchanged, and return the status, headers and body of the server's answer."""
     endpoint = Endpoint(url + ("/v1" if out.name.startswith("openai") else ""))
     outgoing = out.encode_request(request, endpoint, Unsupported(out.name))
     async with (
@@ -298,14 +298,14 @@ async def posted(url: str, out: Dialect, request: Request, body: bytes | None = 
 
 
 def odd(body: bytes) -> bytes:
-    """The same request with a field nobody knows, and written as no encoder of ours writes."""
+    """Return the same request with an unknown field, formatted as none of our encoders would."""
     document = msgspec.json.decode(body)
     return b'{ "novelty" : {"a":[1,  2.50]},\r\n' + msgspec.json.encode(document).strip()[1:-1] + b"\t}\n"
 
 
 @pytest.mark.parametrize("dialect", PASSED_ON, ids=lambda dialect: dialect.name)
 @STREAM
-async def test_within_one_dialect_the_request_goes_on_byte_for_byte(dialect: Dialect, stream: bool) -> None:
+async def test_within_one_dialect_the_request_is_passed_on_byte_for_byte(dialect: Dialect, stream: bool) -> None:
     request = Request(HELLO, "m-1", stream=stream)
     body = odd(dialect.encode_request(request, Endpoint("http://h"), Unsupported(dialect.name)).body)
     async with site(reply(*LONG), dialect=dialect) as server:
@@ -334,12 +334,12 @@ UNREAD: list[tuple[Dialect, dict[str, Any]]] = [
     (dialects.Ollama(), {"messages": [{"role": "novel", "content": "x"}]}),
     (dialects.Gemini(), {"contents": [{"parts": [{"text": 5}]}], "tools": 5}),
 ]
-"""Bodies that cannot be read into the shared shape: their own API has the word on them."""
+"""Bodies that cannot be decoded into the shared shape: the endpoint decides about them."""
 
 
 @pytest.mark.parametrize(("dialect", "fields"), UNREAD, ids=[f"{d.name}-{n}" for n, (d, _) in enumerate(UNREAD)])
 @STREAM
-async def test_within_one_dialect_a_request_that_cannot_be_read_goes_on_too(
+async def test_within_one_dialect_a_request_that_cannot_be_decoded_is_passed_on_too(
     dialect: Dialect, fields: dict[str, Any], stream: bool
 ) -> None:
     asked = Request(HELLO, "m-1", stream=stream)
@@ -360,7 +360,7 @@ async def test_within_one_dialect_a_request_that_cannot_be_read_goes_on_too(
 
 
 @pytest.mark.parametrize("dialect", PASSED_ON, ids=lambda dialect: dialect.name)
-async def test_what_cannot_be_read_and_names_no_way_to_go_is_refused(dialect: Dialect) -> None:
+async def test_a_request_that_cannot_be_decoded_or_routed_is_refused(dialect: Dialect) -> None:
     async with site(reply(*LONG), dialect=dialect) as server:
         for body in (b"[]", b"{", b'"x"', b""):
             code, _, _ = await posted(server.url, dialect, Request(HELLO, "m-1"), body or b" ")
@@ -381,7 +381,7 @@ async def test_within_one_dialect_a_streamed_answer_comes_back_byte_for_byte(dia
 
 
 @pytest.mark.parametrize("dialect", PASSED_ON, ids=lambda dialect: dialect.name)
-async def test_within_one_dialect_a_whole_answer_comes_back_byte_for_byte(dialect: Dialect) -> None:
+async def test_within_one_dialect_an_unstreamed_answer_comes_back_byte_for_byte(dialect: Dialect) -> None:
     request = Request(HELLO, "m-1", stream=False)
     whole = dialect.write_reply(collect(LONG), request)
     answer = odd(whole)
@@ -394,11 +394,11 @@ async def test_within_one_dialect_a_whole_answer_comes_back_byte_for_byte(dialec
 
 @pytest.fixture
 def novel() -> Request:
-    """A request with a field that nobody knows."""
+    """Return a request with an unknown field."""
     return Request(HELLO, "m-1", extra={"novelty": 1})
 
 
-async def test_anthropics_clients_reach_an_acytoo_endpoint_only_where_max_tokens_may_be_dropped() -> None:
+async def test_anthropics_clients_reach_an_acytoo_endpoint_only_if_max_tokens_may_be_dropped() -> None:
     into, out = MANDATORY
     async with site(reply("Hello"), dialect=out) as server:
         with pytest.raises(RequestError, match="max_tokens"):
@@ -418,7 +418,7 @@ async def test_between_dialects_an_unknown_field_is_refused_by_name(
 
 
 @crossings(CROSSING)
-async def test_between_dialects_an_unknown_field_is_dropped_where_that_is_wanted_and_named(
+async def test_between_dialects_an_unknown_field_is_dropped_and_named_if_that_is_allowed(
     into: Dialect, out: Dialect, novel: Request
 ) -> None:
     async with site(reply("Hello"), dialect=out, drop_unsupported=True) as server:
@@ -432,7 +432,7 @@ async def test_between_dialects_an_unknown_field_is_dropped_where_that_is_wanted
 
 
 def embedded(dialect: Dialect) -> AsyncGeneratorProvider:
-    """Our own provider of the dialect over the embedded server, which all tests share."""
+    """Return a provider of the dialect for the embedded server, which all tests share."""
     return backend(dialect, Acytoo.url)
 
 
@@ -460,7 +460,7 @@ async def test_the_embedded_model_answers_in_every_dialect(dialect: Dialect, str
     [d for d in dialects.ALL if "tool_choice" in d.options and d.name != "ollama"],
     ids=lambda dialect: dialect.name,
 )
-async def test_the_embedded_model_calls_a_tool_in_every_dialect_that_can_ask_for_it(dialect: Dialect) -> None:
+async def test_the_embedded_model_calls_a_tool_in_every_dialect_that_has_tools(dialect: Dialect) -> None:
     asked = [{"role": "user", "content": "The weather in Rome?"}]
     found = await embedded(dialect).reply(
         asked, tools=[SHORT_TOOL], tool_choice="required", max_tokens=60, temperature=0
@@ -479,7 +479,7 @@ SHORT_TOOL = {
 }
 
 
-async def test_one_conversation_goes_on_through_every_dialect() -> None:
+async def test_one_conversation_continues_through_every_dialect() -> None:
     messages = list(HELLO)
     for dialect in dialects.ALL:
         if limit := short(dialect):
@@ -492,7 +492,7 @@ async def test_one_conversation_goes_on_through_every_dialect() -> None:
 
 
 async def first_words(messages: list[dict[str, Any]]) -> Reply:
-    """What raw text, which has no limit to give, says at first."""
+    """Return the start of a raw text reply, which has no token limit."""
     stream = Acytoo.stream(messages, temperature=0)
     async with aclosing(stream):
         return collect([await anext(stream)])

@@ -1,4 +1,4 @@
-"""What holds for every provider: where it finds URL, key and model, and what it says when one is missing."""
+"""What holds for every provider: where it finds URL, key and model, and its errors if one is missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def each(classes: list[Provider]) -> pytest.MarkDecorator:
 KEYED = [cls for cls in ALL if cls.needs_auth]
 
 
-def test_they_are_found_by_name() -> None:
+def test_providers_are_found_by_name() -> None:
     assert {"acytoo", "openai", "openai-responses", "anthropic", "gemini", "ollama", "azure", "groq"} <= set(
         providers()
     )
@@ -33,7 +33,7 @@ def test_they_are_found_by_name() -> None:
     assert provider("openrouter/maker/name").model == "maker/name"
 
 
-def test_an_unknown_name_is_told_with_the_nearest_known() -> None:
+def test_an_unknown_name_is_reported_with_the_most_similar_one() -> None:
     with pytest.raises(UsageError, match="'anthropic'"):
         provider("antropic/claude")
 
@@ -52,7 +52,7 @@ async def test_without_a_key_the_error_names_its_variable_and_nothing_is_sent(cl
 
 
 @each([cls for cls in REMOTE if cls.needs_model])
-async def test_without_a_model_the_error_says_how_to_name_one_and_nothing_is_sent(cls: Provider) -> None:
+async def test_without_a_model_the_error_shows_an_address_with_one_and_nothing_is_sent(cls: Provider) -> None:
     assert cls.dialect is not None
     async with FakeEndpoint(cls.dialect, reply("Hello")) as fake:
         with pytest.raises(UsageError, match=f"{cls.address_name()}/MODEL"):
@@ -61,7 +61,7 @@ async def test_without_a_model_the_error_says_how_to_name_one_and_nothing_is_sen
 
 
 @each(REMOTE)
-async def test_the_key_goes_into_one_header_and_nowhere_else(cls: Provider) -> None:
+async def test_the_key_is_sent_in_a_header_and_nowhere_else(cls: Provider) -> None:
     received = await sent(cls, key="sk-secret")
     assert "sk-secret" not in received.target
     if cls.address_name() != "acytoo":
@@ -70,7 +70,7 @@ async def test_the_key_goes_into_one_header_and_nowhere_else(cls: Provider) -> N
 
 
 @each([cls for cls in REMOTE if not cls.needs_auth])
-async def test_where_no_key_is_needed_none_is_sent(cls: Provider) -> None:
+async def test_a_provider_that_needs_no_key_sends_none(cls: Provider) -> None:
     received = await sent(cls, key=None)
     assert not {"authorization", "x-api-key", "api-key", "x-goog-api-key"} & received.headers.keys()
 
@@ -90,7 +90,7 @@ async def test_the_variable_of_the_service_is_read_before_the_classs_own(
 
 
 @each(REMOTE)
-async def test_url_and_model_come_from_the_call_the_instance_the_environment_the_class_in_this_order(
+async def test_url_and_model_come_from_the_call_then_instance_then_environment_then_class(
     cls: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cls.dialect is not None

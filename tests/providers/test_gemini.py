@@ -1,4 +1,4 @@
-"""Gemini: the model and the kind of answer are in its URL, the key is in a header."""
+"""Gemini: the URL names the model and the kind of answer, and the key is in a header."""
 
 from __future__ import annotations
 

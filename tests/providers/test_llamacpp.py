@@ -1,4 +1,4 @@
-"""Our providers against a server that is not ours: llama.cpp's own, which speaks three of the APIs."""
+"""Providers against a server that is not ours: llama.cpp's own, which implements three of the APIs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EACH = pytest.mark.parametrize("cls", [LlamaCpp, OpenAIResponses, Anthropic])
 
 @pytest.fixture(scope="module")
 def engine(model_file: Path) -> Iterator[Engine]:
-    """llama.cpp's server with the model's own chat template."""
+    """Run llama.cpp's server with the model's own chat template."""
     engine = Engine(model_file, "smollm2")
     yield engine
     engine.close()
@@ -43,7 +43,7 @@ def at(engine: Engine, cls: Provider, **settings: Any) -> AsyncGeneratorProvider
 
 
 @EACH
-async def test_a_stream_brings_texts_usage_and_its_end(engine: Engine, cls: Provider) -> None:
+async def test_a_stream_has_texts_usage_and_a_finish_reason(engine: Engine, cls: Provider) -> None:
     items = [item async for item in at(engine, cls).stream(HELLO, max_tokens=6, temperature=0)]
     assert len([item for item in items if isinstance(item, str)]) > 1
     assert any(isinstance(item, Start) and item.id for item in items)
@@ -54,7 +54,7 @@ async def test_a_stream_brings_texts_usage_and_its_end(engine: Engine, cls: Prov
 
 
 @EACH
-async def test_a_whole_reply_has_the_streams_text(engine: Engine, cls: Provider) -> None:
+async def test_an_unstreamed_reply_has_the_same_text_as_the_stream(engine: Engine, cls: Provider) -> None:
     provider = at(engine, cls)
     streamed = await provider.reply(HELLO, max_tokens=6, temperature=0)
     whole = [item async for batch in provider.answer(asked(stream=False)) for item in batch]
@@ -67,12 +67,12 @@ def asked(**options: Any) -> Request:
 
 
 @pytest.mark.parametrize("cls", [LlamaCpp, Anthropic])
-async def test_a_reply_that_ran_out_of_tokens_says_so(engine: Engine, cls: Provider) -> None:
+async def test_a_reply_that_ran_out_of_tokens_has_finish_reason_length(engine: Engine, cls: Provider) -> None:
     assert (await at(engine, cls).reply(HELLO, max_tokens=2, temperature=0)).finish_reason == "length"
 
 
 @EACH
-async def test_history_is_understood(engine: Engine, cls: Provider) -> None:
+async def test_history_is_accepted(engine: Engine, cls: Provider) -> None:
     provider = at(engine, cls)
     reply = await provider.reply(HELLO, max_tokens=4, temperature=0)
     history = [{"role": "system", "content": "Be brief."}, *HELLO, reply.message, {"role": "user", "content": "Again."}]
@@ -84,7 +84,7 @@ async def test_history_is_understood(engine: Engine, cls: Provider) -> None:
 
 
 @EACH
-async def test_a_conversation_with_a_tool_call_in_it_is_understood(engine: Engine, cls: Provider) -> None:
+async def test_a_history_with_a_tool_call_is_accepted(engine: Engine, cls: Provider) -> None:
     call = {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}
     history: list[dict[str, Any]] = [
         {"role": "user", "content": "The weather in Rome?"},
@@ -94,14 +94,14 @@ async def test_a_conversation_with_a_tool_call_in_it_is_understood(engine: Engin
     assert (await at(engine, cls).reply(history, tools=[TOOL], max_tokens=4, temperature=0)).text
 
 
-async def test_a_schema_is_obeyed_by_chat_completions(engine: Engine) -> None:
+async def test_chat_completions_follow_a_schema(engine: Engine) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA, "strict": True}}
     reply = await at(engine, LlamaCpp).reply(HELLO, response_format=wanted, max_tokens=40, temperature=0)
     assert msgspec.json.decode(reply.text) in ({"city": "Paris"}, {"city": "Rome"})
 
 
 @EACH
-async def test_a_tool_may_be_asked_for_and_a_call_is_one_of_its_schema(engine: Engine, cls: Provider) -> None:
+async def test_a_required_tool_is_called_with_arguments_of_its_schema(engine: Engine, cls: Provider) -> None:
     messages = [{"role": "user", "content": "The weather in Rome?"}]
     reply = await at(engine, cls).reply(messages, tools=[TOOL], tool_choice="required", max_tokens=40, temperature=0)
     for call in reply.tool_calls:
@@ -136,7 +136,7 @@ async def test_tokens_are_counted(engine: Engine) -> None:
 
 
 @EACH
-async def test_check_says_that_it_works(engine: Engine, cls: Provider) -> None:
+async def test_check_reports_that_it_works(engine: Engine, cls: Provider) -> None:
     check = await at(engine, cls).check()
     assert check.ok
     assert check.text

@@ -1,4 +1,4 @@
-"""Ollama: `OLLAMA_HOST` is understood as its own clients understand it."""
+"""Ollama: `OLLAMA_HOST` means what it means to Ollama's own clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("given", "url"), FORMS)
-def test_what_is_left_out_of_the_host_is_added(given: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_parts_of_the_host_are_added(given: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Ollama(given).url == url
     monkeypatch.setenv("OLLAMA_HOST", given)
     assert Ollama().url == url
@@ -45,12 +45,12 @@ async def test_a_call_is_a_post_and_needs_no_key() -> None:
     assert "authorization" not in received.headers
 
 
-async def test_a_key_is_sent_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_configured_key_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_API_KEY", "sk-env")
     assert (await sent(Ollama, key=None)).headers["authorization"] == "Bearer sk-env"
 
 
-async def test_a_host_given_for_one_call_may_lack_its_scheme_as_well() -> None:
+async def test_a_host_passed_to_one_call_may_lack_its_scheme_too() -> None:
     async with FakeEndpoint(Ollama.dialect, reply("Hello", Finish("stop"))) as fake:
         text = await Ollama(model="m-1").create_async("", HELLO, url=f"127.0.0.1:{fake.port}")
     assert text == "Hello"

@@ -1,4 +1,4 @@
-"""OpenAI's two APIs: where they are, and what they want otherwise than their imitators."""
+"""OpenAI's two APIs: their addresses, and how they differ from compatible services."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ async def test_a_call_is_a_post_with_a_bearer_token(cls: type[AsyncGeneratorProv
     assert (received.json["model"], received.json["stream"]) == ("m-1", True)
 
 
-async def test_the_limit_of_chat_completions_has_its_new_name() -> None:
+async def test_chat_completions_get_max_completion_tokens() -> None:
     body = (await sent(OpenAI, max_tokens=7)).json
     assert body["max_completion_tokens"] == 7
     assert "max_tokens" not in body
 
 
-async def test_responses_keep_nothing_at_the_service() -> None:
+async def test_responses_are_not_stored_by_the_service() -> None:
     body = (await sent(OpenAIResponses, max_tokens=7)).json
     assert (body["store"], body["max_output_tokens"]) == (False, 7)
 
 
-async def test_usage_is_asked_for_in_streams() -> None:
+async def test_streams_request_usage() -> None:
     assert (await sent(OpenAI)).json["stream_options"] == {"include_usage": True}
 
 
-def test_the_variables_are_those_of_the_makers_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variables_are_those_of_the_official_sdks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     assert OpenAI().url == OpenAIResponses().url == "http://127.0.0.1:1/v1"
     assert type(provider("openai-responses/gpt-x")) is OpenAIResponses
 
 
-async def test_headers_of_ones_own_are_sent() -> None:
+async def test_extra_headers_are_sent() -> None:
     headers = (await sent(OpenAI, extra_headers={"OpenAI-Organization": "org-1"})).headers
     assert headers["openai-organization"] == "org-1"

@@ -1,4 +1,4 @@
-"""The Acytoo provider: the contract this project is named after."""
+"""The Acytoo provider: the contract that this project implements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from acytoo.types import Messages
 
 
 class Acytoo(AsyncGeneratorProvider):
-    """Acytoo chat service: JSON in, raw text out; by default the embedded model behind it, on this machine."""
+    """The Acytoo chat service: JSON in, raw text out. By default it is the embedded model on this machine."""
 
     url = "embedded://smollm2-135m-instruct"
     dialect = dialects.Acytoo()
@@ -21,10 +21,10 @@ class Acytoo(AsyncGeneratorProvider):
 
 
 def _create_header() -> dict[str, str]:
-    """The headers of every request."""
+    """Return the headers of every request."""
     return headers()
 
 
 def _create_payload(messages: Messages, temperature: float = 0.5, **kwargs: Any) -> dict[str, Any]:
-    """The body of a request; `model`, `key` and `password` can be set."""
+    """Return the body of a request; `model`, `key` and `password` can be set."""
     return payload(messages, temperature, **kwargs)

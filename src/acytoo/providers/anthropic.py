@@ -1,4 +1,4 @@
-"""Anthropic."""
+"""Anthropic's Messages API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from acytoo.base_provider import AsyncGeneratorProvider
 
 
 class Anthropic(AsyncGeneratorProvider):
-    """Anthropic's messages (source: its API reference)."""
+    """Anthropic's Messages API (source: its API reference)."""
 
     url = "https://api.anthropic.com"
     dialect = dialects.Anthropic()

@@ -1,4 +1,4 @@
-"""Azure OpenAI."""
+"""Azure OpenAI's v1 API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from acytoo.base_provider import AsyncGeneratorProvider
 
 
 class Azure(AsyncGeneratorProvider):
-    """Azure OpenAI's v1 API (source: Microsoft's documentation): a deployment's name is the model."""
+    """Azure OpenAI's v1 API (source: Microsoft's documentation). The model is the name of a deployment."""
 
     url = ""
     dialect = dialects.OpenAI(

@@ -1,4 +1,4 @@
-"""OpenAI-compatible services, one row each: base URL, key variable, what they do otherwise.
+"""OpenAI-compatible services, one row each: base URL, key variable, differences.
 
 Sources: each service's own documentation of its OpenAI-compatible endpoint.
 """
@@ -20,7 +20,7 @@ def _row(
     url_variable: str = "",
     needs_model: bool = True,
 ) -> type[AsyncGeneratorProvider]:
-    """A provider class; without a key variable the service needs no key."""
+    """Return a provider class. Without a key variable the service needs no key."""
     env = {"key": (key,)} if key else {}
     if url_variable:
         env["url"] = (url_variable,)

@@ -1,4 +1,4 @@
-"""The embedded model with all that its engine can do: tools, structured output, usage."""
+"""The embedded model with everything that its engine supports: tools, structured output, usage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from acytoo.providers.acytoo import Acytoo
 
 
 class Embedded(AsyncGeneratorProvider):
-    """The model of the Acytoo provider, through the OpenAI dialect of the same embedded server."""
+    """The Acytoo provider's model, through the OpenAI dialect of the same embedded server."""
 
     url = Acytoo.url
     dialect = dialects.OpenAI()

@@ -1,4 +1,4 @@
-"""Google Gemini."""
+"""Google's Gemini API."""
 
 from __future__ import annotations
 

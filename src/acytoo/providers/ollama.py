@@ -1,4 +1,4 @@
-"""Ollama."""
+"""Ollama's own API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from acytoo.base_provider import AsyncGeneratorProvider
 
 
 class Ollama(AsyncGeneratorProvider):
-    """A local Ollama (source: its API documentation); `OLLAMA_HOST` may lack scheme and port, as Ollama allows."""
+    """A local Ollama (source: its API documentation). `OLLAMA_HOST` may lack scheme and port, as Ollama allows."""
 
     url = "http://127.0.0.1:11434"
     dialect = dialects.Ollama()
@@ -16,7 +16,7 @@ class Ollama(AsyncGeneratorProvider):
 
     @classmethod
     def full_url(cls, url: str) -> str:
-        """The URL with what Ollama's own clients add: `http://`, port 11434, and this machine for 0.0.0.0."""
+        """Return the URL completed as Ollama's own clients do: `http://`, port 11434, and this machine for 0.0.0.0."""
         scheme, mark, rest = url.rpartition("://")
         place, slash, path = rest.partition("/")
         host, colon, port = place.rpartition(":") if not place.endswith("]") else (place, "", "")

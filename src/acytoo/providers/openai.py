@@ -1,4 +1,4 @@
-"""OpenAI, by both of its chat APIs."""
+"""OpenAI's two chat APIs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from acytoo.base_provider import AsyncGeneratorProvider
 
 
 class OpenAI(AsyncGeneratorProvider):
-    """OpenAI's chat completions (source: its API reference)."""
+    """OpenAI's Chat Completions API (source: its API reference)."""
 
     url = "https://api.openai.com/v1"
     dialect = dialects.OpenAI(max_tokens_field="max_completion_tokens")
@@ -17,7 +17,7 @@ class OpenAI(AsyncGeneratorProvider):
 
 
 class OpenAIResponses(AsyncGeneratorProvider):
-    """OpenAI's responses, the API that keeps its models' reasoning between turns (source: its API reference)."""
+    """OpenAI's Responses API, which keeps the models' reasoning between turns (source: its API reference)."""
 
     name = "openai-responses"
     url = OpenAI.url
