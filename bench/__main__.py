@@ -120,7 +120,7 @@ def fuzz(arguments: argparse.Namespace) -> None:
     """Fuzz the wire codecs and the dialects until libFuzzer's options end it."""
     from bench.fuzz import fuzz
 
-    fuzz(arguments.options)
+    fuzz([*arguments.options, *arguments.corpora])
 
 
 def _bar(share: float) -> str:
@@ -171,8 +171,13 @@ def main() -> None:
     option("--callers", type=int, default=40)
     option("--seed", type=int, default=1)
     option("--save", action="store_true", help="write bench/logs/soak.md")
-    parsers["fuzz"].add_argument("options", nargs=argparse.REMAINDER, help="libFuzzer's options and corpus folders")
-    arguments = parser.parse_args()
+    parsers["fuzz"].add_argument(
+        "corpora", nargs="*", metavar="CORPUS", help="folders; libFuzzer's options are passed on"
+    )
+    arguments, options = parser.parse_known_args()
+    arguments.options = options
+    if options and arguments.command is not fuzz:
+        parser.error(f"unrecognized arguments: {' '.join(options)}")
     arguments.command(arguments)
 
 

@@ -1,8 +1,8 @@
 """The clients under measurement: each streams one reply and passes its texts on.
 
-A caller is `caller(on_text)`. It is made by a context manager from a `Target`, so that a client is made once and used
-for many calls. Each library is used as its documentation shows. If a default would make it fail at many streams (httpx
-and aiohttp allow 100 connections, g4f 20), only that limit is lifted.
+A caller is `caller(on_text)`. A context manager makes it from a `Target`, so that one client serves many calls. Each
+library is used as its documentation shows. If a default would make it fail at many streams (httpx and aiohttp allow 100
+connections, g4f 20), only that limit is lifted.
 """
 
 from __future__ import annotations
@@ -167,7 +167,10 @@ def _by_hand(session: Any, target: Target, headers: dict[str, str], body: Callab
 
 @asynccontextmanager
 async def aiohttp_tools(target: Target) -> AsyncIterator[Caller]:
-    """The same loop, which also reads tool calls and usage."""
+    """The same loop, which also reads tool calls and usage.
+
+    It repeats the lines of `_by_hand`: a function call for each event, to share them, would slow the baselines down.
+    """
     import aiohttp as library
     import orjson
 

@@ -42,7 +42,7 @@ def python_of(name: str) -> Path:
 
 
 def install(name: str) -> str:
-    """Make the peer's environment unless it exists with these pins; return "" or why that failed."""
+    """Make the peer's environment unless it exists with these pins; return "" or the reason of the failure."""
     folder = home() / name
     if not _why_missing(name):
         return ""

@@ -178,7 +178,7 @@ _README_ROWS = (
     ("200 paced streams: memory", "paced-200", "memory_mb"),
     ("replies of ten chunks, 16 at once", "short-16", "replies_per_s"),
     ("import", "import", "ms"),
-    ("a whole program until its first reply: CPU", "once", "ms"),
+    ("a complete program until its first reply: CPU", "once", "ms"),
     ("installed", "install", "mb"),
 )
 
@@ -215,7 +215,7 @@ def _matrix(record: Record, names: list[str], columns: tuple[Column, ...]) -> st
             sweep = record.sweeps.get(sweep_name, Summary({}))
             cell = _cell(record, name, sweep_name, figure)
             if cell and sweep.kept_up(name) < MIN_KEPT_UP:
-                cell += f" ({sweep.kept_up(name):.0%} came)"
+                cell += f" ({sweep.kept_up(name):.0%} arrived)"
             if name in sweep.refused:
                 cell = cell or "failed"
                 reasons[f"- {sweep_name}, {name}: {' '.join(sweep.refused[name].split())[:200]}"] = None

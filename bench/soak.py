@@ -201,7 +201,7 @@ def render(result: dict[str, Any]) -> str:
         if (side, name) != ("client", "connections")
     ]
     calls = ", ".join(f"{name} {number}" for name, number in result["calls"].items())
-    where = result["machine"]
+    run = result["machine"]
     return f"""# The soak
 
 `python -m bench soak --minutes 5` runs a server process over backends of every dialect that fail at random (cuts,
@@ -217,6 +217,6 @@ warm-up and again at the end. The run fails if anything is left over, or if a re
 
 Wrong: {"; ".join(problems(result)) or "nothing"}.
 
-Run {where["when"]} with Python {where["python"]}, aiohttp {where["versions"]["aiohttp"]}, at {where["commit"]}. The
+Run {run["when"]} with Python {run["python"]}, aiohttp {run["versions"]["aiohttp"]}, at {run["commit"]}. The
 server's count includes the scripted backends, which live in its process.
 """

@@ -69,8 +69,8 @@ async def main() -> None:
         for dialect in dialects.ALL:
             fake = FakeEndpoint(dialect, lambda received: chance.choice(RESPONSES))
             fakes.append(await stack.enter_async_context(fake))
-            made: type[AsyncGeneratorProvider] = type("Backend", (AsyncGeneratorProvider,), {"dialect": dialect})
-            backends[dialect.name] = made(fake.url, model="m-1", timeout={"first_byte": 0.5, "idle": 0.5})
+            backend: type[AsyncGeneratorProvider] = type("Backend", (AsyncGeneratorProvider,), {"dialect": dialect})
+            backends[dialect.name] = backend(fake.url, model="m-1", timeout={"first_byte": 0.5, "idle": 0.5})
         config = ServerConfig(backends, port=0, grace=1.0, idle=5.0, receive=2.0, ping_after=0.2)
         runner, url = await start(config)
         stack.push_async_callback(runner.cleanup)

@@ -1,4 +1,4 @@
-"""The hot paths of wire and dialects take the instructions that are committed, within five per cent."""
+"""The hot paths of the wire and the dialects take the committed number of instructions, within five per cent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 from bench import guard
 
 
-def test_no_hot_path_has_become_slower_or_quicker_unnoticed() -> None:
-    if why := guard.obstacle():
-        assert "CI" not in os.environ, why
-        pytest.skip(why)
+def test_the_instruction_counts_of_the_hot_paths_have_not_changed() -> None:
+    if reason := guard.obstacle():
+        assert "CI" not in os.environ, reason
+        pytest.skip(reason)
     changes = guard.changes()
     outside = {name: f"{change:+.1%}" for name, change in changes.items() if abs(change) > guard.LIMIT}
-    assert not outside, "where that is meant, run `python -m bench guard --commit`"
+    assert not outside, "if that is intended, run `python -m bench guard --commit`"
