@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -189,6 +190,17 @@ def test_ctrl_c_at_any_moment_of_the_start_ends_the_command(command: list[str]) 
             process.kill()
         is_serving = errors.startswith(b"Acytoo serves ")
         assert process.returncode == 130 or (process.returncode == 0 and is_serving), errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_ctrl_c_does_not_interrupt_the_import_of_llama_cpp(tmp_path: Path) -> None:
+    # The real one imports orjson, whose initialization crashes if it is interrupted.
+    fake = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.1)\nprint('imported')\n"
+    (tmp_path / "xllamacpp.py").write_text(fake)
+    code = "from acytoo.embedded.provider import load_provider\nload_provider('embedded:///model.gguf')"
+    done = run(script(code), env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, b"imported\n")
+    assert done.stderr.decode().rstrip().endswith("KeyboardInterrupt")
 
 
 def test_without_the_extra_the_error_names_it() -> None:

@@ -4,9 +4,9 @@ The problem: llama.cpp runs native threads that Python knows nothing about. They
 they ignore signals, and they do not survive a fork.
 
 The strategy: use llama.cpp's own HTTP server on a loopback port with a random key, rather than its C API: it batches
-requests, applies chat templates and grammars, and stops when a client disconnects. Load it where no KeyboardInterrupt
-can arrive, make its threads sleep rather than spin, leave one core to the caller, and never destroy it in a forked
-child.
+requests, applies chat templates and grammars, and stops when a client disconnects. Import and load it where no
+KeyboardInterrupt can arrive, make its threads sleep rather than spin, leave one core to the caller, and never destroy
+it in a forked child.
 
 The cost: a model cannot be interrupted while it loads, and a long prompt delays the end of an abandoned request by one
 batch of `_BATCH_TOKENS`.
@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import os
 import secrets
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Engine:
     """
 
     def __init__(self, model: Path, name: str, template: str | None = None) -> None:
-        xllamacpp = _import_xllamacpp()
+        xllamacpp = _run_uninterrupted(_import_xllamacpp)
         _check_gguf(model)
         self.key = Secret(secrets.token_urlsafe(24))
         params = xllamacpp.CommonParams()
@@ -72,7 +73,7 @@ class Engine:
         params.ui = False
         params.verbosity = 3 if os.environ.get("ACYTOO_ENGINE_LOG") else -1
         try:
-            self._server: Any = _load(xllamacpp, params)
+            self._server: Any = _run_uninterrupted(xllamacpp.Server, params)
         except (RuntimeError, ValueError) as error:
             raise EmbeddedError(f"cannot load the model {model}: {error}") from error
         _servers.append(self._server)
@@ -96,14 +97,14 @@ class Engine:
         self._server = None
 
 
-def _load(xllamacpp: Any, params: Any) -> Any:
-    """Load the model in another thread.
+def _run_uninterrupted(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a native function in another thread, because only the main thread receives KeyboardInterrupt.
 
-    Only the main thread receives KeyboardInterrupt. Raised inside the constructor it would deadlock, so Ctrl-C takes
-    effect when the model is loaded.
+    Ctrl-C takes effect when the function has returned. Raised inside, it would deadlock xllamacpp's constructor, and
+    crash the initialization of orjson, which xllamacpp imports.
     """
     with ThreadPoolExecutor(1, "acytoo-loading") as pool:
-        return pool.submit(xllamacpp.Server, params).result()
+        return pool.submit(function, *args).result()
 
 
 def _thread_count() -> int:
