@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from acytoo.errors import AcytooError, MissingExtraError
 
 _SERVICE = "acytoo"
-_log = logging.getLogger(__name__)
 
 
 def stored_key(provider: str) -> str:
@@ -19,7 +17,11 @@ def stored_key(provider: str) -> str:
     except Exception as error:
         # Backends raise exceptions of many kinds, and a locked or missing keyring must not stop a call that will then
         # name the environment variable to set.
-        _log.debug("no key for %s from the system keyring: %s: %s", provider, type(error).__name__, error)
+        import logging  # here, because it is slow to import and rarely needed
+
+        logging.getLogger(__name__).debug(
+            "no key for %s from the system keyring: %s: %s", provider, type(error).__name__, error
+        )
         return ""
 
 
