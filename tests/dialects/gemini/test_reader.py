@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from acytoo.errors import AcytooError, AuthenticationError, ProtocolError, RateLimitError, ServerError, TruncatedError
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Start, ToolCall, Usage, collect
-from tests.dialects.gemini.helpers import DIALECT, DOCUMENT, fields, no_deadline, read, response, sse
+from tests.dialects.gemini.helpers import DIALECT, DOCUMENT, STREAM, fields, no_deadline, read, response, sse
 
 IDENTITY = {"modelVersion": "gemini-2.5-flash", "responseId": "Il0taoSYJ5Cez7IP"}
 START = Start("Il0taoSYJ5Cez7IP", "gemini-2.5-flash")
@@ -272,6 +272,27 @@ def test_an_error_in_mid_stream_is_raised_with_its_status(error_bytes: bytes, si
     with pytest.raises(ServerError, match="overloaded") as caught:
         read(data, [size])
     assert (caught.value.status, caught.value.code) == (503, "UNAVAILABLE")
+
+
+@pytest.mark.parametrize("size", [1, 11, 100_000])
+def test_a_plain_json_error_is_recognised_in_a_stream_that_is_passed_through(size: int) -> None:
+    reader = DIALECT.reader(STREAM)
+    data = sse(response({"text": "Hi"})) + json.dumps(OVERLOADED, indent=2).encode()
+    with pytest.raises(ServerError, match="overloaded"):
+        for start in range(0, len(data), size):
+            reader.scan(data[start : start + size])
+            if reader.pending_error is not None:
+                raise reader.pending_error
+
+
+@pytest.mark.parametrize(
+    ("code", "cls"),
+    [("RESOURCE_EXHAUSTED", RateLimitError), ("UNAUTHENTICATED", AuthenticationError), ("UNAVAILABLE", ServerError)],
+)
+def test_an_error_without_a_number_is_classified_by_its_status(code: str, cls: type[AcytooError]) -> None:
+    with pytest.raises(AcytooError) as caught:
+        read(sse({"error": {"message": "no", "status": code}}))
+    assert (type(caught.value), getattr(caught.value, "code", "")) == (cls, code)
 
 
 def test_text_that_contains_an_error_document_is_not_an_error() -> None:

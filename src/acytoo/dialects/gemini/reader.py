@@ -255,10 +255,13 @@ STATUSES = {
 }
 """HTTP status codes, and the `status` of an error (`google.rpc.Code`)."""
 
+_HTTP_STATUSES = {code: status for status, code in reversed(STATUSES.items())}
+"""For an error that has no number, its HTTP status: the lowest of those with the same code."""
+
 
 def decode_error(error: object) -> StatusError:
     """Return the error that a document or an event reports, with what its details add."""
-    return add_details(error_from_event(error), error)
+    return add_details(error_from_event(error, _HTTP_STATUSES), error)
 
 
 def add_details(error: StatusError, document: object) -> StatusError:
