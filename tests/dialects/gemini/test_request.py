@@ -353,6 +353,27 @@ def test_a_schema_in_geminis_own_form_becomes_json_schema() -> None:
 
 
 @pytest.mark.parametrize(
+    ("own", "schema"),
+    [
+        ({"type": "STRING", "nullable": True}, {"type": ["string", "null"]}),
+        (
+            {"type": "STRING", "enum": ["a"], "nullable": True},
+            {"type": ["string", "null"], "enum": ["a", None]},
+        ),
+        (
+            {"any_of": [{"type": "STRING"}, {"type": "INTEGER"}], "nullable": True},
+            {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]},
+        ),
+        ({"nullable": True}, {}),
+    ],
+)
+def test_a_nullable_schema_allows_null(own: dict[str, Any], schema: dict[str, Any]) -> None:
+    request = decode({"contents": CONTENTS, "tools": [{"functionDeclarations": [{"name": "f", "parameters": own}]}]})
+    assert request.tools is not None
+    assert request.tools[0]["function"]["parameters"] == schema
+
+
+@pytest.mark.parametrize(
     ("thinking", "effort", "kept"),
     [
         ({"thinkingBudget": 0}, "none", False),

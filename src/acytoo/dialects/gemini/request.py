@@ -545,6 +545,16 @@ def _decode_schema(value: Any) -> Any:
             schema[name] = int(inner)
         elif name not in ("nullable", "propertyOrdering"):
             schema[name] = inner
-    if value.get("nullable") and "type" in schema:
-        schema["type"] = [schema["type"], "null"]
+    if value.get("nullable"):
+        _allow_null(schema)
     return schema
+
+
+def _allow_null(schema: JSONObject) -> None:
+    """Make a schema accept null. JSON Schema has no `nullable`: each keyword that restricts the type must allow it."""
+    if "type" in schema:
+        schema["type"] = [schema["type"], "null"]
+    if isinstance(schema.get("enum"), list):
+        schema["enum"] = [*schema["enum"], None]
+    if isinstance(schema.get("anyOf"), list):
+        schema["anyOf"] = [*schema["anyOf"], {"type": "null"}]
