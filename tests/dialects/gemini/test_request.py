@@ -373,6 +373,14 @@ def test_a_nullable_schema_allows_null(own: dict[str, Any], schema: dict[str, An
     assert request.tools[0]["function"]["parameters"] == schema
 
 
+def test_an_enum_reply_is_refused_by_name_in_translation() -> None:
+    # Source: Gemini API reference, GenerationConfig: with `text/x.enum`, the reply is a value without quotes.
+    config = {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a", "b"]}}
+    request = decode({"contents": CONTENTS, "generationConfig": config})
+    assert translate(request, DIALECT).extra == {"generationConfig.responseMimeType": "text/x.enum"}
+    assert encode(request)["generationConfig"]["responseMimeType"] == "text/x.enum"
+
+
 @pytest.mark.parametrize(
     ("thinking", "effort", "kept"),
     [

@@ -457,7 +457,7 @@ def _decode_config(config: JSONObject, shared: JSONObject) -> None:
         shared["response_format"] = {"type": "json_schema", "json_schema": {"name": "response", "schema": schema}}
     elif media_type == "application/json":
         shared["response_format"] = {"type": "json_object"}
-    elif media_type not in (None, "text/plain"):
+    if media_type not in (None, "text/plain", "application/json"):  # `text/x.enum`: the reply is not JSON
         config["responseMimeType"] = media_type
     thinking = _camel_case_object(config.pop("thinkingConfig", None), "thinkingConfig")
     effort = _decode_effort(thinking)
