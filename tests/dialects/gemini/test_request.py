@@ -381,6 +381,12 @@ def test_an_enum_reply_is_refused_by_name_in_translation() -> None:
     assert encode(request)["generationConfig"]["responseMimeType"] == "text/x.enum"
 
 
+def test_a_field_name_that_begins_with_an_underscore_is_kept() -> None:
+    # Source: Gemini API reference, GenerationConfig, `_responseJsonSchema`.
+    body = {"contents": CONTENTS, "generationConfig": {"_responseJsonSchema": {"type": "object"}}}
+    assert encode(decode(body)) == body
+
+
 @pytest.mark.parametrize(
     ("thinking", "effort", "kept"),
     [

@@ -302,6 +302,8 @@ def _camel_case_object(value: object, where: str) -> JSONObject:
 
 
 def _camel_case(name: str) -> str:
+    if name.startswith("_"):  # `_responseJsonSchema`, which the API calls an internal detail
+        return name
     first, *rest = name.split("_")
     return first + "".join([word[:1].upper() + word[1:] for word in rest])
 
