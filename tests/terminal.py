@@ -1,4 +1,4 @@
-"""A terminal with somebody in front of it who types and waits for words to appear."""
+"""A pseudo-terminal for tests: type keys, and wait for text to appear."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ CTRL_D = "\x04"
 
 
 class Terminal:
-    """`with Terminal([ACYTOO, "chat"]) as terminal`: the command has it as its controlling terminal.
+    """A pseudo-terminal that is the controlling terminal of a command, for use as a context manager.
 
-    `stdout` may be a file that takes standard output instead.
+    With `stdout`, the command's standard output goes to that file descriptor instead.
     """
 
     def __init__(self, command: list[str], *, env: dict[str, str] | None = None, stdout: int | None = None) -> None:
         import pty
 
         self._master, slave = pty.openpty()
-        self._printed = b""
+        self._output = b""
         self.shown = ""
-        self._seen = 0
+        """All text that has appeared so far."""
+        self._searched = 0
         self._process = subprocess.Popen(
             [sys.executable, "-c", _TAKE_TERMINAL, *command],
             stdin=slave,
@@ -46,41 +47,42 @@ class Terminal:
         os.close(slave)
 
     def press(self, keys: str) -> None:
-        """Press these keys."""
+        """Send the keys to the command."""
         os.write(self._master, keys.encode())
 
     def interrupt(self) -> None:
-        """Press Ctrl-C once the command waits for keys: readline sleeps through one that comes just before that."""
+        """Press Ctrl-C when the command waits for keys. Readline loses a signal that arrives just before that."""
         process = Path(f"/proc/{self._process.pid}")
-        while process.exists() and not _waits_for_keys(process):
+        while process.exists() and not _is_waiting_for_keys(process):
             time.sleep(0.001)
         self.press(CTRL_C)
 
     def wait_for(self, text: str) -> str:
-        """Wait until the text appears after what was waited for last; all that appeared until then."""
+        """Wait until the text appears after the previous match. Return everything up to its end."""
         deadline = time.monotonic() + LIMIT
-        while (place := self.shown.find(text, self._seen)) < 0:
+        while (position := self.shown.find(text, self._searched)) < 0:
             if not self._read(deadline):
-                raise AssertionError(f"{text!r} never appeared; what did is {self.shown!r}")
-        began, self._seen = self._seen, place + len(text)
-        return self.shown[began : self._seen]
+                raise AssertionError(f"{text!r} did not appear in {self.shown!r}")
+        start, self._searched = self._searched, position + len(text)
+        return self.shown[start : self._searched]
 
     def wait(self) -> int:
-        """The exit code, when the command has ended."""
+        """Wait until the command exits. Return its exit code."""
         deadline = time.monotonic() + LIMIT
         while self._read(deadline):
             pass
         return self._process.wait(LIMIT)
 
     def _read(self, deadline: float) -> bool:
+        """Read some output. Return False after the deadline, or if the command has closed the terminal."""
         if not select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return False
         try:
             data = os.read(self._master, 65536)
-        except OSError:  # how Linux tells that nobody has the other end any more
+        except OSError:  # EIO: on Linux, no process has the other end open
             return False
-        self._printed += data
-        self.shown = self._printed.decode("utf-8", "ignore").replace("\r\n", "\n")
+        self._output += data
+        self.shown = self._output.decode("utf-8", "ignore").replace("\r\n", "\n")
         return bool(data)
 
     def __enter__(self) -> Self:
@@ -94,7 +96,7 @@ class Terminal:
         os.close(self._master)
 
 
-def _waits_for_keys(process: Path) -> bool:
-    """Whether it sleeps in `select`; "0" is all that some machines tell of where a process sleeps."""
-    where = (process / "wchan").read_text()
-    return (process / "stat").read_text().rpartition(")")[2].split()[0] == "S" and ("poll" in where or where == "0")
+def _is_waiting_for_keys(process: Path) -> bool:
+    """Return whether the process sleeps in `poll` or `select`. Some kernels hide where a process sleeps: "0"."""
+    wchan = (process / "wchan").read_text()
+    return (process / "stat").read_text().rpartition(")")[2].split()[0] == "S" and ("poll" in wchan or wchan == "0")

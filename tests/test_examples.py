@@ -1,4 +1,4 @@
-"""The example of a provider in a package of its own: installed by pip, found by name, used everywhere."""
+"""The example of a third-party provider package: installed with pip, found by name, used by client, CLI and server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "acytoo-shout"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process in which the example is installed."""
+    """Environment variables for a process that has the example installed."""
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(folder)]
     done = run([*pip, str(EXAMPLE)])
@@ -22,27 +22,27 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
-def said(installed: dict[str, str], command: list[str]) -> str:
+def output_of(command: list[str], installed: dict[str, str]) -> str:
     done = run(command, env=installed)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
 
 
-def test_it_is_found_by_its_address(installed: dict[str, str]) -> None:
+def test_it_is_found_by_name(installed: dict[str, str]) -> None:
     code = """
         import asyncio, acytoo
         shout = acytoo.provider("shout/!")
         hello = [{"role": "user", "content": "hello there"}]
         print(type(shout).__name__, asyncio.run(shout.create_async("", hello)), *shout.create_completion("?", hello))
     """
-    assert said(installed, script(code)) == "Shout HELLO! THERE!  HELLO?  THERE? \n"
+    assert output_of(script(code), installed) == "Shout HELLO! THERE!  HELLO?  THERE? \n"
 
 
-def test_the_command_line_knows_it_as_its_readme_says(installed: dict[str, str]) -> None:
+def test_the_command_in_its_readme_works(installed: dict[str, str]) -> None:
     command = [ACYTOO, "-m", "shout/!", "hello there"]
-    assert said(installed, command).split() == ["HELLO!", "THERE!"]
+    assert output_of(command, installed).split() == ["HELLO!", "THERE!"]
     assert "hello there" in (EXAMPLE / "README.md").read_text()
-    assert "shout" in said(installed, [ACYTOO, "providers"])
+    assert "shout" in output_of([ACYTOO, "providers"], installed)
 
 
 def test_it_is_served_to_clients_of_every_api(installed: dict[str, str]) -> None:
@@ -61,4 +61,4 @@ def test_it_is_served_to_clients_of_every_api(installed: dict[str, str]) -> None
 
         asyncio.run(main())
     """
-    assert said(installed, script(code)).split() == ["HELLO!"] * 6
+    assert output_of(script(code), installed).split() == ["HELLO!"] * 6

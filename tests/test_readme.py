@@ -21,7 +21,7 @@ from acytoo.types import Finish, Start
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INSTALLS = re.compile(r"^(python3 -m venv|pip install|git clone)", re.MULTILINE)
-LIMIT_S = 240
+TIMEOUT_S = 240
 
 
 class Block(NamedTuple):
@@ -86,7 +86,7 @@ def test_a_code_block_runs(block: Block, services: dict[str, str], model_file: P
         ) as process,
     ):
         try:
-            code = process.wait(LIMIT_S)
+            code = process.wait(TIMEOUT_S)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
