@@ -207,6 +207,6 @@ def test_check_prints_the_time_to_the_first_text_or_the_error() -> None:
 def test_providers_lists_names_apis_and_keys() -> None:
     done = run([ACYTOO, "providers"], env={"OPENAI_API_KEY": "sk-secret"})
     lines = {line.split()[0]: line for line in done.stdout.decode().splitlines()}
-    assert "key found" in lines["openai"]
+    assert "key set" in lines["openai"]
     assert "needs no key" in lines["acytoo"]
     assert "sk-secret" not in done.stdout.decode()

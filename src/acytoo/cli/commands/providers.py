@@ -43,7 +43,7 @@ def _key_state(cls: type[AsyncGeneratorProvider]) -> str:
     if not cls.needs_auth:
         return "needs no key"
     variable = next(iter(cls.env.get("key", ())), "")
-    return "key found" if cls.own_key() else f"no key ({variable})"
+    return "key set" if cls.own_key() else f"no key ({variable})"
 
 
 async def _check_all(classes: dict[str, type[AsyncGeneratorProvider]]) -> dict[str, Check | str]:
