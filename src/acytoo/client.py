@@ -57,11 +57,11 @@ class Client(msgspec.Struct, frozen=True):
 
     async def count_tokens(self, request: Request) -> int:
         """Return the number of tokens that the endpoint counts in a request."""
-        client, http_request = self, self.dialect.count(request, self.endpoint)
+        client, http_request = self, self.dialect.encode_count_request(request, self.endpoint)
         try:
             if client.needs_resolving:
                 client = await client.resolved()
-                http_request = client.dialect.count(request, client.endpoint)
+                http_request = client.dialect.encode_count_request(request, client.endpoint)
             with await client.send(http_request) as exchange:
                 if not 200 <= exchange.head.status < 300:
                     raise await _status_error(exchange, client.dialect)

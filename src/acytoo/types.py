@@ -1,4 +1,4 @@
-"""The words every part shares: messages, requests, events and replies."""
+"""Types that every part shares: messages, requests, events and replies."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NotRequired, Protocol, Required, TypeAlia
 import msgspec
 
 Message: TypeAlias = Mapping[str, Any]
-"""One chat message in the shape everyone knows: `role`, `content`, and what belongs to the role."""
+"""One chat message in OpenAI's shape: `role`, `content`, and the fields of the role. See `ChatMessage`."""
 
 Messages: TypeAlias = Sequence[Message]
 
 AsyncResult: TypeAlias = AsyncGenerator[str, None]
-"""Non-empty texts that concatenate to the whole reply."""
+"""Non-empty texts that concatenate to the complete reply."""
 
 
 JSONObject: TypeAlias = dict[str, Any]
@@ -100,24 +100,24 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Closable(Protocol[T_co]):
-    """What is iterated over with `async for` and can be closed before its end, as an async generator can."""
+    """An async iterator that can be closed before its end, as an async generator can."""
 
     def __aiter__(self) -> AsyncIterator[T_co]:
-        """Itself."""
+        """Return the iterator itself."""
 
     def __anext__(self) -> Awaitable[T_co]:
-        """The next one."""
+        """Return the next value, or raise StopAsyncIteration."""
 
     def aclose(self) -> Awaitable[None]:
-        """No more."""
+        """End the iteration and release its resources."""
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
-    """What a reply says besides its text; encodes to JSON with a `type`."""
+    """A part of a reply other than its text. It encodes to JSON with a `type`."""
 
 
 class Start(Event, frozen=True, tag="start"):
-    """The reply's identity, as its server gave it; `created` in seconds since 1970."""
+    """The reply's identity as the server sent it; `created` is in seconds since 1970."""
 
     id: str = ""
     model: str = ""
@@ -125,9 +125,9 @@ class Start(Event, frozen=True, tag="start"):
 
 
 class Reasoning(Event, frozen=True, tag="reasoning"):
-    """A piece of reasoning block number `index`: text, or the opaque parts needed to send it back.
+    """A piece of reasoning block number `index`: text, or the opaque fields that sending it back needs.
 
-    `signature`, `data` and `id` mean something only to the dialect named by `source`.
+    `signature`, `data` and `id` have a meaning only for the dialect named `source`.
     """
 
     text: str = ""
@@ -141,8 +141,8 @@ class Reasoning(Event, frozen=True, tag="reasoning"):
 class ToolCall(Event, frozen=True, tag="tool_call"):
     """A piece of tool call number `index`; `arguments` is a fragment of JSON text.
 
-    The first piece of a call carries `id` and `name`; fragments of one call concatenate.
-    `signature` is opaque (Gemini's thought signature), for `source` only.
+    The first piece of a call carries `id` and `name`; the fragments of one call concatenate.
+    `signature` is opaque and has a meaning only for the dialect named `source`.
     """
 
     index: int = 0
@@ -154,21 +154,21 @@ class ToolCall(Event, frozen=True, tag="tool_call"):
 
 
 class Refusal(Event, frozen=True, tag="refusal"):
-    """A piece of the model's own words for why it will not answer."""
+    """A piece of the model's explanation of why it refuses to answer."""
 
     text: str = ""
 
 
 class Logprobs(Event, frozen=True, tag="logprobs"):
-    """Log-probabilities of the text before it, one entry a token, in OpenAI's chat shape."""
+    """Log-probabilities of the preceding text, one entry per token, in OpenAI's chat shape."""
 
     tokens: list[dict[str, Any]] = []
 
 
 class Usage(Event, frozen=True, tag="usage"):
-    """Tokens of the whole request; a later one replaces an earlier.
+    """Token counts of the request and its reply. A later event replaces an earlier one.
 
-    `input_tokens` includes cached and cache-written ones, `output_tokens` includes reasoning.
+    `input_tokens` includes cached and cache-written tokens, `output_tokens` includes reasoning.
     """
 
     input_tokens: int = 0
@@ -179,9 +179,9 @@ class Usage(Event, frozen=True, tag="usage"):
 
 
 class Finish(Event, frozen=True, tag="finish"):
-    """Why the reply ended: `stop`, `length`, `tool_calls`, `content_filter`, or the server's own word.
+    """The reason why the reply ended: `stop`, `length`, `tool_calls`, `content_filter`, or the server's own value.
 
-    `stop_sequence` is the one that matched, where the API tells; `raw` the server's own word where it differs.
+    `stop_sequence` is the sequence that matched, if the API reports it. `raw` is the server's value if it differs.
     """
 
     reason: str = "stop"
@@ -190,14 +190,14 @@ class Finish(Event, frozen=True, tag="finish"):
 
 
 Item: TypeAlias = str | Event
-"""What `stream()` yields."""
+"""A text or an event: what `stream()` yields."""
 
 
 class Request(msgspec.Struct, omit_defaults=True):
-    """One chat request in the shared shape: OpenAI's chat names, each dialect translates.
+    """A chat request in the shared shape, which has OpenAI's chat names. Each dialect translates it.
 
-    `None` means not given. `extra` are body fields the shared shape has no name for; they reach
-    only an endpoint of the dialect named by `extra_for` ("" means any: the user gave them as `extra_body`).
+    `None` means not set. `extra` holds body fields outside the shared shape. They are sent only to an endpoint of the
+    dialect named `extra_for`; "" means any, for fields that the user passed as `extra_body`.
     """
 
     messages: ChatMessages
@@ -230,13 +230,13 @@ OPTIONS: frozenset[str] = frozenset(Request.__struct_fields__) - {
     "extra",
     "extra_for",
 }
-"""Names of the request options of the shared shape; each dialect says which it can express."""
+"""Names of the request options of the shared shape. `Dialect.options` has those that an API can express."""
 
 
 class Reply(msgspec.Struct, omit_defaults=True):
-    """A whole reply, collected.
+    """A complete reply.
 
-    `tool_calls` are in OpenAI's chat shape; `reasoning` are blocks with `text` and the opaque fields of `Reasoning`.
+    `tool_calls` are in OpenAI's chat shape, `reasoning` has blocks with `text` and the opaque fields of `Reasoning`.
     """
 
     text: str = ""
@@ -252,12 +252,12 @@ class Reply(msgspec.Struct, omit_defaults=True):
 
     @property
     def finish_reason(self) -> str | None:
-        """The reason of `finish`, or None where the API has none."""
+        """Return the reason of `finish`, None if the API has none."""
         return self.finish.reason if self.finish else None
 
     @property
     def message(self) -> ChatMessage:
-        """The reply as an assistant message: append it to `messages` and send it to any dialect."""
+        """Return the reply as an assistant message: append it to `messages` and send it to any API."""
         message: ChatMessage = {"role": "assistant", "content": self.text or None}
         if self.tool_calls:
             message["tool_calls"] = self.tool_calls
@@ -270,7 +270,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
         return message
 
     def items(self) -> list[Item]:
-        """The reply as the items that `collect` would make it of."""
+        """Return the items that `collect` would make this reply of."""
         items: list[Item] = []
         if self.id or self.model or self.created:
             items.append(Start(self.id, self.model, self.created))
@@ -311,7 +311,7 @@ def signature_content(signature: str) -> JSONObject:
 
 
 def collect(items: Iterable[Item]) -> Reply:
-    """Gather the items of one reply; pieces of one block or call concatenate."""
+    """Collect the items of one reply. The pieces of one block or call concatenate."""
     texts: list[str] = []
     refusals: list[str] = []
     blocks: dict[int, ReasoningBlock] = {}

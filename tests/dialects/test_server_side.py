@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from acytoo.dialects.error_bodies import error_fields
-from acytoo.dialects.server_side import new_id, request_of
+from acytoo.dialects.error_bodies import describe_error
+from acytoo.dialects.server_side import new_id, request_from_body
 from acytoo.errors import (
     AcytooError,
     EmbeddedError,
@@ -61,8 +61,8 @@ HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
 def test_the_status_says_whose_fault_it_was(error: AcytooError, status: int, code: str) -> None:
-    assert error_fields(error)[::2] == (status, code)
-    assert error_fields(error)[1] == error.message
+    assert describe_error(error)[::2] == (status, code)
+    assert describe_error(error)[1] == error.message
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_status_says_whose_fault_it_was(error: AcytooError, status: int, cod
     [(2, "2"), (0.5, "1"), (1234567.0, "1234567"), (float("inf"), None), (0, "0"), (3600.0, "3600"), (None, None)],
 )
 def test_the_time_to_wait_is_passed_on(seconds: float | None, header: str | None) -> None:
-    assert error_fields(status_error(429, "x", retry_after=seconds))[3].get("retry-after") == header
+    assert describe_error(status_error(429, "x", retry_after=seconds))[3].get("retry-after") == header
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_the_time_to_wait_is_passed_on(seconds: float | None, header: str | None
     ],
 )
 def test_a_body_becomes_this_request(body: dict[str, Any], request_: Request) -> None:
-    assert request_of(body, "d") == request_
+    assert request_from_body(body, "d") == request_
 
 
 def test_the_body_is_left_as_it_was() -> None:
     body = {"messages": HELLO, "stop": "x", "odd": 1}
-    request_of(body, "d")
+    request_from_body(body, "d")
     assert body == {"messages": HELLO, "stop": "x", "odd": 1}
 
 
@@ -108,7 +108,7 @@ def test_the_body_is_left_as_it_was() -> None:
 )
 def test_a_malformed_body_is_refused_naming_the_place(body: dict[str, Any], place: str) -> None:
     with pytest.raises(RequestError, match=place) as caught:
-        request_of(body, "d")
+        request_from_body(body, "d")
     assert caught.value.status == 400
 
 

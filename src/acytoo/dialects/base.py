@@ -1,4 +1,4 @@
-"""What a dialect is: a pure codec for one chat API, both its client's half and its server's."""
+"""The interface of a dialect: a codec for one chat API, for its clients and for its servers. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from acytoo.dialects.error_bodies import error_fields, error_words, html_title, in_utf8
+from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
 from acytoo.errors import (
@@ -30,9 +30,9 @@ ItemKind: TypeAlias = Literal["text", "reasoning", "tool_calls", "refusal", "log
 
 
 class ParsedRequest(msgspec.Struct):
-    """What an incoming request asks for, and every secret it presented.
+    """A request that a server received, with every secret it presented.
 
-    Where a `refusal` says why it cannot be read, the request has no messages: it is only fit to be passed on.
+    If `refusal` is set, the body could not be decoded: the request has no messages and can only be passed through.
     """
 
     request: Request
@@ -57,9 +57,9 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 
 class Unsupported:
-    """Called with what an API cannot express: raises UnsupportedError, or notes it where dropping is allowed.
+    """A callable that handles what an API cannot express: it raises UnsupportedError, or with `drop` records it.
 
-    `hint` is what the one who asked can do about it; a client of a server can but leave it out.
+    `hint` is the advice at the end of the error message.
     """
 
     def __init__(self, dialect: str, *, drop: bool = False, hint: str = "leave it out") -> None:
@@ -76,116 +76,123 @@ class Unsupported:
 
 
 class Reader:
-    """Chunks of one response body to items; a fresh one for each response."""
+    """A decoder of one response body: chunks in, items out. Each response needs a new one.
+
+    `flush` and `close` are two calls, so that the last items reach the caller before the error that follows them.
+    """
 
     pending_error: AcytooError | None = None
-    """What came after the items that `feed` returned last; nothing can follow it."""
+    """The error that follows the items which `feed` returned last. Nothing comes after it."""
 
     def feed(self, chunk: bytes) -> list[Item]:
-        """The items this chunk completes.
+        """Return the items that this chunk completes.
 
-        Raises StatusError for a fault told in the stream, ProtocolError for what is not this API's, where no item
-        came before it; else it is kept as `fault`.
+        An error is raised if no item precedes it in the chunk, else it is kept as `pending_error`.
+
+        Raises:
+            StatusError: the stream reports an error.
+            ProtocolError: the chunk is not in this API's format.
         """
         raise NotImplementedError
 
     def scan(self, chunk: bytes) -> None:
-        """Read a chunk that is passed on as it is: only faults and the end matter. Raises as `feed`."""
+        """Read a chunk that is passed through, only for errors and the end of the reply. Raises as `feed`."""
         self.feed(chunk)
 
     def flush(self) -> list[Item]:
-        """The last items, once the body has ended."""
+        """Return the last items after the body has ended."""
         return []
 
     def flush_truncated(self) -> list[Item]:
-        """The last items, once the body was cut: what was held to be looked at."""
+        """Return the items that were held back for inspection, after the body was cut."""
         return []
 
     def close(self) -> None:
-        """Raises TruncatedError where the reply is not complete; `flush` comes first."""
+        """Raise TruncatedError if the reply is not complete. Call `flush` first."""
 
 
 class Writer:
-    """Items of one reply to chunks of a streamed response body; a fresh one for each response."""
+    """An encoder of one streamed response body: items in, chunks out. Each response needs a new one."""
 
     content_type: ClassVar[str] = "text/event-stream"
     framing: ClassVar[Framing] = "sse"
     ping: bytes = b""
-    """Keeps a silent stream alive; empty where the API has no such thing."""
+    """The bytes that keep a silent stream alive. Empty if the API has none."""
 
     def write(self, items: list[Item]) -> bytes:
-        """The items, in the API's own words; what it has no words for is left out."""
+        """Encode items. What the API has no field for is left out."""
         raise NotImplementedError
 
     def end(self) -> bytes:
-        """What ends a complete reply."""
+        """Return the bytes that end a complete reply."""
         raise NotImplementedError
 
     def fail(self, error: AcytooError) -> bytes:
-        """What tells a fault in mid-stream; empty where only an aborted connection can."""
+        """Return the bytes that report an error in mid-stream. Empty if only an aborted connection can."""
         raise NotImplementedError
 
 
 class Dialect:
-    """One chat API. An instance holds the variations its servers have; a subclass is another API."""
+    """A chat API. An instance holds the variations of its servers; a subclass is another API."""
 
     name: ClassVar[str]
     options: ClassVar[frozenset[str]]
     """Request options (of `types.OPTIONS`) that this API can express."""
     routes: ClassVar[tuple[str, ...]]
-    """Paths a server answers on; `{name}` stands for one segment's part, kept in `ServerRequest.path`."""
+    """Paths that a server answers on; `{name}` matches part of one segment."""
     can_pass_through: ClassVar[bool] = True
-    """Whether a body may go on from one endpoint of this API to another as it is; not where secrets are in it."""
+    """Whether a body may go to another endpoint of this API unchanged. False if bodies carry secrets."""
     minimal_body: ClassVar[dict[str, Any]] = {"messages": [{"role": "user", "content": ""}]}
-    """The least that a body must have beside its model."""
+    """The fields that a body must have besides its model."""
     ignorable_fields: ClassVar[frozenset[str]] = frozenset()
-    """Fields of this API outside the shared shape that may be left behind when translate to another."""
+    """Fields of this API outside the shared shape that may be dropped when translating to another."""
     vendor_fields: ClassVar[frozenset[str]] = frozenset()
-    """Fields of this API alone that stay on messages, parts, calls and tools of the shared shape."""
+    """Fields of this API alone that decoding keeps on messages, parts, calls and tools of the shared shape."""
     no_op_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-    """Values of this API's own fields that ask for what happens anyway; they may be left out for another API."""
+    """Values of this API's own fields that ask for the default; they may be dropped for another API."""
     capabilities: ClassVar[Capabilities] = Capabilities()
     ends_with_record: ClassVar[bool] = True
     """Whether a stream ends with a record of its own, so that whatever follows it can be ignored."""
 
     @functools.cached_property
     def framing(self) -> Framing:
-        """How a streamed reply is divided into records: as its writer does it."""
+        """Return how a streamed reply is divided into records: as its writer does it."""
         return self.writer(Request([])).framing
 
-    # The client's half.
+    # Client side.
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
-        """The HTTP request that asks for a reply. Calls `lose` with whatever the API cannot express."""
+        """Encode a request. Calls `unsupported` for whatever the API cannot express."""
         raise NotImplementedError
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
-        """The HTTP request that brings such a body to where this API takes it, with the credentials."""
+        """Return the HTTP request that sends an encoded body to the endpoint, with its credentials."""
         raise NotImplementedError
 
     def reader(self, head: ResponseHead) -> Reader:
-        """A reader for a successful response: streamed or whole, as its content type says."""
+        """Return a reader for a successful response, streamed or not, according to its content type."""
         raise NotImplementedError
 
     def read_reply(self, body: bytes) -> list[Item]:
-        """The items of a reply that is one whole document. Raises msgspec.DecodeError for anything else."""
+        """Return the items of a reply that is one document. Raises msgspec.DecodeError for anything else."""
         raise NotImplementedError
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
-        """The error that a body tells, in the server's own words."""
-        words = error_words(body)._asdict()
+        """Return the error that a response body reports, with the server's own message."""
+        words = read_error_body(body)._asdict()
         return status_error(status, **words, retry_after=retry_after, body=truncate(body, 2000))
 
-    # The server's half.
+    # Server side.
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
-        """What a client asks for. Raises RequestError (400) saying what is wrong."""
+        """Decode a client's request. Raises RequestError (400) that says what is wrong."""
         raise NotImplementedError
 
     def decode_request_lenient(self, incoming: ServerRequest) -> ParsedRequest:
-        """As `parse`; what cannot be read is still read as far as a server needs that passes it on as it came.
+        """Decode a request as far as a server needs that passes its body through unchanged.
 
-        Raises RequestError where not even that can be.
+        If `decode_request` refuses the body, only the model, the stream flag and the secrets are decoded, and the
+        refusal is kept. Raises RequestError if not even these can be.
         """
         try:
             return self.decode_request(incoming)
@@ -193,24 +200,24 @@ class Dialect:
             if not self.can_pass_through:
                 raise
             body = decode_body(incoming)
-            asked = {name: body[name] for name in ("model", "stream", "stream_options") if name in body}
-            known = msgspec.json.encode({**self.minimal_body, **asked})
+            routing = {name: body[name] for name in ("model", "stream", "stream_options") if name in body}
+            known = msgspec.json.encode({**self.minimal_body, **routing})
             call = self.decode_request(msgspec.structs.replace(incoming, body=known))
             call.request.messages = []
             call.refusal = error
             return call
 
     def writer(self, request: Request) -> Writer:
-        """A writer for a streamed reply to this request."""
+        """Return a writer for a streamed reply to this request."""
         raise NotImplementedError
 
     def write_reply(self, reply: Reply, request: Request) -> bytes:
-        """The whole reply as one document."""
+        """Encode a complete reply as one document."""
         raise NotImplementedError
 
     def write_error(self, error: AcytooError) -> HTTPResponse:
         """Return the error as this API's clients read it. Its status shows whose fault it was."""
-        status, _, _, headers = error_fields(error)
+        status, _, _, headers = describe_error(error)
         body = dumps(self.error_document(error), surrogates="replace")
         return HTTPResponse(status, {"content-type": "application/json", **headers}, body)
 
@@ -219,7 +226,7 @@ class Dialect:
         raise NotImplementedError
 
     def for_model(self, body: bytes, model: str) -> bytes:
-        """A request's body that came in this dialect, for another model: every other field stays as it came."""
+        """Return a body of this dialect with another model. Every other field keeps its bytes."""
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         return msgspec.json.encode({**fields, "model": model})
 
@@ -253,28 +260,28 @@ class Dialect:
     # Token counting, where the API has it.
 
     count_routes: ClassVar[tuple[str, ...]] = ()
-    """Paths on which a server counts a request's tokens; `parse` reads such a request."""
+    """Paths on which a server counts a request's tokens; `decode_request` decodes such a request."""
 
-    def count(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
-        """The HTTP request that asks how many tokens the request has. Raises UnsupportedError."""
+    def encode_count_request(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
+        """Return the HTTP request that asks for the number of a request's tokens. Raises UnsupportedError."""
         raise UnsupportedError("token counting", self.name, "its API has no way to ask for it")
 
     def read_count(self, body: bytes) -> int:
-        """The number of tokens in the answer to `count`. Raises msgspec.DecodeError for anything else."""
+        """Return the number of tokens in the response. Raises msgspec.DecodeError for anything else."""
         raise NotImplementedError
 
     def write_count(self, tokens: int) -> bytes:
-        """The answer a server gives on `count_routes`."""
+        """Encode the response of a server on `count_routes`."""
         raise NotImplementedError
 
-    # Shared by both.
+    # Both sides.
 
     @functools.cached_property
     def _inexpressible(self) -> frozenset[str]:
         return OPTIONS - self.options
 
     def check_options(self, request: Request, unsupported: Unsupported) -> None:
-        """Call `lose` for every given option that the API has no word for."""
+        """Call `unsupported` for every option of the request that the API does not have."""
         for option in self._inexpressible:
             if getattr(request, option) not in _NO_OP_VALUES.get(option, (None,)):
                 unsupported(option)
@@ -283,7 +290,7 @@ class Dialect:
                 unsupported(field)
 
     def extra(self, request: Request) -> dict[str, Any]:
-        """The body fields that pass through as they are."""
+        """Return the request's extra body fields, if they are for this API."""
         return request.extra if request.extra_for in ("", self.name) else {}
 
 
@@ -296,14 +303,15 @@ _NO_OP_VALUES: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (None, 0),
     "response_format": (None, {"type": "text"}),
 }
-"""Option values that ask for what happens anyway."""
+"""Option values that ask for the default."""
 
 
 def not_this_api(name: str, body: bytes, why: str = "") -> ProtocolError:
-    """The error for an answer that is not in the API's format, with the start of it."""
+    """Return the error for a response that is not in the API's format, with the start of the response."""
     start = truncate(in_utf8(body), 200)
     title = html_title(body)
-    what = f"an HTML page ({title!r})" if title is not None else f"{start!r}"
+    content = f"an HTML page ({title!r})" if title is not None else f"{start!r}"
     return ProtocolError(
-        f"the answer is not the {name} API's: {what}{f' ({why})' if why else ''}; check the URL and the dialect"
+        f"the response is not in the format of the {name} API: {content}{f' ({why})' if why else ''}; "
+        "check the URL and the dialect"
     )

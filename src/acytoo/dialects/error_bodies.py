@@ -1,4 +1,4 @@
-"""What a server's answer says of a fault, in the server's own words."""
+"""Errors in response bodies, in both directions: read any server's error, describe ours."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TITLE = re.compile(rb"<title[^>]*>([^<]*)", re.IGNORECASE)
 
 
 def html_title(body: bytes) -> str | None:
-    """The title of an HTML page ("" where it has none), None where the body is not one."""
+    """Return the title of an HTML page ("" if it has none), None if the body is not a page."""
     page = in_utf8(body[:65536])
     before = _BEFORE_PAGE.match(page)
     page = page[before.end() :] if before else page
@@ -41,14 +41,14 @@ def html_title(body: bytes) -> str | None:
 
 
 def in_utf8(body: bytes) -> bytes:
-    """The body in UTF-8 without a byte order mark; UTF-16 is known by its mark."""
+    """Return the body in UTF-8 without a byte order mark. A mark shows that it is UTF-16."""
     if len(body) > 2 and body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return body.decode("utf-16", "replace").encode()
     return body.removeprefix(codecs.BOM_UTF8)
 
 
-class ErrorWords(NamedTuple):
-    """What a server says of an error: `code` is its narrowest word for the kind, `type` a broader one."""
+class ErrorDetails(NamedTuple):
+    """The fields of a server's error. `code` is the narrowest kind that it names, `type` a broader one."""
 
     message: str
     code: str = ""
@@ -56,26 +56,26 @@ class ErrorWords(NamedTuple):
     param: str = ""
 
 
-def error_words(body: bytes) -> ErrorWords:
-    """The words of an error body: JSON in any of the shapes seen, plain text, or an HTML page's title."""
+def read_error_body(body: bytes) -> ErrorDetails:
+    """Read an error body: JSON in any of the known shapes, plain text, or an HTML page, of which the title is used."""
     title = html_title(body)
     if title is not None:
-        return ErrorWords(f"HTML page: {title}" if title else "an HTML page without a title")
+        return ErrorDetails(f"HTML page: {title}" if title else "an HTML page without a title")
     body = in_utf8(body)
     try:
         document = msgspec.json.decode(replace_lone_escapes(body))
     except UNDECODABLE:
-        return ErrorWords(truncate(b" ".join(body.split()), 500) or "no message")
-    return error_words_of(document) or ErrorWords(truncate(body, 500))
+        return ErrorDetails(truncate(b" ".join(body.split()), 500) or "no message")
+    return error_details_of(document) or ErrorDetails(truncate(body, 500))
 
 
-NO_WORDS = "an error without words"
+NO_MESSAGE = "an error without a message"
 
 
-def error_words_of(document: Any) -> ErrorWords | None:
-    """The words in a decoded error document, None where it tells none.
+def error_details_of(document: Any) -> ErrorDetails | None:
+    """Return the details in a decoded error document, None if it reports no error.
 
-    Shapes seen: `{"error": {"message", "type", "code", "param", "status"}}` (some of them: OpenAI, Anthropic, Gemini),
+    Known shapes: `{"error": {"message", "type", "code", "param", "status"}}` (some of them: OpenAI, Anthropic, Gemini),
     `{"error": "…"}` (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI); a list around any.
     """
     inner: dict[str, Any] | None = None
@@ -87,23 +87,23 @@ def error_words_of(document: Any) -> ErrorWords | None:
         if not isinstance(document.get("error"), dict):
             for field in ("msg", "message", "detail", "error", "error_description"):
                 if isinstance(document.get(field), (str, list, dict)) and document[field]:
-                    return _words_beside(document[field], document)
+                    return _details(document[field], document)
             break
         inner = document = document["error"]
-    return None if inner is None else _words_beside(inner or NO_WORDS, inner)
+    return None if inner is None else _details(inner or NO_MESSAGE, inner)
 
 
-def _words_beside(message: Any, document: dict[str, Any]) -> ErrorWords:
+def _details(message: Any, document: dict[str, Any]) -> ErrorDetails:
     names = ("code", "status", "type", "param")
-    said = {name: replace_surrogates(document[name]) for name in names if isinstance(document.get(name), str)}
+    texts = {name: replace_surrogates(document[name]) for name in names if isinstance(document.get(name), str)}
     text = replace_surrogates(message) if isinstance(message, str) else display_json(message)
-    code = said.get("code") or said.get("status") or said.get("type") or ""
-    return ErrorWords(text, code, said.get("type", ""), said.get("param", ""))
+    code = texts.get("code") or texts.get("status") or texts.get("type") or ""
+    return ErrorDetails(text, code, texts.get("type", ""), texts.get("param", ""))
 
 
-def error_words_in(error: Any) -> ErrorWords:
-    """The words of what a document has as its `error`."""
-    return error_words_of({"error": error}) or ErrorWords(display_json(error) if error else NO_WORDS)
+def error_details_in(error: Any) -> ErrorDetails:
+    """Return the details of the value of a document's `error` field."""
+    return error_details_of({"error": error}) or ErrorDetails(display_json(error) if error else NO_MESSAGE)
 
 
 def error_from_event(error: Any, statuses: Mapping[str, int] = {}) -> StatusError:
@@ -112,21 +112,24 @@ def error_from_event(error: Any, statuses: Mapping[str, int] = {}) -> StatusErro
     The status is a numeric `status` or `code` in it, as many servers send, else what `statuses` has for its code or
     its type.
     """
-    words = error_words_in(error)
+    details = error_details_in(error)
     fields = error if isinstance(error, dict) else {}
     numbers = [n for n in (fields.get("status"), fields.get("code")) if isinstance(n, int) and 400 <= n < 600]
-    status = numbers[0] if numbers else statuses.get(words.code) or statuses.get(words.type)
-    return status_error(status, **words._asdict(), body=truncate(display_json(error), 2000))
+    status = numbers[0] if numbers else statuses.get(details.code) or statuses.get(details.type)
+    return status_error(status, **details._asdict(), body=truncate(display_json(error), 2000))
 
 
-def error_fields(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
-    """The (status, message, code, headers) a server answers an error with: its status says whose fault it was."""
+def describe_error(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
+    """Return the (status, message, code, headers) that a server responds with to an error.
+
+    The status shows whose fault it was: 4xx the caller's, 502 and 504 the backend's, 500 ours.
+    """
     headers: dict[str, str] = {}
     code = ""
     if isinstance(error, StatusError):
         status = error.status if error.status and error.status >= 400 else 502
         code = error.code
-        wait = whole_seconds(error)
+        wait = retry_after_seconds(error)
         if wait is not None:
             headers["retry-after"] = str(wait)
     elif isinstance(error, UsageError):
@@ -141,10 +144,10 @@ def error_fields(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
 
 
 def openai_error(error: AcytooError) -> dict[str, Any]:
-    """The error as OpenAI's APIs tell it: `{"message", "type", "param", "code"}`, in the server's own words."""
-    _, message, code, _ = error_fields(error)
-    told = error if isinstance(error, StatusError) else StatusError(message)
-    return {"message": message, "type": told.type or code, "param": told.param or None, "code": code}
+    """Return the error in the shape of OpenAI's APIs: `{"message", "type", "param", "code"}`."""
+    _, message, code, _ = describe_error(error)
+    status = error if isinstance(error, StatusError) else StatusError(message)
+    return {"message": message, "type": status.type or code, "param": status.param or None, "code": code}
 
 
 _CODES = {
@@ -161,7 +164,7 @@ _CODES = {
 }
 
 
-def whole_seconds(error: AcytooError) -> int | None:
-    """How long to wait, rounded up to what `Retry-After` can say; None where the error does not tell."""
+def retry_after_seconds(error: AcytooError) -> int | None:
+    """Return the seconds to wait, rounded up to a whole number for `Retry-After`; None if the error has none."""
     wait = getattr(error, "retry_after", None)
     return math.ceil(wait) if wait is not None and math.isfinite(wait) else None

@@ -1,4 +1,4 @@
-"""Body fields inside an API's own nested objects, kept in `Request.extra` under a path like `options.num_ctx`."""
+"""Extra body fields inside nested objects, kept in `Request.extra` under a path like `options.num_ctx`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def keep_nested(extra: dict[str, Any], parent: str, fields: Mapping[str, Any]) -> None:
-    """Note the fields of a nested object under their paths."""
+def flatten_fields(extra: dict[str, Any], parent: str, fields: Mapping[str, Any]) -> None:
+    """Add the fields of a nested object to `extra` under their paths."""
     for name, value in fields.items():
         extra[f"{parent}.{name}"] = value
 
 
-def put_extra(body: dict[str, Any], extra: Mapping[str, Any], parents: frozenset[str] = frozenset()) -> None:
-    """Put extra fields into a body where they belong: they replace what it says, an object only the fields it names.
+def merge_extra(body: dict[str, Any], extra: Mapping[str, Any], parents: frozenset[str] = frozenset()) -> None:
+    """Merge extra fields into a body. They replace its fields; of an object only the fields that both have.
 
-    A path is followed where its first name is one of `parents`.
+    A name like `options.num_ctx` is a path if `options` is one of `parents`.
     """
     for name, value in extra.items():
         parent, dot, field = name.partition(".")

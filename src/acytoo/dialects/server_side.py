@@ -1,4 +1,4 @@
-"""What every dialect's server half needs: a request from a body, and an error's status and words."""
+"""Shared parts of the server side: requests from bodies, secrets from headers, identifiers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from acytoo.types import OPTIONS, Request
 _FIELDS = OPTIONS | {"model", "messages", "stream"}
 
 
-def request_of(body: dict[str, Any], dialect: str) -> Request:
-    """The request in a body that has the shared shape's names; the other fields become its `extra`.
+def request_from_body(body: dict[str, Any], dialect: str) -> Request:
+    """Decode a body that has the shared shape's field names. All other fields become the request's `extra`.
 
-    Raises RequestError (400) for a wrong type or malformed messages, saying where.
+    Raises RequestError (400) that names the field of a wrong type or the malformed message.
     """
     known = {name: value for name, value in body.items() if name in _FIELDS and value is not None}
     extra = {name: value for name, value in body.items() if name not in _FIELDS}
@@ -43,25 +43,25 @@ def request_of(body: dict[str, Any], dialect: str) -> Request:
 
 
 def new_id(prefix: str) -> str:
-    """A fresh identifier, 24 random hexadecimal digits after the prefix."""
+    """Return a new identifier: the prefix and 24 random hexadecimal digits."""
     return prefix + random.randbytes(12).hex()
 
 
-def bearer_secrets(incoming: ServerRequest) -> list[Secret]:
-    """The secrets in a request's headers: a bearer token, or the key headers of the other APIs' clients."""
-    found = []
+def header_secrets(incoming: ServerRequest) -> list[Secret]:
+    """Return the secrets in a request's headers: a bearer token and the key headers of all APIs' clients."""
+    secrets = []
     scheme, _, token = incoming.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
-        found.append(Secret(token.strip()))
-    found += [
+        secrets.append(Secret(token.strip()))
+    secrets += [
         Secret(incoming.headers[name])
         for name in ("x-api-key", "api-key", "x-goog-api-key")
         if name in incoming.headers
     ]
-    return found
+    return secrets
 
 
-def keyed_secrets(incoming: ServerRequest) -> list[Secret]:
-    """The secrets in a request's headers, and the key that Gemini's clients may put into the query."""
+def secrets_in(incoming: ServerRequest) -> list[Secret]:
+    """Return the secrets in a request's headers, and the key that Gemini's clients may put into the query."""
     key = incoming.query.get("key")
-    return bearer_secrets(incoming) + ([Secret(key)] if key else [])
+    return header_secrets(incoming) + ([Secret(key)] if key else [])

@@ -1,4 +1,10 @@
-"""Characters cut into their two UTF-16 halves, joined again."""
+"""Lone surrogates in streamed JSON: characters outside the BMP that a server cut in two.
+
+Some servers cut text by UTF-16 units. A character such as an emoji then arrives as `"\\ud83d"` at the end of one record
+and `"\\ude00"` at the beginning of a later one. Each is valid JSON but not valid UTF-8, so msgspec refuses it. A reader
+decodes such a record with the standard library, and from then on joins the texts of its items. Nearly all streams have
+no such record, and for them this costs nothing: it is msgspec's refusal that detects the first one.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +25,21 @@ _ESCAPE = re.compile(
 
 
 class SurrogateJoiner:
-    """Joins a character of which one record's JSON text ends with `\\ud83d` and a later one's begins with `\\ude00`.
+    """A joiner of surrogate pairs that are split over records.
 
-    A reader calls `decode` for a record that msgspec refused; once that succeeded (`seen`), it passes all its items
-    through `join`, and adds those of `flush` where the reply is complete. A half left alone becomes U+FFFD.
+    A reader calls `decode` for a record that msgspec refused. After the first success (`active`) it passes all its
+    items through `join`, and appends those of `flush` when the reply is complete. A lone surrogate becomes U+FFFD.
     Source: elizaOS/eliza issue 30904, elie222/rakazo issue 416 (servers that cut text by UTF-16 units).
     """
 
-    __slots__ = ("_held", "seen")
+    __slots__ = ("_held", "active")
 
     def __init__(self) -> None:
-        self.seen = False
+        self.active = False
         self._held: dict[tuple[type, int], Item] = {}
 
     def decode(self, record: bytes, wanted: type[T]) -> T:
-        """The record with its halves as they are. Raises msgspec.DecodeError where it is wrong in another way."""
+        """Decode a record, keeping lone surrogates. Raises msgspec.DecodeError if it is invalid in another way."""
         try:
             document = json.loads(record.decode())
         except ValueError as error:
@@ -41,12 +47,12 @@ class SurrogateJoiner:
         try:
             decoded = msgspec.convert(document, wanted)
         except UnicodeEncodeError as error:
-            raise msgspec.DecodeError(f"half a character where it cannot stand: {error}") from error
-        self.seen = True
+            raise msgspec.DecodeError(f"lone surrogate outside a text: {error}") from error
+        self.active = True
         return decoded
 
     def join(self, items: list[Item]) -> list[Item]:
-        """The items with whole characters only; a half at the end of a text is held until its like comes."""
+        """Return the items with complete characters. A high surrogate at the end of a text waits for the next text."""
         joined: list[Item] = []
         for item in items:
             if isinstance(item, Finish):
@@ -58,20 +64,20 @@ class SurrogateJoiner:
                 if "\ud800" <= text[-1:] <= "\udbff":
                     self._held[key] = _with_text(item, field, text[-1])
                     text = text[:-1]
-                    if not text and (not field or not _says_more(item, field)):
+                    if not text and (not field or not _has_other_fields(item, field)):
                         continue
                 item = _with_text(item, field, text)
-            joined.append(_whole(item))
+            joined.append(_without_surrogates(item))
         return joined
 
     def flush(self) -> list[Item]:
-        """U+FFFD for every half whose other did not come."""
+        """Return an item with U+FFFD for every surrogate that is still waiting."""
         held, self._held = self._held, {}
-        return [_whole(item) for item in held.values()]
+        return [_without_surrogates(item) for item in held.values()]
 
 
 def replace_lone_escapes(document: bytes) -> bytes:
-    """The JSON document with U+FFFD for every escaped half that stands alone."""
+    """Return the JSON document with U+FFFD for every escaped lone surrogate."""
     return _ESCAPE.sub(lambda found: rb"\ufffd" if found.group(1) is not None else found.group(), document)
 
 
@@ -83,23 +89,23 @@ def _with_text(item: Item, field: str, text: str) -> Item:
     return text if isinstance(item, str) else msgspec.structs.replace(item, **{field: text})
 
 
-def _says_more(item: Item, field: str) -> bool:
+def _has_other_fields(item: Item, field: str) -> bool:
     return any(getattr(item, name) for name in item.__struct_fields__ if name not in (field, "index"))  # type: ignore[union-attr]
 
 
 def replace_surrogates(text: str) -> str:
-    """The text with U+FFFD for every half in it."""
+    """Return the text with U+FFFD for every lone surrogate."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _whole(value: Any) -> Any:
-    """The value with U+FFFD for every half in any text of it."""
+def _without_surrogates(value: Any) -> Any:
+    """Return the value with U+FFFD for every lone surrogate in any of its texts."""
     if isinstance(value, str):
         return replace_surrogates(value)
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [_without_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {_whole(name): _whole(item) for name, item in value.items()}
+        return {_without_surrogates(name): _without_surrogates(item) for name, item in value.items()}
     if isinstance(value, Event):
-        return type(value)(*[_whole(getattr(value, name)) for name in value.__struct_fields__])
+        return type(value)(*[_without_surrogates(getattr(value, name)) for name in value.__struct_fields__])
     return value

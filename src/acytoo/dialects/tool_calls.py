@@ -1,4 +1,4 @@
-"""Tool calls of the APIs that want arguments as an object and may give a call no id."""
+"""Tool calls for APIs that have arguments as an object and may have no call ids."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from acytoo.types import Finish
 
 
 def arguments_object(arguments: Any) -> dict[str, Any] | None:
-    """A call's arguments as an object, empty where there are none; None for what is not one whole JSON object."""
+    """Return a call's arguments as an object, {} if there are none, None if they are not one JSON object."""
     if isinstance(arguments, dict):
         return arguments
     if not arguments or not arguments.strip():
         return {}
     try:
-        found: dict[str, Any] = msgspec.json.decode(arguments, type=dict[str, Any])
+        decoded: dict[str, Any] = msgspec.json.decode(arguments, type=dict[str, Any])
     except (*UNDECODABLE, UnicodeEncodeError):
         return None
-    return found
+    return decoded
 
 
-def called_with(name: str, arguments: str, finish: Finish | None) -> dict[str, Any] | None:
-    """The arguments a model called with as an object; None where the token limit cut them.
+def parse_arguments(name: str, arguments: str, finish: Finish | None) -> dict[str, Any] | None:
+    """Return the arguments of a model's call as an object, None if the token limit cut them.
 
-    Raises ProtocolError for others that are not one whole JSON object.
+    Raises ProtocolError if they are not one JSON object for any other reason.
     """
-    found = arguments_object(arguments)
-    if found is None and (finish is None or finish.reason != "length"):
+    decoded = arguments_object(arguments)
+    if decoded is None and (finish is None or finish.reason != "length"):
         raise ProtocolError(f"the model's arguments for {name!r} are not a JSON object")
-    return found
+    return decoded
 
 
 def arguments_text(arguments: Any) -> str:
-    """A call's arguments as JSON text, however a server or client gave them; U+FFFD for half a character.
+    """Return a call's arguments as JSON text, whether they are text or an object. A lone surrogate becomes U+FFFD.
 
-    Raises ProtocolError for what is nested too deeply.
+    Raises ProtocolError if they are nested too deeply.
     """
     if isinstance(arguments, str):
         return arguments
@@ -49,25 +49,25 @@ def arguments_text(arguments: Any) -> str:
 
 
 class CallIds:
-    """Ids for the calls of one conversation, the same each time it is read; a result finds its call by id or name."""
+    """Call ids of one conversation, for APIs that have none: the same ids each time the conversation is decoded."""
 
     def __init__(self) -> None:
         self._open: list[tuple[str, str]] = []
         self._count = 0
 
-    def called(self, name: str, given: str | None = "") -> str:
-        """The id of the next call."""
-        call_id = given or f"call_{self._count}"
+    def for_call(self, name: str, own_id: str | None = "") -> str:
+        """Return the id of the next call: its own, else a new one."""
+        call_id = own_id or f"call_{self._count}"
         self._count += 1
         self._open.append((call_id, name))
         return call_id
 
-    def answered(self, name: str | None = "", given: str | None = "") -> str:
-        """The id of the call that a result answers: the oldest unanswered one that fits, else the oldest."""
-        if given:
-            self._open = [call for call in self._open if call[0] != given]
-            return given
+    def for_result(self, name: str | None = "", own_id: str | None = "") -> str:
+        """Return the id of a result's call: its own, else that of the oldest open call, preferring this name."""
+        if own_id:
+            self._open = [call for call in self._open if call[0] != own_id]
+            return own_id
         index = next((i for i, call in enumerate(self._open) if call[1] == name), 0)
         if not self._open:
-            return self.called(name or "") and self._open.pop()[0]
+            return self.for_call(name or "") and self._open.pop()[0]
         return self._open.pop(index)[0]

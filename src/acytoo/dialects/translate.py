@@ -11,36 +11,36 @@ from acytoo.types import Request
 
 
 def translate(request: Request, source: Dialect) -> Request:
-    """The request for an API of another dialect: without the source's own fields, and its word for its user.
+    """Strip the fields that only the source API understands.
 
-    What is not harmless of them stays in `extra`, so that it is refused by name. `user` is an opaque label, often
-    long (Claude Code's), for the service whose user it is.
+    Ignorable ones are dropped. The others stay in `extra`, so that the target dialect rejects them by name. `user` is
+    dropped too: it is a label for the source's service, and often too long for others (Claude Code's is).
     """
-    found = dict(request.extra)
+    removed = dict(request.extra)
     if source.vendor_fields:
-        messages = _without(source.vendor_fields, request.messages, found)
-        tools = _without(source.vendor_fields, request.tools or [], found)
+        messages = _without(source.vendor_fields, request.messages, removed)
+        tools = _without(source.vendor_fields, request.tools or [], removed)
         request = msgspec.structs.replace(request, messages=messages, tools=tools or None)
-    if not found and request.user is None:
+    if not removed and request.user is None:
         return request
     extra = {
         name: value
-        for name, value in found.items()
+        for name, value in removed.items()
         if name not in source.ignorable_fields and value is not None and value not in source.no_op_values.get(name, ())
     }
     return msgspec.structs.replace(request, extra=extra, user=None)
 
 
-def _without(fields: frozenset[str], given: list[Any], found: dict[str, Any]) -> list[Any]:
-    """The objects, and those in their lists (parts, calls), without the fields, which are noted in `found`."""
-    plain = []
-    for one in given:
-        if isinstance(one, dict):
-            found |= {name: one[name] for name in one.keys() & fields}
-            one = {
-                name: _without(fields, value, found) if isinstance(value, list) else value
-                for name, value in one.items()
+def _without(fields: frozenset[str], values: list[Any], removed: dict[str, Any]) -> list[Any]:
+    """Return copies of objects, and of those in their lists, without some fields, which are added to `removed`."""
+    stripped = []
+    for value in values:
+        if isinstance(value, dict):
+            removed |= {name: value[name] for name in value.keys() & fields}
+            value = {
+                name: _without(fields, field, removed) if isinstance(field, list) else field
+                for name, field in value.items()
                 if name not in fields
             }
-        plain.append(one)
-    return plain
+        stripped.append(value)
+    return stripped

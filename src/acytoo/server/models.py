@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from acytoo.dialects.base import Dialect
-from acytoo.dialects.server_side import keyed_secrets
+from acytoo.dialects.server_side import secrets_in
 from acytoo.errors import NotFoundError
 from acytoo.http import ServerRequest
 from acytoo.server.auth import require_password
@@ -64,7 +64,7 @@ def bodiless(request: web.Request) -> ServerRequest:
 
 
 def _authenticate(request: web.Request, config: ServerConfig) -> None:
-    require_password(config.password, keyed_secrets(bodiless(request)))
+    require_password(config.password, secrets_in(bodiless(request)))
 
 
 def _json(document: Mapping[str, Any]) -> web.Response:

@@ -370,7 +370,7 @@ def test_an_error_in_the_stream_is_raised_with_the_status_it_would_have_had(
 
 @pytest.mark.parametrize("body", [b"data: {oops\n\n", b'data: {"choices": []}\n\n', b"<html><title>Hi</title></html>"])
 def test_what_is_not_this_api_is_a_protocol_error(body: bytes) -> None:
-    with pytest.raises(ProtocolError, match="not the anthropic API's"):
+    with pytest.raises(ProtocolError, match="not in the format of the anthropic API"):
         read(body)
 
 

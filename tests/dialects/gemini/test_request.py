@@ -480,7 +480,7 @@ def test_an_unknown_part_is_refused_by_name_and_forwarded_unchanged() -> None:
 
 def test_tokens_are_counted_with_tools_and_instruction() -> None:
     request = make_request([{"role": "system", "content": "Be brief"}, *HELLO], tools=[WEATHER], user="u")
-    outgoing = DIALECT.count(request, Endpoint("https://g.example"))
+    outgoing = DIALECT.encode_count_request(request, Endpoint("https://g.example"))
     body = json.loads(outgoing.body)["generateContentRequest"]
     assert outgoing.url == "https://g.example/v1beta/models/gemini-2.0-flash:countTokens"
     assert body["model"] == "models/gemini-2.0-flash"

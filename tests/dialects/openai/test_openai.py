@@ -400,7 +400,7 @@ TOLD: dict[str, tuple[bytes, type[StatusError], int | None, str]] = {
     "a string": (events({"error": "No budget."}), ServerError, None, "No budget."),
     "named": (b"event: error\n" + events({"error": {"message": "Oh."}}), ServerError, None, "Oh."),
     "without words": (events({"error": {"code": 500}}), ServerError, 500, "500"),
-    "without anything": (events({"error": {}}), ServerError, None, "without words"),
+    "without anything": (events({"error": {}}), ServerError, None, "without a message"),
     # FastAPI's shape, from servers built on it.
     "a detail": (events(choice({"content": "a"}), {"detail": "No memory."}, "[DONE]"), ServerError, None, "No memory."),
     # JSON in place of a stream, with status 200.
@@ -435,15 +435,19 @@ def test_a_fault_told_in_a_stream_is_raised_in_the_servers_words(
         (b'{"id": "c", "choices": [{"message": {"content": ""}}]}', TruncatedError, "finish_reason"),
         (b'{"choices": []}', ProtocolError, "no choices"),
         (b'{"hello": 1}', ProtocolError, "no choices"),
-        (b"[1]", ProtocolError, "not the openai API"),
+        (b"[1]", ProtocolError, "not in the format of the openai API"),
         (b"<!DOCTYPE html><title>Sign in</title>", ProtocolError, "Sign in"),
         (events("not JSON"), ProtocolError, "not JSON"),
-        (events("[1]"), ProtocolError, "not the openai API"),
+        (events("[1]"), ProtocolError, "not in the format of the openai API"),
         (events({"choices": [{"delta": {"content": 5}}]}), ProtocolError, "content"),
-        (b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n', ProtocolError, "not the openai API"),
-        (b'{"choices": [{"message": {"content": "\xff"}}]}', ProtocolError, "not the openai API"),
-        (b"data: " + b'{"usage":' * 100_000 + b"\n\n", ProtocolError, "not the openai API"),
-        (b'{"usage":' * 100_000, ProtocolError, "not the openai API"),
+        (
+            b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n',
+            ProtocolError,
+            "not in the format of the openai API",
+        ),
+        (b'{"choices": [{"message": {"content": "\xff"}}]}', ProtocolError, "not in the format of the openai API"),
+        (b"data: " + b'{"usage":' * 100_000 + b"\n\n", ProtocolError, "not in the format of the openai API"),
+        (b'{"usage":' * 100_000, ProtocolError, "not in the format of the openai API"),
     ],
 )
 def test_what_is_no_whole_reply_is_told_apart(body: bytes, error: type[AcytooError], words: str) -> None:

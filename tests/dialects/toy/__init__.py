@@ -8,8 +8,8 @@ import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.json import dumps
-from acytoo.dialects.readers import WholeReader
-from acytoo.dialects.server_side import bearer_secrets
+from acytoo.dialects.readers import DocumentReader
+from acytoo.dialects.server_side import header_secrets
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, Reply, Request
@@ -37,7 +37,7 @@ class Toy(Dialect):
         return HTTPRequest(join_url(endpoint.url, "/toy/chat"), json_headers(endpoint.key), body)
 
     def reader(self, head: ResponseHead) -> Reader:
-        return WholeReader(self) if head.content_type in ("application/json", "text/html") else LineReader(self.name)
+        return DocumentReader(self) if head.content_type in ("application/json", "text/html") else LineReader(self.name)
 
     def read_reply(self, body: bytes) -> list[Item]:
         line = decode(body)
@@ -49,7 +49,7 @@ class Toy(Dialect):
         return items
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
-        return ParsedRequest(decode_request(incoming, self.name), bearer_secrets(incoming))
+        return ParsedRequest(decode_request(incoming, self.name), header_secrets(incoming))
 
     def writer(self, request: Request) -> Writer:
         return LineWriter()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from acytoo.dialects.base import Unsupported
-from acytoo.dialects.extra_fields import put_extra
+from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import decode_body, optional_objects
-from acytoo.dialects.server_side import request_of
+from acytoo.dialects.server_side import request_from_body
 from acytoo.http import ServerRequest
 from acytoo.messages import content_text
 from acytoo.types import Request
@@ -18,7 +18,7 @@ def encode_request(request: Request, extra: dict[str, Any], unsupported: Unsuppo
     body: dict[str, Any] = {"model": request.model, "turns": turns, "stream": request.stream}
     if request.temperature is not None:
         body["heat"] = request.temperature
-    put_extra(body, extra)
+    merge_extra(body, extra)
     return body
 
 
@@ -27,4 +27,4 @@ def decode_request(incoming: ServerRequest, name: str) -> Request:
     turns = optional_objects(body.pop("turns", None), "turns")
     body["messages"] = [{"role": turn.get("who"), "content": turn.get("text")} for turn in turns]
     body["temperature"] = body.pop("heat", None)
-    return request_of(body, name)
+    return request_from_body(body, name)

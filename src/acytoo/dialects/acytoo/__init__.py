@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer, not_this_api
-from acytoo.dialects.error_bodies import error_words_of, html_title, openai_error
-from acytoo.dialects.extra_fields import put_extra
+from acytoo.dialects.error_bodies import error_details_of, html_title, openai_error
+from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import UNDECODABLE, dumps
-from acytoo.dialects.server_side import request_of
+from acytoo.dialects.server_side import request_from_body
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError, UsageError, status_error
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url
@@ -90,7 +90,7 @@ class Acytoo(Dialect):
             key=endpoint.key.reveal(),
             password=endpoint.password.reveal(),
         )
-        put_extra(body, extra)
+        merge_extra(body, extra)
         if self.omit_empty_key and not body["key"]:
             del body["key"]
         return self._post(endpoint, dumps(body))
@@ -118,7 +118,7 @@ class Acytoo(Dialect):
         if isinstance(body.get("messages"), list):
             body["messages"] = [_from_parts(message) for message in body["messages"]]
         body["stream"] = True
-        return ParsedRequest(request_of(body, self.name), secrets)
+        return ParsedRequest(request_from_body(body, self.name), secrets)
 
     def writer(self, request: Request) -> Writer:
         """Text as it is."""
@@ -204,7 +204,7 @@ class _TextReader(Reader):
             raise self.pending_error
         self._decoder.feed(b"", final=True)
         if self._empty:
-            raise TruncatedError("the server ended the reply without a single character")
+            raise TruncatedError("the server ended the reply without sending anything")
 
     def _texts(self, chunk: bytes) -> list[Item]:
         try:
@@ -238,7 +238,7 @@ class _TextReader(Reader):
         except UNDECODABLE:
             return
         if isinstance(document, dict) and document.keys() <= _ERROR_FIELDS and document.keys() & {"error", "msg"}:
-            words = error_words_of(document)
+            words = error_details_of(document)
             if words:
                 raise status_error(None, **words._asdict(), body=truncate(body, 2000))
 

@@ -36,11 +36,11 @@ from acytoo.dialects.anthropic.writer import (
 )
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.extra_fields import put_extra
+from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
-from acytoo.dialects.readers import EitherReader
-from acytoo.dialects.server_side import bearer_secrets, new_id, request_of
+from acytoo.dialects.readers import AutoReader
+from acytoo.dialects.server_side import header_secrets, new_id, request_from_body
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import (
@@ -155,7 +155,7 @@ class Anthropic(Dialect):
         if request.stream:
             body["stream"] = True
         extra.pop("betas", None)
-        put_extra(body, extra)
+        merge_extra(body, extra)
         return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
@@ -167,7 +167,7 @@ class Anthropic(Dialect):
 
     def reader(self, head: ResponseHead) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""
-        return EitherReader(self, StreamReader(self.name))
+        return AutoReader(self, StreamReader(self.name))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a `message`."""
@@ -199,7 +199,7 @@ class Anthropic(Dialect):
         betas = incoming.headers.get("anthropic-beta", "")
         if betas:
             body["betas"] = [beta.strip() for beta in betas.split(",") if beta.strip()]
-        return ParsedRequest(request_of(body | shared, self.name), bearer_secrets(incoming))
+        return ParsedRequest(request_from_body(body | shared, self.name), header_secrets(incoming))
 
     def writer(self, request: Request) -> Writer:
         """Content blocks from `message_start` to `message_stop`."""
@@ -242,7 +242,7 @@ class Anthropic(Dialect):
         created_at = datetime.fromtimestamp(created, UTC).isoformat()
         return {"type": "model", "id": name, "display_name": name, "created_at": created_at, "lifecycle": "active"}
 
-    def count(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
+    def encode_count_request(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
         """The same messages, without what only a reply needs."""
         asked = self.encode_request(request, endpoint, Unsupported(self.name, drop=True))
         body = {k: v for k, v in msgspec.json.decode(asked.body).items() if k in _COUNTED}

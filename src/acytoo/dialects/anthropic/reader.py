@@ -8,7 +8,7 @@ import msgspec
 
 from acytoo.dialects.anthropic.request import SOURCE
 from acytoo.dialects.base import not_this_api
-from acytoo.dialects.error_bodies import NO_WORDS, error_from_event
+from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
 from acytoo.dialects.fields import count
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.readers import RecordReader, bare_error
@@ -176,7 +176,7 @@ class StreamReader(RecordReader):
     def _event(self, event: _Event, record: bytes, items: list[Item]) -> None:
         delta = event.delta
         if event.error is not None or event.type == "error":
-            raise error_from_event(NO_WORDS if event.error is None else event.error, STATUS)
+            raise error_from_event(NO_MESSAGE if event.error is None else event.error, STATUS)
         if event.type == "content_block_start" and event.content_block is not None:
             self._open(event.index, event.content_block, items)
         elif event.type == "content_block_stop":

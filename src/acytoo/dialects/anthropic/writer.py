@@ -9,10 +9,10 @@ import msgspec
 from acytoo.dialects.anthropic.reader import REASONS, STATUS
 from acytoo.dialects.anthropic.request import SOURCE, Block
 from acytoo.dialects.base import Writer
-from acytoo.dialects.error_bodies import error_fields
+from acytoo.dialects.error_bodies import describe_error
 from acytoo.dialects.json import dumps, is_complete_json
 from acytoo.dialects.server_side import new_id
-from acytoo.dialects.tool_calls import called_with
+from acytoo.dialects.tool_calls import parse_arguments
 from acytoo.errors import AcytooError, ProtocolError
 from acytoo.types import (
     Event,
@@ -66,7 +66,7 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
 
 def error_document(error: AcytooError) -> dict[str, Any]:
     """Return the error as a document and as an event's data. Its type follows from its status."""
-    status, message, _, _ = error_fields(error)
+    status, message, _, _ = describe_error(error)
     kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
     return {"type": "error", "error": {"type": kind, "message": message}}
 
@@ -86,9 +86,9 @@ def empty_message(id_: str, model: str) -> dict[str, Any]:
 
 
 def call_block(call: ToolCallDict, finish: Finish | None) -> Block:
-    """A whole call; the arguments of one that the token limit cut are left out. Raises as `called_with`."""
+    """A whole call; the arguments of one that the token limit cut are left out. Raises as `parse_arguments`."""
     function = call["function"]
-    given = called_with(function["name"], function["arguments"], finish) or {}
+    given = parse_arguments(function["name"], function["arguments"], finish) or {}
     block: Block = {"type": "tool_use", "id": call["id"] or new_id("toolu_"), "name": function["name"], "input": given}
     if call.get("extra_content"):
         block["extra_content"] = call["extra_content"]
@@ -160,7 +160,7 @@ class StreamWriter(Writer):
         out: list[bytes] = []
         try:
             for call in self._calls.values():
-                called_with(call.name, "".join(call.fragments), self._finish)
+                parse_arguments(call.name, "".join(call.fragments), self._finish)
         except ProtocolError as error:
             return self.fail(error)
         self._opening(out)

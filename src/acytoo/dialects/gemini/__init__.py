@@ -17,8 +17,8 @@ from acytoo.dialects.gemini.reader import StreamReader, add_details, read_docume
 from acytoo.dialects.gemini.request import decode_request, encode_request
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
 from acytoo.dialects.json import UNDECODABLE, dumps
-from acytoo.dialects.readers import EitherReader
-from acytoo.dialects.server_side import keyed_secrets, request_of
+from acytoo.dialects.readers import AutoReader
+from acytoo.dialects.server_side import request_from_body, secrets_in
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
@@ -86,7 +86,7 @@ class Gemini(Dialect):
         """Return the body unchanged: the model is in the URL."""
         return body
 
-    def count(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
+    def encode_count_request(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
         """Return the HTTP request that counts tokens. It has the complete request, so that tools count too."""
         body = encode_request(request, self.extra(request), Unsupported(self.name, drop=True))
         body["model"] = "models/" + request.model.removeprefix("models/")
@@ -105,7 +105,7 @@ class Gemini(Dialect):
 
         Some servers answer a streaming request with a document, and the other way around.
         """
-        return EitherReader(self, StreamReader(self.name))
+        return AutoReader(self, StreamReader(self.name))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a complete reply."""
@@ -135,7 +135,7 @@ class Gemini(Dialect):
         shared["stream"] = verb == _STREAM
         if verb == _STREAM and incoming.query.get("alt") != "sse":
             shared["alt"] = "json"  # for `writer`
-        return ParsedRequest(request_of(shared, self.name), keyed_secrets(incoming))
+        return ParsedRequest(request_from_body(shared, self.name), secrets_in(incoming))
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of events, or of a JSON array if the client did not send `alt=sse`."""

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Unsupported
-from acytoo.dialects.extra_fields import keep_nested, put_extra
+from acytoo.dialects.extra_fields import flatten_fields, merge_extra
 from acytoo.dialects.fields import invalid, optional_object
 from acytoo.dialects.gemini.parts import Part, TurnReader, encode_call, encode_turn
 from acytoo.dialects.tool_calls import CallIds, arguments_object
@@ -99,7 +99,7 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
     if config := _encode_config(request, unsupported):
         body["generationConfig"] = config
     # `alt` belongs to the URL, which shows whether to stream.
-    put_extra(body, {k: v for k, v in extra.items() if k != "alt" and not k.startswith("tools.")}, _PARENTS)
+    merge_extra(body, {k: v for k, v in extra.items() if k != "alt" and not k.startswith("tools.")}, _PARENTS)
     return body
 
 
@@ -350,7 +350,7 @@ def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessa
     A part that no other API has in a model's turn (an image, code) is kept under its field's name. The other APIs
     refuse it by that name.
     """
-    turn = TurnReader(ids.called)
+    turn = TurnReader(ids.for_call)
     items: list[Item] = []
     others: list[JSONObject] = []
     for part in parts:
@@ -406,7 +406,7 @@ def _decode_result(result: JSONObject, ids: CallIds, where: str) -> ChatMessage:
         text = fields[0][1]
     else:
         text = msgspec.json.encode(response).decode()
-    message: ChatMessage = {"role": "tool", "tool_call_id": ids.answered(name, call_id), "content": text}
+    message: ChatMessage = {"role": "tool", "tool_call_id": ids.for_result(name, call_id), "content": text}
     if name:
         message["name"] = name
     if isinstance(response, dict) and "error" in response and "output" not in response:
@@ -467,7 +467,7 @@ def _decode_config(config: JSONObject, shared: JSONObject) -> None:
         shared["reasoning_effort"] = effort
     elif thinking:
         config["thinkingConfig"] = thinking
-    keep_nested(shared, "generationConfig", config)
+    flatten_fields(shared, "generationConfig", config)
 
 
 def _decode_effort(thinking: JSONObject) -> str | None:
@@ -488,7 +488,7 @@ def _decode_tools(tools: object, shared: JSONObject) -> None:
     for index, value in enumerate(_optional_list(tools, "tools")):
         tool = _camel_case_object(value, f"tools[{index}]")
         functions += _optional_list(tool.pop("functionDeclarations", None), f"tools[{index}].functionDeclarations")
-        keep_nested(shared, "tools", tool)
+        flatten_fields(shared, "tools", tool)
     if functions:
         shared["tools"] = [_decode_function(function) for function in functions]
 
@@ -520,7 +520,7 @@ def _decode_tool_config(config: JSONObject, shared: JSONObject) -> None:
     elif calling:
         choices = {mode: choice for choice, mode in _MODES.items()}
         shared["tool_choice"] = choices.get(mode, "auto")
-    keep_nested(shared, "toolConfig", config)
+    flatten_fields(shared, "toolConfig", config)
 
 
 _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from acytoo.dialects.base import Writer
-from acytoo.dialects.error_bodies import error_fields, whole_seconds
+from acytoo.dialects.error_bodies import describe_error, retry_after_seconds
 from acytoo.dialects.gemini.parts import (
     FINISH_REASONS,
     OTHER,
@@ -175,7 +175,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
 
 def error_document(error: AcytooError) -> JSONObject:
     """Return `{"error": {"code", "message", "status", "details"}}`. The details have the time to wait, if known."""
-    status, message, code, _ = error_fields(error)
+    status, message, code, _ = describe_error(error)
     # The API also has FAILED_PRECONDITION, for the status 400 that INVALID_ARGUMENT already stands for.
     is_own_code = code in STATUSES.values() or code == "FAILED_PRECONDITION"
     fields: JSONObject = {
@@ -183,7 +183,7 @@ def error_document(error: AcytooError) -> JSONObject:
         "message": message,
         "status": code if is_own_code else STATUSES.get(status, "UNKNOWN"),
     }
-    seconds = whole_seconds(error)
+    seconds = retry_after_seconds(error)
     if seconds is not None:
         fields["details"] = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}]
     return {"error": fields}

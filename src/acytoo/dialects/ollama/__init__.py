@@ -16,8 +16,8 @@ from acytoo.dialects.json import dumps
 from acytoo.dialects.ollama.reader import StreamReader, read_document
 from acytoo.dialects.ollama.request import decode_request, encode_request
 from acytoo.dialects.ollama.writer import StreamWriter, error_document, reply_document
-from acytoo.dialects.readers import WholeReader
-from acytoo.dialects.server_side import bearer_secrets, request_of
+from acytoo.dialects.readers import DocumentReader
+from acytoo.dialects.server_side import header_secrets, request_from_body
 from acytoo.errors import AcytooError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
@@ -81,7 +81,7 @@ class Ollama(Dialect):
         An HTML page is read as a document too: that reader reports the page's title.
         """
         if head.content_type in ("application/json", "text/html"):
-            return WholeReader(self)
+            return DocumentReader(self)
         return StreamReader(self.name)
 
     def read_reply(self, body: bytes) -> list[Item]:
@@ -91,7 +91,7 @@ class Ollama(Dialect):
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. It asks for a stream unless `stream` is false."""
         body = decode_request(decode_body(incoming))
-        return ParsedRequest(request_of(body, self.name), bearer_secrets(incoming))
+        return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of JSON lines."""

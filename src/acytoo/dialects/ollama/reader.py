@@ -68,7 +68,7 @@ class StreamReader(RecordReader):
         """Whether a line with `"done": true` was read."""
         return self._done
 
-    def is_whole(self, record: bytes) -> bool:
+    def is_complete_record(self, record: bytes) -> bool:
         """Return whether to read a last line without its line end.
 
         That is complete JSON, or anything that does not begin like a JSON object: it shows that this is another API.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from acytoo.dialects.base import Unsupported
-from acytoo.dialects.extra_fields import keep_nested, put_extra
+from acytoo.dialects.extra_fields import flatten_fields, merge_extra
 from acytoo.dialects.fields import invalid
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
@@ -64,7 +64,7 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
     options = {field: value for option, field in _OPTIONS.items() if (value := getattr(request, option)) is not None}
     if options:
         body["options"] = options
-    put_extra(body, extra, _PARENTS)
+    merge_extra(body, extra, _PARENTS)
     return body
 
 
@@ -179,7 +179,7 @@ def decode_request(body: JSONObject) -> JSONObject:
         unlimited = field == "num_predict" and isinstance(value, int) and value < 0
         if value is not None and not unlimited:
             shared[option] = value
-    keep_nested(shared, "options", options)
+    flatten_fields(shared, "options", options)
     think = body.get("think")
     if think is not None:
         shared["reasoning_effort"] = ("medium" if think else "none") if isinstance(think, bool) else think
@@ -203,7 +203,7 @@ def _decode_message(message: JSONObject, ids: CallIds) -> ChatMessage:
         decoded["tool_calls"] = [_decode_call(call, ids) for call in calls]
     if role == "tool":
         name = message.get("tool_name") or message.get("name")
-        decoded["tool_call_id"] = ids.answered(name, message.get("tool_call_id"))
+        decoded["tool_call_id"] = ids.for_result(name, message.get("tool_call_id"))
         if name:
             decoded["name"] = name
     return decoded
@@ -232,7 +232,7 @@ def _decode_call(call: object, ids: CallIds) -> ToolCallDict:
         raise invalid("every tool call must be like {'function': {'name': …, 'arguments': {}}}")
     name = function["name"]
     return {
-        "id": ids.called(name, call.get("id")),
+        "id": ids.for_call(name, call.get("id")),
         "type": "function",
         "function": {"name": name, "arguments": arguments_text(function.get("arguments"))},
     }

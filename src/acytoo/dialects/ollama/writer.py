@@ -13,7 +13,7 @@ import msgspec
 
 from acytoo.dialects.base import Writer
 from acytoo.dialects.server_side import new_id
-from acytoo.dialects.tool_calls import called_with
+from acytoo.dialects.tool_calls import parse_arguments
 from acytoo.errors import AcytooError, ProtocolError
 from acytoo.types import (
     Event,
@@ -171,7 +171,7 @@ def _encode_calls(calls: list[ToolCallDict], finish: Finish | None) -> list[JSON
     encoded: list[JSONObject] = []
     for index, call in enumerate(calls):
         function = call["function"]
-        arguments = called_with(function["name"], function["arguments"], finish)
+        arguments = parse_arguments(function["name"], function["arguments"], finish)
         if arguments is not None:
             fields = {"index": index, "name": function["name"], "arguments": arguments}
             encoded.append({"id": call["id"] or new_id("call_"), "function": fields})

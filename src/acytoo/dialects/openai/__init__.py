@@ -16,13 +16,13 @@ import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import error_from_event, openai_error
-from acytoo.dialects.extra_fields import put_extra
+from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai.reader import STATUS, StreamReader, decode
 from acytoo.dialects.openai.writer import StreamWriter, usage_fields
-from acytoo.dialects.readers import EitherReader, bare_error
-from acytoo.dialects.server_side import bearer_secrets, new_id, request_of
+from acytoo.dialects.readers import AutoReader, bare_error
+from acytoo.dialects.server_side import header_secrets, new_id, request_from_body
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.messages import tool_result
@@ -101,7 +101,7 @@ class OpenAI(Dialect):
         if request.extra:
             if request.extra.get("n") not in (None, 1):
                 unsupported("n above 1")
-            put_extra(body, self.extra(request))
+            merge_extra(body, self.extra(request))
         return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
@@ -110,7 +110,7 @@ class OpenAI(Dialect):
 
     def reader(self, head: ResponseHead) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""
-        return EitherReader(self, StreamReader(self.name))
+        return AutoReader(self, StreamReader(self.name))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a `chat.completion`."""
@@ -136,7 +136,7 @@ class OpenAI(Dialect):
             body.pop("n", None)
         if isinstance(body.get("messages"), list):
             body["messages"] = [_with_reasoning(message) for message in body["messages"]]
-        return ParsedRequest(request_of(body, self.name), bearer_secrets(incoming))
+        return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
 
     def writer(self, request: Request) -> Writer:
         """Chunks ending with `[DONE]`; usage where `stream_options.include_usage` asked for it."""

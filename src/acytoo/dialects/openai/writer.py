@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Writer
-from acytoo.dialects.error_bodies import error_fields, openai_error
+from acytoo.dialects.error_bodies import describe_error, openai_error
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import AcytooError
 from acytoo.types import (
@@ -103,7 +103,7 @@ class StreamWriter(Writer):
 
     def fail(self, error: AcytooError) -> bytes:
         """An error event, which the makers' clients raise; no `[DONE]` follows."""
-        told = openai_error(error) | {"code": error_fields(error)[0]}
+        told = openai_error(error) | {"code": describe_error(error)[0]}
         return b"data: " + msgspec.json.encode({"error": told}) + b"\n\n"
 
     def _opening(self) -> bytes:

@@ -16,8 +16,8 @@ from acytoo.dialects.json import dumps
 from acytoo.dialects.openai_responses.reader import Document, StreamReader, error_from_response
 from acytoo.dialects.openai_responses.request import NAME, add_extra, fields_of, shared_of
 from acytoo.dialects.openai_responses.writer import StreamWriter
-from acytoo.dialects.readers import EitherReader
-from acytoo.dialects.server_side import bearer_secrets, request_of
+from acytoo.dialects.readers import AutoReader
+from acytoo.dialects.server_side import header_secrets, request_from_body
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, Reply, Request
@@ -86,7 +86,7 @@ class OpenAIResponses(Dialect):
 
     def reader(self, head: ResponseHead) -> Reader:
         """Server-sent events, or one document: some servers answer either with the other."""
-        return EitherReader(self, StreamReader())
+        return AutoReader(self, StreamReader())
 
     def read_reply(self, body: bytes) -> list[Item]:
         """The items of a `response` document."""
@@ -104,7 +104,7 @@ class OpenAIResponses(Dialect):
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Items as messages, `instructions` as the first system one."""
-        return ParsedRequest(request_of(shared_of(decode_body(incoming)), self.name), bearer_secrets(incoming))
+        return ParsedRequest(request_from_body(shared_of(decode_body(incoming)), self.name), header_secrets(incoming))
 
     def writer(self, request: Request) -> Writer:
         """Typed events, ending with the whole response."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Unsupported, Writer
-from acytoo.dialects.error_bodies import error_fields, openai_error
+from acytoo.dialects.error_bodies import describe_error, openai_error
 from acytoo.dialects.openai_responses.request import NAME, add_extra, instructions_of, options_of, sealed
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import AcytooError
@@ -137,7 +137,7 @@ class StreamWriter(Writer):
 
     def fail(self, error: AcytooError) -> bytes:
         """An `error` event, which the makers' clients raise, then `response.failed`, which others wait for."""
-        status, told = error_fields(error)[0], openai_error(error)
+        status, told = describe_error(error)[0], openai_error(error)
         out: list[bytes] = []
         code, message, param = told["code"], told["message"], told["param"]
         self._send("error", out, code=code, message=message, param=param, error=told | {"status": status})
