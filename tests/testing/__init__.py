@@ -1,1 +1,1 @@
-"""Tests of the scripted endpoint."""
+"""Tests of the testing package."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import logging
 from typing import Any
 
@@ -67,6 +69,22 @@ class Shared(Naive):
         async with Shared.sessions[0].post(f"{cls.url}/api/completions", json=body) as response:
             async for chunk in response.content.iter_any():
                 yield chunk.decode()
+
+
+class Stale(Naive):
+    """A provider that reuses its connection without checking whether the server has closed it."""
+
+    connections: dict[str, http.client.HTTPConnection] = {}
+
+    @classmethod
+    async def create_async_generator(
+        cls, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
+    ) -> AsyncResult:
+        host = cls.url.removeprefix("http://")
+        connection = Stale.connections.setdefault(host, http.client.HTTPConnection(host))
+        await asyncio.to_thread(connection.request, "POST", "/api/completions", json.dumps({"messages": messages}))
+        response = await asyncio.to_thread(connection.getresponse)
+        yield (await asyncio.to_thread(response.read)).decode()
 
 
 class Eager(Naive):

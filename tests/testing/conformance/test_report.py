@@ -95,6 +95,10 @@ BUGS = {
         ("fork", "a child forked in mid-stream"),
         ("crowd", "concurrent calls got a wrong reply"),
     ],
+    "Stale": [
+        ("keep-alive-closed", "expected the complete reply"),
+        ("keep-alive-expired", "raised http.client.RemoteDisconnected"),
+    ],
     "Eager": [
         ("never-starts", "connected although no text was requested"),
         ("slow", "cancelled its consumer while the consumer ran its own code"),
@@ -145,6 +149,16 @@ def test_a_provider_that_continues_after_its_consumer_has_left_is_reported(name:
     subject = Subject("Detached", lambda url, **_: _Detached(url), dialects.Acytoo(), patience_s=1.0)
     message = violations(subject, name)
     assert "was still open 0.1 s after" in message or "that its consumer did not read" in message
+
+
+async def _cancel_itself(model: str, messages: Any) -> AsyncIterator[str]:
+    raise asyncio.CancelledError
+    yield ""
+
+
+def test_a_provider_that_cancels_itself_is_reported() -> None:
+    subject = Subject("Cancelling", lambda url, **_: _cancel_itself, dialects.Acytoo(), patience_s=1.0)
+    assert violations(subject, "closes-early") == "cancelled itself before the first text"
 
 
 class TestAFunction(ProviderConformance):

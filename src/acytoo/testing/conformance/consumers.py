@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from acytoo.testing.conformance.leaks import open_sockets
 from acytoo.testing.conformance.subject import Subject, Violation, question
 from acytoo.testing.fakes.server import FakeServer, black_hole
 from acytoo.testing.script.directives import COMPLETE_REPLY, REPLY_TEXTS
+from acytoo.types import ChatMessages
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,23 @@ class ConsumerScenario:
     reports: tuple[str, ...] = ()
 
 
-async def consume(subject: Subject, url: str, messages: Any = None, **settings: Any) -> str:
+async def consume(subject: Subject, url: str, messages: ChatMessages | None = None, **settings: Any) -> str:
     """Return the joined texts of a stream."""
-    stream: AsyncIterator[str] = subject.stream(url, messages, **settings)
+    stream = subject.stream(url, messages, **settings)
     return "".join([text async for text in stream])
 
 
-async def _first_text(subject: Subject, stream: Any) -> str:
+async def _first_text(subject: Subject, stream: AsyncGenerator[str, None]) -> str:
     """Return the first text. Raises Violation if there is none."""
     task = asyncio.ensure_future(anext(stream))
     if not await finishes_within(task, subject.patience_s):
         await cancel_and_wait(task)
         raise Violation("hung: it did not yield the first text before the rest had arrived")
-    if task.cancelled() or (error := task.exception()) is not None:
+    if task.cancelled():
+        raise Violation("cancelled itself before the first text")
+    if (error := task.exception()) is not None:
         raise Violation(f"yielded no first text: {type(error).__name__} {error}")
-    text: str = task.result()
-    return text
+    return task.result()
 
 
 async def _check_closed(subject: Subject, server: FakeServer, after: str) -> None:
@@ -78,7 +80,7 @@ async def _wait_for_server(subject: Subject, waiting: Coroutine[Any, Any, Any], 
 
 async def _closes_early(subject: Subject) -> None:
     async with endpoint(subject, ("ok+stall:1t",)) as fake:
-        stream: Any = subject.stream(fake.url)
+        stream = subject.stream(fake.url)
         text = await _first_text(subject, stream)
         await stream.aclose()
         if text != REPLY_TEXTS[0]:
@@ -89,7 +91,7 @@ async def _closes_early(subject: Subject) -> None:
 async def _closes_early_behind_proxy(subject: Subject) -> None:
     for environment in (Environment.HTTP_PROXY, Environment.HTTP_PROXY_TLS, Environment.SOCKS_PROXY):
         async with environment.start(subject, ("ok+stall:1t",)) as running:
-            stream: Any = subject.stream(running.url, **running.settings)
+            stream = subject.stream(running.url, **running.settings)
             await _first_text(subject, stream)
             await stream.aclose()
             for server in running.servers:
@@ -98,7 +100,7 @@ async def _closes_early_behind_proxy(subject: Subject) -> None:
 
 async def _drops_generator(subject: Subject) -> None:
     async with endpoint(subject, ("ok+stall:1t",)) as fake:
-        stream: Any = subject.stream(fake.url)
+        stream = subject.stream(fake.url)
         await _first_text(subject, stream)
         del stream
         gc.collect()
@@ -107,7 +109,7 @@ async def _drops_generator(subject: Subject) -> None:
 
 async def _never_starts(subject: Subject) -> None:
     async with endpoint(subject, ("ok",)) as fake:
-        stream: Any = subject.stream(fake.url)
+        stream = subject.stream(fake.url)
         await stream.aclose()
         del stream
         if await occurs_within(fake.connected(), subject.promptly_s):
@@ -117,7 +119,7 @@ async def _never_starts(subject: Subject) -> None:
 async def _raises(subject: Subject) -> None:
     async with endpoint(subject, ("ok+stall:1t",)) as fake:
         with contextlib.suppress(ZeroDivisionError):
-            async with contextlib.aclosing(subject.stream(fake.url)) as stream:  # type: ignore[type-var]
+            async with contextlib.aclosing(subject.stream(fake.url)) as stream:
                 async for _ in stream:
                     raise ZeroDivisionError
         await _check_closed(subject, fake, "an exception of the consumer")
@@ -208,7 +210,7 @@ async def _slow(subject: Subject) -> None:
 
 async def _never_reads(subject: Subject) -> None:
     async with endpoint(subject, ("long:1000",)) as fake:
-        stream: Any = subject.stream(fake.url)
+        stream = subject.stream(fake.url)
         await _first_text(subject, stream)
         before = -1
         for _ in range(100):
@@ -227,7 +229,7 @@ async def _never_reads(subject: Subject) -> None:
 
 async def _closes_then_calls(subject: Subject) -> None:
     async with endpoint(subject, ("ok+stall:1t", "ok")) as fake:
-        stream: Any = subject.stream(fake.url)
+        stream = subject.stream(fake.url)
         await _first_text(subject, stream)
         await stream.aclose()
         text = await consume(subject, fake.url)
@@ -244,7 +246,7 @@ async def _many_faults(subject: Subject) -> None:
         try:
             for _ in range(4):
                 for _ in range(8 * len(scripts)):
-                    stream: Any = subject.stream(fake.url)
+                    stream = subject.stream(fake.url)
                     with contextlib.suppress(Exception):
                         async with contextlib.aclosing(stream):
                             async for _text in stream:

@@ -137,7 +137,7 @@ def _proxied(
         async with AsyncExitStack() as stack:
             running = await stack.enter_async_context((_tls() if tls else _direct)(subject, scripts))
             password = "another" if wrong_password else PROXY_PASSWORD
-            proxy: Any = await stack.enter_async_context(proxy_type("me", password, **options))
+            proxy = await stack.enter_async_context(proxy_type("me", password, **options))
             running.settings["proxy"] = proxy.url.replace("://", f"://me:{PROXY_PASSWORD}@")
             running.servers.append(proxy)
             yield running

@@ -8,9 +8,8 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from acytoo.testing.conformance.environments import endpoint
 from acytoo.testing.conformance.subject import Subject, Violation
@@ -36,8 +35,8 @@ async def _check_reply(subject: Subject, url: str) -> None:
         raise Violation(f"a reply was {attempt.text[:60]!r}, {attempt.error!r}")
 
 
-async def _started_stream(subject: Subject, url: str) -> Any:
-    stream: Any = subject.stream(url)
+async def _started_stream(subject: Subject, url: str) -> AsyncGenerator[str, None]:
+    stream = subject.stream(url)
     await asyncio.wait_for(anext(stream), subject.patience_s)
     return stream
 
@@ -51,7 +50,7 @@ def _check_disconnected(fake: FakeEndpoint, after: str) -> None:
 
 def _run_ends(subject: Subject) -> None:
     """End `asyncio.run` while a stream is open; asyncio closes its generators then."""
-    streams: list[Any] = []  # keeps the generator alive until the loop has ended
+    streams: list[AsyncGenerator[str, None]] = []  # keeps the generator alive until the loop has ended
 
     async def main(url: str) -> None:
         streams.append(await _started_stream(subject, url))

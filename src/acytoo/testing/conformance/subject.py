@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -59,14 +59,14 @@ class Subject:
     patience_s: float = 10.0
     crowd: int = 100
 
-    def stream(self, url: str, messages: Any = None, **settings: Any) -> AsyncIterator[str]:
+    def stream(self, url: str, messages: ChatMessages | None = None, **settings: Any) -> AsyncGenerator[str, None]:
         """Return the provider's stream of texts, not yet started."""
         made = self.make(url, **{"key": KEY, **settings})
         generate: Any = getattr(made, "create_async_generator", made)
-        stream: AsyncIterator[str] = generate(self.model, question() if messages is None else messages)
+        stream: AsyncGenerator[str, None] = generate(self.model, question() if messages is None else messages)
         return stream
 
-    async def complete(self, url: str, messages: Any = None, **settings: Any) -> str:
+    async def complete(self, url: str, messages: ChatMessages | None = None, **settings: Any) -> str:
         """Return the complete text, from `create_async` if the provider has it."""
         made = self.make(url, **{"key": KEY, **settings})
         messages = question() if messages is None else messages
@@ -76,7 +76,7 @@ class Subject:
         generate: Any = getattr(made, "create_async_generator", made)
         return "".join([text async for text in generate(self.model, messages)])
 
-    async def attempt(self, url: str, messages: Any = None, **settings: Any) -> Attempt:
+    async def attempt(self, url: str, messages: ChatMessages | None = None, **settings: Any) -> Attempt:
         """Consume a stream and record its outcome. A call that hangs is cancelled."""
         attempt = Attempt()
 
@@ -126,7 +126,7 @@ def point_at(provider: Any, url: str, **settings: Any) -> Any:
     accepts_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     accepted = {name: value for name, value in settings.items() if accepts_any or name in parameters}
 
-    def generate(model: str, messages: Any) -> Any:
+    def generate(model: str, messages: ChatMessages) -> Any:
         return legacy.create_async_generator(model, messages, **accepted)
 
     return generate

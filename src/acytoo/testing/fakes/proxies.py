@@ -25,6 +25,11 @@ class _FakeProxy(FakeServer):
         self.targets: list[str] = []
         """`host:port` of every requested connection, with the host as requested: a name or an address."""
 
+    @property
+    def url(self) -> str:
+        """The proxy's URL without credentials."""
+        raise NotImplementedError
+
     async def _relay(self, peer: Peer, host: str, port: int, request: bytes = b"") -> None:
         """Connect to the target, send it `request`, then relay bytes both ways until one side ends."""
         reader, writer = await asyncio.open_connection(host, port)
