@@ -54,17 +54,17 @@ def test_an_invalid_setting_is_named_by_the_constructor_and_by_a_call(name: str,
     if name == "base_url":
         del settings["url"]
     reported = {"base_url": "url", "api_key": "key"}.get(name, name)
-    with pytest.raises(UsageError, match=reported if name != "timeout" else "seconds|no limit"):
+    with pytest.raises(UsageError, match=reported if name != "timeout" else "seconds|unknown timeout"):
         Acytoo(**settings)
     provider = Acytoo("http://127.0.0.1:9")
-    with pytest.raises(UsageError, match=reported if name != "timeout" else "seconds|no limit"):
+    with pytest.raises(UsageError, match=reported if name != "timeout" else "seconds|unknown timeout"):
         provider.create_async_generator("", MESSAGES, **{name: value})
 
 
 @pytest.mark.parametrize("wrong", ["1", 0, -1, math.inf, True])
 @pytest.mark.parametrize("limit", ["connect", "first_byte", "idle", "total"])
 def test_an_invalid_timeout_is_named_when_it_is_created(limit: str, wrong: Any) -> None:
-    with pytest.raises(UsageError, match=f"{limit} must be a number of seconds"):
+    with pytest.raises(UsageError, match=f"invalid {limit}: expected a number of seconds"):
         Timeout(**{limit: wrong})
 
 

@@ -1,4 +1,4 @@
-"""HTTP's plain types: requests, responses and endpoints as data. No I/O, no HTTP library."""
+"""Plain HTTP types: requests, responses and endpoints as data. No I/O, no HTTP library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from acytoo.secret import Secret, mask_url
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where a provider talks to, and with what: `url` is the base URL, as its users know it."""
+    """The address of an API and the credentials for it; `url` is the base URL."""
 
     url: str
     key: Secret = Secret()
@@ -18,7 +18,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class HTTPRequest(msgspec.Struct):
-    """An HTTP request to be sent; header names are in lower case."""
+    """An HTTP request to be sent. Header names are in lower case."""
 
     url: str
     headers: dict[str, str]
@@ -26,23 +26,23 @@ class HTTPRequest(msgspec.Struct):
     method: str = "POST"
 
     def __repr__(self) -> str:
-        return f"HTTPRequest({self.method} {mask_url(self.url)})"  # headers and body have secrets
+        return f"HTTPRequest({self.method} {mask_url(self.url)})"  # headers and body contain secrets
 
 
 class ResponseHead(msgspec.Struct, frozen=True):
-    """The start of an HTTP response; headers are looked up by their names in lower case."""
+    """The status and headers of an HTTP response. Headers are looked up in lower case."""
 
     status: int
     headers: Mapping[str, str]
 
     @property
     def content_type(self) -> str:
-        """The media type alone, in lower case; "" where none is given."""
+        """The media type alone, in lower case; "" if there is none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def charset(self) -> str:
-        """The charset the response names, else UTF-8."""
+        """The charset that the response declares, else UTF-8."""
         for part in self.headers.get("content-type", "").split(";")[1:]:
             name, _, value = part.partition("=")
             if name.strip().lower() == "charset":
@@ -51,7 +51,7 @@ class ResponseHead(msgspec.Struct, frozen=True):
 
 
 class ServerRequest(msgspec.Struct, frozen=True):
-    """An HTTP request a server received; headers are looked up by their names in lower case."""
+    """An HTTP request that a server received. Headers are looked up in lower case."""
 
     path: str
     headers: Mapping[str, str]
@@ -60,7 +60,7 @@ class ServerRequest(msgspec.Struct, frozen=True):
 
 
 class HTTPResponse(msgspec.Struct, frozen=True):
-    """An error as a server's answer."""
+    """A complete response of a server, such as an error document."""
 
     status: int
     headers: dict[str, str]
@@ -68,13 +68,13 @@ class HTTPResponse(msgspec.Struct, frozen=True):
 
 
 def join_url(base: str, path: str) -> str:
-    """The base URL with a path added before its query."""
+    """Return the base URL with a path added before its query."""
     url, mark, query = base.partition("?")
     return url.rstrip("/") + path + mark + query
 
 
 def json_headers(key: Secret, key_header: str = "authorization") -> dict[str, str]:
-    """The headers of a request in JSON; a key is a bearer token in `authorization`, and as it is in any other."""
+    """Return the headers of a JSON request. The key is a bearer token if `key_header` is `authorization`."""
     headers = {"accept": "*/*", "content-type": "application/json"}
     if key:
         headers[key_header] = ("Bearer " if key_header == "authorization" else "") + key.reveal()

@@ -10,7 +10,7 @@ import msgspec
 from acytoo.errors import UsageError
 from acytoo.http import Endpoint
 from acytoo.secret import Secret
-from acytoo.transport.config import Connection, Proxy, Timeout, checked_url
+from acytoo.transport.config import Connection, Proxy, Timeout, check_http_url
 
 if TYPE_CHECKING:
     import ssl
@@ -122,7 +122,7 @@ def _as_fields(value: object, name: str) -> dict[str, Any]:
 
 def check_url(url: str) -> str:
     """Return the normalized form of an HTTP URL, and a URL with a scheme of ours as it is. Raises UsageError."""
-    return url if scheme_of(url) is not None else checked_url(url)
+    return url if scheme_of(url) is not None else check_http_url(url)
 
 
 # URL schemes of ours: `embedded://` starts a server in this process.

@@ -89,7 +89,7 @@ def test_a_truncated_reply_prints_the_received_text_and_exits_with_1() -> None:
     ("arguments", "message"),
     [
         (["chekc"], "did you mean 'check'"),
-        (["--url", "localhost:1", "Hi"], "has no scheme"),
+        (["--url", "localhost:1", "Hi"], "no scheme"),
         (["-m", "opnai/gpt", "Hi"], "did you mean 'openai'"),
         (["-o", "seed", "Hi"], "NAME=VALUE"),
         (["-o", "temprature=1", "Hi"], "did you mean 'temperature'"),

@@ -6,13 +6,13 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acytoo.wire.escapes import without_line_ends
+from acytoo.wire.escapes import escape_line_ends
 
 BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 
 
 @given(st.text(st.sampled_from(BREAKS) | st.characters(exclude_categories=["Cs"])))
 def test_rendered_json_is_one_line_and_says_the_same(text: str) -> None:
-    rendered = without_line_ends(msgspec.json.encode({text: text}))
+    rendered = escape_line_ends(msgspec.json.encode({text: text}))
     assert len(rendered.decode().splitlines()) == 1
     assert msgspec.json.decode(rendered) == {text: text}

@@ -1,4 +1,4 @@
-"""How to connect: limits, proxy, TLS, the caller's own session; checked before anything is sent."""
+"""Connection settings: timeouts, proxy, TLS, the caller's own session. They are validated before anything is sent."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Timeout(msgspec.Struct, frozen=True):
-    """Limits in seconds; None is no limit.
+    """Timeouts in seconds; None means no limit.
 
-    `connect`: until the connection stands. `first_byte`: from then until the reply begins. `idle`: silence between
-    two chunks, while we wait for one. `total`: the whole call, unlimited unless asked for.
+    `connect`: until the connection is established. `first_byte`: from then until the reply begins. `idle`: between two
+    chunks, only while we wait for one. `total`: the complete call, by default unlimited.
     """
 
     connect: float | None = 10.0
@@ -37,7 +37,7 @@ class Timeout(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, value: Timeout | Mapping[str, float | None] | float | None) -> Timeout:
-        """The limits a user means: one number is for each of connect, first byte and idle; a dict names some."""
+        """Return the timeouts for a setting. One number sets connect, first byte and idle; a mapping sets some."""
         if value is None:
             return cls()
         if isinstance(value, Timeout):
@@ -45,25 +45,25 @@ class Timeout(msgspec.Struct, frozen=True):
         if isinstance(value, Mapping):
             for name in value:
                 if name not in cls.__struct_fields__:
-                    raise UsageError(f"timeout has no limit {name!r}; it has {', '.join(cls.__struct_fields__)}")
+                    raise UsageError(f"unknown timeout {name!r}: expected {', '.join(cls.__struct_fields__)}")
             return cls(**value)
         _check_seconds(value, "timeout")
         return cls(connect=value, first_byte=value, idle=value)
 
 
 _LONGEST = 1e9
-"""Seconds, some 30 years: what every event loop can count."""
+"""Seconds, about 30 years; event loops cannot wait much longer."""
 
 
 def _check_seconds(value: Any, name: str) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LONGEST:
-        raise UsageError(f"{name} must be a number of seconds above 0, or None for no limit")
+        raise UsageError(f"invalid {name}: expected a number of seconds above 0, or None for no limit")
 
 
 class Proxy(msgspec.Struct, frozen=True):
-    """A proxy; `url` has no credentials in it, they are apart so that no message can show them."""
+    """A proxy. `url` contains no credentials, so that it can appear in messages."""
 
     url: str
     user: str = ""
@@ -71,12 +71,12 @@ class Proxy(msgspec.Struct, frozen=True):
 
     @property
     def is_socks(self) -> bool:
-        """Whether it speaks SOCKS, not HTTP."""
+        """Whether this is a SOCKS proxy, not an HTTP proxy."""
         return self.url.startswith("socks")
 
     @property
     def secrets(self) -> list[Secret]:
-        """The password, and the credentials as HTTP has them."""
+        """The password, and the credentials as they are encoded in a header."""
         return [Secret(self.password), *basic(self.user, self.password)]
 
     def __repr__(self) -> str:
@@ -84,17 +84,19 @@ class Proxy(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, value: str | Proxy) -> Proxy:
-        """The proxy of a URL like `http://user:password@host:port` or `socks5h://host:port`. Raises UsageError."""
+        """Parse a URL like `http://user:password@host:port` or `socks5h://host:port`. Raises UsageError."""
         if isinstance(value, Proxy):
             return value
         parts = split_url(value)
         if parts is None:
-            raise UsageError(f"proxy is not a URL like http://host:port or socks5://host:port{escaping(value)}")
+            raise UsageError(
+                f"invalid proxy: expected a URL like http://host:port or socks5://host:port{escaping_hint(value)}"
+            )
         host = parts.hostname
         if parts.scheme not in _PROXY_SCHEMES or not host:
             raise UsageError(
-                f"proxy must be a URL like http://host:port or socks5://host:port; "
-                f"known are {', '.join(_PROXY_SCHEMES)}"
+                "invalid proxy: expected a URL like http://host:port or socks5://host:port, "
+                f"with one of the schemes {', '.join(_PROXY_SCHEMES)}"
             )
         port = parts.port or (1080 if parts.scheme.startswith("socks") else 443 if parts.scheme == "https" else 80)
         bare = f"[{host}]" if ":" in host else host
@@ -109,7 +111,7 @@ _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """How one call connects; `ca` is a file or folder of certificates to trust, or a context of the caller's."""
+    """The connection settings of one call. `ca` is a file or folder of trusted certificates, or an SSLContext."""
 
     timeout: Timeout = Timeout()
     proxy: Proxy | None = None
@@ -121,10 +123,10 @@ class Connection(msgspec.Struct, frozen=True):
         if self.ca is not None:
             _check_ca(self.ca)
         if self.session is not None and not hasattr(self.session, "closed"):
-            raise UsageError(f"session must be an aiohttp.ClientSession, not {type(self.session).__name__}")
+            raise UsageError(f"invalid session: expected an aiohttp.ClientSession, not {type(self.session).__name__}")
 
     def proxy_for(self, url: str) -> Proxy | None:
-        """The proxy for this URL: the one given, else the environment's where `trust_env` is set."""
+        """Return the proxy for a URL: the configured one, else the environment's if `trust_env` is set."""
         if self.proxy is not None or not self.trust_env:
             return self.proxy
         from urllib.request import getproxies, proxy_bypass
@@ -132,12 +134,12 @@ class Connection(msgspec.Struct, frozen=True):
         parts = urlsplit(url)
         if parts.hostname is None or proxy_bypass(parts.netloc.rpartition("@")[2]):
             return None
-        found = getproxies()
-        value = found.get(parts.scheme) or found.get("all")
+        proxies = getproxies()
+        value = proxies.get(parts.scheme) or proxies.get("all")
         return Proxy.of(value if "://" in value else f"http://{value}") if value else None
 
     def tls(self) -> ssl.SSLContext | bool:
-        """What aiohttp takes as `ssl`: True is its own verified context."""
+        """Return the value of aiohttp's `ssl` argument: True is its own context, which verifies."""
         if self.ca is None:
             return True
         return _context(str(self.ca)) if isinstance(self.ca, (str, Path)) else self.ca
@@ -149,40 +151,40 @@ def _check_ca(ca: Any) -> None:
     if isinstance(ca, (str, Path)):
         _context(str(ca))
     elif not isinstance(ca, ssl.SSLContext):
-        raise UsageError(f"ca must be a file, a folder or an ssl.SSLContext, not {type(ca).__name__}")
+        raise UsageError(f"invalid ca: expected a file, a folder or an ssl.SSLContext, not {type(ca).__name__}")
 
 
 @functools.lru_cache(maxsize=16)
 def _context(path: str) -> ssl.SSLContext:
     import ssl
 
-    where = Path(path).expanduser()
+    location = Path(path).expanduser()
     try:
-        if where.is_dir():
-            return ssl.create_default_context(capath=str(where))
-        return ssl.create_default_context(cafile=str(where))
+        if location.is_dir():
+            return ssl.create_default_context(capath=str(location))
+        return ssl.create_default_context(cafile=str(location))
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"ca: no certificates could be read from {path}: {error}") from error
+        raise UsageError(f"ca: cannot read certificates from {path}: {error}") from error
 
 
-def checked_url(url: str) -> str:
-    """The URL in its plain form, where it is one we can talk to. Raises UsageError saying what is missing."""
+def check_http_url(url: str) -> str:
+    """Return a normalized http or https URL. Raises UsageError."""
     if not url or not url.strip():
-        raise UsageError("url is empty: give one like https://host/…")
+        raise UsageError("the URL is empty: expected one like https://host/…")
     url = url.strip()
     shown = mask_url(url)
     parts = split_url(url)
     if parts is None:
-        raise UsageError(f"url {shown!r} is not a URL: its host or its port is none{escaping(url)}")
+        raise UsageError(f"invalid URL {shown!r}: bad host or port{escaping_hint(url)}")
     if parts.scheme not in ("http", "https"):
         if "://" not in url:
-            raise UsageError(f"url {shown!r} has no scheme: did you mean http://{shown} or https://{shown}?")
-        raise UsageError(f"url {shown!r} has the scheme {parts.scheme!r}; http, https and embedded are known")
+            raise UsageError(f"invalid URL {shown!r}: no scheme, did you mean http://{shown} or https://{shown}?")
+        raise UsageError(f"invalid URL {shown!r}: unknown scheme {parts.scheme!r}, expected http, https or embedded")
     if not parts.hostname:
-        raise UsageError(f"url {shown!r} names no host")
+        raise UsageError(f"invalid URL {shown!r}: no host")
     return parts.scheme + url.partition("#")[0][len(parts.scheme) :]
 
 
-def escaping(url: Any) -> str:
-    """What to do where a URL's password is probably what makes it none."""
-    return " (in a password, #, / and ? are written %23, %2F and %3F)" if isinstance(url, str) and "@" in url else ""
+def escaping_hint(url: Any) -> str:
+    """Return a hint if it is probably the password that makes a URL invalid."""
+    return " (in a password, write %23, %2F and %3F for #, / and ?)" if isinstance(url, str) and "@" in url else ""

@@ -1,4 +1,9 @@
-"""Newline-delimited JSON: bytes to lines."""
+"""Newline-delimited JSON: bytes to lines.
+
+A chunk may end inside a line, and a line of megabytes may arrive in tiny chunks: joining and splitting everything for
+each chunk would cost quadratic time. So a chunk without a line end is only appended to the buffer, whose size is
+limited (`wire/limits.py`), and a chunk that starts with an empty buffer is split where it is, without a copy.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from acytoo.wire.limits import check_record_size
 
 
 class NDJSONDecoder:
-    """Feed chunks as they come, take the lines they complete; blank lines are left out."""
+    """An incremental decoder: it returns each line that a chunk completes. Blank lines are skipped."""
 
     __slots__ = ("_buffer", "_started")
 
@@ -15,7 +20,7 @@ class NDJSONDecoder:
         self._started = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Every line that this chunk completes, without its LF; a CR before that is white space to JSON."""
+        """Return every line that this chunk completes, without its LF. A CR before it stays: JSON allows that."""
         buffer = self._buffer
         if buffer:
             buffer += chunk
@@ -28,17 +33,17 @@ class NDJSONDecoder:
         if rest:
             check_record_size(len(rest))
             buffer += rest
-        return self._filled(lines)
+        return self._non_blank(lines)
 
     def close(self) -> list[bytes]:
-        """A last line whose line end did not come."""
+        """Return the last line, if no line end ended it."""
         line, self._buffer = bytes(self._buffer), bytearray()
-        return self._filled([line])
+        return self._non_blank([line])
 
-    def _filled(self, lines: list[bytes]) -> list[bytes]:
-        """The lines that are not blank, without a byte order mark before the first."""
-        filled = [line for line in lines if line and not line.isspace()]
-        if filled and not self._started:
+    def _non_blank(self, lines: list[bytes]) -> list[bytes]:
+        """Return the lines that are not blank, without a byte order mark before the first."""
+        kept = [line for line in lines if line and not line.isspace()]
+        if kept and not self._started:
             self._started = True
-            filled[0] = filled[0].removeprefix(b"\xef\xbb\xbf")
-        return filled
+            kept[0] = kept[0].removeprefix(b"\xef\xbb\xbf")
+        return kept

@@ -1,7 +1,14 @@
 """Server-sent events: bytes to the data of each event, and back.
 
-Source: the WHATWG HTML standard, "Server-sent events", parsing an event stream. Event names are
-not kept: every chat API says in the data itself what it is.
+The standard parses line by line and allows three line ends, comments and several data lines per event. Chat APIs
+nearly always send single `data: ` lines, thousands per reply, and a chunk may end anywhere, even inside a line end.
+So line ends are first made uniform (only if there is a CR), then the buffer is cut at its last blank line. The complete
+part takes the cheapest of three paths: one event as it is, one `split` for a burst of single lines, or line by line.
+What follows the last blank line is buffered. Each byte is copied at most twice and searched for its end once, so a
+long event that arrives in tiny chunks costs linear time; its size is limited (`wire/limits.py`).
+
+Source: the WHATWG HTML standard, "Server-sent events", parsing an event stream. Event names are not kept: the data of
+every chat API names its own type.
 """
 
 from __future__ import annotations
@@ -12,7 +19,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class SSEDecoder:
-    """Feed chunks as they come, take the data of the events they complete."""
+    """An incremental decoder: it returns the data of each event that a chunk completes."""
 
     __slots__ = ("_buffer", "_skip_lf", "_started")
 
@@ -22,15 +29,15 @@ class SSEDecoder:
         self._started = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of every event that this chunk completes, in order; events without data are left out."""
+        """Return the data of every event that this chunk completes, in order. Events without data are skipped."""
         if self._skip_lf or b"\r" in chunk:
-            chunk = self._lf_only(chunk)
+            chunk = self._normalize(chunk)
         if not self._started and not self._buffer and chunk and chunk[0] != _BOM[0]:
             self._started = True
-        if (self._buffer or not self._started) and not (chunk := self._joined(chunk)):
+        if (self._buffer or not self._started) and not (chunk := self._complete(chunk)):
             return []
         if chunk.find(b"\n") == len(chunk) - 2 and chunk[-1:] == b"\n" and chunk[:6] == b"data: ":
-            return [chunk[6:-2]]  # one event by itself, as most come
+            return [chunk[6:-2]]  # a single event, the most frequent case
         end = chunk.rfind(b"\n\n")
         rest = chunk[end + 2 :] if end >= 0 else chunk
         if rest:
@@ -39,15 +46,15 @@ class SSEDecoder:
         return _records(chunk[:end]) if end >= 0 else []
 
     def close(self) -> list[bytes]:
-        """The data of a last event whose blank line did not come; a browser would discard it."""
+        """Return the data of a last event that no blank line ended; a browser would discard it."""
         if not self._buffer:
             return []
         block, self._buffer = bytes(self._buffer), bytearray()
         data = _data_of(block)
         return [] if data is None else [data]
 
-    def _joined(self, chunk: bytes) -> bytes:
-        """What is buffered, with the chunk, where that completes an event; else nothing, all of it buffered."""
+    def _complete(self, chunk: bytes) -> bytes:
+        """Return the buffer with the chunk if that completes an event; else buffer the chunk and return b""."""
         buffer = self._buffer
         seen = max(0, len(buffer) - 1)
         buffer += chunk
@@ -64,8 +71,8 @@ class SSEDecoder:
         buffer.clear()
         return joined
 
-    def _lf_only(self, chunk: bytes) -> bytes:
-        """The chunk with every line end as LF; a CR at its end stands for one at once, its LF is skipped later."""
+    def _normalize(self, chunk: bytes) -> bytes:
+        """Return the chunk with LF for every line end. A CR at its end counts at once; its LF is skipped later."""
         if self._skip_lf and chunk:
             self._skip_lf = False
             if chunk[:1] == b"\n":
@@ -76,7 +83,7 @@ class SSEDecoder:
 
 
 def _records(blocks: bytes) -> list[bytes]:
-    """The data of whole events; one split where each of them is a single `data: ` line, as nearly always."""
+    """Return the data of complete events; with one split if each is a single `data: ` line, as nearly always."""
     if blocks[:6] == b"data: ":
         records = blocks[6:].split(b"\n\ndata: ")
         if b"\n" not in b"".join(records):
@@ -85,9 +92,9 @@ def _records(blocks: bytes) -> list[bytes]:
 
 
 def _data_of(block: bytes) -> bytes | None:
-    """The data lines of one event, joined; None where it has none.
+    """Return the data lines of one event, joined; None if it has none.
 
-    An `error:` line, which llama.cpp's server wrote until September 2025, counts as an event that tells the error.
+    An `error:` line, which llama.cpp's server sent until September 2025, becomes data with an `error` field.
     Source: ggml-org/llama.cpp pull request 16109.
     """
     event, mark, data = block.partition(b"\ndata: ")
@@ -111,11 +118,11 @@ def _data_of(block: bytes) -> bytes | None:
 
 
 def sse(data: bytes, event: str = "") -> bytes:
-    """One event as bytes; the data has no line breaks (JSON has none)."""
+    """Return one event as bytes. The data must not contain line breaks; JSON has none."""
     if event:
         return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
     return b"data: %b\n\n" % data
 
 
 COMMENT = b": ping\n\n"
-"""A comment: keeps a silent stream alive, every client skips it."""
+"""A comment that keeps an idle connection open; every client skips it."""

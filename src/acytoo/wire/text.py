@@ -1,4 +1,4 @@
-"""Raw text: bytes to str, no character ever split or lost."""
+"""Raw text: bytes to `str`, without splitting or losing a character."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ import codecs
 from acytoo.errors import ProtocolError, TruncatedError
 
 _CUT = frozenset({"unexpected end of data", "truncated data", "incomplete multibyte sequence"})
-"""What Python's decoders call a character of which the rest is missing."""
+"""The reasons that Python's decoders give for an incomplete character at the end of the data."""
 
 
 class TextDecoder:
-    """Incremental decoding in the charset the response names."""
+    """An incremental decoder for the charset that the response declares."""
 
-    __slots__ = ("_charset", "_decode", "_started", "before_fault")
+    __slots__ = ("_charset", "_decode", "_started", "before_error")
 
     def __init__(self, charset: str = "utf-8") -> None:
         try:
-            "a".encode(charset)  # refuses what is not a charset, like "zlib"
+            "a".encode(charset)  # rejects codecs that are not charsets, like "zlib"
             self._decode = codecs.getincrementaldecoder(charset)("strict").decode
         except (LookupError, ValueError) as error:
-            raise ProtocolError(f"the response names an unknown charset, {charset!r}") from error
+            raise ProtocolError(f"the response declares an unknown charset {charset!r}") from error
         self._charset = charset
         self._started = False
-        self.before_fault = ""
-        """The text that stood before the bytes for which `feed` raised."""
+        self.before_error = ""
+        """The text before the bytes for which `feed` raised."""
 
     def feed(self, chunk: bytes, final: bool = False) -> str:
-        """The text that the chunk completes, without a byte order mark before the first character.
+        """Return the text that the chunk completes, without a byte order mark before the first character.
 
-        Raises ProtocolError for bytes that are not in the charset, TruncatedError where the last character is cut.
+        Raises ProtocolError for bytes that are invalid in the charset, TruncatedError if the last character is cut.
         """
         try:
             text = self._decode(chunk, final)
         except UnicodeDecodeError as error:
             if final and error.reason in _CUT:
                 raise TruncatedError("the reply ends in the middle of a character") from error
-            self.before_fault = self._begun(error.object[: error.start].decode(self._charset, "ignore"))
+            self.before_error = self._without_bom(error.object[: error.start].decode(self._charset, "ignore"))
             raise ProtocolError(
-                f"the reply has bytes that are not {self._charset}: {error.object[error.start : error.end]!r}"
+                f"the reply contains bytes that are not {self._charset}: {error.object[error.start : error.end]!r}"
             ) from error
         except UnicodeError as error:
-            raise ProtocolError(f"the reply has bytes that are not {self._charset}: {error}") from error
-        return self._begun(text)
+            raise ProtocolError(f"the reply contains bytes that are not {self._charset}: {error}") from error
+        return self._without_bom(text)
 
-    def _begun(self, text: str) -> str:
+    def _without_bom(self, text: str) -> str:
         if text and not self._started:
             self._started = True
             return text.removeprefix("\ufeff")

@@ -210,7 +210,7 @@ class _TextReader(Reader):
         try:
             text = self._decoder.feed(chunk)
         except ProtocolError as error:
-            text = self._decoder.before_fault
+            text = self._decoder.before_error
             if not text and not self._held:
                 raise
             self.pending_error = error

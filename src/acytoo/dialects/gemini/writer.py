@@ -39,7 +39,7 @@ from acytoo.types import (
     collect,
     signature_of,
 )
-from acytoo.wire.escapes import without_line_ends
+from acytoo.wire.escapes import escape_line_ends
 from acytoo.wire.sse import sse
 
 
@@ -81,21 +81,21 @@ class StreamWriter(Writer):
                 after = self._after
             elif isinstance(item, Event):
                 out.append(self._encode_event(item))
-        return without_line_ends(b"".join(out))
+        return escape_line_ends(b"".join(out))
 
     def end(self) -> bytes:
         """Return the last event: the calls, the finish reason and the usage."""
         parts, reason = _encode_end(collect(self._calls).tool_calls, self._finish)
         content = {"parts": parts or [encode_text("")], "role": "model"}
         fields: JSONObject = {"usageMetadata": _encode_usage(self._usage)} if self._usage else {}
-        return without_line_ends(self._response({"content": content, "finishReason": reason, "index": 0}, fields))
+        return escape_line_ends(self._response({"content": content, "finishReason": reason, "index": 0}, fields))
 
     def fail(self, error: AcytooError) -> bytes:
         """Return the error as an event and again as plain JSON, because no form works with every official SDK.
 
         Source: `google-genai` (Python) raises for either, `@google/genai` and `google.golang.org/genai` for plain JSON.
         """
-        body = without_line_ends(msgspec.json.encode(error_document(error)))
+        body = escape_line_ends(msgspec.json.encode(error_document(error)))
         return sse(body) + body + b"\n"
 
     def _response(self, candidate: JSONObject, fields: JSONObject | None = None) -> bytes:

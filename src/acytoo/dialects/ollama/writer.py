@@ -31,7 +31,7 @@ from acytoo.types import (
     Usage,
     collect,
 )
-from acytoo.wire.escapes import without_line_ends
+from acytoo.wire.escapes import escape_line_ends
 
 
 class StreamWriter(Writer):
@@ -78,7 +78,7 @@ class StreamWriter(Writer):
                 before = self._before
             elif isinstance(item, Event):
                 out.append(self._encode_event(item))
-        return without_line_ends(b"".join(out))
+        return escape_line_ends(b"".join(out))
 
     def end(self) -> bytes:
         """Return the calls and the line with `"done": true`, or an error if a call's arguments are not JSON."""
@@ -92,11 +92,11 @@ class StreamWriter(Writer):
         now = time.perf_counter_ns()
         evaluation = max(1, now - (self._first_item_ns or now))
         last = _encode_end(self._finish, self._usage, max(1, now - self._started_ns), evaluation)
-        return without_line_ends(out + self._line({"role": "assistant", "content": ""}, last))
+        return escape_line_ends(out + self._line({"role": "assistant", "content": ""}, last))
 
     def fail(self, error: AcytooError) -> bytes:
         """Return `{"error": "…"}`, for which the official clients raise. No line with `done` follows."""
-        return without_line_ends(msgspec.json.encode(error_document(error))) + b"\n"
+        return escape_line_ends(msgspec.json.encode(error_document(error))) + b"\n"
 
     def _line(self, message: JSONObject, fields: JSONObject) -> bytes:
         rest = msgspec.json.encode({"message": message, **fields})
