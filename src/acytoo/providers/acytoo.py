@@ -6,7 +6,7 @@ from typing import Any
 
 from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.dialects.acytoo import headers, payload
+from acytoo.dialects.acytoo.request import headers, payload
 from acytoo.types import Messages
 
 

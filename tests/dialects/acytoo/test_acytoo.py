@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from acytoo.dialects import Acytoo
-from acytoo.dialects.acytoo import headers, payload
+from acytoo.dialects.acytoo.request import headers, payload
 from acytoo.dialects.base import ParsedRequest, Unsupported
 from acytoo.errors import (
     AcytooError,

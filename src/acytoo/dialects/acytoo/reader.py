@@ -1,0 +1,113 @@
+"""Replies of the Acytoo protocol: raw text.
+
+Raw text has no framing and no fields, so an error with status 200 looks like a reply. Servers of this protocol send
+them: a JSON document or an HTML page. A body is inspected before it counts as a reply if its content type is JSON or
+HTML, or if its length is known in advance. Text that is streamed is never held back.
+Source: servers of the protocol, as observed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from acytoo.dialects.base import Reader, not_this_api
+from acytoo.dialects.error_bodies import error_details_of, html_title
+from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.surrogates import replace_lone_escapes
+from acytoo.errors import ProtocolError, TruncatedError, status_error
+from acytoo.http import ResponseHead
+from acytoo.secret import truncate
+from acytoo.types import Item
+from acytoo.wire.text import TextDecoder
+
+_MAX_HELD = 1_000_000
+"""Characters that are held back at most. A page shows at its start that it is one."""
+
+_ERROR_FIELDS = frozenset({"error", "msg", "message", "code", "status", "success", "type", "param", "data"})
+"""The fields of error documents. A document with any other field is a reply that happens to be JSON."""
+
+
+class StreamReader(Reader):
+    """A reader of raw text that recognises errors and pages."""
+
+    def __init__(self, name: str, head: ResponseHead) -> None:
+        self._name = name
+        content_type = head.content_type
+        self._may_be_page = content_type in ("text/html", "application/xhtml+xml")
+        self._inspects = self._may_be_page or content_type == "application/json" or "content-length" in head.headers
+        self._decoder = TextDecoder(head.charset)
+        self._held: list[str] = []
+        self._held_length = 0
+        self._first_character = ""
+        self._is_empty = True
+
+    def feed(self, chunk: bytes) -> list[Item]:
+        """Return the text that this chunk completes, or nothing while the body is inspected."""
+        text = self._decode(chunk)
+        if not text:
+            return []
+        if not self._inspects:
+            return [text]
+        self._held.append(text)
+        self._held_length += len(text)
+        self._first_character = self._first_character or text.lstrip()[:1]
+        if (
+            self._first_character in ("", "{", "[", "<")
+            and self._held_length <= _MAX_HELD
+            and self.pending_error is None
+        ):
+            return []
+        return [text] if (text := self._release()) else []
+
+    def flush(self) -> list[Item]:
+        """Return the held text. Raises StatusError or ProtocolError if it is an error or a page."""
+        text = self._release() if self._held else ""
+        return [text] if text else []
+
+    def flush_truncated(self) -> list[Item]:
+        """Return the held text unless it is a page. A JSON document that was cut reports no error."""
+        text = self._take_held()
+        is_page = self._may_be_page and html_title(text.encode("utf-8", "replace")) is not None
+        return [text] if text and not is_page else []
+
+    def close(self) -> None:
+        """Raise TruncatedError for an empty reply or an incomplete character at its end."""
+        if self.pending_error is not None:
+            raise self.pending_error
+        self._decoder.feed(b"", final=True)
+        if self._is_empty:
+            raise TruncatedError("the server ended the reply without sending anything")
+
+    def _decode(self, chunk: bytes) -> str:
+        try:
+            text = self._decoder.feed(chunk)
+        except ProtocolError as error:
+            text = self._decoder.before_error
+            if not text and not self._held:
+                raise
+            self.pending_error = error
+        self._is_empty = self._is_empty and not text
+        return text
+
+    def _release(self) -> str:
+        text = self._take_held()
+        self._inspects = False
+        self._reject_errors(text.encode("utf-8", "replace"))
+        return text
+
+    def _take_held(self) -> str:
+        text = "".join(self._held)
+        self._held.clear()
+        return text
+
+    def _reject_errors(self, body: bytes) -> None:
+        if self._may_be_page and html_title(body) is not None:
+            raise not_this_api(self._name, body)
+        try:
+            document = msgspec.json.decode(replace_lone_escapes(body))
+        except UNDECODABLE:
+            return
+        if isinstance(document, dict) and document.keys() <= _ERROR_FIELDS and document.keys() & {"error", "msg"}:
+            details = error_details_of(document)
+            if details:
+                raise status_error(None, **details._asdict(), body=truncate(body, 2000))
