@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: JSON in, JSON or server-sent events out; the shared shape is this API's.
+"""OpenAI's chat completions: JSON in, JSON or server-sent events out.
 
 Source: OpenAI's API reference ("Chat Completions", its streaming chunks), and the fields that compatible
 servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenRouter, Groq),
@@ -7,49 +7,31 @@ servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenR
 
 from __future__ import annotations
 
-import operator
-import time
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
-from acytoo.dialects.error_bodies import error_from_event, openai_error
-from acytoo.dialects.extra_fields import merge_extra
+from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
-from acytoo.dialects.openai.reader import STATUS, StreamReader, decode
-from acytoo.dialects.openai.writer import StreamWriter, usage_fields
-from acytoo.dialects.readers import AutoReader, bare_error
-from acytoo.dialects.server_side import header_secrets, new_id, request_from_body
-from acytoo.errors import AcytooError, TruncatedError
+from acytoo.dialects.openai.reader import StreamReader, read_document
+from acytoo.dialects.openai.request import NAME, decode_request, encode_request
+from acytoo.dialects.openai.writer import StreamWriter, reply_document
+from acytoo.dialects.readers import AutoReader
+from acytoo.dialects.server_side import header_secrets, request_from_body
+from acytoo.errors import AcytooError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
-from acytoo.messages import tool_result
-from acytoo.types import (
-    OPTIONS,
-    ChatMessage,
-    Item,
-    JSONObject,
-    Reply,
-    Request,
-    Start,
-    Usage,
-)
-
-_PLAIN = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "audio"})
-"""Message fields that this API knows; others are our own or other clients'."""
+from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
 
 
 class OpenAI(Dialect):
-    """OpenAI's chat completions, with the variations compatible servers have.
+    """OpenAI's chat completions, with the variations of compatible servers.
 
-    `max_tokens_field` is "max_completion_tokens" at OpenAI and Azure, "max_tokens" elsewhere. Where a server
-    refuses `stream_options`, `stream_usage=False` leaves it out. `key_header` is "api-key" at Azure.
-    `reasoning_field` names the message field that a server wants a turn's reasoning text back in, "" for none.
+    `max_tokens_field` is "max_completion_tokens" at OpenAI and Azure, "max_tokens" elsewhere.
+    `stream_usage=False` leaves out `stream_options`, for servers that refuse it. `key_header` is "api-key" at Azure.
+    `reasoning_field` is the message field in which a server wants a turn's reasoning text back, "" for none.
     """
 
-    name = "openai"
+    name = NAME
     options = OPTIONS
     routes = ("/v1/chat/completions", "/chat/completions")
     ignorable_fields = frozenset(
@@ -83,155 +65,52 @@ class OpenAI(Dialect):
         self.reasoning_field = reasoning_field
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
-        """The shared shape is this API's own; only our additions are taken out of the messages."""
+        """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
         self.check_options(request, unsupported)
-        messages = request.messages
-        if request.extra_for and request.extra_for != self.name:
-            messages = [_sayable(message, unsupported) for message in messages]
-        body: dict[str, Any] = {"model": request.model, "messages": [self._message(message) for message in messages]}
-        if request.stream:
-            body["stream"] = True
-            if self.stream_usage:
-                body["stream_options"] = {"include_usage": True}
-        values = _options_of(request)
-        if values != _NONE_GIVEN:
-            for option, value in zip(_ORDER, values, strict=True):
-                if value is not None:
-                    body[self.max_tokens_field if option == "max_tokens" else option] = value
-        if request.extra:
-            if request.extra.get("n") not in (None, 1):
-                unsupported("n above 1")
-            merge_extra(body, self.extra(request))
+        body = encode_request(
+            request,
+            self.extra(request),
+            unsupported,
+            max_tokens_field=self.max_tokens_field,
+            stream_usage=self.stream_usage,
+            reasoning_field=self.reasoning_field,
+        )
         return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
-        """The key as a bearer token, or in the header that this server wants it in."""
+        """Return the HTTP request with this body, and the key as a bearer token or in the server's own header."""
         return HTTPRequest(join_url(endpoint.url, self.path), json_headers(endpoint.key, self.key_header), body)
 
     def reader(self, head: ResponseHead) -> Reader:
-        """Server-sent events, or one document: some servers answer either with the other."""
+        """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
         return AutoReader(self, StreamReader(self.name))
 
     def read_reply(self, body: bytes) -> list[Item]:
-        """The items of a `chat.completion`."""
-        chunk = decode(body)
-        if chunk.error is None and not chunk.choices:
-            if (error := bare_error(body)) is not None:
-                raise error_from_event(error, STATUS)
-            raise msgspec.ValidationError("it has no choices")
-        reader = StreamReader(self.name)
-        items = reader.items(chunk)
-        if reader.finished or any(not isinstance(item, (Start, Usage)) for item in items):
-            return items
-        raise TruncatedError("the reply has neither content nor finish_reason")
+        """Return the items of a `chat.completion`."""
+        return read_document(self.name, body)
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
-        """The shared shape as it is; `max_completion_tokens` is `max_tokens`."""
-        body = decode_body(incoming)
-        limit = body.pop("max_completion_tokens", None)
-        if limit is not None:
-            body["max_tokens"] = limit
-        body["stream"] = body.get("stream") or False
-        if body.get("n") in (None, 1):
-            body.pop("n", None)
-        if isinstance(body.get("messages"), list):
-            body["messages"] = [_with_reasoning(message) for message in body["messages"]]
+        """Decode a request. `max_completion_tokens` becomes `max_tokens`."""
+        body = decode_request(decode_body(incoming))
         return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
 
     def writer(self, request: Request) -> Writer:
-        """Chunks ending with `[DONE]`; usage where `stream_options.include_usage` asked for it."""
+        """Return a writer of chunks. It sends usage only if the request has `stream_options.include_usage`."""
         options = request.extra.get("stream_options")
         return StreamWriter(request.model, isinstance(options, dict) and bool(options.get("include_usage")))
 
     def write_reply(self, reply: Reply, request: Request) -> bytes:
-        """A `chat.completion`."""
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": None if (reply.tool_calls or reply.refusal) and not reply.text else reply.text,
-            "refusal": reply.refusal or None,
-        }
-        thoughts = "".join([block.get("text", "") for block in reply.reasoning])
-        if thoughts:
-            message["reasoning_content"] = thoughts
-        if reply.tool_calls:
-            message["tool_calls"] = reply.tool_calls
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": {"content": reply.logprobs, "refusal": None} if reply.logprobs else None,
-            "finish_reason": reply.finish_reason or "stop",
-        }
-        body = {
-            "id": reply.id or new_id("chatcmpl-"),
-            "object": "chat.completion",
-            "created": reply.created or int(time.time()),
-            "model": reply.model or request.model,
-            "choices": [choice],
-        }
-        if reply.usage:
-            body["usage"] = usage_fields(reply.usage)
-        return msgspec.json.encode(body)
+        """Return a complete reply as a `chat.completion`."""
+        return msgspec.json.encode(reply_document(reply, request))
 
-    def error_document(self, error: AcytooError) -> dict[str, Any]:
+    def error_document(self, error: AcytooError) -> JSONObject:
         """Return `{"error": {"message", "type", "param", "code"}}`."""
         return {"error": openai_error(error)}
 
-    def models(self, names: list[str], created: int) -> dict[str, Any]:
+    def models(self, names: list[str], created: int) -> JSONObject:
         """Return a list of `model` objects."""
         return {"object": "list", "data": [self.model(name, created) for name in names]}
 
-    def model(self, name: str, created: int) -> dict[str, Any]:
+    def model(self, name: str, created: int) -> JSONObject:
         """Return a `model` object."""
         return {"id": name, "object": "model", "created": created, "owned_by": "acytoo"}
-
-    def _message(self, message: ChatMessage) -> Mapping[str, Any]:
-        if message.keys() <= _PLAIN and "tool_calls" not in message:
-            return message
-        sent: JSONObject = {field: value for field, value in message.items() if field in _PLAIN}
-        if calls := message.get("tool_calls"):
-            sent["tool_calls"] = [_sent_call(call) for call in calls]
-        if message.get("is_error"):
-            sent["content"] = tool_result(message)
-        if self.reasoning_field and message.get("reasoning"):
-            sent[self.reasoning_field] = "".join([b.get("text", "") for b in message["reasoning"]])
-        return sent
-
-
-def _sent_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The call with its arguments as JSON text, which is all that this API takes."""
-    function = call["function"]
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        return call
-    return {**call, "function": {**function, "arguments": dumps(dict(arguments or {})).decode()}}
-
-
-_PARTS = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
-
-
-def _sayable(message: ChatMessage, unsupported: Unsupported) -> ChatMessage:
-    """A message of another API's client without the parts that only that API knows."""
-    content = message.get("content")
-    if not isinstance(content, list):
-        return message
-    for part in content:
-        if part["type"] not in _PARTS:
-            unsupported(f"{part['type']} content")
-    return {**message, "content": [part for part in content if part["type"] in _PARTS] or ""}
-
-
-_ORDER = sorted(OPTIONS)
-_options_of = operator.attrgetter(*_ORDER)
-_NONE_GIVEN = (None,) * len(_ORDER)
-
-
-def _with_reasoning(message: Any) -> Any:
-    """Reasoning text sent back in a compatible server's field becomes the shared shape's."""
-    if not isinstance(message, dict):
-        return message
-    for field in ("reasoning_content", "reasoning"):
-        text = message.get(field)
-        if isinstance(text, str):
-            rest = {k: v for k, v in message.items() if k != field}
-            return {**rest, "reasoning": [{"text": text}]} if text else rest
-    return message

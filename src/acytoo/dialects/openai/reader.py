@@ -1,4 +1,12 @@
-"""Replies of OpenAI's chat completions, and of the servers that are compatible with it, as items."""
+"""OpenAI's replies as a client receives them: chunks of a stream, or one document.
+
+Compatible servers differ from OpenAI in many details: a stream without `[DONE]` or without a finish reason, tool calls
+without `index`, arguments as objects, reasoning in a field of their own, errors in five shapes. Every difference that
+is handled here has a test with its source.
+
+Source: OpenAI's API reference ("The chat completion object", "The chat completion chunk object"), and the
+documentation of the servers that the tests name.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +20,11 @@ from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.readers import RecordReader, bare_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_text
-from acytoo.errors import status_error
+from acytoo.errors import TruncatedError, status_error
 from acytoo.types import (
     Finish,
     Item,
+    JSONObject,
     Logprobs,
     Reasoning,
     Refusal,
@@ -29,7 +38,7 @@ from acytoo.wire.sse import SSEDecoder
 
 class _Function(msgspec.Struct, gc=False):
     name: str | None = None
-    arguments: str | dict[str, Any] | None = None
+    arguments: str | JSONObject | None = None  # JSON text, but some servers send an object
 
 
 class _ToolCall(msgspec.Struct, gc=False):
@@ -40,40 +49,41 @@ class _ToolCall(msgspec.Struct, gc=False):
 
 
 class _Delta(msgspec.Struct, gc=False):
-    content: str | list[dict[str, Any]] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    content: str | list[JSONObject] | None = None  # Mistral sends parts
+    reasoning_content: str | None = None  # DeepSeek, vLLM, llama.cpp
+    reasoning: str | None = None  # OpenRouter, Groq
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
-    function_call: _Function | None = None
+    function_call: _Function | None = None  # deprecated, before `tool_calls`
 
 
 class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     finish_reason: str | None = None
     index: int | None = 0
-    logprobs: dict[str, Any] | None = None
-    message: _Delta | None = None
-    error: Any = None
+    logprobs: JSONObject | None = None
+    message: _Delta | None = None  # in a document, instead of `delta`
+    error: Any = None  # OpenRouter
 
 
-class Chunk(msgspec.Struct, gc=False):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: dict[str, Any] | None = None
+    usage: JSONObject | None = None
     id: str | None = None
     model: str | None = None
     created: Any = None
-    error: Any = None
+    error: Any = None  # an object or text
 
 
-decode = msgspec.json.Decoder(Chunk).decode
+_decode = msgspec.json.Decoder(_Chunk).decode
 _DONE = b"[DONE]"
 
 
-def _telling(records: list[bytes]) -> list[bytes]:
-    """All but those that say they are not the end, or have no choice, and name no error.
+def _possible_ends(records: list[bytes]) -> list[bytes]:
+    """Return the records that may contain an error or the end of the reply.
 
-    Inside a text, quotes are escaped. A record is searched from its right, where such words are.
+    The others have a null finish reason, or no choices, and no `error` field. A quote inside a text is escaped, so a
+    text cannot contain these names. The search is from the right, where they usually are.
     """
     return [
         record
@@ -88,34 +98,42 @@ def _has_text(record: bytes) -> bool:
 
 
 class StreamReader(RecordReader):
-    """Chunks of a streamed completion; complete with a finish reason, or with `[DONE]` where anything was said."""
+    """A reader of a streamed reply.
+
+    The reply is complete once a finish reason was read, or `[DONE]` after any content.
+    """
 
     ending = "finish_reason or [DONE] after a reply"
 
     def __init__(self, name: str) -> None:
         super().__init__(name, SSEDecoder())
-        self._named = False
-        self._started = False
-        self._said = False
+        self._has_identity = False
+        self._has_content = False
+        self._started = False  # both of the above: a text needs no further check
         self._done = False
         self.finished = False
-        self._ids: list[str] = []
-        self._calls: dict[int | None, int] = {}
+        self._ids: list[str] = []  # of the calls, in order of appearance
+        self._calls: dict[int | None, int] = {}  # the server's index of a call to its place in `_ids`
 
     @property
     def complete(self) -> bool:
-        """A finish reason came, or `[DONE]` after something."""
-        return self.finished or (self._done and self._said)
+        """Whether a finish reason was read, or `[DONE]` after any content."""
+        return self.finished or (self._done and self._has_content)
 
     def significant(self, records: list[bytes]) -> list[bytes]:
-        """All until one has a text, then all but those that say they are not the end and name no error."""
-        if self._said:
-            return _telling(records)
-        begun = next((place for place, record in enumerate(records) if _has_text(record)), len(records)) + 1
-        return records[:begun] + _telling(records[begun:])
+        """Return all records up to the first with a text, which makes `[DONE]` a valid end, then the possible ends."""
+        if self._has_content:
+            return _possible_ends(records)
+        head = next((index for index, record in enumerate(records) if _has_text(record)), len(records)) + 1
+        return records[:head] + _possible_ends(records[head:])
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
-        """Add the items of some records; only text or arguments, as in nearly all, take the short way."""
+        """Append the items of some records.
+
+        Nearly all records have only text, or only a piece of a call. They take the fast path below: one decode and one
+        long condition, which proves that nothing else is in the record. The instruction guard (`python -m bench
+        guard`) measures it.
+        """
         for record in records:
             if self._done:
                 break
@@ -123,9 +141,9 @@ class StreamReader(RecordReader):
                 self._done = True
                 break
             try:
-                chunk = decode(record)
+                chunk = _decode(record)
             except UNDECODABLE:
-                unusual = self._unusual(record)
+                unusual = self._decode_unusual_chunk(record)
                 if unusual is None:
                     continue
                 chunk = unusual
@@ -155,7 +173,7 @@ class StreamReader(RecordReader):
                             items.append(text)
                         elif calls:
                             for call in calls:
-                                items += self._call(call)
+                                items += self._decode_call(call)
                         continue
             if (
                 choices is None
@@ -163,35 +181,35 @@ class StreamReader(RecordReader):
                 and chunk.usage is None
                 and (error := bare_error(record)) is not None
             ):
-                raise error_from_event(error, STATUS)
+                raise error_from_event(error, STATUSES)
             items += self.items(chunk)
 
-    def _unusual(self, record: bytes) -> Chunk | None:
-        """A record that msgspec refuses: `[DONE]`, an empty one, or one with half a character."""
-        word = record.strip()
-        if not word:
+    def _decode_unusual_chunk(self, record: bytes) -> _Chunk | None:
+        """Decode a record that msgspec refused. Returns None for an empty one (a keep-alive) and a padded `[DONE]`."""
+        stripped = record.strip()
+        if not stripped:
             return None
-        if word == _DONE:
+        if stripped == _DONE:
             self._done = True
             return None
-        return self.decode_unusual(record, Chunk)
+        return self.decode_unusual(record, _Chunk)
 
-    def items(self, chunk: Chunk) -> list[Item]:
-        """The items of one chunk, or of a whole completion."""
+    def items(self, chunk: _Chunk) -> list[Item]:
+        """Return the items of one chunk, or of a complete reply. Raises the error that it reports."""
         if chunk.error or (chunk.error is not None and chunk.choices is None):
-            raise error_from_event(chunk.error, STATUS)
+            raise error_from_event(chunk.error, STATUSES)
         items: list[Item] = []
         if not self._started:
             self._start(chunk, items)
         before = len(items)
         for choice in chunk.choices or ():
             if choice.error:
-                raise error_from_event(choice.error, STATUS)
-            if choice.index:
+                raise error_from_event(choice.error, STATUSES)
+            if choice.index:  # another choice than the first, which the shared shape cannot express
                 continue
             delta = choice.delta or choice.message
             if delta is not None:
-                self._delta(delta, items)
+                self._decode_delta(delta, items)
             tokens = choice.logprobs.get("content") if choice.logprobs else None
             if tokens and isinstance(tokens, list):
                 items.append(Logprobs(tokens))
@@ -199,42 +217,43 @@ class StreamReader(RecordReader):
                 if choice.finish_reason == "error":
                     raise status_error(None, "the server ended the reply with the finish_reason 'error'", code="error")
                 self.finished = True
-                items.append(_finish(choice.finish_reason))
+                items.append(_decode_finish(choice.finish_reason))
         if len(items) > before:
-            self._said = True
+            self._has_content = True
         if chunk.usage:
-            items.append(_usage(chunk.usage))
+            items.append(_decode_usage(chunk.usage))
         return items
 
-    def _start(self, chunk: Chunk, items: list[Item], said: object = None) -> None:
-        """The reply's identity, once; after that, and the first thing said, a piece of text has nothing to start."""
-        if not self._named and (chunk.id or chunk.model):
-            self._named = True
+    def _start(self, chunk: _Chunk, items: list[Item], content: object = None) -> None:
+        """Append `Start` once, and note whether the chunk has content. After both, texts take the fast path."""
+        if not self._has_identity and (chunk.id or chunk.model):
+            self._has_identity = True
             items.append(Start(chunk.id or "", chunk.model or "", count(chunk.created)))
-        if said:
-            self._said = True
-        self._started = self._named and self._said
+        if content:
+            self._has_content = True
+        self._started = self._has_identity and self._has_content
 
-    def _delta(self, delta: _Delta, items: list[Item]) -> None:
-        thought = delta.reasoning_content or delta.reasoning
-        if thought:
-            items.append(Reasoning(thought))
+    def _decode_delta(self, delta: _Delta, items: list[Item]) -> None:
+        reasoning = delta.reasoning_content or delta.reasoning
+        if reasoning:
+            items.append(Reasoning(reasoning))
         if isinstance(delta.content, str):
             if delta.content:
                 items.append(delta.content)
         elif delta.content:
-            items += _parts(delta.content)
+            items += _decode_parts(delta.content)
         if delta.refusal:
             items.append(Refusal(delta.refusal))
         for call in delta.tool_calls or ():
-            items += self._call(call)
+            items += self._decode_call(call)
         if delta.function_call:
-            items += self._call(_ToolCall(function=delta.function_call))
+            items += self._decode_call(_ToolCall(function=delta.function_call))
 
-    def _call(self, call: _ToolCall) -> list[Item]:
-        """The piece of a tool call, numbered in order of appearance.
+    def _decode_call(self, call: _ToolCall) -> list[Item]:
+        """Return a piece of a call, numbered in order of appearance.
 
-        Some servers leave `index` out (Gemini's), or have 0 for every call (Ollama's), or give no id.
+        The server's `index` cannot be trusted: Gemini's endpoint leaves it out, Ollama sends 0 for every call, and
+        gateways before Anthropic begin at 1. A new call is recognised by a new id or a name instead.
         """
         function = call.function or _Function()
         number = self._calls.get(call.index)
@@ -251,35 +270,52 @@ class StreamReader(RecordReader):
         if isinstance(arguments, dict):
             arguments = arguments_text(arguments)
         if number is None:
-            begins = bool(call.id or function.name or arguments)
+            is_new = bool(call.id or function.name or arguments)
         elif call.id and call.id != self._ids[number]:
-            begins = call.index is None or bool(function.name)
+            is_new = call.index is None or bool(function.name)
         else:
-            begins = call.index is None and not call.id and bool(function.name)
-        given = ""
-        if begins:
-            given = call.id or new_id("call_")
+            is_new = call.index is None and not call.id and bool(function.name)
+        call_id = ""
+        if is_new:
+            call_id = call.id or new_id("call_")
             number = self._calls[call.index] = len(self._ids)
-            self._ids.append(given)
+            self._ids.append(call_id)
         if number is None:
             return []
-        signed = signature_of({"extra_content": call.extra_content}) or ("", "")
-        return [ToolCall(number, given, function.name or "", arguments or "", *signed)]
+        signature, source = signature_of({"extra_content": call.extra_content}) or ("", "")
+        return [ToolCall(number, call_id, function.name or "", arguments or "", signature, source)]
 
 
-def _parts(parts: list[dict[str, Any]]) -> list[Item]:
-    """Content parts inside a delta (Mistral's `thinking` and `text`)."""
+def read_document(name: str, body: bytes) -> list[Item]:
+    """Return the items of a `chat.completion`. A finish reason may be missing if it has any content.
+
+    Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has neither.
+    """
+    document = _decode(body)
+    if document.error is None and not document.choices:
+        if (error := bare_error(body)) is not None:
+            raise error_from_event(error, STATUSES)
+        raise msgspec.ValidationError("it has no choices")
+    reader = StreamReader(name)
+    items = reader.items(document)
+    if reader.finished or any(not isinstance(item, (Start, Usage)) for item in items):
+        return items
+    raise TruncatedError("the reply has neither content nor finish_reason")
+
+
+def _decode_parts(parts: list[JSONObject]) -> list[Item]:
+    """Return the items of content parts (Mistral's `thinking` and `text`)."""
     items: list[Item] = []
     for part in parts:
         if isinstance(part.get("text"), str) and part["text"]:
             items.append(part["text"])
         elif isinstance(part.get("thinking"), list):
-            thoughts = [thought.get("text") for thought in part["thinking"] if isinstance(thought, dict)]
-            items += [Reasoning(text) for text in thoughts if text and isinstance(text, str)]
+            texts = [block.get("text") for block in part["thinking"] if isinstance(block, dict)]
+            items += [Reasoning(text) for text in texts if text and isinstance(text, str)]
     return items
 
 
-STATUS = {
+STATUSES = {
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "insufficient_quota": 429,
@@ -288,24 +324,27 @@ STATUS = {
     "permission_error": 403,
     "not_found_error": 404,
 }
+"""The HTTP status of each error code or type that a stream reports: a stream's own status is always 200."""
 
-_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+_FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+"""Finish reasons of the shared shape, which has this API's names. Others are kept as `raw` too."""
 
 
-def _finish(reason: str) -> Finish:
-    if reason in _REASONS:
+def _decode_finish(reason: str) -> Finish:
+    if reason in _FINISH_REASONS:
         return Finish(reason)
     return Finish("tool_calls" if reason == "function_call" else reason, raw=reason)
 
 
-def _usage(fields: dict[str, Any]) -> Usage:
-    """Usage in OpenAI's names; DeepSeek's `prompt_cache_hit_tokens` too."""
-    into, out = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
+def _decode_usage(fields: JSONObject) -> Usage:
+    """Return the token counts. DeepSeek reports cached tokens as `prompt_cache_hit_tokens`."""
+    input_details, output_details = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
     cached = count(fields.get("prompt_cache_hit_tokens"))
-    written = thought = 0
-    if into and isinstance(into, dict):
-        cached, written = count(into.get("cached_tokens")) or cached, count(into.get("cache_write_tokens"))
-    if out and isinstance(out, dict):
-        thought = count(out.get("reasoning_tokens"))
-    sent, said = count(fields.get("prompt_tokens")), count(fields.get("completion_tokens"))
-    return Usage(sent, said, cached, written, thought)
+    cache_write = reasoning = 0
+    if input_details and isinstance(input_details, dict):
+        cached = count(input_details.get("cached_tokens")) or cached
+        cache_write = count(input_details.get("cache_write_tokens"))
+    if output_details and isinstance(output_details, dict):
+        reasoning = count(output_details.get("reasoning_tokens"))
+    input_tokens, output_tokens = count(fields.get("prompt_tokens")), count(fields.get("completion_tokens"))
+    return Usage(input_tokens, output_tokens, cached, cache_write, reasoning)

@@ -1,10 +1,13 @@
-"""Items as chunks of a streamed chat completion."""
+"""OpenAI's replies as a server sends them: chunks of a stream, or one document.
+
+Source: OpenAI's API reference ("The chat completion object", "The chat completion chunk object"), and the types of its
+Python SDK.
+"""
 
 from __future__ import annotations
 
 import functools
 import time
-from typing import Any
 
 import msgspec
 
@@ -16,9 +19,12 @@ from acytoo.types import (
     Event,
     Finish,
     Item,
+    JSONObject,
     Logprobs,
     Reasoning,
     Refusal,
+    Reply,
+    Request,
     Start,
     ToolCall,
     Usage,
@@ -26,34 +32,20 @@ from acytoo.types import (
 )
 from acytoo.wire.sse import COMMENT
 
-
-def usage_fields(usage: Usage) -> dict[str, Any]:
-    details: dict[str, int] = {"cached_tokens": usage.cached_tokens}
-    if usage.cache_write_tokens:
-        details["cache_write_tokens"] = usage.cache_write_tokens
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": details,
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }
-
-
-_BEFORE = b'{"index":0,"delta":{"content":'
-_AFTER = b'},"logprobs":null,"finish_reason":null}]}\n\n'
+_BEFORE_TEXT = b'{"index":0,"delta":{"content":'
+_AFTER_TEXT = b'},"logprobs":null,"finish_reason":null}]}\n\n'
 
 
 class StreamWriter(Writer):
-    """`chat.completion.chunk` events; the frame of a text chunk is rendered once."""
+    """A writer of one `chat.completion.chunk` event per item."""
 
     ping = COMMENT
 
-    def __init__(self, model: str, usage: bool) -> None:
+    def __init__(self, model: str, include_usage: bool) -> None:
         self._id = new_id("chatcmpl-")
         self._model = model
         self._created = int(time.time())
-        self._with_usage = usage
+        self._include_usage = include_usage
         self._usage: Usage | None = None
         self._calls: set[int] = set()
         self._open = False
@@ -61,6 +53,7 @@ class StreamWriter(Writer):
 
     @functools.cached_property
     def _head(self) -> bytes:
+        """Return the bytes that every chunk begins with. `write` deletes them when `Start` changes them."""
         head = msgspec.json.encode(
             {
                 "id": self._id,
@@ -72,69 +65,76 @@ class StreamWriter(Writer):
         return b"data: " + head[:-1] + b',"choices":['
 
     def write(self, items: list[Item]) -> bytes:
-        """Every item as a chunk of its own."""
+        """Return a chunk for each item.
+
+        A text costs one encode and no call: the frame around it is rendered once.
+        """
         out: list[bytes] = []
-        encode, before = msgspec.json.encode, self._head + _BEFORE
+        encode, before = msgspec.json.encode, self._head + _BEFORE_TEXT
         for item in items:
             if type(item) is str:
                 if not self._open:
                     out.append(self._opening())
-                out += (before, encode(item), _AFTER)
+                out += (before, encode(item), _AFTER_TEXT)
             elif isinstance(item, Start):
                 self._id, self._model = item.id or self._id, item.model or self._model
                 self._created = item.created or self._created
                 del self._head
-                before = self._head + _BEFORE
+                before = self._head + _BEFORE_TEXT
                 out.append(self._opening())
             elif isinstance(item, Event):
                 if not self._open:
                     out.append(self._opening())
-                out.append(self._event(item))
+                out.append(self._encode_event(item))
         return b"".join(out)
 
     def end(self) -> bytes:
-        """A reason where the reply has told none, usage where asked for, then `[DONE]`."""
-        last = b"" if self._open else self._opening()
+        """Return a finish reason if the reply had none, the usage if the client asked for it, then `[DONE]`."""
+        out = b"" if self._open else self._opening()
         if not self._finished:
-            last += self._choice({}, "stop")
-        if self._with_usage and self._usage:
-            last += self._head + b'],"usage":' + msgspec.json.encode(usage_fields(self._usage)) + b"}\n\n"
-        return last + b"data: [DONE]\n\n"
+            out += self._chunk({}, "stop")
+        if self._include_usage and self._usage:
+            out += self._head + b'],"usage":' + msgspec.json.encode(_encode_usage(self._usage)) + b"}\n\n"
+        return out + b"data: [DONE]\n\n"
 
     def fail(self, error: AcytooError) -> bytes:
-        """An error event, which the makers' clients raise; no `[DONE]` follows."""
-        told = openai_error(error) | {"code": describe_error(error)[0]}
-        return b"data: " + msgspec.json.encode({"error": told}) + b"\n\n"
+        """Return an error event, for which the official SDKs raise. No `[DONE]` follows.
+
+        Its `code` is the HTTP status, as OpenRouter and vLLM send it: the response itself began with 200.
+        """
+        fields = openai_error(error) | {"code": describe_error(error)[0]}
+        return b"data: " + msgspec.json.encode({"error": fields}) + b"\n\n"
 
     def _opening(self) -> bytes:
+        """Return the first chunk, which has the role and no text."""
         if self._open:
             return b""
         self._open = True
-        return self._choice({"role": "assistant", "content": ""})
+        return self._chunk({"role": "assistant", "content": ""})
 
-    def _choice(self, delta: dict[str, Any], reason: str | None = None, logprobs: Any = None) -> bytes:
+    def _chunk(self, delta: JSONObject, reason: str | None = None, logprobs: JSONObject | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         return self._head + msgspec.json.encode(choice) + b"]}\n\n"
 
-    def _event(self, item: Event) -> bytes:
+    def _encode_event(self, item: Event) -> bytes:
         if isinstance(item, ToolCall):
-            return self._choice({"tool_calls": [self._call(item)]})
+            return self._chunk({"tool_calls": [self._encode_call(item)]})
         if isinstance(item, Reasoning):
-            return self._choice({"reasoning_content": item.text}) if item.text else b""
+            return self._chunk({"reasoning_content": item.text}) if item.text else b""
         if isinstance(item, Refusal):
-            return self._choice({"refusal": item.text})
+            return self._chunk({"refusal": item.text})
         if isinstance(item, Logprobs):
-            return self._choice({}, logprobs={"content": item.tokens, "refusal": None})
+            return self._chunk({}, logprobs={"content": item.tokens, "refusal": None})
         if isinstance(item, Finish):
             self._finished = True
-            return self._choice({}, item.reason)
+            return self._chunk({}, item.reason)
         if isinstance(item, Usage):
             self._usage = item
         return b""
 
-    def _call(self, item: ToolCall) -> dict[str, Any]:
-        function: dict[str, Any] = {"arguments": item.arguments}
-        call: dict[str, Any] = {"index": item.index, "function": function}
+    def _encode_call(self, item: ToolCall) -> JSONObject:
+        function: JSONObject = {"arguments": item.arguments}
+        call: JSONObject = {"index": item.index, "function": function}
         if item.index not in self._calls:
             self._calls.add(item.index)
             call |= {"id": item.id or new_id("call_"), "type": "function"}
@@ -142,3 +142,45 @@ class StreamWriter(Writer):
         if item.signature:
             call["extra_content"] = signature_content(item.signature)
         return call
+
+
+def reply_document(reply: Reply, request: Request) -> JSONObject:
+    """Return a complete reply as a `chat.completion`."""
+    message: JSONObject = {
+        "role": "assistant",
+        "content": None if (reply.tool_calls or reply.refusal) and not reply.text else reply.text,
+        "refusal": reply.refusal or None,
+    }
+    if reasoning := "".join([block.get("text", "") for block in reply.reasoning]):
+        message["reasoning_content"] = reasoning
+    if reply.tool_calls:
+        message["tool_calls"] = reply.tool_calls
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": {"content": reply.logprobs, "refusal": None} if reply.logprobs else None,
+        "finish_reason": reply.finish_reason or "stop",
+    }
+    document = {
+        "id": reply.id or new_id("chatcmpl-"),
+        "object": "chat.completion",
+        "created": reply.created or int(time.time()),
+        "model": reply.model or request.model,
+        "choices": [choice],
+    }
+    if reply.usage:
+        document["usage"] = _encode_usage(reply.usage)
+    return document
+
+
+def _encode_usage(usage: Usage) -> JSONObject:
+    details: dict[str, int] = {"cached_tokens": usage.cached_tokens}
+    if usage.cache_write_tokens:
+        details["cache_write_tokens"] = usage.cache_write_tokens
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": details,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
