@@ -26,7 +26,9 @@ from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
 _VERSIONS = ("v1beta", "v1", "v1alpha", "v1beta1")
 _GENERATE, _STREAM, _COUNT = "generateContent", "streamGenerateContent", "countTokens"
 _PATH_ENDS = ("enerateContent", ":countTokens")
-"""How only paths of this API end; the first is also that of `streamGenerateContent` and `batchGenerateContent`."""
+"""Ends of paths that only this API has. The first is common to `generateContent`, `streamGenerateContent` and
+`batchGenerateContent`.
+"""
 
 
 def _routes(*verbs: str) -> tuple[str, ...]:
@@ -39,7 +41,7 @@ class _TokenCount(msgspec.Struct, rename="camel"):
 
 
 class Gemini(Dialect):
-    """Google's Gemini API. The endpoint's URL is the root, before `version`; the key is sent in a header."""
+    """Google's Gemini API. The endpoint's URL is the root, before `version`."""
 
     name = "gemini"
     options = OPTIONS - {"user"}
@@ -56,7 +58,7 @@ class Gemini(Dialect):
         frozenset({"text", "reasoning", "tool_calls", "logprobs"}),
         reasoning_blocks=False,
     )
-    ends_with_record = False
+    ends_with_record = False  # after the finish reason, more text or the usage may follow
     list_routes = ("/v1beta/models", "/v1beta/models/{model:.+}", "/v1/models", "/v1/models/{model:.+}")
     model_prefix = "models/"
 
@@ -73,6 +75,7 @@ class Gemini(Dialect):
         return self._request_to(_STREAM if request.stream else _GENERATE, request, endpoint, body)
 
     def _request_to(self, verb: str, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
+        """Return the HTTP request that applies a verb to the request's model. The key is sent in a header."""
         model = request.model.removeprefix("models/")
         if not model:
             raise UsageError("Gemini needs a model: it is part of the URL")
@@ -166,7 +169,7 @@ class Gemini(Dialect):
         return {"models": [self.model(name, created) for name in names]}
 
     def model(self, name: str, created: int) -> JSONObject:
-        """Return a `Model`, which has no date."""
+        """Return a `Model`. It has no field for the date."""
         return {
             "name": f"models/{name}",
             "displayName": name,

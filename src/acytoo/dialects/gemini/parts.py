@@ -127,12 +127,16 @@ FILTERED = (
     *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "MODEL_ARMOR", "ESCALATION"),
     *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "JAILBREAK"),
 )
+"""Finish and block reasons that mean that content was filtered."""
+
 OTHER = (
     *("OTHER", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE"),
     *("IMAGE_OTHER", "MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE", "CONTINUATION", "PUP_LIMITED_DISABLED"),
 )
-FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(FILTERED, "content_filter")}
-"""Finish reasons, and the shared shape's. Those in `OTHER` have no equivalent and keep their name.
+"""Finish reasons that the shared shape has no equivalent for."""
 
-For the way back, the first name of each shared reason is its default.
+FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(FILTERED, "content_filter")}
+"""Finish reasons, and the shared shape's. Those in `OTHER` keep their name.
+
+In the other direction, the first name that maps to a shared reason is its default.
 """

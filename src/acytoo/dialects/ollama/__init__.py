@@ -29,7 +29,7 @@ _RUNNER_OPTIONS = (
 """Options that control how Ollama loads a model. They do not change what the model answers."""
 
 _VERSION = "0.12.0"
-"""The version of Ollama that this server's replies follow. The official clients compare it."""
+"""The version of Ollama whose API a server here implements. Clients compare it to see what they can use."""
 
 _DETAILS = {
     "parent_model": "",
@@ -39,7 +39,7 @@ _DETAILS = {
     "parameter_size": "",
     "quantization_level": "",
 }
-"""A model's `details`. Clients require the fields, and a server of other APIs' models has no values for them."""
+"""The `details` of any model. They are empty, because the models of a server may be those of other APIs."""
 
 
 class Ollama(Dialect):

@@ -71,7 +71,8 @@ class StreamReader(RecordReader):
     def is_complete_record(self, record: bytes) -> bool:
         """Return whether to read a last line without its line end.
 
-        That is complete JSON, or anything that does not begin like a JSON object: it shows that this is another API.
+        That is complete JSON, or anything that does not begin like a JSON object. The latter is read because it
+        shows that the body is another API's.
         """
         return is_complete_json(record) or record.lstrip()[:1] != b"{"
 
