@@ -303,6 +303,18 @@ def test_text_that_contains_an_error_document_is_not_an_error() -> None:
     assert collect(read(data, [9])).text == text
 
 
+def test_arguments_that_are_a_chunk_of_their_own_are_not_an_error() -> None:
+    reader = DIALECT.reader(STREAM)
+    items: list[Item] = []
+    for chunk in (
+        b'data: {"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","id":"1","args":',
+        b'{"error":"data: lost"}',
+        b'}}]},"finishReason":"STOP"}]}\n\n',
+    ):
+        items += reader.feed(chunk)
+    assert items == [ToolCall(0, "1", "f", '{"error":"data: lost"}'), Finish("tool_calls")]
+
+
 def test_the_retry_delay_is_read_from_the_details() -> None:
     # Source: google.rpc.RetryInfo, as the Gemini API sends it with 429.
     retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.07s"}

@@ -80,7 +80,7 @@ class StreamReader(RecordReader):
     """A reader of a streamed reply, which is complete with a finish reason or when the prompt was blocked.
 
     Google's servers report an error in mid-stream as plain JSON without `data:`. The SSE decoder ignores such lines,
-    so `feed` also keeps the bytes since the last `data:` and searches them for an error document. That costs two
+    so `feed` also keeps the chunks since the last `data:` and searches them for an error document. That costs two
     substring searches per chunk.
     """
 
@@ -102,7 +102,9 @@ class StreamReader(RecordReader):
     def feed(self, chunk: bytes) -> list[Item]:
         """Return the items of every event that this chunk completes."""
         items = super().feed(chunk)
-        self._unframed = (chunk if b"data:" in chunk else self._unframed + chunk)[-_UNFRAMED_LIMIT:]
+        # Only at the start of a line is it a field's name; a text or a call's arguments may contain `data:` too.
+        has_field = chunk[:5] == b"data:" or b"\ndata:" in chunk
+        self._unframed = (chunk if has_field else self._unframed + chunk)[-_UNFRAMED_LIMIT:]
         if self.pending_error is None and b'"error"' in self._unframed:
             self.pending_error = self._unframed_error()
             if self.pending_error is not None and not items:
