@@ -15,7 +15,7 @@ import acytoo
 SOURCE = Path(acytoo.__file__).parent
 
 LAYERS = [
-    ["errors", "types", "secret", "http", "_process"],
+    ["errors", "types", "secret", "http", "_process", "_reset"],
     ["wire", "messages", "keys", "compat", "sync", "_hybridmethod"],
     ["dialects"],
     ["testing"],

@@ -18,7 +18,7 @@ from acytoo.testing.conformance.subject import Subject, point_at
 from acytoo.types import Finish, Item
 from tests.dialects.strategies import cut, heard, read, replies, written
 from tests.dialects.toy import Toy
-from tests.server.live_server import backend, call, head, request, site
+from tests.server.live_server import backend, call, head, live_server, request
 
 TOY = Toy()
 SEVEN = (*dialects.ALL, TOY)
@@ -50,7 +50,7 @@ def test_a_reply_survives_the_wire_in_any_chunks(items: list[Item], places: list
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("upstream", SEVEN, ids=lambda dialect: dialect.name)
 async def test_the_server_answers_its_clients_over_a_backend_of_any_dialect(upstream: Dialect, stream: bool) -> None:
-    async with site(HELLO, dialect=upstream, dialects=SEVEN) as server:
+    async with live_server(HELLO, dialect=upstream, dialects=SEVEN) as server:
         response = await call(server.port, request(TOY, stream=stream))
         assert (response.status, response.whole) == (200, True)
         assert [json.loads(line) for line in response.body.splitlines()][-1]["finish"] == "stop"
@@ -58,7 +58,7 @@ async def test_the_server_answers_its_clients_over_a_backend_of_any_dialect(upst
 
 
 async def test_its_provider_streams_from_the_server() -> None:
-    async with site(HELLO, dialects=SEVEN) as server:
+    async with live_server(HELLO, dialects=SEVEN) as server:
         provider = backend(TOY, server.url)
         texts = [text async for text in provider.create_async_generator("m-1", [{"role": "user", "content": "Hi"}])]
         assert "".join(texts) == "Hello world"
@@ -74,18 +74,18 @@ async def test_its_provider_streams_from_the_server() -> None:
     ],
 )
 async def test_the_server_answers_its_other_paths_in_its_own_shape(path: str, headers: str, document: object) -> None:
-    async with site(HELLO, dialects=SEVEN) as server:
+    async with live_server(HELLO, dialects=SEVEN) as server:
         response = await call(server.port, head(f"GET {path} HTTP/1.1", headers))
         assert json.loads(response.body) == document
 
 
 async def test_a_shared_path_still_answers_the_clients_of_the_other_dialects() -> None:
-    async with site(HELLO, dialects=SEVEN) as server:
+    async with live_server(HELLO, dialects=SEVEN) as server:
         response = await call(server.port, head("GET /v1/models HTTP/1.1"))
         assert json.loads(response.body)["data"][0]["id"] == "m-1"
 
 
 async def test_a_dialect_that_is_not_served_has_no_paths() -> None:
-    async with site(HELLO, dialects=(TOY,)) as server:
+    async with live_server(HELLO, dialects=(TOY,)) as server:
         assert (await call(server.port, request("openai"))).status == 404
         assert (await call(server.port, request(TOY))).status == 200

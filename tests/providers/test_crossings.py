@@ -26,7 +26,7 @@ from acytoo.testing import ScriptedResponse, reply, status
 from acytoo.testing.fakes.requests import ReceivedRequest
 from acytoo.testing.script.responses import BodyContent
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Request, Start, ToolCall, Usage, collect
-from tests.server.live_server import Site, backend, site
+from tests.server.live_server import LiveServer, backend, live_server
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 TOOL = {
@@ -67,9 +67,9 @@ async def items_of(provider: AsyncGeneratorProvider, request: Request) -> list[I
     return items
 
 
-def between(into: Dialect, out: Dialect, *answers: ScriptedResponse) -> AbstractAsyncContextManager[Site]:
+def between(into: Dialect, out: Dialect, *answers: ScriptedResponse) -> AbstractAsyncContextManager[LiveServer]:
     """Run the server between a client of one API and an endpoint of the other."""
-    return site(*answers, dialect=out, drop_unsupported=(into, out) == MANDATORY)
+    return live_server(*answers, dialect=out, drop_unsupported=(into, out) == MANDATORY)
 
 
 async def crossed(into: Dialect, out: Dialect, answer: ScriptedResponse, stream: bool = True, **options: Any) -> Reply:
@@ -179,7 +179,7 @@ HISTORY: list[Any] = [
 
 @crossings([pair for pair in PAIRS if pair != MANDATORY])
 async def test_history_with_calls_and_results_arrives_or_is_refused_by_name(into: Dialect, out: Dialect) -> None:
-    async with site(reply("Fine."), dialect=out) as server:
+    async with live_server(reply("Fine."), dialect=out) as server:
         client = client_of(into, server.url)
         if not calls(into, out):
             with pytest.raises((UnsupportedError, RequestError), match=r"tool calls|tools"):
@@ -308,7 +308,7 @@ def odd(body: bytes) -> bytes:
 async def test_within_one_dialect_the_request_is_passed_on_byte_for_byte(dialect: Dialect, stream: bool) -> None:
     request = Request(HELLO, "m-1", stream=stream)
     body = odd(dialect.encode_request(request, Endpoint("http://h"), Unsupported(dialect.name)).body)
-    async with site(reply(*LONG), dialect=dialect) as server:
+    async with live_server(reply(*LONG), dialect=dialect) as server:
         code, _, _ = await posted(server.url, dialect, request, body)
     assert code == 200
     assert server.fake.requests[0].body == body
@@ -345,7 +345,7 @@ async def test_within_one_dialect_a_request_that_cannot_be_decoded_is_passed_on_
     asked = Request(HELLO, "m-1", stream=stream)
     given = msgspec.json.decode(dialect.encode_request(asked, Endpoint("http://h"), Unsupported(dialect.name)).body)
     body = msgspec.json.encode({name: given[name] for name in ("model", "stream") if name in given} | fields)
-    async with site(reply(*LONG), dialect=dialect) as server:
+    async with live_server(reply(*LONG), dialect=dialect) as server:
         code, headers, _ = await posted(server.url, dialect, asked, body)
     assert (code, headers["content-type"]) == (
         200,
@@ -353,7 +353,7 @@ async def test_within_one_dialect_a_request_that_cannot_be_decoded_is_passed_on_
     )
     assert server.fake.requests[0].body == body
     other = dialects.by_name("ollama") if dialect.name == "openai" else dialects.by_name("openai")
-    async with site(reply(*LONG), dialect=other) as server:
+    async with live_server(reply(*LONG), dialect=other) as server:
         code, _, _ = await posted(server.url, dialect, asked, body)
     assert code == 400
     assert server.fake.requests == []
@@ -361,7 +361,7 @@ async def test_within_one_dialect_a_request_that_cannot_be_decoded_is_passed_on_
 
 @pytest.mark.parametrize("dialect", PASSED_ON, ids=lambda dialect: dialect.name)
 async def test_a_request_that_cannot_be_decoded_or_routed_is_refused(dialect: Dialect) -> None:
-    async with site(reply(*LONG), dialect=dialect) as server:
+    async with live_server(reply(*LONG), dialect=dialect) as server:
         for body in (b"[]", b"{", b'"x"', b""):
             code, _, _ = await posted(server.url, dialect, Request(HELLO, "m-1"), body or b" ")
             assert code == 400
@@ -374,7 +374,7 @@ async def test_within_one_dialect_a_streamed_answer_comes_back_byte_for_byte(dia
     writer = dialect.writer(request)
     records = [writer.write([item]) for item in LONG]
     pieces = (records[0], UNKNOWN[dialect.name], *records[1:], writer.end())
-    async with site(ScriptedResponse(BodyContent(pieces, writer.content_type)), dialect=dialect) as server:
+    async with live_server(ScriptedResponse(BodyContent(pieces, writer.content_type)), dialect=dialect) as server:
         code, headers, body = await posted(server.url, dialect, request)
     assert (code, headers["content-type"]) == (200, writer.content_type)
     assert body == b"".join(pieces)
@@ -385,7 +385,7 @@ async def test_within_one_dialect_an_unstreamed_answer_comes_back_byte_for_byte(
     request = Request(HELLO, "m-1", stream=False)
     whole = dialect.write_reply(collect(LONG), request)
     answer = odd(whole)
-    async with site(
+    async with live_server(
         ScriptedResponse(BodyContent((answer,), "application/json"), framing="length"), dialect=dialect
     ) as server:
         code, _, body = await posted(server.url, dialect, request)
@@ -400,7 +400,7 @@ def novel() -> Request:
 
 async def test_anthropics_clients_reach_an_acytoo_endpoint_only_if_max_tokens_may_be_dropped() -> None:
     into, out = MANDATORY
-    async with site(reply("Hello"), dialect=out) as server:
+    async with live_server(reply("Hello"), dialect=out) as server:
         with pytest.raises(RequestError, match="max_tokens"):
             await client_of(into, server.url).reply(HELLO)
 
@@ -409,7 +409,7 @@ async def test_anthropics_clients_reach_an_acytoo_endpoint_only_if_max_tokens_ma
 async def test_between_dialects_an_unknown_field_is_refused_by_name(
     into: Dialect, out: Dialect, novel: Request
 ) -> None:
-    async with site(reply("Hello"), dialect=out) as server:
+    async with live_server(reply("Hello"), dialect=out) as server:
         code, _, body = await posted(server.url, into, novel)
     assert code == 400
     assert b"novelty: leave it out" in body
@@ -421,7 +421,7 @@ async def test_between_dialects_an_unknown_field_is_refused_by_name(
 async def test_between_dialects_an_unknown_field_is_dropped_and_named_if_that_is_allowed(
     into: Dialect, out: Dialect, novel: Request
 ) -> None:
-    async with site(reply("Hello"), dialect=out, drop_unsupported=True) as server:
+    async with live_server(reply("Hello"), dialect=out, drop_unsupported=True) as server:
         code, headers, _ = await posted(server.url, into, novel)
     assert code == 200
     assert "novelty" in headers["x-acytoo-dropped"].split(", ")

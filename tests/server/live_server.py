@@ -1,4 +1,4 @@
-"""A server of ours over a scripted backend, in the test's own loop, and callers that speak to it in bare bytes."""
+"""Our server over a scripted backend in the test's own event loop, and callers that send it plain bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from acytoo.testing.fakes.endpoint import Script
 from acytoo.types import Finish, Request, Start
 
 LIMIT = 30.0
-"""Seconds after which something counts as hung; far more than anything here needs."""
+"""Seconds after which something counts as hung: far more than any test needs."""
 
 
 def example(dialect: Dialect | str, *, stream: bool = True) -> tuple[str, dict[str, Any]]:
@@ -34,20 +34,20 @@ def example(dialect: Dialect | str, *, stream: bool = True) -> tuple[str, dict[s
 
 
 def backend(dialect: Dialect, url: str, **settings: Any) -> AsyncGeneratorProvider:
-    """A provider of that dialect, and nothing else of its own."""
+    """Return a provider of that dialect without anything of its own."""
     made: type[AsyncGeneratorProvider] = type("Backend", (AsyncGeneratorProvider,), {"dialect": dialect})
     return made(url, model="m-1", **settings)
 
 
 @dataclass
-class Site:
+class LiveServer:
     """The server, and the endpoint behind it."""
 
     url: str
     fake: FakeEndpoint
 
     async def taken(self, count: int) -> None:
-        """Return when the network has taken so many bytes from the backend."""
+        """Wait until the network has taken so many bytes from the backend."""
         while self.fake.written < count:  # noqa: ASYNC110 - a write is no event
             await asyncio.sleep(0.01)
 
@@ -58,14 +58,14 @@ class Site:
 
 
 @asynccontextmanager
-async def site(
+async def live_server(
     *scripts: Script,
     dialect: Dialect = dialects.OpenAI(),
     password: str = "",
     provider: dict[str, Any] | None = None,
     **settings: Any,
-) -> AsyncIterator[Site]:
-    """A server over a backend of the dialect that answers as scripted; afterwards nothing of it is left."""
+) -> AsyncIterator[LiveServer]:
+    """Run a server over a backend of the dialect that answers as scripted. Assert that no task is left afterwards."""
     before = asyncio.all_tasks()
     async with FakeEndpoint(dialect, *scripts) as fake:
         config = ServerConfig(
@@ -73,7 +73,7 @@ async def site(
         )
         runner, url = await start(config)
         try:
-            yield Site(url, fake)
+            yield LiveServer(url, fake)
         finally:
             await runner.cleanup()
     left = {task for task in asyncio.all_tasks() - before if not task.done()}
@@ -86,14 +86,14 @@ async def site(
 
 
 def endless(texts: int) -> ScriptedResponse:
-    """A reply of so many texts of 10 kB each: more than any buffer between holds."""
+    """Return a reply of so many texts of 10 kB each: more than all buffers together hold."""
     return reply(Start("id-1", "m-1", 7), *["x" * 10_000] * texts, Finish("stop"))
 
 
 def request(
     dialect: Dialect | str = "openai", *, stream: bool = True, headers: str = "", body: bytes | None = None
 ) -> bytes:
-    """A well-formed request for a streamed or a whole reply, as bytes; `headers` are more lines of the head."""
+    """Return a well-formed request for a streamed or complete reply; `headers` are more lines of the head."""
     path, fields = example(dialect, stream=stream)
     if body is None:
         body = json.dumps(fields).encode()
@@ -101,12 +101,12 @@ def request(
 
 
 def head(first: str, headers: str = "") -> bytes:
-    """A request's head: its first line, a `host`, and more lines, each with its end."""
+    """Return a request's head: its first line, a `host`, and more lines, each with its line end."""
     return f"{first}\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n{headers}\r\n".encode("latin-1")
 
 
 async def raw_call(port: int, data: bytes) -> bytes:
-    """Everything that comes for these bytes until the server closes."""
+    """Send the bytes and return everything until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(data)
@@ -121,7 +121,7 @@ async def raw_call(port: int, data: bytes) -> bytes:
 
 @dataclass
 class Response:
-    """A response as it came: `whole` is whether HTTP's framing says that all of it is there."""
+    """A response; `whole` is whether HTTP's framing shows that it is complete."""
 
     status: int
     headers: dict[str, str]
@@ -130,7 +130,7 @@ class Response:
 
 
 async def read_response(reader: asyncio.StreamReader) -> Response:
-    """One response; read here by hand, so that no HTTP library of anybody's says what is whole."""
+    """Read one response by hand, so that no HTTP library decides what is complete."""
     async with asyncio.timeout(LIMIT):
         try:
             start_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
@@ -153,7 +153,7 @@ async def read_response(reader: asyncio.StreamReader) -> Response:
 
 
 async def call(port: int, data: bytes) -> Response:
-    """One request on a connection of its own, and its response."""
+    """Send one request on a connection of its own and return the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(data)

@@ -1,4 +1,4 @@
-"""`acytoo serve` as a process: over the embedded model, over another server, and how it ends."""
+"""`acytoo serve` as a process: over the embedded model, over another server, and its exit."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ HELLO: list[Any] = [{"role": "user", "content": "Hello, how are you?"}]
 
 
 class Serving:
-    """A running `acytoo serve`; `url` is what it announced."""
+    """A running `acytoo serve` process at the URL that it announced."""
 
     def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
         self.process = process
         self.url = url
 
     def end(self, *signals: signal.Signals) -> tuple[int, str]:
-        """Its exit code and what it said after the announcement, once these signals have ended it."""
+        """Send the signals; return the exit code and what was written to stderr after the announcement."""
         for number in signals or (signal.SIGTERM,):
             self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=LIMIT)
@@ -44,7 +44,7 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(*options: str, env: dict[str, str] | None = None) -> Iterator[Serving]:
-    """The command on a free port, killed at the end where the test has not ended it."""
+    """Run the command on a free port, and kill it if the test has not ended it."""
     process = start([ACYTOO, "serve", "--port", "0", *options], env=env)
     assert process.stderr is not None
     try:
@@ -77,7 +77,7 @@ async def test_twenty_clients_at_once_get_their_replies_from_the_embedded_model(
         assert await asyncio.to_thread(server.end) == (0, "")
 
 
-async def test_a_server_in_front_of_a_server_hands_on_replies_refusals_and_cuts() -> None:
+async def test_a_server_in_front_of_a_server_passes_on_replies_errors_and_truncation() -> None:
     scripts = [
         reply("你好", " 👋").cut_bytes(1),
         status(429, "slow down", retry_after=7),
@@ -104,7 +104,7 @@ async def test_a_server_in_front_of_a_server_hands_on_replies_refusals_and_cuts(
         assert (first["model"], first["key"], first["password"], len(fake.requests)) == ("m-1", "k1", "", 3)
 
 
-async def test_a_client_that_leaves_is_gone_behind_two_servers_too() -> None:
+async def test_a_client_that_leaves_stops_the_backend_behind_two_servers() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hello").stall(after=1)) as fake:
         with serving("--to", fake.url) as inner, serving("--to", inner.url) as outer:
             stream = Acytoo(outer.url).create_async_generator("", HELLO)
@@ -114,14 +114,14 @@ async def test_a_client_that_leaves_is_gone_behind_two_servers_too() -> None:
                 await fake.disconnected()
 
 
-async def test_a_backend_that_is_not_there_is_502_and_says_so() -> None:
+async def test_an_unreachable_backend_is_reported_with_502() -> None:
     with serving("--to", "http://127.0.0.1:9") as server:
         with pytest.raises(Exception, match="cannot reach") as caught:
             await Acytoo(server.url).create_async("", HELLO)
         assert getattr(caught.value, "status", None) == 502
 
 
-async def test_sigterm_lets_a_running_reply_finish_and_takes_no_new_one() -> None:
+async def test_sigterm_lets_a_running_reply_finish_and_accepts_no_new_request() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo").wait(2.0, after=1)) as fake:
         with serving("--to", fake.url, "--grace", "60") as server:
             stream = Acytoo(server.url).create_async_generator("", HELLO)
@@ -134,13 +134,13 @@ async def test_sigterm_lets_a_running_reply_finish_and_takes_no_new_one() -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_an_idle_server_ends_at_once_with_0_and_without_a_word(number: signal.Signals) -> None:
+async def test_an_idle_server_exits_at_once_with_0_and_no_output(number: signal.Signals) -> None:
     with serving("--to", "http://127.0.0.1:9", "--grace", "3600") as server:
         assert await asyncio.to_thread(server.end, number) == (0, "")
 
 
 @pytest.mark.parametrize("idle", [True, False], ids=["kept open", "never used"])
-async def test_open_connections_without_a_request_do_not_hold_the_end_up(idle: bool) -> None:
+async def test_open_connections_without_a_request_do_not_delay_the_exit(idle: bool) -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
         with serving("--to", fake.url, "--grace", "3600") as server:
             host, _, port = server.url.partition("//")[2].partition(":")
@@ -153,7 +153,7 @@ async def test_open_connections_without_a_request_do_not_hold_the_end_up(idle: b
             writer.close()
 
 
-def test_a_port_that_is_taken_is_told_and_exits_with_2() -> None:
+def test_a_port_in_use_is_reported_and_exits_with_2() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -164,7 +164,7 @@ def test_a_port_that_is_taken_is_told_and_exits_with_2() -> None:
 
 
 @pytest.mark.parametrize("host", ["host.invalid", "nosuch..host", "a" * 64])
-def test_a_host_that_nobody_knows_is_told_and_exits_with_2(host: str) -> None:
+def test_an_unknown_host_is_reported_and_exits_with_2(host: str) -> None:
     done = run([ACYTOO, "serve", "--host", host, "--password", "p", "--to", "http://127.0.0.1:9"])
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(f"acytoo: cannot listen on {host} port 8000: ".encode())
@@ -200,7 +200,7 @@ async def test_the_log_has_no_key_that_a_client_puts_into_the_query() -> None:
     assert '" 200 ' in lines[0]
 
 
-async def test_a_standard_output_that_is_closed_is_nothing_to_a_server() -> None:
+async def test_a_closed_standard_output_does_not_disturb_the_server() -> None:
     process = start(["bash", "-c", f'exec "{ACYTOO}" serve --port 0 --to http://127.0.0.1:9 >&-'])
     assert process.stderr is not None
     assert process.stderr.readline().startswith(b"Acytoo serves http://127.0.0.1:")

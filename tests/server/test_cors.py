@@ -1,4 +1,4 @@
-"""What a page of another site gets in a browser, which lets it send and read only what the server's headers allow."""
+"""CORS: a browser lets a page of another site send and read only what the server's headers allow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.testing import reply, status
 from acytoo.types import Finish, Start
-from tests.server.live_server import Response, call, head, request, site
+from tests.server.live_server import Response, call, head, live_server, request
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 ORIGIN = "origin: http://localhost:3000\r\n"
@@ -20,7 +20,7 @@ ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: diale
 
 
 def readable(answer: Response) -> bool:
-    """Whether a browser shows the answer to the page that asked, and its headers."""
+    """Return whether a browser shows the response and its headers to the page that sent the request."""
     return (
         answer.headers.get("access-control-allow-origin") == "*"
         and answer.headers.get("access-control-expose-headers") == "*"
@@ -29,7 +29,7 @@ def readable(answer: Response) -> bool:
 
 @ALL
 async def test_with_a_password_a_preflight_is_answered_without_it(dialect: Dialect) -> None:
-    async with site(HELLO, password="sesame") as server:
+    async with live_server(HELLO, password="sesame") as server:
         path = request(dialect).split()[1].decode()
         answer = await call(server.port, head(f"OPTIONS {path} HTTP/1.1", ORIGIN + ASKS))
         assert (answer.status, answer.body) == (204, b"")
@@ -42,7 +42,7 @@ async def test_with_a_password_a_preflight_is_answered_without_it(dialect: Diale
 @ALL
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 async def test_with_a_password_a_page_can_read_every_reply(dialect: Dialect, stream: bool) -> None:
-    async with site(HELLO, password="sesame") as server:
+    async with live_server(HELLO, password="sesame") as server:
         body = json.dumps({"messages": [{"role": "user", "content": "Hi"}], "password": "sesame"}).encode()
         answer = await call(
             server.port,
@@ -65,14 +65,14 @@ async def test_with_a_password_a_page_can_read_every_reply(dialect: Dialect, str
     ],
 )
 async def test_with_a_password_a_page_can_read_lists_and_errors(data: bytes, code: int) -> None:
-    async with site(status(429, "slow down", retry_after=7), password="sesame") as server:
+    async with live_server(status(429, "slow down", retry_after=7), password="sesame") as server:
         answer = await call(server.port, data)
         assert answer.status == code
         assert readable(answer)
 
 
-async def test_who_is_no_page_gets_no_word_of_pages() -> None:
-    async with site(HELLO, password="sesame") as server:
+async def test_a_request_without_an_origin_gets_no_cors_headers() -> None:
+    async with live_server(HELLO, password="sesame") as server:
         answer = await call(server.port, request(headers="authorization: Bearer sesame\r\n"))
         assert not [name for name in answer.headers if name.startswith("access-control")]
         assert (await call(server.port, head("OPTIONS /v1/chat/completions HTTP/1.1"))).status == 405
@@ -81,8 +81,8 @@ async def test_who_is_no_page_gets_no_word_of_pages() -> None:
 @pytest.mark.parametrize(
     "data", [head("OPTIONS /v1/chat/completions HTTP/1.1", ORIGIN + ASKS), request(headers=ORIGIN)]
 )
-async def test_without_a_password_a_page_of_another_site_may_neither_ask_nor_read(data: bytes) -> None:
-    async with site(HELLO) as server:
+async def test_without_a_password_another_sites_page_can_neither_send_nor_read(data: bytes) -> None:
+    async with live_server(HELLO) as server:
         answer = await call(server.port, data)
         assert answer.status == 403
         assert not [name for name in answer.headers if name.startswith("access-control")]

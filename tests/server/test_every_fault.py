@@ -1,4 +1,4 @@
-"""Whatever goes wrong upstream, no client of any dialect can take what it gets for a whole reply."""
+"""Whatever goes wrong at a backend, no client of any dialect receives what looks like a complete reply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from acytoo import AcytooError, dialects
 from acytoo.dialects import Dialect
 from acytoo.testing import ScriptedResponse, garbage, hang_up, json_error, page, redirect, reply, silent, status
 from acytoo.types import Finish, Start, Usage
-from tests.server.live_server import backend, call, request, site
+from tests.server.live_server import backend, call, live_server, request
 
 WORDS = [f"word {number} " for number in range(20)]
 HELLO = reply(Start("id-1", "m-1", 7), *WORDS, Usage(9, 20), Finish("stop"))
@@ -20,7 +20,7 @@ LIMITS = {"timeout": {"connect": 5.0, "first_byte": 0.3, "idle": 0.3}}
 
 FAULTS: dict[str, ScriptedResponse] = {
     "hangs up": hang_up(),
-    "no HTTP": garbage(),
+    "not HTTP": garbage(),
     "silence": silent(),
     "reset in the head": HELLO.reset(at_byte=20),
     "closed in the head": HELLO.close(at_byte=20),
@@ -37,29 +37,29 @@ FAULTS: dict[str, ScriptedResponse] = {
 }
 """In every dialect."""
 
-TOLD: dict[str, ScriptedResponse] = {
-    "an error told": HELLO.fail("the model has failed", after=8),
-    "an error told at once": HELLO.fail("the model has failed", after=0),
+API_FAULTS: dict[str, ScriptedResponse] = {
+    "an error reported": HELLO.fail("the model has failed", after=8),
+    "an error reported at once": HELLO.fail("the model has failed", after=0),
     "no end": reply(Start("id-1", "m-1", 7), *WORDS).without_end(),
     "ended within a record": HELLO.end(after_bytes=100),
     "ended between records": HELLO.end(after=8),
     "invalid bytes": status(200, body=b"\xff\xfe\x00" * 50, content_type="text/event-stream"),
 }
-"""Where the upstream's API has an end of its own: raw text has none."""
+"""Faults of APIs that mark the end of a reply; raw text does not."""
 
-STREAMED = {"broken framing", "an error told", "an error told at once", "no end", "ended between records"}
-"""Where there is a stream: one document has no such places."""
+STREAMED = {"broken framing", "an error reported", "an error reported at once", "no end", "ended between records"}
+"""Faults that need a stream: a single document has no such places."""
 
 ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
 STREAM = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 
 
 def cases() -> list[Any]:
-    """Each fault of a backend in OpenAI's dialect, and of one in the client's own, streamed and not."""
+    """Return each fault of a backend in OpenAI's dialect and in the client's own, streamed and not."""
     found = []
     for dialect in dialects.ALL:
         for upstream in dict.fromkeys([dialects.OpenAI(), dialect]):
-            faults = FAULTS if upstream.name == "acytoo" else {**FAULTS, **TOLD}
+            faults = FAULTS if upstream.name == "acytoo" else {**FAULTS, **API_FAULTS}
             for name, fault in faults.items():
                 for stream in (True, False):
                     if stream or name not in STREAMED:
@@ -69,10 +69,10 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("dialect", "upstream", "fault", "stream"), cases())
-async def test_no_fault_upstream_can_be_taken_for_a_whole_reply(
+async def test_no_fault_of_a_backend_looks_like_a_complete_reply(
     dialect: Dialect, upstream: Dialect, fault: ScriptedResponse, stream: bool
 ) -> None:
-    async with site(fault, dialect=upstream, provider=LIMITS) as server:
+    async with live_server(fault, dialect=upstream, provider=LIMITS) as server:
         response = await call(server.port, request(dialect, stream=stream))
         if response.whole:
             assert response.status >= 400
@@ -85,7 +85,7 @@ async def test_no_fault_upstream_can_be_taken_for_a_whole_reply(
 async def test_our_own_client_raises_for_every_fault_behind_the_server(
     dialect: Dialect, upstream: Dialect, fault: ScriptedResponse, stream: bool
 ) -> None:
-    async with site(fault, dialect=upstream, provider=LIMITS) as server:
+    async with live_server(fault, dialect=upstream, provider=LIMITS) as server:
         asked = backend(dialect, server.url + ("/v1" if dialect.name in PREFIXED else ""))
         texts: list[str] = []
         with pytest.raises(AcytooError) as raised:
@@ -98,22 +98,22 @@ async def test_our_own_client_raises_for_every_fault_behind_the_server(
 @STREAM
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 529])
 @ALL
-async def test_the_upstreams_status_its_words_and_its_retry_after_survive(
-    dialect: Dialect, code: int, stream: bool
-) -> None:
-    refusal = status(code, "the backend's own words", retry_after=7 if code in (429, 503) else None)
-    async with site(refusal) as server:
+async def test_the_backends_status_message_and_retry_after_survive(dialect: Dialect, code: int, stream: bool) -> None:
+    refusal = status(code, "the backend's own message", retry_after=7 if code in (429, 503) else None)
+    async with live_server(refusal) as server:
         response = await call(server.port, request(dialect, stream=stream))
         assert (response.status, response.whole) == (code, True)
-        assert dialect.read_error(code, response.body).message == "the backend's own words"
+        assert dialect.read_error(code, response.body).message == "the backend's own message"
         assert response.headers.get("retry-after") == ("7" if code in (429, 503) else None)
 
 
 @STREAM
 @pytest.mark.parametrize("body", ["", "plain words", "<html><title>Sorry</title></html>", "x" * 3_000_000])
 @ALL
-async def test_an_error_with_any_body_is_told_in_the_clients_dialect(dialect: Dialect, body: str, stream: bool) -> None:
-    async with site(status(503, body=body)) as server:
+async def test_an_error_with_any_body_is_reported_in_the_clients_format(
+    dialect: Dialect, body: str, stream: bool
+) -> None:
+    async with live_server(status(503, body=body)) as server:
         response = await call(server.port, request(dialect, stream=stream))
         assert (response.status, response.whole) == (503, True)
         assert msgspec.json.decode(response.body)

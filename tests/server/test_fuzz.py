@@ -1,4 +1,4 @@
-"""Whatever a client sends, the server answers in the dialect's shape, never with a fault of its own."""
+"""Whatever a client sends, the server responds in the client's format and never fails itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.testing import reply
 from acytoo.types import Finish, Start
-from tests.server.live_server import call, example, request, site
+from tests.server.live_server import call, example, live_server, request
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 BOUNDED = settings(
@@ -72,7 +72,7 @@ BODIES = st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encod
 
 @st.composite
 def mutated(draw: st.DrawFn, dialect: Dialect) -> bytes:
-    """A well-formed body with one value somewhere in it replaced."""
+    """Draw a well-formed body with one value in it replaced."""
     document = example(dialect)[1]
     here: Any = document
     while True:
@@ -85,7 +85,7 @@ def mutated(draw: st.DrawFn, dialect: Dialect) -> bytes:
 
 
 def check(dialect: Dialect, status: int, body: bytes) -> None:
-    """Assert that the answer is a reply, or an error of the client's in the dialect's own shape."""
+    """Assert that the response is a reply or a client error in the dialect's format."""
     assert status == 200 or 400 <= status < 500, (status, body[:300])
     if status != 200:
         error = dialect.read_error(status, body)
@@ -94,8 +94,8 @@ def check(dialect: Dialect, status: int, body: bytes) -> None:
 
 
 async def answers(dialect: Dialect, bodies: list[bytes]) -> AsyncIterator[tuple[int, bytes]]:
-    """What the server says to each of the bodies, streamed and whole."""
-    async with site(HELLO) as server:
+    """Yield the server's response to each of the bodies, streamed and as one document."""
+    async with live_server(HELLO) as server:
         for body in bodies:
             for stream in (True, False):
                 response = await call(server.port, request(dialect, stream=stream, body=body))
@@ -104,7 +104,7 @@ async def answers(dialect: Dialect, bodies: list[bytes]) -> AsyncIterator[tuple[
 
 
 def check_all(dialect: Dialect, bodies: list[bytes], caplog: pytest.LogCaptureFixture) -> None:
-    """Assert that each body is answered as it must be, and nothing logged as a fault."""
+    """Assert that each body gets a valid response and that no exception is logged."""
     caplog.set_level(logging.INFO)
     caplog.clear()
 
@@ -119,7 +119,7 @@ def check_all(dialect: Dialect, bodies: list[bytes], caplog: pytest.LogCaptureFi
 @ALL
 @BOUNDED
 @given(bodies=st.lists(BODIES, min_size=1, max_size=8))
-def test_any_body_gets_an_answer_in_the_dialects_shape(
+def test_any_body_gets_a_response_in_the_clients_format(
     dialect: Dialect, bodies: list[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     check_all(dialect, bodies, caplog)
@@ -128,7 +128,7 @@ def test_any_body_gets_an_answer_in_the_dialects_shape(
 @ALL
 @BOUNDED
 @given(data=st.data())
-def test_a_request_with_any_one_value_replaced_gets_an_answer_in_the_dialects_shape(
+def test_a_request_with_any_one_value_replaced_gets_a_response_in_the_clients_format(
     dialect: Dialect, data: st.DataObject, caplog: pytest.LogCaptureFixture
 ) -> None:
     check_all(dialect, data.draw(st.lists(mutated(dialect), min_size=1, max_size=8)), caplog)
@@ -136,13 +136,13 @@ def test_a_request_with_any_one_value_replaced_gets_an_answer_in_the_dialects_sh
 
 MALFORMED = {
     "nothing": b"",
-    "no JSON": b"hello",
-    "half of JSON": b'{"messages": [',
+    "not JSON": b"hello",
+    "incomplete JSON": b'{"messages": [',
     "a list": b"[]",
     "a string": b'"messages"',
     "null": b"null",
     "invalid UTF-8": b'{"messages": [{"role": "user", "content": "\xff\xfe"}]}',
-    "half a surrogate pair": b'{"messages": [{"role": "user", "content": "\\ud800"}], "contents": "\\ud800"}',
+    "a lone surrogate": b'{"messages": [{"role": "user", "content": "\\ud800"}], "contents": "\\ud800"}',
     "NULs": b"\0" * 100,
     "a byte order mark": b"\xef\xbb\xbf{}",
     "deep lists": b"[" * 100_000,
@@ -159,10 +159,10 @@ MALFORMED = {
 @ALL
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-async def test_a_malformed_body_is_400_in_the_dialects_shape(
+async def test_a_malformed_body_is_400_in_the_clients_format(
     dialect: Dialect, body: bytes, stream: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with site(HELLO) as server:
+    async with live_server(HELLO) as server:
         response = await call(server.port, request(dialect, stream=stream, body=body))
         assert response.status == 400
         check(dialect, response.status, response.body)
@@ -174,7 +174,7 @@ async def test_a_malformed_body_is_400_in_the_dialects_shape(
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "tea"]
 )
-async def test_json_is_taken_under_any_content_type(dialect: Dialect, content_type: str) -> None:
-    async with site(HELLO) as server:
+async def test_json_is_accepted_under_any_content_type(dialect: Dialect, content_type: str) -> None:
+    async with live_server(HELLO) as server:
         data = request(dialect).replace(b"content-type: application/json", f"content-type: {content_type}".encode())
         assert (await call(server.port, data)).status == 200

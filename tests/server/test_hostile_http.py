@@ -1,4 +1,4 @@
-"""HTTP that is broken, or made to be read in two ways, is refused with a word of why, and never reaches a backend."""
+"""Broken or ambiguous HTTP is rejected with a reason and never reaches a backend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from acytoo import dialects
 from acytoo.testing import reply
 from acytoo.types import Finish, Start
-from tests.server.live_server import LIMIT, call, head, raw_call, read_response, request, site
+from tests.server.live_server import LIMIT, call, head, live_server, raw_call, read_response, request
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 BODY = b'{"model": "m-1", "messages": [{"role": "user", "content": "Hi"}], "stream": true}'
@@ -26,7 +26,7 @@ CODED = "transfer-encoding: chunked\r\n"
 
 @pytest.fixture(autouse=True)
 def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Anybody can send garbage: it must not fill the log, and no traceback may come of it."""
+    """Assert that nothing is logged: anybody can send garbage, and it must not fill the log."""
     caplog.set_level(logging.INFO)
     yield
     assert [
@@ -46,11 +46,11 @@ BROKEN = {
     "a length in hex": head(POST, "content-length: 0x10\r\n") + BODY,
     "a length with an underscore": head(POST, "content-length: 8_1\r\n") + BODY,
     "a length without end": head(POST, f"content-length: {'9' * 40}\r\n") + BODY,
-    "a chunk size that is none": head(POST, CODED) + b"zz\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "an invalid chunk size": head(POST, CODED) + b"zz\r\n" + BODY + b"\r\n0\r\n\r\n",
     "a chunk size below zero": head(POST, CODED) + b"-1\r\n" + BODY + b"\r\n0\r\n\r\n",
     "a chunk size with 0x": head(POST, CODED) + b"0x51\r\n" + BODY + b"\r\n0\r\n\r\n",
     "a chunk size too large": head(POST, CODED) + b"f" * 30 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
-    "a chunk longer than it says": head(POST, CODED) + b"2\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "a chunk longer than its size": head(POST, CODED) + b"2\r\n" + BODY + b"\r\n0\r\n\r\n",
     "chunks with bare line feeds": head(POST, CODED) + b"%x\n%b\n0\n\n" % (len(BODY), BODY),
     "a folded header": head(POST, "x-a: b\r\n c\r\n" + LENGTH) + BODY,
     "bare line feeds": head(POST, LENGTH).replace(b"\r\n", b"\n") + BODY,
@@ -65,28 +65,28 @@ BROKEN = {
     "too many headers": head("GET /healthz HTTP/1.1", "".join(f"x-{n}: a\r\n" for n in range(500))),
     "HTTP/2 unasked": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "TLS on a plain port": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "no HTTP at all": b"\x00\xff\r\n\r\n",
+    "not HTTP at all": b"\x00\xff\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
-async def test_broken_http_is_refused_with_400_and_the_connection_is_closed(data: bytes) -> None:
-    async with site(HELLO) as server:
+async def test_broken_http_is_rejected_with_400_and_the_connection_is_closed(data: bytes) -> None:
+    async with live_server(HELLO) as server:
         answer = await raw_call(server.port, data)
         assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
         assert b" 200 " not in answer
         assert server.fake.requests == []
 
 
-async def test_a_head_without_end_is_cut_off_while_it_comes() -> None:
-    async with site(HELLO) as server:
+async def test_an_endless_head_is_rejected_while_it_arrives() -> None:
+    async with live_server(HELLO) as server:
         answer = await raw_call(server.port, b"GET / HTTP/1.1\r\n" + b"x" * 3_000_000)
         assert answer.startswith(b"HTTP/1.0 400 ") or answer == b"(reset)"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-async def test_a_body_that_is_not_what_its_coding_says_is_400_in_the_dialects_shape(coding: str) -> None:
-    async with site(HELLO) as server:
+async def test_a_body_that_does_not_match_its_content_encoding_is_400_in_the_clients_format(coding: str) -> None:
+    async with live_server(HELLO) as server:
         answer = await call(server.port, request(headers=f"content-encoding: {coding}\r\n"))
         assert answer.status == 400
         assert "content-encoding" in json.loads(answer.body)["error"]["message"]
@@ -95,8 +95,8 @@ async def test_a_body_that_is_not_what_its_coding_says_is_400_in_the_dialects_sh
 
 @pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip"])
-async def test_a_coding_that_cannot_be_undone_is_refused(coding: str, dialect: dialects.Dialect) -> None:
-    async with site(HELLO) as server:
+async def test_an_unknown_content_encoding_is_rejected(coding: str, dialect: dialects.Dialect) -> None:
+    async with live_server(HELLO) as server:
         answer = await call(server.port, request(dialect, headers=f"content-encoding: {coding}\r\n"))
         assert answer.status == 400
         assert coding in dialect.read_error(400, answer.body).message
@@ -115,22 +115,22 @@ COMPRESSED = {
 
 
 @pytest.mark.parametrize(("coding", "body"), COMPRESSED.values(), ids=COMPRESSED)
-async def test_a_compressed_body_is_taken(coding: str, body: bytes) -> None:
-    async with site(HELLO) as server:
+async def test_a_compressed_body_is_accepted(coding: str, body: bytes) -> None:
+    async with live_server(HELLO) as server:
         answer = await call(server.port, request(headers=f"content-encoding: {coding}\r\n", body=body))
         assert (answer.status, answer.whole) == (200, True)
 
 
 @pytest.mark.parametrize("body", [gzip.compress(BODY)[:-1], gzip.compress(BODY) + b"more"], ids=["cut", "and more"])
-async def test_a_compressed_body_that_is_cut_or_goes_on_is_400(body: bytes) -> None:
-    async with site(HELLO) as server:
+async def test_a_truncated_or_extended_compressed_body_is_400(body: bytes) -> None:
+    async with live_server(HELLO) as server:
         answer = await call(server.port, request(headers="content-encoding: gzip\r\n", body=body))
         assert answer.status == 400
         assert "content-encoding" in json.loads(answer.body)["error"]["message"]
 
 
-async def test_a_compressed_body_counts_with_its_true_size() -> None:
-    async with site(HELLO, max_body=100_000) as server:
+async def test_a_compressed_body_is_limited_by_its_decompressed_size() -> None:
+    async with live_server(HELLO, max_body=100_000) as server:
         bomb = gzip.compress(b" " * 50_000_000)
         assert len(bomb) < 100_000
         answer = await call(server.port, request(headers="content-encoding: gzip\r\n", body=bomb))
@@ -140,7 +140,7 @@ async def test_a_compressed_body_counts_with_its_true_size() -> None:
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "in chunks"])
 async def test_a_body_that_is_too_large_is_413(chunked: bool) -> None:
-    async with site(HELLO, max_body=1000) as server:
+    async with live_server(HELLO, max_body=1000) as server:
         body = b" " * 5000
         data = (
             head(POST, CODED) + b"1388\r\n" + body + b"\r\n0\r\n\r\n"
@@ -154,7 +154,7 @@ async def test_a_body_that_is_too_large_is_413(chunked: bool) -> None:
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
-    async with site(HELLO) as server:
+    async with live_server(HELLO) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(head("GET /healthz HTTP/1.1") + request() + head("GET /nowhere HTTP/1.1") + request(stream=False))
         answers = [await read_response(reader) for _ in range(4)]
@@ -166,7 +166,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
 
 
 async def test_a_hundred_thousand_pipelined_requests_do_not_pile_up() -> None:
-    async with site(HELLO) as server:
+    async with live_server(HELLO) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         ask = head("GET /healthz HTTP/1.1")
         sent = 0
@@ -180,7 +180,7 @@ async def test_a_hundred_thousand_pipelined_requests_do_not_pile_up() -> None:
 
 
 async def test_a_client_that_waits_for_100_continue_gets_it_before_it_sends_the_body() -> None:
-    async with site(HELLO) as server, asyncio.timeout(LIMIT):
+    async with live_server(HELLO) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(head(POST, LENGTH + "expect: 100-continue\r\n"))
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -190,8 +190,8 @@ async def test_a_client_that_waits_for_100_continue_gets_it_before_it_sends_the_
         writer.close()
 
 
-async def test_another_expectation_is_417() -> None:
-    async with site(HELLO) as server:
+async def test_an_unknown_expectation_is_417() -> None:
+    async with live_server(HELLO) as server:
         assert (await call(server.port, request(headers="expect: tea\r\n"))).status == 417
         assert server.fake.requests == []
 
@@ -211,8 +211,8 @@ async def test_another_expectation_is_417() -> None:
         ("TRACE /", 405),
     ],
 )
-async def test_what_is_not_there_says_so(line: str, status: int) -> None:
-    async with site(HELLO) as server:
+async def test_an_unknown_path_is_404_and_a_wrong_method_405(line: str, status: int) -> None:
+    async with live_server(HELLO) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(head(f"{line} HTTP/1.1", "connection: close\r\n"))
         answer = await read_response(reader)
@@ -225,14 +225,14 @@ async def test_what_is_not_there_says_so(line: str, status: int) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/", "/v1/models"])
 async def test_a_head_request_gets_the_head_alone(path: str) -> None:
-    async with site(HELLO) as server:
+    async with live_server(HELLO) as server:
         answer = await raw_call(server.port, head(f"HEAD {path} HTTP/1.1", "connection: close\r\n"))
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert answer.endswith(b"\r\n\r\n")
 
 
 async def test_a_target_with_scheme_and_host_is_answered() -> None:
-    async with site(HELLO) as server:
+    async with live_server(HELLO) as server:
         data = head("POST http://127.0.0.1/v1/chat/completions HTTP/1.1", LENGTH) + BODY
         assert (await call(server.port, data)).status == 200
 
@@ -241,19 +241,19 @@ FOREIGN = {
     "another host": ("evil.example", ""),
     "a host rebound to this machine": ("evil.example:8000", ""),
     "a host that looks like this machine": ("127.0.0.1.evil.example", ""),
-    "a host that cannot be read": ("[::", ""),
+    "a host that cannot be parsed": ("[::", ""),
     "an empty host": ("", ""),
     "another origin": ("127.0.0.1", "origin: http://evil.example\r\n"),
     "an origin on another port": ("127.0.0.1:8000", "origin: http://127.0.0.1:9000\r\n"),
     "no origin": ("127.0.0.1", "origin: null\r\n"),
-    "an origin that cannot be read": ("127.0.0.1", "origin: http://[::\r\n"),
+    "an origin that cannot be parsed": ("127.0.0.1", "origin: http://[::\r\n"),
 }
 
 
 @pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize(("host", "more"), FOREIGN.values(), ids=FOREIGN)
-async def test_a_page_of_another_site_is_refused(host: str, more: str, dialect: dialects.Dialect) -> None:
-    async with site(HELLO) as server:
+async def test_a_cross_site_request_is_rejected(host: str, more: str, dialect: dialects.Dialect) -> None:
+    async with live_server(HELLO) as server:
         data = request(dialect, headers=more).replace(b"host: 127.0.0.1\r\n", b"host: %b\r\n" % host.encode())
         answer = await call(server.port, data)
         assert answer.status == 403
@@ -262,8 +262,8 @@ async def test_a_page_of_another_site_is_refused(host: str, more: str, dialect: 
         assert server.fake.requests == []
 
 
-async def test_a_target_with_another_host_is_refused_whatever_its_host_header_says() -> None:
-    async with site(HELLO) as server:
+async def test_a_target_with_another_host_is_rejected_whatever_its_host_header_is() -> None:
+    async with live_server(HELLO) as server:
         data = head("POST http://evil.example/v1/chat/completions HTTP/1.1", LENGTH) + BODY
         assert (await call(server.port, data)).status == 403
         assert server.fake.requests == []
@@ -271,7 +271,7 @@ async def test_a_target_with_another_host_is_refused_whatever_its_host_header_sa
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.0.0.1:8000", "LOCALHOST"])
 async def test_this_machines_own_pages_may_call(host: str) -> None:
-    async with site(HELLO) as server:
+    async with live_server(HELLO) as server:
         data = request(headers=f"origin: http://{host}\r\n").replace(
             b"host: 127.0.0.1\r\n", f"host: {host}\r\n".encode()
         )
@@ -279,7 +279,7 @@ async def test_this_machines_own_pages_may_call(host: str) -> None:
 
 
 async def test_with_a_password_any_host_and_origin_may_call() -> None:
-    async with site(HELLO, password="sesame") as server:
+    async with live_server(HELLO, password="sesame") as server:
         more = "authorization: Bearer sesame\r\norigin: http://evil.example\r\n"
         data = request(headers=more).replace(b"host: 127.0.0.1", b"host: evil.example")
         assert (await call(server.port, data)).status == 200

@@ -1,20 +1,19 @@
-"""A client that leaves, in whatever phase and way, stops its upstream; nothing of the call is left."""
+"""A client that disconnects, in any phase and way, stops its backend and leaves nothing behind."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import struct
 from collections.abc import Callable
 
 import pytest
 
 from acytoo import dialects
+from acytoo._reset import reset as reset_connection
 from acytoo.dialects import Dialect
 from acytoo.testing import reply, silent
 from acytoo.types import Finish, Request, Start
-from tests.server.live_server import LIMIT, Site, call, endless, head, request, site
+from tests.server.live_server import LIMIT, LiveServer, call, endless, head, live_server, request
 
 Leave = Callable[[asyncio.StreamWriter], None]
 
@@ -23,19 +22,19 @@ HELLO = reply(Start("id-1", "m-1", 7), *WORDS, Finish("stop"))
 
 
 def close(writer: asyncio.StreamWriter) -> None:
-    """Leave as most clients do (FIN)."""
+    """Disconnect as most clients do (FIN)."""
     writer.close()
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Leave as a killed process does (RST)."""
-    sock = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
+    """Disconnect as a killed process does (RST)."""
+    transport = writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    reset_connection(transport)
 
 
 def half_close(writer: asyncio.StreamWriter) -> None:
-    """Say that nothing more will be sent, and stay: HTTP clients that do this have left."""
+    """Close the sending side only. HTTP clients that do this count as disconnected."""
     writer.write_eof()
 
 
@@ -45,8 +44,8 @@ ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: diale
 EVERY_WAY = pytest.mark.parametrize("leave", WAYS)
 
 
-async def still_serves(server: Site) -> None:
-    """Assert that the next client gets its answer: every connection before it is gone, or of no matter."""
+async def still_serves(server: LiveServer) -> None:
+    """Assert that the next client is answered: earlier connections do not matter."""
     answer = await call(server.port, head("GET /healthz HTTP/1.1"))
     assert json.loads(answer.body)["status"] == "ok"
 
@@ -54,7 +53,7 @@ async def still_serves(server: Site) -> None:
 @EVERY_WAY
 @pytest.mark.parametrize("part", [0.0, 0.02, 0.5, 0.99], ids=["nothing", "the line", "half the head", "but its end"])
 async def test_leaving_while_sending_the_head_leaves_nothing(part: float, leave: Leave) -> None:
-    async with site(HELLO) as server:
+    async with live_server(HELLO) as server:
         data = request(headers="x-a: b\r\n" * 20).partition(b"\r\n\r\n")[0]
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(data[: int(len(data) * part)])
@@ -68,7 +67,7 @@ async def test_leaving_while_sending_the_head_leaves_nothing(part: float, leave:
 @ALL
 @EVERY_WAY
 async def test_leaving_while_sending_the_body_never_reaches_the_backend(dialect: Dialect, leave: Leave) -> None:
-    async with site(HELLO) as server:
+    async with live_server(HELLO) as server:
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request(dialect)[:-5])
         await writer.drain()
@@ -84,7 +83,7 @@ async def test_leaving_while_sending_the_body_never_reaches_the_backend(dialect:
 async def test_leaving_while_waiting_for_the_first_byte_stops_the_backend(
     dialect: Dialect, leave: Leave, stream: bool
 ) -> None:
-    async with site(silent()) as server, asyncio.timeout(LIMIT):
+    async with live_server(silent()) as server, asyncio.timeout(LIMIT):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request(dialect, stream=stream))
         await server.fake.received()
@@ -100,7 +99,7 @@ async def test_leaving_while_waiting_for_the_first_byte_stops_the_backend(
 async def test_leaving_in_mid_stream_stops_the_backend(
     dialect: Dialect, leave: Leave, upstream: Dialect | None
 ) -> None:
-    async with site(HELLO.stall(after=8), dialect=upstream or dialect) as server, asyncio.timeout(LIMIT):
+    async with live_server(HELLO.stall(after=8), dialect=upstream or dialect) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request(dialect))
         await reader.readuntil(b"word 6")
@@ -113,7 +112,7 @@ async def test_leaving_in_mid_stream_stops_the_backend(
 @pytest.mark.parametrize("dialect", [d for d in dialects.ALL if d.writer(ASKED).ping], ids=lambda dialect: dialect.name)
 @EVERY_WAY
 async def test_leaving_while_keep_alives_are_sent_stops_the_backend(dialect: Dialect, leave: Leave) -> None:
-    async with site(silent(), ping_after=0.05) as server, asyncio.timeout(LIMIT):
+    async with live_server(silent(), ping_after=0.05) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request(dialect))
         await reader.readuntil(b"\r\n\r\n")
@@ -124,8 +123,8 @@ async def test_leaving_while_keep_alives_are_sent_stops_the_backend(dialect: Dia
 
 
 @ALL
-async def test_leaving_in_the_midst_of_a_reply_that_has_one_document_stops_the_backend(dialect: Dialect) -> None:
-    async with site(HELLO.stall(after_bytes=50)) as server, asyncio.timeout(LIMIT):
+async def test_leaving_during_a_reply_that_is_one_document_stops_the_backend(dialect: Dialect) -> None:
+    async with live_server(HELLO.stall(after_bytes=50)) as server, asyncio.timeout(LIMIT):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request(dialect, stream=False))
         await server.taken(1)
@@ -135,7 +134,7 @@ async def test_leaving_in_the_midst_of_a_reply_that_has_one_document_stops_the_b
 
 @pytest.mark.parametrize("leave", [close, reset])
 async def test_leaving_while_the_reply_is_not_read_stops_the_backend(leave: Leave) -> None:
-    async with site(endless(25_600)) as server, asyncio.timeout(LIMIT):
+    async with live_server(endless(25_600)) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request())
         await reader.readuntil(b"\r\n\r\n")
@@ -147,7 +146,7 @@ async def test_leaving_while_the_reply_is_not_read_stops_the_backend(leave: Leav
 
 
 async def test_pipelined_requests_of_a_client_that_left_are_not_begun() -> None:
-    async with site(silent()) as server, asyncio.timeout(LIMIT):
+    async with live_server(silent()) as server, asyncio.timeout(LIMIT):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request() * 5)
         await server.fake.received()
@@ -158,7 +157,7 @@ async def test_pipelined_requests_of_a_client_that_left_are_not_begun() -> None:
 
 
 async def test_a_hundred_clients_that_leave_at_once_stop_a_hundred_upstreams() -> None:
-    async with site(HELLO.stall(after=8)) as server, asyncio.timeout(LIMIT):
+    async with live_server(HELLO.stall(after=8)) as server, asyncio.timeout(LIMIT):
         writers = []
         for _ in range(100):
             _, writer = await asyncio.open_connection("127.0.0.1", server.port)

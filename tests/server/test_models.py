@@ -1,4 +1,4 @@
-"""Which backend a model's name asks for, and that every name in a list can be asked for."""
+"""Model names: which backend a name selects, and that every listed name can be asked for."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 
 
 class Plain(AsyncGeneratorProvider):
-    """A backend that may be asked without a model's name."""
+    """A backend that needs no model name."""
 
     dialect = dialects.OpenAI()
 
 
 class Choosy(Plain):
-    """A backend that may not."""
+    """A backend that needs a model name."""
 
     needs_model = True
 
 
 @dataclass
 class Served:
-    """Our server before several endpoints, by the names of their backends."""
+    """Our server over several endpoints, by the names of their backends."""
 
     port: int
     behind: dict[str, FakeEndpoint]
 
     async def ask(self, path: str, **fields: Any) -> Response:
-        """The answer to a POST of these fields."""
+        """Return the response to a POST of these fields."""
         body = json.dumps(fields).encode()
         return await call(self.port, head(f"POST {path} HTTP/1.1", f"content-length: {len(body)}\r\n") + body)
 
     async def get(self, path: str, headers: str = "") -> Any:
-        """The document at a path."""
+        """Return the document at a path."""
         answer = await call(self.port, head(f"GET {path} HTTP/1.1", headers))
         assert answer.status == 200
         return json.loads(answer.body)
 
     @property
     def asked(self) -> list[tuple[str, str]]:
-        """For each request that a backend received: the backend's name, and the model that was asked for."""
+        """The backend's name and the requested model of every request that reached a backend."""
         return [(name, r.json["model"]) for name, fake in self.behind.items() for r in fake.requests]
 
 
 @asynccontextmanager
 async def served(**models: tuple[type[AsyncGeneratorProvider], str]) -> AsyncIterator[Served]:
-    """A server over backends: for each name its kind, and the model of its own ("" for none)."""
+    """Start a server over backends: for each name its class and its default model ("" for none)."""
     async with AsyncExitStack() as stack:
         behind = {name: await stack.enter_async_context(FakeEndpoint(dialects.OpenAI(), HELLO)) for name in models}
         backends = {name: kind(behind[name].url, model=model or None) for name, (kind, model) in models.items()}
@@ -83,7 +83,7 @@ async def served(**models: tuple[type[AsyncGeneratorProvider], str]) -> AsyncIte
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/completions"])
-async def test_a_backends_name_asks_for_that_backend_and_no_other(path: str, name: str, asked: tuple[str, str]) -> None:
+async def test_a_backends_name_selects_that_backend_and_no_other(path: str, name: str, asked: tuple[str, str]) -> None:
     kinds = {"gpt": (Choosy, "gpt-5"), "claude": (Choosy, "opus"), "plain": (Plain, "")}
     async with served(**kinds) as server:
         assert (await server.ask(path, model=name, messages=MESSAGES)).status == 200
@@ -96,11 +96,11 @@ TRICKY: dict[str, tuple[type[AsyncGeneratorProvider], str]] = {
     "plain": (Plain, ""),
     "none": (Choosy, ""),
 }
-"""The default's own model, as it is, would ask for another backend; the last cannot be asked by its name alone."""
+"""Without a prefix, the default's model would select another backend. The last needs a model name."""
 
 
 @pytest.mark.parametrize("default", ["router", "claude", "plain", "none"])
-async def test_every_name_that_is_listed_can_be_asked_for_and_goes_to_its_own_backend(default: str) -> None:
+async def test_every_listed_name_selects_its_own_backend(default: str) -> None:
     kinds = {default: TRICKY[default], **TRICKY}
     async with served(**kinds) as server:
         anthropic = "anthropic-version: 2023-06-01\r\n"
@@ -126,7 +126,7 @@ async def test_every_name_that_is_listed_can_be_asked_for_and_goes_to_its_own_ba
                 fake.requests.clear()
 
 
-async def test_a_backend_without_a_model_of_its_own_says_how_to_ask_for_one() -> None:
+async def test_a_backend_without_a_default_model_reports_how_to_ask_for_one() -> None:
     async with served(gpt=(Choosy, "gpt-5"), claude=(Choosy, "")) as server:
         answer = await server.ask("/v1/chat/completions", model="claude", messages=MESSAGES)
         assert answer.status == 400
@@ -134,7 +134,7 @@ async def test_a_backend_without_a_model_of_its_own_says_how_to_ask_for_one() ->
         assert server.asked == []
 
 
-async def test_where_nothing_can_be_asked_for_by_name_the_lists_are_empty() -> None:
+async def test_the_lists_are_empty_if_no_model_can_be_asked_for_by_name() -> None:
     async with served(none=(Choosy, "")) as server:
         assert (await server.get("/v1/models"))["data"] == []
         listed = await server.get("/v1/models", "anthropic-version: 2023-06-01\r\n")

@@ -1,4 +1,4 @@
-"""The description of the server: every path it has, and nothing that is not there."""
+"""`GET /openapi.json` describes every path of the server, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 
 from acytoo import dialects
 from acytoo.testing import reply
-from tests.server.live_server import call, example, head, site
+from tests.server.live_server import call, example, head, live_server
 
 
-async def test_every_dialects_paths_are_described_and_answered() -> None:
-    async with site(reply("Hello")) as server:
+async def test_every_path_is_described_and_answered() -> None:
+    async with live_server(reply("Hello")) as server:
         described = json.loads((await call(server.port, head("GET /openapi.json HTTP/1.1"))).body)
         assert described["openapi"] == "3.1.0"
         for dialect in dialects.ALL:
@@ -26,8 +26,8 @@ async def test_every_dialects_paths_are_described_and_answered() -> None:
                 assert answer.status in (200, 400), path
 
 
-async def test_what_it_calls_an_operation_is_unique() -> None:
-    async with site(reply("Hello")) as server:
+async def test_every_operation_has_a_unique_id() -> None:
+    async with live_server(reply("Hello")) as server:
         described = json.loads((await call(server.port, head("GET /openapi.json HTTP/1.1"))).body)
         found = [operation["operationId"] for path in described["paths"].values() for operation in path.values()]
         assert len(found) == len(set(found))

@@ -1,4 +1,4 @@
-"""How a streamed answer goes onto the wire: its head, its framing, how often it is written, who does not read it."""
+"""Streamed responses on the wire: head, framing, number of writes, clients that do not read."""
 
 from __future__ import annotations
 
@@ -19,15 +19,25 @@ from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
 from acytoo.testing import reply
 from acytoo.types import Finish, Item, Request, Start
-from tests.server.live_server import LIMIT, backend, call, endless, example, raw_call, read_response, request, site
+from tests.server.live_server import (
+    LIMIT,
+    backend,
+    call,
+    endless,
+    example,
+    live_server,
+    raw_call,
+    read_response,
+    request,
+)
 
-WHOLE: list[Item] = [Start("id-1", "m-1", 7), "Hello", " world", Finish("stop")]
+COMPLETE: list[Item] = [Start("id-1", "m-1", 7), "Hello", " world", Finish("stop")]
 ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
 
 
 @asynccontextmanager
-async def at_once(items: list[Item], fault: AcytooError | None = None) -> AsyncIterator[str]:
-    """A stand-in for a chat API that has a whole reply ready, or a fault that ends it, and writes it at once."""
+async def immediate_endpoint(items: list[Item], fault: AcytooError | None = None) -> AsyncIterator[str]:
+    """Yield the URL of a chat API that sends a complete reply, or a fault that ends it, in one write."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -43,8 +53,8 @@ async def at_once(items: list[Item], fault: AcytooError | None = None) -> AsyncI
 
 
 @asynccontextmanager
-async def in_front_of(url: str) -> AsyncIterator[int]:
-    """A server of ours before that endpoint: its port."""
+async def server_over(url: str) -> AsyncIterator[int]:
+    """Yield the port of our server over that endpoint."""
     runner, ours = await start(ServerConfig({"backend": backend(dialects.OpenAI(), url)}, port=0, grace=0.1))
     try:
         yield urlsplit(ours).port or 0
@@ -53,8 +63,8 @@ async def in_front_of(url: str) -> AsyncIterator[int]:
 
 
 @ALL
-async def test_a_reply_that_comes_whole_is_one_write(dialect: Dialect) -> None:
-    async with at_once(WHOLE) as url, in_front_of(url) as port, asyncio.timeout(LIMIT):
+async def test_a_complete_reply_is_sent_in_one_write(dialect: Dialect) -> None:
+    async with immediate_endpoint(COMPLETE) as url, server_over(url) as port, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request(dialect))
         written = await reader.read(1_000_000)
@@ -64,16 +74,16 @@ async def test_a_reply_that_comes_whole_is_one_write(dialect: Dialect) -> None:
 
 
 @ALL
-async def test_what_comes_before_a_silence_is_written_before_it(dialect: Dialect) -> None:
-    async with site(reply(*WHOLE).stall(after=2)) as server, asyncio.timeout(LIMIT):
+async def test_text_before_a_pause_is_sent_before_the_pause(dialect: Dialect) -> None:
+    async with live_server(reply(*COMPLETE).stall(after=2)) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request(dialect))
         await reader.readuntil(b"Hello")
         writer.close()
 
 
-async def test_the_head_says_what_a_stream_is() -> None:
-    async with site(reply(*WHOLE)) as server:
+async def test_a_stream_has_exactly_these_headers() -> None:
+    async with live_server(reply(*COMPLETE)) as server:
         response = await call(server.port, request())
         assert response.headers.pop("date").endswith(" GMT")
         assert response.headers == {
@@ -85,7 +95,7 @@ async def test_the_head_says_what_a_stream_is() -> None:
 
 
 async def test_a_connection_serves_one_stream_after_another() -> None:
-    async with site(reply(*WHOLE), reply(*WHOLE)) as server, asyncio.timeout(LIMIT):
+    async with live_server(reply(*COMPLETE), reply(*COMPLETE)) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for _ in range(2):
             writer.write(request())
@@ -93,15 +103,15 @@ async def test_a_connection_serves_one_stream_after_another() -> None:
         writer.close()
 
 
-async def test_a_client_that_asks_to_close_is_told_so_and_the_connection_ends() -> None:
-    async with site(reply(*WHOLE)) as server:
+async def test_a_client_that_asks_to_close_gets_connection_close() -> None:
+    async with live_server(reply(*COMPLETE)) as server:
         answer = await raw_call(server.port, request(headers="connection: close\r\n"))
         assert b"\r\nconnection: close\r\n" in answer
         assert answer.endswith(b"\r\n0\r\n\r\n")
 
 
-async def test_a_client_of_http_1_0_gets_the_stream_unframed_and_its_end_is_the_connections() -> None:
-    async with site(reply(*WHOLE)) as server:
+async def test_an_http_1_0_client_gets_an_unframed_stream_that_ends_with_the_connection() -> None:
+    async with live_server(reply(*COMPLETE)) as server:
         answer = await raw_call(server.port, request("acytoo").replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1))
         head, _, body = answer.partition(b"\r\n\r\n")
         assert b"transfer-encoding" not in head
@@ -109,8 +119,8 @@ async def test_a_client_of_http_1_0_gets_the_stream_unframed_and_its_end_is_the_
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-async def test_a_fault_that_comes_with_the_first_text_comes_after_it(dialect: str) -> None:
-    async with at_once(WHOLE[:2], ServerError("it broke", status=500)) as url, in_front_of(url) as port:
+async def test_an_error_that_arrives_with_the_first_text_is_sent_after_it(dialect: str) -> None:
+    async with immediate_endpoint(COMPLETE[:2], ServerError("it broke", status=500)) as url, server_over(url) as port:
         response = await call(port, request(dialect))
         assert not response.whole
         assert 0 < response.body.find(b"Hello") < response.body.find(b"it broke")
@@ -118,14 +128,14 @@ async def test_a_fault_that_comes_with_the_first_text_comes_after_it(dialect: st
 
 async def test_the_names_of_dropped_fields_cannot_break_out_of_their_header() -> None:
     fields = {**example("openai")[1], "a\r\nx-evil: 1\r\n\r\né": 1}
-    async with site(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:
+    async with live_server(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:
         response = await call(server.port, request(body=json.dumps(fields).encode()))
         assert response.headers["x-acytoo-dropped"] == "a??x-evil: 1?????"
         assert response.whole
 
 
 async def test_a_client_that_never_reads_is_cut_off_and_its_backend_stopped() -> None:
-    async with site(endless(6_400), unread=0.3) as server, asyncio.timeout(LIMIT):
+    async with live_server(endless(6_400), unread=0.3) as server, asyncio.timeout(LIMIT):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
         writer.write(request())
         await server.fake.disconnected()
@@ -133,7 +143,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_backend_stopped() ->
 
 
 async def test_keep_alives_do_not_pile_up_for_a_client_that_does_not_read() -> None:
-    async with site(endless(6_400), ping_after=0.1) as server, asyncio.timeout(LIMIT * 2):
+    async with live_server(endless(6_400), ping_after=0.1) as server, asyncio.timeout(LIMIT * 2):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
         writer.write(request())
         await server.taken(1_000_000)
@@ -144,8 +154,8 @@ async def test_keep_alives_do_not_pile_up_for_a_client_that_does_not_read() -> N
         assert response.body.count(b": ping") < 10
 
 
-async def little_at_a_time(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection whose client's side holds little of what it has not read."""
+async def slow_connection(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection with small receive buffers, so that the client is soon behind."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     sock.connect(("127.0.0.1", port))
@@ -154,10 +164,10 @@ async def little_at_a_time(port: int) -> tuple[asyncio.StreamReader, asyncio.Str
 
 async def test_a_client_that_reads_slowly_but_steadily_gets_everything() -> None:
     async with (
-        site(reply(WHOLE[0], "x" * 16_000_000, Finish("stop")), unread=1.5) as server,
+        live_server(reply(COMPLETE[0], "x" * 16_000_000, Finish("stop")), unread=1.5) as server,
         asyncio.timeout(LIMIT * 2),
     ):
-        reader, writer = await little_at_a_time(server.port)
+        reader, writer = await slow_connection(server.port)
         writer.write(request("acytoo"))
         received = b""
         while not received.endswith(b"\r\n0\r\n\r\n") and (data := await reader.read(65536)):
@@ -167,10 +177,10 @@ async def test_a_client_that_reads_slowly_but_steadily_gets_everything() -> None
         assert received.endswith(b"\r\n0\r\n\r\n")
 
 
-async def test_an_upstreams_own_error_reaches_a_client_that_is_behind() -> None:
-    texts: list[Item] = [WHOLE[0], *["x" * 10_000] * 300]
-    async with site(reply(*texts).fail("it broke", after=301)) as server, asyncio.timeout(LIMIT):
-        reader, writer = await little_at_a_time(server.port)
+async def test_an_error_of_the_backend_reaches_a_client_that_reads_slowly() -> None:
+    texts: list[Item] = [COMPLETE[0], *["x" * 10_000] * 300]
+    async with live_server(reply(*texts).fail("it broke", after=301)) as server, asyncio.timeout(LIMIT):
+        reader, writer = await slow_connection(server.port)
         writer.write(request("openai"))
         await asyncio.sleep(0.3)
         response = await read_response(reader)
@@ -179,15 +189,15 @@ async def test_an_upstreams_own_error_reaches_a_client_that_is_behind() -> None:
         assert b"it broke" in response.body
 
 
-async def test_half_a_reply_to_a_client_of_http_1_0_ends_in_a_reset() -> None:
-    async with site(reply(*WHOLE[:2]).reset(after=2)) as server:
+async def test_a_cut_reply_over_http_1_0_ends_with_a_reset() -> None:
+    async with live_server(reply(*COMPLETE[:2]).reset(after=2)) as server:
         sent = request("acytoo").replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
         assert await raw_call(server.port, sent) == b"(reset)"
 
 
-async def test_a_fault_of_the_providers_own_resets_half_a_reply_to_a_client_of_http_1_0() -> None:
+async def test_an_exception_in_a_provider_resets_a_reply_over_http_1_0() -> None:
     class Faulty(AsyncGeneratorProvider):
-        """One whose own code breaks after the first text."""
+        """A provider whose own code raises after the first text."""
 
         @classmethod
         async def create_async_generator(cls, model: str, messages: Any, **_: Any) -> AsyncIterator[str]:  # type: ignore[override]
@@ -201,9 +211,12 @@ async def test_a_fault_of_the_providers_own_resets_half_a_reply_to_a_client_of_h
     await runner.cleanup()
 
 
-async def test_a_client_of_http_1_0_that_never_reads_is_reset() -> None:
-    async with site(reply(WHOLE[0], "x" * 16_000_000, Finish("stop")), unread=0.3) as server, asyncio.timeout(LIMIT):
-        reader, writer = await little_at_a_time(server.port)
+async def test_an_http_1_0_client_that_never_reads_is_reset() -> None:
+    async with (
+        live_server(reply(COMPLETE[0], "x" * 16_000_000, Finish("stop")), unread=0.3) as server,
+        asyncio.timeout(LIMIT),
+    ):
+        reader, writer = await slow_connection(server.port)
         writer.write(request("acytoo").replace(b" HTTP/1.1", b" HTTP/1.0", 1))
         await server.fake.disconnected()
         await asyncio.sleep(1.0)

@@ -1,4 +1,4 @@
-"""A server that is told to end under load: running replies finish, or are cut so that nobody takes them for whole."""
+"""Shutdown under load: running replies finish, or are cut so that no client takes them for complete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HELLO = reply(Start("id-1", "m-1", 7), *WORDS, Finish("stop"))
 
 @asynccontextmanager
 async def serving(fake: FakeEndpoint, grace: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    """`acytoo serve` over the endpoint, as a process, and its port."""
+    """Yield an `acytoo serve` process over the endpoint, and its port."""
     server = await asyncio.create_subprocess_exec(
         *[ACYTOO, "serve", "--port", "0", "--to", "compatible/m-1", "--grace", grace],
         stderr=asyncio.subprocess.PIPE,
@@ -43,8 +43,8 @@ async def serving(fake: FakeEndpoint, grace: str) -> AsyncIterator[tuple[asyncio
             server.kill()
 
 
-async def ended_under_load(answer: ScriptedResponse, grace: float, signals: int) -> list[Response]:
-    """What each of 30 clients got from a server that is told to end while it answers them."""
+async def responses_at_shutdown(answer: ScriptedResponse, grace: float, signals: int) -> list[Response]:
+    """Return what each of 30 clients received from a server that is stopped while it answers them."""
     async with (
         FakeEndpoint(dialects.OpenAI(), answer) as fake,
         asyncio.timeout(LIMIT * 4),
@@ -69,7 +69,7 @@ async def ended_under_load(answer: ScriptedResponse, grace: float, signals: int)
 
 
 async def test_running_replies_finish() -> None:
-    responses = await ended_under_load(HELLO.wait(2.0, after=3), 60.0, 1)
+    responses = await responses_at_shutdown(HELLO.wait(2.0, after=3), 60.0, 1)
     assert all(response.status == 200 and response.whole for response in responses)
 
 
@@ -81,13 +81,13 @@ ENDS = pytest.mark.parametrize(
 
 
 @ENDS
-async def test_replies_that_do_not_finish_are_cut_and_not_whole(grace: float, signals: int) -> None:
-    responses = await ended_under_load(HELLO.stall(after=3), grace, signals)
+async def test_replies_that_do_not_finish_are_visibly_cut(grace: float, signals: int) -> None:
+    responses = await responses_at_shutdown(HELLO.stall(after=3), grace, signals)
     assert not any(response.whole for response in responses)
 
 
 @ENDS
-async def test_half_a_raw_text_to_a_client_of_http_1_0_ends_in_a_reset(grace: float, signals: int) -> None:
+async def test_cut_raw_text_over_http_1_0_ends_with_a_reset(grace: float, signals: int) -> None:
     async with (
         FakeEndpoint(dialects.OpenAI(), HELLO.stall(after=3)) as fake,
         asyncio.timeout(LIMIT),
@@ -104,7 +104,7 @@ async def test_half_a_raw_text_to_a_client_of_http_1_0_ends_in_a_reset(grace: fl
         writer.close()
 
 
-async def test_a_raw_text_that_http_1_0_has_not_yet_taken_all_of_ends_in_a_reset() -> None:
+async def test_raw_text_over_http_1_0_that_is_not_completely_sent_ends_with_a_reset() -> None:
     long = reply(Start("id-1", "m-1", 7), *["x" * 10_000] * 1_000, Finish("stop"))
     async with FakeEndpoint(dialects.OpenAI(), long) as fake, asyncio.timeout(LIMIT):
         config = ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=0.5)
@@ -124,7 +124,7 @@ async def test_a_raw_text_that_http_1_0_has_not_yet_taken_all_of_ends_in_a_reset
 @pytest.mark.parametrize(
     ("stream", "answer"), [(True, HELLO.stall(after=3)), (False, silent())], ids=["streamed", "whole"]
 )
-async def test_the_grace_given_is_the_grace_a_reply_has(stream: bool, answer: ScriptedResponse) -> None:
+async def test_a_running_reply_gets_exactly_the_configured_grace(stream: bool, answer: ScriptedResponse) -> None:
     async with FakeEndpoint(dialects.OpenAI(), answer) as fake, asyncio.timeout(LIMIT):
         config = ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=1.5)
         runner, url = await start(config)
@@ -132,15 +132,15 @@ async def test_the_grace_given_is_the_grace_a_reply_has(stream: bool, answer: Sc
         writer.write(request(stream=stream))
         await fake.received()
         loop = asyncio.get_running_loop()
-        told = loop.time()
+        stopped_at = loop.time()
         await runner.cleanup()
-        assert 1.4 < loop.time() - told < 2.5
+        assert 1.4 < loop.time() - stopped_at < 2.5
         assert not (await read_response(reader)).whole
         await fake.disconnected()
         writer.close()
 
 
-async def test_a_grace_without_end_lets_a_reply_finish_and_then_ends() -> None:
+async def test_an_infinite_grace_lets_a_reply_finish_and_then_ends() -> None:
     async with (
         FakeEndpoint(dialects.OpenAI(), HELLO.wait(1.0, after=3)) as fake,
         asyncio.timeout(LIMIT),
@@ -156,7 +156,7 @@ async def test_a_grace_without_end_lets_a_reply_finish_and_then_ends() -> None:
 
 
 @pytest.mark.parametrize("grace", ["nan", "-1", "-inf"])
-def test_a_grace_that_is_none_is_refused(grace: str) -> None:
+def test_an_invalid_grace_is_rejected(grace: str) -> None:
     provider: dict[str, AsyncGeneratorProvider] = {"backend": backend(dialects.OpenAI(), "http://127.0.0.1:9")}
     with pytest.raises(UsageError, match="grace"):
         ServerConfig(provider, grace=float(grace))

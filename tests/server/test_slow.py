@@ -1,4 +1,4 @@
-"""Clients that are slow, or sit idle: memory stays bounded, limits cut them off, others are served all the same."""
+"""Slow and idle clients: memory stays bounded, limits disconnect them, and others are served."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.testing import reply
 from acytoo.types import Finish, Start
-from tests.server.live_server import LIMIT, call, endless, head, read_response, request, site
+from tests.server.live_server import LIMIT, call, endless, head, live_server, read_response, request
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 TEXTS = 6_400
 ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
 
 
-async def settled(number: object) -> int:
-    """What the function gives once it has not changed for half a second."""
+async def stable_value(number: object) -> int:
+    """Return the result of the function once it has not changed for half a second."""
     assert callable(number)
     last, same = number(), 0
     while same < 10:
@@ -41,11 +41,11 @@ async def settled(number: object) -> int:
 async def test_a_client_that_does_not_read_stops_the_flow_and_then_gets_everything(
     dialect: Dialect, upstream: Dialect
 ) -> None:
-    async with site(endless(TEXTS), dialect=upstream) as server, asyncio.timeout(LIMIT * 4):
+    async with live_server(endless(TEXTS), dialect=upstream) as server, asyncio.timeout(LIMIT * 4):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
         writer.write(request(dialect))
         await server.taken(100_000)
-        taken = await settled(lambda: server.fake.written)
+        taken = await stable_value(lambda: server.fake.written)
         assert taken < 20_000_000, "what the sockets' own buffers hold, and no more"
         response = await read_response(reader)
         writer.close()
@@ -54,16 +54,16 @@ async def test_a_client_that_does_not_read_stops_the_flow_and_then_gets_everythi
 
 
 @pytest.mark.parametrize("data", [b"", b"POST /v1/chat/comp", head("POST /v1/messages HTTP/1.1")[:-2]])
-async def test_a_head_that_does_not_come_is_cut_off(data: bytes) -> None:
-    async with site(HELLO, idle=0.2) as server, asyncio.timeout(LIMIT):
+async def test_a_connection_without_a_complete_head_is_closed(data: bytes) -> None:
+    async with live_server(HELLO, idle=0.2) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(data)
         assert await reader.read() == b""
         writer.close()
 
 
-async def test_a_head_that_comes_byte_by_byte_is_cut_off() -> None:
-    async with site(HELLO, idle=0.3) as server, asyncio.timeout(LIMIT):
+async def test_a_head_that_arrives_byte_by_byte_is_cut_off() -> None:
+    async with live_server(HELLO, idle=0.3) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"POST /v1/messages HTTP/1.1\r\nx-a: ")
         ended = asyncio.ensure_future(reader.read())
@@ -75,8 +75,8 @@ async def test_a_head_that_comes_byte_by_byte_is_cut_off() -> None:
         writer.close()
 
 
-async def test_a_kept_connection_is_cut_off_after_the_same_time() -> None:
-    async with site(HELLO, idle=0.2) as server, asyncio.timeout(LIMIT):
+async def test_an_idle_kept_alive_connection_is_closed_after_the_same_time() -> None:
+    async with live_server(HELLO, idle=0.2) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request())
         assert (await read_response(reader)).whole
@@ -85,15 +85,17 @@ async def test_a_kept_connection_is_cut_off_after_the_same_time() -> None:
 
 
 async def test_a_reply_may_take_longer_than_a_connection_may_be_idle() -> None:
-    async with site(HELLO.wait(0.6, after=1), idle=0.1, receive=0.2) as server:
+    async with live_server(HELLO.wait(0.6, after=1), idle=0.1, receive=0.2) as server:
         response = await call(server.port, request())
         assert (response.status, response.whole) == (200, True)
 
 
 @ALL
 @pytest.mark.parametrize("every_s", [None, 0.02], ids=["stops", "dribbles"])
-async def test_a_body_that_does_not_come_is_408_in_the_dialects_shape(dialect: Dialect, every_s: float | None) -> None:
-    async with site(HELLO, receive=0.3) as server, asyncio.timeout(LIMIT):
+async def test_a_body_that_does_not_arrive_is_408_in_the_clients_format(
+    dialect: Dialect, every_s: float | None
+) -> None:
+    async with live_server(HELLO, receive=0.3) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         data = request(dialect, body=b" " * 5000)
         writer.write(data[:-4000])
@@ -109,10 +111,10 @@ async def test_a_body_that_does_not_come_is_408_in_the_dialects_shape(dialect: D
         assert server.fake.requests == []
 
 
-async def test_two_thousand_idle_connections_keep_nobody_from_being_served() -> None:
+async def test_two_thousand_idle_connections_do_not_block_other_clients() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(2000, (soft - 200) // 2)  # both ends are in this process
-    async with site(HELLO, idle=LIMIT * 4) as server, asyncio.timeout(LIMIT * 4):
+    async with live_server(HELLO, idle=LIMIT * 4) as server, asyncio.timeout(LIMIT * 4):
         writers = []
         for number in range(count):
             _, writer = await asyncio.open_connection("127.0.0.1", server.port)

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import socket
-import struct
 import time
 from email.utils import formatdate
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
+from acytoo._reset import reset
 from acytoo.transport._aiohttp import count_sent
 
 _FIRST_WRITE_SIZE = 64 * 1024
@@ -125,13 +124,8 @@ class StreamedResponse(web.StreamResponse):
     def _reset(self) -> None:
         """Reset the connection unless it is already closing."""
         transport = self._request.transport
-        if transport is None or transport.is_closing():
-            return
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            # With a linger time of zero, closing sends RST instead of FIN.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+        if transport is not None and not transport.is_closing():
+            reset(transport)
 
     def _with_head(self, data: bytes) -> bytes:
         """Return the framed bytes of a part, after the head and what was held back if they are still unsent."""

@@ -1,4 +1,4 @@
-"""The servers that the makers' SDKs are pointed at: one over the real model, others over scripted backends."""
+"""The servers for the official SDKs: one over the real model, others over scripted backends."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from acytoo import Acytoo, dialects
 from acytoo.dialects import Dialect
 from acytoo.embedded.provider import load_provider
 from acytoo.testing import FakeEndpoint, ScriptedResponse
-from tests.server.sdks.sync_and_async import speaking
+from tests.server.live_server import backend
 from tests.server_process import Served
 
 Scripted: TypeAlias = Callable[..., str]
 
 
 @pytest.fixture(autouse=True)
-def without_settings_of_the_makers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No SDK is pointed elsewhere, or traced, by the machine's environment."""
+def without_sdk_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the machine's environment from pointing an SDK elsewhere or tracing it."""
     for name in os.environ:
         if name.startswith(("OPENAI_", "ANTHROPIC_", "OLLAMA_", "GOOGLE_", "GEMINI_", "LANGCHAIN_", "LANGSMITH_")):
             monkeypatch.delenv(name)
@@ -29,13 +29,13 @@ def without_settings_of_the_makers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["sync", "async"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Which of a maker's two clients is used."""
+    """Which of an SDK's two clients is used."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[str]:
-    """The URL of one server over the real model, for all."""
+    """The URL of one server over the real model, for all tests."""
     with Served(load_provider(Acytoo.url)) as server:
         yield server.url
 
@@ -47,6 +47,6 @@ def scripted() -> Iterator[Scripted]:
 
         def serve(*answers: ScriptedResponse, dialect: Dialect = dialects.OpenAI(), password: str = "") -> str:
             fake = stack.enter_context(FakeEndpoint(dialect, *answers))
-            return stack.enter_context(Served(speaking(dialect, fake.url), password)).url
+            return stack.enter_context(Served(backend(dialect, fake.url), password)).url
 
         yield serve

@@ -1,4 +1,4 @@
-"""A maker's synchronous and its asynchronous client used with the same words, and what all of them are asked."""
+"""Helpers to use an SDK's synchronous and asynchronous client in the same way, and what all SDK tests send."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from acytoo import dialects
-from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects import Dialect
 from acytoo.testing import ScriptedResponse, reply
 from acytoo.types import Finish, Reasoning, Start, ToolCall, Usage
@@ -20,7 +19,7 @@ from acytoo.types import Finish, Reasoning, Start, ToolCall, Usage
 MODEL = "smollm2-135m-instruct"
 PASSWORD = "sesame"
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""For every client: it is never used, and spares each of them 50 ms of loading certificates."""
+"""For every client: the tests use no TLS, and an empty context saves each of them 50 ms of loading certificates."""
 
 HELLO: list[Any] = [{"role": "user", "content": "Say hello."}]
 WEATHER = "What is the weather in Paris?"
@@ -35,7 +34,7 @@ FUNCTION = {"name": "get_weather", "description": "The weather of a city.", "par
 
 
 class Pet(BaseModel):
-    """What structured output is asked for: an answer that is one of these is valid, any other is not."""
+    """The schema of structured output: a reply that fits it is valid."""
 
     model_config = {"extra": "forbid"}
     kind: Literal["cat", "dog"]
@@ -55,7 +54,7 @@ RICH = reply(
     Usage(21, 12, 5, 0, 4),
     Finish("tool_calls"),
 )
-"""All that a reply may have, in two calls made in parallel."""
+"""A reply with everything it may have, and two parallel tool calls."""
 
 RICH_TEXT = "It is so: é 世界 👩‍👩‍👧"
 RICH_CALLS = [("get_weather", {"city": "Paris"}), ("get_weather", {"city": "Rome"})]
@@ -65,53 +64,47 @@ LONG = reply(Start("id-1", "m-1", 7), *[f"word {number} " for number in range(20
 CUTS = {
     "torn down": LONG.reset(after=8),
     "closed": LONG.close(after=8),
-    "ended in good order": LONG.end(after=8),
+    "ended cleanly": LONG.end(after=8),
     "closed inside a record": LONG.close(after_bytes=700),
     "ended inside a record": LONG.end(after_bytes=700),
     "without its end": reply(Start("id-1", "m-1", 7), *[f"word {n} " for n in range(8)]).without_end(),
-    "an error told": LONG.fail("the model has failed", after=8),
+    "an error reported": LONG.fail("the model has failed", after=8),
 }
-"""Ways in which a backend's reply stops short."""
+"""Ways to truncate a backend's reply."""
 
 
 def cuts(dialect: Dialect) -> dict[str, ScriptedResponse]:
-    """The cuts that can be told from a whole reply: raw text ends with its body, and only a lost connection shows."""
+    """Return the cuts that can be detected: raw text ends with its body, so only a lost connection shows."""
     if dialect.name != "acytoo":
         return CUTS
-    return {name: CUTS[name] for name in ("torn down", "closed", "an error told")}
+    return {name: CUTS[name] for name in ("torn down", "closed", "an error reported")}
 
 
 EVERY_CUT = [(dialect, name) for dialect in dialects.ALL for name in cuts(dialect)]
 EVERY_CUT_IDS = [f"{dialect.name}, {name}" for dialect, name in EVERY_CUT]
 
 
-def speaking(dialect: Dialect, url: str, **settings: Any) -> AsyncGeneratorProvider:
-    """A provider of that dialect, and nothing else of its own."""
-    made: type[AsyncGeneratorProvider] = type("Backend", (AsyncGeneratorProvider,), {"dialect": dialect})
-    return made(url, model="m-1", **settings)
-
-
-def said_call(name: str, arguments: Any) -> None:
-    """Assert that a call is one that the grammar allows."""
+def check_call(name: str, arguments: Any) -> None:
+    """Assert that a call is one that the schema allows."""
     given = json.loads(arguments) if isinstance(arguments, str) else arguments
     assert name == "get_weather"
     assert given in ({"city": "Paris"}, {"city": "Rome"})
 
 
-async def settled(value: Any) -> Any:
-    """What a call gives, awaited where it must be."""
+async def resolve(value: Any) -> Any:
+    """Return the result of a call, awaited if it is awaitable."""
     return await value if inspect.isawaitable(value) else value
 
 
-async def listed(values: Any) -> list[Any]:
-    """Every item of an iterable of either kind, or of one that must be awaited first."""
-    values = await settled(values)
+async def collect_all(values: Any) -> list[Any]:
+    """Return every item of a synchronous or asynchronous iterable, which may have to be awaited first."""
+    values = await resolve(values)
     return [value async for value in values] if hasattr(values, "__aiter__") else list(values)
 
 
 @asynccontextmanager
-async def entered(manager: Any) -> AsyncIterator[Any]:
-    """A context manager of either kind."""
+async def enter(manager: Any) -> AsyncIterator[Any]:
+    """Enter a synchronous or asynchronous context manager."""
     if hasattr(manager, "__aenter__"):
         async with manager as value:
             yield value

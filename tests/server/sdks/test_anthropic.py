@@ -29,10 +29,10 @@ from tests.server.sdks.sync_and_async import (
     TLS,
     WEATHER,
     Pet,
-    entered,
-    listed,
-    said_call,
-    settled,
+    check_call,
+    collect_all,
+    enter,
+    resolve,
 )
 
 TOOLS = [{"name": FUNCTION["name"], "description": FUNCTION["description"], "input_schema": PARAMETERS}]
@@ -51,12 +51,12 @@ def client_for(kind: str, url: str, key: str = "any") -> Any:
 @pytest.fixture
 async def client(kind: str, embedded: str) -> AsyncIterator[Any]:
     """The SDK's client of the server over the real model."""
-    async with entered(client_for(kind, embedded)) as client:
+    async with enter(client_for(kind, embedded)) as client:
         yield client
 
 
-async def test_a_whole_message_has_text_usage_and_stop_reason(client: Any) -> None:
-    message = await settled(client.messages.create(model=MODEL, max_tokens=4, extra_body=GREEDY, messages=HELLO))
+async def test_a_complete_message_has_text_usage_and_stop_reason(client: Any) -> None:
+    message = await resolve(client.messages.create(model=MODEL, max_tokens=4, extra_body=GREEDY, messages=HELLO))
     (block,) = message.content
     assert block.text
     assert message.stop_reason == "max_tokens"
@@ -65,7 +65,7 @@ async def test_a_whole_message_has_text_usage_and_stop_reason(client: Any) -> No
     assert message.model == MODEL
 
 
-async def test_a_streamed_message_is_the_whole_one_in_pieces(client: Any) -> None:
+async def test_a_streamed_message_equals_the_complete_one(client: Any) -> None:
     asked = {
         "model": MODEL,
         "max_tokens": 6,
@@ -73,8 +73,8 @@ async def test_a_streamed_message_is_the_whole_one_in_pieces(client: Any) -> Non
         "extra_body": GREEDY,
         "system": "Be brief.",
     }
-    whole = await settled(client.messages.create(**asked))
-    events = await listed(client.messages.create(**asked, stream=True))
+    whole = await resolve(client.messages.create(**asked))
+    events = await collect_all(client.messages.create(**asked, stream=True))
     texts = [event.delta.text for event in events if event.type == "content_block_delta"]
     assert len(texts) > 1
     assert "".join(texts) == whole.content[0].text
@@ -82,94 +82,94 @@ async def test_a_streamed_message_is_the_whole_one_in_pieces(client: Any) -> Non
 
 
 async def test_the_stream_helper_collects_the_message(client: Any) -> None:
-    async with entered(client.messages.stream(model=MODEL, max_tokens=4, extra_body=GREEDY, messages=HELLO)) as stream:
-        texts = await listed(stream.text_stream)
-        final = await settled(stream.get_final_message())
+    async with enter(client.messages.stream(model=MODEL, max_tokens=4, extra_body=GREEDY, messages=HELLO)) as stream:
+        texts = await collect_all(stream.text_stream)
+        final = await resolve(stream.get_final_message())
     assert "".join(texts) == final.content[0].text != ""
     assert final.stop_reason == "max_tokens"
     assert final.usage.output_tokens == 4
 
 
 async def test_tokens_are_counted(client: Any) -> None:
-    short = await settled(client.messages.count_tokens(model=MODEL, messages=HELLO))
+    short = await resolve(client.messages.count_tokens(model=MODEL, messages=HELLO))
     longer = [{"role": "user", "content": "Say hello. " * 20}]
     assert (
         0
         < short.input_tokens
-        < (await settled(client.messages.count_tokens(model=MODEL, messages=longer))).input_tokens
+        < (await resolve(client.messages.count_tokens(model=MODEL, messages=longer))).input_tokens
     )
 
 
-async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(client: Any) -> None:
+async def test_a_forced_tool_is_called_and_its_result_is_answered(client: Any) -> None:
     asked = [{"role": "user", "content": WEATHER}]
     call_it = {"tools": TOOLS, "tool_choice": {"type": "any"}}
-    message = await settled(
+    message = await resolve(
         client.messages.create(model=MODEL, max_tokens=60, extra_body=GREEDY, messages=asked, **call_it)
     )
     (call,) = message.content
     assert message.stop_reason == "tool_use"
-    said_call(call.name, call.input)
+    check_call(call.name, call.input)
     result = {"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}
     history = [
         *asked,
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": [result, {"type": "text", "text": "Well?"}]},
     ]
-    answer = await settled(client.messages.create(model=MODEL, max_tokens=4, extra_body=GREEDY, messages=history))
+    answer = await resolve(client.messages.create(model=MODEL, max_tokens=4, extra_body=GREEDY, messages=history))
     assert answer.content[0].text
 
 
-async def test_a_tool_that_must_be_called_is_when_streamed(client: Any) -> None:
+async def test_a_forced_tool_is_called_when_streamed(client: Any) -> None:
     call_it = {"tools": TOOLS, "tool_choice": {"type": "tool", "name": "get_weather"}}
     asked = [{"role": "user", "content": WEATHER}]
-    async with entered(
+    async with enter(
         client.messages.stream(model=MODEL, max_tokens=60, extra_body=GREEDY, messages=asked, **call_it)
     ) as stream:
-        final = await settled(stream.get_final_message())
+        final = await resolve(stream.get_final_message())
     (call,) = final.content
-    said_call(call.name, call.input)
+    check_call(call.name, call.input)
 
 
 async def test_a_message_obeys_its_schema(client: Any) -> None:
     asked = [{"role": "user", "content": "Rex is a dog."}]
-    parsed = await settled(
+    parsed = await resolve(
         client.messages.parse(model=MODEL, max_tokens=60, extra_body=GREEDY, messages=asked, output_format=Pet)
     )
     assert isinstance(parsed.parsed_output, Pet)
 
 
 async def test_models_are_listed_and_an_unknown_one_is_not_found(client: Any) -> None:
-    assert [model.id for model in (await settled(client.models.list())).data] == [MODEL]
-    assert (await settled(client.models.retrieve(MODEL))).id == MODEL
+    assert [model.id for model in (await resolve(client.models.list())).data] == [MODEL]
+    assert (await resolve(client.models.retrieve(MODEL))).id == MODEL
     with pytest.raises(anthropic.NotFoundError):
-        await settled(client.models.retrieve("nobody"))
+        await resolve(client.models.retrieve("nobody"))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "message"),
     [
         ({"messages": []}, "messages is empty"),
         ({"messages": [{"role": "nobody", "content": "x"}]}, "nobody"),
         ({"messages": HELLO, "temperature": "hot"}, "temperature"),
     ],
 )
-async def test_a_wrong_request_is_the_sdks_bad_request(client: Any, wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(anthropic.BadRequestError, match=words):
-        await settled(client.messages.create(model=MODEL, max_tokens=4, extra_body=wrong, messages=HELLO))
+async def test_a_wrong_request_is_the_sdks_bad_request(client: Any, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(anthropic.BadRequestError, match=message):
+        await resolve(client.messages.create(model=MODEL, max_tokens=4, extra_body=wrong, messages=HELLO))
 
 
 # Over scripted backends.
 
 
-async def test_everything_a_reply_can_say_arrives_whole(kind: str, scripted: Scripted) -> None:
-    async with entered(client_for(kind, scripted(RICH))) as client:
-        assert_rich(await settled(client.messages.create(**ASKED, tools=TOOLS)))
+async def test_every_part_of_a_reply_arrives_in_one_document(kind: str, scripted: Scripted) -> None:
+    async with enter(client_for(kind, scripted(RICH))) as client:
+        assert_rich(await resolve(client.messages.create(**ASKED, tools=TOOLS)))
 
 
-async def test_everything_a_reply_can_say_arrives_streamed(kind: str, scripted: Scripted) -> None:
+async def test_every_part_of_a_reply_arrives_streamed(kind: str, scripted: Scripted) -> None:
     client = client_for(kind, scripted(RICH))
-    async with entered(client), entered(client.messages.stream(**ASKED, tools=TOOLS)) as stream:
-        assert_rich(await settled(stream.get_final_message()))
+    async with enter(client), enter(client.messages.stream(**ASKED, tools=TOOLS)) as stream:
+        assert_rich(await resolve(stream.get_final_message()))
 
 
 def assert_rich(message: Any) -> None:
@@ -184,13 +184,13 @@ def assert_rich(message: Any) -> None:
 
 async def test_a_wrong_password_is_the_sdks_authentication_error(kind: str, scripted: Scripted) -> None:
     url = scripted(LONG, password=PASSWORD)
-    async with entered(client_for(kind, url, "guess")) as client:
+    async with enter(client_for(kind, url, "guess")) as client:
         for call in (client.messages.create, client.messages.count_tokens):
             asked = {k: v for k, v in ASKED.items() if k != "max_tokens" or call == client.messages.create}
             with pytest.raises(anthropic.AuthenticationError):
-                await settled(call(**asked))
-    async with entered(client_for(kind, url, PASSWORD)) as client:
-        assert await settled(client.messages.create(**ASKED))
+                await resolve(call(**asked))
+    async with enter(client_for(kind, url, PASSWORD)) as client:
+        assert await resolve(client.messages.create(**ASKED))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -207,32 +207,32 @@ async def test_a_wrong_password_is_the_sdks_authentication_error(kind: str, scri
 async def test_the_backends_status_is_the_sdks_error(
     kind: str, scripted: Scripted, stream: bool, code: int, error: type[anthropic.APIStatusError]
 ) -> None:
-    url = scripted(status(code, "the backend's words", retry_after=7 if code == 429 else None))
-    async with entered(client_for(kind, url)) as client:
-        with pytest.raises(error, match="the backend's words") as raised:
-            await settled(client.messages.create(**ASKED, stream=stream))
+    url = scripted(status(code, "the backend's message", retry_after=7 if code == 429 else None))
+    async with enter(client_for(kind, url)) as client:
+        with pytest.raises(error, match="the backend's message") as raised:
+            await resolve(client.messages.create(**ASKED, stream=stream))
     assert raised.value.response.headers.get("retry-after") == ("7" if code == 429 else None)
 
 
 @pytest.mark.parametrize(("dialect", "cut"), EVERY_CUT, ids=EVERY_CUT_IDS)
 async def test_a_stream_that_was_cut_raises(kind: str, scripted: Scripted, dialect: Dialect, cut: str) -> None:
-    async with entered(client_for(kind, scripted(CUTS[cut], dialect=dialect))) as client:
+    async with enter(client_for(kind, scripted(CUTS[cut], dialect=dialect))) as client:
         with pytest.raises(FAULTS):
-            await listed(client.messages.create(**ASKED, stream=True))
+            await collect_all(client.messages.create(**ASKED, stream=True))
 
 
 @pytest.mark.parametrize("cut", CUTS)
-async def test_the_stream_helper_gives_no_reply_that_was_cut(kind: str, scripted: Scripted, cut: str) -> None:
-    async with entered(client_for(kind, scripted(CUTS[cut], dialect=dialects.Anthropic()))) as client:
+async def test_the_stream_helper_raises_for_a_cut_reply(kind: str, scripted: Scripted, cut: str) -> None:
+    async with enter(client_for(kind, scripted(CUTS[cut], dialect=dialects.Anthropic()))) as client:
         with pytest.raises(FAULTS):
-            async with entered(client.messages.stream(**ASKED)) as stream:
-                await settled(stream.get_final_message())
+            async with enter(client.messages.stream(**ASKED)) as stream:
+                await resolve(stream.get_final_message())
 
 
 @pytest.mark.parametrize(
     "answer", [LONG.close(after_bytes=30), json_error("no memory")], ids=["cut", "an error in 200"]
 )
-async def test_a_whole_reply_that_is_none_raises(kind: str, scripted: Scripted, answer: Any) -> None:
-    async with entered(client_for(kind, scripted(answer))) as client:
+async def test_a_cut_document_and_an_error_with_status_200_raise(kind: str, scripted: Scripted, answer: Any) -> None:
+    async with enter(client_for(kind, scripted(answer))) as client:
         with pytest.raises(anthropic.InternalServerError):
-            await settled(client.messages.create(**ASKED))
+            await resolve(client.messages.create(**ASKED))

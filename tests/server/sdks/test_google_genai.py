@@ -31,9 +31,9 @@ from tests.server.sdks.sync_and_async import (
     TLS,
     WEATHER,
     Pet,
-    listed,
-    said_call,
-    settled,
+    check_call,
+    collect_all,
+    resolve,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
@@ -61,9 +61,9 @@ async def models(kind: str, embedded: str) -> AsyncIterator[Any]:
         yield models
 
 
-async def test_a_whole_reply_has_text_usage_and_finish_reason(models: Any) -> None:
+async def test_a_complete_reply_has_text_usage_and_finish_reason(models: Any) -> None:
     config = {"max_output_tokens": 4, "temperature": 0, "system_instruction": "Be brief."}
-    reply = await settled(models.generate_content(model=MODEL, contents="Say hello.", config=config))
+    reply = await resolve(models.generate_content(model=MODEL, contents="Say hello.", config=config))
     assert reply.text
     assert reply.candidates[0].finish_reason == types.FinishReason.MAX_TOKENS
     usage = reply.usage_metadata
@@ -72,10 +72,10 @@ async def test_a_whole_reply_has_text_usage_and_finish_reason(models: Any) -> No
     assert reply.model_version == MODEL
 
 
-async def test_a_streamed_reply_is_the_whole_one_in_pieces(models: Any) -> None:
+async def test_a_streamed_reply_equals_the_complete_one(models: Any) -> None:
     asked = {"model": MODEL, "contents": "Say hello.", "config": {"max_output_tokens": 6, "temperature": 0}}
-    whole = await settled(models.generate_content(**asked))
-    chunks = await listed(models.generate_content_stream(**asked))
+    whole = await resolve(models.generate_content(**asked))
+    chunks = await collect_all(models.generate_content_stream(**asked))
     texts = [chunk.text or "" for chunk in chunks]
     assert len(list(filter(None, texts))) > 1
     assert "".join(texts) == whole.text
@@ -83,7 +83,7 @@ async def test_a_streamed_reply_is_the_whole_one_in_pieces(models: Any) -> None:
     assert chunks[-1].usage_metadata.candidates_token_count == 6
 
 
-async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(models: Any) -> None:
+async def test_a_forced_tool_is_called_and_its_result_is_answered(models: Any) -> None:
     asked = types.UserContent(WEATHER)
     config = {
         "max_output_tokens": 60,
@@ -91,12 +91,12 @@ async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(models: 
         "tools": TOOLS,
         "tool_config": {"function_calling_config": {"mode": "ANY"}},
     }
-    reply = await settled(models.generate_content(model=MODEL, contents=[asked], config=config))
+    reply = await resolve(models.generate_content(model=MODEL, contents=[asked], config=config))
     (call,) = reply.function_calls
-    said_call(call.name, call.args)
+    check_call(call.name, call.args)
     result = types.Part.from_function_response(name=call.name, response={"weather": "sunny"})
     history = [asked, reply.candidates[0].content, types.UserContent(result)]
-    answer = await settled(
+    answer = await resolve(
         models.generate_content(model=MODEL, contents=history, config={"max_output_tokens": 4, "temperature": 0})
     )
     assert answer.text
@@ -104,32 +104,32 @@ async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(models: 
 
 async def test_a_reply_obeys_its_schema(models: Any) -> None:
     config = {"response_mime_type": "application/json", "response_schema": Pet, "temperature": 0}
-    reply = await settled(models.generate_content(model=MODEL, contents="Rex is a dog.", config=config))
+    reply = await resolve(models.generate_content(model=MODEL, contents="Rex is a dog.", config=config))
     assert isinstance(reply.parsed, Pet)
 
 
 async def test_tokens_are_counted(models: Any) -> None:
-    short = await settled(models.count_tokens(model=MODEL, contents="Say hello."))
-    longer = await settled(models.count_tokens(model=MODEL, contents="Say hello. " * 20))
+    short = await resolve(models.count_tokens(model=MODEL, contents="Say hello."))
+    longer = await resolve(models.count_tokens(model=MODEL, contents="Say hello. " * 20))
     assert 0 < short.total_tokens < longer.total_tokens
 
 
 async def test_models_are_listed_and_an_unknown_one_is_not_found(models: Any) -> None:
-    assert [model.name for model in await listed(models.list())] == [f"models/{MODEL}"]
-    assert (await settled(models.get(model=MODEL))).display_name == MODEL
+    assert [model.name for model in await collect_all(models.list())] == [f"models/{MODEL}"]
+    assert (await resolve(models.get(model=MODEL))).display_name == MODEL
     with pytest.raises(errors.ClientError) as raised:
-        await settled(models.get(model="nobody"))
+        await resolve(models.get(model="nobody"))
     assert raised.value.code == 404
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "message"),
     [({"contents": []}, "contents is missing"), ({"generationConfig": {"temperature": "hot"}}, "temperature")],
 )
-async def test_a_wrong_request_is_a_client_error_with_400(models: Any, wrong: dict[str, Any], words: str) -> None:
+async def test_a_wrong_request_is_a_client_error_with_400(models: Any, wrong: dict[str, Any], message: str) -> None:
     config = {"http_options": {"extra_body": wrong}}
-    with pytest.raises(errors.ClientError, match=words) as raised:
-        await settled(models.generate_content(model=MODEL, contents="Hello", config=config))
+    with pytest.raises(errors.ClientError, match=message) as raised:
+        await resolve(models.generate_content(model=MODEL, contents="Hello", config=config))
     assert raised.value.code == 400
 
 
@@ -137,13 +137,13 @@ async def test_a_wrong_request_is_a_client_error_with_400(models: Any, wrong: di
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_everything_a_reply_can_say_arrives(kind: str, scripted: Scripted, stream: bool) -> None:
+async def test_every_part_of_a_reply_arrives(kind: str, scripted: Scripted, stream: bool) -> None:
     async with models_of(kind, scripted(RICH)) as models:
         asked = {"model": "m", "contents": "Hello", "config": {"tools": TOOLS}}
         if stream:
-            chunks = await listed(models.generate_content_stream(**asked))
+            chunks = await collect_all(models.generate_content_stream(**asked))
         else:
-            chunks = [await settled(models.generate_content(**asked))]
+            chunks = [await resolve(models.generate_content(**asked))]
     parts = [part for chunk in chunks for part in chunk.candidates[0].content.parts or ()]
     assert "".join(part.text for part in parts if part.text and part.thought) == "Let me see."
     assert "".join(part.text for part in parts if part.text and not part.thought) == RICH_TEXT
@@ -163,10 +163,10 @@ async def test_a_wrong_password_is_a_client_error_with_401(kind: str, scripted: 
             (models.get, {"model": "m-1"}),
         ):
             with pytest.raises(errors.ClientError) as raised:
-                await settled(method(**asked))
+                await resolve(method(**asked))
             assert (raised.value.code, raised.value.status) == (401, "UNAUTHENTICATED")
     async with models_of(kind, url, PASSWORD) as models:
-        assert await settled(models.generate_content(model="m", contents="Hello"))
+        assert await resolve(models.generate_content(model="m", contents="Hello"))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -182,12 +182,12 @@ async def test_a_wrong_password_is_a_client_error_with_401(kind: str, scripted: 
 async def test_the_backends_status_is_the_sdks_error(
     kind: str, scripted: Scripted, stream: bool, code: int, error: type[errors.APIError], word: str
 ) -> None:
-    async with models_of(kind, scripted(status(code, "the backend's words", retry_after=7))) as models:
-        with pytest.raises(error, match="the backend's words") as raised:
+    async with models_of(kind, scripted(status(code, "the backend's message", retry_after=7))) as models:
+        with pytest.raises(error, match="the backend's message") as raised:
             if stream:
-                await listed(models.generate_content_stream(model="m", contents="Hello"))
+                await collect_all(models.generate_content_stream(model="m", contents="Hello"))
             else:
-                await settled(models.generate_content(model="m", contents="Hello"))
+                await resolve(models.generate_content(model="m", contents="Hello"))
     assert (raised.value.code, raised.value.status) == (code, word)
 
 
@@ -195,13 +195,13 @@ async def test_the_backends_status_is_the_sdks_error(
 async def test_a_stream_that_was_cut_raises(kind: str, scripted: Scripted, dialect: Dialect, cut: str) -> None:
     async with models_of(kind, scripted(CUTS[cut], dialect=dialect)) as models:
         with pytest.raises(FAULTS):
-            await listed(models.generate_content_stream(model="m", contents="Hello"))
+            await collect_all(models.generate_content_stream(model="m", contents="Hello"))
 
 
 @pytest.mark.parametrize(
     "answer", [LONG.close(after_bytes=30), json_error("no memory")], ids=["cut", "an error in 200"]
 )
-async def test_a_whole_reply_that_is_none_raises(kind: str, scripted: Scripted, answer: Any) -> None:
+async def test_a_cut_document_and_an_error_with_status_200_raise(kind: str, scripted: Scripted, answer: Any) -> None:
     async with models_of(kind, scripted(answer)) as models:
         with pytest.raises(errors.ServerError):
-            await settled(models.generate_content(model="m", contents="Hello"))
+            await resolve(models.generate_content(model="m", contents="Hello"))

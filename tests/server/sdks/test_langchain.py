@@ -26,9 +26,9 @@ from tests.server.sdks.sync_and_async import (
     TLS,
     WEATHER,
     Pet,
-    listed,
-    said_call,
-    settled,
+    check_call,
+    collect_all,
+    resolve,
 )
 
 TOOL = {"type": "function", "function": FUNCTION}
@@ -58,9 +58,9 @@ def asked(kind: str, model: Any, method: str, *arguments: Any) -> Any:
 
 
 @BOTH_APIS
-async def test_a_whole_message_has_text_and_usage(kind: str, embedded: str, responses: bool) -> None:
+async def test_a_complete_message_has_text_and_usage(kind: str, embedded: str, responses: bool) -> None:
     async with chat(embedded, max_tokens=4, temperature=0, use_responses_api=responses) as model:
-        message = await settled(asked(kind, model, "invoke", "Say hello."))
+        message = await resolve(asked(kind, model, "invoke", "Say hello."))
     assert message.text
     assert message.usage_metadata["output_tokens"] == 4
 
@@ -68,8 +68,8 @@ async def test_a_whole_message_has_text_and_usage(kind: str, embedded: str, resp
 @BOTH_APIS
 async def test_a_streamed_message_comes_in_pieces(kind: str, embedded: str, responses: bool) -> None:
     async with chat(embedded, max_tokens=6, temperature=0, stream_usage=True, use_responses_api=responses) as model:
-        whole = await settled(asked(kind, model, "invoke", "Say hello."))
-        chunks = await listed(asked(kind, model, "stream", "Say hello."))
+        whole = await resolve(asked(kind, model, "invoke", "Say hello."))
+        chunks = await collect_all(asked(kind, model, "stream", "Say hello."))
     texts = [chunk.text for chunk in chunks]
     assert len(list(filter(None, texts))) > 1
     assert "".join(texts) == whole.text
@@ -79,7 +79,7 @@ async def test_a_streamed_message_comes_in_pieces(kind: str, embedded: str, resp
 @BOTH_APIS
 async def test_structured_output_is_parsed(kind: str, embedded: str, responses: bool) -> None:
     async with chat(embedded, use_responses_api=responses) as model:
-        pet = await settled(asked(kind, model.with_structured_output(Pet), "invoke", "Rex is a dog."))
+        pet = await resolve(asked(kind, model.with_structured_output(Pet), "invoke", "Rex is a dog."))
     assert isinstance(pet, Pet)
 
 
@@ -87,18 +87,18 @@ async def test_structured_output_is_parsed(kind: str, embedded: str, responses: 
 async def test_a_bound_tool_is_called_and_its_result_is_answered(kind: str, embedded: str, responses: bool) -> None:
     async with chat(embedded, max_tokens=60, temperature=0, use_responses_api=responses) as model:
         history: list[Any] = [HumanMessage(WEATHER)]
-        message = await settled(asked(kind, model.bind_tools([TOOL], tool_choice="any"), "invoke", history))
+        message = await resolve(asked(kind, model.bind_tools([TOOL], tool_choice="any"), "invoke", history))
         (call,) = message.tool_calls
-        said_call(call["name"], call["args"])
+        check_call(call["name"], call["args"])
         history += [message, ToolMessage("sunny", tool_call_id=call["id"])]
-        answer = await settled(asked(kind, model.bind(max_tokens=4), "invoke", history))
+        answer = await resolve(asked(kind, model.bind(max_tokens=4), "invoke", history))
     assert answer.text
 
 
 @BOTH_APIS
-async def test_everything_a_reply_can_say_is_collected(kind: str, scripted: Scripted, responses: bool) -> None:
+async def test_every_part_of_a_reply_is_collected(kind: str, scripted: Scripted, responses: bool) -> None:
     async with chat(scripted(RICH), use_responses_api=responses, stream_usage=True) as model:
-        first, *rest = await listed(asked(kind, model.bind_tools([TOOL]), "stream", "Hello"))
+        first, *rest = await collect_all(asked(kind, model.bind_tools([TOOL]), "stream", "Hello"))
         message = sum(rest, first)
     assert message.text == RICH_TEXT
     assert [(call["name"], call["args"]) for call in message.tool_calls] == RICH_CALLS
@@ -113,15 +113,15 @@ async def test_everything_a_reply_can_say_is_collected(kind: str, scripted: Scri
 async def test_the_backends_status_is_openais_error(
     kind: str, scripted: Scripted, responses: bool, code: int, error: type[openai.APIStatusError]
 ) -> None:
-    async with chat(scripted(status(code, "the backend's words")), use_responses_api=responses) as model:
-        with pytest.raises(error, match="the backend's words"):
-            await settled(asked(kind, model, "invoke", "Hello"))
+    async with chat(scripted(status(code, "the backend's message")), use_responses_api=responses) as model:
+        with pytest.raises(error, match="the backend's message"):
+            await resolve(asked(kind, model, "invoke", "Hello"))
 
 
 async def test_a_wrong_password_is_openais_authentication_error(kind: str, scripted: Scripted) -> None:
     async with chat(scripted(LONG, password=PASSWORD), "guess") as model:
         with pytest.raises(openai.AuthenticationError):
-            await settled(asked(kind, model, "invoke", "Hello"))
+            await resolve(asked(kind, model, "invoke", "Hello"))
 
 
 @BOTH_APIS
@@ -129,4 +129,4 @@ async def test_a_wrong_password_is_openais_authentication_error(kind: str, scrip
 async def test_a_stream_that_was_cut_raises(kind: str, scripted: Scripted, responses: bool, cut: str) -> None:
     async with chat(scripted(CUTS[cut]), use_responses_api=responses) as model:
         with pytest.raises(FAULTS):
-            await listed(asked(kind, model, "stream", "Hello"))
+            await collect_all(asked(kind, model, "stream", "Hello"))

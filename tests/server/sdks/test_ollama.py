@@ -28,8 +28,8 @@ from tests.server.sdks.sync_and_async import (
     TLS,
     WEATHER,
     Pet,
-    listed,
-    settled,
+    collect_all,
+    resolve,
 )
 
 TOOLS = [{"type": "function", "function": FUNCTION}]
@@ -43,7 +43,7 @@ async def client_for(kind: str, url: str, key: str = "any") -> AsyncIterator[Any
     try:
         yield client
     finally:
-        await settled(client.close())
+        await resolve(client.close())
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ async def client(kind: str, embedded: str) -> AsyncIterator[Any]:
         yield client
 
 
-async def test_a_whole_reply_has_text_counts_and_its_reason(client: Any) -> None:
-    reply = await settled(client.chat(model=MODEL, messages=HELLO, options={"num_predict": 4, "temperature": 0}))
+async def test_a_complete_reply_has_text_counts_and_its_reason(client: Any) -> None:
+    reply = await resolve(client.chat(model=MODEL, messages=HELLO, options={"num_predict": 4, "temperature": 0}))
     assert reply.message.content
     assert (reply.done, reply.done_reason) == (True, "length")
     assert reply.eval_count == 4
@@ -62,10 +62,10 @@ async def test_a_whole_reply_has_text_counts_and_its_reason(client: Any) -> None
     assert reply.model == MODEL
 
 
-async def test_a_streamed_reply_is_the_whole_one_in_pieces(client: Any) -> None:
+async def test_a_streamed_reply_equals_the_complete_one(client: Any) -> None:
     asked = {"model": MODEL, "messages": HELLO, "options": {"num_predict": 6, "temperature": 0}}
-    whole = await settled(client.chat(**asked))
-    lines = await listed(client.chat(**asked, stream=True))
+    whole = await resolve(client.chat(**asked))
+    lines = await collect_all(client.chat(**asked, stream=True))
     texts = [line.message.content for line in lines]
     assert len(list(filter(None, texts))) > 1
     assert "".join(texts) == whole.message.content
@@ -80,7 +80,7 @@ async def test_a_tools_result_is_answered(client: Any) -> None:
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "tool_name": "get_weather", "content": "sunny"},
     ]
-    reply = await settled(
+    reply = await resolve(
         client.chat(model=MODEL, messages=history, tools=TOOLS, options={"num_predict": 4, "temperature": 0})
     )
     assert reply.message.content or reply.message.tool_calls
@@ -88,27 +88,27 @@ async def test_a_tools_result_is_answered(client: Any) -> None:
 
 async def test_a_reply_obeys_its_schema(client: Any) -> None:
     asked = [{"role": "user", "content": "Rex is a dog."}]
-    reply = await settled(
+    reply = await resolve(
         client.chat(model=MODEL, messages=asked, format=Pet.model_json_schema(), options={"temperature": 0})
     )
     assert Pet.model_validate_json(reply.message.content).kind in ("cat", "dog")
 
 
 async def test_models_are_listed_and_shown(client: Any) -> None:
-    assert [model.model for model in (await settled(client.list())).models] == [MODEL]
-    assert "tools" in (await settled(client.show(MODEL))).capabilities
+    assert [model.model for model in (await resolve(client.list())).models] == [MODEL]
+    assert "tools" in (await resolve(client.show(MODEL))).capabilities
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "message"),
     [
         ({"messages": []}, "messages is empty"),
         ({"messages": HELLO, "options": {"num_predict": 2.5}}, "max_tokens"),
     ],
 )
-async def test_a_wrong_request_is_a_response_error_with_400(client: Any, wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(ollama.ResponseError, match=words) as raised:
-        await settled(client.chat(model=MODEL, **wrong))
+async def test_a_wrong_request_is_a_response_error_with_400(client: Any, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ollama.ResponseError, match=message) as raised:
+        await resolve(client.chat(model=MODEL, **wrong))
     assert raised.value.status_code == 400
 
 
@@ -116,10 +116,10 @@ async def test_a_wrong_request_is_a_response_error_with_400(client: Any, wrong: 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_everything_a_reply_can_say_arrives(kind: str, scripted: Scripted, stream: bool) -> None:
+async def test_every_part_of_a_reply_arrives(kind: str, scripted: Scripted, stream: bool) -> None:
     async with client_for(kind, scripted(RICH)) as client:
         asked = client.chat(model="m", messages=HELLO, tools=TOOLS, stream=stream)
-        lines = await listed(asked) if stream else [await settled(asked)]
+        lines = await collect_all(asked) if stream else [await resolve(asked)]
     messages = [line.message for line in lines]
     assert "".join(message.thinking or "" for message in messages) == "Let me see."
     assert "".join(message.content or "" for message in messages) == RICH_TEXT
@@ -134,10 +134,10 @@ async def test_a_wrong_password_is_a_response_error_with_401(kind: str, scripted
     async with client_for(kind, url, "guess") as client:
         for method, asked in ((client.chat, {"model": "m", "messages": HELLO}), (client.list, {})):
             with pytest.raises(ollama.ResponseError) as raised:
-                await settled(method(**asked))
+                await resolve(method(**asked))
             assert raised.value.status_code == 401
     async with client_for(kind, url, PASSWORD) as client:
-        assert await settled(client.chat(model="m", messages=HELLO))
+        assert await resolve(client.chat(model="m", messages=HELLO))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -145,10 +145,10 @@ async def test_a_wrong_password_is_a_response_error_with_401(kind: str, scripted
 async def test_the_backends_status_is_the_response_errors(
     kind: str, scripted: Scripted, stream: bool, code: int
 ) -> None:
-    async with client_for(kind, scripted(status(code, "the backend's words", retry_after=7))) as client:
-        with pytest.raises(ollama.ResponseError, match="the backend's words") as raised:
+    async with client_for(kind, scripted(status(code, "the backend's message", retry_after=7))) as client:
+        with pytest.raises(ollama.ResponseError, match="the backend's message") as raised:
             asked = client.chat(model="m", messages=HELLO, stream=stream)
-            await (listed(asked) if stream else settled(asked))
+            await (collect_all(asked) if stream else resolve(asked))
     assert raised.value.status_code == code
 
 
@@ -156,13 +156,13 @@ async def test_the_backends_status_is_the_response_errors(
 async def test_a_stream_that_was_cut_raises(kind: str, scripted: Scripted, dialect: Dialect, cut: str) -> None:
     async with client_for(kind, scripted(CUTS[cut], dialect=dialect)) as client:
         with pytest.raises(FAULTS):
-            await listed(client.chat(model="m", messages=HELLO, stream=True))
+            await collect_all(client.chat(model="m", messages=HELLO, stream=True))
 
 
 @pytest.mark.parametrize(
     "answer", [LONG.close(after_bytes=30), json_error("no memory")], ids=["cut", "an error in 200"]
 )
-async def test_a_whole_reply_that_is_none_raises(kind: str, scripted: Scripted, answer: Any) -> None:
+async def test_a_cut_document_and_an_error_with_status_200_raise(kind: str, scripted: Scripted, answer: Any) -> None:
     async with client_for(kind, scripted(answer)) as client:
         with pytest.raises(ollama.ResponseError):
-            await settled(client.chat(model="m", messages=HELLO))
+            await resolve(client.chat(model="m", messages=HELLO))

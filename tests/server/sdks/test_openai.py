@@ -28,10 +28,10 @@ from tests.server.sdks.sync_and_async import (
     TLS,
     WEATHER,
     Pet,
-    entered,
-    listed,
-    said_call,
-    settled,
+    check_call,
+    collect_all,
+    enter,
+    resolve,
 )
 
 TOOLS = [{"type": "function", "function": FUNCTION}]
@@ -48,12 +48,12 @@ def client_for(kind: str, url: str, key: str = "any") -> Any:
 @pytest.fixture
 async def client(kind: str, embedded: str) -> AsyncIterator[Any]:
     """The SDK's client of the server over the real model."""
-    async with entered(client_for(kind, embedded)) as client:
+    async with enter(client_for(kind, embedded)) as client:
         yield client
 
 
-async def test_a_whole_reply_has_text_usage_and_finish_reason(client: Any) -> None:
-    reply = await settled(client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=4, temperature=0))
+async def test_a_complete_reply_has_text_usage_and_finish_reason(client: Any) -> None:
+    reply = await resolve(client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=4, temperature=0))
     (choice,) = reply.choices
     assert choice.message.content
     assert choice.finish_reason == "length"
@@ -62,11 +62,11 @@ async def test_a_whole_reply_has_text_usage_and_finish_reason(client: Any) -> No
     assert reply.model == MODEL
 
 
-async def test_a_streamed_reply_is_the_whole_one_in_pieces(client: Any) -> None:
+async def test_a_streamed_reply_equals_the_complete_one(client: Any) -> None:
     asked = {"model": MODEL, "messages": HELLO, "max_tokens": 6, "temperature": 0}
-    whole = await settled(client.chat.completions.create(**asked))
+    whole = await resolve(client.chat.completions.create(**asked))
     options = {"stream": True, "stream_options": {"include_usage": True}}
-    *chunks, last = await listed(client.chat.completions.create(**asked, **options))
+    *chunks, last = await collect_all(client.chat.completions.create(**asked, **options))
     texts = [chunk.choices[0].delta.content or "" for chunk in chunks]
     assert len(list(filter(None, texts))) > 1
     assert "".join(texts) == whole.choices[0].message.content
@@ -74,74 +74,74 @@ async def test_a_streamed_reply_is_the_whole_one_in_pieces(client: Any) -> None:
     assert (last.choices, last.usage.completion_tokens) == ([], 6)
 
 
-async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(client: Any) -> None:
+async def test_a_forced_tool_is_called_and_its_result_is_answered(client: Any) -> None:
     asked = [{"role": "user", "content": WEATHER}]
     call_it = {"tools": TOOLS, "tool_choice": "required", "max_tokens": 60, "temperature": 0}
-    reply = await settled(client.chat.completions.create(model=MODEL, messages=asked, **call_it))
+    reply = await resolve(client.chat.completions.create(model=MODEL, messages=asked, **call_it))
     (choice,) = reply.choices
     (call,) = choice.message.tool_calls
     assert choice.finish_reason == "tool_calls"
-    said_call(call.function.name, call.function.arguments)
+    check_call(call.function.name, call.function.arguments)
     history = [*asked, choice.message, {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
-    answer = await settled(client.chat.completions.create(model=MODEL, messages=history, max_tokens=4, temperature=0))
+    answer = await resolve(client.chat.completions.create(model=MODEL, messages=history, max_tokens=4, temperature=0))
     assert answer.choices[0].message.content
     assert answer.usage.prompt_tokens > 0
 
 
-async def test_a_tool_that_must_be_called_is_when_streamed(client: Any) -> None:
+async def test_a_forced_tool_is_called_when_streamed(client: Any) -> None:
     choice = {"type": "function", "function": {"name": "get_weather"}}
     options = {"tools": TOOLS, "tool_choice": choice, "max_tokens": 60, "temperature": 0}
     asked = [{"role": "user", "content": WEATHER}]
-    async with entered(client.chat.completions.stream(model=MODEL, messages=asked, **options)) as stream:
-        await listed(stream)
-        final = await settled(stream.get_final_completion())
+    async with enter(client.chat.completions.stream(model=MODEL, messages=asked, **options)) as stream:
+        await collect_all(stream)
+        final = await resolve(stream.get_final_completion())
     (call,) = final.choices[0].message.tool_calls
-    said_call(call.function.name, call.function.arguments)
+    check_call(call.function.name, call.function.arguments)
 
 
 async def test_a_reply_obeys_its_schema(client: Any) -> None:
     asked = [{"role": "user", "content": "Rex is a dog."}]
-    parsed = await settled(
+    parsed = await resolve(
         client.chat.completions.parse(model=MODEL, messages=asked, response_format=Pet, max_tokens=60, temperature=0)
     )
     assert isinstance(parsed.choices[0].message.parsed, Pet)
 
 
 async def test_models_are_listed_and_an_unknown_one_is_not_found(client: Any) -> None:
-    assert [model.id for model in (await settled(client.models.list())).data] == [MODEL]
-    assert (await settled(client.models.retrieve(MODEL))).id == MODEL
+    assert [model.id for model in (await resolve(client.models.list())).data] == [MODEL]
+    assert (await resolve(client.models.retrieve(MODEL))).id == MODEL
     with pytest.raises(openai.NotFoundError):
-        await settled(client.models.retrieve("nobody"))
+        await resolve(client.models.retrieve("nobody"))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "message"),
     [
         ({"messages": []}, "messages is empty"),
         ({"messages": [{"role": "nobody", "content": "x"}]}, "the role 'nobody'"),
         ({"messages": HELLO, "temperature": "hot"}, "temperature"),
     ],
 )
-async def test_a_wrong_request_is_the_sdks_bad_request(client: Any, wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(openai.BadRequestError, match=words):
-        await settled(client.chat.completions.create(model=MODEL, **wrong))
+async def test_a_wrong_request_is_the_sdks_bad_request(client: Any, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=message):
+        await resolve(client.chat.completions.create(model=MODEL, **wrong))
 
 
 # Over scripted backends.
 
 
-async def test_everything_a_reply_can_say_arrives_whole(kind: str, scripted: Scripted) -> None:
-    async with entered(client_for(kind, scripted(RICH))) as client:
-        reply = await settled(client.chat.completions.create(model="m", messages=HELLO, tools=TOOLS))
+async def test_every_part_of_a_reply_arrives_in_one_document(kind: str, scripted: Scripted) -> None:
+    async with enter(client_for(kind, scripted(RICH))) as client:
+        reply = await resolve(client.chat.completions.create(model="m", messages=HELLO, tools=TOOLS))
         assert_rich(reply)
 
 
-async def test_everything_a_reply_can_say_arrives_streamed(kind: str, scripted: Scripted) -> None:
-    async with entered(client_for(kind, scripted(RICH))) as client:
+async def test_every_part_of_a_reply_arrives_streamed(kind: str, scripted: Scripted) -> None:
+    async with enter(client_for(kind, scripted(RICH))) as client:
         options = {"tools": TOOLS, "stream_options": {"include_usage": True}}
-        async with entered(client.chat.completions.stream(model="m", messages=HELLO, **options)) as stream:
-            await listed(stream)
-            assert_rich(await settled(stream.get_final_completion()))
+        async with enter(client.chat.completions.stream(model="m", messages=HELLO, **options)) as stream:
+            await collect_all(stream)
+            assert_rich(await resolve(stream.get_final_completion()))
 
 
 def assert_rich(reply: Any) -> None:
@@ -157,13 +157,13 @@ def assert_rich(reply: Any) -> None:
 
 async def test_a_wrong_password_is_the_sdks_authentication_error(kind: str, scripted: Scripted) -> None:
     url = scripted(LONG, password=PASSWORD)
-    async with entered(client_for(kind, url, "guess")) as client:
+    async with enter(client_for(kind, url, "guess")) as client:
         with pytest.raises(openai.AuthenticationError):
-            await settled(client.chat.completions.create(model="m", messages=HELLO))
+            await resolve(client.chat.completions.create(model="m", messages=HELLO))
         with pytest.raises(openai.AuthenticationError):
-            await settled(client.models.list())
-    async with entered(client_for(kind, url, PASSWORD)) as client:
-        assert await settled(client.chat.completions.create(model="m", messages=HELLO))
+            await resolve(client.models.list())
+    async with enter(client_for(kind, url, PASSWORD)) as client:
+        assert await resolve(client.chat.completions.create(model="m", messages=HELLO))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -180,25 +180,25 @@ async def test_a_wrong_password_is_the_sdks_authentication_error(kind: str, scri
 async def test_the_backends_status_is_the_sdks_error(
     kind: str, scripted: Scripted, stream: bool, code: int, error: type[openai.APIStatusError]
 ) -> None:
-    url = scripted(status(code, "the backend's words", retry_after=7 if code == 429 else None))
-    async with entered(client_for(kind, url)) as client:
-        with pytest.raises(error, match="the backend's words") as raised:
-            await settled(client.chat.completions.create(model="m", messages=HELLO, stream=stream))
+    url = scripted(status(code, "the backend's message", retry_after=7 if code == 429 else None))
+    async with enter(client_for(kind, url)) as client:
+        with pytest.raises(error, match="the backend's message") as raised:
+            await resolve(client.chat.completions.create(model="m", messages=HELLO, stream=stream))
     assert raised.value.response.headers.get("retry-after") == ("7" if code == 429 else None)
 
 
 @pytest.mark.parametrize(("dialect", "cut"), EVERY_CUT, ids=EVERY_CUT_IDS)
 async def test_a_stream_that_was_cut_raises(kind: str, scripted: Scripted, dialect: Dialect, cut: str) -> None:
-    async with entered(client_for(kind, scripted(CUTS[cut], dialect=dialect))) as client:
-        stream = await settled(client.chat.completions.create(model="m", messages=HELLO, stream=True))
+    async with enter(client_for(kind, scripted(CUTS[cut], dialect=dialect))) as client:
+        stream = await resolve(client.chat.completions.create(model="m", messages=HELLO, stream=True))
         with pytest.raises(FAULTS):
-            await listed(stream)
+            await collect_all(stream)
 
 
 @pytest.mark.parametrize(
     "answer", [LONG.close(after_bytes=30), json_error("no memory")], ids=["cut", "an error in 200"]
 )
-async def test_a_whole_reply_that_is_none_raises(kind: str, scripted: Scripted, answer: Any) -> None:
-    async with entered(client_for(kind, scripted(answer))) as client:
+async def test_a_cut_document_and_an_error_with_status_200_raise(kind: str, scripted: Scripted, answer: Any) -> None:
+    async with enter(client_for(kind, scripted(answer))) as client:
         with pytest.raises(openai.InternalServerError):
-            await settled(client.chat.completions.create(model="m", messages=HELLO))
+            await resolve(client.chat.completions.create(model="m", messages=HELLO))

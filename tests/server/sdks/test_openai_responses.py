@@ -27,10 +27,10 @@ from tests.server.sdks.sync_and_async import (
     RICH_TEXT,
     WEATHER,
     Pet,
-    entered,
-    listed,
-    said_call,
-    settled,
+    check_call,
+    collect_all,
+    enter,
+    resolve,
 )
 from tests.server.sdks.test_openai import client_for
 
@@ -41,12 +41,12 @@ FAULTS = (openai.APIError, httpx2.HTTPError)
 @pytest.fixture
 async def client(kind: str, embedded: str) -> AsyncIterator[Any]:
     """The SDK's client of the server over the real model."""
-    async with entered(client_for(kind, embedded)) as client:
+    async with enter(client_for(kind, embedded)) as client:
         yield client
 
 
-async def test_a_whole_response_has_text_usage_and_says_why_it_is_incomplete(client: Any) -> None:
-    response = await settled(
+async def test_a_complete_response_has_text_usage_and_the_reason_why_it_is_incomplete(client: Any) -> None:
+    response = await resolve(
         client.responses.create(model=MODEL, input="Say hello.", max_output_tokens=4, temperature=0)
     )
     assert response.output_text
@@ -56,10 +56,10 @@ async def test_a_whole_response_has_text_usage_and_says_why_it_is_incomplete(cli
     assert response.usage.total_tokens == response.usage.input_tokens + 4
 
 
-async def test_a_streamed_response_is_the_whole_one_in_pieces(client: Any) -> None:
+async def test_a_streamed_response_equals_the_complete_one(client: Any) -> None:
     asked = {"model": MODEL, "input": "Say hello.", "max_output_tokens": 6, "temperature": 0}
-    whole = await settled(client.responses.create(**asked))
-    events = await listed(client.responses.create(**asked, stream=True))
+    whole = await resolve(client.responses.create(**asked))
+    events = await collect_all(client.responses.create(**asked, stream=True))
     texts = [event.delta for event in events if event.type == "response.output_text.delta"]
     assert len(texts) > 1
     assert "".join(texts) == whole.output_text == events[-1].response.output_text
@@ -67,16 +67,16 @@ async def test_a_streamed_response_is_the_whole_one_in_pieces(client: Any) -> No
     assert [event.sequence_number for event in events] == list(range(len(events)))
 
 
-async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(client: Any) -> None:
+async def test_a_forced_tool_is_called_and_its_result_is_answered(client: Any) -> None:
     asked = [{"role": "user", "content": WEATHER}]
     call_it = {"tools": TOOLS, "tool_choice": "required", "max_output_tokens": 60, "temperature": 0}
-    response = await settled(client.responses.create(model=MODEL, input=asked, **call_it))
+    response = await resolve(client.responses.create(model=MODEL, input=asked, **call_it))
     (call,) = response.output
     assert response.status == "completed"
-    said_call(call.name, call.arguments)
+    check_call(call.name, call.arguments)
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
     history = [*asked, *response.output, result]
-    answer = await settled(
+    answer = await resolve(
         client.responses.create(
             model=MODEL, input=history, instructions="Be brief.", max_output_tokens=4, temperature=0
         )
@@ -86,45 +86,45 @@ async def test_a_tool_that_must_be_called_is_and_its_result_is_answered(client: 
 
 async def test_the_stream_helper_collects_a_call(client: Any) -> None:
     options = {"tools": TOOLS, "tool_choice": {"type": "function", "name": "get_weather"}, "temperature": 0}
-    async with entered(client.responses.stream(model=MODEL, input=WEATHER, **options)) as stream:
-        events = await listed(stream)
-        final = await settled(stream.get_final_response())
+    async with enter(client.responses.stream(model=MODEL, input=WEATHER, **options)) as stream:
+        events = await collect_all(stream)
+        final = await resolve(stream.get_final_response())
     (call,) = final.output
-    said_call(call.name, call.arguments)
+    check_call(call.name, call.arguments)
     assert events[-1].type == "response.completed"
 
 
 async def test_a_response_obeys_its_schema(client: Any) -> None:
-    parsed = await settled(client.responses.parse(model=MODEL, input="Rex is a dog.", text_format=Pet, temperature=0))
+    parsed = await resolve(client.responses.parse(model=MODEL, input="Rex is a dog.", text_format=Pet, temperature=0))
     assert isinstance(parsed.output_parsed, Pet)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "message"),
     [
         ({"input": []}, "input"),
         ({"input": "x", "temperature": "hot"}, "temperature"),
         ({"input": "x", "previous_response_id": "resp_1"}, "previous_response_id"),
     ],
 )
-async def test_a_wrong_request_is_the_sdks_bad_request(client: Any, wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(openai.BadRequestError, match=words):
-        await settled(client.responses.create(model=MODEL, **wrong))
+async def test_a_wrong_request_is_the_sdks_bad_request(client: Any, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=message):
+        await resolve(client.responses.create(model=MODEL, **wrong))
 
 
 # Over scripted backends.
 
 
-async def test_everything_a_reply_can_say_arrives_whole(kind: str, scripted: Scripted) -> None:
-    async with entered(client_for(kind, scripted(RICH))) as client:
-        assert_rich(await settled(client.responses.create(model="m", input="Hello", tools=TOOLS)))
+async def test_every_part_of_a_reply_arrives_in_one_document(kind: str, scripted: Scripted) -> None:
+    async with enter(client_for(kind, scripted(RICH))) as client:
+        assert_rich(await resolve(client.responses.create(model="m", input="Hello", tools=TOOLS)))
 
 
-async def test_everything_a_reply_can_say_arrives_streamed(kind: str, scripted: Scripted) -> None:
+async def test_every_part_of_a_reply_arrives_streamed(kind: str, scripted: Scripted) -> None:
     client = client_for(kind, scripted(RICH))
-    async with entered(client), entered(client.responses.stream(model="m", input="Hello", tools=TOOLS)) as stream:
-        events = await listed(stream)
-        assert_rich(await settled(stream.get_final_response()))
+    async with enter(client), enter(client.responses.stream(model="m", input="Hello", tools=TOOLS)) as stream:
+        events = await collect_all(stream)
+        assert_rich(await resolve(stream.get_final_response()))
     deltas = [event.delta for event in events if event.type == "response.function_call_arguments.delta"]
     assert "".join(deltas) == '{"city":"Paris"}{"city":"Rome"}'
 
@@ -140,9 +140,9 @@ def assert_rich(response: Any) -> None:
 
 
 async def test_a_wrong_password_is_the_sdks_authentication_error(kind: str, scripted: Scripted) -> None:
-    async with entered(client_for(kind, scripted(LONG, password=PASSWORD), "guess")) as client:
+    async with enter(client_for(kind, scripted(LONG, password=PASSWORD), "guess")) as client:
         with pytest.raises(openai.AuthenticationError):
-            await settled(client.responses.create(model="m", input="Hello"))
+            await resolve(client.responses.create(model="m", input="Hello"))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -153,32 +153,32 @@ async def test_a_wrong_password_is_the_sdks_authentication_error(kind: str, scri
 async def test_the_backends_status_is_the_sdks_error(
     kind: str, scripted: Scripted, stream: bool, code: int, error: type[openai.APIStatusError]
 ) -> None:
-    url = scripted(status(code, "the backend's words", retry_after=7 if code == 429 else None))
-    async with entered(client_for(kind, url)) as client:
-        with pytest.raises(error, match="the backend's words") as raised:
-            await settled(client.responses.create(model="m", input="Hello", stream=stream))
+    url = scripted(status(code, "the backend's message", retry_after=7 if code == 429 else None))
+    async with enter(client_for(kind, url)) as client:
+        with pytest.raises(error, match="the backend's message") as raised:
+            await resolve(client.responses.create(model="m", input="Hello", stream=stream))
     assert raised.value.response.headers.get("retry-after") == ("7" if code == 429 else None)
 
 
 @pytest.mark.parametrize(("dialect", "cut"), EVERY_CUT, ids=EVERY_CUT_IDS)
 async def test_a_stream_that_was_cut_raises(kind: str, scripted: Scripted, dialect: Dialect, cut: str) -> None:
-    async with entered(client_for(kind, scripted(CUTS[cut], dialect=dialect))) as client:
+    async with enter(client_for(kind, scripted(CUTS[cut], dialect=dialect))) as client:
         with pytest.raises(FAULTS):
-            await listed(client.responses.create(model="m", input="Hello", stream=True))
+            await collect_all(client.responses.create(model="m", input="Hello", stream=True))
 
 
 @pytest.mark.parametrize("cut", CUTS)
-async def test_the_stream_helper_gives_no_reply_that_was_cut(kind: str, scripted: Scripted, cut: str) -> None:
-    async with entered(client_for(kind, scripted(CUTS[cut], dialect=dialects.OpenAIResponses()))) as client:
+async def test_the_stream_helper_raises_for_a_cut_reply(kind: str, scripted: Scripted, cut: str) -> None:
+    async with enter(client_for(kind, scripted(CUTS[cut], dialect=dialects.OpenAIResponses()))) as client:
         with pytest.raises(FAULTS):
-            async with entered(client.responses.stream(model="m", input="Hello")) as stream:
-                await settled(stream.get_final_response())
+            async with enter(client.responses.stream(model="m", input="Hello")) as stream:
+                await resolve(stream.get_final_response())
 
 
 @pytest.mark.parametrize(
     "answer", [LONG.close(after_bytes=30), json_error("no memory")], ids=["cut", "an error in 200"]
 )
-async def test_a_whole_reply_that_is_none_raises(kind: str, scripted: Scripted, answer: Any) -> None:
-    async with entered(client_for(kind, scripted(answer))) as client:
+async def test_a_cut_document_and_an_error_with_status_200_raise(kind: str, scripted: Scripted, answer: Any) -> None:
+    async with enter(client_for(kind, scripted(answer))) as client:
         with pytest.raises(openai.InternalServerError):
-            await settled(client.responses.create(model="m", input="Hello"))
+            await resolve(client.responses.create(model="m", input="Hello"))

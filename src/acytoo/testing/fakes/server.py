@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Self, cast
 
 from acytoo._process import LoopThread
+from acytoo._reset import reset
 
 MAX_HEAD = 1024 * 1024
 """Bytes that the head of a request may have."""
@@ -67,11 +67,7 @@ class Peer(asyncio.Protocol):
     def reset(self) -> None:
         """Reset the connection (RST)."""
         self._closing = True
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and not self.transport.is_closing():
-            # Without lingering, close() sends a RST in place of a FIN.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.transport.abort()
+        reset(self.transport)
 
     def half_close(self) -> None:
         """Shut down the sending side (FIN) and keep reading. TLS cannot do that: there it closes the connection."""
