@@ -164,6 +164,14 @@ def test_what_asks_for_nothing_is_refused_nowhere_else_and_sends_no_empty_list(
             assert word not in sent
 
 
+@pytest.mark.parametrize("callers", [[["code_execution"], ["direct"]], [["direct"], ["code_execution"]]])
+def test_a_field_that_is_a_no_op_on_one_tool_only_is_rejected_by_name(callers: list[list[str]]) -> None:
+    tools: list[Any] = [{**TOOL, "allowed_callers": each} for each in callers]
+    request = translate(Request(HELLO, "m", tools=tools, extra_for="anthropic"), dialects.Anthropic())
+    with pytest.raises(UnsupportedError, match="allowed_callers"):
+        built(dialects.OpenAI(), request)
+
+
 @every
 def test_nothing_asked_for_is_nothing_sent(dialect: Dialect) -> None:
     back = there_and_back(dialect, Request(HELLO, "m"))

@@ -16,7 +16,7 @@ def translate(request: Request, source: Dialect) -> Request:
     Ignorable ones are dropped. The others stay in `extra`, so that the target dialect rejects them by name. `user` is
     dropped too: it is a label for the source's service, and often too long for others (Claude Code's is).
     """
-    removed = dict(request.extra)
+    removed = list(request.extra.items())
     if source.vendor_fields:
         messages = _without(source.vendor_fields, request.messages, removed)
         tools = _without(source.vendor_fields, request.tools or [], removed)
@@ -25,18 +25,18 @@ def translate(request: Request, source: Dialect) -> Request:
         return request
     extra = {
         name: value
-        for name, value in removed.items()
+        for name, value in removed
         if name not in source.ignorable_fields and value is not None and value not in source.no_op_values.get(name, ())
     }
     return msgspec.structs.replace(request, extra=extra, user=None)
 
 
-def _without(fields: frozenset[str], values: list[Any], removed: dict[str, Any]) -> list[Any]:
+def _without(fields: frozenset[str], values: list[Any], removed: list[tuple[str, Any]]) -> list[Any]:
     """Return copies of objects, and of those in their lists, without some fields, which are added to `removed`."""
     stripped = []
     for value in values:
         if isinstance(value, dict):
-            removed |= {name: value[name] for name in value.keys() & fields}
+            removed += [(name, value[name]) for name in value.keys() & fields]
             value = {
                 name: _without(fields, field, removed) if isinstance(field, list) else field
                 for name, field in value.items()
