@@ -1,4 +1,4 @@
-"""The tree of errors: drawn as it is, carried whole across processes, and usable as Python's own kinds."""
+"""The exception tree: documented as it is, picklable, and derived from built-in exceptions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_class_has_an_example_here() -> None:
     assert {type(error) for error in EXAMPLES} == classes
 
 
-def test_the_picture_at_the_top_is_the_tree() -> None:
+def test_the_diagram_in_the_docstring_is_the_class_tree() -> None:
     drawn: dict[str, str] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -62,13 +62,13 @@ def test_the_picture_at_the_top_is_the_tree() -> None:
         (errors.TimedOutError, TimeoutError),
     ],
 )
-def test_an_error_is_also_pythons_own_kind(kind: type[AcytooError], python: type[Exception]) -> None:
+def test_an_error_is_also_a_builtin_exception(kind: type[AcytooError], python: type[Exception]) -> None:
     assert issubclass(kind, python)
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("clone", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
-def test_an_error_crosses_a_process_boundary_whole(error: AcytooError, clone: object) -> None:
+def test_an_error_keeps_its_attributes_when_pickled_or_copied(error: AcytooError, clone: object) -> None:
     error.text = "so far"
     twin = clone(error)  # type: ignore[operator]
     assert type(twin) is type(error)
@@ -78,7 +78,7 @@ def test_an_error_crosses_a_process_boundary_whole(error: AcytooError, clone: ob
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda e: type(e).__name__)
-def test_an_errors_words_are_never_empty(error: AcytooError) -> None:
+def test_an_errors_message_is_never_empty(error: AcytooError) -> None:
     assert error.message
     assert error.message in str(error)
 
@@ -105,8 +105,8 @@ def test_an_errors_words_are_never_empty(error: AcytooError) -> None:
         (999, errors.ServerError, True),
     ],
 )
-def test_a_status_has_its_class(status: int | None, kind: type[AcytooError], retryable: bool) -> None:
-    error = status_error(status, "words")
+def test_a_status_maps_to_its_class(status: int | None, kind: type[AcytooError], retryable: bool) -> None:
+    error = status_error(status, "message")
     assert type(error) is kind
     assert error.retryable is retryable
-    assert str(error) == (f"{status}: words" if status else "words")
+    assert str(error) == (f"{status}: message" if status else "message")

@@ -1,4 +1,4 @@
-"""No repr, format, pickle of an error or log line shows a secret."""
+"""No repr, format or log line shows a secret."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from acytoo.secret import Secret, redact
         repr(ValueError(Secret("s3cret"))),
     ],
 )
-def test_nothing_that_is_shown_has_the_secret(shown: str) -> None:
+def test_no_representation_contains_the_secret(shown: str) -> None:
     assert "s3cret" not in shown
 
 
@@ -32,12 +32,12 @@ def test_a_logged_secret_is_masked(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == ["key is *** and Secret('***')"]
 
 
-def test_reveal_gives_it_away() -> None:
+def test_reveal_returns_the_secret() -> None:
     assert Secret("s3cret").reveal() == "s3cret"
 
 
 @pytest.mark.parametrize("nothing", ["", None, Secret("")])
-def test_an_empty_one_is_false_and_looks_empty(nothing: str | Secret | None) -> None:
+def test_an_empty_secret_is_false_and_looks_empty(nothing: str | Secret | None) -> None:
     secret = Secret(nothing)
     assert (bool(secret), str(secret), repr(secret), secret.reveal()) == (False, "", "Secret('')", "")
 
@@ -47,7 +47,7 @@ def test_a_secret_of_a_secret_is_the_same_secret() -> None:
     assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
 
 
-def test_it_does_not_equal_its_own_text() -> None:
+def test_a_secret_does_not_equal_its_text() -> None:
     assert Secret("a") != "a"
 
 
@@ -65,5 +65,5 @@ def test_it_does_not_equal_its_own_text() -> None:
         ("ask… and s… and sk", [Secret("sk-1")], "a***… and s… and sk"),
     ],
 )
-def test_redacting_takes_every_secret_out(text: str, secrets: list[Secret | str], redacted: str) -> None:
+def test_redact_replaces_every_secret(text: str, secrets: list[Secret | str], redacted: str) -> None:
     assert redact(text, secrets) == redacted

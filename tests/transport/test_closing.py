@@ -1,4 +1,4 @@
-"""Whoever stops reading, in whatever phase, closes the connection at once; whoever reads slowly slows the server."""
+"""To stop reading, in any phase, closes the connection at once; a slow consumer slows the server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENDLESS = reply(*["x" * 65536] * 2000)
 HELLO = reply("Hello ", "world").stall(after=1)
 
 
-async def test_leaving_the_loop_early_and_closing_closes_the_connection() -> None:
+async def test_leaving_the_iteration_early_and_closing_closes_the_connection() -> None:
     async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         async with aclosing(Acytoo(fake.url).create_async_generator("", MESSAGES)) as stream:
             async for _ in stream:
@@ -34,7 +34,7 @@ async def test_leaving_the_loop_early_and_closing_closes_the_connection() -> Non
         await fake.disconnected()
 
 
-async def test_a_break_without_closing_closes_when_the_generator_is_dropped() -> None:
+async def test_a_break_without_closing_closes_when_the_generator_is_collected() -> None:
     async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         async for _ in Acytoo(fake.url).create_async_generator("", MESSAGES):
             break
@@ -42,7 +42,7 @@ async def test_a_break_without_closing_closes_when_the_generator_is_dropped() ->
         await fake.disconnected()
 
 
-async def test_an_exception_in_the_readers_own_code_closes_and_passes_through() -> None:
+async def test_an_exception_in_the_consumers_code_closes_and_propagates() -> None:
     async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         with pytest.raises(ZeroDivisionError):
             async with aclosing(Acytoo(fake.url).create_async_generator("", MESSAGES)) as stream:
@@ -51,7 +51,7 @@ async def test_an_exception_in_the_readers_own_code_closes_and_passes_through() 
         await fake.disconnected()
 
 
-async def test_closing_a_generator_that_never_began_sends_nothing() -> None:
+async def test_closing_a_generator_before_its_first_step_sends_nothing() -> None:
     async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         stream = Acytoo(fake.url).create_async_generator("", MESSAGES)
         await stream.aclose()
@@ -77,12 +77,12 @@ PHASES: dict[str, ScriptedResponse] = {
 }
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["streamed", "create_async"])
+@pytest.mark.parametrize("complete", [False, True], ids=["streamed", "create_async"])
 @pytest.mark.parametrize("phase", PHASES)
-async def test_a_cancelled_call_closes_the_connection_and_stays_cancelled(phase: str, whole: bool) -> None:
+async def test_a_cancelled_call_closes_the_connection_and_stays_cancelled(phase: str, complete: bool) -> None:
     async with FakeEndpoint(dialects.Acytoo(), PHASES[phase]) as fake:
         provider = Acytoo(fake.url)
-        task = asyncio.create_task(provider.create_async("", MESSAGES) if whole else _whole(provider))
+        task = asyncio.create_task(provider.create_async("", MESSAGES) if complete else _read_all(provider))
         await fake.received()
         await asyncio.sleep(0.05)
         task.cancel("for a reason")
@@ -93,7 +93,7 @@ async def test_a_cancelled_call_closes_the_connection_and_stays_cancelled(phase:
         await fake.disconnected()
 
 
-async def _whole(provider: Acytoo) -> str:
+async def _read_all(provider: Acytoo) -> str:
     return "".join([text async for text in provider.create_async_generator("", MESSAGES)])
 
 
@@ -118,7 +118,7 @@ async def test_a_call_cancelled_in_a_tls_handshake_closes_the_connection() -> No
 
 
 @pytest.mark.parametrize("kind", [FakeHTTPProxy, FakeSOCKSProxy])
-async def test_a_call_cancelled_behind_a_proxy_reaches_the_server(
+async def test_cancelling_a_call_through_a_proxy_reaches_the_server(
     kind: type[FakeHTTPProxy] | type[FakeSOCKSProxy],
 ) -> None:
     async with FakeEndpoint(dialects.Acytoo(), silent()) as fake, kind() as proxy:
@@ -139,7 +139,7 @@ async def test_a_callers_own_timeout_is_a_plain_timeout_error() -> None:
         await fake.disconnected()
 
 
-async def test_a_slow_reader_slows_the_server_and_memory_stays_flat() -> None:
+async def test_a_slow_consumer_slows_the_server_and_memory_stays_flat() -> None:
     async with FakeEndpoint(dialects.Acytoo(), ENDLESS) as fake:
         tracemalloc.start()
         try:
@@ -157,7 +157,7 @@ async def test_a_slow_reader_slows_the_server_and_memory_stays_flat() -> None:
         await fake.disconnected()
 
 
-async def test_a_reply_much_larger_than_memory_should_hold_passes_through() -> None:
+async def test_a_very_large_reply_is_streamed() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply(*["x" * 65536] * 500)) as fake:
         size = 0
         async for text in Acytoo(fake.url).create_async_generator("", MESSAGES):

@@ -1,4 +1,4 @@
-"""What a provider makes of every way in which a server, or the network before it, can fail."""
+"""Every failure of a server or of the network is a typed error with the text received before it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def failure_of(answer: ScriptedResponse) -> AcytooError:
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "words"),
+    ("answer", "kind", "message"),
     [
         (status(400, "temperature must be a number"), RequestError, "temperature must be a number"),
         (status(401, "wrong password"), AuthenticationError, "wrong password"),
@@ -62,22 +62,22 @@ async def failure_of(answer: ScriptedResponse) -> AcytooError:
         (status(304, body=""), ServerError, "304"),
     ],
 )
-async def test_an_error_status_is_a_typed_error_with_the_servers_words(
-    answer: ScriptedResponse, kind: type[AcytooError], words: str
+async def test_an_error_status_is_a_typed_error_with_the_servers_message(
+    answer: ScriptedResponse, kind: type[AcytooError], message: str
 ) -> None:
     error = await failure_of(answer)
     assert type(error) is kind
-    assert words in str(error)
+    assert message in str(error)
 
 
 @pytest.mark.parametrize("head", ["content-type: text/html", "content-type: text/plain"])
-async def test_text_that_was_held_to_be_looked_at_is_carried_where_the_reply_is_cut(head: str) -> None:
+async def test_text_buffered_for_inspection_is_in_the_error_if_the_reply_is_cut(head: str) -> None:
     start = f"HTTP/1.1 200 OK\r\n{head}\r\ncontent-length: 500\r\n\r\n<think>Let me see.".encode()
     error = await failure_of(raw(start).close(after_bytes=len(start)))
     assert (type(error), error.text) == (TruncatedError, "<think>Let me see.")
 
 
-async def test_retry_after_is_carried() -> None:
+async def test_retry_after_is_in_the_error() -> None:
     error = await failure_of(status(429, "slow down", retry_after=2))
     assert isinstance(error, RateLimitError)
     assert error.retry_after == 2
@@ -85,7 +85,7 @@ async def test_retry_after_is_carried() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "value",
     [
         "9" * 400,
         "inf",
@@ -96,8 +96,8 @@ async def test_retry_after_is_carried() -> None:
     ],
 )
 @pytest.mark.parametrize("header", ["retry-after", "retry-after-ms"])
-async def test_a_time_to_wait_that_is_none_is_not_carried(told: str, header: str) -> None:
-    error = await failure_of(status(429, "slow down").header(header, told))
+async def test_an_invalid_retry_after_is_ignored(value: str, header: str) -> None:
+    error = await failure_of(status(429, "slow down").header(header, value))
     assert isinstance(error, RateLimitError)
     assert error.retry_after is None
 
@@ -128,7 +128,7 @@ async def test_a_time_to_wait_that_is_none_is_not_carried(told: str, header: str
         (json_error("the model is asleep"), ServerError),
     ],
 )
-async def test_what_is_no_reply_at_all_is_an_error(answer: ScriptedResponse, kind: type[AcytooError]) -> None:
+async def test_a_response_that_is_not_a_reply_is_an_error(answer: ScriptedResponse, kind: type[AcytooError]) -> None:
     error = await failure_of(answer)
     assert type(error) is kind
     assert error.text == ""
@@ -136,14 +136,14 @@ async def test_what_is_no_reply_at_all_is_an_error(answer: ScriptedResponse, kin
 
 @pytest.mark.parametrize("bytes_before", range(1, 11))
 @pytest.mark.parametrize("way", ["reset", "close", "half_close"])
-async def test_a_reply_cut_in_mid_stream_is_truncated_and_carries_its_text(way: str, bytes_before: int) -> None:
+async def test_a_reply_cut_in_mid_stream_is_truncated_and_its_text_is_in_the_error(way: str, bytes_before: int) -> None:
     error = await failure_of(getattr(HELLO, way)(after_bytes=bytes_before))
     assert type(error) is TruncatedError
     assert error.text == "Hello world"[:bytes_before]
 
 
 @pytest.mark.parametrize("answer", [HELLO.reset(), HELLO.close(), HELLO.half_close()])
-async def test_a_reply_whose_end_does_not_come_is_truncated(answer: ScriptedResponse) -> None:
+async def test_a_reply_without_its_end_is_truncated(answer: ScriptedResponse) -> None:
     error = await failure_of(answer)
     assert type(error) is TruncatedError
     assert error.text == "Hello world"
@@ -181,7 +181,7 @@ async def test_a_cut_gzip_body_is_truncated() -> None:
     assert error.text == "Hello world"
 
 
-async def test_a_gzip_body_nobody_asked_for_is_read_all_the_same() -> None:
+async def test_an_unrequested_gzip_body_is_decompressed() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world").gzip().cut_bytes(1)) as fake:
         assert "".join(await texts(Acytoo(fake.url))) == "Hello world"
         assert fake.requests[0].headers["accept-encoding"] == "identity"
@@ -203,7 +203,9 @@ def _deflated(data: bytes, window: int) -> bytes:
     ],
     ids=["gzip of several members", "gzip with padding", "deflate", "deflate without its header"],
 )
-async def test_a_compressed_body_is_read_however_it_is_made_up_and_cut(coding: str, body: bytes, size: int) -> None:
+async def test_a_compressed_body_of_any_form_is_decompressed_however_it_is_split(
+    coding: str, body: bytes, size: int
+) -> None:
     answer = status(200, body=body, content_type="text/plain").header("content-encoding", coding).cut_bytes(size)
     async with FakeEndpoint(dialects.Acytoo(), answer) as fake:
         assert "".join(await texts(Acytoo(fake.url))) == "Hello world"
@@ -221,7 +223,7 @@ async def test_a_compressed_body_is_read_however_it_is_made_up_and_cut(coding: s
     ids=["half a member", "a member without its last byte", "a byte", "bytes", "text"],
 )
 @pytest.mark.parametrize("size", [1, 1000])
-async def test_a_compressed_body_with_half_a_member_or_garbage_at_its_end_is_no_whole_reply(
+async def test_a_compressed_body_with_a_cut_member_or_garbage_at_its_end_is_an_error(
     rest: bytes, kind: type[AcytooError], size: int
 ) -> None:
     answer = status(200, body=gzip.compress(b"Hello ") + rest, content_type="text/plain").cut_bytes(size)
@@ -230,13 +232,13 @@ async def test_a_compressed_body_with_half_a_member_or_garbage_at_its_end_is_no_
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip"])
-async def test_an_error_whose_words_cannot_be_read_keeps_its_status_and_the_time_to_wait(coding: str) -> None:
+async def test_an_error_whose_body_cannot_be_decompressed_keeps_its_status_and_retry_after(coding: str) -> None:
     error = await failure_of(status(429, body=b"\x0b\x02\x80xx", retry_after=5).header("content-encoding", coding))
     assert type(error) is RateLimitError
     assert (error.status, error.retry_after, error.message) == (429, 5, "no message")
 
 
-async def test_a_body_that_ends_with_its_connection_is_whole() -> None:
+async def test_a_body_that_ends_with_its_connection_is_complete() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world").until_close()) as fake:
         assert "".join(await texts(Acytoo(fake.url))) == "Hello world"
 
@@ -248,27 +250,27 @@ async def test_a_reply_that_ends_inside_a_character_is_truncated() -> None:
     assert "character" in str(error)
 
 
-async def test_bytes_that_are_not_in_the_charset_are_an_error_that_shows_them() -> None:
+async def test_bytes_invalid_in_the_charset_are_an_error_that_shows_them() -> None:
     async with FakeEndpoint(dialects.Acytoo(), status(200, body=b"ok \xff\xfe").with_length()) as fake:
         error = await failure(Acytoo(fake.url))
     assert type(error) is ProtocolError
     assert "\\xff" in str(error)
 
 
-async def test_a_host_where_nobody_listens_is_unreachable() -> None:
+async def test_a_port_that_refuses_connections_is_unreachable() -> None:
     with refused_port() as port:
         error = await failure(Acytoo(f"http://127.0.0.1:{port}"))
     assert type(error) is UnreachableError
     assert f"127.0.0.1:{port}" in str(error)
 
 
-async def test_a_host_that_has_no_address_is_unreachable_and_named() -> None:
+async def test_a_host_name_that_cannot_be_resolved_is_unreachable_and_named() -> None:
     error = await failure(Acytoo("http://no-such-host.invalid"))
     assert type(error) is UnreachableError
     assert "no-such-host.invalid" in str(error)
 
 
-async def test_an_html_page_instead_of_a_reply_is_told_with_its_title() -> None:
+async def test_an_html_page_instead_of_a_reply_is_reported_with_its_title() -> None:
     error = await failure_of(page("Sign in to the hotel network"))
     assert "Sign in to the hotel network" in str(error)
 
@@ -304,7 +306,7 @@ async def test_only_the_start_of_a_huge_error_page_is_read() -> None:
     assert used < 12_000_000, "10 MB are the endpoint's own page"
 
 
-async def test_an_error_page_that_never_ends_is_an_error_with_what_came() -> None:
+async def test_an_error_page_that_never_ends_is_an_error_with_the_part_received() -> None:
     async with FakeEndpoint(dialects.Acytoo(), status(500, body="out of").with_length(100).stall()) as fake:
         error = await failure(Acytoo(fake.url, timeout={"idle": 0.3}))
         await fake.disconnected()
@@ -313,9 +315,9 @@ async def test_an_error_page_that_never_ends_is_an_error_with_what_came() -> Non
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-async def test_a_reply_in_tiny_packets_comes_through_whole(size: int) -> None:
-    words = ["你好，", "مرحبا ", "👩‍👩‍👧‍👦🇨🇭", "é\r\n\0", "\N{BYTE ORDER MARK}x"]
-    async with FakeEndpoint(dialects.Acytoo(), reply(*words).cut_bytes(size)) as fake:
+async def test_a_reply_in_tiny_packets_arrives_complete(size: int) -> None:
+    texts_sent = ["你好，", "مرحبا ", "👩‍👩‍👧‍👦🇨🇭", "é\r\n\0", "\N{BYTE ORDER MARK}x"]
+    async with FakeEndpoint(dialects.Acytoo(), reply(*texts_sent).cut_bytes(size)) as fake:
         seen = await texts(Acytoo(fake.url))
-    assert "".join(seen) == "".join(words)
+    assert "".join(seen) == "".join(texts_sent)
     assert all(seen)

@@ -1,4 +1,4 @@
-"""What a limit does at the edges: a busy program, a request sent again by a session, calls that fail in numbers."""
+"""Timeouts in unusual situations: a busy program, a request resent by a session, repeated failures."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.helpers import failure
 HELLO: list[Any] = [{"role": "user", "content": "Hi"}]
 
 
-async def test_a_head_that_comes_as_the_time_for_all_ends_is_no_reply() -> None:
-    """The program is busy while both happen, so that one turn of its loop sees both."""
+async def test_a_head_that_arrives_as_the_total_timeout_expires_is_not_a_reply() -> None:
+    """Block the event loop while both happen, so that one turn of it sees both."""
     sock = socket.create_server(("127.0.0.1", 0))
     sent = threading.Event()
 
@@ -53,7 +53,7 @@ async def test_a_head_that_comes_as_the_time_for_all_ends_is_no_reply() -> None:
 
 @asynccontextmanager
 async def refusing_once() -> AsyncIterator[str]:
-    """A stand-in for an API behind a login: 401 to the first request of a connection, then a slow reply."""
+    """A server that answers the first request of a connection with 401, the next with a slow reply."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for reply in (b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n", b""):
@@ -72,7 +72,7 @@ async def refusing_once() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_request_that_the_callers_session_sends_again_begins_its_time_again() -> None:
+async def test_a_request_that_the_callers_session_sends_again_restarts_the_first_byte_timeout() -> None:
     async def again(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
         response: aiohttp.ClientResponse = await handler(request)
         if response.status == 401:
@@ -85,9 +85,7 @@ async def test_a_request_that_the_callers_session_sends_again_begins_its_time_ag
         assert await provider.create_async("m", HELLO) == "0 1 2 3 4 5 6 7 "
 
 
-async def test_the_time_for_the_first_byte_runs_from_the_request_to_the_reply_its_head_does_not_begin_it_again() -> (
-    None
-):
+async def test_the_first_byte_timeout_is_not_restarted_by_the_head() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         await asyncio.sleep(0.4)
@@ -107,7 +105,7 @@ async def test_the_time_for_the_first_byte_runs_from_the_request_to_the_reply_it
     assert (error.phase, error.text) == ("first_byte", "")
 
 
-async def test_calls_that_fail_leave_nothing_of_their_requests_behind() -> None:
+async def test_failed_calls_do_not_keep_their_requests_in_memory() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     gc.collect()

@@ -1,4 +1,4 @@
-"""One pooled session for each event loop, that ends with its loop and leaves nothing behind."""
+"""Each event loop has a pooled session, which is closed with the loop."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ async def test_two_calls_share_a_connection() -> None:
         assert fake.connections == 1
 
 
-async def test_a_hundred_calls_at_once_are_not_held_back() -> None:
+async def test_concurrent_calls_are_not_limited() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("a", "b").wait(0.3, after=1)) as fake:
         replies = await asyncio.gather(*[texts(Acytoo(fake.url)) for _ in range(150)])
         assert {"".join(reply) for reply in replies} == {"ab"}
         assert fake.connections == 150
 
 
-async def test_a_connection_closed_while_idle_is_not_used_again() -> None:
+async def test_a_connection_closed_while_idle_is_not_reused() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("1"), reply("2")) as fake:
         assert await texts(Acytoo(fake.url)) == ["1"]
         fake.peers[0].close()
@@ -43,7 +43,7 @@ async def test_a_connection_closed_while_idle_is_not_used_again() -> None:
 
 
 @pytest.mark.parametrize("end", [hang_up(), raw().reset()], ids=["closed", "reset"])
-async def test_a_kept_connection_that_proves_closed_is_replaced_once_and_unseen(end: ScriptedResponse) -> None:
+async def test_a_request_on_a_stale_connection_is_retried_once(end: ScriptedResponse) -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("first"), end, reply("again")) as fake:
         assert await texts(Acytoo(fake.url)) == ["first"]
         assert await texts(Acytoo(fake.url)) == ["again"]
@@ -52,26 +52,26 @@ async def test_a_kept_connection_that_proves_closed_is_replaced_once_and_unseen(
 
 
 @pytest.mark.parametrize("end", [hang_up(), raw().reset()], ids=["closed", "reset"])
-async def test_a_fresh_connection_that_closes_is_not_tried_again(end: ScriptedResponse) -> None:
+async def test_a_request_on_a_new_connection_is_not_retried(end: ScriptedResponse) -> None:
     async with FakeEndpoint(dialects.Acytoo(), end) as fake:
         assert type(await failure(Acytoo(fake.url))) is UnreachableError
         assert len(fake.requests) == 1
 
 
-async def test_the_second_try_is_the_last() -> None:
+async def test_a_retry_is_not_retried() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("first"), hang_up()) as fake:
         assert await texts(Acytoo(fake.url)) == ["first"]
         assert type(await failure(Acytoo(fake.url))) is UnreachableError
         assert len(fake.requests) == 3
 
 
-async def test_a_new_connection_through_socks_that_ends_without_an_answer_is_not_asked_again() -> None:
+async def test_a_request_on_a_new_socks_connection_is_not_retried() -> None:
     async with FakeEndpoint(dialects.Acytoo(), hang_up()) as fake, FakeSOCKSProxy() as proxy:
         assert type(await failure(Acytoo(fake.url, proxy=proxy.url))) is UnreachableError
         assert len(fake.requests) == 1
 
 
-async def test_an_answer_that_nobody_asked_for_is_not_the_next_requests() -> None:
+async def test_a_surplus_response_is_not_taken_for_the_next_one() -> None:
     surplus = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 6\r\n\r\nnobody"
     async with FakeEndpoint(dialects.Acytoo(), reply("1"), reply("2")) as fake:
         assert await texts(Acytoo(fake.url)) == ["1"]
@@ -82,12 +82,12 @@ async def test_an_answer_that_nobody_asked_for_is_not_the_next_requests() -> Non
 
 
 def open_sessions() -> int:
-    """How many HTTP sessions are open in this process, other tests' included."""
+    """Return how many HTTP sessions are open in this process, other tests' included."""
     gc.collect()
     return len([1 for thing in gc.get_objects() if type(thing) is aiohttp.ClientSession and not thing.closed])
 
 
-async def test_who_goes_through_many_socks_proxies_keeps_few_sessions() -> None:
+async def test_many_socks_proxies_keep_few_sessions_open() -> None:
     before = open_sessions()
     async with (
         FakeEndpoint(dialects.Acytoo(), reply("a", "b").wait(0.1, after=1)) as fake,
@@ -105,7 +105,7 @@ async def test_who_goes_through_many_socks_proxies_keeps_few_sessions() -> None:
     [raw(b"HTTP/1.1 200 OK\r\ncontent-ty").close(), reply("begun").close(after=1)],
     ids=["in its head", "in its body"],
 )
-async def test_an_answer_that_has_begun_is_never_asked_for_again(end: ScriptedResponse) -> None:
+async def test_a_response_that_has_begun_is_never_requested_again(end: ScriptedResponse) -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("first"), end) as fake:
         assert await texts(Acytoo(fake.url)) == ["first"]
         assert type(await failure(Acytoo(fake.url))) in (UnreachableError, TruncatedError)
@@ -123,7 +123,7 @@ async def test_a_callers_own_session_is_used_and_left_open() -> None:
         await fake.disconnected()
 
 
-async def test_a_callers_session_that_is_closed_is_told_clearly() -> None:
+async def test_a_closed_session_of_the_caller_is_reported() -> None:
     session = aiohttp.ClientSession()
     await session.close()
     error = await failure(Acytoo("http://127.0.0.1:9", session=session))
@@ -131,7 +131,7 @@ async def test_a_callers_session_that_is_closed_is_told_clearly() -> None:
     assert "closed" in str(error).lower()
 
 
-async def test_a_callers_session_that_raises_for_a_status_leaves_the_error_to_us() -> None:
+async def test_an_error_status_is_our_error_with_a_session_that_raises_for_status() -> None:
     async with FakeEndpoint(dialects.Acytoo(), status(429, "quota used up", retry_after=7)) as fake:
         async with aiohttp.ClientSession(raise_for_status=True) as session:
             error = await failure(Acytoo(fake.url, session=session))
@@ -154,7 +154,7 @@ async def test_cookies_of_one_call_are_not_sent_with_the_next() -> None:
         assert "cookie" not in fake.requests[1].headers
 
 
-def test_several_loops_in_a_row_each_have_their_session_and_end_it() -> None:
+def test_consecutive_event_loops_each_open_and_close_a_session() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake:
         for _ in range(3):
             assert asyncio.run(texts(Acytoo(fake.url))) == ["Hi"]
@@ -162,7 +162,7 @@ def test_several_loops_in_a_row_each_have_their_session_and_end_it() -> None:
         assert fake.connections == 3
 
 
-def test_two_loops_in_two_threads_do_not_meet() -> None:
+def test_event_loops_in_two_threads_share_nothing() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("a", "b").wait(0.2, after=1)) as fake:
         seen: list[list[str]] = []
 
@@ -179,7 +179,7 @@ def test_two_loops_in_two_threads_do_not_meet() -> None:
         fake.wait_disconnected()
 
 
-def test_a_socks_proxys_session_ends_with_its_loop_too() -> None:
+def test_a_socks_proxys_session_is_closed_with_its_loop() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeSOCKSProxy() as proxy:
         assert asyncio.run(texts(Acytoo(fake.url, proxy=proxy.url))) == ["Hi"]
         fake.wait_disconnected()
@@ -221,7 +221,7 @@ loop.run_until_complete(begin())
 loop.close()
 """,
 }
-"""Python itself closes the sockets of these, which only `-W error` would tell."""
+"""Python itself closes the sockets of these, which only `-W error` would report."""
 
 SCRIPT = """
 import asyncio, sys
@@ -246,7 +246,7 @@ async def drop():
 
 
 def _run(program: str, folder: Path, *options: str) -> None:
-    """Run it against an endpoint: it has to print the reply, end well, say nothing else, and be gone."""
+    """Run a program against an endpoint: it must print the reply and nothing else, exit with 0 and disconnect."""
     script = folder / "program.py"
     script.write_text(SCRIPT + program)
     with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo").wait(0.05, after=1)) as fake:
@@ -264,5 +264,5 @@ def test_a_program_ends_without_anything_left_open(ending: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("ending", LOOPS_NOT_ENDED)
-def test_a_loop_that_does_not_end_its_generators_leaves_no_unclosed_session(ending: str, tmp_path: Path) -> None:
+def test_a_loop_that_does_not_shut_down_its_generators_leaves_no_unclosed_session(ending: str, tmp_path: Path) -> None:
     _run(LOOPS_NOT_ENDED[ending], tmp_path)

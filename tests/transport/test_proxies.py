@@ -1,4 +1,4 @@
-"""HTTP and SOCKS proxies, with credentials, refusals, and what the environment says where it is asked."""
+"""HTTP and SOCKS proxies: credentials, refusals, and the environment's proxies."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_an_http_proxy_carries_tls_in_a_tunnel_it_cannot_read(tmp_path: Pa
         assert "proxy-authorization" not in fake.requests[0].headers
 
 
-async def test_a_proxys_credentials_are_sent_to_it_and_to_nobody_else() -> None:
+async def test_a_proxys_credentials_are_sent_only_to_the_proxy() -> None:
     async with (
         FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake,
         FakeHTTPProxy("alice", "s3cret-word") as proxy,
@@ -79,17 +79,17 @@ async def test_a_proxy_that_refuses_a_tunnel_is_a_proxy_error() -> None:
 
 
 @pytest.mark.parametrize("answered", [b"407 Non autoris\xe9", b"403 \xff", b"502 \xed\xa0\xbd"])
-async def test_what_a_proxy_says_in_bytes_of_no_charset_can_be_printed(answered: bytes) -> None:
+async def test_a_proxys_message_that_is_not_utf8_can_be_printed(answered: bytes) -> None:
     head = b"HTTP/1.1 " + answered + b"\r\ncontent-length: 0\r\n\r\n"
     async with FakeEndpoint(dialects.Acytoo(), raw(head)) as mute:
         error = await failure(Acytoo("https://127.0.0.1:9", proxy=mute.url))
         assert type(error) is ProxyError
-        for words in (str(error), error.message, *error.args):
-            assert words.encode().startswith(b"the proxy")
+        for text in (str(error), error.message, *error.args):
+            assert text.encode().startswith(b"the proxy")
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks4", "socks4a", "socks5", "socks5h"])
-async def test_a_proxy_where_nobody_listens_is_a_proxy_error(scheme: str) -> None:
+async def test_an_unreachable_proxy_is_a_proxy_error(scheme: str) -> None:
     with refused_port() as port:
         error = await failure(Acytoo("http://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{port}"))
         assert type(error) is ProxyError
@@ -97,7 +97,7 @@ async def test_a_proxy_where_nobody_listens_is_a_proxy_error(scheme: str) -> Non
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks4", "socks5"])
-async def test_a_proxy_that_hangs_up_is_an_error_of_the_connection(scheme: str) -> None:
+async def test_a_proxy_that_hangs_up_is_a_proxy_error(scheme: str) -> None:
     async with FakeEndpoint(dialects.Acytoo(), on_connect=hang_up()) as mute:
         error = await failure(Acytoo("https://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{mute.port}"))
         assert isinstance(error, ProxyError)
@@ -112,9 +112,7 @@ async def test_a_proxy_that_hangs_up_is_an_error_of_the_connection(scheme: str) 
         ("socks5h", 5, "localhost"),
     ],
 )
-async def test_socks_is_really_spoken_and_the_h_leaves_the_name_to_the_proxy(
-    scheme: str, version: int, asked: str
-) -> None:
+async def test_socks_is_used_and_with_h_the_proxy_resolves_the_name(scheme: str, version: int, asked: str) -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeSOCKSProxy() as proxy:
         provider = Acytoo(f"http://localhost:{fake.port}", proxy=f"{scheme}://127.0.0.1:{proxy.port}")
         assert await texts(provider) == ["Hi"]
@@ -141,15 +139,16 @@ async def test_a_socks_proxy_that_refuses_is_a_proxy_error(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "said"), [("socks4", b""), ("socks4a", b"\0"), ("socks5", b""), ("socks5h", b"\5"), ("socks5h", b"\5\0")]
+    ("scheme", "response"),
+    [("socks4", b""), ("socks4a", b"\0"), ("socks5", b""), ("socks5h", b"\5"), ("socks5h", b"\5\0")],
 )
-async def test_a_socks_proxy_that_closes_in_its_handshake_is_a_proxy_error(scheme: str, said: bytes) -> None:
-    async with FakeEndpoint(dialects.Acytoo(), on_connect=raw(said).half_close()) as mute:
+async def test_a_socks_proxy_that_closes_in_its_handshake_is_a_proxy_error(scheme: str, response: bytes) -> None:
+    async with FakeEndpoint(dialects.Acytoo(), on_connect=raw(response).half_close()) as mute:
         error = await failure(Acytoo("http://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{mute.port}"))
         assert type(error) is ProxyError
 
 
-async def test_a_host_that_is_not_known_here_is_not_the_proxys_fault() -> None:
+async def test_a_host_name_that_cannot_be_resolved_locally_is_not_a_proxy_error() -> None:
     async with FakeSOCKSProxy() as proxy:
         url = f"socks4://127.0.0.1:{proxy.port}"
         error = await failure(Acytoo("http://no-such-host.invalid", proxy=url))
@@ -167,14 +166,14 @@ async def test_tls_goes_through_socks(tmp_path: Path) -> None:
         assert await texts(provider) == ["Hi"]
 
 
-async def test_a_proxy_can_be_given_for_one_call() -> None:
+async def test_a_proxy_can_be_set_for_one_call() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy() as proxy:
         assert await texts(Acytoo(fake.url), proxy=proxy.url) == ["Hi"]
         assert await texts(Acytoo(fake.url)) == ["Hi"]
         assert proxy.connections == 1
 
 
-async def test_the_environments_proxy_is_used_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environments_proxy_is_used_only_with_trust_env(monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
@@ -187,7 +186,7 @@ async def test_the_environments_proxy_is_used_only_where_it_is_asked_for(monkeyp
         assert proxy.connections == 1
 
 
-async def test_the_environments_proxy_for_https_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment_may_have_another_proxy_for_https(monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeHTTPProxy(refuse=403) as proxy:
         monkeypatch.setenv("https_proxy", with_credentials(proxy.url))
         error = await failure(Acytoo("https://127.0.0.1:9", trust_env=True))
@@ -199,7 +198,7 @@ async def test_the_environments_proxy_for_https_is_another(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "wrong", ["127.0.0.1:8080", "ftp://127.0.0.1", "http://", "socks6://x", "http://x:port", "http://[x", 3]
 )
-def test_what_is_no_proxy_is_refused_before_anything_is_sent(wrong: object) -> None:
+def test_an_invalid_proxy_is_rejected_before_anything_is_sent(wrong: object) -> None:
     with pytest.raises(UsageError, match="proxy"):
         Acytoo("http://127.0.0.1", proxy=wrong)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""A redirect never changes the method and never takes key or password to another origin."""
+"""A redirect never changes the method and never sends key or password to another origin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def test_a_redirect_that_keeps_the_method_is_followed_within_its_origin(co
 
 
 @pytest.mark.parametrize("code", [301, 302, 303])
-async def test_a_redirect_that_would_make_a_get_of_it_is_refused(code: int) -> None:
+async def test_a_redirect_that_would_change_post_to_get_is_an_error(code: int) -> None:
     async with FakeEndpoint(dialects.Acytoo(), redirect("/moved", code), reply("a page")) as fake:
         error = await failure(Acytoo(fake.url))
         assert type(error) is RedirectError
@@ -31,7 +31,7 @@ async def test_a_redirect_that_would_make_a_get_of_it_is_refused(code: int) -> N
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-async def test_another_origin_gets_nothing_at_all(code: int) -> None:
+async def test_a_redirect_to_another_origin_sends_nothing(code: int) -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as other:
         async with FakeEndpoint(dialects.Acytoo(), redirect(f"{other.url}/x", code)) as fake:
             error = await failure(Acytoo(fake.url, key="sk-secret", password="hunter22"))
@@ -53,7 +53,7 @@ async def test_https_to_http_is_another_origin() -> None:
         assert type(await failure(Acytoo(fake.url))) is RedirectError
 
 
-async def test_redirects_in_a_circle_end() -> None:
+async def test_a_redirect_loop_ends() -> None:
     async with FakeEndpoint(dialects.Acytoo(), redirect("/again")) as fake:
         error = await failure(Acytoo(fake.url))
         assert type(error) is RedirectError
@@ -67,6 +67,6 @@ async def test_a_redirect_without_a_location_is_an_error_with_its_status() -> No
 
 
 @pytest.mark.parametrize("location", ["http://[nonsense", "ftp://127.0.0.1/", "//", "http://"])
-async def test_a_location_that_leads_nowhere_is_refused(location: str) -> None:
+async def test_an_invalid_location_is_an_error(location: str) -> None:
     async with FakeEndpoint(dialects.Acytoo(), redirect(location)) as fake:
         assert type(await failure(Acytoo(fake.url))) is RedirectError

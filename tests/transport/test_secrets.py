@@ -1,4 +1,4 @@
-"""No key, password or proxy password in anything that an error or a repr could show."""
+"""No error, traceback or repr contains a key, a password or a proxy password."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Bearer(AsyncGeneratorProvider):
 
 
 def shown(error: BaseException | None) -> Iterator[str]:
-    """Everything that a log, a traceback or an error reporter would show of an error and what caused it."""
+    """Yield everything that a log, a traceback or an error reporter would show of an error and its causes."""
     if error is None:
         return
     yield "".join(traceback.format_exception(error))
@@ -56,9 +56,9 @@ def shown(error: BaseException | None) -> Iterator[str]:
 
 
 def clean(error: BaseException, secrets: tuple[str, ...] = SECRETS) -> None:
-    for words in shown(error):
+    for text in shown(error):
         for secret in secrets:
-            assert secret not in words
+            assert secret not in text
 
 
 ECHO = {"msg": f"no such key: {KEY}, password {PASSWORD}, through {PROXY_PASSWORD}"}
@@ -115,7 +115,7 @@ async def test_no_error_shows_a_proxys_password(kind: Any, tls: bool) -> None:
 
 
 def locals_of(error: BaseException | None) -> Iterator[str]:
-    """What an error reporter that captures variables would show of our frames."""
+    """Yield the local variables that an error reporter would show, except those of the tests."""
     if error is not None:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             if frame.f_globals["__name__"].partition(".")[0] != "tests":
@@ -140,16 +140,16 @@ async def test_no_variable_of_a_traceback_shows_a_secret(dialect: Any, answer: S
         error = await failure(provider)
     found = list(locals_of(error))
     assert len(found) > 1
-    for words in found:
+    for text in found:
         for secret in (*SECRETS, b64encode(f"me:{PROXY_PASSWORD}".encode()).decode()):
-            assert secret not in words
+            assert secret not in text
 
 
 def test_no_repr_shows_a_secret() -> None:
     provider = Acytoo("http://127.0.0.1", key=KEY, password=PASSWORD, proxy=f"http://me:{PROXY_PASSWORD}@127.0.0.1:1")
-    for words in (repr(provider), str(provider), repr(vars(provider)), repr(provider._settings)):
+    for text in (repr(provider), str(provider), repr(vars(provider)), repr(provider._settings)):
         for secret in SECRETS:
-            assert secret not in words
+            assert secret not in text
 
 
 def test_credentials_in_the_url_are_not_shown() -> None:
@@ -172,7 +172,7 @@ WRONG_URLS = [
 
 
 @pytest.mark.parametrize("url", WRONG_URLS)
-def test_a_wrong_urls_credentials_are_not_in_the_complaint(url: str) -> None:
+def test_the_credentials_of_an_invalid_url_are_not_in_the_error(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         Acytoo(url)
     clean(caught.value)
@@ -182,12 +182,12 @@ def test_a_wrong_urls_credentials_are_not_in_the_complaint(url: str) -> None:
 
 
 def echo(request: Any) -> ScriptedResponse:
-    """An error that repeats the whole head of its request, as gateways under trial do."""
+    """Return an error that repeats all headers of the request, as gateways in debug mode do."""
     return status(502, body="\n".join(f"{name}: {value}" for name, value in request.headers.items()))
 
 
 @pytest.mark.parametrize("user", ["me", "mé", "", "a@b"])
-async def test_no_error_shows_credentials_as_http_has_them(user: str) -> None:
+async def test_no_error_shows_encoded_credentials(user: str) -> None:
     async with FakeEndpoint(dialects.Acytoo(), echo) as fake:
         credentials = f"{quote(user)}:{PASSWORD}"
         for provider in (
@@ -200,7 +200,7 @@ async def test_no_error_shows_credentials_as_http_has_them(user: str) -> None:
 
 
 @pytest.mark.parametrize("before", [*range(470, 501, 5), *range(1970, 2001, 5)])
-async def test_a_key_where_a_long_error_is_shortened_does_not_stay_in_half(before: int) -> None:
+async def test_no_part_of_a_key_remains_where_a_long_error_is_truncated(before: int) -> None:
     async with FakeEndpoint(dialects.Acytoo(), status(401, body="x" * before + KEY + "y" * 100)) as fake:
         error = await failure(Acytoo(fake.url, key=KEY))
         assert isinstance(error, AuthenticationError)
@@ -221,7 +221,7 @@ async def test_no_error_shows_the_password_of_the_environments_proxy(monkeypatch
             clean(error)
 
 
-async def test_an_environments_proxy_that_is_none_does_not_show_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_invalid_proxy_in_the_environment_does_not_show_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://me:{PROXY_PASSWORD}#x@127.0.0.1:1")
     error = await failure(Acytoo("http://example.invalid", trust_env=True))
     assert type(error) is UsageError

@@ -1,4 +1,4 @@
-"""Each limit ends the call by itself, says which it was, and a healthy reply outlives them all."""
+"""Each timeout ends the call and names itself in the error; a healthy reply triggers none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def timed_out(error: object, phase: str, limit: float) -> None:
     assert phase in str(error)
 
 
-async def test_a_connection_that_never_stands_ends_at_the_connect_limit() -> None:
+async def test_a_connection_that_is_never_established_ends_at_the_connect_timeout() -> None:
     async with black_hole() as port:
         timed_out(await failure(Acytoo(f"http://127.0.0.1:{port}", timeout={"connect": 0.3})), "connect", 0.3)
 
@@ -50,13 +50,13 @@ async def test_a_socks_proxy_that_never_answers_counts_as_connecting() -> None:
     [silent(), reply("Hi").stall(at_byte=5), reply("Hi").stall(after=0), reply("Hi").slow_head(every_s=0.1)],
     ids=["nothing", "half a head", "a head alone", "a head byte by byte"],
 )
-async def test_a_reply_that_does_not_begin_ends_at_the_first_byte_limit(answer: object) -> None:
+async def test_a_reply_that_does_not_begin_ends_at_the_first_byte_timeout(answer: object) -> None:
     async with FakeEndpoint(dialects.Acytoo(), answer) as fake:  # type: ignore[arg-type]
         timed_out(await failure(Acytoo(fake.url, timeout={"first_byte": 0.4})), "first_byte", 0.4)
         await fake.disconnected()
 
 
-async def test_a_reply_that_goes_silent_ends_at_the_idle_limit_with_its_text() -> None:
+async def test_a_reply_that_stalls_ends_at_the_idle_timeout_with_its_text() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world").stall(after=1)) as fake:
         error = await failure(Acytoo(fake.url, timeout={"idle": 0.3}))
         timed_out(error, "idle", 0.3)
@@ -64,7 +64,7 @@ async def test_a_reply_that_goes_silent_ends_at_the_idle_limit_with_its_text() -
         await fake.disconnected()
 
 
-async def test_a_reply_that_only_drips_ends_at_the_total_limit_with_its_text() -> None:
+async def test_a_reply_that_is_too_slow_ends_at_the_total_timeout_with_its_text() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("x" * 1000).drip(1, every_s=0.02)) as fake:
         error = await failure(Acytoo(fake.url, timeout={"total": 0.6}))
         timed_out(error, "total", 0.6)
@@ -72,18 +72,18 @@ async def test_a_reply_that_only_drips_ends_at_the_total_limit_with_its_text() -
         await fake.disconnected()
 
 
-async def test_the_total_limit_holds_before_the_first_byte_too() -> None:
+async def test_the_total_timeout_holds_before_the_first_byte_too() -> None:
     async with FakeEndpoint(dialects.Acytoo(), silent()) as fake:
         timed_out(await failure(Acytoo(fake.url, timeout={"total": 0.3})), "total", 0.3)
         await fake.disconnected()
 
 
-async def test_the_total_limit_holds_while_connecting_too() -> None:
+async def test_the_total_timeout_holds_while_connecting_too() -> None:
     async with black_hole() as port:
         timed_out(await failure(Acytoo(f"http://127.0.0.1:{port}", timeout={"total": 0.3})), "total", 0.3)
 
 
-async def test_a_slow_connect_does_not_eat_the_first_byte_limit() -> None:
+async def test_a_slow_connect_does_not_count_towards_the_first_byte_timeout() -> None:
     async with (
         FakeEndpoint(dialects.Acytoo(), reply("Hi").wait(0.5, at_byte=0)) as fake,
         FakeSOCKSProxy() as proxy,
@@ -92,7 +92,7 @@ async def test_a_slow_connect_does_not_eat_the_first_byte_limit() -> None:
         assert await texts(provider) == ["Hi"]
 
 
-async def test_a_reply_longer_than_every_limit_but_never_silent_is_whole() -> None:
+async def test_a_reply_longer_than_every_timeout_but_never_idle_is_complete() -> None:
     answer = reply(*"steady").wait(0.2, after=1).wait(0.2, after=2).wait(0.2, after=3).wait(0.2, after=4)
     async with FakeEndpoint(dialects.Acytoo(), answer) as fake:
         seen = await texts(Acytoo(fake.url, timeout=0.6))
@@ -114,18 +114,18 @@ async def test_no_limit_can_be_asked_for() -> None:
         assert await texts(Acytoo(fake.url, timeout=limits)) == ["Hi"]
 
 
-async def test_a_limit_can_be_given_for_one_call() -> None:
+async def test_a_timeout_can_be_set_for_one_call() -> None:
     async with FakeEndpoint(dialects.Acytoo(), silent()) as fake:
         timed_out(await failure(Acytoo(fake.url), timeout={"first_byte": 0.3}), "first_byte", 0.3)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, "10", True, {"read": 3}, {"idle": -2}, {"idle": "x"}, float("nan"), [3]])
-def test_a_limit_that_is_none_is_refused(wrong: object) -> None:
+def test_an_invalid_timeout_is_rejected(wrong: object) -> None:
     with pytest.raises(UsageError):
         Acytoo("http://127.0.0.1", timeout=wrong)  # type: ignore[arg-type]
 
 
-def test_one_number_is_for_connect_first_byte_and_idle() -> None:
+def test_one_number_sets_the_connect_first_byte_and_idle_timeouts() -> None:
     assert Timeout.of(3) == Timeout(connect=3, first_byte=3, idle=3, total=None)
 
 
@@ -133,7 +133,7 @@ _USER = {"role": "user", "content": "Hi"}
 
 
 async def while_busy(provider: Acytoo, seconds: float) -> list[str]:
-    """Every text, asked for by somebody whose own work holds the event loop up a little after the first."""
+    """Return every text while other work blocks the event loop for `seconds`, shortly after the first text."""
     seen: list[str] = []
     async for text in provider.create_async_generator("", MESSAGES):
         if not seen:
@@ -143,13 +143,13 @@ async def while_busy(provider: Acytoo, seconds: float) -> list[str]:
 
 
 @pytest.mark.parametrize("limit", ["idle", "total"])
-def test_what_came_while_the_event_loop_was_busy_is_not_lost_to_a_limit(limit: str) -> None:
+def test_data_that_arrived_while_the_event_loop_was_busy_is_returned_before_a_timeout(limit: str) -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world", "!").wait(0.2, after=1).stall(after=2)) as fake:
         with pytest.raises(TimedOutError) as caught:
             asyncio.run(while_busy(Acytoo(fake.url, timeout={limit: 0.6}), 0.8))
         assert caught.value.text == "Hello world"
 
 
-def test_a_reply_that_went_on_while_the_event_loop_was_busy_was_not_silent() -> None:
+def test_a_busy_event_loop_does_not_count_as_idle() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world", "!").wait(0.2, after=1).wait(1.0, after=2)) as fake:
         assert "".join(asyncio.run(while_busy(Acytoo(fake.url, timeout={"idle": 0.7}), 0.8))) == "Hello world!"

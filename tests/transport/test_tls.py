@@ -1,4 +1,4 @@
-"""Certificates are verified; an authority of one's own can be given."""
+"""Certificates are verified; a private authority can be configured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers import MESSAGES, failure, texts
 AUTHORITY = Authority()
 
 
-async def test_an_authority_that_nobody_knows_is_not_trusted() -> None:
+async def test_an_unknown_authority_is_not_trusted() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hi"), tls=AUTHORITY.server_context()) as fake:
         error = await failure(Acytoo(fake.url, key="sk-secret"))
         assert type(error) is TLSError
@@ -24,7 +24,7 @@ async def test_an_authority_that_nobody_knows_is_not_trusted() -> None:
         assert fake.requests == []
 
 
-async def test_an_authority_that_is_given_is_trusted(tmp_path: Path) -> None:
+async def test_a_configured_authority_is_trusted(tmp_path: Path) -> None:
     path = AUTHORITY.write(tmp_path)
     async with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo"), tls=AUTHORITY.server_context()) as fake:
         assert "".join(await texts(Acytoo(fake.url, ca=str(path)))) == "Hello"
@@ -33,14 +33,14 @@ async def test_an_authority_that_is_given_is_trusted(tmp_path: Path) -> None:
         assert "".join(await texts(Acytoo(fake.url), ca=context)) == "Hello"
 
 
-async def test_a_certificate_for_another_name_is_not_accepted(tmp_path: Path) -> None:
+async def test_a_certificate_for_another_name_is_rejected(tmp_path: Path) -> None:
     context = AUTHORITY.server_context("somewhere.else")
     async with FakeEndpoint(dialects.Acytoo(), reply("Hi"), tls=context) as fake:
         error = await failure(Acytoo(fake.url, ca=str(AUTHORITY.write(tmp_path))))
         assert type(error) is TLSError
 
 
-async def test_a_server_that_speaks_no_tls_is_a_tls_error() -> None:
+async def test_a_server_without_tls_is_a_tls_error() -> None:
     async with FakeEndpoint(dialects.Acytoo(), on_connect=reply("plain")) as fake:
         error = await failure(Acytoo(fake.url.replace("http:", "https:")))
         assert type(error) is TLSError
@@ -60,7 +60,7 @@ async def test_a_reply_cut_under_tls_is_truncated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])
-def test_a_ca_that_cannot_be_read_is_refused_when_it_is_given(tmp_path: Path, content: bytes | None) -> None:
+def test_a_ca_that_cannot_be_read_is_rejected_at_once(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
@@ -70,7 +70,7 @@ def test_a_ca_that_cannot_be_read_is_refused_when_it_is_given(tmp_path: Path, co
         Acytoo("https://127.0.0.1:9").create_async_generator("", MESSAGES, ca=path)
 
 
-async def test_a_reply_larger_than_any_buffer_comes_whole_over_tls_and_without(tmp_path: Path) -> None:
+async def test_a_reply_larger_than_any_buffer_arrives_complete_with_and_without_tls(tmp_path: Path) -> None:
     path = AUTHORITY.write(tmp_path)
     large = "0123456789abcdef" * 40_000
     async with FakeEndpoint(dialects.Acytoo(), reply(large), tls=AUTHORITY.server_context()) as fake:

@@ -1,4 +1,4 @@
-"""No client that splits by Python's idea of a line cuts our records."""
+"""A client that uses `str.splitlines` does not split our records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 
 
 @given(st.text(st.sampled_from(BREAKS) | st.characters(exclude_categories=["Cs"])))
-def test_rendered_json_is_one_line_and_says_the_same(text: str) -> None:
+def test_escaped_json_is_one_line_and_decodes_to_the_same_value(text: str) -> None:
     rendered = escape_line_ends(msgspec.json.encode({text: text}))
     assert len(rendered.decode().splitlines()) == 1
     assert msgspec.json.decode(rendered) == {text: text}

@@ -1,4 +1,4 @@
-"""Lines of JSON come out whole and in order, however the bytes arrive."""
+"""Lines of JSON are decoded completely and in order, however the bytes are split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE = st.text(st.characters(exclude_characters="\n\ufeff", exclude_categories=[
 
 
 def decoded(chunks: Iterable[bytes]) -> list[bytes]:
-    """Every line in the chunks, the unfinished last one too."""
+    """Return every line in the chunks, including an unfinished last one."""
     decoder = NDJSONDecoder()
     lines = [line for chunk in chunks for line in decoder.feed(chunk)]
     return lines + decoder.close()
@@ -28,7 +28,7 @@ def filled(line: bytes) -> bool:
 
 
 @given(st.lists(LINE.filter(filled)), st.lists(st.integers(0, 10_000), max_size=30), st.booleans())
-def test_lines_are_the_same_however_they_are_cut(lines: list[bytes], places: list[int], ended: bool) -> None:
+def test_lines_are_the_same_however_the_bytes_are_split(lines: list[bytes], places: list[int], ended: bool) -> None:
     body = b"\n".join(lines) + b"\n" * ended
     ends = sorted({place % (len(body) + 1) for place in places} | {len(body)})
     assert decoded(body[start:end] for start, end in zip([0, *ends], ends, strict=False)) == lines
@@ -47,18 +47,18 @@ def test_lines_are_the_same_however_they_are_cut(lines: list[bytes], places: lis
         (b"\xef\xbb", [b"\xef\xbb"]),
     ],
 )
-def test_a_body_has_these_lines_whole_and_byte_by_byte(body: bytes, lines: list[bytes]) -> None:
+def test_a_body_has_these_lines_at_once_and_byte_by_byte(body: bytes, lines: list[bytes]) -> None:
     assert decoded([body]) == lines
     assert decoded(body[i : i + 1] for i in range(len(body))) == lines
 
 
-def test_a_line_is_there_with_its_line_end() -> None:
+def test_a_line_is_returned_with_the_byte_that_ends_it() -> None:
     decoder = NDJSONDecoder()
     assert decoder.feed(b"{}") == []
     assert decoder.feed(b"\n[") == [b"{}"]
 
 
-def test_a_line_without_end_is_refused_long_before_memory_is_full() -> None:
+def test_a_line_without_end_is_an_error_before_memory_is_full() -> None:
     decoder, chunk = NDJSONDecoder(), b"x" * 65536
     tracemalloc.start()
     try:
@@ -71,7 +71,7 @@ def test_a_line_without_end_is_refused_long_before_memory_is_full() -> None:
 
 
 @pytest.mark.parametrize("record", [b"{}\n", b"\n", b" \r\n"])
-def test_a_million_tiny_records_leave_nothing_behind(record: bytes) -> None:
+def test_a_million_tiny_records_leave_no_memory_in_use(record: bytes) -> None:
     decoder, chunk = NDJSONDecoder(), record * 5_000
     for _ in range(180):
         decoder.feed(chunk)

@@ -1,4 +1,4 @@
-"""Server-sent events come out whole and in order, however the bytes arrive."""
+"""Server-sent events are decoded completely and in order, however the bytes are split."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ DATA = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"
 
 
 def decoded(chunks: Iterable[bytes]) -> list[bytes]:
-    """The data of every event in the chunks, the unfinished last one too."""
+    """Return the data of every event in the chunks, including an unfinished last one."""
     decoder = SSEDecoder()
     records = [record for chunk in chunks for record in decoder.feed(chunk)]
     return records + decoder.close()
 
 
 def cut(body: bytes, places: list[int]) -> list[bytes]:
-    """The body in chunks, cut at the places (taken modulo its length)."""
+    """Split the body at the given places, modulo its length."""
     ends = sorted({place % (len(body) + 1) for place in places} | {len(body)})
     return [body[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-ENVIRONMENTS = st.lists(st.integers(0, 10_000), max_size=30)
+CUTS = st.lists(st.integers(0, 10_000), max_size=30)
 
 
-@given(st.lists(DATA), ENVIRONMENTS)
-def test_what_was_written_is_read_however_it_is_cut(data: list[bytes], places: list[int]) -> None:
+@given(st.lists(DATA), CUTS)
+def test_encoded_events_decode_however_the_bytes_are_split(data: list[bytes], places: list[int]) -> None:
     assert decoded(cut(b"".join(map(sse, data)), places)) == data
 
 
-@given(st.lists(st.tuples(DATA, st.sampled_from(["", "message", "error"]))), ENVIRONMENTS)
+@given(st.lists(st.tuples(DATA, st.sampled_from(["", "message", "error"]))), CUTS)
 def test_event_names_do_not_disturb_the_data(events: list[tuple[bytes, str]], places: list[int]) -> None:
     body = b"".join(sse(data, event) for data, event in events)
     assert decoded(cut(body, places)) == [data for data, _ in events]
@@ -64,7 +64,7 @@ ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 
 def by_the_standard(lines: list[bytes]) -> list[bytes]:
-    """The standard's algorithm, line by line; the last event counts without its blank line."""
+    """Parse line by line as the standard does, but keep a last event without its blank line."""
     events: list[list[bytes]] = [[]]
     for line in lines:
         field, _, value = line.partition(b":")
@@ -75,8 +75,10 @@ def by_the_standard(lines: list[bytes]) -> list[bytes]:
     return [b"\n".join(data) for data in events if data]
 
 
-@given(st.lists(st.tuples(LINES, ENDS)), ENVIRONMENTS, st.booleans())
-def test_lines_mean_what_the_standard_says(lines: list[tuple[bytes, bytes]], places: list[int], bom: bool) -> None:
+@given(st.lists(st.tuples(LINES, ENDS)), CUTS, st.booleans())
+def test_lines_are_parsed_as_the_standard_requires(
+    lines: list[tuple[bytes, bytes]], places: list[int], bom: bool
+) -> None:
     body = b"".join(line + end for line, end in lines)
     meant = by_the_standard(re.split(b"\r\n|\r|\n", body))
     assert decoded(cut(b"\xef\xbb\xbf" * bom + body, places)) == meant
@@ -112,19 +114,19 @@ def test_lines_mean_what_the_standard_says(lines: list[tuple[bytes, bytes]], pla
         (b'error: {"code": 400}\n\n', [b'{"error":{"code": 400}}']),
     ],
 )
-def test_a_body_has_these_data_whole_and_byte_by_byte(body: bytes, data: list[bytes]) -> None:
+def test_a_body_has_these_data_at_once_and_byte_by_byte(body: bytes, data: list[bytes]) -> None:
     assert decoded([body]) == data
     assert decoded(body[i : i + 1] for i in range(len(body))) == data
 
 
-def test_an_event_is_there_with_the_byte_that_completes_it() -> None:
+def test_an_event_is_returned_with_the_byte_that_completes_it() -> None:
     decoder = SSEDecoder()
     assert decoder.feed(b"data: a\r\n\r") == [b"a"]
     assert decoder.feed(b"\ndata: b\n") == []
     assert decoder.feed(b"\n") == [b"b"]
 
 
-def test_a_line_without_end_is_refused_long_before_memory_is_full() -> None:
+def test_a_line_without_end_is_an_error_before_memory_is_full() -> None:
     decoder, chunk = SSEDecoder(), b"x" * 65536
     tracemalloc.start()
     try:
@@ -137,7 +139,7 @@ def test_a_line_without_end_is_refused_long_before_memory_is_full() -> None:
 
 
 @pytest.mark.parametrize("record", [b"data: {}\n\n", b": x\n\n", b"\n", b"\r", b"data\n\n"])
-def test_a_million_tiny_records_leave_nothing_behind(record: bytes) -> None:
+def test_a_million_tiny_records_leave_no_memory_in_use(record: bytes) -> None:
     decoder, chunk = SSEDecoder(), record * 5_000
     for _ in range(180):
         decoder.feed(chunk)

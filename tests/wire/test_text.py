@@ -1,4 +1,4 @@
-"""Raw text comes out with every character whole, or an error says what is wrong with its bytes."""
+"""Raw text is decoded without splitting a character; invalid bytes are an error that shows them."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @given(TEXT, st.integers(1, 7), st.sampled_from(["utf-8", "utf-16", "utf-32", "gb18030"]))
-def test_text_is_the_same_however_it_is_cut(text: str, size: int, charset: str) -> None:
+def test_text_is_the_same_however_the_bytes_are_split(text: str, size: int, charset: str) -> None:
     body, decoder = text.encode(charset), TextDecoder(charset)
     texts = [decoder.feed(body[i : i + size]) for i in range(0, len(body), size)]
     assert "".join([*texts, decoder.feed(b"", final=True)]) == text.removeprefix("\ufeff")
 
 
 @pytest.mark.parametrize("text", ["你好，世界", "مرحبا بالعالم", "👩‍👩‍👧‍👦🏳️‍🌈", "é", "नमस्ते", "\0"])
-def test_text_comes_through_one_byte_at_a_time(text: str) -> None:
+def test_text_is_decoded_one_byte_at_a_time(text: str) -> None:
     decoder = TextDecoder()
     assert "".join([decoder.feed(bytes([byte])) for byte in text.encode()] + [decoder.feed(b"", final=True)]) == text
 
 
 @given(st.text(st.characters(min_codepoint=128, exclude_categories=["Cs"]), min_size=1), st.data())
-def test_a_cut_inside_a_character_is_told(text: str, data: st.DataObject) -> None:
+def test_a_cut_inside_a_character_is_an_error(text: str, data: st.DataObject) -> None:
     body = text.encode()
     place = data.draw(st.integers(1, len(body) - 1).filter(lambda i: body[i] & 0xC0 == 0x80))
     decoder = TextDecoder()
-    whole = decoder.feed(body[:place])
-    assert text.startswith(whole) or text.removeprefix("\ufeff").startswith(whole)
+    complete = decoder.feed(body[:place])
+    assert text.startswith(complete) or text.removeprefix("\ufeff").startswith(complete)
     with pytest.raises(TruncatedError, match="middle of a character"):
         decoder.feed(b"", final=True)
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "utf-16", "utf-32", "gb18030", "shift_jis", "euc-jp", "big5"])
-def test_a_cut_inside_a_character_is_told_in_every_charset(charset: str) -> None:
+def test_a_cut_inside_a_character_is_an_error_in_every_charset(charset: str) -> None:
     decoder = TextDecoder(charset)
     decoder.feed("aあ".encode(charset)[:-1])
     with pytest.raises(TruncatedError):
@@ -45,17 +45,17 @@ def test_a_cut_inside_a_character_is_told_in_every_charset(charset: str) -> None
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"\xc0\xaf", b"\xed\xa0\xbd", b"ok \x80", b"\xf5\x80\x80\x80", b"\xe4\xbdx"])
-def test_bytes_that_are_no_utf8_are_told(body: bytes) -> None:
+def test_bytes_that_are_not_utf8_are_an_error(body: bytes) -> None:
     with pytest.raises(ProtocolError, match="not utf-8"):
         TextDecoder().feed(body, final=True)
 
 
-def test_a_byte_order_mark_is_taken_off_the_start_only() -> None:
+def test_a_byte_order_mark_is_removed_only_at_the_start() -> None:
     decoder = TextDecoder()
     assert [decoder.feed(part) for part in (b"\xef", b"\xbb\xbf", b"a\xef\xbb\xbfb")] == ["", "", "a\ufeffb"]
 
 
 @pytest.mark.parametrize("charset", ["klingon", "zlib", "base64", "hex", "rot13", "undefined", "a\0b", "é"])
-def test_what_is_no_charset_is_refused(charset: str) -> None:
+def test_an_unknown_charset_is_an_error(charset: str) -> None:
     with pytest.raises(ProtocolError, match="unknown charset"):
         TextDecoder(charset)
