@@ -1,4 +1,4 @@
-"""Replies in every dialect: whole however they are cut, never silently short, never beyond a limit."""
+"""Replies in every dialect: the same in any chunks, an error if they are truncated, bounded in memory."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from acytoo.secret import Secret
 from acytoo.types import Finish, Item, ToolCall, Usage, collect
 from acytoo.wire.limits import MAX_RECORD
 from tests.dialects.strategies import (
-    asked,
-    cut,
-    heard,
-    read,
+    document_type,
+    encode_document,
+    encode_stream,
+    read_document,
     read_into,
-    read_whole,
+    read_items,
     replies,
+    reply_fields,
+    request_for,
     sample,
-    singly,
+    split_at,
+    split_bytes,
     texts,
-    whole_type,
-    written,
-    written_whole,
 )
 
 every = pytest.mark.parametrize("dialect", dialects.ALL, ids=[dialect.name for dialect in dialects.ALL])
@@ -50,144 +50,148 @@ every_with_records = pytest.mark.parametrize(
     [dialect for dialect in dialects.ALL if dialect.capabilities.finish],
     ids=[dialect.name for dialect in dialects.ALL if dialect.capabilities.finish],
 )
-ENVIRONMENTS = st.lists(st.integers(0, 100_000), max_size=40)
-slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+PLACES = st.lists(st.integers(0, 100_000), max_size=40)
+slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @every
-@given(st.data(), ENVIRONMENTS)
-@slowly
-def test_what_was_written_is_read_however_it_is_cut(dialect: Dialect, data: st.DataObject, places: list[int]) -> None:
+@given(st.data(), PLACES)
+@slow
+def test_a_stream_is_read_as_written_in_any_chunks(dialect: Dialect, data: st.DataObject, places: list[int]) -> None:
     items = data.draw(replies(dialect))
-    found = read(dialect, cut(written(dialect, items), places))
-    assert heard(dialect, found) == heard(dialect, items)
+    decoded = read_items(dialect, split_at(encode_stream(dialect, items), places))
+    assert reply_fields(dialect, decoded) == reply_fields(dialect, items)
     if dialect.capabilities.finish:
-        assert texts(found) == texts(items)
-    assert all(texts(found))
+        assert texts(decoded) == texts(items)
+    assert all(texts(decoded))
 
 
 @every
-@given(st.data(), ENVIRONMENTS)
-@slowly
-def test_a_whole_reply_comes_back(dialect: Dialect, data: st.DataObject, places: list[int]) -> None:
+@given(st.data(), PLACES)
+@slow
+def test_a_document_is_read_as_written_in_any_chunks(dialect: Dialect, data: st.DataObject, places: list[int]) -> None:
     reply = collect(data.draw(replies(dialect)))
-    found = read_whole(dialect, cut(written_whole(dialect, reply), places))
-    assert heard(dialect, found) == heard(dialect, reply.items())
+    decoded = read_document(dialect, split_at(encode_document(dialect, reply), places))
+    assert reply_fields(dialect, decoded) == reply_fields(dialect, reply.items())
 
 
 @every
-def test_a_reply_may_come_one_byte_at_a_time(dialect: Dialect) -> None:
+def test_a_reply_may_arrive_one_byte_at_a_time(dialect: Dialect) -> None:
     items = sample(dialect)
-    assert heard(dialect, read(dialect, singly(written(dialect, items)))) == heard(dialect, items)
-    whole = singly(written_whole(dialect, collect(items)))
-    assert heard(dialect, read_whole(dialect, whole)) == heard(dialect, items)
+    assert reply_fields(dialect, read_items(dialect, split_bytes(encode_stream(dialect, items)))) == reply_fields(
+        dialect, items
+    )
+    document = split_bytes(encode_document(dialect, collect(items)))
+    assert reply_fields(dialect, read_document(dialect, document)) == reply_fields(dialect, items)
 
 
 @every
-def test_a_stream_cut_at_any_byte_is_told_and_invents_nothing(dialect: Dialect) -> None:
+def test_a_stream_truncated_at_any_byte_is_an_error_and_invents_nothing(dialect: Dialect) -> None:
     items = sample(dialect)
-    body, full = written(dialect, items), heard(dialect, items)
+    body, full = encode_stream(dialect, items), reply_fields(dialect, items)
     for place in range(len(body)):
-        found: list[Item] = []
+        decoded: list[Item] = []
         try:
-            read_into(found, dialect, [body[:place]])
+            read_into(decoded, dialect, [body[:place]])
         except TruncatedError:
-            whole = False
+            complete = False
         else:
-            whole = dialect.capabilities.finish
-        part = heard(dialect, found)
-        for said in ("text", "refusal"):
-            assert full[said].startswith(part[said])
+            complete = dialect.capabilities.finish
+        part = reply_fields(dialect, decoded)
+        for field in ("text", "refusal"):
+            assert full[field].startswith(part[field])
         assert "".join(full["reasoning"]).startswith("".join(part["reasoning"]))
-        for call, cut_call in zip(full["calls"], part["calls"], strict=False):
-            assert all(field.startswith(cut_field) for field, cut_field in zip(call, cut_call, strict=True))
-        if whole:
-            said_all = ("text", "refusal", "reasoning", "calls", "logprobs", "finish")
-            assert [part[said] for said in said_all] == [full[said] for said in said_all]
+        for call, part_of_call in zip(full["calls"], part["calls"], strict=False):
+            assert all(value.startswith(start) for value, start in zip(call, part_of_call, strict=True))
+        if complete:
+            fields = ("text", "refusal", "reasoning", "calls", "logprobs", "finish")
+            assert [part[field] for field in fields] == [full[field] for field in fields]
 
 
 @every
-def test_a_document_cut_at_any_byte_is_told(dialect: Dialect) -> None:
-    body = written_whole(dialect, collect(sample(dialect)))
+def test_a_document_truncated_at_any_byte_is_an_error(dialect: Dialect) -> None:
+    body = encode_document(dialect, collect(sample(dialect)))
     for place in range(len(body)):
-        found: list[Item] = []
+        decoded: list[Item] = []
         try:
-            read_into(found, dialect, [body[:place]], whole_type(dialect))
+            read_into(decoded, dialect, [body[:place]], document_type(dialect))
         except TruncatedError:
             continue
-        assert not dialect.capabilities.finish, f"a document cut at byte {place} was taken for a whole one"
-        assert collect(sample(dialect)).text.startswith("".join(texts(found)))
+        assert not dialect.capabilities.finish, f"a document truncated at byte {place} passed for complete"
+        assert collect(sample(dialect)).text.startswith("".join(texts(decoded)))
 
 
 @every
 @given(st.data())
-@slowly
+@slow
 def test_pings_between_the_records_change_nothing(dialect: Dialect, data: st.DataObject) -> None:
     items = data.draw(replies(dialect))
-    writer = dialect.writer(asked(dialect))
+    writer = dialect.writer(request_for(dialect))
     body = b"".join([writer.ping + writer.write([item]) for item in items]) + writer.ping + writer.end()
-    found, meant = heard(dialect, read(dialect, [body])), heard(dialect, items)
-    del found["start"], meant["start"]  # a ping before the first item may have to name the reply
-    assert found == meant
+    decoded, expected = reply_fields(dialect, read_items(dialect, [body])), reply_fields(dialect, items)
+    del decoded["start"], expected["start"]  # a ping before the first item may have to name the reply
+    assert decoded == expected
 
 
 @every_with_records
-def test_a_document_may_come_in_place_of_a_stream_and_a_stream_as_json(dialect: Dialect) -> None:
+def test_documents_and_streams_are_recognized_whatever_their_content_type(dialect: Dialect) -> None:
     items = sample(dialect)
-    document = written_whole(dialect, collect(items))
+    document = encode_document(dialect, collect(items))
     for content_type in ("text/event-stream", "application/json", "text/plain"):
-        if not speaks_lines(dialect) or content_type == "application/json":
-            assert heard(dialect, read(dialect, [document], content_type)) == heard(dialect, items)
-        assert heard(dialect, read(dialect, [written(dialect, items)], content_type)) == heard(dialect, items)
+        if not is_ndjson(dialect) or content_type == "application/json":
+            assert reply_fields(dialect, read_items(dialect, [document], content_type)) == reply_fields(dialect, items)
+        assert reply_fields(
+            dialect, read_items(dialect, [encode_stream(dialect, items)], content_type)
+        ) == reply_fields(dialect, items)
 
 
 @every
 @pytest.mark.parametrize("arguments", ['{"x": 1, "y', "x=1", "[1]"])
 @pytest.mark.parametrize("streamed", [True, False])
-def test_a_call_without_whole_arguments_is_told_as_it_is_or_as_a_fault(
+def test_a_call_with_invalid_arguments_is_passed_on_unchanged_or_an_error(
     dialect: Dialect, arguments: str, streamed: bool
 ) -> None:
     items: list[Item] = ["Hm", ToolCall(0, "a", "f"), ToolCall(0, arguments=arguments), Finish("tool_calls")]
     try:
-        body = written(dialect, items) if streamed else written_whole(dialect, collect(items))
-        found = collect(read(dialect, [body], "" if streamed else whole_type(dialect)))
+        body = encode_stream(dialect, items) if streamed else encode_document(dialect, collect(items))
+        decoded = collect(read_items(dialect, [body], "" if streamed else document_type(dialect)))
     except AcytooError:
         return
-    assert [call["function"]["arguments"] for call in found.tool_calls] in ([], [arguments])
-    assert found.finish_reason not in ("stop", "length")
+    assert [call["function"]["arguments"] for call in decoded.tool_calls] in ([], [arguments])
+    assert decoded.finish_reason not in ("stop", "length")
 
 
 @every_with_records
-def test_halves_of_a_character_in_two_records_are_joined(dialect: Dialect) -> None:
-    body = written(dialect, ["x", "@1", "@2", "y", "@3"], batch=1)
+def test_a_surrogate_pair_split_over_two_records_is_joined(dialect: Dialect) -> None:
+    body = encode_stream(dialect, ["x", "@1", "@2", "y", "@3"], batch=1)
     for name, escape in ((b"@1", rb"a\ud83d"), (b"@2", rb"\ude00b"), (b"@3", rb"c\ud83d")):
         body = body.replace(name, escape, 1)
     body = body.replace(b"@1@2", rb"a\ud83d\ude00b").replace(b"@3", b"c").replace(b"@1", b"").replace(b"@2", b"")
-    assert "".join(texts(read(dialect, [body]))) == "xa😀byc\ufffd"
-    assert "".join(texts(read(dialect, singly(body)))) == "xa😀byc\ufffd"
+    assert "".join(texts(read_items(dialect, [body]))) == "xa😀byc\ufffd"
+    assert "".join(texts(read_items(dialect, split_bytes(body)))) == "xa😀byc\ufffd"
 
 
 @every_with_records
-def test_half_a_character_in_a_document_becomes_a_replacement_character(dialect: Dialect) -> None:
-    document = written_whole(dialect, collect(["@1"])).replace(b"@1", rb"a\ud83d \ud83d\ude00")
-    assert "".join(texts(read_whole(dialect, [document]))) == "a\ufffd 😀"
+def test_a_lone_surrogate_in_a_document_becomes_a_replacement_character(dialect: Dialect) -> None:
+    document = encode_document(dialect, collect(["@1"])).replace(b"@1", rb"a\ud83d \ud83d\ude00")
+    assert "".join(texts(read_document(dialect, [document]))) == "a\ufffd 😀"
 
 
-# What we do not know.
+# Unknown fields and records.
 
 
-def speaks_lines(dialect: Dialect) -> bool:
-    return "ndjson" in dialect.writer(asked(dialect)).content_type
+def is_ndjson(dialect: Dialect) -> bool:
+    return "ndjson" in dialect.writer(request_for(dialect)).content_type
 
 
-def records_of(dialect: Dialect, body: bytes) -> list[bytes]:
-    """The records of a body, frames and all."""
-    end = b"\n" if speaks_lines(dialect) else b"\n\n"
+def split_records(dialect: Dialect, body: bytes) -> list[bytes]:
+    """Return the records of a body, each with its framing."""
+    end = b"\n" if is_ndjson(dialect) else b"\n\n"
     return [record + end for record in body.split(end) if record]
 
 
-def document_of(record: bytes) -> tuple[bytes, Any, bytes]:
-    """A record's (frame before, document, frame after); the document is None where it is no JSON."""
+def split_frame(record: bytes) -> tuple[bytes, Any, bytes]:
+    """Return (bytes before, document, bytes after) of a record. The document is None if it has no JSON object."""
     start = record.find(b"{")
     if start < 0:
         return record, None, b""
@@ -196,144 +200,145 @@ def document_of(record: bytes) -> tuple[bytes, Any, bytes]:
 
 
 def with_unknown_fields(document: Any) -> Any:
+    """Return the document with unknown fields in every object of the API, but not in objects of the user."""
     if isinstance(document, dict):
-        told = {
+        known = {
             name: value
             if name in ("input", "arguments", "args", "logprobs", "logprobsResult")
             else with_unknown_fields(value)
             for name, value in document.items()
         }
-        return {"x_first": [{"type": 5}], **told, "x_last": {"deep": [None, True, 1.5, {}]}}
+        return {"x_first": [{"type": 5}], **known, "x_last": {"deep": [None, True, 1.5, {}]}}
     return [with_unknown_fields(item) for item in document] if isinstance(document, list) else document
 
 
 @every_with_records
-def test_fields_we_do_not_know_change_nothing(dialect: Dialect) -> None:
+def test_unknown_fields_change_nothing(dialect: Dialect) -> None:
     items, body = sample(dialect), b""
-    for record in records_of(dialect, written(dialect, items)):
-        before, document, after = document_of(record)
+    for record in split_records(dialect, encode_stream(dialect, items)):
+        before, document, after = split_frame(record)
         body += record if document is None else before + msgspec.json.encode(with_unknown_fields(document)) + after
-    assert heard(dialect, read(dialect, [body])) == heard(dialect, items)
-    whole = msgspec.json.decode(written_whole(dialect, collect(items)))
-    found = read_whole(dialect, [msgspec.json.encode(with_unknown_fields(whole))])
-    assert heard(dialect, found) == heard(dialect, items)
+    assert reply_fields(dialect, read_items(dialect, [body])) == reply_fields(dialect, items)
+    document = msgspec.json.decode(encode_document(dialect, collect(items)))
+    decoded = read_document(dialect, [msgspec.json.encode(with_unknown_fields(document))])
+    assert reply_fields(dialect, decoded) == reply_fields(dialect, items)
 
 
 @every_with_records
-def test_records_we_do_not_know_change_nothing(dialect: Dialect) -> None:
+def test_unknown_records_change_nothing(dialect: Dialect) -> None:
     items = sample(dialect)
-    records = records_of(dialect, written(dialect, items))
+    records = split_records(dialect, encode_stream(dialect, items))
     unknown = b'{"type":"x.unknown","x":[1]}'
     frames = [b"event: x.unknown\ndata: " + unknown + b"\n\n", b"data: " + unknown + b"\n\n", b"id: 5\nx: y\n\n"]
-    for frame in [unknown + b"\n"] if speaks_lines(dialect) else frames:
+    for frame in [unknown + b"\n"] if is_ndjson(dialect) else frames:
         body = b"".join([part for record in records for part in (frame, record)])
-        assert heard(dialect, read(dialect, [body])) == heard(dialect, items)
+        assert reply_fields(dialect, read_items(dialect, [body])) == reply_fields(dialect, items)
 
 
-# What is wrong.
+# Invalid replies.
 
 
 @every_with_records
-def test_bytes_that_are_no_utf8_are_told(dialect: Dialect) -> None:
+def test_invalid_utf8_is_an_error(dialect: Dialect) -> None:
     for body, content_type in (
-        (written(dialect, ["@@@"]), ""),
-        (written_whole(dialect, collect(["@@@"])), whole_type(dialect)),
+        (encode_stream(dialect, ["@@@"]), ""),
+        (encode_document(dialect, collect(["@@@"])), document_type(dialect)),
     ):
         with pytest.raises(ProtocolError):
-            read(dialect, [body.replace(b"@@@", b"a\xff\xfeb")], content_type)
+            read_items(dialect, [body.replace(b"@@@", b"a\xff\xfeb")], content_type)
 
 
-JSON = st.recursive(
+JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
 
 
-def places_in(document: Any) -> list[list[Any]]:
-    """The path of every value inside a document."""
+def paths_in(document: Any) -> list[list[Any]]:
+    """Return the path of every value inside a document."""
     inside: list[tuple[Any, Any]] = []
     if isinstance(document, dict):
         inside = list(document.items())
     elif isinstance(document, list):
         inside = list(enumerate(document))
-    return [[]] + [[key, *path] for key, value in inside for path in places_in(value)]
+    return [[]] + [[key, *path] for key, value in inside for path in paths_in(value)]
 
 
-GONE = object()
-WRONG = JSON | st.just(GONE)
+REMOVED = object()
+WRONG_VALUES = JSON_VALUES | st.just(REMOVED)
 
 
-def replaced(document: Any, path: list[Any], value: Any) -> Any:
-    """The document with one value of it replaced, or gone."""
+def replace_at(document: Any, path: list[Any], value: Any) -> Any:
+    """Return the document with the value at a path replaced, or removed if it is `REMOVED`."""
     if not path:
-        return {} if value is GONE else value
+        return {} if value is REMOVED else value
     copy = document.copy()
-    if value is GONE and len(path) == 1:
+    if value is REMOVED and len(path) == 1:
         del copy[path[0]]
     else:
-        copy[path[0]] = replaced(copy[path[0]], path[1:], value)
+        copy[path[0]] = replace_at(copy[path[0]], path[1:], value)
     return copy
 
 
 @every_with_records
 @given(st.data())
-@slowly
-def test_a_wrong_value_anywhere_raises_nothing_but_our_errors(dialect: Dialect, data: st.DataObject) -> None:
-    records = records_of(dialect, written(dialect, sample(dialect)))
-    bodies = [written_whole(dialect, collect(sample(dialect)))]
+@slow
+def test_a_wrong_value_anywhere_raises_only_acytoo_errors(dialect: Dialect, data: st.DataObject) -> None:
+    records = split_records(dialect, encode_stream(dialect, sample(dialect)))
+    bodies = [encode_document(dialect, collect(sample(dialect)))]
     place = data.draw(st.integers(0, len(records)))
-    before, document, after = document_of((records + bodies)[place])
+    before, document, after = split_frame((records + bodies)[place])
     if document is None:
         return
-    path = data.draw(st.sampled_from(places_in(document)))
-    wrong = before + msgspec.json.encode(replaced(document, path, data.draw(WRONG))) + after
+    path = data.draw(st.sampled_from(paths_in(document)))
+    wrong = before + msgspec.json.encode(replace_at(document, path, data.draw(WRONG_VALUES))) + after
     try:
         if place == len(records):
-            read_whole(dialect, [wrong])
+            read_document(dialect, [wrong])
         else:
-            read(dialect, [*records[:place], wrong, *records[place + 1 :]])
+            read_items(dialect, [*records[:place], wrong, *records[place + 1 :]])
     except AcytooError:
         pass
 
 
 @every
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"data: {", b'{"', b"}\n\n", b"\r\n", b"data: [DONE]\n\n"])))
-@slowly
-def test_any_bytes_raise_nothing_but_our_errors(dialect: Dialect, chunks: list[bytes]) -> None:
+@slow
+def test_any_bytes_raise_only_acytoo_errors(dialect: Dialect, chunks: list[bytes]) -> None:
     for content_type in ("", "application/json", "text/html"):
         try:
-            read(dialect, chunks, content_type)
+            read_items(dialect, chunks, content_type)
         except AcytooError:
             pass
 
 
 @every
-def test_a_page_in_place_of_a_reply_is_told_by_its_title(dialect: Dialect) -> None:
+def test_an_html_page_instead_of_a_reply_is_an_error_with_its_title(dialect: Dialect) -> None:
     page = b"\n<!DOCTYPE html><html><head><title>Sign in</title></head>" + b"<p>" * 100_000
     with pytest.raises(ProtocolError, match="Sign in"):
-        read(dialect, cut(page, [100, 5000]), "text/html; charset=utf-8")
+        read_items(dialect, split_at(page, [100, 5000]), "text/html; charset=utf-8")
 
 
 @every
-def test_an_error_in_place_of_a_reply_is_told_in_its_words(dialect: Dialect) -> None:
+def test_an_error_document_instead_of_a_reply_is_raised_with_its_message(dialect: Dialect) -> None:
     body = dialect.write_error(status_error(429, "Slow down.")).body
     with pytest.raises(StatusError, match="Slow down"):
-        read(dialect, [body], "application/json")
+        read_items(dialect, [body], "application/json")
 
 
 @every_with_records
 @pytest.mark.parametrize("record", [b'{"detail":"GPU lost"}', b'{"error":"GPU lost"}', b'{"error":{}}'])
 def test_an_error_in_a_stream_is_raised_whatever_its_shape(dialect: Dialect, record: bytes) -> None:
-    frame = record + b"\n" if speaks_lines(dialect) else b"data: " + record + b"\n\n"
-    first, *rest = records_of(dialect, written(dialect, ["Hello"], batch=1))
+    frame = record + b"\n" if is_ndjson(dialect) else b"data: " + record + b"\n\n"
+    first, *rest = split_records(dialect, encode_stream(dialect, ["Hello"], batch=1))
     while b"Hello" not in first:
         first += rest.pop(0)
-    for passed_on in (False, True):
-        reader = dialect.reader(ResponseHead(200, {"content-type": dialect.writer(asked(dialect)).content_type}))
+    for pass_through in (False, True):
+        reader = dialect.reader(ResponseHead(200, {"content-type": dialect.writer(request_for(dialect)).content_type}))
         with pytest.raises(StatusError, match=r"GPU lost|without a message"):
             for chunk in (first, frame, *rest):
-                reader.scan(chunk) if passed_on else reader.feed(chunk)
+                reader.scan(chunk) if pass_through else reader.feed(chunk)
 
 
 @pytest.mark.parametrize(
@@ -349,10 +354,10 @@ def test_an_error_in_a_stream_is_raised_whatever_its_shape(dialect: Dialect, rec
         (dialects.OpenAIResponses(), b'data: {"type":"response.completed"}\n\n'),
     ],
 )
-def test_an_end_without_a_reply_is_no_reply(dialect: Dialect, body: bytes) -> None:
-    for chunks in ([body], singly(body)):
+def test_a_stream_with_an_end_but_no_reply_is_truncated(dialect: Dialect, body: bytes) -> None:
+    for chunks in ([body], split_bytes(body)):
         with pytest.raises(TruncatedError):
-            read(dialect, chunks)
+            read_items(dialect, chunks)
         reader = dialect.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
         for chunk in chunks:
             reader.scan(chunk)
@@ -361,19 +366,19 @@ def test_an_end_without_a_reply_is_no_reply(dialect: Dialect, body: bytes) -> No
 
 
 @every_with_records
-def test_text_in_place_of_records_is_told_in_its_words(dialect: Dialect) -> None:
+def test_text_instead_of_records_is_quoted_in_the_error(dialect: Dialect) -> None:
     for body in (b"upstream is down", b"event of the day: upstream is down\n\n"):
         for content_type in ("text/plain", "text/event-stream", "application/json"):
             with pytest.raises(ProtocolError, match="upstream is down"):
-                read(dialect, [body], content_type)
+                read_items(dialect, [body], content_type)
 
 
-# Hostile sizes.
+# Size limits.
 
 
 @every_with_records
 @pytest.mark.parametrize("start", [b"data: ", b'{"x": "', b'data: {"x": "', b"x"])
-def test_a_line_of_100_megabytes_meets_a_limit(dialect: Dialect, start: bytes) -> None:
+def test_a_line_of_100_megabytes_exceeds_a_limit(dialect: Dialect, start: bytes) -> None:
     for content_type in ("", "application/json"):
         reader = dialect.reader(ResponseHead(200, {"content-type": content_type or "text/event-stream"}))
         tracemalloc.start()
@@ -387,9 +392,9 @@ def test_a_line_of_100_megabytes_meets_a_limit(dialect: Dialect, start: bytes) -
 
 
 @every
-def test_a_hundred_megabytes_of_small_records_leave_nothing_behind(dialect: Dialect) -> None:
+def test_small_records_are_not_kept_in_memory(dialect: Dialect) -> None:
     items = ["word "] * 500
-    writer = dialect.writer(asked(dialect))
+    writer = dialect.writer(request_for(dialect))
     first = writer.write(["word "])
     block = writer.write(list(items))
     reader = dialect.reader(ResponseHead(200, {"content-type": writer.content_type}))
@@ -406,43 +411,43 @@ def test_a_hundred_megabytes_of_small_records_leave_nothing_behind(dialect: Dial
 
 
 @every_with_records
-def test_a_million_tiny_records_pass(dialect: Dialect) -> None:
-    frame = b'{"type":"x"}\n' if speaks_lines(dialect) else b'data: {"type":"x"}\n\n'
-    reader = dialect.reader(ResponseHead(200, {"content-type": dialect.writer(asked(dialect)).content_type}))
+def test_a_million_tiny_records_are_read(dialect: Dialect) -> None:
+    frame = b'{"type":"x"}\n' if is_ndjson(dialect) else b'data: {"type":"x"}\n\n'
+    reader = dialect.reader(ResponseHead(200, {"content-type": dialect.writer(request_for(dialect)).content_type}))
     block = frame * 5000
     assert [item for _ in range(200) for item in reader.feed(block)] == []
-    found = reader.feed(written(dialect, sample(dialect))) + reader.flush()
-    assert heard(dialect, found) == heard(dialect, sample(dialect))
+    decoded = reader.feed(encode_stream(dialect, sample(dialect))) + reader.flush()
+    assert reply_fields(dialect, decoded) == reply_fields(dialect, sample(dialect))
 
 
 @every
-def test_a_text_of_10_megabytes_comes_through(dialect: Dialect) -> None:
+def test_a_text_of_10_megabytes_is_read(dialect: Dialect) -> None:
     text = "wörd " * 2_000_000
-    body = written(dialect, [text])
-    assert "".join(texts(read(dialect, [body[i : i + 65536] for i in range(0, len(body), 65536)]))) == text
-    whole = written_whole(dialect, collect([text]))
-    assert "".join(texts(read_whole(dialect, [whole[i : i + 65536] for i in range(0, len(whole), 65536)]))) == text
+    body = encode_stream(dialect, [text])
+    assert "".join(texts(read_items(dialect, [body[i : i + 65536] for i in range(0, len(body), 65536)]))) == text
+    body = encode_document(dialect, collect([text]))
+    assert "".join(texts(read_document(dialect, [body[i : i + 65536] for i in range(0, len(body), 65536)]))) == text
 
 
 @every
-def test_a_record_that_drips_costs_no_more_than_its_length(dialect: Dialect) -> None:
+def test_a_large_record_in_chunks_of_one_byte_is_read(dialect: Dialect) -> None:
     text = "x" * 300_000
-    assert "".join(texts(read(dialect, singly(written(dialect, [text]))))) == text
+    assert "".join(texts(read_items(dialect, split_bytes(encode_stream(dialect, [text]))))) == text
 
 
 @every_with_records
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"error":', b'{"message":', b'{"choices":[', b'{"response":'])
-def test_json_nested_without_end_is_refused(dialect: Dialect, opening: bytes) -> None:
+def test_json_that_is_nested_too_deeply_is_an_error(dialect: Dialect, opening: bytes) -> None:
     nested = opening * 100_000
     for body in (b"data: " + nested + b"\n\n", nested + b"\n", nested):
         with pytest.raises((ProtocolError, TruncatedError)):
-            read(dialect, [body])
+            read_items(dialect, [body])
     assert len(nested) < MAX_RECORD
 
 
-# SurrogateJoiner of characters, and secrets, in an error's words.
+# Lone surrogates and secrets in errors.
 
-HALF_TOLD: list[tuple[Dialect, bytes]] = [
+SURROGATE_ERRORS: list[tuple[Dialect, bytes]] = [
     (dialects.OpenAI(), rb'data: {"error":{"message":"bad \ud83d","type":"\ud83d"}}' + b"\n\n"),
     (dialects.OpenAI(), rb'data: {"detail":"bad \ud83d"}' + b"\n\n"),
     (dialects.OpenAI(), rb'data: {"error":{"detail":["bad \ud83d"]}}' + b"\n\n"),
@@ -453,16 +458,16 @@ HALF_TOLD: list[tuple[Dialect, bytes]] = [
 ]
 
 
-@pytest.mark.parametrize(("dialect", "body"), HALF_TOLD)
-def test_half_a_character_in_an_error_becomes_a_replacement_character(dialect: Dialect, body: bytes) -> None:
-    for chunks in ([body], [body.rstrip(b"\n")], singly(body)):
+@pytest.mark.parametrize(("dialect", "body"), SURROGATE_ERRORS)
+def test_a_lone_surrogate_in_an_error_becomes_a_replacement_character(dialect: Dialect, body: bytes) -> None:
+    for chunks in ([body], [body.rstrip(b"\n")], split_bytes(body)):
         with pytest.raises(StatusError, match="bad \ufffd") as caught:
-            read(dialect, chunks)
+            read_items(dialect, chunks)
         assert str(vars(caught.value)).encode()
     assert dialect.read_error(500, body[body.find(b"{") :]).message.startswith(("bad \ufffd", '["bad \ufffd'))
 
 
-HALF_CALLED: list[tuple[Dialect, bytes]] = [
+SURROGATE_ARGUMENTS: list[tuple[Dialect, bytes]] = [
     (
         dialects.OpenAI(),
         rb'data: {"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":{"a":"\ud83d"}}}]},'
@@ -485,27 +490,27 @@ HALF_CALLED: list[tuple[Dialect, bytes]] = [
 ]
 
 
-@pytest.mark.parametrize(("dialect", "body"), HALF_CALLED)
-def test_half_a_character_in_arguments_becomes_a_replacement_character(dialect: Dialect, body: bytes) -> None:
-    for chunks in ([body], singly(body)):
-        (call,) = collect(read(dialect, chunks)).tool_calls
+@pytest.mark.parametrize(("dialect", "body"), SURROGATE_ARGUMENTS)
+def test_a_lone_surrogate_in_arguments_becomes_a_replacement_character(dialect: Dialect, body: bytes) -> None:
+    for chunks in ([body], split_bytes(body)):
+        (call,) = collect(read_items(dialect, chunks)).tool_calls
         assert msgspec.json.decode(call["function"]["arguments"]) == {"a": "\ufffd"}
 
 
-def test_half_a_character_where_there_is_no_text_is_not_this_api() -> None:
+def test_a_lone_surrogate_outside_a_text_is_an_error() -> None:
     with pytest.raises(ProtocolError):
-        read(dialects.OpenAI(), [rb'data: {"choices":"\ud83d"}' + b"\n\n"])
+        read_items(dialects.OpenAI(), [rb'data: {"choices":"\ud83d"}' + b"\n\n"])
 
 
 @every
-def test_an_error_nested_without_end_is_told(dialect: Dialect) -> None:
+def test_an_error_that_is_nested_too_deeply_is_reported(dialect: Dialect) -> None:
     for opening, closing in ((b'{"error":', b"}"), (b'{"detail":[', b"]}"), (b"[", b"]")):
         for depth in range(800, 1000, 3):
             body = opening * depth + b"1" + closing * depth
             assert dialect.read_error(500, body).message
             for frame in (b"data: " + body + b"\n\n", body) if dialect.capabilities.finish else ():
                 with pytest.raises(AcytooError):
-                    read(dialect, [frame], "application/json")
+                    read_items(dialect, [frame], "application/json")
 
 
 KEY = "sk-0123456789abcdefghij"
@@ -513,16 +518,16 @@ KEY = "sk-0123456789abcdefghij"
 
 @every
 @pytest.mark.parametrize("size", [200, 500, 2000])
-def test_a_secret_that_an_errors_cut_goes_through_is_taken_out(dialect: Dialect, size: int) -> None:
+def test_a_secret_that_truncation_splits_is_redacted(dialect: Dialect, size: int) -> None:
     for place in range(size - len(KEY) - 3, size + 3):
         body = b"x" * place + KEY.encode() + b" is not valid " + b"y" * 3000
-        told: list[AcytooError] = [dialect.read_error(401, body)]
+        errors: list[AcytooError] = [dialect.read_error(401, body)]
         try:
-            read(dialect, [b"data: " + body + b"\n\n"])
+            read_items(dialect, [b"data: " + body + b"\n\n"])
         except AcytooError as error:
-            told.append(error)
-        for one in told:
-            assert "sk" not in str(vars(redact_error(one, b"", [Secret(KEY)])))
+            errors.append(error)
+        for original in errors:
+            assert "sk" not in str(vars(redact_error(original, b"", [Secret(KEY)])))
 
 
 # Errors, both ways.
@@ -530,13 +535,13 @@ def test_a_secret_that_an_errors_cut_goes_through_is_taken_out(dialect: Dialect,
 
 @every
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429, 500, 502, 503, 504])
-def test_an_error_keeps_status_words_and_kind(dialect: Dialect, status: int) -> None:
+def test_an_error_keeps_its_status_message_and_class(dialect: Dialect, status: int) -> None:
     error = status_error(status, "It is ‘so’.", retry_after=2)
-    answer = dialect.write_error(error)
-    assert answer.status == status
-    assert answer.headers["content-type"].startswith("application/json")
-    assert answer.headers["retry-after"] == "2"
-    back = dialect.read_error(answer.status, answer.body, 2)
+    response = dialect.write_error(error)
+    assert response.status == status
+    assert response.headers["content-type"].startswith("application/json")
+    assert response.headers["retry-after"] == "2"
+    back = dialect.read_error(response.status, response.body, 2)
     assert (type(back), back.status, back.message, back.retry_after) == (type(error), status, error.message, 2)
 
 
@@ -551,15 +556,17 @@ def test_an_error_keeps_status_words_and_kind(dialect: Dialect, status: int) -> 
     ],
     ids=["429", "no status", "timed out", "cut"],
 )
-def test_a_fault_in_mid_stream_ends_in_an_error(dialect: Dialect, error: AcytooError, kind: type[StatusError]) -> None:
-    writer = dialect.writer(asked(dialect))
+def test_an_error_in_mid_stream_reaches_the_client(
+    dialect: Dialect, error: AcytooError, kind: type[StatusError]
+) -> None:
+    writer = dialect.writer(request_for(dialect))
     body = writer.write(["Hello"]) + writer.fail(error)
-    found: list[Item] = []
+    decoded: list[Item] = []
     if not dialect.capabilities.finish:
         assert body == b"Hello"
         return
     with pytest.raises(StatusError) as caught:
-        read_into(found, dialect, [body])
+        read_into(decoded, dialect, [body])
     assert error.message in caught.value.message
     assert isinstance(caught.value, kind) or caught.value.status is None
 
@@ -567,5 +574,5 @@ def test_a_fault_in_mid_stream_ends_in_an_error(dialect: Dialect, error: AcytooE
 @every
 def test_usage_is_never_negative_and_never_invented(dialect: Dialect) -> None:
     items = [item for item in sample(dialect) if not isinstance(item, Usage)]
-    found = collect(read(dialect, [written(dialect, items)])).usage
-    assert found in (None, Usage())
+    usage = collect(read_items(dialect, [encode_stream(dialect, items)])).usage
+    assert usage in (None, Usage())

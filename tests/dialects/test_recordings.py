@@ -28,7 +28,7 @@ from acytoo.dialects.base import Dialect
 from acytoo.errors import AcytooError, StatusError
 from acytoo.http import ResponseHead
 from acytoo.types import Event, Item, ToolCall, Usage, collect
-from tests.dialects.strategies import cut, singly
+from tests.dialects.strategies import split_at, split_bytes
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
@@ -202,7 +202,7 @@ def test_a_recording_is_read_as_documented(recording: Recording) -> None:
 @pytest.mark.parametrize("recording", REPLIES, ids=identify)
 def test_a_recording_gives_the_same_items_byte_by_byte(recording: Recording) -> None:
     whole, error = read_reply(recording, [recording.body])
-    bytewise, error_bytewise = read_reply(recording, singly(recording.body))
+    bytewise, error_bytewise = read_reply(recording, split_bytes(recording.body))
     assert comparable(recording, bytewise) == comparable(recording, whole)
     check_error(recording, error_bytewise)
     assert str(error_bytewise) == str(error)
@@ -213,7 +213,7 @@ def test_a_recording_gives_the_same_items_byte_by_byte(recording: Recording) -> 
 @given(st.lists(st.integers(0, 1_000_000), max_size=6))
 def test_a_recording_gives_the_same_items_at_any_splits(recording: Recording, places: list[int]) -> None:
     whole, error = read_reply(recording, [recording.body])
-    split, error_split = read_reply(recording, cut(recording.body, places))
+    split, error_split = read_reply(recording, split_at(recording.body, places))
     assert comparable(recording, split) == comparable(recording, whole)
     assert str(error_split) == str(error)
 
@@ -224,7 +224,7 @@ def test_scanning_a_recording_reports_the_same_error_or_end(recording: Recording
     reader = recording.dialect.reader(recording.head)
     error: AcytooError | None = None
     try:
-        for chunk in cut(recording.body, list(range(0, len(recording.body), 100))):
+        for chunk in split_at(recording.body, list(range(0, len(recording.body), 100))):
             reader.scan(chunk)
             error = error or reader.pending_error
         if error is None:
