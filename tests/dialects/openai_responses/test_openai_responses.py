@@ -428,7 +428,7 @@ ERRORS: dict[str, tuple[list[Any], type[StatusError], str]] = {
         RateLimitError,
         "limit",
     ),
-    "failed without a reason": ([completed(kind="failed", error=None)], ServerError, "did not say why"),
+    "failed without a reason": ([completed(kind="failed", error=None)], ServerError, "gave no reason"),
     "untyped": ([{"error": {"message": "bad key", "code": "invalid_api_key"}}], AuthenticationError, "bad key"),
 }
 

@@ -1,4 +1,9 @@
-"""What a request to OpenAI's Responses says, from the shared shape and back: items, tools, options, reasoning.
+"""Requests of OpenAI's Responses: the shared shape to a body, and back; reasoning items for replies too.
+
+This API has a flat list of typed items instead of messages: an assistant's reasoning, text and calls are items of their
+own. Tools, tool choices and formats have the shared shape's fields, but without the object around them.
+
+Both directions are in one file, although it is a long one, because they share its tables.
 
 Source: OpenAI's API reference ("Responses": create, input items) and the types of its Python SDK.
 """
@@ -6,137 +11,111 @@ Source: OpenAI's API reference ("Responses": create, input items) and the types 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 
+from acytoo.dialects.base import Unsupported
 from acytoo.dialects.fields import invalid, objects_in, optional_object, optional_objects, require, without_none
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, tool_result
-from acytoo.types import ChatMessage, ChatMessages, ReasoningBlock, Request, ToolDefinition
+from acytoo.types import (
+    ChatMessage,
+    ChatMessages,
+    ContentPart,
+    FunctionDefinition,
+    JSONObject,
+    ReasoningBlock,
+    Request,
+    ToolCallDict,
+    ToolDefinition,
+)
 
 NAME = "openai-responses"
-ENCRYPTED = "reasoning.encrypted_content"
-LOGPROBS = "message.output_text.logprobs"
 
-Item = dict[str, Any]
-Lose = Callable[[str], None]
+_ENCRYPTED = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
+"""Values of `include`: parts of a reply that the API sends only when asked."""
 
-_SAME = ("temperature", "top_p", "parallel_tool_calls", "user", "top_logprobs")
-"""Options that have the shared shape's own names."""
+_SAME_NAMES = ("temperature", "top_p", "parallel_tool_calls", "user", "top_logprobs")
+"""Options that have the same name here and in the shared shape."""
 
 _FILE_FIELDS = ("file_id", "filename", "file_data", "file_url")
 
 
-def fields_of(request: Request, unsupported: Lose) -> dict[str, Any]:
-    """The body fields that say what the request does, without its `extra`."""
-    instructions = instructions_of(request.messages)
-    items = _items_of(request.messages[1:] if instructions else request.messages, unsupported)
-    fields: dict[str, Any] = {"input": items, **options_of(request, unsupported)}
+# Encode: the shared shape to this API's body.
+
+
+def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported) -> JSONObject:
+    """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
+    instructions = encode_instructions(request.messages)
+    items = _encode_messages(request.messages[1:] if instructions else request.messages, unsupported)
+    body: JSONObject = {"model": request.model, "input": items, **encode_options(request, unsupported)}
     if instructions:
-        fields["instructions"] = instructions
-    if any(item.get("encrypted_content") for item in items) and ENCRYPTED not in fields.get("include", ()):
-        fields["include"] = [*fields.get("include", ()), ENCRYPTED]
-    return fields
+        body["instructions"] = instructions
+    if any(item.get("encrypted_content") for item in items):
+        _include_encrypted(body)
+    if request.stream:
+        body["stream"] = True
+    add_extra(body, extra)
+    body.setdefault("store", False)
+    return body
 
 
-def options_of(request: Request, unsupported: Lose) -> dict[str, Any]:
-    """The body fields that stand for the request's options."""
-    fields: dict[str, Any] = {}
-    for option in _SAME:
+def encode_options(request: Request, unsupported: Unsupported) -> JSONObject:
+    """Return the body fields for a request's options."""
+    fields: JSONObject = {}
+    for option in _SAME_NAMES:
         if (value := getattr(request, option)) is not None:
             fields[option] = value
     if request.max_tokens is not None:
         fields["max_output_tokens"] = request.max_tokens
-    if request.tools and (
-        tools := [flat for tool in request.tools if (flat := _flat_tool(tool, unsupported)) is not None]
-    ):
+    if tools := _encode_tools(request.tools or (), unsupported):
         fields["tools"] = tools
     if request.tool_choice is not None:
-        fields["tool_choice"] = _flat_choice(request.tool_choice)
+        fields["tool_choice"] = _encode_tool_choice(request.tool_choice)
     if request.response_format is not None:
-        fields["text"] = {"format": _flat_format(request.response_format)}
+        fields["text"] = {"format": _encode_format(request.response_format)}
     if request.reasoning_effort is not None:
         fields["reasoning"] = {"effort": request.reasoning_effort}
-    include = []
     if request.logprobs or request.top_logprobs:
-        include.append(LOGPROBS)
+        fields["include"] = [_LOGPROBS]
     if (request.reasoning_effort or "none") != "none":
-        include.append(ENCRYPTED)
-    if include:
-        fields["include"] = include
+        _include_encrypted(fields)
     return fields
 
 
-def add_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
-    """Put the fields that pass through into the body, where they win: lists and objects in both are joined.
+def add_extra(body: JSONObject, extra: Mapping[str, Any]) -> None:
+    """Merge extra fields into a body. They replace its fields, but `include`, `tools` and objects are joined.
 
-    A name like `tools:web_search` is what `shared_of` keeps words of this API alone under.
+    A name like `tools:web_search` is one under which `decode_request` keeps a value that only this API has.
     """
     for name, value in extra.items():
-        field, kept, _ = name.partition(":")
-        ours = body.get(field)
-        if kept and field != "tools":
+        field, colon, _ = name.partition(":")
+        present = body.get(field)
+        if colon and field != "tools":
             body[field] = value
-        elif field in ("include", "tools") and isinstance(ours, list) and isinstance(value, list):
-            body[field] = ours + [one for one in value if one not in ours]
-        elif isinstance(ours, dict) and isinstance(value, dict):
-            body[field] = {**ours, **value}
+        elif field in ("include", "tools") and isinstance(present, list) and isinstance(value, list):
+            body[field] = present + [element for element in value if element not in present]
+        elif isinstance(present, dict) and isinstance(value, dict):
+            body[field] = {**present, **value}
         else:
             body[field] = value
-    asked = extra.get("reasoning")
-    if isinstance(asked, dict) and asked and ENCRYPTED not in body.get("include", ()):
-        body["include"] = [*body.get("include", ()), ENCRYPTED]
+    if isinstance(extra.get("reasoning"), dict) and extra["reasoning"]:
+        _include_encrypted(body)
 
 
-def shared_of(body: dict[str, Any]) -> dict[str, Any]:
-    """The body in the shared shape's names; what only this API can say stays beside it, to become `extra`.
-
-    Items, tools and choices of other kinds are kept as `input:<type>`, `tools:<type>`, `tool_choice:<type>`, so that
-    translate to another API names them. Raises RequestError (400) saying what is malformed.
-    """
-    rest = dict(body)
-    shared: dict[str, Any] = {"stream": bool(rest.pop("stream", None))}
-    messages, strange = _messages_of(rest.pop("input", None))
-    shared |= {f"input:{kind}": body["input"] for kind in strange}
-    instructions = rest.pop("instructions", None)
-    if isinstance(instructions, str) and instructions:
-        messages.insert(0, {"role": "system", "content": instructions})
-    shared["messages"] = messages
-    if (limit := rest.pop("max_output_tokens", None)) is not None:
-        rest["max_tokens"] = limit
-    for tool in optional_objects(rest.pop("tools", None), "tools"):
-        kind = str(tool.get("type"))
-        if kind == "function":
-            shared.setdefault("tools", []).append(_chat_tool(tool))
-        else:
-            shared.setdefault(f"tools:{kind}", []).append(tool)
-    choice = rest.pop("tool_choice", None)
-    if isinstance(choice, dict) and choice.get("type") not in ("function", "allowed_tools"):
-        shared[f"tool_choice:{choice.get('type')}"] = choice
-    elif choice is not None:
-        shared["tool_choice"] = _chat_choice(choice)
-    text = optional_object(rest.pop("text", None), "text")
-    if (wanted := text.pop("format", None)) is not None:
-        shared["response_format"] = _chat_format(optional_object(wanted, "text.format"))
-    reasoning = optional_object(rest.pop("reasoning", None), "reasoning")
-    if (effort := reasoning.pop("effort", None)) is not None:
-        shared["reasoning_effort"] = effort
-    include = rest.get("include")
-    if (isinstance(include, list) and LOGPROBS in include) or rest.get("top_logprobs"):
-        shared["logprobs"] = True
-    if rest.get("background") is False:
-        del rest["background"]
-    return {**rest, **({"text": text} if text else {}), **({"reasoning": reasoning} if reasoning else {}), **shared}
+def _include_encrypted(body: JSONObject) -> None:
+    """Ask for encrypted reasoning, without which reasoning cannot be sent back (`store` is false)."""
+    include = body.get("include", ())
+    if _ENCRYPTED not in include:
+        body["include"] = [*include, _ENCRYPTED]
 
 
-# Messages and items.
-
-
-def instructions_of(messages: ChatMessages) -> str:
-    """The first message's text, where it is a system message of plain text and not the only one; else ""."""
+def encode_instructions(messages: ChatMessages) -> str:
+    """Return the first message's text if it is a system message of plain text and not the only message, else ""."""
     if len(messages) < 2:
         return ""
     first = messages[0]
@@ -146,31 +125,31 @@ def instructions_of(messages: ChatMessages) -> str:
     return content
 
 
-def _items_of(messages: ChatMessages, unsupported: Lose) -> list[Item]:
-    items: list[Item] = []
+def _encode_messages(messages: ChatMessages, unsupported: Unsupported) -> list[JSONObject]:
+    items: list[JSONObject] = []
     for message in messages:
         role = message["role"]
         if message.get("name") and role != "tool":
             unsupported("the name of a message")
         if role == "assistant":
-            items += _spoken_items(message, unsupported)
+            items += _encode_turn(message, unsupported)
         elif role == "tool":
-            output = _content_of(tool_result(message), unsupported)
+            output = _encode_content(tool_result(message), unsupported)
             items.append({"type": "function_call_output", "call_id": message["tool_call_id"], "output": output})
         else:
-            items.append({"role": role, "content": _content_of(message["content"], unsupported)})
+            items.append({"role": role, "content": _encode_content(message["content"], unsupported)})
     return items
 
 
-def _spoken_items(message: ChatMessage, unsupported: Lose) -> list[Item]:
-    """An assistant message as its reasoning, its text, its calls."""
-    items = [item for block in message.get("reasoning") or () if (item := reasoning_item(block)) is not None]
+def _encode_turn(message: ChatMessage, unsupported: Unsupported) -> list[JSONObject]:
+    """Return the items of an assistant message in the order that the API requires: reasoning, text, calls."""
+    items = [item for block in message.get("reasoning") or () if (item := _encode_reasoning(block)) is not None]
     if message.get("audio"):
         unsupported("audio of an assistant message")
     parts = [
-        part
-        for given in content_parts(message.get("content"))
-        if (part := _spoken_part(given, unsupported)) is not None
+        encoded
+        for part in content_parts(message.get("content"))
+        if (encoded := _encode_output_part(part, unsupported)) is not None
     ]
     if message.get("refusal"):
         parts.append({"type": "refusal", "refusal": message["refusal"]})
@@ -178,23 +157,11 @@ def _spoken_items(message: ChatMessage, unsupported: Lose) -> list[Item]:
     if parts or not (calls or items):
         parts = parts or [{"type": "output_text", "text": "", "annotations": []}]
         items.append({"type": "message", "role": "assistant", "content": parts})
-    for call in calls:
-        function = call["function"]
-        arguments = function.get("arguments") or "{}"
-        if not isinstance(arguments, str):
-            arguments = msgspec.json.encode(arguments).decode()
-        items.append(
-            {
-                "type": "function_call",
-                "call_id": call.get("id") or "",
-                "name": function["name"],
-                "arguments": arguments,
-            }
-        )
-    return items
+    return items + [_encode_call(call) for call in calls]
 
 
-def _spoken_part(part: Any, unsupported: Lose) -> Item | None:
+def _encode_output_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSONObject | None:
+    """Return a part of an assistant message."""
     if part["type"] == "text":
         return {"type": "output_text", "text": part["text"], "annotations": []}
     if part["type"] == "refusal":
@@ -203,13 +170,25 @@ def _spoken_part(part: Any, unsupported: Lose) -> Item | None:
     return None
 
 
-def _content_of(content: Any, unsupported: Lose) -> str | list[Item]:
+def _encode_call(call: ToolCallDict) -> JSONObject:
+    function = call["function"]
+    arguments: object = function.get("arguments") or "{}"  # an object, if a caller does not send JSON text
+    if not isinstance(arguments, str):
+        arguments = msgspec.json.encode(arguments).decode()
+    call_id = call.get("id") or ""
+    return {"type": "function_call", "call_id": call_id, "name": function["name"], "arguments": arguments}
+
+
+def _encode_content(
+    content: str | Sequence[Mapping[str, Any]] | None, unsupported: Unsupported
+) -> str | list[JSONObject]:
+    """Return the content of a message that is not the assistant's, or of a tool's result."""
     if content is None or isinstance(content, str):
         return content or ""
-    return [item for part in content if (item := _input_part(part, unsupported)) is not None]
+    return [encoded for part in content if (encoded := _encode_input_part(part, unsupported)) is not None]
 
 
-def _input_part(part: Any, unsupported: Lose) -> Item | None:
+def _encode_input_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSONObject | None:
     kind = part["type"]
     if kind == "text":
         return {"type": "input_text", "text": part["text"]}
@@ -224,123 +203,257 @@ def _input_part(part: Any, unsupported: Lose) -> Item | None:
         if not isinstance(file, dict):
             raise UsageError("a file part must be like {'type': 'file', 'file': {'filename': …, 'file_data': …}}")
         return {"type": "input_file", **{field: file[field] for field in _FILE_FIELDS if file.get(field)}}
-    if kind in ("input_text", "input_image", "input_file"):
+    if kind in ("input_text", "input_image", "input_file"):  # `_decode_part` keeps those that only this API has
         return dict(part)
     unsupported(f"{kind} content")
     return None
 
 
-def _messages_of(given: Any) -> tuple[list[dict[str, Any]], list[str]]:
-    """The messages in an `input`, and the types of the items that are none."""
-    if isinstance(given, str):
-        return [{"role": "user", "content": given}], []
-    if not isinstance(given, list) or not given:
+def _encode_tools(tools: Sequence[ToolDefinition], unsupported: Unsupported) -> list[JSONObject]:
+    return [encoded for tool in tools if (encoded := _encode_tool(tool, unsupported)) is not None]
+
+
+def _encode_tool(tool: ToolDefinition, unsupported: Unsupported) -> JSONObject | None:
+    """Return a tool. `strict` is false unless it is set, because the API's own default is true."""
+    kind = tool.get("type")
+    if kind == "custom" and isinstance(tool.get("custom"), dict):
+        unsupported("custom tools")
+        return None
+    function = tool.get("function")
+    if kind != "function" or not isinstance(function, dict):
+        return {**tool}
+    no_parameters = {"type": "object", "properties": {}}
+    return {"type": "function", "parameters": no_parameters, "strict": False, **without_none(function)}
+
+
+def _encode_tool_choice(choice: str | JSONObject) -> str | JSONObject:
+    if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("function"), dict):
+        return {"type": "function", "name": choice["function"].get("name")}
+    if isinstance(choice, dict) and isinstance(choice.get("allowed_tools"), dict):
+        allowed = choice["allowed_tools"]
+        tools = [_encode_tool_choice(tool) for tool in allowed["tools"]]
+        return {"type": "allowed_tools", **allowed, "tools": tools}
+    return choice
+
+
+def _encode_format(response_format: JSONObject) -> JSONObject:
+    """Return `text.format`. A schema must have a name here."""
+    schema = response_format.get("json_schema")
+    if response_format.get("type") != "json_schema" or not isinstance(schema, dict):
+        return response_format
+    return {"type": "json_schema", "name": "reply", **without_none(schema)}
+
+
+# Decode: this API's body to the shared shape.
+
+
+def decode_request(body: JSONObject) -> JSONObject:
+    """Return a received body with the shared shape's field names.
+
+    Items, tools and tool choices that the shared shape does not have are kept as `input:<type>`, `tools:<type>` and
+    `tool_choice:<type>`. They become `Request.extra`: this API's endpoints get them back (see `add_extra`), and
+    translation to another API refuses them by name.
+
+    Raises RequestError (400) that names what is malformed.
+    """
+    rest = dict(body)
+    shared: JSONObject = {"stream": bool(rest.pop("stream", None))}
+    messages, unknown_types = _decode_input(rest.pop("input", None))
+    shared |= {f"input:{kind}": body["input"] for kind in unknown_types}
+    instructions = rest.pop("instructions", None)
+    if isinstance(instructions, str) and instructions:
+        messages.insert(0, {"role": "system", "content": instructions})
+    shared["messages"] = messages
+    if (limit := rest.pop("max_output_tokens", None)) is not None:
+        rest["max_tokens"] = limit
+    _decode_tools(rest.pop("tools", None), shared)
+    choice = rest.pop("tool_choice", None)
+    if isinstance(choice, dict) and choice.get("type") not in ("function", "allowed_tools"):
+        shared[f"tool_choice:{choice.get('type')}"] = choice
+    elif choice is not None:
+        shared["tool_choice"] = _decode_tool_choice(choice)
+    text = optional_object(rest.pop("text", None), "text")
+    if (format_ := text.pop("format", None)) is not None:
+        shared["response_format"] = _decode_format(optional_object(format_, "text.format"))
+    reasoning = optional_object(rest.pop("reasoning", None), "reasoning")
+    if (effort := reasoning.pop("effort", None)) is not None:
+        shared["reasoning_effort"] = effort
+    include = rest.get("include")
+    if (isinstance(include, list) and _LOGPROBS in include) or rest.get("top_logprobs"):
+        shared["logprobs"] = True
+    if rest.get("background") is False:
+        del rest["background"]
+    if text:
+        rest["text"] = text
+    if reasoning:
+        rest["reasoning"] = reasoning
+    return {**rest, **shared}
+
+
+def _decode_input(value: object) -> tuple[list[ChatMessage], list[str]]:
+    """Return the messages of `input`, and the types of the items that are not messages."""
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}], []
+    if not isinstance(value, list) or not value:
         raise invalid("input is missing: give text, or a list like [{'role': 'user', 'content': 'Hello'}]")
-    messages: list[dict[str, Any]] = []
-    strange: list[str] = []
-    turn: dict[str, Any] | None = None
-    for number, item in enumerate(given):
-        where = f"input[{number}]"
+    messages: list[ChatMessage] = []
+    unknown_types: list[str] = []
+    turn: ChatMessage | None = None
+    for index, item in enumerate(value):
+        where = f"input[{index}]"
         if not isinstance(item, dict):
             raise invalid(f"{where} must be an item like {{'role': 'user', 'content': 'Hello'}}")
         kind = item.get("type") or ("message" if "role" in item else "item_reference")
         if kind in ("reasoning", "function_call") or (kind == "message" and item.get("role") == "assistant"):
-            turn = _said(item, kind, where, turn, messages)
+            if turn is None or _is_finished(turn, kind):
+                turn = {"role": "assistant", "content": None}
+                messages.append(turn)
+            _decode_turn_item(item, kind, where, turn)
         elif kind == "message":
             turn = None
-            messages.append({"role": item.get("role"), "content": _chat_content(item.get("content"), where)})
+            messages.append({"role": item.get("role", ""), "content": _decode_content(item.get("content"), where)})
         elif kind == "function_call_output":
             turn = None
-            output = _chat_content(item.get("output"), where)
+            output = _decode_content(item.get("output"), where)
             messages.append({"role": "tool", "tool_call_id": require(item, "call_id", str, where), "content": output})
-        elif kind not in strange:
-            strange.append(kind)
+        elif kind not in unknown_types:
+            unknown_types.append(kind)
     for message in messages:
         if message["content"] is None and not (message.get("tool_calls") or message.get("refusal")):
             message["content"] = ""
-    return messages, strange
+    return messages, unknown_types
 
 
-def _said(
-    item: Item, kind: str, where: str, turn: dict[str, Any] | None, messages: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Add an item to the assistant's turn: its reasoning, text and calls are one message, so that results follow calls.
+def _is_finished(turn: ChatMessage, next_kind: str) -> bool:
+    """Return whether the assistant's next item begins a new message.
 
-    A turn that has its text and no calls is over with the next text or reasoning.
+    Reasoning, text and calls are one message, so that results follow their calls. A message that has text and no calls
+    ends with the next text or reasoning.
     """
-    over = turn is not None and (turn["content"] is not None or "refusal" in turn) and "tool_calls" not in turn
-    if turn is None or (over and kind != "function_call"):
-        turn = {"role": "assistant", "content": None}
-        messages.append(turn)
+    has_text = turn["content"] is not None or "refusal" in turn
+    return has_text and "tool_calls" not in turn and next_kind != "function_call"
+
+
+def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage) -> None:
+    """Add an item to the assistant's message."""
     if kind == "function_call":
-        function = {"name": require(item, "name", str, where), "arguments": item.get("arguments") or "{}"}
-        call = {"id": require(item, "call_id", str, where), "type": "function", "function": function}
-        turn.setdefault("tool_calls", []).append(call)
+        turn.setdefault("tool_calls", []).append(_decode_call(item, where))
     elif kind == "reasoning":
-        turn.setdefault("reasoning", []).append(reasoning_block(item))
+        turn.setdefault("reasoning", []).append(_decode_reasoning(item))
     else:
-        content = _chat_content(item.get("content"), where)
+        content = _decode_content(item.get("content"), where)
         if not isinstance(content, str):
             refusals = [str(part.get("refusal") or "") for part in content if part["type"] == "refusal"]
             if refusals:
-                turn["refusal"] = turn.get("refusal", "") + "".join(refusals)
-                content = _plain([part for part in content if part["type"] != "refusal"])
+                turn["refusal"] = (turn.get("refusal") or "") + "".join(refusals)
+                content = _text_or_parts([part for part in content if part["type"] != "refusal"])
         if turn["content"] is None:
             turn["content"] = content or (None if "refusal" in turn else "")
         elif content:
-            turn["content"] = [*content_parts(turn["content"]), *content_parts(content)]
-    return turn
+            parts = [*content_parts(turn["content"]), *content_parts(content)]
+            turn["content"] = cast(list[ContentPart], parts)
 
 
-def _chat_content(content: Any, where: str) -> str | list[Item]:
+def _decode_call(item: JSONObject, where: str) -> ToolCallDict:
+    name = require(item, "name", str, where)
+    return {
+        "id": require(item, "call_id", str, where),
+        "type": "function",
+        "function": {"name": name, "arguments": item.get("arguments") or "{}"},
+    }
+
+
+def _decode_content(content: object, where: str) -> str | list[ContentPart]:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise invalid(f"{where} has no content: it must be text or a list of parts")
-    for number, part in enumerate(content):
+    for index, part in enumerate(content):
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise invalid(f"{where}.content[{number}] must be a part like {{'type': 'input_text', 'text': 'Hello'}}")
+            raise invalid(f"{where}.content[{index}] must be a part like {{'type': 'input_text', 'text': 'Hello'}}")
         if part["type"] in ("input_text", "output_text", "text") and not isinstance(part.get("text"), str):
-            raise invalid(f"{where}.content[{number}] is a text part without text")
-    return _plain([_chat_part(part) for part in content])
+            raise invalid(f"{where}.content[{index}] is a text part without text")
+    return _text_or_parts([_decode_part(part) for part in content])
 
 
-def _plain(parts: list[Item]) -> str | list[Item]:
-    """The parts, or the text where it is the only one: more servers take that."""
+def _text_or_parts(parts: list[ContentPart]) -> str | list[ContentPart]:
+    """Return the parts, or the text if there is no other part, because more servers accept that."""
     if not parts:
         return ""
     return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
 
 
-def _chat_part(part: Item) -> Item:
-    """The part in the shared shape; one it has no word for (an image by its `file_id`) stays as it is."""
+def _decode_part(part: JSONObject) -> ContentPart:
+    """Return a part. One that the shared shape does not have, such as an image by its `file_id`, is not changed."""
     kind = part["type"]
     if kind in ("input_text", "output_text"):
         return {"type": "text", "text": part.get("text") or ""}
     if kind == "input_image" and isinstance(part.get("image_url"), str):
-        detail = part.get("detail")
-        detailed = {"detail": detail} if detail and detail != "auto" else {}
-        return {"type": "image_url", "image_url": {"url": part["image_url"], **detailed}}
+        image: JSONObject = {"url": part["image_url"]}
+        if (detail := part.get("detail")) and detail != "auto":
+            image["detail"] = detail
+        return {"type": "image_url", "image_url": image}
     if kind == "input_file":
         return {"type": "file", "file": {field: part[field] for field in _FILE_FIELDS if part.get(field)}}
-    return part
+    return cast(ContentPart, part)
 
 
-# Reasoning, and the opaque parts that other APIs need back.
+def _decode_tools(tools: object, shared: JSONObject) -> None:
+    for tool in optional_objects(tools, "tools"):
+        kind = str(tool.get("type"))
+        if kind == "function":
+            shared.setdefault("tools", []).append(_decode_tool(tool))
+        else:
+            shared.setdefault(f"tools:{kind}", []).append(tool)
+
+
+def _decode_tool(tool: JSONObject) -> ToolDefinition:
+    """Return a function. `strict` is left out if it is false, which is the shared shape's default."""
+    fields = {
+        name: value
+        for name, value in without_none(tool).items()
+        if name != "type" and not (name == "strict" and value is False)
+    }
+    if not isinstance(fields.get("name"), str):
+        raise invalid("a function in tools has no name")
+    return {"type": "function", "function": cast(FunctionDefinition, fields)}
+
+
+def _decode_tool_choice(choice: object) -> object:
+    if not isinstance(choice, dict):
+        return choice
+    if choice.get("type") == "function":
+        return {"type": "function", "function": {"name": choice.get("name")}}
+    if choice.get("type") != "allowed_tools":
+        return choice
+    tools = [_decode_tool_choice(tool) for tool in optional_objects(choice.get("tools"), "tool_choice.tools")]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode"), "tools": tools}}
+
+
+def _decode_format(format_: JSONObject) -> JSONObject:
+    if format_.get("type") != "json_schema":
+        return format_
+    schema = {name: value for name, value in without_none(format_).items() if name != "type"}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+# Reasoning items, in both directions. The reader and the writer use these too.
 
 _SEAL = "acytoo:"
-_OPAQUE = ("signature", "data", "id", "source")
+"""What `encrypted_content` begins with if it holds another API's opaque fields."""
+
+_OPAQUE_FIELDS = ("signature", "data", "id", "source")
 
 
-def reasoning_item(block: ReasoningBlock) -> Item | None:
-    """The item that sends a reasoning block back to the API it came from; None for a foreign one, or an empty one.
+def _encode_reasoning(block: ReasoningBlock) -> JSONObject | None:
+    """Return the item that sends a block back to this API, None for an empty block or another API's.
 
-    OpenAI wants its `encrypted_content` back; servers that encrypt nothing (vLLM, llama.cpp) the text itself.
+    OpenAI wants its `encrypted_content` back. Servers that do not encrypt (vLLM, llama.cpp) want the text itself.
     """
     if block.get("source") != NAME or not (block.get("data") or block.get("text")):
         return None
     text = block.get("text") or ""
-    item: Item = {"type": "reasoning", "summary": []}
+    item: JSONObject = {"type": "reasoning", "summary": []}
     if block.get("id"):
         item["id"] = block["id"]
     if not block.get("data"):
@@ -352,26 +465,25 @@ def reasoning_item(block: ReasoningBlock) -> Item | None:
     return item
 
 
-def reasoning_block(item: Item) -> dict[str, Any]:
-    """The block in a reasoning item."""
-    text = "\n\n".join([piece for _, piece in reasoning_texts(item)])
-    return {**({"text": text} if text else {}), **opaque_of(item)}
+def _decode_reasoning(item: JSONObject) -> ReasoningBlock:
+    text = "\n\n".join([text for _, text in decode_reasoning_texts(item)])
+    return cast(ReasoningBlock, {**({"text": text} if text else {}), **decode_opaque(item)})
 
 
-def reasoning_texts(item: Item) -> list[tuple[int, str]]:
-    """The numbered texts of a reasoning item: its summary, or the reasoning itself where there is none."""
+def decode_reasoning_texts(item: JSONObject) -> list[tuple[int, str]]:
+    """Return the (index, text) pairs of a reasoning item's summary, or of the reasoning itself if it has no summary."""
     for field in ("summary", "content"):
         parts = enumerate(objects_in(item.get(field)))
-        texts = [(place, part["text"]) for place, part in parts if isinstance(part.get("text"), str)]
+        texts = [(index, part["text"]) for index, part in parts if isinstance(part.get("text"), str)]
         if any(text for _, text in texts):
             return texts
     return []
 
 
-def sealed(opaque: dict[str, str]) -> str:
-    """The `encrypted_content` that carries a block's opaque parts through a client of this API, "" for none.
+def encode_opaque(opaque: Mapping[str, str]) -> str:
+    """Return the `encrypted_content` that carries a block's opaque fields through a client of this API, or "".
 
-    Another API's parts (Anthropic's signatures) go under our own seal; `opaque_of` takes them out again.
+    Another API's fields, such as Anthropic's signatures, are encoded as JSON in base64 after `_SEAL`.
     """
     if opaque.get("source") in (NAME, "", None):
         return opaque.get("data", "")
@@ -380,74 +492,14 @@ def sealed(opaque: dict[str, str]) -> str:
     return _SEAL + base64.b64encode(msgspec.json.encode(opaque)).decode()
 
 
-def opaque_of(item: Item) -> dict[str, str]:
-    """The opaque fields of the block in a reasoning item."""
+def decode_opaque(item: JSONObject) -> dict[str, str]:
+    """Return the opaque fields of a reasoning item's block, from `encode_opaque` or from the API itself."""
     data = item.get("encrypted_content") or ""
     if isinstance(data, str) and data.startswith(_SEAL):
         try:
             fields = msgspec.json.decode(base64.b64decode(data[len(_SEAL) :], validate=True), type=dict[str, str])
-            return {name: fields[name] for name in _OPAQUE if fields.get(name)}
+            return {name: fields[name] for name in _OPAQUE_FIELDS if fields.get(name)}
         except (*UNDECODABLE, ValueError):
-            pass
+            pass  # not ours after all: it is the API's own
     opaque = {"data": data, "id": item.get("id") or "", "source": NAME}
     return {name: value for name, value in opaque.items() if isinstance(value, str) and value}
-
-
-# Tools and formats: this API's are flat.
-
-
-def _flat_tool(tool: ToolDefinition, unsupported: Lose) -> Item | None:
-    kind = tool.get("type")
-    if kind == "custom" and isinstance(tool.get("custom"), dict):
-        unsupported("custom tools")
-        return None
-    function = tool.get("function")
-    if kind != "function" or not isinstance(function, dict):
-        return {**tool}
-    empty = {"type": "object", "properties": {}}
-    return {"type": "function", "parameters": empty, "strict": False, **without_none(function)}
-
-
-def _chat_tool(tool: Item) -> dict[str, Any]:
-    """Strictness that is off says nothing in the shared shape, where it is off unless asked for."""
-    function = {k: v for k, v in without_none(tool).items() if k != "type" and not (k == "strict" and v is False)}
-    if not isinstance(function.get("name"), str):
-        raise invalid("a function in tools has no name")
-    return {"type": "function", "function": function}
-
-
-def _flat_choice(choice: str | dict[str, Any]) -> Any:
-    if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("function"), dict):
-        return {"type": "function", "name": choice["function"].get("name")}
-    if isinstance(choice, dict) and isinstance(choice.get("allowed_tools"), dict):
-        allowed = choice["allowed_tools"]
-        return {
-            "type": "allowed_tools",
-            **allowed,
-            "tools": [_flat_choice(tool) for tool in allowed["tools"]],
-        }
-    return choice
-
-
-def _chat_choice(choice: Any) -> Any:
-    if not isinstance(choice, dict):
-        return choice
-    if choice.get("type") == "function":
-        return {"type": "function", "function": {"name": choice.get("name")}}
-    if choice.get("type") != "allowed_tools":
-        return choice
-    tools = [_chat_choice(tool) for tool in optional_objects(choice.get("tools"), "tool_choice.tools")]
-    return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode"), "tools": tools}}
-
-
-def _flat_format(wanted: dict[str, Any]) -> dict[str, Any]:
-    schema = wanted.get("json_schema")
-    if wanted.get("type") != "json_schema" or not isinstance(schema, dict):
-        return wanted
-    return {"type": "json_schema", "name": "reply", **without_none(schema)}
-
-
-def _chat_format(wanted: dict[str, Any]) -> dict[str, Any]:
-    if wanted.get("type") != "json_schema":
-        return wanted
-    return {"type": "json_schema", "json_schema": {k: v for k, v in without_none(wanted).items() if k != "type"}}
