@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,8 +14,8 @@ from acytoo.types import Finish
 
 def arguments_object(arguments: Any) -> dict[str, Any] | None:
     """Return a call's arguments as an object, {} if there are none, None if they are not one JSON object."""
-    if isinstance(arguments, dict):
-        return arguments
+    if isinstance(arguments, Mapping):
+        return dict(arguments)
     if not arguments or not arguments.strip():
         return {}
     try:
