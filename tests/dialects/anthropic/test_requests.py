@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -218,7 +218,7 @@ def test_options_have_anthropics_names() -> None:
     ],
 )
 def test_an_effort_is_asked_for_as_the_class_says(
-    effort_as: str, effort: str, max_tokens: int | None, sent: tuple[Any, ...]
+    effort_as: Literal["effort", "budget"], effort: str, max_tokens: int | None, sent: tuple[Any, ...]
 ) -> None:
     body = build(Request(HELLO, reasoning_effort=effort, max_tokens=max_tokens), Anthropic(effort_as=effort_as))
     assert (body.get("thinking"), body.get("output_config"), body["max_tokens"]) == sent

@@ -1,4 +1,7 @@
-"""Reads Anthropic's replies: a stream of content blocks, or one whole message."""
+"""Anthropic's replies as a client receives them: a stream of content blocks, one message, and the errors in them.
+
+Source: Anthropic's API reference ("Streaming Messages", "Create a Message", "Errors") and its Python SDK (2.12).
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ import msgspec
 from acytoo.dialects.anthropic.request import SOURCE
 from acytoo.dialects.base import not_this_api
 from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
-from acytoo.dialects.fields import count
+from acytoo.dialects.fields import count, object_or_empty, without_none
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.readers import RecordReader, bare_error
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import arguments_text
-from acytoo.errors import ProtocolError
-from acytoo.types import Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
+from acytoo.errors import ProtocolError, TruncatedError
+from acytoo.types import Finish, Item, JSONObject, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -27,8 +30,8 @@ class _Block(msgspec.Struct, gc=False):
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None
-    input: Any = None
-    extra_content: Any = None
+    input: Any = None  # an object, but some servers send JSON text
+    extra_content: object = None
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -39,20 +42,20 @@ class _Delta(msgspec.Struct, gc=False):
     signature: str | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
-    stop_details: dict[str, Any] | None = None
+    stop_details: JSONObject | None = None
 
 
-class Message(msgspec.Struct, gc=False):
-    """A message, whole or as its stream starts."""
+class _Message(msgspec.Struct, gc=False):
+    """A complete message, or what its stream begins with."""
 
     id: str | None = None
     model: str | None = None
-    content: list[Any] | None = None
+    content: list[object] | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
-    stop_details: dict[str, Any] | None = None
-    usage: dict[str, Any] | None = None
-    error: Any = None
+    stop_details: JSONObject | None = None
+    usage: JSONObject | None = None
+    error: object = None
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -60,14 +63,14 @@ class _Event(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Delta | None = None
     content_block: _Block | None = None
-    message: Message | None = None
-    usage: dict[str, Any] | None = None
-    error: Any = None
+    message: _Message | None = None
+    usage: JSONObject | None = None
+    error: object = None
 
 
 _decode = msgspec.json.Decoder(_Event).decode
 
-_EVENTS = frozenset(
+_EVENT_TYPES = frozenset(
     {
         "message_start",
         "content_block_start",
@@ -78,21 +81,24 @@ _EVENTS = frozenset(
         "error",
     }
 )
-_BLOCKS = ("text", "thinking", "redacted_thinking", "tool_use")
-_DELTAS = ("text_delta", "input_json_delta", "thinking_delta", "signature_delta")
+_BLOCK_TYPES = ("text", "thinking", "redacted_thinking", "tool_use")
+_DELTA_TYPES = ("text_delta", "input_json_delta", "thinking_delta", "signature_delta")
 
 
-def _unknown(record: bytes) -> bool:
-    """Whether a record that does not fit is of an event, block or delta type made after this was written."""
+def _has_unknown_type(record: bytes) -> bool:
+    """Return whether a record has an event, block or delta of a type that is not read here.
+
+    The API may add types at any time. Their fields need not fit those of `_Event`.
+    """
     try:
         document = msgspec.json.decode(replace_lone_escapes(record))
     except UNDECODABLE:
         return False
     if not isinstance(document, dict) or not isinstance(document.get("type"), str):
         return False
-    if document["type"] not in _EVENTS:
+    if document["type"] not in _EVENT_TYPES:
         return True
-    for field, known in (("content_block", _BLOCKS), ("delta", _DELTAS)):
+    for field, known in (("content_block", _BLOCK_TYPES), ("delta", _DELTA_TYPES)):
         inner = document.get(field)
         kind = inner.get("type") if isinstance(inner, dict) else None
         if isinstance(kind, str) and kind not in known:
@@ -100,156 +106,166 @@ def _unknown(record: bytes) -> bool:
     return False
 
 
-class _Open(msgspec.Struct):
-    """A tool call being read: its ordinal, the input its start carried, whether fragments came."""
+class _OpenCall(msgspec.Struct):
+    """A tool call being read: its number among the calls, and the input that its block started with."""
 
-    ordinal: int
+    number: int
     input: Any
-    told: bool = False
+    has_fragments: bool = False
 
 
 class StreamReader(RecordReader):
-    """Events of a streamed message; complete with a stop reason, or with `message_stop` where a block had begun."""
+    """A reader of a streamed message, which is complete with a stop reason, or with `message_stop` after a block.
+
+    Compatible servers may leave out the stop reason.
+    """
 
     ending = "stop_reason or message_stop after a block"
 
     def __init__(self, name: str) -> None:
         super().__init__(name, SSEDecoder())
         self._started = False
-        self._said = False
-        self._done = False
+        self._has_block = False
+        self._stopped = False
         self._finished = False
-        self._usage: dict[str, Any] = {}
-        self._calls: dict[int, _Open] = {}
+        self._usage: JSONObject = {}
+        self._calls: dict[int, _OpenCall] = {}  # by the index of their blocks
         self._call_count = 0
-        self._thoughts: dict[int, int] = {}
+        self._thoughts: dict[int, int] = {}  # numbers of the reasoning blocks, by the index of their blocks
         self._thought_count = 0
 
     @property
     def complete(self) -> bool:
-        """A stop reason came, or `message_stop` after a block."""
-        return self._finished or (self._done and self._said)
-
-    def whole(self, message: Message) -> list[Item]:
-        """The items of a message that is one document."""
-        items: list[Item] = []
-        self._start(message, items)
-        for index, given in enumerate(message.content or ()):
-            if isinstance(given, dict) and given.get("type") in _BLOCKS:
-                self._open(index, msgspec.convert(given, _Block), items)
-                self._close_call(index, items)
-        self._usage |= _told_usage(message.usage)
-        self._end(message.stop_reason, message.stop_sequence, message.stop_details, items)
-        return items
+        """Whether a stop reason was read, or `message_stop` after a block."""
+        return self._finished or (self._stopped and self._has_block)
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
-        """Add the items of some records; one that is a piece of text, as nearly all are, takes the short way."""
+        """Append the items of some events.
+
+        Nearly all events are pieces of text: they cost one decode and no call.
+        """
         for record in records:
             try:
                 event = _decode(record)
             except UNDECODABLE:
-                unusual = self._unusual(record)
+                unusual = self._decode_or_skip(record)
                 if unusual is None:
                     continue
                 event = unusual
-            if self._done:
+            if self._stopped:
                 break
             delta = event.delta
             if delta is None or event.type != "content_block_delta":
-                self._event(event, record, items)
+                self._read_event(event, record, items)
             elif delta.type != "text_delta":
-                self._delta(event.index, delta, items)
+                self._read_delta(event.index, delta, items)
             elif delta.text:
                 items.append(delta.text)
 
-    def _unusual(self, record: bytes) -> _Event | None:
-        """A record that msgspec refuses: an empty one, one of a type yet unknown, or one with half a character."""
-        if self._done or record.strip() in (b"", b"[DONE]"):
+    def _decode_or_skip(self, record: bytes) -> _Event | None:
+        """Return the event of a record that msgspec refused, None if it is to be skipped.
+
+        Gateways end a stream with `[DONE]`, as OpenAI's API does.
+        """
+        if self._stopped or record.strip() in (b"", b"[DONE]"):
             return None
         try:
             return self.decode_unusual(record, _Event)
         except ProtocolError:
-            if _unknown(record):
+            if _has_unknown_type(record):
                 return None
             raise
 
-    def _event(self, event: _Event, record: bytes, items: list[Item]) -> None:
+    def items(self, message: _Message) -> list[Item]:
+        """Return the items of a complete message."""
+        items: list[Item] = []
+        self._read_start(message, items)
+        for index, block in enumerate(message.content or ()):
+            if isinstance(block, dict) and block.get("type") in _BLOCK_TYPES:
+                self._open_block(index, msgspec.convert(block, _Block), items)
+                self._close_call(index, items)
+        self._usage |= without_none(message.usage or {})
+        self._read_end(message.stop_reason, message.stop_sequence, message.stop_details, items)
+        return items
+
+    def _read_event(self, event: _Event, record: bytes, items: list[Item]) -> None:
         delta = event.delta
         if event.error is not None or event.type == "error":
-            raise error_from_event(NO_MESSAGE if event.error is None else event.error, STATUS)
+            raise error_from_event(NO_MESSAGE if event.error is None else event.error, _STATUSES_OF_TYPES)
         if event.type == "content_block_start" and event.content_block is not None:
-            self._open(event.index, event.content_block, items)
+            self._open_block(event.index, event.content_block, items)
         elif event.type == "content_block_stop":
             self._close_call(event.index, items)
         elif event.type == "message_start" and event.message is not None:
             if event.message.content and not self._started:
-                # A call that running code makes has no events of its own: the message starts with all of its content.
+                # A call that running code makes has no events of its own: the message starts with all its content.
                 try:
-                    items += self.whole(event.message)
-                except msgspec.ValidationError as invalid:
-                    raise not_this_api(self._name, record, str(invalid)) from invalid
+                    items += self.items(event.message)
+                except msgspec.ValidationError as error:
+                    raise not_this_api(self._name, record, str(error)) from error
             else:
-                self._usage |= _told_usage(event.message.usage)
-                self._start(event.message, items)
+                self._usage |= without_none(event.message.usage or {})
+                self._read_start(event.message, items)
         elif event.type == "message_delta":
-            self._usage |= _told_usage(event.usage)
+            self._usage |= without_none(event.usage or {})  # a null does not undo an earlier count
             if delta is not None and delta.stop_reason:
-                self._end(delta.stop_reason, delta.stop_sequence, delta.stop_details, items)
+                self._read_end(delta.stop_reason, delta.stop_sequence, delta.stop_details, items)
         elif event.type == "message_stop":
-            self._done = True
+            self._stopped = True
         elif not event.type:
-            if (error := bare_error(record)) is not None:
-                raise error_from_event(error, STATUS)
+            if (reported := bare_error(record)) is not None:
+                raise error_from_event(reported, _STATUSES_OF_TYPES)
             raise not_this_api(self._name, record, "an event without type")
 
-    def _start(self, message: Message, items: list[Item]) -> None:
+    def _read_start(self, message: _Message, items: list[Item]) -> None:
         if not self._started and (message.id or message.model):
             self._started = True
             items.append(Start(message.id or "", message.model or ""))
 
-    def _open(self, index: int, block: _Block, items: list[Item]) -> None:
-        self._said = True
+    def _open_block(self, index: int, block: _Block, items: list[Item]) -> None:
+        self._has_block = True
         if block.type == "text":
             if block.text:
                 items.append(block.text)
         elif block.type == "tool_use":
-            call = self._calls[index] = _Open(self._call_count, block.input)
+            call = self._calls[index] = _OpenCall(self._call_count, block.input)
             self._call_count += 1
-            extra = block.extra_content
-            signed = (signature_of({"extra_content": extra}) if isinstance(extra, dict) else None) or ("", "")
-            items.append(ToolCall(call.ordinal, block.id or "", block.name or "", "", *signed))
+            signed = signature_of({"extra_content": block.extra_content}) or ("", "")
+            items.append(ToolCall(call.number, block.id or "", block.name or "", "", *signed))
         elif block.type in ("thinking", "redacted_thinking"):
-            ordinal = self._thoughts[index] = self._thought_count
+            number = self._thoughts[index] = self._thought_count
             self._thought_count += 1
             if block.thinking:
-                items.append(Reasoning(block.thinking, ordinal))
+                items.append(Reasoning(block.thinking, number))
             if block.signature or block.data:
                 items.append(
-                    Reasoning("", ordinal, signature=block.signature or "", data=block.data or "", source=SOURCE)
+                    Reasoning("", number, signature=block.signature or "", data=block.data or "", source=SOURCE)
                 )
 
-    def _delta(self, index: int, delta: _Delta, items: list[Item]) -> None:
+    def _read_delta(self, index: int, delta: _Delta, items: list[Item]) -> None:
         if delta.type == "input_json_delta":
             call = self._calls.get(index)
             if call is not None and delta.partial_json:
-                call.told = True
-                items.append(ToolCall(call.ordinal, arguments=delta.partial_json))
+                call.has_fragments = True
+                items.append(ToolCall(call.number, arguments=delta.partial_json))
             return
-        ordinal = self._thoughts.get(index)
-        if ordinal is None:
+        number = self._thoughts.get(index)
+        if number is None:
             return
         if delta.type == "thinking_delta" and delta.thinking:
-            items.append(Reasoning(delta.thinking, ordinal))
+            items.append(Reasoning(delta.thinking, number))
         elif delta.type == "signature_delta" and delta.signature:
-            items.append(Reasoning("", ordinal, signature=delta.signature, source=SOURCE))
+            items.append(Reasoning("", number, signature=delta.signature, source=SOURCE))
 
     def _close_call(self, index: int, items: list[Item]) -> None:
-        """The arguments of a call that streamed none: those its start carried, or an empty object."""
+        """Append the arguments of a call that streamed none: those that its block started with, or `{}`."""
         call = self._calls.pop(index, None)
-        if call is not None and not call.told:
-            items.append(ToolCall(call.ordinal, arguments=arguments_text(call.input)))
+        if call is not None and not call.has_fragments:
+            items.append(ToolCall(call.number, arguments=arguments_text(call.input)))
 
-    def _end(self, reason: str | None, sequence: str | None, details: dict[str, Any] | None, items: list[Item]) -> None:
+    def _read_end(
+        self, reason: str | None, sequence: str | None, details: JSONObject | None, items: list[Item]
+    ) -> None:
         for index in list(self._calls):
             self._close_call(index, items)
         if reason and not self._finished:
@@ -257,12 +273,27 @@ class StreamReader(RecordReader):
             explanation = (details or {}).get("explanation")
             if reason == "refusal" and isinstance(explanation, str) and explanation:
                 items.append(Refusal(explanation))
-            items.append(_finish(reason, sequence))
+            items.append(_decode_finish(reason, sequence))
         if self._usage:
-            items.append(_usage(self._usage))
+            items.append(_decode_usage(self._usage))
 
 
-REASONS = {
+def read_document(name: str, body: bytes) -> list[Item]:
+    """Return the items of a complete message.
+
+    Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has no stop reason.
+    """
+    message = msgspec.json.decode(body, type=_Message)
+    if message.error is not None:
+        raise error_from_event(message.error, _STATUSES_OF_TYPES)
+    if message.content is None:
+        raise msgspec.ValidationError("it has no content")
+    if message.stop_reason is None:
+        raise TruncatedError("the reply has no stop_reason")
+    return StreamReader(name).items(message)
+
+
+FINISH_REASONS = {
     "end_turn": "stop",
     "max_tokens": "length",
     "tool_use": "tool_calls",
@@ -271,42 +302,44 @@ REASONS = {
     "model_context_window_exceeded": "length",
     "pause_turn": "pause_turn",
 }
-_PLAIN = frozenset({"end_turn", "max_tokens", "tool_use"})
+"""Stop reasons, and the shared shape's finish reasons. For the way back, the first of each is its default."""
+
+_EXACT_REASONS = frozenset({"end_turn", "max_tokens", "tool_use"})
+"""The stop reasons that a finish reason expresses completely. `Finish.raw` keeps all others."""
 
 
-def _finish(reason: str, sequence: str | None) -> Finish:
-    """The reason in the shared words; `raw` where they say less than Anthropic's."""
-    return Finish(REASONS.get(reason, reason), sequence or "", "" if reason in _PLAIN else reason)
+def _decode_finish(reason: str, sequence: str | None) -> Finish:
+    return Finish(FINISH_REASONS.get(reason, reason), sequence or "", "" if reason in _EXACT_REASONS else reason)
 
 
-def _told_usage(fields: dict[str, Any] | None) -> dict[str, Any]:
-    """What is told; a later null does not unsay an earlier count."""
-    return {field: value for field, value in (fields or {}).items() if value is not None}
-
-
-def _usage(fields: dict[str, Any]) -> Usage:
-    """Usage with the cached tokens counted as input, as everywhere else."""
+def _decode_usage(fields: JSONObject) -> Usage:
+    """Return the usage. Unlike in the shared shape, `input_tokens` does not include cached tokens."""
     cached, written = count(fields.get("cache_read_input_tokens")), count(fields.get("cache_creation_input_tokens"))
-    details = fields.get("output_tokens_details")
     return Usage(
         count(fields.get("input_tokens")) + cached + written,
         count(fields.get("output_tokens")),
         cached,
         written,
-        count(details.get("thinking_tokens")) if isinstance(details, dict) else 0,
+        count(object_or_empty(fields.get("output_tokens_details")).get("thinking_tokens")),
     )
 
 
-STATUS = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "conflict_error": 409,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
+STATUSES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
 }
+"""HTTP status codes, and the `type` of an error. Other APIs' servers send 408 and 503."""
+
+_STATUSES_OF_TYPES = {type_: status for status, type_ in STATUSES.items()}
+"""For an error in mid-stream, its HTTP status: the highest of those with the same type, which is this API's own."""

@@ -1,4 +1,4 @@
-"""Anthropic's messages, tools and content blocks: from the shared shape and back.
+"""Anthropic's requests: the shared shape to a body, and back.
 
 Source: Anthropic's API reference ("Create a Message") and the parameter types of its Python SDK (2.12).
 """
@@ -8,28 +8,56 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import invalid, require
-from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.tool_calls import arguments_object
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, parse_data_url
-from acytoo.types import Message, signature_of
+from acytoo.types import (
+    ChatMessage,
+    ContentPart,
+    FunctionDefinition,
+    JSONObject,
+    ReasoningBlock,
+    Request,
+    ToolCallDict,
+    ToolDefinition,
+    signature_of,
+)
 
 SOURCE = "anthropic"
-"""The `source` of reasoning whose opaque parts are Anthropic's."""
+"""The `source` of reasoning blocks whose opaque fields are Anthropic's."""
 
-Block = dict[str, Any]
+EffortStyle: TypeAlias = Literal["effort", "budget"]
+"""How a request has its reasoning effort: in `output_config.effort`, or as `thinking.budget_tokens`."""
 
-KEPT = ("cache_control", "citations", "context", "transformations")
-"""Fields of a content block that stay on the part: other APIs have no word for them."""
+_Part: TypeAlias = Mapping[str, Any]
+"""A content part. Each type has other fields, and blocks that only this API has are parts too."""
+
+PART_FIELDS = ("cache_control", "citations", "context", "transformations")
+"""Fields of a content block that stay on the part, because the shared shape has none for them."""
 
 TOOL_FIELDS = ("cache_control", "defer_loading", "allowed_callers", "eager_input_streaming", "input_examples")
+"""Fields of a tool that stay on the shared shape's tool."""
 
-_NATIVE = frozenset(
+_OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop_sequences"}
+"""The shared shape's options that need no translation, and their fields."""
+
+_TOOL_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+"""Tool choices, and the types of `tool_choice`."""
+
+_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 65536}
+"""Thinking tokens for each effort. The API does not define them."""
+
+_MIN_BUDGET = 1024
+"""The least `budget_tokens` that the API accepts."""
+
+_NATIVE_BLOCKS = frozenset(
     {
         "compaction",
         "container_upload",
@@ -41,42 +69,87 @@ _NATIVE = frozenset(
         "tool_reference",
     }
 )
-"""Blocks without a counterpart in the shared shape, beside every `…_tool_result`; they are parts as they are."""
+"""Blocks that the shared shape has no part for, besides every `…_tool_result`. They are parts unchanged."""
 
 
-# From the shared shape.
+# Encode: the shared shape to Anthropic's body.
 
 
-def system_of(
-    messages: Sequence[Message], inline: bool, unsupported: Unsupported
-) -> tuple[str | list[Block], list[Message]]:
-    """What goes into `system`, and the messages left.
+def encode_request(
+    request: Request,
+    extra: JSONObject,
+    unsupported: Unsupported,
+    default_max_tokens: int,
+    effort_as: EffortStyle,
+) -> JSONObject:
+    """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
+    system, turns = _split_system(request.messages, request.extra_for == SOURCE)
+    body: JSONObject = {"model": request.model}
+    system_content = _encode_system(system, unsupported)
+    body["messages"] = _encode_messages(turns, unsupported)
+    if system_content:
+        body["system"] = system_content
+    # Extra fields replace what an effort would add: an effort beside the user's own `thinking` may be invalid.
+    effort = None if extra.keys() & {"thinking", "output_config"} else request.reasoning_effort
+    thinking = _encode_effort(effort, request.max_tokens, effort_as, unsupported)
+    if output_format := _encode_format(request.response_format, unsupported):
+        thinking["output_config"] = {**thinking.get("output_config", {}), "format": output_format}
+    body["max_tokens"] = request.max_tokens
+    if request.max_tokens is None:
+        # The API requires a limit, and counts thinking towards it.
+        body["max_tokens"] = default_max_tokens + thinking.get("thinking", {}).get("budget_tokens", 0)
+    body |= thinking
+    for option, field in _OPTIONS.items():
+        if (value := getattr(request, option)) is not None:
+            body[field] = value
+    if request.tools and (tools := _encode_tools(request.tools, unsupported)):
+        body["tools"] = tools
+    parallel = request.parallel_tool_calls if request.tools else None
+    if choice := _encode_tool_choice(request.tool_choice, parallel, unsupported):
+        body["tool_choice"] = choice
+    if request.user is not None:
+        body["metadata"] = {"user_id": request.user}
+    if request.stream:
+        body["stream"] = True
+    merge_extra(body, {name: value for name, value in extra.items() if name != "betas"})  # `betas` are a header
+    return body
 
-    `inline` leaves system messages after the first turn where they are, which only some models accept.
+
+def _split_system(
+    messages: Sequence[ChatMessage], keep_later: bool
+) -> tuple[Sequence[ChatMessage], Sequence[ChatMessage]]:
+    """Return the (messages of `system`, other messages).
+
+    `keep_later` leaves system messages after the first turn at their position, which only some models accept.
     """
-    said: list[Message] = []
-    rest: list[Message] = []
+    system: list[ChatMessage] = []
+    turns: list[ChatMessage] = []
     for message in messages:
-        if message["role"] in ("system", "developer") and not (inline and rest):
-            said.append(message)
+        if message["role"] in ("system", "developer") and not (keep_later and turns):
+            system.append(message)
         else:
-            rest.append(message)
-    if len(said) == 1 and isinstance(said[0].get("content"), str):
-        return said[0]["content"], rest
-    return [block for message in said for block in _system_blocks(message, unsupported)], rest
+            turns.append(message)
+    return system, turns
 
 
-def turns_of(messages: Sequence[Message], unsupported: Unsupported) -> list[Block]:
-    """Anthropic's messages: tool results are the user's, neighbours of one role become one turn.
+def _encode_system(messages: Sequence[ChatMessage], unsupported: Unsupported) -> str | list[JSONObject]:
+    """Return `system`: the text of a single message, else blocks."""
+    if len(messages) == 1 and isinstance(content := messages[0].get("content"), str):
+        return content
+    return [block for message in messages for block in _encode_system_blocks(message, unsupported)]
 
-    An assistant message with nothing that this API can say is left out: it refuses empty ones.
+
+def _encode_messages(messages: Sequence[ChatMessage], unsupported: Unsupported) -> list[JSONObject]:
+    """Return the turns. Tool results are the user's, and consecutive messages of one role become one turn.
+
+    An assistant message without anything that this API can express is left out, because the API rejects empty ones.
     """
-    turns: list[Block] = []
-    for number, message in enumerate(messages):
+    turns: list[JSONObject] = []
+    for index, message in enumerate(messages):
         role = {"tool": "user", "developer": "system"}.get(message["role"], message["role"])
         if message.get("name") and message["role"] != "tool":
             unsupported("the name of a message")
-        content: str | list[Block] = message["content"] if _is_plain(message) else _blocks(message, number, unsupported)
+        content = _encode_message(message, f"messages[{index}]", unsupported)
         if role == "assistant" and not content:
             continue
         if turns and turns[-1]["role"] == role:
@@ -86,364 +159,418 @@ def turns_of(messages: Sequence[Message], unsupported: Unsupported) -> list[Bloc
     return turns
 
 
-def _is_plain(message: Message) -> bool:
-    return (
-        message["role"] != "tool"
-        and isinstance(message.get("content"), str)
-        and not any(message.get(field) for field in ("tool_calls", "reasoning", "refusal", "audio"))
-    )
-
-
-def _as_blocks(content: str | list[Block]) -> list[Block]:
+def _as_blocks(content: str | list[JSONObject]) -> list[JSONObject]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
     return content
 
 
-def _system_blocks(message: Message, unsupported: Unsupported) -> list[Block]:
+def _encode_message(message: ChatMessage, where: str, unsupported: Unsupported) -> str | list[JSONObject]:
+    """Return the content of a message's turn: text if the message has nothing else."""
+    role, content = message["role"], message.get("content")
+    if role == "tool":
+        return [_encode_result(message, unsupported)]
+    calls, reasoning, refusal = message.get("tool_calls"), message.get("reasoning"), message.get("refusal")
+    if isinstance(content, str) and not (calls or reasoning or refusal or message.get("audio")):
+        return content
+    if role in ("system", "developer"):
+        return _encode_system_blocks(message, unsupported)
+    blocks = [block for thought in reasoning or () for block in encode_reasoning(thought)]
+    blocks += _encode_content(content, unsupported)
+    if message.get("audio"):
+        unsupported("audio content")
+    if isinstance(refusal, str) and refusal:
+        blocks.append({"type": "text", "text": refusal})
+    return blocks + [_encode_call(call, f"{where}.tool_calls[{index}]") for index, call in enumerate(calls or ())]
+
+
+def _encode_system_blocks(message: ChatMessage, unsupported: Unsupported) -> list[JSONObject]:
     blocks = []
     for part in content_parts(message.get("content")):
         if part["type"] == "text":
-            blocks += _text_block(part)
+            blocks += _encode_text(part)
         else:
             unsupported(f"{part['type']} content in a system message")
     return blocks
 
 
-def _blocks(message: Message, number: int, unsupported: Unsupported) -> list[Block]:
-    role, content = message["role"], message.get("content")
-    if role in ("system", "developer"):
-        return _system_blocks(message, unsupported)
-    if role == "tool":
-        return [_tool_result(message, unsupported)]
-    blocks = [block for thought in message.get("reasoning") or () for block in thought_blocks(thought)]
-    blocks += _content(content, unsupported)
-    if message.get("audio"):
-        unsupported("audio content")
-    if isinstance(message.get("refusal"), str) and message["refusal"]:
-        blocks.append({"type": "text", "text": message["refusal"]})
-    for index, call in enumerate(message.get("tool_calls") or ()):
-        blocks.append(_tool_use(call, f"messages[{number}].tool_calls[{index}]"))
-    return blocks
-
-
-def thought_blocks(thought: Mapping[str, Any], unsigned: bool = False) -> list[Block]:
-    """A reasoning block, where it is Anthropic's own; `unsigned` lets any other's text through as well."""
-    own = thought.get("source") == SOURCE
-    if own and thought.get("data"):
-        return [{"type": "redacted_thinking", "data": thought["data"]}]
-    signature = thought.get("signature", "") if own else ""
-    text = thought.get("text", "")
+def encode_reasoning(block: ReasoningBlock, *, unsigned: bool = False) -> list[JSONObject]:
+    """Return a reasoning block if Anthropic made it; with `unsigned`, also the text of any other."""
+    is_own = block.get("source") == SOURCE
+    if is_own and block.get("data"):
+        return [{"type": "redacted_thinking", "data": block["data"]}]
+    signature = block.get("signature", "") if is_own else ""
+    text = block.get("text", "")
     if signature or (unsigned and text):
         return [{"type": "thinking", "thinking": text, "signature": signature}]
     return []
 
 
-def _content(content: str | Sequence[Mapping[str, Any]] | None, unsupported: Unsupported) -> list[Block]:
-    return [block for part in content_parts(content) for block in _part(part, unsupported)]
+def _encode_content(content: str | Sequence[_Part] | None, unsupported: Unsupported) -> list[JSONObject]:
+    return [block for part in content_parts(content) for block in _encode_part(part, unsupported)]
 
 
-def _part(part: Mapping[str, Any], unsupported: Unsupported) -> list[Block]:
+def _encode_part(part: _Part, unsupported: Unsupported) -> list[JSONObject]:
     kind = part["type"]
     if kind == "text":
-        return _text_block(part)
+        return _encode_text(part)
     if kind == "refusal":
-        return _text_block({"text": part.get("refusal", "")})
+        return _encode_text({"text": part.get("refusal", "")})
     if kind == "image_url":
         image = part.get("image_url")
-        url = image if isinstance(image, str) else _inner(image, "url")
+        url = image if isinstance(image, str) else _text_field(image, "url")
         if url is None:
             raise UsageError("an image_url part must be like {'type': 'image_url', 'image_url': {'url': …}}")
-        return [{"type": "image", "source": _source(url), **_kept(part)}]
+        return [{"type": "image", "source": _encode_source(url), **_part_fields(part)}]
     if kind == "file":
-        return _document(part, unsupported)
-    if kind in _NATIVE or kind.endswith("_tool_result"):
+        return _encode_file(part, unsupported)
+    if kind in _NATIVE_BLOCKS or kind.endswith("_tool_result"):
         return [dict(part)]
     unsupported(f"{kind} content")
     return []
 
 
-def _text_block(part: Mapping[str, Any]) -> list[Block]:
-    return [{"type": "text", "text": part["text"], **_kept(part)}] if part["text"] else []
+def _encode_text(part: _Part) -> list[JSONObject]:
+    """Return a text block, none for an empty text, which the API rejects."""
+    return [{"type": "text", "text": part["text"], **_part_fields(part)}] if part["text"] else []
 
 
-def _kept(part: Mapping[str, Any]) -> Block:
-    return {field: part[field] for field in KEPT if part.get(field) is not None}
+def _part_fields(part: Mapping[str, object]) -> JSONObject:
+    """Return the fields of a part, call or result that only this API has."""
+    return {field: part[field] for field in PART_FIELDS if part.get(field) is not None}
 
 
-def _inner(value: Any, field: str) -> str | None:
-    found = value.get(field) if isinstance(value, Mapping) else None
-    return found if isinstance(found, str) else None
+def _text_field(value: object, field: str) -> str | None:
+    text = value.get(field) if isinstance(value, Mapping) else None
+    return text if isinstance(text, str) else None
 
 
-def _source(url: str) -> Block:
-    found = parse_data_url(url)
-    if found is None:
+def _encode_source(url: str) -> JSONObject:
+    media = parse_data_url(url)
+    if media is None:
         return {"type": "url", "url": url}
-    return {"type": "base64", "media_type": found[0], "data": found[1]}
+    return {"type": "base64", "media_type": media[0], "data": media[1]}
 
 
-def _document(part: Mapping[str, Any], unsupported: Unsupported) -> list[Block]:
-    """A file: its data, its URL (`file_url`, as in OpenAI's responses API) or its id at the service."""
+def _encode_file(part: _Part, unsupported: Unsupported) -> list[JSONObject]:
+    """Return the block of a file: its data, its URL (`file_url`, as in OpenAI's Responses API) or its id."""
     file = part.get("file")
-    kept = _kept(part)
-    if title := _inner(file, "filename"):
-        kept = {"title": title, **kept}
-    if file_id := _inner(file, "file_id"):
-        return [{"type": "document", "source": {"type": "file", "file_id": file_id}, **kept}]
-    if url := _inner(file, "file_url"):
-        return [{"type": "document", "source": {"type": "url", "url": url}, **kept}]
-    found = parse_data_url(_inner(file, "file_data") or "")
-    if found is None:
+    fields = _part_fields(part)
+    if title := _text_field(file, "filename"):
+        fields = {"title": title, **fields}
+    if file_id := _text_field(file, "file_id"):
+        return [{"type": "document", "source": {"type": "file", "file_id": file_id}, **fields}]
+    if url := _text_field(file, "file_url"):
+        return [{"type": "document", "source": {"type": "url", "url": url}, **fields}]
+    media = parse_data_url(_text_field(file, "file_data") or "")
+    if media is None:
         raise UsageError(
             "a file part must be like {'type': 'file', 'file': {'file_data': 'data:application/pdf;base64,…'}}"
         )
-    media, data = found
-    if media.startswith("image/"):
-        return [{"type": "image", "source": {"type": "base64", "media_type": media, "data": data}, **_kept(part)}]
-    if media.startswith("text/"):
+    media_type, data = media
+    source = {"type": "base64", "media_type": media_type, "data": data}
+    if media_type.startswith("image/"):
+        return [{"type": "image", "source": source, **_part_fields(part)}]
+    if media_type.startswith("text/"):
         try:
             text = base64.b64decode(data, validate=True).decode()
         except ValueError as error:
-            raise UsageError(f"the data of a {media} file must be UTF-8 in base64: {error}") from error
-        return [{"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}, **kept}]
-    if media == "application/pdf":
-        return [{"type": "document", "source": {"type": "base64", "media_type": media, "data": data}, **kept}]
-    unsupported(f"{media} files")
+            raise UsageError(f"the data of a {media_type} file must be UTF-8 text in base64: {error}") from error
+        # The API has one media type for text.
+        return [{"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}, **fields}]
+    if media_type == "application/pdf":
+        return [{"type": "document", "source": source, **fields}]
+    unsupported(f"{media_type} files")
     return []
 
 
-def _tool_use(call: Mapping[str, Any], where: str) -> Block:
+def _encode_call(call: ToolCallDict, where: str) -> JSONObject:
     function = call["function"]
-    arguments = function.get("arguments") or "{}"
-    try:
-        given = msgspec.json.decode(arguments) if isinstance(arguments, str) else arguments
-    except UNDECODABLE as error:
-        raise UsageError(f"{where}.function.arguments is not JSON, which the {SOURCE} API needs: {error}") from error
-    if not isinstance(given, Mapping):
-        raise UsageError(f"{where}.function.arguments must be a JSON object for the {SOURCE} API")
-    block: Block = {"type": "tool_use", "id": _tool_id(call.get("id")), "name": function["name"], "input": given}
-    return block | _kept(call)
+    arguments = arguments_object(function.get("arguments"))
+    if arguments is None:
+        raise UsageError(f"{where}.function.arguments is not a JSON object, which Anthropic's API needs")
+    block = {"type": "tool_use", "id": _encode_id(call.get("id")), "name": function["name"], "input": arguments}
+    return block | _part_fields(call)
 
 
-def _tool_id(given: Any) -> str:
-    """The id with what Anthropic refuses in one replaced; observed: it must match `^[a-zA-Z0-9_-]+$`."""
-    return re.sub(r"[^a-zA-Z0-9_-]", "_", given) if isinstance(given, str) else ""
+def _encode_id(call_id: str | None) -> str:
+    """Return the id of a call with "_" for each character that the API rejects.
+
+    Observed: an id must match `^[a-zA-Z0-9_-]+$`.
+    """
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", call_id or "")
 
 
-def _tool_result(message: Message, unsupported: Unsupported) -> Block:
+def _encode_result(message: ChatMessage, unsupported: Unsupported) -> JSONObject:
     content = message.get("content")
-    block: Block = {
+    block: JSONObject = {
         "type": "tool_result",
-        "tool_use_id": _tool_id(message["tool_call_id"]),
-        "content": content if isinstance(content, str) else _content(content, unsupported),
+        "tool_use_id": _encode_id(message["tool_call_id"]),
+        "content": content if isinstance(content, str) else _encode_content(content, unsupported),
     }
     if message.get("is_error") is not None:
         block["is_error"] = message["is_error"]
-    return block | _kept(message)
+    return block | _part_fields(message)
 
 
-def tools_of(tools: Sequence[Mapping[str, Any]], unsupported: Unsupported) -> list[Block]:
-    """Anthropic's tool definitions; its own server tools (`web_search_20250305`, …) pass as they are."""
-    made = []
-    for number, tool in enumerate(tools):
+def _encode_tools(tools: Sequence[ToolDefinition], unsupported: Unsupported) -> list[JSONObject]:
+    """Return the tools. Anthropic's own server tools (`web_search_20250305`, …) are passed on unchanged."""
+    encoded: list[JSONObject] = []
+    for index, tool in enumerate(tools):
         kind, function = tool.get("type", "function"), tool.get("function")
         if kind == "function" and isinstance(function, Mapping) and isinstance(function.get("name"), str):
-            made.append(_tool(tool, function))
+            encoded.append(_encode_function(tool, function))
         elif kind == "function":
-            raise UsageError(f"tools[{number}] must be like {{'type': 'function', 'function': {{'name': …}}}}")
-        elif kind == "mcp_toolset" or re.search(r"_\d{8}$", str(kind)):
-            made.append(dict(tool))
+            raise UsageError(f"tools[{index}] must be like {{'type': 'function', 'function': {{'name': …}}}}")
+        elif kind == "mcp_toolset" or re.search(r"_\d{8}$", kind):
+            encoded.append({**tool})
         else:
             unsupported(f"{kind} tools")
-    return made
+    return encoded
 
 
-def _tool(tool: Mapping[str, Any], function: Mapping[str, Any]) -> Block:
-    made: Block = {"name": function["name"]}
+def _encode_function(tool: Mapping[str, object], function: FunctionDefinition) -> JSONObject:
+    encoded: JSONObject = {"name": function["name"]}
     if function.get("description"):
-        made["description"] = function["description"]
-    made["input_schema"] = function.get("parameters") or {"type": "object", "properties": {}}
+        encoded["description"] = function["description"]
+    encoded["input_schema"] = function.get("parameters") or {"type": "object", "properties": {}}
     if function.get("strict") is not None:
-        made["strict"] = function["strict"]
-    return made | {field: tool[field] for field in TOOL_FIELDS if tool.get(field) is not None}
+        encoded["strict"] = function["strict"]
+    return encoded | {field: tool[field] for field in TOOL_FIELDS if tool.get(field) is not None}
 
 
-def tool_choice_of(
-    choice: str | Mapping[str, Any] | None, parallel: bool | None, unsupported: Unsupported
-) -> Block | None:
-    """Anthropic's `tool_choice`, which also says whether several calls at once are allowed."""
-    made: Block | None = None
+def _encode_tool_choice(
+    choice: str | JSONObject | None, parallel: bool | None, unsupported: Unsupported
+) -> JSONObject | None:
+    """Return `tool_choice`, which also has whether the model may make several calls at once."""
+    encoded: JSONObject | None = None
     if isinstance(choice, str):
-        words = {"auto": "auto", "required": "any", "none": "none"}
-        if choice not in words:
-            raise UsageError(f"tool_choice {choice!r} must be auto, required, none or a function")
-        made = {"type": words[choice]}
+        if choice not in _TOOL_CHOICES:
+            raise UsageError(f"tool_choice is {choice!r}; it must be auto, required, none or a function")
+        encoded = {"type": _TOOL_CHOICES[choice]}
     elif choice is not None:
-        name = _inner(choice.get("function"), "name")
+        name = _text_field(choice.get("function"), "name")
         if choice.get("type") == "function" and name is not None:
-            made = {"type": "tool", "name": name}
+            encoded = {"type": "tool", "name": name}
         else:
             unsupported(f"tool_choice of type {choice.get('type')!r}")
     if parallel is not None:
-        made = made or {"type": "auto"}
-        if made["type"] != "none":
-            made["disable_parallel_tool_use"] = not parallel
-    return made
+        encoded = encoded or {"type": "auto"}
+        if encoded["type"] != "none":
+            encoded["disable_parallel_tool_use"] = not parallel
+    return encoded
 
 
-# To the shared shape.
+def _encode_effort(
+    effort: str | None, max_tokens: int | None, effort_as: EffortStyle, unsupported: Unsupported
+) -> JSONObject:
+    """Return the fields `thinking` and `output_config` for an effort, without those that it does not need."""
+    if effort is None:
+        return {}
+    if effort == "none":
+        return {"thinking": {"type": "disabled"}}
+    if effort not in _BUDGETS:
+        unsupported(f"reasoning_effort {effort!r}")
+    elif effort_as == "budget":
+        budget = min(_BUDGETS[effort], _BUDGETS["max"] if max_tokens is None else max_tokens - 1)
+        if budget >= _MIN_BUDGET:
+            return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+        unsupported(f"reasoning_effort with max_tokens of {_MIN_BUDGET} or less")
+    else:
+        level = "low" if effort == "minimal" else effort
+        return {"thinking": {"type": "adaptive"}, "output_config": {"effort": level}}
+    return {}
 
-T = TypeVar("T")
+
+def _encode_format(response_format: JSONObject | None, unsupported: Unsupported) -> JSONObject | None:
+    """Return `output_config.format`, None for text.
+
+    It has no field for a schema's name or `strict`: a schema is always strict.
+    """
+    kind = (response_format or {}).get("type", "text")
+    if response_format is None or kind == "text":
+        return None
+    named_schema = response_format.get("json_schema")
+    if kind == "json_schema" and isinstance(named_schema, dict) and isinstance(named_schema.get("schema"), dict):
+        return {"type": "json_schema", "schema": named_schema["schema"]}
+    unsupported(f"response_format of type {kind!r}")
+    return None
 
 
-def shared_system(system: Any) -> list[dict[str, Any]]:
-    """The system message of Anthropic's `system`, none where it is empty."""
+# Decode: Anthropic's body to the shared shape.
+
+
+def decode_request(body: JSONObject, effort_as: EffortStyle) -> JSONObject:
+    """Return a received body with the shared shape's field names. `max_tokens` may be missing, as for a token count.
+
+    Fields of this API only are kept. Raises RequestError (400) if a field has the wrong shape.
+    """
+    body = dict(body)
+    shared: JSONObject = {"stream": body.pop("stream", None) or False}
+    shared["messages"] = _decode_system(body.pop("system", None)) + _decode_messages(body.pop("messages", None))
+    if (tools := body.pop("tools", None)) is not None:
+        shared["tools"] = _decode_tools(tools)
+    if (choice := body.pop("tool_choice", None)) is not None:
+        shared["tool_choice"], shared["parallel_tool_calls"] = _decode_tool_choice(choice)
+    if isinstance(body.get("metadata"), dict):
+        metadata = dict(body.pop("metadata"))
+        shared["user"] = metadata.pop("user_id", None)
+        if metadata:
+            body["metadata"] = metadata
+    shared["stop"] = body.pop("stop_sequences", None)
+    _decode_output_options(body, shared, effort_as)
+    return body | shared
+
+
+def _decode_system(system: object) -> list[ChatMessage]:
+    """Return the message of `system`, an empty list if that is empty."""
     if not system:
         return []
-    return [{"role": "system", "content": _shared_content(system, "system")}]
+    return [{"role": "system", "content": _decode_content(system, "system")}]
 
 
-def shared_messages(turns: Any) -> list[dict[str, Any]]:
-    """The messages of Anthropic's turns.
-
-    Tool results become messages of their own, before what else the user said. A turn that goes on thinking after
-    it spoke becomes several messages, so that the order is kept: neighbours of one role are one turn there.
-    """
+def _decode_messages(turns: object) -> list[ChatMessage]:
+    """Return the messages of the turns. A turn can become several: they are one turn again when encoded."""
     if not isinstance(turns, list):
         raise invalid("messages is missing or not a list")
-    messages: list[dict[str, Any]] = []
-    for number, turn in enumerate(turns):
-        where = f"messages[{number}]"
+    messages: list[ChatMessage] = []
+    for index, turn in enumerate(turns):
+        where = f"messages[{index}]"
         if not isinstance(turn, dict):
             raise invalid(f"{where} is not an object")
         role, content = require(turn, "role", str, where), turn.get("content")
         if role not in ("user", "assistant", "system"):
             raise invalid(f"{where}.role is {role!r}; it must be user, assistant or system")
-        if not isinstance(content, list):
-            messages.append({"role": role, "content": _shared_content(content, where)})
-        elif role == "user":
-            messages += _shared_user(content, where)
-        elif role == "assistant":
-            messages += _shared_assistant(content, where)
+        if isinstance(content, list) and role == "user":
+            messages += _decode_user(content, where)
+        elif isinstance(content, list) and role == "assistant":
+            messages += _decode_assistant(content, where)
         else:
-            messages.append({"role": role, "content": _shared_content(content, where)})
+            messages.append({"role": role, "content": _decode_content(content, where)})
     return messages
 
 
-def _each(blocks: list[Any], where: str) -> list[tuple[Block, str, str]]:
-    """Every block with its type, and where it stands."""
-    found = []
-    for number, block in enumerate(blocks):
-        place = f"{where}.content[{number}]"
+def _typed_blocks(blocks: list[object], where: str) -> list[tuple[JSONObject, str, str]]:
+    """Return each block with its type and its place."""
+    typed = []
+    for index, block in enumerate(blocks):
+        place = f"{where}.content[{index}]"
         if not isinstance(block, dict):
             raise invalid(f"{place} is not an object")
-        found.append((block, require(block, "type", str, place), place))
-    return found
+        typed.append((block, require(block, "type", str, place), place))
+    return typed
 
 
-def _shared_user(blocks: list[Any], where: str) -> list[dict[str, Any]]:
-    results: list[dict[str, Any]] = []
-    rest: list[Any] = []
-    for block, kind, place in _each(blocks, where):
+def _decode_user(blocks: list[object], where: str) -> list[ChatMessage]:
+    """Return a message for each tool result, and one after them for the other blocks."""
+    messages: list[ChatMessage] = []
+    content: list[object] = []
+    for block, kind, place in _typed_blocks(blocks, where):
         if kind == "tool_result":
-            results.append(_shared_result(block, place))
+            messages.append(_decode_result(block, place))
         else:
-            rest.append(block)
-    if rest or not results:
-        results.append({"role": "user", "content": _shared_content(rest, where)})
-    return results
+            content.append(block)
+    if content or not messages:
+        messages.append({"role": "user", "content": _decode_content(content, where)})
+    return messages
 
 
-def _shared_result(block: Block, where: str) -> dict[str, Any]:
-    message: dict[str, Any] = {
+def _decode_result(block: JSONObject, where: str) -> ChatMessage:
+    message: JSONObject = {
         "role": "tool",
         "tool_call_id": require(block, "tool_use_id", str, where),
-        "content": _shared_content(block.get("content") or "", where),
+        "content": _decode_content(block.get("content") or "", where),
     }
     if block.get("is_error") is not None:
         message["is_error"] = block["is_error"]
-    return message | _kept(block)
+    return cast(ChatMessage, message | _part_fields(block))
 
 
-def _shared_assistant(blocks: list[Any], where: str) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    thoughts: list[Block] = []
-    said: list[Block] = []
-    calls: list[Block] = []
+def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
+    """Return the messages of an assistant's turn.
 
-    def close() -> None:
-        message: dict[str, Any] = {"role": "assistant", "content": _shared_content(said, where) or None}
-        if thoughts:
-            message["reasoning"] = list(thoughts)
-        if calls:
-            message["tool_calls"] = list(calls)
-        elif message["content"] is None:
-            message["content"] = ""
-        messages.append(message)
-        thoughts.clear()
-        said.clear()
-
-    for block, kind, place in _each(blocks, where):
+    A message has its reasoning before its text. A turn that thinks again after its text becomes several messages,
+    so that the order is kept.
+    """
+    messages: list[ChatMessage] = []
+    reasoning: list[ReasoningBlock] = []
+    content: list[object] = []
+    calls: list[ToolCallDict] = []
+    for block, kind, place in _typed_blocks(blocks, where):
         if kind in ("thinking", "redacted_thinking"):
-            if said and not calls:
-                close()
-            thoughts += _shared_thought(block, kind, place)
+            if content and not calls:
+                messages.append(_assistant_message(reasoning, content, calls, where))
+                reasoning, content = [], []
+            reasoning += _decode_reasoning(block, kind, place)
         elif kind == "tool_use":
-            calls.append(_shared_call(block, place))
+            calls.append(_decode_call(block, place))
         else:
-            said.append(block)
-    close()
+            content.append(block)
+    messages.append(_assistant_message(reasoning, content, calls, where))
     return messages
 
 
-def _shared_thought(block: Block, kind: str, where: str) -> list[Block]:
+def _assistant_message(
+    reasoning: list[ReasoningBlock], content: list[object], calls: list[ToolCallDict], where: str
+) -> ChatMessage:
+    message: ChatMessage = {"role": "assistant", "content": _decode_content(content, where) or None}
+    if reasoning:
+        message["reasoning"] = reasoning
+    if calls:
+        message["tool_calls"] = calls
+    elif message["content"] is None:
+        message["content"] = ""
+    return message
+
+
+def _decode_reasoning(block: JSONObject, kind: str, where: str) -> list[ReasoningBlock]:
     if kind == "redacted_thinking":
         return [{"data": require(block, "data", str, where), "source": SOURCE}]
     text, signature = require(block, "thinking", str, where), block.get("signature")
-    thought = {"text": text} if text else {}
+    decoded: ReasoningBlock = {"text": text} if text else {}
     if signature:
-        thought |= {"signature": signature, "source": SOURCE}
-    return [thought] if thought else []
+        decoded["signature"], decoded["source"] = signature, SOURCE
+    return [decoded] if decoded else []
 
 
-def _shared_call(block: Block, where: str) -> Block:
+def _decode_call(block: JSONObject, where: str) -> ToolCallDict:
     arguments = msgspec.json.encode(require(block, "input", dict, where)).decode()
     function = {"name": require(block, "name", str, where), "arguments": arguments}
-    call: Block = {"id": require(block, "id", str, where), "type": "function", "function": function, **_kept(block)}
+    call = {"id": require(block, "id", str, where), "type": "function", "function": function, **_part_fields(block)}
     if isinstance(block.get("extra_content"), dict) and signature_of(block):
         call["extra_content"] = block["extra_content"]
-    return call
+    return cast(ToolCallDict, call)
 
 
-def _shared_content(content: Any, where: str) -> str | list[Block]:
-    """Text or parts; one plain text block is text."""
+def _decode_content(content: object, where: str) -> str | list[ContentPart]:
+    """Return text or parts. A single text block without other fields is text."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise invalid(f"{where}.content is missing or neither text nor a list")
-    parts = [_shared_part(block, kind, place) for block, kind, place in _each(content, where)]
+    parts = [_decode_part(block, kind, place) for block, kind, place in _typed_blocks(content, where)]
     if not parts:
         return ""
     if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
-        text: str = parts[0]["text"]
-        return text
+        return parts[0]["text"]
     return parts
 
 
-def _shared_part(block: Block, kind: str, where: str) -> Block:
+def _decode_part(block: JSONObject, kind: str, where: str) -> ContentPart:
+    part = block
     if kind == "text":
-        return {"type": "text", "text": require(block, "text", str, where), **_kept(block)}
-    if kind == "image":
+        part = {"type": "text", "text": require(block, "text", str, where), **_part_fields(block)}
+    elif kind == "image":
         source = require(block, "source", dict, where)
-        url = _shared_source(source, f"{where}.source")
-        return {"type": "image_url", "image_url": {"url": url}, **_kept(block)} if url else block
-    if kind == "document":
-        return _shared_document(block, where)
-    return block
+        if url := _decode_source(source, f"{where}.source"):
+            part = {"type": "image_url", "image_url": {"url": url}, **_part_fields(block)}
+    elif kind == "document":
+        part = _decode_document(block, where)
+    return cast(ContentPart, part)
 
 
-def _shared_source(source: Block, where: str) -> str | None:
+def _decode_source(source: JSONObject, where: str) -> str | None:
+    """Return the URL of a source, None if it has another type."""
     if source.get("type") == "url":
         return require(source, "url", str, where)
     if source.get("type") == "base64":
@@ -451,51 +578,53 @@ def _shared_source(source: Block, where: str) -> str | None:
     return None
 
 
-def _shared_document(block: Block, where: str) -> Block:
-    """A `file` part; a document of content blocks stays as it is."""
+def _decode_document(block: JSONObject, where: str) -> JSONObject:
+    """Return a `file` part, or the block itself if it is a document of content blocks."""
     source = require(block, "source", dict, where)
     where += ".source"
     kind = source.get("type")
-    file: Block = {}
+    file: JSONObject = {}
     if kind == "file":
         file["file_id"] = require(source, "file_id", str, where)
     elif kind == "text":
         data = base64.b64encode(require(source, "data", str, where).encode()).decode()
         file["file_data"] = f"data:text/plain;base64,{data}"
-    elif url := _shared_source(source, where):
+    elif url := _decode_source(source, where):
         file["file_url" if kind == "url" else "file_data"] = url
     else:
         return block
     if isinstance(block.get("title"), str) and block["title"]:
         file["filename"] = block["title"]
-    return {"type": "file", "file": file, **_kept(block)}
+    return {"type": "file", "file": file, **_part_fields(block)}
 
 
-def shared_tools(tools: Any) -> list[dict[str, Any]]:
-    """The tool definitions in OpenAI's chat shape; Anthropic's own tools stay as they are."""
+def _decode_tools(tools: object) -> list[ToolDefinition]:
+    """Return the tools. Anthropic's own are kept unchanged."""
     if not isinstance(tools, list):
         raise invalid("tools is not a list")
-    made = []
-    for number, tool in enumerate(tools):
-        where = f"tools[{number}]"
+    decoded: list[ToolDefinition] = []
+    for index, tool in enumerate(tools):
+        where = f"tools[{index}]"
         if not isinstance(tool, dict):
             raise invalid(f"{where} is not an object")
-        if tool.get("type") not in (None, "custom"):
-            made.append(tool)
-            continue
-        function: Block = {"name": require(tool, "name", str, where)}
-        if tool.get("description"):
-            function["description"] = require(tool, "description", str, where)
-        function["parameters"] = require(tool, "input_schema", dict, where)
-        if tool.get("strict") is not None:
-            function["strict"] = tool["strict"]
-        kept = {field: tool[field] for field in TOOL_FIELDS if tool.get(field) is not None}
-        made.append({"type": "function", "function": function, **kept})
-    return made
+        is_function = tool.get("type") in (None, "custom")
+        decoded.append(_decode_function(tool, where) if is_function else cast(ToolDefinition, tool))
+    return decoded
 
 
-def shared_tool_choice(choice: Any) -> tuple[str | dict[str, Any] | None, bool | None]:
-    """The `tool_choice` and `parallel_tool_calls` of the shared shape."""
+def _decode_function(tool: JSONObject, where: str) -> ToolDefinition:
+    function: FunctionDefinition = {"name": require(tool, "name", str, where)}
+    if tool.get("description"):
+        function["description"] = require(tool, "description", str, where)
+    function["parameters"] = require(tool, "input_schema", dict, where)
+    if tool.get("strict") is not None:
+        function["strict"] = tool["strict"]
+    fields = {field: tool[field] for field in TOOL_FIELDS if tool.get(field) is not None}
+    return cast(ToolDefinition, {"type": "function", "function": function, **fields})
+
+
+def _decode_tool_choice(choice: object) -> tuple[str | JSONObject, bool | None]:
+    """Return the (tool_choice, parallel_tool_calls) of the shared shape."""
     if not isinstance(choice, dict):
         raise invalid("tool_choice is not an object")
     disabled = choice.get("disable_parallel_tool_use")
@@ -503,7 +632,58 @@ def shared_tool_choice(choice: Any) -> tuple[str | dict[str, Any] | None, bool |
     kind = choice.get("type")
     if kind == "tool":
         return {"type": "function", "function": {"name": require(choice, "name", str, "tool_choice")}}, parallel
-    words = {"auto": "auto", "any": "required", "none": "none"}
-    if not isinstance(kind, str) or kind not in words:
+    choices = {type_: shared for shared, type_ in _TOOL_CHOICES.items()}
+    if not isinstance(kind, str) or kind not in choices:
         raise invalid(f"tool_choice.type is {kind!r}; it must be auto, any, none or tool")
-    return words[kind], parallel
+    return choices[kind], parallel
+
+
+def _decode_output_options(body: JSONObject, shared: JSONObject, effort_as: EffortStyle) -> None:
+    """Move the effort and the format from `thinking` and `output_config` to the shared shape.
+
+    Both fields stay in the body too if the effort and the format do not express all that they have. Disabled thinking
+    is one such case, and not the effort "none": other APIs' models may be unable to disable it.
+    """
+    shared["reasoning_effort"] = None
+    if not body.keys() & {"thinking", "output_config", "output_format"}:
+        return
+    for field in ("thinking", "output_config"):
+        if not isinstance(body.get(field, {}), dict):
+            raise invalid(f"{field} is not an object")
+    fields = {field: value for field in ("thinking", "output_config") if (value := body.pop(field, None))}
+    thinking, config = fields.get("thinking", {}), fields.get("output_config", {})
+    legacy_format = body.pop("output_format", None)
+    output_format = config.get("format") or legacy_format
+    if output_format is not None:
+        shared["response_format"] = _decode_format(output_format)
+    shared["reasoning_effort"] = effort = _decode_effort(thinking, config)
+    # To find out whether something would be lost, encode what was decoded and compare.
+    max_tokens = body.get("max_tokens")
+    drop = Unsupported(SOURCE, drop=True)
+    encoded = _encode_effort(
+        effort if isinstance(effort, str) else None,
+        max_tokens if isinstance(max_tokens, int) else None,
+        effort_as,
+        drop,
+    )
+    if config.get("format"):
+        format_again = _encode_format(shared["response_format"], drop)
+        encoded["output_config"] = {**encoded.get("output_config", {}), "format": format_again}
+    if encoded != fields:
+        body |= fields
+
+
+def _decode_effort(thinking: JSONObject, config: JSONObject) -> object:
+    """Return the effort, or the one that a budget is nearest to. It is checked with the other options."""
+    effort, budget = config.get("effort"), thinking.get("budget_tokens")
+    if effort is None and isinstance(budget, int) and thinking.get("type") == "enabled":
+        return next((name for name in ("low", "medium") if budget <= _BUDGETS[name]), "high")
+    return effort
+
+
+def _decode_format(output_format: object) -> JSONObject:
+    if isinstance(output_format, dict) and output_format.get("type") == "json_schema":
+        schema = output_format.get("schema")
+        if isinstance(schema, dict):
+            return {"type": "json_schema", "json_schema": {"name": "response", "schema": schema}}
+    raise invalid("output_config.format must be like {'type': 'json_schema', 'schema': {…}}")

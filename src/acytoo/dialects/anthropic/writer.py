@@ -1,13 +1,15 @@
-"""Writes Anthropic's replies: a stream of content blocks, the parts of a whole message, errors."""
+"""Anthropic's replies as a server sends them: a stream of content blocks, one message, and errors.
+
+Source: Anthropic's API reference ("Streaming Messages", "Errors"), and how its official SDKs treat an error in
+mid-stream.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from acytoo.dialects.anthropic.reader import REASONS, STATUS
-from acytoo.dialects.anthropic.request import SOURCE, Block
+from acytoo.dialects.anthropic.reader import FINISH_REASONS, STATUSES
+from acytoo.dialects.anthropic.request import SOURCE, encode_reasoning
 from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import describe_error
 from acytoo.dialects.json import dumps, is_complete_json
@@ -18,8 +20,11 @@ from acytoo.types import (
     Event,
     Finish,
     Item,
+    JSONObject,
     Reasoning,
     Refusal,
+    Reply,
+    Request,
     Start,
     ToolCall,
     ToolCallDict,
@@ -28,88 +33,22 @@ from acytoo.types import (
 )
 from acytoo.wire.sse import sse
 
-_STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 
-_TYPES = {status: type_ for type_, status in STATUS.items()} | {408: "timeout_error", 503: "overloaded_error"}
-
-
-def stop_reason_of(finish: Finish | None, refused: bool, called: bool) -> tuple[str, str | None]:
-    """The (stop_reason, stop_sequence) of a complete reply; one that ends with calls ends for them.
-
-    OpenAI's API says `stop` where a function was forced, others give no reason at all.
-    """
-    if refused:
-        return "refusal", None
-    if finish is None:
-        return ("tool_use" if called else "end_turn"), None
-    if finish.stop_sequence:
-        return "stop_sequence", finish.stop_sequence
-    if finish.raw in REASONS:
-        return finish.raw, None
-    if called and finish.reason == "stop":
-        return "tool_use", None
-    return _STOP_REASONS.get(finish.reason) or finish.raw or finish.reason, None
-
-
-def usage_fields(usage: Usage) -> dict[str, Any]:
-    """Usage as this API counts: cached tokens are not in `input_tokens`."""
-    fields: dict[str, Any] = {
-        "input_tokens": max(0, usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens),
-        "cache_creation_input_tokens": usage.cache_write_tokens,
-        "cache_read_input_tokens": usage.cached_tokens,
-        "output_tokens": usage.output_tokens,
-    }
-    if usage.reasoning_tokens:
-        fields["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
-    return fields
-
-
-def error_document(error: AcytooError) -> dict[str, Any]:
-    """Return the error as a document and as an event's data. Its type follows from its status."""
-    status, message, _, _ = describe_error(error)
-    kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": message}}
-
-
-def empty_message(id_: str, model: str) -> dict[str, Any]:
-    """The message that a stream starts with; what it counts is told at the end."""
-    return {
-        "id": id_,
-        "type": "message",
-        "role": "assistant",
-        "model": model,
-        "content": [],
-        "stop_reason": None,
-        "stop_sequence": None,
-        "usage": usage_fields(Usage()),
-    }
-
-
-def call_block(call: ToolCallDict, finish: Finish | None) -> Block:
-    """A whole call; the arguments of one that the token limit cut are left out. Raises as `parse_arguments`."""
-    function = call["function"]
-    given = parse_arguments(function["name"], function["arguments"], finish) or {}
-    block: Block = {"type": "tool_use", "id": call["id"] or new_id("toolu_"), "name": function["name"], "input": given}
-    if call.get("extra_content"):
-        block["extra_content"] = call["extra_content"]
-    return block
-
-
-def _event(type_: str, **fields: Any) -> bytes:
+def _event(type_: str, **fields: object) -> bytes:
     return sse(msgspec.json.encode({"type": type_, **fields}), type_)
 
 
 class _CallBlock(msgspec.Struct):
-    """A tool call being written: its block's index, its name, and its arguments so far."""
+    """A tool call being written: the index of its block, its name, and its arguments so far."""
 
     index: int
     name: str
     fragments: list[str]
-    open: bool = True
+    is_open: bool = True
 
     @property
-    def whole(self) -> bool:
-        """Whether the arguments are complete: another block may follow."""
+    def is_complete(self) -> bool:
+        """Whether the arguments are complete, so that another block may follow."""
         if not (self.fragments and self.fragments[-1].rstrip().endswith("}")):
             return False
         return is_complete_json("".join(self.fragments).encode())
@@ -121,10 +60,10 @@ _TEXT_DELTA = (
 
 
 class StreamWriter(Writer):
-    """Content blocks one after another; the frame of a block's text is rendered once.
+    """A writer of content blocks, one after another.
 
-    A tool call's block stays open beside others only while its arguments are not whole: servers may mix the
-    fragments of parallel calls. Finish and usage wait for the end, where this API says both at once.
+    The block of a tool call stays open beside others only while its arguments are incomplete: servers may mix the
+    fragments of parallel calls. Finish and usage are kept for the end, because one event has both.
     """
 
     ping = _event("ping")
@@ -132,59 +71,62 @@ class StreamWriter(Writer):
     def __init__(self, model: str) -> None:
         self._id = new_id("msg_")
         self._model = model
-        self._opened = False
-        self._next = 0
-        self._current = -1
-        self._thought = -1
-        self._before = b""
+        self._started = False
+        self._next_index = 0
+        self._open_index = -1
+        self._reasoning_index = -1
+        self._text_prefix = b""
         self._calls: dict[int, _CallBlock] = {}
         self._finish: Finish | None = None
         self._usage = Usage()
-        self._refused = False
+        self._has_refusal = False
 
     def write(self, items: list[Item]) -> bytes:
-        """Every piece as a delta of its block."""
+        """Return an event for each item, except for those that `end` writes.
+
+        A text costs one encode and no call: what surrounds it is rendered once for each block.
+        """
         out: list[bytes] = []
         encode = msgspec.json.encode
         for item in items:
             if type(item) is str:
-                if not self._before:
+                if not self._text_prefix:
                     self._open_text(out)
-                out += (self._before, encode(item), b"}}\n\n")
+                out += (self._text_prefix, encode(item), b"}}\n\n")
             elif isinstance(item, Event):
                 self._write_event(item, out)
         return b"".join(out)
 
     def end(self) -> bytes:
-        """`message_delta` with stop reason and usage, then `message_stop`; an error for a call that is not whole."""
+        """Return the events that end a complete reply, or an error if the arguments of a call are incomplete."""
         out: list[bytes] = []
         try:
             for call in self._calls.values():
                 parse_arguments(call.name, "".join(call.fragments), self._finish)
         except ProtocolError as error:
             return self.fail(error)
-        self._opening(out)
+        self._start(out)
         self._close(out, all_calls=True)
-        reason, sequence = stop_reason_of(self._finish, self._refused, bool(self._calls))
+        reason, sequence = _encode_finish(self._finish, self._has_refusal, bool(self._calls))
         delta = {"stop_reason": reason, "stop_sequence": sequence}
-        out.append(_event("message_delta", delta=delta, usage=usage_fields(self._usage)))
+        out.append(_event("message_delta", delta=delta, usage=_encode_usage(self._usage)))
         out.append(_event("message_stop"))
         return b"".join(out)
 
     def fail(self, error: AcytooError) -> bytes:
-        """An `error` event, which the makers' clients raise; no `message_stop` follows."""
+        """Return an `error` event, for which the official SDKs raise an error. No `message_stop` follows it."""
         return sse(dumps(error_document(error), surrogates="replace"), "error")
 
     def _write_event(self, item: Event, out: list[bytes]) -> None:
         if isinstance(item, Start):
             self._id, self._model = item.id or self._id, item.model or self._model
-            self._opening(out)
+            self._start(out)
         elif isinstance(item, ToolCall):
             self._write_call(item, out)
         elif isinstance(item, Reasoning):
-            self._write_thought(item, out)
+            self._write_reasoning(item, out)
         elif isinstance(item, Refusal):
-            self._refused = True
+            self._has_refusal = True
             out.append(self.write([item.text]) if item.text else b"")
         elif isinstance(item, Usage):
             self._usage = item
@@ -192,61 +134,147 @@ class StreamWriter(Writer):
             self._finish = item
             self._close(out)
 
-    def _opening(self, out: list[bytes]) -> None:
-        if not self._opened:
-            self._opened = True
-            out.append(_event("message_start", message=empty_message(self._id, self._model)))
+    def _start(self, out: list[bytes]) -> None:
+        if not self._started:
+            self._started = True
+            out.append(_event("message_start", message=_empty_message(self._id, self._model)))
 
-    def _begin(self, block: Block, out: list[bytes]) -> int:
-        self._opening(out)
+    def _open(self, block: JSONObject, out: list[bytes]) -> int:
+        self._start(out)
         self._close(out)
-        index, self._next = self._next, self._next + 1
+        index, self._next_index = self._next_index, self._next_index + 1
         out.append(_event("content_block_start", index=index, content_block=block))
         return index
 
     def _close(self, out: list[bytes], all_calls: bool = False) -> None:
-        """End the text or thinking block, and every call that is whole."""
-        closing = [call for call in self._calls.values() if call.open and (all_calls or call.whole)]
+        """End the text or thinking block, and the blocks of complete calls."""
+        closing = [call for call in self._calls.values() if call.is_open and (all_calls or call.is_complete)]
         for call in closing:
-            call.open = False
+            call.is_open = False
         indexes = [call.index for call in closing]
-        if self._current >= 0:
-            indexes.append(self._current)
-            self._current, self._thought, self._before = -1, -1, b""
+        if self._open_index >= 0:
+            indexes.append(self._open_index)
+            self._open_index, self._reasoning_index, self._text_prefix = -1, -1, b""
         out += [_event("content_block_stop", index=index) for index in sorted(indexes)]
 
     def _open_text(self, out: list[bytes]) -> None:
-        self._current = self._begin({"type": "text", "text": ""}, out)
-        self._before = _TEXT_DELTA % self._current
+        self._open_index = self._open({"type": "text", "text": ""}, out)
+        self._text_prefix = _TEXT_DELTA % self._open_index
 
-    def _write_thought(self, item: Reasoning, out: list[bytes]) -> None:
-        """Text of any source; signatures and redacted blocks only where they are Anthropic's own."""
-        own = item.source == SOURCE
-        if own and item.data:
-            index = self._begin({"type": "redacted_thinking", "data": item.data}, out)
+    def _write_reasoning(self, item: Reasoning, out: list[bytes]) -> None:
+        """Append text of any source, and signatures and redacted blocks that are Anthropic's own."""
+        is_own = item.source == SOURCE
+        if is_own and item.data:
+            index = self._open({"type": "redacted_thinking", "data": item.data}, out)
             out.append(_event("content_block_stop", index=index))
             return
-        signature = item.signature if own else ""
+        signature = item.signature if is_own else ""
         if not (item.text or signature):
             return
-        if self._thought != item.index:
-            self._current = self._begin({"type": "thinking", "thinking": "", "signature": ""}, out)
-            self._thought = item.index
+        if self._reasoning_index != item.index:
+            self._open_index = self._open({"type": "thinking", "thinking": "", "signature": ""}, out)
+            self._reasoning_index = item.index
         if item.text:
-            self._delta(self._current, out, type="thinking_delta", thinking=item.text)
+            self._delta(self._open_index, out, type="thinking_delta", thinking=item.text)
         if signature:
-            self._delta(self._current, out, type="signature_delta", signature=signature)
+            self._delta(self._open_index, out, type="signature_delta", signature=signature)
 
     def _write_call(self, item: ToolCall, out: list[bytes]) -> None:
         call = self._calls.get(item.index)
         if call is None:
-            block: Block = {"type": "tool_use", "id": item.id or new_id("toolu_"), "name": item.name, "input": {}}
+            block: JSONObject = {"type": "tool_use", "id": item.id or new_id("toolu_"), "name": item.name, "input": {}}
             if item.signature and item.source == "gemini":
                 block["extra_content"] = signature_content(item.signature)
-            call = self._calls[item.index] = _CallBlock(self._begin(block, out), item.name, [])
+            call = self._calls[item.index] = _CallBlock(self._open(block, out), item.name, [])
         if item.arguments:
             call.fragments.append(item.arguments)
             self._delta(call.index, out, type="input_json_delta", partial_json=item.arguments)
 
-    def _delta(self, index: int, out: list[bytes], **delta: Any) -> None:
+    def _delta(self, index: int, out: list[bytes], **delta: object) -> None:
         out.append(_event("content_block_delta", index=index, delta=delta))
+
+
+def reply_document(reply: Reply, request: Request) -> JSONObject:
+    """Return a complete reply as one message. Raises ProtocolError if a call's arguments are not a JSON object."""
+    content = [block for thought in reply.reasoning for block in encode_reasoning(thought, unsigned=True)]
+    content += [{"type": "text", "text": text} for text in (reply.text, reply.refusal) if text]
+    content += [_encode_call(call, reply.finish) for call in reply.tool_calls]
+    reason, sequence = _encode_finish(reply.finish, bool(reply.refusal), bool(reply.tool_calls))
+    return _empty_message(reply.id or new_id("msg_"), reply.model or request.model) | {
+        "content": content,
+        "stop_reason": reason,
+        "stop_sequence": sequence,
+        "usage": _encode_usage(reply.usage or Usage()),
+    }
+
+
+def error_document(error: AcytooError) -> JSONObject:
+    """Return `{"type": "error", "error": {"type", "message"}}`, which is also the data of an `error` event."""
+    status, message, _, _ = describe_error(error)
+    kind = STATUSES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def _empty_message(id_: str, model: str) -> JSONObject:
+    """Return the message that a stream starts with. Its usage follows at the end."""
+    return {
+        "id": id_,
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": _encode_usage(Usage()),
+    }
+
+
+def _encode_call(call: ToolCallDict, finish: Finish | None) -> JSONObject:
+    """Return a complete call, without its arguments if the token limit cut them. Raises as `parse_arguments`."""
+    function = call["function"]
+    arguments = parse_arguments(function["name"], function["arguments"], finish) or {}
+    block: JSONObject = {
+        "type": "tool_use",
+        "id": call["id"] or new_id("toolu_"),
+        "name": function["name"],
+        "input": arguments,
+    }
+    if call.get("extra_content"):
+        block["extra_content"] = call["extra_content"]
+    return block
+
+
+_DEFAULT_REASONS = {shared: reason for reason, shared in reversed(FINISH_REASONS.items())}
+"""The stop reason for each of the shared shape's finish reasons."""
+
+
+def _encode_finish(finish: Finish | None, has_refusal: bool, has_calls: bool) -> tuple[str, str | None]:
+    """Return the (stop_reason, stop_sequence) of a complete reply.
+
+    The stop reason of a reply with calls is `tool_use`. Other APIs have another one: OpenAI's is `stop` if the request
+    forced a function, and some have none.
+    """
+    if has_refusal:
+        return "refusal", None
+    if finish is None:
+        return ("tool_use" if has_calls else "end_turn"), None
+    if finish.stop_sequence:
+        return "stop_sequence", finish.stop_sequence
+    if finish.raw in FINISH_REASONS:
+        return finish.raw, None
+    if has_calls and finish.reason == "stop":
+        return "tool_use", None
+    return _DEFAULT_REASONS.get(finish.reason) or finish.raw or finish.reason, None
+
+
+def _encode_usage(usage: Usage) -> JSONObject:
+    """Return the usage. Unlike in the shared shape, `input_tokens` does not include cached tokens."""
+    fields: JSONObject = {
+        "input_tokens": max(0, usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens),
+        "cache_creation_input_tokens": usage.cache_write_tokens,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+    }
+    if usage.reasoning_tokens:
+        fields["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    return fields
