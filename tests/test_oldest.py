@@ -1,4 +1,4 @@
-"""The oldest versions of what we are built on that an installation may have do what we need of them."""
+"""The tests of the code that uses our dependencies pass with the oldest versions of them that we allow."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import pytest
 from tests.processes import environment
 
 ROOT = Path(__file__).parent.parent
-NEAR_THEM = [
+TESTS = [
     "transport/test_aiohttp.py", "transport/test_pool.py", "transport/test_errors.py",
     "wire", "dialects", "test_base_provider.py", "cli/test_command.py",
 ]  # fmt: skip
-"""The tests of what calls them."""
+"""The tests of the code that calls the dependencies."""
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="they were never built for it")
-def test_everything_near_them_passes_with_the_oldest_versions_that_are_allowed(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="the oldest versions were never built for it")
+def test_the_oldest_allowed_versions_of_the_dependencies_work(tmp_path: Path) -> None:
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     oldest = [re.sub(r">=([\d.]+).*", r"==\1", dependency) for dependency in dependencies]
     assert all("==" in version for version in oldest)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(tmp_path)]
     subprocess.run([*pip, *oldest], check=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *[f"tests/{name}" for name in NEAR_THEM]]
-    done = subprocess.run(
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *[f"tests/{name}" for name in TESTS]]
+    process = subprocess.run(
         command, cwd=ROOT, env=environment({"PYTHONPATH": str(tmp_path)}), capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout[-5000:]
+    assert process.returncode == 0, process.stdout[-5000:]

@@ -1,4 +1,4 @@
-"""Items make a reply, and a reply makes items again, with nothing lost on the way."""
+"""Items, and the reply that they are collected into: nothing is lost in either direction."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from acytoo.types import (
     signature_of,
 )
 
-WORDS = st.text(min_size=1)
+TEXTS = st.text(min_size=1)
 
 
-@given(st.lists(st.one_of(WORDS, st.builds(Reasoning, WORDS, st.integers(0, 2)), st.builds(Refusal, WORDS))))
-def test_pieces_of_one_kind_concatenate_in_order(items: list[Item]) -> None:
+@given(st.lists(st.one_of(TEXTS, st.builds(Reasoning, TEXTS, st.integers(0, 2)), st.builds(Refusal, TEXTS))))
+def test_texts_of_one_kind_are_joined_in_order(items: list[Item]) -> None:
     reply = collect(items)
     assert reply.text == "".join([item for item in items if isinstance(item, str)])
     assert reply.refusal == "".join([item.text for item in items if isinstance(item, Refusal)])
-    thoughts = [item for item in items if isinstance(item, Reasoning)]
+    reasoning = [item for item in items if isinstance(item, Reasoning)]
     assert [block["text"] for block in reply.reasoning] == [
-        "".join([thought.text for thought in thoughts if thought.index == index])
-        for index in sorted({thought.index for thought in thoughts})
+        "".join([item.text for item in reasoning if item.index == index])
+        for index in sorted({item.index for item in reasoning})
     ]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.text(max_size=3)), max_size=20))
-def test_fragments_of_parallel_calls_go_to_their_own_call(fragments: list[tuple[int, str]]) -> None:
+def test_fragments_of_parallel_calls_are_joined_by_their_index(fragments: list[tuple[int, str]]) -> None:
     opening = [ToolCall(index, f"id{index}", f"name{index}") for index in range(3)]
     calls = collect([*opening, *(ToolCall(index, arguments=text) for index, text in fragments)]).tool_calls
     assert [(call["id"], call["type"], call["function"]["name"]) for call in calls] == [
@@ -50,7 +50,7 @@ def test_fragments_of_parallel_calls_go_to_their_own_call(fragments: list[tuple[
         assert call["function"]["arguments"] == "".join([text for number, text in fragments if number == index])
 
 
-def test_collecting_what_a_reply_consists_of_gives_the_reply() -> None:
+def test_collecting_the_items_of_a_reply_gives_the_same_reply() -> None:
     reply = Reply(
         text="Hello",
         tool_calls=[
@@ -80,13 +80,13 @@ def test_an_empty_reply_has_no_items_and_no_finish() -> None:
     assert Reply().finish_reason is None
 
 
-def test_two_replies_share_no_list() -> None:
+def test_two_replies_do_not_share_a_list() -> None:
     first = collect([Logprobs([{"token": "a"}])])
     assert collect([]).logprobs == []
     assert first.logprobs == [{"token": "a"}]
 
 
-def test_a_later_usage_replaces_an_earlier() -> None:
+def test_a_later_usage_replaces_an_earlier_one() -> None:
     assert collect([Usage(1, 1), "a", Usage(1, 9)]).usage == Usage(1, 9)
 
 
@@ -123,7 +123,7 @@ def test_the_message_of_a_reply_can_be_sent_back(reply: Reply, message: dict[str
         (Finish("length"), b'{"type":"finish","reason":"length"}'),
     ],
 )
-def test_an_event_is_json_with_its_type(event: Item, json: bytes) -> None:
+def test_an_event_is_encoded_as_json_with_its_type(event: Item, json: bytes) -> None:
     assert msgspec.json.encode(event) == json
 
 
@@ -140,5 +140,5 @@ def test_an_event_is_json_with_its_type(event: Item, json: bytes) -> None:
         ({}, None),
     ],
 )
-def test_a_signature_is_found_where_googles_api_keeps_it(call: dict[str, Any], signature: object) -> None:
+def test_a_signature_is_read_from_the_place_where_gemini_puts_it(call: dict[str, Any], signature: object) -> None:
     assert signature_of(call) == signature

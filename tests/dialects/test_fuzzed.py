@@ -1,4 +1,4 @@
-"""What fuzzing found (`python -m bench.fuzz`), kept so that it stays found."""
+"""Regressions that fuzzing (`python -m bench.fuzz`) discovered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from acytoo.errors import ProtocolError, TruncatedError
 @pytest.mark.parametrize(
     "skipped", [b'"\xff": "error"', b'"error": "\xff"', b'"x": ' + b"[" * 5000 + b"]" * 5000 + b', "error": null']
 )
-def test_bytes_that_are_no_text_in_a_field_nobody_reads_are_no_crash(skipped: bytes) -> None:
+def test_invalid_utf8_or_deep_nesting_in_an_unused_field_does_not_crash(skipped: bytes) -> None:
     reader = dialects.OpenAI().reader(ResponseHead(200, {"content-type": "text/event-stream"}))
     with pytest.raises((TruncatedError, ProtocolError)):
         reader.feed(b"data: {" + skipped + b"}\n\n")

@@ -1,4 +1,4 @@
-"""A chat API that exists nowhere: the seventh dialect, as another project would write it."""
+"""An invented chat API, implemented as a dialect in the way that another project would do it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The toy API's replies, line by line."""
+"""Replies of the toy API: bytes to items."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from acytoo.wire.ndjson import NDJSONDecoder
 
 
 class Line(msgspec.Struct):
+    """One line of a reply."""
+
     piece: str | None = None
     finish: str | None = None
     error: Any = None
@@ -23,6 +25,7 @@ decode = msgspec.json.Decoder(Line).decode
 
 
 def items_of(line: Line) -> list[Item]:
+    """Return the items of a line. Raises StatusError if it reports an error."""
     if line.error is not None:
         raise error_from_event(line.error)
     items: list[Item] = [line.piece] if line.piece else []
@@ -30,6 +33,8 @@ def items_of(line: Line) -> list[Item]:
 
 
 class LineReader(RecordReader):
+    """A reader of a streamed reply."""
+
     ending = "a line with finish"
 
     def __init__(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The toy API's requests: `{"model", "turns": [{"who", "text"}], "heat", "stream"}`."""
+"""Requests of the toy API: `{"model", "turns": [{"who", "text"}], "heat", "stream"}`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from acytoo.types import Request
 
 
 def encode_request(request: Request, extra: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
+    """Return the body of a request."""
     turns = [{"who": m["role"], "text": content_text(m.get("content"), unsupported)} for m in request.messages]
     body: dict[str, Any] = {"model": request.model, "turns": turns, "stream": request.stream}
     if request.temperature is not None:
@@ -23,6 +24,7 @@ def encode_request(request: Request, extra: dict[str, Any], unsupported: Unsuppo
 
 
 def decode_request(incoming: ServerRequest, name: str) -> Request:
+    """Decode a client's body. Raises RequestError (400)."""
     body = decode_body(incoming)
     turns = optional_objects(body.pop("turns", None), "turns")
     body["messages"] = [{"role": turn.get("who"), "content": turn.get("text")} for turn in turns]

@@ -1,4 +1,4 @@
-"""The toy API's streams."""
+"""Streamed replies of the toy API: items to bytes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from acytoo.types import Finish, Item, Refusal
 
 
 class LineWriter(Writer):
+    """A writer of a streamed reply."""
+
     content_type = "application/x-ndjson"
     framing = "ndjson"
 
@@ -31,4 +33,5 @@ class LineWriter(Writer):
 
 
 def line(document: dict[str, str]) -> bytes:
+    """Encode one line."""
     return msgspec.json.encode(document) + b"\n"
