@@ -782,6 +782,12 @@ def test_what_cannot_be_said_is_refused_by_name_or_dropped(asked: Request, featu
     assert build(asked, drop=True)["model"] == "gpt-x"
 
 
+@pytest.mark.parametrize("include", [None, "reasoning.encrypted_content"])
+def test_an_include_that_is_not_a_list_does_not_break_a_request_about_reasoning(include: object) -> None:
+    body = build(parse({"model": "m", "input": "x", "include": include, "reasoning": {"summary": "auto"}}))
+    assert body["include"] == (include or ["reasoning.encrypted_content"])
+
+
 def test_an_image_without_a_url_is_refused() -> None:
     with pytest.raises(UsageError, match="image_url part"):
         build(request({"role": "user", "content": [{"type": "image_url"}]}))

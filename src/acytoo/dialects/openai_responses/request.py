@@ -109,8 +109,8 @@ def add_extra(body: JSONObject, extra: Mapping[str, Any]) -> None:
 
 def _include_encrypted(body: JSONObject) -> None:
     """Ask for encrypted reasoning, without which reasoning cannot be sent back (`store` is false)."""
-    include = body.get("include", ())
-    if _ENCRYPTED not in include:
+    include = body.get("include") or []
+    if isinstance(include, list) and _ENCRYPTED not in include:  # another type is left for the server to refuse
         body["include"] = [*include, _ENCRYPTED]
 
 
