@@ -1,0 +1,514 @@
+"""OpenAI's reader: streams, documents and errors of many compatible servers, each with its source."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from acytoo.errors import (
+    AcytooError,
+    AuthenticationError,
+    ProtocolError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    StatusError,
+    TruncatedError,
+)
+from acytoo.http import ResponseHead
+from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
+from tests.dialects.openai.helpers import CALLED, DIALECT, STOP, calling, choice, events, read
+
+STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
+    # OpenAI API reference, "Streaming": role first, then content, then the finish reason, then [DONE].
+    "openai": (
+        (
+            {
+                "id": "c-1",
+                "model": "gpt-4o-mini",
+                "created": 1694268190,
+                **choice({"role": "assistant", "content": ""}),
+            },
+            {"id": "c-1", "model": "gpt-4o-mini", "created": 1694268190, **choice({"content": "Hello"})},
+            {"id": "c-1", "model": "gpt-4o-mini", "created": 1694268190, **choice({}, "stop")},
+            "[DONE]",
+        ),
+        [Start("c-1", "gpt-4o-mini", 1694268190), "Hello", Finish("stop")],
+    ),
+    # OpenAI API reference, `stream_options.include_usage`: a last chunk with empty choices.
+    "usage in a chunk of its own": (
+        (
+            choice({"content": "Hi"}),
+            STOP,
+            {
+                "choices": [],
+                "usage": {
+                    "prompt_tokens": 9,
+                    "completion_tokens": 12,
+                    "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0},
+                    "completion_tokens_details": {"reasoning_tokens": 5},
+                },
+            },
+            "[DONE]",
+        ),
+        ["Hi", Finish("stop"), Usage(9, 12, 4, 0, 5)],
+    ),
+    # DeepSeek API docs, "Context Caching": prompt_cache_hit_tokens beside the usual fields.
+    "deepseek cache usage": (
+        (STOP, {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 8}}),
+        [Finish("stop"), Usage(9, 1, 8)],
+    ),
+    # Azure OpenAI, "Content streaming": the first chunk has no choices, only prompt_filter_results.
+    "azure": (
+        (
+            {"choices": [], "created": 0, "id": "", "model": "", "prompt_filter_results": [{"prompt_index": 0}]},
+            {"id": "c-1", "model": "gpt-4o", **choice({"content": "Hi"}, content_filter_results={})},
+            {"id": "c-1", "model": "gpt-4o", **choice({}, "stop")},
+            "[DONE]",
+        ),
+        [Start("c-1", "gpt-4o"), "Hi", Finish("stop")],
+    ),
+    # OpenAI API reference, function calling, streaming: parallel calls interleaved by index.
+    "parallel tool calls": (
+        (
+            calling({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}),
+            calling({"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": ""}}),
+            calling({"index": 0, "function": {"arguments": '{"x"'}}, {"index": 1, "function": {"arguments": "{}"}}),
+            calling({"index": 0, "function": {"arguments": ":1}"}}),
+            CALLED,
+            "[DONE]",
+        ),
+        [
+            ToolCall(0, "a", "f"),
+            ToolCall(1, "b", "g"),
+            ToolCall(0, arguments='{"x"'),
+            ToolCall(1, arguments="{}"),
+            ToolCall(0, arguments=":1}"),
+            Finish("tool_calls"),
+        ],
+    ),
+    # THU-MAIC/OpenMAIC issue 1556 (a measured chunk of Google's endpoint): no index, a thought signature.
+    "gemini's calls without index": (
+        (
+            calling(
+                {
+                    "id": "a",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": "{}"},
+                    "extra_content": {"google": {"thought_signature": "sig"}},
+                }
+            ),
+            calling({"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}),
+            STOP,
+        ),
+        [ToolCall(0, "a", "f", "{}", "sig", "gemini"), ToolCall(1, "b", "g", "{}"), Finish("stop")],
+    ),
+    # open-webui/computer issue 224: arguments split over deltas without index, a signature in a delta of its own.
+    "gemini's split call": (
+        (
+            calling({"id": "a", "function": {"name": "f", "arguments": '{"x"'}}),
+            calling({"function": {"arguments": ":1}"}}),
+            calling({"extra_content": {"google": {"thought_signature": "sig"}}}),
+            STOP,
+        ),
+        [
+            ToolCall(0, "a", "f", '{"x"'),
+            ToolCall(0, arguments=":1}"),
+            ToolCall(0, signature="sig", source="gemini"),
+            Finish("stop"),
+        ],
+    ),
+    # AstrBotDevs/AstrBot issue 6661: a proxy before Gemini repeats an empty id and type.
+    "a piece with an empty id": (
+        (
+            calling({"id": "a", "function": {"name": "f", "arguments": ""}}),
+            calling({"id": "", "type": "", "function": {"arguments": "{}"}}),
+            CALLED,
+        ),
+        [ToolCall(0, "a", "f"), ToolCall(0, arguments="{}"), Finish("tool_calls")],
+    ),
+    # ollama/ollama issue 15457: every call has index 0.
+    "all calls at index 0": (
+        (
+            calling({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}),
+            calling({"index": 0, "id": "b", "function": {"name": "f", "arguments": "[]"}}),
+            CALLED,
+        ),
+        [ToolCall(0, "a", "f", "{}"), ToolCall(1, "b", "f", "[]"), Finish("tool_calls")],
+    ),
+    # vLLM's and SGLang's tool parsers: every piece repeats the id.
+    "the id in every piece": (
+        (
+            calling({"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}),
+            calling({"index": 0, "id": "a", "function": {"name": "", "arguments": "{}"}}),
+            CALLED,
+        ),
+        [ToolCall(0, "a", "f"), ToolCall(0, arguments="{}"), Finish("tool_calls")],
+    ),
+    # Servers as in ollama/ollama issue 6473: arguments as an object, not as JSON text.
+    "arguments as an object": (
+        (calling({"index": 0, "id": "a", "function": {"name": "f", "arguments": {"x": [1]}}}), CALLED),
+        [ToolCall(0, "a", "f", '{"x":[1]}'), Finish("tool_calls")],
+    ),
+    # Indices that do not begin at 0 (gateways that count Anthropic's content blocks) are numbered from 0.
+    "sparse indices": (
+        (
+            calling({"index": 1, "id": "a", "function": {"name": "f", "arguments": "{}"}}),
+            calling({"index": 1000000000, "id": "b", "function": {"name": "g", "arguments": ""}}),
+            CALLED,
+        ),
+        [ToolCall(0, "a", "f", "{}"), ToolCall(1, "b", "g"), Finish("tool_calls")],
+    ),
+    # OpenAI API reference, deprecated `function_call`.
+    "function_call": (
+        (
+            choice({"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": ""}}),
+            choice({"function_call": {"arguments": "{}"}}),
+            choice({}, "function_call"),
+        ),
+        [ToolCall(0, "call_", "f"), ToolCall(0, arguments="{}"), Finish("tool_calls", raw="function_call")],
+    ),
+    # DeepSeek API docs, "Reasoning Model": reasoning_content before content; the other field is null.
+    "reasoning_content": (
+        (
+            choice({"content": None, "reasoning_content": "Hm"}),
+            choice({"content": "", "reasoning_content": "m"}),
+            choice({"content": "Yes", "reasoning_content": None}),
+            STOP,
+        ),
+        [Reasoning("Hm"), Reasoning("m"), "Yes", Finish("stop")],
+    ),
+    # OpenRouter docs, "Reasoning Tokens": `reasoning`, and details that only it can read; content stays "".
+    "reasoning": (
+        (
+            choice({"content": "", "reasoning": "Hm", "reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]}),
+            choice({"content": "Yes", "reasoning": None}),
+            STOP,
+        ),
+        [Reasoning("Hm"), "Yes", Finish("stop")],
+    ),
+    # Mistral API docs, "Reasoning": content as parts, thinking inside a list.
+    "mistral's parts": (
+        (
+            choice({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]}),
+            choice({"content": [{"type": "text", "text": "Yes"}, {"type": "reference", "reference_ids": [1]}]}),
+            STOP,
+        ),
+        [Reasoning("Hm"), "Yes", Finish("stop")],
+    ),
+    # OpenAI API reference, streamed chunk object: delta.refusal, also beside an empty content.
+    "refusal": (
+        (choice({"content": "", "refusal": "I"}), choice({"refusal": " can't"}), STOP),
+        [Refusal("I"), Refusal(" can't"), Finish("stop")],
+    ),
+    # OpenAI API reference, `logprobs.content` beside its text.
+    "logprobs": (
+        (choice({"content": "Hi"}, logprobs={"content": [{"token": "Hi", "logprob": -0.1}], "refusal": None}), STOP),
+        ["Hi", Logprobs([{"token": "Hi", "logprob": -0.1}]), Finish("stop")],
+    ),
+    # One chunk with everything in it, as small proxies send.
+    "all in one chunk": (
+        ({**choice({"content": "Hi"}, "stop"), "usage": {"prompt_tokens": 1, "completion_tokens": 2}}, "[DONE]"),
+        ["Hi", Finish("stop"), Usage(1, 2)],
+    ),
+    # vLLM docs, `continuous_usage_stats`: usage in every chunk.
+    "usage in every chunk": (
+        (
+            {**choice({"content": "Hi"}), "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+            {**STOP, "usage": {"prompt_tokens": 1, "completion_tokens": 2}},
+        ),
+        ["Hi", Usage(1, 1), Finish("stop"), Usage(1, 2)],
+    ),
+    # DeepSeek's own finish reason is kept: insufficient_system_resource.
+    "an unknown finish reason": (
+        (choice({"content": "Hi"}, "insufficient_system_resource"),),
+        ["Hi", Finish("insufficient_system_resource", raw="insufficient_system_resource")],
+    ),
+    # darshi1337/apogee pull request 139 and others: ends without [DONE]; a finish reason completes the reply too.
+    "no [DONE]": ((choice({"content": "Hi"}), STOP), ["Hi", Finish("stop")]),
+    # [DONE] completes the reply; the missing finish reason is not invented.
+    "no finish reason": ((choice({"content": "Hi"}), "[DONE]"), ["Hi"]),
+    "nothing after [DONE]": ((choice({"content": "Hi"}), "[DONE]", choice({"content": "!"}), "not JSON"), ["Hi"]),
+    # coddy-project/coddy-agent pull request 106: empty data frames keep a stream alive.
+    "empty data": (("", choice({"content": "Hi"}), " ", STOP), ["Hi", Finish("stop")]),
+    "null choices": (({"choices": None}, choice({"content": "Hi"}), {"choices": None}, STOP), ["Hi", Finish("stop")]),
+    "null delta": ((choice(None), choice({"content": "Hi"}), STOP), ["Hi", Finish("stop")]),
+    "null error": (({**choice({"content": "Hi"}), "error": None}, STOP), ["Hi", Finish("stop")]),
+    "odd usage": (
+        (STOP, {"usage": {"prompt_tokens": "many", "completion_tokens": -1, "prompt_tokens_details": 5}}),
+        [Finish("stop"), Usage()],
+    ),
+    # OpenAI API reference, `n`: choices other than the first are ignored.
+    "a second choice": (
+        ({"choices": [{"index": 0, "delta": {"content": "a"}}, {"index": 1, "delta": {"content": "b"}}]}, STOP),
+        ["a", Finish("stop")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("documents", "items"), STREAMS.values(), ids=STREAMS)
+def test_a_stream_of_each_server_becomes_these_items(documents: tuple[object, ...], items: list[Item]) -> None:
+    result = read(events(*documents))
+    for index, item in enumerate(result):
+        if isinstance(item, ToolCall) and item.id.startswith("call_"):  # a new id is random
+            result[index] = msgspec.structs.replace(item, id="call_")
+    assert result == items
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # OpenRouter docs, "Streaming": comments while the upstream is slow.
+        b": OPENROUTER PROCESSING\n\n" * 3 + events(choice({"content": "Hi"}), STOP, "[DONE]"),
+        # Groq and others name their events.
+        b"event: chunk\n" + events(choice({"content": "Hi"})) + events(STOP),
+        events(choice({"content": "Hi"}), STOP).replace(b"\n", b"\r\n"),
+        b"\xef\xbb\xbf" + events(choice({"content": "Hi"}), STOP),
+        events(choice({"content": "Hi"}), STOP).replace(b"data: ", b"data:"),
+        events(choice({"content": "Hi"}), STOP).rstrip(),
+        events(choice({"content": "Hi"}), STOP, "[DONE]").rstrip(),
+    ],
+)
+def test_server_sent_events_may_be_framed_in_these_ways(body: bytes) -> None:
+    assert read(body) == ["Hi", Finish("stop")]
+
+
+ERRORS: dict[str, tuple[bytes, type[StatusError], int | None, str]] = {
+    # openai-python, `_streaming.py`: an `error` object inside the data is raised.
+    "openai": (
+        events({"error": {"message": "Overloaded.", "type": "server_error", "param": None, "code": None}}),
+        ServerError,
+        None,
+        "Overloaded.",
+    ),
+    "openai rate limit": (
+        events({"error": {"message": "Slow down.", "type": "rate_limit_error", "code": "rate_limit_exceeded"}}),
+        RateLimitError,
+        429,
+        "Slow down.",
+    ),
+    # OpenRouter docs, "Errors": beside a choice that finishes with "error"; the code is an HTTP status.
+    "openrouter": (
+        events({**choice({"content": ""}, "error"), "error": {"code": 502, "message": "Provider disconnected"}}),
+        ServerError,
+        502,
+        "Provider disconnected",
+    ),
+    "openrouter, before the finish": (
+        events({**choice({"content": ""}), "error": {"code": 429, "message": "Wait"}}),
+        RateLimitError,
+        429,
+        "Wait",
+    ),
+    # OpenRouter docs, "Errors": inside the choice.
+    "an error in the choice": (
+        events(choice({"content": ""}, None, error={"code": 403, "message": "Moderated"})),
+        AuthenticationError,
+        403,
+        "Moderated",
+    ),
+    "only a finish reason": (events(choice({}, "error")), ServerError, None, "finish_reason 'error'"),
+    # vLLM, `create_streaming_error_response`: followed by [DONE].
+    "vllm": (
+        events(
+            {
+                "error": {
+                    "object": "error",
+                    "message": "Too long.",
+                    "type": "BadRequestError",
+                    "param": None,
+                    "code": 400,
+                }
+            },
+            "[DONE]",
+        ),
+        RequestError,
+        400,
+        "Too long.",
+    ),
+    # vLLM before 0.10 and LMDeploy: the error is the document itself.
+    "vllm before 0.10": (
+        events({"object": "error", "message": "Too long.", "type": "BadRequestError", "code": 400}, "[DONE]"),
+        RequestError,
+        400,
+        "Too long.",
+    ),
+    # ggml-org/llama.cpp pull request 16109, and the format before it.
+    "llama.cpp": (
+        events({"error": {"code": 500, "message": "No slot.", "type": "server_error"}}),
+        ServerError,
+        500,
+        "No slot.",
+    ),
+    "llama.cpp before that": (
+        b'error: {"code":400,"message":"Too long.","type":"invalid_request_error"}\n\n' + events("[DONE]"),
+        RequestError,
+        400,
+        "Too long.",
+    ),
+    # Blaizzy/nativ pull request 195: only a string.
+    "a string": (events({"error": "No budget."}), ServerError, None, "No budget."),
+    "a named event": (b"event: error\n" + events({"error": {"message": "Oh."}}), ServerError, None, "Oh."),
+    "without a message": (events({"error": {"code": 500}}), ServerError, 500, "500"),
+    "empty": (events({"error": {}}), ServerError, None, "without a message"),
+    # FastAPI's shape, from servers built on it.
+    "a detail": (events(choice({"content": "a"}), {"detail": "No memory."}, "[DONE]"), ServerError, None, "No memory."),
+    # A JSON document instead of a stream, with status 200.
+    "a document": (b'{"error": {"message": "No.", "code": 401}}', AuthenticationError, 401, "No."),
+}
+
+
+@pytest.mark.parametrize(("body", "error", "status", "message"), ERRORS.values(), ids=ERRORS)
+def test_an_error_in_a_stream_is_raised_with_its_status_and_message(
+    body: bytes, error: type[StatusError], status: int | None, message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        read(body)
+    assert (caught.value.status, message in caught.value.message) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "message"),
+    [
+        (events(choice({"content": "Hi"})), TruncatedError, "without finish_reason or"),
+        (b"", TruncatedError, "without finish_reason or"),
+        (b"\n\n", TruncatedError, "without finish_reason or"),
+        (events("[DONE]"), TruncatedError, "without finish_reason or"),
+        (events(choice({"role": "assistant", "content": ""}), "[DONE]"), TruncatedError, "without finish_reason or"),
+        (events({"id": "c", "choices": [], "usage": {}}, "[DONE]"), TruncatedError, "without finish_reason or"),
+        (b"upstream is down", ProtocolError, "upstream is down"),
+        (b"error: upstream is down\n\ntry later\n\n", ProtocolError, "upstream is down"),
+        (b"dat", TruncatedError, "without finish_reason or"),
+        (b": ping\n\n", TruncatedError, "without finish_reason or"),
+        (events(choice({"content": "Hi"}))[:-5], TruncatedError, "without finish_reason or"),
+        (b'{"choices": [{"message": {"content": "Hi', TruncatedError, "cut"),
+        (b'{"id": "c", "choices": [{"message": {"content": ""}}]}', TruncatedError, "finish_reason"),
+        (b'{"choices": []}', ProtocolError, "no choices"),
+        (b'{"hello": 1}', ProtocolError, "no choices"),
+        (b"[1]", ProtocolError, "not in the format of the openai API"),
+        (b"<!DOCTYPE html><title>Sign in</title>", ProtocolError, "Sign in"),
+        (events("not JSON"), ProtocolError, "not JSON"),
+        (events("[1]"), ProtocolError, "not in the format of the openai API"),
+        (events({"choices": [{"delta": {"content": 5}}]}), ProtocolError, "content"),
+        (
+            b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n',
+            ProtocolError,
+            "not in the format of the openai API",
+        ),
+        (b'{"choices": [{"message": {"content": "\xff"}}]}', ProtocolError, "not in the format of the openai API"),
+        (b"data: " + b'{"usage":' * 100_000 + b"\n\n", ProtocolError, "not in the format of the openai API"),
+        (b'{"usage":' * 100_000, ProtocolError, "not in the format of the openai API"),
+    ],
+)
+def test_an_incomplete_reply_and_another_format_are_different_errors(
+    body: bytes, error: type[AcytooError], message: str
+) -> None:
+    with pytest.raises(error, match=message.replace("[", r"\[")):
+        read(body)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream", "text/plain", ""])
+def test_a_document_instead_of_a_stream_is_read_with_any_content_type(content_type: str) -> None:
+    body = b'\n {"id": "c", "model": "m", "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}'
+    assert read(body, content_type) == [Start("c", "m"), "Hi", Finish("stop")]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
+def test_a_stream_is_read_with_any_content_type(content_type: str) -> None:
+    assert read(events(choice({"content": "Hi"}), STOP), content_type) == ["Hi", Finish("stop")]
+
+
+def test_a_document_without_finish_reason_is_complete_and_none_is_invented() -> None:
+    assert read(b'{"choices": [{"message": {"content": "Hi"}}]}') == ["Hi"]
+
+
+SURROGATES: dict[str, tuple[list[str], list[Item]]] = {
+    "an emoji in two records": ([r"a\ud83d", r"\ude00b"], ["a", "😀b"]),
+    "only an emoji in two records": ([r"\ud83d", r"\ude00"], ["😀"]),
+    "a pair in one record": ([r"\ud83d\ude00"], ["😀"]),
+    "a family": ([r"\ud83d", r"\udc69\u200d\ud83d", r"\udc66"], ["👩\u200d", "👦"]),
+    "a high surrogate alone": ([r"a\ud83d", "b"], ["a", "\ufffdb"]),
+    "a high surrogate at the end": ([r"a\ud83d"], ["a", "\ufffd"]),
+    "a low surrogate alone": ([r"a\ude00b"], ["a\ufffdb"]),
+    "surrogates in the wrong order": ([r"\ude00\ud83d", "b"], ["\ufffd", "\ufffdb"]),
+    "a high surrogate twice": ([r"\ud83d", r"\ud83d", r"\ude00"], ["\ufffd", "😀"]),
+    "an escaped backslash before": ([r"a\\ud83d"], [r"a\ud83d"]),
+}
+
+
+@pytest.mark.parametrize(("texts", "items"), SURROGATES.values(), ids=SURROGATES)
+def test_surrogates_are_joined_across_records(texts: list[str], items: list[Item]) -> None:
+    body = events(*(f'{{"choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}' for text in texts), STOP, "[DONE]")
+    assert read(body) == [*items, Finish("stop")]
+    reader = DIALECT.reader(ResponseHead(200, {}))
+    items_bytewise = [item for i in range(len(body)) for item in reader.feed(body[i : i + 1])]
+    assert [*items_bytewise, *reader.flush()] == [*items, Finish("stop")]
+
+
+def test_surrogates_are_joined_in_arguments_and_reasoning_too() -> None:
+    body = events(
+        r'{"choices":[{"index":0,"delta":{"reasoning_content":"\ud83d"}}]}',
+        r'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"\"\ud83d"}}]}}]}',
+        r'{"choices":[{"index":0,"delta":{"reasoning_content":"\ude00"}}]}',
+        r'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\ude00\""}}]}}]}',
+        r'{"choices":[{"index":0,"delta":{},"logprobs":{"content":[{"token":"\ud83d"}]}}]}',
+        "[DONE]",
+    )
+    assert read(body) == [
+        ToolCall(0, "a", "f", '"'),
+        Reasoning("😀"),
+        ToolCall(0, arguments='😀"'),
+        Logprobs([{"token": "\ufffd"}]),
+    ]
+
+
+def test_a_stream_cut_after_a_high_surrogate_has_no_replacement_character() -> None:
+    reader = DIALECT.reader(ResponseHead(200, {}))
+    assert reader.feed(events(r'{"choices":[{"index":0,"delta":{"content":"a\ud83d"}}]}')) == ["a"]
+    assert reader.flush() == []
+    with pytest.raises(TruncatedError):
+        reader.close()
+
+
+def test_a_lone_surrogate_in_a_document_becomes_a_replacement_character() -> None:
+    body = rb'{"choices": [{"message": {"content": "a\ud83d \ud83d\ude00"}, "finish_reason": "stop"}]}'
+    assert read(body) == ["a\ufffd 😀", Finish("stop")]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message", "code"),
+    [
+        (401, b'{"error":{"message":"Bad key","type":"invalid_request_error","code":"x"}}', "Bad key", None),
+        (429, b'{"error":{"code":429,"message":"Slow","metadata":{}}}', "Slow", ""),
+        (400, b'{"object":"error","message":"Too long","type":"BadRequestError"}', "Too long", "BadRequestError"),
+        (422, b'{"detail":[{"loc":["body"],"msg":"field required"}]}', "field required", ""),
+        (500, b'[{"error":{"code":500,"message":"Oh","status":"INTERNAL"}}]', "Oh", "INTERNAL"),
+        (503, b"upstream connect error", "upstream connect error", ""),
+        (502, b"<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway", ""),
+        (500, b"", "no message", ""),
+        (500, b"{}", "{}", ""),
+        (500, b"\xff\xfe", "\ufffd", ""),
+    ],
+)
+def test_an_error_body_has_this_message(status: int, body: bytes, message: str, code: str | None) -> None:
+    error = DIALECT.read_error(status, body)
+    assert error.status == status
+    assert message in error.message
+    assert code is None or error.code == code
+
+
+def test_the_status_of_an_error_in_a_stream_follows_from_its_code_or_its_type() -> None:
+    fields = {"message": "No.", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}
+    with pytest.raises(RequestError) as caught:
+        read(events({"error": fields}))
+    assert (caught.value.status, caught.value.code, caught.value.param) == (400, "context_length_exceeded", "messages")
+
+
+def test_a_stream_that_is_passed_through_may_end_with_done_alone() -> None:
+    body = events(choice({"role": "assistant", "content": ""}), choice({"content": "Hi"}), choice({"content": "!"}))
+    body += events("[DONE]")
+    for chunks in ([body], [body[i : i + 1] for i in range(len(body))]):
+        reader = DIALECT.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+        for chunk in chunks:
+            reader.scan(chunk)
+        reader.close()
