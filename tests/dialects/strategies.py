@@ -1,15 +1,16 @@
-"""Hypothesis strategies for replies that a dialect can express, and helpers that encode and decode them."""
+"""Hypothesis strategies for replies that a dialect can express, and helpers that encode and decode bodies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from hypothesis import strategies as st
 
-from acytoo.dialects.base import Dialect
-from acytoo.http import ResponseHead
+from acytoo.dialects.base import Dialect, Unsupported
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Request, Start, ToolCall, Usage, collect
 
 
@@ -24,7 +25,26 @@ def request_for(dialect: Dialect) -> Request:
     )
 
 
-# Encode and decode.
+# Encode and decode requests.
+
+
+def encode(dialect: Dialect, request: Request) -> HTTPRequest:
+    """Encode a request. Raises UnsupportedError for whatever the API cannot express."""
+    return dialect.encode_request(request, Endpoint("http://h"), Unsupported(dialect.name))
+
+
+def to_server_request(outgoing: HTTPRequest) -> ServerRequest:
+    """Return the request as a server receives it."""
+    url = urlsplit(outgoing.url)
+    return ServerRequest(url.path, outgoing.headers, outgoing.body, dict(parse_qsl(url.query)))
+
+
+def round_trip(dialect: Dialect, request: Request) -> Request:
+    """Encode a request and return the request that a server decodes from it."""
+    return dialect.decode_request(to_server_request(encode(dialect, request))).request
+
+
+# Encode and decode replies.
 
 
 def encode_stream(dialect: Dialect, items: list[Item], batch: int = 3) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 import pytest
@@ -18,29 +17,13 @@ from acytoo.http import Endpoint, HTTPRequest, ServerRequest
 from acytoo.messages import content_text
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
-from tests.dialects.strategies import ARGUMENTS, NAME, TEXT
+from tests.dialects.strategies import ARGUMENTS, NAME, TEXT, encode, round_trip, to_server_request
 from tests.dialects.test_every_dialect import REMOVED, WRONG_VALUES, every, paths_in, replace_at
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 SCHEMA = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"], "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": SCHEMA}}
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-
-
-def encode(dialect: Dialect, request: Request) -> HTTPRequest:
-    """Encode a request. Raises UnsupportedError for whatever the API cannot express."""
-    return dialect.encode_request(request, Endpoint("http://h"), Unsupported(dialect.name))
-
-
-def to_server_request(outgoing: HTTPRequest) -> ServerRequest:
-    """Return the request as a server receives it."""
-    url = urlsplit(outgoing.url)
-    return ServerRequest(url.path, outgoing.headers, outgoing.body, dict(parse_qsl(url.query)))
-
-
-def round_trip(dialect: Dialect, request: Request) -> Request:
-    """Encode a request and return the request that a server decodes from it."""
-    return dialect.decode_request(to_server_request(encode(dialect, request))).request
 
 
 def request_with(option: str, value: Any) -> Request:
@@ -54,12 +37,6 @@ def request_with(option: str, value: Any) -> Request:
 
 
 FORMAT = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
-OTHER_APIS = [
-    dialects.OpenAI(),
-    dialects.OpenAIResponses(),
-    dialects.Ollama(),
-    dialects.Gemini(),
-]
 OPTION_VALUES: dict[str, tuple[Any, ...]] = {
     "temperature": (0.0, 0.25, 1.0),
     "top_p": (0.5,),
@@ -124,53 +101,6 @@ def test_an_option_is_decoded_as_encoded_or_refused_by_name(dialect: Dialect, op
     unsupported = Unsupported(dialect.name, drop=True)
     dialect.encode_request(request, Endpoint("http://h"), unsupported)
     assert any(option in dropped for dropped in unsupported.dropped)
-
-
-NO_OP_FIELDS: dict[str, tuple[dict[str, Any], ...]] = {
-    "openai": (
-        {"tools": [], "stop": []},
-        {"tools": [], "tool_choice": "auto", "parallel_tool_calls": False},
-        {"tool_choice": "none"},
-        {"presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}},
-        {"logprobs": False, "top_logprobs": 0},
-        {"functions": [], "modalities": ["text"], "n": 1, "response_format": {"type": "text"}},
-    ),
-    "openai-responses": (
-        {"tools": [], "parallel_tool_calls": True, "tool_choice": "auto"},
-        {"text": {"format": {"type": "text"}}, "top_logprobs": 0, "background": False},
-    ),
-    "anthropic": ({"tools": [], "stop_sequences": [], "tool_choice": {"type": "auto"}}, {"mcp_servers": []}),
-    "ollama": ({"tools": [], "options": {"stop": [], "presence_penalty": 0}},),
-    "gemini": (
-        {"tools": [], "generationConfig": {"stopSequences": [], "candidateCount": 1}},
-        {"tools": [{"functionDeclarations": []}], "toolConfig": {"functionCallingConfig": {"mode": "AUTO"}}},
-        {"generationConfig": {"responseModalities": ["TEXT"], "frequencyPenalty": 0}},
-    ),
-}
-"""Fields that clients send although they ask for the default."""
-NO_OP_CASES = [(dialect, fields) for dialect in dialects.ALL for fields in NO_OP_FIELDS.get(dialect.name, ())]
-
-
-@pytest.mark.parametrize(
-    ("source", "fields"), NO_OP_CASES, ids=[f"{dialect.name}-{'-'.join(fields)}" for dialect, fields in NO_OP_CASES]
-)
-def test_fields_that_ask_for_the_default_are_dropped_when_translating(source: Dialect, fields: dict[str, Any]) -> None:
-    incoming = to_server_request(encode(source, Request(HELLO, "m", stream=False)))
-    body = msgspec.json.encode(msgspec.json.decode(incoming.body) | fields)
-    request = translate(source.decode_request(msgspec.structs.replace(incoming, body=body)).request, source)
-    request.max_tokens = None  # required by Anthropic, and some APIs do not have it
-    for target in (dialect for dialect in dialects.ALL if dialect is not source):
-        sent = encode(target, request).body
-        for part in (b"[]", b"tool", b"allel", b"ogit_bias", b"odalities"):
-            assert part not in sent
-
-
-@pytest.mark.parametrize("callers", [[["code_execution"], ["direct"]], [["direct"], ["code_execution"]]])
-def test_a_field_that_is_a_no_op_on_one_tool_only_is_rejected_by_name(callers: list[list[str]]) -> None:
-    tools: list[Any] = [{**TOOL, "allowed_callers": each} for each in callers]
-    request = translate(Request(HELLO, "m", tools=tools, extra_for="anthropic"), dialects.Anthropic())
-    with pytest.raises(UnsupportedError, match="allowed_callers"):
-        encode(dialects.OpenAI(), request)
 
 
 @every
@@ -275,7 +205,7 @@ def test_a_key_is_sent_and_decoded_but_not_in_the_url_or_repr(dialect: Dialect) 
     assert "s3cret" not in repr(parsed)
 
 
-# Fields of one API.
+# Unknown fields.
 
 
 @every
@@ -284,195 +214,6 @@ def test_an_unknown_field_is_kept_within_a_dialect(dialect: Dialect) -> None:
     back = round_trip(dialect, request)
     assert back.extra["xodd"] == {"deep": [1, None]}
     assert round_trip(dialect, back).extra["xodd"] == {"deep": [1, None]}
-
-
-PAIRS = [(source, target) for source in dialects.ALL for target in dialects.ALL if source is not target]
-every_pair = pytest.mark.parametrize(
-    ("source", "target"), PAIRS, ids=[f"{source.name} to {target.name}" for source, target in PAIRS]
-)
-
-
-@every_pair
-def test_an_unknown_field_is_refused_by_name_when_translating(source: Dialect, target: Dialect) -> None:
-    request = translate(round_trip(source, Request(HELLO, "m", extra={"xodd": 5})), source)
-    request.temperature = None
-    request.max_tokens = None
-    with pytest.raises(UnsupportedError, match="xodd"):
-        encode(target, request)
-    unsupported = Unsupported(target.name, drop=True)
-    outgoing = target.encode_request(request, Endpoint("http://h"), unsupported)
-    assert "xodd" in unsupported.dropped
-    assert b"xodd" not in outgoing.body
-
-
-@every_pair
-def test_ignorable_fields_are_dropped_without_an_error_when_translating(source: Dialect, target: Dialect) -> None:
-    extra = {field: {"x": 1} for field in source.ignorable_fields if "." not in field}
-    request = translate(Request(HELLO, "m", extra=extra, extra_for=source.name), source)
-    unsupported = Unsupported(target.name)
-    target.encode_request(request, Endpoint("http://h"), unsupported)
-    assert unsupported.dropped == []
-
-
-EPHEMERAL = {"cache_control": {"type": "ephemeral"}}
-ANTHROPIC_BODY: dict[str, Any] = {
-    "system": [{"type": "text", "text": "S", **EPHEMERAL}],
-    "tools": [
-        {"name": "f", "input_schema": SCHEMA, **EPHEMERAL, "defer_loading": True, "eager_input_streaming": True}
-        | {"input_examples": [{"x": "y"}]}
-    ],
-    "messages": [
-        {
-            "role": "user",
-            "content": [{"type": "text", "text": "hi", **EPHEMERAL}, {"type": "text", "text": "there"}],
-        },
-        {
-            "role": "assistant",
-            "content": [
-                {"type": "text", "text": "Look.", "citations": [{"type": "char_location", "cited_text": "c"}]},
-                {"type": "tool_use", "id": "t1", "name": "f", "input": {}, **EPHEMERAL},
-            ],
-        },
-        {
-            "role": "user",
-            "content": [
-                {
-                    "type": "tool_result",
-                    "tool_use_id": "t1",
-                    "content": [{"type": "text", "text": "42", **EPHEMERAL}],
-                }
-                | EPHEMERAL
-            ],
-        },
-    ],
-}
-"""A request with Anthropic's own fields on parts, calls, results and tools."""
-
-
-def decode_anthropic(body: dict[str, Any]) -> Request:
-    encoded = msgspec.json.encode({"model": "m", **body})
-    return dialects.Anthropic().decode_request(ServerRequest("/v1/messages", {}, encoded)).request
-
-
-def test_anthropics_own_fields_on_parts_and_tools_are_sent_to_anthropic() -> None:
-    sent = msgspec.json.decode(encode(dialects.Anthropic(), decode_anthropic(ANTHROPIC_BODY)).body)
-    assert (sent["system"], sent["tools"], sent["messages"]) == (
-        ANTHROPIC_BODY["system"],
-        ANTHROPIC_BODY["tools"],
-        ANTHROPIC_BODY["messages"],
-    )
-
-
-@pytest.mark.parametrize("target", OTHER_APIS, ids=lambda dialect: dialect.name)
-def test_anthropics_own_fields_on_parts_and_tools_are_not_sent_to_another_api(target: Dialect) -> None:
-    request = decode_anthropic(ANTHROPIC_BODY)
-    sent = encode(target, translate(request, dialects.Anthropic())).body.decode()
-    for field in ("cache_control", "ephemeral", "defer_loading", "eager", "input_examples", "citations", "cited"):
-        assert field not in sent
-    for field in ("hi", "there", "Look.", "42", '"f"'):
-        assert field in sent
-    assert request == decode_anthropic(ANTHROPIC_BODY)
-
-
-@pytest.mark.parametrize("target", OTHER_APIS, ids=lambda dialect: dialect.name)
-@pytest.mark.parametrize(("field", "value"), [("context", "A letter."), ("transformations", [{"type": "crop"}])])
-def test_anthropics_own_fields_on_a_document_are_refused_by_name(target: Dialect, field: str, value: Any) -> None:
-    source = {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}
-    content = [{"type": "document", "source": source, field: value}]
-    request = decode_anthropic({"messages": [{"role": "user", "content": content}]})
-    with pytest.raises(UnsupportedError, match=field):
-        encode(target, translate(request, dialects.Anthropic()))
-
-
-@pytest.mark.parametrize("dialect", [dialects.OpenAI(), dialects.Anthropic()], ids=lambda dialect: dialect.name)
-def test_a_callers_cache_control_is_sent_to_apis_that_have_it(dialect: Dialect) -> None:
-    marked: Any = [{"role": "user", "content": [{"type": "text", "text": "hi", **EPHEMERAL}]}]
-    assert b"ephemeral" in encode(dialect, Request(marked, "m")).body
-
-
-FAILED_TOOL = decode_anthropic(
-    {
-        "messages": [
-            {"role": "user", "content": "Look."},
-            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
-            {
-                "role": "user",
-                "content": [
-                    {"type": "tool_result", "tool_use_id": "t1", "is_error": True, "content": content}
-                    for content in ("42", [{"type": "text", "text": "43"}, {"type": "text", "text": "44"}])
-                ],
-            },
-        ]
-    }
-)
-
-
-@pytest.mark.parametrize(
-    ("target", "field"),
-    [
-        (dialects.OpenAI(), '"content":"Error: 42"'),
-        (dialects.OpenAIResponses(), '"output":"Error: 42"'),
-        (dialects.Ollama(), '"content":"Error: 42"'),
-        (dialects.Gemini(), '"response":{"error":"42"}'),
-        (dialects.Anthropic(), '"is_error":true'),
-    ],
-    ids=lambda value: getattr(value, "name", ""),
-)
-def test_a_failed_tool_is_reported_in_every_api(target: Dialect, field: str) -> None:
-    sent = encode(target, translate(FAILED_TOOL, dialects.Anthropic())).body.decode()
-    assert field in sent
-    assert '"Error: "' in sent or "Error: 43" in sent or target.name in ("gemini", "anthropic")
-    succeeded = msgspec.structs.replace(FAILED_TOOL, messages=[{**m, "is_error": False} for m in FAILED_TOOL.messages])
-    assert "rror" not in encode(target, succeeded).body.decode().replace('"is_error":false', "")
-
-
-def test_a_failed_tool_is_decoded_from_gemini() -> None:
-    back = round_trip(dialects.Gemini(), FAILED_TOOL)
-    assert [(m["content"], m["is_error"]) for m in back.messages[2:]] == [("42", True), ("4344", True)]
-    assert b'"Error: 42"' in encode(dialects.OpenAI(), translate(back, dialects.Gemini())).body
-
-
-@pytest.mark.parametrize(
-    ("part", "feature"),
-    [
-        ({"inlineData": {"mimeType": "image/png", "data": "AAAA"}}, "inlineData content"),
-        ({"inline_data": {"mimeType": "image/png", "data": "AAAA"}, "thoughtSignature": "s"}, "inlineData content"),
-        ({"executableCode": {"language": "PYTHON", "code": "print(1)"}}, "executableCode content"),
-        ({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}, "codeExecutionResult content"),
-        ({"fileData": {"fileUri": "gs://x"}}, "fileData content"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-@pytest.mark.parametrize("target", [d for d in dialects.ALL if d.name != "gemini"], ids=lambda d: d.name)
-def test_parts_that_only_gemini_has_are_refused_by_name_when_translating(
-    target: Dialect, part: dict[str, Any], feature: str
-) -> None:
-    turns = [{"parts": [{"text": "Draw."}]}, {"role": "model", "parts": [{"text": "There:"}, part]}]
-    body = msgspec.json.encode({"contents": turns})
-    request = dialects.Gemini().decode_request(ServerRequest("/v1beta/models/m:generateContent", {}, body)).request
-    with pytest.raises(UnsupportedError, match=feature):
-        encode(target, translate(request, dialects.Gemini()))
-    unsupported = Unsupported(target.name, drop=True)
-    sent = target.encode_request(translate(request, dialects.Gemini()), Endpoint("http://h"), unsupported).body
-    assert [feature in dropped for dropped in unsupported.dropped] == [True]
-    assert b"There:" in sent
-
-
-@pytest.mark.parametrize("target", OTHER_APIS, ids=lambda dialect: dialect.name)
-def test_a_block_that_only_anthropic_has_is_refused_by_name_when_translating(target: Dialect) -> None:
-    block = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
-    request = decode_anthropic({"messages": [*HELLO, {"role": "assistant", "content": [block]}, *HELLO]})
-    with pytest.raises(UnsupportedError, match="server_tool_use content"):
-        encode(target, translate(request, dialects.Anthropic()))
-
-
-@every_pair
-def test_a_conversation_keeps_its_meaning_when_translated(source: Dialect, target: Dialect) -> None:
-    messages = [{"role": "system", "content": "Be kind."}, *HELLO, {"role": "assistant", "content": "Hi"}, *HELLO]
-    request = translate(round_trip(source, Request(messages, "m")), source)
-    request.temperature = None
-    back = round_trip(target, msgspec.structs.replace(request, max_tokens=None))
-    assert meaning(back.messages) == meaning(messages)
 
 
 # Invalid requests.

@@ -1,0 +1,161 @@
+"""Errors in response bodies: any server's error is read, and the status of ours shows whose fault it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from acytoo.dialects.error_bodies import (
+    ErrorDetails,
+    describe_error,
+    error_details_of,
+    error_from_event,
+    html_title,
+    openai_error,
+    read_error_body,
+)
+from acytoo.errors import (
+    AcytooError,
+    EmbeddedError,
+    MissingExtraError,
+    ProtocolError,
+    ProxyError,
+    RedirectError,
+    TimedOutError,
+    TLSError,
+    TruncatedError,
+    UnreachableError,
+    UnsupportedError,
+    UsageError,
+    status_error,
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "title"),
+    [
+        (b"<html><head><title>Bad gateway</title>", "Bad gateway"),
+        (b"\n<!-- x --><?xml version='1.0'?><!DOCTYPE HTML><TITLE lang=en>\n Sign\n in </TITLE>", "Sign in"),
+        ("\ufeff<html><title>Ä</title>".encode("utf-16-le"), "Ä"),
+        ("\ufeff<html><title>Ä</title>".encode(), "Ä"),
+        (b"<html>", ""),
+        (b"<p>text", None),
+        (b'{"error":"<html>"}', None),
+        (b"", None),
+    ],
+)
+def test_an_html_page_is_recognized_by_its_beginning(body: bytes, title: str | None) -> None:
+    assert html_title(body) == title
+
+
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        (
+            b'{"error":{"message":"m","type":"t","code":"c","param":"p"}}',
+            ErrorDetails("m", code="c", type="t", param="p"),
+        ),
+        (b'{"type":"error","error":{"type":"t","message":"m"}}', ErrorDetails("m", code="t", type="t")),
+        (b'{"error":{"code":400,"message":"m","status":"s"}}', ErrorDetails("m", code="s")),
+        (b'[{"error":{"code":400,"message":"m","status":"s"}}]', ErrorDetails("m", code="s")),
+        (b'{"error":"m"}', ErrorDetails("m")),
+        (b'{"msg":"m","code":"c"}', ErrorDetails("m", code="c")),
+        (b'{"message":"m"}', ErrorDetails("m")),
+        (b'{"detail":[{"loc":["body"]}]}', ErrorDetails('[{"loc":["body"]}]')),
+        (b'{"error":{}}', ErrorDetails("an error without a message")),
+        (rb'{"error":"\ud83d"}', ErrorDetails("\ufffd")),
+        ('\ufeff{"error":"Ä"}'.encode("utf-16-le"), ErrorDetails("Ä")),
+        (b"<html><title>Bad gateway</title>", ErrorDetails("HTML page: Bad gateway")),
+        (b"<html>", ErrorDetails("an HTML page without a title")),
+        (b" upstream\n is down ", ErrorDetails("upstream is down")),
+        (b'{"x":1}', ErrorDetails('{"x":1}')),
+        (b"", ErrorDetails("no message")),
+    ],
+)
+def test_the_error_body_of_any_server_is_read(body: bytes, details: ErrorDetails) -> None:
+    assert read_error_body(body) == details
+
+
+@pytest.mark.parametrize(
+    "document", [{}, [], None, "error", {"error": None}, {"error": ""}, {"message": 5}, {"x": "y"}]
+)
+def test_a_document_without_an_error_has_no_details(document: Any) -> None:
+    assert error_details_of(document) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"message": "m", "status": 503, "code": 400}, 503),
+        ({"message": "m", "code": 400}, 400),
+        ({"message": "m", "code": "slow_down"}, 429),
+        ({"message": "m", "type": "slow_down", "code": "unknown"}, 429),
+        ({"message": "m", "code": 5}, None),
+        ({"message": "m"}, None),
+        ("m", None),
+    ],
+)
+def test_the_error_of_an_event_has_the_number_in_it_or_the_status_of_its_code(error: Any, status: int | None) -> None:
+    raised = error_from_event(error, {"slow_down": 429})
+    assert (raised.status, raised.message) == (status, "m")
+
+
+@pytest.mark.parametrize("error", [None, "", {}, []])
+def test_the_error_of_an_event_without_a_message_has_a_message(error: Any) -> None:
+    assert error_from_event(error).message == "an error without a message"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (status_error(400, "x"), 400, "invalid_request_error"),
+        (status_error(401, "x"), 401, "authentication_error"),
+        (status_error(403, "x"), 403, "permission_error"),
+        (status_error(404, "x"), 404, "not_found_error"),
+        (status_error(413, "x"), 413, "request_too_large"),
+        (status_error(422, "x"), 422, "invalid_request_error"),
+        (status_error(429, "x"), 429, "rate_limit_error"),
+        (status_error(429, "x", code="their_code"), 429, "their_code"),
+        (status_error(500, "x"), 500, "server_error"),
+        (status_error(503, "x"), 503, "overloaded_error"),
+        (status_error(418, "x"), 418, "server_error"),
+        (status_error(None, "x"), 502, "upstream_error"),
+        (status_error(302, "x"), 502, "upstream_error"),
+        (UsageError("x"), 400, "invalid_request_error"),
+        (UnsupportedError("tools", "acytoo"), 400, "invalid_request_error"),
+        (TimedOutError("idle", 5), 504, "timeout_error"),
+        (UnreachableError("x"), 502, "upstream_error"),
+        (TLSError("x"), 502, "upstream_error"),
+        (ProxyError("x"), 502, "upstream_error"),
+        (RedirectError("x"), 502, "upstream_error"),
+        (TruncatedError("x"), 502, "upstream_error"),
+        (ProtocolError("x"), 502, "upstream_error"),
+        (EmbeddedError("x"), 500, "server_error"),
+        (MissingExtraError("x", "local"), 500, "server_error"),
+        (AcytooError("x"), 500, "server_error"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_the_status_shows_whose_fault_it_was(error: AcytooError, status: int, code: str) -> None:
+    assert describe_error(error)[::2] == (status, code)
+    assert describe_error(error)[1] == error.message
+
+
+@pytest.mark.parametrize(
+    ("seconds", "header"),
+    [(2, "2"), (0.5, "1"), (1234567.0, "1234567"), (float("inf"), None), (0, "0"), (3600.0, "3600"), (None, None)],
+)
+def test_the_time_to_wait_is_rounded_up_to_whole_seconds(seconds: float | None, header: str | None) -> None:
+    assert describe_error(status_error(429, "x", retry_after=seconds))[3].get("retry-after") == header
+
+
+def test_an_error_for_openais_clients_has_all_four_fields() -> None:
+    error = status_error(400, "m", code="c", type="t", param="p")
+    assert openai_error(error) == {"message": "m", "type": "t", "param": "p", "code": "c"}
+    assert openai_error(UsageError("m")) == {
+        "message": "m",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "invalid_request_error",
+    }
