@@ -429,7 +429,12 @@ def test_the_older_name_of_a_format_is_understood() -> None:
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, r"content\[0\].text is missing"),
         ({"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}, "tool_use_id is missing"),
         ({"messages": [{"role": "assistant", "content": [{"type": "tool_use", "input": []}]}]}, "input is missing or"),
-        ({"messages": HELLO, "system": 3}, "system"),
+        (
+            {"messages": [{"role": "assistant", "content": [{"type": "thinking", "thinking": "a"}, {"type": "text"}]}]},
+            r"messages\[0\].content\[1\].text is missing",
+        ),
+        ({"messages": HELLO, "system": 3}, "system is missing or neither"),
+        ({"messages": HELLO, "system": [{"type": "text"}]}, r"system\[0\].text is missing"),
         ({"messages": HELLO, "tools": {}}, "tools is not a list"),
         ({"messages": HELLO, "tools": [{"name": "f"}]}, r"tools\[0\].input_schema"),
         ({"messages": HELLO, "tool_choice": {"type": "perhaps"}}, "perhaps"),

@@ -441,6 +441,7 @@ def _decode_messages(turns: object) -> list[ChatMessage]:
         role, content = require(turn, "role", str, where), turn.get("content")
         if role not in ("user", "assistant", "system"):
             raise invalid(f"{where}.role is {role!r}; it must be user, assistant or system")
+        where += ".content"
         if isinstance(content, list) and role == "user":
             messages += _decode_user(content, where)
         elif isinstance(content, list) and role == "assistant":
@@ -454,7 +455,7 @@ def _typed_blocks(blocks: list[object], where: str) -> list[tuple[JSONObject, st
     """Return each block with its type and its place."""
     typed = []
     for index, block in enumerate(blocks):
-        place = f"{where}.content[{index}]"
+        place = f"{where}[{index}]"
         if not isinstance(block, dict):
             raise invalid(f"{place} is not an object")
         typed.append((block, require(block, "type", str, place), place))
@@ -464,14 +465,14 @@ def _typed_blocks(blocks: list[object], where: str) -> list[tuple[JSONObject, st
 def _decode_user(blocks: list[object], where: str) -> list[ChatMessage]:
     """Return a message for each tool result, and one after them for the other blocks."""
     messages: list[ChatMessage] = []
-    content: list[object] = []
+    parts: list[ContentPart] = []
     for block, kind, place in _typed_blocks(blocks, where):
         if kind == "tool_result":
             messages.append(_decode_result(block, place))
         else:
-            content.append(block)
-    if content or not messages:
-        messages.append({"role": "user", "content": _decode_content(content, where)})
+            parts.append(_decode_part(block, kind, place))
+    if parts or not messages:
+        messages.append({"role": "user", "content": _text_or_parts(parts)})
     return messages
 
 
@@ -479,7 +480,7 @@ def _decode_result(block: JSONObject, where: str) -> ChatMessage:
     message: JSONObject = {
         "role": "tool",
         "tool_call_id": require(block, "tool_use_id", str, where),
-        "content": _decode_content(block.get("content") or "", where),
+        "content": _decode_content(block.get("content") or "", f"{where}.content"),
     }
     if block.get("is_error") is not None:
         message["is_error"] = block["is_error"]
@@ -494,26 +495,26 @@ def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
     """
     messages: list[ChatMessage] = []
     reasoning: list[ReasoningBlock] = []
-    content: list[object] = []
+    parts: list[ContentPart] = []
     calls: list[ToolCallDict] = []
     for block, kind, place in _typed_blocks(blocks, where):
         if kind in ("thinking", "redacted_thinking"):
-            if content and not calls:
-                messages.append(_assistant_message(reasoning, content, calls, where))
-                reasoning, content = [], []
+            if parts and not calls:
+                messages.append(_assistant_message(reasoning, parts, calls))
+                reasoning, parts = [], []
             reasoning += _decode_reasoning(block, kind, place)
         elif kind == "tool_use":
             calls.append(_decode_call(block, place))
         else:
-            content.append(block)
-    messages.append(_assistant_message(reasoning, content, calls, where))
+            parts.append(_decode_part(block, kind, place))
+    messages.append(_assistant_message(reasoning, parts, calls))
     return messages
 
 
 def _assistant_message(
-    reasoning: list[ReasoningBlock], content: list[object], calls: list[ToolCallDict], where: str
+    reasoning: list[ReasoningBlock], parts: list[ContentPart], calls: list[ToolCallDict]
 ) -> ChatMessage:
-    message: ChatMessage = {"role": "assistant", "content": _decode_content(content, where) or None}
+    message: ChatMessage = {"role": "assistant", "content": _text_or_parts(parts) or None}
     if reasoning:
         message["reasoning"] = reasoning
     if calls:
@@ -543,12 +544,16 @@ def _decode_call(block: JSONObject, where: str) -> ToolCallDict:
 
 
 def _decode_content(content: object, where: str) -> str | list[ContentPart]:
-    """Return text or parts. A single text block without other fields is text."""
+    """Return text or parts. `where` is the place of the content."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise invalid(f"{where}.content is missing or neither text nor a list")
-    parts = [_decode_part(block, kind, place) for block, kind, place in _typed_blocks(content, where)]
+        raise invalid(f"{where} is missing or neither text nor a list")
+    return _text_or_parts([_decode_part(block, kind, place) for block, kind, place in _typed_blocks(content, where)])
+
+
+def _text_or_parts(parts: list[ContentPart]) -> str | list[ContentPart]:
+    """Return the text if the only part is a text without other fields, else the parts."""
     if not parts:
         return ""
     if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
