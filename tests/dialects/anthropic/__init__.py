@@ -1,1 +1,1 @@
-"""Tests of the anthropic codec."""
+"""Tests of the dialect of Anthropic's API."""

@@ -1,4 +1,4 @@
-"""Anthropic's requests: built as documented, parsed back, refused where they cannot be said."""
+"""Anthropic's requests: the shared shape to bodies, and bodies to the shared shape."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from acytoo.errors import RequestError, UnsupportedError, UsageError
 from acytoo.http import Endpoint, ServerRequest
 from acytoo.secret import Secret
 from acytoo.types import Reply, Request, ToolCall, collect
+from tests.dialects.anthropic.helpers import DIALECT, HELLO, JSON, decode, encode, texts
 
-DIALECT = Anthropic()
-HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 PNG = "data:image/png;base64,iVBORw0KGgo="
 PDF = "data:application/pdf;base64,JVBERi0="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -26,51 +25,36 @@ WEATHER: Any = {
     "type": "function",
     "function": {"name": "get_weather", "description": "The weather now.", "parameters": SCHEMA},
 }
-words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | words,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
-    max_leaves=6,
-)
+# Encode.
 
 
-def build(request: Request, dialect: Anthropic = DIALECT, drop: bool = False, url: str = "https://api.x") -> Any:
-    outgoing = dialect.encode_request(request, Endpoint(url, Secret("sk-1")), Unsupported("anthropic", drop=drop))
-    return json.loads(outgoing.body)
-
-
-def parse(body: dict[str, Any], **headers: str) -> Request:
-    return DIALECT.decode_request(ServerRequest("/v1/messages", headers, json.dumps(body).encode())).request
-
-
-# Building requests.
-
-
-def test_the_request_goes_where_the_documentation_says() -> None:
+def test_the_url_and_headers_are_the_documented_ones() -> None:
     for url in ("https://api.anthropic.com", "https://api.anthropic.com/", "https://api.anthropic.com/v1"):
-        outgoing = DIALECT.encode_request(
+        http_request = DIALECT.encode_request(
             Request(HELLO, "claude"), Endpoint(url, Secret("sk-1")), Unsupported("anthropic")
         )
-        assert outgoing.url == "https://api.anthropic.com/v1/messages"
-    assert outgoing.headers["x-api-key"] == "sk-1"
-    assert outgoing.headers["anthropic-version"] == "2023-06-01"
+        assert http_request.url == "https://api.anthropic.com/v1/messages"
+    assert http_request.headers["x-api-key"] == "sk-1"
+    assert http_request.headers["anthropic-version"] == "2023-06-01"
 
 
-def test_a_compatible_server_can_have_the_key_as_a_bearer_token() -> None:
+def test_the_key_can_be_sent_as_a_bearer_token() -> None:
     dialect = Anthropic(key_header="authorization")
-    outgoing = dialect.encode_request(Request(HELLO), Endpoint("https://x", Secret("sk-1")), Unsupported("anthropic"))
-    assert outgoing.headers["authorization"] == "Bearer sk-1"
-    assert "x-api-key" not in outgoing.headers
+    http_request = dialect.encode_request(
+        Request(HELLO), Endpoint("https://x", Secret("sk-1")), Unsupported("anthropic")
+    )
+    assert http_request.headers["authorization"] == "Bearer sk-1"
+    assert "x-api-key" not in http_request.headers
 
 
-def test_max_tokens_which_this_api_must_have_gets_a_default() -> None:
-    assert build(Request(HELLO, "claude")) == {
+def test_max_tokens_has_a_default_because_the_api_requires_it() -> None:
+    assert encode(Request(HELLO, "claude")) == {
         "model": "claude",
         "messages": HELLO,
         "max_tokens": 4096,
         "stream": True,
     }
-    assert build(Request(HELLO), Anthropic(default_max_tokens=9))["max_tokens"] == 9
+    assert encode(Request(HELLO), Anthropic(default_max_tokens=9))["max_tokens"] == 9
 
 
 @pytest.mark.parametrize(
@@ -103,8 +87,8 @@ def test_max_tokens_which_this_api_must_have_gets_a_default() -> None:
         ),
     ],
 )
-def test_roles_become_system_and_turns(messages: list[Any], system: Any, turns: Any) -> None:
-    body = build(Request(messages))
+def test_messages_become_system_and_turns(messages: list[Any], system: Any, turns: Any) -> None:
+    body = encode(Request(messages))
     assert (body.get("system"), body["messages"]) == (system, turns)
 
 
@@ -138,10 +122,10 @@ def test_roles_become_system_and_turns(messages: list[Any], system: Any, turns: 
     ],
 )
 def test_parts_become_blocks(part: Any, sent: dict[str, Any]) -> None:
-    assert build(Request([{"role": "user", "content": [part]}]))["messages"][0]["content"] == [sent]
+    assert encode(Request([{"role": "user", "content": [part]}]))["messages"][0]["content"] == [sent]
 
 
-def test_tool_results_are_one_turn_of_the_user_with_what_follows() -> None:
+def test_tool_results_and_the_message_after_them_are_one_user_turn() -> None:
     calls = [
         {"id": "call:1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}},
         {"id": "b", "type": "function", "function": {"name": "g", "arguments": ""}},
@@ -153,7 +137,7 @@ def test_tool_results_are_one_turn_of_the_user_with_what_follows() -> None:
         {"role": "tool", "tool_call_id": "b", "content": [{"type": "text", "text": "no"}], "is_error": True},
         {"role": "user", "content": "So?"},
     ]
-    assert build(Request(messages))["messages"][1:] == [
+    assert encode(Request(messages))["messages"][1:] == [
         {
             "role": "assistant",
             "content": [
@@ -191,15 +175,22 @@ def test_tool_results_are_one_turn_of_the_user_with_what_follows() -> None:
     ],
 )
 def test_tool_choice_and_parallel_calls_are_one_field(fields: dict[str, Any], sent: dict[str, Any]) -> None:
-    assert build(Request(HELLO, tools=[WEATHER], **fields))["tool_choice"] == sent
+    assert encode(Request(HELLO, tools=[WEATHER], **fields))["tool_choice"] == sent
 
 
 def test_options_have_anthropics_names() -> None:
-    form = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA, "strict": True}}
+    response_format = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA, "strict": True}}
     request = Request(
-        HELLO, stop=["END"], temperature=0.5, top_p=0.9, top_k=5, user="u1", response_format=form, tools=[WEATHER]
+        HELLO,
+        stop=["END"],
+        temperature=0.5,
+        top_p=0.9,
+        top_k=5,
+        user="u1",
+        response_format=response_format,
+        tools=[WEATHER],
     )
-    body = build(request)
+    body = encode(request)
     assert body["stop_sequences"] == ["END"]
     assert (body["temperature"], body["top_p"], body["top_k"]) == (0.5, 0.9, 5)
     assert body["metadata"] == {"user_id": "u1"}
@@ -217,22 +208,22 @@ def test_options_have_anthropics_names() -> None:
         ("budget", "high", 3000, ({"type": "enabled", "budget_tokens": 2999}, None, 3000)),
     ],
 )
-def test_an_effort_is_asked_for_as_the_class_says(
+def test_an_effort_is_sent_as_effort_or_as_budget(
     effort_as: Literal["effort", "budget"], effort: str, max_tokens: int | None, sent: tuple[Any, ...]
 ) -> None:
-    body = build(Request(HELLO, reasoning_effort=effort, max_tokens=max_tokens), Anthropic(effort_as=effort_as))
+    body = encode(Request(HELLO, reasoning_effort=effort, max_tokens=max_tokens), Anthropic(effort_as=effort_as))
     assert (body.get("thinking"), body.get("output_config"), body["max_tokens"]) == sent
 
 
-def test_fields_the_user_gives_win_over_derived_ones() -> None:
+def test_extra_fields_replace_derived_ones() -> None:
     extra = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "betas": ["b1", "b2"], "metadata": {"z": 1}}
     request = Request(HELLO, reasoning_effort="high", user="u", extra=extra)
-    outgoing = DIALECT.encode_request(request, Endpoint("https://x"), Unsupported("anthropic"))
-    body = json.loads(outgoing.body)
+    http_request = DIALECT.encode_request(request, Endpoint("https://x"), Unsupported("anthropic"))
+    body = json.loads(http_request.body)
     assert body["thinking"] == extra["thinking"]
     assert "output_config" not in body
     assert body["metadata"] == {"user_id": "u", "z": 1}
-    assert outgoing.headers["anthropic-beta"] == "b1,b2"
+    assert http_request.headers["anthropic-beta"] == "b1,b2"
     assert "betas" not in body
 
 
@@ -254,16 +245,16 @@ def test_fields_the_user_gives_win_over_derived_ones() -> None:
         ({"extra": {"store": True}, "extra_for": "openai"}, "store"),
     ],
 )
-def test_what_this_api_cannot_say_is_refused_or_dropped(fields: dict[str, Any], feature: str) -> None:
+def test_what_the_api_cannot_express_is_refused_or_dropped(fields: dict[str, Any], feature: str) -> None:
     request = Request(**({"messages": HELLO} | fields))
     with pytest.raises(UnsupportedError, match=feature):
-        build(request)
-    body = build(request, drop=True)
+        encode(request)
+    body = encode(request, drop=True)
     assert body.keys() <= {"model", "messages", "max_tokens", "stream", "tools"}
 
 
 @pytest.mark.parametrize(
-    ("fields", "words_"),
+    ("fields", "message"),
     [
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url part"),
         ({"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]}, "file part"),
@@ -287,19 +278,19 @@ def test_what_this_api_cannot_say_is_refused_or_dropped(fields: dict[str, Any], 
         ({"tool_choice": "perhaps"}, "perhaps"),
     ],
 )
-def test_a_malformed_request_is_refused_before_it_is_sent(fields: dict[str, Any], words_: str) -> None:
-    with pytest.raises(UsageError, match=words_):
-        build(Request(**({"messages": HELLO} | fields)))
+def test_a_malformed_request_is_refused_before_it_is_sent(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        encode(Request(**({"messages": HELLO} | fields)))
 
 
-def test_the_callers_messages_are_never_changed() -> None:
+def test_the_callers_messages_are_not_modified() -> None:
     messages = [*HELLO, {"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "user", "content": "b"}]
     before = json.dumps(messages)
-    build(Request(messages))
+    encode(Request(messages))
     assert json.dumps(messages) == before
 
 
-def test_a_reply_that_was_read_can_be_sent_back() -> None:
+def test_the_message_of_a_reply_can_be_sent_back() -> None:
     content = [
         {"type": "thinking", "thinking": "Let me see", "signature": "WaUjzkypQ2mUEVM36O2T"},
         {"type": "redacted_thinking", "data": "EmwKAhgBEgy3va3pzix"},
@@ -308,21 +299,21 @@ def test_a_reply_that_was_read_can_be_sent_back() -> None:
     ]
     body = {"type": "message", "content": content, "stop_reason": "tool_use"}
     reply = collect(DIALECT.read_reply(json.dumps(body).encode()))
-    assert build(Request([*HELLO, reply.message]))["messages"][1] == {"role": "assistant", "content": content}
+    assert encode(Request([*HELLO, reply.message]))["messages"][1] == {"role": "assistant", "content": content}
 
 
-# Parsing requests.
+# Decode.
 
 
-def test_a_request_without_stream_asks_for_a_whole_reply_and_presents_its_key() -> None:
-    call = DIALECT.decode_request(
+def test_a_request_without_stream_is_not_streamed_and_its_key_is_a_secret() -> None:
+    parsed = DIALECT.decode_request(
         ServerRequest("/v1/messages", {"x-api-key": "sk-1"}, json.dumps({"model": "c", "messages": HELLO}).encode())
     )
-    assert call.request == Request(HELLO, "c", stream=False, extra_for="anthropic")
-    assert [secret.reveal() for secret in call.secrets] == ["sk-1"]
+    assert parsed.request == Request(HELLO, "c", stream=False, extra_for="anthropic")
+    assert [secret.reveal() for secret in parsed.secrets] == ["sk-1"]
 
 
-def test_what_the_shared_shape_has_no_word_for_is_kept_for_this_api() -> None:
+def test_fields_outside_the_shared_shape_are_kept_for_this_api() -> None:
     body = {
         "model": "c",
         "messages": HELLO,
@@ -333,7 +324,7 @@ def test_what_the_shared_shape_has_no_word_for_is_kept_for_this_api() -> None:
         "output_config": {"task_budget": 1},
         "metadata": {"user_id": "u", "more": 1},
     }
-    request = parse(body, **{"anthropic-beta": "a-1, b-2"})
+    request = decode(body, **{"anthropic-beta": "a-1, b-2"})
     assert request.extra == {
         "service_tier": "auto",
         "context_management": {"edits": []},
@@ -344,31 +335,31 @@ def test_what_the_shared_shape_has_no_word_for_is_kept_for_this_api() -> None:
         "betas": ["a-1", "b-2"],
     }
     assert (request.user, request.reasoning_effort) == ("u", "medium")
-    again = build(request)
-    assert again == body | {"max_tokens": 4096}
+    encoded = encode(request)
+    assert encoded == body | {"max_tokens": 4096}
 
 
-def test_a_turn_that_thinks_between_its_words_keeps_its_order() -> None:
+def test_a_turn_with_reasoning_after_text_keeps_its_order() -> None:
     content = [
         {"type": "thinking", "thinking": "a", "signature": "s1"},
         {"type": "text", "text": "First"},
         {"type": "thinking", "thinking": "b", "signature": "s2"},
         {"type": "tool_use", "id": "t", "name": "f", "input": {}},
     ]
-    request = parse({"messages": [*HELLO, {"role": "assistant", "content": content}]})
+    request = decode({"messages": [*HELLO, {"role": "assistant", "content": content}]})
     assert [m["role"] for m in request.messages] == ["user", "assistant", "assistant"]
-    assert build(request)["messages"][1] == {"role": "assistant", "content": content}
+    assert encode(request)["messages"][1] == {"role": "assistant", "content": content}
 
 
-def test_a_call_signed_by_gemini_that_a_client_sends_back_keeps_its_signature() -> None:
+def test_a_call_sent_back_by_a_client_keeps_geminis_signature() -> None:
     calls = collect([ToolCall(0, "a", "f", "{}", "sig", "gemini")]).tool_calls
     reply = DIALECT.write_reply(Reply(tool_calls=calls), Request(HELLO))
     turn = {"role": "assistant", "content": json.loads(reply)["content"]}
-    assert parse({"messages": [*HELLO, turn]}).messages[1]["tool_calls"] == calls
+    assert decode({"messages": [*HELLO, turn]}).messages[1]["tool_calls"] == calls
 
 
 @pytest.mark.parametrize(
-    "block_",
+    "block",
     [
         {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}},
         {"type": "image", "source": {"type": "file", "file_id": "f"}},
@@ -386,12 +377,12 @@ def test_a_call_signed_by_gemini_that_a_client_sends_back_keeps_its_signature() 
         {"type": "search_result", "source": "s", "title": "t", "content": []},
     ],
 )
-def test_a_block_comes_out_as_it_went_in(block_: dict[str, Any]) -> None:
-    turn = {"role": "user", "content": [block_]}
-    assert build(parse({"messages": [turn]}))["messages"] == [turn]
+def test_a_block_round_trips(block: dict[str, Any]) -> None:
+    turn = {"role": "user", "content": [block]}
+    assert encode(decode({"messages": [turn]}))["messages"] == [turn]
 
 
-def test_server_tools_and_their_blocks_come_out_as_they_went_in() -> None:
+def test_server_tools_and_their_blocks_round_trip() -> None:
     content = [
         {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
         {"type": "web_search_tool_result", "tool_use_id": "s", "content": []},
@@ -402,22 +393,22 @@ def test_server_tools_and_their_blocks_come_out_as_they_went_in() -> None:
         {"name": "f", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}, "strict": True},
     ]
     body = {"messages": [*HELLO, {"role": "assistant", "content": content}], "tools": tools}
-    again = build(parse(body))
-    assert (again["messages"], again["tools"]) == (body["messages"], tools)
+    encoded = encode(decode(body))
+    assert (encoded["messages"], encoded["tools"]) == (body["messages"], tools)
 
 
-def test_a_system_message_between_turns_stays_there_for_this_apis_own_clients() -> None:
+def test_a_system_message_between_turns_keeps_its_position_for_anthropics_clients() -> None:
     turns = [*HELLO, {"role": "assistant", "content": "Hi"}, {"role": "system", "content": "Now shout."}]
-    assert build(parse({"messages": turns}))["messages"] == turns
+    assert encode(decode({"messages": turns}))["messages"] == turns
 
 
-def test_the_older_name_of_a_format_is_understood() -> None:
-    request = parse({"messages": HELLO, "output_format": {"type": "json_schema", "schema": SCHEMA}})
-    assert build(request)["output_config"] == {"format": {"type": "json_schema", "schema": SCHEMA}}
+def test_the_legacy_field_output_format_is_read() -> None:
+    request = decode({"messages": HELLO, "output_format": {"type": "json_schema", "schema": SCHEMA}})
+    assert encode(request)["output_config"] == {"format": {"type": "json_schema", "schema": SCHEMA}}
 
 
 @pytest.mark.parametrize(
-    ("body", "words_"),
+    ("body", "message"),
     [
         ({}, "messages is missing"),
         ({"messages": "Hi"}, "messages is missing or not a list"),
@@ -443,9 +434,9 @@ def test_the_older_name_of_a_format_is_understood() -> None:
         ({"messages": HELLO, "output_config": {"format": {"type": "yaml"}}}, "output_config.format"),
     ],
 )
-def test_a_malformed_body_is_refused_saying_where(body: dict[str, Any], words_: str) -> None:
-    with pytest.raises(RequestError, match=words_) as raised:
-        parse(body)
+def test_the_error_for_a_malformed_body_names_the_field(body: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message) as raised:
+        decode(body)
     assert raised.value.status == 400
 
 
@@ -455,9 +446,9 @@ BODY = st.fixed_dictionaries({"messages": JSON | st.lists(TURN)}, optional=dict.
 
 
 @given(body=BODY)
-def test_any_json_is_parsed_or_refused_with_400(body: dict[str, Any]) -> None:
+def test_any_json_is_decoded_or_refused_with_400(body: dict[str, Any]) -> None:
     try:
-        parse(json.loads(json.dumps(body, allow_nan=False).encode()))
+        decode(json.loads(json.dumps(body, allow_nan=False).encode()))
     except ValueError:
         return
     except RequestError as error:
@@ -466,52 +457,53 @@ def test_any_json_is_parsed_or_refused_with_400(body: dict[str, Any]) -> None:
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    """Requests this API can say whole, in the form `parse` gives them."""
-    text = words
+    """Requests that this API can express, as `decode` returns them."""
     image = st.just({"type": "image_url", "image_url": {"url": PNG}})
     pdf = st.just({"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}})
-    parts = st.lists(st.builds(lambda t: {"type": "text", "text": t}, text) | image | pdf, min_size=2, max_size=3)
+    parts = st.lists(
+        st.builds(lambda text: {"type": "text", "text": text}, texts) | image | pdf, min_size=2, max_size=3
+    )
     messages: list[Any] = []
     if draw(st.booleans()):
-        messages.append({"role": "system", "content": draw(text)})
+        messages.append({"role": "system", "content": draw(texts)})
     for _ in range(draw(st.integers(1, 3))):
-        messages.append({"role": "user", "content": draw(text | parts)})
-        answer: dict[str, Any] = {"role": "assistant", "content": draw(text)}
+        messages.append({"role": "user", "content": draw(texts | parts)})
+        reply: dict[str, Any] = {"role": "assistant", "content": draw(texts)}
         if draw(st.booleans()):
-            answer["reasoning"] = [
-                {"text": draw(text), "signature": draw(text), "source": "anthropic"},
-                {"data": draw(text), "source": "anthropic"},
+            reply["reasoning"] = [
+                {"text": draw(texts), "signature": draw(texts), "source": "anthropic"},
+                {"data": draw(texts), "source": "anthropic"},
             ]
-        messages.append(answer)
+        messages.append(reply)
         if draw(st.booleans()):
             ids = ["a", "b"][: draw(st.integers(1, 2))]
-            function = {"name": draw(text), "arguments": msgspec.json.encode({"x": draw(text)}).decode()}
-            answer["tool_calls"] = [{"id": i, "type": "function", "function": function} for i in ids]
-            answer["content"] = draw(text | st.none())
-            messages += [{"role": "tool", "tool_call_id": i, "content": draw(text | parts)} for i in ids]
-            messages.append({"role": "assistant", "content": draw(text)})
-    maybe = draw(st.booleans())
-    form = {"type": "json_schema", "json_schema": {"name": "response", "schema": SCHEMA}}
+            function = {"name": draw(texts), "arguments": msgspec.json.encode({"x": draw(texts)}).decode()}
+            reply["tool_calls"] = [{"id": i, "type": "function", "function": function} for i in ids]
+            reply["content"] = draw(texts | st.none())
+            messages += [{"role": "tool", "tool_call_id": i, "content": draw(texts | parts)} for i in ids]
+            messages.append({"role": "assistant", "content": draw(texts)})
+    has_tools = draw(st.booleans())
+    response_format = {"type": "json_schema", "json_schema": {"name": "response", "schema": SCHEMA}}
     choices: list[Any] = ["auto", "required", {"type": "function", "function": {"name": "get_weather"}}]
     return Request(
         messages,
-        draw(text),
+        draw(texts),
         stream=draw(st.booleans()),
         max_tokens=draw(st.integers(1, 9999)),
         temperature=draw(st.none() | st.floats(0, 1)),
         top_p=draw(st.none() | st.floats(0, 1)),
         top_k=draw(st.none() | st.integers(1, 99)),
-        stop=draw(st.none() | st.lists(text, min_size=1, max_size=2)),
-        tools=[WEATHER] if maybe else None,
-        tool_choice=draw(st.sampled_from(choices)) if maybe else None,
-        parallel_tool_calls=draw(st.none() | st.booleans()) if maybe else None,
-        response_format=draw(st.none() | st.just(form)),
+        stop=draw(st.none() | st.lists(texts, min_size=1, max_size=2)),
+        tools=[WEATHER] if has_tools else None,
+        tool_choice=draw(st.sampled_from(choices)) if has_tools else None,
+        parallel_tool_calls=draw(st.none() | st.booleans()) if has_tools else None,
+        response_format=draw(st.none() | st.just(response_format)),
         reasoning_effort=draw(st.sampled_from([None, "low", "medium", "high", "xhigh", "max"])),
-        user=draw(st.none() | text),
+        user=draw(st.none() | texts),
         extra_for="anthropic",
     )
 
 
 @given(request=requests())
-def test_a_request_that_was_built_parses_as_itself(request: Request) -> None:
-    assert parse(build(request)) == request
+def test_an_encoded_request_decodes_to_itself(request: Request) -> None:
+    assert decode(encode(request)) == request
