@@ -1,0 +1,365 @@
+"""The reader of OpenAI's Responses: documented events, documents and errors to items."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo.errors import (
+    AcytooError,
+    AuthenticationError,
+    ProtocolError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    StatusError,
+    TruncatedError,
+)
+from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect
+from tests.dialects.openai_responses.helpers import (
+    CALL,
+    CREATED,
+    DIALECT,
+    DOCUMENT_HEAD,
+    END,
+    NAME,
+    START,
+    STREAM_HEAD,
+    USAGE,
+    anything,
+    completed,
+    event,
+    feed,
+    message,
+    objects,
+    read,
+    sse,
+    text,
+)
+
+KINDS = [
+    "error",
+    "response.created",
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.output_item.added",
+    "response.output_item.done",
+    "response.content_part.done",
+    "response.output_text.delta",
+    "response.output_text.done",
+    "response.refusal.done",
+    "response.reasoning_summary_text.delta",
+    "response.reasoning_text.done",
+    "response.function_call_arguments.delta",
+]
+
+
+TEXT = [
+    CREATED,
+    {"type": "response.in_progress", "response": CREATED["response"]},
+    event("output_item.added", item=message()),
+    event("content_part.added", content_index=0, part=text("")),
+    event("output_text.delta", content_index=0, delta="Hi"),
+    event("output_text.delta", content_index=0, delta=" 世界", logprobs=[]),
+    event("output_text.done", content_index=0, text="Hi 世界"),
+    event("content_part.done", content_index=0, part=text("Hi 世界")),
+    event("output_item.done", item=message(text("Hi 世界"))),
+    completed(message(text("Hi 世界"))),
+]
+
+SEQUENCES: dict[str, tuple[list[Any], list[Item]]] = {
+    # OpenAI's API reference, "Responses", the example of a streamed text response.
+    "a text that several events repeat": (TEXT, [START, "Hi", " 世界", *END]),
+    # OpenAI's guide "Function calling", streaming, with a second call beside the first.
+    "parallel calls": (
+        [
+            CREATED,
+            event("output_item.added", 0, item={**CALL, "arguments": ""}),
+            event("output_item.added", 1, item={**CALL, "id": "fc_2", "call_id": "call_2", "arguments": ""}),
+            event("function_call_arguments.delta", 0, delta='{"a"'),
+            event("function_call_arguments.delta", 1, delta="{}"),
+            event("function_call_arguments.delta", 0, delta=":1}"),
+            event("function_call_arguments.done", 0, arguments='{"a":1}'),
+            event("output_item.done", 0, item={**CALL, "arguments": '{"a":1}'}),
+            completed({**CALL, "arguments": '{"a":1}'}, {**CALL, "call_id": "call_2", "arguments": "{}"}),
+        ],
+        [
+            START,
+            ToolCall(0, "call_1", "get_weather"),
+            ToolCall(1, "call_2", "get_weather"),
+            ToolCall(0, arguments='{"a"'),
+            ToolCall(1, arguments="{}"),
+            ToolCall(0, arguments=":1}"),
+            END[0],
+            Finish("tool_calls"),
+        ],
+    ),
+    # OpenAI's guide "Reasoning", summaries and encrypted reasoning items; events from the API reference.
+    "a summary in two parts, and its encrypted form": (
+        [
+            CREATED,
+            event(
+                "output_item.added", item={"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
+            ),
+            event("reasoning_summary_part.added", summary_index=0, part={"type": "summary_text", "text": ""}),
+            event("reasoning_summary_text.delta", summary_index=0, delta="One"),
+            event("reasoning_summary_text.done", summary_index=0, text="One"),
+            event("reasoning_summary_text.delta", summary_index=1, delta="Two"),
+            event(
+                "output_item.done",
+                item={
+                    "type": "reasoning",
+                    "id": "rs_1",
+                    "summary": [{"type": "summary_text", "text": "One"}, {"type": "summary_text", "text": "Two"}],
+                    "encrypted_content": "gAAA",
+                },
+            ),
+            event("output_text.delta", 1, content_index=0, delta="Hi"),
+            completed(message(text("Hi"))),
+        ],
+        [
+            START,
+            Reasoning(id="rs_1", source=NAME),
+            Reasoning("One"),
+            Reasoning("\n\nTwo"),
+            Reasoning(data="gAAA", id="rs_1", source=NAME),
+            "Hi",
+            *END,
+        ],
+    ),
+    # OpenAI's API reference, `response.refusal.delta` and `response.refusal.done`.
+    "a refusal": (
+        [
+            CREATED,
+            event("refusal.delta", content_index=0, delta="I can't"),
+            event("refusal.done", content_index=0, refusal="I can't"),
+            completed(message({"type": "refusal", "refusal": "I can't"})),
+        ],
+        [START, Refusal("I can't"), *END],
+    ),
+    # OpenAI's API reference, `include: message.output_text.logprobs`.
+    "log-probabilities follow their text": (
+        [
+            event("output_text.delta", content_index=0, delta="Hi", logprobs=[{"token": "Hi", "logprob": -0.1}]),
+            completed(),
+        ],
+        ["Hi", Logprobs([{"token": "Hi", "logprob": -0.1}]), START, *END],
+    ),
+    # OpenAI's API reference, `response.incomplete`.
+    "the limit of tokens": (
+        [
+            event("output_text.delta", content_index=0, delta="Hi"),
+            completed(kind="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+        ],
+        ["Hi", START, END[0], Finish("length", raw="max_output_tokens")],
+    ),
+    "the content filter": (
+        [completed(kind="incomplete", incomplete_details={"reason": "content_filter"})],
+        [START, END[0], Finish("content_filter")],
+    ),
+    # llama.cpp's server as observed: no output_index, no model before the end.
+    "a server without output_index": (
+        [
+            {"type": "response.created", "response": {"id": "resp_1", "object": "response", "status": "in_progress"}},
+            {"type": "response.output_item.added", "item": {"type": "message", "id": "msg_1", "content": []}},
+            {"type": "response.output_text.delta", "item_id": "msg_1", "delta": "Oh"},
+            {"type": "response.output_text.delta", "item_id": "msg_1", "delta": ","},
+            {"type": "response.output_text.done", "item_id": "msg_1", "text": "Oh,"},
+            {"type": "response.output_item.done", "item": message(text("Oh,"))},
+            completed(message(text("Oh,"))),
+        ],
+        [Start("resp_1"), "Oh", ",", START, *END],
+    ),
+    "a server without deltas": (
+        [
+            event("output_text.done", 0, content_index=0, text="Hi"),
+            event("output_item.done", 0, item=message(text("Hi"))),
+            event("output_item.done", 1, item={**CALL, "arguments": "{}"}),
+            completed(message(text("Hi")), {**CALL, "arguments": "{}"}),
+        ],
+        [
+            "Hi",
+            ToolCall(0, "call_1", "get_weather"),
+            ToolCall(0, arguments="{}"),
+            START,
+            END[0],
+            Finish("tool_calls"),
+        ],
+    ),
+    "a server with only the last event": (
+        [completed(message(text("Hi")), {**CALL, "arguments": "{}"})],
+        [START, "Hi", ToolCall(0, "call_1", "get_weather"), ToolCall(0, arguments="{}"), END[0], Finish("tool_calls")],
+    ),
+    "unknown events, items and fields": (
+        [
+            {"type": "response.future", "x": 1},
+            event("web_search_call.searching"),
+            event("output_item.added", item={"type": "web_search_call", "id": "ws_1"}),
+            event("output_item.added", item=None),
+            event("output_text.annotation.added", annotation={"type": "url_citation"}),
+            {},
+            *TEXT,
+            {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "after the end"},
+        ],
+        [START, "Hi", " 世界", *END],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+@pytest.mark.parametrize("size", [0, 1, 7])
+def test_documented_events_become_items_in_chunks_of_any_size(name: str, size: int) -> None:
+    events, items = SEQUENCES[name]
+    assert read(sse(*events), size) == items
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_a_stream_cut_at_any_byte_is_truncated_or_complete(name: str) -> None:
+    events, items = SEQUENCES[name]
+    data = sse(*events)
+    complete = collect(items)
+    for end in range(len(data)):
+        reader = DIALECT.reader(STREAM_HEAD)
+        read_items = reader.feed(data[:end]) + reader.flush()
+        assert complete.text.startswith(collect(read_items).text)
+        try:
+            reader.close()
+        except TruncatedError:
+            continue
+        assert collect(read_items) == complete
+
+
+def test_an_output_item_whose_type_is_not_text_is_ignored() -> None:
+    events = [*TEXT[:-1], completed({"type": ["message"]}, message(text("Hi 世界")))]
+    assert read(sse(*events)) == [START, "Hi", " 世界", *END]
+
+
+def test_a_done_marker_does_not_complete_a_reply() -> None:
+    with pytest.raises(TruncatedError):
+        read(sse(*TEXT[:-1]) + b"data: [DONE]\n\n")
+
+
+def test_an_event_with_html_is_not_of_this_api() -> None:
+    with pytest.raises(ProtocolError):
+        read(b"data: <html>\n\n")
+
+
+DOCUMENT = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1741290958,
+    "status": "completed",
+    "error": None,
+    "incomplete_details": None,
+    "model": "gpt-4o-2024-08-06",
+    "output": [
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm"}]},
+        message(text("Hi"), {"type": "refusal", "refusal": "no"}),
+        {**CALL, "arguments": "{}"},
+    ],
+    "usage": USAGE,
+}
+"""A document in the shape of the example response in OpenAI's API reference, "Create a model response"."""
+
+
+def test_a_complete_document_becomes_items() -> None:
+    reply = collect(feed(DIALECT.reader(DOCUMENT_HEAD), json.dumps(DOCUMENT).encode(), 100))
+    assert reply == Reply(
+        "Hi",
+        [{"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}],
+        [{"text": "Hm", "id": "rs_1", "source": NAME}],
+        "no",
+        [],
+        Usage(37, 11, 7, 0, 3),
+        Finish("tool_calls"),
+        "resp_1",
+        "gpt-4o-2024-08-06",
+        1741290958,
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "error"),
+    [
+        ({**DOCUMENT, "status": "failed", "error": {"code": "rate_limit_exceeded", "message": "m"}}, RateLimitError),
+        ({**DOCUMENT, "status": "in_progress"}, TruncatedError),
+        ({**DOCUMENT, "status": "cancelled"}, TruncatedError),
+        ({"choices": []}, ProtocolError),
+        ([], ProtocolError),
+    ],
+)
+def test_a_document_that_is_not_a_complete_response_raises(document: Any, error: type[AcytooError]) -> None:
+    with pytest.raises(error):
+        feed(DIALECT.reader(DOCUMENT_HEAD), json.dumps(document).encode())
+
+
+def test_a_document_that_is_cut_is_truncated() -> None:
+    with pytest.raises(TruncatedError):
+        feed(DIALECT.reader(DOCUMENT_HEAD), json.dumps(DOCUMENT).encode()[:-1])
+
+
+ERRORS: dict[str, tuple[list[Any], type[StatusError], str]] = {
+    # OpenAI's API reference, the `error` event.
+    "flat": (
+        [{"type": "error", "code": "server_error", "message": "it broke", "param": None}],
+        ServerError,
+        "it broke",
+    ),
+    # openai/openai-dotnet issue 881, as the service sends it.
+    "nested": (
+        [{"type": "error", "error": {"type": "too_many_requests", "code": "too_many_requests", "message": "slower"}}],
+        RateLimitError,
+        "slower",
+    ),
+    # zendev-sh/goai pull request 88: the type does not name an error.
+    "nested under another type": (
+        [{"type": "error", "error": {"type": "tokens", "code": "rate_limit_exceeded", "message": "TPM"}}],
+        RateLimitError,
+        "TPM",
+    ),
+    # OpenAI's API reference, `response.failed`.
+    "failed": (
+        [CREATED, completed(kind="failed", error={"code": "invalid_image_url", "message": "no image"})],
+        RequestError,
+        "no image",
+    ),
+    # earendil-works/pi issue 7983: Azure sends the reason after the failure.
+    "failed first, the reason after it": (
+        [
+            completed(kind="failed", error=None),
+            {"type": "error", "error": {"code": "rate_limit_exceeded", "message": "limit"}},
+        ],
+        RateLimitError,
+        "limit",
+    ),
+    "failed without a reason": ([completed(kind="failed", error=None)], ServerError, "gave no reason"),
+    "untyped": ([{"error": {"message": "bad key", "code": "invalid_api_key"}}], AuthenticationError, "bad key"),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_in_a_stream_is_raised_with_its_class_and_message(name: str) -> None:
+    events, error, message = ERRORS[name]
+    with pytest.raises(error, match=message):
+        read(sse(*events))
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), objects(anything)), max_size=5))
+def test_garbage_in_known_events_raises_only_acytoo_errors(events: list[tuple[str, dict[str, Any]]]) -> None:
+    try:
+        read(sse(*[{**event, "type": kind} for kind, event in events]))
+    except AcytooError:
+        pass
+
+
+@given(objects(anything))
+def test_garbage_in_a_document_raises_only_acytoo_errors(document: dict[str, Any]) -> None:
+    try:
+        feed(DIALECT.reader(DOCUMENT_HEAD), json.dumps(document).encode())
+    except AcytooError:
+        pass

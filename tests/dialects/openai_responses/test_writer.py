@@ -1,0 +1,178 @@
+"""The writer of OpenAI's Responses: items to events and documents, and back through the reader."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from acytoo.errors import (
+    AcytooError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    StatusError,
+    TimedOutError,
+    TruncatedError,
+    status_error,
+)
+from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect
+from tests.dialects.openai_responses.helpers import (
+    DIALECT,
+    DOCUMENT_HEAD,
+    NAME,
+    START,
+    STREAM_HEAD,
+    decode,
+    decode_events,
+    feed,
+    make_request,
+    read,
+    texts,
+    write,
+)
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> list[Item]:
+    """Draw items as any reader returns them: the pieces of a block together, the fragments of calls in any order."""
+    items: list[Item] = [Start(draw(texts), draw(texts), draw(st.integers(1, 2**40)))]
+    blocks = calls = 0
+    for kind in draw(
+        st.lists(st.sampled_from(["text", "logprobs", "refusal", "reasoning", "call", "more"]), max_size=12)
+    ):
+        if kind == "text":
+            items.append(draw(texts))
+        elif kind == "logprobs":
+            items += [
+                draw(texts),
+                Logprobs([{"token": draw(texts), "logprob": -0.5, "bytes": [1], "top_logprobs": []}]),
+            ]
+        elif kind == "refusal":
+            items.append(Refusal(draw(texts)))
+        elif kind == "reasoning":
+            own = draw(st.booleans())
+            first = Reasoning(draw(texts), blocks, id=draw(texts) if own else "", source=NAME if own else "")
+            items += [first, Reasoning(draw(texts), blocks)]
+            if own:
+                items.append(Reasoning("", blocks, data=draw(texts.filter(lambda t: not t.startswith("acytoo:")))))
+            elif draw(st.booleans()):
+                items.append(Reasoning("", blocks, signature=draw(texts), source="anthropic"))
+            blocks += 1
+        elif kind == "call":
+            items.append(ToolCall(calls, f"call_{calls}", draw(texts), draw(st.text(max_size=4))))
+            calls += 1
+        elif calls:
+            items.append(ToolCall(draw(st.integers(0, calls - 1)), arguments=draw(texts)))
+    items.append(Usage(*[draw(st.integers(0, 2**31)) for _ in range(5)]))
+    items.append(Finish(draw(st.sampled_from(["length", "content_filter", "tool_calls" if calls else "stop"]))))
+    return items
+
+
+def normalized(items: list[Item]) -> Reply:
+    """Return the reply without what writing adds: the id of a plain block, and the API's name for `length`."""
+    reply = collect(items)
+    for block in reply.reasoning:
+        if block.get("source") != NAME or "data" not in block:
+            block.pop("id", None)
+            if block.get("source") == NAME:
+                del block["source"]
+    if reply.finish:
+        reply.finish = Finish(reply.finish.reason)
+    return reply
+
+
+@given(replies(), st.integers(1, 300), st.booleans())
+def test_a_written_stream_is_read_back_in_chunks_of_any_size(items: list[Item], size: int, batch: bool) -> None:
+    writer = DIALECT.writer(make_request())
+    written: list[bytes] = []
+    written += [writer.write(items)] if batch else [writer.write([item]) for item in items]
+    assert normalized(read(b"".join([*written, writer.ping, writer.end()]), size)) == normalized(items)
+
+
+@given(replies())
+def test_a_written_document_is_read_back(items: list[Item]) -> None:
+    body = DIALECT.write_reply(collect(items), make_request())
+    assert normalized(feed(DIALECT.reader(DOCUMENT_HEAD), body)) == normalized(items)
+
+
+@settings(max_examples=20)
+@given(replies(), st.data())
+def test_a_written_stream_that_is_cut_is_truncated_or_complete(items: list[Item], data: st.DataObject) -> None:
+    stream = write(items)
+    reader = DIALECT.reader(STREAM_HEAD)
+    read_items = reader.feed(stream[: data.draw(st.integers(0, len(stream) - 1))]) + reader.flush()
+    try:
+        reader.close()
+    except TruncatedError:
+        return
+    assert normalized(read_items) == normalized(items)
+
+
+@given(replies())
+def test_events_are_numbered_from_zero_and_every_item_that_begins_ends(items: list[Item]) -> None:
+    events = decode_events(write(items))
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    added = [event["item"]["id"] for event in events if event["type"] == "response.output_item.added"]
+    done = [event["item"]["id"] for event in events if event["type"] == "response.output_item.done"]
+    assert sorted(added) == sorted(done)
+    assert [item["id"] for item in events[-1]["response"]["output"]] == added
+
+
+def test_the_events_of_a_text_are_those_of_the_reference() -> None:
+    events = decode_events(write([START, "Hi", "!", Finish()]))
+    assert [event["type"].removeprefix("response.") for event in events] == [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        "output_text.delta",
+        "output_text.delta",
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "completed",
+    ]
+
+
+def test_an_empty_reply_is_a_complete_response() -> None:
+    assert collect(read(write([]))).finish == Finish("stop")
+
+
+def test_a_response_repeats_the_fields_of_its_request() -> None:
+    request = decode(
+        {"model": "m", "instructions": "short", "input": "x", "tools": [{"type": "function", "name": "f"}],
+         "text": {"format": {"type": "json_object"}}, "metadata": {"a": "b"}, "temperature": 0.1}
+    )  # fmt: skip
+    response = json.loads(DIALECT.write_reply(Reply("hi"), request))
+    assert response["instructions"] == "short"
+    assert response["tools"][0]["name"] == "f"
+    assert response["text"]["format"] == {"type": "json_object"}
+    assert (response["metadata"], response["temperature"]) == ({"a": "b"}, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "status"),
+    [
+        (status_error(429, "slower", code="tokens"), RateLimitError, 429),
+        (status_error(400, "too long", code="context_length_exceeded"), RequestError, 400),
+        (status_error(None, "overloaded"), ServerError, 502),
+        (TruncatedError("cut"), ServerError, 502),
+        (TimedOutError("idle", 3), ServerError, 504),
+    ],
+)
+def test_an_error_in_mid_stream_is_read_back_with_its_status(error: AcytooError, expected: type, status: int) -> None:
+    writer = DIALECT.writer(make_request())
+    with pytest.raises(StatusError) as caught:
+        read(writer.write([START, "half"]) + writer.fail(error))
+    assert type(caught.value) is expected
+    assert (caught.value.status, caught.value.message) == (status, error.message)
+
+
+def test_an_error_response_is_read_back() -> None:
+    response = DIALECT.write_error(status_error(429, "slower", code="tokens", retry_after=2))
+    error = DIALECT.read_error(response.status, response.body)
+    assert (type(error), error.message, error.code) == (RateLimitError, "slower", "tokens")
+    assert response.headers["retry-after"] == "2"
