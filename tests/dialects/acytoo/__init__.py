@@ -1,1 +1,1 @@
-"""Tests of the acytoo codec."""
+"""Tests of the dialect of the Acytoo protocol."""

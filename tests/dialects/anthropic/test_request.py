@@ -25,6 +25,8 @@ WEATHER: Any = {
     "type": "function",
     "function": {"name": "get_weather", "description": "The weather now.", "parameters": SCHEMA},
 }
+
+
 # Encode.
 
 

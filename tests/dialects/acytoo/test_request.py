@@ -1,0 +1,140 @@
+"""Requests of the Acytoo protocol: the five fields, and what its clients send besides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from acytoo.dialects import Acytoo
+from acytoo.dialects.acytoo.request import headers, payload
+from acytoo.dialects.base import Unsupported
+from acytoo.errors import (
+    RequestError,
+    UnsupportedError,
+)
+from acytoo.http import Endpoint
+from acytoo.secret import Secret
+from acytoo.types import Request
+from tests.dialects.acytoo.helpers import DIALECT, HELLO, decode, encode
+
+# Encode.
+
+
+def test_the_headers_are_those_of_the_public_clients() -> None:
+    assert headers() == {"accept": "*/*", "content-type": "application/json"}
+
+
+def test_the_default_payload_has_five_fields_in_this_order() -> None:
+    assert list(payload(HELLO).items()) == [
+        ("key", ""),
+        ("model", "gpt-3.5-turbo"),
+        ("messages", HELLO),
+        ("temperature", 0.5),
+        ("password", ""),
+    ]
+
+
+def test_model_key_and_password_are_sent() -> None:
+    endpoint = Endpoint("http://h", Secret("k"), Secret("p"))
+    http_request = DIALECT.encode_request(Request(HELLO, "m", temperature=1), endpoint, Unsupported("acytoo"))
+    assert (http_request.method, http_request.url, http_request.headers) == (
+        "POST",
+        "http://h/api/completions",
+        headers(),
+    )
+    assert msgspec.json.decode(http_request.body) == payload(HELLO, 1, model="m", key="k", password="p")
+
+
+@pytest.mark.parametrize("temperature", [0, 0.0])
+def test_a_temperature_of_zero_is_sent_as_zero(temperature: float) -> None:
+    assert encode(Request(HELLO, temperature=temperature))["temperature"] == 0
+
+
+def test_path_content_type_and_the_empty_key_can_be_configured() -> None:
+    dialect = Acytoo(path="/api/chat", content_type="text/plain", omit_empty_key=True)
+    http_request = dialect.encode_request(Request(HELLO), Endpoint("http://h/?a=1"), Unsupported("acytoo"))
+    assert http_request.url == "http://h/api/chat?a=1"
+    assert http_request.headers["content-type"] == "text/plain"
+    assert b'"key"' not in http_request.body
+    with_key = dialect.encode_request(Request(HELLO), Endpoint("http://h", Secret("k")), Unsupported("acytoo"))
+    assert b'"key":"k"' in with_key.body
+
+
+@pytest.mark.parametrize(
+    ("request_", "feature"),
+    [
+        (Request(HELLO, max_tokens=5), "max_tokens"),
+        (Request(HELLO, tools=[]), "tools"),
+        (Request([{"role": "tool", "tool_call_id": "a", "content": "x"}]), "tool calls"),
+        (Request([{"role": "user", "content": [{"type": "image_url"}]}]), "image_url content"),
+        (Request(HELLO, extra={"min_p": 1}, extra_for="openai"), "min_p"),
+    ],
+)
+def test_what_the_protocol_cannot_express_is_refused_by_name_or_dropped(request_: Request, feature: str) -> None:
+    with pytest.raises(UnsupportedError, match=feature):
+        encode(request_)
+    assert encode(request_, drop=True).keys() == {"key", "model", "messages", "temperature", "password"}
+
+
+def test_text_parts_become_text_and_reasoning_is_not_sent() -> None:
+    parts: Any = {"role": "user", "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]}
+    turn: Any = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "hm"}]}
+    assert encode(Request([parts, turn]))["messages"] == [*HELLO, {"role": "assistant", "content": "Hi"}]
+    assert "reasoning" in turn
+
+
+def test_extra_fields_are_sent() -> None:
+    assert encode(Request(HELLO, extra={"site": 1}))["site"] == 1
+
+
+# Decode.
+
+
+def test_key_and_password_are_secrets_and_not_part_of_the_request() -> None:
+    parsed = decode({"key": "k", "password": "p", "messages": HELLO, "temperature": 0.5, "model": "m"})
+    assert [secret.reveal() for secret in parsed.secrets] == ["k", "p"]
+    assert parsed.request == Request(HELLO, "m", temperature=0.5, extra_for="acytoo")
+
+
+@pytest.mark.parametrize("value", [None, 5, ["k"], {"k": 1}])
+def test_a_key_that_is_not_text_is_ignored(value: object) -> None:
+    parsed = decode({"key": value, "password": value, "messages": HELLO})
+    assert (parsed.secrets, parsed.request.extra) == ([], {})
+
+
+def test_a_request_without_model_has_an_empty_one() -> None:
+    assert decode({"messages": HELLO}).request.model == ""
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": "Hello"},
+        {"role": "user", "content": "Hello", "createdAt": "2024-01-01T00:00:00Z", "id": "x"},
+        {
+            "role": "user",
+            "parts": [{"type": "text", "text": "Hel"}, {"type": "step-start"}, {"type": "text", "text": "lo"}],
+        },
+        {"role": "user", "content": [{"type": "text", "text": "Hello"}]},
+    ],
+)
+def test_messages_are_accepted_in_the_shapes_of_web_clients(message: dict[str, Any]) -> None:
+    request = decode({"messages": [message]}).request
+    assert encode(request)["messages"][0]["content"] == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ([], "request body"),
+        ({}, "messages is missing"),
+        ({"messages": [{"role": "user"}]}, r"messages\[0\]"),
+        ({"messages": [{"role": "user", "parts": 5}]}, r"messages\[0\]"),
+        ({"messages": HELLO, "temperature": "hot"}, r"\$\.temperature"),
+    ],
+)
+def test_the_error_for_a_malformed_body_names_the_field(body: object, field: str) -> None:
+    with pytest.raises(RequestError, match=field):
+        decode(body)
