@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import object_or_empty, objects_in
+from acytoo.dialects.fields import count, object_or_empty, objects_in
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.openai_responses.request import NAME, decode_opaque, decode_reasoning_texts
 from acytoo.dialects.readers import RecordReader, bare_error
@@ -187,11 +187,10 @@ class StreamReader(RecordReader):
 
     def _decode_start(self, response: JSONObject, items: list[Item]) -> None:
         """Append the reply's identity, and once more only if a later event knows more of it."""
-        created = response.get("created_at")
         start = Start(
             str(response.get("id") or self._start.id),
             str(response.get("model") or self._start.model),
-            int(created) if isinstance(created, (int, float)) else self._start.created,
+            count(response.get("created_at")) or self._start.created,
         )
         if start != self._start:
             self._start = start
@@ -378,4 +377,4 @@ def _decode_usage(fields: JSONObject) -> Usage:
         input_details.get("cache_write_tokens"),
         output_details.get("reasoning_tokens"),
     )
-    return Usage(*[count if isinstance(count, int) else 0 for count in counts])
+    return Usage(*[count(value) for value in counts])
