@@ -115,9 +115,10 @@ class _OpenCall(msgspec.Struct):
 
 
 class StreamReader(RecordReader):
-    """A reader of a streamed message, which is complete with a stop reason, or with `message_stop` after a block.
+    """A reader of a streamed message.
 
-    Compatible servers may leave out the stop reason.
+    It is complete with a stop reason, or with `message_stop` after a block: compatible servers may leave out the stop
+    reason, but a stream without any content is not a reply.
     """
 
     ending = "stop_reason or message_stop after a block"

@@ -647,7 +647,7 @@ def _decode_output_options(body: JSONObject, shared: JSONObject, effort_as: Effo
     """Move the effort and the format from `thinking` and `output_config` to the shared shape.
 
     Both fields stay in the body too if the effort and the format do not express all that they have. Disabled thinking
-    is one such case, and not the effort "none": other APIs' models may be unable to disable it.
+    is one such case: it counts as no effort, like a request without `thinking`.
     """
     shared["reasoning_effort"] = None
     if not body.keys() & {"thinking", "output_config", "output_format"}:
