@@ -229,6 +229,12 @@ def test_extra_fields_replace_derived_ones() -> None:
     assert "betas" not in body
 
 
+@pytest.mark.parametrize("betas", [5, True, {"b": 1}, ["b1", 2]])
+def test_betas_that_are_not_texts_are_a_usage_error(betas: object) -> None:
+    with pytest.raises(UsageError, match="betas must be"):
+        encode(Request(HELLO, extra={"betas": betas}))
+
+
 @pytest.mark.parametrize(
     ("fields", "feature"),
     [

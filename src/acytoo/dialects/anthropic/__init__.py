@@ -25,7 +25,7 @@ from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import header_secrets, request_from_body
-from acytoo.errors import AcytooError
+from acytoo.errors import AcytooError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, JSONObject, Reply, Request
 
@@ -35,7 +35,7 @@ class _TokenCount(msgspec.Struct):
 
 
 _COUNTED_FIELDS = frozenset({"messages", "model", "system", "thinking", "tool_choice", "tools", "output_config"})
-"""The fields of a body that `count_tokens` accepts. It rejects all others."""
+"""The fields of a body that a token count needs. The others are only for the reply."""
 
 
 class Anthropic(Dialect):
@@ -113,7 +113,10 @@ class Anthropic(Dialect):
         """Return the HTTP request with this body. The `betas` of the extra fields become a header."""
         headers = {**json_headers(endpoint.key, self.key_header), "anthropic-version": self.version}
         if betas := self.extra(request).get("betas"):
-            headers["anthropic-beta"] = betas if isinstance(betas, str) else ",".join(betas)
+            names = [betas] if isinstance(betas, str) else betas
+            if not isinstance(names, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in names):
+                raise UsageError("betas must be text or a list of texts, like ['context-1m-2025-08-07']")
+            headers["anthropic-beta"] = ",".join(names)
         return HTTPRequest(join_url(_without_version(endpoint.url), self.path), headers, body)
 
     def reader(self, head: ResponseHead) -> Reader:
