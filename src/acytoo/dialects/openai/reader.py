@@ -2,7 +2,7 @@
 
 Compatible servers differ from OpenAI in many details: a stream without `[DONE]` or without a finish reason, tool calls
 without `index`, arguments as objects, reasoning in a field of their own, errors in five shapes. Every difference that
-is handled here has a test with its source.
+is handled here has a test.
 
 Source: OpenAI's API reference ("The chat completion object", "The chat completion chunk object"), and the
 documentation of the servers that the tests name.

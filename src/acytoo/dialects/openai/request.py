@@ -27,7 +27,7 @@ _PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
 _OPTION_NAMES = sorted(OPTIONS)
 _option_values = operator.attrgetter(*_OPTION_NAMES)
 _NO_OPTIONS = (None,) * len(_OPTION_NAMES)
-"""One attrgetter call and one comparison skip all options of a request that sets none, as most requests do."""
+"""The values of a request that sets no option: one attrgetter call and one comparison then skip them all."""
 
 
 # Encode: the shared shape to OpenAI's body.

@@ -27,7 +27,7 @@ from acytoo.wire.sse import SSEDecoder
 _JSON: TypeAlias = Any
 """Any JSON value. Servers send wrong types in these fields, which are then ignored.
 
-Not `object`, which msgspec checks: that makes decoding an event 12 % slower.
+Not `object`, which msgspec checks: that made decoding a text delta 4 to 7 % slower when it was measured.
 """
 
 
@@ -67,6 +67,9 @@ _TEXT_DELTA = "response.output_text.delta"
 
 _ReasoningField: TypeAlias = Literal["summary", "content", "item"]
 """Where a reasoning text is: in the deltas of a summary or of the content, or in a complete item."""
+
+_REASONING_FIELDS: dict[str, _ReasoningField] = {"reasoning_summary_text": "summary", "reasoning_text": "content"}
+"""The subjects of events with reasoning text."""
 
 
 class _OutputItem:
@@ -141,9 +144,8 @@ class StreamReader(RecordReader):
         subject, _, stage = event.type.removeprefix("response.").rpartition(".")
         is_delta = stage == "delta"
         if event.type == "error" or event.error is not None:
-            raise decode_error(
-                event.error if event.error is not None else {"code": event.code, "message": event.message}
-            )
+            flat = {"code": event.code, "message": event.message}
+            raise decode_error(event.error if event.error is not None else flat)
         if event.type in ("response.created", "response.queued", "response.in_progress"):
             self._decode_start(object_or_empty(event.response), items)
         elif event.type in ("response.completed", "response.incomplete") and (event.response or self._output):
@@ -163,14 +165,11 @@ class StreamReader(RecordReader):
             self._decode_text(self._output_item(event), event.content_index or 0, subject, text, is_delta, items)
             if subject == "output_text" and is_delta and (tokens := objects_in(event.logprobs)):
                 items.append(Logprobs(tokens))
-        elif subject == "reasoning_summary_text":
-            index = event.summary_index or 0
+        elif subject in _REASONING_FIELDS:
+            field = _REASONING_FIELDS[subject]
+            index = (event.summary_index if field == "summary" else event.content_index) or 0
             text = event.delta or event.text
-            self._decode_reasoning(self._output_item(event), "summary", index, text, is_delta, items)
-        elif subject == "reasoning_text":
-            index = event.content_index or 0
-            text = event.delta or event.text
-            self._decode_reasoning(self._output_item(event), "content", index, text, is_delta, items)
+            self._decode_reasoning(self._output_item(event), field, index, text, is_delta, items)
         elif subject == "function_call_arguments":
             self._decode_arguments(self._output_item(event), event.delta or event.arguments, is_delta, items)
 

@@ -142,7 +142,7 @@ def _encode_messages(messages: ChatMessages, unsupported: Unsupported) -> list[J
 
 
 def _encode_turn(message: ChatMessage, unsupported: Unsupported) -> list[JSONObject]:
-    """Return the items of an assistant message in the order that the API requires: reasoning, text, calls."""
+    """Return the items of an assistant message: its reasoning, its text, its calls."""
     items = [item for block in message.get("reasoning") or () if (item := _encode_reasoning(block)) is not None]
     if message.get("audio"):
         unsupported("audio of an assistant message")
