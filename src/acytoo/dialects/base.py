@@ -156,7 +156,7 @@ class Dialect:
 
     @functools.cached_property
     def framing(self) -> Framing:
-        """Return how a streamed reply is divided into records: as its writer does it."""
+        """Return how a streamed reply is divided into records, which its writer determines."""
         return self.writer(Request([])).framing
 
     # Client side.
@@ -179,13 +179,13 @@ class Dialect:
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
         """Return the error that a response body reports, with the server's own message."""
-        words = read_error_body(body)._asdict()
-        return status_error(status, **words, retry_after=retry_after, body=truncate(body, 2000))
+        details = read_error_body(body)
+        return status_error(status, **details._asdict(), retry_after=retry_after, body=truncate(body, 2000))
 
     # Server side.
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
-        """Decode a client's request. Raises RequestError (400) that says what is wrong."""
+        """Decode a client's request. Raises RequestError (400) that names the wrong field."""
         raise NotImplementedError
 
     def decode_request_lenient(self, incoming: ServerRequest) -> ParsedRequest:
@@ -231,7 +231,7 @@ class Dialect:
         return msgspec.json.encode({**fields, "model": model})
 
     def is_client(self, request: ServerRequest) -> bool:
-        """Return whether a request comes from a client of this API, judged by its path, headers and query.
+        """Return whether a request comes from a client of this API, by its path, headers and query.
 
         A server asks its dialects in turn when a path belongs to several APIs or to none.
         """
@@ -242,7 +242,7 @@ class Dialect:
     list_routes: ClassVar[tuple[str, ...]] = ()
     """Paths (GET) on which a server lists its models or, if the path has `{model}`, describes one of them.
 
-    Several APIs may share a path: the one whose client asks answers, else the first.
+    Several APIs may share a path. The API whose client sent the request answers, else the first one.
     """
     model_prefix: ClassVar[str] = ""
     """What a model's name may begin with in those paths."""
@@ -257,7 +257,7 @@ class Dialect:
         """Return the description of one model."""
         raise NotImplementedError
 
-    # Token counting, where the API has it.
+    # Token counting, for APIs that have it.
 
     count_routes: ClassVar[tuple[str, ...]] = ()
     """Paths on which a server counts a request's tokens; `decode_request` decodes such a request."""

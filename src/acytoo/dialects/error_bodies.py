@@ -1,4 +1,4 @@
-"""Errors in response bodies, in both directions: read any server's error, describe ours."""
+"""Errors in response bodies: read any server's error, describe ours to a client."""
 
 from __future__ import annotations
 

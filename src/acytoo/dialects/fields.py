@@ -26,7 +26,7 @@ def decode_body(request: ServerRequest, type_: Any = dict[str, Any]) -> Any:
     try:
         return msgspec.json.decode(request.body, type=type_)
     except UNDECODABLE as error:
-        raise invalid(f"the request body is not what this endpoint takes: {error}") from error
+        raise invalid(f"invalid request body: {error}") from error
 
 
 def require(fields: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:

@@ -1,8 +1,7 @@
 """JSON beyond what msgspec does: lone surrogates, records without an end, text for messages.
 
-Python strings and JSON escapes can hold a lone surrogate (half of a UTF-16 pair). UTF-8 cannot, so msgspec refuses
-both.
-Requests report it to the caller. Everything else replaces it with U+FFFD.
+Python strings and JSON escapes can hold a lone surrogate (one unit of a UTF-16 pair). UTF-8 cannot, so msgspec refuses
+both. In a request to an API that is the caller's error. Everywhere else the surrogate is replaced with U+FFFD.
 """
 
 from __future__ import annotations

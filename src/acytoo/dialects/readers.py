@@ -62,9 +62,9 @@ class DocumentReader(Reader):
 
 
 class AutoReader(Reader):
-    """A reader that decides by the first characters: `{`, `[` or `<` begin a document, anything else a stream.
+    """A reader that chooses by the first characters: `{`, `[` or `<` begin a document, anything else a stream.
 
-    Many servers send a wrong content type, so it cannot decide.
+    The content type cannot decide, because many servers send a wrong one.
     """
 
     def __init__(self, dialect: Dialect, stream: Reader) -> None:
@@ -134,14 +134,14 @@ class Decoder(Protocol):
 def bare_error(record: bytes) -> dict[str, Any] | None:
     """Return the document of a record that is itself an error, None for any other record.
 
-    vLLM, LMDeploy, FastAPI's servers (`{"detail": …}`) and gateways report errors so. Call it only for records that
-    have no field of a reply.
+    Such records come from vLLM, LMDeploy, servers built on FastAPI (`{"detail": …}`) and gateways. Call it only for
+    records that have no field of a reply.
     """
     if not any(field in record for field in (b'"error"', b'"message"', b'"detail"', b'"msg"')):
         return None
     try:
         document = msgspec.json.decode(replace_lone_escapes(record))
-    except UNDECODABLE:  # the fields that the reader needs are fine; another one is not
+    except UNDECODABLE:  # a field that the reader skipped is invalid; its own fields were fine
         return None
     return document if error_details_of(document) is not None else None
 

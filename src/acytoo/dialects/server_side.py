@@ -8,9 +8,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.fields import invalid
-from acytoo.errors import (
-    UsageError,
-)
+from acytoo.errors import UsageError
 from acytoo.http import ServerRequest
 from acytoo.messages import check_messages, check_options
 from acytoo.secret import Secret
@@ -39,7 +37,7 @@ def request_from_body(body: dict[str, Any], dialect: str) -> Request:
     except UsageError as error:
         raise invalid(str(error)) from error
     except msgspec.ValidationError as error:
-        raise invalid(f"the request is not what this endpoint takes: {error}") from error
+        raise invalid(f"invalid request: {error}") from error
 
 
 def new_id(prefix: str) -> str:

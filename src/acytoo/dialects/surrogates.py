@@ -78,7 +78,7 @@ class SurrogateJoiner:
 
 def replace_lone_escapes(document: bytes) -> bytes:
     """Return the JSON document with U+FFFD for every escaped lone surrogate."""
-    return _ESCAPE.sub(lambda found: rb"\ufffd" if found.group(1) is not None else found.group(), document)
+    return _ESCAPE.sub(lambda match: rb"\ufffd" if match.group(1) is not None else match.group(), document)
 
 
 def _text(item: Item, field: str) -> str:
