@@ -179,7 +179,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     @hybridmethod
     async def check(self, /, model: str = "", timeout: float = 30.0) -> Check:
         """Request a few tokens and return whether the endpoint works, how fast, or why it does not."""
-        limits: dict[str, Any] = {"max_tokens": 5} if self.dialect and "max_tokens" in self.dialect.options else {}
+        limits: dict[str, object] = {"max_tokens": 5} if self.dialect and "max_tokens" in self.dialect.options else {}
         started = time.monotonic()
         first: float | None = None
         texts: list[str] = []
@@ -256,7 +256,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     # From a call's arguments to a request and settings.
 
-    def _prepared(self, model: str, messages: Messages, kwargs: dict[str, Any]) -> tuple[Request, Settings]:
+    def _prepared(self, model: str, messages: Messages, kwargs: dict[str, object]) -> tuple[Request, Settings]:
         """Return the validated request and the settings of one call. Raises UsageError."""
         if self.dialect is None:
             raise NotImplementedError(f"{type(self).__name__} must set `dialect` or override create_async_generator")
@@ -274,11 +274,11 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         check_options(request)
         return request, self._settings.changed(changes, self._normalize_url) if changes else self._settings
 
-    def _split(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _split(self, kwargs: dict[str, object]) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
         """Split a call's arguments into request options, settings and the fields of `extra_body`; None means absent."""
-        options: dict[str, Any] = {}
-        changes: dict[str, Any] = {}
-        extra_body: dict[str, Any] = {}
+        options: dict[str, object] = {}
+        changes: dict[str, object] = {}
+        extra_body: dict[str, object] = {}
         for name, value in kwargs.items():
             if name in OPTIONS:
                 if type(value) is float and not math.isfinite(value):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from acytoo.errors import UsageError
-from acytoo.types import ChatMessage, ChatMessages, Messages, Request
+from acytoo.types import ChatMessage, ChatMessages, ContentPart, Messages, Request
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 _SPEAKERS = ("user", "assistant", "system", "developer")
@@ -101,7 +101,7 @@ def check_options(request: Request) -> None:
             request.tool_choice = None
 
 
-def _check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
+def _check_tools(tools: Sequence[Mapping[str, object]] | None) -> None:
     """Check functions. Other types of tools belong to one API each, and its server checks them."""
     for number, tool in enumerate(tools or ()):
         function = tool.get("function")
@@ -118,7 +118,7 @@ def _check_tools(tools: Sequence[Mapping[str, Any]] | None) -> None:
             )
 
 
-def _check_choice(choice: str | Mapping[str, Any] | None) -> None:
+def _check_choice(choice: str | Mapping[str, object] | None) -> None:
     """Check choices of functions. Choices of other tools belong to one API each, and its server checks them."""
     if choice is None or isinstance(choice, str):
         return
@@ -140,12 +140,12 @@ def _check_choice(choice: str | Mapping[str, Any] | None) -> None:
         )
 
 
-def _has_function_name(tool: Mapping[str, Any]) -> bool:
+def _has_function_name(tool: Mapping[str, object]) -> bool:
     function = tool.get("function")
     return isinstance(function, Mapping) and isinstance(function.get("name"), str)
 
 
-def _check_format(response_format: Mapping[str, Any] | None) -> None:
+def _check_format(response_format: Mapping[str, object] | None) -> None:
     if response_format is None:
         return
     holder = response_format.get("json_schema")
@@ -159,7 +159,7 @@ def _check_format(response_format: Mapping[str, Any] | None) -> None:
         )
 
 
-def content_parts(content: str | Sequence[Mapping[str, Any]] | None) -> Sequence[Mapping[str, Any]]:
+def content_parts(content: str | Sequence[ContentPart] | None) -> Sequence[ContentPart]:
     """Return content, which may be text or parts, as parts."""
     if content is None:
         return []
@@ -168,7 +168,7 @@ def content_parts(content: str | Sequence[Mapping[str, Any]] | None) -> Sequence
     return content
 
 
-def tool_result(message: Mapping[str, Any]) -> Any:
+def tool_result(message: ChatMessage) -> str | list[ContentPart] | None:
     """Return the content of a tool's result, prefixed with "Error: " if the tool failed.
 
     For APIs that have no field for a failure.
@@ -181,7 +181,7 @@ def tool_result(message: Mapping[str, Any]) -> Any:
     return [{"type": "text", "text": "Error: "}, *content]
 
 
-def content_text(content: str | Sequence[Mapping[str, Any]] | None, unsupported: Callable[[str], None]) -> str:
+def content_text(content: str | Sequence[ContentPart] | None, unsupported: Callable[[str], None]) -> str:
     """Return the text of content; `unsupported` is called for every part that is not text."""
     if content is None or isinstance(content, str):
         return content or ""

@@ -24,6 +24,7 @@ from acytoo.errors import (
     status_error,
 )
 from acytoo.secret import truncate
+from acytoo.types import JSONObject
 
 _BEFORE_PAGE = re.compile(rb"(?:\s|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
 _TITLE = re.compile(rb"<title[^>]*>([^<]*)", re.IGNORECASE)
@@ -78,7 +79,7 @@ def error_details_of(document: Any) -> ErrorDetails | None:
     Known shapes: `{"error": {"message", "type", "code", "param", "status"}}` (some of them: OpenAI, Anthropic, Gemini),
     `{"error": "…"}` (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI); a list around any.
     """
-    inner: dict[str, Any] | None = None
+    inner: JSONObject | None = None
     while True:
         if isinstance(document, list) and document:
             document = document[0]
@@ -93,7 +94,7 @@ def error_details_of(document: Any) -> ErrorDetails | None:
     return None if inner is None else _details(inner or NO_MESSAGE, inner)
 
 
-def _details(message: Any, document: dict[str, Any]) -> ErrorDetails:
+def _details(message: Any, document: JSONObject) -> ErrorDetails:
     names = ("code", "status", "type", "param")
     texts = {name: replace_surrogates(document[name]) for name in names if isinstance(document.get(name), str)}
     text = replace_surrogates(message) if isinstance(message, str) else display_json(message)
@@ -143,7 +144,7 @@ def describe_error(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
     return status, error.message, code or _CODES.get(status, "server_error"), headers
 
 
-def openai_error(error: AcytooError) -> dict[str, Any]:
+def openai_error(error: AcytooError) -> JSONObject:
     """Return the error in the shape of OpenAI's APIs: `{"message", "type", "param", "code"}`."""
     _, message, code, _ = describe_error(error)
     status = error if isinstance(error, StatusError) else StatusError(message)

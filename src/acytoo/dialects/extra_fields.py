@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from acytoo.types import JSONObject
 
-def flatten_fields(extra: dict[str, Any], parent: str, fields: Mapping[str, Any]) -> None:
+
+def flatten_fields(extra: JSONObject, parent: str, fields: Mapping[str, Any]) -> None:
     """Add the fields of a nested object to `extra` under their paths."""
     for name, value in fields.items():
         extra[f"{parent}.{name}"] = value
 
 
-def merge_extra(body: dict[str, Any], extra: Mapping[str, Any], parents: frozenset[str] = frozenset()) -> None:
+def merge_extra(body: JSONObject, extra: Mapping[str, Any], parents: frozenset[str] = frozenset()) -> None:
     """Merge extra fields into a body. They replace its fields; of an object only the fields that both have.
 
     A name like `options.num_ctx` is a path if `options` is one of `parents`.

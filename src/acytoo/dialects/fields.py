@@ -10,6 +10,7 @@ import msgspec
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.errors import RequestError
 from acytoo.http import ServerRequest
+from acytoo.types import JSONObject
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ def invalid(message: str) -> RequestError:
     return RequestError(message, status=400, code="invalid_request_error")
 
 
-def decode_body(request: ServerRequest, type_: Any = dict[str, Any]) -> Any:
+def decode_body(request: ServerRequest, type_: Any = JSONObject) -> Any:
     """Decode a request's JSON body. Raises RequestError (400) that names the wrong place."""
     try:
         return msgspec.json.decode(request.body, type=type_)
@@ -37,7 +38,7 @@ def require(fields: Mapping[str, Any], name: str, kind: type[T], where: str) -> 
     return value
 
 
-def optional_object(value: Any, where: str) -> dict[str, Any]:
+def optional_object(value: Any, where: str) -> JSONObject:
     """Return a copy of an optional object of a request, {} for null. Raises RequestError (400) for another type."""
     if value is None:
         return {}
@@ -46,7 +47,7 @@ def optional_object(value: Any, where: str) -> dict[str, Any]:
     return dict(value)
 
 
-def optional_objects(value: Any, where: str) -> list[dict[str, Any]]:
+def optional_objects(value: Any, where: str) -> list[JSONObject]:
     """Return an optional list of objects of a request, [] for null. Raises RequestError (400) for anything else."""
     if value is None:
         return []
@@ -55,12 +56,12 @@ def optional_objects(value: Any, where: str) -> list[dict[str, Any]]:
     return value
 
 
-def object_or_empty(value: Any) -> dict[str, Any]:
+def object_or_empty(value: Any) -> JSONObject:
     """Return the value if it is an object, else {}: for optional fields of a reply."""
     return value if isinstance(value, dict) else {}
 
 
-def objects_in(value: Any) -> list[dict[str, Any]]:
+def objects_in(value: Any) -> list[JSONObject]:
     """Return the objects in what should be a list of them: for optional fields of a reply."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
@@ -70,6 +71,6 @@ def count(value: Any) -> int:
     return int(value) if isinstance(value, (int, float)) and 0 <= value < 2**63 else 0
 
 
-def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
+def without_none(fields: Mapping[str, Any]) -> JSONObject:
     """Return the fields whose value is not None."""
     return {name: value for name, value in fields.items() if value is not None}

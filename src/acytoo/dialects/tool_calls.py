@@ -9,23 +9,23 @@ import msgspec
 
 from acytoo.dialects.json import UNDECODABLE, dumps
 from acytoo.errors import ProtocolError
-from acytoo.types import Finish
+from acytoo.types import Finish, JSONObject
 
 
-def arguments_object(arguments: Any) -> dict[str, Any] | None:
+def arguments_object(arguments: Any) -> JSONObject | None:
     """Return a call's arguments as an object, {} if there are none, None if they are not one JSON object."""
     if isinstance(arguments, Mapping):
         return dict(arguments)
     if not arguments or not arguments.strip():
         return {}
     try:
-        decoded: dict[str, Any] = msgspec.json.decode(arguments, type=dict[str, Any])
+        decoded: JSONObject = msgspec.json.decode(arguments, type=JSONObject)
     except (*UNDECODABLE, UnicodeEncodeError):
         return None
     return decoded
 
 
-def parse_arguments(name: str, arguments: str, finish: Finish | None) -> dict[str, Any] | None:
+def parse_arguments(name: str, arguments: str, finish: Finish | None) -> JSONObject | None:
     """Return the arguments of a model's call as an object, None if the token limit cut them.
 
     Raises ProtocolError if they are not one JSON object for any other reason.
