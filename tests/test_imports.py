@@ -15,7 +15,7 @@ import acytoo
 SOURCE = Path(acytoo.__file__).parent
 
 LAYERS = [
-    ["errors", "types", "secret", "http", "_process", "_reset"],
+    ["errors", "types", "secret", "http", "_process", "_reset", "_version"],
     ["wire", "messages", "keys", "compat", "sync", "_hybridmethod"],
     ["dialects"],
     ["testing"],

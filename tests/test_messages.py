@@ -90,7 +90,7 @@ def test_text_is_one_part_and_empty_content_has_no_parts() -> None:
 
 def test_the_text_of_parts_is_joined_and_other_parts_are_reported() -> None:
     unsupported: list[str] = []
-    content: list[dict[str, Any]] = [
+    content: list[Any] = [
         {"type": "text", "text": "a"},
         {"type": "image_url", "image_url": {}},
         {"type": "text", "text": "b"},

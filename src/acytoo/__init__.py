@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from acytoo._version import __version__ as __version__
 
 _MODULES = {
     "acytoo.base_provider": "AsyncGeneratorProvider Check",

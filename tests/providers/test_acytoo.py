@@ -180,9 +180,9 @@ async def test_an_option_of_the_wrong_type_is_refused(temperature: Any, fake: Fa
     "url", ["127.0.0.1:8080", "localhost", "www.acytoo.com/x", "ftp://x", "http://", "  ", "http:x"]
 )
 def test_an_invalid_url_is_refused_with_the_reason(url: str) -> None:
-    with pytest.raises(UsageError, match="url"):
+    with pytest.raises(UsageError, match="URL"):
         Acytoo(url)
-    with pytest.raises(UsageError, match="url"):
+    with pytest.raises(UsageError, match="URL"):
         Acytoo().create_async_generator("", MESSAGES, url=url)
 
 

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from acytoo import __version__
+from acytoo._version import __version__
 from acytoo.dialects import by_name
 from acytoo.dialects.base import Dialect
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError, StatusError

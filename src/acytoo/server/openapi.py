@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from acytoo import __version__
+from acytoo._version import __version__
 from acytoo.server.config import ServerConfig
 
 _OBJECT = {"type": "object"}

@@ -206,7 +206,7 @@ def encode_reasoning(block: ReasoningBlock, *, unsigned: bool = False) -> list[J
     return []
 
 
-def _encode_content(content: str | Sequence[_Part] | None, unsupported: Unsupported) -> list[JSONObject]:
+def _encode_content(content: str | Sequence[ContentPart] | None, unsupported: Unsupported) -> list[JSONObject]:
     return [block for part in content_parts(content) for block in _encode_part(part, unsupported)]
 
 

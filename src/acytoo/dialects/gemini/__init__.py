@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from acytoo import __version__
+from acytoo._version import __version__
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.gemini.reader import StreamReader, add_details, read_document

@@ -350,8 +350,7 @@ def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage
         if turn["content"] is None:
             turn["content"] = content or (None if "refusal" in turn else "")
         elif content:
-            parts = [*content_parts(turn["content"]), *content_parts(content)]
-            turn["content"] = cast(list[ContentPart], parts)
+            turn["content"] = [*content_parts(turn["content"]), *content_parts(content)]
 
 
 def _decode_call(item: JSONObject, where: str) -> ToolCallDict:
