@@ -49,6 +49,7 @@ class _CallBlock(msgspec.Struct):
     @property
     def is_complete(self) -> bool:
         """Whether the arguments are complete, so that another block may follow."""
+        # Parsing all fragments is only worth it if they can be complete.
         if not (self.fragments and self.fragments[-1].rstrip().endswith("}")):
             return False
         return is_complete_json("".join(self.fragments).encode())
@@ -57,6 +58,7 @@ class _CallBlock(msgspec.Struct):
 _TEXT_DELTA = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":'
 )
+"""What precedes the JSON text of a delta."""
 
 
 class StreamWriter(Writer):
@@ -98,7 +100,7 @@ class StreamWriter(Writer):
         return b"".join(out)
 
     def end(self) -> bytes:
-        """Return the events that end a complete reply, or an error if the arguments of a call are incomplete."""
+        """Return the events that end a complete reply, or an error if a call's arguments are not a JSON object."""
         out: list[bytes] = []
         try:
             for call in self._calls.values():
@@ -183,6 +185,7 @@ class StreamWriter(Writer):
         call = self._calls.get(item.index)
         if call is None:
             block: JSONObject = {"type": "tool_use", "id": item.id or new_id("toolu_"), "name": item.name, "input": {}}
+            # Anthropic signs no calls. Its clients send unknown fields of a block back, so Gemini's signature survives.
             if item.signature and item.source == "gemini":
                 block["extra_content"] = signature_content(item.signature)
             call = self._calls[item.index] = _CallBlock(self._open(block, out), item.name, [])
