@@ -1,8 +1,8 @@
 """OpenAI's replies as a client receives them: chunks of a stream, or one document.
 
 Compatible servers differ from OpenAI in many details: a stream without `[DONE]` or without a finish reason, tool calls
-without `index`, arguments as objects, reasoning in a field of their own, errors in five shapes. Every difference that
-is handled here has a test.
+without `index`, arguments as objects, reasoning in a field of their own, errors in several shapes. The tests name the
+server of each difference.
 
 Source: OpenAI's API reference ("The chat completion object", "The chat completion chunk object"), and the
 documentation of the servers that the tests name.
