@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 IDIOMS = re.compile(
     r"(?<!there )\b(?:is|are) (?-i:none)\b|in good order|\banew\b|\bfor ever\b|\bmakers' (?:own )?(?:clients|SDKs)"
-    r"|in the older style|\bhalf a character|\bhalves\b|\btold\b|\btells?\b(?! whether)|\bwhat (?:came|is here|was asked)\b"
+    r"|in the older style|\bhalf a character|\bhalves\b|\btold\b|\btells?\b(?! whether)"
+    r"|\bwhat (?:came|is here|was asked)\b"
     r"|\bno (?:JSON|HTTP|page|text)\b(?= (?:is|are)\b)",
     re.IGNORECASE,
 )

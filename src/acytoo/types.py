@@ -93,7 +93,7 @@ if TYPE_CHECKING:
     ChatMessages: TypeAlias = list[ChatMessage]
     Tools: TypeAlias = list[ToolDefinition]
 else:  # msgspec would drop the fields that a TypedDict does not name; they belong to the APIs and are kept
-    ChatMessages = Tools = list[dict[str, Any]]
+    ChatMessages = Tools = list[JSONObject]
 
 
 T_co = TypeVar("T_co", covariant=True)
@@ -162,7 +162,7 @@ class Refusal(Event, frozen=True, tag="refusal"):
 class Logprobs(Event, frozen=True, tag="logprobs"):
     """Log-probabilities of the preceding text, one entry per token, in OpenAI's chat shape."""
 
-    tokens: list[dict[str, Any]] = []
+    tokens: list[JSONObject] = []
 
 
 class Usage(Event, frozen=True, tag="usage"):
@@ -212,14 +212,14 @@ class Request(msgspec.Struct, omit_defaults=True):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     tools: Tools | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: str | JSONObject | None = None
     parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: JSONObject | None = None
     reasoning_effort: str | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
     user: str | None = None
-    extra: dict[str, Any] = {}
+    extra: JSONObject = {}
     extra_for: str = ""
 
 
@@ -243,7 +243,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
     tool_calls: list[ToolCallDict] = []
     reasoning: list[ReasoningBlock] = []
     refusal: str = ""
-    logprobs: list[dict[str, Any]] = []
+    logprobs: list[JSONObject] = []
     usage: Usage | None = None
     finish: Finish | None = None
     id: str = ""

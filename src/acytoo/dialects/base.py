@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -21,7 +21,7 @@ from acytoo.errors import (
 )
 from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest
 from acytoo.secret import Secret, truncate
-from acytoo.types import OPTIONS, Item, Reply, Request, Start, Usage
+from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request, Start, Usage
 
 Framing: TypeAlias = Literal["text", "sse", "ndjson"]
 """How a stream is divided into records: not at all, as server-sent events, or one JSON document per line."""
@@ -52,7 +52,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     """Whether several blocks of reasoning stay separate."""
     finish: bool = True
     """Whether a reply carries the reason why it ended."""
-    request_fields: Mapping[str, Any] = {}
+    request_fields: Mapping[str, object] = {}
     """Extra request fields that a client must send to get all of this."""
 
 
@@ -142,13 +142,13 @@ class Dialect:
     """Paths that a server answers on; `{name}` matches part of one segment."""
     can_pass_through: ClassVar[bool] = True
     """Whether a body may go to another endpoint of this API unchanged. False if bodies carry secrets."""
-    minimal_body: ClassVar[dict[str, Any]] = {"messages": [{"role": "user", "content": ""}]}
+    minimal_body: ClassVar[JSONObject] = {"messages": [{"role": "user", "content": ""}]}
     """The fields that a body must have besides its model."""
     ignorable_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API outside the shared shape that may be dropped when translating to another."""
     vendor_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API alone that decoding keeps on messages, parts, calls and tools of the shared shape."""
-    no_op_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    no_op_values: ClassVar[Mapping[str, tuple[object, ...]]] = {}
     """Values of this API's own fields that ask for the default; they may be dropped for another API."""
     capabilities: ClassVar[Capabilities] = Capabilities()
     ends_with_record: ClassVar[bool] = True
@@ -221,7 +221,7 @@ class Dialect:
         body = dumps(self.error_document(error), surrogates="replace")
         return HTTPResponse(status, {"content-type": "application/json", **headers}, body)
 
-    def error_document(self, error: AcytooError) -> dict[str, Any]:
+    def error_document(self, error: AcytooError) -> JSONObject:
         """Return the JSON document that reports an error in this API."""
         raise NotImplementedError
 
@@ -246,14 +246,14 @@ class Dialect:
     """
     model_prefix: ClassVar[str] = ""
     """What a model's name may begin with in those paths."""
-    fixed_documents: ClassVar[Mapping[tuple[str, str], Mapping[str, Any]]] = {}
+    fixed_documents: ClassVar[Mapping[tuple[str, str], Mapping[str, object]]] = {}
     """Documents that clients ask for by method and path, the same for every model."""
 
-    def models(self, names: list[str], created: int) -> dict[str, Any]:
+    def models(self, names: list[str], created: int) -> JSONObject:
         """Return the list of models; `created` is in seconds since 1970."""
         raise NotImplementedError
 
-    def model(self, name: str, created: int) -> dict[str, Any]:
+    def model(self, name: str, created: int) -> JSONObject:
         """Return the description of one model."""
         raise NotImplementedError
 
@@ -289,12 +289,12 @@ class Dialect:
             for field in request.extra:
                 unsupported(field)
 
-    def extra(self, request: Request) -> dict[str, Any]:
+    def extra(self, request: Request) -> JSONObject:
         """Return the request's extra body fields, if they are for this API."""
         return request.extra if request.extra_for in ("", self.name) else {}
 
 
-_NO_OP_VALUES: dict[str, tuple[Any, ...]] = {
+_NO_OP_VALUES: dict[str, tuple[object, ...]] = {
     "logprobs": (None, False),
     "top_logprobs": (None, 0),
     "parallel_tool_calls": (None, True),

@@ -30,7 +30,7 @@ def decode_body(request: ServerRequest, type_: Any = JSONObject) -> Any:
         raise invalid(f"invalid request body: {error}") from error
 
 
-def require(fields: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:
+def require(fields: Mapping[str, object], name: str, kind: type[T], where: str) -> T:
     """Return a required field of a request. Raises RequestError (400) if it is missing or of another type."""
     value = fields.get(name)
     if not isinstance(value, kind):
@@ -38,7 +38,7 @@ def require(fields: Mapping[str, Any], name: str, kind: type[T], where: str) -> 
     return value
 
 
-def optional_object(value: Any, where: str) -> JSONObject:
+def optional_object(value: object, where: str) -> JSONObject:
     """Return a copy of an optional object of a request, {} for null. Raises RequestError (400) for another type."""
     if value is None:
         return {}
@@ -47,7 +47,7 @@ def optional_object(value: Any, where: str) -> JSONObject:
     return dict(value)
 
 
-def optional_objects(value: Any, where: str) -> list[JSONObject]:
+def optional_objects(value: object, where: str) -> list[JSONObject]:
     """Return an optional list of objects of a request, [] for null. Raises RequestError (400) for anything else."""
     if value is None:
         return []
@@ -56,21 +56,21 @@ def optional_objects(value: Any, where: str) -> list[JSONObject]:
     return value
 
 
-def object_or_empty(value: Any) -> JSONObject:
+def object_or_empty(value: object) -> JSONObject:
     """Return the value if it is an object, else {}: for optional fields of a reply."""
     return value if isinstance(value, dict) else {}
 
 
-def objects_in(value: Any) -> list[JSONObject]:
+def objects_in(value: object) -> list[JSONObject]:
     """Return the objects in what should be a list of them: for optional fields of a reply."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def count(value: Any) -> int:
+def count(value: object) -> int:
     """Return a number of tokens or seconds from a reply, 0 for anything that is not one."""
     return int(value) if isinstance(value, (int, float)) and 0 <= value < 2**63 else 0
 
 
-def without_none(fields: Mapping[str, Any]) -> JSONObject:
+def without_none(fields: Mapping[str, object]) -> JSONObject:
     """Return the fields whose value is not None."""
     return {name: value for name, value in fields.items() if value is not None}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import msgspec
 
 from acytoo.dialects.tool_calls import arguments_object
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts
-from acytoo.types import ChatMessage, FunctionDefinition, Request, ToolCallDict
+from acytoo.types import ChatMessage, FunctionDefinition, JSONObject, Request, ToolCallDict
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _ANNOTATIONS = ("description", "title")
@@ -32,7 +31,9 @@ def normalize(request: Request) -> Request:
     _check_grammars(request)
     request = msgspec.structs.replace(request, messages=messages) if is_changed else request
     choice = request.tool_choice
-    return _apply_allowed_tools(request, choice) if _type_of(choice) == "allowed_tools" else request
+    if isinstance(choice, dict) and _type_of(choice) == "allowed_tools":
+        return _apply_allowed_tools(request, choice)
+    return request
 
 
 def forced_functions(request: Request) -> list[FunctionDefinition]:
@@ -57,11 +58,16 @@ def _functions_of(request: Request) -> list[FunctionDefinition]:
     return [tool["function"] for tool in request.tools or ()]
 
 
-def _apply_allowed_tools(request: Request, choice: Any) -> Request:
+def _apply_allowed_tools(request: Request, choice: JSONObject) -> Request:
     """Return the request with only the allowed tools, and with the mode of `allowed_tools` as tool choice."""
     allowed = choice.get("allowed_tools")
-    tools = allowed.get("tools") if isinstance(allowed, Mapping) else None
-    if not isinstance(tools, list) or not tools or not all(isinstance(tool, Mapping) for tool in tools):
+    tools = allowed.get("tools") if isinstance(allowed, dict) else None
+    if (
+        not isinstance(allowed, dict)
+        or not isinstance(tools, list)
+        or not tools
+        or not all(isinstance(tool, Mapping) for tool in tools)
+    ):
         raise UsageError(
             "invalid tool_choice.allowed_tools: must be like {'mode': 'required', 'tools': [{'type': 'function', …}]}"
         )
@@ -73,7 +79,7 @@ def _apply_allowed_tools(request: Request, choice: Any) -> Request:
     )
 
 
-def _select_functions(functions: list[FunctionDefinition], names: list[Any]) -> list[FunctionDefinition]:
+def _select_functions(functions: list[FunctionDefinition], names: list[object]) -> list[FunctionDefinition]:
     known = [function["name"] for function in functions]
     for name in names:
         if name not in known:
@@ -81,11 +87,11 @@ def _select_functions(functions: list[FunctionDefinition], names: list[Any]) -> 
     return [function for function in functions if function["name"] in names]
 
 
-def _type_of(choice: Any) -> Any:
+def _type_of(choice: object) -> object:
     return choice.get("type") if isinstance(choice, Mapping) else None
 
 
-def _function_name(choice: Mapping[str, Any]) -> Any:
+def _function_name(choice: Mapping[str, object]) -> object:
     function = choice.get("function")
     return (function if isinstance(function, Mapping) else choice).get("name")
 
@@ -131,7 +137,7 @@ def _check_grammars(request: Request) -> None:
             raise UsageError(f"{name} contains control characters, which a grammar cannot have: escape or remove them")
 
 
-def _grammar_texts(source: Any) -> Iterator[str]:
+def _grammar_texts(source: object) -> Iterator[str]:
     """Yield every text of a grammar or JSON schema that could become part of a grammar, property names included."""
     if isinstance(source, str):
         yield source

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from aiohttp import web
 
 from acytoo._version import __version__
 from acytoo.server.config import ServerConfig
+from acytoo.types import JSONObject
 
 _OBJECT = {"type": "object"}
 _RESPONSES = {
@@ -28,14 +27,14 @@ def openapi_route(config: ServerConfig) -> web.RouteDef:
     return web.get("/openapi.json", handle)
 
 
-def openapi_document(app: web.Application, config: ServerConfig) -> dict[str, Any]:
+def openapi_document(app: web.Application, config: ServerConfig) -> JSONObject:
     """Describe the routes of the application. Bodies are plain objects: each API's own reference has their fields."""
     tags = {
         _without_pattern(path): dialect.name
         for dialect in config.dialects
         for path in (*dialect.routes, *dialect.count_routes)
     }
-    paths: dict[str, Any] = {}
+    paths: JSONObject = {}
     for route in app.router.routes():
         path = route.resource.canonical if route.resource is not None else ""
         if route.method != "HEAD":
@@ -53,8 +52,8 @@ def openapi_document(app: web.Application, config: ServerConfig) -> dict[str, An
     }
 
 
-def _operation(method: str, path: str, tag: str | None) -> dict[str, Any]:
-    operation: dict[str, Any] = {"operationId": f"{method.lower()} {path}", "responses": _RESPONSES}
+def _operation(method: str, path: str, tag: str | None) -> JSONObject:
+    operation: JSONObject = {"operationId": f"{method.lower()} {path}", "responses": _RESPONSES}
     if names := [part.partition("}")[0] for part in path.split("{")[1:]]:
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names

@@ -31,7 +31,7 @@ class ConsumerScenario:
     reports: tuple[str, ...] = ()
 
 
-async def consume(subject: Subject, url: str, messages: ChatMessages | None = None, **settings: Any) -> str:
+async def consume(subject: Subject, url: str, messages: ChatMessages | None = None, **settings: object) -> str:
     """Return the joined texts of a stream."""
     stream = subject.stream(url, messages, **settings)
     return "".join([text async for text in stream])

@@ -18,6 +18,7 @@ from acytoo.testing.fakes.proxies import FakeHTTPProxy, FakeSOCKSProxy
 from acytoo.testing.fakes.server import FakeServer, black_hole, refused_port
 from acytoo.testing.script.directives import SYNTAX
 from acytoo.testing.script.responses import raw, reply, silent
+from acytoo.types import JSONObject
 
 
 class Environment(enum.Enum):
@@ -58,7 +59,7 @@ class RunningEnvironment:
     """
 
     url: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: JSONObject = field(default_factory=dict)
     fake: FakeEndpoint | None = None
     servers: list[FakeServer] = field(default_factory=list)
     elsewhere: FakeEndpoint | None = None

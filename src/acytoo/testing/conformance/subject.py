@@ -59,14 +59,14 @@ class Subject:
     patience_s: float = 10.0
     crowd: int = 100
 
-    def stream(self, url: str, messages: ChatMessages | None = None, **settings: Any) -> AsyncGenerator[str, None]:
+    def stream(self, url: str, messages: ChatMessages | None = None, **settings: object) -> AsyncGenerator[str, None]:
         """Return the provider's stream of texts, not yet started."""
         made = self.make(url, **{"key": KEY, **settings})
         generate: Any = getattr(made, "create_async_generator", made)
         stream: AsyncGenerator[str, None] = generate(self.model, question() if messages is None else messages)
         return stream
 
-    async def complete(self, url: str, messages: ChatMessages | None = None, **settings: Any) -> str:
+    async def complete(self, url: str, messages: ChatMessages | None = None, **settings: object) -> str:
         """Return the complete text, from `create_async` if the provider has it."""
         made = self.make(url, **{"key": KEY, **settings})
         messages = question() if messages is None else messages
@@ -76,7 +76,7 @@ class Subject:
         generate: Any = getattr(made, "create_async_generator", made)
         return "".join([text async for text in generate(self.model, messages)])
 
-    async def attempt(self, url: str, messages: ChatMessages | None = None, **settings: Any) -> Attempt:
+    async def attempt(self, url: str, messages: ChatMessages | None = None, **settings: object) -> Attempt:
         """Consume a stream and record its outcome. A call that hangs is cancelled."""
         attempt = Attempt()
 
@@ -111,7 +111,7 @@ def _closable(stream: Any) -> Any:
     return stream if hasattr(stream, "aclose") else _NothingToClose()
 
 
-def point_at(provider: Any, url: str, **settings: Any) -> Any:
+def point_at(provider: Any, url: str, **settings: object) -> Any:
     """Return an instance of a provider that has a dialect, else a function that calls a copy of the class at `url`.
 
     A legacy (gpt4free-style) provider gets the settings as arguments of the call, as far as it accepts them. This is

@@ -32,7 +32,7 @@ class ProviderConformance:
     crowd: ClassVar[int] = 100
     """The number of concurrent calls."""
 
-    def make(self, url: str, **settings: Any) -> Any:
+    def make(self, url: str, **settings: object) -> Any:
         """Return the provider pointed at a URL, or a function of model and messages that returns its stream.
 
         `settings` are some of `key`, `timeout` (seconds, for each wait), `proxy` and `ca` (a file).

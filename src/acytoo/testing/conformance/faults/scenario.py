@@ -9,6 +9,7 @@ from acytoo.dialects.base import Dialect, Framing
 from acytoo.errors import AcytooError, TimedOutError
 from acytoo.testing.conformance.environments import Environment
 from acytoo.testing.script.directives import COMPLETE_REPLY
+from acytoo.types import JSONObject
 
 ErrorTypes: TypeAlias = tuple[type[AcytooError], ...]
 
@@ -35,7 +36,7 @@ class FaultScenario:
     errors: ErrorTypes = ()
     text: str | None = None
     may_succeed: bool = False
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: JSONObject = field(default_factory=dict)
     message: str = ""
     timeout: float = 10.0
     environment: Environment = Environment.DIRECT
@@ -71,7 +72,13 @@ def succeeds(name: str, scripts: str, why: str, *, text: str = COMPLETE_REPLY, *
 
 
 def fails(
-    name: str, scripts: str, errors: type[AcytooError] | ErrorTypes, why: str, *, text: str | None = "", **options: Any
+    name: str,
+    scripts: str,
+    errors: type[AcytooError] | ErrorTypes,
+    why: str,
+    *,
+    text: str | None = "",
+    **options: Any,
 ) -> FaultScenario:
     """Return a row that requires one of these errors, by default before any text."""
     error_types = errors if isinstance(errors, tuple) else (errors,)
