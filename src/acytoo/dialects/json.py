@@ -18,7 +18,7 @@ UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not the expected JSON."""
 
 
-def dumps(document: Any, *, surrogates: Literal["error", "replace"] = "error") -> bytes:
+def dumps(document: Any, surrogates: Literal["error", "replace"] = "error") -> bytes:
     """Encode a document as JSON.
 
     Raises UsageError for values that JSON cannot hold. With `surrogates="replace"` a lone surrogate becomes U+FFFD,

@@ -54,19 +54,19 @@ class Acytoo(Dialect):
         for name in ("key", "password"):
             if name in extra:  # a secret there would not be redacted
                 raise UsageError(f"extra_body has {name!r}: pass {name}=… instead")
-        body = encode_request(request, unsupported)
-        self._set_credentials(body, endpoint)
+        body = encode_request(request, endpoint, unsupported)
         merge_extra(body, extra)
+        self._omit_empty_key(body)
         return self._post(endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """Return the HTTP request with the endpoint's credentials in the body, replacing those that it has."""
         fields: dict[str, Any] = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        self._set_credentials(fields, endpoint)
+        fields |= {"key": endpoint.key.reveal(), "password": endpoint.password.reveal()}
+        self._omit_empty_key(fields)
         return self._post(endpoint, msgspec.json.encode(fields))
 
-    def _set_credentials(self, body: JSONObject, endpoint: Endpoint) -> None:
-        body |= {"key": endpoint.key.reveal(), "password": endpoint.password.reveal()}
+    def _omit_empty_key(self, body: JSONObject) -> None:
         if self.omit_empty_key and not body["key"]:
             del body["key"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from acytoo.dialects.base import Unsupported
+from acytoo.http import Endpoint
 from acytoo.messages import content_text, tool_result
 from acytoo.types import ChatMessage, JSONObject, Messages, Request
 
@@ -43,12 +44,14 @@ def payload(
 # Client side.
 
 
-def encode_request(request: Request, unsupported: Unsupported) -> JSONObject:
-    """Encode a request without credentials. Calls `unsupported` for whatever the protocol cannot express."""
+def encode_request(request: Request, endpoint: Endpoint, unsupported: Unsupported) -> JSONObject:
+    """Encode a request with its credentials. Calls `unsupported` for whatever the protocol cannot express."""
     return payload(
         [_encode_message(message, unsupported) for message in request.messages],
         DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
         model=request.model,
+        key=endpoint.key.reveal(),
+        password=endpoint.password.reveal(),
     )
 
 

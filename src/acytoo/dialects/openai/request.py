@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import merge_extra
@@ -33,35 +33,37 @@ _NO_OPTIONS = (None,) * len(_OPTION_NAMES)
 # Encode: the shared shape to OpenAI's body.
 
 
-def encode_request(
-    request: Request,
-    extra: JSONObject,
-    unsupported: Unsupported,
-    *,
-    max_tokens_field: str,
-    stream_usage: bool,
-    reasoning_field: str,
-) -> JSONObject:
-    """Return the body for a request. Calls `unsupported` for whatever the API cannot express.
+class Variations(Protocol):
+    """What differs between compatible servers in their requests; see `OpenAI`."""
 
-    The keyword arguments are the variations of compatible servers, see `OpenAI`.
-    """
+    max_tokens_field: str
+    stream_usage: bool
+    reasoning_field: str
+
+
+def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported, server: Variations) -> JSONObject:
+    """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
     messages = request.messages
     if request.extra_for and request.extra_for != NAME:
         messages = [_without_foreign_parts(message, unsupported) for message in messages]
     body: JSONObject = {
         "model": request.model,
-        "messages": [_encode_message(message, reasoning_field) for message in messages],
+        "messages": [  # most messages are sent as they are: the check is here, for it is cheaper than a call
+            message
+            if message.keys() <= _MESSAGE_FIELDS and "tool_calls" not in message
+            else _encode_message(message, server.reasoning_field)
+            for message in messages
+        ],
     }
     if request.stream:
         body["stream"] = True
-        if stream_usage:
+        if server.stream_usage:
             body["stream_options"] = {"include_usage": True}
     values = _option_values(request)
     if values != _NO_OPTIONS:
         for option, value in zip(_OPTION_NAMES, values, strict=True):
             if value is not None:
-                body[max_tokens_field if option == "max_tokens" else option] = value
+                body[server.max_tokens_field if option == "max_tokens" else option] = value
     if request.extra:
         if request.extra.get("n") not in (None, 1):
             unsupported("n above 1")
@@ -69,10 +71,8 @@ def encode_request(
     return body
 
 
-def _encode_message(message: ChatMessage, reasoning_field: str) -> Mapping[str, Any]:
-    """Return one message without the shared shape's own fields."""
-    if message.keys() <= _MESSAGE_FIELDS and "tool_calls" not in message:
-        return message
+def _encode_message(message: ChatMessage, reasoning_field: str) -> JSONObject:
+    """Return a message with tool calls, or with fields of the shared shape that this API does not have."""
     encoded: JSONObject = {field: value for field, value in message.items() if field in _MESSAGE_FIELDS}
     if calls := message.get("tool_calls"):
         encoded["tool_calls"] = [_encode_call(call) for call in calls]

@@ -72,7 +72,7 @@ def encode_options(request: Request, unsupported: Unsupported) -> JSONObject:
             fields[option] = value
     if request.max_tokens is not None:
         fields["max_output_tokens"] = request.max_tokens
-    if tools := _encode_tools(request.tools or (), unsupported):
+    if request.tools and (tools := _encode_tools(request.tools, unsupported)):
         fields["tools"] = tools
     if request.tool_choice is not None:
         fields["tool_choice"] = _encode_tool_choice(request.tool_choice)
