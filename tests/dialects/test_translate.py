@@ -48,6 +48,13 @@ NO_OP_FIELDS: dict[str, tuple[dict[str, Any], ...]] = {
 """Fields that clients send although they ask for the default."""
 
 
+@pytest.mark.parametrize("source", dialects.ALL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("fields", [{"logit_bias": {}}, {"functions": []}, {"mcp_servers": []}])
+def test_another_apis_field_that_asks_for_the_default_is_dropped_too(source: Dialect, fields: dict[str, Any]) -> None:
+    request = Request(HELLO, "m", extra={**fields, "odd": 1}, extra_for=source.name)
+    assert translate(request, source).extra == {"odd": 1}
+
+
 NO_OP_CASES = [(dialect, fields) for dialect in dialects.ALL for fields in NO_OP_FIELDS.get(dialect.name, ())]
 
 

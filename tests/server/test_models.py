@@ -139,3 +139,10 @@ async def test_the_lists_are_empty_if_no_model_can_be_asked_for_by_name() -> Non
         assert (await server.get("/v1/models"))["data"] == []
         listed = await server.get("/v1/models", "anthropic-version: 2023-06-01\r\n")
         assert (listed["data"], listed["first_id"], listed["last_id"]) == ([], None, None)
+
+
+@pytest.mark.parametrize("headers", ["", "anthropic-version: 2023-06-01\r\n", "x-goog-api-client: x\r\n"])
+async def test_a_model_is_found_by_geminis_name_for_it_whichever_client_asks(headers: str) -> None:
+    async with served(plain=(Plain, "")) as server:
+        found = await server.get("/v1/models/models/plain", headers)
+        assert found.get("id", found.get("name")) in ("plain", "models/plain")

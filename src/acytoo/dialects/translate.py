@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from acytoo import dialects
 from acytoo.dialects.base import Dialect
 from acytoo.types import Request
 
@@ -26,9 +27,14 @@ def translate(request: Request, source: Dialect) -> Request:
     extra = {
         name: value
         for name, value in removed
-        if name not in source.ignorable_fields and value is not None and value not in source.no_op_values.get(name, ())
+        if name not in source.ignorable_fields and value is not None and not _is_no_op(source, name, value)
     }
     return msgspec.structs.replace(request, extra=extra, user=None)
+
+
+def _is_no_op(source: Dialect, name: str, value: object) -> bool:
+    """Return whether a field asks for the default, in the source's API or in any other whose field a client sent."""
+    return any(value in dialect.no_op_values.get(name, ()) for dialect in (source, *dialects.ALL))
 
 
 def _without(fields: frozenset[str], values: list[Any], removed: list[tuple[str, Any]]) -> list[Any]:

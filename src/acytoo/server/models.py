@@ -42,7 +42,8 @@ def _models_handler(sharing: list[Dialect], config: ServerConfig) -> Handler:
         name = request.match_info.get("model")
         if name is None:
             return _json(dialect.models(names, _STARTED))
-        name = name.removeprefix(dialect.model_prefix)
+        for other in sharing:  # clients of the shared paths send one another's prefixes
+            name = name.removeprefix(other.model_prefix)
         if name not in names:
             raise NotFoundError(f"unknown model {name!r}", status=404, code="not_found_error")
         return _json(dialect.model(name, _STARTED))
