@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,9 @@ __all__ = [
 ]
 
 
-@functools.cache
+_INSTANCES: dict[str, Dialect] = {}
+
+
 def by_name(name: str) -> Dialect:
     """Return the plain instance of the dialect with this name, such as `openai-responses`.
 
@@ -55,18 +56,16 @@ def by_name(name: str) -> Dialect:
     folder = name.replace("-", "_")
     if folder not in _CLASSES:
         raise UsageError(f"unknown dialect {name!r}: expected one of {', '.join(_CLASSES)}".replace("_", "-"))
-    dialect: Dialect = __getattr__(_CLASSES[folder])()
-    return _INSTANCES.setdefault(folder, dialect)  # two threads may both get here: the first instance wins
-
-
-_INSTANCES: dict[str, Dialect] = {}
+    if folder not in _INSTANCES:
+        _INSTANCES.setdefault(folder, __getattr__(_CLASSES[folder])())  # the first of two threads creates it for both
+    return _INSTANCES[folder]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a codec on first use, so that a caller of one API pays for one."""
+    """Import a codec on first use, so that a caller of one API pays for one. The result is kept."""
     if name == "ALL":
-        return tuple(by_name(folder.replace("_", "-")) for folder in _CLASSES)
+        return globals().setdefault(name, tuple(by_name(folder) for folder in _CLASSES))
     for folder, cls in _CLASSES.items():
         if name == cls:
-            return getattr(importlib.import_module(f"{__name__}.{folder}"), cls)
+            return globals().setdefault(name, getattr(importlib.import_module(f"{__name__}.{folder}"), cls))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -67,8 +67,8 @@ class OpenAI(Dialect):
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
         self.check_options(request, unsupported)
-        extra = self.extra(request) if request.extra else request.extra
-        return self.http_request(request, endpoint, dumps(encode_request(request, extra, unsupported, self)))
+        body = encode_request(request, self.extra(request), unsupported, self)
+        return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """Return the HTTP request with this body, and the key as a bearer token or in the server's own header."""
