@@ -16,7 +16,7 @@ SOURCE = Path(acytoo.__file__).parent
 
 LAYERS = [
     ["errors", "types", "secret", "http", "_process", "_reset", "_version"],
-    ["wire", "messages", "keys", "compat", "sync", "_hybridmethod"],
+    ["wire", "http1", "messages", "keys", "compat", "sync", "_hybridmethod"],
     ["dialects"],
     ["testing"],
     ["transport"],
@@ -86,9 +86,9 @@ def test_only_the_command_line_imports_the_testing_package(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_only_transport_and_server_import_an_http_library(path: Path) -> None:
+def test_only_the_http_code_imports_an_http_library(path: Path) -> None:
     part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    if part not in ("transport", "server"):
+    if part not in ("http1", "transport", "server"):
         type_only = {"aiohttp"} if part == "settings" else set()  # the type of the setting `session`
         assert not (HTTP_LIBRARIES & set(imports_of(path))) - type_only
 
