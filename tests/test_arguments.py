@@ -43,7 +43,6 @@ WRONG_SETTINGS: list[tuple[str, Any]] = [
     ("ca", 123),
     ("ca", "/nonexistent"),
     ("ca", Path(__file__)),
-    ("session", "x"),
 ]
 NAMES = [f"{name}={str(type(value))[8:-2]}" for name, value in WRONG_SETTINGS]
 

@@ -31,7 +31,7 @@ LAYERS = [
 ]
 """From the bottom up; a part may import its own layer and those before it."""
 
-HTTP_LIBRARIES = {"aiohttp", "aiohttp_socks", "httptools", "urllib.request", "http.client"}
+HTTP_LIBRARIES = {"aiohttp", "python_socks", "httptools", "urllib.request", "http.client"}
 
 
 def files() -> list[Path]:
@@ -89,8 +89,7 @@ def test_only_the_command_line_imports_the_testing_package(path: Path) -> None:
 def test_only_the_http_code_imports_an_http_library(path: Path) -> None:
     part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
     if part not in ("http1", "transport", "server"):
-        type_only = {"aiohttp"} if part == "settings" else set()  # the type of the setting `session`
-        assert not (HTTP_LIBRARIES & set(imports_of(path))) - type_only
+        assert not HTTP_LIBRARIES & set(imports_of(path))
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
@@ -133,7 +132,7 @@ def test_import_acytoo_loads_nothing_but_itself_and_typing() -> None:
 
 def test_the_provider_class_loads_no_http_library_until_it_is_called() -> None:
     assert not loaded_by("from acytoo import Acytoo; Acytoo()") & {
-        *("aiohttp", "xllamacpp", "click", "ssl"),
+        *("httptools", "xllamacpp", "click", "ssl"),
         *("asyncio", "logging"),  # slow to import, and not needed before a call
     }
 
@@ -172,14 +171,14 @@ print(len({tuple(map(id, each)) for each in found}), dialects.ALL[1] is dialects
 def test_the_command_shows_its_version_without_loading_the_library() -> None:
     start = "import sys; sys.argv = ['acytoo', '--version']\nfrom acytoo.cli import main\n"
     assert not loaded_by(start + "try: main()\nexcept SystemExit: pass") & {
-        "aiohttp",
+        "httptools",
         "msgspec",
         "xllamacpp",
         "asyncio",
     }
 
 
-OPTIONAL = ("xllamacpp", "aiohttp_socks", "uvloop", "keyring", "trustme")
+OPTIONAL = ("xllamacpp", "python_socks", "uvloop", "keyring", "trustme")
 
 
 def test_every_module_imports_without_the_extras() -> None:

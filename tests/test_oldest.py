@@ -14,7 +14,7 @@ from tests.processes import environment
 
 ROOT = Path(__file__).parent.parent
 TESTS = [
-    "transport/test_aiohttp.py", "transport/test_pool.py", "transport/test_errors.py",
+    "http1", "transport",
     "wire", "dialects", "test_base_provider.py", "cli/test_command.py",
 ]  # fmt: skip
 """The tests of the code that calls the dependencies."""

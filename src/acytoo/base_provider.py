@@ -73,7 +73,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
         `key`, `password`: for the endpoint. `proxy`: a URL. `timeout`: seconds, a dict or a `Timeout`.
         `ca`: a file or folder of certificates, or an `ssl.SSLContext`. `trust_env`: use the environment's proxies.
-        `session`: your own `aiohttp.ClientSession`, which stays open. `extra_headers`: sent with every request.
+        `extra_headers`: sent with every request.
         `drop_unsupported`: drop what the API cannot express instead of raising. `base_url` and `api_key` are other
         names for `url` and `key`. Raises UsageError for an invalid value.
         """

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
-    import aiohttp
-
 
 class SettingArguments(TypedDict, total=False):
     """The settings a provider can be created with, and a call can override, beside `url`.
@@ -34,7 +32,6 @@ class SettingArguments(TypedDict, total=False):
     timeout: Timeout | Mapping[str, float | None] | float | None
     ca: str | Path | ssl.SSLContext | None
     trust_env: bool
-    session: aiohttp.ClientSession | None
     extra_headers: Mapping[str, str] | None
     drop_unsupported: bool
 
@@ -56,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True):
 
         An empty URL, key or password changes nothing; `extra_headers` are added. Raises UsageError for an invalid one.
         """
-        plain = {name: changes[name] for name in ("trust_env", "ca", "session") if name in changes}
+        plain = {name: changes[name] for name in ("trust_env", "ca") if name in changes}
         if "timeout" in changes:
             plain["timeout"] = Timeout.of(changes["timeout"])
         if "proxy" in changes:

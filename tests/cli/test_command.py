@@ -176,7 +176,7 @@ def test_the_help_is_shown_without_loading_the_library() -> None:
         try:
             main()
         finally:
-            print(*{"aiohttp", "msgspec", "xllamacpp", "asyncio"} & set(sys.modules), file=sys.stderr)
+            print(*{"httptools", "msgspec", "xllamacpp", "asyncio"} & set(sys.modules), file=sys.stderr)
     """
     done = run(script(code, "-I"))
     assert (done.returncode, done.stderr) == (0, b"\n")

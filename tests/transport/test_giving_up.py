@@ -1,4 +1,4 @@
-"""Timeouts in unusual situations: a busy program, a request resent by a session, repeated failures."""
+"""Timeouts in unusual situations: a busy program, repeated failures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import gc
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 
 from acytoo import Acytoo
@@ -49,40 +46,6 @@ async def test_a_head_that_arrives_as_the_total_timeout_expires_is_not_a_reply()
     sock.close()
     assert isinstance(error, TimedOutError)
     assert error.phase == "total"
-
-
-@asynccontextmanager
-async def refusing_once() -> AsyncIterator[str]:
-    """A server that answers the first request of a connection with 401, the next with a slow reply."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for reply in (b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n", b""):
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-            await reader.readexactly(int(length.split(b":")[1]))
-            writer.write(reply)
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n")
-        for number in range(8):
-            writer.write(b"%d " % number)
-            await asyncio.sleep(0.1)
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-async def test_a_request_that_the_callers_session_sends_again_restarts_the_first_byte_timeout() -> None:
-    async def again(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
-        response: aiohttp.ClientResponse = await handler(request)
-        if response.status == 401:
-            await response.read()
-            response = await handler(request)
-        return response
-
-    async with refusing_once() as url, aiohttp.ClientSession(middlewares=(again,)) as session:
-        provider = Acytoo(url, session=session, timeout={"first_byte": 0.4, "idle": 10})
-        assert await provider.create_async("m", HELLO) == "0 1 2 3 4 5 6 7 "
 
 
 async def test_the_first_byte_timeout_is_not_restarted_by_the_head() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -15,7 +16,6 @@ MAX_FIELDS = 256
 """Header fields that a message may have, trailers included."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FORBIDDEN = re.compile(r"[\0\r\n]")
 
 
 class HTTPError(Exception):
@@ -30,14 +30,28 @@ def encode_head(first_line: str, fields: Iterable[tuple[str, str]]) -> bytes:
     """
     lines = [first_line]
     for name, value in fields:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"invalid header name {name!r}")
-        if _FORBIDDEN.search(value):
-            raise ValueError(f"the value of the header {name!r} contains a line end or NUL")
+        _check_name(name)
         lines.append(f"{name}: {value}")
-    if _FORBIDDEN.search(first_line):
-        raise ValueError("the first line contains a line end or NUL")
+    head = "\r\n".join([*lines, "", ""])
+    # One look at the complete head is cheaper than one at each value.
+    ends = len(lines) + 1
+    if head.count("\n") != ends or head.count("\r") != ends or "\0" in head:
+        raise ValueError(f"{_field_with_line_end(lines)} contains a line end or NUL")
     try:
-        return "\r\n".join([*lines, "", ""]).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError("a header contains a lone surrogate") from error
+        return head.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("a header contains a lone surrogate, which cannot be encoded") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"invalid header name {name!r}")
+
+
+def _field_with_line_end(lines: list[str]) -> str:
+    """Return the name of the field that cannot be sent, without its value."""
+    for line in lines[1:]:
+        if re.search(r"[\0\r\n]", line):
+            return f"the header {line.partition(':')[0]!r}"
+    return "the request target"

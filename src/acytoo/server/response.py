@@ -23,7 +23,6 @@ from aiohttp import ClientConnectionResetError, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from acytoo._reset import reset
-from acytoo.transport._aiohttp import count_sent
 
 _FIRST_WRITE_SIZE = 64 * 1024
 """Bytes after which the first write no longer waits for more."""
@@ -147,7 +146,9 @@ class StreamedResponse(web.StreamResponse):
         transport = self._request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client has disconnected")
-        count_sent(self, self._request, len(data))
+        self._request.writer.output_size += len(data)
+        if hasattr(self, "_body_length"):
+            self._body_length += len(data)
         transport.write(data)
 
     async def _drain_all(self) -> None:

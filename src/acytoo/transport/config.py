@@ -1,4 +1,4 @@
-"""Connection settings: timeouts, proxy, TLS, the caller's own session. They are validated before anything is sent."""
+"""Connection settings: timeouts, proxy, TLS. They are validated before anything is sent."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import msgspec
 
 from acytoo.errors import UsageError
 from acytoo.secret import Secret, basic, mask_url, split_url
+from acytoo.transport.address import UNIX_SCHEME
 
 if TYPE_CHECKING:
     import ssl
-
-    import aiohttp
 
 
 class Timeout(msgspec.Struct, frozen=True):
@@ -117,13 +116,10 @@ class Connection(msgspec.Struct, frozen=True):
     proxy: Proxy | None = None
     trust_env: bool = False
     ca: str | Path | ssl.SSLContext | None = None
-    session: aiohttp.ClientSession | None = None
 
     def __post_init__(self) -> None:
         if self.ca is not None:
             _check_ca(self.ca)
-        if self.session is not None and not hasattr(self.session, "closed"):
-            raise UsageError(f"invalid session: expected an aiohttp.ClientSession, not {type(self.session).__name__}")
 
     def proxy_for(self, url: str) -> Proxy | None:
         """Return the proxy for a URL: the configured one, else the environment's if `trust_env` is set."""
@@ -138,10 +134,10 @@ class Connection(msgspec.Struct, frozen=True):
         value = proxies.get(parts.scheme) or proxies.get("all")
         return Proxy.of(value if "://" in value else f"http://{value}") if value else None
 
-    def tls(self) -> ssl.SSLContext | bool:
-        """Return the value of aiohttp's `ssl` argument: True is its own context, which verifies."""
+    def tls(self) -> ssl.SSLContext:
+        """Return the context for TLS connections; it verifies certificates unless the caller's own does not."""
         if self.ca is None:
-            return True
+            return default_context()
         return _context(str(self.ca)) if isinstance(self.ca, (str, Path)) else self.ca
 
 
@@ -161,10 +157,26 @@ def _context(path: str) -> ssl.SSLContext:
     location = Path(path).expanduser()
     try:
         if location.is_dir():
-            return ssl.create_default_context(capath=str(location))
-        return ssl.create_default_context(cafile=str(location))
+            context = ssl.create_default_context(capath=str(location))
+        else:
+            context = ssl.create_default_context(cafile=str(location))
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"ca: cannot read certificates from {path}: {error}") from error
+    context.set_alpn_protocols(_ALPN)
+    return context
+
+
+@functools.cache
+def default_context() -> ssl.SSLContext:
+    """Return the context that trusts this system's authorities. Loading them takes tens of milliseconds."""
+    import ssl
+
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(_ALPN)
+    return context
+
+
+_ALPN = ["http/1.1"]
 
 
 def check_http_url(url: str) -> str:
@@ -176,10 +188,12 @@ def check_http_url(url: str) -> str:
     parts = split_url(url)
     if parts is None:
         raise UsageError(f"invalid URL {shown!r}: bad host or port{escaping_hint(url)}")
-    if parts.scheme not in ("http", "https"):
+    if parts.scheme not in ("http", "https", UNIX_SCHEME):
         if "://" not in url:
             raise UsageError(f"invalid URL {shown!r}: no scheme, did you mean http://{shown} or https://{shown}?")
-        raise UsageError(f"invalid URL {shown!r}: unknown scheme {parts.scheme!r}, expected http, https or embedded")
+        raise UsageError(
+            f"invalid URL {shown!r}: unknown scheme {parts.scheme!r}, expected http, https, http+unix or embedded"
+        )
     if not parts.hostname:
         raise UsageError(f"invalid URL {shown!r}: no host")
     return parts.scheme + url.partition("#")[0][len(parts.scheme) :]

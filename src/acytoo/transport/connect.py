@@ -1,190 +1,235 @@
-"""Sending one HTTP request until the head of its response: proxies, redirects, one retry on a stale connection.
+"""Establish a connection: directly, through an HTTP proxy, through a SOCKS proxy, or to a Unix socket; with TLS or not.
 
-Requests hold secrets: a key in a header or in the body, a proxy's password. Error reporters print the local variables
-of every frame in a traceback, so the frames of a failed request must not keep any. Local variables with secrets are
-deleted before an exception leaves, and the frames of the HTTP client, which hold the same headers and body, are
-cleared. That also breaks the reference cycle from the exception through its frames to the request, which would
-otherwise stay in memory until the next garbage collection.
+Names are resolved and addresses are tried by asyncio, several at once if the first is slow (happy eyeballs, RFC 8305).
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import traceback
-from urllib.parse import urljoin
+import socket
+import ssl
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-import aiohttp
+from acytoo.errors import MissingExtraError, ProxyError, TLSError, UnreachableError, UsageError
+from acytoo.http1.head import encode_head
+from acytoo.secret import basic
+from acytoo.transport.address import Address
+from acytoo.transport.config import Connection, Proxy, default_context
+from acytoo.transport.connection import HTTPConnection
+from acytoo.transport.errors import describe, label, proxy_refused
+from acytoo.transport.pool import Pool
 
-from acytoo.errors import RedirectError, UsageError
-from acytoo.http import HTTPRequest
-from acytoo.secret import basic, truncate
-from acytoo.transport._aiohttp import RequestBody, ended_before_response, loop_of
-from acytoo.transport.config import Connection, Proxy
-from acytoo.transport.errors import is_timeout, map_error, origin, proxy_refused, safe_cause
-from acytoo.transport.pool import session_for
-from acytoo.transport.timeouts import Deadlines
+T = TypeVar("T")
 
-_MAX_REDIRECTS = 5
-_SAME_METHOD = frozenset({307, 308})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NEXT_ADDRESS_AFTER = 0.25
+"""Seconds after which the next address of a host is tried as well: the value that RFC 8305 recommends."""
 
 
-async def open_response(request: HTTPRequest, connection: Connection, deadlines: Deadlines) -> aiohttp.ClientResponse:
-    """Send the request and return the response, whatever its status, when its head has arrived.
+async def establish(
+    pool: Pool, key: object, address: Address, proxy: Proxy | None, settings: Connection
+) -> HTTPConnection:
+    """Return a new connection to an address.
 
-    A redirect is followed only if it keeps the method and the origin. If a pooled connection turns out to be closed,
-    the request is sent once more, on a new connection.
-
-    Raises:
-        UnreachableError, TLSError, ProxyError, TimedOutError, ProtocolError: No response.
-        RedirectError: The server redirects the request to where it must not be sent.
-        UsageError: The URL or the session cannot be used.
+    Raises UnreachableError, TLSError, ProxyError, MissingExtraError, or UsageError for a name that cannot be one.
     """
-    url = request.url
-    for _ in range(_MAX_REDIRECTS + 1):
-        try:
-            response = await _request(request, url, connection, deadlines, reuse=True)
-        except _StaleConnectionError:
-            response = await _request(request, url, connection, deadlines, reuse=False)
-        location = response.headers.get("location") if response.status in _REDIRECTS else None
-        if not location:
-            return response
-        response.close()
-        url = _redirect_target(response.status, url, location)
-    raise RedirectError(f"{origin(url)} redirects more than {_MAX_REDIRECTS} times", url)
-
-
-class _StaleConnectionError(Exception):
-    """A pooled connection that ended before the first byte of a response."""
-
-
-async def _request(
-    request: HTTPRequest, url: str, connection: Connection, deadlines: Deadlines, *, reuse: bool
-) -> aiohttp.ClientResponse:
-    """Send the request once. Raises _StaleConnectionError, and as `open_response`."""
-    proxy = connection.proxy_for(url)
-    if connection.session is None:
-        session = await session_for(proxy, reuse=reuse)
-    else:
-        session = _check_session(connection.session)
-    body = RequestBody(request.body, deadlines)
-    failure: Exception | None = None
+    context = settings.tls() if address.uses_tls else None
+    server_name = address.host if address.uses_tls else None
+    connection = pool.new_connection(key)
     try:
-        response = await _send(session, request, url, body, proxy, connection, deadlines)
-    except Exception as error:
-        failure = error
-        pooled = reuse and not body.on_new_connection and connection.session is None
-    finally:
-        del body
-    if failure is None:
-        return _check_response(response, proxy, deadlines)
-    try:
-        raise _classify(failure, url, proxy, deadlines, pooled=pooled)
-    finally:
-        traceback.clear_frames(failure.__traceback__)
-        del failure, request
+        if address.unix_path is not None:
+            await _connect_unix(pool.loop, connection, address.unix_path)
+        elif proxy is None:
+            await _to_server(address, _open(pool.loop, connection, address.host, address.port, context, server_name))
+        elif proxy.is_socks:
+            sock = await _connect_socks(proxy, address)
+            opened = pool.loop.create_connection(
+                lambda: connection, sock=sock, ssl=context, server_hostname=server_name
+            )
+            await _behind_proxy(address, proxy, opened)
+        elif context is None:
+            await _to_proxy(pool.loop, connection, proxy)
+        else:
+            await _connect_through_tunnel(pool, connection, address, proxy, context)
+    except BaseException:
+        pool.discard(connection)
+        raise
+    return connection
 
 
-async def _send(
-    session: aiohttp.ClientSession,
-    request: HTTPRequest,
-    url: str,
-    body: RequestBody,
-    proxy: Proxy | None,
-    connection: Connection,
-    deadlines: Deadlines,
-) -> aiohttp.ClientResponse:
-    headers = {**request.headers, "accept-encoding": "identity"}
-    http_proxy = proxy if proxy is not None and not proxy.is_socks else None
-    to_proxy = _proxy_headers(http_proxy)
-    if url.startswith("http:"):
-        headers.update(to_proxy)
+def proxy_fields(proxy: Proxy) -> list[tuple[str, str]]:
+    """Return the header with the credentials for an HTTP proxy, if it has any."""
+    if not (proxy.user or proxy.password):
+        return []
+    return [("proxy-authorization", f"Basic {basic(proxy.user, proxy.password)[0].reveal()}")]
+
+
+def _open(
+    loop: asyncio.AbstractEventLoop,
+    connection: HTTPConnection,
+    host: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    server_name: str | None,
+) -> Awaitable[object]:
+    options: dict[str, Any] = {}
+    # uvloop's method has no such argument; it tries one address after the other.
+    if isinstance(loop, asyncio.BaseEventLoop) and not _is_ip_address(host):
+        options["happy_eyeballs_delay"] = _NEXT_ADDRESS_AFTER
+    return loop.create_connection(lambda: connection, host, port, ssl=context, server_hostname=server_name, **options)
+
+
+async def _to_server(address: Address, opening: Awaitable[T]) -> T:
+    """Await a connection to the server itself, and turn its failure into ours."""
+    place = _place(address)
     try:
-        return await session.request(
-            request.method,
-            url,
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            auto_decompress=False,
-            raise_for_status=False,
-            timeout=_connect_timeout(deadlines.start_connecting()),
-            ssl=connection.tls(),
-            proxy=http_proxy.url if http_proxy else None,
-            proxy_headers=to_proxy or None,
+        return await opening
+    except (ssl.SSLError, ssl.CertificateError) as error:
+        raise TLSError(f"no TLS connection to {place}: {describe(error)}") from error
+    except TimeoutError:
+        raise
+    except socket.gaierror as error:
+        raise UnreachableError(f"cannot resolve the host of {place} ({describe(error)})") from error
+    except OSError as error:
+        raise UnreachableError(f"cannot reach {place} ({describe(error)})") from error
+    except UnicodeError as error:  # a label of the host name is empty or too long
+        raise UsageError(f"invalid URL: the host of {place} is not a valid name") from error
+
+
+async def _behind_proxy(address: Address, proxy: Proxy, opening: Awaitable[T]) -> T:
+    """Await a connection to the server through a proxy that has agreed, and turn its failure into ours."""
+    place = _place(address)
+    try:
+        return await opening
+    except (ssl.SSLError, ssl.CertificateError) as error:
+        raise TLSError(f"no TLS connection to {place}: {describe(error)}") from error
+    except TimeoutError:
+        raise
+    except (OSError, EOFError) as error:
+        raise ProxyError(f"{label(proxy)} dropped the connection to {place} ({describe(error)})") from error
+
+
+async def _to_proxy(loop: asyncio.AbstractEventLoop, connection: HTTPConnection, proxy: Proxy) -> None:
+    parts = urlsplit(proxy.url)
+    host = parts.hostname or ""
+    is_tls = parts.scheme == "https"
+    try:
+        await _open(
+            loop, connection, host, parts.port or 0, default_context() if is_tls else None, host if is_tls else None
         )
-    finally:
-        del body, headers, to_proxy
+    except TimeoutError:
+        raise
+    except (OSError, UnicodeError) as error:
+        raise ProxyError(f"cannot reach {label(proxy)} ({describe(error)})") from error
 
 
-def _classify(failure: Exception, url: str, proxy: Proxy | None, deadlines: Deadlines, *, pooled: bool) -> Exception:
-    """Return the error to raise for a failure, with its cause set; the failure itself if it is not the network's."""
-    if deadlines.expired or is_timeout(failure, proxy):
-        timed_out = deadlines.error()
-        timed_out.__cause__ = failure
-        return timed_out
-    if pooled and ended_before_response(failure):
-        return _StaleConnectionError()
-    error = map_error(failure, url, proxy, connected=deadlines.phase != "connect")
-    if error is None:
-        return failure
-    error.__cause__ = safe_cause(failure)
-    return error
-
-
-def _check_response(
-    response: aiohttp.ClientResponse, proxy: Proxy | None, deadlines: Deadlines
-) -> aiohttp.ClientResponse:
-    """Return the response. Raises TimedOutError if it came too late, ProxyError if it is the proxy's own."""
-    if deadlines.expired:  # the head arrived in the same turn of the event loop in which its time ran out
-        response.close()
-        raise deadlines.error()
-    if proxy is not None and not proxy.is_socks and response.status == 407:
-        response.close()
-        raise proxy_refused(proxy, 407, response.reason or "")
-    return response
-
-
-def _check_session(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
-    """Return the caller's own session. Raises UsageError if it cannot be used in this event loop."""
-    if session.closed:
-        raise UsageError("the session is closed: pass an open one, or none")
-    if loop_of(session) not in (None, asyncio.get_running_loop()):
-        raise UsageError(
-            "the session belongs to another event loop: pass one that was created in this loop, or none "
-            "(create_completion has a loop of its own)"
-        )
-    return session
-
-
-@functools.lru_cache(maxsize=64)
-def _connect_timeout(limit: float | None) -> aiohttp.ClientTimeout:
-    """Return the only timeout that the HTTP client enforces: connecting, with name lookup, proxy and TLS."""
-    return aiohttp.ClientTimeout(total=None, connect=limit, sock_connect=limit)
-
-
-def _proxy_headers(proxy: Proxy | None) -> dict[str, str]:
-    """Return the headers for an HTTP proxy: sent with CONNECT for an https URL, else with the request itself."""
-    if proxy is None or not (proxy.user or proxy.password):
-        return {}
-    return {"proxy-authorization": f"Basic {basic(proxy.user, proxy.password)[0].reveal()}"}
-
-
-def _redirect_target(status: int, url: str, location: str) -> str:
-    """Return the URL a redirect leads to. Raises RedirectError if a request with credentials must not follow."""
+async def _connect_through_tunnel(
+    pool: Pool, connection: HTTPConnection, address: Address, proxy: Proxy, context: ssl.SSLContext
+) -> None:
+    """Ask the proxy for a tunnel, then begin TLS in it, which the proxy cannot read."""
+    tunnel = pool.new_connection(None)
     try:
-        target = urljoin(url, location)
-        target_origin = origin(target)
-    except ValueError as error:
-        raise RedirectError(f"{url} redirects to an invalid URL: {truncate(location, 300)!r}") from error
-    place = target.partition("?")[0]
-    if target_origin != origin(url):
-        raise RedirectError(
-            f"{origin(url)} redirects to another origin, where key and password are not sent: "
-            f"if you trust it, use {place}",
-            place,
+        await _to_proxy(pool.loop, tunnel, proxy)
+        _send_connect(tunnel, address, proxy)
+        await _read_connect_response(tunnel, address, proxy)
+        started = pool.loop.start_tls(tunnel.transport, connection, context, server_hostname=address.host)
+        transport = await _behind_proxy(address, proxy, started)
+    except BaseException:
+        if hasattr(tunnel, "transport"):
+            tunnel.transport.abort()
+        raise
+    finally:
+        tunnel.parser.close()
+        pool.discard(tunnel)
+    if transport is None:
+        raise ProxyError(f"{label(proxy)} dropped the connection to {_place(address)}")
+    connection.connection_made(transport)
+
+
+def _send_connect(tunnel: HTTPConnection, address: Address, proxy: Proxy) -> None:
+    # In a frame of its own: no frame of a traceback may hold the credentials.
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    target = f"{host}:{address.port}"
+    tunnel.send(encode_head(f"CONNECT {target} HTTP/1.1", [("host", target), *proxy_fields(proxy)]), b"")
+
+
+async def _read_connect_response(tunnel: HTTPConnection, address: Address, proxy: Proxy) -> None:
+    parser = tunnel.parser
+    while parser.head is None:
+        if tunnel.error is not None:
+            place = _place(address)
+            raise ProxyError(f"{label(proxy)} dropped the connection to {place} ({describe(tunnel.error)})")
+        await tunnel.wait()
+    if not 200 <= parser.head.status < 300:
+        raise proxy_refused(proxy, parser.head.status, parser.reason)
+
+
+async def _connect_unix(loop: asyncio.AbstractEventLoop, connection: HTTPConnection, path: str) -> None:
+    if not hasattr(loop, "create_unix_connection"):
+        raise UsageError("this system has no Unix sockets: use an http URL")
+    try:
+        await loop.create_unix_connection(lambda: connection, path)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        raise UnreachableError(f"cannot reach the Unix socket {path} ({describe(error)})") from error
+
+
+async def _connect_socks(proxy: Proxy, address: Address) -> socket.socket:
+    """Return a socket that the SOCKS proxy has connected to the address."""
+    try:
+        from python_socks import ProxyConnectionError, ProxyTimeoutError, ProxyType
+        from python_socks import ProxyError as SOCKSError
+        from python_socks.async_.asyncio import Proxy as SOCKSProxy
+    except ImportError as error:
+        raise MissingExtraError(f"the proxy {proxy.url}", "socks") from error
+
+    parts = urlsplit(proxy.url)
+    host = address.host
+    # As in curl: with socks4a and socks5h the proxy resolves the host name, with socks4 and socks5 we do.
+    proxy_resolves = parts.scheme in ("socks4a", "socks5h")
+    is_version_4 = parts.scheme.startswith("socks4")
+    if not proxy_resolves:
+        host = await _resolve(address, family=socket.AF_INET if is_version_4 else 0)
+    client = SOCKSProxy(
+        proxy_type=ProxyType.SOCKS4 if is_version_4 else ProxyType.SOCKS5,
+        host=parts.hostname or "",
+        port=parts.port or 1080,
+        username=proxy.user or None,
+        password=proxy.password or None,
+        rdns=proxy_resolves,
+    )
+    try:
+        connected: socket.socket = await client.connect(dest_host=host, dest_port=address.port, timeout=_FOREVER)
+    except ProxyTimeoutError as error:  # not every version derives it from TimeoutError
+        raise TimeoutError from error
+    except (ProxyConnectionError, SOCKSError, OSError, EOFError) as error:
+        raise ProxyError(f"{label(proxy)} refused or cannot be reached ({describe(error)})") from error
+    return connected
+
+
+_FOREVER = 1e9
+"""Seconds: our own timeout holds instead of the SOCKS client's."""
+
+
+async def _resolve(address: Address, family: int) -> str:
+    """Return an IP address of the host, resolved on this machine."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            address.host, address.port, family=family, type=socket.SOCK_STREAM
         )
-    if status not in _SAME_METHOD:
-        raise RedirectError(f"{url} redirects with {status}, which would turn the POST into a GET of {place}", place)
-    return target
+    except (OSError, UnicodeError) as error:
+        raise UnreachableError(
+            f"cannot resolve the host of {_place(address)} on this machine ({describe(error)}): "
+            "with socks4a or socks5h the proxy resolves it"
+        ) from error
+    return str(found[0][4][0])
+
+
+def _is_ip_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _place(address: Address) -> str:
+    """Return how messages name a server: its origin."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{address.scheme}://{host}:{address.port}"

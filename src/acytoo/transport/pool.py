@@ -1,96 +1,135 @@
-"""A pool of HTTP sessions for each event loop, closed when the loop ends."""
+"""A pool of connections for each event loop, closed when the loop ends."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import functools
 import threading
-from collections.abc import AsyncGenerator
-from typing import Any
-
-import aiohttp
+from collections.abc import AsyncGenerator, Hashable
 
 from acytoo._process import in_forked_child, leak
-from acytoo.errors import MissingExtraError
-from acytoo.transport._aiohttp import CAN_REUSE, Connector, Request, abandon, is_idle
-from acytoo.transport.config import Proxy
+from acytoo.transport.connection import BUFFER_SIZE, HTTPConnection, shared_buffer
 
-_MAX_SOCKS = 16
-"""SOCKS proxies whose sessions an event loop keeps; a program may go through thousands of them."""
+_MAX_IDLE = 100
+"""Idle connections that an event loop keeps; the longest idle is closed first."""
+
+_IDLE_TIMEOUT = 30.0
+"""Seconds that a connection may be idle. Most servers wait longer, and a stale connection only costs a second try."""
 
 
-class _LoopSessions:
-    """The sessions of one event loop: a pooled one, one that never reuses a connection, and one per SOCKS proxy."""
+class Pool:
+    """The connections of one event loop. Idle ones are kept by key: connections of one key are interchangeable."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.sessions: dict[Proxy | str, aiohttp.ClientSession] = {}
+        self._open: set[HTTPConnection] = set()
+        self._idle: dict[HTTPConnection, None] = {}
+        """In the order in which they became idle."""
+        self._by_key: dict[Hashable, list[HTTPConnection]] = {}
+        self._buffer = shared_buffer()
+        self._timer: asyncio.TimerHandle | None = None
         self._closer: AsyncGenerator[None, None] | None = None
 
-    async def add(self, key: Proxy | str) -> aiohttp.ClientSession:
+    async def start(self) -> None:
+        """Have the connections closed when the loop ends: `shutdown_asyncgens` closes a generator that waits here."""
         if self._closer is None:
             self._closer = self._close_with_loop()
             await anext(self._closer)
-        if isinstance(key, Proxy):
-            await self._close_idle_proxies()
-        session = self.sessions[key] = _new_session(key)
-        return session
 
-    async def _close_idle_proxies(self) -> None:
-        """Make room for one more SOCKS proxy: close idle sessions of others, least recently used first."""
-        proxies = [key for key in self.sessions if isinstance(key, Proxy)]
-        for key in proxies:
-            if len(proxies) < _MAX_SOCKS:
-                break
-            if is_idle(self.sessions[key]):
-                proxies = proxies[1:]
-                await self.sessions.pop(key).close()
+    def new_connection(self, key: Hashable) -> HTTPConnection:
+        """Return the protocol of a connection that is about to be established."""
+        connection = HTTPConnection(self, key, self._buffer or memoryview(bytearray(BUFFER_SIZE)))
+        self._open.add(connection)
+        return connection
+
+    def take(self, key: Hashable) -> HTTPConnection | None:
+        """Return the connection of this key that became idle last, None if there is none."""
+        connections = self._by_key.get(key)
+        while connections:
+            connection = connections.pop()
+            del self._idle[connection]
+            if not connection.transport.is_closing():
+                connection.start()
+                return connection
+        return None
+
+    def put(self, connection: HTTPConnection) -> None:
+        """Keep a connection for the next request if its response allows that, else close it."""
+        if not connection.can_reuse:
+            connection.close()
+            return
+        connection.become_idle()
+        self._idle[connection] = None
+        self._by_key.setdefault(connection.key, []).append(connection)
+        if len(self._idle) > _MAX_IDLE:
+            self._close_idle(next(iter(self._idle)))
+        if self._timer is None:
+            self._timer = self.loop.call_later(_IDLE_TIMEOUT, self._close_expired)
+
+    def _close_expired(self) -> None:
+        self._timer = None
+        oldest = self.loop.time() - _IDLE_TIMEOUT
+        while self._idle and (connection := next(iter(self._idle))).idle_since <= oldest:
+            self._close_idle(connection)
+        if self._idle:
+            due = next(iter(self._idle)).idle_since + _IDLE_TIMEOUT
+            self._timer = self.loop.call_at(due, self._close_expired)
+
+    def _close_idle(self, connection: HTTPConnection) -> None:
+        self._forget(connection)
+        connection.close()
+
+    def _forget(self, connection: HTTPConnection) -> None:
+        if connection in self._idle:
+            del self._idle[connection]
+            connections = self._by_key[connection.key]
+            connections.remove(connection)
+            if not connections:
+                del self._by_key[connection.key]
+
+    def discard(self, connection: HTTPConnection) -> None:
+        """Forget a connection that has ended, or was never established."""
+        self._open.discard(connection)
+        self._forget(connection)
 
     async def _close_with_loop(self) -> AsyncGenerator[None, None]:
-        """Close the sessions when the loop ends: `shutdown_asyncgens` closes this generator."""
         try:
             yield
         finally:
-            for session in self.sessions.values():
-                await session.close()
-            self.sessions.clear()
             self._closer = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            while lost := [connection for connection in self._open if hasattr(connection, "transport")]:
+                for connection in lost:
+                    connection.fail(ConnectionAbortedError("the event loop has ended"))
+                await asyncio.sleep(0)  # then the event loop closes the sockets
             with _lock:
-                _open.pop(self.loop, None)
-
-    def drop(self) -> None:
-        """Close the sessions of a loop that was closed without shutting down its async generators."""
-        for session in self.sessions.values():
-            abandon(session)
-        self.sessions.clear()
+                _pools.pop(self.loop, None)
 
 
-_open: dict[asyncio.AbstractEventLoop, _LoopSessions] = {}
+_pools: dict[asyncio.AbstractEventLoop, Pool] = {}
 _lock = threading.Lock()
 
 
-async def session_for(proxy: Proxy | None, *, reuse: bool = True) -> aiohttp.ClientSession:
-    """Return the running loop's session. Raises MissingExtraError for a SOCKS proxy without the `socks` extra."""
-    loop = asyncio.get_running_loop()
-    key: Proxy | str = proxy if proxy is not None and proxy.is_socks else "pooled" if reuse else "fresh"
-    pool = _open.get(loop)
+def pool_of(loop: asyncio.AbstractEventLoop) -> Pool:
+    """Return the pool of the running loop. `start` has to be awaited before its first connection is opened."""
+    pool = _pools.get(loop)
     if pool is None:
         _drop_closed_loops()
         with _lock:
-            pool = _open.setdefault(loop, _LoopSessions(loop))
-    session = pool.sessions.get(key)
-    if session is None or session.closed:
-        return await pool.add(key)
-    if type(key) is Proxy:
-        pool.sessions[key] = pool.sessions.pop(key)  # most recently used last
-    return session
+            pool = _pools.setdefault(loop, Pool(loop))
+    return pool
 
 
 def _drop_closed_loops() -> None:
+    """Forget the pools of loops that were closed without shutting down their async generators.
+
+    Nothing can be awaited on a closed loop; Python closes the sockets when it destroys them.
+    """
     with _lock:
-        for loop in [loop for loop in _open if loop.is_closed()]:
-            _open.pop(loop).drop()
+        for loop in [loop for loop in _pools if loop.is_closed()]:
+            del _pools[loop]
 
 
 atexit.register(_drop_closed_loops)
@@ -98,50 +137,9 @@ atexit.register(_drop_closed_loops)
 
 @in_forked_child
 def _after_fork() -> None:
-    """Leave the parent's sessions alone: destroying one would reach into the parent's event loop."""
-    global _open, _lock
-    if _open:
-        leak(_open)
-    _open = {}
+    """Leave the parent's connections alone: destroying one would reach into the parent's event loop."""
+    global _pools, _lock
+    if _pools:
+        leak(_pools)
+    _pools = {}
     _lock = threading.Lock()
-
-
-def _new_session(key: Proxy | str) -> aiohttp.ClientSession:
-    connector: aiohttp.BaseConnector
-    if isinstance(key, Proxy):
-        connector = _socks_connector(key)
-    else:
-        connector = Connector(limit=0, force_close=key == "fresh" or not CAN_REUSE)
-    return aiohttp.ClientSession(
-        connector=connector, request_class=Request, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-    )
-
-
-def _socks_connector(proxy: Proxy) -> aiohttp.BaseConnector:
-    try:
-        connector, types = _socks()
-    except ImportError as error:
-        raise MissingExtraError(f"the proxy {proxy.url}", "socks") from error
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(proxy.url)
-    # As in curl: with socks4a and socks5h the proxy resolves the host name, with socks4 and socks5 we do.
-    socks: aiohttp.BaseConnector = connector(
-        host=parts.hostname or "",
-        port=parts.port or 1080,
-        proxy_type=types.SOCKS4 if parts.scheme.startswith("socks4") else types.SOCKS5,
-        username=proxy.user or None,
-        password=proxy.password or None,
-        rdns=parts.scheme in ("socks4a", "socks5h"),
-        limit=0,
-        force_close=True,
-    )
-    return socks
-
-
-@functools.cache
-def _socks() -> tuple[Any, Any]:
-    """Return a SOCKS connector class derived from ours too, and the proxy types. Raises ImportError."""
-    from aiohttp_socks import ProxyConnector, ProxyType
-
-    return type("_SocksConnector", (Connector, ProxyConnector), {}), ProxyType

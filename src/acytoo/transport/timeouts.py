@@ -4,7 +4,7 @@ Four timeouts hold, in turn or throughout, and a fast reply has thousands of chu
 each would cost more than decoding it. So there is one timer per exchange, which no chunk touches. A chunk only stores
 the time since which the reader has been waiting; when the timer fires, it checks whether that is long enough and
 otherwise arms itself again for the earliest moment at which any timeout could expire. The price is one needless
-wake-up per `idle` seconds. The HTTP client enforces the time to connect, which needs no timer of ours.
+wake-up per `idle` seconds. The time to connect is enforced where connections are established.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ class Deadlines:
         self._total_deadline = math.inf if timeout.total is None else self._loop.time() + timeout.total
         self._timer: asyncio.TimerHandle | None = None
         self._waiting_since: float | None = None
+        self.phase, self._limit = "connect", timeout.connect
+        self.abort: Callable[[], object] = _do_nothing
         self.expired: TimedOutError | None = None
 
     def start_connecting(self) -> float | None:
-        """Begin the connect phase. Return the seconds it may take, for the HTTP client to enforce."""
+        """Begin the connect phase. Return the seconds it may take, which the caller enforces."""
         self.phase, self._limit = "connect", self._timeout.connect
-        self.abort: Callable[[], object] = _do_nothing
+        self.abort = _do_nothing
         self._waiting_since = None
         connect = self._timeout.connect
         if self._total_deadline == math.inf:
@@ -49,10 +51,7 @@ class Deadlines:
         return left if connect is None else min(connect, left)
 
     def start_sending(self, abort: Callable[[], object]) -> None:
-        """Begin the first-byte phase: the connection is established.
-
-        It begins again if a session of the caller's sends the request again.
-        """
+        """Begin the first-byte phase: the request is being sent. It begins again with each redirect."""
         self.phase, self._limit = "first_byte", self._timeout.first_byte
         self.abort = abort
         self._waiting_since = self._loop.time()
@@ -78,7 +77,7 @@ class Deadlines:
         self.abort = _do_nothing
 
     def error(self) -> TimedOutError:
-        """Return the error for the timeout that expired, also if the HTTP client noticed it rather than our timer."""
+        """Return the error for the timeout that expired, also if the caller noticed it while connecting."""
         if self.expired is not None:
             return self.expired
         if self._loop.time() >= self._total_deadline:

@@ -1,0 +1,72 @@
+"""Where a request goes: the parts of its URL, as sockets, TLS and HTTP need them."""
+
+from __future__ import annotations
+
+import functools
+from base64 import b64encode
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+
+from acytoo.errors import UsageError
+from acytoo.secret import mask_url
+
+UNIX_SCHEME = "http+unix"
+"""`http+unix://%2Frun%2Fchat.sock/v1`: HTTP over a Unix socket, whose path is the percent-encoded host."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, UNIX_SCHEME: 80}
+
+_UNRESERVED = "%/:=&?~#+!$,;'@()*[]|"
+"""What the target of a request keeps as it is, beside letters, digits and `-._`."""
+
+
+class Address(msgspec.Struct, frozen=True):
+    """The parts of a URL. `host` and `port` are connected to, `authority` is the `host` header.
+
+    `target` is the request's path and query, `authorization` the header for credentials in the URL, or "".
+    """
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    target: str
+    authorization: str = ""
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme == "https"
+
+    @property
+    def unix_path(self) -> str | None:
+        """The path of the Unix socket, None for a network address."""
+        return self.host if self.scheme == UNIX_SCHEME else None
+
+    def __repr__(self) -> str:
+        return f"Address({self.scheme}://{self.authority})"
+
+
+@functools.lru_cache(maxsize=256)
+def address_of(url: str) -> Address:
+    """Return the parts of a URL that `check_http_url` has accepted. Raises UsageError if its host is not a name."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    target = quote(parts.path or "/", safe=_UNRESERVED) + (
+        f"?{quote(parts.query, safe=_UNRESERVED)}" if parts.query else ""
+    )
+    authorization = ""
+    if parts.username or parts.password:
+        credentials = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        authorization = f"Basic {b64encode(credentials.encode()).decode()}"
+    if parts.scheme == UNIX_SCHEME:
+        return Address(parts.scheme, unquote(parts.netloc.rpartition("@")[2]), 0, "localhost", target, authorization)
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode()
+        except UnicodeError as error:
+            raise UsageError(f"invalid URL {mask_url(url)!r}: its host is not a valid name") from error
+    default = _DEFAULT_PORTS[parts.scheme]
+    port = parts.port or default
+    bare = f"[{host}]" if ":" in host else host
+    return Address(parts.scheme, host, port, bare if port == default else f"{bare}:{port}", target, authorization)

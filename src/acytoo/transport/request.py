@@ -1,0 +1,164 @@
+"""Send one HTTP request and wait for the head of its response: redirects, one retry on a stale connection.
+
+Requests hold secrets: a key in a header or in the body, a proxy's password. Error reporters print the local variables
+of every frame in a traceback, so the frames of a failed request must not keep any: bytes with secrets are made in
+functions that return before anything is awaited, and a request has a repr without its headers and body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Hashable
+from urllib.parse import urljoin
+
+from acytoo._version import __version__
+from acytoo.errors import ProtocolError, RedirectError, UnreachableError, UsageError
+from acytoo.http import HTTPRequest, ResponseHead
+from acytoo.http1.head import HTTPError, encode_head
+from acytoo.secret import truncate
+from acytoo.transport.address import Address, address_of
+from acytoo.transport.config import Connection, Proxy
+from acytoo.transport.connect import establish, proxy_fields
+from acytoo.transport.connection import HTTPConnection
+from acytoo.transport.errors import describe, origin, proxy_refused
+from acytoo.transport.pool import Pool, pool_of
+from acytoo.transport.timeouts import Deadlines
+
+_MAX_REDIRECTS = 5
+_SAME_METHOD = frozenset({307, 308})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_USER_AGENT = f"acytoo/{__version__}"
+
+
+async def open_response(
+    request: HTTPRequest, settings: Connection, deadlines: Deadlines
+) -> tuple[HTTPConnection, ResponseHead]:
+    """Send the request; return the connection and the head of the response, whatever its status.
+
+    A redirect is followed only if it keeps the method and the origin. If a pooled connection turns out to be closed,
+    the request is sent once more, on a new connection.
+
+    Raises:
+        UnreachableError, TLSError, ProxyError, TimedOutError, ProtocolError: No response.
+        RedirectError: The server redirects the request to where it must not be sent.
+        UsageError: The URL or a header cannot be used.
+    """
+    url = request.url
+    for _ in range(_MAX_REDIRECTS + 1):
+        exchanged = await _request(request, url, settings, deadlines, reuse=True)
+        if exchanged is None:
+            exchanged = await _request(request, url, settings, deadlines, reuse=False)
+            assert exchanged is not None
+        connection, head = exchanged
+        location = head.headers.get("location") if head.status in _REDIRECTS else None
+        if not location:
+            return exchanged
+        connection.release()
+        url = _redirect_target(head.status, url, location)
+    raise RedirectError(f"{origin(url)} redirects more than {_MAX_REDIRECTS} times", url)
+
+
+async def _request(
+    request: HTTPRequest, url: str, settings: Connection, deadlines: Deadlines, *, reuse: bool
+) -> tuple[HTTPConnection, ResponseHead] | None:
+    """Send the request once; return None if a pooled connection ended before the first byte of a response."""
+    proxy = settings.proxy_for(url)
+    address = address_of(url)
+    message = _Message(request, address, proxy)
+    key = (address.scheme, address.host, address.port, proxy, settings.ca)
+    pool = pool_of(asyncio.get_running_loop())
+    connection = pool.take(key) if reuse else None
+    is_pooled = connection is not None
+    if connection is None:
+        connection = await _connect(pool, key, address, proxy, settings, deadlines)
+    try:
+        connection.send(message.head, message.body)
+        deadlines.start_sending(functools.partial(connection.fail, TimeoutError()))
+        head = await _head(connection, url, deadlines, is_pooled=is_pooled)
+        if deadlines.expired:  # the head arrived in the same turn of the event loop in which its time ran out
+            raise deadlines.expired
+        if head is not None and head.status == 407 and proxy is not None and not proxy.is_socks:
+            raise proxy_refused(proxy, 407, connection.parser.reason)
+    except BaseException:
+        connection.close()
+        raise
+    if head is None:
+        connection.close()
+        return None
+    return connection, head
+
+
+class _Message:
+    """The bytes of a request. It has no repr of its own: they contain secrets."""
+
+    __slots__ = ("body", "head")
+
+    def __init__(self, request: HTTPRequest, address: Address, proxy: Proxy | None) -> None:
+        """Encode the head. Raises UsageError for a header that cannot be sent."""
+        target = address.target
+        fields = {"host": address.authority, "user-agent": _USER_AGENT, **request.headers}
+        fields["accept-encoding"] = "identity"
+        if address.authorization:
+            fields["authorization"] = address.authorization
+        if request.body or request.method != "GET":
+            fields["content-length"] = str(len(request.body))
+        if proxy is not None and not proxy.is_socks and address.scheme == "http":
+            target = f"http://{address.authority}{target}"
+            fields.update(proxy_fields(proxy))
+        self.body = request.body
+        try:
+            self.head = encode_head(f"{request.method} {target} HTTP/1.1", fields.items())
+        except ValueError as error:
+            raise UsageError(f"the request cannot be sent: {error}") from None
+
+
+async def _connect(
+    pool: Pool, key: Hashable, address: Address, proxy: Proxy | None, settings: Connection, deadlines: Deadlines
+) -> HTTPConnection:
+    """Return a new connection. Raises TimedOutError, and as `establish`."""
+    await pool.start()
+    try:
+        async with asyncio.timeout(deadlines.start_connecting()):
+            return await establish(pool, key, address, proxy, settings)
+    except TimeoutError as error:
+        raise deadlines.error() from error
+
+
+async def _head(connection: HTTPConnection, url: str, deadlines: Deadlines, *, is_pooled: bool) -> ResponseHead | None:
+    """Return the head of the response, None if a pooled connection ended before its first byte."""
+    parser = connection.parser
+    while parser.head is None:
+        error = connection.error
+        if error is None:
+            await connection.wait()
+        elif deadlines.expired is not None:
+            raise deadlines.expired
+        elif isinstance(error, HTTPError):
+            raise ProtocolError(f"{origin(url)} does not answer in HTTP: {describe(error)}") from error
+        elif is_pooled and not parser.has_begun:
+            return None
+        else:
+            raise UnreachableError(
+                f"the connection to {origin(url)} was lost before a response arrived ({describe(error)})"
+            ) from error
+    return parser.head
+
+
+def _redirect_target(status: int, url: str, location: str) -> str:
+    """Return the URL a redirect leads to. Raises RedirectError if a request with credentials must not follow."""
+    try:
+        target = urljoin(url, location)
+        target_origin = origin(target)
+    except ValueError as error:
+        raise RedirectError(f"{url} redirects to an invalid URL: {truncate(location, 300)!r}") from error
+    place = target.partition("?")[0]
+    if target_origin != origin(url):
+        raise RedirectError(
+            f"{origin(url)} redirects to another origin, where key and password are not sent: "
+            f"if you trust it, use {place}",
+            place,
+        )
+    if status not in _SAME_METHOD:
+        raise RedirectError(f"{url} redirects with {status}, which would turn the POST into a GET of {place}", place)
+    return target
