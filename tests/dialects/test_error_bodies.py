@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from acytoo.dialects.error_bodies import (
@@ -21,6 +22,7 @@ from acytoo.errors import (
     MissingExtraError,
     ProtocolError,
     ProxyError,
+    RateLimitError,
     RedirectError,
     TimedOutError,
     TLSError,
@@ -75,6 +77,85 @@ def test_an_html_page_is_recognized_by_its_beginning(body: bytes, title: str | N
 )
 def test_the_error_body_of_any_server_is_read(body: bytes, details: ErrorDetails) -> None:
     assert read_error_body(body) == details
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ({"message": "No", "metadata": {"raw": "slow down"}}, "No: slow down"),
+        ({"message": "No.", "metadata": {"raw": '{"error":{"message":"bad schema"}}'}}, "No: bad schema"),
+        ({"code": 429, "metadata": {"raw": "slow down"}}, '{"code":429,"metadata":{"raw":"slow down"}}'),
+        ({"message": "No", "innererror": {"code": "x", "message": "filtered"}}, "No: filtered"),
+        ({"message": "No", "innererror": {"code": "x"}}, "No"),
+        ({"message": "No", "details": [{"message": "a"}, {"message": "b"}, {"message": "a"}]}, "No: a; b"),
+        ({"message": "No", "details": "because"}, "No: because"),
+        ({"message": "No, because", "details": ["because"]}, "No, because"),
+        (
+            {"message": "No", "details": [{"@type": "x", "fieldViolations": [{"field": "f", "description": "d"}]}]},
+            "No: f: d",
+        ),
+        ({"message": "No", "details": [{"@type": "x", "reason": "r"}, {"retryDelay": "3s"}]}, "No"),
+        ({"message": "No", "cause": {"message": "a", "cause": {"message": "b"}}}, "No: a: b"),
+        ({"message": '{"error":{"message":"inner"}}'}, "inner"),
+        ({"message": '{"x":1}'}, '{"x":1}'),
+        ({"message": 'event: error\ndata: {"error":{"message":"inner"}}\n\n'}, "inner"),
+        ('{"error":{"message":"inner"}}', "inner"),
+        ({"message": "No", "metadata": {"raw": "\ud83d"}}, "No: \ufffd"),
+        ({"message": "data: x"}, "data: x"),
+    ],
+)
+def test_the_messages_of_errors_inside_an_error_are_in_its_message(error: Any, message: str) -> None:
+    assert error_from_event(error).message == message
+
+
+def test_the_code_of_an_error_inside_an_error_is_kept() -> None:
+    inner = {"message": "m", "type": "invalid_request_error", "param": "p"}
+    raw = msgspec.json.encode({"error": inner}).decode()
+    details = error_details_of({"error": {"message": "No", "code": 400, "metadata": {"raw": raw}}})
+    assert details == ErrorDetails("No: m", "invalid_request_error", "invalid_request_error", "p")
+
+
+def test_errors_nested_too_deeply_are_left_out() -> None:
+    error: dict[str, Any] = {"message": "19"}
+    for level in range(18, -1, -1):
+        error = {"message": str(level), "cause": error}
+    message = error_from_event(error).message
+    assert message.startswith("0: 1: 2")
+    assert "19" not in message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'event: error\ndata: {"type":"error","error":{"type":"t","message":"m"}}\n\n', "m"),
+        (b'data: {"id":"c"}\n\ndata:{"error":"m"}\n\ndata: [DONE]\n\n', "m"),
+        (b'{"success":false,"errors":[{"code":7003,"message":"m"},{"message":"n"}],"messages":[]}', "m: n"),
+        (b'{"detail":[{"loc":["body","x"],"msg":"Field required"}]}', '["body","x"] Field required'),
+        (b"data: nothing", "data: nothing"),
+    ],
+)
+def test_the_message_is_found_in_events_and_lists(body: bytes, message: str) -> None:
+    assert read_error_body(body).message == message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "m", "code": "429"},
+        {"message": "m", "type": "RateLimitError"},
+        {"message": "m", "type": "rate_limit_error"},
+        {"message": "m", "code": "rate-limited"},
+        {"message": "m", "status": "RESOURCE_EXHAUSTED"},
+        {"message": "m", "type": "requests", "code": "rate_limit_exceeded"},
+        {"error": {"message": "m"}, "status": 429},
+        {"error": {"message": "m", "type": "throttled"}, "type": "error"},
+        {"error": "m", "status_code": 429},
+        {"error": "m", "code": "too_many_requests"},
+        {"error": {"message": "m", "metadata": {"raw": '{"error":{"code":"rate_limit_exceeded"}}'}}},
+    ],
+)
+def test_a_rate_limit_is_one_whatever_api_its_code_is_from(error: Any) -> None:
+    assert isinstance(error_from_event(error), RateLimitError)
 
 
 @pytest.mark.parametrize(

@@ -58,26 +58,56 @@ class ErrorDetails(NamedTuple):
 
 
 def read_error_body(body: bytes) -> ErrorDetails:
-    """Read an error body: JSON in any of the known shapes, plain text, or an HTML page, of which the title is used."""
+    """Read an error body: JSON in any of the known shapes, plain text, or an HTML page, of which the title is used.
+
+    A body of server-sent events, which gateways copy from a stream, is read as the first of its events with an error.
+    """
     title = html_title(body)
     if title is not None:
         return ErrorDetails(f"HTML page: {title}" if title else "an HTML page without a title")
     body = in_utf8(body)
-    try:
-        document = msgspec.json.decode(replace_lone_escapes(body))
-    except UNDECODABLE:
-        return ErrorDetails(truncate(b" ".join(body.split()), 500) or "no message")
-    return error_details_of(document) or ErrorDetails(truncate(body, 500))
+    documents = _documents_in(body)
+    for document in documents:
+        if details := error_details_of(document):
+            return details
+    return ErrorDetails(truncate(body if documents else b" ".join(body.split()), 500) or "no message")
+
+
+def _documents_in(body: bytes) -> list[object]:
+    """Return the JSON documents in a body: the body itself, or the data of its server-sent events."""
+    candidates = [body]
+    if body.lstrip().startswith((b"data:", b"event:")):
+        candidates = [line[5:] for line in body.splitlines() if line.startswith(b"data:")]
+    documents = []
+    for candidate in candidates:
+        try:
+            documents.append(msgspec.json.decode(replace_lone_escapes(candidate)))
+        except UNDECODABLE:
+            continue
+    return documents
 
 
 NO_MESSAGE = "an error without a message"
 
+_MESSAGE_FIELDS = ("msg", "message", "detail", "error", "error_description", "error_msg", "errors")
+"""Fields that hold an error's message."""
 
-def error_details_of(document: Any) -> ErrorDetails | None:
+_NESTED_FIELDS = ("innererror", "inner_error", "details", "errors", "cause")
+"""Fields of an error that may hold more specific errors (Azure, Google, gateways)."""
+
+_VIOLATIONS = ("fieldViolations", "violations")
+"""Fields of a `google.rpc.Status` detail that list what was wrong, each with a `description`."""
+
+_MAX_DEPTH = 6
+"""How many errors inside one another are read."""
+
+
+def error_details_of(document: Any, depth: int = 0) -> ErrorDetails | None:
     """Return the details in a decoded error document, None if it reports no error.
 
     Known shapes: `{"error": {"message", "type", "code", "param", "status"}}` (some of them: OpenAI, Anthropic, Gemini),
-    `{"error": "…"}` (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI); a list around any.
+    `{"error": "…"}` (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI), `{"errors": […]}`
+    (Cloudflare); a list around any. The messages of errors inside the error are part of its message.
     """
     inner: JSONObject | None = None
     while True:
@@ -86,20 +116,67 @@ def error_details_of(document: Any) -> ErrorDetails | None:
         if not isinstance(document, dict):
             break
         if not isinstance(document.get("error"), dict):
-            for field in ("msg", "message", "detail", "error", "error_description"):
+            for field in _MESSAGE_FIELDS:
                 if isinstance(document.get(field), (str, list, dict)) and document[field]:
-                    return _details(document[field], document)
+                    return _details(document[field], document, depth)
             break
         inner = document = document["error"]
-    return None if inner is None else _details(inner or NO_MESSAGE, inner)
+    return None if inner is None else _details(inner or NO_MESSAGE, inner, depth)
 
 
-def _details(message: Any, document: JSONObject) -> ErrorDetails:
+def _details(message: Any, document: JSONObject, depth: int) -> ErrorDetails:
+    """Return the details of a document, whose message may be text, JSON text, or anything else."""
     names = ("code", "status", "type", "param")
     texts = {name: replace_surrogates(document[name]) for name in names if isinstance(document.get(name), str)}
-    text = replace_surrogates(message) if isinstance(message, str) else display_json(message)
+    metadata = document.get("metadata")
+    nested = [document[field] for field in _NESTED_FIELDS if document.get(field) and document[field] is not message]
+    nested += [metadata["raw"]] if isinstance(metadata, dict) and metadata.get("raw") else []  # OpenRouter
+    errors = [] if message is document else _errors_in(message, depth)
+    if not errors:
+        text = replace_surrogates(message) if isinstance(message, str) else display_json(message)
+        errors = [ErrorDetails(text)]
+    for value in nested:
+        errors += _errors_in(value, depth)
     code = texts.get("code") or texts.get("status") or texts.get("type") or ""
-    return ErrorDetails(text, code, texts.get("type", ""), texts.get("param", ""))
+    return ErrorDetails(
+        _joined([error.message for error in errors]),
+        code or next((error.code for error in errors if error.code), ""),
+        texts.get("type") or next((error.type for error in errors if error.type), ""),
+        texts.get("param") or next((error.param for error in errors if error.param), ""),
+    )
+
+
+def _errors_in(value: object, depth: int) -> list[ErrorDetails]:
+    """Return the errors in a value inside an error. Texts may be a JSON document, or the events of a stream."""
+    if depth >= _MAX_DEPTH:
+        return []
+    if isinstance(value, str):
+        documents = (
+            _documents_in(replace_surrogates(value).encode()) if value.lstrip()[:1] in ("{", "[", "d", "e") else []
+        )
+        errors = [error for document in documents for error in _errors_in(document, depth + 1)]
+        return errors or [ErrorDetails(replace_surrogates(value))]
+    if isinstance(value, list):
+        return [error for element in value[:10] for error in _errors_in(element, depth + 1)]
+    if not isinstance(value, dict):
+        return []
+    if (details := error_details_of(value, depth + 1)) is not None:
+        place = value.get("loc")  # FastAPI: where in the request
+        return [details._replace(message=f"{display_json(place)} {details.message}") if place else details]
+    if isinstance(value.get("description"), str):
+        field = value.get("field")  # Google: where in the request
+        return [ErrorDetails(f"{field}: {value['description']}" if isinstance(field, str) else value["description"])]
+    return [error for field in _VIOLATIONS for error in _errors_in(value.get(field), depth + 1)]
+
+
+def _joined(messages: list[str]) -> str:
+    """Return a message followed by the more specific ones that it does not contain."""
+    text, *others = messages
+    for index, other in enumerate(others):
+        other = other.strip()
+        if other and other not in text:
+            text = f"{text.rstrip().removesuffix('.')}{'; ' if index else ': '}{other}"
+    return text
 
 
 def error_details_in(error: Any) -> ErrorDetails:
@@ -108,16 +185,48 @@ def error_details_in(error: Any) -> ErrorDetails:
 
 
 def error_from_event(error: Any, statuses: Mapping[str, int] = {}) -> StatusError:
-    """Return the error that a stream's event or a document's `error` field reports.
+    """Return the error that a stream's event or a document reports, given the document or its `error` field.
 
-    The status is a numeric `status` or `code` in it, as many servers send, else what `statuses` has for its code or
-    its type.
+    The status is a number in it, as many servers send, else what `statuses` has for its code or its type, else what
+    that code or type means in another API: gateways mix them.
     """
     details = error_details_in(error)
-    fields = error if isinstance(error, dict) else {}
-    numbers = [n for n in (fields.get("status"), fields.get("code")) if isinstance(n, int) and 400 <= n < 600]
-    status = numbers[0] if numbers else statuses.get(details.code) or statuses.get(details.type)
+    status = _number_in(error) or statuses.get(details.code) or statuses.get(details.type)
+    if status is None:
+        status = STATUSES_OF_CODES.get(_plain(details.code)) or STATUSES_OF_CODES.get(_plain(details.type))
     return status_error(status, **details._asdict(), body=truncate(display_json(error), 2000))
+
+
+def _number_in(error: object) -> int | None:
+    """Return the HTTP status in an error or in the error inside it."""
+    while isinstance(error, dict):
+        for field in ("status", "code", "status_code", "statusCode", "error_code"):
+            value = error.get(field)
+            if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
+                value = int(value)
+            if isinstance(value, int) and 400 <= value < 600:
+                return value
+        error = error.get("error")
+    return None
+
+
+def _plain(code: str) -> str:
+    """Return a code in lower case without its separators: `RateLimitError` is `rate_limit_error`."""
+    return "".join([character for character in code.lower() if character.isalnum()])
+
+
+STATUSES_OF_CODES = {
+    **dict.fromkeys(("ratelimit", "ratelimited", "ratelimiterror", "ratelimitexceeded", "ratelimitreached"), 429),
+    **dict.fromkeys(("toomanyrequests", "resourceexhausted", "insufficientquota", "quotaexceeded"), 429),
+    **dict.fromkeys(("throttling", "throttled", "throttlingexception", "throttlingratequota", "limitrequests"), 429),
+    **dict.fromkeys(("invalidrequesterror", "invalidargument", "contextlengthexceeded", "badrequesterror"), 400),
+    **dict.fromkeys(("authenticationerror", "invalidapikey", "unauthenticated", "unauthorized"), 401),
+    **dict.fromkeys(("permissionerror", "permissiondenied", "forbidden"), 403),
+    **dict.fromkeys(("notfounderror", "notfound", "modelnotfound"), 404),
+    **dict.fromkeys(("overloadederror", "overloaded", "unavailable", "serviceunavailable", "slowdown"), 503),
+    **dict.fromkeys(("deadlineexceeded", "timeouterror", "gatewaytimeout"), 504),
+}
+"""The HTTP status of the codes and types of many APIs, in the form of `_plain`."""
 
 
 def describe_error(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
