@@ -6,9 +6,9 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects.base import Dialect, Reader
-from acytoo.errors import AcytooError, ProtocolError, ServerError
+from acytoo.errors import AcytooError, ProtocolError, ServerError, TruncatedError
 from acytoo.http import ResponseHead
-from acytoo.types import Item, Request, Start
+from acytoo.types import Finish, Item, Request, Start
 
 WITH_ERRORS = [dialect for dialect in dialects.ALL if dialect.name != "acytoo"]
 """The dialects whose streams can report an error. Acytoo's raw text can only be cut off."""
@@ -61,3 +61,67 @@ def test_raw_text_before_invalid_utf8_is_not_lost() -> None:
     reader = dialects.Acytoo().reader(ResponseHead(200, {"content-type": "text/plain; charset=utf-8"}))
     assert reader.feed("Hello 你".encode() + b"\xff more") == ["Hello 你"]
     assert isinstance(reader.pending_error, ProtocolError)
+
+
+SSE = [dialect for dialect in dialects.ALL if dialect.framing == "sse"]
+
+
+def complete_stream(dialect: Dialect) -> bytes:
+    """Return a complete stream of two texts."""
+    writer = dialect.writer(Request([{"role": "user", "content": "Hi"}]))
+    return writer.write([Start("id", "m", 1), "Hel", "lo", Finish("stop")]) + writer.end()
+
+
+def data_lines(stream: bytes) -> list[bytes]:
+    """Return the data of each event."""
+    return [line.removeprefix(b"data: ") for line in stream.split(b"\n") if line.startswith(b"data: ")]
+
+
+def read(dialect: Dialect, body: bytes, size: int) -> str:
+    """Return the text of a complete reply, read in chunks of a size."""
+    reader = stream_reader(dialect)
+    items = [item for start in range(0, len(body), size) for item in reader.feed(body[start : start + size])]
+    items += reader.flush()
+    reader.close()
+    return "".join([item for item in items if isinstance(item, str)])
+
+
+@pytest.mark.parametrize("dialect", SSE, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+def test_a_stream_in_bare_lines_is_read(dialect: Dialect, size: int) -> None:
+    lines = data_lines(complete_stream(dialect))
+    assert read(dialect, b"{}\n{}\n" + b"\n".join(lines) + b"\n", size) == "Hello"
+    assert read(dialect, b"\r\n\r\n".join(lines), size) == "Hello"
+
+
+@pytest.mark.parametrize("dialect", SSE, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+def test_a_stream_without_blank_lines_is_read(dialect: Dialect, size: int) -> None:
+    lines = data_lines(complete_stream(dialect))
+    assert read(dialect, b"".join([b"data: %b\n" % line for line in lines]), size) == "Hello"
+
+
+@pytest.mark.parametrize("dialect", SSE, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("prefix", [b"", b"data: "])
+def test_a_stream_in_lines_that_is_cut_is_truncated(dialect: Dialect, prefix: bytes) -> None:
+    lines = [prefix + line for line in data_lines(stream_with_error(dialect)) if b"it broke" not in line]
+    for end in (b"", b"\n" + prefix + b'{"choi'):
+        with pytest.raises(TruncatedError):
+            read(dialect, b"\n".join(lines) + end, 10_000)
+
+
+@pytest.mark.parametrize("dialect", SSE, ids=lambda dialect: dialect.name)
+def test_an_error_in_bare_lines_follows_the_texts(dialect: Dialect) -> None:
+    lines = [line for line in data_lines(stream_with_error(dialect)) if b"response.failed" not in line]
+    lines += [] if any(b"it broke" in line for line in lines) else [b'{"error":{"message":"it broke","code":500}}']
+    reader = stream_reader(dialect)
+    assert reader.feed(b"\n".join(lines)) == []
+    assert [item for item in reader.flush() if isinstance(item, str)] == ["Hel", "lo"]
+    assert isinstance(reader.pending_error, ServerError)
+
+
+@pytest.mark.parametrize("dialect", SSE, ids=lambda dialect: dialect.name)
+def test_some_events_without_a_blank_line_between_them_are_an_error_that_says_so(dialect: Dialect) -> None:
+    lines = data_lines(complete_stream(dialect))
+    with pytest.raises(ProtocolError, match="no blank line between them"):
+        read(dialect, b"".join([b"data: %b\n" % line for line in lines]) + b"\n", 10_000)

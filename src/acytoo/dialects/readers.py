@@ -12,6 +12,7 @@ from acytoo.dialects.json import UNDECODABLE, is_complete_json
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError
 from acytoo.types import Item
+from acytoo.wire.sse import sse
 
 T = TypeVar("T")
 
@@ -22,10 +23,17 @@ BOM = b"\xef\xbb\xbf"
 
 
 class DocumentReader(Reader):
-    """A reader of one JSON document, which is decoded when the body has ended."""
+    """A reader of one JSON document, which is decoded when the body has ended.
 
-    def __init__(self, dialect: Dialect) -> None:
+    Some gateways send the records of a stream as bare lines, without the `data:` of server-sent events. Such a body
+    begins like a document too, so it is read as one, and `stream` then reads its lines.
+    Source: QuantumNous/new-api issue 6797.
+    """
+
+    def __init__(self, dialect: Dialect, stream: Reader | None = None) -> None:
         self._dialect = dialect
+        self._stream = stream
+        self._reads_lines = False
         self._body = bytearray()
 
     def feed(self, chunk: bytes) -> list[Item]:
@@ -40,6 +48,11 @@ class DocumentReader(Reader):
         body = bytes(self._body).removeprefix(BOM).strip()
         if not body:
             raise TruncatedError("the server ended the reply without sending anything")
+        if self._stream is not None and (lines := _bare_lines(body)):
+            self._reads_lines = True
+            items = self._stream.feed(b"".join([sse(line) for line in lines]))
+            self.pending_error = self._stream.pending_error
+            return items if self.pending_error is not None else items + self._stream.flush()
         try:
             return self._decode(body)
         except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
@@ -48,6 +61,11 @@ class DocumentReader(Reader):
             if body[:1] in (b"{", b"["):
                 raise TruncatedError("the reply is a JSON document that was cut") from error
             raise not_this_api(self._dialect.name, body, str(error)) from error
+
+    def close(self) -> None:
+        """Raise TruncatedError if the body was a stream in bare lines that is not complete."""
+        if self._reads_lines and self._stream is not None:
+            self._stream.close()
 
     def _decode(self, body: bytes) -> list[Item]:
         try:
@@ -59,6 +77,18 @@ class DocumentReader(Reader):
             if repaired == body:
                 raise
             return self._dialect.read_reply(repaired)
+
+
+def _bare_lines(body: bytes) -> list[bytes]:
+    """Return the lines of a body that has a JSON document on each; empty for any other body.
+
+    The last line may be cut. A document in several lines has none that is complete by itself.
+    """
+    first, line_end, rest = body.partition(b"\n")
+    if not line_end or not rest.lstrip().startswith((b"{", b"[DONE]")) or not is_complete_json(first):
+        return []
+    *lines, last = [line for line in body.splitlines() if line.strip()]
+    return [*lines, last] if is_complete_json(last) else lines
 
 
 class AutoReader(Reader):
@@ -97,15 +127,19 @@ class AutoReader(Reader):
         start = chunk.removeprefix(BOM).lstrip()
         if (BOM.startswith(chunk) or any(field.startswith(start) for field in _FIELDS)) and len(chunk) < 1024:
             return b""
-        self._reader = DocumentReader(self._dialect) if start[:1] in (b"{", b"[", b"<") else self._stream
-        if not start.startswith(_FIELDS) and b"data:" not in start:
+        self._reader = DocumentReader(self._dialect, self._stream) if start[:1] in (b"{", b"[", b"<") else self._stream
+        if self._reader is self._stream and not start.startswith(_FIELDS) and b"data:" not in start:
             self._stray = start
         self._start = b""
         return chunk
 
     def flush(self) -> list[Item]:
         """Return the last items after the body has ended."""
-        return self._reader.flush() if self._reader else []
+        if self._reader is None:
+            return []
+        items = self._reader.flush()
+        self.pending_error = self._reader.pending_error
+        return items
 
     def close(self) -> None:
         """Raise TruncatedError if the reply is not complete, ProtocolError if it did not begin as one."""
@@ -146,6 +180,18 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
     return document if error_details_of(document) is not None else None
 
 
+_NO_BLANK_LINES = "its `data:` lines have no blank line between them"
+
+
+def _joined_records(record: bytes) -> list[bytes]:
+    """Return the lines of a record if a complete JSON document begins it: several records without blank lines.
+
+    Server-sent events join the `data:` lines up to the next blank line, so a stream without any is one record.
+    """
+    first, line_end, _ = record.partition(b"\n")
+    return record.split(b"\n") if line_end and is_complete_json(first) else [record]
+
+
 class RecordReader(Reader):
     """A reader of a stream of records. A subclass decodes them and knows what completes a reply (`ending`)."""
 
@@ -178,7 +224,8 @@ class RecordReader(Reader):
         try:
             return self._surrogates.decode(record, type_)
         except UNDECODABLE as error:
-            raise not_this_api(self._name, record, str(error)) from error
+            why = _NO_BLANK_LINES if len(_joined_records(record)) > 1 else str(error)
+            raise not_this_api(self._name, record, why) from error
 
     def scan(self, chunk: bytes) -> None:
         """Read the significant records of a chunk that is passed through. Raises as `feed`."""
@@ -192,6 +239,8 @@ class RecordReader(Reader):
     def flush(self) -> list[Item]:
         """Return the items of a last record whose terminator is missing. An incomplete record has none."""
         records = self._rest()
+        if records and len(lines := _joined_records(records[-1])) > 1:
+            records = [*records[:-1], *lines]
         items = self._read([record for record in records if self.is_complete_record(record)]) if records else []
         return items + self._surrogates.flush() if self.complete else items
 

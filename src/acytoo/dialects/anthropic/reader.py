@@ -216,7 +216,10 @@ class StreamReader(RecordReader):
         elif not event.type:
             if (reported := bare_error(record)) is not None:
                 raise error_from_event(reported, _STATUSES_OF_TYPES)
-            raise not_this_api(self._name, record, "an event without type")
+            if (
+                record != b"{}"
+            ):  # an empty event, which a gateway sends before the first (QuantumNous/new-api issue 6797)
+                raise not_this_api(self._name, record, "an event without type")
 
     def _read_start(self, message: _Message, items: list[Item]) -> None:
         if not self._started and (message.id or message.model):

@@ -101,8 +101,8 @@ class StreamReader(RecordReader):
                 and line.error is None
             ):
                 items.append(message.content)
-            elif message is None and line.error is None and not line.done and (error := bare_error(record)) is not None:
-                raise error_from_event(error)
+            elif message is None and not line.done and (error := bare_error(record)) is not None:
+                raise error_from_event(error)  # the line itself: a status may be beside `error`
             else:
                 items += self.items(line)
 

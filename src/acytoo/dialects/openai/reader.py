@@ -175,13 +175,8 @@ class StreamReader(RecordReader):
                             for call in calls:
                                 items += self._decode_call(call)
                         continue
-            if (
-                choices is None
-                and chunk.error is None
-                and chunk.usage is None
-                and (error := bare_error(record)) is not None
-            ):
-                raise error_from_event(error, STATUSES)
+            if choices is None and chunk.usage is None and (error := bare_error(record)) is not None:
+                raise error_from_event(error, STATUSES)  # the record itself: a status may be beside `error`
             items += self.items(chunk)
 
     def _decode_unusual_chunk(self, record: bytes) -> _Chunk | None:
