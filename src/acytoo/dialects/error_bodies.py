@@ -89,7 +89,17 @@ def _documents_in(body: bytes) -> list[object]:
 
 NO_MESSAGE = "an error without a message"
 
-_MESSAGE_FIELDS = ("msg", "message", "detail", "error", "error_description", "error_msg", "errors")
+_MESSAGE_FIELDS = (
+    "msg",
+    "message",
+    "detail",
+    "error",
+    "error_description",
+    "error_message",
+    "error_msg",
+    "errmsg",
+    "errors",
+)
 """Fields that hold an error's message."""
 
 _NESTED_FIELDS = ("innererror", "inner_error", "details", "errors", "cause")

@@ -11,20 +11,26 @@ from __future__ import annotations
 import msgspec
 
 from acytoo.dialects.base import Reader, not_this_api
-from acytoo.dialects.error_bodies import error_details_of, html_title
+from acytoo.dialects.error_bodies import error_details_of, error_from_event, html_title
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.surrogates import replace_lone_escapes
-from acytoo.errors import ProtocolError, TruncatedError, status_error
+from acytoo.errors import ProtocolError, TruncatedError
 from acytoo.http import ResponseHead
-from acytoo.secret import truncate
-from acytoo.types import Item
+from acytoo.types import Item, JSONObject
 from acytoo.wire.text import TextDecoder
 
 _MAX_HELD = 1_000_000
 """Characters that are held back at most. A page shows at its start that it is one."""
 
-_ERROR_FIELDS = frozenset({"error", "msg", "message", "code", "status", "success", "type", "param", "data"})
-"""The fields of error documents. A document with any other field is a reply that happens to be JSON."""
+_MESSAGE_FIELDS = frozenset(
+    {"error", "msg", "message", "detail", "errors", "error_msg", "errmsg", "error_message", "error_description"}
+)
+_ERROR_FIELDS = _MESSAGE_FIELDS | {
+    *("code", "status", "success", "ok", "type", "param", "data", "result", "details", "reason", "object"),
+    *("error_code", "errcode", "errno", "status_code", "statuscode", "error_type", "retry_after", "retryafter"),
+    *("id", "request_id", "requestid", "trace_id", "traceid", "timestamp", "time", "path", "url", "version"),
+}
+"""The fields of error documents, in lower case. A document with any other field is a reply that happens to be JSON."""
 
 
 class StreamReader(Reader):
@@ -107,7 +113,27 @@ class StreamReader(Reader):
             document = msgspec.json.decode(replace_lone_escapes(body))
         except UNDECODABLE:
             return
-        if isinstance(document, dict) and document.keys() <= _ERROR_FIELDS and document.keys() & {"error", "msg"}:
-            details = error_details_of(document)
-            if details:
-                raise status_error(None, **details._asdict(), body=truncate(body, 2000))
+        if isinstance(document, dict) and _is_error(document):
+            raise error_from_event(document)
+
+
+def _is_error(document: JSONObject) -> bool:
+    """Return whether a document reports an error.
+
+    It does if it has only an error's fields, or an `error` object with a message. `message` and `detail` alone may be
+    a reply, so beside them something must say that the request failed.
+    """
+    names = {name.lower() for name in document}
+    error = document.get("error")
+    if isinstance(error, dict) and any(isinstance(error.get(name), str) for name in _MESSAGE_FIELDS):
+        return True
+    if not names <= _ERROR_FIELDS or not names & _MESSAGE_FIELDS or error_details_of(document) is None:
+        return False
+    return bool(names & {"error", "msg", "errors", "error_msg", "errmsg"} or _has_failed(document))
+
+
+def _has_failed(document: JSONObject) -> bool:
+    if document.get("success") is False or document.get("ok") is False:
+        return True
+    numbers = [document.get(name) for name in ("code", "status", "status_code", "statusCode")]
+    return any(isinstance(number, int) and number >= 400 for number in numbers) or document.keys() == {"detail"}
