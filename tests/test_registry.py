@@ -55,6 +55,15 @@ def test_an_entry_point_is_a_provider_with_its_name_in_lower_case(site: Path) ->
     assert b"shout loud\n" in names(site).stdout
 
 
+def test_a_foreign_class_gets_the_methods_and_settings_of_a_provider(site: Path) -> None:
+    install(site, "loud", "Shout = loud:Shout")
+    done = run([ACYTOO, "-m", "shout/x", "Hi"], env=path(site))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"SHOUT\n", b"")
+    listed = run([ACYTOO, "providers"], env=path(site))
+    assert (listed.returncode, listed.stderr) == (0, b"")
+    assert b"shout " in listed.stdout
+
+
 def test_an_entry_point_never_replaces_a_built_in_provider(site: Path) -> None:
     install(site, "loud", "openai = loud:Shout", "acytoo = loud:Shout")
     assert b" loud\n" not in names(site).stdout

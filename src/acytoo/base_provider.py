@@ -13,6 +13,7 @@ import msgspec
 
 from acytoo._hybridmethod import hybridmethod
 from acytoo.compat import g4f
+from acytoo.compat.legacy import LegacyMethod, Parameters
 from acytoo.dialects.base import Dialect, Unsupported, Writer
 from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
 from acytoo.http import Endpoint
@@ -46,7 +47,8 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     """A chat API as an async generator of text.
 
     A subclass sets `url` and `dialect`. A legacy (gpt4free-style) subclass leaves `dialect` None and overrides
-    `create_async_generator` with a classmethod that does its own HTTP; every other method works for it too.
+    `create_async_generator` with a classmethod that does its own HTTP; every other method works for it too. It gets an
+    instance's settings as arguments, and the URL as its class's `url`. What it cannot take is refused by name.
     """
 
     name: ClassVar[str] = ""
@@ -59,12 +61,19 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Environment variables for `url`, `key`, `password`, `proxy` and `model`. `<CLASS>_URL` and so on come after."""
 
+    legacy_settings: Mapping[str, object]
+    """The settings that an instance of a legacy class passes to `create_async_generator`."""
     working: bool = True
     needs_auth: bool = False
     needs_model: bool = False
     supports_stream: bool = True
     supports_message_history: bool = True
     supports_system_message: bool = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.dialect is None and "create_async_generator" in vars(cls):
+            setattr(cls, "create_async_generator", LegacyMethod(vars(cls)["create_async_generator"]))  # noqa: B010
 
     def __init__(
         self, url: str | None = None, *, model: str | None = None, **settings: Unpack[SettingArguments]
@@ -85,7 +94,10 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             changes["proxy"] = proxy
         # The keyring is slow, so it is read only if no key is passed.
         key = "" if changes.get("key") or changes.get("api_key") else self.own_key()
-        endpoint = Endpoint(self._from_env("url") or type(self).url, Secret(key), Secret(self._from_env("password")))
+        env_url = self._from_env("url")
+        if self.dialect is None:
+            self.legacy_settings = {**({"url": env_url} if env_url else {}), **self._key_if_taken(key), **changes}
+        endpoint = Endpoint(env_url or type(self).url, Secret(key), Secret(self._from_env("password")))
         self._settings = Settings(endpoint).changed(changes, self._normalize_url)
         self.url = self._settings.endpoint.url
         self.model = as_text(model, "model") or self._from_env("model") or self.default_model
@@ -116,6 +128,16 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         """Return the key from the environment, or from the system's keyring if the provider needs one."""
         key = cls._from_env("key")
         return key or (stored_key(cls.address_name()) if cls.needs_auth else "")
+
+    @classmethod
+    def _takes(cls, name: str) -> bool:
+        """Return whether a legacy class's `create_async_generator` can be called with the argument."""
+        return Parameters(cls.create_async_generator).keyword(name) is not None
+
+    @classmethod
+    def _key_if_taken(cls, key: str) -> dict[str, object]:
+        """Return the environment's key as an argument. A legacy class that does not take it may read it by itself."""
+        return {"key": key} if key and cls._takes("key") else {}
 
     def _normalize_url(self, url: str) -> str:
         """Return the full URL. Raises UsageError if it is missing or invalid; a legacy provider's may be anything."""
@@ -153,7 +175,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     @hybridmethod
     async def create_async(self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any) -> str:
         """Return the text of the complete reply."""
-        stream = self.create_async_generator(model or self.model, messages, proxy, **kwargs)
+        stream = self.create_async_generator(model or self.model, messages, proxy=proxy, **kwargs)
         async with aclosing(stream):
             return "".join([text async for text in stream])
 
@@ -174,18 +196,19 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         """
         from acytoo.sync import SyncIterator
 
-        return SyncIterator(self.create_async_generator(model or self.model, messages, proxy, **kwargs))
+        return SyncIterator(self.create_async_generator(model or self.model, messages, proxy=proxy, **kwargs))
 
     @hybridmethod
     async def check(self, /, model: str = "", timeout: float = 30.0) -> Check:
         """Request a few tokens and return whether the endpoint works, how fast, or why it does not."""
         limits: dict[str, object] = {"max_tokens": 5} if self.dialect and "max_tokens" in self.dialect.options else {}
+        waiting = {"timeout": timeout} if self.dialect or self._takes("timeout") else {}
         started = time.monotonic()
         first: float | None = None
         texts: list[str] = []
         answering_model = ""
         try:
-            stream = self.stream([{"role": "user", "content": "Say OK."}], model=model, timeout=timeout, **limits)
+            stream = self.stream([{"role": "user", "content": "Say OK."}], model=model, **waiting, **limits)
             async with aclosing(stream):
                 async for item in stream:
                     first = first or time.monotonic() - started
@@ -209,7 +232,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         `unsupported` is called with what the API cannot express. Raises UsageError now if the request is invalid.
         """
         if self.dialect is None:
-            return self._legacy_answer(request)
+            return self._legacy_answer(request, unsupported or Unsupported(type(self).__name__, hint=_HINT))
         settings = settings or self._settings
         unsupported = unsupported or Unsupported(self.dialect.name, drop=settings.drop_unsupported, hint=_HINT)
         return self._client(settings, self.dialect).stream(request, unsupported)
@@ -246,13 +269,14 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             raise AuthenticationError(f"{type(self).__name__} needs a key: set {name}, or pass key=…")
         return Client(dialect, settings.endpoint, settings.connection, settings.extra_headers)
 
-    async def _legacy_answer(self, request: Request) -> AsyncGenerator[list[Item], None]:
-        options = {name: value for name in OPTIONS if (value := getattr(request, name)) is not None}
-        stream = self.create_async_generator(request.model, request.messages, **options, **request.extra)
-        async with aclosing(stream):
-            async for text in stream:
-                if text:
-                    yield [text]
+    def _legacy_answer(self, request: Request, unsupported: Unsupported) -> AsyncGenerator[list[Item], None]:
+        options = {
+            name: value for name in sorted(OPTIONS) if (value := getattr(request, name)) is not None
+        } | request.extra
+        for name in [name for name in options if not self._takes(name)]:
+            unsupported(name)
+            del options[name]
+        return _as_batches(self.create_async_generator(request.model, request.messages, **options))
 
     # From a call's arguments to a request and settings.
 
@@ -283,14 +307,14 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             if name in OPTIONS:
                 if type(value) is float and not math.isfinite(value):
                     raise UsageError(f"{name} must be finite, because JSON has no {value!r}")
-                if value is not None:
+                if value is not None and not (name == "response_format" and g4f.is_ignored(name, value)):
                     options[name] = [value] if name == "stop" and isinstance(value, str) else value
             elif name == "extra_body":
                 extra_body = as_body_fields(value)
             elif name in NAMES:
                 if value is not None:
                     changes[name] = value
-            elif name not in g4f.IGNORED_ARGUMENTS:
+            elif not g4f.is_ignored(name, value):
                 raise UsageError(_unknown(name, type(self).__name__))
         return options, changes, extra_body
 
@@ -329,6 +353,13 @@ async def _items(batches: Closable[list[Item]]) -> AsyncGenerator[Item, None]:
                 yield item
     finally:
         await batches.aclose()
+
+
+async def _as_batches(texts: AsyncResult) -> AsyncGenerator[list[Item], None]:
+    async with aclosing(texts):
+        async for text in texts:
+            if text:
+                yield [text]
 
 
 async def _as_items(texts: AsyncResult) -> AsyncGenerator[Item, None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import inspect
 import pkgutil
 import warnings
 from importlib.metadata import EntryPoint, entry_points
@@ -75,14 +76,25 @@ def _load(name: str) -> type[AsyncGeneratorProvider]:
     """Return the class behind an entry point. Raises UsageError that names its package and the reason."""
     entry = _entry_points()[name]
     try:
-        value: Any = entry.load()
-        reason = "" if hasattr(value, "create_async_generator") else f"{entry.value} is not a provider class"
+        value: Any = _as_provider(entry.load())
+        reason = "" if value is not None else f"{entry.value} is not a provider class"
     except Exception as error:
         reason = f"{entry.value} cannot be loaded: {type(error).__name__}: {error}"
     if not reason:
         return value  # type: ignore[no-any-return]
     package = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
     raise UsageError(f"the entry point {entry.name!r}{package} is left out: {reason}")
+
+
+def _as_provider(value: Any) -> type[AsyncGeneratorProvider] | None:
+    """Return a provider class as it is, and a foreign class with `create_async_generator` as a legacy provider."""
+    if _is_provider(value):
+        return value  # type: ignore[no-any-return]
+    if not isinstance(value, type) or not hasattr(value, "create_async_generator"):
+        return None
+    method = inspect.getattr_static(value, "create_async_generator")
+    body = {"__module__": value.__module__, "__doc__": value.__doc__, "create_async_generator": method}
+    return type(value.__name__, (value, AsyncGeneratorProvider), body)
 
 
 @functools.cache

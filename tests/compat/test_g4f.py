@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from acytoo import Acytoo, dialects
-from acytoo.errors import AuthenticationError, UnsupportedError
+from acytoo.errors import AuthenticationError, UnsupportedError, UsageError
 from acytoo.providers.openai import OpenAI
 from acytoo.testing import FakeEndpoint, reply, status
 
@@ -50,14 +50,16 @@ async def async_iter_run_tools(provider: Any, model: str, messages: Any, **kwarg
 
 def _check_attributes(provider: Any) -> None:
     """Check the attributes that the clients read before and after a call."""
-    assert provider.supports_native_tools is True
+    assert provider.supports_native_tools is False
+    assert provider.model_aliases == {}
     assert provider.working is True
     assert provider.supports_stream is True
     assert isinstance(provider.__name__, str)
     assert isinstance(getattr(provider, "default_model", None), str)
     assert provider.label is None or isinstance(provider.label, str)
     assert provider.get_parent() == provider.__name__
-    assert provider.get_dict() == {"name": provider.__name__, "url": provider.url, "label": provider.label}
+    assert provider.get_dict()["name"] == provider.__name__
+    assert provider.get_dict().keys() == {"name", "url", "label"}
     assert isinstance(provider.params, str)
 
 
@@ -78,6 +80,8 @@ PASSED: list[dict[str, Any]] = [
     {"conversation": None},
     {"proxy": None, "temperature": 0.3},
     {"max_tokens": 100, "stop": ["\n"], "drop_unsupported": True},
+    {"media": None, "web_search": False},
+    {"media": [], "web_search": None, "response_format": {"type": "json"}},
 ]
 
 
@@ -91,6 +95,25 @@ def test_the_client_gets_the_reply(kwargs: dict[str, Any], hello: FakeEndpoint) 
 async def test_the_asynchronous_client_gets_the_reply(kwargs: dict[str, Any], hello: FakeEndpoint) -> None:
     texts = [text async for text in async_iter_run_tools(Acytoo, "gpt-4o", MESSAGES, **kwargs)]
     assert "".join(texts) == "Hello world"
+
+
+@pytest.mark.parametrize("kwargs", PASSED)
+async def test_an_instance_is_called_with_its_own_settings(kwargs: dict[str, Any]) -> None:
+    async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
+        provider = Acytoo(fake.url, key="k1")
+        texts = [text async for text in async_iter_run_tools(provider, "gpt-4o", MESSAGES, **kwargs)]
+        assert "".join(texts) == "Hello world"
+        assert fake.requests[0].json["key"] == "k1"
+        texts = await asyncio.to_thread(lambda: list(iter_run_tools(provider, "gpt-4o", MESSAGES, **kwargs)))
+        assert "".join(texts) == "Hello world"
+        assert provider.live == Acytoo.live + 2
+
+
+@pytest.mark.parametrize("kwargs", [{"media": [("image", "a.png")]}, {"web_search": True}])
+def test_what_asks_for_something_else_is_refused(kwargs: dict[str, Any], hello: FakeEndpoint) -> None:
+    with pytest.raises(UsageError, match=next(iter(kwargs))):
+        list(iter_run_tools(Acytoo, "gpt-4o", MESSAGES, **kwargs))
+    assert hello.requests == []
 
 
 def test_the_clients_key_and_address_are_used(hello: FakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +161,7 @@ def test_the_servers_error_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    "name", ["label", "params", "live", "use_stream_timeout", "supports_native_tools", "needs_auth"]
+    "name", ["label", "params", "live", "use_stream_timeout", "supports_native_tools", "model_aliases", "needs_auth"]
 )
 def test_the_attributes_that_the_clients_read_exist(name: str) -> None:
     assert hasattr(Acytoo, name)

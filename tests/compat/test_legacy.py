@@ -1,0 +1,201 @@
+"""Legacy (gpt4free-style) classes: no setting or option is lost, whatever the parameters of the method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from acytoo import AsyncGeneratorProvider, UsageError
+from acytoo.errors import UnsupportedError
+from acytoo.types import Request
+
+MESSAGES: Any = [{"role": "user", "content": "Hello"}]
+PROXY = "http://p:1"
+
+
+class Usual(AsyncGeneratorProvider):
+    """The signature that most classes of gpt4free have."""
+
+    url = "http://a"
+
+    @classmethod
+    async def create_async_generator(  # type: ignore[override]
+        cls, model: str, messages: Any, stream: bool = True, proxy: str | None = None
+    ) -> AsyncIterator[str]:
+        yield repr({"url": cls.url, "stream": stream, "proxy": proxy})
+
+
+class Open(AsyncGeneratorProvider):
+    """A class that takes any argument."""
+
+    url = "http://a"
+
+    @classmethod
+    async def create_async_generator(  # type: ignore[override]
+        cls, model: str, messages: Any, proxy: str | None = None, **kwargs: Any
+    ) -> AsyncIterator[str]:
+        yield repr({"url": cls.url, "proxy": proxy, **kwargs})
+
+
+class Named(AsyncGeneratorProvider):
+    """A class that takes the settings under gpt4free's names, and only by keyword."""
+
+    url = "http://a"
+
+    @classmethod
+    async def create_async_generator(  # type: ignore[override]
+        cls, model: str, messages: Any, *, base_url: str = "", api_key: str = "", timeout: int = 0, seed: int = 0
+    ) -> AsyncIterator[str]:
+        yield repr({"base_url": base_url, "api_key": api_key, "timeout": timeout, "seed": seed})
+
+
+class Static(AsyncGeneratorProvider):
+    """A class that cannot know its URL."""
+
+    url = "http://a"
+
+    @staticmethod
+    async def create_async_generator(model: str, messages: Any, proxy: str | None = None) -> AsyncIterator[str]:  # type: ignore[override]
+        yield repr({"proxy": proxy})
+
+
+class OfInstance(AsyncGeneratorProvider):
+    """A class whose method is not a classmethod."""
+
+    url = "http://a"
+
+    async def create_async_generator(  # type: ignore[override]
+        self, model: str, messages: Any, proxy: str | None = None, key: str = ""
+    ) -> AsyncIterator[str]:
+        yield repr({"url": self.url, "proxy": proxy, "key": key})
+
+
+async def _from_async_generator(provider: Any, /, **kwargs: Any) -> str:
+    return "".join([text async for text in provider.create_async_generator("m", MESSAGES, **kwargs)])
+
+
+async def _from_stream(provider: Any, **kwargs: Any) -> str:
+    return "".join([text async for text in provider.stream(MESSAGES, model="m", **kwargs)])
+
+
+async def _from_create_async(provider: Any, **kwargs: Any) -> str:
+    return str(await provider.create_async("m", MESSAGES, **kwargs))
+
+
+async def _from_reply(provider: Any, **kwargs: Any) -> str:
+    return str((await provider.reply(MESSAGES, model="m", **kwargs)).text)
+
+
+async def _from_completion(provider: Any, **kwargs: Any) -> str:
+    return "".join(provider.create_completion("m", MESSAGES, **kwargs))
+
+
+EVERY_METHOD = pytest.mark.parametrize(
+    "ask", [_from_async_generator, _from_stream, _from_create_async, _from_reply, _from_completion]
+)
+Ask = Callable[..., Any]
+
+
+@EVERY_METHOD
+async def test_the_settings_of_an_instance_reach_the_method(ask: Ask) -> None:
+    seen = eval(await ask(Open("http://b", proxy=PROXY, key="k", timeout=5)))
+    assert seen == {"url": "http://b", "proxy": PROXY, "key": "k", "timeout": 5}
+    assert eval(await ask(Usual("http://b", proxy=PROXY))) == {"url": "http://b", "stream": True, "proxy": PROXY}
+    assert eval(await ask(Named("http://b", key="k", timeout=5))) == {
+        "base_url": "http://b",
+        "api_key": "k",
+        "timeout": 5,
+        "seed": 0,
+    }
+    assert eval(await ask(OfInstance("http://b", proxy=PROXY, api_key="k"))) == {
+        "url": "http://b",
+        "proxy": PROXY,
+        "key": "k",
+    }
+
+
+@EVERY_METHOD
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        (Usual("http://b", key="k"), "key"),
+        (Usual(timeout=5), "timeout"),
+        (Usual(password="p"), "password"),
+        (Usual(extra_headers={"a": "b"}), "extra_headers"),
+        (Usual(trust_env=True), "trust_env"),
+        (Named(proxy=PROXY), "proxy"),
+        (Static("http://b"), "url"),
+        (Static(base_url="http://b"), "base_url"),
+        (OfInstance(timeout=5), "timeout"),
+    ],
+)
+async def test_a_setting_that_the_method_cannot_take_is_refused_by_name(ask: Ask, provider: Any, name: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot take '{name}'"):
+        await ask(provider)
+
+
+@EVERY_METHOD
+@pytest.mark.parametrize("provider", [Usual, Usual()])
+async def test_a_proxy_is_passed_by_name(ask: Ask, provider: Any) -> None:
+    assert eval(await ask(provider, proxy=PROXY)) == {"url": "http://a", "stream": True, "proxy": PROXY}
+
+
+@EVERY_METHOD
+async def test_an_argument_of_the_call_replaces_the_instances_setting(ask: Ask) -> None:
+    provider = Named("http://b", key="k")
+    seen = eval(await ask(provider, api_key="k2", base_url="http://c", seed=7))
+    assert (seen["api_key"], seen["base_url"], seen["seed"]) == ("k2", "http://c", 7)
+    assert eval(await ask(Open(proxy=PROXY), proxy=None))["proxy"] == PROXY
+
+
+@EVERY_METHOD
+async def test_an_option_that_the_method_cannot_take_is_refused_or_dropped(ask: Ask) -> None:
+    with pytest.raises(UsageError, match="cannot take 'seed'"):
+        await ask(Usual(), seed=7)
+    assert await ask(Usual(), seed=7, drop_unsupported=True)
+    assert await ask(Usual(), media=None, web_search=False, temperature=None)
+
+
+@EVERY_METHOD
+async def test_settings_of_the_environment_count_too(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPEN_URL", "http://b")
+    monkeypatch.setenv("OPEN_PROXY", PROXY)
+    monkeypatch.setenv("OPEN_KEY", "k")
+    assert eval(await ask(Open())) == {"url": "http://b", "proxy": PROXY, "key": "k"}
+    monkeypatch.setenv("USUAL_KEY", "k")  # the class may read it by itself
+    assert eval(await ask(Usual()))["url"] == "http://a"
+    monkeypatch.setenv("NAMED_PROXY", PROXY)
+    with pytest.raises(UsageError, match="'proxy'"):
+        await ask(Named())
+
+
+async def test_gpt4frees_argument_provider_is_left_out_or_passed() -> None:
+    assert eval(await _from_async_generator(Usual(), provider=Usual))["url"] == "http://a"
+    assert eval(await _from_async_generator(Open(), provider=5))["provider"] == 5
+
+
+async def test_positional_arguments_keep_their_places() -> None:
+    seen = [text async for text in Usual(proxy=PROXY).create_async_generator("m", MESSAGES, False)]
+    assert eval("".join(seen)) == {"url": "http://a", "stream": False, "proxy": PROXY}
+
+
+@pytest.mark.parametrize("provider", [Usual, Open, Named, Static, OfInstance])
+async def test_check_works_whatever_the_parameters(provider: type[AsyncGeneratorProvider]) -> None:
+    assert await provider().check()
+
+
+async def test_a_server_refuses_or_drops_options_that_the_method_cannot_take() -> None:
+    request = Request(MESSAGES, model="m", seed=7, temperature=0.5)
+    with pytest.raises(UnsupportedError, match="seed"):
+        Usual().answer(request)
+    assert [batch async for batch in Open().answer(request)] == [
+        [repr({"url": "http://a", "proxy": None, "seed": 7, "temperature": 0.5})]
+    ]
+
+
+def test_the_class_itself_keeps_its_method() -> None:
+    assert list(inspect.signature(Usual.create_async_generator).parameters) == ["model", "messages", "stream", "proxy"]
+    assert inspect.isasyncgen(Usual.create_async_generator("m", MESSAGES))
