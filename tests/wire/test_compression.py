@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +34,7 @@ ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "x-gzip": ("x-gzip", gzip.compress),
     "deflate": ("deflate", zlib.compress),
     "deflate without a header": ("deflate", raw_deflate),
+    "zstd": ("zstd", zstandard.compress),
 }
 
 
@@ -70,7 +74,7 @@ def test_a_body_cut_anywhere_is_incomplete(coding: str, encode: Callable[[bytes]
             decode(coding, body[:length], 7)
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
 @pytest.mark.parametrize("rest", [b"more", b"\xff" * 500], ids=["text", "bytes"])
 def test_data_after_the_end_that_is_not_a_member_is_corrupt(coding: str, rest: bytes) -> None:
     body = ENCODERS[coding][1](b"Hello")
@@ -90,10 +94,11 @@ def test_the_limit_counts_all_members_of_a_chunk() -> None:
         decoder("gzip", 1000).decode(gzip.compress(b"x" * 600) * 2)
 
 
-def test_a_body_of_many_empty_members_costs_no_quadratic_time() -> None:
-    body = gzip.compress(b"") * 100_000
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_body_of_many_empty_members_costs_no_quadratic_time(coding: str) -> None:
+    body = ENCODERS[coding][1](b"") * 100_000
     began = time.process_time()
-    assert decode("gzip", body, len(body)) == b""
+    assert decode(coding, body, len(body)) == b""
     assert time.process_time() - began < 5
 
 
@@ -102,8 +107,43 @@ def test_a_body_that_is_not_encoded_has_no_decoder(value: str) -> None:
     assert content_decoder(value, 1000) is None
 
 
-@pytest.mark.parametrize("value", ["br", "zstd", "gzip, gzip"])
+@pytest.mark.parametrize("value", ["br", "gzip, gzip", "zstd, gzip"])
 def test_an_unknown_coding_is_an_error_only_when_the_body_is_read(value: str) -> None:
     content = decoder(value)
     with pytest.raises(UnknownCodingError, match=value):
+        content.decode(b"x")
+
+
+# zstd.
+
+
+def test_zstd_frames_are_joined() -> None:
+    body = zstandard.compress(b"Hel") + zstandard.compress(b"") + zstandard.compress(b"lo")
+    for size in range(1, len(body) + 1):
+        assert decode("zstd", body, size) == b"Hello"
+
+
+def test_a_zstd_body_that_grows_without_limit_costs_little_memory() -> None:
+    bomb = zstandard.compress(b"x" * 100_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(OutputTooLargeError):
+            decoder("zstd", 1000).decode(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_zstd_body_with_a_larger_window_than_http_allows_is_refused() -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=25, write_content_size=False)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    with pytest.raises(DecodingError, match="corrupt"):
+        decoder("zstd").decode(compressor.compress(b"x" * 20_000_000) + compressor.flush())
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="zstd is in the standard library")
+def test_without_its_extra_a_zstd_body_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    content = decoder("zstd")
+    with pytest.raises(UnknownCodingError, match=r"pip install 'acytoo\[zstd\]'"):
         content.decode(b"x")

@@ -1,4 +1,4 @@
-"""Decompression of HTTP bodies: `Content-Encoding: gzip` and `deflate`, incrementally.
+"""Decompression of HTTP bodies: `Content-Encoding: gzip`, `deflate` and `zstd`, incrementally.
 
 Neither side asks for compression, but some servers and clients use it regardless, and bodies are not always well
 formed: gzip in several members or padded with zeros, deflate with the zlib header that RFC 9110 asks for or without.
@@ -6,18 +6,29 @@ A body must never grow without limit, nor pass for complete when it was cut. Hen
 member: each reports its end, what follows it, and how much output is left. A body of nothing but empty
 members, the worst case, costs 0.5 s for 10 MB.
 
-Source: RFC 9110, section 8.4.1; RFC 1950 (zlib), section 2.2; RFC 1952 (gzip), sections 2.2 and 2.3.1.
+zstd is in the standard library since Python 3.14. Before that it is an optional dependency, imported on use.
+
+Source: RFC 9110, section 8.4.1; RFC 1950 (zlib), section 2.2; RFC 1952 (gzip), sections 2.2 and 2.3.1; RFC 8878 (zstd),
+section 3; RFC 9659 (the window of zstd in HTTP).
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 _ANY_HEADER = zlib.MAX_WBITS | 32
 _NO_HEADER = -zlib.MAX_WBITS
 _SLICE = 4096
 """Bytes given to zlib at once. It copies what follows a member, so many tiny members would cost quadratic time."""
+
+_ZSTD_SLICE = 64
+"""Bytes given to zstd at once. `zstandard` cannot limit its output, and a block of 4 bytes may become 128 KB."""
+
+_ZSTD_WINDOW_LOG = 23
+"""The largest window that zstd data in HTTP may need: 8 MiB."""
 
 
 class DecodingError(Exception):
@@ -103,6 +114,77 @@ class DeflateDecoder(GzipDecoder):
         return super().decode(chunk)
 
 
+class ZstdDecoder:
+    """A decoder of zstd data of any number of frames."""
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._frame: _ZstdFrame | None = None
+
+    def decode(self, chunk: bytes) -> bytes:
+        """Return the decompressed chunk. Raises as `GzipDecoder.decode`, or UnknownCodingError if zstd is missing."""
+        new_frame, corrupt = _zstd()
+        frame = self._frame or new_frame()
+        output: list[bytes] = []
+        room = self._max_size
+        try:
+            for place in range(0, len(chunk), _ZSTD_SLICE):
+                data = chunk[place : place + _ZSTD_SLICE]
+                while data:
+                    if frame.eof:
+                        frame = new_frame()
+                    output.append(frame.decompress(data))
+                    room -= len(output[-1])
+                    if room < 0:
+                        raise OutputTooLargeError(f"it decompresses to more than {self._max_size} bytes")
+                    data = frame.unused_data if frame.eof else b""
+            self._frame = frame
+        except corrupt as error:
+            raise DecodingError(f"the data is corrupt ({error})") from error
+        return b"".join(output)
+
+    def flush(self) -> None:
+        """Check that the last frame is complete. Raises IncompleteDataError."""
+        if self._frame is None or not self._frame.eof:
+            raise IncompleteDataError("the compressed data ends too early")
+
+
+class _ZstdFrame(Protocol):
+    """A decompressor of one frame."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the frame is complete."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """The data after the frame."""
+
+    def decompress(self, data: bytes) -> bytes:
+        """Return what the data decompresses to."""
+
+
+def _zstd() -> tuple[Callable[[], _ZstdFrame], type[Exception]]:
+    """Return what creates a decompressor of one frame, and the exception that it raises for corrupt data.
+
+    Raises UnknownCodingError if zstd is missing. Like an unknown coding, this counts only when the body is read.
+    """
+    module: Any
+    if sys.version_info >= (3, 14):
+        from compression import zstd as module
+
+        options = {module.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+        return lambda: module.ZstdDecompressor(options=options), module.ZstdError
+    try:
+        import zstandard as module
+    except ImportError as error:
+        raise UnknownCodingError(
+            "the content-encoding 'zstd' needs an optional dependency: pip install 'acytoo[zstd]'"
+        ) from error
+    context = module.ZstdDecompressor(max_window_size=1 << _ZSTD_WINDOW_LOG)
+    return context.decompressobj, module.ZstdError
+
+
 class UnknownDecoder:
     """A stand-in for the decoder of an unknown coding: it fails only when the body is read."""
 
@@ -128,7 +210,9 @@ def content_decoder(content_encoding: str, max_size: int) -> ContentDecoder | No
         return None
     if coding in ("gzip", "x-gzip"):
         return GzipDecoder(max_size)
-    return DeflateDecoder(max_size) if coding == "deflate" else UnknownDecoder(coding)
+    if coding == "deflate":
+        return DeflateDecoder(max_size)
+    return ZstdDecoder(max_size) if coding == "zstd" else UnknownDecoder(coding)
 
 
 def _has_header(start: bytes) -> bool:

@@ -70,7 +70,7 @@ _LIMITS = """
 
 - Names that resolve slowly or to many addresses, and losing the network under an open connection: both need more than
   one machine. A port that drops connections is a listening socket whose backlog is full, which works on Linux only.
-- Valid bodies in `br` or `zstd`: no provider here asks for them, so any such body must be an error.
+- Valid bodies in `br`: no provider here asks for it, so any such body must be an error.
 - HTTP/2 and HTTP/3: the endpoint uses HTTP/1.1.
 - The scenario `fork` needs `os.fork`; counting sockets needs `/proc` (Linux).
 """
