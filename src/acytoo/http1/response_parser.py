@@ -25,7 +25,7 @@ class ResponseParser:
     the body. Once `is_complete` is true, `can_reuse` is whether another request may follow on the connection.
     """
 
-    __slots__ = ("_count", "_fields", "_is_interim", "_parser", "_reason", "_size", "can_reuse", "has_begun",
+    __slots__ = ("_count", "_fed", "_fields", "_is_interim", "_parser", "_reason", "_size", "can_reuse", "has_begun",
                  "head", "is_complete", "is_framed", "on_body", "pieces")  # fmt: skip
 
     def __init__(self) -> None:
@@ -46,7 +46,10 @@ class ResponseParser:
         self._is_interim = False
         self._fields: dict[str, str] = {}
         self._reason = b""
-        self._size = self._count = 0
+        self._count = self._size = 0
+        """The number of fields, and the bytes of their names and values."""
+        self._fed = 0
+        """Bytes fed since the last piece of the body."""
 
     @property
     def reason(self) -> str:
@@ -67,9 +70,14 @@ class ResponseParser:
                 cause = error.__context__
                 raise HTTPError(str(cause if isinstance(cause, HTTPError) else error)) from None
             self.can_reuse = False
-        if len(self.pieces) == before and not self.is_complete:
-            # llhttp collects an unfinished field or chunk extension without any limit.
-            self._count_bytes(len(data))
+        if len(self.pieces) > before:
+            self._fed = 0
+        elif not self.is_complete:
+            # llhttp itself collects an unfinished field without any limit.
+            self._fed += len(data)
+            limit = MAX_HEAD if self.head is None else MAX_TRAILERS
+            if self._fed > limit:
+                raise HTTPError(f"the {'head' if self.head is None else 'framing'} is larger than {limit} bytes")
 
     def end(self) -> None:
         """Note that the connection has ended, which completes a body without framing. Raises HTTPError otherwise."""
@@ -83,13 +91,6 @@ class ResponseParser:
     def close(self) -> None:
         """Break the reference cycle with llhttp's object. Nothing can be fed any more."""
         self._parser = None
-
-    def _count_bytes(self, size: int) -> None:
-        self._size += size
-        limit = MAX_HEAD if self.head is None else MAX_TRAILERS
-        # What is fed at once may be counted a second time, as fields: hence twice the limit.
-        if self._size > 2 * limit:
-            raise HTTPError(f"the {'head' if self.head is None else 'framing'} is larger than {limit} bytes")
 
     # llhttp calls these. An exception that they raise leaves `feed_data` as the context of its own.
 
@@ -148,7 +149,7 @@ class ResponseParser:
                 raise HTTPError("both content-length and transfer-encoding")
         self.is_framed = coding is not None or "content-length" in fields or status in _WITHOUT_BODY
         self.head = ResponseHead(status, fields)
-        self._size = 0
+        self._fed = self._size = 0
 
     def on_message_complete(self) -> None:
         """Note the end of the body, or that of an interim response."""
