@@ -118,6 +118,8 @@ class Writer:
     framing: ClassVar[Framing] = "sse"
     ping: bytes = b""
     """The bytes that keep a silent stream alive. Empty if the API has none."""
+    fails_alone: ClassVar[bool] = False
+    """Whether a client recognises what `fail` returns only if it reads nothing else at the same time."""
 
     def write(self, items: list[Item]) -> bytes:
         """Encode items. What the API has no field for is left out."""
@@ -128,7 +130,11 @@ class Writer:
         raise NotImplementedError
 
     def fail(self, error: AcytooError) -> bytes:
-        """Return the bytes that report an error in mid-stream. Empty if only an aborted connection can."""
+        """Return the bytes that report an error in mid-stream. Empty if only an aborted connection can.
+
+        The official clients take these bytes as the end of the stream, so a server ends the body after them. If it
+        aborted the connection, clients that buffer (Codex, everything on Node.js) would discard the message.
+        """
         raise NotImplementedError
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given
@@ -88,16 +89,22 @@ def test_an_error_response_survives_a_round_trip(status: int, cls: type[AcytooEr
     assert (type(error), error.message, error.code, error.retry_after) == (cls, "no", code, 2)
 
 
-def test_an_error_in_mid_stream_is_written_as_an_event_and_as_plain_json() -> None:
+def test_an_error_in_mid_stream_is_written_as_plain_json() -> None:
     writer = DIALECT.writer(make_request())
-    data = writer.write([Start(model="m"), "Hi"]) + writer.fail(TimedOutError("idle", 60))
-    assert b"finishReason" not in data
-    plain = data.splitlines()[-1]
-    assert json.loads(plain)["error"]["status"] == "DEADLINE_EXCEEDED"
-    for stream in (data, data.replace(b"data: " + plain, b"")):
-        with pytest.raises(ServerError, match="did not continue") as caught:
-            read(stream)
-        assert caught.value.status == 504
+    text, error = writer.write([Start(model="m"), "Hi"]), writer.fail(TimedOutError("idle", 60))
+    assert b"finishReason" not in text + error
+    assert writer.fails_alone
+    assert json.loads(error)["error"] == {"code": 504, "message": ANY, "status": "DEADLINE_EXCEEDED"}
+    with pytest.raises(ServerError, match="did not continue") as caught:
+        read(text + error)
+    assert caught.value.status == 504
+
+
+def test_an_error_read_together_with_texts_is_not_skipped_by_the_javascript_sdk() -> None:
+    # It skips what is not `data:` before a blank line, and raises for what follows the last one.
+    writer = DIALECT.writer(make_request())
+    body = writer.write(["Hi"]) + writer.fail(TimedOutError("idle", 60))
+    assert b"error" in body.rpartition(b"\n\n")[2]
 
 
 def test_a_written_stream_looks_like_the_documented_one() -> None:

@@ -171,6 +171,24 @@ def test_an_error_in_mid_stream_is_read_back_with_its_status(error: AcytooError,
     assert (caught.value.status, caught.value.message) == (status, error.message)
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (status_error(400, "too long", code="context_length_exceeded"), "context_length_exceeded"),
+        (status_error(429, "pay", code="insufficient_quota"), "insufficient_quota"),
+        (status_error(429, "slower", code="RESOURCE_EXHAUSTED"), "rate_limit_exceeded"),
+        (status_error(400, "no", code="INVALID_ARGUMENT"), "invalid_prompt"),
+        (TruncatedError("cut"), "server_error"),
+    ],
+)
+def test_a_failed_response_has_the_message_and_a_code_of_this_api(error: AcytooError, code: str) -> None:
+    writer = DIALECT.writer(make_request())
+    last = writer.fail(error).split(b"\n\n")[-2]
+    event = json.loads(last.partition(b"data: ")[2])
+    assert event["type"] == "response.failed"
+    assert event["response"]["error"] == {"code": code, "message": error.message}
+
+
 def test_an_error_response_is_read_back() -> None:
     response = DIALECT.write_error(status_error(429, "slower", code="tokens", retry_after=2))
     error = DIALECT.read_error(response.status, response.body)

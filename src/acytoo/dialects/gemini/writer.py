@@ -48,6 +48,7 @@ class StreamWriter(Writer):
 
     ping = b"\n\n"
     """Blank lines. The usual comment would break the Python SDK: it parses every line that is not blank as JSON."""
+    fails_alone = True
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -91,12 +92,15 @@ class StreamWriter(Writer):
         return escape_line_ends(self._response({"content": content, "finishReason": reason, "index": 0}, fields))
 
     def fail(self, error: AcytooError) -> bytes:
-        """Return the error as an event and again as plain JSON, because no form works with every official SDK.
+        """Return the error as plain JSON, not as an event: no official SDK needs one, and two of them ignore it.
 
-        Source: `google-genai` (Python) raises for either, `@google/genai` and `google.golang.org/genai` for plain JSON.
+        `@google/genai` parses whatever one read returns, so the JSON must arrive alone (`fails_alone`). If it does not,
+        the missing blank line makes that SDK report an incomplete stream; with one it would skip the error.
+
+        Source: `processStreamResponse` of `@google/genai`, `_iter_response_stream` of `google-genai` (Python), which
+        raises for an event too, and `google.golang.org/genai`.
         """
-        body = escape_line_ends(msgspec.json.encode(error_document(error)))
-        return sse(body) + body + b"\n"
+        return escape_line_ends(msgspec.json.encode(error_document(error))) + b"\n"
 
     def _response(self, candidate: JSONObject, fields: JSONObject | None = None) -> bytes:
         return b"data: " + msgspec.json.encode({"candidates": [candidate], **(fields or {})})[:-1] + self._tail

@@ -40,7 +40,12 @@ _TEXT_DELTA = "response.output_text.delta"
 _INCOMPLETE = {reason: raw for raw, reason in INCOMPLETE_REASONS.items()}
 
 _ERROR_CODES = {429: "rate_limit_exceeded", 400: "invalid_prompt"}
-"""The codes of a failed response: it has fewer than an `error` event."""
+"""The codes of a failed response by HTTP status: it has fewer than an `error` event."""
+
+_FAILED_CODES = frozenset(
+    {"context_length_exceeded", "insufficient_quota", "rate_limit_exceeded", "server_is_overloaded", "slow_down"}
+)
+"""Codes of a failed response that keep their name: Codex has a message of its own for each, or waits and retries."""
 
 
 class _Part:
@@ -117,12 +122,16 @@ class StreamWriter(Writer):
         return b"".join(out)
 
     def fail(self, error: AcytooError) -> bytes:
-        """Return an `error` event, for which the official SDKs raise, then `response.failed`, which others wait for."""
+        """Return an `error` event, for which the official SDKs raise, then `response.failed`, which others wait for.
+
+        Codex ignores the first and reports the second when the body has ended.
+        Source: `codex-rs/codex-api/src/sse/responses.rs` in openai/codex.
+        """
         status, fields = describe_error(error)[0], openai_error(error)
         out: list[bytes] = []
         code, message, param = fields["code"], fields["message"], fields["param"]
         self._write_event("error", out, code=code, message=message, param=param, error=fields | {"status": status})
-        failed_code = _ERROR_CODES.get(status, "server_error")
+        failed_code = code if code in _FAILED_CODES else _ERROR_CODES.get(status, "server_error")
         failed = self._response("failed", error={"code": failed_code, "message": message})
         self._write_event("response.failed", out, response=failed)
         return b"".join(out)
