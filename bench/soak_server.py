@@ -72,12 +72,12 @@ async def main() -> None:
             backend: type[AsyncGeneratorProvider] = type("Backend", (AsyncGeneratorProvider,), {"dialect": dialect})
             backends[dialect.name] = backend(fake.url, model="m-1", timeout={"first_byte": 0.5, "idle": 0.5})
         config = ServerConfig(backends, port=0, grace=1.0, idle=5.0, receive=2.0, ping_after=0.2)
-        runner, url = await start(config)
-        stack.push_async_callback(runner.cleanup)
+        server, url = await start(config)
+        stack.push_async_callback(server.close)
         print(url, flush=True)
         forget_task = asyncio.ensure_future(forget(fakes))
         while await asyncio.to_thread(sys.stdin.readline):
-            print(json.dumps(resources(runner.server)), flush=True)
+            print(json.dumps(resources(server)), flush=True)
         forget_task.cancel()
 
 

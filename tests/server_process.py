@@ -30,8 +30,8 @@ class Served:
 
     @asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
-        runner, self.url = await start(self._config)
+        server, self.url = await start(self._config)
         try:
             yield
         finally:
-            await runner.cleanup()
+            await server.close()

@@ -53,11 +53,11 @@ def test_it_is_served_to_clients_of_every_api(installed: dict[str, str]) -> None
         from acytoo.server.run import start
 
         async def main():
-            runner, url = await start(ServerConfig({"shout": acytoo.provider("shout")}, port=0))
+            server, url = await start(ServerConfig({"shout": acytoo.provider("shout")}, port=0))
             for dialect in dialects.ALL:
                 client = type("Client", (acytoo.AsyncGeneratorProvider,), {"dialect": dialect})
                 print(await client(url).create_async("!", [{"role": "user", "content": "hello"}]))
-            await runner.cleanup()
+            await server.close()
 
         asyncio.run(main())
     """

@@ -61,10 +61,10 @@ def loaded(model_file: Path) -> tuple[Engine, EngineProvider]:
 @pytest.fixture
 async def served(loaded: tuple[Engine, EngineProvider]) -> AsyncIterator[tuple[Engine, str]]:
     """The engine, and the URL of our server in front of it."""
-    runner, url = await start(ServerConfig({"embedded": loaded[1]}, port=0, grace=0))
+    server, url = await start(ServerConfig({"embedded": loaded[1]}, port=0, grace=0))
     await wait_until(loaded[0], busy=False)
     yield loaded[0], url
-    await runner.cleanup()
+    await server.close()
 
 
 @pytest.mark.parametrize("end", ["break", "cancel", "error"])

@@ -254,12 +254,12 @@ def prompts():
         return [slot.get("prompt", "") for slot in json.load(response)]
 
 async def main():
-    runner, url = await start(ServerConfig({{"embedded": provider}}, port=0, grace=0))
+    server, url = await start(ServerConfig({{"embedded": provider}}, port=0, grace=0))
     stream = Acytoo(url).create_async_generator("", [{{"role": "user", "content": {prompt!a}}}])
     await anext(stream)
     print(ascii(await asyncio.to_thread(prompts)))
     await stream.aclose()
-    await runner.cleanup()
+    await server.close()
 
 asyncio.run(main())
 engine.close()

@@ -71,11 +71,11 @@ async def live_server(
         config = ServerConfig(
             {"backend": backend(dialect, fake.url, **(provider or {}))}, Secret(password), port=0, grace=0.1, **settings
         )
-        runner, url = await start(config)
+        server, url = await start(config)
         try:
             yield LiveServer(url, fake)
         finally:
-            await runner.cleanup()
+            await server.close()
     left = {task for task in asyncio.all_tasks() - before if not task.done()}
     for _ in range(20):
         if not left:

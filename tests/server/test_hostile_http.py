@@ -73,7 +73,7 @@ BROKEN = {
 async def test_broken_http_is_rejected_with_400_and_the_connection_is_closed(data: bytes) -> None:
     async with live_server(HELLO) as server:
         answer = await raw_call(server.port, data)
-        assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
+        assert answer.startswith(b"HTTP/1.1 400 ")
         assert b" 200 " not in answer
         assert server.fake.requests == []
 
@@ -81,7 +81,7 @@ async def test_broken_http_is_rejected_with_400_and_the_connection_is_closed(dat
 async def test_an_endless_head_is_rejected_while_it_arrives() -> None:
     async with live_server(HELLO) as server:
         answer = await raw_call(server.port, b"GET / HTTP/1.1\r\n" + b"x" * 3_000_000)
-        assert answer.startswith(b"HTTP/1.0 400 ") or answer == b"(reset)"
+        assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])

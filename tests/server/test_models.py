@@ -64,8 +64,8 @@ async def served(**models: tuple[type[AsyncGeneratorProvider], str]) -> AsyncIte
     async with AsyncExitStack() as stack:
         behind = {name: await stack.enter_async_context(FakeEndpoint(dialects.OpenAI(), HELLO)) for name in models}
         backends = {name: kind(behind[name].url, model=model or None) for name, (kind, model) in models.items()}
-        runner, url = await start(ServerConfig(backends, port=0, grace=0.1))
-        stack.push_async_callback(runner.cleanup)
+        server, url = await start(ServerConfig(backends, port=0, grace=0.1))
+        stack.push_async_callback(server.close)
         yield Served(urlsplit(url).port or 0, behind)
 
 

@@ -24,11 +24,11 @@ HELLO: list[Any] = [{"role": "user", "content": "Hi"}]
 @asynccontextmanager
 async def served(backend: AsyncGeneratorProvider, **settings: Any) -> AsyncIterator[str]:
     """Run our server over a backend, and yield its URL."""
-    runner, url = await start(ServerConfig({"backend": backend}, port=0, **{"grace": 1.0, **settings}))
+    server, url = await start(ServerConfig({"backend": backend}, port=0, **{"grace": 1.0, **settings}))
     try:
         yield url
     finally:
-        await runner.cleanup()
+        await server.close()
 
 
 async def posted(url: str, body: Any, **headers: str) -> tuple[int, str, bytes]:
@@ -237,10 +237,10 @@ async def test_a_model_name_selects_its_backend() -> None:
         FakeEndpoint(dialects.OpenAI(), reply("two")) as second,
     ):
         backends: dict[str, AsyncGeneratorProvider] = {"a": Compatible(first.url), "b": Compatible(second.url)}
-        runner, url = await start(ServerConfig(backends, port=0, grace=1.0))
+        server, url = await start(ServerConfig(backends, port=0, grace=1.0))
         try:
             assert await Acytoo(url).create_async("anything", HELLO) == "one"
             assert await Acytoo(url).create_async("b/model", HELLO) == "two"
         finally:
-            await runner.cleanup()
+            await server.close()
         assert b'"model":"model"' in second.requests[0].body.replace(b" ", b"")

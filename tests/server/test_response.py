@@ -55,11 +55,11 @@ async def immediate_endpoint(items: list[Item], fault: AcytooError | None = None
 @asynccontextmanager
 async def server_over(url: str) -> AsyncIterator[int]:
     """Yield the port of our server over that endpoint."""
-    runner, ours = await start(ServerConfig({"backend": backend(dialects.OpenAI(), url)}, port=0, grace=0.1))
+    server, ours = await start(ServerConfig({"backend": backend(dialects.OpenAI(), url)}, port=0, grace=0.1))
     try:
         yield urlsplit(ours).port or 0
     finally:
-        await runner.cleanup()
+        await server.close()
 
 
 @ALL
@@ -205,10 +205,10 @@ async def test_an_exception_in_a_provider_resets_a_reply_over_http_1_0() -> None
             await asyncio.sleep(0.1)
             raise RuntimeError("it broke")
 
-    runner, ours = await start(ServerConfig({"backend": Faulty()}, port=0, grace=0.1))
+    server, ours = await start(ServerConfig({"backend": Faulty()}, port=0, grace=0.1))
     sent = request("acytoo").replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
     assert await raw_call(urlsplit(ours).port or 0, sent) == b"(reset)"
-    await runner.cleanup()
+    await server.close()
 
 
 async def test_an_http_1_0_client_that_never_reads_is_reset() -> None:

@@ -108,14 +108,14 @@ async def test_raw_text_over_http_1_0_that_is_not_completely_sent_ends_with_a_re
     long = reply(Start("id-1", "m-1", 7), *["x" * 10_000] * 1_000, Finish("stop"))
     async with FakeEndpoint(dialects.OpenAI(), long) as fake, asyncio.timeout(LIMIT):
         config = ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=0.5)
-        runner, url = await start(config)
+        server, url = await start(config)
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         sock.connect(("127.0.0.1", int(url.rpartition(":")[2])))
         reader, writer = await asyncio.open_connection(sock=sock, limit=65536)
         writer.write(request("acytoo").replace(b" HTTP/1.1", b" HTTP/1.0", 1))
         await reader.readuntil(b"xxx")
-        await runner.cleanup()
+        await server.close()
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
@@ -127,13 +127,13 @@ async def test_raw_text_over_http_1_0_that_is_not_completely_sent_ends_with_a_re
 async def test_a_running_reply_gets_exactly_the_configured_grace(stream: bool, answer: ScriptedResponse) -> None:
     async with FakeEndpoint(dialects.OpenAI(), answer) as fake, asyncio.timeout(LIMIT):
         config = ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=1.5)
-        runner, url = await start(config)
+        server, url = await start(config)
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         writer.write(request(stream=stream))
         await fake.received()
         loop = asyncio.get_running_loop()
         stopped_at = loop.time()
-        await runner.cleanup()
+        await server.close()
         assert 1.4 < loop.time() - stopped_at < 2.5
         assert not (await read_response(reader)).whole
         await fake.disconnected()

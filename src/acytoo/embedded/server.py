@@ -59,11 +59,11 @@ class EmbeddedServer:
         from acytoo.server.run import start
 
         config = ServerConfig({"embedded": self._backend}, self.password, port=0, grace=0.0)
-        runner, self.url = await start(config)
+        server, self.url = await start(config)
         try:
             yield
         finally:
-            await runner.cleanup()
+            await server.close()
 
 
 _servers: dict[Path, EmbeddedServer] = {}

@@ -1,4 +1,4 @@
-"""The web application: routes, middlewares, error responses and the start page."""
+"""The application: routes, who may call, error responses and the start page."""
 
 from __future__ import annotations
 
@@ -6,150 +6,148 @@ import html
 import logging
 from collections.abc import Iterator
 
-import msgspec
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
-
 from acytoo._version import __version__
 from acytoo.dialects import by_name
 from acytoo.dialects.base import Dialect
-from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError, StatusError
-from acytoo.http import ServerRequest
+from acytoo.dialects.server_side import secrets_in
+from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
+from acytoo.http import HTTPResponse
+from acytoo.server.auth import require_password
 from acytoo.server.body import read_body
 from acytoo.server.config import ServerConfig
+from acytoo.server.connection import DisconnectedError
 from acytoo.server.cors import cors_headers, cross_site_reason, is_preflight, preflight_response
-from acytoo.server.models import bodiless, model_routes
+from acytoo.server.models import model_routes
 from acytoo.server.openapi import openapi_route
 from acytoo.server.relay import count_tokens, relay
-from acytoo.server.shutdown import InFlightRequests
+from acytoo.server.request import IncomingRequest
+from acytoo.server.response import json_response
+from acytoo.server.router import Handler, Route, Router
 
 _LOG = logging.getLogger("acytoo.server")
 
 
-def make_app(config: ServerConfig) -> web.Application:
-    """Return the application.
+class Application:
+    """The handler of all requests."""
 
-    Run it with `handler_cancellation=True`: then a client that disconnects cancels the request to its backend.
-    """
-    in_flight = InFlightRequests()
-    app = web.Application(
-        client_max_size=config.max_body, middlewares=[_access_middleware(config, in_flight), _error_middleware(config)]
-    )
-    app.add_routes(_routes(config))
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        routes = list(_routes(config))
+        self._router = Router([*routes, openapi_route(routes)])
 
-    async def finish(_: web.Application) -> None:
-        await in_flight.finish(config.grace)
+    async def answer(self, request: IncomingRequest) -> HTTPResponse | None:
+        """Return the response to a request, or None if a stream has been sent. Errors are in the client's format."""
+        config = self._config
+        route = None
+        try:
+            if not config.password and (reason := cross_site_reason(request)):
+                raise AuthenticationError(reason, status=403, code="permission_error")
+            if is_preflight(request, config):
+                response: HTTPResponse | None = preflight_response(request)
+            else:
+                route = self._router.find(request)
+                if route is None:
+                    return self._report(request, None, self._not_found(request))
+                if "expect" in request.headers:
+                    _check_expectation(request)
+                response = await route.handler(request)
+        except AcytooError as error:
+            return self._report(request, route, error)
+        except DisconnectedError:
+            raise
+        except Exception:
+            if request.status:
+                raise  # with a response begun, no error can be sent: a body that is cut is never complete
+            _LOG.exception("internal error while answering %s", request.path)
+            return self._report(request, None, ServerError("internal server error", status=500))
+        if response is not None and config.password:
+            response.headers.update(cors_headers(request, config))
+        return response
 
-    app.on_shutdown.append(finish)
-    return app
+    def _report(self, request: IncomingRequest, route: Route | None, error: AcytooError) -> HTTPResponse:
+        """Return the response that reports an error in the format of the route's API, else of the client's."""
+        dialect = route.dialect if route is not None else None
+        response = (dialect or client_dialect(request, self._config)).write_error(error)
+        if isinstance(error, _MethodError):
+            response.headers["allow"] = error.allowed
+        response.headers.update(cors_headers(request, self._config))
+        return response
+
+    def _not_found(self, request: IncomingRequest) -> AcytooError:
+        if methods := self._router.methods(request.path):
+            return _MethodError(request, ", ".join(methods))
+        return NotFoundError(f"unknown path {request.path!r}", status=404, code="not_found_error")
 
 
-def _routes(config: ServerConfig) -> Iterator[web.RouteDef]:
+class _MethodError(StatusError):
+    """The path allows other methods only."""
+
+    def __init__(self, request: IncomingRequest, allowed: str) -> None:
+        message = f"{request.path} does not allow {request.method}: use {allowed}"
+        super().__init__(message, status=405, code="method_not_allowed")
+        self.allowed = allowed
+
+
+def _check_expectation(request: IncomingRequest) -> None:
+    """Raise RequestError (417) for an expectation other than `100-continue`, which reading the body fulfils."""
+    if request.version == "1.1" and request.headers["expect"].lower() != "100-continue":
+        raise RequestError("unknown expectation: only 100-continue is supported", status=417)
+
+
+def _routes(config: ServerConfig) -> Iterator[Route]:
     for dialect in config.dialects:
         for path in dialect.routes:
-            yield web.post(path, _chat_handler(dialect, config))
+            yield Route("POST", path, _chat_handler(dialect, config), dialect)
         for path in dialect.count_routes:
-            yield web.post(path, _count_handler(dialect, config))
+            yield Route("POST", path, _count_handler(dialect, config), dialect)
     yield from model_routes(config)
-    yield openapi_route(config)
-    yield web.get("/healthz", _health)
-    yield web.get("/", _page_handler(config))
+    yield Route("GET", "/healthz", _health)
+    yield Route("GET", "/", _page_handler(config))
 
 
 def _chat_handler(dialect: Dialect, config: ServerConfig) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            return await relay(request, await _received(request, config), dialect, config)
-        except AcytooError as error:
-            return error_response(dialect, error)
+    async def handle(request: IncomingRequest) -> HTTPResponse | None:
+        body = await _read_body(request, dialect, config)
+        return await relay(request, request.received(body), dialect, config)
 
     return handle
 
 
 def _count_handler(dialect: Dialect, config: ServerConfig) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            body = dialect.write_count(await count_tokens(await _received(request, config), dialect, config))
-        except AcytooError as error:
-            return error_response(dialect, error)
-        return web.Response(body=body, content_type="application/json")
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        body = await _read_body(request, dialect, config)
+        tokens = await count_tokens(request.received(body), dialect, config)
+        return HTTPResponse(200, {"content-type": "application/json"}, dialect.write_count(tokens))
 
     return handle
 
 
-async def _received(request: web.Request, config: ServerConfig) -> ServerRequest:
-    return ServerRequest(request.path, request.headers, await read_body(request, config), request.query)
+async def _read_body(request: IncomingRequest, dialect: Dialect, config: ServerConfig) -> bytes:
+    """Return a request's body. Ask for it only if the head presents the password, unless it is in the body."""
+    limit = config.max_body
+    if config.password:
+        if dialect.can_pass_through:
+            require_password(config.password, secrets_in(request.received()))
+        else:
+            limit = min(limit, _MAX_UNAUTHENTICATED)
+    return await read_body(request, limit, config.receive)
 
 
-def error_response(dialect: Dialect, error: AcytooError) -> web.Response:
-    """Return the response that reports an error in the dialect's own format."""
-    response = dialect.write_error(error)
-    return web.Response(status=response.status, headers=response.headers, body=response.body)
+_MAX_UNAUTHENTICATED = 1024 * 1024
+"""Bytes of a body that has to be read before it is known whether it presents the password."""
 
 
-def client_dialect(request: web.Request, config: ServerConfig) -> Dialect:
+def client_dialect(request: IncomingRequest, config: ServerConfig) -> Dialect:
     """Return the dialect for errors that occur outside of a dialect's own handler: the one whose client asks.
 
     The fallback is OpenAI's format: most clients read it, and its own clients send nothing that identifies them.
     """
-    received = bodiless(request)
+    received = request.received()
     return next((dialect for dialect in config.dialects if dialect.is_client(received)), by_name("openai"))
 
 
-def _access_middleware(config: ServerConfig, in_flight: InFlightRequests) -> Middleware:
-    """Reject cross-site requests unless a password is set; with one, answer preflights and add CORS headers."""
-
-    @web.middleware
-    async def check_access(request: web.Request, handler: Handler) -> web.StreamResponse:
-        in_flight.add_current_task()
-        if not config.password and (reason := cross_site_reason(request)):
-            error = AuthenticationError(reason, status=403, code="permission_error")
-            return error_response(client_dialect(request, config), error)
-        if is_preflight(request, config):
-            response: web.StreamResponse = preflight_response(request)
-        else:
-            response = await handler(request)
-        response.headers.update(cors_headers(request, config))
-        return response
-
-    return check_access
-
-
-def _error_middleware(config: ServerConfig) -> Middleware:
-    """Turn exceptions into responses in the format of the client's API."""
-
-    @web.middleware
-    async def report_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except AcytooError as error:
-            return error_response(client_dialect(request, config), error)
-        except web.HTTPNotFound:
-            missing = NotFoundError(f"unknown path {request.path!r}", status=404, code="not_found_error")
-            return error_response(client_dialect(request, config), missing)
-        except web.HTTPMethodNotAllowed as error:
-            allowed = ", ".join(sorted(error.allowed_methods))
-            message = f"{request.path} does not allow {request.method}: use {allowed}"
-            wrong = StatusError(message, status=405, code="method_not_allowed")
-            response = error_response(client_dialect(request, config), wrong)
-            response.headers["allow"] = allowed
-            return response
-        except web.HTTPException:
-            raise
-        except Exception:
-            # With the client gone, or a response begun, no error can be sent: a body that is cut is never complete.
-            if request.transport is None or request.writer.output_size:
-                raise
-            _LOG.exception("internal error while answering %s", request.path)
-            return error_response(client_dialect(request, config), ServerError("internal server error", status=500))
-
-    return report_errors
-
-
-async def _health(request: web.Request) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode({"status": "ok", "version": __version__}), content_type="application/json"
-    )
+async def _health(_: IncomingRequest) -> HTTPResponse:
+    return json_response({"status": "ok", "version": __version__})
 
 
 def _page_handler(config: ServerConfig) -> Handler:
@@ -158,10 +156,10 @@ def _page_handler(config: ServerConfig) -> Handler:
         for dialect in config.dialects
     )
     access = "A password is needed." if config.password else "No password is needed from this machine."
-    page = _PAGE.format(version=__version__, paths=paths, access=access)
+    page = _PAGE.format(version=__version__, paths=paths, access=access).encode()
 
-    async def show_page(request: web.Request) -> web.Response:
-        return web.Response(text=page, content_type="text/html", charset="utf-8")
+    async def show_page(_: IncomingRequest) -> HTTPResponse:
+        return HTTPResponse(200, {"content-type": "text/html; charset=utf-8"}, page)
 
     return show_page
 

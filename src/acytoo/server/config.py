@@ -26,6 +26,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     `idle`: how long a new or kept-alive connection may take to send a complete request head.
     `receive`: how long a request body may take to arrive.
     `unread`: how long a client may leave sent data unread before its connection is closed.
+    `max_connections`: how many connections may be open; a further one gets status 503.
     `drop_unsupported`: leave out what the backend's API cannot express instead of rejecting it.
     `dialects`: the chat APIs to serve; the first that has a path answers it if the client cannot be identified.
     """
@@ -40,6 +41,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     idle: float = 75.0
     receive: float = 120.0
     unread: float = 300.0
+    max_connections: int = 10_000
     drop_unsupported: bool = False
     dialects: tuple[Dialect, ...] = msgspec.field(default_factory=lambda: dialects.ALL)
 

@@ -8,17 +8,18 @@ call from any page.
 
 from __future__ import annotations
 
+import functools
 from urllib.parse import urlsplit
 
-from aiohttp import web
-
+from acytoo.http import HTTPResponse
 from acytoo.server.config import ServerConfig, is_loopback
+from acytoo.server.request import IncomingRequest
 
 
-def cross_site_reason(request: web.Request) -> str:
+def cross_site_reason(request: IncomingRequest) -> str:
     """Return why a request counts as coming from another site's page, "" if it does not."""
-    host = _hostname(request.host)
-    if not (is_loopback(host) or _is_address(host)):
+    if not _is_own(request.host):
+        host = _hostname(request.host)
         return f"the host {host!r} is not this machine: set a password to serve it under other names"
     origin = request.headers.get("origin")
     if origin == "null":
@@ -26,6 +27,13 @@ def cross_site_reason(request: web.Request) -> str:
     if origin and origin.partition("://")[2] != request.host:
         return f"pages of {origin} may not call this server: set a password to allow it"
     return ""
+
+
+@functools.lru_cache(maxsize=64)
+def _is_own(host: str) -> bool:
+    """Return whether a `Host` header names this machine in a way that a page of another site cannot cause."""
+    name = _hostname(host)
+    return is_loopback(name) or _is_address(name)
 
 
 def _hostname(host: str) -> str:
@@ -41,7 +49,7 @@ def _is_address(host: str) -> bool:
     return host.replace(".", "").isdigit() or ":" in host
 
 
-def is_preflight(request: web.Request, config: ServerConfig) -> bool:
+def is_preflight(request: IncomingRequest, config: ServerConfig) -> bool:
     """Return whether this is a CORS preflight, which browsers send before most cross-origin requests."""
     return (
         bool(config.password)
@@ -50,15 +58,16 @@ def is_preflight(request: web.Request, config: ServerConfig) -> bool:
     )
 
 
-def preflight_response(request: web.Request) -> web.Response:
+def preflight_response(request: IncomingRequest) -> HTTPResponse:
     """Allow every header that the page asks to send: the password protects the server, not the page's origin."""
     headers = {"access-control-allow-methods": "GET, POST", "access-control-max-age": "86400"}
-    if requested := request.headers.get("access-control-request-headers"):
+    requested = request.headers.get("access-control-request-headers", "")
+    if requested and requested.isascii():
         headers["access-control-allow-headers"] = requested
-    return web.Response(status=204, headers=headers)
+    return HTTPResponse(204, headers, b"")
 
 
-def cors_headers(request: web.Request, config: ServerConfig) -> dict[str, str]:
+def cors_headers(request: IncomingRequest, config: ServerConfig) -> dict[str, str]:
     """Return the headers that let another site's page read a response. The server has no cookies `*` could expose."""
     if not (config.password and "origin" in request.headers):
         return {}

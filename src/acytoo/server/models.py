@@ -6,67 +6,60 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
-from aiohttp import web
-from aiohttp.typedefs import Handler
-
 from acytoo.dialects.base import Dialect
 from acytoo.dialects.server_side import secrets_in
 from acytoo.errors import NotFoundError
-from acytoo.http import ServerRequest
+from acytoo.http import HTTPResponse, ServerRequest
 from acytoo.server.auth import require_password
 from acytoo.server.backends import model_names
 from acytoo.server.config import ServerConfig
+from acytoo.server.request import IncomingRequest
+from acytoo.server.response import json_response
+from acytoo.server.router import Handler, Route
 
 _STARTED = int(time.time())
 """When the server's models were created, as far as their lists are concerned."""
 
 
-def model_routes(config: ServerConfig) -> Iterator[web.RouteDef]:
+def model_routes(config: ServerConfig) -> Iterator[Route]:
     """Yield the routes of every dialect's model list and of its fixed documents."""
     for path in dict.fromkeys(path for dialect in config.dialects for path in dialect.list_routes):
         sharing = [dialect for dialect in config.dialects if path in dialect.list_routes]
-        yield web.get(path, _models_handler(sharing, config))
+        yield Route("GET", path, _models_handler(sharing, config))
     for dialect in config.dialects:
         for (method, path), document in dialect.fixed_documents.items():
-            yield web.route(method, path, _document_handler(document, config))
+            yield Route(method, path, _document_handler(document, config))
 
 
 def _models_handler(sharing: list[Dialect], config: ServerConfig) -> Handler:
     """Return the handler of a path that these dialects share: the one whose client asks answers, else the first."""
     names = model_names(config.backends)
 
-    async def handle(request: web.Request) -> web.Response:
-        _authenticate(request, config)
-        dialect = next((dialect for dialect in sharing if dialect.is_client(bodiless(request))), sharing[0])
-        name = request.match_info.get("model")
-        if name is None:
-            return _json(dialect.models(names, _STARTED))
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        received = _authenticate(request, config)
+        dialect = next((dialect for dialect in sharing if dialect.is_client(received)), sharing[0])
+        name = request.model
+        if not name:
+            return json_response(dialect.models(names, _STARTED))
         for other in sharing:  # clients of the shared paths send one another's prefixes
             name = name.removeprefix(other.model_prefix)
         if name not in names:
             raise NotFoundError(f"unknown model {name!r}", status=404, code="not_found_error")
-        return _json(dialect.model(name, _STARTED))
+        return json_response(dialect.model(name, _STARTED))
 
     return handle
 
 
 def _document_handler(document: Mapping[str, Any], config: ServerConfig) -> Handler:
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: IncomingRequest) -> HTTPResponse:
         _authenticate(request, config)
-        return _json(document)
+        return json_response(document)
 
     return handle
 
 
-def bodiless(request: web.Request) -> ServerRequest:
-    """Return the request without its body, for what is decided by path, headers and query alone."""
-    return ServerRequest(request.path, request.headers, b"", request.query)
-
-
-def _authenticate(request: web.Request, config: ServerConfig) -> None:
-    require_password(config.password, secrets_in(bodiless(request)))
-
-
-def _json(document: Mapping[str, Any]) -> web.Response:
-    return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+def _authenticate(request: IncomingRequest, config: ServerConfig) -> ServerRequest:
+    """Return the request without its body, if it presents the password."""
+    received = request.received()
+    require_password(config.password, secrets_in(received))
+    return received

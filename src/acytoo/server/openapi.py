@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-from aiohttp import web
-
 from acytoo._version import __version__
-from acytoo.server.config import ServerConfig
+from acytoo.http import HTTPResponse
+from acytoo.server.request import IncomingRequest
+from acytoo.server.response import json_response
+from acytoo.server.router import Route
 from acytoo.types import JSONObject
 
 _OBJECT = {"type": "object"}
@@ -17,28 +17,21 @@ _RESPONSES = {
 }
 
 
-def openapi_route(config: ServerConfig) -> web.RouteDef:
-    """Return the route of the description."""
+def openapi_route(routes: list[Route]) -> Route:
+    """Return the route of the description of these routes and its own."""
 
-    async def handle(request: web.Request) -> web.Response:
-        document = openapi_document(request.app, config)
-        return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+    async def handle(_: IncomingRequest) -> HTTPResponse:
+        return json_response(openapi_document([*routes, route]))
 
-    return web.get("/openapi.json", handle)
+    route = Route("GET", "/openapi.json", handle)
+    return route
 
 
-def openapi_document(app: web.Application, config: ServerConfig) -> JSONObject:
-    """Describe the routes of the application. Bodies are plain objects: each API's own reference has their fields."""
-    tags = {
-        _without_pattern(path): dialect.name
-        for dialect in config.dialects
-        for path in (*dialect.routes, *dialect.count_routes)
-    }
+def openapi_document(routes: list[Route]) -> JSONObject:
+    """Describe the routes. Bodies are plain objects: each API's own reference has their fields."""
     paths: JSONObject = {}
-    for route in app.router.routes():
-        path = route.resource.canonical if route.resource is not None else ""
-        if route.method != "HEAD":
-            paths.setdefault(path, {})[route.method.lower()] = _operation(route.method, path, tags.get(path))
+    for route in routes:
+        paths.setdefault(route.template, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -52,18 +45,14 @@ def openapi_document(app: web.Application, config: ServerConfig) -> JSONObject:
     }
 
 
-def _operation(method: str, path: str, tag: str | None) -> JSONObject:
-    operation: JSONObject = {"operationId": f"{method.lower()} {path}", "responses": _RESPONSES}
+def _operation(route: Route) -> JSONObject:
+    path = route.template
+    operation: JSONObject = {"operationId": f"{route.method.lower()} {path}", "responses": _RESPONSES}
     if names := [part.partition("}")[0] for part in path.split("{")[1:]]:
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
         ]
-    if tag is not None:
-        operation["tags"] = [tag]
+    if route.dialect is not None:
+        operation["tags"] = [route.dialect.name]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _OBJECT}}}
     return operation
-
-
-def _without_pattern(path: str) -> str:
-    """Return a route's path as aiohttp's `canonical` has it, without the pattern of its variable."""
-    return path.replace(":.+}", "}")

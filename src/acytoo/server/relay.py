@@ -12,18 +12,18 @@ from contextlib import aclosing
 from typing import TypeVar
 
 import msgspec
-from aiohttp import web
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.client import DeliveredError
 from acytoo.dialects.base import Dialect, Framing, ParsedRequest, Unsupported, Writer
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
-from acytoo.http import ServerRequest
+from acytoo.http import HTTPResponse, ServerRequest
 from acytoo.server.auth import require_password
 from acytoo.server.backends import select_backend
 from acytoo.server.config import ServerConfig
 from acytoo.server.cors import cors_headers
+from acytoo.server.request import IncomingRequest
 from acytoo.server.response import StreamedResponse
 from acytoo.types import Closable, Request, collect
 
@@ -31,9 +31,12 @@ T = TypeVar("T")
 
 
 async def relay(
-    request: web.Request, received: ServerRequest, dialect: Dialect, config: ServerConfig
-) -> web.StreamResponse:
-    """Answer a chat request. Raises AcytooError for whatever fails before the first byte of the response."""
+    request: IncomingRequest, received: ServerRequest, dialect: Dialect, config: ServerConfig
+) -> HTTPResponse | None:
+    """Answer a chat request; return the response unless it is streamed.
+
+    Raises AcytooError for whatever fails before the first byte of the response.
+    """
     parsed, backend, wanted = _accept(received, dialect, config)
     api = backend.dialect.name if backend.dialect is not None else type(backend).__name__
     unsupported = Unsupported(api, drop=config.drop_unsupported)
@@ -43,16 +46,18 @@ async def relay(
         async with aclosing(backend.pass_through(body, wanted, writer if wanted.stream else None)) as chunks:
             if wanted.stream:
                 records = RecordBuffer(writer.framing)
-                return await _Stream(request, writer, config, unsupported).run(chunks, records.feed, records.flush)
+                await _Stream(request, writer, config, unsupported).run(chunks, records.feed, records.flush)
+                return None
             document = b"".join([chunk async for chunk in chunks])
     else:
         _require_decoded(parsed)
         async with aclosing(backend.answer(translate(wanted, dialect), unsupported=unsupported)) as batches:
             if wanted.stream:
-                return await _Stream(request, writer, config, unsupported).run(batches, writer.write, writer.end)
+                await _Stream(request, writer, config, unsupported).run(batches, writer.write, writer.end)
+                return None
             items = [item for batch in [batch async for batch in batches] for item in batch]
         document = dialect.write_reply(collect(items), parsed.request)
-    return web.Response(body=document, content_type="application/json", headers=_dropped_header(unsupported))
+    return HTTPResponse(200, {"content-type": "application/json", **_dropped_header(unsupported)}, document)
 
 
 async def count_tokens(received: ServerRequest, dialect: Dialect, config: ServerConfig) -> int:
@@ -94,20 +99,20 @@ class _Stream:
     the backend is silent for too long, the head is sent earlier, with a keep-alive.
     """
 
-    def __init__(self, request: web.Request, writer: Writer, config: ServerConfig, unsupported: Unsupported) -> None:
+    def __init__(
+        self, request: IncomingRequest, writer: Writer, config: ServerConfig, unsupported: Unsupported
+    ) -> None:
         self._writer = writer
         self._ping_after = config.ping_after
         # x-accel-buffering: nginx buffers a response unless this header turns it off.
         headers = {"content-type": writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"}
         headers |= _dropped_header(unsupported) | cors_headers(request, config)
-        self._response = StreamedResponse(request, headers, config.unread)
+        self._response = StreamedResponse(request, headers)
         self._loop = asyncio.get_running_loop()
         self._written_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(
-        self, source: Closable[T], encode: Callable[[T], bytes], end: Callable[[], bytes]
-    ) -> web.StreamResponse:
+    async def run(self, source: Closable[T], encode: Callable[[T], bytes], end: Callable[[], bytes]) -> None:
         """Send what the backend sends, then the end. Raises AcytooError only while nothing has been sent."""
         response = self._response
         if self._writer.ping:
@@ -132,7 +137,6 @@ class _Stream:
             response.close()
             if self._timer is not None:
                 self._timer.cancel()
-        return response
 
     def _on_silence(self) -> None:
         """Send a keep-alive if nothing was written for long enough, and schedule the next check.

@@ -1,15 +1,9 @@
-"""A streamed HTTP response that is written straight to its connection.
+"""Responses on the wire: a document in one write, and a stream that is written as it arrives.
 
-Problem: aiohttp's own streaming response writes the head and every chunk separately, several system calls for a short
-reply. It cannot end a body so that every client sees that it was cut, and it waits forever for a client that does not
-read.
-
-Strategy: frame the body here and write to the transport. The head waits for the first data and for everything else
-that arrives within the same turn of the event loop, so that a short reply is one write. Later data is written at once.
-A cut body ends without the last chunk, or, over HTTP/1.0, with a reset. A timer closes the connection of a client that
-has read nothing for too long.
-
-Cost: the state of the response is kept here, and aiohttp calls only `prepare` and `write_eof`, which do nothing.
+The problem: most replies are short, and each write is a system call. A stream that ends early must be recognised as
+cut by every client. The strategy: a stream's head waits for the first data and for everything else that arrives within
+the same turn of the event loop, so that a short reply is one write. Later data is written at once. A cut body ends
+without the last chunk, or, over HTTP/1.0, with a reset. Heads are cached: replies of the same second share a few.
 """
 
 from __future__ import annotations
@@ -18,28 +12,38 @@ import asyncio
 import functools
 import time
 from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from aiohttp import ClientConnectionResetError, HttpVersion11, web
-from aiohttp.abc import AbstractStreamWriter
+import msgspec
 
 from acytoo._reset import reset
+from acytoo.http import HTTPResponse
+from acytoo.http1.head import encode_head
+
+if TYPE_CHECKING:
+    from acytoo.server.request import IncomingRequest
 
 _FIRST_WRITE_SIZE = 64 * 1024
 """Bytes after which the first write no longer waits for more."""
 
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_NO_BODY = frozenset({204, 304})
 
-class StreamedResponse(web.StreamResponse):
+
+class StreamedResponse:
     """A response with a body of unknown length, each part of it sent as it arrives."""
 
-    def __init__(self, request: web.Request, headers: dict[str, str], unread: float) -> None:
-        """`unread`: seconds that the client may leave sent data unread."""
-        super().__init__(headers=headers)
+    __slots__ = ("_chunked", "_complete", "_connection", "_ended", "_first", "_first_flush", "_head_sent", "_headers",
+                 "_request")  # fmt: skip
+
+    def __init__(self, request: IncomingRequest, headers: dict[str, str]) -> None:
         self._request = request
-        self._unread_timeout = unread
-        self._chunked = request.version >= HttpVersion11
+        self._connection = request.connection
+        self._headers = headers
+        self._chunked = request.version == "1.1"
         self._first = bytearray()
         self._first_flush: asyncio.Handle | None = None
-        self._unread_timer: asyncio.TimerHandle | None = None
         self._head_sent = False
         self._ended = False
         self._complete = False
@@ -52,48 +56,44 @@ class StreamedResponse(web.StreamResponse):
     @property
     def unsent(self) -> bool:
         """Whether data is waiting for the client to read."""
-        transport = self._request.transport
+        transport = self._connection.transport
         return transport is not None and transport.get_write_buffer_size() > 0
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection can be used again."""
-        return self._complete and self._may_keep_alive
-
-    @property
-    def _may_keep_alive(self) -> bool:
-        return self._chunked and self._request.keep_alive
 
     async def send(self, data: bytes) -> None:
         """Send a part, and wait while the client is behind.
 
-        Raises ConnectionResetError if the client has left. A client that reads nothing is disconnected.
+        Raises DisconnectedError if the client has left. A client that reads nothing is disconnected.
         """
         if self._head_sent:
-            self._write(self._framed(data))
+            self._connection.write(self._framed(data))
         else:
             self._first += data
             if len(self._first) >= _FIRST_WRITE_SIZE:
                 self.flush()
             elif self._first_flush is None:
                 self._first_flush = asyncio.get_running_loop().call_soon(self.flush)
-        if self.unsent:
-            await self._drain()
+        if self._connection.write_paused:
+            await self._connection.drain()
 
     def flush(self, data: bytes = b"") -> None:
         """Send what was held back, the head included, and then `data`. Does nothing after the end or a disconnect."""
         self._cancel_first_flush()
-        transport = self._request.transport
+        transport = self._connection.transport
         if not self._ended and transport is not None and not transport.is_closing():
-            self._write(self._with_head(data))
+            self._connection.write(self._with_head(data))
 
     async def end(self, data: bytes) -> None:
-        """Send the last part and the end, and wait until the client has received it all. Raises as `send`."""
+        """Send the last part and the end. Raises as `send`.
+
+        If nothing but the end of the connection marks the end of the body, wait until the client has received it all.
+        """
         self._cancel_first_flush()
-        self._write(self._with_head(data) + (b"0\r\n\r\n" if self._chunked else b""))
+        self._connection.write(self._with_head(data) + (b"0\r\n\r\n" if self._chunked else b""))
         self._ended = True
-        await self._drain_all()
+        if not self._chunked:
+            await self._connection.drain_all()
         self._complete = True
+        self._request.can_continue = self._chunked and self._connection.may_keep_alive(self._request)
 
     async def abort(self, data: bytes, *, reported: bool) -> None:
         """Send a final part, then close without ending the body, so that clients detect the truncation.
@@ -104,27 +104,23 @@ class StreamedResponse(web.StreamResponse):
         if data or self._first:
             self.flush(data)
         self._ended = True
-        await self._drain_all()
-        if (reported or self._chunked) and self._request.transport is not None:
-            self._request.transport.close()
+        await self._connection.drain_all()
+        if (reported or self._chunked) and self._connection.transport is not None:
+            self._connection.transport.close()
 
     def close(self) -> None:
         """Send nothing more. An incomplete body over HTTP/1.0 ends with a reset, because nothing else shows it."""
         self._cancel_first_flush()
         self._first.clear()
-        if self._head_sent and not self._complete and not self._chunked:
-            self._reset()
+        transport = self._connection.transport
+        is_cut = self._head_sent and not self._complete and not self._chunked
+        if is_cut and transport is not None and not transport.is_closing():
+            reset(transport)
 
     def _cancel_first_flush(self) -> None:
         if self._first_flush is not None:
             self._first_flush.cancel()
             self._first_flush = None
-
-    def _reset(self) -> None:
-        """Reset the connection unless it is already closing."""
-        transport = self._request.transport
-        if transport is not None and not transport.is_closing():
-            reset(transport)
 
     def _with_head(self, data: bytes) -> bytes:
         """Return the framed bytes of a part, after the head and what was held back if they are still unsent."""
@@ -140,66 +136,33 @@ class StreamedResponse(web.StreamResponse):
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data
 
     def _head(self) -> bytes:
-        return _encode_head(tuple(self.headers.items()), self._chunked, self._may_keep_alive, int(time.time()))
-
-    def _write(self, data: bytes) -> None:
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
-            raise ClientConnectionResetError("the client has disconnected")
-        self._request.writer.output_size += len(data)
-        if hasattr(self, "_body_length"):
-            self._body_length += len(data)
-        transport.write(data)
-
-    async def _drain_all(self) -> None:
-        """Wait until the client has received everything that was written."""
-        transport = self._request.transport
-        if transport is not None and self.unsent:
-            transport.set_write_buffer_limits(high=0)
-            await self._drain()
-            transport.set_write_buffer_limits()
-
-    async def _drain(self) -> None:
-        """Wait until the write buffer is below its limit."""
-        transport = self._request.transport
-        if transport is None:
-            return
-        self._watch_progress(transport, transport.get_write_buffer_size())
-        try:
-            await self._request.writer.drain()
-        finally:
-            if self._unread_timer is not None:
-                self._unread_timer.cancel()
-
-    def _watch_progress(self, transport: asyncio.Transport, unsent: int) -> None:
-        """Reset the connection if the client has not read any of the unsent bytes when the timeout is over."""
-
-        def check() -> None:
-            still_unsent = transport.get_write_buffer_size()
-            if still_unsent < unsent:
-                self._watch_progress(transport, still_unsent)
-            else:
-                self._reset()
-
-        self._unread_timer = asyncio.get_running_loop().call_later(self._unread_timeout, check)
-
-    # aiohttp calls these after the handler has returned. Everything has been sent by then.
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Do nothing: the head is sent with the body."""
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: the end has been sent."""
+        self._request.status = 200
+        headers = self._headers
+        if self._chunked:
+            headers = {**headers, "transfer-encoding": "chunked"}
+        keep_alive = self._chunked and self._connection.may_keep_alive(self._request)
+        return _encode_head(200, tuple(headers.items()), "" if keep_alive else "close", int(time.time())) + b"\r\n"
 
 
-@functools.lru_cache(maxsize=16)
-def _encode_head(headers: tuple[tuple[str, str], ...], chunked: bool, keep_alive: bool, second: int) -> bytes:
-    """Encode the head of a response. Responses of the same second share one of a few heads, so they are cached."""
-    lines = ["HTTP/1.1 200 OK", *[f"{name}: {value}" for name, value in headers]]
-    lines.append(f"date: {formatdate(second, usegmt=True)}")
-    if chunked:
-        lines.append("transfer-encoding: chunked")
-    if not keep_alive:
-        lines.append("connection: close")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+def json_response(document: object) -> HTTPResponse:
+    """Return a successful response with a JSON document."""
+    return HTTPResponse(200, {"content-type": "application/json"}, msgspec.json.encode(document))
+
+
+def encode_response(response: HTTPResponse, keep_alive: bool, version: str, head_only: bool) -> bytes:
+    """Return the bytes of a complete response; the body of a response to HEAD is only counted."""
+    connection = "close" if not keep_alive else "keep-alive" if version == "1.0" else ""
+    head = _encode_head(response.status, tuple(response.headers.items()), connection, int(time.time()))
+    if response.status in _NO_BODY:
+        return head + b"\r\n"
+    body = b"" if head_only else response.body
+    return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(response.body), body)
+
+
+@functools.lru_cache(maxsize=64)
+def _encode_head(status: int, headers: tuple[tuple[str, str], ...], connection: str, second: int) -> bytes:
+    """Encode the head of a response, without the empty line at its end."""
+    fields = [*headers, ("date", formatdate(second, usegmt=True))]
+    if connection:
+        fields.append(("connection", connection))
+    return encode_head(f"HTTP/1.1 {status} {_REASONS.get(status, '')}", fields)[:-2]

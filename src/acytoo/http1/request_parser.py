@@ -1,0 +1,163 @@
+"""Parse the requests on one connection: bytes in, heads and bodies out. No I/O.
+
+The problem: a message that two parsers understand differently can carry a second request past a proxy ("request
+smuggling"). The strategy: llhttp parses strictly, and what it leaves to its user is refused here: odd or contradicting
+framing, other versions, too much of anything. The cost: one call of a Python function for each header field.
+
+Source: RFC 9112, sections 3, 6 and 7; llhttp 9 as bundled with httptools 0.6.4 to 0.9.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from acytoo.http1.head import MAX_HEAD, MAX_TRAILERS, HTTPError
+
+_MAX_FIELD = 16 * 1024
+"""Bytes of the request target, or of one field's name and value."""
+
+_MAX_FIELDS = 128
+"""Header fields of a request, trailers included."""
+
+_SINGLE = frozenset({"host", "content-length", "transfer-encoding"})
+"""Fields of which a request must not have two, not even equal ones."""
+
+
+class Receiver(Protocol):
+    """What a parser reports to: for each request its head, the pieces of its body, and its end."""
+
+    def head_received(self, method: str, target: str, version: str, headers: dict[str, str], keep_alive: bool) -> None:
+        """Take a head. Header names are in lower case; fields of one name are joined."""
+
+    def body_received(self, data: bytes) -> None:
+        """Take a piece of the body."""
+
+    def request_ended(self) -> None:
+        """Note that the request is complete."""
+
+
+class RequestParser:
+    """A parser of any number of pipelined requests. It ignores what follows the last one."""
+
+    __slots__ = ("_count", "_fields", "_in_body", "_is_open", "_keep_alive", "_parser", "_progress", "_receiver",
+                 "_size", "_stalled", "_target", "is_done")  # fmt: skip
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver: Receiver | None = receiver
+        self.is_done = False
+        """Whether no more requests can follow."""
+        self._is_open = False
+        self._progress = self._stalled = 0
+        self._parser: HttpRequestParser | None = HttpRequestParser(self)
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Parse bytes and report what they complete. Raises HTTPError if they are not HTTP/1.1, or exceed a limit."""
+        if self.is_done or self._parser is None:
+            return
+        before = self._progress
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self.is_done = True
+        except HttpParserError as error:
+            if self.is_done:  # bytes after the last request
+                return
+            self.is_done = True
+            if error.__context__ is None:
+                raise HTTPError(str(error)) from None
+            raise error.__context__ from None
+        if self._is_open:
+            # llhttp collects an unfinished field or chunk extension without any limit.
+            self._stalled = self._stalled + len(data) if self._progress == before else 0
+            if self._stalled > _MAX_FIELD:
+                self.is_done = True
+                raise HTTPError(f"a header field or chunk extension is larger than {_MAX_FIELD} bytes")
+
+    def close(self) -> None:
+        """Break the reference cycles. Nothing can be fed any more."""
+        self._parser = self._receiver = None
+
+    # llhttp calls these. An exception that they raise leaves `feed_data` as the context of its own.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._is_open = True
+        self._in_body = False
+        self._target = b""
+        self._fields: dict[str, str] = {}
+        self._size = self._count = 0
+
+    def on_url(self, part: bytes) -> None:
+        """Keep the request target, which may arrive in parts."""
+        self._progress += 1
+        self._target += part
+        if len(self._target) > _MAX_FIELD:
+            raise HTTPError(f"the request target is larger than {_MAX_FIELD} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a field of the head; check and drop a trailer."""
+        self._progress += 1
+        size = len(name) + len(value)
+        self._size += size
+        self._count += 1
+        if size > _MAX_FIELD:
+            raise HTTPError(f"a header field is larger than {_MAX_FIELD} bytes")
+        if self._count > _MAX_FIELDS:
+            raise HTTPError(f"more than {_MAX_FIELDS} header fields")
+        if self._in_body:
+            if self._size > MAX_TRAILERS:
+                raise HTTPError(f"the trailers are larger than {MAX_TRAILERS} bytes")
+            return
+        if self._size > MAX_HEAD:
+            raise HTTPError(f"the head is larger than {MAX_HEAD} bytes")
+        key = name.decode("latin-1").lower()
+        text = value.rstrip().decode("utf-8", "surrogateescape")
+        fields = self._fields
+        if key in fields:
+            if key in _SINGLE:
+                raise HTTPError(f"two {key} headers")
+            # Fields of one name are one list (RFC 9110, section 5.3), but see RFC 6265, section 5.4, for cookies.
+            text = fields[key] + ("; " if key == "cookie" else ", ") + text
+        fields[key] = text
+
+    def on_headers_complete(self) -> None:
+        """Check the version and the framing, and report the head."""
+        parser, receiver, fields = self._parser, self._receiver, self._fields
+        assert parser is not None
+        assert receiver is not None
+        version = parser.get_http_version()
+        if version == "1.1":
+            if "host" not in fields:
+                raise HTTPError("no host header")
+        elif version != "1.0":
+            raise HTTPError(f"unknown HTTP version {version}")
+        if (coding := fields.get("transfer-encoding")) is not None:
+            if version == "1.0":
+                raise HTTPError("transfer-encoding in HTTP/1.0")
+            if coding.lower() != "chunked":
+                raise HTTPError(f"unknown transfer-encoding {coding[:100]!r}")
+            if "content-length" in fields:
+                raise HTTPError("both content-length and transfer-encoding")
+        elif (length := fields.get("content-length")) is not None and not (length.isascii() and length.isdigit()):
+            raise HTTPError("content-length is not a number")
+        self._in_body = True
+        self._size = 0
+        method = parser.get_method().decode()
+        # Another protocol could follow such a request. It is answered as if it had not asked, and is the last one.
+        self._keep_alive = parser.should_keep_alive() and "upgrade" not in fields and method != "CONNECT"
+        receiver.head_received(method, self._target.decode("latin-1"), version, fields, self._keep_alive)
+
+    def on_body(self, data: bytes) -> None:
+        """Report a piece of the body."""
+        self._progress += 1
+        assert self._receiver is not None
+        self._receiver.body_received(data)
+
+    def on_message_complete(self) -> None:
+        """Report the end of the request."""
+        self._is_open = False
+        self.is_done = not self._keep_alive
+        assert self._receiver is not None
+        self._receiver.request_ended()

@@ -1,0 +1,118 @@
+"""The HTTP server: listening, the set of connections, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from acytoo.dialects import by_name
+from acytoo.dialects.fields import invalid
+from acytoo.errors import ServerError
+from acytoo.http import HTTPResponse
+from acytoo.http1.head import HTTPError
+from acytoo.server.config import ServerConfig
+from acytoo.server.connection import CAN_SHARE_BUFFER, ServerConnection, make_buffer
+from acytoo.server.request import IncomingRequest
+
+_ACCESS_LOG = logging.getLogger("acytoo.access")
+
+_BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+
+_MAX_REFUSED = 100
+"""Connections above the limit that get a response; others are closed without one."""
+
+_CANCEL_TIMEOUT = 1.0
+"""Seconds that cancelled requests get to release their backends. Later ones are left to the event loop's end."""
+
+
+class HTTPServer:
+    """A server on the running event loop; `handler` returns the response to a request, or None if it has sent one."""
+
+    def __init__(
+        self,
+        handler: Callable[[IncomingRequest], Awaitable[HTTPResponse | None]],
+        config: ServerConfig,
+        *,
+        access_log: bool = False,
+    ) -> None:
+        self.handler = handler
+        self.config = config
+        self.access_log = access_log
+        self.loop = asyncio.get_running_loop()
+        self.buffer = make_buffer() if CAN_SHARE_BUFFER else None
+        """The buffer of all connections: what is read into it is parsed before anything else is read."""
+        self.is_closing = False
+        self.connections: set[ServerConnection] = set()
+        self._emptied: asyncio.Future[None] | None = None
+        self._listener: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Accept connections. Return the address. Raises what `create_server` raises."""
+        self._listener = await self.loop.create_server(lambda: ServerConnection(self), host, port, backlog=_BACKLOG)
+        address, port = self._listener.sockets[0].getsockname()[:2]
+        return address, port
+
+    async def close(self) -> None:
+        """Stop accepting connections, let running replies finish for `config.grace` seconds, then close everything."""
+        if self._listener is None or self.is_closing:
+            return
+        self._listener.close()
+        self.is_closing = True
+        for _ in range(4):  # asyncio takes some turns to read a request that has already arrived
+            await asyncio.sleep(0)
+        try:
+            for connection in list(self.connections):
+                connection.finish()
+            await self._wait_until_empty(self.config.grace)
+        finally:
+            tasks = [task for connection in self.connections if (task := connection.finish()) is not None]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_CANCEL_TIMEOUT)
+            for connection in list(self.connections):
+                connection.abort()
+            await self._wait_until_empty(_CANCEL_TIMEOUT)
+
+    def add(self, connection: ServerConnection) -> HTTPResponse | None:
+        """Count a connection. Return the response that refuses it if there are too many."""
+        self.connections.add(connection)
+        excess = len(self.connections) - self.config.max_connections
+        if self.is_closing or excess > _MAX_REFUSED:
+            connection.abort()
+        elif excess > 0:
+            error = ServerError("too many connections: try again later", status=503, code="overloaded_error")
+            return by_name("openai").write_error(error)
+        return None
+
+    def remove(self, connection: ServerConnection) -> None:
+        """Forget a connection that has ended."""
+        self.connections.discard(connection)
+        if not self.connections and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def describe(self, error: HTTPError) -> HTTPResponse:
+        """Return the response to a message that is not HTTP. Most clients read OpenAI's format."""
+        return by_name("openai").write_error(invalid(f"invalid HTTP request: {error}"))
+
+    def log_access(self, request: IncomingRequest, size: int, seconds: float) -> None:
+        """Log client address, request line, status, bytes, seconds and user agent. The query may hold a key."""
+        transport = request.connection.transport
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        _ACCESS_LOG.info(
+            '%s "%s %s" %s %s %.3f "%s"',
+            peer[0] if peer else "-",
+            request.method,
+            request.raw_path,
+            request.status,
+            size,
+            seconds,
+            request.headers.get("user-agent", "-"),
+        )
+
+    async def _wait_until_empty(self, seconds: float) -> None:
+        if self.connections:
+            self._emptied = self.loop.create_future()
+            await asyncio.wait({self._emptied}, timeout=seconds)

@@ -1,0 +1,81 @@
+"""A request that the server received: its head at once, its body when it is asked for."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote
+
+from acytoo.http import ServerRequest
+
+if TYPE_CHECKING:
+    from acytoo.server.connection import ServerConnection
+
+
+class BodyTooLargeError(Exception):
+    """A request's body is larger than the limit."""
+
+
+class IncomingRequest:
+    """A request on a connection. Header names are in lower case; `model` is the variable part of its route."""
+
+    __slots__ = ("_query_string", "can_continue", "connection", "headers", "host", "is_complete", "keep_alive", "limit",
+                 "method", "model", "path", "pieces", "raw_path", "size", "status", "version")  # fmt: skip
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        method: str,
+        target: str,
+        version: str,
+        headers: dict[str, str],
+        keep_alive: bool,
+    ) -> None:
+        self.connection = connection
+        self.method = method
+        self.version = version
+        self.headers = headers
+        self.keep_alive = keep_alive
+        """Whether the client allows another request on the connection."""
+        self.host = headers.get("host", "")
+        if target[0] != "/" and "://" in target:  # with scheme and host, as proxies receive it
+            self.host, slash, rest = target.partition("://")[2].partition("/")
+            target = slash + rest or "/"
+        self.raw_path, _, self._query_string = target.partition("?")
+        self.path = unquote(self.raw_path) if "%" in self.raw_path else self.raw_path
+        self.model = ""
+        self.limit: int | None = None
+        """Bytes that the body may have, None until it is asked for."""
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self.is_complete = False
+        """Whether the body has been received."""
+        self.status = 0
+        """The status that was sent, 0 before."""
+        self.can_continue = False
+        """Whether the response ended so that another may follow it."""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The fields of the query; of several with one name, the first."""
+        return _parse_query(self._query_string) if self._query_string else {}
+
+    def received(self, body: bytes = b"") -> ServerRequest:
+        """Return the request as data, for the dialects."""
+        return ServerRequest(self.path, self.headers, body, self.query)
+
+    async def body(self, limit: int, timeout: float) -> bytes:
+        """Return the complete body, which may take `timeout` seconds to arrive. The client may wait for this call.
+
+        Raises BodyTooLargeError, TimeoutError, and HTTPError if its framing is broken.
+        """
+        if not self.is_complete:
+            await self.connection.receive_body(self, limit, timeout)
+        elif self.size > limit:
+            raise BodyTooLargeError
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+
+
+@functools.lru_cache(maxsize=16)
+def _parse_query(query: str) -> dict[str, str]:
+    return dict(reversed(parse_qsl(query, keep_blank_values=True)))

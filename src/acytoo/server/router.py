@@ -1,0 +1,64 @@
+"""Which handler answers a path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple, TypeAlias
+
+from acytoo.dialects.base import Dialect
+from acytoo.http import HTTPResponse
+from acytoo.server.request import IncomingRequest
+
+Handler: TypeAlias = Callable[[IncomingRequest], Awaitable[HTTPResponse | None]]
+
+
+class Route(NamedTuple):
+    """A method and path with their handler; `dialect` is the API that both belong to, if only one."""
+
+    method: str
+    path: str
+    handler: Handler
+    dialect: Dialect | None = None
+
+    @property
+    def template(self) -> str:
+        """The path without the pattern of its variable."""
+        return self.path.replace(":.+}", "}")
+
+
+class Router:
+    """The routes of a server. Of several for one path, the first answers."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._exact: dict[tuple[str, str], Route] = {}
+        self._patterns: list[tuple[re.Pattern[str], Route]] = []
+        for route in routes:
+            before, brace, rest = route.path.partition("{model:.+}")
+            if brace:
+                pattern = re.compile(f"{re.escape(before)}(.+){re.escape(rest)}", re.DOTALL)
+                self._patterns.append((pattern, route))
+            else:
+                self._exact.setdefault((route.method, route.path), route)
+
+    @property
+    def routes(self) -> list[Route]:
+        """All routes."""
+        return [*self._exact.values(), *[route for _, route in self._patterns]]
+
+    def find(self, request: IncomingRequest) -> Route | None:
+        """Return the route of a request and set its `model`. HEAD is answered as GET."""
+        method = "GET" if request.method == "HEAD" else request.method
+        if (route := self._exact.get((method, request.path))) is not None:
+            return route
+        for pattern, route in self._patterns:
+            if route.method == method and (match := pattern.fullmatch(request.path)):
+                request.model = match[1]
+                return route
+        return None
+
+    def methods(self, path: str) -> list[str]:
+        """Return the methods that a path allows, sorted."""
+        found = {method for method, exact in self._exact if exact == path}
+        found |= {route.method for pattern, route in self._patterns if pattern.fullmatch(path)}
+        return sorted(found | ({"HEAD"} if "GET" in found else set()))
