@@ -224,15 +224,21 @@ async def _pass_through(
                 elif writer is not None and batch:
                     yield writer.write(batch)
                 if failure is not None:
-                    is_delivered = writer is not None and not renders and isinstance(failure, StatusError)
+                    # A finish reason that reports a failure is no error to the official SDKs, and has no `body`.
+                    is_delivered = (
+                        writer is not None and not renders and isinstance(failure, StatusError) and failure.body != ""
+                    )
                     try:
                         raise failure
                     finally:
                         failure = None  # its traceback holds this frame: a reference from here would be a cycle
             batch = reader.flush()
+            text += _text_of(batch)
+            if renders and writer is not None and batch:
+                yield writer.write(batch)
             reader.close()
             if renders and writer is not None:
-                yield writer.write(batch) + writer.end()
+                yield writer.end()
     except AcytooError as error:
         redact_error(error, text, client.secrets)
         if is_delivered:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
@@ -44,7 +46,10 @@ class DocumentReader(Reader):
         return []
 
     def flush(self) -> list[Item]:
-        """Return the items of the document. Raises TruncatedError or ProtocolError if it is not one."""
+        """Return the items of the document, or only its text if it is not complete: an error follows that.
+
+        Raises TruncatedError or ProtocolError if it is not a document.
+        """
         body = bytes(self._body).removeprefix(BOM).strip()
         if not body:
             raise TruncatedError("the server ended the reply without sending anything")
@@ -55,6 +60,11 @@ class DocumentReader(Reader):
             return items if self.pending_error is not None else items + self._stream.flush()
         try:
             return self._decode(body)
+        except AcytooError as error:
+            if not error.text:
+                raise
+            self.pending_error = error
+            return [error.text]
         except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             raise not_this_api(self._dialect.name, body, str(error)) from error
         except msgspec.DecodeError as error:
@@ -63,7 +73,9 @@ class DocumentReader(Reader):
             raise not_this_api(self._dialect.name, body, str(error)) from error
 
     def close(self) -> None:
-        """Raise TruncatedError if the body was a stream in bare lines that is not complete."""
+        """Raise the pending error, or TruncatedError if the body was a stream in bare lines that is not complete."""
+        if self.pending_error is not None:
+            raise self.pending_error
         if self._reads_lines and self._stream is not None:
             self._stream.close()
 
@@ -190,6 +202,16 @@ def _joined_records(record: bytes) -> list[bytes]:
     """
     first, line_end, _ = record.partition(b"\n")
     return record.split(b"\n") if line_end and is_complete_json(first) else [record]
+
+
+@contextmanager
+def text_on_error(items: list[Item]) -> Iterator[None]:
+    """Give an error that a document reports the text of the items that precede it."""
+    try:
+        yield
+    except AcytooError as error:
+        error.text = "".join([item for item in items if isinstance(item, str)])
+        raise
 
 
 class RecordReader(Reader):

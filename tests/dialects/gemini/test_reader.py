@@ -192,12 +192,12 @@ def test_usage_after_the_finish_reason_is_yielded() -> None:
 
 
 def test_unknown_events_fields_and_candidates_are_ignored() -> None:
-    other = {"content": {"parts": [{"text": "second"}]}, "index": 1, "finishReason": "STOP"}
+    other = {"content": {"parts": [{"text": "second"}]}, "index": 1}
+    first = response({"text": "!"}, reason="STOP")
     data = b": ping\r\n\r\n\r\n\r\n" + sse(
         {"thinkingProgress": {"percent": 5}},
-        {"candidates": [other]},
         response({"executableCode": {"code": "1"}}, {"text": "Hi", "mood": [1]}, future={"x": None}),
-        response({"text": "!"}, reason="STOP"),
+        {"candidates": [other, *first["candidates"]]},
     )
     assert read(data + b"data: [DONE]\n\n") == ["Hi", "!", Finish("stop")]
 

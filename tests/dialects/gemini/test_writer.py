@@ -47,7 +47,6 @@ from tests.dialects.gemini.helpers import (
         ("RECITATION", Finish("content_filter", raw="RECITATION")),
         ("SPII", Finish("content_filter", raw="SPII")),
         ("OTHER", Finish("OTHER", raw="OTHER")),
-        ("MALFORMED_FUNCTION_CALL", Finish("MALFORMED_FUNCTION_CALL", raw="MALFORMED_FUNCTION_CALL")),
     ],
 )
 def test_every_finish_reason_survives_a_round_trip(reason: str, finish: Finish) -> None:
@@ -150,12 +149,16 @@ def test_a_refusal_is_written_as_text() -> None:
     assert collect(read(write([Refusal("I will not")]))).text == "I will not"
 
 
-@pytest.mark.parametrize(("reason", "finish_reason"), [("length", "length"), ("tool_calls", "MALFORMED_FUNCTION_CALL")])
-def test_a_call_whose_arguments_are_not_json_is_left_out_and_the_finish_reason_shows_it(
-    reason: str, finish_reason: str
-) -> None:
-    reply = collect(read(write(["Hi", ToolCall(0, "1", "f", '{"a": '), Finish(reason)])))
-    assert (reply.text, reply.tool_calls, reply.finish_reason) == ("Hi", [], finish_reason)
+def test_a_call_whose_arguments_the_token_limit_cut_is_left_out() -> None:
+    reply = collect(read(write(["Hi", ToolCall(0, "1", "f", '{"a": '), Finish("length")])))
+    assert (reply.text, reply.tool_calls, reply.finish_reason) == ("Hi", [], "length")
+
+
+def test_the_finish_reason_and_message_report_a_call_whose_arguments_are_not_json() -> None:
+    data = write(["Hi", ToolCall(0, "1", "f", '{"a": '), Finish("tool_calls")])
+    with pytest.raises(ServerError, match="the model's arguments for 'f' are not a JSON object") as caught:
+        read(data, [len(data) - 1, 1])
+    assert caught.value.code == "MALFORMED_FUNCTION_CALL"
 
 
 def test_every_character_that_python_takes_for_a_line_end_is_escaped() -> None:

@@ -219,10 +219,26 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
         ),
         ["Hi", Usage(1, 1), Finish("stop"), Usage(1, 2)],
     ),
-    # DeepSeek's own finish reason is kept: insufficient_system_resource.
     "an unknown finish reason": (
-        (choice({"content": "Hi"}, "insufficient_system_resource"),),
-        ["Hi", Finish("insufficient_system_resource", raw="insufficient_system_resource")],
+        (choice({"content": "Hi"}, "new_reason"),),
+        ["Hi", Finish("new_reason", raw="new_reason")],
+    ),
+    # Together API reference, `finish_reason`.
+    "eos, without a text": ((choice({"content": ""}, "eos"),), [Finish("eos", raw="eos")]),
+    # microsoft/foundry-local issue 263: the index counts the chunks, and each also has a `message`.
+    "an index that counts up": (
+        (
+            *(
+                {"choices": [{"index": i, "delta": {"content": text}, "message": {"content": text}}]}
+                for i, text in enumerate(["Wh", "isper", " is"])
+            ),
+            {"choices": [{"index": 3, "delta": {"content": ""}, "finish_reason": "stop"}]},
+        ),
+        ["Wh", "isper", " is", Finish("stop")],
+    ),
+    "an index that is always 1": (
+        ({"choices": [{"index": 1, "delta": {"content": "Hi"}}]}, {"choices": [{"index": 1, "finish_reason": "stop"}]}),
+        ["Hi", Finish("stop")],
     ),
     # darshi1337/apogee pull request 139 and others: ends without [DONE]; a finish reason completes the reply too.
     "no [DONE]": ((choice({"content": "Hi"}), STOP), ["Hi", Finish("stop")]),
@@ -240,8 +256,12 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
     ),
     # OpenAI API reference, `n`: choices other than the first are ignored.
     "a second choice": (
-        ({"choices": [{"index": 0, "delta": {"content": "a"}}, {"index": 1, "delta": {"content": "b"}}]}, STOP),
-        ["a", Finish("stop")],
+        (
+            {"choices": [{"index": 0, "delta": {"content": "a"}}, {"index": 1, "delta": {"content": "b"}}]},
+            {"choices": [{"index": 1, "delta": {"content": "c"}}, {"index": 0, "delta": {"content": "d"}}]},
+            STOP,
+        ),
+        ["a", "d", Finish("stop")],
     ),
 }
 

@@ -13,8 +13,9 @@ from acytoo.dialects.anthropic.request import SOURCE
 from acytoo.dialects.base import not_this_api
 from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, without_none
+from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
-from acytoo.dialects.readers import RecordReader, bare_error
+from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import arguments_text
 from acytoo.errors import ProtocolError, TruncatedError
@@ -117,16 +118,16 @@ class _OpenCall(msgspec.Struct):
 class StreamReader(RecordReader):
     """A reader of a streamed message.
 
-    It is complete with a stop reason, or with `message_stop` after a block: compatible servers may leave out the stop
-    reason, but a stream without any content is not a reply.
+    It is complete with a stop reason, or with `message_stop` after a block that is not reasoning: compatible servers
+    may leave out the stop reason, but a stream without any content is not a reply.
     """
 
-    ending = "stop_reason or message_stop after a block"
+    ending = "stop_reason or message_stop after a block of text or a call"
 
     def __init__(self, name: str) -> None:
         super().__init__(name, SSEDecoder())
         self._started = False
-        self._has_block = False
+        self.has_content = False  # a block that is not reasoning
         self._stopped = False
         self._finished = False
         self._usage: JSONObject = {}
@@ -137,8 +138,8 @@ class StreamReader(RecordReader):
 
     @property
     def complete(self) -> bool:
-        """Whether a stop reason was read, or `message_stop` after a block."""
-        return self._finished or (self._stopped and self._has_block)
+        """Whether a stop reason was read, or `message_stop` after a block that is not reasoning."""
+        return self._finished or (self._stopped and self.has_content)
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Append the items of some events.
@@ -177,17 +178,17 @@ class StreamReader(RecordReader):
                 return None
             raise
 
-    def items(self, message: _Message) -> list[Item]:
-        """Return the items of a complete message."""
-        items: list[Item] = []
+    def append(self, message: _Message, items: list[Item]) -> None:
+        """Append the items of a complete message."""
         self._read_start(message, items)
         for index, block in enumerate(message.content or ()):
             if isinstance(block, dict) and block.get("type") in _BLOCK_TYPES:
                 self._open_block(index, msgspec.convert(block, _Block), items)
                 self._close_call(index, items)
+            else:
+                self.has_content = True
         self._usage |= without_none(message.usage or {})
         self._read_end(message.stop_reason, message.stop_sequence, message.stop_details, items)
-        return items
 
     def _read_event(self, event: _Event, record: bytes, items: list[Item]) -> None:
         delta = event.delta
@@ -201,7 +202,7 @@ class StreamReader(RecordReader):
             if event.message.content and not self._started:
                 # A call that running code makes has no events of its own: the message starts with all its content.
                 try:
-                    items += self.items(event.message)
+                    self.append(event.message, items)
                 except msgspec.ValidationError as error:
                     raise not_this_api(self._name, record, str(error)) from error
             else:
@@ -227,7 +228,8 @@ class StreamReader(RecordReader):
             items.append(Start(message.id or "", message.model or ""))
 
     def _open_block(self, index: int, block: _Block, items: list[Item]) -> None:
-        self._has_block = True
+        if block.type not in ("thinking", "redacted_thinking"):
+            self.has_content = True
         if block.type == "text":
             if block.text:
                 items.append(block.text)
@@ -273,9 +275,12 @@ class StreamReader(RecordReader):
         for index in list(self._calls):
             self._close_call(index, items)
         if reason and not self._finished:
-            self._finished = True
             explanation = (details or {}).get("explanation")
-            if reason == "refusal" and isinstance(explanation, str) and explanation:
+            if not isinstance(explanation, str):
+                explanation = ""
+            check_finish("stop_reason", reason, _ENDS, self.has_content, explanation)
+            self._finished = True
+            if reason == "refusal" and explanation:
                 items.append(Refusal(explanation))
             items.append(_decode_finish(reason, sequence))
         if self._usage:
@@ -294,7 +299,10 @@ def read_document(name: str, body: bytes) -> list[Item]:
         raise msgspec.ValidationError("it has no content")
     if message.stop_reason is None:
         raise TruncatedError("the reply has no stop_reason")
-    return StreamReader(name).items(message)
+    items: list[Item] = []
+    with text_on_error(items):
+        StreamReader(name).append(message, items)
+    return items
 
 
 FINISH_REASONS = {
@@ -307,6 +315,11 @@ FINISH_REASONS = {
     "pause_turn": "pause_turn",
 }
 """Stop reasons, and the shared shape's finish reasons. For the way back, the first of each is its default."""
+
+_ENDS = frozenset(
+    {*FINISH_REASONS, "stop", "length", "tool_calls", "content_filter", "content_filtered", "guardrail_intervened"}
+)
+"""Stop reasons that are the end of a reply. Gateways pass on those of OpenAI and of Amazon Bedrock's Converse API."""
 
 _EXACT_REASONS = frozenset({"end_turn", "max_tokens", "tool_use"})
 """The stop reasons that a finish reason expresses completely. `Finish.raw` keeps all others."""

@@ -12,12 +12,13 @@ import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import objects_in
+from acytoo.dialects.finish import check_finish
 from acytoo.dialects.gemini.parts import FINISH_REASONS, Part, TurnReader
 from acytoo.dialects.json import UNDECODABLE
-from acytoo.dialects.readers import RecordReader, bare_error
+from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import AuthenticationError, StatusError, TruncatedError
-from acytoo.types import Finish, Item, JSONObject, Logprobs, Start, Usage
+from acytoo.types import Finish, Item, JSONObject, Logprobs, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -42,6 +43,7 @@ class _LogprobsResult(msgspec.Struct, rename="camel", gc=False):
 class _Candidate(msgspec.Struct, rename="camel", gc=False):
     content: _Content | None = None
     finish_reason: str | None = None
+    finish_message: Any = None  # text
     index: int | None = None
     logprobs_result: _LogprobsResult | None = None
 
@@ -56,6 +58,7 @@ class _UsageMetadata(msgspec.Struct, rename="camel", gc=False):
 
 class _PromptFeedback(msgspec.Struct, rename="camel", gc=False):
     block_reason: str | None = None
+    block_reason_message: Any = None  # text
 
 
 class _Response(msgspec.Struct, rename="camel", gc=False):
@@ -93,6 +96,7 @@ class StreamReader(RecordReader):
         self._unframed = b""
         self._usage: _UsageMetadata | None = None
         self._finished = False
+        self.has_content = False  # a text or a call
 
     @property
     def complete(self) -> bool:
@@ -136,38 +140,48 @@ class StreamReader(RecordReader):
                 response = self.decode_unusual(record, _Response)
             if response.candidates is None and response.error is None and (error := bare_error(record)) is not None:
                 raise decode_error(error)
-            items += self.items(response)
+            self.append(response, items)
 
-    def items(self, response: _Response) -> list[Item]:
-        """Return the items of one event, or of a complete reply. Raises the error that it reports."""
+    def append(self, response: _Response, items: list[Item]) -> None:
+        """Append the items of one event, or of a complete reply. Raises the error that it reports."""
         if response.error is not None:
             raise decode_error(response.error)
-        items: list[Item] = []
         if not self._started and (response.response_id or response.model_version):
             self._started = True
             items.append(Start(response.response_id or "", response.model_version or ""))
-        reason = ""
-        for candidate in response.candidates or ():
-            if candidate.index:  # only the first of several candidates is read
-                continue
-            for part in (candidate.content.parts if candidate.content else None) or ():
-                self._turn.read(part, items)
-            if candidate.logprobs_result is not None:
-                items.append(Logprobs(_decode_logprobs(candidate.logprobs_result)))
-            reason = candidate.finish_reason or ""
+        reason, message = None, None
+        if response.candidates:
+            candidate = min(response.candidates, key=lambda candidate: candidate.index or 0)
+            self._append_candidate(candidate, items)
+            reason, message = candidate.finish_reason, candidate.finish_message
         # Every event may have the usage so far: yield only the last, with the finish reason or after it.
         if response.usage_metadata is not None:
             self._usage = response.usage_metadata
-        blocked = response.prompt_feedback.block_reason if response.prompt_feedback else None
-        finish = Finish("content_filter", raw=blocked) if blocked else self._decode_finish(reason) if reason else None
-        if finish is not None or self._finished:
-            if self._usage is not None:
-                items.append(_decode_usage(self._usage))
-                self._usage = None
-            if finish is not None and not self._finished:
-                self._finished = True
-                items.append(finish)
-        return items
+        feedback = response.prompt_feedback
+        blocked = feedback.block_reason if feedback is not None else None
+        if feedback is not None and blocked:
+            message = feedback.block_reason_message
+        elif reason:
+            check_finish("finishReason", reason, FINISH_REASONS, self.has_content, _text(message))
+        if (reason or blocked or self._finished) and self._usage is not None:
+            items.append(_decode_usage(self._usage))
+            self._usage = None
+        if (reason or blocked) and not self._finished:
+            self._finished = True
+            finish = Finish("content_filter", raw=blocked) if blocked else self._decode_finish(reason or "")
+            if finish.reason == "content_filter" and (explanation := _text(message)):
+                items.append(Refusal(explanation))
+            items.append(finish)
+
+    def _append_candidate(self, candidate: _Candidate, items: list[Item]) -> None:
+        """Append the items of the first candidate, the only one that the shared shape can express."""
+        before = len(items)
+        for part in (candidate.content.parts if candidate.content else None) or ():
+            self._turn.read(part, items)
+        if not self.has_content:
+            self.has_content = any(isinstance(item, (str, ToolCall)) for item in items[before:])
+        if candidate.logprobs_result is not None:
+            items.append(Logprobs(_decode_logprobs(candidate.logprobs_result)))
 
     def _decode_finish(self, reason: str) -> Finish:
         if reason == "STOP" and self._turn.calls:  # this API has no reason of its own for tool calls
@@ -185,13 +199,18 @@ def read_document(name: str, body: bytes) -> list[Item]:
     responses = _decode_list(body) if body.lstrip()[:1] == b"[" else [_decode(body)]
     reader = StreamReader(name)
     items: list[Item] = []
-    for response in responses:
-        items += reader.items(response)
+    with text_on_error(items):
+        for response in responses:
+            reader.append(response, items)
     if not reader.complete:
         if not any(response.candidates for response in responses):
             raise msgspec.ValidationError("it has no candidates")
         raise TruncatedError("the reply has no finishReason")
     return items
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _possible_errors(data: bytes) -> list[bytes]:

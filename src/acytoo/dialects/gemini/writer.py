@@ -86,10 +86,10 @@ class StreamWriter(Writer):
 
     def end(self) -> bytes:
         """Return the last event: the calls, the finish reason and the usage."""
-        parts, reason = _encode_end(collect(self._calls).tool_calls, self._finish)
+        parts, end = _encode_end(collect(self._calls).tool_calls, self._finish)
         content = {"parts": parts or [encode_text("")], "role": "model"}
         fields: JSONObject = {"usageMetadata": _encode_usage(self._usage)} if self._usage else {}
-        return escape_line_ends(self._response({"content": content, "finishReason": reason, "index": 0}, fields))
+        return escape_line_ends(self._response({"content": content, **end, "index": 0}, fields))
 
     def fail(self, error: AcytooError) -> bytes:
         """Return the error as plain JSON, not as an event: no official SDK needs one, and two of them ignore it.
@@ -163,10 +163,10 @@ class ArrayWriter(Writer):
 def reply_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as one response."""
     parts = encode_turn(reply.text or reply.refusal, reply.reasoning)
-    calls, reason = _encode_end(reply.tool_calls, reply.finish)
+    calls, end = _encode_end(reply.tool_calls, reply.finish)
     candidate: JSONObject = {
         "content": {"parts": (parts + calls) or [encode_text("")], "role": "model"},
-        "finishReason": reason,
+        **end,
         "index": 0,
     }
     if reply.logprobs:
@@ -193,13 +193,13 @@ def error_document(error: AcytooError) -> JSONObject:
     return {"error": fields}
 
 
-def _encode_end(calls: list[ToolCallDict], finish: Finish | None) -> tuple[list[JSONObject], str]:
-    """Return the (parts of the calls, finishReason).
+def _encode_end(calls: list[ToolCallDict], finish: Finish | None) -> tuple[list[JSONObject], JSONObject]:
+    """Return the (parts of the calls, fields of the candidate with the reason why the reply ended).
 
     A call whose arguments are not JSON is left out, and the reason reports it: `args` can only be an object.
     """
     parts = []
-    reason = _encode_finish(finish)
+    end: JSONObject = {"finishReason": _encode_finish(finish)}
     for call in calls:
         arguments = arguments_object(call["function"]["arguments"])
         if arguments is not None:
@@ -207,9 +207,10 @@ def _encode_end(calls: list[ToolCallDict], finish: Finish | None) -> tuple[list[
             if not call["id"]:
                 call = {**call, "id": new_id("call_")}
             parts.append(encode_call(call, arguments, signed[0] if signed else ""))
-        elif reason != "MAX_TOKENS":
-            reason = "MALFORMED_FUNCTION_CALL"
-    return parts, reason
+        elif end["finishReason"] != "MAX_TOKENS":
+            message = f"the model's arguments for {call['function']['name']!r} are not a JSON object"
+            end = {"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": message}
+    return parts, end
 
 
 _DEFAULT_REASONS = {shared: reason for reason, shared in reversed(FINISH_REASONS.items())} | {"tool_calls": "STOP"}

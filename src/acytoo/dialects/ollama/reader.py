@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
+from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE, is_complete_json
-from acytoo.dialects.readers import RecordReader, bare_error
+from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_text
 from acytoo.errors import TruncatedError
@@ -59,8 +60,10 @@ class StreamReader(RecordReader):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, NDJSONDecoder())
-        self._started = False
+        self._has_identity = False
+        self._started = False  # an identity and a content were read: a text needs no further check
         self._done = False
+        self.has_content = False  # a text or a call
         self._calls = 0
 
     @property
@@ -104,15 +107,14 @@ class StreamReader(RecordReader):
             elif message is None and not line.done and (error := bare_error(record)) is not None:
                 raise error_from_event(error)  # the line itself: a status may be beside `error`
             else:
-                items += self.items(line)
+                self.append(line, items)
 
-    def items(self, line: _Line) -> list[Item]:
-        """Return the items of one line, or of a complete reply. Raises the error that it reports."""
+    def append(self, line: _Line, items: list[Item]) -> None:
+        """Append the items of one line, or of a complete reply. Raises the error that it reports."""
         if line.error is not None:
             raise error_from_event(line.error)
-        items: list[Item] = []
-        if not self._started and (line.model or line.created_at):
-            self._started = True
+        if not self._has_identity and (line.model or line.created_at):
+            self._has_identity = True
             items.append(Start(model=line.model or "", created=_decode_time(line.created_at)))
         message = line.message
         if message is not None:
@@ -121,14 +123,18 @@ class StreamReader(RecordReader):
             if message.content:
                 items.append(message.content)
             items += [self._decode_call(call) for call in message.tool_calls or ()]
+            if message.content or message.tool_calls:
+                self.has_content = True
+                self._started = self._has_identity
         if line.logprobs:
             items.append(Logprobs([{"top_logprobs": [], **token} for token in line.logprobs]))
         if line.done:
+            reason = line.done_reason or "stop"
+            check_finish("done_reason", reason, _ENDS, self.has_content)
             self._done = True
             if line.prompt_eval_count is not None or line.eval_count is not None:
                 items.append(Usage(line.prompt_eval_count or 0, line.eval_count or 0))
-            items.append(self._decode_finish(line.done_reason or "stop"))
-        return items
+            items.append(self._decode_finish(reason))
 
     def _decode_call(self, call: _ToolCall) -> ToolCall:
         """Return a call, with a new id if the server sent none. Ollama never splits a call."""
@@ -151,18 +157,26 @@ def read_document(name: str, body: bytes) -> list[Item]:
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if the reply is not done.
     """
     reader = StreamReader(name)
+    items: list[Item] = []
     if b"\n" in body and is_complete_json(body.partition(b"\n")[0]):
-        items = reader.feed(body) + reader.flush()
+        items += reader.feed(body) + reader.flush()
         reader.close()
         return items
     line = _decode(body)
-    items = reader.items(line)
+    with text_on_error(items):
+        reader.append(line, items)
     if line.done:
         return items
     if line.message is None:
         raise msgspec.ValidationError("it has no message")
     raise TruncatedError("the reply is not done")
 
+
+_ENDS = frozenset({"stop", "length", "load", "unload", "content_filter", "tool_calls"})
+"""Finish reasons that are the end of a reply. A request without messages loads or unloads the model.
+
+Source: Ollama's `llm/server.go` (`DoneReason`) and API documentation; the last two are those of servers in between.
+"""
 
 _SHARED_REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
 """Finish reasons that have the same name here and in the shared shape; others (`load`) are kept as `raw` too."""

@@ -16,11 +16,12 @@ import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count
+from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
-from acytoo.dialects.readers import RecordReader, bare_error
+from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_text
-from acytoo.errors import TruncatedError, status_error
+from acytoo.errors import TruncatedError
 from acytoo.types import (
     Finish,
     Item,
@@ -108,7 +109,7 @@ class StreamReader(RecordReader):
     def __init__(self, name: str) -> None:
         super().__init__(name, SSEDecoder())
         self._has_identity = False
-        self._has_content = False
+        self.has_content = False  # a text, a call or a refusal
         self._started = False  # both of the above: a text needs no further check
         self._done = False
         self.finished = False
@@ -118,11 +119,11 @@ class StreamReader(RecordReader):
     @property
     def complete(self) -> bool:
         """Whether a finish reason was read, or `[DONE]` after any content."""
-        return self.finished or (self._done and self._has_content)
+        return self.finished or (self._done and self.has_content)
 
     def significant(self, records: list[bytes]) -> list[bytes]:
         """Return all records up to the first with a text, which makes `[DONE]` a valid end, then the possible ends."""
-        if self._has_content:
+        if self.has_content:
             return _possible_ends(records)
         head = next((index for index, record in enumerate(records) if _has_text(record)), len(records)) + 1
         return records[:head] + _possible_ends(records[head:])
@@ -163,7 +164,6 @@ class StreamReader(RecordReader):
                         and delta.reasoning is None
                         and delta.refusal is None
                         and delta.function_call is None
-                        and not choice.index
                         and chunk.error is None
                         and choice.error is None
                     ):
@@ -177,7 +177,7 @@ class StreamReader(RecordReader):
                         continue
             if choices is None and chunk.usage is None and (error := bare_error(record)) is not None:
                 raise error_from_event(error, STATUSES)  # the record itself: a status may be beside `error`
-            items += self.items(chunk)
+            self.append(chunk, items)
 
     def _decode_unusual_chunk(self, record: bytes) -> _Chunk | None:
         """Decode a record that msgspec refused. Returns None for an empty one (a keep-alive) and a padded `[DONE]`."""
@@ -189,35 +189,41 @@ class StreamReader(RecordReader):
             return None
         return self.decode_unusual(record, _Chunk)
 
-    def items(self, chunk: _Chunk) -> list[Item]:
-        """Return the items of one chunk, or of a complete reply. Raises the error that it reports."""
+    def append(self, chunk: _Chunk, items: list[Item]) -> None:
+        """Append the items of one chunk, or of a complete reply. Raises the error that it reports."""
         if chunk.error or (chunk.error is not None and chunk.choices is None):
             raise error_from_event(chunk.error, STATUSES)
-        items: list[Item] = []
         if not self._started:
             self._start(chunk, items)
-        before = len(items)
-        for choice in chunk.choices or ():
-            if choice.error:
-                raise error_from_event(choice.error, STATUSES)
-            if choice.index:  # another choice than the first, which the shared shape cannot express
-                continue
-            delta = choice.delta or choice.message
-            if delta is not None:
-                self._decode_delta(delta, items)
-            tokens = choice.logprobs.get("content") if choice.logprobs else None
-            if tokens and isinstance(tokens, list):
-                items.append(Logprobs(tokens))
-            if choice.finish_reason and not self.finished:
-                if choice.finish_reason == "error":
-                    raise status_error(None, "the server ended the reply with the finish_reason 'error'", code="error")
-                self.finished = True
-                items.append(_decode_finish(choice.finish_reason))
-        if len(items) > before:
-            self._has_content = True
+        if chunk.choices:
+            self._append_choice(chunk.choices, items)
         if chunk.usage:
             items.append(_decode_usage(chunk.usage))
-        return items
+
+    def _append_choice(self, choices: list[_Choice], items: list[Item]) -> None:
+        """Append the items of the first choice, the only one that the shared shape can express.
+
+        Its index need not be 0: some servers count their chunks in it (microsoft/foundry-local#263).
+        """
+        for choice in choices:
+            if choice.error:
+                raise error_from_event(choice.error, STATUSES)
+        choice = choices[0] if len(choices) == 1 else min(choices, key=lambda choice: choice.index or 0)
+        before = len(items)
+        delta = choice.delta or choice.message
+        if delta is not None:
+            self._decode_delta(delta, items)
+        tokens = choice.logprobs.get("content") if choice.logprobs else None
+        if tokens and isinstance(tokens, list):
+            items.append(Logprobs(tokens))
+        if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
+            self.has_content = True
+        reason = choice.finish_reason
+        if reason:
+            check_finish("finish_reason", reason, _ENDS, self.has_content)
+            if not self.finished:
+                self.finished = True
+                items.append(_decode_finish(reason))
 
     def _start(self, chunk: _Chunk, items: list[Item], content: object = None) -> None:
         """Append `Start` once, and note whether the chunk has content. After both, texts take the fast path."""
@@ -225,8 +231,8 @@ class StreamReader(RecordReader):
             self._has_identity = True
             items.append(Start(chunk.id or "", chunk.model or "", count(chunk.created)))
         if content:
-            self._has_content = True
-        self._started = self._has_identity and self._has_content
+            self.has_content = True
+        self._started = self._has_identity and self.has_content
 
     def _decode_delta(self, delta: _Delta, items: list[Item]) -> None:
         reasoning = delta.reasoning_content or delta.reasoning
@@ -292,8 +298,10 @@ def read_document(name: str, body: bytes) -> list[Item]:
             raise error_from_event(error, STATUSES)
         raise msgspec.ValidationError("it has no choices")
     reader = StreamReader(name)
-    items = reader.items(document)
-    if reader.finished or any(not isinstance(item, (Start, Usage)) for item in items):
+    items: list[Item] = []
+    with text_on_error(items):
+        reader.append(document, items)
+    if reader.finished or reader.has_content:
         return items
     raise TruncatedError("the reply has neither content nor finish_reason")
 
@@ -320,6 +328,19 @@ STATUSES = {
     "not_found_error": 404,
 }
 """The HTTP status of each error code or type that a stream reports: a stream's own status is always 200."""
+
+_ENDS = frozenset(
+    {
+        *("stop", "length", "tool_calls", "content_filter", "function_call"),
+        *("eos", "eos_token", "stop_sequence", "stop_str", "end_turn", "tool_use", "COMPLETE", "STOP"),
+        *("max_tokens", "MAX_TOKENS", "model_length", "sensitive", "refusal", "SAFETY", "RECITATION"),
+    }
+)
+"""Finish reasons that are the end of a reply: this API's, then those of compatible servers.
+
+Sources: the API references of Together (`eos`), Hugging Face TGI (`eos_token`, `stop_sequence`), Mistral
+(`model_length`), Zhipu (`sensitive`), Cohere (`COMPLETE`); gateways pass on Anthropic's and Gemini's own.
+"""
 
 _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
 """Finish reasons of the shared shape, which has this API's names. Others are kept as `raw` too."""

@@ -17,9 +17,10 @@ import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in
+from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.openai_responses.request import NAME, decode_opaque, decode_reasoning_texts
-from acytoo.dialects.readers import RecordReader, bare_error
+from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.errors import StatusError, TruncatedError, status_error
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
@@ -282,8 +283,16 @@ class StreamReader(RecordReader):
             for index, part in enumerate(objects_in(item.get("content"))):
                 self._decode_part(output, index, part, items)
 
+    @property
+    def has_content(self) -> bool:
+        """Whether a text, a refusal or a call was read."""
+        return "message" in self._emitted_types or bool(self._calls)
+
     def end(self, response: JSONObject, items: list[Item], incomplete: bool = False) -> None:
-        """Append whatever of the complete response has not been emitted, its usage and its finish reason."""
+        """Append whatever of the complete response has not been emitted, its usage and its finish reason.
+
+        Raises the error that it reports, or one for a status or a reason that is not the end of a reply.
+        """
         self._decode_start(response, items)
         # A copy, because decoding an item adds its own type. A list, because a server may send an unhashable `type`.
         emitted_types = list(self._emitted_types)
@@ -292,28 +301,34 @@ class StreamReader(RecordReader):
                 self._decode_item(self._calls.get(str(item.get("call_id")), _OutputItem()), item, items)
         if usage := object_or_empty(response.get("usage")):
             items.append(_decode_usage(usage))
-        self._done = True
-        if incomplete or response.get("status") == "incomplete":
-            items.append(_decode_incomplete(response))
+        if response.get("error"):
+            raise decode_error(response["error"])
+        status = str(response.get("status") or "completed")
+        if incomplete or status == "incomplete":
+            finish = _decode_incomplete(response)
+            check_finish("incomplete_details.reason", finish.raw or finish.reason, _ENDS, self.has_content)
+            self._done = True
+            items.append(finish)
         else:
+            if status != "completed":
+                raise TruncatedError(f"the reply is not complete, its status is {status!r}")
+            self._done = True
             items.append(Finish("tool_calls" if self._calls else "stop"))
 
 
 def read_document(name: str, body: bytes) -> list[Item]:
     """Return the items of a `response` document.
 
-    Raises msgspec.DecodeError if the body is not this API's, TruncatedError if the reply is not complete.
+    Raises msgspec.DecodeError if the body is not this API's, and as `end` if the reply is not complete.
     """
     document = msgspec.json.decode(body, type=_Document)
-    if document.error is not None:
+    if document.error is not None and document.output is None:
         raise decode_error(document.error)
     if document.output is None:
         raise msgspec.ValidationError("it has no output")
-    status = document.status or "completed"
-    if status not in ("completed", "incomplete"):
-        raise TruncatedError(f"the reply is not complete, its status is {status!r}")
     items: list[Item] = []
-    StreamReader(name).end(msgspec.to_builtins(document), items)
+    with text_on_error(items):
+        StreamReader(name).end(msgspec.to_builtins(document), items)
     return items
 
 
@@ -324,6 +339,10 @@ INCOMPLETE_REASONS = {
     "steered": "steered",
 }
 """Reasons why a response is `incomplete`, and the finish reasons of the shared shape."""
+
+
+_ENDS = frozenset({*INCOMPLETE_REASONS, *INCOMPLETE_REASONS.values(), "max_tokens"})
+"""Reasons that are the end of a reply. Compatible servers send those of Chat Completions."""
 
 
 def _decode_incomplete(response: JSONObject) -> Finish:

@@ -1,0 +1,36 @@
+"""Reasons why a reply ended: whether one of them is the end of a complete reply.
+
+Each API's reader has a table of the reasons that are an end. Servers that are compatible with it have reasons of their
+own, and some of those report a failure: the text before them is not a reply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+from acytoo.errors import status_error
+
+_FAILURE = re.compile(
+    "abort|cancel|crash|disconnect|error|evict|exception|fail|fault|insufficient|interrupt|invalid|kill|lost|malformed"
+    "|missing|out_of_memory|overload|preempt|reject|shutdown|terminated|time_?d?_?out|too_many|unavailable|unexpected",
+    re.IGNORECASE,
+)
+"""What is in the name of a reason that reports a failure.
+
+Sources: vLLM and SGLang (`abort`, vllm-project/vllm#57082), DeepSeek (`insufficient_system_resource`), Zhipu
+(`network_error`), OpenRouter (`error`), Gemini (`MALFORMED_FUNCTION_CALL`, `UNEXPECTED_TOOL_CALL`,
+`TOO_MANY_TOOL_CALLS`, `MISSING_THOUGHT_SIGNATURE`), Amazon Bedrock (`malformed_model_output`).
+"""
+
+
+def check_finish(field: str, reason: str, ends: Container[str], has_content: bool, message: str = "") -> None:
+    """Raise ServerError if a reply that ended for this reason is not complete.
+
+    It is if the reason is one of `ends`. Of the others, those that report a failure are not, nor is one after which
+    there is no content. `field` is the field that has the reason, `message` the server's explanation.
+    """
+    if reason in ends or (has_content and not _FAILURE.search(reason)):
+        return
+    explanation = f": {message}" if message else "" if has_content else " and no content"
+    raise status_error(None, f"the server ended the reply with the {field} {reason!r}{explanation}", code=reason)

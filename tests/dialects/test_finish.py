@@ -1,0 +1,266 @@
+"""Which reasons are the end of a reply: in every dialect, streamed and as a document, read and passed through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from acytoo import dialects
+from acytoo.dialects import Dialect
+from acytoo.dialects.finish import check_finish
+from acytoo.errors import AcytooError, ReplyError, ServerError
+from acytoo.http import ResponseHead
+from acytoo.types import Item, Refusal, Request, collect
+
+Body = Callable[[str, str], bytes]
+"""Takes the text and the reason of a reply, and returns the body."""
+
+
+def sse(*documents: dict[str, Any]) -> bytes:
+    return b"".join([b"data: " + json.dumps(document).encode() + b"\n\n" for document in documents])
+
+
+def openai(text: str, reason: str) -> bytes:
+    return sse(
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}]},
+    )
+
+
+def openai_document(text: str, reason: str) -> bytes:
+    return json.dumps({"choices": [{"message": {"content": text}, "finish_reason": reason}]}).encode()
+
+
+def anthropic(text: str, reason: str) -> bytes:
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": text}}
+    return sse(
+        {"type": "message_start", "message": {"content": []}},
+        *([block, {"type": "content_block_stop", "index": 0}] if text else []),
+        {"type": "message_delta", "delta": {"stop_reason": reason}},
+        {"type": "message_stop"},
+    )
+
+
+def anthropic_document(text: str, reason: str) -> bytes:
+    content = [{"type": "text", "text": text}] if text else []
+    return json.dumps({"type": "message", "content": content, "stop_reason": reason}).encode()
+
+
+def gemini(text: str, reason: str) -> bytes:
+    return sse({"candidates": [{"content": {"parts": [{"text": text}]}, "finishReason": reason}]})
+
+
+def gemini_document(text: str, reason: str) -> bytes:
+    return gemini(text, reason).removeprefix(b"data: ")
+
+
+def ollama(text: str, reason: str) -> bytes:
+    lines: list[dict[str, Any]] = [
+        {"model": "m", "message": {"content": text}, "done": False},
+        {"model": "m", "message": {"content": ""}, "done": True, "done_reason": reason},
+    ]
+    return b"".join([json.dumps(line).encode() + b"\n" for line in lines])
+
+
+def ollama_document(text: str, reason: str) -> bytes:
+    return json.dumps({"model": "m", "message": {"content": text}, "done": True, "done_reason": reason}).encode()
+
+
+def responses(text: str, reason: str) -> bytes:
+    end = {"status": "incomplete", "incomplete_details": {"reason": reason}, "output": []}
+    delta = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": text}
+    return sse({"type": "response.created", "response": {}}, delta, {"type": "response.incomplete", "response": end})
+
+
+def responses_document(text: str, reason: str) -> bytes:
+    output = [{"type": "message", "content": [{"type": "output_text", "text": text}]}]
+    details = {"reason": reason}
+    return json.dumps({"output": output, "status": "incomplete", "incomplete_details": details}).encode()
+
+
+STREAMS: dict[str, tuple[Dialect, Body]] = {
+    "openai": (dialects.OpenAI(), openai),
+    "anthropic": (dialects.Anthropic(), anthropic),
+    "gemini": (dialects.Gemini(), gemini),
+    "ollama": (dialects.Ollama(), ollama),
+    "openai-responses": (dialects.OpenAIResponses(), responses),
+}
+DOCUMENTS: dict[str, tuple[Dialect, Body]] = {
+    "openai, document": (dialects.OpenAI(), openai_document),
+    "anthropic, document": (dialects.Anthropic(), anthropic_document),
+    "gemini, document": (dialects.Gemini(), gemini_document),
+    "ollama, document": (dialects.Ollama(), ollama_document),
+    "openai-responses, document": (dialects.OpenAIResponses(), responses_document),
+}
+BODIES = STREAMS | DOCUMENTS
+
+FAILURES = [
+    "abort",  # vllm-project/vllm issue 57082
+    "error",  # OpenRouter
+    "insufficient_system_resource",  # DeepSeek
+    "network_error",  # Zhipu
+    "MALFORMED_FUNCTION_CALL",
+    "UNEXPECTED_TOOL_CALL",
+    "cancelled",
+    "timeout",
+]
+
+
+def read(dialect: Dialect, body: bytes, *, scans: bool = False) -> tuple[list[Item], AcytooError | None]:
+    """Return the items of a body and the error that ends them. `scans`: read it as if it were passed through."""
+    is_document = body[:1] == b"{" and b"\n" not in body.rstrip()
+    content_type = "application/json" if is_document else dialect.writer(Request([])).content_type
+    reader = dialect.reader(ResponseHead(200, {"content-type": content_type}))
+    items: list[Item] = []
+    try:
+        for byte in body:
+            if scans:
+                reader.scan(bytes([byte]))
+            else:
+                items += reader.feed(bytes([byte]))
+            if reader.pending_error is not None:
+                raise reader.pending_error
+        items += reader.flush()
+        reader.close()
+    except AcytooError as error:
+        return items, error
+    return items, None
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+@pytest.mark.parametrize("name", BODIES)
+def test_a_reason_that_reports_a_failure_is_an_error_after_the_text(name: str, reason: str) -> None:
+    dialect, body = BODIES[name]
+    items, error = read(dialect, body("Half a", reason))
+    assert collect(items).text == "Half a"
+    assert isinstance(error, ServerError)
+    assert (error.code, repr(reason) in error.message) == (reason, True)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_reason_that_reports_a_failure_is_an_error_of_a_reply_that_is_passed_through(name: str) -> None:
+    dialect, body = BODIES[name]
+    _, error = read(dialect, body("Half a", "abort"), scans=True)
+    assert isinstance(error, ServerError)
+
+
+@pytest.mark.parametrize("scans", [False, True])
+@pytest.mark.parametrize("name", BODIES)
+def test_an_unknown_reason_completes_a_reply_only_if_it_has_content(name: str, scans: bool) -> None:
+    dialect, body = BODIES[name]
+    items, error = read(dialect, body("Hi", "brand_new"), scans=scans)
+    assert error is None
+    if not scans:
+        assert collect(items).finish_reason == "brand_new"
+    _, error = read(dialect, body("", "brand_new"), scans=scans)
+    assert isinstance(error, ServerError)
+    assert "'brand_new' and no content" in error.message
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+@pytest.mark.parametrize("name", ["openai", "openai, document", "ollama", "ollama, document", "anthropic"])
+def test_a_known_reason_completes_a_reply_without_content(name: str, reason: str) -> None:
+    dialect, body = BODIES[name]
+    items, error = read(dialect, body("", reason))
+    assert (error, collect(items).finish_reason) == (None, reason)
+
+
+REASONING_ONLY: dict[str, tuple[Dialect, bytes]] = {
+    "openai": (
+        dialects.OpenAI(),
+        sse({"choices": [{"delta": {"reasoning_content": "Hm"}}]}) + b"data: [DONE]\n\n",
+    ),
+    "anthropic": (
+        dialects.Anthropic(),
+        sse(
+            {"type": "message_start", "message": {}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "Hm"}},
+            {"type": "message_stop"},
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REASONING_ONLY)
+def test_reasoning_alone_is_not_a_reply_unless_a_finish_reason_says_so(name: str) -> None:
+    items, error = read(*REASONING_ONLY[name])
+    assert collect(items).reasoning
+    assert isinstance(error, ReplyError)
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [
+        ("response.completed", "failed"),
+        ("response.completed", "cancelled"),
+        ("response.completed", "in_progress"),
+        ("response.incomplete", "incomplete"),
+    ],
+)
+@pytest.mark.parametrize("is_document", [False, True])
+def test_a_response_that_is_not_completed_is_an_error_after_the_text(
+    event: str, status: str, is_document: bool
+) -> None:
+    output = [{"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}]
+    response: dict[str, Any] = {"status": status, "output": output}
+    if status == "incomplete":
+        response["incomplete_details"] = {"reason": "server_error"}
+    body = json.dumps(response).encode() if is_document else sse({"type": event, "response": response})
+    items, error = read(dialects.OpenAIResponses(), body)
+    assert collect(items).text == "Hi"
+    assert error is not None
+    assert response.get("incomplete_details", {"reason": status})["reason"] in error.message
+
+
+@pytest.mark.parametrize("is_document", [False, True])
+def test_a_completed_response_with_an_error_is_that_error(is_document: bool) -> None:
+    response = {"status": "completed", "error": {"code": "server_error", "message": "it broke"}, "output": []}
+    event = {"type": "response.completed", "response": response}
+    _, error = read(dialects.OpenAIResponses(), json.dumps(response).encode() if is_document else sse(event))
+    assert isinstance(error, ServerError)
+    assert (error.status, error.message) == (500, "it broke")
+
+
+# agentjido/req_llm issue 944.
+MALFORMED = {
+    "finishReason": "MALFORMED_FUNCTION_CALL",
+    "finishMessage": "Malformed function call: call:f{x",
+    "index": 0,
+}
+
+
+@pytest.mark.parametrize("prefix", [b"data: ", b""])
+def test_geminis_finish_message_is_part_of_the_error(prefix: bytes) -> None:
+    _, error = read(dialects.Gemini(), prefix + json.dumps({"candidates": [MALFORMED]}).encode() + b"\n\n")
+    assert isinstance(error, ServerError)
+    assert "'MALFORMED_FUNCTION_CALL': Malformed function call: call:f{x" in error.message
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"candidates": [{"finishReason": "SAFETY", "finishMessage": "Blocked by policy."}]},
+        {"promptFeedback": {"blockReason": "SAFETY", "blockReasonMessage": "Blocked by policy."}},
+    ],
+)
+def test_geminis_message_about_filtered_content_is_a_refusal(document: dict[str, Any]) -> None:
+    items, error = read(dialects.Gemini(), sse(document))
+    assert error is None
+    assert Refusal("Blocked by policy.") in items
+    assert collect(items).finish_reason == "content_filter"
+
+
+def test_a_failure_after_a_finish_reason_is_still_an_error() -> None:
+    body = openai("Hi", "stop") + openai("", "error")
+    assert isinstance(read(dialects.OpenAI(), body)[1], ServerError)
+    body = gemini("Hi", "STOP") + gemini("", "MALFORMED_FUNCTION_CALL")
+    assert isinstance(read(dialects.Gemini(), body)[1], ServerError)
+
+
+def test_a_reason_of_the_table_is_never_a_failure() -> None:
+    check_finish("finish_reason", "max_errors", {"max_errors"}, False)
+    with pytest.raises(ServerError):
+        check_finish("finish_reason", "max_errors", (), True)
