@@ -17,7 +17,9 @@ _MODULES = {
     "acytoo.providers.acytoo": "Acytoo",
     "acytoo.registry": "provider",
     "acytoo.transport.config": "Timeout",
-    "acytoo.types": "AsyncResult Event Finish Item Logprobs Messages Reasoning Refusal Reply Start ToolCall Usage",
+    "acytoo.types": (
+        "AsyncResult Event Finish Item Logprobs Messages OpaquePart Reasoning Refusal Reply Start ToolCall Usage"
+    ),
 }
 """The public names of each module. They are imported on first use, so that `import acytoo` costs next to nothing."""
 
@@ -56,6 +58,7 @@ if TYPE_CHECKING:  # type checkers cannot follow the table; tests/test_imports.p
     from acytoo.types import Item as Item
     from acytoo.types import Logprobs as Logprobs
     from acytoo.types import Messages as Messages
+    from acytoo.types import OpaquePart as OpaquePart
     from acytoo.types import Reasoning as Reasoning
     from acytoo.types import Refusal as Refusal
     from acytoo.types import Reply as Reply

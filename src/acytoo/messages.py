@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from acytoo.errors import UsageError
-from acytoo.types import ChatMessage, ChatMessages, ContentPart, Messages, Request
+from acytoo.types import ChatMessage, ChatMessages, ContentPart, Messages, Request, TurnPart, plain_turn
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 _SPEAKERS = ("user", "assistant", "system", "developer")
@@ -69,6 +69,7 @@ def _check_message(message: Any, where: str) -> ChatMessage:
     for number, block in enumerate(message.get("reasoning") or ()):
         if not isinstance(block, Mapping) or not isinstance(block.get("text", ""), str):
             raise UsageError(f"{where}.reasoning[{number}] must be a block like {{'text': …}}")
+    _check_turn_parts(message.get("turn_parts"), where)
     for number, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function") if isinstance(call, Mapping) else None
         if (
@@ -83,6 +84,20 @@ def _check_message(message: Any, where: str) -> ChatMessage:
             )
     plain: ChatMessage = message if type(message) is dict else dict(message)  # type: ignore[assignment]
     return plain
+
+
+def _check_turn_parts(parts: object, where: str) -> None:
+    if parts is None:
+        return
+    if not isinstance(parts, list | tuple) or not all(
+        isinstance(part, Mapping)
+        and isinstance(part.get("type"), str)
+        and isinstance(part.get("text", ""), str)
+        and type(part.get("index", 0)) is int
+        and isinstance(part.get("fields", {}), Mapping)
+        for part in parts
+    ):
+        raise UsageError(f"{where}.turn_parts must be a list of parts like {{'type': 'text', 'text': …}}")
 
 
 def check_options(request: Request) -> None:
@@ -166,6 +181,26 @@ def content_parts(content: str | Sequence[ContentPart] | None) -> Sequence[Conte
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
     return content
+
+
+def turn_parts(message: ChatMessage) -> Sequence[TurnPart]:
+    """Return the parts of an assistant's turn in their order.
+
+    Without `turn_parts`, or if they do not fit the message's other fields (it was edited), these are its reasoning, its
+    content ("content", which may be a list of parts) and its calls.
+    """
+    blocks, calls = len(message.get("reasoning") or ()), len(message.get("tool_calls") or ())
+    parts, content = message.get("turn_parts"), message.get("content")
+    if parts and (content is None or isinstance(content, str)):
+        text = "".join([part.get("text", "") for part in parts if part["type"] == "text"])
+        if (
+            text == (content or "")
+            and sorted([part.get("index", -1) for part in parts if part["type"] == "reasoning"]) == list(range(blocks))
+            and sorted([part.get("index", -1) for part in parts if part["type"] == "tool_call"]) == list(range(calls))
+        ):
+            return parts
+    plain = plain_turn("", blocks, calls)
+    return [*plain[:blocks], {"type": "content"}, *plain[blocks:]]
 
 
 def tool_result(message: ChatMessage) -> str | list[ContentPart] | None:

@@ -46,6 +46,21 @@ class ReasoningBlock(TypedDict, total=False):
     source: str
 
 
+class TurnPart(TypedDict, total=False):
+    """One part of an assistant's turn, where the order or what an API has of its own would be lost otherwise.
+
+    `type` is "text" with its `text`, "reasoning" with its `index` in the message's `reasoning`, "tool_call" with its
+    `index` in `tool_calls`, or "opaque". `fields` are what only the API named `source` knows of the part, all of it if
+    the part is opaque; a `source` like `openai/openrouter` is one service of an API.
+    """
+
+    type: Required[str]
+    text: str
+    index: int
+    source: str
+    fields: JSONObject
+
+
 class ContentPart(TypedDict, total=False):
     """One part of a message's content, in OpenAI's chat shape; each type has the field named after it."""
 
@@ -58,7 +73,11 @@ class ContentPart(TypedDict, total=False):
 
 
 class ChatMessage(TypedDict, total=False):
-    """One message in the shared shape: OpenAI's chat shape with `reasoning` and `is_error`."""
+    """One message in the shared shape: OpenAI's chat shape with `reasoning`, `turn_parts` and `is_error`.
+
+    `turn_parts` has the parts of an assistant's turn in their order. A message needs it only if the other fields do not
+    express the turn completely; if it no longer fits them, because the message was edited, it is ignored.
+    """
 
     role: Required[str]
     content: str | list[ContentPart] | None
@@ -66,6 +85,7 @@ class ChatMessage(TypedDict, total=False):
     tool_calls: list[ToolCallDict]
     tool_call_id: str
     reasoning: list[ReasoningBlock]
+    turn_parts: list[TurnPart]
     refusal: str | None
     is_error: bool
     """Whether a tool's result reports a failure."""
@@ -153,6 +173,19 @@ class ToolCall(Event, frozen=True, tag="tool_call"):
     source: str = ""
 
 
+class OpaquePart(Event, frozen=True, tag="opaque_part"):
+    """What only the API named `source` knows of a part of the reply; it goes back there with the turn.
+
+    `part` is "text" for the text since the last part, which it ends, "reasoning" or "tool_call" for the one of that
+    `index`, or "" for a part that no other event expresses.
+    """
+
+    source: str = ""
+    fields: JSONObject = {}
+    part: str = ""
+    index: int = 0
+
+
 class Refusal(Event, frozen=True, tag="refusal"):
     """A piece of the model's explanation of why it refuses to answer."""
 
@@ -237,6 +270,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
     """A complete reply.
 
     `tool_calls` are in OpenAI's chat shape, `reasoning` has blocks with `text` and the opaque fields of `Reasoning`.
+    `turn_parts` is empty unless the other fields do not express the turn completely.
     """
 
     text: str = ""
@@ -249,6 +283,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
     id: str = ""
     model: str = ""
     created: int = 0
+    turn_parts: list[TurnPart] = []
 
     @property
     def finish_reason(self) -> str | None:
@@ -263,6 +298,8 @@ class Reply(msgspec.Struct, omit_defaults=True):
             message["tool_calls"] = self.tool_calls
         if self.reasoning:
             message["reasoning"] = self.reasoning
+        if self.turn_parts:
+            message["turn_parts"] = self.turn_parts
         if self.refusal:
             message["refusal"] = self.refusal
         if message["content"] is None and not self.tool_calls:
@@ -274,22 +311,42 @@ class Reply(msgspec.Struct, omit_defaults=True):
         items: list[Item] = []
         if self.id or self.model or self.created:
             items.append(Start(self.id, self.model, self.created))
-        items += [Reasoning(index=i, **block) for i, block in enumerate(self.reasoning)]
-        if self.text:
-            items.append(self.text)
-        if self.logprobs:
-            items.append(Logprobs(self.logprobs))
-        if self.refusal:
-            items.append(Refusal(self.refusal))
-        for index, call in enumerate(self.tool_calls):
-            function = call["function"]
-            signed = signature_of(call)
-            items.append(ToolCall(index, call["id"], function["name"], function["arguments"], *(signed or ("", ""))))
+        has_text = False
+        for part in self.turn_parts or plain_turn(self.text, len(self.reasoning), len(self.tool_calls)):
+            kind, index = part["type"], part.get("index", 0)
+            if kind == "reasoning":
+                items.append(Reasoning(index=index, **self.reasoning[index]))
+            elif kind == "tool_call":
+                call = self.tool_calls[index]
+                function, signed = call["function"], signature_of(call) or ("", "")
+                items.append(ToolCall(index, call["id"], function["name"], function["arguments"], *signed))
+            elif kind == "text" and part["text"]:
+                items.append(part["text"])
+                if not has_text:
+                    items += self._beside_text()
+                has_text = True
+            if "source" in part:
+                opaque = "" if kind == "opaque" else kind
+                items.append(OpaquePart(part["source"], part.get("fields", {}), opaque, index))
+        if not has_text:
+            items += self._beside_text()
         if self.usage:
             items.append(self.usage)
         if self.finish:
             items.append(self.finish)
         return items
+
+    def _beside_text(self) -> list[Item]:
+        items: list[Item] = [Logprobs(self.logprobs)] if self.logprobs else []
+        return [*items, Refusal(self.refusal)] if self.refusal else items
+
+
+def plain_turn(text: str, blocks: int, calls: int) -> list[TurnPart]:
+    """Return the parts of a turn without `turn_parts`: its reasoning blocks, its text, its calls."""
+    parts: list[TurnPart] = [{"type": "reasoning", "index": index} for index in range(blocks)]
+    if text:
+        parts.append({"type": "text", "text": text})
+    return [*parts, *[TurnPart(type="tool_call", index=index) for index in range(calls)]]
 
 
 def signature_of(call: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -312,7 +369,10 @@ def signature_content(signature: str) -> JSONObject:
 
 def collect(items: Iterable[Item]) -> Reply:
     """Collect the items of one reply. The pieces of one block or call concatenate."""
-    texts: list[str] = []
+    segments: list[list[str]] = []
+    segment: list[str] | None = None  # of the open text part
+    turn: list[TurnPart] = []
+    parts: dict[tuple[str, int], TurnPart] = {}  # by type and number
     refusals: list[str] = []
     blocks: dict[int, ReasoningBlock] = {}
     calls: dict[int, ToolCallDict] = {}
@@ -321,27 +381,50 @@ def collect(items: Iterable[Item]) -> Reply:
     reply = Reply(logprobs=[])
     for item in items:
         if isinstance(item, str):
-            texts.append(item)
+            if segment is None:
+                segment = []
+                segments.append(segment)
+                turn.append({"type": "text"})
+            segment.append(item)
         elif isinstance(item, Reasoning):
-            block = blocks.setdefault(item.index, {})
-            thoughts.setdefault(item.index, []).append(item.text)
+            block = blocks.get(item.index)
+            if block is None:
+                segment = None
+                block = blocks[item.index] = {}
+                thoughts[item.index] = []
+                parts["reasoning", item.index] = TurnPart(type="reasoning", index=item.index)
+                turn.append(parts["reasoning", item.index])
+            thoughts[item.index].append(item.text)
             for field in ("signature", "data", "id", "source"):
                 if value := getattr(item, field):
                     block[field] = value
         elif isinstance(item, ToolCall):
             call = calls.get(item.index)
             if call is None:
+                segment = None
                 call = calls[item.index] = {
                     "id": "",
                     "type": "function",
                     "function": {"name": "", "arguments": ""},
                 }
                 fragments[item.index] = []
+                parts["tool_call", item.index] = TurnPart(type="tool_call", index=item.index)
+                turn.append(parts["tool_call", item.index])
             call["id"] = item.id or call["id"]
             call["function"]["name"] = item.name or call["function"]["name"]
             fragments[item.index].append(item.arguments)
             if item.signature:
                 call["extra_content"] = signature_content(item.signature)
+        elif isinstance(item, OpaquePart):
+            part = turn[-1] if item.part == "text" and segment is not None else parts.get((item.part, item.index))
+            if part is None:
+                part = {"type": item.part or "opaque"}
+                turn.append(part)
+                if item.part == "text":
+                    segments.append([])
+            part["source"], part["fields"] = item.source, item.fields
+            if item.part in ("", "text"):
+                segment = None
         elif isinstance(item, Refusal):
             refusals.append(item.text)
         elif isinstance(item, Logprobs):
@@ -358,8 +441,26 @@ def collect(items: Iterable[Item]) -> Reply:
             block["text"] = text
     for index, call in calls.items():
         call["function"]["arguments"] = "".join(fragments[index])
+    texts = ["".join(segment) for segment in segments]
     reply.text = "".join(texts)
     reply.refusal = "".join(refusals)
     reply.reasoning = [block for _, block in sorted(blocks.items())]
     reply.tool_calls = [call for _, call in sorted(calls.items())]
+    if len(turn) > 1 or (turn and "source" in turn[0]):
+        reply.turn_parts = _complete_parts(turn, texts, sorted(blocks), sorted(calls))
+        if reply.turn_parts == plain_turn(reply.text, len(blocks), len(calls)):
+            reply.turn_parts = []
     return reply
+
+
+def _complete_parts(turn: list[TurnPart], texts: list[str], blocks: list[int], calls: list[int]) -> list[TurnPart]:
+    """Return the parts of a turn with their texts, and with the places of blocks and calls instead of their numbers."""
+    remaining = iter(texts)
+    for part in turn:
+        if part["type"] == "text":
+            part["text"] = next(remaining)
+        elif part["type"] == "reasoning":
+            part["index"] = blocks.index(part["index"])
+        elif part["type"] == "tool_call":
+            part["index"] = calls.index(part["index"])
+    return turn

@@ -19,7 +19,7 @@ from acytoo.errors import (
     StatusError,
     TruncatedError,
 )
-from acytoo.types import Finish, Reasoning, Refusal, Start, ToolCall, Usage
+from acytoo.types import Finish, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage
 from tests.dialects.anthropic.helpers import (
     DIALECT,
     DOCUMENT,
@@ -164,7 +164,31 @@ SEQUENCES = {
             stop(3),
             *end("end_turn", output_tokens=510),
         ],
-        [START, "I'll check: sunny", Finish("stop"), Usage(0, 510)],
+        [
+            START,
+            "I'll check",
+            OpaquePart(
+                "anthropic",
+                {
+                    "type": "server_tool_use",
+                    "id": "srvtoolu_1",
+                    "name": "web_search",
+                    "input": {"query": "weather"},
+                },
+            ),
+            OpaquePart(
+                "anthropic",
+                {
+                    "type": "web_search_tool_result",
+                    "tool_use_id": "srvtoolu_1",
+                    "content": [{"type": "web_search_result"}],
+                },
+            ),
+            ": sunny",
+            OpaquePart("anthropic", {"citations": [{"cited_text": "Sunny", "url": "https://w.example"}]}, "text"),
+            Finish("stop"),
+            Usage(0, 510),
+        ],
     ),
     # Anthropic documentation, "Prompt caching", tracking cache performance; SDK types/usage.py, output_tokens_details
     "cache usage": (
@@ -207,7 +231,7 @@ SEQUENCES = {
             *end("end_turn"),
             delta(1, type="text_delta", text="after the end"),
         ],
-        [START, "ok", Finish("stop")],
+        [START, OpaquePart("anthropic", {"type": "hologram", "text": ["not text"]}), "ok", Finish("stop")],
     ),
 }
 
@@ -334,6 +358,7 @@ def test_a_document_is_read_as_the_items_of_its_stream() -> None:
         START,
         Reasoning("Let me see", signature="WaUjzkypQ2mUEVM36O2T", source="anthropic"),
         "Hi!",
+        OpaquePart("anthropic", {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}),
         ToolCall(0, "toolu_1", "f", '{"x":1}'),
         Finish("tool_calls"),
         Usage(14, 6, 4),

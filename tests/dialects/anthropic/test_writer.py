@@ -25,6 +25,7 @@ from acytoo.types import (
     Finish,
     Item,
     Logprobs,
+    OpaquePart,
     Reasoning,
     Refusal,
     Reply,
@@ -136,7 +137,7 @@ def test_opaque_fields_of_other_apis_are_not_sent_as_anthropics() -> None:
         Reasoning("Hm", 0, signature="gem", source="gemini"),
         Reasoning("", 1, data="enc", source="openai-responses"),
     ]
-    assert collect(read(write(foreign))).reasoning == [{"text": "Hm"}]
+    assert collect(read(write(foreign))).reasoning == [{"text": "Hm", "source": "anthropic"}]
     document = json.loads(DIALECT.write_reply(collect(foreign), Request(HELLO)))
     assert document["content"] == [{"type": "thinking", "thinking": "Hm", "signature": ""}]
 
@@ -231,13 +232,15 @@ def replies(draw: st.DrawFn) -> list[Item]:
     """Items that this API can express, in any order of blocks, as `join_pieces` returns them."""
     items: list[Item] = [Start(draw(texts), draw(texts))]
     thoughts = calls = 0
-    for kind in draw(st.lists(st.sampled_from(["text", "thought", "redacted", "call"]), max_size=6)):
+    for kind in draw(st.lists(st.sampled_from(["text", "thought", "redacted", "call", "opaque"]), max_size=6)):
         if kind == "text" and not isinstance(items[-1], str):
             items.append(draw(texts))
         elif kind == "thought":
             signature = draw(st.sampled_from(["", "EqQB=="]))
-            source = "anthropic" if signature else ""
-            items.append(Reasoning(draw(texts), thoughts, signature=signature, source=source))
+            items.append(Reasoning(draw(texts), thoughts, signature=signature, source="anthropic"))
+        elif kind == "opaque":
+            fields = {"type": "server_tool_use", "id": "srvtoolu_1", "name": draw(texts), "input": {"x": draw(texts)}}
+            items.append(OpaquePart("anthropic", fields))
         elif kind == "redacted":
             items.append(Reasoning("", thoughts, data=draw(texts), source="anthropic"))
         elif kind == "call":

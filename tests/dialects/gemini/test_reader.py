@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acytoo.errors import AcytooError, AuthenticationError, ProtocolError, RateLimitError, ServerError, TruncatedError
-from acytoo.types import Finish, Item, Logprobs, Reasoning, Start, ToolCall, Usage, collect
+from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Start, ToolCall, Usage, collect
 from tests.dialects.gemini.helpers import DIALECT, DOCUMENT, STREAM, fields, no_deadline, read, response, sse
 
 IDENTITY = {"modelVersion": "gemini-2.5-flash", "responseId": "Il0taoSYJ5Cez7IP"}
@@ -56,6 +56,7 @@ SEQUENCES: dict[str, tuple[bytes, list[Item]]] = {
             Reasoning("**Counting**\n", source="gemini"),
             Reasoning("the letters.", source="gemini"),
             "Three.",
+            OpaquePart("gemini", part="text"),
             Reasoning("", 1, "EjQKMgEM", source="gemini"),
             Finish("stop"),
         ],
@@ -191,7 +192,7 @@ def test_usage_after_the_finish_reason_is_yielded() -> None:
     assert read(data) == ["Hi", Finish("stop"), Usage(3)]
 
 
-def test_unknown_events_fields_and_candidates_are_ignored() -> None:
+def test_unknown_events_fields_and_candidates_are_ignored_and_unknown_parts_kept() -> None:
     other = {"content": {"parts": [{"text": "second"}]}, "index": 1}
     first = response({"text": "!"}, reason="STOP")
     data = b": ping\r\n\r\n\r\n\r\n" + sse(
@@ -199,7 +200,12 @@ def test_unknown_events_fields_and_candidates_are_ignored() -> None:
         response({"executableCode": {"code": "1"}}, {"text": "Hi", "mood": [1]}, future={"x": None}),
         {"candidates": [other, *first["candidates"]]},
     )
-    assert read(data + b"data: [DONE]\n\n") == ["Hi", "!", Finish("stop")]
+    assert read(data + b"data: [DONE]\n\n") == [
+        OpaquePart("gemini", {"executableCode": {"code": "1"}}),
+        "Hi",
+        "!",
+        Finish("stop"),
+    ]
 
 
 # Documents.

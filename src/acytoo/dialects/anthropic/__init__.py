@@ -34,6 +34,8 @@ class _TokenCount(msgspec.Struct):
     input_tokens: int
 
 
+_ANTHROPIC_HOST = "//api.anthropic.com"
+
 _COUNTED_FIELDS = frozenset({"messages", "model", "system", "thinking", "tool_choice", "tools", "output_config"})
 """The fields of a body that a token count needs. The others are only for the reply."""
 
@@ -106,7 +108,11 @@ class Anthropic(Dialect):
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
         self.check_options(request, unsupported)
-        body = encode_request(request, self.extra(request), unsupported, self.default_max_tokens, self.effort_as)
+        # Anthropic signs all thinking and refuses any other; some compatible services sign none and need it back.
+        unsigned = _ANTHROPIC_HOST not in endpoint.url
+        body = encode_request(
+            request, self.extra(request), unsupported, self.default_max_tokens, self.effort_as, unsigned
+        )
         return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:

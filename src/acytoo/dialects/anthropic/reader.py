@@ -17,9 +17,9 @@ from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
-from acytoo.dialects.tool_calls import arguments_text
+from acytoo.dialects.tool_calls import arguments_object, arguments_text
 from acytoo.errors import ProtocolError, TruncatedError
-from acytoo.types import Finish, Item, JSONObject, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
+from acytoo.types import Finish, Item, JSONObject, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -86,25 +86,58 @@ _BLOCK_TYPES = ("text", "thinking", "redacted_thinking", "tool_use")
 _DELTA_TYPES = ("text_delta", "input_json_delta", "thinking_delta", "signature_delta")
 
 
-def _has_unknown_type(record: bytes) -> bool:
-    """Return whether a record has an event, block or delta of a type that is not read here.
+_CALL_FIELDS = frozenset({"type", "id", "name", "input", "extra_content"})
+"""Fields of a call's block that become a `ToolCall`. Others (`caller`) go back with the turn."""
 
-    The API may add types at any time. Their fields need not fit those of `_Event`.
-    """
+
+def _raw_event(record: bytes) -> JSONObject:
+    """Return a record with all its fields, {} if it is not an event."""
     try:
         document = msgspec.json.decode(replace_lone_escapes(record))
     except UNDECODABLE:
-        return False
-    if not isinstance(document, dict) or not isinstance(document.get("type"), str):
-        return False
-    if document["type"] not in _EVENT_TYPES:
-        return True
+        return {}
+    return document if isinstance(document, dict) and isinstance(document.get("type"), str) else {}
+
+
+def _has_unknown_type(event: JSONObject) -> bool:
+    """Return whether an event has a type that is not read here, or a block or delta of such a type.
+
+    The API may add types at any time. Their fields need not fit those of `_Event`.
+    """
+    if not event or event["type"] not in _EVENT_TYPES:
+        return bool(event)
     for field, known in (("content_block", _BLOCK_TYPES), ("delta", _DELTA_TYPES)):
-        inner = document.get(field)
-        kind = inner.get("type") if isinstance(inner, dict) else None
+        kind = object_or_empty(event.get(field)).get("type")
         if isinstance(kind, str) and kind not in known:
             return True
     return False
+
+
+class _OpenOpaque(msgspec.Struct):
+    """A block being read that only this API has, or what only this API has of a text."""
+
+    fields: JSONObject
+    part: str = ""
+    input_fragments: list[str] = []
+
+    def add(self, delta: JSONObject) -> None:
+        """Add a delta: text continues text, `citation` is the next of `citations`, another value replaces the last."""
+        for name, value in delta.items():
+            if name == "partial_json" and isinstance(value, str):
+                self.input_fragments.append(value)
+            elif name == "citation":
+                self.fields["citations"] = [*(self.fields.get("citations") or ()), value]
+            elif isinstance(value, str) and isinstance(self.fields.get(name), str) and name != "type":
+                self.fields[name] += value
+            elif name != "type":
+                self.fields[name] = value
+
+    def complete_fields(self) -> JSONObject:
+        """Return the block's fields, with the input that was streamed."""
+        if self.input_fragments:
+            input_ = arguments_object("".join(self.input_fragments))
+            self.fields["input"] = {} if input_ is None else input_
+        return self.fields
 
 
 class _OpenCall(msgspec.Struct):
@@ -135,6 +168,9 @@ class StreamReader(RecordReader):
         self._call_count = 0
         self._thoughts: dict[int, int] = {}  # numbers of the reasoning blocks, by the index of their blocks
         self._thought_count = 0
+        self._unsigned: set[int] = set()  # numbers of the reasoning blocks without a signature so far
+        self._opaque: dict[int, _OpenOpaque] = {}  # by the index of their blocks
+        self._follows_text = False  # the last part of the reply is a text that no `OpaquePart` ended
 
     @property
     def complete(self) -> bool:
@@ -160,7 +196,7 @@ class StreamReader(RecordReader):
             if delta is None or event.type != "content_block_delta":
                 self._read_event(event, record, items)
             elif delta.type != "text_delta":
-                self._read_delta(event.index, delta, items)
+                self._read_delta(event.index, delta, record, items)
             elif delta.text:
                 items.append(delta.text)
 
@@ -174,9 +210,12 @@ class StreamReader(RecordReader):
         try:
             return self.decode_unusual(record, _Event)
         except ProtocolError:
-            if _has_unknown_type(record):
-                return None
-            raise
+            event = _raw_event(record)
+            if not _has_unknown_type(event):
+                raise
+            if isinstance(index := event.get("index"), int):
+                self._read_opaque(index, event)
+            return None
 
     def append(self, message: _Message, items: list[Item]) -> None:
         """Append the items of a complete message."""
@@ -184,9 +223,12 @@ class StreamReader(RecordReader):
         for index, block in enumerate(message.content or ()):
             if isinstance(block, dict) and block.get("type") in _BLOCK_TYPES:
                 self._open_block(index, msgspec.convert(block, _Block), items)
-                self._close_call(index, items)
+                self._read_fields(index, block, items)
             else:
                 self.has_content = True
+                if isinstance(block, dict):
+                    self._open_opaque(index, block)
+            self._close_block(index, items)
         self._usage |= without_none(message.usage or {})
         self._read_end(message.stop_reason, message.stop_sequence, message.stop_details, items)
 
@@ -195,9 +237,15 @@ class StreamReader(RecordReader):
         if event.error is not None or event.type == "error":
             raise error_from_event(NO_MESSAGE if event.error is None else event.error, _STATUSES_OF_TYPES)
         if event.type == "content_block_start" and event.content_block is not None:
-            self._open_block(event.index, event.content_block, items)
+            if event.content_block.type in _BLOCK_TYPES:
+                self._open_block(event.index, event.content_block, items)
+                if event.content_block.type == "tool_use":
+                    self._read_fields(event.index, object_or_empty(_raw_event(record).get("content_block")), items)
+            else:
+                self.has_content = True
+                self._read_opaque(event.index, _raw_event(record))
         elif event.type == "content_block_stop":
-            self._close_call(event.index, items)
+            self._close_block(event.index, items)
         elif event.type == "message_start" and event.message is not None:
             if event.message.content and not self._started:
                 # A call that running code makes has no events of its own: the message starts with all its content.
@@ -231,9 +279,14 @@ class StreamReader(RecordReader):
         if block.type not in ("thinking", "redacted_thinking"):
             self.has_content = True
         if block.type == "text":
+            if self._follows_text:
+                items.append(OpaquePart(SOURCE, part="text"))  # so that two blocks do not become one
+            self._follows_text = True
             if block.text:
                 items.append(block.text)
-        elif block.type == "tool_use":
+            return
+        self._follows_text = False
+        if block.type == "tool_use":
             call = self._calls[index] = _OpenCall(self._call_count, block.input)
             self._call_count += 1
             signed = signature_of({"extra_content": block.extra_content}) or ("", "")
@@ -243,25 +296,59 @@ class StreamReader(RecordReader):
             self._thought_count += 1
             if block.thinking:
                 items.append(Reasoning(block.thinking, number))
-            if block.signature or block.data:
+            if not (block.signature or block.data):
+                self._unsigned.add(number)
+            else:
                 items.append(
                     Reasoning("", number, signature=block.signature or "", data=block.data or "", source=SOURCE)
                 )
 
-    def _read_delta(self, index: int, delta: _Delta, items: list[Item]) -> None:
-        if delta.type == "input_json_delta":
-            call = self._calls.get(index)
-            if call is not None and delta.partial_json:
+    def _read_fields(self, index: int, block: JSONObject, items: list[Item]) -> None:
+        """Append or keep what only this API has of a block that becomes an item."""
+        if block.get("type") == "tool_use" and (call := self._calls.get(index)) is not None:
+            if fields := {name: value for name, value in block.items() if name not in _CALL_FIELDS}:
+                items.append(OpaquePart(SOURCE, fields, "tool_call", call.number))
+        elif block.get("type") == "text" and block.get("citations"):
+            self._opaque[index] = _OpenOpaque({"citations": block["citations"]}, "text")
+
+    def _read_delta(self, index: int, delta: _Delta, record: bytes, items: list[Item]) -> None:
+        if delta.type == "input_json_delta" and (call := self._calls.get(index)) is not None:
+            if delta.partial_json:
                 call.has_fragments = True
                 items.append(ToolCall(call.number, arguments=delta.partial_json))
+        elif delta.type == "input_json_delta" or delta.type not in _DELTA_TYPES:
+            self._read_opaque(index, _raw_event(record))
+        elif (number := self._thoughts.get(index)) is None:
             return
-        number = self._thoughts.get(index)
-        if number is None:
-            return
-        if delta.type == "thinking_delta" and delta.thinking:
+        elif delta.type == "thinking_delta" and delta.thinking:
             items.append(Reasoning(delta.thinking, number))
         elif delta.type == "signature_delta" and delta.signature:
+            self._unsigned.discard(number)
             items.append(Reasoning("", number, signature=delta.signature, source=SOURCE))
+
+    def _read_opaque(self, index: int, event: JSONObject) -> None:
+        """Keep a block that only this API has, or what a delta adds to it or to a text (its citations)."""
+        if block := object_or_empty(event.get("content_block")):
+            self._open_opaque(index, block)
+        elif delta := object_or_empty(event.get("delta")):
+            if index not in self._opaque and delta.get("type") == "citations_delta":
+                self._opaque[index] = _OpenOpaque({}, "text")
+            if index in self._opaque:
+                self._opaque[index].add(delta)
+
+    def _open_opaque(self, index: int, block: JSONObject) -> None:
+        self._follows_text = False
+        self._opaque[index] = _OpenOpaque(dict(block))
+
+    def _close_block(self, index: int, items: list[Item]) -> None:
+        """Append what is known only at a block's end: what only this API has of it, a call's arguments."""
+        self._close_call(index, items)
+        if (opaque := self._opaque.pop(index, None)) is not None:
+            self._follows_text = False
+            items.append(OpaquePart(SOURCE, opaque.complete_fields(), opaque.part))
+        if self._unsigned and (number := self._thoughts.get(index)) in self._unsigned:
+            self._unsigned.discard(number)
+            items.append(Reasoning("", number, source=SOURCE))  # without a signature, only its source may be sent it
 
     def _close_call(self, index: int, items: list[Item]) -> None:
         """Append the arguments of a call that streamed none: those that its block started with, or `{}`."""
@@ -272,8 +359,8 @@ class StreamReader(RecordReader):
     def _read_end(
         self, reason: str | None, sequence: str | None, details: JSONObject | None, items: list[Item]
     ) -> None:
-        for index in list(self._calls):
-            self._close_call(index, items)
+        for index in sorted(self._calls.keys() | self._opaque.keys()):
+            self._close_block(index, items)
         if reason and not self._finished:
             explanation = (details or {}).get("explanation")
             if not isinstance(explanation, str):

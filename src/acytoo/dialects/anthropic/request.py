@@ -17,7 +17,7 @@ from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import invalid, require
 from acytoo.dialects.tool_calls import arguments_object
 from acytoo.errors import UsageError
-from acytoo.messages import content_parts, parse_data_url
+from acytoo.messages import content_parts, parse_data_url, turn_parts
 from acytoo.types import (
     ChatMessage,
     ContentPart,
@@ -81,12 +81,16 @@ def encode_request(
     unsupported: Unsupported,
     default_max_tokens: int,
     effort_as: EffortStyle,
+    unsigned: bool,
 ) -> JSONObject:
-    """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
+    """Return the body for a request. Calls `unsupported` for whatever the API cannot express.
+
+    With `unsigned`, thinking of this API without a signature is sent back.
+    """
     system, turns = _split_system(request.messages, request.extra_for == SOURCE)
     body: JSONObject = {"model": request.model}
     system_content = _encode_system(system, unsupported)
-    body["messages"] = _encode_messages(turns, unsupported)
+    body["messages"] = _encode_messages(turns, unsupported, unsigned)
     if system_content:
         body["system"] = system_content
     # Extra fields replace what an effort would add: an effort beside the user's own `thinking` may be invalid.
@@ -139,7 +143,7 @@ def _encode_system(messages: Sequence[ChatMessage], unsupported: Unsupported) ->
     return [block for message in messages for block in _encode_system_blocks(message, unsupported)]
 
 
-def _encode_messages(messages: Sequence[ChatMessage], unsupported: Unsupported) -> list[JSONObject]:
+def _encode_messages(messages: Sequence[ChatMessage], unsupported: Unsupported, unsigned: bool) -> list[JSONObject]:
     """Return the turns. Tool results are the user's, and consecutive messages of one role become one turn.
 
     An assistant message without anything that this API can express is left out, because the API rejects empty ones.
@@ -149,7 +153,7 @@ def _encode_messages(messages: Sequence[ChatMessage], unsupported: Unsupported) 
         role = {"tool": "user", "developer": "system"}.get(message["role"], message["role"])
         if message.get("name") and message["role"] != "tool":
             unsupported("the name of a message")
-        content = _encode_message(message, f"messages[{index}]", unsupported)
+        content = _encode_message(message, f"messages[{index}]", unsupported, unsigned)
         if role == "assistant" and not content:
             continue
         if turns and turns[-1]["role"] == role:
@@ -165,23 +169,54 @@ def _as_blocks(content: str | list[JSONObject]) -> list[JSONObject]:
     return content
 
 
-def _encode_message(message: ChatMessage, where: str, unsupported: Unsupported) -> str | list[JSONObject]:
+def _encode_message(
+    message: ChatMessage, where: str, unsupported: Unsupported, unsigned: bool
+) -> str | list[JSONObject]:
     """Return the content of a message's turn: text if the message has nothing else."""
     role, content = message["role"], message.get("content")
     if role == "tool":
         return [_encode_result(message, unsupported)]
-    calls, reasoning, refusal = message.get("tool_calls"), message.get("reasoning"), message.get("refusal")
-    if isinstance(content, str) and not (calls or reasoning or refusal or message.get("audio")):
-        return content
-    if role in ("system", "developer"):
-        return _encode_system_blocks(message, unsupported)
-    blocks = [block for thought in reasoning or () for block in encode_reasoning(thought)]
-    blocks += _encode_content(content, unsupported)
+    plain = isinstance(content, str) and not message.keys() & _TURN_FIELDS
+    if plain or role != "assistant":
+        if isinstance(content, str):
+            return content
+        return _encode_content(content, unsupported) if role == "user" else _encode_system_blocks(message, unsupported)
+    blocks = _encode_turn(message, where, unsupported, unsigned)
     if message.get("audio"):
         unsupported("audio content")
-    if isinstance(refusal, str) and refusal:
+    if not blocks or (isinstance(content, str) and len(blocks) == 1 and blocks[0] == {"type": "text", "text": content}):
+        return content if isinstance(content, str) else blocks
+    return blocks
+
+
+_TURN_FIELDS = frozenset({"tool_calls", "reasoning", "refusal", "audio", "turn_parts"})
+"""Fields of an assistant's message other than its text."""
+
+
+def _encode_turn(message: ChatMessage, where: str, unsupported: Unsupported, unsigned: bool) -> list[JSONObject]:
+    """Return the blocks of an assistant's turn, in the order in which they were received."""
+    blocks: list[JSONObject] = []
+    refusal = message.get("refusal")
+    for part in turn_parts(message):
+        kind, index = part["type"], part.get("index", 0)
+        own = part.get("fields", {}) if part.get("source") == SOURCE else {}
+        if kind == "tool_call":
+            if refusal:
+                blocks.append({"type": "text", "text": refusal})
+                refusal = ""
+            blocks.append(_encode_call(message["tool_calls"][index], f"{where}.tool_calls[{index}]") | own)
+        elif kind == "reasoning":
+            block = message["reasoning"][index]
+            blocks += encode_reasoning(block, unsigned=unsigned and block.get("source") == SOURCE)
+        elif kind == "text":
+            blocks += [block | own for block in _encode_content(part.get("text"), unsupported)]
+        elif kind == "content":
+            blocks += _encode_content(message.get("content"), unsupported)
+        elif own:
+            blocks.append({**own})
+    if refusal:
         blocks.append({"type": "text", "text": refusal})
-    return blocks + [_encode_call(call, f"{where}.tool_calls[{index}]") for index, call in enumerate(calls or ())]
+    return blocks
 
 
 def _encode_system_blocks(message: ChatMessage, unsupported: Unsupported) -> list[JSONObject]:

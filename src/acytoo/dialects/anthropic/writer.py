@@ -21,6 +21,7 @@ from acytoo.types import (
     Finish,
     Item,
     JSONObject,
+    OpaquePart,
     Reasoning,
     Refusal,
     Reply,
@@ -29,6 +30,7 @@ from acytoo.types import (
     ToolCall,
     ToolCallDict,
     Usage,
+    plain_turn,
     signature_content,
 )
 from acytoo.wire.sse import sse
@@ -127,6 +129,8 @@ class StreamWriter(Writer):
             self._write_call(item, out)
         elif isinstance(item, Reasoning):
             self._write_reasoning(item, out)
+        elif isinstance(item, OpaquePart):
+            self._write_opaque(item, out)
         elif isinstance(item, Refusal):
             self._has_refusal = True
             out.append(self.write([item.text]) if item.text else b"")
@@ -181,6 +185,17 @@ class StreamWriter(Writer):
         if signature:
             self._delta(self._open_index, out, type="signature_delta", signature=signature)
 
+    def _write_opaque(self, item: OpaquePart, out: list[bytes]) -> None:
+        """Append a block that only this API has, or the citations of the open text. Other APIs' parts are left out."""
+        if item.part == "text":
+            if item.source == SOURCE and self._text_prefix:
+                for citation in item.fields.get("citations") or ():
+                    self._delta(self._open_index, out, type="citations_delta", citation=citation)
+            self._close(out)
+        elif item.source == SOURCE and not item.part:
+            index = self._open(item.fields, out)
+            out.append(_event("content_block_stop", index=index))
+
     def _write_call(self, item: ToolCall, out: list[bytes]) -> None:
         call = self._calls.get(item.index)
         if call is None:
@@ -199,9 +214,7 @@ class StreamWriter(Writer):
 
 def reply_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as one message. Raises ProtocolError if a call's arguments are not a JSON object."""
-    content = [block for thought in reply.reasoning for block in encode_reasoning(thought, unsigned=True)]
-    content += [{"type": "text", "text": text} for text in (reply.text, reply.refusal) if text]
-    content += [_encode_call(call, reply.finish) for call in reply.tool_calls]
+    content = _encode_content(reply)
     reason, sequence = _encode_finish(reply.finish, bool(reply.refusal), bool(reply.tool_calls))
     return _empty_message(reply.id or new_id("msg_"), reply.model or request.model) | {
         "content": content,
@@ -209,6 +222,28 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         "stop_sequence": sequence,
         "usage": _encode_usage(reply.usage or Usage()),
     }
+
+
+def _encode_content(reply: Reply) -> list[JSONObject]:
+    """Return the blocks of a reply in their order, its refusal as text before the calls."""
+    content: list[JSONObject] = []
+    refusal = reply.refusal
+    for part in reply.turn_parts or plain_turn(reply.text, len(reply.reasoning), len(reply.tool_calls)):
+        kind, index = part["type"], part.get("index", 0)
+        own = part.get("fields", {}) if part.get("source") == SOURCE else {}
+        if kind == "tool_call":
+            if refusal:
+                content.append({"type": "text", "text": refusal})
+                refusal = ""
+            content.append(_encode_call(reply.tool_calls[index], reply.finish) | own)
+        elif kind == "reasoning":
+            content += encode_reasoning(reply.reasoning[index], unsigned=True)
+        elif kind == "text":
+            if part["text"]:
+                content.append({"type": "text", "text": part["text"]} | own)
+        elif own:
+            content.append(own)
+    return [*content, {"type": "text", "text": refusal}] if refusal else content
 
 
 def error_document(error: AcytooError) -> JSONObject:

@@ -8,13 +8,21 @@ Source: Google's Gemini API reference (`Content`, `Part`, `FinishReason`) and "T
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from acytoo.dialects.tool_calls import arguments_text
-from acytoo.types import Item, JSONObject, Reasoning, ReasoningBlock, ToolCall, ToolCallDict
+from acytoo.types import Item, JSONObject, OpaquePart, Reasoning, ReasoningBlock, ToolCall, ToolCallDict, TurnPart
+
+SOURCE = "gemini"
+"""The `source` of what only this API knows of a turn."""
+
+READ_FIELDS = frozenset(
+    {"text", "thought", "thoughtSignature", "functionCall", "partMetadata", "mediaResolution", "videoMetadata"}
+)
+"""Fields of a model's part that other APIs can express or do without. A part with another is an `OpaquePart`."""
 
 
 class FunctionCall(msgspec.Struct, rename="camel", gc=False):
@@ -38,7 +46,7 @@ class TurnReader:
     """A reader of the parts of one turn.
 
     Consecutive thoughts are one reasoning block, and a signature ends a block. The signature of the answer's text
-    becomes a block of its own, without text.
+    becomes a block of its own, without text. `OpaquePart` keeps the text before it apart from the signed text.
     """
 
     def __init__(self, call_id: Callable[[str, str | None], str]) -> None:
@@ -46,27 +54,40 @@ class TurnReader:
         self._call_id = call_id
         self._block = 0
         self._block_is_open = False
+        self._text_is_open = False
         self.calls = 0
 
     def read(self, part: Part, items: list[Item]) -> None:
         """Append the part's items."""
         signature = part.thought_signature or ""
         if part.thought:
+            self._text_is_open = False
             if part.text or signature:
                 self._block_is_open = True
-                items.append(Reasoning(part.text or "", self._block, signature, source="gemini"))
+                items.append(Reasoning(part.text or "", self._block, signature, source=SOURCE))
             if signature:
                 self._close_block()
             return
         self._close_block()
         if part.function_call is not None:
+            self._text_is_open = False
             items.append(self._decode_call(part.function_call, signature))
             return
+        if signature and self._text_is_open:
+            items.append(OpaquePart(SOURCE, part="text"))
         if part.text:
+            self._text_is_open = True
             items.append(part.text)
         if signature:
-            items.append(Reasoning("", self._block, signature, source="gemini"))
+            self._text_is_open = False
+            items.append(Reasoning("", self._block, signature, source=SOURCE))
             self._block += 1
+
+    def read_opaque(self, part: JSONObject, items: list[Item]) -> None:
+        """Append a part that no other API has (code, an image)."""
+        self._close_block()
+        self._text_is_open = False
+        items.append(OpaquePart(SOURCE, part))
 
     def _close_block(self) -> None:
         if self._block_is_open:
@@ -77,7 +98,7 @@ class TurnReader:
         """Return a call. Gemini never splits one."""
         self.calls += 1
         name = call.name or ""
-        source = "gemini" if signature else ""
+        source = SOURCE if signature else ""
         return ToolCall(
             self.calls - 1, self._call_id(name, call.id), name, arguments_text(call.args), signature, source
         )
@@ -101,26 +122,58 @@ def encode_call(call: ToolCallDict, arguments: JSONObject, signature: str = "") 
     return {"functionCall": fields, "thoughtSignature": signature} if signature else {"functionCall": fields}
 
 
-def encode_turn(text: str, blocks: Iterable[ReasoningBlock]) -> list[JSONObject]:
-    """Return the parts of a turn's reasoning blocks and text. A block without text holds the text's signature."""
-    parts = []
-    signatures = []
-    for block in blocks:
-        signature = signature_of_block(block)
-        if block.get("text"):
-            parts.append(encode_text(block["text"], signature, thought=True))
-        elif signature:
-            signatures.append(signature)
-    last = signatures.pop() if signatures else ""
-    parts += [encode_text("", signature) for signature in signatures]
-    if text or last:
-        parts.append(encode_text(text, last))
+def encode_turn(
+    turn: Sequence[TurnPart],
+    text: str,
+    blocks: Sequence[ReasoningBlock],
+    encode_call_number: Callable[[int], JSONObject | None],
+) -> list[JSONObject]:
+    """Return the parts of a turn in their order. `text` is for a "content" part.
+
+    A block without text holds the signature of the text before it, or after it in a message without `turn_parts`.
+    """
+    parts: list[JSONObject] = []
+    unsigned: JSONObject | None = None  # the text part that a signature after it belongs to
+    for turn_part in _signature_after_content(turn, blocks):
+        kind, index = turn_part["type"], turn_part.get("index", 0)
+        part: JSONObject | None = None
+        if kind == "reasoning":
+            signature, thought = signature_of_block(blocks[index]), blocks[index].get("text")
+            if signature and not thought and unsigned is not None:
+                unsigned["thoughtSignature"] = signature
+            elif thought or signature:
+                part = encode_text(thought or "", signature, thought=bool(thought))
+            unsigned = None
+        elif kind == "tool_call":
+            part = encode_call_number(index)
+            unsigned = None
+        elif kind in ("text", "content"):
+            own = turn_part.get("text", "") if kind == "text" else text
+            part = encode_text(own) if own else None
+            unsigned = part if "source" not in turn_part else None
+        elif turn_part.get("source") == SOURCE:
+            part = {**turn_part.get("fields", {})}
+            unsigned = None
+        if part is not None:
+            parts.append(part)
     return parts
+
+
+def _signature_after_content(turn: Sequence[TurnPart], blocks: Sequence[ReasoningBlock]) -> Sequence[TurnPart]:
+    """Return the parts with the last block that has only a signature after a "content" part."""
+    content = next((i for i, part in enumerate(turn) if part["type"] == "content"), None)
+    if content is None:
+        return turn
+    for i in range(content - 1, -1, -1):
+        block = blocks[turn[i].get("index", 0)]
+        if signature_of_block(block) and not block.get("text"):
+            return [*turn[:i], *turn[i + 1 : content + 1], turn[i], *turn[content + 1 :]]
+    return turn
 
 
 def signature_of_block(block: ReasoningBlock) -> str:
     """Return the signature of a reasoning block, "" if it has none or another API made it."""
-    return block.get("signature") or "" if block.get("source") == "gemini" else ""
+    return block.get("signature") or "" if block.get("source") == SOURCE else ""
 
 
 FILTERED = (

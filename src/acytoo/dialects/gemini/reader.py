@@ -13,10 +13,11 @@ import msgspec
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import objects_in
 from acytoo.dialects.finish import check_finish
-from acytoo.dialects.gemini.parts import FINISH_REASONS, Part, TurnReader
+from acytoo.dialects.gemini.parts import FINISH_REASONS, READ_FIELDS, Part, TurnReader
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.server_side import new_id
+from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import AuthenticationError, StatusError, TruncatedError
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
@@ -73,7 +74,7 @@ class _Response(msgspec.Struct, rename="camel", gc=False):
 
 
 _decode = msgspec.json.Decoder(_Response).decode
-_decode_list = msgspec.json.Decoder(list[_Response]).decode
+_decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 _UNFRAMED_LIMIT = 8192
 """Bytes kept to recognise an error that is not inside an event."""
@@ -140,9 +141,9 @@ class StreamReader(RecordReader):
                 response = self.decode_unusual(record, _Response)
             if response.candidates is None and response.error is None and (error := bare_error(record)) is not None:
                 raise decode_error(error)
-            self.append(response, items)
+            self.append(response, record, items)
 
-    def append(self, response: _Response, items: list[Item]) -> None:
+    def append(self, response: _Response, record: bytes, items: list[Item]) -> None:
         """Append the items of one event, or of a complete reply. Raises the error that it reports."""
         if response.error is not None:
             raise decode_error(response.error)
@@ -152,7 +153,7 @@ class StreamReader(RecordReader):
         reason, message = None, None
         if response.candidates:
             candidate = min(response.candidates, key=lambda candidate: candidate.index or 0)
-            self._append_candidate(candidate, items)
+            self._append_candidate(candidate, record, items)
             reason, message = candidate.finish_reason, candidate.finish_message
         # Every event may have the usage so far: yield only the last, with the finish reason or after it.
         if response.usage_metadata is not None:
@@ -173,11 +174,15 @@ class StreamReader(RecordReader):
                 items.append(Refusal(explanation))
             items.append(finish)
 
-    def _append_candidate(self, candidate: _Candidate, items: list[Item]) -> None:
+    def _append_candidate(self, candidate: _Candidate, record: bytes, items: list[Item]) -> None:
         """Append the items of the first candidate, the only one that the shared shape can express."""
         before = len(items)
-        for part in (candidate.content.parts if candidate.content else None) or ():
-            self._turn.read(part, items)
+        for number, part in enumerate((candidate.content.parts if candidate.content else None) or ()):
+            if part.text is None and part.function_call is None and (raw := _raw_part(record, number)):
+                self.has_content = True
+                self._turn.read_opaque(raw, items)
+            else:
+                self._turn.read(part, items)
         if not self.has_content:
             self.has_content = any(isinstance(item, (str, ToolCall)) for item in items[before:])
         if candidate.logprobs_result is not None:
@@ -196,12 +201,13 @@ def read_document(name: str, body: bytes) -> list[Item]:
 
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has no finish reason.
     """
-    responses = _decode_list(body) if body.lstrip()[:1] == b"[" else [_decode(body)]
+    documents = _decode_raw_list(body) if body.lstrip()[:1] == b"[" else [body]
+    responses = [_decode(document) for document in documents]
     reader = StreamReader(name)
     items: list[Item] = []
     with text_on_error(items):
-        for response in responses:
-            reader.append(response, items)
+        for response, document in zip(responses, documents, strict=True):
+            reader.append(response, bytes(document), items)
     if not reader.complete:
         if not any(response.candidates for response in responses):
             raise msgspec.ValidationError("it has no candidates")
@@ -211,6 +217,18 @@ def read_document(name: str, body: bytes) -> list[Item]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _raw_part(record: bytes, number: int) -> JSONObject:
+    """Return a part of the first candidate with all its fields, {} if it has none that only this API has."""
+    try:
+        candidates = msgspec.json.decode(replace_lone_escapes(record))["candidates"]
+        candidate = min(candidates, key=lambda candidate: candidate.get("index") or 0)
+        part: JSONObject = candidate["content"]["parts"][number]
+        is_opaque = not part.get("thought") and any(part[field] is not None for field in part.keys() - READ_FIELDS)
+    except (*UNDECODABLE, LookupError, TypeError, ValueError, AttributeError):
+        return {}
+    return part if is_opaque else {}
 
 
 def _possible_errors(data: bytes) -> list[bytes]:

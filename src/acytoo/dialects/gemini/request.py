@@ -21,16 +21,17 @@ import msgspec
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
 from acytoo.dialects.fields import invalid, optional_object
-from acytoo.dialects.gemini.parts import Part, TurnReader, encode_call, encode_turn
+from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE, Part, TurnReader, encode_call, encode_turn
 from acytoo.dialects.tool_calls import CallIds, arguments_object
 from acytoo.errors import UsageError
-from acytoo.messages import content_parts, content_text, parse_data_url
+from acytoo.messages import content_parts, content_text, parse_data_url, turn_parts
 from acytoo.types import (
     ChatMessage,
     ContentPart,
     FunctionDefinition,
     Item,
     JSONObject,
+    ReasoningBlock,
     Request,
     ToolDefinition,
     collect,
@@ -106,13 +107,14 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
 def _encode_messages(request: Request, unsupported: Unsupported) -> tuple[list[JSONObject], list[JSONObject]]:
     """Return the (parts of the system instruction, contents).
 
-    Consecutive tool results become one content: the API wants the results of parallel calls together.
+    Consecutive messages of one role become one content: the API refuses a call in a model's second content, and wants
+    the results of parallel calls together. Results are a content of their own.
     """
     instruction: list[JSONObject] = []
     contents: list[JSONObject] = []
     names: dict[str, str] = {}
     foreign_signature = _FOREIGN_SIGNATURE if _REQUIRES_SIGNATURES.match(request.model) else ""
-    follows_result = False
+    last_role = ""
     for index, message in enumerate(request.messages):
         role = message["role"]
         if message.get("name") and role != "tool":
@@ -121,19 +123,18 @@ def _encode_messages(request: Request, unsupported: Unsupported) -> tuple[list[J
             instruction.append({"text": content_text(message.get("content"), unsupported)})
             continue
         if role == "tool":
-            result = _encode_result(message, names, unsupported)
-            if follows_result:
-                contents[-1]["parts"].append(result)
-            else:
-                contents.append({"role": "user", "parts": [result]})
+            parts = [_encode_result(message, names, unsupported)]
         elif role == "assistant":
-            turn = _encode_turn(message, names, f"messages[{index}]", foreign_signature, unsupported)
-            contents.append({"role": "model", "parts": turn})
+            parts = _encode_turn(message, names, f"messages[{index}]", foreign_signature, unsupported)
         else:
             content = content_parts(message.get("content"))
             parts = [encoded for part in content if (encoded := _encode_user_part(part, unsupported))]
-            contents.append({"role": "user", "parts": parts or [{"text": ""}]})
-        follows_result = role == "tool"
+            parts = parts or [{"text": ""}]
+        if role == last_role:
+            contents[-1]["parts"] += parts
+        else:
+            contents.append({"role": "model" if role == "assistant" else "user", "parts": parts})
+        last_role = role
     return instruction, contents
 
 
@@ -144,9 +145,10 @@ def _encode_turn(
 
     `names` maps the ids of the calls so far to their functions' names.
     """
-    text = content_text(message.get("content"), unsupported) or message.get("refusal") or ""
-    parts = encode_turn(text, [block for block in message.get("reasoning") or () if block.get("source") == "gemini"])
-    for number, call in enumerate(message.get("tool_calls") or ()):
+    calls = message.get("tool_calls") or ()
+
+    def encode_call_number(number: int) -> JSONObject:
+        call = calls[number]
         function = call["function"]
         arguments = arguments_object(function.get("arguments"))
         if arguments is None:
@@ -154,7 +156,11 @@ def _encode_turn(
         names[call.get("id") or ""] = function["name"]
         signed = signature_of(call)
         # Of parallel calls, only the first is signed.
-        parts.append(encode_call(call, arguments, signed[0] if signed else "" if number else foreign_signature))
+        return encode_call(call, arguments, signed[0] if signed else "" if number else foreign_signature)
+
+    text = content_text(message.get("content"), unsupported) or message.get("refusal") or ""
+    own = [block if block.get("source") == SOURCE else ReasoningBlock() for block in message.get("reasoning") or ()]
+    parts = encode_turn(turn_parts(message), text, own, encode_call_number)
     return parts or [{"text": ""}]
 
 
@@ -329,6 +335,8 @@ def _decode_messages(instruction: object, contents: object) -> list[ChatMessage]
         for part in _optional_list(parts, "systemInstruction.parts"):
             text = _camel_case_object(part, "a part of systemInstruction").get("text")
             messages.append({"role": "system", "content": text if isinstance(text, str) else ""})
+    turn: list[JSONObject] = []  # the parts of the model's contents so far: clients record each chunk as one of its own
+    turn_where = ""
     for index, value in enumerate(_optional_list(contents, "contents")):
         where = f"contents[{index}]"
         content = _camel_case_object(value, where)
@@ -336,9 +344,15 @@ def _decode_messages(instruction: object, contents: object) -> list[ChatMessage]
             _camel_case_object(p, f"{where}.parts") for p in _optional_list(content.get("parts"), f"{where}.parts")
         ]
         if content.get("role") == "model":
-            messages.append(_decode_turn(parts, ids, where))
-        else:
-            messages += _decode_user_content(parts, ids, where)
+            turn_where = turn_where or where
+            turn += parts
+            continue
+        if turn_where:
+            messages.append(_decode_turn(turn, ids, turn_where))
+            turn, turn_where = [], ""
+        messages += _decode_user_content(parts, ids, where)
+    if turn_where:
+        messages.append(_decode_turn(turn, ids, turn_where))
     if not messages:
         raise invalid("contents is missing")
     return messages
@@ -354,7 +368,7 @@ def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessa
     items: list[Item] = []
     others: list[JSONObject] = []
     for part in parts:
-        if unknown := [field for field, value in part.items() if value is not None and field not in _TURN_FIELDS]:
+        if unknown := [field for field, value in part.items() if value is not None and field not in READ_FIELDS]:
             others.append({**part, "type": min(unknown)})
         if isinstance(part.get("functionCall"), dict):
             part = {**part, "functionCall": _camel_case_object(part["functionCall"], where)}
@@ -368,12 +382,6 @@ def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessa
     if others:
         message["content"] = [*content_parts(message["content"]), *others]  # type: ignore[list-item]  # parts of no known type
     return message
-
-
-_TURN_FIELDS = frozenset(
-    {"text", "thought", "thoughtSignature", "functionCall", "partMetadata", "mediaResolution", "videoMetadata"}
-)
-"""Fields of a model's part that other APIs can express or do without."""
 
 
 def _decode_user_content(parts: list[JSONObject], ids: CallIds, where: str) -> list[ChatMessage]:

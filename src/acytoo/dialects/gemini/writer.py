@@ -13,6 +13,7 @@ from acytoo.dialects.error_bodies import describe_error, retry_after_seconds
 from acytoo.dialects.gemini.parts import (
     FINISH_REASONS,
     OTHER,
+    SOURCE,
     encode_call,
     encode_text,
     encode_turn,
@@ -22,12 +23,14 @@ from acytoo.dialects.gemini.reader import STATUSES
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_object
 from acytoo.errors import AcytooError
+from acytoo.messages import turn_parts
 from acytoo.types import (
     Event,
     Finish,
     Item,
     JSONObject,
     Logprobs,
+    OpaquePart,
     Reasoning,
     Refusal,
     Reply,
@@ -86,8 +89,8 @@ class StreamWriter(Writer):
 
     def end(self) -> bytes:
         """Return the last event: the calls, the finish reason and the usage."""
-        parts, end = _encode_end(collect(self._calls).tool_calls, self._finish)
-        content = {"parts": parts or [encode_text("")], "role": "model"}
+        calls, end = _encode_end(collect(self._calls).tool_calls, self._finish)
+        content = {"parts": [call for call in calls if call] or [encode_text("")], "role": "model"}
         fields: JSONObject = {"usageMetadata": _encode_usage(self._usage)} if self._usage else {}
         return escape_line_ends(self._response({"content": content, **end, "index": 0}, fields))
 
@@ -118,6 +121,8 @@ class StreamWriter(Writer):
             if item.text or signature:
                 # A block without any text is the signature of the answer's text, which is not a thought.
                 return self._part(encode_text(item.text, signature, thought=item.index in self._thoughts))
+        elif isinstance(item, OpaquePart):
+            return self._part(item.fields) if item.source == SOURCE and not item.part else b""
         elif isinstance(item, Refusal):  # this API has no field for a refusal: it is sent as text
             return self._part(encode_text(item.text))
         elif isinstance(item, Logprobs):
@@ -162,10 +167,10 @@ class ArrayWriter(Writer):
 
 def reply_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as one response."""
-    parts = encode_turn(reply.text or reply.refusal, reply.reasoning)
     calls, end = _encode_end(reply.tool_calls, reply.finish)
+    parts = encode_turn(turn_parts(reply.message), reply.text or reply.refusal, reply.reasoning, calls.__getitem__)
     candidate: JSONObject = {
-        "content": {"parts": (parts + calls) or [encode_text("")], "role": "model"},
+        "content": {"parts": parts or [encode_text("")], "role": "model"},
         **end,
         "index": 0,
     }
@@ -193,12 +198,12 @@ def error_document(error: AcytooError) -> JSONObject:
     return {"error": fields}
 
 
-def _encode_end(calls: list[ToolCallDict], finish: Finish | None) -> tuple[list[JSONObject], JSONObject]:
+def _encode_end(calls: list[ToolCallDict], finish: Finish | None) -> tuple[list[JSONObject | None], JSONObject]:
     """Return the (parts of the calls, fields of the candidate with the reason why the reply ended).
 
-    A call whose arguments are not JSON is left out, and the reason reports it: `args` can only be an object.
+    A call whose arguments are not JSON is None, and the reason reports it: `args` can only be an object.
     """
-    parts = []
+    parts: list[JSONObject | None] = []
     end: JSONObject = {"finishReason": _encode_finish(finish)}
     for call in calls:
         arguments = arguments_object(call["function"]["arguments"])
@@ -207,7 +212,9 @@ def _encode_end(calls: list[ToolCallDict], finish: Finish | None) -> tuple[list[
             if not call["id"]:
                 call = {**call, "id": new_id("call_")}
             parts.append(encode_call(call, arguments, signed[0] if signed else ""))
-        elif end["finishReason"] != "MAX_TOKENS":
+            continue
+        parts.append(None)
+        if end["finishReason"] != "MAX_TOKENS":
             message = f"the model's arguments for {call['function']['name']!r} are not a JSON object"
             end = {"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": message}
     return parts, end
