@@ -19,7 +19,7 @@ from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, Us
 from acytoo.http import Endpoint
 from acytoo.keys import stored_key
 from acytoo.messages import check_messages, check_options
-from acytoo.secret import Secret, mask_url
+from acytoo.secret import Secret, mask_url, truncate
 from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_text, check_url
 from acytoo.types import OPTIONS, AsyncResult, Closable, Item, Messages, Reply, Request, collect
 
@@ -58,6 +58,8 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     token_count_dialect: ClassVar[Dialect | None] = None
     """The dialect in which the same endpoint counts tokens, if it is not `dialect`."""
     default_model: ClassVar[str] = ""
+    model_prefixes: ClassVar[tuple[str, ...]] = ()
+    """How the names of the service's own models begin, for the error about a model without a provider."""
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Environment variables for `url`, `key`, `password`, `proxy` and `model`. `<CLASS>_URL` and so on come after."""
 
@@ -90,28 +92,39 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
         changes = {name: value for name, value in {"url": url, **settings}.items() if value is not None}
         # An empty proxy means no proxy argument, so that `proxy=os.environ.get(…, "")` works.
-        if not (changes.get("proxy") or changes.pop("proxy", None)) and (proxy := self._from_env("proxy")):
+        if not (changes.get("proxy") or changes.pop("proxy", None)) and (proxy := self.environment("proxy")):
             changes["proxy"] = proxy
         # The keyring is slow, so it is read only if no key is passed.
         key = "" if changes.get("key") or changes.get("api_key") else self.own_key()
-        env_url = self._from_env("url")
+        env_url = self.environment("url")
         if self.dialect is None:
             self.legacy_settings = {**({"url": env_url} if env_url else {}), **self._key_if_taken(key), **changes}
-        endpoint = Endpoint(env_url or type(self).url, Secret(key), Secret(self._from_env("password")))
+        endpoint = Endpoint(env_url or type(self).url, Secret(key), Secret(self.environment("password")))
         self._settings = Settings(endpoint).changed(changes, self._normalize_url)
         self.url = self._settings.endpoint.url
-        self.model = as_text(model, "model") or self._from_env("model") or self.default_model
+        self.model = as_text(model, "model") or self.environment("model") or self.default_model
 
     def __repr__(self) -> str:
         secrets = [f", {name}=***" for name in ("key", "password") if getattr(self._settings.endpoint, name)]
         return f"{type(self).__name__}(url={mask_url(self.url)!r}{''.join(secrets)})"
 
     @classmethod
-    def _from_env(cls, what: str) -> str:
-        for name in (*cls.env.get(what, ()), f"{cls.__name__.upper()}_{what.upper()}"):
+    def variable(cls, setting: str) -> str:
+        """Return the environment variable to set for a setting."""
+        return next(iter(cls.env.get(setting, ())), f"{cls.__name__.upper()}_{setting.upper()}")
+
+    @classmethod
+    def environment(cls, setting: str) -> str:
+        """Return the value of a setting in the environment, or "" if it is not set."""
+        for name in (*cls.env.get(setting, ()), f"{cls.__name__.upper()}_{setting.upper()}"):
             if value := os.environ.get(name):
                 return value
         return ""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a key was passed or found in the environment or the keyring."""
+        return bool(self._settings.endpoint.key)
 
     @classmethod
     def address_name(cls) -> str:
@@ -126,7 +139,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     @classmethod
     def own_key(cls) -> str:
         """Return the key from the environment, or from the system's keyring if the provider needs one."""
-        key = cls._from_env("key")
+        key = cls.environment("key")
         return key or (stored_key(cls.address_name()) if cls.needs_auth else "")
 
     @classmethod
@@ -145,8 +158,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         if self.dialect is None:
             return url
         if not url:
-            name = next(iter(self.env.get("url", ())), f"{type(self).__name__.upper()}_URL")
-            raise UsageError(f"{type(self).__name__} needs a URL: pass url=…, or set {name}")
+            raise UsageError(f"{type(self).__name__} needs a URL: pass url=…, or set {self.variable('url')}")
         return check_url(url)
 
     # What users call.
@@ -265,8 +277,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         from acytoo.client import Client
 
         if self.needs_auth and not settings.endpoint.key:
-            name = next(iter(self.env.get("key", ())), f"{type(self).__name__.upper()}_KEY")
-            raise AuthenticationError(f"{type(self).__name__} needs a key: set {name}, or pass key=…")
+            raise AuthenticationError(f"{type(self).__name__} needs a key: set {self.variable('key')}, or pass key=…")
         return Client(dialect, settings.endpoint, settings.connection, settings.extra_headers)
 
     def _legacy_answer(self, request: Request, unsupported: Unsupported) -> AsyncGenerator[list[Item], None]:
@@ -288,7 +299,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         try:
             request = msgspec.convert({"messages": [], **options}, Request)
         except msgspec.ValidationError as error:
-            raise UsageError(f"an option has the wrong type: {error}") from error
+            raise _wrong_type(options) from error
         request.messages = check_messages(messages)
         request.model = as_text(model, "model") or self.model
         if self.needs_model and not request.model:
@@ -320,6 +331,34 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
 
 _HINT = "leave it out, or pass drop_unsupported=True"
+
+
+_EXPECTED = {
+    "stop": "text or a list of texts",
+    "tools": "a list of objects",
+    "tool_choice": "text or an object",
+    "response_format": "an object",
+    "reasoning_effort": "text",
+    "user": "text",
+    "parallel_tool_calls": "true or false",
+    "logprobs": "true or false",
+    "top_k": "a whole number",
+    "max_tokens": "a whole number",
+    "seed": "a whole number",
+    "top_logprobs": "a whole number",
+}
+"""What the value of an option must be; that of any other is a number."""
+
+
+def _wrong_type(options: Mapping[str, object]) -> UsageError:
+    """Return the error for options of which one has the wrong type."""
+    for name, value in options.items():
+        try:
+            msgspec.convert({"messages": [], name: value}, Request)
+        except msgspec.ValidationError:
+            shown = truncate(repr(value), 60)
+            return UsageError(f"invalid {name} {shown}: expected {_EXPECTED.get(name, 'a number')}")
+    raise AssertionError("every option has the right type")
 
 
 def _unknown(name: str, provider: str) -> str:

@@ -57,6 +57,7 @@ class UnsupportedError(UsageError):
     def __init__(self, feature: str, dialect: str, hint: str = "leave it out") -> None:
         self.feature = feature
         self.dialect = dialect
+        self.hint = hint
         super().__init__(f"the {dialect} API cannot express {feature}: {hint}")
 
 
@@ -104,7 +105,8 @@ class TimedOutError(AcytooError, TimeoutError):
             "idle": "the reply did not continue",
             "total": "the reply was not complete",
         }.get(phase, phase)
-        super().__init__(message or f"{what} within {limit:g} s (the {phase} timeout: timeout={{'{phase}': …}})")
+        self.hint = f" (the {phase} timeout: timeout={{'{phase}': …}})"
+        super().__init__(message or f"{what} within {limit:g} s{self.hint}")
 
 
 class RedirectError(AcytooError):

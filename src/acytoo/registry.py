@@ -43,10 +43,28 @@ def provider_class(name: str) -> type[AsyncGeneratorProvider]:
         return built_in
     if lower in _entry_points():
         return _load(lower)
-    known = sorted({*_built_in(), *_entry_points()})
-    similar = difflib.get_close_matches(lower, known, 1)
-    hint = f"did you mean {similar[0]!r}?" if similar else f"known are {', '.join(known)}"
-    raise UsageError(f"unknown provider {name!r}: {hint}")
+    raise unknown_provider(name)
+
+
+def unknown_provider(address: str) -> UsageError:
+    """Return the error for an address without a known provider."""
+    similar = suggest(address)
+    hint = f"did you mean {similar!r}?" if similar else f"known are {', '.join(_known())}"
+    return UsageError(f"unknown provider {address!r}: {hint}")
+
+
+def suggest(address: str) -> str:
+    """Return the address that was probably meant: a model with its provider, or a name spelled correctly; else ""."""
+    name, slash, model = address.partition("/")
+    for provider_name, cls in _built_in().items():
+        if not slash and name.lower().startswith((f"{provider_name}-", *cls.model_prefixes)):
+            return f"{provider_name}/{address}"
+    similar = difflib.get_close_matches(name.lower(), _known(), 1)
+    return f"{similar[0]}{slash}{model}" if similar else ""
+
+
+def _known() -> list[str]:
+    return sorted({*_built_in(), *_entry_points()})
 
 
 @functools.cache

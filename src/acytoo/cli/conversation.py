@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.cli.exit_codes import print_error
+from acytoo.cli.exit_codes import error_text, print_error
 from acytoo.cli.output import print_text
 from acytoo.errors import AcytooError
 
@@ -80,7 +80,7 @@ class Conversation:
         except KeyboardInterrupt:
             click.echo("(stopped)", err=True)
         except AcytooError as error:
-            print_error(str(error))
+            print_error(error_text(error))
         if texts:
             self._messages.append({"role": "assistant", "content": "".join(texts)})
         else:

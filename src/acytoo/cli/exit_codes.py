@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from acytoo.errors import AcytooError, UsageError
+from acytoo.errors import AcytooError, TimedOutError, UnsupportedError, UsageError
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Every control character but tab and newline."""
@@ -29,6 +29,22 @@ def print_error(message: str) -> None:
     click.echo(f"acytoo: {replace_controls(message)}", err=True)
 
 
+def error_text(error: AcytooError) -> str:
+    """Return the message of an error, with advice about the command's options in place of Python's arguments."""
+    from acytoo.compat.legacy import LegacyArgumentError
+
+    message = str(error)
+    if isinstance(error, LegacyArgumentError):
+        from acytoo.cli.options import flag_of
+
+        return f"the provider {error.provider} cannot take {' and '.join(map(flag_of, error.names))}"
+    if isinstance(error, UnsupportedError):
+        return message.removesuffix(error.hint) + "leave it out, or add --drop-unsupported"
+    if isinstance(error, TimedOutError) and error.hint:
+        return message.removesuffix(error.hint) + "; --timeout sets another limit"
+    return message
+
+
 def run(command: click.Command) -> NoReturn:
     """Run the command and exit with its exit code."""
     if sys.stdout is None:
@@ -43,9 +59,9 @@ def run(command: click.Command) -> NoReturn:
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except UsageError as error:
-        _exit(2, str(error))
+        _exit(2, error_text(error))
     except AcytooError as error:
-        _exit(1, str(error))
+        _exit(1, error_text(error))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -54,12 +70,14 @@ def run(command: click.Command) -> NoReturn:
     except BrokenPipeError:
         _discard_output()
         sys.exit(141)
-    except OSError as error:
-        # Writing to a stream raises an error without a file name. One with a name is a bug: show its traceback.
-        if error.filename is not None:
+    except Exception as error:
+        # Writing to a stream raises an OSError without a file name. Anything else is a bug of ours or of a plugin.
+        if isinstance(error, OSError) and error.filename is None and error.strerror:
+            _discard_output()
+            _exit(1, f"cannot write to standard output: {error.strerror}")
+        if os.environ.get("ACYTOO_TRACEBACK"):
             raise
-        _discard_output()
-        _exit(1, f"cannot write to standard output: {error.strerror}")
+        _exit(1, f"unexpected error {type(error).__name__}: {error} (ACYTOO_TRACEBACK=1 shows where)")
 
 
 def _exit(code: int, message: str) -> NoReturn:

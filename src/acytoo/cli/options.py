@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _check_seconds(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value <= 1e9:
+        raise click.BadParameter("expected a number of seconds above 0")
+    return value
+
+
 _ENDPOINT_OPTIONS = (
     click.option(
         "-m",
         "--model",
         metavar="NAME",
-        help="PROVIDER[/MODEL], such as openai/gpt-5-mini, or a model of an Acytoo server.",
+        help="PROVIDER[/MODEL], such as openai/gpt-5-mini; with --url, a model of that server.",
     ),
     click.option("--url", metavar="URL", help="Server URL; an Acytoo server unless -m names a provider."),
     click.option("--key", metavar="KEY", help="API key. Prefer the provider's environment variable."),
@@ -28,6 +35,7 @@ _ENDPOINT_OPTIONS = (
     click.option(
         "--timeout",
         type=float,
+        callback=_check_seconds,
         metavar="SECONDS",
         help="Timeout for each of: connecting, the first byte, a pause between bytes.",
     ),
@@ -51,36 +59,132 @@ def provider_from_options(
 ) -> AsyncGeneratorProvider:
     """Return the provider that the endpoint options select.
 
-    If `model` is `PROVIDER[/MODEL]`, that is the provider. Otherwise it is Acytoo, and `model` is passed on unchanged:
-    model names may contain slashes.
+    If `model` is `PROVIDER[/MODEL]`, that is the provider, and if it is a URL, an Acytoo server. Otherwise `model` is
+    passed on unchanged to the Acytoo server at `url`: model names may contain slashes. Without a URL, the provider is
+    the built-in model with all options. Raises UsageError, in terms of the command's options.
     """
+    if model and "://" in model:
+        if url:
+            raise UsageError("the URL is set twice: use either -m or --url")
+        model, url = None, model
     settings = {"url": url, "key": key, "password": password, "proxy": proxy, "timeout": timeout}
-    from acytoo.providers.acytoo import Acytoo
-
     if model:
-        from acytoo.registry import provider, providers
+        from acytoo.registry import providers
 
-        is_provider = model.partition("/")[0].lower() in providers()
-        if is_provider or ("/" in model and url is None):
-            return provider(model, **settings)
-    return Acytoo(model=model, **settings)  # type: ignore[arg-type]
+        name, _, rest = model.partition("/")
+        if name.lower() in providers():
+            return _named_provider(name, rest, settings)
+    return _acytoo_provider(model, settings)
 
 
-def parse_request_options(pairs: tuple[str, ...]) -> dict[str, Any]:
+def _named_provider(name: str, model: str, settings: dict[str, Any]) -> AsyncGeneratorProvider:
+    from acytoo.providers.embedded import Embedded
+    from acytoo.registry import provider_class
+
+    cls = provider_class(name)
+    if cls.dialect is not None and not (settings["url"] or cls.environment("url") or cls.url):
+        raise UsageError(f"{name} needs a URL: use --url, or set {cls.variable('url')}")
+    provider = cls(model=model or None, **settings)
+    if cls.needs_model and not provider.model:
+        raise UsageError(f"{name} needs a model: use -m {name}/MODEL")
+    if cls.needs_auth and not provider.has_key:
+        raise UsageError(f"{name} needs a key: set {cls.variable('key')}, use --key, or run: acytoo keys set {name}")
+    if cls is Embedded and provider.url == Embedded.url:
+        _check_built_in(provider.model)
+    return provider
+
+
+def _acytoo_provider(model: str | None, settings: dict[str, Any]) -> AsyncGeneratorProvider:
+    """Return an Acytoo server or, if the URL is that of an embedded model, that model with all its options."""
+    from acytoo.providers.acytoo import Acytoo
+    from acytoo.providers.embedded import Embedded
+
+    url = settings["url"] or Acytoo.environment("url") or Acytoo.url
+    if not url.startswith("embedded://"):
+        if model and "/" in model and not settings["url"]:
+            raise _unknown_model(model)
+        return Acytoo(model=model, **settings)
+    if url == Acytoo.url:
+        _check_built_in(model or Acytoo.environment("model"))
+    return Embedded(model=model, **{**settings, "url": url})
+
+
+def _check_built_in(model: str) -> None:
+    """Raise UsageError for the name of another model. The library ignores the name, as a server may do."""
+    from acytoo.embedded.weights import KNOWN
+
+    if model and model not in KNOWN:
+        raise _unknown_model(model)
+
+
+def _unknown_model(model: str) -> UsageError:
+    from acytoo.registry import suggest
+
+    similar = suggest(model)
+    hint = (
+        f"did you mean -m {similar}?" if similar else "expected PROVIDER/MODEL; `acytoo providers` lists the providers"
+    )
+    return UsageError(f"unknown model {model!r}: {hint}")
+
+
+_FLAGS = {
+    "model": "-m",
+    "url": "--url",
+    "base_url": "--url",
+    "key": "--key",
+    "api_key": "--key",
+    "password": "--password",
+    "proxy": "--proxy",
+    "timeout": "--timeout",
+}
+"""The options of the command by the names of the arguments that they set."""
+
+
+def flag_of(name: str) -> str:
+    """Return the option of the command that sets an argument of the library."""
+    return _FLAGS.get(name, f"-o {name}")
+
+
+def parse_request_options(pairs: tuple[str, ...], provider: AsyncGeneratorProvider) -> dict[str, Any]:
     """Parse `-o NAME=VALUE` pairs. A value that is valid JSON is decoded, any other is text.
 
     Raises:
-        UsageError: A pair has no name or no `=`.
+        UsageError: A pair is malformed, or the provider has no such option. A legacy provider checks its own.
     """
     import msgspec
 
     options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
+        name = name.strip().replace("-", "_")
         if not equals or not name:
             raise UsageError(f"invalid option -o {pair}: expected NAME=VALUE, such as -o max_tokens=100")
         try:
-            options[name.replace("-", "_")] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            options[name.replace("-", "_")] = value
+            options[name] = msgspec.json.decode(value.encode("utf-8", "surrogateescape"))
+        except (msgspec.DecodeError, RecursionError):
+            options[name] = value
+        _check_option(name, options[name], provider.dialect is None)
     return options
+
+
+def _check_option(name: str, value: object, takes_any: bool) -> None:
+    from acytoo.settings import NAMES
+    from acytoo.types import OPTIONS
+
+    if name in _FLAGS:
+        raise UsageError(f"invalid option -o {name}=…: use {_FLAGS[name]}")
+    if name == "messages":
+        raise UsageError("invalid option -o messages=…: the prompt is an argument, the system prompt is -s")
+    if name == "extra_body":
+        if not isinstance(value, dict):
+            raise UsageError(
+                """invalid option -o extra_body: expected a JSON object, such as -o extra_body='{"min_p": 0.1}'"""
+            )
+        for field in value.keys() & {"messages", *_FLAGS}:
+            raise UsageError(f"invalid option -o extra_body: it must not contain {field!r}")
+    elif not takes_any and name not in OPTIONS | NAMES:
+        import difflib
+
+        similar = difflib.get_close_matches(name, sorted(OPTIONS | NAMES), 1)
+        field = f"""for a field of the API itself, use -o extra_body='{{"{name}": …}}'"""
+        raise UsageError(f"unknown option -o {name}: {f'did you mean {similar[0]!r}?' if similar else field}")

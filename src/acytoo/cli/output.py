@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from acytoo.cli.exit_codes import replace_controls
+from acytoo.cli.exit_codes import error_text, replace_controls
 from acytoo.errors import AcytooError, StatusError
 from acytoo.types import Item
 
@@ -37,8 +37,10 @@ async def print_json(stream: AsyncGenerator[Item, None]) -> None:
             async for item in stream:
                 _write_json({"type": "text", "text": item} if isinstance(item, str) else item)
         except AcytooError as error:
-            status = error.status if isinstance(error, StatusError) else None
-            _write_json({"type": "error", "error": type(error).__name__, "status": status, "message": error.message})
+            status, message = (
+                (error.status, error.message) if isinstance(error, StatusError) else (None, error_text(error))
+            )
+            _write_json({"type": "error", "error": type(error).__name__, "status": status, "message": message})
             raise
 
 

@@ -60,14 +60,18 @@ def call(provider: Any, method: Any, /, model: str = "", messages: Any = (), *ar
         elif not g4f.is_ignored(name, value) and not (drops and name in OPTIONS):
             refused.append(name)
     if refused:
-        raise refusal(type(provider).__name__, refused)
+        raise LegacyArgumentError(type(provider).__name__, refused)
     return function(model, messages, **taken)
 
 
-def refusal(provider: str, names: list[str]) -> UsageError:
-    """Return the error for arguments that a legacy provider cannot take."""
-    shown = " and ".join(repr(name) for name in names)
-    return UsageError(f"{provider} cannot take {shown}: its create_async_generator has no such parameter")
+class LegacyArgumentError(UsageError):
+    """Arguments, called `names`, that a legacy provider's `create_async_generator` has no parameters for."""
+
+    def __init__(self, provider: str, names: list[str]) -> None:
+        self.provider = provider
+        self.names = names
+        shown = " and ".join(repr(name) for name in names)
+        super().__init__(f"{provider} cannot take {shown}: its create_async_generator has no such parameter")
 
 
 class Parameters:

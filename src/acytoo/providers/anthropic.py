@@ -10,6 +10,7 @@ class Anthropic(AsyncGeneratorProvider):
     """Anthropic's Messages API (source: its API reference)."""
 
     url = "https://api.anthropic.com"
+    model_prefixes = ("claude",)
     dialect = dialects.Anthropic()
     env = {"url": ("ANTHROPIC_BASE_URL",), "key": ("ANTHROPIC_API_KEY",)}
     needs_auth = True

@@ -66,3 +66,9 @@ VLLM = _row("VLLM", "http://127.0.0.1:8000/v1", label="vLLM")
 
 # Any other.
 Compatible = _row("Compatible", "", label="any OpenAI-compatible URL", url_variable="COMPATIBLE_URL", needs_model=False)
+
+# How the names of the services' own models begin, if not with the service's name.
+Mistral.model_prefixes = ("magistral", "ministral", "codestral", "devstral", "pixtral")
+Moonshot.model_prefixes = ("kimi",)
+Perplexity.model_prefixes = ("sonar",)
+XAI.model_prefixes = ("grok",)

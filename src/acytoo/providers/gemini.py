@@ -10,6 +10,7 @@ class Gemini(AsyncGeneratorProvider):
     """Google's Gemini API (source: its API reference)."""
 
     url = "https://generativelanguage.googleapis.com"
+    model_prefixes = ("gemini",)
     dialect = dialects.Gemini()
     env = {"url": ("GOOGLE_GEMINI_BASE_URL",), "key": ("GEMINI_API_KEY", "GOOGLE_API_KEY")}
     needs_auth = True

@@ -10,6 +10,7 @@ class Ollama(AsyncGeneratorProvider):
     """A local Ollama (source: its API documentation). `OLLAMA_HOST` may lack scheme and port, as Ollama allows."""
 
     url = "http://127.0.0.1:11434"
+    model_prefixes = ("llama", "qwen", "gemma", "phi", "gpt-oss")
     dialect = dialects.Ollama()
     env = {"url": ("OLLAMA_HOST",), "key": ("OLLAMA_API_KEY",)}
     needs_model = True

@@ -10,6 +10,7 @@ class OpenAI(AsyncGeneratorProvider):
     """OpenAI's Chat Completions API (source: its API reference)."""
 
     url = "https://api.openai.com/v1"
+    model_prefixes = ("gpt-", "chatgpt", "o1", "o3", "o4", "codex")
     dialect = dialects.OpenAI(max_tokens_field="max_completion_tokens")
     env = {"url": ("OPENAI_BASE_URL",), "key": ("OPENAI_API_KEY",)}
     needs_auth = True

@@ -18,6 +18,7 @@ from acytoo.errors import UsageError
 @click.option("-s", "--system", metavar="TEXT", help="System prompt.")
 @click.option("-t", "--temperature", type=float, metavar="NUMBER", help="Sampling temperature (0 = deterministic).")
 @click.option("-o", "--option", "pairs", multiple=True, metavar="NAME=VALUE", help="Request option, such as seed=7.")
+@click.option("--drop-unsupported", is_flag=True, help="Drop options that the API does not have, instead of an error.")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines.")
 @endpoint_options
 def chat(
@@ -25,6 +26,7 @@ def chat(
     system: str | None,
     temperature: float | None,
     pairs: tuple[str, ...],
+    drop_unsupported: bool,
     as_json: bool,
     **endpoint: Any,
 ) -> None:
@@ -40,10 +42,12 @@ def chat(
       acytoo chat --url http://localhost:8000 --password secret
       acytoo --json -o seed=7 -m openai/gpt-5-mini "A number?" | jq .
     """
-    options = parse_request_options(pairs)
+    provider = provider_from_options(**endpoint)
+    options = parse_request_options(pairs, provider)
     if temperature is not None:
         options["temperature"] = temperature
-    provider = provider_from_options(**endpoint)
+    if drop_unsupported:
+        options["drop_unsupported"] = True
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     text = _append_piped_text(" ".join(prompt) if prompt else None)
     if text is None:

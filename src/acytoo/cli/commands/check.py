@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from acytoo.cli.exit_codes import replace_controls
+from acytoo.cli.exit_codes import error_text, replace_controls
 from acytoo.cli.options import endpoint_options, provider_from_options
 from acytoo.errors import UsageError
+from acytoo.secret import mask_url
 
 
 @click.command
@@ -33,10 +34,11 @@ def check(context: click.Context, /, address: str | None, **endpoint: Any) -> No
     endpoint["url"] = address or endpoint["url"]
     provider = provider_from_options(**endpoint)
     result = asyncio.run(provider.check())
-    if result.ok:
+    url = mask_url(provider.url)
+    if result.error is None:
         model = f", model {replace_controls(result.model)}" if result.model else ""
-        click.echo(f"ok: {provider.url} first text after {result.first_s:.2f} s, total {result.total_s:.2f} s{model}")
+        click.echo(f"ok: {url} first text after {result.first_s:.2f} s, total {result.total_s:.2f} s{model}")
         return
-    message = f"failed: {provider.url} ({type(result.error).__name__}) {result.error}"
+    message = f"failed: {url} ({type(result.error).__name__}) {error_text(result.error)}"
     click.echo(replace_controls(message), err=True)
     context.exit(1)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from acytoo.cli.exit_codes import error_text, replace_controls
+
 if TYPE_CHECKING:
     from acytoo.base_provider import AsyncGeneratorProvider, Check
 
@@ -42,8 +44,7 @@ def providers(names: tuple[str, ...], test: bool) -> None:
 def _key_state(cls: type[AsyncGeneratorProvider]) -> str:
     if not cls.needs_auth:
         return "needs no key"
-    variable = next(iter(cls.env.get("key", ())), "")
-    return "key set" if cls.own_key() else f"no key ({variable})"
+    return "key set" if cls.own_key() else f"no key ({cls.variable('key')})"
 
 
 async def _check_all(classes: dict[str, type[AsyncGeneratorProvider]]) -> dict[str, Check | str]:
@@ -72,4 +73,6 @@ async def _check(name: str, cls: type[AsyncGeneratorProvider]) -> Check | str:
 def _result_text(result: Check | str) -> str:
     if isinstance(result, str):
         return result
-    return f"ok, first text after {result.first_s:.2f} s" if result.ok else f"failed: {result.error}"
+    if result.error is not None:
+        return replace_controls(f"failed: {error_text(result.error)}")
+    return f"ok, first text after {result.first_s:.2f} s"

@@ -109,7 +109,7 @@ def _secret_hint(setting: str, addresses: list[str]) -> str:
     if not addresses:
         return "add it with --to"
     classes = [provider_class(_provider_name(address)) for address in addresses]
-    variables = [next(iter(cls.env.get(setting, ())), f"{cls.__name__.upper()}_{setting.upper()}") for cls in classes]
+    variables = [cls.variable(setting) for cls in classes]
     return f"for several, set their environment variables ({', '.join(dict.fromkeys(variables))})"
 
 
