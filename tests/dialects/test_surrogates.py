@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,15 +50,6 @@ def test_a_text_split_anywhere_is_joined_to_the_same_text(text: str, places: lis
         units[start:end].decode("utf-16-le", "surrogatepass") for start, end in zip([0, *ends], ends, strict=False)
     ]
     assert collect(join([part for part in parts if part])).text == replace_surrogates(text)
-
-
-def test_a_record_with_a_lone_surrogate_activates_the_joiner() -> None:
-    joiner = SurrogateJoiner()
-    with pytest.raises(msgspec.DecodeError):
-        joiner.decode(b"{", dict[str, Any])
-    assert not joiner.active
-    assert joiner.decode(rb'{"a":"\ud83d"}', dict[str, Any]) == {"a": "\ud83d"}
-    assert joiner.active
 
 
 @pytest.mark.parametrize(

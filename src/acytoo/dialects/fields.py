@@ -66,8 +66,17 @@ def objects_in(value: object) -> list[JSONObject]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def text_or_empty(value: object) -> str:
+    """Return a text of a reply, a number as text, "" for anything else: for names and identifiers."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+
+
 def count(value: object) -> int:
-    """Return a number of tokens or seconds from a reply, 0 for anything that is not one."""
+    """Return a number of tokens or seconds from a reply, 0 for anything that is not one. Some servers send text."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
+        value = int(value)
     return int(value) if isinstance(value, (int, float)) and 0 <= value < 2**63 else 0
 
 

@@ -11,6 +11,7 @@ import msgspec
 from acytoo.dialects.base import Dialect, Reader, not_this_api
 from acytoo.dialects.error_bodies import error_details_of
 from acytoo.dialects.json import UNDECODABLE, is_complete_json
+from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError
 from acytoo.types import Item
@@ -59,7 +60,7 @@ class DocumentReader(Reader):
             self.pending_error = self._stream.pending_error
             return items if self.pending_error is not None else items + self._stream.flush()
         try:
-            return self._decode(body)
+            return self._dialect.read_reply(body)
         except AcytooError as error:
             if not error.text:
                 raise
@@ -78,17 +79,6 @@ class DocumentReader(Reader):
             raise self.pending_error
         if self._reads_lines and self._stream is not None:
             self._stream.close()
-
-    def _decode(self, body: bytes) -> list[Item]:
-        try:
-            return self._dialect.read_reply(body)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError:
-            repaired = replace_lone_escapes(body)
-            if repaired == body:
-                raise
-            return self._dialect.read_reply(repaired)
 
 
 def _bare_lines(body: bytes) -> list[bytes]:
@@ -239,15 +229,17 @@ class RecordReader(Reader):
         return self._read(self._decode_chunk(chunk))
 
     def decode_unusual(self, record: bytes, type_: type[T]) -> T:
-        """Decode a record that msgspec refused, for the one reason that can be repaired: a lone surrogate.
+        """Decode a record that msgspec refused, because of a lone surrogate or a wrong type in a field.
 
-        Raises ProtocolError for any other reason.
+        Raises ProtocolError if it is not JSON, or has a wrong type in a field that is needed.
         """
         try:
-            return self._surrogates.decode(record, type_)
+            decoded = decode_lenient(record, type_)
         except UNDECODABLE as error:
             why = _NO_BLANK_LINES if len(_joined_records(record)) > 1 else str(error)
             raise not_this_api(self._name, record, why) from error
+        self._surrogates.active = True
+        return decoded
 
     def scan(self, chunk: bytes) -> None:
         """Read the significant records of a chunk that is passed through. Raises as `feed`."""

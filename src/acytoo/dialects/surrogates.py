@@ -8,15 +8,12 @@ no such record, and for them this costs nothing: it is msgspec's refusal that de
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from acytoo.types import Event, Finish, Item, Reasoning, Refusal, ToolCall
-
-T = TypeVar("T")
 
 _FIELDS: dict[type, str] = {Reasoning: "text", Refusal: "text", ToolCall: "arguments"}
 _ESCAPE = re.compile(
@@ -27,8 +24,8 @@ _ESCAPE = re.compile(
 class SurrogateJoiner:
     """A joiner of surrogate pairs that are split over records.
 
-    A reader calls `decode` for a record that msgspec refused. After the first success (`active`) it passes all its
-    items through `join`, and appends those of `flush` when the reply is complete. A lone surrogate becomes U+FFFD.
+    A reader sets `active` once it has decoded a record that msgspec refused. From then on it passes all its items
+    through `join`, and appends those of `flush` when the reply is complete. A lone surrogate becomes U+FFFD.
     Source: elizaOS/eliza issue 30904, elie222/rakazo issue 416 (servers that cut text by UTF-16 units).
     """
 
@@ -37,19 +34,6 @@ class SurrogateJoiner:
     def __init__(self) -> None:
         self.active = False
         self._held: dict[tuple[type, int], Item] = {}
-
-    def decode(self, record: bytes, wanted: type[T]) -> T:
-        """Decode a record, keeping lone surrogates. Raises msgspec.DecodeError if it is invalid in another way."""
-        try:
-            document = json.loads(record.decode())
-        except ValueError as error:
-            raise msgspec.DecodeError(str(error)) from error
-        try:
-            decoded = msgspec.convert(document, wanted)
-        except UnicodeEncodeError as error:
-            raise msgspec.DecodeError(f"lone surrogate outside a text: {error}") from error
-        self.active = True
-        return decoded
 
     def join(self, items: list[Item]) -> list[Item]:
         """Return the items with complete characters. A high surrogate at the end of a text waits for the next text."""

@@ -319,7 +319,7 @@ def test_a_body_of_another_format_is_a_protocol_error(body: bytes) -> None:
 
 def test_a_message_start_with_invalid_content_is_a_protocol_error() -> None:
     message = start()
-    message["message"]["content"] = [{"type": "text", "text": 7}]
+    message["message"]["content"] = [{"type": "text", "text": {"a": 7}}]
     with pytest.raises(ProtocolError, match="not in the format of the anthropic API"):
         read(events(message))
 

@@ -8,12 +8,13 @@ import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.json import dumps
+from acytoo.dialects.lenient import decode_document
 from acytoo.dialects.readers import DocumentReader
 from acytoo.dialects.server_side import header_secrets
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, Reply, Request
-from tests.dialects.toy.reader import LineReader, decode, items_of
+from tests.dialects.toy.reader import Line, LineReader, items_of
 from tests.dialects.toy.request import decode_request, encode_request
 from tests.dialects.toy.writer import LineWriter
 
@@ -40,7 +41,7 @@ class Toy(Dialect):
         return DocumentReader(self) if head.content_type in ("application/json", "text/html") else LineReader(self.name)
 
     def read_reply(self, body: bytes) -> list[Item]:
-        line = decode(body)
+        line = decode_document(body, Line)
         items = items_of(line)
         if line.piece is None:
             raise msgspec.ValidationError("it has no piece")

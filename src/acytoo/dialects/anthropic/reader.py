@@ -5,7 +5,7 @@ Source: Anthropic's API reference ("Streaming Messages", "Create a Message", "Er
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,6 +15,7 @@ from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, without_none
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import arguments_object, arguments_text
@@ -24,10 +25,10 @@ from acytoo.wire.sse import SSEDecoder
 
 
 class _Block(msgspec.Struct, gc=False):
-    type: str = ""
+    type: Annotated[str, NEEDED] = ""
     id: str | None = None
-    name: str | None = None
-    text: str | None = None
+    name: Annotated[str | None, NEEDED] = None
+    text: Annotated[str | None, NEEDED] = None
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None
@@ -36,9 +37,9 @@ class _Block(msgspec.Struct, gc=False):
 
 
 class _Delta(msgspec.Struct, gc=False):
-    type: str = ""
-    text: str | None = None
-    partial_json: str | None = None
+    type: Annotated[str, NEEDED] = ""
+    text: Annotated[str | None, NEEDED] = None
+    partial_json: Annotated[str | None, NEEDED] = None
     thinking: str | None = None
     signature: str | None = None
     stop_reason: str | None = None
@@ -51,7 +52,7 @@ class _Message(msgspec.Struct, gc=False):
 
     id: str | None = None
     model: str | None = None
-    content: list[object] | None = None
+    content: Annotated[list[object] | None, NEEDED] = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: JSONObject | None = None
@@ -60,11 +61,11 @@ class _Message(msgspec.Struct, gc=False):
 
 
 class _Event(msgspec.Struct, gc=False):
-    type: str = ""
+    type: Annotated[str, NEEDED] = ""
     index: int = 0
-    delta: _Delta | None = None
-    content_block: _Block | None = None
-    message: _Message | None = None
+    delta: Annotated[_Delta | None, NEEDED] = None
+    content_block: Annotated[_Block | None, NEEDED] = None
+    message: Annotated[_Message | None, NEEDED] = None
     usage: JSONObject | None = None
     error: object = None
 
@@ -222,7 +223,7 @@ class StreamReader(RecordReader):
         self._read_start(message, items)
         for index, block in enumerate(message.content or ()):
             if isinstance(block, dict) and block.get("type") in _BLOCK_TYPES:
-                self._open_block(index, msgspec.convert(block, _Block), items)
+                self._open_block(index, fit(block, _Block), items)
                 self._read_fields(index, block, items)
             else:
                 self.has_content = True
@@ -379,7 +380,7 @@ def read_document(name: str, body: bytes) -> list[Item]:
 
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has no stop reason.
     """
-    message = msgspec.json.decode(body, type=_Message)
+    message = decode_document(body, _Message)
     if message.error is not None:
         raise error_from_event(message.error, _STATUSES_OF_TYPES)
     if message.content is None:

@@ -9,10 +9,11 @@ Source: Google's Gemini API reference (`Content`, `Part`, `FinishReason`) and "T
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from acytoo.dialects.lenient import NEEDED
 from acytoo.dialects.tool_calls import arguments_text
 from acytoo.types import Item, JSONObject, OpaquePart, Reasoning, ReasoningBlock, ToolCall, ToolCallDict, TurnPart
 
@@ -29,17 +30,17 @@ class FunctionCall(msgspec.Struct, rename="camel", gc=False):
     """A call. Not every model gives it an id."""
 
     id: str | None = None
-    name: str | None = None
+    name: Annotated[str | None, NEEDED] = None
     args: Any = None  # an object, but some servers send JSON text
 
 
 class Part(msgspec.Struct, rename="camel", gc=False):
     """The fields of a part that become items. Code execution and inline images have no item."""
 
-    text: str | None = None
+    text: Annotated[str | None, NEEDED] = None
     thought: bool | None = None
     thought_signature: str | None = None
-    function_call: FunctionCall | None = None
+    function_call: Annotated[FunctionCall | None, NEEDED] = None
 
 
 class TurnReader:

@@ -6,15 +6,16 @@ Source: Google's Gemini API reference (`GenerateContentResponse`), and its error
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import objects_in
+from acytoo.dialects.fields import count, objects_in
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.gemini.parts import FINISH_REASONS, READ_FIELDS, Part, TurnReader
 from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.surrogates import replace_lone_escapes
@@ -24,7 +25,7 @@ from acytoo.wire.sse import SSEDecoder
 
 
 class _Content(msgspec.Struct, gc=False):
-    parts: list[Part] | None = None
+    parts: Annotated[list[Part] | None, NEEDED] = None
 
 
 class _TokenLogprob(msgspec.Struct, rename="camel", gc=False):
@@ -42,7 +43,7 @@ class _LogprobsResult(msgspec.Struct, rename="camel", gc=False):
 
 
 class _Candidate(msgspec.Struct, rename="camel", gc=False):
-    content: _Content | None = None
+    content: Annotated[_Content | None, NEEDED] = None
     finish_reason: str | None = None
     finish_message: Any = None  # text
     index: int | None = None
@@ -65,7 +66,7 @@ class _PromptFeedback(msgspec.Struct, rename="camel", gc=False):
 class _Response(msgspec.Struct, rename="camel", gc=False):
     """A `GenerateContentResponse`: a complete reply, or one event of a stream."""
 
-    candidates: list[_Candidate] | None = None
+    candidates: Annotated[list[_Candidate] | None, NEEDED] = None
     usage_metadata: _UsageMetadata | None = None
     model_version: str | None = None
     response_id: str | None = None
@@ -202,7 +203,7 @@ def read_document(name: str, body: bytes) -> list[Item]:
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has no finish reason.
     """
     documents = _decode_raw_list(body) if body.lstrip()[:1] == b"[" else [body]
-    responses = [_decode(document) for document in documents]
+    responses = [decode_document(bytes(document), _Response) for document in documents]
     reader = StreamReader(name)
     items: list[Item] = []
     with text_on_error(items):
@@ -249,11 +250,11 @@ def _possible_errors(data: bytes) -> list[bytes]:
 
 def _decode_usage(counts: _UsageMetadata) -> Usage:
     """Return the usage. Unlike in the shared shape, `candidatesTokenCount` does not include thoughts."""
-    thoughts = counts.thoughts_token_count or 0
+    thoughts = count(counts.thoughts_token_count)
     return Usage(
-        (counts.prompt_token_count or 0) + (counts.tool_use_prompt_token_count or 0),
-        (counts.candidates_token_count or 0) + thoughts,
-        counts.cached_content_token_count or 0,
+        count(counts.prompt_token_count) + count(counts.tool_use_prompt_token_count),
+        count(counts.candidates_token_count) + thoughts,
+        count(counts.cached_content_token_count),
         reasoning_tokens=thoughts,
     )
 

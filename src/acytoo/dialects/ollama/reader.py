@@ -7,13 +7,15 @@ package (`ChatResponse`).
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
+from acytoo.dialects.fields import count
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE, is_complete_json
+from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_text
@@ -23,23 +25,23 @@ from acytoo.wire.ndjson import NDJSONDecoder
 
 
 class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
+    name: Annotated[str | None, NEEDED] = None
     arguments: Any = None  # an object, but some servers send JSON text
 
 
 class _ToolCall(msgspec.Struct, gc=False):
-    function: _Function | None = None
+    function: Annotated[_Function | None, NEEDED] = None
     id: str | None = None  # servers before 0.12 send none
 
 
 class _Message(msgspec.Struct, gc=False):
-    content: str | None = None
+    content: Annotated[str | None, NEEDED] = None
     thinking: str | None = None
     tool_calls: list[_ToolCall] | None = None
 
 
 class _Line(msgspec.Struct, gc=False):
-    message: _Message | None = None
+    message: Annotated[_Message | None, NEEDED] = None
     done: bool | None = None
     model: str | None = None
     created_at: str | None = None
@@ -133,7 +135,7 @@ class StreamReader(RecordReader):
             check_finish("done_reason", reason, _ENDS, self.has_content)
             self._done = True
             if line.prompt_eval_count is not None or line.eval_count is not None:
-                items.append(Usage(line.prompt_eval_count or 0, line.eval_count or 0))
+                items.append(Usage(count(line.prompt_eval_count), count(line.eval_count)))
             items.append(self._decode_finish(reason))
 
     def _decode_call(self, call: _ToolCall) -> ToolCall:
@@ -162,7 +164,7 @@ def read_document(name: str, body: bytes) -> list[Item]:
         items += reader.feed(body) + reader.flush()
         reader.close()
         return items
-    line = _decode(body)
+    line = decode_document(body, _Line)
     with text_on_error(items):
         reader.append(line, items)
     if line.done:

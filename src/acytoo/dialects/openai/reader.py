@@ -10,14 +10,15 @@ documentation of the servers that the tests name.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count
+from acytoo.dialects.fields import count, objects_in
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_text
@@ -38,19 +39,19 @@ from acytoo.wire.sse import SSEDecoder
 
 
 class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: str | JSONObject | None = None  # JSON text, but some servers send an object
+    name: Annotated[str | None, NEEDED] = None
+    arguments: Annotated[str | JSONObject | None, NEEDED] = None  # JSON text, but some servers send an object
 
 
 class _ToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
-    function: _Function | None = None
+    function: Annotated[_Function | None, NEEDED] = None
     extra_content: Any = None
 
 
 class _Delta(msgspec.Struct, gc=False):
-    content: str | list[JSONObject] | None = None  # Mistral sends parts
+    content: Annotated[str | list[str | JSONObject] | None, NEEDED] = None  # Mistral sends parts
     reasoning_content: str | None = None  # DeepSeek, vLLM, llama.cpp
     reasoning: str | None = None  # OpenRouter, Groq
     refusal: str | None = None
@@ -59,16 +60,16 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
-    delta: _Delta | None = None
+    delta: Annotated[_Delta | None, NEEDED] = None
     finish_reason: str | None = None
     index: int | None = 0
     logprobs: JSONObject | None = None
-    message: _Delta | None = None  # in a document, instead of `delta`
+    message: Annotated[_Delta | None, NEEDED] = None  # in a document, instead of `delta`
     error: Any = None  # OpenRouter
 
 
 class _Chunk(msgspec.Struct, gc=False):
-    choices: list[_Choice] | None = None
+    choices: Annotated[list[_Choice] | None, NEEDED] = None
     usage: JSONObject | None = None
     id: str | None = None
     model: str | None = None
@@ -213,8 +214,7 @@ class StreamReader(RecordReader):
         delta = choice.delta or choice.message
         if delta is not None:
             self._decode_delta(delta, items)
-        tokens = choice.logprobs.get("content") if choice.logprobs else None
-        if tokens and isinstance(tokens, list):
+        if choice.logprobs and (tokens := objects_in(choice.logprobs.get("content"))):
             items.append(Logprobs(tokens))
         if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
             self.has_content = True
@@ -292,7 +292,7 @@ def read_document(name: str, body: bytes) -> list[Item]:
 
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has neither.
     """
-    document = _decode(body)
+    document = decode_document(body, _Chunk)
     if document.error is None and not document.choices:
         if (error := bare_error(body)) is not None:
             raise error_from_event(error, STATUSES)
@@ -306,11 +306,13 @@ def read_document(name: str, body: bytes) -> list[Item]:
     raise TruncatedError("the reply has neither content nor finish_reason")
 
 
-def _decode_parts(parts: list[JSONObject]) -> list[Item]:
-    """Return the items of content parts (Mistral's `thinking` and `text`)."""
+def _decode_parts(parts: list[str | JSONObject]) -> list[Item]:
+    """Return the items of content parts (Mistral's `thinking` and `text`). Some servers send texts in their place."""
     items: list[Item] = []
     for part in parts:
-        if isinstance(part.get("text"), str) and part["text"]:
+        if isinstance(part, str):
+            items += [part] if part else []
+        elif isinstance(part.get("text"), str) and part["text"]:
             items.append(part["text"])
         elif isinstance(part.get("thinking"), list):
             texts = [block.get("text") for block in part["thinking"] if isinstance(block, dict)]

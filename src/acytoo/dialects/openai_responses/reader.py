@@ -11,14 +11,15 @@ servers as observed (llama.cpp leaves out `output_index`). Errors are nested in 
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count, object_or_empty, objects_in
+from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai_responses.request import NAME, decode_opaque, decode_reasoning_texts
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.errors import StatusError, TruncatedError, status_error
@@ -33,7 +34,7 @@ Not `object`, which msgspec checks: that made decoding a text delta 4 to 7 % slo
 
 
 class _Document(msgspec.Struct):
-    output: list[JSONObject] | None = None
+    output: Annotated[list[JSONObject] | None, NEEDED] = None
     status: str | None = None
     error: _JSON = None
     incomplete_details: JSONObject | None = None
@@ -44,7 +45,7 @@ class _Document(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
-    type: str = ""
+    type: Annotated[str, NEEDED] = ""
     delta: _JSON = None
     output_index: int | None = None
     content_index: int | None = None
@@ -188,8 +189,8 @@ class StreamReader(RecordReader):
     def _decode_start(self, response: JSONObject, items: list[Item]) -> None:
         """Append the reply's identity, and once more only if a later event knows more of it."""
         start = Start(
-            str(response.get("id") or self._start.id),
-            str(response.get("model") or self._start.model),
+            text_or_empty(response.get("id")) or self._start.id,
+            text_or_empty(response.get("model")) or self._start.model,
             count(response.get("created_at")) or self._start.created,
         )
         if start != self._start:
@@ -321,7 +322,7 @@ def read_document(name: str, body: bytes) -> list[Item]:
 
     Raises msgspec.DecodeError if the body is not this API's, and as `end` if the reply is not complete.
     """
-    document = msgspec.json.decode(body, type=_Document)
+    document = decode_document(body, _Document)
     if document.error is not None and document.output is None:
         raise decode_error(document.error)
     if document.output is None:
