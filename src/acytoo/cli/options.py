@@ -82,7 +82,7 @@ def _named_provider(name: str, model: str, settings: dict[str, Any]) -> AsyncGen
     from acytoo.registry import provider_class
 
     cls = provider_class(name)
-    if cls.dialect is not None and not (settings["url"] or cls.environment("url") or cls.url):
+    if not settings["url"] and lacks_url(cls):
         raise UsageError(f"{name} needs a URL: use --url, or set {cls.variable('url')}")
     provider = cls(model=model or None, **settings)
     if cls.needs_model and not provider.model:
@@ -92,6 +92,11 @@ def _named_provider(name: str, model: str, settings: dict[str, Any]) -> AsyncGen
     if cls is Embedded and provider.url == Embedded.url:
         _check_built_in(provider.model)
     return provider
+
+
+def lacks_url(cls: type[AsyncGeneratorProvider]) -> bool:
+    """Return whether a provider has no URL of its own and none in the environment. A legacy one needs none."""
+    return cls.dialect is not None and not (cls.url or cls.environment("url"))
 
 
 def _acytoo_provider(model: str | None, settings: dict[str, Any]) -> AsyncGeneratorProvider:

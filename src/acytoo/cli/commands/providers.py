@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acytoo.cli.exit_codes import error_text, replace_controls
+from acytoo.cli.options import lacks_url
 
 if TYPE_CHECKING:
     from acytoo.base_provider import AsyncGeneratorProvider, Check
@@ -61,6 +62,8 @@ async def _check(name: str, cls: type[AsyncGeneratorProvider]) -> Check | str:
 
     if cls.needs_auth and not cls.own_key():
         return "skipped: no key"
+    if lacks_url(cls):
+        return f"skipped: no URL ({cls.variable('url')})"
     model = name.partition("/")[2]
     if cls.needs_model and not model:
         return f"skipped: no model, use {name}/MODEL"

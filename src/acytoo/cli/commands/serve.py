@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from acytoo.cli.options import lacks_url
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _create_backends(
     targets: tuple[str, ...], key: str | None, password: str | None
 ) -> dict[str, AsyncGeneratorProvider]:
     """Return the backends by name. Without targets, load the built-in model."""
-    from acytoo.registry import provider
+    from acytoo.registry import provider, provider_class
 
     addresses: dict[str, str] = {}
     for target in targets:
@@ -90,6 +91,10 @@ def _create_backends(
         if value and len(addresses) != 1:
             hint = _secret_hint(setting, list(addresses.values()))
             raise UsageError(f"--to-{setting} needs exactly one backend: {hint}")
+    for address in addresses.values():
+        cls = provider_class(_provider_name(address))
+        if "://" not in address and lacks_url(cls):
+            raise UsageError(f"{cls.address_name()} needs a URL: set {cls.variable('url')}")
     if addresses:
         return {name: provider(address, **settings) for name, address in addresses.items()}
     from acytoo.embedded.provider import load_provider
