@@ -14,7 +14,7 @@ from acytoo.dialects.json import UNDECODABLE, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError
-from acytoo.types import Item
+from acytoo.types import Item, Logprobs, Reasoning, Refusal, Reply, ToolCall, collect
 from acytoo.wire.sse import sse
 
 T = TypeVar("T")
@@ -214,6 +214,7 @@ class RecordReader(Reader):
         self._decode_chunk = decoder.feed
         self._rest = decoder.close
         self._surrogates = SurrogateJoiner()
+        self._batches: list[list[Item]] = []  # all items so far
 
     @property
     def complete(self) -> bool:
@@ -277,4 +278,66 @@ class RecordReader(Reader):
             if not items:
                 raise
             self.pending_error = error
-        return self._surrogates.join(items) if self._surrogates.active else items
+        if self._surrogates.active:
+            items = self._surrogates.join(items)
+        self._batches.append(items)
+        if len(self._batches) > _MAX_BATCHES:
+            self._batches = [self.emitted([]).items()]
+        return items
+
+    def emitted(self, items: list[Item]) -> Reply:
+        """Return all items so far as a reply; `items` are those of the present call of `read`.
+
+        Only for the unusual record that may repeat some of it.
+        """
+        self._batches = [collect([item for batch in self._batches for item in batch]).items()]
+        return collect([*self._batches[0], *items])
+
+    def unrepeated(self, last: list[Item], items: list[Item]) -> list[Item]:
+        """Return the items of the last record of a reply without those that only repeat all that precede it.
+
+        A short text is a repetition only if it precedes in several pieces: a model may say something twice.
+        """
+        pieces = sum(type(item) is str for batch in (*self._batches, items) for item in batch)
+        before, after = self.emitted(items), collect(last)
+        repeated: set[type] = set()
+        if after.text == before.text and (pieces > 1 or len(after.text) >= _LONG):
+            repeated |= {str, Logprobs}
+        if reasoning_text(after) == reasoning_text(before):
+            repeated.add(Reasoning)
+        if after.refusal == before.refusal:
+            repeated.add(Refusal)
+        if [call["function"] for call in after.tool_calls] == [call["function"] for call in before.tool_calls]:
+            repeated.add(ToolCall)
+        arguments = [call["function"]["arguments"] for call in before.tool_calls]
+        return [
+            item
+            for item in last
+            if not (type(item) in repeated and not getattr(item, "signature", ""))
+            and not (isinstance(item, ToolCall) and item.arguments and item.arguments in arguments[item.index :][:1])
+        ]
+
+
+_MAX_BATCHES = 1024
+"""The batches of items that a reader keeps before it joins their texts, which takes less memory."""
+
+_LONG = 8
+"""The characters of a text that a model is unlikely to repeat in one piece."""
+
+
+def reasoning_text(reply: Reply) -> str:
+    """Return the text of all reasoning blocks."""
+    return "".join([block.get("text", "") for block in reply.reasoning])
+
+
+def continuation(before: str, complete: str) -> str | None:
+    """Return what a complete text adds to the part of it that was read before, None if it does not begin with that.
+
+    White space around the text may differ.
+    """
+    if complete.startswith(before):
+        return complete[len(before) :]
+    if complete.strip() == before.strip():
+        return ""
+    begin, rest = before.lstrip(), complete.lstrip()
+    return rest[len(begin) :] if rest.startswith(begin) else None

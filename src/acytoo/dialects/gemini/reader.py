@@ -177,15 +177,16 @@ class StreamReader(RecordReader):
 
     def _append_candidate(self, candidate: _Candidate, record: bytes, items: list[Item]) -> None:
         """Append the items of the first candidate, the only one that the shared shape can express."""
-        before = len(items)
+        content: list[Item] = []
         for number, part in enumerate((candidate.content.parts if candidate.content else None) or ()):
             if part.text is None and part.function_call is None and (raw := _raw_part(record, number)):
                 self.has_content = True
-                self._turn.read_opaque(raw, items)
+                self._turn.read_opaque(raw, content)
             else:
-                self._turn.read(part, items)
+                self._turn.read(part, content)
         if not self.has_content:
-            self.has_content = any(isinstance(item, (str, ToolCall)) for item in items[before:])
+            self.has_content = any(isinstance(item, (str, ToolCall)) for item in content)
+        items += self.unrepeated(content, items) if content and candidate.finish_reason else content
         if candidate.logprobs_result is not None:
             items.append(Logprobs(_decode_logprobs(candidate.logprobs_result)))
 

@@ -120,11 +120,14 @@ class StreamReader(RecordReader):
             items.append(Start(model=line.model or "", created=_decode_time(line.created_at)))
         message = line.message
         if message is not None:
+            content: list[Item] = []
             if message.thinking:
-                items.append(Reasoning(message.thinking))
+                content.append(Reasoning(message.thinking))
             if message.content:
-                items.append(message.content)
-            items += [self._decode_call(call) for call in message.tool_calls or ()]
+                content.append(message.content)
+            content += [self._decode_call(call) for call in message.tool_calls or ()]
+            # Ollama's last line has no content. Servers that imitate it may repeat everything there.
+            items += self.unrepeated(content, items) if content and line.done else content
             if message.content or message.tool_calls:
                 self.has_content = True
                 self._started = self._has_identity

@@ -19,7 +19,7 @@ from acytoo.dialects.fields import count, objects_in
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.lenient import NEEDED, decode_document
-from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
+from acytoo.dialects.readers import RecordReader, bare_error, continuation, reasoning_text, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_text
 from acytoo.errors import TruncatedError
@@ -30,9 +30,11 @@ from acytoo.types import (
     Logprobs,
     Reasoning,
     Refusal,
+    Reply,
     Start,
     ToolCall,
     Usage,
+    collect,
     signature_of,
 )
 from acytoo.wire.sse import SSEDecoder
@@ -114,6 +116,8 @@ class StreamReader(RecordReader):
         self._started = False  # both of the above: a text needs no further check
         self._done = False
         self.finished = False
+        self._reads_messages = False  # the content came as `message`, not as `delta`
+        self._reads_pieces = False  # …and each of them is a piece of it
         self._ids: list[str] = []  # of the calls, in order of appearance
         self._calls: dict[int | None, int] = {}  # the server's index of a call to its place in `_ids`
 
@@ -211,9 +215,12 @@ class StreamReader(RecordReader):
                 raise error_from_event(choice.error, STATUSES)
         choice = choices[0] if len(choices) == 1 else min(choices, key=lambda choice: choice.index or 0)
         before = len(items)
-        delta = choice.delta or choice.message
-        if delta is not None:
-            self._decode_delta(delta, items)
+        if choice.message is not None and (choice.delta is None or _is_empty(choice.delta)):
+            self._decode_message(choice.message, items)
+        elif choice.delta is not None:
+            delta: list[Item] = []
+            self._decode_delta(choice.delta, delta)
+            items += self.unrepeated(delta, items) if delta and choice.finish_reason else delta
         if choice.logprobs and (tokens := objects_in(choice.logprobs.get("content"))):
             items.append(Logprobs(tokens))
         if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
@@ -249,6 +256,56 @@ class StreamReader(RecordReader):
             items += self._decode_call(call)
         if delta.function_call:
             items += self._decode_call(_ToolCall(function=delta.function_call))
+
+    def _decode_message(self, message: _Delta, items: list[Item]) -> None:
+        """Append what a `message` has beyond the content that was read before.
+
+        It is the content of a document. In a stream, some servers repeat everything in the last chunk's `message`
+        (abundantbeing/hermes-browser-extension#11), and others send all the content so far, or a piece of it, as the
+        `message` of every chunk.
+        """
+        calls, message.tool_calls = message.tool_calls, None
+        before = self.emitted(items)
+        parts: list[Item] = []
+        self._decode_delta(message, parts)
+        after = collect(parts)
+        if not (before.text or before.reasoning or before.refusal or before.tool_calls):
+            self._reads_messages = True
+        for read, complete, kind in (
+            (reasoning_text(before), reasoning_text(after), Reasoning),
+            (before.text, after.text, str),
+            (before.refusal, after.refusal, Refusal),
+        ):
+            if not complete:
+                continue
+            rest = None if self._reads_pieces else continuation(read, complete)
+            if rest is None and self._reads_messages:
+                self._reads_pieces = True
+                rest = complete
+            if rest == complete:
+                items += [item for item in parts if isinstance(item, kind)]
+            elif rest:
+                items.append(rest if kind is str else Reasoning(rest) if kind is Reasoning else Refusal(rest))
+        for number, call in enumerate(calls or ()):
+            self._decode_complete_call(number, call, before, items)
+
+    def _decode_complete_call(self, number: int, call: _ToolCall, before: Reply, items: list[Item]) -> None:
+        """Append what a complete call has beyond those read before: the one with its id, or else at its place."""
+        function = call.function or _Function()
+        arguments = function.arguments
+        if isinstance(arguments, dict):
+            arguments = arguments_text(arguments)
+        if call.id in self._ids:
+            number = self._ids.index(call.id)
+        if not self._reads_pieces and number < len(before.tool_calls):
+            read = before.tool_calls[number]
+            rest = continuation(read["function"]["arguments"], arguments or "")
+            is_same = call.id == read["id"] or (function.name == read["function"]["name"] and rest is not None)
+            if is_same or not call.id:
+                if rest:
+                    items.append(ToolCall(number, arguments=rest))
+                return
+        items += self._decode_call(call)
 
     def _decode_call(self, call: _ToolCall) -> list[Item]:
         """Return a piece of a call, numbered in order of appearance.
@@ -304,6 +361,10 @@ def read_document(name: str, body: bytes) -> list[Item]:
     if reader.finished or reader.has_content:
         return items
     raise TruncatedError("the reply has neither content nor finish_reason")
+
+
+def _is_empty(delta: _Delta) -> bool:
+    return not any(getattr(delta, name) for name in delta.__struct_fields__)
 
 
 def _decode_parts(parts: list[str | JSONObject]) -> list[Item]:

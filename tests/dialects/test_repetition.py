@@ -1,0 +1,202 @@
+"""Replies that repeat themselves at their end, or send all the content so far again and again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from acytoo import dialects
+from acytoo.dialects import Dialect
+from acytoo.http import ResponseHead
+from acytoo.types import Reply, Request, collect
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "pay", "arguments": '{"sum": 1}'}}
+"""A call that must not be made twice."""
+
+
+def sse(*documents: dict[str, Any]) -> bytes:
+    return b"".join([b"data: " + json.dumps(document).encode() + b"\n\n" for document in documents])
+
+
+def lines(*documents: dict[str, Any]) -> bytes:
+    return b"".join([json.dumps({"model": "m", **document}).encode() + b"\n" for document in documents])
+
+
+def delta(finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
+
+
+def message(finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": fields, "finish_reason": finish}]}
+
+
+def part(*parts: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {"candidates": [{"content": {"parts": list(parts)}, "finishReason": finish}]}
+
+
+def read(dialect: Dialect, body: bytes, size: int) -> Reply:
+    reader = dialect.reader(ResponseHead(200, {"content-type": dialect.writer(Request([])).content_type}))
+    items = [item for start in range(0, len(body), size) for item in reader.feed(body[start : start + size])]
+    items += reader.flush()
+    reader.close()
+    return collect(items)
+
+
+OPENAI, GEMINI, OLLAMA = dialects.OpenAI(), dialects.Gemini(), dialects.Ollama()
+
+REPEATED: dict[str, tuple[Dialect, bytes]] = {
+    # abundantbeing/hermes-browser-extension issue 11.
+    "openai, a last message": (
+        OPENAI,
+        sse(
+            delta(reasoning_content="I "),
+            delta(reasoning_content="think"),
+            delta(content="Hello "),
+            delta(content="world"),
+            delta(tool_calls=[{"index": 0, **CALL}]),
+            message("tool_calls", content="Hello world", reasoning_content="I think", tool_calls=[CALL]),
+        ),
+    ),
+    "openai, a last message beside an empty delta": (
+        OPENAI,
+        sse(
+            delta(reasoning_content="I think"),
+            delta(content="Hello "),
+            delta(content="world"),
+            delta(tool_calls=[{"index": 0, **CALL}]),
+            {
+                "choices": [
+                    {
+                        "delta": {},
+                        "message": {"content": "Hello world", "reasoning": "I think", "tool_calls": [CALL]},
+                        "finish_reason": "tool_calls",
+                    }
+                ]
+            },
+        ),
+    ),
+    "openai, a last delta": (
+        OPENAI,
+        sse(
+            delta(reasoning_content="I think"),
+            delta(content="Hello "),
+            delta(content="world"),
+            delta(tool_calls=[{"index": 0, **CALL}]),
+            delta("tool_calls", content="Hello world", reasoning_content="I think", tool_calls=[{"index": 0, **CALL}]),
+        ),
+    ),
+    "openai, a last message that has more": (
+        OPENAI,
+        sse(
+            delta(content="Hello "),
+            message("tool_calls", content="Hello world", reasoning_content="I think", tool_calls=[CALL]),
+        ),
+    ),
+    "openai, messages that grow": (
+        OPENAI,
+        sse(
+            message(reasoning_content="I "),
+            message(reasoning_content="I think"),
+            message(reasoning_content="I think", content="Hello"),
+            message(reasoning_content="I think", content="Hello wor"),
+            message(reasoning_content="I think", content="Hello world"),
+            message("tool_calls", reasoning_content="I think", content="Hello world", tool_calls=[CALL]),
+        ),
+    ),
+    "openai, messages that are pieces": (
+        OPENAI,
+        sse(
+            message(reasoning_content="I "),
+            message(reasoning_content="think"),
+            message(content="Hello "),
+            message(content="world"),
+            message(tool_calls=[CALL]),
+            message("tool_calls"),
+        ),
+    ),
+    "openai, only a message": (
+        OPENAI,
+        sse(message("tool_calls", reasoning_content="I think", content="Hello world", tool_calls=[CALL])),
+    ),
+    "gemini": (
+        GEMINI,
+        sse(
+            part({"text": "I think", "thought": True}),
+            part({"text": "Hello "}),
+            part({"text": "world"}),
+            part({"functionCall": {"name": "pay", "args": {"sum": 1}}}),
+            part(
+                {"text": "I think", "thought": True},
+                {"text": "Hello world"},
+                {"functionCall": {"name": "pay", "args": {"sum": 1}}},
+                finish="STOP",
+            ),
+        ),
+    ),
+    "ollama": (
+        OLLAMA,
+        lines(
+            {"message": {"content": "", "thinking": "I think"}},
+            {"message": {"content": "Hello "}},
+            {"message": {"content": "world"}},
+            {"message": {"content": "", "tool_calls": [{"function": {"name": "pay", "arguments": {"sum": 1}}}]}},
+            {
+                "message": {
+                    "content": "Hello world",
+                    "thinking": "I think",
+                    "tool_calls": [{"function": {"name": "pay", "arguments": {"sum": 1}}}],
+                },
+                "done": True,
+            },
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize("name", REPEATED)
+def test_what_the_end_repeats_is_read_once(name: str, size: int) -> None:
+    reply = read(*REPEATED[name], size)
+    assert reply.text == "Hello world"
+    assert [block["text"] for block in reply.reasoning] == ["I think"]
+    calls = [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in reply.tool_calls]
+    assert calls == [("pay", {"sum": 1})]
+    assert reply.finish_reason == "tool_calls"
+
+
+NOT_REPEATED: dict[str, tuple[Dialect, bytes]] = {
+    "openai": (OPENAI, sse(delta(content="ha"), delta("stop", content="ha"))),
+    "gemini": (GEMINI, sse(part({"text": "ha"}), part({"text": "ha"}, finish="STOP"))),
+    "ollama": (OLLAMA, lines({"message": {"content": "ha"}}, {"message": {"content": "ha"}, "done": True})),
+}
+
+
+@pytest.mark.parametrize("name", NOT_REPEATED)
+def test_a_short_last_piece_that_is_said_twice_is_kept(name: str) -> None:
+    assert read(*NOT_REPEATED[name], 100_000).text == "haha"
+
+
+def test_a_second_call_in_a_last_message_is_read() -> None:
+    other = {"id": "c2", "function": {"name": "pay", "arguments": '{"sum": 2}'}}
+    body = sse(delta(tool_calls=[{"index": 0, **CALL}]), message("tool_calls", tool_calls=[CALL, other]))
+    reply = read(OPENAI, body, 100_000)
+    assert [call["id"] for call in reply.tool_calls] == ["c1", "c2"]
+    assert [call["function"]["arguments"] for call in reply.tool_calls] == ['{"sum": 1}', '{"sum": 2}']
+
+
+def test_white_space_that_a_last_message_lacks_makes_no_difference() -> None:
+    body = sse(delta(content="\nHello "), delta(content="world\n"), message("stop", content="Hello world"))
+    assert read(OPENAI, body, 100_000).text == "\nHello world\n"
+
+
+def test_a_last_message_that_differs_from_the_deltas_is_ignored() -> None:
+    body = sse(delta(content="Hello <b>world</b>"), message("stop", content="Hello world"))
+    assert read(OPENAI, body, 100_000).text == "Hello <b>world</b>"
+
+
+def test_a_long_stream_is_compared_as_a_short_one() -> None:
+    words = [f"word {number} " for number in range(3000)]
+    body = sse(*[delta(content=word) for word in words], message("stop", content="".join(words)))
+    assert read(OPENAI, body, 60).text == "".join(words)
