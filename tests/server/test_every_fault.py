@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from acytoo import AcytooError, dialects
+from acytoo import AcytooError, StatusError, dialects
 from acytoo.dialects import Dialect
+from acytoo.http import ResponseHead
 from acytoo.testing import ScriptedResponse, garbage, hang_up, json_error, page, redirect, reply, silent, status
-from acytoo.types import Finish, Start, Usage
+from acytoo.types import Finish, Request, Start, Usage
 from tests.server.live_server import backend, call, live_server, request
 
 WORDS = [f"word {number} " for number in range(20)]
@@ -74,7 +75,11 @@ async def test_no_fault_of_a_backend_looks_like_a_complete_reply(
 ) -> None:
     async with live_server(fault, dialect=upstream, provider=LIMITS) as server:
         response = await call(server.port, request(dialect, stream=stream))
-        if response.whole:
+        if response.whole and response.status == 200:
+            assert dialect.writer(Request([])).error_ends_reply
+            with pytest.raises(StatusError):
+                dialect.reader(ResponseHead(200, response.headers)).feed(response.body.rpartition(b"event: error")[2])
+        elif response.whole:
             assert response.status >= 400
             assert dialect.read_error(response.status, response.body).message not in ("", "no message")
         else:

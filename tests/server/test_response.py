@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -187,6 +187,33 @@ async def test_an_error_of_the_backend_reaches_a_client_that_reads_slowly() -> N
         writer.close()
         assert not response.whole
         assert b"it broke" in response.body
+
+
+@pytest.mark.parametrize("dialect", [d for d in dialects.ALL if d.name != "acytoo"], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("passes_through", [True, False], ids=["passed through", "translated"])
+async def test_an_error_in_mid_stream_is_read_by_the_apis_clients(dialect: Dialect, passes_through: bool) -> None:
+    upstream = dialect if passes_through else dialects.OpenAI()
+    async with (
+        live_server(reply(*COMPLETE[:3]).fail("it broke", after=3), dialect=upstream) as server,
+        asyncio.timeout(LIMIT),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(dialect))
+        await reader.readuntil(b"\r\n\r\n")
+        chunks: list[bytes] = []
+        ended = False
+        with suppress(asyncio.IncompleteReadError):
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                chunks.append((await reader.readexactly(size + 2))[:-2])
+            ended = True
+        writer.close()
+        kind = dialect.writer(Request([]))
+        assert b"it broke" in chunks[-1]
+        assert ended == kind.error_ends_reply == (dialect.name == "openai-responses")
+        if kind.fails_alone:
+            assert json.loads(chunks[-1])["error"]["message"] == "it broke"
+        if dialect.name == "openai-responses":
+            assert chunks[-1].count(b'"type":"response.failed"') == 1
 
 
 async def test_a_cut_reply_over_http_1_0_ends_with_a_reset() -> None:

@@ -120,6 +120,11 @@ class Writer:
     """The bytes that keep a silent stream alive. Empty if the API has none."""
     fails_alone: ClassVar[bool] = False
     """Whether a client recognises what `fail` returns only if it reads nothing else at the same time."""
+    error_ends_reply: ClassVar[bool] = False
+    """Whether what `fail` returns is an end of its own, so that clients wait for the end of the body after it.
+
+    If it is not, clients that read it raise at once, and a server cuts the body for those that do not read it.
+    """
 
     def write(self, items: list[Item]) -> bytes:
         """Encode items. What the API has no field for is left out."""
@@ -132,8 +137,7 @@ class Writer:
     def fail(self, error: AcytooError) -> bytes:
         """Return the bytes that report an error in mid-stream. Empty if only an aborted connection can.
 
-        The official clients take these bytes as the end of the stream, so a server ends the body after them. If it
-        aborted the connection, clients that buffer (Codex, everything on Node.js) would discard the message.
+        No client may take them for the end of a complete reply.
         """
         raise NotImplementedError
 

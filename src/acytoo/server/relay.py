@@ -126,17 +126,35 @@ class _Stream:
         except DeliveredError as delivered:
             if not response.started:
                 raise delivered.error from delivered.error.__cause__
-            await response.abort(end(), reported=True)
+            if rest := end():
+                await response.send(rest)
+            # The backend's own record may be one that only we recognise as an error.
+            await self._fail(delivered.error, cut=not self._writer.error_ends_reply)
         except AcytooError as error:
             if not response.started:
                 raise
-            # Report the error as the API does, then close the connection before the body's end: it counts as cut.
-            last = self._writer.fail(error)
-            await response.abort(last, reported=bool(last))
+            # A reply that passes through may have sent its end already: then only a cut shows that something failed.
+            await self._fail(error, cut=encode != self._writer.write or not self._writer.error_ends_reply)
         finally:
             response.close()
             if self._timer is not None:
                 self._timer.cancel()
+
+    async def _fail(self, error: AcytooError, *, cut: bool) -> None:
+        """Report an error as the API does, then cut the body or end it.
+
+        A cut is what clients notice that do not read the error. Those on Node.js discard what they have not read by
+        then, so they get time for it.
+        """
+        response, last = self._response, self._writer.fail(error)
+        if self._writer.fails_alone:
+            await response.let_read()
+        if not cut:
+            await response.end(last)
+            return
+        if last:
+            await response.let_read(last)
+        await response.abort(reported=bool(last))
 
     def _on_silence(self) -> None:
         """Send a keep-alive if nothing was written for long enough, and schedule the next check.

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _FIRST_WRITE_SIZE = 64 * 1024
 """Bytes after which the first write no longer waits for more."""
 
+_TIME_TO_READ = 0.1
+"""Seconds in which a client that is not busy reads what has arrived."""
+
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _NO_BODY = frozenset({204, 304})
 
@@ -82,6 +85,12 @@ class StreamedResponse:
         if not self._ended and transport is not None and not transport.is_closing():
             self._connection.write(self._with_head(data))
 
+    async def let_read(self, data: bytes = b"") -> None:
+        """Send what was held back, and then `data`. Give the client time to read it before anything else happens."""
+        self.flush(data)
+        await self._connection.drain_all()
+        await asyncio.sleep(_TIME_TO_READ)
+
     async def end(self, data: bytes) -> None:
         """Send the last part and the end. Raises as `send`.
 
@@ -95,14 +104,14 @@ class StreamedResponse:
         self._complete = True
         self._request.can_continue = self._chunked and self._connection.may_keep_alive(self._request)
 
-    async def abort(self, data: bytes, *, reported: bool) -> None:
-        """Send a final part, then close without ending the body, so that clients detect the truncation.
+    async def abort(self, *, reported: bool) -> None:
+        """Close the connection without ending the body, so that clients detect the truncation.
 
         HTTP/1.0 has no framing to show it. There `close` resets the connection, unless the client can read the error
         in the body (`reported`).
         """
-        if data or self._first:
-            self.flush(data)
+        if self._first:
+            self.flush()
         self._ended = True
         await self._connection.drain_all()
         if (reported or self._chunked) and self._connection.transport is not None:

@@ -77,6 +77,7 @@ class StreamWriter(Writer):
     """
 
     ping = COMMENT
+    error_ends_reply = True  # `response.failed` is one of the API's ends, and Codex reports it when the body has ended
 
     def __init__(self, request: Request) -> None:
         self._start = Start(new_id("resp_"), request.model, int(time.time()))
@@ -124,7 +125,7 @@ class StreamWriter(Writer):
     def fail(self, error: AcytooError) -> bytes:
         """Return an `error` event, for which the official SDKs raise, then `response.failed`, which others wait for.
 
-        Codex ignores the first and reports the second when the body has ended.
+        Codex ignores the first, and discards the second if the body is cut after it.
         Source: `codex-rs/codex-api/src/sse/responses.rs` in openai/codex.
         """
         status, fields = describe_error(error)[0], openai_error(error)
