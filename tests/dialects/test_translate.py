@@ -10,7 +10,7 @@ import pytest
 from acytoo import dialects
 from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.dialects.translate import translate
-from acytoo.errors import UnsupportedError
+from acytoo.errors import RequestError, UnsupportedError
 from acytoo.http import Endpoint, ServerRequest
 from acytoo.types import Request
 from tests.dialects.strategies import encode, round_trip, to_server_request
@@ -53,6 +53,41 @@ NO_OP_FIELDS: dict[str, tuple[dict[str, Any], ...]] = {
 def test_another_apis_field_that_asks_for_the_default_is_dropped_too(source: Dialect, fields: dict[str, Any]) -> None:
     request = Request(HELLO, "m", extra={**fields, "odd": 1}, extra_for=source.name)
     assert translate(request, source).extra == {"odd": 1}
+
+
+CONVERSATION_FIELDS: dict[str, tuple[dict[str, Any], ...]] = {
+    "openai-responses": (
+        {"input": "Hello", "previous_response_id": "resp_0"},
+        {"input": "Hello", "conversation": {"id": "conv_0"}},
+        {"input": "Hello", "prompt": {"id": "pmpt_0"}},
+        {"input": [{"role": "user", "content": "x"}, {"type": "item_reference", "id": "msg_1"}]},
+        {"input": [{"role": "user", "content": "x"}, {"id": "msg_1"}]},
+        {"input": [{"role": "user", "content": "x"}, {"type": "computer_call_output", "call_id": "c", "output": {}}]},
+    ),
+    "anthropic": (
+        {"messages": HELLO, "max_tokens": 9, "thread": {"type": "create"}},
+        {"messages": HELLO, "max_tokens": 9, "thread": {"type": "continue", "previous_message_id": "msg_1"}},
+    ),
+    "gemini": (
+        {"contents": [{"parts": [{"text": "Hello"}]}], "cachedContent": "cachedContents/1"},
+        {"contents": [{"parts": [{"text": "Hello"}]}], "cached_content": "cachedContents/1"},
+    ),
+}
+"""Requests that refer to a part of the conversation instead of sending it."""
+
+
+@pytest.mark.parametrize(
+    ("source", "body"),
+    [(dialects.by_name(name), body) for name, bodies in CONVERSATION_FIELDS.items() for body in bodies],
+)
+def test_a_reference_to_a_part_of_the_conversation_is_an_error_and_never_dropped(
+    source: Dialect, body: dict[str, Any]
+) -> None:
+    path = "/v1beta/models/m:generateContent" if source.name == "gemini" else source.routes[0]
+    request = source.decode_request(ServerRequest(path, {}, msgspec.json.encode(body))).request
+    with pytest.raises(RequestError, match=r"send the|which only") as caught:
+        translate(request, source)
+    assert caught.value.status == 400
 
 
 NO_OP_CASES = [(dialect, fields) for dialect in dialects.ALL for fields in NO_OP_FIELDS.get(dialect.name, ())]

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeAlias
 import msgspec
 
 from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body
-from acytoo.dialects.fields import decode_body
+from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
 from acytoo.errors import (
     AcytooError,
@@ -156,6 +156,8 @@ class Dialect:
     """The fields that a body must have besides its model."""
     ignorable_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API outside the shared shape that may be dropped when translating to another."""
+    conversation_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields of this API outside the shared shape that carry a part of the conversation, such as its earlier turns."""
     vendor_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API alone that decoding keeps on messages, parts, calls and tools of the shared shape."""
     no_op_values: ClassVar[Mapping[str, tuple[object, ...]]] = {}
@@ -216,6 +218,17 @@ class Dialect:
             call.request.messages = []
             call.refusal = error
             return call
+
+    def conversation_error(self, field: str) -> RequestError | None:
+        """Return the error for an extra field that carries a part of the conversation, None for any other field.
+
+        Without that part a model would answer a conversation that it has not seen, so another API never drops it.
+        """
+        if field not in self.conversation_fields:
+            return None
+        return invalid(
+            f"{field} refers to a part of the conversation that this server does not have: send the conversation itself"
+        )
 
     def writer(self, request: Request) -> Writer:
         """Return a writer for a streamed reply to this request."""

@@ -16,6 +16,8 @@ def translate(request: Request, source: Dialect) -> Request:
 
     Ignorable ones are dropped. The others stay in `extra`, so that the target dialect rejects them by name. `user` is
     dropped too: it is a label for the source's service, and often too long for others (Claude Code's is).
+
+    Raises RequestError (400) for a field that carries a part of the conversation: it must never be dropped.
     """
     removed = list(request.extra.items())
     if source.vendor_fields:
@@ -29,6 +31,9 @@ def translate(request: Request, source: Dialect) -> Request:
         for name, value in removed
         if name not in source.ignorable_fields and value is not None and not _is_no_op(source, name, value)
     }
+    for name in extra:
+        if (error := source.conversation_error(name)) is not None:
+            raise error
     return msgspec.structs.replace(request, extra=extra, user=None)
 
 

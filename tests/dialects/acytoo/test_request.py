@@ -10,6 +10,7 @@ import pytest
 from acytoo.dialects import Acytoo
 from acytoo.dialects.acytoo.request import headers, payload
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.translate import translate
 from acytoo.errors import (
     RequestError,
     UnsupportedError,
@@ -138,3 +139,70 @@ def test_messages_are_accepted_in_the_shapes_of_web_clients(message: dict[str, A
 def test_the_error_for_a_malformed_body_names_the_field(body: object, field: str) -> None:
     with pytest.raises(RequestError, match=field):
         decode(body)
+
+
+# Web clients: the AI SDK's `UIMessage`.
+
+IMAGE = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,iVBORw0K"}
+
+
+def decode_parts(*parts: object, role: str = "user", **fields: object) -> Any:
+    """Return the decoded message of a web client."""
+    return decode({"messages": [{"id": "m1", "role": role, "parts": parts, **fields}]}).request.messages[0]
+
+
+def test_the_fields_of_a_text_stream_transport_are_ignored() -> None:
+    body = {"id": "c1", "trigger": "submit-message", "messageId": "m1", "messages": HELLO}
+    assert translate(decode(body).request, DIALECT).extra == {}
+
+
+def test_reasoning_of_a_web_client_is_no_part_of_the_text() -> None:
+    message = decode_parts({"type": "reasoning", "text": "Hm"}, {"type": "text", "text": "Hi"}, role="assistant")
+    assert message == {"role": "assistant", "content": "Hi", "reasoning": [{"text": "Hm"}]}
+
+
+def test_an_image_of_a_web_client_is_an_image() -> None:
+    message = decode_parts({"type": "text", "text": "What is this?"}, IMAGE)
+    assert message["content"] == [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": IMAGE["url"]}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "field"), [("data:application/pdf;base64,JVBE", "file_data"), ("https://h/a.pdf", "file_url")]
+)
+def test_a_file_of_a_web_client_is_a_file(url: str, field: str) -> None:
+    part = {"type": "file", "mediaType": "application/pdf", "filename": "a.pdf", "url": url}
+    assert decode_parts(part)["content"] == [{"type": "file", "file": {field: url, "filename": "a.pdf"}}]
+
+
+def test_an_image_beside_a_text_content_is_not_lost() -> None:
+    message = decode_parts({"type": "text", "text": "What?"}, IMAGE, content="What?")
+    assert [part["type"] for part in message["content"]] == ["text", "image_url"]
+
+
+@pytest.mark.parametrize("kind", ["step-start", "source-url", "source-document", "data-weather"])
+def test_marks_for_the_user_are_not_for_the_model(kind: str) -> None:
+    assert decode_parts({"type": kind, "text": "no"}, {"type": "text", "text": "Hi"})["content"] == "Hi"
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"type": "tool-weather", "toolCallId": "c", "state": "output-available"}, "tool-weather"),
+        ({"type": "dynamic-tool", "toolName": "x"}, "dynamic-tool"),
+        ({"type": "hologram"}, "hologram"),
+        ({"type": "file", "mediaType": "image/png"}, r"parts\[0\]\.url"),
+        ({"type": "text"}, r"parts\[0\]\.text"),
+        ("text", r"parts\[0\]"),
+    ],
+)
+def test_a_part_that_cannot_be_translated_is_refused(part: object, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        decode_parts(part)
+
+
+def test_attachments_of_an_older_web_client_are_refused() -> None:
+    with pytest.raises(RequestError, match="experimental_attachments"):
+        decode_parts({"type": "text", "text": "x"}, content="x", experimental_attachments=[{"url": "data:,x"}])

@@ -312,3 +312,12 @@ def test_events_in_any_order_make_a_stream_of_balanced_blocks(kinds: list[Item])
         elif document["type"] == "content_block_stop":
             open_.remove(document["index"])
     assert not open_
+
+
+def test_a_refused_thread_has_the_details_after_which_the_official_sdks_continue_without_one() -> None:
+    error = DIALECT.conversation_error("thread")
+    assert error is not None
+    response = DIALECT.write_error(error)
+    document = json.loads(response.body)
+    assert (response.status, document["error"]["type"]) == (400, "invalid_request_error")
+    assert document["error"]["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}

@@ -285,12 +285,9 @@ def test_the_bearer_token_is_the_secret_of_the_request() -> None:
 
 
 OWN_FEATURES: list[tuple[dict[str, Any], str]] = [
-    ({"previous_response_id": "resp_0"}, "previous_response_id"),
-    ({"conversation": "conv_0"}, "conversation"),
     ({"background": True}, "background"),
     ({"tools": [{"type": "web_search"}]}, "tools:web_search"),
     ({"tool_choice": {"type": "web_search_preview"}}, "tool_choice:web_search_preview"),
-    ({"input": [{"role": "user", "content": "x"}, {"type": "item_reference", "id": "msg_1"}]}, "input:item_reference"),
 ]
 
 

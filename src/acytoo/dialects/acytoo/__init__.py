@@ -34,6 +34,8 @@ class Acytoo(Dialect):
     options = frozenset({"temperature"})
     routes = ("/api/completions",)
     can_pass_through = False
+    ignorable_fields = frozenset({"id", "trigger", "messageId"})
+    """What the AI SDK's `TextStreamChatTransport` sends about its chat. All that the model needs is in `messages`."""
     capabilities = Capabilities(frozenset(), frozenset(), frozenset({"text"}), reasoning_blocks=False, finish=False)
     ends_with_record = False
 

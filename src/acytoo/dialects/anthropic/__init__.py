@@ -19,13 +19,13 @@ from acytoo.dialects.anthropic.request import (
     decode_request,
     encode_request,
 )
-from acytoo.dialects.anthropic.writer import StreamWriter, error_document, reply_document
+from acytoo.dialects.anthropic.writer import THREAD_UNSUPPORTED, StreamWriter, error_document, reply_document
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import header_secrets, request_from_body
-from acytoo.errors import AcytooError, UsageError
+from acytoo.errors import AcytooError, RequestError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, JSONObject, Reply, Request
 
@@ -86,6 +86,7 @@ class Anthropic(Dialect):
         }
     )
     """Hints about caching, cost and service. `thinking` and `output_config` are also expressed in the shared shape."""
+    conversation_fields = frozenset({"thread"})
     vendor_fields = frozenset(PART_FIELDS + TOOL_FIELDS)
     no_op_values = {"allowed_callers": (["direct"],), "mcp_servers": ([],)}
     capabilities = Capabilities(frozenset({"id", "model"}), items=frozenset({"text", "reasoning", "tool_calls"}))
@@ -143,6 +144,12 @@ class Anthropic(Dialect):
         if betas:
             shared["betas"] = [beta.strip() for beta in betas.split(",") if beta.strip()]
         return ParsedRequest(request_from_body(shared, self.name), header_secrets(incoming))
+
+    def conversation_error(self, field: str) -> RequestError | None:
+        """Return the error after which the official SDKs and Claude Code send the complete conversation, unthreaded."""
+        if (error := super().conversation_error(field)) is not None:
+            error.code = THREAD_UNSUPPORTED
+        return error
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of events."""

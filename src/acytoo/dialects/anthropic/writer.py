@@ -246,11 +246,21 @@ def _encode_content(reply: Reply) -> list[JSONObject]:
     return [*content, {"type": "text", "text": refusal}] if refusal else content
 
 
+THREAD_UNSUPPORTED = "thread_unsupported_request"
+"""The `error_code` of a refused `thread`: Anthropic keeps the conversation there, and a client sends only what is new.
+
+Source: the tool runner of Anthropic's Python SDK (2.14, `lib/threads`), which then continues without a thread.
+"""
+
+
 def error_document(error: AcytooError) -> JSONObject:
     """Return `{"type": "error", "error": {"type", "message"}}`, which is also the data of an `error` event."""
-    status, message, _, _ = describe_error(error)
+    status, message, code, _ = describe_error(error)
     kind = STATUSES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": message}}
+    fields: JSONObject = {"type": kind, "message": message}
+    if code == THREAD_UNSUPPORTED:
+        fields["details"] = {"error_code": code, "unsupported": ["thread"]}
+    return {"type": "error", "error": fields}
 
 
 def _empty_message(id_: str, model: str) -> JSONObject:

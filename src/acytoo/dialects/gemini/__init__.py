@@ -49,8 +49,9 @@ class Gemini(Dialect):
     count_routes = _routes(_COUNT)
     minimal_body = {"contents": [{"parts": [{"text": ""}]}]}
     ignorable_fields = frozenset(
-        {"alt", "safetySettings", "cachedContent", "labels", "serviceTier", "store", "generationConfig.thinkingConfig"}
+        {"alt", "safetySettings", "labels", "serviceTier", "store", "generationConfig.thinkingConfig"}
     )
+    conversation_fields = frozenset({"cachedContent"})
     no_op_values = {"generationConfig.responseModalities": (["TEXT"],)}
     capabilities = Capabilities(
         frozenset({"id", "model"}),

@@ -9,14 +9,14 @@ import msgspec
 
 from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import openai_error
-from acytoo.dialects.fields import decode_body
+from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai_responses.reader import StreamReader, read_document
 from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
 from acytoo.dialects.openai_responses.writer import StreamWriter, reply_document
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import header_secrets, request_from_body
-from acytoo.errors import AcytooError
+from acytoo.errors import AcytooError, RequestError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, JSONObject, Reply, Request
 
@@ -62,8 +62,10 @@ class OpenAIResponses(Dialect):
             "max_tool_calls",
             "reasoning",
             "text",
+            "client_metadata",
         }
     )
+    conversation_fields = frozenset({"previous_response_id", "conversation", "prompt"})
 
     def __init__(self, path: str = "/responses") -> None:
         self.path = path
@@ -89,6 +91,19 @@ class OpenAIResponses(Dialect):
         """Decode a request: items become messages, `instructions` the first of them."""
         body = decode_request(decode_body(incoming))
         return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
+
+    def conversation_error(self, field: str) -> RequestError | None:
+        """Return the error for a reference to what the API stores, or for an item that only this API has."""
+        if field in self.conversation_fields or field == "input:item_reference":
+            return invalid(
+                f"{field.removeprefix('input:')} refers to items that this server does not have: "
+                "send the items themselves: store: false"
+            )
+        if field.startswith("input:"):
+            return invalid(
+                f"the input has an item of the type {field.removeprefix('input:')}, which only {self.name} has"
+            )
+        return None
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of typed events, the last of which has the complete response."""
