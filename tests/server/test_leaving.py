@@ -132,7 +132,7 @@ async def test_leaving_during_a_reply_that_is_one_document_stops_the_backend(dia
         await server.fake.disconnected()
 
 
-@pytest.mark.parametrize("leave", [close, reset])
+@EVERY_WAY
 async def test_leaving_while_the_reply_is_not_read_stops_the_backend(leave: Leave) -> None:
     async with live_server(endless(25_600)) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

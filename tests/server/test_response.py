@@ -239,10 +239,7 @@ async def test_an_exception_in_a_provider_resets_a_reply_over_http_1_0() -> None
 
 
 async def test_an_http_1_0_client_that_never_reads_is_reset() -> None:
-    async with (
-        live_server(reply(COMPLETE[0], "x" * 16_000_000, Finish("stop")), unread=0.3) as server,
-        asyncio.timeout(LIMIT),
-    ):
+    async with live_server(endless(6_400), unread=0.3) as server, asyncio.timeout(LIMIT):
         reader, writer = await slow_connection(server.port)
         writer.write(request("acytoo").replace(b" HTTP/1.1", b" HTTP/1.0", 1))
         await server.fake.disconnected()

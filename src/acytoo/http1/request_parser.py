@@ -21,7 +21,8 @@ _MAX_FIELD = 16 * 1024
 _MAX_FIELDS = 128
 """Header fields of a request, trailers included."""
 
-_SINGLE = frozenset({"host", "content-length", "transfer-encoding"})
+_FRAMING = ("content-length", "transfer-encoding")
+_SINGLE = frozenset({"host", *_FRAMING})
 """Fields of which a request must not have two, not even equal ones."""
 
 
@@ -41,14 +42,16 @@ class Receiver(Protocol):
 class RequestParser:
     """A parser of any number of pipelined requests. It ignores what follows the last one."""
 
-    __slots__ = ("_count", "_fields", "_in_body", "_is_open", "_keep_alive", "_parser", "_progress", "_receiver",
-                 "_size", "_stalled", "_target", "is_done")  # fmt: skip
+    __slots__ = (
+        "_count", "_fields", "_in_body", "_is_open", "_is_replay", "_is_upgrade", "_keep_alive", "_parser", "_progress",
+        "_receiver", "_size", "_stalled", "_target", "is_done",
+    )  # fmt: skip
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver: Receiver | None = receiver
         self.is_done = False
         """Whether no more requests can follow."""
-        self._is_open = False
+        self._is_open = self._is_replay = self._is_upgrade = False
         self._progress = self._stalled = 0
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
 
@@ -59,8 +62,10 @@ class RequestParser:
         before = self._progress
         try:
             self._parser.feed_data(data)
-        except HttpParserUpgrade:
-            self.is_done = True
+        except HttpParserUpgrade as upgrade:
+            if not self.is_done:
+                self._ignore_upgrade()
+                self.feed(data[upgrade.args[0] :])
         except HttpParserError as error:
             if self.is_done:  # bytes after the last request
                 return
@@ -75,6 +80,17 @@ class RequestParser:
                 self.is_done = True
                 raise HTTPError(f"a header field or chunk extension is larger than {_MAX_FIELD} bytes")
 
+    def _ignore_upgrade(self) -> None:
+        """Go on with the body of a request that offers another protocol, as Java's client does for HTTP/2.
+
+        llhttp takes what follows for that protocol, so another parser is fed a head with the same framing.
+        """
+        self._is_replay = True
+        framing = next((f"{name}: {self._fields[name]}\r\n" for name in _FRAMING if name in self._fields), "")
+        connection = "" if self._keep_alive else "connection: close\r\n"
+        self._parser = HttpRequestParser(self)
+        self._parser.feed_data(f"POST / HTTP/1.1\r\n{framing}{connection}\r\n".encode())
+
     def close(self) -> None:
         """Break the reference cycles. Nothing can be fed any more."""
         self._parser = self._receiver = None
@@ -83,6 +99,8 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        if self._is_replay:
+            return
         self._is_open = True
         self._in_body = False
         self._target = b""
@@ -91,6 +109,8 @@ class RequestParser:
 
     def on_url(self, part: bytes) -> None:
         """Keep the request target, which may arrive in parts."""
+        if self._is_replay:
+            return
         self._progress += 1
         self._target += part
         if len(self._target) > _MAX_FIELD:
@@ -98,6 +118,8 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a field of the head; check and drop a trailer."""
+        if self._is_replay:
+            return
         self._progress += 1
         size = len(name) + len(value)
         self._size += size
@@ -124,6 +146,9 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         """Check the version and the framing, and report the head."""
+        if self._is_replay:
+            self._is_replay = self._is_upgrade = False
+            return
         parser, receiver, fields = self._parser, self._receiver, self._fields
         assert parser is not None
         assert receiver is not None
@@ -145,8 +170,8 @@ class RequestParser:
         self._in_body = True
         self._size = 0
         method = parser.get_method().decode()
-        # Another protocol could follow such a request. It is answered as if it had not asked, and is the last one.
-        self._keep_alive = parser.should_keep_alive() and "upgrade" not in fields and method != "CONNECT"
+        self._is_upgrade = "upgrade" in fields and parser.should_upgrade()
+        self._keep_alive = parser.should_keep_alive() and method != "CONNECT"
         receiver.head_received(method, self._target.decode("latin-1"), version, fields, self._keep_alive)
 
     def on_body(self, data: bytes) -> None:
@@ -157,6 +182,8 @@ class RequestParser:
 
     def on_message_complete(self) -> None:
         """Report the end of the request."""
+        if self._is_upgrade:
+            return
         self._is_open = False
         self.is_done = not self._keep_alive
         assert self._receiver is not None

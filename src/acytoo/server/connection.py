@@ -15,7 +15,7 @@ import math
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from acytoo._reset import reset
 from acytoo.http import HTTPResponse
@@ -93,13 +93,13 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, or refuse the connection if there are too many."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # No isinstance: uvloop's transports have the interface, not the class.
+        self.transport = cast("asyncio.Transport", transport)
         excess = self._server.add(self)
         if excess is None:
             self._set_deadline(self._server.config.idle, self._on_idle)
         else:
-            transport.write(encode_response(excess, False, "1.1", False))
+            self.transport.write(encode_response(excess, False, "1.1", False))
             self._linger()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -230,7 +230,7 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     def may_keep_alive(self, request: IncomingRequest) -> bool:
         """Return whether another request may follow this one."""
-        return request.keep_alive and request.is_complete and self._error is None and not self._server.is_closing
+        return request.keep_alive and request.is_complete and not self._server.is_closing
 
     # Called by the server when it stops.
 

@@ -14,7 +14,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from acytoo.http1.head import HTTPError
 from acytoo.http1.response_parser import ResponseParser
@@ -141,8 +141,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set up the socket. Called again if TLS begins on the connection."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # No isinstance: uvloop's transports have the interface, not the class.
+        self.transport = transport = cast("asyncio.Transport", transport)
         use_small_tls_buffer(transport)
         if (sock := transport.get_extra_info("socket")) is not None:
             _keep_alive(sock)
