@@ -21,6 +21,7 @@ LAYERS = [
     ["testing"],
     ["transport"],
     ["settings"],
+    ["preparation"],
     ["client"],
     ["base_provider"],
     ["providers"],

@@ -14,7 +14,7 @@ import msgspec
 from acytoo._hybridmethod import hybridmethod
 from acytoo.compat import g4f
 from acytoo.compat.legacy import LegacyMethod, Parameters
-from acytoo.dialects.base import Dialect, Unsupported, Writer
+from acytoo.dialects.base import Dialect, Fetch, Unsupported, Writer
 from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
 from acytoo.http import Endpoint
 from acytoo.keys import stored_key
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from acytoo.client import Client
+    from acytoo.preparation import Preparation
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -102,6 +103,14 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         endpoint = Endpoint(env_url or type(self).url, Secret(key), Secret(self.environment("password")))
         self._settings = Settings(endpoint).changed(changes, self._normalize_url)
         self.url = self._settings.endpoint.url
+        self._preparation: Preparation | None = None
+        if self.dialect is not None and (
+            type(self).prepare is not AsyncGeneratorProvider.prepare
+            or type(self.dialect).prepare is not Dialect.prepare
+        ):
+            from acytoo.preparation import Preparation
+
+            self._preparation = Preparation(self.prepare)
         self.model = as_text(model, "model") or self.environment("model") or self.default_model
 
     def __repr__(self) -> str:
@@ -160,6 +169,16 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         if not url:
             raise UsageError(f"{type(self).__name__} needs a URL: pass url=…, or set {self.variable('url')}")
         return check_url(url)
+
+    async def prepare(self, endpoint: Endpoint, fetch: Fetch) -> Endpoint:
+        """Return the endpoint to call, such as one with the token of a login as its key, or a cookie in its headers.
+
+        A provider or its dialect may override this. `fetch` sends a request with the connection settings of the call.
+        The result is kept for the instance; if the server answers 401 to it, this is called once more. A call on the
+        class creates an instance, and so prepares again.
+        """
+        assert self.dialect is not None
+        return await self.dialect.prepare(endpoint, fetch)
 
     # What users call.
 
@@ -278,7 +297,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
         if self.needs_auth and not settings.endpoint.key:
             raise AuthenticationError(f"{type(self).__name__} needs a key: set {self.variable('key')}, or pass key=…")
-        return Client(dialect, settings.endpoint, settings.connection, settings.extra_headers)
+        return Client(dialect, settings.endpoint, settings.connection, settings.extra_headers, self._preparation)
 
     def _legacy_answer(self, request: Request, unsupported: Unsupported) -> AsyncGenerator[list[Item], None]:
         options = {

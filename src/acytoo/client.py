@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -30,6 +30,9 @@ from acytoo.transport.config import Connection
 from acytoo.transport.exchange import MAX_ERROR_BODY, Exchange, open_exchange
 from acytoo.types import Item, Request
 
+if TYPE_CHECKING:
+    from acytoo.preparation import Preparation
+
 
 class Client(msgspec.Struct, frozen=True):
     """A dialect, an endpoint that uses it, and how to connect to that endpoint."""
@@ -38,6 +41,10 @@ class Client(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     connection: Connection
     extra_headers: Mapping[str, str] = {}
+    preparation: Preparation | None = None
+    """What has to happen to the endpoint before a request, such as a login."""
+    source: Client | None = None
+    """The client that this one was prepared from by an earlier call, so that an expired login can be repeated."""
 
     def stream(self, request: Request, unsupported: Unsupported) -> ReplyStream:
         """Return the reply to a request; it is sent by the first step of the iteration.
@@ -62,7 +69,12 @@ class Client(msgspec.Struct, frozen=True):
             if client.needs_resolving:
                 client = await client.resolved()
                 http_request = client.dialect.encode_count_request(request, client.endpoint)
-            with await client.send(http_request) as exchange:
+            exchange = await client.send(http_request)
+            if exchange.head.status == 401 and (again := await client.prepared_again()) is not None:
+                exchange.close()
+                client = again
+                exchange = await client.send(client.dialect.encode_count_request(request, client.endpoint))
+            with exchange:
                 if not 200 <= exchange.head.status < 300:
                     raise await _status_error(exchange, client.dialect)
                 body = await exchange.read_up_to(MAX_ERROR_BODY)
@@ -75,17 +87,38 @@ class Client(msgspec.Struct, frozen=True):
 
     @property
     def needs_resolving(self) -> bool:
-        """Whether the endpoint's URL has a scheme of ours, such as `embedded://`."""
-        return scheme_of(self.endpoint.url) is not None
+        """Whether the endpoint must be prepared, or its URL has a scheme of ours, such as `embedded://`."""
+        return self.preparation is not None or scheme_of(self.endpoint.url) is not None
 
     async def resolved(self) -> Client:
-        """Return a client for the HTTP endpoint behind a URL scheme of ours, starting it if necessary.
+        """Return a client for the prepared endpoint, or for the one behind a URL scheme of ours, which may be started.
 
-        That endpoint is on this machine, so no proxy is used for it.
+        The latter is on this machine, so no proxy is used for it.
         """
+        if self.preparation is not None:
+            endpoint, is_from_before = await self.preparation.get(self.endpoint, self.fetch)
+            headers = {**endpoint.headers, **self.extra_headers}
+            return Client(self.dialect, endpoint, self.connection, headers, source=self if is_from_before else None)
         endpoint = await resolve(self.endpoint)
         direct = msgspec.structs.replace(self.connection, proxy=None, trust_env=False)
         return Client(self.dialect, endpoint, direct, self.extra_headers)
+
+    async def prepared_again(self) -> Client | None:
+        """Return a client with a new preparation after the server refused the one of an earlier call, else None."""
+        if self.source is None or self.source.preparation is None:
+            return None
+        self.source.preparation.forget(self.source.endpoint, self.endpoint)
+        return msgspec.structs.replace(await self.source.resolved(), source=None)
+
+    async def fetch(self, http_request: HTTPRequest) -> tuple[ResponseHead, bytes]:
+        """Send a request and return the complete response. Raises StatusError for an error status."""
+        with await self.send(http_request) as exchange:
+            if not 200 <= exchange.head.status < 300:
+                raise await _status_error(exchange, self.dialect)
+            body = bytearray()
+            while chunk := await exchange.read():
+                body += chunk
+            return exchange.head, bytes(body)
 
     async def send(self, http_request: HTTPRequest) -> Exchange:
         """Send a request and return once the head of the response has been received, whatever its status."""
@@ -177,6 +210,11 @@ class ReplyStream:
         if self._client.needs_resolving:
             self._client, http_request = await _resolved(self._client, request, http_request)
         self._exchange = await self._client.send(http_request)
+        if self._exchange.head.status == 401 and (again := await self._client.prepared_again()) is not None:
+            self._exchange.close()
+            self._client = again
+            http_request = again.dialect.http_request(request, again.endpoint, http_request.body)
+            self._exchange = await again.send(http_request)
         del request, http_request  # a long history need not stay in memory while the reply is read
         self._reader = await _reader_for(self._exchange, self._client.dialect)
 
@@ -204,6 +242,10 @@ async def _pass_through(
         if client.needs_resolving:
             client, http_request = await _resolved(client, request, http_request)
         exchange = await client.send(http_request)
+        if exchange.head.status == 401 and (again := await client.prepared_again()) is not None:
+            exchange.close()
+            client = again
+            exchange = await client.send(client.dialect.http_request(request, client.endpoint, http_request.body))
         del request, http_request
         with exchange:
             reader = await _reader_for(exchange, client.dialect)

@@ -10,11 +10,15 @@ from acytoo.secret import Secret, mask_url
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """The address of an API and the credentials for it; `url` is the base URL."""
+    """The address of an API and the credentials for it; `url` is the base URL.
+
+    `headers` are sent with every request, such as the cookie of a login.
+    """
 
     url: str
     key: Secret = Secret()
     password: Secret = Secret()
+    headers: Mapping[str, str] = {}
 
 
 class HTTPRequest(msgspec.Struct):

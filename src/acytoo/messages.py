@@ -203,6 +203,17 @@ def turn_parts(message: ChatMessage) -> Sequence[TurnPart]:
     return [*plain[:blocks], {"type": "content"}, *plain[blocks:]]
 
 
+def prompt_of(messages: Messages) -> str:
+    """Return a conversation as one text, for APIs that take a prompt: each message with its role, then the next role.
+
+    A single message of the user is returned as it is. Parts that are not text are left out.
+    """
+    texts = [(message["role"], content_text(message.get("content"), lambda part: None)) for message in messages]
+    if len(texts) == 1 and texts[0][0] == "user":
+        return texts[0][1]
+    return "\n\n".join([f"{role.capitalize()}: {text}" for role, text in texts if text] + ["Assistant:"])
+
+
 def tool_result(message: ChatMessage) -> str | list[ContentPart] | None:
     """Return the content of a tool's result, prefixed with "Error: " if the tool failed.
 

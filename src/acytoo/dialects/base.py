@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -27,6 +27,10 @@ Framing: TypeAlias = Literal["text", "sse", "ndjson"]
 """How a stream is divided into records: not at all, as server-sent events, or one JSON document per line."""
 
 ItemKind: TypeAlias = Literal["text", "reasoning", "tool_calls", "refusal", "logprobs"]
+
+
+Fetch: TypeAlias = Callable[[HTTPRequest], Awaitable[tuple[ResponseHead, bytes]]]
+"""Sends a request with the connection settings of the call, and returns the response. Raises StatusError."""
 
 
 class ParsedRequest(msgspec.Struct):
@@ -172,6 +176,13 @@ class Dialect:
         return self.writer(Request([])).framing
 
     # Client side.
+
+    async def prepare(self, endpoint: Endpoint, fetch: Fetch) -> Endpoint:
+        """Return the endpoint to call, for an API whose login takes a request of its own; see the provider's `prepare`.
+
+        The dialect itself does no I/O: `fetch` sends a request and returns the response.
+        """
+        return endpoint
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Encode a request. Calls `unsupported` for whatever the API cannot express."""
