@@ -50,6 +50,8 @@ class HTTPServer:
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Accept connections. Return the address. Raises what `create_server` raises."""
+        if not 0 <= port < 65536:  # uvloop would take another one
+            raise OverflowError("a port is a number from 0 to 65535")
         self._listener = await self.loop.create_server(lambda: ServerConnection(self), host, port, backlog=_BACKLOG)
         address, port = self._listener.sockets[0].getsockname()[:2]
         return address, port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -33,6 +34,17 @@ def _collect_garbage_less_often() -> None:
     """
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+
+
+def run(config: ServerConfig, announce: Callable[[str], None], *, access_log: bool = False) -> None:
+    """Serve until a signal, on uvloop if it is installed (the extra `serve`)."""
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with contextlib.suppress(ImportError):
+        from uvloop import new_event_loop
+
+        loop_factory = new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(serve(config, announce, access_log=access_log))
 
 
 async def serve(config: ServerConfig, announce: Callable[[str], None], *, access_log: bool = False) -> None:

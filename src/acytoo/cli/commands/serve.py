@@ -51,11 +51,9 @@ def serve(
       acytoo serve --to http://other:8000 --to-password secret
       acytoo serve --host 0.0.0.0 --password secret
     """
-    import asyncio
-
     from acytoo.secret import Secret
-    from acytoo.server import run
     from acytoo.server.config import ServerConfig
+    from acytoo.server.run import run
 
     if log:
         import logging
@@ -69,7 +67,7 @@ def serve(
         grace=grace,
         drop_unsupported=drop_unsupported,
     )
-    asyncio.run(run.serve(config, _announce, access_log=log))
+    run(config, _announce, access_log=log)
 
 
 def _create_backends(
