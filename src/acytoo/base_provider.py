@@ -291,7 +291,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     def _client(self, settings: Settings, dialect: Dialect) -> Client:
         """Return a client for the settings. Raises AuthenticationError if a required key is missing.
 
-        The only place that imports the client, and with it aiohttp: only a call pays for that.
+        The only place that imports the client, and with it asyncio and HTTP: only a call pays for that.
         """
         from acytoo.client import Client
 
