@@ -13,6 +13,7 @@ from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai_responses.reader import StreamReader, read_document
 from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
+from acytoo.dialects.openai_responses.tools import TRANSLATED_ITEMS, TRANSLATED_TOOLS
 from acytoo.dialects.openai_responses.writer import StreamWriter, reply_document
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import header_secrets, request_from_body
@@ -63,8 +64,13 @@ class OpenAIResponses(Dialect):
             "reasoning",
             "text",
             "client_metadata",
+            "tools:hosted",
+            *(f"tools:{kind}" for kind in TRANSLATED_TOOLS),
+            *(f"input:{kind}" for kind in (*TRANSLATED_ITEMS, "namespace")),
+            *(f"tool_choice:{kind}" for kind in ("function", "custom", "allowed_tools")),
         }
     )
+    """Hints about caching, storage and service, tools that the API runs itself, and what `tools.py` has translated."""
     conversation_fields = frozenset({"previous_response_id", "conversation", "prompt"})
 
     def __init__(self, path: str = "/responses") -> None:

@@ -19,13 +19,21 @@ import msgspec
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.fields import invalid, objects_in, optional_object, optional_objects, require, without_none
 from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.openai_responses.tools import (
+    HOSTED_TOOLS,
+    TRANSLATED_ITEMS,
+    all_tools,
+    flat_name,
+    function_item,
+    tools_in_input,
+    types_of,
+)
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, tool_result
 from acytoo.types import (
     ChatMessage,
     ChatMessages,
     ContentPart,
-    FunctionDefinition,
     JSONObject,
     ReasoningBlock,
     Request,
@@ -90,12 +98,12 @@ def encode_options(request: Request, unsupported: Unsupported) -> JSONObject:
 def add_extra(body: JSONObject, extra: Mapping[str, Any]) -> None:
     """Merge extra fields into a body. They replace its fields, but `include`, `tools` and objects are joined.
 
-    A name like `tools:web_search` is one under which `decode_request` keeps a value that only this API has.
+    A name like `tools:web_search` is one under which `decode_request` keeps a field that has a value of this API alone.
     """
     for name, value in extra.items():
         field, colon, _ = name.partition(":")
         present = body.get(field)
-        if colon and field != "tools":
+        if colon:
             body[field] = value
         elif field in ("include", "tools") and isinstance(present, list) and isinstance(value, list):
             body[field] = present + [element for element in value if element not in present]
@@ -250,9 +258,9 @@ def _encode_format(response_format: JSONObject) -> JSONObject:
 def decode_request(body: JSONObject) -> JSONObject:
     """Return a received body with the shared shape's field names.
 
-    Items, tools and tool choices that the shared shape does not have are kept as `input:<type>`, `tools:<type>` and
-    `tool_choice:<type>`. They become `Request.extra`: this API's endpoints get them back (see `add_extra`), and
-    translation to another API refuses them by name.
+    If the shared shape does not have the type of an item, a tool or a tool choice, the complete field is also kept, as
+    `input:<type>`, `tools:<type>` or `tool_choice:<type>`. They become `Request.extra`: this API's endpoints get them
+    back (see `add_extra`), and translation to another API refuses them by name, unless `tools.py` has translated them.
 
     Raises RequestError (400) that names what is malformed.
     """
@@ -266,12 +274,14 @@ def decode_request(body: JSONObject) -> JSONObject:
     shared["messages"] = messages
     if (limit := rest.pop("max_output_tokens", None)) is not None:
         rest["max_tokens"] = limit
-    _decode_tools(rest.pop("tools", None), shared)
     choice = rest.pop("tool_choice", None)
-    if isinstance(choice, dict) and choice.get("type") not in ("function", "allowed_tools"):
+    _decode_tools(rest.pop("tools", None), body.get("input"), choice, shared)
+    if isinstance(choice, dict) and choice.get("type") not in ("function", "custom", "allowed_tools"):
         shared[f"tool_choice:{choice.get('type')}"] = choice
     elif choice is not None:
-        shared["tool_choice"] = _decode_tool_choice(choice)
+        shared["tool_choice"] = decoded = _decode_tool_choice(choice)
+        if isinstance(choice, dict) and choice not in (decoded, _encode_tool_choice(cast(JSONObject, decoded))):
+            shared[f"tool_choice:{choice['type']}"] = choice
     text = optional_object(rest.pop("text", None), "text")
     if (format_ := text.pop("format", None)) is not None:
         shared["response_format"] = _decode_format(optional_object(format_, "text.format"))
@@ -303,7 +313,15 @@ def _decode_input(value: object) -> tuple[list[ChatMessage], list[str]]:
         where = f"input[{index}]"
         if not isinstance(item, dict):
             raise invalid(f"{where} must be an item like {{'role': 'user', 'content': 'Hello'}}")
-        kind = item.get("type") or ("message" if "role" in item else "item_reference")
+        kind = str(item.get("type") or ("message" if "role" in item else "item_reference"))
+        if kind in TRANSLATED_ITEMS or (kind == "function_call" and item.get("namespace")):
+            own_type = kind if kind in TRANSLATED_ITEMS else "namespace"
+            if own_type not in unknown_types:
+                unknown_types.append(own_type)
+            item = function_item(item, kind)
+            if item is None:
+                continue
+            kind = item["type"]
         if kind in ("reasoning", "function_call") or (kind == "message" and item.get("role") == "assistant"):
             if turn is None or _is_finished(turn, kind):
                 turn = {"role": "assistant", "content": None}
@@ -397,32 +415,28 @@ def _decode_part(part: JSONObject) -> ContentPart:
     return cast(ContentPart, part)
 
 
-def _decode_tools(tools: object, shared: JSONObject) -> None:
-    for tool in optional_objects(tools, "tools"):
-        kind = str(tool.get("type"))
-        if kind == "function":
-            shared.setdefault("tools", []).append(_decode_tool(tool))
-        else:
-            shared.setdefault(f"tools:{kind}", []).append(tool)
+def _decode_tools(tools: object, items: object, choice: object, shared: JSONObject) -> None:
+    """Add the tools, those in the input too, as functions. Types that cannot be functions are kept under their names.
 
-
-def _decode_tool(tool: JSONObject) -> ToolDefinition:
-    """Return a function. `strict` is left out if it is false, which is the shared shape's default."""
-    fields = {
-        name: value
-        for name, value in without_none(tool).items()
-        if name != "type" and not (name == "strict" and value is False)
-    }
-    if not isinstance(fields.get("name"), str):
-        raise invalid("a function in tools has no name")
-    return {"type": "function", "function": cast(FunctionDefinition, fields)}
+    Tools that the API runs itself are kept as `tools:hosted` if the model may as well call a function.
+    """
+    own = optional_objects(tools, "tools")
+    if natives := all_tools(own, items):
+        shared["tools"] = [{"type": "function", "function": native.function} for native in natives]
+    for kind in types_of([*own, *tools_in_input(items)]) - {"function"}:
+        is_offer = kind in HOSTED_TOOLS and natives and choice in (None, "auto")
+        shared[f"tools:{'hosted' if is_offer else kind}"] = own
 
 
 def _decode_tool_choice(choice: object) -> object:
     if not isinstance(choice, dict):
         return choice
-    if choice.get("type") == "function":
-        return {"type": "function", "function": {"name": choice.get("name")}}
+    if choice.get("type") in ("function", "custom"):
+        name = choice.get("name")
+        return {
+            "type": "function",
+            "function": {"name": flat_name(name, choice.get("namespace")) if isinstance(name, str) else name},
+        }
     if choice.get("type") != "allowed_tools":
         return choice
     tools = [_decode_tool_choice(tool) for tool in optional_objects(choice.get("tools"), "tool_choice.tools")]

@@ -17,6 +17,7 @@ from acytoo.dialects.base import Unsupported, Writer
 from acytoo.dialects.error_bodies import describe_error, openai_error
 from acytoo.dialects.openai_responses.reader import INCOMPLETE_REASONS
 from acytoo.dialects.openai_responses.request import NAME, add_extra, encode_instructions, encode_opaque, encode_options
+from acytoo.dialects.openai_responses.tools import call_item, complete_call, own_tools
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import AcytooError
 from acytoo.types import (
@@ -82,6 +83,7 @@ class StreamWriter(Writer):
     def __init__(self, request: Request) -> None:
         self._start = Start(new_id("resp_"), request.model, int(time.time()))
         self._echo = _encode_echo(request)
+        self._tools = own_tools(request.extra) if request.extra_for == NAME else {}
         self._number = 0  # of the next event
         self._has_started = False
         self._output: list[JSONObject] = []
@@ -144,9 +146,9 @@ class StreamWriter(Writer):
         self._close_item(out, status)
         for index, pieces in self._calls.values():
             item = self._output[index]
-            item["arguments"], item["status"] = "".join(pieces), status
-            location = {"item_id": item["id"], "output_index": index}
-            self._write_event("response.function_call_arguments.done", out, **location, arguments=item["arguments"])
+            item["status"] = status
+            for type_, fields in complete_call(item, "".join(pieces)):
+                self._write_event(type_, out, item_id=item["id"], output_index=index, **fields)
             self._write_event("response.output_item.done", out, output_index=index, item=item)
         self._calls = {}
         return self._response(status, incomplete_details={"reason": reason} if reason else None)
@@ -286,18 +288,13 @@ class StreamWriter(Writer):
     def _encode_call(self, item: ToolCall, out: list[bytes]) -> None:
         if item.index not in self._calls:
             self._close_item(out)
-            call: JSONObject = {
-                "type": "function_call",
-                "id": new_id("fc_"),
-                "call_id": item.id or new_id("call_"),
-                "name": item.name,
-                "arguments": "",
-                "status": "in_progress",
-            }
+            call = call_item(self._tools.get(item.name), item.name, item.id or new_id("call_"))
             self._calls[item.index] = (self._add_item(call, out), [])
         index, pieces = self._calls[item.index]
         if item.arguments:
             pieces.append(item.arguments)
+            if self._output[index]["type"] != "function_call":
+                return  # the text in the arguments is known at their end
             location = {"item_id": self._output[index]["id"], "output_index": index}
             self._write_event("response.function_call_arguments.delta", out, **location, delta=item.arguments)
 
