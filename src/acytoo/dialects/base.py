@@ -150,7 +150,7 @@ class Dialect:
     """A chat API. An instance holds the variations of its servers; a subclass is another API."""
 
     name: ClassVar[str]
-    options: ClassVar[frozenset[str]]
+    options: frozenset[str]
     """Request options (of `types.OPTIONS`) that this API can express."""
     routes: ClassVar[tuple[str, ...]]
     """Paths that a server answers on; `{name}` matches part of one segment."""

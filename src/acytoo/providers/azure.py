@@ -11,7 +11,12 @@ class Azure(AsyncGeneratorProvider):
 
     url = ""
     dialect = dialects.OpenAI(
-        path="/openai/v1/chat/completions", max_tokens_field="max_completion_tokens", key_header="api-key"
+        path="/openai/v1/chat/completions",
+        max_tokens_field="max_completion_tokens",
+        key_header="api-key",
+        service="azure",
+        refused_options=("top_k",),
+        developer_role=True,
     )
     env = {"url": ("AZURE_OPENAI_ENDPOINT",), "key": ("AZURE_OPENAI_API_KEY",)}
     needs_auth = True

@@ -37,32 +37,63 @@ def _row(
     return type(class_name, (AsyncGeneratorProvider,), body)
 
 
-_PLAIN_STREAM = dialects.OpenAI(stream_usage=False)
-_DEEPSEEK = dialects.OpenAI(reasoning_field="reasoning_content")
-_OPENROUTER = dialects.OpenAI(reasoning_field="reasoning")
 _COMPLETION_TOKENS = dialects.OpenAI(max_tokens_field="max_completion_tokens")
+_LOCAL = dialects.OpenAI(one_system_message=True)
+"""Servers that render the model's own chat template: many accept one system message, at the start."""
+
+_DEEPSEEK = dialects.OpenAI(service="deepseek", reasoning_field="reasoning_content", calls_need_reasoning=True)
+"""Its thinking models refuse a turn with calls and without `reasoning_content` (DeepSeek, "Thinking mode")."""
+
+_MOONSHOT = dialects.OpenAI(service="moonshot", reasoning_field="reasoning_content", calls_need_reasoning=True)
+"""As DeepSeek's (Moonshot, "Use the thinking model")."""
+
+_GROQ = dialects.OpenAI(
+    service="groq",
+    max_tokens_field="max_completion_tokens",
+    refused_options=("top_k", "logprobs", "top_logprobs"),
+    strict_messages=True,
+)
+"""Source: "Currently unsupported OpenAI features" in Groq's documentation."""
+
+_MISTRAL = dialects.OpenAI(
+    service="mistral",
+    stream_usage=False,
+    refused_options=("top_k", "logprobs", "top_logprobs", "user"),
+    option_names={"seed": "random_seed"},
+    call_id_length=9,
+    media_in_results=True,
+    strict_messages=True,
+)
+"""It answers 422 for every field that it does not know, and 400 for ids that are not nine letters and digits.
+
+It refuses a user message after a tool's result too, but its results may have images. Source: Mistral's API reference.
+"""
+
+_OPENROUTER = dialects.OpenAI(service="openrouter", reasoning_field="reasoning")
+_PERPLEXITY = dialects.OpenAI(service="perplexity", stream_usage=False, alternating_roles=True)
+"""It answers 400 unless user and assistant alternate after the system messages (perplexityai/api-discussion#265)."""
 
 # Hosted.
 Cerebras = _row("Cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", dialect=_COMPLETION_TOKENS)
 DeepInfra = _row("DeepInfra", "https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY")
 DeepSeek = _row("DeepSeek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", dialect=_DEEPSEEK)
 Fireworks = _row("Fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY")
-Groq = _row("Groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", dialect=_COMPLETION_TOKENS)
+Groq = _row("Groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", dialect=_GROQ)
 HuggingFace = _row("HuggingFace", "https://router.huggingface.co/v1", "HF_TOKEN", label="Hugging Face")
-Mistral = _row("Mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", dialect=_PLAIN_STREAM)
-Moonshot = _row("Moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", dialect=_DEEPSEEK)
+Mistral = _row("Mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", dialect=_MISTRAL)
+Moonshot = _row("Moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", dialect=_MOONSHOT)
 Nebius = _row("Nebius", "https://api.studio.nebius.com/v1", "NEBIUS_API_KEY")
 Nvidia = _row("Nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", label="NVIDIA NIM")
 OpenRouter = _row("OpenRouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", dialect=_OPENROUTER)
-Perplexity = _row("Perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", dialect=_PLAIN_STREAM)
+Perplexity = _row("Perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", dialect=_PERPLEXITY)
 SambaNova = _row("SambaNova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY")
 Together = _row("Together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", label="Together AI")
 XAI = _row("XAI", "https://api.x.ai/v1", "XAI_API_KEY", label="xAI", dialect=_COMPLETION_TOKENS)
 
 # On your own machine.
-LlamaCpp = _row("LlamaCpp", "http://127.0.0.1:8080/v1", label="llama.cpp", needs_model=False)
-LMStudio = _row("LMStudio", "http://127.0.0.1:1234/v1", label="LM Studio", needs_model=False)
-VLLM = _row("VLLM", "http://127.0.0.1:8000/v1", label="vLLM")
+LlamaCpp = _row("LlamaCpp", "http://127.0.0.1:8080/v1", label="llama.cpp", dialect=_LOCAL, needs_model=False)
+LMStudio = _row("LMStudio", "http://127.0.0.1:1234/v1", label="LM Studio", dialect=_LOCAL, needs_model=False)
+VLLM = _row("VLLM", "http://127.0.0.1:8000/v1", label="vLLM", dialect=_LOCAL)
 
 # Any other.
 Compatible = _row("Compatible", "", label="any OpenAI-compatible URL", url_variable="COMPATIBLE_URL", needs_model=False)

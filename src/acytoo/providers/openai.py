@@ -11,7 +11,9 @@ class OpenAI(AsyncGeneratorProvider):
 
     url = "https://api.openai.com/v1"
     model_prefixes = ("gpt-", "chatgpt", "o1", "o3", "o4", "codex")
-    dialect = dialects.OpenAI(max_tokens_field="max_completion_tokens")
+    dialect = dialects.OpenAI(
+        max_tokens_field="max_completion_tokens", service="openai", refused_options=("top_k",), developer_role=True
+    )
     env = {"url": ("OPENAI_BASE_URL",), "key": ("OPENAI_API_KEY",)}
     needs_auth = True
     needs_model = True

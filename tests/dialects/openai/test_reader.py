@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -16,8 +18,16 @@ from acytoo.errors import (
     TruncatedError,
 )
 from acytoo.http import ResponseHead
-from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
+from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage
 from tests.dialects.openai.helpers import CALLED, DIALECT, STOP, calling, choice, events, read
+
+SIGNED = OpaquePart("openai", {"extra_content": {"google": {"thought_signature": "sig"}}}, "tool_call")
+
+
+def reasoning_in(field: str, **fields: Any) -> OpaquePart:
+    """Return the part that keeps in which field a server sent its reasoning."""
+    return OpaquePart("openai", {"reasoning_field": field, **fields})
+
 
 STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
     # OpenAI API reference, "Streaming": role first, then content, then the finish reason, then [DONE].
@@ -101,7 +111,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             calling({"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}),
             STOP,
         ),
-        [ToolCall(0, "a", "f", "{}", "sig", "gemini"), ToolCall(1, "b", "g", "{}"), Finish("stop")],
+        [ToolCall(0, "a", "f", "{}", "sig", "gemini"), SIGNED, ToolCall(1, "b", "g", "{}"), Finish("stop")],
     ),
     # open-webui/computer issue 224: arguments split over deltas without index, a signature in a delta of its own.
     "gemini's split call": (
@@ -115,6 +125,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             ToolCall(0, "a", "f", '{"x"'),
             ToolCall(0, arguments=":1}"),
             ToolCall(0, signature="sig", source="gemini"),
+            SIGNED,
             Finish("stop"),
         ],
     ),
@@ -176,7 +187,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             choice({"content": "Yes", "reasoning_content": None}),
             STOP,
         ),
-        [Reasoning("Hm"), Reasoning("m"), "Yes", Finish("stop")],
+        [Reasoning("Hm"), Reasoning("m"), "Yes", reasoning_in("reasoning_content"), Finish("stop")],
     ),
     # OpenRouter docs, "Reasoning Tokens": `reasoning`, and details that only it can read; content stays "".
     "reasoning": (
@@ -185,7 +196,12 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             choice({"content": "Yes", "reasoning": None}),
             STOP,
         ),
-        [Reasoning("Hm"), "Yes", Finish("stop")],
+        [
+            Reasoning("Hm"),
+            "Yes",
+            reasoning_in("reasoning", reasoning_details=[{"type": "reasoning.text", "text": "Hm"}]),
+            Finish("stop"),
+        ],
     ),
     # Mistral API docs, "Reasoning": content as parts, thinking inside a list.
     "mistral's parts": (
@@ -194,7 +210,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             choice({"content": [{"type": "text", "text": "Yes"}, {"type": "reference", "reference_ids": [1]}]}),
             STOP,
         ),
-        [Reasoning("Hm"), "Yes", Finish("stop")],
+        [Reasoning("Hm"), "Yes", reasoning_in("content"), Finish("stop")],
     ),
     # OpenAI API reference, streamed chunk object: delta.refusal, also beside an empty content.
     "refusal": (
@@ -479,6 +495,7 @@ def test_surrogates_are_joined_in_arguments_and_reasoning_too() -> None:
         Reasoning("😀"),
         ToolCall(0, arguments='😀"'),
         Logprobs([{"token": "\ufffd"}]),
+        reasoning_in("reasoning_content"),
     ]
 
 

@@ -47,7 +47,8 @@ class TurnReader:
     """A reader of the parts of one turn.
 
     Consecutive thoughts are one reasoning block, and a signature ends a block. The signature of the answer's text
-    becomes a block of its own, without text. `OpaquePart` keeps the text before it apart from the signed text.
+    becomes a block of its own, without text. An `OpaquePart` keeps a text before the signed text apart from it, and
+    marks a signature that arrived with an empty text: the API wants both back as they were.
     """
 
     def __init__(self, call_id: Callable[[str, str | None], str]) -> None:
@@ -74,7 +75,7 @@ class TurnReader:
             self._text_is_open = False
             items.append(self._decode_call(part.function_call, signature))
             return
-        if signature and self._text_is_open:
+        if signature and part.text and self._text_is_open:
             items.append(OpaquePart(SOURCE, part="text"))
         if part.text:
             self._text_is_open = True
@@ -82,6 +83,8 @@ class TurnReader:
         if signature:
             self._text_is_open = False
             items.append(Reasoning("", self._block, signature, source=SOURCE))
+            if not part.text:
+                items.append(OpaquePart(SOURCE, part="reasoning", index=self._block))
             self._block += 1
 
     def read_opaque(self, part: JSONObject, items: list[Item]) -> None:
@@ -140,7 +143,7 @@ def encode_turn(
         part: JSONObject | None = None
         if kind == "reasoning":
             signature, thought = signature_of_block(blocks[index]), blocks[index].get("text")
-            if signature and not thought and unsigned is not None:
+            if signature and not thought and unsigned is not None and "source" not in turn_part:
                 unsigned["thoughtSignature"] = signature
             elif thought or signature:
                 part = encode_text(thought or "", signature, thought=bool(thought))

@@ -15,10 +15,11 @@ from typing import Annotated, Any
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count, objects_in
+from acytoo.dialects.fields import count, objects_in, without_none
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.lenient import NEEDED, decode_document
+from acytoo.dialects.openai.request import NAME
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, reasoning_text, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_text
@@ -28,6 +29,7 @@ from acytoo.types import (
     Item,
     JSONObject,
     Logprobs,
+    OpaquePart,
     Reasoning,
     Refusal,
     Reply,
@@ -56,6 +58,7 @@ class _Delta(msgspec.Struct, gc=False):
     content: Annotated[str | list[str | JSONObject] | None, NEEDED] = None  # Mistral sends parts
     reasoning_content: str | None = None  # DeepSeek, vLLM, llama.cpp
     reasoning: str | None = None  # OpenRouter, Groq
+    reasoning_details: Any = None  # OpenRouter
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
     function_call: _Function | None = None  # deprecated, before `tool_calls`
@@ -109,8 +112,12 @@ class StreamReader(RecordReader):
 
     ending = "finish_reason or [DONE] after a reply"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, source: str = NAME, reasoning_field: str = "") -> None:
         super().__init__(name, SSEDecoder())
+        self._source = source
+        self._known_field = reasoning_field
+        self._reasoning_field = reasoning_field  # the one that the reasoning was in
+        self._details: list[JSONObject] = []
         self._has_identity = False
         self.has_content = False  # a text, a call or a refusal
         self._started = False  # both of the above: a text needs no further check
@@ -167,6 +174,7 @@ class StreamReader(RecordReader):
                         and (calls is None or not text)
                         and delta.reasoning_content is None
                         and delta.reasoning is None
+                        and delta.reasoning_details is None
                         and delta.refusal is None
                         and delta.function_call is None
                         and chunk.error is None
@@ -230,6 +238,7 @@ class StreamReader(RecordReader):
             check_finish("finish_reason", reason, _ENDS, self.has_content)
             if not self.finished:
                 self.finished = True
+                self.append_own_fields(items)
                 items.append(_decode_finish(reason))
 
     def _start(self, chunk: _Chunk, items: list[Item], content: object = None) -> None:
@@ -241,15 +250,57 @@ class StreamReader(RecordReader):
             self.has_content = True
         self._started = self._has_identity and self.has_content
 
+    def flush(self) -> list[Item]:
+        """Return the last items, with the fields that the next turn must have if there was no finish reason."""
+        items = super().flush()
+        if self.complete:
+            self.append_own_fields(items)
+        return items
+
+    def append_own_fields(self, items: list[Item]) -> None:
+        """Append once what only this service needs back with the turn."""
+        fields: JSONObject = {}
+        if self._reasoning_field != self._known_field:
+            fields["reasoning_field"] = self._reasoning_field
+        if self._details:
+            fields["reasoning_details"] = self._details
+        if fields:
+            items.append(OpaquePart(self._source, fields))
+            self._reasoning_field, self._details = self._known_field, []
+
+    def _add_details(self, details: list[JSONObject], items: list[Item] | None) -> None:
+        """Keep OpenRouter's blocks of reasoning, whose texts arrive in pieces. Append their text to `items`, if given.
+
+        Source: "Preserving reasoning blocks" in OpenRouter's documentation.
+        """
+        for detail in details:
+            last = self._details[-1] if self._details else {}
+            kind = detail.get("type")
+            if kind in _TEXT_OF_DETAILS and (last.get("type"), last.get("index")) == (kind, detail.get("index")):
+                field = _TEXT_OF_DETAILS[kind]
+                text = f"{last.get(field) or ''}{detail.get(field) or ''}"
+                last |= without_none(detail) | ({field: text} if text else {})
+            else:
+                self._details.append(dict(detail))
+            piece = detail.get(_TEXT_OF_DETAILS.get(str(kind), ""))
+            if items is not None and piece and isinstance(piece, str):
+                items.append(Reasoning(piece))
+
     def _decode_delta(self, delta: _Delta, items: list[Item]) -> None:
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning:
+            self._reasoning_field = "reasoning_content" if delta.reasoning_content else "reasoning"
             items.append(Reasoning(reasoning))
+        if delta.reasoning_details is not None:
+            self._add_details(objects_in(delta.reasoning_details), None if reasoning else items)
         if isinstance(delta.content, str):
             if delta.content:
                 items.append(delta.content)
         elif delta.content:
-            items += _decode_parts(delta.content)
+            parts = _decode_parts(delta.content)
+            if any(isinstance(part, Reasoning) for part in parts):
+                self._reasoning_field = "content"
+            items += parts
         if delta.refusal:
             items.append(Refusal(delta.refusal))
         for call in delta.tool_calls or ():
@@ -267,6 +318,8 @@ class StreamReader(RecordReader):
         calls, message.tool_calls = message.tool_calls, None
         before = self.emitted(items)
         parts: list[Item] = []
+        if message.reasoning_details:
+            self._details = []  # these are complete
         self._decode_delta(message, parts)
         after = collect(parts)
         if not (before.text or before.reasoning or before.refusal or before.tool_calls):
@@ -341,10 +394,13 @@ class StreamReader(RecordReader):
         if number is None:
             return []
         signature, source = signature_of({"extra_content": call.extra_content}) or ("", "")
-        return [ToolCall(number, call_id, function.name or "", arguments or "", signature, source)]
+        pieces: list[Item] = [ToolCall(number, call_id, function.name or "", arguments or "", signature, source)]
+        if isinstance(call.extra_content, dict):
+            pieces.append(OpaquePart(self._source, {"extra_content": call.extra_content}, "tool_call", number))
+        return pieces
 
 
-def read_document(name: str, body: bytes) -> list[Item]:
+def read_document(name: str, body: bytes, source: str = NAME, reasoning_field: str = "") -> list[Item]:
     """Return the items of a `chat.completion`. A finish reason may be missing if it has any content.
 
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has neither.
@@ -354,10 +410,11 @@ def read_document(name: str, body: bytes) -> list[Item]:
         if (error := bare_error(body)) is not None:
             raise error_from_event(error, STATUSES)
         raise msgspec.ValidationError("it has no choices")
-    reader = StreamReader(name)
+    reader = StreamReader(name, source, reasoning_field)
     items: list[Item] = []
     with text_on_error(items):
         reader.append(document, items)
+    reader.append_own_fields(items)
     if reader.finished or reader.has_content:
         return items
     raise TruncatedError("the reply has neither content nor finish_reason")
@@ -380,6 +437,9 @@ def _decode_parts(parts: list[str | JSONObject]) -> list[Item]:
             items += [Reasoning(text) for text in texts if text and isinstance(text, str)]
     return items
 
+
+_TEXT_OF_DETAILS = {"reasoning.text": "text", "reasoning.summary": "summary"}
+"""Types of OpenRouter's `reasoning_details` whose text arrives in pieces, and the field of that text."""
 
 STATUSES = {
     "rate_limit_error": 429,

@@ -1,25 +1,35 @@
 """OpenAI's chat requests: the shared shape to a body, and back. The shared shape is this API's, so little changes.
 
-Source: OpenAI's API reference ("Create chat completion"), and the documentation of the compatible servers that want
-reasoning text back (DeepSeek, OpenRouter).
+Source: OpenAI's API reference ("Create chat completion"), and the documentation of the compatible services that
+`providers/compatible.py` names: what they call an option, what they refuse, and what they need back with a turn.
 """
 
 from __future__ import annotations
 
+import hashlib
 import operator
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.json import dumps
-from acytoo.messages import tool_result
+from acytoo.messages import content_parts, tool_result, turn_parts
 from acytoo.types import OPTIONS, ChatMessage, JSONObject, Request
 
 NAME = "openai"
 
 _MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "audio"})
 """Message fields of this API. Any other field belongs to the shared shape or to another API's client."""
+
+_STRICT_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+"""Message fields that every compatible service accepts."""
+
+_CALL_FIELDS = frozenset({"id", "type", "function"})
+
+_DIRECT_ROLES = frozenset({"system", "user", "assistant"})
+"""Roles whose messages every service accepts as they are."""
 
 _PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
 """Content parts of this API."""
@@ -36,34 +46,57 @@ _NO_OPTIONS = (None,) * len(_OPTION_NAMES)
 class Variations(Protocol):
     """What differs between compatible servers in their requests; see `OpenAI`."""
 
+    source: str
+    options: frozenset[str]
     max_tokens_field: str
     stream_usage: bool
     reasoning_field: str
+    calls_need_reasoning: bool
+    option_names: Mapping[str, str]
+    call_id_length: int
+    developer_role: bool
+    one_system_message: bool
+    alternating_roles: bool
+    media_in_results: bool
+    strict_messages: bool
 
 
-def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported, server: Variations) -> JSONObject:
-    """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
+def encode_request(
+    request: Request, extra: JSONObject, unsupported: Unsupported, server: Variations, to_google: bool = False
+) -> JSONObject:
+    """Return the body for a request. Calls `unsupported` for whatever the API cannot express.
+
+    `to_google` is for Google's endpoint of this API, the only one that knows `extra_content`.
+    """
     messages = request.messages
     if request.extra_for and request.extra_for != NAME:
         messages = [_without_foreign_parts(message, unsupported) for message in messages]
-    body: JSONObject = {
-        "model": request.model,
-        "messages": [  # most messages are sent as they are: the check is here, for it is cheaper than a call
-            message
-            if message.keys() <= _MESSAGE_FIELDS and "tool_calls" not in message
-            else _encode_message(message, server.reasoning_field)
-            for message in messages
-        ],
-    }
+    encoder = _MessageEncoder(server, to_google, unsupported)
+    encode = encoder.encode
+    fields = _STRICT_FIELDS if server.strict_messages else _MESSAGE_FIELDS
+    encoded: list[Mapping[str, Any]] = [  # most messages are sent as they are: the check costs less than a call
+        message
+        if message.keys() <= fields and "tool_calls" not in message and message["role"] in _DIRECT_ROLES
+        else encode(message)
+        for message in messages
+    ]
+    if encoder.has_media_in_results:
+        encoded = _move_media(encoded)
+    if server.one_system_message or server.alternating_roles:
+        encoded = _system_first(encoded, join=server.one_system_message)
+    if server.alternating_roles:
+        encoded = _merge_neighbours(encoded)
+    body: JSONObject = {"model": request.model, "messages": encoded}
     if request.stream:
         body["stream"] = True
         if server.stream_usage:
             body["stream_options"] = {"include_usage": True}
     values = _option_values(request)
     if values != _NO_OPTIONS:
+        names = {"max_tokens": server.max_tokens_field, **server.option_names}
         for option, value in zip(_OPTION_NAMES, values, strict=True):
-            if value is not None:
-                body[server.max_tokens_field if option == "max_tokens" else option] = value
+            if value is not None and option in server.options:
+                body[names.get(option, option)] = value
     if request.extra:
         if request.extra.get("n") not in (None, 1):
             unsupported("n above 1")
@@ -71,25 +104,134 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
     return body
 
 
-def _encode_message(message: ChatMessage, reasoning_field: str) -> JSONObject:
-    """Return a message with tool calls, or with fields of the shared shape that this API does not have."""
-    encoded: JSONObject = {field: value for field, value in message.items() if field in _MESSAGE_FIELDS}
-    if calls := message.get("tool_calls"):
-        encoded["tool_calls"] = [_encode_call(call) for call in calls]
-    if message.get("is_error"):
-        encoded["content"] = tool_result(message)
-    if reasoning_field and message.get("reasoning"):
-        encoded[reasoning_field] = "".join([block.get("text", "") for block in message["reasoning"]])
-    return encoded
+class _MessageEncoder:
+    """Encodes the messages that cannot be sent as they are."""
+
+    def __init__(self, server: Variations, to_google: bool, unsupported: Unsupported) -> None:
+        self._server = server
+        self._to_google = to_google
+        self._unsupported = unsupported
+        self._fields = _STRICT_FIELDS if server.strict_messages else _MESSAGE_FIELDS
+        self.has_media_in_results = False
+
+    def encode(self, message: ChatMessage) -> JSONObject:
+        """Return a message with tool calls, of another role, or with fields that the service does not have."""
+        server, role = self._server, message["role"]
+        encoded: JSONObject = {field: value for field, value in message.items() if field in self._fields}
+        if role == "developer" and not server.developer_role:
+            encoded["role"] = "system"
+        if message.get("name") and "name" not in encoded and role != "tool":
+            self._unsupported("the name of a message's author")
+        if "refusal" not in encoded and message.get("refusal") and not message.get("content"):
+            encoded["content"] = message["refusal"]
+        if role == "tool":
+            self._encode_result(message, encoded)
+        elif role == "assistant":
+            self._encode_turn(message, encoded)
+        return encoded
+
+    def _encode_result(self, message: ChatMessage, encoded: JSONObject) -> None:
+        encoded["content"] = content = tool_result(message)
+        encoded["tool_call_id"] = self._call_id(message["tool_call_id"])
+        if not self._server.media_in_results and isinstance(content, list):
+            self.has_media_in_results |= any(part["type"] != "text" for part in content)
+
+    def _encode_turn(self, message: ChatMessage, encoded: JSONObject) -> None:
+        own: JSONObject = {}
+        call_fields: dict[int, Mapping[str, Any]] = {}
+        for part in turn_parts(message) if "turn_parts" in message else ():
+            if part.get("source") == self._server.source:
+                if part["type"] == "tool_call":
+                    call_fields[part["index"]] = part["fields"]
+                else:
+                    own |= part["fields"]
+        calls = message.get("tool_calls")
+        if calls:
+            encoded["tool_calls"] = [self._encode_call(call, call_fields.get(i, {})) for i, call in enumerate(calls)]
+        text = "".join([block.get("text", "") for block in message.get("reasoning") or ()])
+        field = self._server.reasoning_field or own.get("reasoning_field")
+        if own.get("reasoning_details"):
+            encoded["reasoning_details"] = own["reasoning_details"]
+        elif field == "content":  # Mistral
+            thought = {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+            encoded["content"] = [thought, *content_parts(message.get("content"))]
+        elif field and (text or (calls and self._server.calls_need_reasoning)):
+            encoded[field] = text
+
+    def _encode_call(self, call: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the call with its arguments as JSON text, the only form that this API accepts."""
+        function, call_id = call["function"], call.get("id")
+        arguments = function.get("arguments")
+        encoded: JSONObject = {**{name: value for name, value in call.items() if name in _CALL_FIELDS}, **own}
+        if self._to_google and "extra_content" in call:
+            encoded["extra_content"] = call["extra_content"]
+        if call_id:
+            encoded["id"] = self._call_id(call_id)
+        if not isinstance(arguments, str):
+            encoded["function"] = {**function, "arguments": dumps(dict(arguments or {})).decode()}
+        elif not arguments.strip():
+            encoded["function"] = {**function, "arguments": "{}"}
+        return encoded
+
+    def _call_id(self, call_id: str) -> str:
+        """Return a call's id, or one derived from it if the service wants letters and digits of a certain length."""
+        length = self._server.call_id_length
+        if not length or re.fullmatch(f"[a-zA-Z0-9]{{{length}}}", call_id):
+            return call_id
+        return hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
-def _encode_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the call with its arguments as JSON text, the only form that this API accepts."""
-    function = call["function"]
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        return call
-    return {**call, "function": {**function, "arguments": dumps(dict(arguments or {})).decode()}}
+def _move_media(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the messages with what is not text in tool results moved to a user message after them.
+
+    OpenAI accepts only text in a message with the role `tool`.
+    """
+    moved: list[Mapping[str, Any]] = []
+    media: list[Mapping[str, Any]] = []
+    for message in messages:
+        if media and message["role"] != "tool":
+            moved.append({"role": "user", "content": media})
+            media = []
+        if message["role"] == "tool" and isinstance(message["content"], list):
+            texts = [part["text"] for part in message["content"] if part["type"] == "text"]
+            others = [part for part in message["content"] if part["type"] != "text"]
+            if others:
+                media += [{"type": "text", "text": f"The result of the call {message['tool_call_id']}:"}, *others]
+                text = "".join(texts) or "The result is in the next user message."
+                message = {**message, "content": text}
+        moved.append(message)
+    return [*moved, {"role": "user", "content": media}] if media else moved
+
+
+def _system_first(messages: Sequence[Mapping[str, Any]], join: bool) -> list[Mapping[str, Any]]:
+    """Return the messages with those of the system first, as one message if `join`."""
+    system = [message for message in messages if message["role"] == "system"]
+    others = [message for message in messages if message["role"] != "system"]
+    if join and len(system) > 1:
+        system = _merge_neighbours(system)
+    return [*system, *others]
+
+
+def _merge_neighbours(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the messages with neighbours of one role merged, except for tool results."""
+    merged: list[Mapping[str, Any]] = []
+    for message in messages:
+        last = merged[-1] if merged else {}
+        if message["role"] != last.get("role") or message["role"] == "tool":
+            merged.append(message)
+            continue
+        before, after = last.get("content"), message.get("content")
+        if not (before and after):
+            content = before or after
+        elif isinstance(before, str) and isinstance(after, str):
+            content = f"{before}\n\n{after}"
+        else:
+            content = [*content_parts(before), *content_parts(after)]
+        joined = {**last, **message, "content": content}
+        if calls := [*(last.get("tool_calls") or ()), *(message.get("tool_calls") or ())]:
+            joined["tool_calls"] = calls
+        merged[-1] = joined
+    return merged
 
 
 def _without_foreign_parts(message: ChatMessage, unsupported: Unsupported) -> ChatMessage:

@@ -1,0 +1,444 @@
+"""A turn that is sent back: complete and in order to where it came from, translated for every other API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo import dialects
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects.base import Dialect, Unsupported
+from acytoo.dialects.openai import OpenAI
+from acytoo.http import Endpoint, ResponseHead
+from acytoo.messages import check_messages
+from acytoo.providers import azure, compatible, openai
+from acytoo.types import ChatMessage, Request, collect
+from tests.dialects.strategies import VALUES
+
+TOOLS: Any = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+USER: Any = {"role": "user", "content": "Hello"}
+
+
+def message_of(dialect: Dialect, document: object) -> ChatMessage:
+    """Return the message of a reply that is one document, after it was stored as JSON."""
+    reader = dialect.reader(ResponseHead(200, {"content-type": "application/json"}))
+    items = reader.feed(msgspec.json.encode(document)) + reader.flush()
+    reader.close()
+    message: ChatMessage = json.loads(json.dumps(collect(items).message))
+    return message
+
+
+def body_of(dialect: Dialect, *messages: Any, url: str = "http://h", **options: Any) -> Any:
+    """Return the body that a client sends for messages. Raises for whatever the API cannot express."""
+    request = Request(check_messages([USER, *messages]), "m", tools=TOOLS, **options)
+    return json.loads(dialect.encode_request(request, Endpoint(url), Unsupported(dialect.name)).body)
+
+
+def results_of(message: ChatMessage) -> list[Any]:
+    calls = message.get("tool_calls") or []
+    return [{"role": "tool", "tool_call_id": call["id"], "content": "ok"} for call in calls]
+
+
+# Each API's own turns.
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+names = st.from_regex(r"[a-z]{1,8}", fullmatch=True)
+inputs = st.dictionaries(names, VALUES, max_size=2)
+
+
+@st.composite
+def anthropic_blocks(draw: st.DrawFn) -> list[Any]:
+    blocks = draw(
+        st.lists(
+            st.one_of(
+                st.builds(lambda text: {"type": "text", "text": text}, texts),
+                st.builds(lambda text, url: {"type": "text", "text": text, "citations": [{"url": url}]}, texts, texts),
+                st.builds(lambda text: {"type": "thinking", "thinking": text, "signature": "sig"}, texts),
+                st.builds(lambda text: {"type": "thinking", "thinking": text, "signature": ""}, texts),
+                st.builds(lambda data: {"type": "redacted_thinking", "data": data}, names),
+                st.builds(lambda input_: {"type": "tool_use", "name": "f", "input": input_}, inputs),
+                st.builds(lambda input_: {"type": "server_tool_use", "name": "web_search", "input": input_}, inputs),
+                st.builds(lambda title: {"type": "web_search_tool_result", "content": [{"title": title}]}, texts),
+                st.builds(lambda text: {"type": "compaction", "content": text}, texts),
+            ),
+            min_size=1,
+            max_size=7,
+        )
+    )
+    for number, block in enumerate(blocks):
+        if block["type"] in ("tool_use", "server_tool_use"):
+            block["id"] = f"toolu_{number}"
+            if number % 2:
+                block["caller"] = {"type": "direct"}
+    return blocks
+
+
+def anthropic_events(blocks: list[Any]) -> bytes:
+    """Return the stream of a message with these blocks, as Anthropic sends it."""
+    events: list[Any] = [{"type": "message_start", "message": {"id": "m", "model": "m", "content": []}}]
+    for index, block in enumerate(blocks):
+        start, deltas = dict(block), []
+        if block["type"] == "text":
+            start["text"] = ""
+            deltas = [{"type": "citations_delta", "citation": c} for c in start.pop("citations", [])]
+            deltas += [{"type": "text_delta", "text": character} for character in block["text"]]
+        elif block["type"] == "thinking":
+            start |= {"thinking": "", "signature": ""}
+            deltas.append({"type": "thinking_delta", "thinking": block["thinking"]})
+            if block["signature"]:
+                deltas.append({"type": "signature_delta", "signature": block["signature"]})
+        elif "input" in block:
+            start["input"] = {}
+            text = json.dumps(block["input"])
+            deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in (text[:3], text[3:]) if piece]
+        elif block["type"] == "compaction":
+            start["content"] = ""
+            deltas = [{"type": "compaction_delta", "content": block["content"]}]
+        events.append({"type": "content_block_start", "index": index, "content_block": start})
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": index})
+    events += [{"type": "message_delta", "delta": {"stop_reason": "pause_turn"}}, {"type": "message_stop"}]
+    return b"".join(b"data: %b\n\n" % msgspec.json.encode(event) for event in events)
+
+
+@given(anthropic_blocks())
+def test_an_anthropic_turn_goes_back_as_it_was_received_streamed_or_not(blocks: list[Any]) -> None:
+    dialect = dialects.Anthropic()
+    document = {"id": "m", "model": "m", "content": blocks, "stop_reason": "pause_turn"}
+    reader = dialect.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    streamed = collect(reader.feed(anthropic_events(blocks)) + reader.flush()).message
+    for message in (message_of(dialect, document), streamed):
+        sent = body_of(dialect, message)["messages"][1]["content"]
+        assert sent == blocks or (len(blocks) == 1 and sent == blocks[0].get("text"))
+
+
+def test_unsigned_thinking_goes_back_to_a_compatible_service_but_not_to_anthropic_itself() -> None:
+    dialect = dialects.Anthropic()
+    content = [{"type": "thinking", "thinking": "Hm", "signature": ""}, {"type": "text", "text": "Hi"}]
+    message = message_of(dialect, {"id": "m", "content": content, "stop_reason": "end_turn"})
+    assert body_of(dialect, message, url="https://api.deepseek.com/anthropic")["messages"][1]["content"] == content
+    assert body_of(dialect, message, url="https://api.anthropic.com")["messages"][1]["content"] == "Hi"
+
+
+@st.composite
+def gemini_parts(draw: st.DrawFn) -> list[Any]:
+    """Draw the parts of a turn, without neighbours that are one text or one thought."""
+    signature = st.sampled_from([{}, {"thoughtSignature": "c2ln"}])
+    part = st.one_of(
+        st.builds(lambda text, signed: {"text": text, **signed}, texts, signature),
+        st.just({"text": "", "thoughtSignature": "c2ln"}),
+        st.builds(lambda text: {"text": text, "thought": True, "thoughtSignature": "c2ln"}, texts),
+        st.builds(lambda args, signed: {"functionCall": {"name": "f", "args": args}, **signed}, inputs, signature),
+        st.builds(lambda code: {"executableCode": {"language": "PYTHON", "code": code}}, texts),
+        st.builds(
+            lambda data, signed: {"inlineData": {"mimeType": "image/png", "data": data}, **signed}, names, signature
+        ),
+    )
+    parts: list[Any] = []
+    for number, drawn in enumerate(draw(st.lists(part, min_size=1, max_size=6))):
+        if "functionCall" in drawn:
+            drawn["functionCall"]["id"] = f"c{number}"
+        if not (parts and drawn.keys() == {"text"} and parts[-1].keys() == {"text"}):
+            parts.append(drawn)
+    return parts
+
+
+@given(gemini_parts())
+def test_a_gemini_turn_goes_back_as_it_was_received(parts: list[Any]) -> None:
+    dialect = dialects.Gemini()
+    document = {"candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": "STOP"}]}
+    assert body_of(dialect, message_of(dialect, document))["contents"][1]["parts"] == parts
+
+
+# To every other API.
+
+SENDERS: list[tuple[Dialect, Any]] = [
+    (
+        dialects.Anthropic(),
+        {
+            "id": "m",
+            "content": [
+                {"type": "thinking", "thinking": "a", "signature": "sig"},
+                {"type": "text", "text": "One"},
+                {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}},
+                {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
+                {"type": "thinking", "thinking": "b", "signature": "sig"},
+                {"type": "text", "text": "Two", "citations": [{"url": "u"}]},
+                {"type": "tool_use", "id": "toolu_01A", "name": "f", "input": {"x": 1}, "caller": {"type": "direct"}},
+            ],
+            "stop_reason": "tool_use",
+        },
+    ),
+    (
+        dialects.Gemini(),
+        {
+            "candidates": [
+                {
+                    "content": {
+                        "parts": [
+                            {"text": "a", "thought": True},
+                            {"text": "One", "thoughtSignature": "c2ln"},
+                            {"executableCode": {"code": "1"}},
+                            {"text": "Two"},
+                            {"functionCall": {"name": "f", "args": {"x": 1}}, "thoughtSignature": "c2ln"},
+                        ]
+                    },
+                    "finishReason": "STOP",
+                }
+            ]
+        },
+    ),
+    (
+        dialects.OpenAIResponses(),
+        {
+            "id": "r",
+            "status": "completed",
+            "output": [
+                {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "AAA"},
+                {"type": "web_search_call", "id": "ws_1", "status": "completed"},
+                {
+                    "type": "message",
+                    "id": "msg_1",
+                    "role": "assistant",
+                    "phase": "commentary",
+                    "content": [{"type": "output_text", "text": "OneTwo", "annotations": []}],
+                },
+                {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": '{"x":1}'},
+            ],
+        },
+    ),
+    (
+        compatible.OpenRouter.dialect or OpenAI(),
+        {
+            "choices": [
+                {
+                    "message": {
+                        "content": "OneTwo",
+                        "reasoning": "a",
+                        "reasoning_details": [{"type": "reasoning.encrypted", "data": "secret"}],
+                        "tool_calls": [
+                            {
+                                "id": "call_1",
+                                "type": "function",
+                                "function": {"name": "f", "arguments": '{"x":1}'},
+                                "extra_content": {"google": {"thought_signature": "c2ln"}},
+                            }
+                        ],
+                    },
+                    "finish_reason": "tool_calls",
+                }
+            ]
+        },
+    ),
+]
+FOREIGN = (
+    "turn_parts",
+    "sig",
+    "srvtoolu",
+    "citations",
+    "caller",
+    "c2ln",
+    "executableCode",
+    "AAA",
+    "ws_1",
+    "commentary",
+    "secret",
+    "reasoning_details",
+    "extra_content",
+)
+"""What no API but the one that sent it knows."""
+
+RECEIVERS: list[Dialect] = [dialect for dialect in dialects.ALL if dialect.name != "acytoo"]
+"""Every API that has tools, and every compatible service."""
+RECEIVERS += [
+    provider.dialect
+    for module in (compatible, openai, azure)
+    for provider in vars(module).values()
+    if isinstance(provider, type) and issubclass(provider, AsyncGeneratorProvider) and provider.dialect is not None
+]
+
+
+@pytest.mark.parametrize("sender", SENDERS, ids=lambda pair: pair[0].name)
+def test_a_turn_is_sent_to_every_other_api_without_what_only_its_own_knows(sender: tuple[Dialect, Any]) -> None:
+    source, document = sender
+    message = message_of(source, document)
+    for target in RECEIVERS:
+        if target is source or target.name == source.name != "openai":
+            continue
+        body = json.dumps(body_of(target, message, *results_of(message)))
+        assert "One" in body
+        assert "Two" in body
+        kept = {"c2ln"} if target.name in ("gemini", "openai-responses") else set()
+        assert not [mark for mark in FOREIGN if mark in body and mark not in kept], target.name
+
+
+@pytest.mark.parametrize("sender", SENDERS, ids=lambda pair: pair[0].name)
+def test_an_edited_turn_is_sent_as_it_is_now(sender: tuple[Dialect, Any]) -> None:
+    source, document = sender
+    message: Any = message_of(source, document)
+    message["content"] = "Edited"
+    body = json.dumps(body_of(source, message, *results_of(message)))
+    assert "Edited" in body
+    assert "One" not in body
+
+
+# What OpenAI-compatible services differ in.
+
+CALL: Any = {"id": "toolu_01ABCDEFGHIJ", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLING: Any = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+IMAGE: Any = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def dialect_of(name: str) -> OpenAI:
+    provider = getattr(compatible, name, None) or getattr(openai, name)
+    assert isinstance(provider.dialect, OpenAI)
+    return provider.dialect
+
+
+def test_mistral_gets_ids_of_nine_letters_and_digits_the_same_for_a_call_and_its_result() -> None:
+    sent = body_of(dialect_of("Mistral"), CALLING, *results_of(CALLING))["messages"]
+    call_id = sent[1]["tool_calls"][0]["id"]
+    assert len(call_id) == 9
+    assert call_id.isalnum()
+    assert sent[2]["tool_call_id"] == call_id
+    own: Any = {**CALLING, "tool_calls": [{**CALL, "id": "D681PevKs"}]}
+    assert body_of(dialect_of("Mistral"), own)["messages"][1]["tool_calls"][0]["id"] == "D681PevKs"
+
+
+@pytest.mark.parametrize("name", ["DeepSeek", "Moonshot"])
+def test_a_call_of_another_model_has_reasoning_content_where_it_is_required(name: str) -> None:
+    assert body_of(dialect_of(name), CALLING)["messages"][1]["reasoning_content"] == ""
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_reasoning_goes_back_in_the_field_in_which_a_server_sent_it(field: str) -> None:
+    document = {"choices": [{"message": {"content": "Hi", field: "Hm"}, "finish_reason": "stop"}]}
+    message = message_of(dialect_of("Compatible"), document)
+    assert body_of(dialect_of("Compatible"), message)["messages"][1] == {
+        "role": "assistant",
+        "content": "Hi",
+        field: "Hm",
+    }
+    assert body_of(dialect_of("Groq"), message)["messages"][1] == {"role": "assistant", "content": "Hi"}
+
+
+def test_mistrals_thinking_goes_back_as_a_part_of_the_content() -> None:
+    content = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]},
+        {"type": "text", "text": "Hi"},
+    ]
+    document = {"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}
+    message = message_of(dialect_of("Mistral"), document)
+    assert body_of(dialect_of("Mistral"), message)["messages"][1]["content"] == content
+
+
+def test_openrouters_pieces_of_one_reasoning_block_are_joined() -> None:
+    dialect = dialect_of("OpenRouter")
+    details = [
+        [{"type": "reasoning.text", "text": "Lo", "format": "anthropic-claude-v1", "index": 0}],
+        [{"type": "reasoning.text", "text": "ok.", "format": "anthropic-claude-v1", "index": 0}],
+        [{"type": "reasoning.text", "signature": "sig", "format": "anthropic-claude-v1", "index": 0}],
+        [{"type": "reasoning.encrypted", "data": "x", "index": 1}],
+    ]
+    chunks: list[Any] = [{"choices": [{"delta": {"content": "", "reasoning_details": d}}]} for d in details]
+    chunks += [{"choices": [{"delta": {"content": "Hi"}, "finish_reason": None}]}]
+    reader = dialect.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    data = b"".join(b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in chunks) + b"data: [DONE]\n\n"
+    reply = collect(reader.feed(data) + reader.flush())
+    assert reply.reasoning == [{"text": "Look."}]
+    assert body_of(dialect, reply.message)["messages"][1] == {
+        "role": "assistant",
+        "content": "Hi",
+        "reasoning_details": [
+            {
+                "type": "reasoning.text",
+                "text": "Look.",
+                "signature": "sig",
+                "format": "anthropic-claude-v1",
+                "index": 0,
+            },
+            {"type": "reasoning.encrypted", "data": "x", "index": 1},
+        ],
+    }
+
+
+def test_a_signature_of_a_call_goes_only_to_google_and_to_where_it_came_from() -> None:
+    signed = {**CALL, "extra_content": {"google": {"thought_signature": "c2ln"}}}
+    google = "https://generativelanguage.googleapis.com/v1beta/openai"
+    stored: Any = {**CALLING, "tool_calls": [signed]}
+    assert body_of(OpenAI(), stored, url=google)["messages"][1]["tool_calls"] == [signed]
+    assert body_of(OpenAI(), stored)["messages"][1]["tool_calls"] == [CALL]
+    document = {"choices": [{"message": {"content": None, "tool_calls": [signed]}, "finish_reason": "tool_calls"}]}
+    received = message_of(OpenAI(), document)
+    assert body_of(OpenAI(), received)["messages"][1]["tool_calls"] == [signed]
+    assert body_of(dialect_of("OpenAI"), received)["messages"][1]["tool_calls"] == [CALL]
+
+
+@pytest.mark.parametrize(("name", "role"), [("OpenAI", "developer"), ("DeepSeek", "system"), ("Compatible", "system")])
+def test_a_developer_is_the_system_for_services_without_that_role(name: str, role: str) -> None:
+    developer: Any = {"role": "developer", "content": "Be kind."}
+    assert body_of(dialect_of(name), developer)["messages"][1]["role"] == role
+
+
+def test_several_system_messages_are_one_at_the_start_for_local_chat_templates() -> None:
+    system: Any = [{"role": "system", "content": "A"}, {"role": "developer", "content": "B"}]
+    assert body_of(dialect_of("VLLM"), *system)["messages"] == [{"role": "system", "content": "A\n\nB"}, USER]
+    assert len(body_of(dialect_of("OpenAI"), *system)["messages"]) == 3
+
+
+def test_neighbours_of_one_role_are_one_message_for_perplexity() -> None:
+    messages: Any = [
+        {"role": "user", "content": [{"type": "text", "text": "you?"}]},
+        {"role": "assistant", "content": "A"},
+        {"role": "assistant", "content": "B"},
+    ]
+    assert body_of(dialect_of("Perplexity"), *messages)["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "Hello"}, {"type": "text", "text": "you?"}]},
+        {"role": "assistant", "content": "A\n\nB"},
+    ]
+
+
+def test_an_image_in_a_tools_result_is_in_a_user_message_after_all_results() -> None:
+    calls: Any = {**CALLING, "tool_calls": [{**CALL, "id": "a"}, {**CALL, "id": "b"}]}
+    first: Any = {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "x"}, IMAGE]}
+    second: Any = {"role": "tool", "tool_call_id": "b", "content": "y"}
+    sent = body_of(dialect_of("OpenAI"), calls, first, second, USER)["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool", "user", "user"]
+    assert sent[2]["content"] == "x"
+    assert sent[4]["content"] == [{"type": "text", "text": "The result of the call a:"}, IMAGE]
+    assert body_of(dialect_of("Mistral"), calls, first)["messages"][2]["content"] == first["content"]
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("OpenAI", "top_k"), ("Mistral", "user"), ("Mistral", "top_k"), ("Groq", "logprobs")]
+)
+def test_an_option_that_a_service_refuses_is_refused_by_name(name: str, option: str) -> None:
+    value: Any = {"top_k": 5, "user": "me", "logprobs": True}[option]
+    unsupported = Unsupported("openai", drop=True)
+    request = Request([USER], "m", **{option: value})
+    body = json.loads(dialect_of(name).encode_request(request, Endpoint("http://h"), unsupported).body)
+    assert unsupported.dropped == [option]
+    assert option not in body
+
+
+def test_mistral_calls_the_seed_random_seed() -> None:
+    body = body_of(dialect_of("Mistral"), seed=0)
+    assert body["random_seed"] == 0
+    assert "seed" not in body
+
+
+def test_a_strict_service_gets_no_field_that_it_does_not_know() -> None:
+    refused: Any = {"role": "assistant", "content": None, "refusal": "No.", "annotations": [], "audio": None}
+    assert body_of(dialect_of("Mistral"), refused)["messages"][1] == {"role": "assistant", "content": "No."}
+
+
+def test_contents_of_one_role_are_one_content_for_gemini() -> None:
+    messages: Any = [USER, {"role": "assistant", "content": "A"}, CALLING, *results_of(CALLING)]
+    contents = body_of(dialects.Gemini(), *messages)["contents"]
+    assert [content["role"] for content in contents] == ["user", "model", "user"]
+    assert len(contents[1]["parts"]) == 2
