@@ -155,6 +155,69 @@ def test_a_gemini_turn_goes_back_as_it_was_received(parts: list[Any]) -> None:
     assert body_of(dialect, message_of(dialect, document))["contents"][1]["parts"] == parts
 
 
+@st.composite
+def responses_items(draw: st.DrawFn) -> list[Any]:
+    """Draw the items of a response, without the fields that a request does not need."""
+
+    def message(text: str, fields: Any) -> Any:
+        part = {"type": "output_text", "text": text, "annotations": []}
+        return {"type": "message", "role": "assistant", "content": [part], **fields}
+
+    def reasoning(texts: list[str]) -> Any:
+        summary = [{"type": "summary_text", "text": text} for text in texts]
+        return {"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": "AAA"}
+
+    items = draw(
+        st.lists(
+            st.one_of(
+                st.builds(message, texts, st.sampled_from([{}, {"phase": "commentary"}])),
+                st.builds(reasoning, st.lists(texts, max_size=2)),
+                st.builds(lambda arguments: {"type": "function_call", "name": "f", "arguments": arguments}, names),
+                st.builds(lambda query: {"type": "web_search_call", "id": "ws_1", "action": {"query": query}}, texts),
+            ),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    for number, item in enumerate(items):
+        if item["type"] == "function_call":
+            item["call_id"] = f"call_{number}"
+        elif "id" in item:
+            item["id"] = f"own_{number}"
+    return items
+
+
+@given(responses_items())
+def test_a_turn_of_the_responses_api_goes_back_as_it_was_received_streamed_or_not(items: list[Any]) -> None:
+    dialect = dialects.OpenAIResponses()
+    received = [{"id": f"item_{n}", "status": "completed", **item} for n, item in enumerate(items)]
+    for item in received:
+        if item["type"] == "reasoning":
+            del item["status"]
+    response = {"id": "r", "status": "completed", "output": received}
+    events: list[Any] = [
+        {"type": "response.output_item.done", "output_index": n, "item": item} for n, item in enumerate(received)
+    ]
+    events.append({"type": "response.completed", "response": response})
+    reader = dialect.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    data = b"".join(b"data: %b\n\n" % msgspec.json.encode(event) for event in events)
+    streamed = collect(reader.feed(data) + reader.flush()).message
+    expected = [{"status": "completed", **i} if i["type"] == "web_search_call" else i for i in items]
+    for message in (message_of(dialect, response), streamed):
+        assert body_of(dialect, message)["input"][1:] == expected
+
+
+def test_items_of_tools_without_their_reasoning_are_left_out() -> None:
+    dialect = dialects.OpenAIResponses()
+    output = [
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+        {"type": "web_search_call", "id": "ws_1", "status": "completed"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi", "annotations": []}]},
+    ]
+    message = message_of(dialect, {"id": "r", "status": "completed", "output": output})
+    assert body_of(dialect, message)["input"][1:] == output[2:]
+
+
 # To every other API.
 
 SENDERS: list[tuple[Dialect, Any]] = [

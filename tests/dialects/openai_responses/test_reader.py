@@ -19,7 +19,7 @@ from acytoo.errors import (
     StatusError,
     TruncatedError,
 )
-from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect
+from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect
 from tests.dialects.openai_responses.helpers import (
     CALL,
     CREATED,
@@ -72,6 +72,13 @@ TEXT = [
     completed(message(text("Hi 世界"))),
 ]
 
+TWO_SUMMARIES = {
+    "type": "reasoning",
+    "id": "rs_1",
+    "summary": [{"type": "summary_text", "text": "One"}, {"type": "summary_text", "text": "Two"}],
+    "encrypted_content": "gAAA",
+}
+
 SEQUENCES: dict[str, tuple[list[Any], list[Item]]] = {
     # OpenAI's API reference, "Responses", the example of a streamed text response.
     "a text that several events repeat": (TEXT, [START, "Hi", " 世界", *END]),
@@ -112,12 +119,7 @@ SEQUENCES: dict[str, tuple[list[Any], list[Item]]] = {
             event("reasoning_summary_text.delta", summary_index=1, delta="Two"),
             event(
                 "output_item.done",
-                item={
-                    "type": "reasoning",
-                    "id": "rs_1",
-                    "summary": [{"type": "summary_text", "text": "One"}, {"type": "summary_text", "text": "Two"}],
-                    "encrypted_content": "gAAA",
-                },
+                item=TWO_SUMMARIES,
             ),
             event("output_text.delta", 1, content_index=0, delta="Hi"),
             completed(message(text("Hi"))),
@@ -128,6 +130,7 @@ SEQUENCES: dict[str, tuple[list[Any], list[Item]]] = {
             Reasoning("One"),
             Reasoning("\n\nTwo"),
             Reasoning(data="gAAA", id="rs_1", source=NAME),
+            OpaquePart(NAME, TWO_SUMMARIES, "reasoning"),
             "Hi",
             *END,
         ],

@@ -16,14 +16,19 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty
+from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.lenient import NEEDED, decode_document
-from acytoo.dialects.openai_responses.request import NAME, decode_opaque, decode_reasoning_texts
+from acytoo.dialects.openai_responses.request import (
+    NAME,
+    decode_opaque,
+    decode_reasoning_texts,
+    is_plain_message,
+)
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.errors import StatusError, TruncatedError, status_error
-from acytoo.types import Finish, Item, JSONObject, Logprobs, Reasoning, Refusal, Start, ToolCall, Usage
+from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
 
 _JSON: TypeAlias = Any
@@ -65,6 +70,9 @@ class _Event(msgspec.Struct):
 
 _decode = msgspec.json.Decoder(_Event).decode
 
+_CALL_FIELDS = frozenset({"type", "id", "status", "call_id", "name", "arguments"})
+"""Fields of a function call that become a `ToolCall` or mean nothing to a later request."""
+
 _TEXT_DELTA = "response.output_text.delta"
 
 _ReasoningField: TypeAlias = Literal["summary", "content", "item"]
@@ -77,7 +85,7 @@ _REASONING_FIELDS: dict[str, _ReasoningField] = {"reasoning_summary_text": "summ
 class _OutputItem:
     """What has been emitted of one output item."""
 
-    __slots__ = ("field", "has_opaque", "index", "parts")
+    __slots__ = ("field", "has_opaque", "has_own_part", "index", "parts")
 
     def __init__(self) -> None:
         self.parts: set[int] = set()
@@ -86,6 +94,8 @@ class _OutputItem:
         """The index of the call or the reasoning block in the shared shape, -1 before its first event."""
         self.field: _ReasoningField | None = None
         self.has_opaque = False
+        self.has_own_part = False
+        """Whether its `OpaquePart` was emitted, or is not needed."""
 
 
 class StreamReader(RecordReader):
@@ -105,6 +115,7 @@ class StreamReader(RecordReader):
         self._calls: dict[str, _OutputItem] = {}
         self._blocks = 0
         self._emitted_types: set[str] = set()
+        self._last_text: _OutputItem | None = None  # the message whose text is the last part of the reply
 
     @property
     def complete(self) -> bool:
@@ -203,6 +214,9 @@ class StreamReader(RecordReader):
         """Append a delta of a text or refusal, or a complete part if no delta of it was read."""
         if not isinstance(text, str) or not text or (not is_delta and index in output.parts):
             return
+        if not output.parts and self._last_text is not None:
+            items.append(OpaquePart(NAME, part="text"))  # so that two messages do not become one
+        self._last_text = output
         output.parts.add(index)
         self._emitted_types.add("message")
         items.append(text if kind == "output_text" else Refusal(text))
@@ -245,6 +259,7 @@ class StreamReader(RecordReader):
         items.append(Reasoning(text, output.index))
 
     def _number_block(self, output: _OutputItem) -> None:
+        self._last_text = None
         self._emitted_types.add("reasoning")
         if output.index < 0:
             output.index = self._blocks
@@ -267,6 +282,7 @@ class StreamReader(RecordReader):
                 output.index = len(self._calls)
                 call_id = str(item.get("call_id") or item.get("id") or "")
                 self._calls[call_id or f"#{output.index}"] = output
+                self._last_text = None
                 items.append(ToolCall(output.index, call_id, str(item.get("name") or "")))
             if done:
                 self._decode_arguments(output, item.get("arguments"), False, items)
@@ -283,6 +299,29 @@ class StreamReader(RecordReader):
         elif kind == "message" and done:
             for index, part in enumerate(objects_in(item.get("content"))):
                 self._decode_part(output, index, part, items)
+        if done and not output.has_own_part:
+            output.has_own_part = True
+            self._append_own_part(output, item, items)
+
+    def _append_own_part(self, output: _OutputItem, item: JSONObject, items: list[Item]) -> None:
+        """Append the complete item if no other event has all of it: a search, a message's phase, two summaries."""
+        kind = item.get("type")
+        if not isinstance(kind, str):
+            return
+        if kind == "message":
+            part, is_own = "text", output is self._last_text and not is_plain_message(item)
+        elif kind == "function_call":
+            part, is_own = "tool_call", bool(without_none(item).keys() - _CALL_FIELDS)
+        elif kind == "reasoning":
+            texts = len(objects_in(item.get("summary"))) + len(objects_in(item.get("content")))
+            part, is_own = "reasoning", texts > 1 and decode_opaque(item).get("source") == NAME
+        else:
+            part, is_own = "", True
+            self._emitted_types.add(kind)
+        if is_own:
+            if part in ("", "text"):
+                self._last_text = None
+            items.append(OpaquePart(NAME, item, part, max(output.index, 0)))
 
     @property
     def has_content(self) -> bool:

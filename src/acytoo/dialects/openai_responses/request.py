@@ -29,7 +29,7 @@ from acytoo.dialects.openai_responses.tools import (
     types_of,
 )
 from acytoo.errors import UsageError
-from acytoo.messages import content_parts, tool_result
+from acytoo.messages import content_parts, tool_result, turn_parts
 from acytoo.types import (
     ChatMessage,
     ChatMessages,
@@ -150,22 +150,59 @@ def _encode_messages(messages: ChatMessages, unsupported: Unsupported) -> list[J
 
 
 def _encode_turn(message: ChatMessage, unsupported: Unsupported) -> list[JSONObject]:
-    """Return the items of an assistant message: its reasoning, its text, its calls."""
-    items = [item for block in message.get("reasoning") or () if (item := _encode_reasoning(block)) is not None]
+    """Return the items of an assistant message, in the order in which they were received."""
     if message.get("audio"):
         unsupported("audio of an assistant message")
-    parts = [
-        encoded
-        for part in content_parts(message.get("content"))
-        if (encoded := _encode_output_part(part, unsupported)) is not None
-    ]
-    if message.get("refusal"):
-        parts.append({"type": "refusal", "refusal": message["refusal"]})
-    calls = message.get("tool_calls") or ()
-    if parts or not (calls or items):
-        parts = parts or [{"type": "output_text", "text": "", "annotations": []}]
-        items.append({"type": "message", "role": "assistant", "content": parts})
-    return items + [_encode_call(call) for call in calls]
+    items: list[JSONObject] = []
+    refusal = message.get("refusal")
+    is_complete = True  # whether all reasoning is sent: the API refuses its own tools' items without it
+    for part in turn_parts(message):
+        kind, index = part["type"], part.get("index", 0)
+        own = part.get("fields", {}) if part.get("source") == NAME else {}
+        if kind == "reasoning":
+            block = message["reasoning"][index]
+            reasoning = own if own.get("encrypted_content") or own.get("content") else _encode_reasoning(block)
+            is_complete = is_complete and (reasoning is not None or block.get("source") != NAME)
+            items += [reasoning] if reasoning else []
+        elif kind == "tool_call":
+            others = {name: value for name, value in own.items() if name not in _ITEM_FIELDS}
+            items.append({**others, **_encode_call(message["tool_calls"][index])})
+        elif kind == "text" and own:
+            items.append({name: value for name, value in own.items() if name not in _ITEM_FIELDS})
+        elif kind in ("text", "content"):
+            content = part.get("text") if kind == "text" else message.get("content")
+            encoded = [_encode_output_part(inner, unsupported) for inner in content_parts(content)]
+            parts = [inner for inner in encoded if inner is not None]
+            if refusal and kind == "content":
+                parts.append({"type": "refusal", "refusal": refusal})
+                refusal = ""
+            if parts:
+                items.append({"type": "message", "role": "assistant", "content": parts})
+        elif own and is_complete:
+            items.append({**own})
+    if refusal or not items:
+        text = {"type": "output_text", "text": "", "annotations": []}
+        content_part = {"type": "refusal", "refusal": refusal} if refusal else text
+        items.append({"type": "message", "role": "assistant", "content": [content_part]})
+    return items
+
+
+_ITEM_FIELDS = frozenset({"id", "status"})
+"""Fields of a message or a function call that identify it in the reply. A later request does not need them."""
+
+
+def is_plain_message(item: JSONObject) -> bool:
+    """Return whether a message of a reply is its text and nothing else."""
+    parts = objects_in(item.get("content"))
+    if any(part.get("type") == "refusal" for part in parts):
+        return True  # `refusal` has it
+    return not without_none(item).keys() - _MESSAGE_FIELDS and (
+        not parts or (len(parts) == 1 and parts[0].get("type") == "output_text" and not parts[0].get("annotations"))
+    )
+
+
+_MESSAGE_FIELDS = frozenset({"type", "id", "status", "role", "content"})
+"""Fields of a message that the shared shape has. Another one is `phase`."""
 
 
 def _encode_output_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSONObject | None:
