@@ -341,6 +341,14 @@ def test_a_turn_is_sent_to_every_other_api_without_what_only_its_own_knows(sende
 
 
 @pytest.mark.parametrize("sender", SENDERS, ids=lambda pair: pair[0].name)
+def test_a_turn_is_its_text_for_the_acytoo_protocol(sender: tuple[Dialect, Any]) -> None:
+    unsupported = Unsupported("acytoo", drop=True)
+    request = Request([message_of(*sender)], "m")
+    body = json.loads(dialects.Acytoo().encode_request(request, Endpoint("http://h"), unsupported).body)
+    assert body["messages"] == [{"role": "assistant", "content": "OneTwo"}]
+
+
+@pytest.mark.parametrize("sender", SENDERS, ids=lambda pair: pair[0].name)
 def test_an_edited_turn_is_sent_as_it_is_now(sender: tuple[Dialect, Any]) -> None:
     source, document = sender
     message: Any = message_of(source, document)

@@ -59,7 +59,7 @@ def encode_request(request: Request, endpoint: Endpoint, unsupported: Unsupporte
 def _encode_message(message: ChatMessage, unsupported: Unsupported) -> JSONObject:
     """Return a message as servers of this protocol accept it: text content, no tools, no reasoning."""
     content = message.get("content")
-    kept = message.keys() - {"reasoning", "is_error"}
+    kept = message.keys() - {"reasoning", "turn_parts", "is_error"}
     if message["role"] == "tool" or message.get("tool_calls"):
         unsupported("tool calls")
         kept -= {"tool_calls", "tool_call_id"}
