@@ -336,7 +336,7 @@ def _shows_secret(error: BaseException | None, secrets: list[Secret]) -> bool:
     """Return whether an error, or one that led to it, shows a secret."""
     if error is None:
         return False
-    shown = f"{error} {error!r}"
+    shown = f"{error} {error!r} {vars(error)!r}"
     return (
         redact(shown, secrets) != shown
         or _shows_secret(error.__cause__, secrets)

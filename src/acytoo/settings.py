@@ -65,7 +65,8 @@ class Settings(msgspec.Struct, frozen=True):
                 as_secret(changes.get("key") or changes.get("api_key") or self.endpoint.key, "key"),
                 as_secret(changes.get("password") or self.endpoint.password, "password"),
             ),
-            msgspec.structs.replace(self.connection, **plain),
+            # Not `structs.replace`, which in msgspec before 0.21 skips the validation.
+            Connection(**{**msgspec.structs.asdict(self.connection), **plain}),
             {**self.extra_headers, **as_headers(changes.get("extra_headers"))},
             changes.get("drop_unsupported", self.drop_unsupported),
         )

@@ -50,10 +50,14 @@ def decode_lenient(record: bytes, type_: type[T]) -> T:
     Raises msgspec.DecodeError if it is not JSON, msgspec.ValidationError if a value that is needed does not fit.
     """
     text = record.decode()
+    document = None
+    reason = ""
     try:
         document = json.loads(text)  # unlike msgspec, it accepts lone surrogates and NaN
     except ValueError as error:
-        raise msgspec.DecodeError(str(error)) from error
+        reason = str(error)
+    if reason:  # not raised above: the error of `json` has the record as a field, which may contain a secret
+        raise msgspec.DecodeError(reason)
     return fit(document, type_)
 
 
