@@ -14,7 +14,7 @@ from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.dialects.openai import OpenAI
-from acytoo.http import Endpoint, ResponseHead
+from acytoo.http import Endpoint, ResponseHead, ServerRequest
 from acytoo.messages import check_messages
 from acytoo.providers import azure, compatible, openai
 from acytoo.types import ChatMessage, Request, collect
@@ -216,6 +216,20 @@ def test_items_of_tools_without_their_reasoning_are_left_out() -> None:
     ]
     message = message_of(dialect, {"id": "r", "status": "completed", "output": output})
     assert body_of(dialect, message)["input"][1:] == output[2:]
+
+
+def test_a_servers_client_keeps_the_order_of_thoughts_and_calls_too() -> None:
+    content = [
+        {"type": "thinking", "thinking": "a", "signature": "sig"},
+        {"type": "tool_use", "id": "t1", "name": "f", "input": {}},
+        {"type": "thinking", "thinking": "b", "signature": "sig"},
+        {"type": "tool_use", "id": "t2", "name": "f", "input": {}},
+    ]
+    body = {"model": "m", "messages": [USER, {"role": "assistant", "content": content}]}
+    incoming = ServerRequest("/v1/messages", {}, msgspec.json.encode(body))
+    request = dialects.Anthropic().decode_request(incoming).request
+    sent = body_of(dialects.Anthropic(), *request.messages[1:])["messages"]
+    assert sent[1]["content"] == content
 
 
 # To every other API.

@@ -27,6 +27,8 @@ from acytoo.types import (
     Request,
     ToolCallDict,
     ToolDefinition,
+    TurnPart,
+    plain_turn,
     signature_of,
 )
 
@@ -526,24 +528,32 @@ def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
     """Return the messages of an assistant's turn.
 
     A message has its reasoning before its text. A turn that thinks again after its text becomes several messages,
-    so that the order is kept.
+    so that the order is kept; `turn_parts` keeps the order of reasoning and calls.
     """
     messages: list[ChatMessage] = []
     reasoning: list[ReasoningBlock] = []
     parts: list[ContentPart] = []
     calls: list[ToolCallDict] = []
+    turn: list[TurnPart] = []
     for block, kind, place in _typed_blocks(blocks, where):
         if kind in ("thinking", "redacted_thinking"):
             if parts and not calls:
                 messages.append(_assistant_message(reasoning, parts, calls))
-                reasoning, parts = [], []
-            reasoning += _decode_reasoning(block, kind, place)
+                reasoning, parts, turn = [], [], []
+            if decoded := _decode_reasoning(block, kind, place):
+                turn.append({"type": "reasoning", "index": len(reasoning)})
+                reasoning += decoded
         elif kind == "tool_use":
+            turn.append({"type": "tool_call", "index": len(calls)})
             calls.append(_decode_call(block, place))
         else:
             parts.append(_decode_part(block, kind, place))
-    messages.append(_assistant_message(reasoning, parts, calls))
-    return messages
+            turn.append({"type": "text", "text": parts[-1].get("text", "")})
+    message = _assistant_message(reasoning, parts, calls)
+    content = message["content"]
+    if calls and not isinstance(content, list) and turn != plain_turn(content or "", len(reasoning), len(calls)):
+        message["turn_parts"] = turn
+    return [*messages, message]
 
 
 def _assistant_message(
