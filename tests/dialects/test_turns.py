@@ -232,6 +232,19 @@ def test_a_servers_client_keeps_the_order_of_thoughts_and_calls_too() -> None:
     assert sent[1]["content"] == content
 
 
+def test_a_servers_client_keeps_the_order_of_reasoning_items_and_calls_too() -> None:
+    items: list[Any] = [
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "AAA"},
+        {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+        {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "BBB"},
+        {"type": "function_call", "call_id": "c2", "name": "f", "arguments": "{}"},
+    ]
+    body = {"model": "m", "input": [USER, *items]}
+    incoming = ServerRequest("/v1/responses", {}, msgspec.json.encode(body))
+    request = dialects.OpenAIResponses().decode_request(incoming).request
+    assert body_of(dialects.OpenAIResponses(), *request.messages[1:])["input"][1:] == items
+
+
 # To every other API.
 
 SENDERS: list[tuple[Dialect, Any]] = [

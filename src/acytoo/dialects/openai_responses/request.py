@@ -39,6 +39,7 @@ from acytoo.types import (
     Request,
     ToolCallDict,
     ToolDefinition,
+    plain_turn,
 )
 
 NAME = "openai-responses"
@@ -390,11 +391,17 @@ def _is_finished(turn: ChatMessage, next_kind: str) -> bool:
 
 
 def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage) -> None:
-    """Add an item to the assistant's message."""
+    """Add an item to the assistant's message. Reasoning after a call needs `turn_parts`, which keep the order."""
     if kind == "function_call":
         turn.setdefault("tool_calls", []).append(_decode_call(item, where))
+        if "turn_parts" in turn:
+            turn["turn_parts"].append({"type": "tool_call", "index": len(turn["tool_calls"]) - 1})
     elif kind == "reasoning":
-        turn.setdefault("reasoning", []).append(_decode_reasoning(item))
+        content, blocks, calls = turn["content"], turn.setdefault("reasoning", []), turn.get("tool_calls", [])
+        if calls and not isinstance(content, list):
+            turn.setdefault("turn_parts", plain_turn(content or "", len(blocks), len(calls)))
+            turn["turn_parts"].append({"type": "reasoning", "index": len(blocks)})
+        blocks.append(_decode_reasoning(item))
     else:
         content = _decode_content(item.get("content"), where)
         if not isinstance(content, str):
@@ -404,6 +411,8 @@ def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage
                 content = _text_or_parts([part for part in content if part["type"] != "refusal"])
         if turn["content"] is None:
             turn["content"] = content or (None if "refusal" in turn else "")
+            if "turn_parts" in turn and isinstance(content, str):
+                turn["turn_parts"].append({"type": "text", "text": content})
         elif content:
             turn["content"] = [*content_parts(turn["content"]), *content_parts(content)]
 
