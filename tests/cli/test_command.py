@@ -236,3 +236,32 @@ def test_providers_lists_names_apis_and_keys() -> None:
     assert "key set" in lines["openai"]
     assert "needs no key" in lines["acytoo"]
     assert "sk-secret" not in done.stdout.decode()
+
+
+def test_an_idle_pipe_is_not_waited_for_without_a_word() -> None:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
+        process = start([ACYTOO, "--url", fake.url, "Hi"])
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stderr.readline() == b"acytoo: waiting for the piped text to end (</dev/null means none)\n"
+        process.stdin.close()
+        assert process.stdout.read() == b"ok\n"
+        assert process.wait(LIMIT) == 0
+        process.stdout.close()
+        process.stderr.close()
+
+
+def test_the_default_is_the_built_in_model_with_all_options() -> None:
+    done = run([ACYTOO, "--json", "-o", "seed=7", "-o", "max_tokens=3", "Hi"])
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert any(event["type"] == "usage" and event["output_tokens"] == 3 for event in events)
+
+
+def test_a_prompt_that_is_too_long_is_reported_with_the_limit() -> None:
+    done = run([ACYTOO, "Summarise:"], stdin=b"word " * 9000)
+    assert done.returncode == 1
+    assert b"but the model reads at most 8,192: shorten it" in done.stderr
+
+
+def test_the_help_says_that_the_built_in_model_is_tiny() -> None:
+    assert "it is tiny and often wrong" in " ".join(run([ACYTOO, "--help"]).stdout.decode().split())

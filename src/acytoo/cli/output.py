@@ -10,6 +10,7 @@ from contextlib import aclosing
 import msgspec
 
 from acytoo.cli.exit_codes import error_text, replace_controls
+from acytoo.cli.terminal import WaitingSign, WordWrapper, silent_keyboard, width
 from acytoo.errors import AcytooError, StatusError
 from acytoo.types import Item
 
@@ -17,14 +18,32 @@ from acytoo.types import Item
 async def print_text(stream: AsyncGenerator[str, None], texts: list[str]) -> None:
     """Print each text as it arrives, append it to `texts`, and end with a newline.
 
-    In a terminal, control characters are replaced. A pipe or file gets the text unchanged.
+    In a terminal, control characters are replaced, words are not broken at its edge, keys typed meanwhile are not
+    shown, and a line shows that a reply is awaited. A pipe or file gets the text unchanged.
     """
-    is_terminal = sys.stdout.isatty()
+    if not sys.stdout.isatty():
+        await _print_plain(stream, texts)
+        return
+    wrapper, waiting = WordWrapper(width()), WaitingSign()
+    with silent_keyboard():
+        try:
+            async with aclosing(stream):
+                async for text in stream:
+                    waiting.clear()
+                    texts.append(text)
+                    _write(wrapper.feed(replace_controls(text)))
+        finally:
+            waiting.clear()
+            if texts and not texts[-1].endswith("\n"):
+                _write("\n")
+
+
+async def _print_plain(stream: AsyncGenerator[str, None], texts: list[str]) -> None:
     try:
         async with aclosing(stream):
             async for text in stream:
                 texts.append(text)
-                _write(replace_controls(text) if is_terminal else text)
+                _write(text)
     finally:
         if texts and not texts[-1].endswith("\n"):
             _write("\n")

@@ -34,7 +34,11 @@ _BATCH_TOKENS = 128
 """Prompt tokens computed in one batch. llama.cpp notices only between batches that a client has disconnected."""
 _MAX_REPLY_TOKENS = 1024
 """The limit of a reply if the caller sets none. Small models can repeat themselves forever."""
-_REPEAT_PENALTY = 1.05
+_TEMPERATURE = 0.5
+"""The Acytoo protocol's default, so that the same question gets the same kind of reply through every protocol."""
+_REPEAT_PENALTY = 1.1
+_REPEAT_TOKENS = 512
+"""With a penalty of 1.05 on 64 tokens, 9 of 50 replies repeated themselves; with these, 1 (docs/decisions.md)."""
 _CACHE_MIB = 256
 """Memory for the computed prompts of earlier requests."""
 
@@ -64,12 +68,15 @@ class Engine:
         params.n_batch = params.n_ubatch = _BATCH_TOKENS
         params.kv_unified = True
         params.cache_ram_mib = _CACHE_MIB
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _thread_count()
+        params.cpuparams.n_threads = _thread_count()
+        params.cpuparams_batch.n_threads = _prompt_thread_count()
         params.warmup = False  # llama.cpp's own would block; see `warm_up`
         if template is not None:
             params.chat_template = template
         params.n_predict = _MAX_REPLY_TOKENS
+        params.sampling.temp = _TEMPERATURE
         params.sampling.penalty_repeat = _REPEAT_PENALTY
+        params.sampling.penalty_last_n = _REPEAT_TOKENS
         params.ui = False
         params.verbosity = 3 if os.environ.get("ACYTOO_ENGINE_LOG") else -1
         try:
@@ -113,6 +120,24 @@ def _thread_count() -> int:
     llama.cpp's threads wait for each other by spinning: one that has to share its core stalls all the others.
     """
     return max(1, (os.cpu_count() or 2) - 1)
+
+
+_uses_idle_processors = False
+
+
+def use_idle_processors() -> None:
+    """Read prompts on all processors if they are idle when a model is loaded.
+
+    For a program that only waits for the reply. With other work on the processors, it would be slower than one thread.
+    """
+    global _uses_idle_processors
+    _uses_idle_processors = True
+
+
+def _prompt_thread_count() -> int:
+    if _uses_idle_processors and hasattr(os, "getloadavg") and os.getloadavg()[0] < 0.5:
+        return os.cpu_count() or 1
+    return _thread_count()
 
 
 def _import_xllamacpp() -> Any:

@@ -16,7 +16,7 @@ from acytoo.embedded.engine import Engine
 from acytoo.embedded.forced_tools import convert_reply, request_call
 from acytoo.embedded.validate import forced_functions, normalize
 from acytoo.embedded.weights import KNOWN, Weights, fetch, fetch_if_damaged
-from acytoo.errors import EmbeddedError, UsageError
+from acytoo.errors import EmbeddedError, RequestError, StatusError, UsageError
 from acytoo.settings import Settings
 from acytoo.types import Closable, Item, Request
 
@@ -33,11 +33,39 @@ class Model(msgspec.Struct, frozen=True):
     weights: Weights | None = None
 
 
+class _EngineDialect(dialects.OpenAI):
+    """The API of llama.cpp's server, whose error about a long prompt gives advice to those who started it."""
+
+    def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
+        """Return the error; that of a prompt that is too long has the limit and what to do."""
+        error = super().read_error(status, body, retry_after)
+        if error.type != "exceed_context_size_error":
+            return error
+        try:
+            sizes = msgspec.json.decode(body, type=_ErrorDocument).error
+        except msgspec.DecodeError:
+            return error
+        message = (
+            f"the prompt has {sizes.n_prompt_tokens:,} tokens, but the model reads at most {sizes.n_ctx:,}: "
+            "shorten it, leave out earlier messages, or use a model of another provider"
+        )
+        return RequestError(message, status=status, code=error.code, type=error.type, body=error.body)
+
+
+class _ContextSizes(msgspec.Struct):
+    n_prompt_tokens: int
+    n_ctx: int
+
+
+class _ErrorDocument(msgspec.Struct):
+    error: _ContextSizes
+
+
 class EngineProvider(AsyncGeneratorProvider):
     """The engine as a provider. It ignores the name of the requested model: only one is loaded."""
 
     name = "embedded"
-    dialect = dialects.OpenAI()
+    dialect = _EngineDialect()
     token_count_dialect = dialects.Anthropic()
 
     def answer(

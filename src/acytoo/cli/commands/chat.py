@@ -48,6 +48,10 @@ def chat(
         options["temperature"] = temperature
     if drop_unsupported:
         options["drop_unsupported"] = True
+    if provider.url.startswith("embedded://"):
+        from acytoo.embedded import engine
+
+        engine.use_idle_processors()
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     text = _append_piped_text(" ".join(prompt) if prompt else None)
     if text is None:
@@ -77,8 +81,19 @@ def _append_piped_text(prompt: str | None) -> str | None:
     # With a prompt, read only what was surely meant as input: an inherited socket or device may never end.
     if prompt and not _is_pipe_or_file(sys.stdin.fileno()):
         return prompt
+    _report_waiting(sys.stdin.fileno())
     piped = sys.stdin.buffer.read().decode("utf-8", "replace").strip("\n")
     return f"{prompt}\n\n{piped}" if prompt and piped else prompt or piped
+
+
+def _report_waiting(descriptor: int) -> None:
+    """Say on stderr that a pipe is waited for, if nothing has arrived from it after two seconds."""
+    if sys.platform == "win32" or stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return
+    import select
+
+    if not select.select([descriptor], [], [], 2.0)[0]:
+        click.echo("acytoo: waiting for the piped text to end (</dev/null means none)", err=True)
 
 
 def _is_pipe_or_file(descriptor: int) -> bool:
