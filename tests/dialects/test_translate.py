@@ -52,7 +52,8 @@ NO_OP_FIELDS: dict[str, tuple[dict[str, Any], ...]] = {
 @pytest.mark.parametrize("fields", [{"logit_bias": {}}, {"functions": []}, {"mcp_servers": []}])
 def test_another_apis_field_that_asks_for_the_default_is_dropped_too(source: Dialect, fields: dict[str, Any]) -> None:
     request = Request(HELLO, "m", extra={**fields, "odd": 1}, extra_for=source.name)
-    assert translate(request, source).extra == {"odd": 1}
+    # Ollama ignores fields that it does not know, so none of its clients' fields is refused.
+    assert translate(request, source).extra == ({} if source.name == "ollama" else {"odd": 1})
 
 
 CONVERSATION_FIELDS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -128,6 +129,9 @@ def test_an_unknown_field_is_refused_by_name_when_translating(source: Dialect, t
     request = translate(round_trip(source, Request(HELLO, "m", extra={"xodd": 5})), source)
     request.temperature = None
     request.max_tokens = None
+    if source.name == "ollama":  # it ignores unknown fields itself
+        assert b"xodd" not in encode(target, request).body
+        return
     with pytest.raises(UnsupportedError, match="xodd"):
         encode(target, request)
     unsupported = Unsupported(target.name, drop=True)
@@ -306,3 +310,9 @@ def test_a_conversation_keeps_its_meaning_when_translated(source: Dialect, targe
     request.temperature = None
     back = round_trip(target, msgspec.structs.replace(request, max_tokens=None))
     assert meaning(back.messages) == meaning(messages)
+
+
+@pytest.mark.parametrize("source", dialects.ALL, ids=lambda dialect: dialect.name)
+def test_no_thinking_is_no_effort_if_it_is_a_switch_of_the_source(source: Dialect) -> None:
+    request = translate(Request(HELLO, "m", reasoning_effort="none", extra_for=source.name), source)
+    assert request.reasoning_effort == (None if source.name in ("ollama", "gemini") else "none")

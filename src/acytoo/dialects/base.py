@@ -36,12 +36,14 @@ Fetch: TypeAlias = Callable[[HTTPRequest], Awaitable[tuple[ResponseHead, bytes]]
 class ParsedRequest(msgspec.Struct):
     """A request that a server received, with every secret it presented.
 
-    If `refusal` is set, the body could not be decoded: the request has no messages and can only be passed through.
+    If `refusal` is set, the body could not be decoded: the request has no messages and can only be passed through. If
+    `reply` is set, the API answers the request with these items, without asking a model.
     """
 
     request: Request
     secrets: list[Secret] = []
     refusal: RequestError | None = None
+    reply: list[Item] | None = None
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -154,12 +156,18 @@ class Dialect:
     """Request options (of `types.OPTIONS`) that this API can express."""
     routes: ClassVar[tuple[str, ...]]
     """Paths that a server answers on; `{name}` matches part of one segment."""
+    legacy_endpoints: ClassVar[tuple[type[Dialect], ...]] = ()
+    """Earlier endpoints of this API that clients still use. A server serves them beside `routes`."""
+    is_legacy: ClassVar[bool] = False
+    """Whether this is such an endpoint: a server translates its requests even for a backend of the same API."""
     can_pass_through: ClassVar[bool] = True
     """Whether a body may go to another endpoint of this API unchanged. False if bodies carry secrets."""
     minimal_body: ClassVar[JSONObject] = {"messages": [{"role": "user", "content": ""}]}
     """The fields that a body must have besides its model."""
     ignorable_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API outside the shared shape that may be dropped when translating to another."""
+    thinking_is_switch: ClassVar[bool] = False
+    """Whether "no thinking" is a switch of this API, which any model has, and not an effort, which some refuse."""
     conversation_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API outside the shared shape that carry a part of the conversation, such as its earlier turns."""
     vendor_fields: ClassVar[frozenset[str]] = frozenset()
@@ -220,7 +228,7 @@ class Dialect:
         try:
             return self.decode_request(incoming)
         except RequestError as error:
-            if not self.can_pass_through:
+            if not self.can_pass_through or self.is_legacy:
                 raise
             body = decode_body(incoming)
             routing = {name: body[name] for name in ("model", "stream", "stream_options") if name in body}
@@ -229,6 +237,10 @@ class Dialect:
             call.request.messages = []
             call.refusal = error
             return call
+
+    def is_ignorable(self, field: str) -> bool:
+        """Return whether to drop an extra field of this API when translating to another."""
+        return field in self.ignorable_fields
 
     def conversation_error(self, field: str) -> RequestError | None:
         """Return the error for an extra field that carries a part of the conversation, None for any other field.

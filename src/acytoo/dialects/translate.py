@@ -15,11 +15,14 @@ def translate(request: Request, source: Dialect) -> Request:
     """Strip the fields that only the source API understands.
 
     Ignorable ones are dropped. The others stay in `extra`, so that the target dialect rejects them by name. `user` is
-    dropped too: it is a label for the source's service, and often too long for others (Claude Code's is).
+    dropped too: it is a label for the source's service, and often too long for others (Claude Code's is). So is the
+    wish not to think if it is not an effort: a model that does not reason would refuse it.
 
     Raises RequestError (400) for a field that carries a part of the conversation: it must never be dropped.
     """
     removed = list(request.extra.items())
+    if request.reasoning_effort == "none" and source.thinking_is_switch:
+        request = msgspec.structs.replace(request, reasoning_effort=None)
     if source.vendor_fields:
         messages = _without(source.vendor_fields, request.messages, removed)
         tools = _without(source.vendor_fields, request.tools or [], removed)
@@ -29,7 +32,7 @@ def translate(request: Request, source: Dialect) -> Request:
     extra = {
         name: value
         for name, value in removed
-        if name not in source.ignorable_fields and value is not None and not _is_no_op(source, name, value)
+        if not source.is_ignorable(name) and value is not None and not _is_no_op(source, name, value)
     }
     for name in extra:
         if (error := source.conversation_error(name)) is not None:

@@ -96,8 +96,9 @@ def _check_expectation(request: IncomingRequest) -> None:
 
 def _routes(config: ServerConfig) -> Iterator[Route]:
     for dialect in config.dialects:
-        for path in dialect.routes:
-            yield Route("POST", path, _chat_handler(dialect, config), dialect)
+        for endpoint in (dialect, *[legacy() for legacy in dialect.legacy_endpoints]):
+            for path in endpoint.routes:
+                yield Route("POST", path, _chat_handler(endpoint, config), endpoint)
         for path in dialect.count_routes:
             yield Route("POST", path, _count_handler(dialect, config), dialect)
     yield from model_routes(config)

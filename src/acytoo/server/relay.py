@@ -7,7 +7,7 @@ translated.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ from acytoo.server.config import ServerConfig
 from acytoo.server.cors import cors_headers
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import StreamedResponse
-from acytoo.types import Closable, Request, collect
+from acytoo.types import Closable, Item, Request, collect
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ async def relay(
     api = backend.dialect.name if backend.dialect is not None else type(backend).__name__
     unsupported = Unsupported(api, drop=config.drop_unsupported)
     writer = dialect.writer(parsed.request)
-    if api == dialect.name and backend.can_pass_through(wanted):
+    if api == dialect.name and not dialect.is_legacy and backend.can_pass_through(wanted):
         body = received.body if wanted is parsed.request else dialect.for_model(received.body, wanted.model)
         async with aclosing(backend.pass_through(body, wanted, writer if wanted.stream else None)) as chunks:
             if wanted.stream:
@@ -51,7 +51,12 @@ async def relay(
             document = b"".join([chunk async for chunk in chunks])
     else:
         _require_decoded(parsed)
-        async with aclosing(backend.answer(translate(wanted, dialect), unsupported=unsupported)) as batches:
+        source = (
+            backend.answer(translate(wanted, dialect), unsupported=unsupported)
+            if parsed.reply is None
+            else _batches(parsed.reply)
+        )
+        async with aclosing(source) as batches:
             if wanted.stream:
                 await _Stream(request, writer, config, unsupported).run(batches, writer.write, writer.end)
                 return None
@@ -82,6 +87,11 @@ def _require_decoded(parsed: ParsedRequest) -> None:
     """Raise the RequestError of a request that could not be decoded: it can only be passed through."""
     if parsed.refusal is not None:
         raise parsed.refusal
+
+
+async def _batches(items: list[Item]) -> AsyncGenerator[list[Item], None]:
+    """Yield a reply that no backend is asked for."""
+    yield items
 
 
 def _dropped_header(unsupported: Unsupported) -> dict[str, str]:

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.ollama import OllamaGenerate
 from acytoo.dialects.translate import translate
 from acytoo.errors import RequestError, UnsupportedError, UsageError
 from acytoo.http import Endpoint, ServerRequest
 from acytoo.secret import Secret
-from acytoo.types import Request
+from acytoo.types import Finish, Request, Start
 from tests.dialects.ollama.helpers import (
     DIALECT,
     HELLO,
@@ -214,6 +215,72 @@ def test_results_without_ids_match_calls_by_name_then_in_order() -> None:
     results = [{"role": "tool", "tool_name": name, "content": "x"} for name in ("weather", "now", "", "lost")]
     messages = decode({"messages": [{"role": "assistant", "tool_calls": calls}, *results]}).messages
     assert [message["tool_call_id"] for message in messages[1:]] == ["call_1", "call_0", "call_2", "call_3"]
+
+
+@pytest.mark.parametrize("field", ["messages", None])
+@pytest.mark.parametrize(
+    ("keep_alive", "reason"),
+    [(None, "load"), ("5m", "load"), (-1, "load"), (0, "unload"), ("0", "unload"), ("0s", "unload")],
+)
+def test_a_request_without_messages_loads_or_unloads_the_model(field: str | None, keep_alive: Any, reason: str) -> None:
+    body = {"model": "m", "keep_alive": keep_alive} | ({field: []} if field else {})
+    for path in ("/api/chat", "/api/generate"):
+        dialect = DIALECT if path == "/api/chat" else OllamaGenerate()
+        call = dialect.decode_request(ServerRequest(path, {}, json.dumps(body).encode()))
+        assert (call.request.messages, call.reply) == ([], [Start(model="m"), Finish(reason, raw=reason)])
+
+
+def test_an_image_may_be_a_data_url() -> None:
+    url = "data:image/webp;base64,UklGR"
+    message = decode({"messages": [{"role": "user", "content": "", "images": [url]}]}).messages[0]
+    assert message["content"] == [{"type": "image_url", "image_url": {"url": url}}]
+
+
+def generate(**fields: Any) -> Request:
+    """Return the request that a server reads from a body of `/api/generate`."""
+    body = json.dumps({"model": "m", **fields}).encode()
+    return OllamaGenerate().decode_request(ServerRequest("/api/generate", {}, body)).request
+
+
+def test_a_prompt_to_generate_becomes_messages() -> None:
+    request = generate(
+        prompt="Hi", system="Be short", images=["/9j/4AAQ"], stream=False, options={"num_predict": 9}, format="json",
+        suffix="", template=None, raw=False, context=[],
+    )  # fmt: skip
+    image = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9j/4AAQ"}}
+    assert request.messages == [
+        {"role": "system", "content": "Be short"},
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}, image]},
+    ]
+    assert (request.max_tokens, request.stream, request.response_format) == (9, False, {"type": "json_object"})
+    assert request.extra == {}
+    assert generate(prompt="Hi", images=[]).messages == [{"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"prompt": 3}, "prompt"),
+        ({"prompt": "x", "system": []}, "system"),
+        ({"prompt": "x", "context": [1, 2]}, "context"),
+        ({"prompt": "x", "suffix": "y"}, "suffix"),
+        ({"prompt": "x", "template": "{{ .Prompt }}"}, "template"),
+        ({"prompt": "x", "raw": True}, "raw"),
+        ({"prompt": "x", "images": [3]}, "images"),
+    ],
+)
+def test_what_only_generate_can_do_is_refused_by_name(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        generate(**fields)
+    assert caught.value.status == 400
+
+
+def test_translation_drops_the_defaults_that_clients_send() -> None:
+    options = {"mirostat": 0, "mirostat_eta": 0.1, "mirostat_tau": 5.0, "repeat_penalty": 1.1, "repeat_last_n": 64}
+    options |= {"min_p": 0.05, "tfs_z": 1, "typical_p": 1, "penalize_newline": True, "seed": 3}
+    request = decode({"messages": HELLO, "chat_id": "x", "options": options})
+    assert translate(request, DIALECT).extra == {}
+    assert request.seed == 3
 
 
 def test_translation_drops_runner_options_and_keeps_sampling_options() -> None:

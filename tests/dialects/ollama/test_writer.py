@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acytoo.dialects.ollama import OllamaGenerate
 from acytoo.errors import (
     AcytooError,
     AuthenticationError,
@@ -166,3 +167,29 @@ def test_a_written_stream_that_is_cut_is_truncated_or_complete(items: list[Item]
         assert collect(read(stream[:end])) == collect(items)
     except TruncatedError:
         assert end < len(stream) - 1
+
+
+def test_generate_has_a_response_instead_of_a_message() -> None:
+    endpoint = OllamaGenerate()
+    items: list[Item] = [Start(model="m"), Reasoning("hm"), "He", "llo", Usage(3, 2), Finish("length")]
+    writer = endpoint.writer(make_request())
+    lines = [json.loads(line) for line in (writer.write(items) + writer.ping + writer.end()).splitlines()]
+    assert not any("message" in line for line in lines)
+    assert [(line["response"], line.get("thinking"), line["done"]) for line in lines] == [
+        ("", "hm", False),
+        ("He", None, False),
+        ("llo", None, False),
+        ("", None, False),
+        ("", None, True),
+    ]
+    assert (lines[-1]["done_reason"], lines[-1]["eval_count"]) == ("length", 2)
+    document = json.loads(endpoint.write_reply(collect(items), make_request()))
+    assert (document["response"], document["thinking"], document["done"]) == ("Hello", "hm", True)
+    assert "message" not in document
+
+
+def test_loading_the_model_is_a_reply_without_text() -> None:
+    items: list[Item] = [Start(model="m"), Finish("load", raw="load")]
+    document = json.loads(DIALECT.write_reply(collect(items), make_request()))
+    assert (document["message"]["content"], document["done_reason"]) == ("", "load")
+    assert json.loads(write(items))["done_reason"] == "load"

@@ -9,6 +9,7 @@ import pytest
 
 from acytoo.dialects import OpenAI
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.openai import OpenAICompletions
 from acytoo.errors import RequestError, UnsupportedError, UsageError
 from acytoo.http import Endpoint, ServerRequest
 from acytoo.secret import Secret
@@ -204,3 +205,39 @@ def test_the_key_is_read_from_these_headers(headers: dict[str, str], secret: str
         ServerRequest("/v1/chat/completions", headers, msgspec.json.encode({"messages": HELLO}))
     )
     assert [key.reveal() for key in call.secrets] == ([secret] if secret else [])
+
+
+# Completions.
+
+
+def completion(**fields: Any) -> Request:
+    """Return the request that a server reads from a body of `/v1/completions`."""
+    body = msgspec.json.encode({"model": "m", **fields})
+    return OpenAICompletions().decode_request(ServerRequest("/v1/completions", {}, body)).request
+
+
+@pytest.mark.parametrize("prompt", ["Hi", ["Hi"]])
+def test_the_prompt_of_a_completion_becomes_a_message(prompt: Any) -> None:
+    request = completion(prompt=prompt, max_tokens=5, stop="x", n=1, best_of=1, echo=False, logprobs=None, suffix="")
+    assert request.messages == [{"role": "user", "content": "Hi"}]
+    assert (request.max_tokens, request.stop, request.stream, request.extra) == (5, ["x"], False, {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "prompt"),
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": [[1]]}, "prompt"),
+        ({"prompt": "x", "suffix": "y"}, "suffix"),
+        ({"prompt": "x", "echo": True}, "echo"),
+        ({"prompt": "x", "best_of": 2}, "best_of"),
+        ({"prompt": "x", "n": 2}, "n of"),
+        ({"prompt": "x", "logprobs": 5}, "logprobs"),
+    ],
+)
+def test_what_only_completions_can_do_is_refused_by_name(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        completion(**fields)
+    assert caught.value.status == 400

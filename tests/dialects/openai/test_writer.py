@@ -8,8 +8,9 @@ import pytest
 from acytoo import dialects
 from acytoo.dialects import OpenAI
 from acytoo.dialects.base import Dialect
+from acytoo.dialects.openai import OpenAICompletions
 from acytoo.errors import ServerError, TimedOutError
-from acytoo.types import Finish, Reply, Request, Usage, collect
+from acytoo.types import Finish, Item, Reasoning, Refusal, Reply, Request, Start, Usage, collect
 from tests.dialects.openai.helpers import DIALECT, HELLO, decode, read
 
 
@@ -101,3 +102,35 @@ def test_an_errors_type_code_and_param_are_written_as_they_were_read(
 def test_an_error_of_this_api_is_written_in_the_shape_of_the_others(dialect: Dialect, text: str) -> None:
     body = b'{"error":{"message":"No.","type":"invalid_request_error","code":"context_length_exceeded"}}'
     assert text in dialect.write_error(DIALECT.read_error(400, body)).body.decode()
+
+
+def test_a_completion_is_written_as_texts() -> None:
+    endpoint = OpenAICompletions()
+    items: list[Item] = [
+        Start("c1", "m", 7),
+        "He",
+        Reasoning("hm"),
+        "llo",
+        Refusal("no"),
+        Finish("length"),
+        Usage(3, 2),
+    ]
+    writer = endpoint.writer(Request(HELLO, "m", extra={"stream_options": {"include_usage": True}}))
+    events = (writer.write(items) + writer.end()).split(b"\n\n")
+    assert events[-2:] == [b"data: [DONE]", b""]
+    *chunks, usage = [msgspec.json.decode(event.removeprefix(b"data: ")) for event in events[:-2]]
+    assert [chunk["choices"][0]["text"] for chunk in chunks] == ["He", "llo", "no", ""]
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None, None, None, "length"]
+    assert {(chunk["id"], chunk["object"], chunk["created"], chunk["model"]) for chunk in chunks} == {
+        ("c1", "text_completion", 7, "m")
+    }
+    assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 5)
+    document = msgspec.json.decode(endpoint.write_reply(collect(items[:4] + items[5:]), Request(HELLO, "m")))
+    assert document["choices"] == [{"text": "Hello", "index": 0, "logprobs": None, "finish_reason": "length"}]
+    assert document["object"] == "text_completion"
+
+
+def test_a_completion_without_a_finish_reason_ends_with_stop() -> None:
+    writer = OpenAICompletions().writer(Request(HELLO, "m"))
+    last = (writer.write(["Hi"]) + writer.end()).split(b"\n\n")[-3]
+    assert msgspec.json.decode(last.removeprefix(b"data: "))["choices"][0]["finish_reason"] == "stop"

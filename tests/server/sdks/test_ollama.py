@@ -73,6 +73,17 @@ async def test_a_streamed_reply_equals_the_complete_one(client: Any) -> None:
     assert lines[-1].eval_count == 6
 
 
+async def test_generate_answers_a_prompt_and_loads_the_model(client: Any) -> None:
+    options = {"num_predict": 4, "temperature": 0, "mirostat": 0, "repeat_penalty": 1.1}
+    reply = await resolve(client.generate(model=MODEL, prompt="Hi", options=options))
+    assert reply.response
+    assert (reply.done_reason, reply.eval_count) == ("length", 4)
+    parts = await collect_all(await resolve(client.generate(model=MODEL, prompt="Hi", options=options, stream=True)))
+    assert "".join(part.response for part in parts) == reply.response
+    for load in (client.generate(model=MODEL), client.chat(model=MODEL)):
+        assert (await resolve(load)).done_reason == "load"
+
+
 async def test_a_tools_result_is_answered(client: Any) -> None:
     call = {"function": {"name": "get_weather", "arguments": {"city": "Paris"}}}
     history = [

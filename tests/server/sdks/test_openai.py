@@ -62,6 +62,15 @@ async def test_a_complete_reply_has_text_usage_and_finish_reason(client: Any) ->
     assert reply.model == MODEL
 
 
+async def test_a_completion_of_the_earlier_api_is_answered(client: Any) -> None:
+    options = {"model": MODEL, "prompt": "Hi", "max_tokens": 4, "temperature": 0}
+    reply = await resolve(client.completions.create(**options))
+    assert reply.choices[0].text
+    assert (reply.choices[0].finish_reason, reply.usage.completion_tokens) == ("length", 4)
+    chunks = await collect_all(await resolve(client.completions.create(**options, stream=True)))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == reply.choices[0].text
+
+
 async def test_a_streamed_reply_equals_the_complete_one(client: Any) -> None:
     asked = {"model": MODEL, "messages": HELLO, "max_tokens": 6, "temperature": 0}
     whole = await resolve(client.chat.completions.create(**asked))

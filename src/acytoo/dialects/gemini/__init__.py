@@ -52,6 +52,7 @@ class Gemini(Dialect):
         {"alt", "safetySettings", "labels", "serviceTier", "store", "generationConfig.thinkingConfig"}
     )
     conversation_fields = frozenset({"cachedContent"})
+    thinking_is_switch = True
     no_op_values = {"generationConfig.responseModalities": (["TEXT"],)}
     capabilities = Capabilities(
         frozenset({"id", "model"}),

@@ -14,19 +14,38 @@ from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, U
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
 from acytoo.dialects.ollama.reader import StreamReader, read_document
-from acytoo.dialects.ollama.request import decode_request, encode_request
-from acytoo.dialects.ollama.writer import StreamWriter, error_document, reply_document
+from acytoo.dialects.ollama.request import (
+    decode_generate_request,
+    decode_request,
+    encode_request,
+    loading_reason,
+)
+from acytoo.dialects.ollama.writer import (
+    GenerateWriter,
+    StreamWriter,
+    error_document,
+    generate_document,
+    reply_document,
+)
 from acytoo.dialects.readers import DocumentReader
 from acytoo.dialects.server_side import header_secrets, request_from_body
 from acytoo.errors import AcytooError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
-from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
+from acytoo.types import OPTIONS, Finish, Item, JSONObject, Reply, Request, Start
 
 _RUNNER_OPTIONS = (
     *("numa", "num_ctx", "num_batch", "num_gpu", "main_gpu", "low_vram", "f16_kv", "logits_all", "vocab_only"),
     *("use_mmap", "use_mlock", "embedding_only", "num_thread", "num_keep"),
 )
 """Options that control how Ollama loads a model. They do not change what the model answers."""
+
+_SAMPLER_OPTIONS = (
+    *("repeat_penalty", "repeat_last_n", "penalize_newline", "min_p", "typical_p", "tfs_z"),
+    *("mirostat_tau", "mirostat_eta"),
+)
+"""Fine adjustments of sampling. Clients send all of them with their defaults, and Ollama itself ignores those that the
+model's engine does not have.
+"""
 
 _VERSION = "0.12.0"
 """The version of Ollama whose API a server here implements. Clients compare it to see what they can use."""
@@ -48,7 +67,15 @@ class Ollama(Dialect):
     name = "ollama"
     options = OPTIONS - {"user"}
     routes = ("/api/chat",)
-    ignorable_fields = frozenset({"keep_alive", "truncate", "shift", *(f"options.{name}" for name in _RUNNER_OPTIONS)})
+    ignorable_fields = frozenset(
+        {
+            "keep_alive",
+            "truncate",
+            "shift",
+            *(f"options.{name}" for name in (*_RUNNER_OPTIONS, *_SAMPLER_OPTIONS)),
+        }
+    )
+    no_op_values = {"options.mirostat": (0,)}
     capabilities = Capabilities(
         frozenset({"model", "created"}),
         frozenset({"input_tokens", "output_tokens"}),
@@ -65,6 +92,12 @@ class Ollama(Dialect):
             "parameters": "",
         },
     }
+
+    thinking_is_switch = True
+
+    def is_ignorable(self, field: str) -> bool:
+        """Return whether to drop an extra field for another API. Ollama ignores any that it does not know."""
+        return field in self.ignorable_fields or "." not in field
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
@@ -89,9 +122,21 @@ class Ollama(Dialect):
         return read_document(self.name, body)
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
-        """Decode a request. It asks for a stream unless `stream` is false."""
-        body = decode_request(decode_body(incoming))
-        return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
+        """Decode a request. It asks for a stream unless `stream` is false.
+
+        A request without messages asks to load the model, or to unload it.
+        """
+        return self._parsed(decode_request(decode_body(incoming)), incoming)
+
+    def _parsed(self, body: JSONObject, incoming: ServerRequest) -> ParsedRequest:
+        """Return the request of a decoded body."""
+        if body["messages"] or not body.get("model"):
+            return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
+        request = request_from_body({**body, "messages": [{"role": "user", "content": ""}]}, self.name)
+        request.messages = []
+        reason = loading_reason(body)
+        reply: list[Item] = [Start(model=request.model), Finish(reason, raw=reason)]
+        return ParsedRequest(request, header_secrets(incoming), reply=reply)
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of JSON lines."""
@@ -117,3 +162,25 @@ class Ollama(Dialect):
         """Return one entry of the list."""
         modified = datetime.fromtimestamp(created, UTC).isoformat()
         return {"name": name, "model": name, "modified_at": modified, "size": 0, "digest": "", "details": _DETAILS}
+
+
+class OllamaGenerate(Ollama):
+    """Ollama's `/api/generate`: one prompt in, text out. Only for servers: a client uses `/api/chat`."""
+
+    routes = ("/api/generate",)
+    is_legacy = True
+
+    def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
+        """Decode a request: `system` and `prompt` become messages. An empty prompt asks to load the model."""
+        return self._parsed(decode_generate_request(decode_body(incoming)), incoming)
+
+    def writer(self, request: Request) -> Writer:
+        """Return a writer of JSON lines with `response` instead of a message."""
+        return GenerateWriter(request.model)
+
+    def write_reply(self, reply: Reply, request: Request) -> bytes:
+        """Return a complete reply as one document."""
+        return msgspec.json.encode(generate_document(reply, request))
+
+
+Ollama.legacy_endpoints = (OllamaGenerate,)

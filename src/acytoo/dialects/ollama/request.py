@@ -31,6 +31,9 @@ _OPTIONS = {
 _THINK = {"none": False, "low": "low", "medium": "medium", "high": "high"}
 """The shared shape's reasoning efforts, and the values of `think`."""
 
+_GENERATE_FIELDS = ("suffix", "template", "raw", "context")
+"""Fields of `/api/generate` that change what the model reads, and that no chat API has."""
+
 _PARENTS = frozenset({"options"})
 """The nested objects in which extra fields may be."""
 
@@ -167,6 +170,8 @@ def decode_request(body: JSONObject) -> JSONObject:
     shared.setdefault("stream", True)  # this API streams unless a request has `"stream": false`
     options = body.get("options") or {}
     messages = body.get("messages")
+    if not messages and isinstance(body.get("model"), str) and isinstance(messages, list | None):
+        messages = []  # a request to load the model
     if not isinstance(options, dict):
         raise invalid("options must be an object")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
@@ -186,6 +191,34 @@ def decode_request(body: JSONObject) -> JSONObject:
     if response_format := _decode_format(body.get("format")):
         shared["response_format"] = response_format
     return shared
+
+
+def decode_generate_request(body: JSONObject) -> JSONObject:
+    """Return a received body of `/api/generate` with the shared shape's field names.
+
+    Raises RequestError (400) if a field has the wrong shape.
+    """
+    prompt, system, images = (body.get(field) for field in ("prompt", "system", "images"))
+    for field, text in (("prompt", prompt), ("system", system)):
+        if not isinstance(text, str | None):
+            raise invalid(f"{field} must be text")
+    for field in _GENERATE_FIELDS:
+        if body.get(field):
+            raise invalid(f"{field} of /api/generate is not supported: use /api/chat")
+    messages: list[JSONObject] = []
+    if prompt or images:
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": prompt or "", "images": images})
+    shared = decode_request({**body, "messages": messages})
+    for field in ("prompt", "system", "images", *_GENERATE_FIELDS):
+        shared.pop(field, None)
+    return shared
+
+
+def loading_reason(body: JSONObject) -> str:
+    """Return the `done_reason` for a request without messages: `keep_alive` of 0 unloads the model."""
+    keep_alive = body.get("keep_alive")
+    return "unload" if keep_alive is not None and str(keep_alive).strip("0.") in ("", "s", "m", "h") else "load"
 
 
 def _decode_message(message: JSONObject, ids: CallIds) -> ChatMessage:
@@ -222,6 +255,8 @@ _IMAGE_TYPES = {
 def _decode_image(image: object) -> ContentPart:
     if not isinstance(image, str):
         raise invalid("images must be base64 text")
+    if image.startswith("data:"):
+        return {"type": "image_url", "image_url": {"url": image}}
     media_type = next((type_ for start, type_ in _IMAGE_TYPES.items() if image.startswith(start)), "image/png")
     return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{image}"}}
 

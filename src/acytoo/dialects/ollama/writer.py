@@ -120,6 +120,20 @@ class StreamWriter(Writer):
         return b""
 
 
+class GenerateWriter(StreamWriter):
+    """A writer of the lines of `/api/generate`, which have `response` and `thinking` instead of a message."""
+
+    def _render_frame(self) -> None:
+        super()._render_frame()
+        self._before = self._head + b',"response":'
+        self._after = b',"done":false}\n'
+        self.ping = self._before + b'""' + self._after
+
+    def _line(self, message: JSONObject, fields: JSONObject) -> bytes:
+        rest = msgspec.json.encode(_flat_message(message) | fields)
+        return self._head + b"," + rest[1:] + b"\n"
+
+
 def reply_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as one document.
 
@@ -141,6 +155,17 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     if reply.logprobs:
         document["logprobs"] = reply.logprobs
     return document | _encode_end(reply.finish, reply.usage, duration, duration)
+
+
+def generate_document(reply: Reply, request: Request) -> JSONObject:
+    """Return a complete reply as one document of `/api/generate`."""
+    document = reply_document(reply, request)
+    return _flat_message(document.pop("message")) | document
+
+
+def _flat_message(message: JSONObject) -> JSONObject:
+    """Return the fields that `/api/generate` has instead of a message."""
+    return {"response" if field == "content" else field: value for field, value in message.items() if field != "role"}
 
 
 def error_document(error: AcytooError) -> JSONObject:

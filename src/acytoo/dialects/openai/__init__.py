@@ -17,8 +17,8 @@ from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai.reader import StreamReader, read_document
-from acytoo.dialects.openai.request import NAME, decode_request, encode_request
-from acytoo.dialects.openai.writer import StreamWriter, reply_document
+from acytoo.dialects.openai.request import NAME, decode_completion_request, decode_request, encode_request
+from acytoo.dialects.openai.writer import CompletionWriter, StreamWriter, completion_document, reply_document
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import header_secrets, request_from_body
 from acytoo.errors import AcytooError
@@ -140,3 +140,30 @@ class OpenAI(Dialect):
     def model(self, name: str, created: int) -> JSONObject:
         """Return a `model` object."""
         return {"id": name, "object": "model", "created": created, "owned_by": "acytoo"}
+
+
+class OpenAICompletions(OpenAI):
+    """OpenAI's earlier completions: one prompt in, text out. Only for servers: a client uses chat completions.
+
+    The prompt is a user's message, because that is what chat models answer.
+    """
+
+    routes = ("/v1/completions", "/completions")
+    is_legacy = True
+
+    def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
+        """Decode a request. Raises RequestError (400) for several prompts, `suffix`, `echo` and `logprobs`."""
+        body = decode_completion_request(decode_body(incoming))
+        return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
+
+    def writer(self, request: Request) -> Writer:
+        """Return a writer of chunks, with usage as in chat completions."""
+        options = request.extra.get("stream_options")
+        return CompletionWriter(request.model, isinstance(options, dict) and bool(options.get("include_usage")))
+
+    def write_reply(self, reply: Reply, request: Request) -> bytes:
+        """Return a complete reply as a `text_completion`."""
+        return msgspec.json.encode(completion_document(reply, request))
+
+
+OpenAI.legacy_endpoints = (OpenAICompletions,)

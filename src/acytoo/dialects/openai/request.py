@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import merge_extra
+from acytoo.dialects.fields import invalid
 from acytoo.dialects.json import dumps
 from acytoo.messages import content_parts, tool_result, turn_parts
 from acytoo.types import OPTIONS, ChatMessage, JSONObject, Request
@@ -260,6 +261,33 @@ def decode_request(body: JSONObject) -> JSONObject:
     if isinstance(shared.get("messages"), list):
         shared["messages"] = [_decode_message(message) for message in shared["messages"]]
     return shared
+
+
+def decode_completion_request(body: JSONObject) -> JSONObject:
+    """Return a received body of `/v1/completions` with the shared shape's field names: the prompt is a message.
+
+    Raises RequestError (400) for what no chat API can express.
+    """
+    shared = dict(body)
+    prompt = shared.pop("prompt", None)
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    if not isinstance(prompt, str):
+        raise invalid("prompt must be one text: send a request for each of several, and text instead of tokens")
+    for field, no_op in _COMPLETION_FIELDS.items():
+        if shared.pop(field, None) not in no_op:
+            raise invalid(f"{field} of /v1/completions is not supported: use /v1/chat/completions")
+    return decode_request({**shared, "messages": [{"role": "user", "content": prompt}]})
+
+
+_COMPLETION_FIELDS: dict[str, tuple[object, ...]] = {
+    "suffix": (None, ""),
+    "echo": (None, False),
+    "best_of": (None, 1),
+    "logprobs": (None, 0),
+    "n": (None, 1),
+}
+"""Fields of `/v1/completions` that chat completions do not have or that mean something else there, and their no-ops."""
 
 
 def _decode_message(message: object) -> object:

@@ -144,6 +144,54 @@ class StreamWriter(Writer):
         return call
 
 
+class CompletionWriter(StreamWriter):
+    """A writer of one `text_completion` event per text, for `/v1/completions`. It has only texts."""
+
+    @functools.cached_property
+    def _head(self) -> bytes:
+        head = {"id": self._id, "object": "text_completion", "created": self._created, "model": self._model}
+        return b"data: " + msgspec.json.encode(head)[:-1] + b',"choices":['
+
+    def write(self, items: list[Item]) -> bytes:
+        """Return a chunk for each text and for the finish reason. A refusal is text."""
+        out: list[bytes] = []
+        for item in items:
+            if isinstance(item, str):
+                out.append(self._text(item))
+            elif isinstance(item, Start):
+                self._id, self._model = item.id or self._id, item.model or self._model
+                self._created = item.created or self._created
+                self.__dict__.pop("_head", None)
+            elif isinstance(item, Refusal):
+                out.append(self._text(item.text))
+            elif isinstance(item, Finish):
+                self._finished = True
+                out.append(self._text("", item.reason))
+            elif isinstance(item, Usage):
+                self._usage = item
+        return b"".join(out)
+
+    def _opening(self) -> bytes:
+        return b""
+
+    def _chunk(self, delta: JSONObject, reason: str | None = None, logprobs: JSONObject | None = None) -> bytes:
+        return self._text("", reason)
+
+    def _text(self, text: str, reason: str | None = None) -> bytes:
+        return self._head + msgspec.json.encode(_completion_choice(text, reason)) + b"]}\n\n"
+
+
+def completion_document(reply: Reply, request: Request) -> JSONObject:
+    """Return a complete reply as a `text_completion`."""
+    document = reply_document(reply, request)
+    choice = _completion_choice(reply.text or reply.refusal, reply.finish_reason or "stop")
+    return {**document, "object": "text_completion", "choices": [choice]}
+
+
+def _completion_choice(text: str, reason: str | None) -> JSONObject:
+    return {"text": text, "index": 0, "logprobs": None, "finish_reason": reason}
+
+
 def reply_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as a `chat.completion`."""
     message: JSONObject = {
