@@ -87,6 +87,11 @@ class Pool:
             if not connections:
                 del self._by_key[connection.key]
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether more than one connection is in use."""
+        return len(self._open) - len(self._idle) > 1
+
     def discard(self, connection: HTTPConnection) -> None:
         """Forget a connection that has ended, or was never established."""
         self._open.discard(connection)
