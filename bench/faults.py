@@ -179,7 +179,7 @@ def render(results: dict[str, Any]) -> str:
     lines += [
         f"Measured {results['machine']['when']} with Python {results['machine']['python']}; "
         f"{', '.join(f'`{pin}`' for pins in results['pins'].values() for pin in pins)}; "
-        f"acytoo {versions['acytoo']} at {results['machine']['commit']}, aiohttp {versions['aiohttp']}.",
+        f"acytoo {versions['acytoo']} at {results['machine']['commit']}, httptools {versions['httptools']}.",
         "",
         "To run it again: `python -m bench peers`, then `python -m bench faults`.",
         "",

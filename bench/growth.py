@@ -33,7 +33,7 @@ def measure(progress: Callable[[str], None]) -> dict[str, Any]:
 
         def burst(caller: str, chunks: int, size: int) -> float:
             repeat = max(3, 60_000 // chunks)
-            options = {"chunks": chunks, "characters": chunks * size, "repeat": repeat}
+            options: dict[str, Any] = {"chunks": chunks, "characters": chunks * size, "repeat": repeat}
             model = f"burst-{chunks}-{size}"
             return float(run_client(caller, "burst", model, service, **options)["cpu_s"]) / repeat * 1e3
 

@@ -8,8 +8,6 @@ import pstats
 from collections.abc import Callable
 from pathlib import Path
 
-import aiohttp
-
 import acytoo
 from bench.callers import CALLERS, Target
 from bench.client import Counter
@@ -19,9 +17,9 @@ _OURS = str(Path(acytoo.__file__).parent)
 _LAYERS = (
     (f"{_OURS}/wire", "wire"),
     (f"{_OURS}/dialects", "dialects"),
+    (f"{_OURS}/http1", "http1"),
     (f"{_OURS}/transport", "transport"),
     (_OURS, "base"),
-    (str(Path(aiohttp.__file__).parent), "aiohttp"),
     (str(Path(asyncio.__file__).parent), "asyncio"),
     ("selectors.py", "asyncio"),
     (str(Path(__file__).parent), "the caller's own loop"),
@@ -29,6 +27,7 @@ _LAYERS = (
 _BUILT_IN = (
     ("socket", "the kernel: reading and writing"),
     ("msgspec", "dialects"),
+    ("httptools", "http1"),
     ("split", "wire"),
     ("_asyncio", "asyncio"),
     ("_contextvars", "asyncio"),

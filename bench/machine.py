@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("acytoo", "aiohttp", "msgspec", "click", "uvloop", "orjson", "xllamacpp")
+_PACKAGES = ("acytoo", "httptools", "aiohttp", "msgspec", "click", "uvloop", "orjson", "xllamacpp")
 _BUSY = 0.1
 
 

@@ -17,6 +17,8 @@ PEERS = {
     "g4f": ("g4f[api]==8.8.6",),
     "langchain-openai": ("langchain-openai==1.7.4",),
     "pydantic-ai": ("pydantic-ai-slim[openai]==2.68.0",),
+    "tensorzero": ("tensorzero==2026.6.0",),
+    "ferrogw": ("ferrogw==1.5.10",),
     "portkey": ("@portkey-ai/gateway@1.15.2", "@hono/node-server@1.13.7"),
 }
 """What is installed for each. A name that begins with `@` is an npm package.
@@ -25,9 +27,9 @@ Portkey's gateway responds 500 with the newest server library that its range all
 """
 
 CLIENTS = ["httpx", "g4f", "openai", "any-llm-sdk", "langchain-openai", "pydantic-ai", "litellm"]
-PEER_GATEWAYS = ["nginx", "portkey", "g4f", "litellm"]
-UNAVAILABLE = {"tensorzero": "no package registry has its gateway, only its clients: it comes as a container image"}
-"""Peers that cannot be installed as packages."""
+FAST_GATEWAYS = ["tensorzero", "ferrogw", "nginx"]
+"""Gateways that are measured beside ours in every round."""
+PEER_GATEWAYS = ["portkey", "g4f", "litellm"]
 
 
 def home() -> Path:
@@ -72,7 +74,7 @@ def missing() -> dict[str, str]:
     reasons = {name: reason for name in PEERS if (reason := _why_missing(name))}
     if shutil.which("nginx", path=_PATH) is None:
         reasons["nginx"] = "the system's package is not installed"
-    return {**reasons, **UNAVAILABLE}
+    return reasons
 
 
 def _why_missing(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,8 +12,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -23,7 +26,11 @@ LOGS = Path(__file__).parent / "logs"
 _BUSY = 0.9
 """The share of a core above which the upstream or the load counts as the bottleneck."""
 _MAX_RUN = 180
-"""Seconds that one client, or one load, may take."""
+"""Seconds that one client may take."""
+_MAX_LOAD = 60
+"""Seconds that one load may take."""
+_MAX_SHORT = 1000
+"""Chunks of a response up to which CPU is counted for each request, above for each chunk."""
 _MAX_START = 90
 """Seconds that a process may take until it prints its URL."""
 
@@ -122,7 +129,7 @@ def _killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[No
 
 @contextmanager
 def upstream(certificate: Path | None = None) -> Iterator[Watched]:
-    """Run the service that everything under measurement talks to."""
+    """Run the service that clients under measurement talk to."""
     command = [sys.executable, "-m", "bench.upstream"]
     command += ["--certificate", str(certificate)] if certificate else []
     with started(command, environment()) as watched:
@@ -135,14 +142,16 @@ def interpreter(caller: str) -> str:
     return str(python_of(caller)) if caller in PEERS else sys.executable
 
 
-def run_client(caller: str, mode: str, model: str, service: Watched, **options: Any) -> dict[str, Any]:
+def run_client(
+    caller: str, mode: str, model: str, service: Watched, *, env: dict[str, str] | None = None, **options: Any
+) -> dict[str, Any]:
     """Return one client's figures. Raises Refused if the upstream was the bottleneck or the client failed."""
     name, _, loop = caller.partition("+")
     job = {"caller": name, "mode": mode, "url": service.url, "model": model, "uvloop": loop == "uvloop", **options}
     try:
         done = subprocess.run(
             [interpreter(name), "-m", "bench.client", json.dumps(job)],
-            env=environment(),
+            env=env or environment(),
             cwd=tempfile.gettempdir(),
             capture_output=True,
             text=True,
@@ -159,50 +168,78 @@ def run_client(caller: str, mode: str, model: str, service: Watched, **options: 
     return result
 
 
-def run_load(gateway: Watched, service: Watched, job: dict[str, Any]) -> dict[str, Any]:
-    """Return one gateway's figures; `job` has the fields of `load.Job` without the port.
+def pinned(core: int, command: list[str]) -> list[str]:
+    """Return the command line that runs a command on one of this process's cores only.
 
-    Raises Refused if the upstream or the load was the bottleneck, or if the load failed.
+    Gateway sweeps have the gateway on core 0, and the load and the upstream on core 1.
     """
-    job = {"port": int(gateway.url.rpartition(":")[2]), **job}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.load", json.dumps(job)],
-        env=environment(),
-        cwd=tempfile.gettempdir(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None and process.stderr is not None
-    used = (0.0, 0.0), (0.0, 0.0)
-    errors = ""
-    with _killed_after(_MAX_RUN, process):
-        for line in process.stderr:
-            if line == "window\n":
-                for watched in (gateway, service):
-                    watched.restart()
-                process.stdin.write("go\n")
-                process.stdin.flush()
-            elif line == "over\n":
-                used = gateway.used(), service.used()
-                break
-            else:
-                errors += line
-        out, more = process.communicate()
-    if process.returncode < 0:
-        raise Refused(f"not done within {_MAX_RUN} s")
-    if process.returncode:
-        raise Refused(last_line(errors + more))
-    result: dict[str, Any] = json.loads(out.splitlines()[-1])
-    (gateway_cpu, gateway_share), (_, upstream_share) = used
-    load_share = result["cpu_s"] / result["wall_s"]
-    for name, share in (("upstream", upstream_share), ("load", load_share)):
-        if share > _BUSY:
-            raise Refused(f"the {name} used {share:.0%} of a core")
-    shares = {"gateway_share": gateway_share, "upstream_share": upstream_share, "load_share": load_share}
-    count = result["chunks"] if job["mode"] == "paced" else job["requests"]
-    return {**result, **shares, "cpu_us": gateway_cpu / count * 1e6}
+    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+    if len(cores) < 2 or shutil.which("taskset") is None:
+        raise Refused("the gateway sweeps need Linux, two cores and taskset")
+    return ["taskset", "-c", str(cores[core]), *command]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the load generator sends, and what must arrive.
+
+    `total` responses on `streams` connections. `chunks` are those of each response, 0 for a document; `end` is a text
+    near its end. With `interval` (seconds between two chunks) the connections begin within `ramp` seconds.
+    """
+
+    request: bytes
+    streams: int
+    total: int
+    chunks: int = 0
+    end: str = ""
+    interval: float = 0.0
+    ramp: float = 0.0
+
+
+def run_load(program: str, gateway: Watched, service: Watched, load: Load) -> dict[str, Any]:
+    """Return one gateway's figures. Raises Refused for a wrong response, or if the load's core was the bottleneck."""
+    port = urlsplit(gateway.url).port or 0
+    if not load.interval:  # warm up; each paced stream is a warm-up of its own
+        _generate(program, port, replace(load, total=max(load.streams, load.total // 10)))
+    for watched in (gateway, service):
+        watched.restart()
+    result = _generate(program, port, load)
+    gateway_cpu, _ = gateway.used()
+    upstream_cpu, _ = service.used()
+    wall = result["wall_s"]
+    if (share := (result["cpu_s"] + upstream_cpu) / wall) > _BUSY:
+        raise Refused(f"the load and the upstream used {share:.0%} of their core")
+    figures = {"wall_s": wall, "load_share": share, "gateway_share": gateway_cpu / wall}
+    count = load.total * load.chunks if load.interval or load.chunks > _MAX_SHORT else load.total
+    figures["cpu_us"] = gateway_cpu / count * 1e6
+    if load.interval:
+        if "p99_ms" not in result:
+            raise Refused("no chunk arrived after all streams had begun")
+        planned = load.ramp * (load.streams - 1) / load.streams + load.interval * load.chunks
+        kept_up = min(1.0, planned / wall)
+        return {**figures, "p50_ms": result["p50_ms"], "p99_ms": result["p99_ms"], "kept_up": kept_up}
+    rates = {"requests_per_s": load.total / wall}
+    return {**figures, **rates, "chunks_per_s": load.total * load.chunks / wall} if load.chunks else figures | rates
+
+
+def _generate(program: str, port: int, load: Load) -> dict[str, Any]:
+    """Run the load generator and return what it printed. Raises Refused unless every response was correct."""
+    options = {
+        "streams": load.streams,
+        "total": load.total,
+        "chunks": load.chunks,
+        "end": load.end,
+        "ramp": round(load.ramp * 1000),
+        "timeout": _MAX_LOAD,
+    }
+    command = pinned(1, [program, str(port), *(f"{name}={value}" for name, value in options.items())])
+    done = subprocess.run(command, input=load.request, capture_output=True, check=False)
+    if done.returncode:
+        raise Refused(f"the load generator ended with {done.returncode}: {last_line(done.stderr.decode())}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    if result["correct"] != load.total:
+        raise Refused(f"{result['correct']} of {load.total} responses were correct; {result['failure']}"[:300])
+    return result
 
 
 def last_line(errors: str) -> str:

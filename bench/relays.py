@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 from typing import Any
 
 import aiohttp
@@ -25,19 +24,39 @@ def _event(event: dict[str, object]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
 
 
+def _message(completion: dict[str, Any]) -> bytes:
+    """Return a complete reply as Anthropic's document."""
+    usage = completion["usage"]
+    return orjson.dumps(
+        {
+            "id": completion["id"],
+            "type": "message",
+            "role": "assistant",
+            "model": completion["model"],
+            "content": [{"type": "text", "text": completion["choices"][0]["message"]["content"]}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]},
+        }
+    )
+
+
 async def cross(request: web.Request) -> web.StreamResponse:
     """Translate Anthropic's messages to OpenAI's chat completions, and the reply back."""
     received = orjson.loads(await request.read())
-    body = {
+    body: dict[str, Any] = {
         "model": received["model"],
         "messages": received["messages"],
         "max_tokens": received["max_tokens"],
-        "stream": True,
-        "stream_options": {"include_usage": True},
     }
+    is_stream = received.get("stream", False)
+    if is_stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
     url = request.app[_UPSTREAM] + "/v1/chat/completions"
     headers = {"content-type": "application/json", "authorization": "Bearer bench"}
     async with request.app[_SESSION].post(url, data=orjson.dumps(body), headers=headers) as upstream:
+        if not is_stream:
+            return web.Response(body=_message(orjson.loads(await upstream.read())), content_type="application/json")
         response = web.StreamResponse(headers=_HEAD)
         await response.prepare(request)
         buffer = b""
@@ -90,6 +109,8 @@ async def through(request: web.Request) -> web.StreamResponse:
     url = request.app[_UPSTREAM] + "/v1/chat/completions"
     headers = {"content-type": "application/json", "authorization": "Bearer bench"}
     async with request.app[_SESSION].post(url, data=body, headers=headers) as upstream:
+        if upstream.content_type == "application/json":
+            return web.Response(body=await upstream.read(), content_type="application/json")
         response = web.StreamResponse(headers=_HEAD)
         await response.prepare(request)
         async for chunk in upstream.content.iter_any():
@@ -98,29 +119,13 @@ async def through(request: web.Request) -> web.StreamResponse:
         return response
 
 
-class _SmallReads(aiohttp.TCPConnector):
-    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
-        protocol = await super()._create_connection(*args, **kwargs)
-        transport: Any = protocol.transport
-        transport.max_size = 65536
-        return protocol
-
-
-async def serve(upstream: str, tuned: bool) -> None:
-    """Serve on a free port of the loopback, print the URL, run until terminated.
-
-    `tuned` sets the garbage collector as our server does, and reads the upstream into small buffers.
-    """
-    if tuned:
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(10_000, 10, 10)
+async def serve(upstream: str) -> None:
+    """Serve on a free port of the loopback, print the URL, run until terminated."""
     app = web.Application()
     app[_UPSTREAM] = upstream
     app.router.add_post("/v1/messages", cross)
     app.router.add_post("/v1/chat/completions", through)
-    connector = _SmallReads(limit=0) if tuned else aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         app[_SESSION] = session
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -133,9 +138,14 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("upstream")
-    parser.add_argument("--tuned", action="store_true")
+    parser.add_argument("--uvloop", action="store_true")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.upstream, arguments.tuned))
+    if arguments.uvloop:
+        import uvloop
+
+        uvloop.run(serve(arguments.upstream))
+    else:
+        asyncio.run(serve(arguments.upstream))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bench.peers import CLIENTS, PEER_GATEWAYS, UNAVAILABLE
+from bench.peers import CLIENTS, FAST_GATEWAYS, PEER_GATEWAYS
 from bench.plots import bars, lines
 from bench.record import MIN_KEPT_UP, RESULTS, Record, Summary
-from bench.table import GATEWAYS, HIGHER_IS_BETTER, ROWS, TUNED, Row
+from bench.table import GATEWAY_FIGURES, GATEWAYS, HIGHER_IS_BETTER, ROWS, TUNED, Row
 
 Column = tuple[str, str, str]
 """A title, a sweep, a figure."""
@@ -39,7 +39,7 @@ def write() -> None:
         "table": _comparisons(ROWS, record),
         "tuned": _comparisons(TUNED, record),
         "peers": _matrix(record, ["aiohttp", "aiohttp-tuned", "acytoo", *CLIENTS], _CLIENT_COLUMNS),
-        "gateways": _matrix(record, [*GATEWAYS, *PEER_GATEWAYS, *UNAVAILABLE], _GATEWAY_COLUMNS),
+        "gateways": _matrix(record, [*GATEWAYS, *FAST_GATEWAYS, *PEER_GATEWAYS], GATEWAY_FIGURES),
         "ahead": _beside_peers(record),
         "short": _readme_table(record),
     }
@@ -147,25 +147,15 @@ _CLIENT_COLUMNS = (
 )
 
 
-_GATEWAY_COLUMNS = (
-    ("requests/s at 1", "gateway-1", "requests_per_s"),
-    ("requests/s at 64", "gateway-64", "requests_per_s"),
-    ("CPU a request at 64", "gateway-64", "cpu_us"),
-    ("SSE chunks/s, burst", "gateway-burst", "chunks_per_s"),
-    ("500 paced, p99 added", "gateway-500", "p99_ms"),
-    ("500 paced, CPU a chunk", "gateway-500", "cpu_us"),
-)
-
-
 def _beside_peers(record: Record) -> str:
     """Return our pass-through gateway's ratios to each peer's, which takes and sends the same API."""
-    columns = [column for column in _GATEWAY_COLUMNS if column[2] != "cpu_us"]
+    columns = [column for column in GATEWAY_FIGURES if column[2] != "cpu_us"]
     rows = []
-    for peer in [*PEER_GATEWAYS, *UNAVAILABLE]:
+    for peer in [*FAST_GATEWAYS, *PEER_GATEWAYS]:
         cells = []
         for _, name, figure in columns:
             sweep = record.sweeps.get(name)
-            result = sweep.compare(Row("", name, figure, "acytoo-through", peer, 1.0)) if sweep else None
+            result = sweep.compare(Row("", name, figure, "acytoo-through+uvloop", peer, 1.0)) if sweep else None
             behind = result is not None and result.verdict != "reached"
             cells.append("" if result is None else f"{'**behind:** ' * behind}{result.ratio:.3g} ×")
         rows.append([_label(peer, record), *cells])
@@ -267,7 +257,7 @@ def _plot(record: Record) -> None:
         ("burst", "cpu_us", "CPU for each chunk of a burst"),
         ("paced-200", "cpu_us", "CPU for each chunk of 200 paced streams"),
         ("import", "ms", "Import"),
-        ("gateway-64", "cpu_us", "Gateways: CPU for each short streamed request"),
+        ("gateway-64", "cpu_us", "Gateways: CPU for each short request"),
     ):
         if values := record.sweeps[sweep].medians(figure) if sweep in record.sweeps else {}:
             (DOCS / f"performance-{sweep}.svg").write_text(bars(title, f"{_UNITS[figure]}, less is better", values))

@@ -217,6 +217,6 @@ warm-up and again at the end. The run fails if anything is left over, or if a re
 
 Wrong: {"; ".join(problems(result)) or "nothing"}.
 
-Run {run["when"]} with Python {run["python"]}, aiohttp {run["versions"]["aiohttp"]}, at {run["commit"]}. The
+Run {run["when"]} with Python {run["python"]}, httptools {run["versions"]["httptools"]}, at {run["commit"]}. The
 server's count includes the scripted backends, which live in its process.
 """

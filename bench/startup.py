@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import io
+import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from bench.peers import PEERS, python_of
-from bench.processes import ROOT, Refused, environment, interpreter, last_line
+from bench.processes import ROOT, Refused, Watched, environment, interpreter, last_line
 
 _IMPORTS = {
     "acytoo.Acytoo": "from acytoo import Acytoo; Acytoo",
@@ -63,18 +66,71 @@ server.handle_chat_completions(
 """
 
 
-def import_time(name: str) -> dict[str, Any]:
-    """Measure the milliseconds of an import in a fresh interpreter, the fastest of five."""
+_FIRST_CALL = """
+import asyncio, json, sys
+before = set(sys.modules)
+from bench.callers import CALLERS, Target
+async def main():
+    async with CALLERS["acytoo"](Target(sys.argv[1], "burst-10-6")) as call:
+        await call(lambda text: None)
+asyncio.run(main())
+print(json.dumps([name for name in sys.modules if name not in before and not name.startswith("bench")]))
+"""
+"""Prints the modules that a first call loads after asyncio, in the order of their import."""
+
+_LAST_ON_AIOHTTP = "07fcd158949562f22003cd13a6ba0351f60b5f19"
+"""The commit of the last tables measured with aiohttp as our HTTP client."""
+
+
+def import_time(name: str, service: Watched) -> dict[str, Any]:
+    """Measure the milliseconds of an import in a fresh interpreter, the fastest of five.
+
+    "acytoo-call" is all that a first call imports after asyncio, which every program of ours has imported.
+    """
     statement = _IMPORTS.get(name, f"import {name.replace('-', '_')}")
-    code = f"import time; t = time.perf_counter(); {statement}; print((time.perf_counter() - t) * 1e3)"
+    env, before = _bare(), ""
+    if name.startswith("acytoo-call"):
+        if name.endswith("on-aiohttp"):
+            env["PYTHONPATH"] = on_aiohttp()
+        before = "import asyncio, importlib; "
+        statement = f"[importlib.import_module(name) for name in {_modules_of_first_call(service, env)}]"
+    code = f"{before}import time; t = time.perf_counter(); {statement}; print((time.perf_counter() - t) * 1e3)"
     command = [interpreter(name), "-c", code]
     times = []
     for _ in range(5):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_bare())
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
         if done.returncode:
             raise Refused(last_line(done.stderr))
         times.append(float(done.stdout.split()[-1]))
     return {"ms": min(times)}
+
+
+def _modules_of_first_call(service: Watched, env: dict[str, str]) -> list[str]:
+    path = os.pathsep.join([env["PYTHONPATH"], str(ROOT)] if "PYTHONPATH" in env else [str(ROOT)])
+    command = [sys.executable, "-c", _FIRST_CALL, service.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**env, "PYTHONPATH": path})
+    if done.returncode:
+        raise Refused(last_line(done.stderr))
+    names: list[str] = json.loads(done.stdout)
+    return names
+
+
+@functools.cache
+def _older() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="acytoo-on-aiohttp-")
+
+
+@functools.cache
+def on_aiohttp() -> str:
+    """Return the PYTHONPATH of the last version of ours that used aiohttp, taken from git."""
+    folder = Path(_older().name)
+    command = ["git", "-C", str(ROOT), "archive", _LAST_ON_AIOHTTP, "src", "bench"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise Refused(f"git has no commit {_LAST_ON_AIOHTTP[:7]} to compare with: {last_line(done.stderr.decode())}")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return os.pathsep.join([str(folder / "src"), str(folder)])
 
 
 def command_time(name: str, option: str) -> dict[str, Any]:

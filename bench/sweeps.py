@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import startup
-from bench.gateways import headers_for, request_for, running_gateway
-from bench.peers import CLIENTS, PEER_GATEWAYS, PEERS
-from bench.processes import Watched, run_client, run_load, upstream
+from bench import native, startup
+from bench.gateways import end_of_stream, native_upstream, request_for, running_gateway
+from bench.peers import CLIENTS, FAST_GATEWAYS, PEER_GATEWAYS, PEERS
+from bench.processes import Load, Watched, environment, run_client, run_load, upstream
 from bench.table import GATEWAYS
 
 Measure = Callable[[str], dict[str, Any]]
@@ -26,7 +26,7 @@ class Sizes:
 
     rounds: int = 5
     scale: float = 1.0
-    window: float = 4.0
+    window: float = 2.5
 
     def scaled(self, number: int, multiple: int = 1) -> int:
         """Return the number, smaller in a quick run, as a multiple of `multiple`."""
@@ -56,6 +56,8 @@ class Bench:
         """Return every sweep, in the order of the table."""
         plain = ["aiohttp", "acytoo", "aiohttp-tuned"]
         paced = [*plain, "acytoo+uvloop", "aiohttp-tuned+uvloop"]
+        gateways = [*GATEWAYS, *FAST_GATEWAYS]
+        imports = ["asyncio", "acytoo", "acytoo.Acytoo", "aiohttp", "acytoo-call", "acytoo-call-on-aiohttp"]
         return [
             Sweep("burst", plain, self._burst("burst", 6), CLIENTS),
             Sweep("burst-raw", ["aiohttp-raw", "acytoo-raw"], self._burst("burst", 6, 5)),
@@ -66,15 +68,17 @@ class Bench:
             Sweep("still-1000-tls", plain, self._still(self.secure, str(self.ca))),
             Sweep("short-1", plain, self._short(1), CLIENTS),
             Sweep("short-16", plain, self._short(16), CLIENTS),
-            Sweep("import", ["asyncio", "acytoo", "acytoo.Acytoo", "aiohttp"], startup.import_time, CLIENTS),
-            Sweep("once", ["aiohttp", "acytoo"], self._once, CLIENTS),
+            Sweep("import", imports, self._import, CLIENTS),
+            Sweep("once", ["aiohttp", "acytoo", "acytoo-on-aiohttp"], self._once, CLIENTS),
             Sweep("version", ["click", "acytoo"], lambda name: startup.command_time(name, "--version")),
             Sweep("help", ["click", "acytoo"], lambda name: startup.command_time(name, "--help")),
             Sweep("embedded", ["llama.cpp", "acytoo", "llama.cpp, every core"], startup.first_text),
-            Sweep("gateway-1", GATEWAYS, self._closed(1), PEER_GATEWAYS),
-            Sweep("gateway-64", GATEWAYS, self._closed(64), PEER_GATEWAYS),
-            Sweep("gateway-burst", GATEWAYS, self._relayed, PEER_GATEWAYS),
-            Sweep("gateway-500", GATEWAYS, self._gateway_paced, PEER_GATEWAYS),
+            Sweep("gateway-1", gateways, self._closed(1), PEER_GATEWAYS),
+            Sweep("gateway-64", gateways, self._closed(64), PEER_GATEWAYS),
+            Sweep("gateway-64-streamed", gateways, self._closed(64, 22), PEER_GATEWAYS),
+            Sweep("gateway-burst", gateways, self._relayed, PEER_GATEWAYS),
+            Sweep("gateway-50", gateways, self._gateway_paced(50, 0.02, 120, 0.5), PEER_GATEWAYS),
+            Sweep("gateway-500", gateways, self._gateway_paced(500, 0.1, 25, 1.0), PEER_GATEWAYS),
             Sweep("install", ["aiohttp", "acytoo"], startup.installed_size, CLIENTS),
         ]
 
@@ -84,18 +88,24 @@ class Bench:
             model = f"{kind}-{chunks}-{size}" if size else f"{kind}-{chunks}"
             # "tools": half of the chunks are texts of 6, the others an opening of 10, pieces of 5, an end of 2.
             characters = chunks * size if size else chunks // 2 * 6 + 10 + 2 + 5 * (chunks - chunks // 2 - 2)
-            repeat = 2 if caller in PEERS else 20
+            repeat = 2 if caller in PEERS else 15
             return run_client(caller, "burst", model, self.service, chunks=chunks, characters=characters, repeat=repeat)
 
         return measure
 
+    def _import(self, name: str) -> dict[str, Any]:
+        return startup.import_time(name, self.service)
+
     def _once(self, caller: str) -> dict[str, Any]:
+        if caller == "acytoo-on-aiohttp":
+            env = environment(PYTHONPATH=startup.on_aiohttp())
+            return run_client("acytoo", "once", "burst-10-6", self.service, env=env, characters=60)
         return run_client(caller, "once", "burst-10-6", self.service, characters=60)
 
     def _short(self, streams: int) -> Measure:
         def measure(caller: str) -> dict[str, Any]:
-            repeat = self.sizes.scaled(1_600 if caller in PEERS else 12_800, 16)
-            options = {"streams": streams, "repeat": repeat, "characters": 60}
+            repeat = self.sizes.scaled(1_600 if caller in PEERS else 4_800 if streams == 1 else 9_600, 16)
+            options: dict[str, Any] = {"streams": streams, "repeat": repeat, "characters": 60}
             return run_client(caller, "short", "burst-10-6", self.service, **options)
 
         return measure
@@ -103,7 +113,7 @@ class Bench:
     def _paced(self, streams: int, milliseconds: int) -> Measure:
         def measure(caller: str) -> dict[str, Any]:
             number = self.sizes.scaled(streams, 10)
-            options = {"streams": number, "interval": milliseconds / 1000, "window": self.sizes.window}
+            options: dict[str, Any] = {"streams": number, "interval": milliseconds / 1000, "window": self.sizes.window}
             return run_client(caller, "paced", f"paced-{milliseconds}", self.service, **options)
 
         return measure
@@ -114,31 +124,32 @@ class Bench:
 
         return measure
 
-    def _closed(self, streams: int) -> Measure:
+    def _closed(self, streams: int, chunks: int = 0) -> Measure:
+        """Measure short replies, one after another on each connection: documents, or streams of so many chunks."""
+
         def measure(name: str) -> dict[str, Any]:
-            requests = (128 if name in _SLOW_GATEWAYS else 3_200) * (1 if streams == 1 else 5)
-            return self._load(name, "closed", "burst-10-6", streams=streams, requests=self.sizes.scaled(requests, 64))
+            requests = (64 if name in _SLOW_GATEWAYS else 1_600) * (1 if streams == 1 else 5)
+            return self._load(name, streams, self.sizes.scaled(requests, 64), chunks)
 
         return measure
 
     def _relayed(self, name: str) -> dict[str, Any]:
         """Measure SSE chunks a second through a gateway, in bursts of one stream at a time."""
-        chunks = self.sizes.scaled(20_000, 100)
-        requests = 3 if name in _SLOW_GATEWAYS else 60
-        result = self._load(name, "closed", f"burst-{chunks}-6", streams=1, requests=requests)
-        result["chunks_per_s"] = result["requests_per_s"] * chunks
-        result["cpu_us"] = result["cpu_us"] / chunks
-        return result
+        return self._load(name, 1, 1 if name in _SLOW_GATEWAYS else 15, max(2_000, self.sizes.scaled(10_000)))
 
-    def _gateway_paced(self, name: str) -> dict[str, Any]:
-        options = {"streams": self.sizes.scaled(500, 10), "interval": 0.1, "window": self.sizes.window}
-        return self._load(name, "paced", "paced-100", **options)
+    def _gateway_paced(self, streams: int, interval: float, chunks: int, ramp: float) -> Measure:
+        def measure(name: str) -> dict[str, Any]:
+            number = self.sizes.scaled(streams, 10)
+            return self._load(name, number, number, chunks, interval=interval, ramp=ramp)
 
-    def _load(self, name: str, mode: str, model: str, **options: Any) -> dict[str, Any]:
-        path, body = request_for(name, model)
-        job = {"mode": mode, "path": path, "body": body, "headers": headers_for(name, self.service), **options}
-        with running_gateway(name, self.service) as gateway:
-            return run_load(gateway, self.service, job)
+        return measure
+
+    def _load(self, name: str, streams: int, total: int, chunks: int, **pace: float) -> dict[str, Any]:
+        with native_upstream() as service, running_gateway(name, service) as gateway:
+            prompt = f"Tell me a story. N={chunks};I={pace.get('interval', 0) * 1e6:.0f};"
+            request = request_for(name, service, prompt, stream=chunks > 0)
+            load = Load(request, streams, total, chunks, end_of_stream(name) if chunks else "}", **pace)
+            return run_load(native.program("loadgen"), gateway, service, load)
 
 
 def with_services(sizes: Sizes, use: Callable[[Bench], None]) -> None:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.peers import PEER_GATEWAYS
+from bench.peers import FAST_GATEWAYS, PEER_GATEWAYS
 
-GATEWAYS = ["bare-cross", "acytoo-cross", "bare-cross-tuned", "bare-through", "acytoo-through", "bare-through-tuned"]
+GATEWAYS = [
+    "acytoo-through+uvloop",
+    "bare-through+uvloop",
+    "acytoo-cross+uvloop",
+    "bare-cross+uvloop",
+    "acytoo-through",
+    "bare-through",
+    "bare-cross",
+]
+"""Ours, and the bare ones; on uvloop, or on asyncio without a suffix."""
+
 HIGHER_IS_BETTER = frozenset({"requests_per_s", "chunks_per_s", "replies_per_s"})
 
 
@@ -47,23 +57,46 @@ def _paced_tuned(streams: int) -> list[Row]:
     ]
 
 
-_GATEWAY_FIGURES = (
+_KINDS = (("through", "pass-through"), ("cross", "Anthropic in, OpenAI out"))
+
+
+def _gateways() -> list[Row]:
+    """Return the rows of the gateways, ours on uvloop beside the fast peers and the bare gateway on uvloop."""
+    rows = []
+    for kind, title in _KINDS:
+        ours, bare = f"acytoo-{kind}+uvloop", f"bare-{kind}+uvloop"
+        at_64 = f"gateway, {title}: requests/s at 64, beside"
+        rows += [
+            Row(f"{at_64} TensorZero", "gateway-64", "requests_per_s", ours, "tensorzero", 1.6),
+            Row(f"{at_64} ferrogw", "gateway-64", "requests_per_s", ours, "ferrogw", 1.6),
+            Row(f"{at_64} bare aiohttp", "gateway-64", "requests_per_s", ours, bare, 1.0),
+            Row(f"gateway, {title}: CPU a request at 64", "gateway-64", "cpu_us", ours, bare, 1.1),
+        ]
+        if kind == "through":
+            beside = f"gateway, {title}: requests/s at 1, beside TensorZero"
+            rows.append(Row(beside, "gateway-1", "requests_per_s", ours, "tensorzero", 1.2))
+        for streams in (50, 500):
+            sweep, what = f"gateway-{streams}", f"gateway, {title}: {streams} paced streams"
+            rows += [
+                Row(f"{what}, CPU a chunk", sweep, "cpu_us", ours, bare, 0.75),
+                Row(f"{what}, p99 added", sweep, "p99_ms", ours, bare, 1.0),
+            ]
+    return rows
+
+
+GATEWAY_FIGURES = (
     ("requests/s at 1", "gateway-1", "requests_per_s"),
     ("requests/s at 64", "gateway-64", "requests_per_s"),
-    ("SSE chunks/s in a burst", "gateway-burst", "chunks_per_s"),
-    ("p99 added at 500 paced streams", "gateway-500", "p99_ms"),
+    ("CPU a request at 64", "gateway-64", "cpu_us"),
+    ("streamed replies/s at 64", "gateway-64-streamed", "requests_per_s"),
+    ("SSE chunks/s, burst", "gateway-burst", "chunks_per_s"),
+    ("CPU a chunk, burst", "gateway-burst", "cpu_us"),
+    ("50 paced, p99 added", "gateway-50", "p99_ms"),
+    ("50 paced, CPU a chunk", "gateway-50", "cpu_us"),
+    ("500 paced, p99 added", "gateway-500", "p99_ms"),
+    ("500 paced, CPU a chunk", "gateway-500", "cpu_us"),
 )
-
-
-def _gateways(suffix: str, targets: tuple[float | None, float | None]) -> list[Row]:
-    """Return the rows beside a bare gateway; the targets are those of rates and of delays."""
-    rate, delay = targets
-    return [
-        Row(f"gateway, {title}: {what}", sweep, figure, f"acytoo-{kind}", f"bare-{kind}{suffix}",
-            rate if figure in HIGHER_IS_BETTER else delay)
-        for kind, title in (("cross", "Anthropic in, OpenAI out"), ("through", "pass-through"))
-        for what, sweep, figure in _GATEWAY_FIGURES
-    ]  # fmt: skip
+"""What is compared of gateways: a title, a sweep, a figure."""
 
 
 ROWS = [
@@ -78,28 +111,36 @@ ROWS = [
     Row("short streams, 1 at once: replies/s", "short-1", "replies_per_s", "acytoo", "aiohttp", 1.0),
     Row("short streams, 16 at once: replies/s", "short-16", "replies_per_s", "acytoo", "aiohttp", 1.0),
     Row("`import acytoo`, beside `import asyncio`", "import", "ms", "acytoo", "asyncio", 1.3),
+    Row("imports of a first call, beside those of Acytoo on aiohttp", "import", "ms", "acytoo-call",
+        "acytoo-call-on-aiohttp", 0.3),
+    Row("a program until its first reply: CPU, beside Acytoo on aiohttp", "once", "ms", "acytoo",
+        "acytoo-on-aiohttp", 0.4),
     Row("`acytoo --version`, beside a bare click program", "version", "ms", "acytoo", "click", 2.0),
     Row("`acytoo --help`, beside a bare click program", "help", "ms", "acytoo", "click", 2.0),
     Row('`acytoo "…"` until the first text, beside llama.cpp alone', "embedded", "s", "acytoo", "llama.cpp", 1.3),
-    *_gateways("", (0.8, 1.25)),
+    *_gateways(),
     Row("base install: MB", "install", "mb", "acytoo", "aiohttp", 1.5),
     Row("base install: distributions", "install", "distributions", "acytoo", "aiohttp", 1.5),
-]
+]  # fmt: skip
 TUNED = [
     Row("OpenAI SSE burst: CPU a chunk", "burst", "cpu_us", "acytoo", "aiohttp-tuned", None),
     *_paced_tuned(200),
     *_paced_tuned(1000),
     Row("short streams, 1 at once: replies/s", "short-1", "replies_per_s", "acytoo", "aiohttp-tuned", None),
     Row("short streams, 16 at once: replies/s", "short-16", "replies_per_s", "acytoo", "aiohttp-tuned", None),
-    *_gateways("-tuned", (None, None)),
+    *[
+        Row(f"gateway, {title}: {what}, asyncio", sweep, figure, f"acytoo-{kind}", f"bare-{kind}", None)
+        for kind, title in _KINDS[:1]
+        for what, sweep, figure in GATEWAY_FIGURES
+    ],
     Row('`acytoo "…"` until the first text, beside llama.cpp on every core', "embedded", "s", "acytoo",
         "llama.cpp, every core", None),
 ]  # fmt: skip
-"""Rows beside a baseline that is tuned as we are."""
+"""Rows beside a baseline that is tuned as we are, and of our gateway on asyncio. They have no target."""
 
 PEER_ROWS = [
-    Row("", sweep, figure, "acytoo-through", peer, 1.0)
-    for peer in PEER_GATEWAYS
-    for _, sweep, figure in _GATEWAY_FIGURES
+    Row("", sweep, figure, "acytoo-through+uvloop", peer, 1.0)
+    for peer in [*FAST_GATEWAYS, *PEER_GATEWAYS]
+    for _, sweep, figure in GATEWAY_FIGURES
 ]
 """Our gateway beside each peer's."""
