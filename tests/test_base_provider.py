@@ -8,10 +8,21 @@ from typing import Any
 import pytest
 
 from acytoo import Acytoo, AsyncGeneratorProvider, Messages, dialects
-from acytoo.errors import AuthenticationError, TimedOutError, TruncatedError, UnreachableError, UsageError
+from acytoo.dialects import Dialect
+from acytoo.errors import (
+    AuthenticationError,
+    TimedOutError,
+    ToolCallsError,
+    TruncatedError,
+    UnreachableError,
+    UsageError,
+)
 from acytoo.testing import FakeEndpoint, refused_port, reply, silent, status
-from acytoo.types import Finish, Start, Usage
+from acytoo.types import Finish, Start, ToolCall, Usage
 from tests.helpers import MESSAGES
+
+CALLING = [dialect for dialect in dialects.ALL if "tools" in dialect.options]
+"""The APIs that have tool calls."""
 
 
 class Chat(AsyncGeneratorProvider):
@@ -162,3 +173,35 @@ async def test_unsupported_options_are_dropped_only_with_drop_unsupported() -> N
             await Acytoo(fake.url).create_async("", MESSAGES, max_tokens=5)
         assert await Acytoo(fake.url, drop_unsupported=True).create_async("", MESSAGES, max_tokens=5) == "Hi"
         assert await Acytoo(fake.url).create_async("", MESSAGES, max_tokens=5, drop_unsupported=True) == "Hi"
+
+
+CALLS = [ToolCall(0, "a", "weather", '{"city":'), ToolCall(0, arguments='"Rome"}'), ToolCall(1, "b", "time", "{}")]
+"""The pieces of two calls."""
+TOOLS = [{"type": "function", "function": {"name": "weather"}}]
+
+
+@pytest.mark.parametrize("dialect", CALLING, ids=lambda dialect: dialect.name)
+async def test_a_text_method_raises_the_calls_that_it_cannot_return(dialect: Dialect) -> None:
+    provider_class: type[Chat] = type("Calling", (Chat,), {"dialect": dialect})
+    async with FakeEndpoint(dialect, reply("One ", "moment", *CALLS, Finish("tool_calls"))) as fake:
+        provider = provider_class(fake.url, model="m")
+        texts: list[str] = []
+        with pytest.raises(ToolCallsError) as caught:
+            async for text in provider.create_async_generator("", MESSAGES, tools=TOOLS):
+                texts.append(text)  # noqa: PERF401 - the texts before the error are checked
+        assert "".join(texts) == caught.value.text == "One moment"
+        functions = [(call["function"]["name"], call["function"]["arguments"]) for call in caught.value.tool_calls]
+        assert functions == [("weather", '{"city":"Rome"}'), ("time", "{}")]
+        assert "weather, time" in caught.value.message
+        assert "use reply() or stream()" in caught.value.message
+        with pytest.raises(ToolCallsError):
+            await provider.create_async("", MESSAGES)
+        assert len((await provider.reply(MESSAGES)).tool_calls) == 2
+
+
+def test_the_synchronous_method_raises_the_calls_too() -> None:
+    with FakeEndpoint(dialects.OpenAI(), reply("Hi", *CALLS, Finish("tool_calls"))) as fake:
+        texts = Chat(fake.url).create_completion("m", MESSAGES)
+        assert next(texts) == "Hi"
+        with pytest.raises(ToolCallsError, match="weather, time"):
+            next(texts)

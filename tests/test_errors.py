@@ -29,6 +29,7 @@ EXAMPLES: list[AcytooError] = [
     errors.NotFoundError("no", status=404),
     errors.RateLimitError("no", status=429, retry_after=2.5),
     errors.ServerError("no", status=503),
+    errors.ToolCallsError([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]),
     errors.ReplyError("odd"),
     errors.TruncatedError("cut"),
     errors.ProtocolError("not this"),

@@ -12,7 +12,7 @@ _MODULES = {
     "acytoo.errors": """
         AcytooError AuthenticationError EmbeddedError MissingExtraError NotFoundError ProtocolError
         ProxyError RateLimitError RedirectError ReplyError RequestError ServerError StatusError
-        TimedOutError TLSError TruncatedError UnreachableError UnsupportedError UsageError
+        TimedOutError TLSError ToolCallsError TruncatedError UnreachableError UnsupportedError UsageError
     """,
     "acytoo.providers.acytoo": "Acytoo",
     "acytoo.registry": "provider",
@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # type checkers cannot follow the table; tests/test_imports.p
     from acytoo.errors import StatusError as StatusError
     from acytoo.errors import TimedOutError as TimedOutError
     from acytoo.errors import TLSError as TLSError
+    from acytoo.errors import ToolCallsError as ToolCallsError
     from acytoo.errors import TruncatedError as TruncatedError
     from acytoo.errors import UnreachableError as UnreachableError
     from acytoo.errors import UnsupportedError as UnsupportedError

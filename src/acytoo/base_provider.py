@@ -15,13 +15,13 @@ from acytoo._hybridmethod import hybridmethod
 from acytoo.compat import g4f
 from acytoo.compat.legacy import LegacyMethod, Parameters
 from acytoo.dialects.base import Dialect, Fetch, Unsupported, Writer
-from acytoo.errors import AcytooError, AuthenticationError, UnsupportedError, UsageError
+from acytoo.errors import AcytooError, AuthenticationError, ToolCallsError, UnsupportedError, UsageError
 from acytoo.http import Endpoint
 from acytoo.keys import stored_key
 from acytoo.messages import check_messages, check_options
 from acytoo.secret import Secret, mask_url, truncate
 from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_text, check_url
-from acytoo.types import OPTIONS, AsyncResult, Closable, Item, Messages, Reply, Request, collect
+from acytoo.types import OPTIONS, AsyncResult, Closable, Item, Messages, Reply, Request, ToolCall, collect
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -189,7 +189,8 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         """Stream the reply's text: non-empty strings that concatenate to the complete reply.
 
         `kwargs` are request options (`temperature`, `max_tokens`, `tools`, …), settings (`key`, `timeout`, …) for this
-        call alone, or `extra_body`. Raises UsageError now, and other AcytooErrors while iterating.
+        call alone, or `extra_body`. Raises UsageError now, and other AcytooErrors while iterating; ToolCallsError at
+        the end of a reply with tool calls, which only `stream` and `reply` return.
         """
         return _texts(self.answer(*self._prepared(model, messages, {**kwargs, "proxy": proxy})))
 
@@ -205,7 +206,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     @hybridmethod
     async def create_async(self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any) -> str:
-        """Return the text of the complete reply."""
+        """Return the text of the complete reply. Raises ToolCallsError if it has tool calls."""
         stream = self.create_async_generator(model or self.model, messages, proxy=proxy, **kwargs)
         async with aclosing(stream):
             return "".join([text async for text in stream])
@@ -221,7 +222,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     def create_completion(
         self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
     ) -> Iterator[str]:
-        """Return the text as a synchronous iterator.
+        """Return the text as a synchronous iterator. Raises ToolCallsError at the end of a reply with tool calls.
 
         Works in a script, in a thread, inside a running event loop and in Jupyter.
         """
@@ -395,13 +396,20 @@ def _unknown(name: str, provider: str) -> str:
 
 
 async def _texts(batches: Closable[list[Item]]) -> AsyncResult:
+    calls: list[Item] = []
     try:
         async for batch in batches:
             for item in batch:
                 if type(item) is str:
                     yield item
+                elif type(item) is ToolCall:
+                    calls.append(item)
     finally:
         await batches.aclose()
+    if calls:
+        error = ToolCallsError(collect(calls).tool_calls)
+        error.text = getattr(batches, "text", "")
+        raise error
 
 
 async def _items(batches: Closable[list[Item]]) -> AsyncGenerator[Item, None]:

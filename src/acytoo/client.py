@@ -198,6 +198,11 @@ class ReplyStream:
         self._text += _text_of(batch)
         return batch
 
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._text.decode("utf-8", "surrogatepass")
+
     async def aclose(self) -> None:
         """Stop reading. The connection is closed at once unless the reply has ended."""
         self._end()

@@ -16,6 +16,7 @@ AcytooError
 │   ├── NotFoundError      404: no such path or model
 │   ├── RateLimitError     429: wait `retry_after` seconds
 │   └── ServerError        5xx, or an error in mid-stream: try again later
+├── ToolCallsError         the model called tools: use reply() or stream(), or make `tool_calls`
 └── ReplyError             the reply is not complete and valid
     ├── TruncatedError     it was cut: `text` is the part received
     └── ProtocolError      it is not in this API's format: use another URL or dialect
@@ -24,7 +25,10 @@ AcytooError
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from acytoo.types import ToolCallDict
 
 
 class AcytooError(Exception):
@@ -170,6 +174,17 @@ class ServerError(StatusError):
     """A failure of the server; the same request may succeed later."""
 
     retryable = True
+
+
+class ToolCallsError(AcytooError):
+    """A reply with tool calls to a method that returns only text; `tool_calls` are in OpenAI's chat shape."""
+
+    def __init__(self, tool_calls: list[ToolCallDict]) -> None:
+        self.tool_calls = tool_calls
+        names = ", ".join([call["function"]["name"] for call in tool_calls])
+        AcytooError.__init__(
+            self, f"the model called {names}, but this method returns only text: use reply() or stream()"
+        )
 
 
 class ReplyError(AcytooError):

@@ -13,6 +13,7 @@ import pytest
 from acytoo import dialects
 from acytoo.cli import commands
 from acytoo.testing import FakeEndpoint, reply, status
+from acytoo.types import Finish, Refusal, ToolCall
 from tests.processes import ACYTOO, LIMIT, run, script, start
 
 COMMANDS = [module.name for module in pkgutil.iter_modules(commands.__path__)]
@@ -34,6 +35,20 @@ def test_a_prompt_prints_only_the_reply_and_a_newline() -> None:
         done = acytoo(fake, "Hi there")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"Hello world\n", b"")
     assert body_of(fake)["messages"] == [{"role": "user", "content": "Hi there"}]
+
+
+def test_tool_calls_are_printed_after_the_text() -> None:
+    calls = [ToolCall(0, "a", "weather", '{"city": "Rome"}'), ToolCall(1, "b", "time", "{}")]
+    with FakeEndpoint(dialects.OpenAI(), reply("One moment", *calls, Finish("tool_calls"))) as fake:
+        done = run([ACYTOO, "-m", "compatible/m", "--url", fake.url, "Weather?"])
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b'One moment\nweather({"city": "Rome"})\ntime({})\n'
+
+
+def test_a_refusal_is_printed() -> None:
+    with FakeEndpoint(dialects.OpenAI(), reply(Refusal("I will not."), Finish("stop"))) as fake:
+        done = run([ACYTOO, "-m", "compatible/m", "--url", fake.url, "Hi"])
+    assert (done.returncode, done.stdout) == (0, b"I will not.\n")
 
 
 def test_every_option_of_chat_reaches_the_request() -> None:

@@ -77,8 +77,7 @@ class Conversation:
         self._messages.append({"role": "user", "content": message})
         texts: list[str] = []
         try:
-            stream = self._provider.create_async_generator(self._provider.model, self._messages, **self._options)
-            runner.run(print_text(stream, texts))
+            runner.run(print_text(self._provider.stream(self._messages, **self._options), texts))
         except KeyboardInterrupt:
             click.echo("(stopped)", err=True)
         except AcytooError as error:

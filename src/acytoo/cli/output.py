@@ -12,18 +12,35 @@ import msgspec
 from acytoo.cli.exit_codes import error_text, replace_controls
 from acytoo.cli.terminal import WaitingSign, WordWrapper, silent_keyboard, width
 from acytoo.errors import AcytooError, StatusError
-from acytoo.types import Item
+from acytoo.types import Item, Refusal, ToolCall, collect
 
 
-async def print_text(stream: AsyncGenerator[str, None], texts: list[str]) -> None:
-    """Print each text as it arrives, append it to `texts`, and end with a newline.
+async def print_text(stream: AsyncGenerator[Item, None], texts: list[str]) -> None:
+    """Print each text as it arrives, append it to `texts`, and end with a newline. Then print the tool calls.
 
-    In a terminal, control characters are replaced, words are not broken at its edge, keys typed meanwhile are not
-    shown, and a line shows that a reply is awaited. A pipe or file gets the text unchanged.
+    A refusal is printed as a text. In a terminal, control characters are replaced, words are not broken at its edge,
+    keys typed meanwhile are not shown, and a line shows that a reply is awaited. A pipe or file gets the text as it is.
     """
-    if not sys.stdout.isatty():
-        await _print_plain(stream, texts)
-        return
+    is_terminal = sys.stdout.isatty()
+    calls: list[Item] = []
+    pieces = _texts_of(stream, calls)
+    await (_print_in_terminal if is_terminal else _print_plain)(pieces, texts)
+    for call in collect(calls).tool_calls:
+        line = f"{call['function']['name']}({call['function']['arguments']})"
+        _write((replace_controls(line) if is_terminal else line) + "\n")
+
+
+async def _texts_of(stream: AsyncGenerator[Item, None], calls: list[Item]) -> AsyncGenerator[str, None]:
+    """Yield the texts and refusals of a reply, and append the pieces of tool calls to `calls`."""
+    async with aclosing(stream):
+        async for item in stream:
+            if isinstance(item, ToolCall):
+                calls.append(item)
+            elif isinstance(item, (str, Refusal)):
+                yield item if isinstance(item, str) else item.text
+
+
+async def _print_in_terminal(stream: AsyncGenerator[str, None], texts: list[str]) -> None:
     wrapper, waiting = WordWrapper(width()), WaitingSign()
     with silent_keyboard():
         try:

@@ -69,7 +69,7 @@ def chat(
     if as_json:
         asyncio.run(print_json(provider.stream(messages, **options)))
     else:
-        asyncio.run(print_text(provider.create_async_generator(provider.model, messages, **options), []))
+        asyncio.run(print_text(provider.stream(messages, **options), []))
 
 
 def _append_piped_text(prompt: str | None) -> str | None:
