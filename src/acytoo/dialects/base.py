@@ -148,6 +148,30 @@ class Writer:
         raise NotImplementedError
 
 
+class Turn:
+    """One request to a server and its reply, for an API whose requests refer to earlier replies."""
+
+    def __init__(self, request: ServerRequest) -> None:
+        self.request = request
+        """The request, with what it refers to in place of the references, as far as that is known."""
+
+    def with_history(self, request: Request) -> Request:
+        """Return the decoded request with the turns before it, if it refers to them, for a backend of another API."""
+        return request
+
+    def watch(self, data: bytes) -> bytes:
+        """Return complete records or the document of the reply unchanged, after remembering them for later requests."""
+        return data
+
+
+class Memory:
+    """What one server remembers of the replies it has given out. This one is for APIs without such references."""
+
+    def turn(self, request: ServerRequest) -> Turn:
+        """Return the turn that a request begins."""
+        return Turn(request)
+
+
 class Dialect:
     """A chat API. An instance holds the variations of its servers; a subclass is another API."""
 
@@ -241,6 +265,10 @@ class Dialect:
     def is_ignorable(self, field: str) -> bool:
         """Return whether to drop an extra field of this API when translating to another."""
         return field in self.ignorable_fields
+
+    def memory(self) -> Memory:
+        """Return a new memory of the replies of one server."""
+        return Memory()
 
     def conversation_error(self, field: str) -> RequestError | None:
         """Return the error for an extra field that carries a part of the conversation, None for any other field.

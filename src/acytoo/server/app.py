@@ -97,8 +97,9 @@ def _check_expectation(request: IncomingRequest) -> None:
 def _routes(config: ServerConfig) -> Iterator[Route]:
     for dialect in config.dialects:
         for endpoint in (dialect, *[legacy() for legacy in dialect.legacy_endpoints]):
+            handler = _chat_handler(endpoint, config)  # one for all its paths, because it has a memory
             for path in endpoint.routes:
-                yield Route("POST", path, _chat_handler(endpoint, config), endpoint)
+                yield Route("POST", path, handler, endpoint)
         for path in dialect.count_routes:
             yield Route("POST", path, _count_handler(dialect, config), dialect)
     yield from model_routes(config)
@@ -107,9 +108,11 @@ def _routes(config: ServerConfig) -> Iterator[Route]:
 
 
 def _chat_handler(dialect: Dialect, config: ServerConfig) -> Handler:
+    memory = dialect.memory()
+
     async def handle(request: IncomingRequest) -> HTTPResponse | None:
         body = await _read_body(request, dialect, config)
-        return await relay(request, request.received(body), dialect, config)
+        return await relay(request, memory.turn(request.received(body)), dialect, config)
 
     return handle
 

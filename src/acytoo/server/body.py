@@ -35,7 +35,7 @@ def _decoded(body: bytes, content_encoding: str, max_size: int) -> bytes:
         decoded = decoder.decode(body)
         decoder.flush()
     except UnknownCodingError as error:
-        raise invalid(f"{error}: send gzip, deflate or none") from error
+        raise invalid(f"{error}: send gzip, deflate, zstd or none") from error
     except OutputTooLargeError as error:
         raise _too_large(max_size) from error
     except DecodingError as error:

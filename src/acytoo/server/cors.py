@@ -20,12 +20,12 @@ def cross_site_reason(request: IncomingRequest) -> str:
     """Return why a request counts as coming from another site's page, "" if it does not."""
     if not _is_own(request.host):
         host = _hostname(request.host)
-        return f"the host {host!r} is not this machine: set a password to serve it under other names"
+        return f"the host {host!r} is not this machine: set a password (--password) to serve it under other names"
     origin = request.headers.get("origin")
     if origin == "null":
-        return "pages without an origin may not call this server: set a password to allow it"
+        return "pages without an origin may not call this server: set a password (--password) to allow it"
     if origin and origin.partition("://")[2] != request.host:
-        return f"pages of {origin} may not call this server: set a password to allow it"
+        return f"pages of {origin} may not call this server: set a password (--password) to allow it"
     return ""
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.client import DeliveredError
-from acytoo.dialects.base import Dialect, Framing, ParsedRequest, Unsupported, Writer
+from acytoo.dialects.base import Dialect, Framing, ParsedRequest, Turn, Unsupported, Writer
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
 from acytoo.http import HTTPResponse, ServerRequest
@@ -29,40 +29,46 @@ from acytoo.types import Closable, Item, Request, collect
 
 T = TypeVar("T")
 
+_HINT = "leave it out, or start the server with --drop-unsupported (ServerConfig.drop_unsupported)"
 
-async def relay(
-    request: IncomingRequest, received: ServerRequest, dialect: Dialect, config: ServerConfig
-) -> HTTPResponse | None:
+
+async def relay(request: IncomingRequest, turn: Turn, dialect: Dialect, config: ServerConfig) -> HTTPResponse | None:
     """Answer a chat request; return the response unless it is streamed.
 
     Raises AcytooError for whatever fails before the first byte of the response.
     """
+    received = turn.request
     parsed, backend, wanted = _accept(received, dialect, config)
     api = backend.dialect.name if backend.dialect is not None else type(backend).__name__
-    unsupported = Unsupported(api, drop=config.drop_unsupported)
+    unsupported = Unsupported(api, drop=config.drop_unsupported, hint=_HINT)
     writer = dialect.writer(parsed.request)
     if api == dialect.name and not dialect.is_legacy and backend.can_pass_through(wanted):
         body = received.body if wanted is parsed.request else dialect.for_model(received.body, wanted.model)
         async with aclosing(backend.pass_through(body, wanted, writer if wanted.stream else None)) as chunks:
             if wanted.stream:
                 records = RecordBuffer(writer.framing)
-                await _Stream(request, writer, config, unsupported).run(chunks, records.feed, records.flush)
+                await _Stream(request, writer, config, unsupported).run(
+                    chunks, lambda data: turn.watch(records.feed(data)), lambda: turn.watch(records.flush())
+                )
                 return None
             document = b"".join([chunk async for chunk in chunks])
     else:
         _require_decoded(parsed)
         source = (
-            backend.answer(translate(wanted, dialect), unsupported=unsupported)
+            backend.answer(translate(turn.with_history(wanted), dialect), unsupported=unsupported)
             if parsed.reply is None
             else _batches(parsed.reply)
         )
         async with aclosing(source) as batches:
             if wanted.stream:
-                await _Stream(request, writer, config, unsupported).run(batches, writer.write, writer.end)
+                await _Stream(request, writer, config, unsupported).run(
+                    batches, writer.write, lambda: turn.watch(writer.end())
+                )
                 return None
             items = [item for batch in [batch async for batch in batches] for item in batch]
         document = dialect.write_reply(collect(items), parsed.request)
-    return HTTPResponse(200, {"content-type": "application/json", **_dropped_header(unsupported)}, document)
+    headers = {"content-type": "application/json", **_dropped_header(unsupported)}
+    return HTTPResponse(200, headers, turn.watch(document))
 
 
 async def count_tokens(received: ServerRequest, dialect: Dialect, config: ServerConfig) -> int:

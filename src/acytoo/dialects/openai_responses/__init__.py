@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.base import Dialect, Memory, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
+from acytoo.dialects.openai_responses.memory import ResponsesMemory
 from acytoo.dialects.openai_responses.reader import StreamReader, read_document
 from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
 from acytoo.dialects.openai_responses.tools import TRANSLATED_ITEMS, TRANSLATED_TOOLS
@@ -97,6 +98,10 @@ class OpenAIResponses(Dialect):
         """Decode a request: items become messages, `instructions` the first of them."""
         body = decode_request(decode_body(incoming))
         return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
+
+    def memory(self) -> Memory:
+        """Return a new memory of items and responses."""
+        return ResponsesMemory()
 
     def conversation_error(self, field: str) -> RequestError | None:
         """Return the error for a reference to what the API stores, or for an item that only this API has."""
