@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
@@ -235,9 +236,28 @@ def content_text(content: str | Sequence[ContentPart] | None, unsupported: Calla
     for part in content:
         if part["type"] == "text":
             texts.append(part["text"])
+        elif (text := text_of_file(part)) is not None:
+            texts.append(text)
         else:
             unsupported(f"{part['type']} content")
     return "".join(texts)
+
+
+def text_of_file(part: Mapping[str, Any]) -> str | None:
+    """Return the text of a file part, after its name; None for a part that is not a file with text in UTF-8.
+
+    For APIs that accept no text files, and to which the text can be sent instead.
+    """
+    file = part.get("file") if part["type"] == "file" else None
+    data = file.get("file_data") if isinstance(file, Mapping) else None
+    if not isinstance(file, Mapping) or not isinstance(data, str) or not data.startswith("data:text/"):
+        return None
+    try:
+        text = base64.b64decode(data.partition(";base64,")[2], validate=True).decode()
+    except ValueError:
+        return None
+    name = file.get("filename")
+    return f"{name}:\n{text}" if isinstance(name, str) and name else text
 
 
 def parse_data_url(url: str) -> tuple[str, str] | None:

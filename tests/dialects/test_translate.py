@@ -316,3 +316,65 @@ def test_a_conversation_keeps_its_meaning_when_translated(source: Dialect, targe
 def test_no_thinking_is_no_effort_if_it_is_a_switch_of_the_source(source: Dialect) -> None:
     request = translate(Request(HELLO, "m", reasoning_effort="none", extra_for=source.name), source)
     assert request.reasoning_effort == (None if source.name in ("ollama", "gemini") else "none")
+
+
+SERVER_TOOL = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
+OTHERS = [dialect for dialect in dialects.ALL if dialect.name not in ("anthropic", "acytoo")]
+to_others = pytest.mark.parametrize("target", OTHERS, ids=lambda dialect: dialect.name)
+
+
+@to_others
+@pytest.mark.parametrize("more", [[], [{"name": "f", "input_schema": {"type": "object"}}]])
+def test_a_tool_that_only_anthropic_runs_is_refused_by_name(target: Dialect, more: list[Any]) -> None:
+    body = {"messages": HELLO, "tools": [SERVER_TOOL, *more], "tool_choice": {"type": "any"}}
+    request = translate(decode_anthropic(body), dialects.Anthropic())
+    request.tool_choice = None if target.name == "ollama" else request.tool_choice
+    with pytest.raises(UnsupportedError, match="web_search_20250305"):
+        encode(target, request)
+    sent = target.encode_request(request, Endpoint("http://h"), Unsupported(target.name, drop=True)).body
+    assert b"web_search" not in sent
+    fields = msgspec.json.decode(sent)
+    assert bool(fields.get("tools")) == bool(more)
+    if target.name != "ollama":  # a choice without tools is refused
+        assert bool(fields.keys() & {"tool_choice", "toolConfig"}) == bool(more)
+
+
+@to_others
+def test_a_document_of_text_is_text_where_there_are_no_text_files(target: Dialect) -> None:
+    source = {"type": "text", "media_type": "text/plain", "data": "Grüße"}
+    content = [{"type": "document", "source": source, "title": "a.txt"}, {"type": "document", "source": source}]
+    body = {"messages": [{"role": "user", "content": content}]}
+    sent = encode(target, translate(decode_anthropic(body), dialects.Anthropic())).body.decode()
+    if target.name == "gemini":
+        assert sent.count('"inlineData":{"mimeType":"text/plain"') == 2
+    else:
+        assert "Grüße" in sent
+        assert "file_id" not in sent
+
+
+@pytest.mark.parametrize("target", [dialects.OpenAI(), dialects.OpenAIResponses()], ids=lambda dialect: dialect.name)
+def test_a_pdf_without_a_name_gets_one_where_it_needs_one(target: Dialect) -> None:
+    source = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
+    body = {"messages": [{"role": "user", "content": [{"type": "document", "source": source}]}]}
+    sent = encode(target, translate(decode_anthropic(body), dialects.Anthropic())).body
+    assert b'"filename":"document.pdf"' in sent
+
+
+@to_others
+def test_a_list_of_one_text_is_sent_as_text(target: Dialect) -> None:
+    block = {"type": "text", "text": "only this", "cache_control": {"type": "ephemeral"}}
+    result = {"type": "tool_result", "tool_use_id": "c1", "content": [block]}
+    call = {"type": "tool_use", "id": "c1", "name": "f", "input": {}}
+    turns = [{"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+    body = {"system": [block], "messages": [{"role": "user", "content": [block]}, *turns]}
+    request = translate(decode_anthropic(body), dialects.Anthropic())
+    assert [message["content"] for message in request.messages if message["content"]] == ["only this"] * 3
+    assert b"only this" in encode(target, request).body
+
+
+def test_a_choice_of_tools_that_were_all_dropped_is_not_sent_to_anthropic() -> None:
+    tools: list[Any] = [{"type": "custom", "custom": {"name": "x"}}]
+    request = Request(HELLO, "m", tools=tools, tool_choice="required", parallel_tool_calls=False)
+    target = dialects.Anthropic()
+    sent = msgspec.json.decode(target.encode_request(request, Endpoint("http://h"), Unsupported("a", drop=True)).body)
+    assert not sent.keys() & {"tools", "tool_choice"}

@@ -27,6 +27,7 @@ def translate(request: Request, source: Dialect) -> Request:
         messages = _without(source.vendor_fields, request.messages, removed)
         tools = _without(source.vendor_fields, request.tools or [], removed)
         request = msgspec.structs.replace(request, messages=messages, tools=tools or None)
+    request = _with_plain_texts(request)
     if not removed and request.user is None:
         return request
     extra = {
@@ -38,6 +39,21 @@ def translate(request: Request, source: Dialect) -> Request:
         if (error := source.conversation_error(name)) is not None:
             raise error
     return msgspec.structs.replace(request, extra=extra, user=None)
+
+
+def _with_plain_texts(request: Request) -> Request:
+    """Return the request with the text in place of a content that is a list of one text: more services accept that."""
+    if not any(_is_one_text(message.get("content")) for message in request.messages):
+        return request
+    messages: list[Any] = [
+        {**message, "content": message["content"][0]["text"]} if _is_one_text(message.get("content")) else message  # type: ignore[index]
+        for message in request.messages
+    ]
+    return msgspec.structs.replace(request, messages=messages)
+
+
+def _is_one_text(content: object) -> bool:
+    return isinstance(content, list) and len(content) == 1 and content[0].keys() == {"type", "text"}
 
 
 def _is_no_op(source: Dialect, name: str, value: object) -> bool:

@@ -111,7 +111,8 @@ def encode_request(
     if request.tools and (tools := _encode_tools(request.tools, unsupported)):
         body["tools"] = tools
     parallel = request.parallel_tool_calls if request.tools else None
-    if choice := _encode_tool_choice(request.tool_choice, parallel, unsupported):
+    none_left = bool(request.tools) and "tools" not in body  # the API refuses a choice of no tools
+    if not none_left and (choice := _encode_tool_choice(request.tool_choice, parallel, unsupported)):
         body["tool_choice"] = choice
     if request.user is not None:
         body["metadata"] = {"user_id": request.user}

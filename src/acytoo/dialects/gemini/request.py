@@ -93,7 +93,12 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
     tools += [{name.removeprefix("tools."): value} for name, value in extra.items() if name.startswith("tools.")]
     if tools:
         body["tools"] = tools
-    if request.tool_choice is not None and (calling := _encode_tool_choice(request.tool_choice, unsupported)):
+    none_left = bool(request.tools) and not tools  # a choice of no tools is refused
+    if (
+        request.tool_choice is not None
+        and not none_left
+        and (calling := _encode_tool_choice(request.tool_choice, unsupported))
+    ):
         body["toolConfig"] = {"functionCallingConfig": calling}
     if request.parallel_tool_calls is False:
         unsupported("parallel_tool_calls=False")

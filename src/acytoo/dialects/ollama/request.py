@@ -13,7 +13,7 @@ from acytoo.dialects.extra_fields import flatten_fields, merge_extra
 from acytoo.dialects.fields import invalid
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
-from acytoo.messages import content_parts, parse_data_url, tool_result
+from acytoo.messages import content_parts, parse_data_url, text_of_file, tool_result
 from acytoo.types import ChatMessage, ContentPart, JSONObject, Request, ToolCallDict, ToolDefinition
 
 _OPTIONS = {
@@ -78,6 +78,8 @@ def _encode_message(message: ChatMessage, names: dict[str, str], where: str, uns
     for part in content_parts(tool_result(message)):
         if part["type"] == "text":
             texts.append(part["text"])
+        elif (text := text_of_file(part)) is not None:
+            texts.append(text)
         elif image := _encode_image(part, unsupported):
             images.append(image)
     encoded: JSONObject = {

@@ -12,11 +12,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import invalid
 from acytoo.dialects.json import dumps
-from acytoo.messages import content_parts, tool_result, turn_parts
+from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
 from acytoo.types import OPTIONS, ChatMessage, JSONObject, Request
 
 NAME = "openai"
@@ -72,6 +74,7 @@ def encode_request(
     messages = request.messages
     if request.extra_for and request.extra_for != NAME:
         messages = [_without_foreign_parts(message, unsupported) for message in messages]
+        request = _without_foreign_tools(request, unsupported)
     encoder = _MessageEncoder(server, to_google, unsupported)
     encode = encoder.encode
     fields = _STRICT_FIELDS if server.strict_messages else _MESSAGE_FIELDS
@@ -236,14 +239,45 @@ def _merge_neighbours(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str
 
 
 def _without_foreign_parts(message: ChatMessage, unsupported: Unsupported) -> ChatMessage:
-    """Return a message of another API's client without the content parts that only that API knows."""
+    """Return a message of another API's client without the content parts that only that API knows.
+
+    Of files, this API accepts only PDFs, with a name; a text file becomes text.
+    """
     content = message.get("content")
     if not isinstance(content, list):
         return message
+    parts: list[Any] = []
     for part in content:
-        if part["type"] not in _PART_TYPES:
+        if (text := text_of_file(part)) is not None:
+            parts.append({"type": "text", "text": text})
+        elif part["type"] == "file":
+            parts.append({**part, "file": with_filename(part.get("file"))})
+        elif part["type"] in _PART_TYPES:
+            parts.append(part)
+        else:
             unsupported(f"{part['type']} content")
-    return {**message, "content": [part for part in content if part["type"] in _PART_TYPES] or ""}
+    return {**message, "content": parts or ""}
+
+
+def with_filename(file: Any) -> Any:
+    """Return a file with a name, which OpenAI's APIs require beside the data. Other APIs' clients send none."""
+    if isinstance(file, Mapping) and file.get("file_data") and not file.get("filename"):
+        return {**file, "filename": "document.pdf"}
+    return file
+
+
+def _without_foreign_tools(request: Request, unsupported: Unsupported) -> Request:
+    """Return a request of another API's client without the tools that only that API runs itself."""
+    tools = request.tools or []
+    own = [tool for tool in tools if tool.get("type", "function") in ("function", "custom")]
+    if len(own) == len(tools):
+        return request
+    for tool in tools:
+        if tool not in own:
+            unsupported(f"the tool type {tool.get('type')!r}")
+    if own:
+        return msgspec.structs.replace(request, tools=own)
+    return msgspec.structs.replace(request, tools=None, tool_choice=None, parallel_tool_calls=None)
 
 
 # Decode: OpenAI's body to the shared shape.

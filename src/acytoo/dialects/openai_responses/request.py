@@ -29,7 +29,7 @@ from acytoo.dialects.openai_responses.tools import (
     types_of,
 )
 from acytoo.errors import UsageError
-from acytoo.messages import content_parts, tool_result, turn_parts
+from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
 from acytoo.types import (
     ChatMessage,
     ChatMessages,
@@ -81,9 +81,13 @@ def encode_options(request: Request, unsupported: Unsupported) -> JSONObject:
             fields[option] = value
     if request.max_tokens is not None:
         fields["max_output_tokens"] = request.max_tokens
-    if request.tools and (tools := _encode_tools(request.tools, unsupported)):
+    own = request.extra_for in ("", NAME)
+    tools = _encode_tools(request.tools or (), unsupported, own=own)
+    if tools:
         fields["tools"] = tools
-    if request.tool_choice is not None:
+    if request.tools and not tools:  # the API refuses a choice of no tools
+        fields.pop("parallel_tool_calls", None)
+    elif request.tool_choice is not None:
         fields["tool_choice"] = _encode_tool_choice(request.tool_choice)
     if request.response_format is not None:
         fields["text"] = {"format": _encode_format(request.response_format)}
@@ -248,6 +252,11 @@ def _encode_input_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSO
         file = part.get("file")
         if not isinstance(file, dict):
             raise UsageError("a file part must be like {'type': 'file', 'file': {'filename': …, 'file_data': …}}")
+        if not file.get("filename") and file.get("file_data"):
+            # The API requires a name beside the data. A text without one is sent as text.
+            if (text := text_of_file(part)) is not None:
+                return {"type": "input_text", "text": text}
+            file = {**file, "filename": "document.pdf"}
         return {"type": "input_file", **{field: file[field] for field in _FILE_FIELDS if file.get(field)}}
     if kind in ("input_text", "input_image", "input_file"):  # `_decode_part` keeps those that only this API has
         return dict(part)
@@ -255,11 +264,12 @@ def _encode_input_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSO
     return None
 
 
-def _encode_tools(tools: Sequence[ToolDefinition], unsupported: Unsupported) -> list[JSONObject]:
-    return [encoded for tool in tools if (encoded := _encode_tool(tool, unsupported)) is not None]
+def _encode_tools(tools: Sequence[ToolDefinition], unsupported: Unsupported, *, own: bool) -> list[JSONObject]:
+    """Return the tools. Those that a service runs itself are passed on if they are this API's `own`."""
+    return [encoded for tool in tools if (encoded := _encode_tool(tool, unsupported, own)) is not None]
 
 
-def _encode_tool(tool: ToolDefinition, unsupported: Unsupported) -> JSONObject | None:
+def _encode_tool(tool: ToolDefinition, unsupported: Unsupported, own: bool) -> JSONObject | None:
     """Return a tool. `strict` is false unless it is set, because the API's own default is true."""
     kind = tool.get("type")
     if kind == "custom" and isinstance(tool.get("custom"), dict):
@@ -267,6 +277,9 @@ def _encode_tool(tool: ToolDefinition, unsupported: Unsupported) -> JSONObject |
         return None
     function = tool.get("function")
     if kind != "function" or not isinstance(function, dict):
+        if not own:
+            unsupported(f"the tool type {kind!r}")
+            return None
         return {**tool}
     no_parameters = {"type": "object", "properties": {}}
     return {"type": "function", "parameters": no_parameters, "strict": False, **without_none(function)}
