@@ -1,0 +1,287 @@
+"""The parser of requests: the same for every split of the bytes, and never more lenient than h11."""
+
+from __future__ import annotations
+
+import gc
+import re
+import weakref
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo.http1.head import HTTPError
+from acytoo.http1.request_parser import RequestParser
+
+
+@dataclass
+class Received:
+    """One request, as a parser reported it."""
+
+    method: str
+    target: str
+    version: str
+    headers: dict[str, str]
+    keep_alive: bool
+    body: bytes = b""
+    is_complete: bool = False
+
+
+@dataclass
+class Collector:
+    """A receiver that keeps what is reported to it."""
+
+    requests: list[Received] = field(default_factory=list)
+
+    def head_received(self, method: str, target: str, version: str, headers: dict[str, str], keep_alive: bool) -> None:
+        self.requests.append(Received(method, target, version, headers, keep_alive))
+
+    def body_received(self, data: bytes) -> None:
+        self.requests[-1].body += data
+
+    def request_ended(self) -> None:
+        self.requests[-1].is_complete = True
+
+
+def parse(*chunks: bytes) -> tuple[list[Received], bool]:
+    """Return the requests in the bytes, and whether the parser accepts all of them."""
+    collector = Collector()
+    parser = RequestParser(collector)
+    try:
+        for chunk in chunks:
+            parser.feed(memoryview(chunk))
+    except HTTPError as error:
+        assert str(error)
+        return collector.requests, False
+    finally:
+        parser.close()
+    return collector.requests, True
+
+
+def parse_with_h11(data: bytes) -> tuple[list[tuple[str, str, bytes]], bool]:
+    """Return method, target and body of the complete requests that h11 finds, and whether it accepts all bytes."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1_000_000)
+    connection.receive_data(data)
+    found: list[tuple[str, str, bytes]] = []
+    method = target = ""
+    body = b""
+    try:
+        while True:
+            event = connection.next_event()
+            if isinstance(event, h11.Request):
+                method, target, body = event.method.decode(), event.target.decode(), b""
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                found.append((method, target, body))
+                connection.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
+                connection.send(h11.EndOfMessage())
+                if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                    return found, True
+                connection.start_next_cycle()
+            else:
+                return found, True
+    except h11.RemoteProtocolError:
+        return found, False
+
+
+# Generated messages
+
+TOKEN = st.text("abcXYZ019-_!", min_size=1, max_size=8)
+VALUE = st.text("ab ,;:=/\t\u00e9", max_size=12).map(str.strip)
+FIELDS = st.lists(
+    st.tuples(TOKEN.map("x-".__add__), VALUE) | st.tuples(st.sampled_from(["Accept", "cookie", "User-Agent"]), VALUE),
+    max_size=5,
+)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> bytes:
+    """Draw one well-formed request."""
+    method = draw(st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"]))
+    target = draw(st.sampled_from(["/", "/v1/models?a=b", "/a%20b", "http://host/path", "*", "/" + "a" * 300]))
+    version = draw(st.sampled_from(["1.1", "1.1", "1.1", "1.0"]))
+    body = draw(st.binary(max_size=40))
+    fields = [("Host", "a:80"), *draw(FIELDS)]
+    kind = draw(st.sampled_from(["length", "chunked", "none"]))
+    if kind == "chunked" and version == "1.1":
+        fields.append(("Transfer-Encoding", draw(st.sampled_from(["chunked", "Chunked"]))))
+        cut = draw(st.integers(0, len(body)))
+        pieces = [piece for piece in (body[:cut], body[cut:]) if piece]
+        extension = draw(st.sampled_from([b"", b";a=b", b';a="b"']))
+        trailer = draw(st.sampled_from([b"", b"x-checksum: 1\r\n"]))
+        body = b"".join([b"%x%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces])
+        body += b"0\r\n%b\r\n" % trailer
+    elif kind == "length":
+        fields.append(("Content-Length", str(len(body))))
+    else:
+        body = b""
+    if draw(st.integers(0, 4)) == 0:
+        fields.append(("Connection", draw(st.sampled_from(["close", "keep-alive", "Keep-Alive, x-a"]))))
+    lines = [
+        f"{method} {target} HTTP/{version}",
+        *[f"{name}: {value}" for name, value in draw(st.permutations(fields))],
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+MESSAGES = st.lists(messages(), min_size=1, max_size=3).map(b"".join)
+PIECES = st.sampled_from(
+    [
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b" ",
+        b"\t",
+        b"\0",
+        b":",
+        b",",
+        b";",
+        b"0",
+        b"-1",
+        b"+",
+        b"a",
+        b"\xff",
+        b"chunked",
+        b"HTTP/1.0",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Content-Length: 3\r\n",
+        b"Host: b\r\n",
+        b"x: y\r\n",
+        b"gzip, ",
+        b"\r\n ",
+        b"\x0b",
+    ]
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """Draw requests of which some bytes are replaced, removed or added."""
+    data = bytearray(draw(MESSAGES))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data)))
+        data[at : at + draw(st.integers(0, 3))] = draw(PIECES)
+    return bytes(data)
+
+
+def comparable(requests: list[Received]) -> list[tuple[str, str, bytes]]:
+    """Return method, target and body of the complete requests. h11 takes none after one in HTTP/1.0."""
+    found = []
+    for request in requests:
+        if request.is_complete:
+            found.append((request.method, request.target, request.body))
+        if request.version == "1.0":
+            break
+    return found
+
+
+@given(data=MESSAGES)
+def test_well_formed_requests_are_read_as_h11_reads_them(data: bytes) -> None:
+    requests, accepted = parse(data)
+    assert accepted
+    assert all(request.is_complete for request in requests)
+    assert (comparable(requests), True) == parse_with_h11(data)
+
+
+_METHODS = rb"(GET|POST|PUT|DELETE|OPTIONS|HEAD)"
+LENIENT = re.compile(rb"[A-Z]+  |(?<=[\r\n])(?<!\r\n\r\n)[A-Z]+ |[\r\n]\r\n\r\n[A-Z]+ ")
+"""Where llhttp is more lenient than h11, and nothing can be hidden: spaces before a target, lines before a request."""
+
+
+@given(data=mutated())
+def test_what_is_accepted_is_accepted_by_h11_and_means_the_same(data: bytes) -> None:
+    requests, accepted = parse(data)
+    if accepted and not LENIENT.search(data):
+        found, accepted_by_h11 = parse_with_h11(data)
+        assert accepted_by_h11
+        assert comparable(requests) == found
+
+
+@given(data=MESSAGES | mutated(), cuts=st.lists(st.integers(0, 400), max_size=6))
+def test_every_split_of_the_bytes_gives_the_same(data: bytes, cuts: list[int]) -> None:
+    at = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    assert parse(*[data[start:end] for start, end in pairwise(at)]) == parse(data)
+    assert parse(*[data[index : index + 1] for index in range(len(data))]) == parse(data)
+
+
+# Differences
+
+HOST = b"Host: a\r\n"
+STRICTER = {
+    "an unknown method": b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a method in lower case": b"get / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "another version": b"GET / HTTP/1.2\r\n" + HOST + b"\r\n",
+    "a target that is neither a path nor a URL": b"GET path HTTP/1.1\r\n" + HOST + b"\r\n",
+    "bare line feeds": b"GET / HTTP/1.1\nHost: a\n\n",
+    "a folded field": b"GET / HTTP/1.1\r\n" + HOST + b"x: a\r\n b\r\n\r\n",
+    "two equal lengths": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\na",
+    "a length and chunks": b"POST / HTTP/1.1\r\n"
+    + HOST
+    + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks in HTTP/1.0": b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "too many fields": b"GET / HTTP/1.1\r\n" + HOST + b"x: y\r\n" * 200 + b"\r\n",
+    "a field that is too long": b"GET / HTTP/1.1\r\n" + HOST + b"x: " + b"y" * 20_000 + b"\r\n\r\n",
+    "a target that is too long": b"GET /" + b"y" * 20_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a head that is too long": b"GET / HTTP/1.1\r\n" + HOST + b"".join([b"x: %b\r\n" % (b"y" * 10_000)] * 7) + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("data", STRICTER.values(), ids=STRICTER)
+def test_more_is_refused_than_h11_refuses(data: bytes) -> None:
+    assert parse_with_h11(data)[1]
+    assert not parse(data)[1]
+    assert not parse(*[data[index : index + 100] for index in range(0, len(data), 100)])[1]
+
+
+# What is reported
+
+
+def test_names_are_in_lower_case_and_fields_of_one_name_are_joined() -> None:
+    data = b"GET /a?b HTTP/1.1\r\nHOST: a\r\nX-A: 1 \r\nCookie: b=1\r\nx-a:2\r\nCOOKIE: c=\xff\r\nX-B:\r\n\r\n"
+    [request], _ = parse(data)
+    assert (request.method, request.target, request.version, request.keep_alive) == ("GET", "/a?b", "1.1", True)
+    assert request.headers == {"host": "a", "x-a": "1, 2", "cookie": "b=1; c=\udcff", "x-b": ""}
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "keep_alive"),
+    [("1.1", "", True), ("1.1", "close", False), ("1.0", "", False), ("1.0", "keep-alive", True)],
+)
+def test_whether_a_connection_is_kept_depends_on_version_and_header(
+    version: str, connection: str, keep_alive: bool
+) -> None:
+    data = f"GET / HTTP/{version}\r\nHost: a\r\nx: y\r\nConnection: {connection or 'x'}\r\n\r\n".encode()
+    requests, accepted = parse(data * 2)
+    assert [request.keep_alive for request in requests] == [keep_alive] * (2 if keep_alive else 1)
+    assert accepted  # what follows the last request is ignored
+
+
+def test_a_field_that_never_ends_is_refused_while_it_arrives() -> None:
+    collector = Collector()
+    parser = RequestParser(collector)
+    parser.feed(b"POST / HTTP/1.1\r\nHost: a\r\nx: ")
+    with pytest.raises(HTTPError, match="16384"):
+        for _ in range(20):
+            parser.feed(b"y" * 1000)
+    parser.feed(b"\r\n\r\n")  # is ignored
+    assert collector.requests == []
+
+
+def test_a_closed_parser_leaves_no_reference_cycle() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        collector = Collector()
+        parser = RequestParser(collector)
+        parser.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12")
+        kept = weakref.ref(collector)
+        parser.close()
+        del parser, collector
+        assert kept() is None
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
