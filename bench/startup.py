@@ -78,8 +78,8 @@ print(json.dumps([name for name in sys.modules if name not in before and not nam
 """
 """Prints the modules that a first call loads after asyncio, in the order of their import."""
 
-_LAST_ON_AIOHTTP = "07fcd158949562f22003cd13a6ba0351f60b5f19"
-"""The commit of the last tables measured with aiohttp as our HTTP client."""
+_LAST_ON_AIOHTTP = "c2d3c8c093d727cd66ba5fef723bba8d50928b04"
+"""The last commit at which aiohttp was our HTTP client."""
 
 
 def import_time(name: str, service: Watched) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def import_time(name: str, service: Watched) -> dict[str, Any]:
 
 
 def _modules_of_first_call(service: Watched, env: dict[str, str]) -> list[str]:
-    path = os.pathsep.join([env["PYTHONPATH"], str(ROOT)] if "PYTHONPATH" in env else [str(ROOT)])
+    path = env.get("PYTHONPATH", str(ROOT))
     command = [sys.executable, "-c", _FIRST_CALL, service.url]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**env, "PYTHONPATH": path})
     if done.returncode:
@@ -124,13 +124,13 @@ def _older() -> tempfile.TemporaryDirectory[str]:
 def on_aiohttp() -> str:
     """Return the PYTHONPATH of the last version of ours that used aiohttp, taken from git."""
     folder = Path(_older().name)
-    command = ["git", "-C", str(ROOT), "archive", _LAST_ON_AIOHTTP, "src", "bench"]
+    command = ["git", "-C", str(ROOT), "archive", _LAST_ON_AIOHTTP, "src"]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         raise Refused(f"git has no commit {_LAST_ON_AIOHTTP[:7]} to compare with: {last_line(done.stderr.decode())}")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
-    return os.pathsep.join([str(folder / "src"), str(folder)])
+    return os.pathsep.join([str(folder / "src"), str(ROOT)])
 
 
 def command_time(name: str, option: str) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class Bench:
 
     def _load(self, name: str, streams: int, total: int, chunks: int, **pace: float) -> dict[str, Any]:
         with native_upstream() as service, running_gateway(name, service) as gateway:
-            prompt = f"Tell me a story. N={chunks};I={pace.get('interval', 0) * 1e6:.0f};"
+            prompt = f"Write a story. N={chunks};I={pace.get('interval', 0) * 1e6:.0f};"
             request = request_for(name, service, prompt, stream=chunks > 0)
             load = Load(request, streams, total, chunks, end_of_stream(name) if chunks else "}", **pace)
             return run_load(native.program("loadgen"), gateway, service, load)
