@@ -416,7 +416,7 @@ async def test_between_dialects_an_unknown_field_is_refused_by_name(
         return
     assert code == 400
     assert b"novelty: leave it out" in body
-    assert b"drop_unsupported" not in body
+    assert b"--drop-unsupported" in body
     assert server.fake.requests == []
 
 

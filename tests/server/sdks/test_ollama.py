@@ -113,7 +113,7 @@ async def test_models_are_listed_and_shown(client: Any) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"messages": []}, "messages is empty"),
+        ({"messages": [{"role": "king", "content": "x"}]}, "role"),
         ({"messages": HELLO, "options": {"num_predict": 2.5}}, "max_tokens"),
     ],
 )
