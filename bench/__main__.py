@@ -117,10 +117,10 @@ def soak(arguments: argparse.Namespace) -> None:
 
 
 def fuzz(arguments: argparse.Namespace) -> None:
-    """Fuzz the wire codecs and the dialects until libFuzzer's options end it."""
+    """Fuzz the HTTP parsers, the wire codecs and the dialects until libFuzzer's options end it."""
     from bench.fuzz import fuzz
 
-    fuzz([*arguments.options, *arguments.corpora])
+    fuzz(arguments.target, [*arguments.options, *arguments.corpora])
 
 
 def _bar(share: float) -> str:
@@ -171,6 +171,7 @@ def main() -> None:
     option("--callers", type=int, default=40)
     option("--seed", type=int, default=1)
     option("--save", action="store_true", help="write bench/logs/soak.md")
+    parsers["fuzz"].add_argument("--target", default="", help="only this one, such as http-response or http-request")
     parsers["fuzz"].add_argument(
         "corpora", nargs="*", metavar="CORPUS", help="folders; libFuzzer's options are passed on"
     )

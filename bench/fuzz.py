@@ -1,13 +1,13 @@
-"""Feed mutated bytes to the wire codecs and every dialect, guided by coverage (needs atheris).
+"""Feed mutated bytes to the HTTP parsers, the wire codecs and every dialect, guided by coverage (needs atheris).
 
-The result must be items or an AcytooError, the same for every split of the bytes. Anything else is a crash; libFuzzer
-writes its input to a file.
+The result must be items or an AcytooError, messages or an HTTPError, the same for every split of the bytes. Anything
+else is a crash; libFuzzer writes its input to a file.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import atheris
@@ -17,6 +17,9 @@ with atheris.instrument_imports(include=["acytoo"]):
     from acytoo.dialects.base import Reader
     from acytoo.errors import AcytooError
     from acytoo.http import ResponseHead, ServerRequest
+    from acytoo.http1.head import MAX_FIELDS, MAX_HEAD, HTTPError
+    from acytoo.http1.request_parser import RequestParser
+    from acytoo.http1.response_parser import ResponseParser
     from acytoo.types import collect
 
 _TYPES = ("text/event-stream", "application/json", "application/x-ndjson", "text/plain; charset=utf-8", "text/html")
@@ -81,16 +84,111 @@ def decode_request(data: bytes) -> None:
         assert answer.status == 400, error
 
 
-TARGETS: tuple[Callable[[bytes], None], ...] = (read_reply, read_reply, read_error, decode_request)
+def _response(chunks: list[bytes]) -> Any:
+    """Return what a parser makes of a response, and whether it refuses it."""
+    parser = ResponseParser()
+    body = b""
+    try:
+        for chunk in chunks:
+            parser.feed(chunk)
+            body += b"".join(parser.pieces)
+            parser.pieces.clear()
+        parser.end()
+        error = False
+    except HTTPError:
+        error = True
+        body += b"".join(parser.pieces)
+    head = parser.head
+    _check_memory(head.headers if head else {}, len(b"".join(chunks)), len(body))
+    result = (head, body, parser.is_complete, parser.is_framed, parser.can_reuse)
+    parser.close()
+    return result, error
+
+
+class _Requests:
+    """A receiver that keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.heads: list[Any] = []
+        self.bodies: list[bytes] = []
+        self.ended = 0
+
+    def head_received(self, method: str, target: str, version: str, headers: dict[str, str], keep_alive: bool) -> None:
+        self.heads.append((method, target, version, dict(headers), keep_alive))
+        self.bodies.append(b"")
+
+    def body_received(self, data: bytes) -> None:
+        self.bodies[-1] += data
+
+    def request_ended(self) -> None:
+        self.ended += 1
+        assert self.ended == len(self.heads)
+
+
+def _requests(chunks: list[bytes]) -> Any:
+    """Return what a parser makes of requests, and whether it refuses the last one."""
+    received = _Requests()
+    parser = RequestParser(received)
+    error = False
+    try:
+        for chunk in chunks:
+            parser.feed(chunk)
+    except HTTPError:
+        error = True
+    size = len(b"".join(chunks))
+    for (_, _, _, headers, _), body in zip(received.heads, received.bodies, strict=True):
+        _check_memory(headers, size, len(body))
+    result = received.heads, received.bodies, received.ended, parser.is_done
+    parser.close()
+    return result, error
+
+
+def _check_memory(headers: Mapping[str, str], size: int, body_size: int) -> None:
+    assert len(headers) <= MAX_FIELDS
+    kept = sum(len(name) + len(value) for name, value in headers.items())
+    assert kept <= min(MAX_HEAD + 2 * MAX_FIELDS, size + 2 * MAX_FIELDS)
+    assert body_size <= size
+
+
+def _parse(read: Callable[[list[bytes]], Any], data: bytes) -> None:
+    """Parse messages at once, in two chunks, and one byte at a time: the results must be the same."""
+    if len(data) < 3:
+        return
+    cut, body = int.from_bytes(data[:2]) % (len(data) - 1), data[2:]
+    whole = read([body])
+    for chunks in ([body[:cut], body[cut:]], [body[i : i + 1] for i in range(len(body))]):
+        other = read(chunks)
+        assert whole == other, f"{whole} at once, {other} in chunks of {[len(chunk) for chunk in chunks][:3]}"
+
+
+def parse_responses(data: bytes) -> None:
+    """Parse a response and what follows it."""
+    _parse(_response, data)
+
+
+def parse_requests(data: bytes) -> None:
+    """Parse pipelined requests."""
+    _parse(_requests, data)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "reply": read_reply,
+    "error": read_error,
+    "request": decode_request,
+    "http-response": parse_responses,
+    "http-request": parse_requests,
+}
+_WEIGHTED = ("reply", "reply", "error", "request", "http-response", "http-request")
+"""The targets by the first byte of an input, if none is chosen."""
 
 
 def one_input(data: bytes) -> None:
     """Pass the input to a target; its first byte selects which."""
     if data:
-        TARGETS[data[0] % len(TARGETS)](data[1:])
+        TARGETS[_WEIGHTED[data[0] % len(_WEIGHTED)]](data[1:])
 
 
-def fuzz(options: list[str]) -> None:
-    """Fuzz until libFuzzer's options end it, such as `-max_total_time=300`."""
-    atheris.Setup([sys.argv[0], *options], one_input)
+def fuzz(target: str, options: list[str]) -> None:
+    """Fuzz one target, or all of them, until libFuzzer's options end it, such as `-max_total_time=300`."""
+    atheris.Setup([sys.argv[0], *options], TARGETS[target] if target else one_input)
     atheris.Fuzz()
