@@ -23,11 +23,13 @@ class Timeout(msgspec.Struct, frozen=True):
 
     `connect`: until the connection is established. `first_byte`: from then until the reply begins. `idle`: between two
     chunks, only while we wait for one. `total`: the complete call, by default unlimited.
+
+    The defaults allow for models that reason for minutes without a word; the kernel's keep-alive finds a dead peer.
     """
 
     connect: float | None = 10.0
-    first_byte: float | None = 120.0
-    idle: float | None = 60.0
+    first_byte: float | None = 300.0
+    idle: float | None = 300.0
     total: float | None = None
 
     def __post_init__(self) -> None:
