@@ -73,13 +73,19 @@ async def test_a_right_password_in_a_head_asks_for_the_body(dialect: Dialect) ->
         writer.close()
 
 
-async def test_a_body_that_has_to_be_read_for_its_password_may_have_1_mib() -> None:
+async def test_a_body_that_has_to_be_read_for_its_password_may_have_1_mib_unless_a_header_presents_it() -> None:
     async with live_server(HELLO, password="sesame") as server:
         response = await answer_to(server.port, head("POST /api/completions HTTP/1.1", "content-length: 1048577\r\n"))
         assert response.status == 413
-        messages = [{"role": "user", "content": "x" * 1_000_000}]
-        body = json.dumps({"messages": messages, "password": "sesame"}).encode()
-        assert (await call(server.port, request("acytoo", body=body))).status == 200
+        for size, headers, status in (
+            (1_000_000, "", 200),
+            (1_100_000, "", 413),
+            (1_100_000, "x-api-key: salami\r\n", 413),
+            (1_100_000, "x-api-key: sesame\r\n", 200),
+        ):
+            fields = {"messages": [{"role": "user", "content": "x" * size}], "password": "sesame"}
+            body = json.dumps(fields).encode()
+            assert (await call(server.port, request("acytoo", headers=headers, body=body))).status == status
 
 
 @pytest.mark.parametrize("line", ["POST /nowhere HTTP/1.1", "PUT /v1/messages HTTP/1.1"])
@@ -147,7 +153,7 @@ async def test_a_connection_above_the_limit_gets_503() -> None:
 
 
 async def test_a_pipelined_body_is_not_read_while_another_request_is_answered() -> None:
-    async with live_server(silent()) as server, asyncio.timeout(LIMIT):
+    async with live_server(silent(), ping_after=0.1) as server, asyncio.timeout(LIMIT):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request())
         await server.fake.received()

@@ -140,6 +140,55 @@ async def test_a_running_reply_gets_exactly_the_configured_grace(stream: bool, a
         writer.close()
 
 
+async def test_connections_without_a_complete_request_do_not_delay_the_end() -> None:
+    async with FakeEndpoint(dialects.OpenAI(), HELLO) as fake, asyncio.timeout(LIMIT):
+        config = ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=LIMIT * 10)
+        server, url = await start(config)
+        pairs = []
+        for data in (b"", b"POST /v1/chat", request()[:-300], request()):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writer.write(data)
+            pairs.append((reader, writer))
+        assert (await read_response(pairs[3][0])).whole
+        await server.close()
+        for reader, writer in pairs:
+            assert await reader.read() == b""
+            writer.close()
+        assert server.connections == set()
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+async def test_clients_that_never_read_are_cut_off_after_the_grace(stream: bool) -> None:
+    long = reply(Start("id-1", "m-1", 7), *["x" * 10_000] * 1_600, Finish("stop"))
+    async with FakeEndpoint(dialects.OpenAI(), long) as fake, asyncio.timeout(LIMIT):
+        config = ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=0.2)
+        server, url = await start(config)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(request(stream=stream) + request(stream=stream))
+        await reader.readuntil(b"\r\n\r\n")
+        await server.close()
+        assert server.connections == set()
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while data := await reader.read(1_000_000):
+                received += len(data)
+        assert received < 16_000_000
+        writer.close()
+
+
+async def test_a_request_that_has_just_arrived_is_answered() -> None:
+    async with FakeEndpoint(dialects.OpenAI(), HELLO) as fake, asyncio.timeout(LIMIT):
+        server, url = await start(ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=LIMIT))
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        while not server.connections:  # noqa: ASYNC110 - being accepted is no event
+            await asyncio.sleep(0)
+        writer.write(request())
+        await server.close()
+        response = await read_response(reader)
+        assert (response.status, response.whole, response.headers["connection"]) == (200, True, "close")
+        writer.close()
+
+
 async def test_an_infinite_grace_lets_a_reply_finish_and_then_ends() -> None:
     async with (
         FakeEndpoint(dialects.OpenAI(), HELLO.wait(1.0, after=3)) as fake,

@@ -12,7 +12,7 @@ from acytoo.dialects.base import Dialect
 from acytoo.dialects.server_side import secrets_in
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
 from acytoo.http import HTTPResponse
-from acytoo.server.auth import require_password
+from acytoo.server.auth import has_password, require_password
 from acytoo.server.body import read_body
 from acytoo.server.config import ServerConfig
 from acytoo.server.connection import DisconnectedError
@@ -130,9 +130,10 @@ async def _read_body(request: IncomingRequest, dialect: Dialect, config: ServerC
     """Return a request's body. Ask for it only if the head presents the password, unless it is in the body."""
     limit = config.max_body
     if config.password:
+        presented = secrets_in(request.received())
         if dialect.can_pass_through:
-            require_password(config.password, secrets_in(request.received()))
-        else:
+            require_password(config.password, presented)
+        elif not has_password(config.password, presented):
             limit = min(limit, _MAX_UNAUTHENTICATED)
     return await read_body(request, limit, config.receive)
 
