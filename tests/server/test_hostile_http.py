@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
+import zstandard
 
 from acytoo import dialects
 from acytoo.testing import reply
@@ -117,6 +118,7 @@ COMPRESSED = {
     "gzip of two members": ("gzip", gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])),
     "deflate": ("deflate", zlib.compress(BODY)),
     "deflate without its header": ("deflate", BARE.compress(BODY) + BARE.flush()),
+    "zstd": ("zstd", zstandard.compress(BODY)),
     "identity": ("identity", BODY),
 }
 

@@ -29,7 +29,7 @@ from acytoo.types import Closable, Item, Request, collect
 
 T = TypeVar("T")
 
-_HINT = "leave it out, or start the server with --drop-unsupported (ServerConfig.drop_unsupported)"
+_HINT = "leave it out, or start the server with --drop-unsupported"
 
 
 async def relay(request: IncomingRequest, turn: Turn, dialect: Dialect, config: ServerConfig) -> HTTPResponse | None:

@@ -11,7 +11,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.testing import json_error, status
+from acytoo.testing import json_error, reply, status
 from tests.server.sdks.conftest import Scripted
 from tests.server.sdks.sync_and_async import (
     CUTS,
@@ -236,3 +236,13 @@ async def test_a_cut_document_and_an_error_with_status_200_raise(kind: str, scri
     async with enter(client_for(kind, scripted(answer))) as client:
         with pytest.raises(anthropic.InternalServerError):
             await resolve(client.messages.create(**ASKED))
+
+
+async def test_a_tool_runner_continues_without_the_thread_that_this_server_does_not_keep(
+    kind: str, scripted: Scripted
+) -> None:
+    url = scripted(reply("Hello"))
+    async with enter(client_for(kind, url)) as client:
+        runner = client.beta.messages.tool_runner(model="m", max_tokens=9, messages=HELLO, tools=[])
+        final = await resolve(runner.until_done())
+    assert final.content[0].text == "Hello"
