@@ -11,7 +11,7 @@ import pytest
 from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.dialects.finish import check_finish
-from acytoo.errors import AcytooError, ReplyError, ServerError
+from acytoo.errors import AcytooError, ReplyError, ServerError, TruncatedError
 from acytoo.http import ResponseHead
 from acytoo.types import Item, Refusal, Request, collect
 
@@ -264,3 +264,65 @@ def test_a_reason_of_the_table_is_never_a_failure() -> None:
     check_finish("finish_reason", "max_errors", {"max_errors"}, False)
     with pytest.raises(ServerError):
         check_finish("finish_reason", "max_errors", (), True)
+
+
+# Servers that end complete replies without a finish reason: pydantic/pydantic-ai issue 2996, pi issue 7062.
+
+LAX = {dialect.name: type(dialect)(ends_without_finish=True) for dialect, _ in STREAMS.values()}  # type: ignore[call-arg]
+
+
+def without_end(name: str) -> bytes:
+    """Return a reply with a text, and without the record that ends it."""
+    _, body = BODIES[name]
+    if name in DOCUMENTS:
+        document = json.loads(body("Hi", "stop"))
+        for part in (document, *document.get("choices", ()), *document.get("candidates", ())):
+            for field in ("finish_reason", "stop_reason", "done_reason", "finishReason", "done"):
+                part.pop(field, None)
+        return json.dumps(document).encode()
+    if name == "openai":
+        return sse({"choices": [{"delta": {"content": "Hi"}, "finish_reason": None}]})
+    if name == "gemini":
+        return sse({"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]})
+    end = b"\n" if name == "ollama" else b"\n\n"
+    kept = 1 if name == "ollama" else 2 if name == "openai-responses" else 3
+    return b"".join([record + end for record in body("Hi", "stop").split(end)[:kept]])
+
+
+STRICT = [name for name in BODIES if name not in ("openai, document", "openai-responses, document")]
+"""OpenAI's documents need no finish reason, and a response has a status."""
+
+
+@pytest.mark.parametrize("scans", [False, True])
+@pytest.mark.parametrize("name", STRICT)
+def test_a_reply_without_an_end_is_complete_only_for_a_dialect_that_expects_it(name: str, scans: bool) -> None:
+    dialect, body = BODIES[name][0], without_end(name)
+    _, error = read(dialect, body, scans=scans)
+    assert isinstance(error, TruncatedError)
+    assert "ends_without_finish=True" in error.message
+    items, error = read(LAX[dialect.name], body, scans=scans)
+    assert error is None
+    if not scans:
+        assert (collect(items).text, collect(items).finish) == ("Hi", None)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_reply_cut_inside_a_record_or_without_content_is_never_complete(name: str) -> None:
+    dialect, body = LAX[name], without_end(name)
+    for cut in (body + body.rstrip()[:-3], b"", body[:20], body.replace(b"Hi", b"")):
+        _, error = read(dialect, cut)
+        assert isinstance(error, ReplyError), cut
+        assert "ends_without_finish" not in error.message
+
+
+def test_a_call_that_is_cut_is_never_complete() -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x": 1'}}
+    body = sse({"choices": [{"delta": {"tool_calls": [call]}}]})
+    assert isinstance(read(LAX["openai"], body)[1], TruncatedError)
+    rest = {"index": 0, "function": {"arguments": "}"}}
+    items, error = read(LAX["openai"], body + sse({"choices": [{"delta": {"tool_calls": [rest]}}]}))
+    assert (error, collect(items).tool_calls[0]["function"]["arguments"]) == (None, '{"x": 1}')
+
+
+def test_a_failure_is_an_error_for_a_dialect_that_expects_no_end_too() -> None:
+    assert isinstance(read(LAX["openai"], openai("Half a", "abort"))[1], ServerError)

@@ -199,6 +199,10 @@ class Dialect:
     no_op_values: ClassVar[Mapping[str, tuple[object, ...]]] = {}
     """Values of this API's own fields that ask for the default; they may be dropped for another API."""
     capabilities: ClassVar[Capabilities] = Capabilities()
+    ends_without_finish: bool = False
+    """Whether the server ends complete replies without a finish reason, so that one with content is complete at the end
+    of its body. Nothing shows whether such a reply was cut there.
+    """
     ends_with_record: ClassVar[bool] = True
     """Whether a stream ends with a record of its own, so that whatever follows it can be ignored."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -208,9 +208,15 @@ class RecordReader(Reader):
     """A reader of a stream of records. A subclass decodes them and knows what completes a reply (`ending`)."""
 
     ending: ClassVar[str]
+    has_content: bool = False
+    """Whether a text, a refusal or a call was read."""
 
-    def __init__(self, name: str, decoder: Decoder) -> None:
+    def __init__(self, name: str, decoder: Decoder, ends_without_finish: bool = False) -> None:
+        """`ends_without_finish`: whether a reply with content is complete at the end of its body."""
         self._name = name
+        self._ends_without_finish = ends_without_finish
+        self._is_cut = False  # inside a record
+        self._scans = False
         self._decode_chunk = decoder.feed
         self._rest = decoder.close
         self._surrogates = SurrogateJoiner()
@@ -244,6 +250,7 @@ class RecordReader(Reader):
 
     def scan(self, chunk: bytes) -> None:
         """Read the significant records of a chunk that is passed through. Raises as `feed`."""
+        self._scans = True
         if records := self.significant(self._decode_chunk(chunk)):
             self._read(records)
 
@@ -256,15 +263,36 @@ class RecordReader(Reader):
         records = self._rest()
         if records and len(lines := _joined_records(records[-1])) > 1:
             records = [*records[:-1], *lines]
-        items = self._read([record for record in records if self.is_complete_record(record)]) if records else []
-        return items + self._surrogates.flush() if self.complete else items
+        complete = [record for record in records if self.is_complete_record(record)]
+        self._is_cut = len(complete) < len(records)
+        items = self._read(complete) if complete else []
+        return items + self._surrogates.flush() if self.complete or self._may_end() else items
 
     def close(self) -> None:
         """Raise the pending error, or TruncatedError if the reply is not complete."""
         if self.pending_error is not None:
             raise self.pending_error
-        if not self.complete:
-            raise TruncatedError(f"the stream ended without {self.ending}")
+        self.require_end(f"the stream ended without {self.ending}")
+
+    def require_end(self, message: str, document: Sequence[Item] = ()) -> None:
+        """Raise TruncatedError with the message unless the reply is complete at the end of its body.
+
+        `document` has its items if it is one document.
+        """
+        if not self.complete and not self._may_end(document):
+            hint = f"; {_ENDS_WITHOUT_FINISH}" if self.has_content and not self._ends_without_finish else ""
+            raise TruncatedError(message + hint)
+
+    def _may_end(self, document: Sequence[Item] = ()) -> bool:
+        """Whether the end of the body ends the reply: not inside a record or a call. Only some records are scanned."""
+        if not (self._ends_without_finish and self.has_content) or self._is_cut:
+            return False
+        if self._scans:
+            return True
+        reply = self.emitted([*document])
+        return bool(reply.text or reply.refusal or reply.tool_calls) and all(
+            is_complete_json(call["function"]["arguments"].encode("utf-8", "replace")) for call in reply.tool_calls
+        )
 
     def is_complete_record(self, record: bytes) -> bool:
         """Return whether a last record without its terminator is complete."""
@@ -317,6 +345,10 @@ class RecordReader(Reader):
             and not (isinstance(item, ToolCall) and item.arguments and item.arguments in arguments[item.index :][:1])
         ]
 
+
+_ENDS_WITHOUT_FINISH = (
+    "if this server ends complete replies like that, give the provider a dialect with ends_without_finish=True"
+)
 
 _MAX_BATCHES = 1024
 """The batches of items that a reader keeps before it joins their texts, which takes less memory."""

@@ -46,7 +46,8 @@ class Anthropic(Dialect):
     `default_max_tokens` is sent for a request without `max_tokens`, which this API requires. With `key_header`
     "authorization", the key is sent as a bearer token. `effort_as` selects how `reasoning_effort` is sent: "effort" is
     adaptive thinking with `output_config.effort` (current models), "budget" is `thinking.budget_tokens` (earlier
-    models, compatible servers).
+    models, compatible servers). `ends_without_finish`: whether the server ends complete replies without `stop_reason`
+    and `message_stop`.
     """
 
     name = SOURCE
@@ -99,12 +100,14 @@ class Anthropic(Dialect):
         default_max_tokens: int = 4096,
         key_header: str = "x-api-key",
         effort_as: EffortStyle = "effort",
+        ends_without_finish: bool = False,
     ) -> None:
         self.path = path
         self.version = version
         self.default_max_tokens = default_max_tokens
         self.key_header = key_header
         self.effort_as = effort_as
+        self.ends_without_finish = ends_without_finish
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
@@ -131,11 +134,11 @@ class Anthropic(Dialect):
 
         Some servers answer a streaming request with a document, and the other way around.
         """
-        return AutoReader(self, StreamReader(self.name))
+        return AutoReader(self, StreamReader(self.name, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a complete reply."""
-        return read_document(self.name, body)
+        return read_document(self.name, body, self.ends_without_finish)
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. The `anthropic-beta` header becomes the extra field `betas`."""

@@ -19,7 +19,7 @@ from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import arguments_object, arguments_text
-from acytoo.errors import ProtocolError, TruncatedError
+from acytoo.errors import ProtocolError
 from acytoo.types import Finish, Item, JSONObject, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
 from acytoo.wire.sse import SSEDecoder
 
@@ -158,8 +158,8 @@ class StreamReader(RecordReader):
 
     ending = "stop_reason or message_stop after a block of text or a call"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, SSEDecoder())
+    def __init__(self, name: str, ends_without_finish: bool = False) -> None:
+        super().__init__(name, SSEDecoder(), ends_without_finish)
         self._started = False
         self.has_content = False  # a block that is not reasoning
         self._stopped = False
@@ -375,7 +375,7 @@ class StreamReader(RecordReader):
             items.append(_decode_usage(self._usage))
 
 
-def read_document(name: str, body: bytes) -> list[Item]:
+def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> list[Item]:
     """Return the items of a complete message.
 
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has no stop reason.
@@ -385,11 +385,11 @@ def read_document(name: str, body: bytes) -> list[Item]:
         raise error_from_event(message.error, _STATUSES_OF_TYPES)
     if message.content is None:
         raise msgspec.ValidationError("it has no content")
-    if message.stop_reason is None:
-        raise TruncatedError("the reply has no stop_reason")
+    reader = StreamReader(name, ends_without_finish)
     items: list[Item] = []
     with text_on_error(items):
-        StreamReader(name).append(message, items)
+        reader.append(message, items)
+        reader.require_end("the reply has no stop_reason", items)
     return items
 
 

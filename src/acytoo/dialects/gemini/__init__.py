@@ -41,7 +41,10 @@ class _TokenCount(msgspec.Struct, rename="camel"):
 
 
 class Gemini(Dialect):
-    """Google's Gemini API. The endpoint's URL is the root, before `version`."""
+    """Google's Gemini API. The endpoint's URL is the root, before `version`.
+
+    `ends_without_finish`: whether the server ends complete replies without `finishReason`.
+    """
 
     name = "gemini"
     options = OPTIONS - {"user"}
@@ -64,8 +67,9 @@ class Gemini(Dialect):
     list_routes = ("/v1beta/models", "/v1beta/models/{model:.+}", "/v1/models", "/v1/models/{model:.+}")
     model_prefix = "models/"
 
-    def __init__(self, version: str = "v1beta") -> None:
+    def __init__(self, version: str = "v1beta", ends_without_finish: bool = False) -> None:
         self.version = version
+        self.ends_without_finish = ends_without_finish
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
@@ -110,11 +114,11 @@ class Gemini(Dialect):
 
         Some servers answer a streaming request with a document, and the other way around.
         """
-        return AutoReader(self, StreamReader(self.name))
+        return AutoReader(self, StreamReader(self.name, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a complete reply."""
-        return read_document(self.name, body)
+        return read_document(self.name, body, self.ends_without_finish)
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
         """Return the error that a body reports, with what its details add."""

@@ -19,7 +19,7 @@ from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.surrogates import replace_lone_escapes
-from acytoo.errors import AuthenticationError, StatusError, TruncatedError
+from acytoo.errors import AuthenticationError, StatusError
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
 
@@ -91,8 +91,8 @@ class StreamReader(RecordReader):
 
     ending = "finishReason"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, SSEDecoder())
+    def __init__(self, name: str, ends_without_finish: bool = False) -> None:
+        super().__init__(name, SSEDecoder(), ends_without_finish)
         self._turn = TurnReader(lambda name, call_id: call_id or new_id("call_"))
         self._started = False
         self._unframed = b""
@@ -196,7 +196,7 @@ class StreamReader(RecordReader):
         return Finish(FINISH_REASONS.get(reason, reason), raw="" if reason in ("STOP", "MAX_TOKENS") else reason)
 
 
-def read_document(name: str, body: bytes) -> list[Item]:
+def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> list[Item]:
     """Return the items of a complete reply.
 
     That is a response, or a list of them: what `streamGenerateContent` returns without `alt=sse`.
@@ -205,7 +205,7 @@ def read_document(name: str, body: bytes) -> list[Item]:
     """
     documents = _decode_raw_list(body) if body.lstrip()[:1] == b"[" else [body]
     responses = [decode_document(bytes(document), _Response) for document in documents]
-    reader = StreamReader(name)
+    reader = StreamReader(name, ends_without_finish)
     items: list[Item] = []
     with text_on_error(items):
         for response, document in zip(responses, documents, strict=True):
@@ -213,7 +213,8 @@ def read_document(name: str, body: bytes) -> list[Item]:
     if not reader.complete:
         if not any(response.candidates for response in responses):
             raise msgspec.ValidationError("it has no candidates")
-        raise TruncatedError("the reply has no finishReason")
+        with text_on_error(items):
+            reader.require_end("the reply has no finishReason", items)
     return items
 
 

@@ -62,7 +62,10 @@ _DETAILS = {
 
 
 class Ollama(Dialect):
-    """Ollama's chat API. The endpoint's URL is the server's root; a key is sent as a bearer token."""
+    """Ollama's chat API. The endpoint's URL is the server's root; a key is sent as a bearer token.
+
+    `ends_without_finish`: whether the server ends complete replies without a line with `"done": true`.
+    """
 
     name = "ollama"
     options = OPTIONS - {"user"}
@@ -99,6 +102,9 @@ class Ollama(Dialect):
         """Return whether to drop an extra field for another API. Ollama ignores any that it does not know."""
         return field in self.ignorable_fields or "." not in field
 
+    def __init__(self, ends_without_finish: bool = False) -> None:
+        self.ends_without_finish = ends_without_finish
+
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
         self.check_options(request, unsupported)
@@ -115,11 +121,11 @@ class Ollama(Dialect):
         """
         if head.content_type in ("application/json", "text/html"):
             return DocumentReader(self)
-        return StreamReader(self.name)
+        return StreamReader(self.name, self.ends_without_finish)
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a complete reply."""
-        return read_document(self.name, body)
+        return read_document(self.name, body, self.ends_without_finish)
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. It asks for a stream unless `stream` is false.

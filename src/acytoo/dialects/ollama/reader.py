@@ -19,7 +19,6 @@ from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_text
-from acytoo.errors import TruncatedError
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Reasoning, Start, ToolCall, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
 
@@ -60,8 +59,8 @@ class StreamReader(RecordReader):
 
     ending = "a line with done: true"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, NDJSONDecoder())
+    def __init__(self, name: str, ends_without_finish: bool = False) -> None:
+        super().__init__(name, NDJSONDecoder(), ends_without_finish)
         self._has_identity = False
         self._started = False  # an identity and a content were read: a text needs no further check
         self._done = False
@@ -154,14 +153,14 @@ class StreamReader(RecordReader):
         return Finish(reason, raw="" if reason in _SHARED_REASONS else reason)
 
 
-def read_document(name: str, body: bytes) -> list[Item]:
+def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> list[Item]:
     """Return the items of a complete reply, which has the shape of a line.
 
     Some servers label a stream `application/json`, so a body of several lines is read as a stream.
 
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if the reply is not done.
     """
-    reader = StreamReader(name)
+    reader = StreamReader(name, ends_without_finish)
     items: list[Item] = []
     if b"\n" in body and is_complete_json(body.partition(b"\n")[0]):
         items += reader.feed(body) + reader.flush()
@@ -170,11 +169,11 @@ def read_document(name: str, body: bytes) -> list[Item]:
     line = decode_document(body, _Line)
     with text_on_error(items):
         reader.append(line, items)
-    if line.done:
-        return items
-    if line.message is None:
+    if line.message is None and not line.done:
         raise msgspec.ValidationError("it has no message")
-    raise TruncatedError("the reply is not done")
+    with text_on_error(items):
+        reader.require_end("the reply is not done", items)
+    return items
 
 
 _ENDS = frozenset({"stop", "length", "load", "unload", "content_filter", "tool_calls"})

@@ -40,7 +40,8 @@ class OpenAI(Dialect):
     of so many letters and digits. `developer_role`: whether it knows that role, or wants `system`.
     `one_system_message`: whether it accepts only one, at the start. `alternating_roles`: whether neighbouring messages
     of one role are an error. `media_in_results`: whether a tool's result may have images. `strict_messages`: whether it
-    refuses `name` and other fields of a message.
+    refuses `name` and other fields of a message. `ends_without_finish`: whether it ends complete replies without a
+    finish reason and `[DONE]`.
     """
 
     name = NAME
@@ -80,6 +81,7 @@ class OpenAI(Dialect):
         alternating_roles: bool = False,
         media_in_results: bool = False,
         strict_messages: bool = False,
+        ends_without_finish: bool = False,
     ) -> None:
         self.path = path
         self.max_tokens_field = max_tokens_field
@@ -96,6 +98,7 @@ class OpenAI(Dialect):
         self.alternating_roles = alternating_roles
         self.media_in_results = media_in_results
         self.strict_messages = strict_messages
+        self.ends_without_finish = ends_without_finish
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
@@ -109,7 +112,7 @@ class OpenAI(Dialect):
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
-        return AutoReader(self, StreamReader(self.name, self.source, self.reasoning_field))
+        return AutoReader(self, StreamReader(self.name, self.source, self.reasoning_field, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a `chat.completion`."""

@@ -112,8 +112,10 @@ class StreamReader(RecordReader):
 
     ending = "finish_reason or [DONE] after a reply"
 
-    def __init__(self, name: str, source: str = NAME, reasoning_field: str = "") -> None:
-        super().__init__(name, SSEDecoder())
+    def __init__(
+        self, name: str, source: str = NAME, reasoning_field: str = "", ends_without_finish: bool = False
+    ) -> None:
+        super().__init__(name, SSEDecoder(), ends_without_finish)
         self._source = source
         self._known_field = reasoning_field
         self._reasoning_field = reasoning_field  # the one that the reasoning was in

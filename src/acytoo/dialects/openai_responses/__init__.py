@@ -74,8 +74,10 @@ class OpenAIResponses(Dialect):
     """Hints about caching, storage and service, tools that the API runs itself, and what `tools.py` has translated."""
     conversation_fields = frozenset({"previous_response_id", "conversation", "prompt"})
 
-    def __init__(self, path: str = "/responses") -> None:
+    def __init__(self, path: str = "/responses", ends_without_finish: bool = False) -> None:
+        """`ends_without_finish`: whether the server ends complete replies without `response.completed`."""
         self.path = path
+        self.ends_without_finish = ends_without_finish
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
@@ -88,11 +90,11 @@ class OpenAIResponses(Dialect):
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
-        return AutoReader(self, StreamReader(self.name))
+        return AutoReader(self, StreamReader(self.name, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a `response` document."""
-        return read_document(self.name, body)
+        return read_document(self.name, body, self.ends_without_finish)
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request: items become messages, `instructions` the first of them."""

@@ -106,8 +106,8 @@ class StreamReader(RecordReader):
 
     ending = "response.completed or response.incomplete"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, SSEDecoder())
+    def __init__(self, name: str, ends_without_finish: bool = False) -> None:
+        super().__init__(name, SSEDecoder(), ends_without_finish)
         self._done = False
         self._failed = False
         self._start = Start()
@@ -219,6 +219,7 @@ class StreamReader(RecordReader):
         self._last_text = output
         output.parts.add(index)
         self._emitted_types.add("message")
+        self.has_content = True
         items.append(text if kind == "output_text" else Refusal(text))
 
     def _decode_part(self, output: _OutputItem, index: int, part: JSONObject, items: list[Item]) -> None:
@@ -272,6 +273,7 @@ class StreamReader(RecordReader):
         if output.index < 0:
             output.index = len(self._calls)
             self._calls[f"#{output.index}"] = output
+            self.has_content = True
         items.append(ToolCall(output.index, arguments=text))
 
     def _decode_item(self, output: _OutputItem, item: JSONObject, items: list[Item], done: bool = True) -> None:
@@ -282,6 +284,7 @@ class StreamReader(RecordReader):
                 output.index = len(self._calls)
                 call_id = str(item.get("call_id") or item.get("id") or "")
                 self._calls[call_id or f"#{output.index}"] = output
+                self.has_content = True
                 self._last_text = None
                 items.append(ToolCall(output.index, call_id, str(item.get("name") or "")))
             if done:
@@ -323,11 +326,6 @@ class StreamReader(RecordReader):
                 self._last_text = None
             items.append(OpaquePart(NAME, item, part, max(output.index, 0)))
 
-    @property
-    def has_content(self) -> bool:
-        """Whether a text, a refusal or a call was read."""
-        return "message" in self._emitted_types or bool(self._calls)
-
     def end(self, response: JSONObject, items: list[Item], incomplete: bool = False) -> None:
         """Append whatever of the complete response has not been emitted, its usage and its finish reason.
 
@@ -356,7 +354,7 @@ class StreamReader(RecordReader):
             items.append(Finish("tool_calls" if self._calls else "stop"))
 
 
-def read_document(name: str, body: bytes) -> list[Item]:
+def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> list[Item]:
     """Return the items of a `response` document.
 
     Raises msgspec.DecodeError if the body is not this API's, and as `end` if the reply is not complete.
@@ -368,7 +366,7 @@ def read_document(name: str, body: bytes) -> list[Item]:
         raise msgspec.ValidationError("it has no output")
     items: list[Item] = []
     with text_on_error(items):
-        StreamReader(name).end(msgspec.to_builtins(document), items)
+        StreamReader(name, ends_without_finish).end(msgspec.to_builtins(document), items)
     return items
 
 
