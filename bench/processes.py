@@ -97,6 +97,9 @@ def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 @contextmanager

@@ -1,11 +1,19 @@
-"""The bench's verdicts compare the two contenders of one round, and count only paced figures that kept up."""
+"""The bench's verdicts compare the two contenders of one round, and count only paced figures that kept up.
+
+Its load generator counts only correct responses.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from bench import native
+from bench.gateways import native_upstream, request_for
+from bench.processes import Load, Refused, pinned, run_load
 from bench.record import Record, Samples
 from bench.table import Row
 
@@ -96,3 +104,40 @@ def test_a_sweep_whose_samples_are_gone_keeps_its_summary(record: Record) -> Non
     again.save("short-16")
     kept = Record("trial", record.path.parent)
     assert [kept.sweeps[name].median("acytoo", "replies_per_s") for name in ("short-1", "short-16")] == [7.0, 9.0]
+
+
+@pytest.fixture
+def generate() -> Callable[..., dict[str, Any]]:
+    """Load the upstream directly, without a gateway, with streams of three chunks."""
+    try:
+        pinned(1, [])
+        program = native.program("loadgen")
+    except Refused as error:
+        pytest.skip(str(error))
+
+    def run(chunks: int = 3, end: str = "[DONE]", total: int = 20, **options: Any) -> dict[str, Any]:
+        with native_upstream() as service:
+            prompt = f"N=3;I={options.get('interval', 0) * 1e6:.0f};"
+            request = request_for("acytoo-through", service, prompt, stream=True)
+            return run_load(program, service, service, Load(request, 2, total, chunks, end, **options))
+
+    return run
+
+
+def test_a_load_of_complete_streams_has_their_delays(generate: Callable[..., dict[str, Any]]) -> None:
+    figures = generate(total=80, interval=0.01, ramp=0.02)
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+    assert figures["cpu_us"] > 0
+
+
+@pytest.mark.parametrize("chunks", [2, 4])
+def test_a_stream_with_another_number_of_chunks_is_refused(
+    generate: Callable[..., dict[str, Any]], chunks: int
+) -> None:
+    with pytest.raises(Refused, match=f"3 of {chunks} chunks arrived"):
+        generate(chunks=chunks)
+
+
+def test_a_stream_without_its_end_is_refused(generate: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(Refused, match="a response has no end"):
+        generate(end="message_stop")
