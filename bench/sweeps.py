@@ -128,14 +128,14 @@ class Bench:
         """Measure short replies, one after another on each connection: documents, or streams of so many chunks."""
 
         def measure(name: str) -> dict[str, Any]:
-            requests = (64 if name in _SLOW_GATEWAYS else 1_600) * (1 if streams == 1 else 5)
+            requests = (64 if name in _SLOW_GATEWAYS else 1_600) * (1 if streams == 1 else 2 if chunks else 5)
             return self._load(name, streams, self.sizes.scaled(requests, 64), chunks)
 
         return measure
 
     def _relayed(self, name: str) -> dict[str, Any]:
         """Measure SSE chunks a second through a gateway, in bursts of one stream at a time."""
-        return self._load(name, 1, 1 if name in _SLOW_GATEWAYS else 15, max(2_000, self.sizes.scaled(10_000)))
+        return self._load(name, 1, 1 if name in _SLOW_GATEWAYS else 12, max(2_000, self.sizes.scaled(10_000)))
 
     def _gateway_paced(self, streams: int, interval: float, chunks: int, ramp: float) -> Measure:
         def measure(name: str) -> dict[str, Any]:
