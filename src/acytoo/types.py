@@ -440,7 +440,9 @@ def collect(items: Iterable[Item]) -> Reply:
         if text:
             block["text"] = text
     for index, call in calls.items():
-        call["function"]["arguments"] = "".join(fragments[index])
+        arguments = "".join(fragments[index])
+        # A complete reply's call without arguments has an empty object; one that was cut may have had some.
+        call["function"]["arguments"] = "{}" if reply.finish and not arguments.strip() else arguments
     texts = ["".join(segment) for segment in segments]
     reply.text = "".join(texts)
     reply.refusal = "".join(refusals)

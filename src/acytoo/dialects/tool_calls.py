@@ -1,4 +1,4 @@
-"""Tool calls for APIs that have arguments as an object and may have no call ids."""
+"""Tool calls: arguments as text or as an object, calls of a reply that arrive in pieces, ids where an API has none."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.json import UNDECODABLE, dumps
+from acytoo.dialects.server_side import new_id
 from acytoo.errors import ProtocolError
-from acytoo.types import Finish, JSONObject
+from acytoo.types import Finish, Item, JSONObject, ToolCall
 
 
 def arguments_object(arguments: Any) -> JSONObject | None:
@@ -72,3 +73,181 @@ class CallIds:
         if not self._open:
             return self.for_call(name or "") and self._open.pop()[0]
         return self._open.pop(index)[0]
+
+
+class ReceivedCall:
+    """One call of a reply that is being read."""
+
+    __slots__ = (
+        "attached",
+        "fragments",
+        "id",
+        "is_begun",
+        "is_empty",
+        "name",
+        "number",
+        "received_id",
+        "signature",
+        "source",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.id = ""
+        self.received_id = ""
+        self.name = ""
+        self.signature = self.source = ""
+        self.attached: list[Item] = []
+        """Items about the call that follow its first piece."""
+        self.fragments: list[str] = []
+        """The arguments so far, without those that mean that there are none (yet)."""
+        self.is_begun = False
+        """Whether the first piece, which has the id and the name, was emitted."""
+        self.is_empty = False
+        """Whether the call came with empty arguments, which are not emitted yet because others may follow."""
+
+    @property
+    def arguments(self) -> str:
+        """Return the arguments so far."""
+        return "".join(self.fragments)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the arguments so far are a complete JSON object."""
+        last = self.fragments[-1] if self.fragments else ""
+        return last.rstrip().endswith("}") and arguments_object(self.arguments) is not None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether there are arguments so far that are not complete."""
+        return bool(self.fragments) and not self.is_complete
+
+
+class ReceivedCalls:
+    """The tool calls of a reply that is being read.
+
+    The problem: servers send the id or the name of a call late or twice, one id for two calls, `{}` before the
+    arguments, and no arguments at all. The strategy: what leaves here are calls that can be made. The first piece of
+    each has its name and an id that no other call has, and the arguments are never empty. A call is held back until
+    its id and name are known, and while its arguments are `{}`; `close` emits whatever is still missing.
+    Sources: unslothai/unsloth issue 10275 (`{}` before fragments), vllm-project/vllm issue 19419 (no arguments).
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[ReceivedCall] = []
+        self._ids: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @property
+    def last(self) -> ReceivedCall | None:
+        """Return the call that was opened last."""
+        return self._calls[-1] if self._calls else None
+
+    def by_id(self, call_id: str) -> ReceivedCall | None:
+        """Return the last call that the server gave this id."""
+        return next((call for call in reversed(self._calls) if call.received_id == call_id), None)
+
+    def at(self, number: int) -> ReceivedCall | None:
+        """Return the call at this place in the order of appearance."""
+        return self._calls[number] if number < len(self._calls) else None
+
+    def open(self) -> ReceivedCall:
+        """Return a new call."""
+        call = ReceivedCall(len(self._calls))
+        self._calls.append(call)
+        return call
+
+    def add(
+        self,
+        call: ReceivedCall,
+        call_id: str = "",
+        name: str = "",
+        arguments: object = None,
+        signature: tuple[str, str] | None = None,
+    ) -> list[Item]:
+        """Return the items for another piece of a call. Text arguments are a fragment, all others are complete.
+
+        Raises ProtocolError if other arguments follow complete ones.
+        """
+        if call_id and not call.is_begun and not call.received_id:
+            call.received_id, call.id = call_id, self._unique(call_id)
+        call.name = call.name or name
+        signed = signature or ("", "")
+        if signature:
+            call.signature, call.source = signature
+        fragment = self._new_fragment(call, "" if arguments is None else arguments_text(arguments))
+        if fragment:
+            call.fragments.append(fragment)
+        if call.is_begun:
+            items: list[Item] = [ToolCall(call.number, "", "", fragment, *signed)] if fragment or signature else []
+            return items + self._attached(call)
+        call.is_empty = not call.fragments and arguments not in (None, "")
+        return self._begin(call) if call.id and call.name and not call.is_empty else []
+
+    def whole(self, call_id: str, name: str, arguments: object, signature: tuple[str, str] | None = None) -> list[Item]:
+        """Return the items for a complete call: none if it is repeated."""
+        text = arguments_text(arguments) if arguments is not None else ""
+        known = self.by_id(call_id) if call_id else None
+        if known is not None and known.name == name and (known.arguments or "{}") == (text or "{}"):
+            return []
+        call = self.open()
+        self.add(call, "", name, arguments, signature)
+        if call_id:
+            call.received_id, call.id = call_id, self._unique(call_id)
+        return self.end(call)
+
+    def end(self, call: ReceivedCall) -> list[Item]:
+        """Return whatever of a call has not been emitted: its first piece, or `{}` if it has no arguments.
+
+        Raises ProtocolError if it has arguments and no name. A call with neither is dropped.
+        """
+        if call.is_begun:
+            if call.fragments:
+                return []
+            call.fragments.append("{}")
+            return [ToolCall(call.number, arguments="{}")]
+        if not call.name:
+            if call.fragments:
+                raise ProtocolError("the server sent a tool call without a name")
+            return []
+        call.id = call.id or self._unique("")
+        call.fragments = call.fragments or ["{}"]
+        return self._begin(call)
+
+    def begin_all(self) -> list[Item]:
+        """Return the first pieces of calls that have an id and a name, to keep their order before another call."""
+        return [
+            item for call in self._calls if call.id and call.name and not call.is_begun for item in self._begin(call)
+        ]
+
+    def close(self) -> list[Item]:
+        """Return whatever has not been emitted, at the end of the reply. Raises as `end`."""
+        return [item for call in self._calls for item in self.end(call)]
+
+    def _begin(self, call: ReceivedCall) -> list[Item]:
+        call.is_begun = True
+        first = ToolCall(call.number, call.id, call.name, call.arguments, call.signature, call.source)
+        return [first, *self._attached(call)]
+
+    def _attached(self, call: ReceivedCall) -> list[Item]:
+        attached, call.attached = call.attached, []
+        return attached
+
+    def _new_fragment(self, call: ReceivedCall, text: str) -> str:
+        """Return what a piece adds to the arguments: "" for no arguments, and for a repetition of all of them."""
+        if not call.fragments:
+            return "" if text.strip() in (("", "null") if call.is_begun else ("", "null", "{}")) else text
+        if text.lstrip()[:1] == "{" and call.is_complete:
+            if arguments_object(text) not in ({}, arguments_object(call.arguments)):
+                raise ProtocolError(f"the server sent two different sets of arguments for one call of {call.name!r}")
+            return ""
+        return text
+
+    def _unique(self, call_id: str) -> str:
+        """Return the id, or a new one if it is empty or another call of the reply has it."""
+        if not call_id or call_id in self._ids:
+            call_id = new_id("call_")
+        self._ids.add(call_id)
+        return call_id

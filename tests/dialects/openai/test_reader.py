@@ -168,7 +168,13 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             calling({"index": 1000000000, "id": "b", "function": {"name": "g", "arguments": ""}}),
             CALLED,
         ),
-        [ToolCall(0, "a", "f", "{}"), ToolCall(1, "b", "g"), Finish("tool_calls")],
+        [
+            ToolCall(0, "a", "f"),
+            ToolCall(1, "b", "g"),
+            ToolCall(0, arguments="{}"),
+            ToolCall(1, arguments="{}"),
+            Finish("tool_calls"),
+        ],
     ),
     # OpenAI API reference, deprecated `function_call`.
     "function_call": (

@@ -10,6 +10,7 @@ documentation of the servers that the tests name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -22,7 +23,7 @@ from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai.request import NAME
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, reasoning_text, text_on_error
 from acytoo.dialects.server_side import new_id
-from acytoo.dialects.tool_calls import arguments_text
+from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text
 from acytoo.errors import TruncatedError
 from acytoo.types import (
     Finish,
@@ -32,7 +33,6 @@ from acytoo.types import (
     OpaquePart,
     Reasoning,
     Refusal,
-    Reply,
     Start,
     ToolCall,
     Usage,
@@ -127,8 +127,8 @@ class StreamReader(RecordReader):
         self.finished = False
         self._reads_messages = False  # the content came as `message`, not as `delta`
         self._reads_pieces = False  # …and each of them is a piece of it
-        self._ids: list[str] = []  # of the calls, in order of appearance
-        self._calls: dict[int | None, int] = {}  # the server's index of a call to its place in `_ids`
+        self._calls = ReceivedCalls()
+        self._by_index: dict[int | None, ReceivedCall] = {}
 
     @property
     def complete(self) -> bool:
@@ -153,12 +153,12 @@ class StreamReader(RecordReader):
             if self._done:
                 break
             if record == _DONE:
-                self._done = True
+                self._end(items)
                 break
             try:
                 chunk = _decode(record)
             except UNDECODABLE:
-                unusual = self._decode_unusual_chunk(record)
+                unusual = self._decode_unusual_chunk(record, items)
                 if unusual is None:
                     continue
                 chunk = unusual
@@ -187,22 +187,31 @@ class StreamReader(RecordReader):
                         if text:
                             items.append(text)
                         elif calls:
+                            siblings: list[ReceivedCall] | None = [] if len(calls) > 1 else None
                             for call in calls:
-                                items += self._decode_call(call)
+                                items += self._decode_call(call, siblings)
                         continue
             if choices is None and chunk.usage is None and (error := bare_error(record)) is not None:
                 raise error_from_event(error, STATUSES)  # the record itself: a status may be beside `error`
             self.append(chunk, items)
 
-    def _decode_unusual_chunk(self, record: bytes) -> _Chunk | None:
+    def _decode_unusual_chunk(self, record: bytes, items: list[Item]) -> _Chunk | None:
         """Decode a record that msgspec refused. Returns None for an empty one (a keep-alive) and a padded `[DONE]`."""
         stripped = record.strip()
         if not stripped:
             return None
         if stripped == _DONE:
-            self._done = True
+            self._end(items)
             return None
         return self.decode_unusual(record, _Chunk)
+
+    def _end(self, items: list[Item]) -> None:
+        self._done = True
+        self.close_calls(items)
+
+    def close_calls(self, items: list[Item]) -> None:
+        """Append the calls that were held back, at the end of a reply that may have no finish reason."""
+        items += self._calls.close()
 
     def append(self, chunk: _Chunk, items: list[Item]) -> None:
         """Append the items of one chunk, or of a complete reply. Raises the error that it reports."""
@@ -233,9 +242,11 @@ class StreamReader(RecordReader):
             items += self.unrepeated(delta, items) if delta and choice.finish_reason else delta
         if choice.logprobs and (tokens := objects_in(choice.logprobs.get("content"))):
             items.append(Logprobs(tokens))
+        reason = choice.finish_reason
+        if reason:
+            items += self._calls.close()
         if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
             self.has_content = True
-        reason = choice.finish_reason
         if reason:
             check_finish("finish_reason", reason, _ENDS, self.has_content)
             if not self.finished:
@@ -305,10 +316,12 @@ class StreamReader(RecordReader):
             items += parts
         if delta.refusal:
             items.append(Refusal(delta.refusal))
+        siblings: list[ReceivedCall] = []
         for call in delta.tool_calls or ():
-            items += self._decode_call(call)
+            items += self._decode_call(call, siblings)
         if delta.function_call:
-            items += self._decode_call(_ToolCall(function=delta.function_call))
+            call_id = new_id("call_") if delta.function_call.name else None  # it never has one
+            items += self._decode_call(_ToolCall(id=call_id, function=delta.function_call))
 
     def _decode_message(self, message: _Delta, items: list[Item]) -> None:
         """Append what a `message` has beyond the content that was read before.
@@ -341,65 +354,96 @@ class StreamReader(RecordReader):
                 items += [item for item in parts if isinstance(item, kind)]
             elif rest:
                 items.append(rest if kind is str else Reasoning(rest) if kind is Reasoning else Refusal(rest))
+        siblings: list[ReceivedCall] = []
         for number, call in enumerate(calls or ()):
-            self._decode_complete_call(number, call, before, items)
+            self._decode_complete_call(number, call, siblings, items)
 
-    def _decode_complete_call(self, number: int, call: _ToolCall, before: Reply, items: list[Item]) -> None:
-        """Append what a complete call has beyond those read before: the one with its id, or else at its place."""
-        function = call.function or _Function()
-        arguments = function.arguments
-        if isinstance(arguments, dict):
-            arguments = arguments_text(arguments)
-        if call.id in self._ids:
-            number = self._ids.index(call.id)
-        if not self._reads_pieces and number < len(before.tool_calls):
-            read = before.tool_calls[number]
-            rest = continuation(read["function"]["arguments"], arguments or "")
-            is_same = call.id == read["id"] or (function.name == read["function"]["name"] and rest is not None)
-            if is_same or not call.id:
-                if rest:
-                    items.append(ToolCall(number, arguments=rest))
+    def _decode_complete_call(
+        self, number: int, piece: _ToolCall, siblings: list[ReceivedCall], items: list[Item]
+    ) -> None:
+        """Append what a complete call has beyond what was read of it before: the one with its id, or at its place."""
+        function = piece.function or _Function()
+        known = (self._calls.by_id(piece.id) if piece.id else None) or self._calls.at(number)
+        if known is not None and known not in siblings and not self._reads_pieces:
+            complete = arguments_text(function.arguments) if function.arguments is not None else ""
+            rest = continuation(known.arguments, complete)
+            is_same = piece.id == known.received_id or (function.name == known.name and rest is not None)
+            if is_same or not piece.id:
+                items += self._calls.add(known, piece.id or "", function.name or "", rest or None)
+                siblings.append(known)
                 return
-        items += self._decode_call(call)
+        items += self._decode_call(piece, siblings)
 
-    def _decode_call(self, call: _ToolCall) -> list[Item]:
-        """Return a piece of a call, numbered in order of appearance.
+    def _decode_call(self, piece: _ToolCall, siblings: list[ReceivedCall] | None = None) -> list[Item]:
+        """Return the items for a piece of a call. `siblings` are the calls of earlier elements of the same list."""
+        function = piece.function or _Function()
+        arguments = function.arguments
+        call = self._by_index.get(piece.index)
+        if (
+            call is not None
+            and piece.index is not None
+            and piece.id is None
+            and function.name is None
+            and type(arguments) is str
+            and arguments[:1] != "{"  # else it may repeat all of them
+            and call.is_begun
+            and call.fragments
+            and piece.extra_content is None
+        ):
+            call.fragments.append(arguments)
+            return [ToolCall(call.number, arguments=arguments)]
+        items: list[Item] = []
+        call_id, name = piece.id or "", function.name or ""
+        call = self._call_of(piece.index, call_id, name, arguments, siblings or ())
+        if call is None:
+            if not (call_id or name or arguments):
+                return []
+            previous = self._by_index.get(piece.index)
+            if previous is not None and (piece.index is not None or previous.is_empty):
+                items += self._calls.end(previous)  # else more of it may follow: it has no index, and no `{}` either
+            items += self._calls.begin_all()
+            call = self._calls.open()
+        self._by_index[piece.index] = call
+        if siblings is not None:
+            siblings.append(call)
+        signature = signature_of({"extra_content": piece.extra_content})
+        if isinstance(piece.extra_content, dict):
+            fields = {"extra_content": piece.extra_content}
+            call.attached.append(OpaquePart(self._source, fields, "tool_call", call.number))
+        return items + self._calls.add(call, call_id, name, arguments, signature)
+
+    def _call_of(
+        self,
+        index: int | None,
+        call_id: str,
+        name: str,
+        arguments: str | JSONObject | None,
+        siblings: Sequence[ReceivedCall],
+    ) -> ReceivedCall | None:
+        """Return the call that a piece belongs to, None if it begins one.
 
         The server's `index` cannot be trusted: Gemini's endpoint leaves it out, Ollama sends 0 for every call, and
-        gateways before Anthropic begin at 1. A new call is recognised by a new id or a name instead.
+        gateways before Anthropic begin at 1. Nor can its id: some send a new one with every piece, some the same one
+        for every call. A new call has a name, and the arguments before it are not incomplete.
         """
-        function = call.function or _Function()
-        number = self._calls.get(call.index)
-        if (
-            number is not None
-            and call.index is not None
-            and call.id is None
-            and function.name is None
-            and type(function.arguments) is str
-            and call.extra_content is None
-        ):
-            return [ToolCall(number, arguments=function.arguments)]
-        arguments = function.arguments
-        if isinstance(arguments, dict):
-            arguments = arguments_text(arguments)
-        if number is None:
-            is_new = bool(call.id or function.name or arguments)
-        elif call.id and call.id != self._ids[number]:
-            is_new = call.index is None or bool(function.name)
+        call = self._by_index.get(index)
+        if call_id and index is None and not name:
+            call = self._calls.by_id(call_id) or call
+        if call is None and call_id:
+            call = self._calls.by_id(call_id)
+            if call is not None and name and not call.is_partial:
+                return None
+        if call is None:
+            last = self._calls.last
+            return last if last is not None and not (call_id or name or last.is_complete) else None
+        if name:
+            is_other = (call_id or call.received_id) != call.received_id or name not in (call.name or name)
+            if index is None:
+                is_other = is_other or not call_id or (call.is_complete and arguments != call.arguments)
+            is_new = call in siblings or (is_other and not call.is_partial and bool(call.name))
         else:
-            is_new = call.index is None and not call.id and bool(function.name)
-        call_id = ""
-        if is_new:
-            call_id = call.id or new_id("call_")
-            number = self._calls[call.index] = len(self._ids)
-            self._ids.append(call_id)
-        if number is None:
-            return []
-        signature, source = signature_of({"extra_content": call.extra_content}) or ("", "")
-        pieces: list[Item] = [ToolCall(number, call_id, function.name or "", arguments or "", signature, source)]
-        if isinstance(call.extra_content, dict):
-            pieces.append(OpaquePart(self._source, {"extra_content": call.extra_content}, "tool_call", number))
-        return pieces
+            is_new = bool(call_id) and bool(call.received_id) and call_id != call.received_id and call.is_complete
+        return None if is_new else call
 
 
 def read_document(name: str, body: bytes, source: str = NAME, reasoning_field: str = "") -> list[Item]:
@@ -416,6 +460,7 @@ def read_document(name: str, body: bytes, source: str = NAME, reasoning_field: s
     items: list[Item] = []
     with text_on_error(items):
         reader.append(document, items)
+        reader.close_calls(items)
     reader.append_own_fields(items)
     if reader.finished or reader.has_content:
         return items

@@ -1,0 +1,111 @@
+"""Tool calls that servers send in odd pieces become calls that can be made."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from acytoo.errors import ProtocolError
+from acytoo.types import ToolCall, collect
+from tests.dialects.openai.helpers import CALLED, DIALECT, calling, events, read
+
+
+def piece(index: int | None = None, arguments: object = None, name: str | None = None, **fields: object) -> Any:
+    """Return a piece of a call; what is None is left out."""
+    function = {"name": name, "arguments": arguments}
+    call = {"index": index, **fields, "function": {key: value for key, value in function.items() if value is not None}}
+    return {key: value for key, value in call.items() if value is not None}
+
+
+X, Y = '{"x":1}', '{"y":2}'
+CALL_PIECES: dict[str, tuple[list[Any], list[tuple[str, str, str]]]] = {
+    # unslothai/unsloth issue 10275.
+    "{} before fragments": (
+        [piece(0, {}, "f", id="a"), piece(0, '{"x"'), piece(0, ":1}")],
+        [("a", "f", X)],
+    ),
+    "{} as text before fragments": ([piece(0, "{}", "f", id="a"), piece(0, '{"x"'), piece(0, ":1}")], [("a", "f", X)]),
+    "{} before an object": ([piece(0, {}, "f", id="a"), piece(0, {"x": 1}, "f", id="a")], [("a", "f", X)]),
+    "an object twice": ([piece(0, {"x": 1}, "f", id="a"), piece(0, {"x": 1}, "f", id="a")], [("a", "f", X)]),
+    "a text twice": ([piece(0, X, "f", id="a"), piece(0, '{"x": 1}', "f", id="a")], [("a", "f", X)]),
+    "fragments, then all of them": (
+        [piece(0, "", "f", id="a"), piece(0, '{"x"'), piece(0, ":1}"), piece(0, X)],
+        [("a", "f", X)],
+    ),
+    # vllm-project/vllm issue 19419.
+    "no arguments": ([piece(0, "", "f", id="a")], [("a", "f", "{}")]),
+    "missing arguments": ([piece(0, None, "f", id="a")], [("a", "f", "{}")]),
+    "null as text": ([piece(0, "null", "f", id="a")], [("a", "f", "{}")]),
+    "two calls without arguments": (
+        [piece(0, "", "f", id="a"), piece(1, {}, "g", id="b")],
+        [("a", "f", "{}"), ("b", "g", "{}")],
+    ),
+    "a late id": ([piece(0, '{"x"', "f"), piece(0, ":1}", id="a")], [("a", "f", X)]),
+    "a late name": ([piece(0, "", id="a"), piece(0, '{"x"', "f"), piece(0, ":1}")], [("a", "f", X)]),
+    "a name after the arguments": ([piece(0, X, id="a"), piece(0, "", "f")], [("a", "f", X)]),
+    "a late index": ([piece(None, "", "f", id="a"), piece(0, '{"x"'), piece(0, ":1}")], [("a", "f", X)]),
+    "an index only at first": ([piece(0, "", "f", id="a"), piece(None, '{"x"'), piece(None, ":1}")], [("a", "f", X)]),
+    "an index that changes": ([piece(0, "", "f", id="a"), piece(1, '{"x"'), piece(2, ":1}")], [("a", "f", X)]),
+    "an id that changes": (
+        [piece(0, "", "f", id="a"), piece(0, '{"x"', id="b"), piece(0, ":1}", id="c")],
+        [("a", "f", X)],
+    ),
+    "id and name that repeat": ([piece(0, '{"x"', "f", id="a"), piece(0, ":1}", "f", id="a")], [("a", "f", X)]),
+    "an id that changes and a name that repeats": (
+        [piece(0, '{"x"', "f", id="a"), piece(0, ":1}", "f", id="b")],
+        [("a", "f", X)],
+    ),
+    "parallel pieces without index": (
+        [piece(None, "", "f", id="a"), piece(None, "", "g", id="b"), piece(None, X, id="a"), piece(None, Y, id="b")],
+        [("a", "f", X), ("b", "g", Y)],
+    ),
+    "an id without a call": ([piece(0, X, "f", id="a"), piece(1, "", id="b")], [("a", "f", X)]),
+    "one id for two calls": (
+        [piece(0, X, "f", id="a"), piece(1, Y, "f", id="a")],
+        [("a", "f", X), ("call_", "f", Y)],
+    ),
+    "one id for two calls without index": (
+        [piece(None, X, "f", id="a"), piece(None, Y, "f", id="a")],
+        [("a", "f", X), ("call_", "f", Y)],
+    ),
+    "one id and one index for two calls": (
+        [piece(0, X, "f", id="a"), piece(0, Y, "g", id="a")],
+        [("a", "f", X), ("call_", "g", Y)],
+    ),
+}
+
+
+@pytest.mark.parametrize("end", [(CALLED, "[DONE]"), ("[DONE]",)], ids=["finish_reason", "DONE"])
+@pytest.mark.parametrize(("pieces", "calls"), CALL_PIECES.values(), ids=CALL_PIECES)
+def test_pieces_of_calls_become_calls_that_can_be_made(
+    pieces: list[Any], calls: list[tuple[str, str, str]], end: tuple[Any, ...]
+) -> None:
+    items = read(events(*[calling(piece) for piece in pieces], *end))
+    first = {item.index: item for item in reversed(items) if isinstance(item, ToolCall)}
+    assert all(item.id and item.name for item in first.values())
+    received = [
+        (call["id"], call["function"]["name"], call["function"]["arguments"]) for call in collect(items).tool_calls
+    ]
+    assert [(call_id if call_id in "ab" else call_id[:5], *rest) for call_id, *rest in received] == calls
+    assert len({call_id for call_id, _, _ in received}) == len(calls)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [[piece(0, X, "f", id="a"), piece(0, Y, "f", id="a")], [piece(0, X, id="a")]],
+    ids=["different arguments for one call", "arguments without a name"],
+)
+def test_pieces_that_make_no_sense_are_an_error(pieces: list[Any]) -> None:
+    with pytest.raises(ProtocolError):
+        read(events(*[calling(piece) for piece in pieces], CALLED))
+
+
+def test_calls_of_a_document_with_one_id_are_different_calls() -> None:
+    calls = [{"id": "a", "function": {"name": "f", "arguments": arguments}} for arguments in (X, Y, "")]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    body = {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
+    reply = collect(DIALECT.read_reply(json.dumps(body).encode()))
+    assert [call["function"]["arguments"] for call in reply.tool_calls] == [X, Y, "{}"]
+    assert len({call["id"] for call in reply.tool_calls}) == 3
