@@ -285,3 +285,16 @@ def test_a_closed_parser_leaves_no_reference_cycle() -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+
+
+def test_any_number_of_requests_that_offer_another_protocol_are_read() -> None:
+    requests, accepted = parse(UPGRADE * 3000)
+    assert (len(requests), accepted) == (3000, True)
+
+
+def test_a_broken_request_after_one_that_offers_another_protocol_is_refused() -> None:
+    requests, accepted = parse(UPGRADE + b"GET / HTTP/1.1\r\nHost : a\r\n\r\n")
+    assert ([request.is_complete for request in requests], accepted) == ([True], False)

@@ -287,3 +287,14 @@ def runners() -> list[Any]:
 @pytest.mark.parametrize("run", runners())
 def test_a_server_does_the_same_on_every_event_loop(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
     run(every_kind_of_end())
+
+
+async def test_a_kept_connection_is_not_limited_in_the_bytes_of_all_its_requests() -> None:
+    async with live_server(HELLO, password="sesame") as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        fields = {"model": "m-1", "messages": [{"role": "user", "content": "x" * 10_000}]}
+        sent = request(body=json.dumps(fields).encode(), headers="authorization: Bearer sesame\r\n")
+        for _ in range(30):
+            writer.write(sent)
+            assert (await read_response(reader)).status == 200
+        writer.close()

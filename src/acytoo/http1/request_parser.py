@@ -60,19 +60,24 @@ class RequestParser:
         if self.is_done or self._parser is None:
             return
         before = self._progress
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            if not self.is_done:
-                self._ignore_upgrade()
-                self.feed(data[upgrade.args[0] :])
-        except HttpParserError as error:
-            if self.is_done:  # bytes after the last request
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self._parser.feed_data(rest)
+                break
+            except HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+            except HttpParserError as error:
+                if self.is_done:  # bytes after the last request
+                    return
+                self.is_done = True
+                if error.__context__ is None:
+                    raise HTTPError(str(error)) from None
+                raise error.__context__ from None
+            # Outside of the handler, so that a later error has no other context.
+            if self.is_done:
                 return
-            self.is_done = True
-            if error.__context__ is None:
-                raise HTTPError(str(error)) from None
-            raise error.__context__ from None
+            self._ignore_upgrade()
         if self._is_open:
             # llhttp collects an unfinished field or chunk extension without any limit.
             self._stalled = self._stalled + len(data) if self._progress == before else 0

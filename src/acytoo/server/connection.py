@@ -268,6 +268,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         if server.access_log and request.status:
             server.log_access(request, self.sent - sent, self._loop.time() - started)
         self._task = None
+        if request.limit is None:  # nobody has asked for the body, or it was complete by then
+            self._unasked -= request.size
         if self.transport is None:
             return
         if not request.is_complete:
@@ -286,9 +288,11 @@ class ServerConnection(asyncio.BufferedProtocol):
         """Go on after a response: with the next request, with the report of an error, or with waiting."""
         if self.write_paused:
             self._watch_unread()
-        elif self._queue:
-            request = self._queue.popleft()
+            return
+        request = self._queue.popleft() if self._queue else None
+        if self._is_paused:
             self._limit_reading()
+        if request is not None:
             self._start(request)
         elif self._error is not None:
             self._report(self._error)
