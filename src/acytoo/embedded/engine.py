@@ -36,9 +36,9 @@ _MAX_REPLY_TOKENS = 1024
 """The limit of a reply if the caller sets none. Small models can repeat themselves forever."""
 _TEMPERATURE = 0.5
 """The Acytoo protocol's default, so that the same question gets the same kind of reply through every protocol."""
-_REPEAT_PENALTY = 1.1
-_REPEAT_TOKENS = 512
-"""With a penalty of 1.05 on 64 tokens, 9 of 50 replies repeated themselves; with these, 1 (docs/decisions.md)."""
+_REPEAT_PENALTY = 1.05
+_REPEAT_TOKENS = 64
+"""A stronger penalty makes the model avoid names from the prompt, which counts too (docs/decisions.md)."""
 _CACHE_MIB = 256
 """Memory for the computed prompts of earlier requests."""
 

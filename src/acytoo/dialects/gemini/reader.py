@@ -153,7 +153,8 @@ class StreamReader(RecordReader):
             items.append(Start(response.response_id or "", response.model_version or ""))
         reason, message = None, None
         if response.candidates:
-            candidate = min(response.candidates, key=lambda candidate: candidate.index or 0)
+            candidates = response.candidates
+            candidate = candidates[0] if len(candidates) == 1 else min(candidates, key=lambda one: one.index or 0)
             self._append_candidate(candidate, record, items)
             reason, message = candidate.finish_reason, candidate.finish_message
         # Every event may have the usage so far: yield only the last, with the finish reason or after it.
@@ -177,8 +178,15 @@ class StreamReader(RecordReader):
 
     def _append_candidate(self, candidate: _Candidate, record: bytes, items: list[Item]) -> None:
         """Append the items of the first candidate, the only one that the shared shape can express."""
+        parts = (candidate.content.parts if candidate.content else None) or ()
+        if len(parts) == 1 and parts[0].text and not candidate.finish_reason and candidate.logprobs_result is None:
+            # Nearly every event of a stream is one text, or one piece of a thought.
+            self._turn.read(parts[0], items)
+            if not parts[0].thought:
+                self.has_content = True
+            return
         content: list[Item] = []
-        for number, part in enumerate((candidate.content.parts if candidate.content else None) or ()):
+        for number, part in enumerate(parts):
             if part.text is None and part.function_call is None and (raw := _raw_part(record, number)):
                 self.has_content = True
                 self._turn.read_opaque(raw, content)
