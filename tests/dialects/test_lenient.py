@@ -26,7 +26,7 @@ JSON = st.recursive(
 NEEDED_FIELDS = {
     "openai": "choices delta message content tool_calls function name arguments finish_reason index",
     "openai-responses": "type item part response output status delta text content call_id name arguments error "
-    "item_id output_index",
+    "item_id output_index content_index",
     "anthropic": "type message delta content_block content text partial_json name input stop_reason index",
     "ollama": "message content tool_calls function name arguments done done_reason",
     "gemini": "candidates content parts text thought functionCall name args finishReason index",
