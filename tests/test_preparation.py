@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from acytoo import AsyncGeneratorProvider, AuthenticationError, TruncatedError, dialects
+from acytoo import AsyncGeneratorProvider, AuthenticationError, ServerError, TruncatedError, dialects
 from acytoo.dialects.base import Fetch
 from acytoo.http import Endpoint, HTTPRequest
 from acytoo.secret import Secret
@@ -123,6 +123,30 @@ async def test_a_passed_through_body_is_sent_with_the_login_too(provider: type[A
             stream = instance.pass_through(body, Request([]), dialects.OpenAI().writer(Request([])))
             assert b"world" in b"".join([chunk async for chunk in stream])
         assert service.logins == 2
+
+
+@BOTH
+async def test_a_login_that_fails_the_second_time_leaves_no_connection_open(
+    provider: type[AsyncGeneratorProvider],
+) -> None:
+    answers = iter(
+        [
+            status(200, body={"token": "token-1"}),
+            reply("Hello"),
+            status(401, "expired").with_length(999).stall(),
+            status(503, "no more logins"),
+        ]
+    )
+    async with FakeEndpoint(dialects.OpenAI(), lambda _: next(answers)) as fake:
+        instance = provider(fake.url, password="right")
+        assert await instance.create_async("m", MESSAGES) == "Hello"
+        body = b'{"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": true}'
+        with pytest.raises(ServerError, match="no more logins"):
+            async for _ in instance.pass_through(body, Request([]), dialects.OpenAI().writer(Request([]))):
+                pass
+        refused = fake.requests[2].peer
+        async with asyncio.timeout(30):
+            await refused.client_left.wait()
 
 
 @BOTH

@@ -13,7 +13,7 @@ costs as much as parsing a short reply (measured).
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -64,16 +64,12 @@ class Client(msgspec.Struct, frozen=True):
 
     async def count_tokens(self, request: Request) -> int:
         """Return the number of tokens that the endpoint counts in a request."""
-        client, http_request = self, self.dialect.encode_count_request(request, self.endpoint)
+        client = self
         try:
-            if client.needs_resolving:
-                client = await client.resolved()
-                http_request = client.dialect.encode_count_request(request, client.endpoint)
-            exchange = await client.send(http_request)
-            if exchange.head.status == 401 and (again := await client.prepared_again()) is not None:
-                exchange.close()
-                client = again
-                exchange = await client.send(client.dialect.encode_count_request(request, client.endpoint))
+            http_request = self.dialect.encode_count_request(request, self.endpoint)
+            client, exchange = await self.open(
+                http_request, lambda other: other.dialect.encode_count_request(request, other.endpoint)
+            )
             with exchange:
                 if not 200 <= exchange.head.status < 300:
                     raise await _status_error(exchange, client.dialect)
@@ -103,12 +99,28 @@ class Client(msgspec.Struct, frozen=True):
         direct = msgspec.structs.replace(self.connection, proxy=None, trust_env=False)
         return Client(self.dialect, endpoint, direct, self.extra_headers)
 
-    async def prepared_again(self) -> Client | None:
-        """Return a client with a new preparation after the server refused the one of an earlier call, else None."""
-        if self.source is None or self.source.preparation is None:
-            return None
-        self.source.preparation.forget(self.source.endpoint, self.endpoint)
-        return msgspec.structs.replace(await self.source.resolved(), source=None)
+    async def open(
+        self, http_request: HTTPRequest, request_for: Callable[[Client], HTTPRequest]
+    ) -> tuple[Client, Exchange]:
+        """Send a request once its endpoint is resolved. Return the client that sent it, and the open response.
+
+        `request_for` returns the same request for another client's address and credentials. If the server answers 401
+        to the preparation of an earlier call, the endpoint is prepared and the request sent once more.
+        """
+        client = self
+        try:
+            if client.needs_resolving:
+                client = await client.resolved()
+                http_request = request_for(client)
+            exchange = await client.send(http_request)
+            if exchange.head.status != 401 or client.source is None or client.source.preparation is None:
+                return client, exchange
+            exchange.close()
+            client.source.preparation.forget(client.source.endpoint, client.endpoint)
+            client = await client.source.resolved()
+            return client, await client.send(request_for(client))
+        except AcytooError as error:  # the caller knows only the secrets of the client before this
+            raise redact_error(error, b"", client.secrets) from error.__cause__
 
     async def fetch(self, http_request: HTTPRequest) -> tuple[ResponseHead, bytes]:
         """Send a request and return the complete response. Raises StatusError for an error status."""
@@ -212,14 +224,7 @@ class ReplyStream:
         self._request = self._http_request = None
         assert request is not None
         assert http_request is not None
-        if self._client.needs_resolving:
-            self._client, http_request = await _resolved(self._client, request, http_request)
-        self._exchange = await self._client.send(http_request)
-        if self._exchange.head.status == 401 and (again := await self._client.prepared_again()) is not None:
-            self._exchange.close()
-            self._client = again
-            http_request = again.dialect.http_request(request, again.endpoint, http_request.body)
-            self._exchange = await again.send(http_request)
+        self._client, self._exchange = await self._client.open(http_request, _request_for(request, http_request))
         del request, http_request  # a long history need not stay in memory while the reply is read
         self._reader = await _reader_for(self._exchange, self._client.dialect)
 
@@ -244,13 +249,7 @@ async def _pass_through(
     text = bytearray()
     is_delivered = False
     try:
-        if client.needs_resolving:
-            client, http_request = await _resolved(client, request, http_request)
-        exchange = await client.send(http_request)
-        if exchange.head.status == 401 and (again := await client.prepared_again()) is not None:
-            exchange.close()
-            client = again
-            exchange = await client.send(client.dialect.http_request(request, client.endpoint, http_request.body))
+        client, exchange = await client.open(http_request, _request_for(request, http_request))
         del request, http_request
         with exchange:
             reader = await _reader_for(exchange, client.dialect)
@@ -293,10 +292,9 @@ async def _pass_through(
         raise error from error.__cause__
 
 
-async def _resolved(client: Client, request: Request, http_request: HTTPRequest) -> tuple[Client, HTTPRequest]:
-    """Return the resolved client, and the request with the same body but that client's address and credentials."""
-    client = await client.resolved()
-    return client, client.dialect.http_request(request, client.endpoint, http_request.body)
+def _request_for(request: Request, http_request: HTTPRequest) -> Callable[[Client], HTTPRequest]:
+    """Return what creates the request with the same body for another client's address and credentials."""
+    return lambda client: client.dialect.http_request(request, client.endpoint, http_request.body)
 
 
 async def _reader_for(exchange: Exchange, dialect: Dialect) -> Reader:
