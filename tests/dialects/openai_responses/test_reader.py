@@ -242,6 +242,19 @@ def test_an_output_item_whose_type_is_not_text_is_ignored() -> None:
     assert read(sse(*events)) == [START, "Hi", " 世界", *END]
 
 
+@pytest.mark.parametrize("identifier", [1, True])
+def test_a_numeric_identifier_is_not_the_index_of_another_item(identifier: object) -> None:
+    events = [
+        CREATED,
+        {"type": "response.output_item.added", "output_index": 0, "item": {**message(), "id": identifier}},
+        {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "one"},
+        {"type": "response.output_item.added", "output_index": 1, "item": {**message(), "id": "msg_2"}},
+        {"type": "response.output_text.done", "output_index": 1, "content_index": 0, "text": "two"},
+        completed(),
+    ]
+    assert [item for item in read(sse(*events)) if isinstance(item, str)] == ["one", "two"]
+
+
 def test_a_done_marker_does_not_complete_a_reply() -> None:
     with pytest.raises(TruncatedError):
         read(sse(*TEXT[:-1]) + b"data: [DONE]\n\n")

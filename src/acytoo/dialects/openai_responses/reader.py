@@ -189,9 +189,10 @@ class StreamReader(RecordReader):
     def _output_item(self, event: _Event, item_id: _JSON = None, call_id: _JSON = None) -> _OutputItem:
         """Return the output item of an event, a new one if none of its identifiers is known."""
         # llama.cpp gives a function_call no id; its deltas have the call_id as item_id (ggml-org/llama.cpp#20607).
-        candidates = (event.output_index, event.item_id, item_id, call_id)
-        keys: list[int | str | None] = [key for key in candidates if isinstance(key, (int, str)) and key != ""]
-        keys = keys or [None]
+        # Numeric identifiers become text: one of 1 is not the item with the `output_index` 1.
+        identifiers = [text_or_empty(value) for value in (event.item_id, item_id, call_id)]
+        keys: list[int | str | None] = [event.output_index] if event.output_index is not None else []
+        keys = [*keys, *[identifier for identifier in identifiers if identifier]] or [None]
         output = next((self._output[key] for key in keys if key in self._output), None) or _OutputItem()
         for key in keys:
             self._output.setdefault(key, output)
