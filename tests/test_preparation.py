@@ -145,6 +145,7 @@ async def test_a_login_that_fails_the_second_time_leaves_no_connection_open(
             async for _ in instance.pass_through(body, Request([]), dialects.OpenAI().writer(Request([]))):
                 pass
         refused = fake.requests[2].peer
+        assert refused is not None
         async with asyncio.timeout(30):
             await refused.client_left.wait()
 

@@ -244,7 +244,7 @@ def test_an_output_item_whose_type_is_not_text_is_ignored() -> None:
 
 @pytest.mark.parametrize("identifier", [1, True])
 def test_a_numeric_identifier_is_not_the_index_of_another_item(identifier: object) -> None:
-    events = [
+    events: list[dict[str, Any]] = [
         CREATED,
         {"type": "response.output_item.added", "output_index": 0, "item": {**message(), "id": identifier}},
         {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "one"},
