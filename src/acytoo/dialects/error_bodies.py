@@ -89,7 +89,7 @@ def _documents_in(body: bytes) -> list[object]:
 
 NO_MESSAGE = "an error without a message"
 
-_MESSAGE_FIELDS = (
+MESSAGE_FIELDS = (
     "msg",
     "message",
     "detail",
@@ -126,7 +126,7 @@ def error_details_of(document: Any, depth: int = 0) -> ErrorDetails | None:
         if not isinstance(document, dict):
             break
         if not isinstance(document.get("error"), dict):
-            for field in _MESSAGE_FIELDS:
+            for field in MESSAGE_FIELDS:
                 if isinstance(document.get(field), (str, list, dict)) and document[field]:
                     return _details(document[field], document, depth)
             break

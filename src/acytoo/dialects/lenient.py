@@ -124,9 +124,7 @@ def _fit_scalar(value: object, type_: Any, needed: bool) -> object:
             return value if isinstance(value, str) else _MISFIT
         return text_or_empty(value) or _MISFIT
     if type_ is bool:
-        return (
-            value if isinstance(value, bool) else {1: True, "true": True, "True": True}.get(_hashable(value), _MISFIT)
-        )
+        return True if value in (True, "true", "True") else value if isinstance(value, bool) else _MISFIT
     if type_ in (int, float):
         return _fit_number(value, type_)
     return value if isinstance(value, type_) else _MISFIT
@@ -140,10 +138,6 @@ def _fit_number(value: object, type_: type[int] | type[float]) -> object:
         return type_(value if isinstance(value, int) else number) if -(2**63) <= number < 2**63 else _MISFIT
     except (ValueError, OverflowError):
         return _MISFIT
-
-
-def _hashable(value: object) -> int | str | None:
-    return value if isinstance(value, (int, str)) else None
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from acytoo.dialects.base import Reader, not_this_api
-from acytoo.dialects.error_bodies import error_details_of, error_from_event, html_title
+from acytoo.dialects.error_bodies import MESSAGE_FIELDS, error_details_of, error_from_event, html_title
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import ProtocolError, TruncatedError
@@ -22,10 +22,8 @@ from acytoo.wire.text import TextDecoder
 _MAX_HELD = 1_000_000
 """Characters that are held back at most. A page shows at its start that it is one."""
 
-_MESSAGE_FIELDS = frozenset(
-    {"error", "msg", "message", "detail", "errors", "error_msg", "errmsg", "error_message", "error_description"}
-)
-_ERROR_FIELDS = _MESSAGE_FIELDS | {
+_ERROR_FIELDS = {
+    *MESSAGE_FIELDS,
     *("code", "status", "success", "ok", "type", "param", "data", "result", "details", "reason", "object"),
     *("error_code", "errcode", "errno", "status_code", "statuscode", "error_type", "retry_after", "retryafter"),
     *("id", "request_id", "requestid", "trace_id", "traceid", "timestamp", "time", "path", "url", "version"),
@@ -125,9 +123,9 @@ def _is_error(document: JSONObject) -> bool:
     """
     names = {name.lower() for name in document}
     error = document.get("error")
-    if isinstance(error, dict) and any(isinstance(error.get(name), str) for name in _MESSAGE_FIELDS):
+    if isinstance(error, dict) and any(isinstance(error.get(name), str) for name in MESSAGE_FIELDS):
         return True
-    if not names <= _ERROR_FIELDS or not names & _MESSAGE_FIELDS or error_details_of(document) is None:
+    if not names <= _ERROR_FIELDS or names.isdisjoint(MESSAGE_FIELDS) or error_details_of(document) is None:
         return False
     return bool(names & {"error", "msg", "errors", "error_msg", "errmsg"} or _has_failed(document))
 

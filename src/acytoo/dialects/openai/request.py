@@ -251,7 +251,7 @@ def _without_foreign_parts(message: ChatMessage, unsupported: Unsupported) -> Ch
         if (text := text_of_file(part)) is not None:
             parts.append({"type": "text", "text": text})
         elif part["type"] == "file":
-            parts.append({**part, "file": with_filename(part.get("file"))})
+            parts.append({**part, "file": _with_filename(part.get("file"))})
         elif part["type"] in _PART_TYPES:
             parts.append(part)
         else:
@@ -259,7 +259,7 @@ def _without_foreign_parts(message: ChatMessage, unsupported: Unsupported) -> Ch
     return {**message, "content": parts or ""}
 
 
-def with_filename(file: Any) -> Any:
+def _with_filename(file: Any) -> Any:
     """Return a file with a name, which OpenAI's APIs require beside the data. Other APIs' clients send none."""
     if isinstance(file, Mapping) and file.get("file_data") and not file.get("filename"):
         return {**file, "filename": "document.pdf"}
