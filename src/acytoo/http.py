@@ -71,6 +71,11 @@ class HTTPResponse(msgspec.Struct, frozen=True):
     body: bytes
 
 
+def bracketed(host: str) -> str:
+    """Return a host as it stands in a URL: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def join_url(base: str, path: str) -> str:
     """Return the base URL with a path added before its query."""
     url, mark, query = base.partition("?")

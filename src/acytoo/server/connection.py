@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import sys
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("acytoo.server")
 
-_BUFFER_SIZE = 64 * 1024
-
 _MAX_AHEAD = 64 * 1024
 """Bytes of bodies that nobody has asked for yet, above which reading pauses."""
 
@@ -43,17 +40,9 @@ _LINGER = 2.0
 _MAX_DISCARDED = 64 * 1024 * 1024
 """Bytes of a refused request that are discarded at most."""
 
-CAN_SHARE_BUFFER = sys.platform != "win32"
-"""Whether the buffer is filled and handed over in one step. Windows' proactor reads into it in the background."""
-
 
 class DisconnectedError(ConnectionResetError):
     """The client has left."""
-
-
-def make_buffer() -> memoryview:
-    """Return a buffer for `ServerConnection`."""
-    return memoryview(bytearray(_BUFFER_SIZE))
 
 
 class ServerConnection(asyncio.BufferedProtocol):
@@ -68,7 +57,7 @@ class ServerConnection(asyncio.BufferedProtocol):
     def __init__(self, server: HTTPServer) -> None:
         self._server = server
         self._loop = server.loop
-        self._buffer = server.buffer or make_buffer()
+        self._buffer = server.buffer.get()
         self._parser = RequestParser(self)
         self._queue: deque[IncomingRequest] = deque()
         self._task: asyncio.Task[None] | None = None

@@ -10,9 +10,10 @@ from acytoo.dialects import by_name
 from acytoo.dialects.fields import invalid
 from acytoo.errors import ServerError
 from acytoo.http import HTTPResponse
+from acytoo.http1.buffer import ReceiveBuffer
 from acytoo.http1.head import HTTPError
 from acytoo.server.config import ServerConfig
-from acytoo.server.connection import CAN_SHARE_BUFFER, ServerConnection, make_buffer
+from acytoo.server.connection import ServerConnection
 from acytoo.server.request import IncomingRequest
 
 _ACCESS_LOG = logging.getLogger("acytoo.access")
@@ -41,8 +42,7 @@ class HTTPServer:
         self.config = config
         self.access_log = access_log
         self.loop = asyncio.get_running_loop()
-        self.buffer = make_buffer() if CAN_SHARE_BUFFER else None
-        """The buffer of all connections: what is read into it is parsed before anything else is read."""
+        self.buffer = ReceiveBuffer()
         self.is_closing = False
         self.connections: set[ServerConnection] = set()
         self._emptied: asyncio.Future[None] | None = None

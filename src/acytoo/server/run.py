@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 
 from acytoo.errors import UsageError
+from acytoo.http import bracketed
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
 from acytoo.server.http_server import HTTPServer
@@ -24,7 +25,7 @@ async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[HTTP
         number = (error.errno or 0) if isinstance(error, OSError) else 0
         reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error
-    return server, f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return server, f"http://{bracketed(host)}:{port}"
 
 
 def _collect_garbage_less_often() -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 
 from acytoo.errors import UsageError
+from acytoo.http import bracketed
 from acytoo.secret import mask_url
 
 UNIX_SCHEME = "http+unix"
@@ -39,6 +40,16 @@ class Address(msgspec.Struct, frozen=True):
         return self.scheme == "https"
 
     @property
+    def origin(self) -> str:
+        """The scheme, host and port, as messages show them."""
+        return f"{self.scheme}://{self.host_and_port}" if self.port else f"{self.scheme}://{self.host}"
+
+    @property
+    def host_and_port(self) -> str:
+        """The host and the port, also if that is the scheme's own."""
+        return f"{bracketed(self.host)}:{self.port}"
+
+    @property
     def unix_path(self) -> str | None:
         """The path of the Unix socket, None for a network address."""
         return self.host if self.scheme == UNIX_SCHEME else None
@@ -49,7 +60,7 @@ class Address(msgspec.Struct, frozen=True):
 
 @functools.lru_cache(maxsize=256)
 def address_of(url: str) -> Address:
-    """Return the parts of a URL that `check_http_url` has accepted. Raises UsageError if its host is not a name."""
+    """Return the parts of a URL. Raises UsageError if its host is not a name, ValueError if its port is no number."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     target = quote(parts.path or "/", safe=_UNRESERVED) + (
@@ -66,7 +77,7 @@ def address_of(url: str) -> Address:
             host = host.encode("idna").decode()
         except UnicodeError as error:
             raise UsageError(f"invalid URL {mask_url(url)!r}: its host is not a valid name") from error
-    default = _DEFAULT_PORTS[parts.scheme]
+    default = _DEFAULT_PORTS.get(parts.scheme, 0)
     port = parts.port or default
-    bare = f"[{host}]" if ":" in host else host
-    return Address(parts.scheme, host, port, bare if port == default else f"{bare}:{port}", target, authorization)
+    authority = bracketed(host) if port == default else f"{bracketed(host)}:{port}"
+    return Address(parts.scheme, host, port, authority, target, authorization)

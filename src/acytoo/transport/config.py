@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import msgspec
 
 from acytoo.errors import UsageError
+from acytoo.http import bracketed
 from acytoo.secret import Secret, basic, mask_url, split_url
 from acytoo.transport.address import UNIX_SCHEME
 
@@ -100,9 +101,8 @@ class Proxy(msgspec.Struct, frozen=True):
                 f"with one of the schemes {', '.join(_PROXY_SCHEMES)}"
             )
         port = parts.port or (1080 if parts.scheme.startswith("socks") else 443 if parts.scheme == "https" else 80)
-        bare = f"[{host}]" if ":" in host else host
         return cls(
-            urlunsplit((parts.scheme, f"{bare}:{port}", "", "", "")),
+            urlunsplit((parts.scheme, f"{bracketed(host)}:{port}", "", "", "")),
             unquote(parts.username or ""),
             unquote(parts.password or ""),
         )

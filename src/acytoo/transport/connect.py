@@ -82,7 +82,7 @@ def _open(
 
 async def _to_server(address: Address, opening: Awaitable[T]) -> T:
     """Await a connection to the server itself, and turn its failure into ours."""
-    place = _place(address)
+    place = address.origin
     try:
         return await opening
     except (ssl.SSLError, ssl.CertificateError) as error:
@@ -99,7 +99,7 @@ async def _to_server(address: Address, opening: Awaitable[T]) -> T:
 
 async def _behind_proxy(address: Address, proxy: Proxy, opening: Awaitable[T]) -> T:
     """Await a connection to the server through a proxy that has agreed, and turn its failure into ours."""
-    place = _place(address)
+    place = address.origin
     try:
         return await opening
     except (ssl.SSLError, ssl.CertificateError) as error:
@@ -143,14 +143,13 @@ async def _connect_through_tunnel(
         tunnel.parser.close()
         pool.discard(tunnel)
     if transport is None:
-        raise ProxyError(f"{label(proxy)} dropped the connection to {_place(address)}")
+        raise ProxyError(f"{label(proxy)} dropped the connection to {address.origin}")
     connection.connection_made(transport)
 
 
 def _send_connect(tunnel: HTTPConnection, address: Address, proxy: Proxy) -> None:
     # In a frame of its own: no frame of a traceback may hold the credentials.
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    target = f"{host}:{address.port}"
+    target = address.host_and_port
     tunnel.send(encode_head(f"CONNECT {target} HTTP/1.1", [("host", target), *proxy_fields(proxy)]), b"")
 
 
@@ -158,7 +157,7 @@ async def _read_connect_response(tunnel: HTTPConnection, address: Address, proxy
     parser = tunnel.parser
     while parser.head is None:
         if tunnel.error is not None:
-            place = _place(address)
+            place = address.origin
             raise ProxyError(f"{label(proxy)} dropped the connection to {place} ({describe(tunnel.error)})")
         await tunnel.wait()
     if not 200 <= parser.head.status < 300:
@@ -219,7 +218,7 @@ async def _resolve(address: Address, family: int) -> str:
         )
     except (OSError, UnicodeError) as error:
         raise UnreachableError(
-            f"cannot resolve the host of {_place(address)} on this machine ({describe(error)}): "
+            f"cannot resolve the host of {address.origin} on this machine ({describe(error)}): "
             "with socks4a or socks5h the proxy resolves it"
         ) from error
     return str(found[0][4][0])
@@ -227,9 +226,3 @@ async def _resolve(address: Address, family: int) -> str:
 
 def _is_ip_address(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdigit()
-
-
-def _place(address: Address) -> str:
-    """Return how messages name a server: its origin."""
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{address.scheme}://{host}:{address.port}"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, cast
 
@@ -22,9 +21,6 @@ from acytoo.transport._asyncio import use_small_tls_buffer
 
 if TYPE_CHECKING:
     from acytoo.transport.pool import Pool
-
-BUFFER_SIZE = 64 * 1024
-"""Bytes that one read of a socket can take."""
 
 _MAX_UNREAD = 128 * 1024
 """Bytes that may wait for the reader before the socket is read no further."""
@@ -206,15 +202,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._paused = False
         if not self.is_lost:
             self.transport.resume_reading()
-
-
-def shared_buffer() -> memoryview | None:
-    """Return a buffer that the connections of one event loop can share, None where they cannot.
-
-    Event loops that wait for a socket to become readable receive and hand over in one step. Windows' proactor fills
-    the buffer while other connections are served.
-    """
-    return None if sys.platform == "win32" else memoryview(bytearray(BUFFER_SIZE))
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from acytoo.errors import ProxyError
 from acytoo.secret import truncate
 from acytoo.transport.config import Proxy
@@ -25,13 +23,3 @@ def describe(error: BaseException) -> str:
     """Return an exception's message on one line, or its class name if it has none."""
     text = " ".join(str(error).split())
     return truncate(text, 300) or type(error).__name__
-
-
-def origin(url: str) -> str:
-    """Return a URL's scheme, host and port. Raises ValueError."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    if port is None:
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -8,7 +8,8 @@ import threading
 from collections.abc import AsyncGenerator, Hashable
 
 from acytoo._process import in_forked_child, leak
-from acytoo.transport.connection import BUFFER_SIZE, HTTPConnection, shared_buffer
+from acytoo.http1.buffer import ReceiveBuffer
+from acytoo.transport.connection import HTTPConnection
 
 _MAX_IDLE = 100
 """Idle connections that an event loop keeps; the longest idle is closed first."""
@@ -26,7 +27,7 @@ class Pool:
         self._idle: dict[HTTPConnection, None] = {}
         """In the order in which they became idle."""
         self._by_key: dict[Hashable, list[HTTPConnection]] = {}
-        self._buffer = shared_buffer()
+        self._buffer = ReceiveBuffer()
         self._timer: asyncio.TimerHandle | None = None
         self._closer: AsyncGenerator[None, None] | None = None
 
@@ -38,7 +39,7 @@ class Pool:
 
     def new_connection(self, key: Hashable) -> HTTPConnection:
         """Return the protocol of a connection that is about to be established."""
-        connection = HTTPConnection(self, key, self._buffer or memoryview(bytearray(BUFFER_SIZE)))
+        connection = HTTPConnection(self, key, self._buffer.get())
         self._open.add(connection)
         return connection
 

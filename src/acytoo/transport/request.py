@@ -21,7 +21,7 @@ from acytoo.transport.address import Address, address_of
 from acytoo.transport.config import Connection, Proxy
 from acytoo.transport.connect import establish, proxy_fields
 from acytoo.transport.connection import HTTPConnection
-from acytoo.transport.errors import describe, origin, proxy_refused
+from acytoo.transport.errors import describe, proxy_refused
 from acytoo.transport.pool import Pool, pool_of
 from acytoo.transport.timeouts import Deadlines
 
@@ -56,7 +56,7 @@ async def open_response(
             return exchanged
         connection.release()
         url = _redirect_target(head.status, url, location)
-    raise RedirectError(f"{origin(url)} redirects more than {_MAX_REDIRECTS} times", url)
+    raise RedirectError(f"{address_of(url).origin} redirects more than {_MAX_REDIRECTS} times", url)
 
 
 async def _request(
@@ -139,12 +139,12 @@ async def _head(connection: HTTPConnection, url: str, deadlines: Deadlines, *, i
         elif deadlines.expired is not None:
             raise deadlines.expired
         elif isinstance(error, HTTPError):
-            raise ProtocolError(f"{origin(url)} does not answer in HTTP: {describe(error)}") from error
+            raise ProtocolError(f"{address_of(url).origin} does not answer in HTTP: {describe(error)}") from error
         elif is_pooled and not parser.has_begun:
             return None
         else:
             raise UnreachableError(
-                f"the connection to {origin(url)} was lost before a response arrived ({describe(error)})"
+                f"the connection to {address_of(url).origin} was lost before a response arrived ({describe(error)})"
             ) from error
     return parser.head
 
@@ -153,13 +153,13 @@ def _redirect_target(status: int, url: str, location: str) -> str:
     """Return the URL a redirect leads to. Raises RedirectError if a request with credentials must not follow."""
     try:
         target = urljoin(url, location)
-        target_origin = origin(target)
+        target_origin = address_of(target).origin
     except ValueError as error:
         raise RedirectError(f"{url} redirects to an invalid URL: {truncate(location, 300)!r}") from error
     place = target.partition("?")[0]
-    if target_origin != origin(url):
+    if target_origin != address_of(url).origin:
         raise RedirectError(
-            f"{origin(url)} redirects to another origin, where key and password are not sent: "
+            f"{address_of(url).origin} redirects to another origin, where key and password are not sent: "
             f"if you trust it, use {place}",
             place,
         )
