@@ -475,7 +475,7 @@ SURROGATE_ARGUMENTS: list[tuple[Dialect, bytes]] = [
     ),
     (
         dialects.Anthropic(),
-        rb'data: {"type":"content_block_start","content_block":{"type":"tool_use","input":{"a":"\ud83d"}}}'
+        rb'data: {"type":"content_block_start","content_block":{"type":"tool_use","name":"f","input":{"a":"\ud83d"}}}'
         b'\n\ndata: {"type":"content_block_stop"}\n\ndata: {"type":"message_stop"}\n\n',
     ),
     (

@@ -78,18 +78,8 @@ class CallIds:
 class ReceivedCall:
     """One call of a reply that is being read."""
 
-    __slots__ = (
-        "attached",
-        "fragments",
-        "id",
-        "is_begun",
-        "is_empty",
-        "name",
-        "number",
-        "received_id",
-        "signature",
-        "source",
-    )
+    __slots__ = ("attached", "fragments", "id", "is_begun", "is_empty", "name", "number", "received_id", "signature",
+                 "source")  # fmt: skip
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -135,10 +125,12 @@ class ReceivedCalls:
 
     def __init__(self) -> None:
         self._calls: list[ReceivedCall] = []
+        self._by_id: dict[str, ReceivedCall] = {}
         self._ids: set[str] = set()
 
-    def __len__(self) -> int:
-        return len(self._calls)
+    def __bool__(self) -> bool:
+        """Whether the reply has a call."""
+        return any(call.is_begun for call in self._calls)
 
     @property
     def last(self) -> ReceivedCall | None:
@@ -147,7 +139,7 @@ class ReceivedCalls:
 
     def by_id(self, call_id: str) -> ReceivedCall | None:
         """Return the last call that the server gave this id."""
-        return next((call for call in reversed(self._calls) if call.received_id == call_id), None)
+        return self._by_id.get(call_id)
 
     def at(self, number: int) -> ReceivedCall | None:
         """Return the call at this place in the order of appearance."""
@@ -172,7 +164,7 @@ class ReceivedCalls:
         Raises ProtocolError if other arguments follow complete ones.
         """
         if call_id and not call.is_begun and not call.received_id:
-            call.received_id, call.id = call_id, self._unique(call_id)
+            self._identify(call, call_id)
         call.name = call.name or name
         signed = signature or ("", "")
         if signature:
@@ -195,7 +187,7 @@ class ReceivedCalls:
         call = self.open()
         self.add(call, "", name, arguments, signature)
         if call_id:
-            call.received_id, call.id = call_id, self._unique(call_id)
+            self._identify(call, call_id)
         return self.end(call)
 
     def end(self, call: ReceivedCall) -> list[Item]:
@@ -216,15 +208,18 @@ class ReceivedCalls:
         call.fragments = call.fragments or ["{}"]
         return self._begin(call)
 
-    def begin_all(self) -> list[Item]:
-        """Return the first pieces of calls that have an id and a name, to keep their order before another call."""
-        return [
-            item for call in self._calls if call.id and call.name and not call.is_begun for item in self._begin(call)
-        ]
+    def begin_last(self) -> list[Item]:
+        """Return the first piece of the last call if it has an id and a name: it comes before that of the next call."""
+        call = self.last
+        return self._begin(call) if call is not None and call.id and call.name and not call.is_begun else []
 
     def close(self) -> list[Item]:
         """Return whatever has not been emitted, at the end of the reply. Raises as `end`."""
         return [item for call in self._calls for item in self.end(call)]
+
+    def _identify(self, call: ReceivedCall, call_id: str) -> None:
+        call.received_id, call.id = call_id, self._unique(call_id)
+        self._by_id[call_id] = call
 
     def _begin(self, call: ReceivedCall) -> list[Item]:
         call.is_begun = True
@@ -238,7 +233,7 @@ class ReceivedCalls:
     def _new_fragment(self, call: ReceivedCall, text: str) -> str:
         """Return what a piece adds to the arguments: "" for no arguments, and for a repetition of all of them."""
         if not call.fragments:
-            return "" if text.strip() in (("", "null") if call.is_begun else ("", "null", "{}")) else text
+            return "" if not text or text.strip() in (("null",) if call.is_begun else ("null", "{}")) else text
         if text.lstrip()[:1] == "{" and call.is_complete:
             if arguments_object(text) not in ({}, arguments_object(call.arguments)):
                 raise ProtocolError(f"the server sent two different sets of arguments for one call of {call.name!r}")

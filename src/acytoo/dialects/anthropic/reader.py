@@ -18,7 +18,7 @@ from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
-from acytoo.dialects.tool_calls import arguments_object, arguments_text
+from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_object, arguments_text
 from acytoo.errors import ProtocolError
 from acytoo.types import Finish, Item, JSONObject, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
 from acytoo.wire.sse import SSEDecoder
@@ -142,11 +142,10 @@ class _OpenOpaque(msgspec.Struct):
 
 
 class _OpenCall(msgspec.Struct):
-    """A tool call being read: its number among the calls, and the input that its block started with."""
+    """A tool call being read, and the input that its block started with."""
 
-    number: int
+    call: ReceivedCall
     input: Any
-    has_fragments: bool = False
 
 
 class StreamReader(RecordReader):
@@ -165,8 +164,8 @@ class StreamReader(RecordReader):
         self._stopped = False
         self._finished = False
         self._usage: JSONObject = {}
-        self._calls: dict[int, _OpenCall] = {}  # by the index of their blocks
-        self._call_count = 0
+        self._calls = ReceivedCalls()
+        self._open_calls: dict[int, _OpenCall] = {}  # by the index of their blocks
         self._thoughts: dict[int, int] = {}  # numbers of the reasoning blocks, by the index of their blocks
         self._thought_count = 0
         self._unsigned: set[int] = set()  # numbers of the reasoning blocks without a signature so far
@@ -288,10 +287,10 @@ class StreamReader(RecordReader):
             return
         self._follows_text = False
         if block.type == "tool_use":
-            call = self._calls[index] = _OpenCall(self._call_count, block.input)
-            self._call_count += 1
-            signed = signature_of({"extra_content": block.extra_content}) or ("", "")
-            items.append(ToolCall(call.number, block.id or "", block.name or "", "", *signed))
+            call = self._calls.open()
+            self._open_calls[index] = _OpenCall(call, block.input)
+            signature = signature_of({"extra_content": block.extra_content})
+            items += self._calls.add(call, block.id or "", block.name or "", signature=signature)
         elif block.type in ("thinking", "redacted_thinking"):
             number = self._thoughts[index] = self._thought_count
             self._thought_count += 1
@@ -306,17 +305,23 @@ class StreamReader(RecordReader):
 
     def _read_fields(self, index: int, block: JSONObject, items: list[Item]) -> None:
         """Append or keep what only this API has of a block that becomes an item."""
-        if block.get("type") == "tool_use" and (call := self._calls.get(index)) is not None:
+        if block.get("type") == "tool_use" and (opened := self._open_calls.get(index)) is not None:
             if fields := {name: value for name, value in block.items() if name not in _CALL_FIELDS}:
-                items.append(OpaquePart(SOURCE, fields, "tool_call", call.number))
+                opened.call.attached.append(OpaquePart(SOURCE, fields, "tool_call", opened.call.number))
+                items += self._calls.add(opened.call)
         elif block.get("type") == "text" and block.get("citations"):
             self._opaque[index] = _OpenOpaque({"citations": block["citations"]}, "text")
 
     def _read_delta(self, index: int, delta: _Delta, record: bytes, items: list[Item]) -> None:
-        if delta.type == "input_json_delta" and (call := self._calls.get(index)) is not None:
-            if delta.partial_json:
-                call.has_fragments = True
-                items.append(ToolCall(call.number, arguments=delta.partial_json))
+        if delta.type == "input_json_delta" and (opened := self._open_calls.get(index)) is not None:
+            call, fragment = opened.call, delta.partial_json
+            if fragment and call.is_begun and call.fragments and fragment[:1] != "{":
+                call.fragments.append(fragment)
+                items.append(ToolCall(call.number, arguments=fragment))
+            elif fragment and (
+                call.fragments or fragment.strip() != "{}"
+            ):  # the block's end adds `{}` if nothing follows
+                items += self._calls.add(call, arguments=fragment)
         elif delta.type == "input_json_delta" or delta.type not in _DELTA_TYPES:
             self._read_opaque(index, _raw_event(record))
         elif (number := self._thoughts.get(index)) is None:
@@ -353,14 +358,16 @@ class StreamReader(RecordReader):
 
     def _close_call(self, index: int, items: list[Item]) -> None:
         """Append the arguments of a call that streamed none: those that its block started with, or `{}`."""
-        call = self._calls.pop(index, None)
-        if call is not None and not call.has_fragments:
-            items.append(ToolCall(call.number, arguments=arguments_text(call.input)))
+        opened = self._open_calls.pop(index, None)
+        if opened is not None:
+            if not opened.call.fragments:
+                items += self._calls.add(opened.call, arguments=arguments_text(opened.input))
+            items += self._calls.end(opened.call)
 
     def _read_end(
         self, reason: str | None, sequence: str | None, details: JSONObject | None, items: list[Item]
     ) -> None:
-        for index in sorted(self._calls.keys() | self._opaque.keys()):
+        for index in sorted(self._open_calls.keys() | self._opaque.keys()):
             self._close_block(index, items)
         if reason and not self._finished:
             explanation = (details or {}).get("explanation")

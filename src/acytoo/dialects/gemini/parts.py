@@ -9,13 +9,12 @@ Source: Google's Gemini API reference (`Content`, `Part`, `FinishReason`) and "T
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
 from acytoo.dialects.lenient import NEEDED
-from acytoo.dialects.tool_calls import arguments_text
-from acytoo.types import Item, JSONObject, OpaquePart, Reasoning, ReasoningBlock, ToolCall, ToolCallDict, TurnPart
+from acytoo.types import Item, JSONObject, OpaquePart, Reasoning, ReasoningBlock, ToolCallDict, TurnPart
 
 SOURCE = "gemini"
 """The `source` of what only this API knows of a turn."""
@@ -43,6 +42,10 @@ class Part(msgspec.Struct, rename="camel", gc=False):
     function_call: Annotated[FunctionCall | None, NEEDED] = None
 
 
+DecodeCall: TypeAlias = Callable[[str, str, object, tuple[str, str] | None], list[Item]]
+"""Returns the items of a call, given its id ("" if it came with none), its name, its arguments, and its signature."""
+
+
 class TurnReader:
     """A reader of the parts of one turn.
 
@@ -51,13 +54,11 @@ class TurnReader:
     marks a signature that arrived with an empty text: the API wants both back as they were.
     """
 
-    def __init__(self, call_id: Callable[[str, str | None], str]) -> None:
-        """`call_id` returns the id for a call, given its name and the id that it came with, if any."""
-        self._call_id = call_id
+    def __init__(self, decode_call: DecodeCall) -> None:
+        self._decode_call = decode_call
         self._block = 0
         self._block_is_open = False
         self._text_is_open = False
-        self.calls = 0
 
     def read(self, part: Part, items: list[Item]) -> None:
         """Append the part's items."""
@@ -73,7 +74,9 @@ class TurnReader:
         self._close_block()
         if part.function_call is not None:
             self._text_is_open = False
-            items.append(self._decode_call(part.function_call, signature))
+            call = part.function_call  # Gemini never splits one
+            signed = (signature, SOURCE) if signature else None
+            items += self._decode_call(call.id or "", call.name or "", call.args, signed)
             return
         if signature and part.text and self._text_is_open:
             items.append(OpaquePart(SOURCE, part="text"))
@@ -97,15 +100,6 @@ class TurnReader:
         if self._block_is_open:
             self._block_is_open = False
             self._block += 1
-
-    def _decode_call(self, call: FunctionCall, signature: str) -> ToolCall:
-        """Return a call. Gemini never splits one."""
-        self.calls += 1
-        name = call.name or ""
-        source = SOURCE if signature else ""
-        return ToolCall(
-            self.calls - 1, self._call_id(name, call.id), name, arguments_text(call.args), signature, source
-        )
 
 
 def encode_text(text: str, signature: str = "", *, thought: bool = False) -> JSONObject:

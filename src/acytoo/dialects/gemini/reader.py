@@ -17,8 +17,8 @@ from acytoo.dialects.gemini.parts import FINISH_REASONS, READ_FIELDS, Part, Turn
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
-from acytoo.dialects.server_side import new_id
 from acytoo.dialects.surrogates import replace_lone_escapes
+from acytoo.dialects.tool_calls import ReceivedCalls
 from acytoo.errors import AuthenticationError, StatusError
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
@@ -93,7 +93,8 @@ class StreamReader(RecordReader):
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
         super().__init__(name, SSEDecoder(), ends_without_finish)
-        self._turn = TurnReader(lambda name, call_id: call_id or new_id("call_"))
+        self._calls = ReceivedCalls()
+        self._turn = TurnReader(self._calls.whole)
         self._started = False
         self._unframed = b""
         self._usage: _UsageMetadata | None = None
@@ -199,7 +200,7 @@ class StreamReader(RecordReader):
             items.append(Logprobs(_decode_logprobs(candidate.logprobs_result)))
 
     def _decode_finish(self, reason: str) -> Finish:
-        if reason == "STOP" and self._turn.calls:  # this API has no reason of its own for tool calls
+        if reason == "STOP" and self._calls:  # this API has no reason of its own for tool calls
             return Finish("tool_calls")
         return Finish(FINISH_REASONS.get(reason, reason), raw="" if reason in ("STOP", "MAX_TOKENS") else reason)
 

@@ -12,6 +12,7 @@ package.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +23,7 @@ from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
 from acytoo.dialects.fields import invalid, optional_object
 from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE, Part, TurnReader, encode_call, encode_turn
-from acytoo.dialects.tool_calls import CallIds, arguments_object
+from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, content_text, parse_data_url, turn_parts
 from acytoo.types import (
@@ -33,6 +34,7 @@ from acytoo.types import (
     JSONObject,
     ReasoningBlock,
     Request,
+    ToolCall,
     ToolDefinition,
     collect,
     signature_of,
@@ -369,7 +371,13 @@ def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessa
     A part that no other API has in a model's turn (an image, code) is kept under its field's name. The other APIs
     refuse it by that name.
     """
-    turn = TurnReader(ids.for_call)
+    numbers = itertools.count()
+
+    def decode_call(call_id: str, name: str, arguments: object, signature: tuple[str, str] | None) -> list[Item]:
+        signed = signature or ("", "")
+        return [ToolCall(next(numbers), ids.for_call(name, call_id), name, arguments_text(arguments), *signed)]
+
+    turn = TurnReader(decode_call)
     items: list[Item] = []
     others: list[JSONObject] = []
     for part in parts:

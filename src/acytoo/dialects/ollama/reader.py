@@ -17,9 +17,8 @@ from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE, is_complete_json
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
-from acytoo.dialects.server_side import new_id
-from acytoo.dialects.tool_calls import arguments_text
-from acytoo.types import Finish, Item, JSONObject, Logprobs, Reasoning, Start, ToolCall, Usage
+from acytoo.dialects.tool_calls import ReceivedCalls
+from acytoo.types import Finish, Item, JSONObject, Logprobs, Reasoning, Start, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
 
 
@@ -65,7 +64,7 @@ class StreamReader(RecordReader):
         self._started = False  # an identity and a content were read: a text needs no further check
         self._done = False
         self.has_content = False  # a text or a call
-        self._calls = 0
+        self._calls = ReceivedCalls()
 
     @property
     def complete(self) -> bool:
@@ -124,7 +123,9 @@ class StreamReader(RecordReader):
                 content.append(Reasoning(message.thinking))
             if message.content:
                 content.append(message.content)
-            content += [self._decode_call(call) for call in message.tool_calls or ()]
+            for call in message.tool_calls or ():
+                function = call.function or _Function()  # Ollama never splits a call
+                content += self._calls.whole(call.id or "", function.name or "", function.arguments)
             # Ollama's last line has no content. Servers that imitate it may repeat everything there.
             items += self.unrepeated(content, items) if content and line.done else content
             if message.content or message.tool_calls:
@@ -139,13 +140,6 @@ class StreamReader(RecordReader):
             if line.prompt_eval_count is not None or line.eval_count is not None:
                 items.append(Usage(count(line.prompt_eval_count), count(line.eval_count)))
             items.append(self._decode_finish(reason))
-
-    def _decode_call(self, call: _ToolCall) -> ToolCall:
-        """Return a call, with a new id if the server sent none. Ollama never splits a call."""
-        function = call.function or _Function()
-        self._calls += 1
-        arguments = arguments_text(function.arguments)
-        return ToolCall(self._calls - 1, call.id or new_id("call_"), function.name or "", arguments)
 
     def _decode_finish(self, reason: str) -> Finish:
         if reason == "stop" and self._calls:  # this API has no reason of its own for tool calls

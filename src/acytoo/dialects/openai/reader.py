@@ -401,7 +401,7 @@ class StreamReader(RecordReader):
             previous = self._by_index.get(piece.index)
             if previous is not None and (piece.index is not None or previous.is_empty):
                 items += self._calls.end(previous)  # else more of it may follow: it has no index, and no `{}` either
-            items += self._calls.begin_all()
+            items += self._calls.begin_last()
             call = self._calls.open()
         self._by_index[piece.index] = call
         if siblings is not None:

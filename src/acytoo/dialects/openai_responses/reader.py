@@ -11,6 +11,7 @@ servers as observed (llama.cpp leaves out `output_index`). Errors are nested in 
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -27,8 +28,9 @@ from acytoo.dialects.openai_responses.request import (
     is_plain_message,
 )
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
+from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls
 from acytoo.errors import StatusError, TruncatedError, status_error
-from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage
+from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Reasoning, Refusal, Start, Usage
 from acytoo.wire.sse import SSEDecoder
 
 _JSON: TypeAlias = Any
@@ -85,13 +87,16 @@ _REASONING_FIELDS: dict[str, _ReasoningField] = {"reasoning_summary_text": "summ
 class _OutputItem:
     """What has been emitted of one output item."""
 
-    __slots__ = ("field", "has_opaque", "has_own_part", "index", "parts")
+    __slots__ = ("call", "field", "has_opaque", "has_own_part", "index", "parts", "place")
 
     def __init__(self) -> None:
         self.parts: set[int] = set()
         """Indices of the parts of which a text was emitted."""
+        self.call: ReceivedCall | None = None
+        self.place: int | None = None
+        """Its `output_index`, if any event had one."""
         self.index = -1
-        """The index of the call or the reasoning block in the shared shape, -1 before its first event."""
+        """The index of the reasoning block in the shared shape, -1 before its first event."""
         self.field: _ReasoningField | None = None
         self.has_opaque = False
         self.has_own_part = False
@@ -112,7 +117,7 @@ class StreamReader(RecordReader):
         self._failed = False
         self._start = Start()
         self._output: dict[int | str | None, _OutputItem] = {}
-        self._calls: dict[str, _OutputItem] = {}
+        self._calls = ReceivedCalls()
         self._blocks = 0
         self._emitted_types: set[str] = set()
         self._last_text: _OutputItem | None = None  # the message whose text is the last part of the reply
@@ -190,12 +195,17 @@ class StreamReader(RecordReader):
         """Return the output item of an event, a new one if none of its identifiers is known."""
         # llama.cpp gives a function_call no id; its deltas have the call_id as item_id (ggml-org/llama.cpp#20607).
         # Numeric identifiers become text: one of 1 is not the item with the `output_index` 1.
+        place = event.output_index
         identifiers = [text_or_empty(value) for value in (event.item_id, item_id, call_id)]
-        keys: list[int | str | None] = [event.output_index] if event.output_index is not None else []
+        keys: list[int | str | None] = [] if place is None else [place]
         keys = [*keys, *[identifier for identifier in identifiers if identifier]] or [None]
-        output = next((self._output[key] for key in keys if key in self._output), None) or _OutputItem()
+        known = (self._output[key] for key in keys if key in self._output)
+        # Some servers give two items one identifier: then the place decides.
+        output = next((item for item in known if None in (place, item.place) or item.place == place), None)
+        output = output or _OutputItem()
+        output.place = place if output.place is None else output.place
         for key in keys:
-            self._output.setdefault(key, output)
+            self._output[key] = output
         return output
 
     def _decode_start(self, response: JSONObject, items: list[Item]) -> None:
@@ -271,25 +281,27 @@ class StreamReader(RecordReader):
         if not isinstance(text, str) or not text or (not is_delta and output.parts):
             return
         output.parts.add(0)
-        if output.index < 0:
-            output.index = len(self._calls)
-            self._calls[f"#{output.index}"] = output
+        items += self._calls.add(self._call(output), arguments=text)
+
+    def _call(self, output: _OutputItem) -> ReceivedCall:
+        """Return the call of an output item, a new one if it has none. Deltas may come before its id and its name."""
+        if output.call is None:
+            output.call = self._calls.open()
             self.has_content = True
-        items.append(ToolCall(output.index, arguments=text))
+            self._last_text = None
+        return output.call
 
     def _decode_item(self, output: _OutputItem, item: JSONObject, items: list[Item], done: bool = True) -> None:
         """Append the beginning of an output item; if it is `done`, whatever of it has not been emitted."""
         kind = item.get("type")
         if kind == "function_call":
-            if output.index < 0:
-                output.index = len(self._calls)
-                call_id = str(item.get("call_id") or item.get("id") or "")
-                self._calls[call_id or f"#{output.index}"] = output
-                self.has_content = True
-                self._last_text = None
-                items.append(ToolCall(output.index, call_id, str(item.get("name") or "")))
+            call = self._call(output)
+            if not call.is_begun:
+                call_id = text_or_empty(item.get("call_id")) or text_or_empty(item.get("id"))
+                items += self._calls.add(call, call_id, text_or_empty(item.get("name")))
             if done:
                 self._decode_arguments(output, item.get("arguments"), False, items)
+                items += self._calls.end(call)
         elif kind == "reasoning":
             if output.index < 0:
                 self._number_block(output)
@@ -325,7 +337,8 @@ class StreamReader(RecordReader):
         if is_own:
             if part in ("", "text"):
                 self._last_text = None
-            items.append(OpaquePart(NAME, item, part, max(output.index, 0)))
+            index = max(output.index, 0) if output.call is None else output.call.number
+            items.append(OpaquePart(NAME, item, part, index))
 
     def end(self, response: JSONObject, items: list[Item], incomplete: bool = False) -> None:
         """Append whatever of the complete response has not been emitted, its usage and its finish reason.
@@ -335,9 +348,16 @@ class StreamReader(RecordReader):
         self._decode_start(response, items)
         # A copy, because decoding an item adds its own type. A list, because a server may send an unhashable `type`.
         emitted_types = list(self._emitted_types)
+        calls = itertools.count()
+        outputs = {output.call.number: output for output in self._output.values() if output.call is not None}
         for item in objects_in(response.get("output")):
-            if item.get("type") not in emitted_types:
-                self._decode_item(self._calls.get(str(item.get("call_id")), _OutputItem()), item, items)
+            if item.get("type") == "function_call":
+                known = self._known_call(next(calls), item)
+                output = outputs.get(known.number) if known is not None else None
+                self._decode_item(output or _OutputItem(), item, items)
+            elif item.get("type") not in emitted_types:
+                self._decode_item(_OutputItem(), item, items)
+        items += self._calls.close()
         if usage := object_or_empty(response.get("usage")):
             items.append(_decode_usage(usage))
         if response.get("error"):
@@ -353,6 +373,16 @@ class StreamReader(RecordReader):
                 raise TruncatedError(f"the reply is not complete, its status is {status!r}")
             self._done = True
             items.append(Finish("tool_calls" if self._calls else "stop"))
+
+    def _known_call(self, number: int, item: JSONObject) -> ReceivedCall | None:
+        """Return the call that an item of the complete response repeats, None if it is new.
+
+        It is the one at the same place, because some servers give a call another id here, or one id to two calls.
+        """
+        known = self._calls.at(number)
+        if known is not None and known.name in ("", item.get("name")):
+            return known
+        return self._calls.by_id(text_or_empty(item.get("call_id")))
 
 
 def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> list[Item]:
