@@ -19,6 +19,7 @@ def _row(
     dialect: Dialect = dialects.OpenAI(),
     url_variable: str = "",
     needs_model: bool = True,
+    model_prefixes: tuple[str, ...] = (),
 ) -> type[AsyncGeneratorProvider]:
     """Return a provider class. Without a key variable the service needs no key."""
     env = {"key": (key,)} if key else {}
@@ -33,6 +34,7 @@ def _row(
         "needs_auth": bool(key),
         "needs_model": needs_model,
         "label": label or class_name,
+        "model_prefixes": model_prefixes,
     }
     return type(class_name, (AsyncGeneratorProvider,), body)
 
@@ -80,15 +82,27 @@ DeepSeek = _row("DeepSeek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", dial
 Fireworks = _row("Fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY")
 Groq = _row("Groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", dialect=_GROQ)
 HuggingFace = _row("HuggingFace", "https://router.huggingface.co/v1", "HF_TOKEN", label="Hugging Face")
-Mistral = _row("Mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", dialect=_MISTRAL)
-Moonshot = _row("Moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", dialect=_MOONSHOT)
+Mistral = _row(
+    "Mistral",
+    "https://api.mistral.ai/v1",
+    "MISTRAL_API_KEY",
+    dialect=_MISTRAL,
+    model_prefixes=("magistral", "ministral", "codestral", "devstral", "pixtral"),
+)
+Moonshot = _row(
+    "Moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", dialect=_MOONSHOT, model_prefixes=("kimi",)
+)
 Nebius = _row("Nebius", "https://api.studio.nebius.com/v1", "NEBIUS_API_KEY")
 Nvidia = _row("Nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", label="NVIDIA NIM")
 OpenRouter = _row("OpenRouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", dialect=_OPENROUTER)
-Perplexity = _row("Perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", dialect=_PERPLEXITY)
+Perplexity = _row(
+    "Perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", dialect=_PERPLEXITY, model_prefixes=("sonar",)
+)
 SambaNova = _row("SambaNova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY")
 Together = _row("Together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", label="Together AI")
-XAI = _row("XAI", "https://api.x.ai/v1", "XAI_API_KEY", label="xAI", dialect=_COMPLETION_TOKENS)
+XAI = _row(
+    "XAI", "https://api.x.ai/v1", "XAI_API_KEY", label="xAI", dialect=_COMPLETION_TOKENS, model_prefixes=("grok",)
+)
 
 # On your own machine.
 LlamaCpp = _row("LlamaCpp", "http://127.0.0.1:8080/v1", label="llama.cpp", dialect=_LOCAL, needs_model=False)
@@ -97,9 +111,3 @@ VLLM = _row("VLLM", "http://127.0.0.1:8000/v1", label="vLLM", dialect=_LOCAL)
 
 # Any other.
 Compatible = _row("Compatible", "", label="any OpenAI-compatible URL", url_variable="COMPATIBLE_URL", needs_model=False)
-
-# How the names of the services' own models begin, if not with the service's name.
-Mistral.model_prefixes = ("magistral", "ministral", "codestral", "devstral", "pixtral")
-Moonshot.model_prefixes = ("kimi",)
-Perplexity.model_prefixes = ("sonar",)
-XAI.model_prefixes = ("grok",)

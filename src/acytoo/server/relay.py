@@ -48,7 +48,10 @@ async def relay(request: IncomingRequest, turn: Turn, dialect: Dialect, config: 
             if wanted.stream:
                 records = RecordBuffer(writer.framing)
                 await _Stream(request, writer, config, unsupported).run(
-                    chunks, lambda data: turn.watch(records.feed(data)), lambda: turn.watch(records.flush())
+                    chunks,
+                    lambda data: turn.watch(records.feed(data)),
+                    lambda: turn.watch(records.flush()),
+                    passes_through=True,
                 )
                 return None
             document = b"".join([chunk async for chunk in chunks])
@@ -62,7 +65,7 @@ async def relay(request: IncomingRequest, turn: Turn, dialect: Dialect, config: 
         async with aclosing(source) as batches:
             if wanted.stream:
                 await _Stream(request, writer, config, unsupported).run(
-                    batches, writer.write, lambda: turn.watch(writer.end())
+                    batches, writer.write, lambda: turn.watch(writer.end()), passes_through=False
                 )
                 return None
             items = [item for batch in [batch async for batch in batches] for item in batch]
@@ -128,7 +131,9 @@ class _Stream:
         self._written_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, source: Closable[T], encode: Callable[[T], bytes], end: Callable[[], bytes]) -> None:
+    async def run(
+        self, source: Closable[T], encode: Callable[[T], bytes], end: Callable[[], bytes], *, passes_through: bool
+    ) -> None:
         """Send what the backend sends, then the end. Raises AcytooError only while nothing has been sent."""
         response = self._response
         if self._writer.ping:
@@ -150,7 +155,7 @@ class _Stream:
             if not response.started:
                 raise
             # A reply that passes through may have sent its end already: then only a cut shows that something failed.
-            await self._fail(error, cut=encode != self._writer.write or not self._writer.error_ends_reply)
+            await self._fail(error, cut=passes_through or not self._writer.error_ends_reply)
         finally:
             response.close()
             if self._timer is not None:

@@ -84,14 +84,13 @@ class OpenAI(Dialect):
         ends_without_finish: bool = False,
     ) -> None:
         self.path = path
-        self.max_tokens_field = max_tokens_field
         self.stream_usage = stream_usage
         self.key_header = key_header
         self.reasoning_field = reasoning_field
         self.source = f"{NAME}/{service}" if service else NAME
         self.calls_need_reasoning = calls_need_reasoning
         self.options = OPTIONS - set(refused_options)
-        self.option_names = option_names
+        self.option_names: Mapping[str, str] = {"max_tokens": max_tokens_field, **option_names}
         self.call_id_length = call_id_length
         self.developer_role = developer_role
         self.one_system_message = one_system_message

@@ -51,7 +51,6 @@ class Variations(Protocol):
 
     source: str
     options: frozenset[str]
-    max_tokens_field: str
     stream_usage: bool
     reasoning_field: str
     calls_need_reasoning: bool
@@ -75,17 +74,12 @@ def encode_request(
     if request.extra_for and request.extra_for != NAME:
         messages = [_without_foreign_parts(message, unsupported) for message in messages]
         request = _without_foreign_tools(request, unsupported)
-    encoder = _MessageEncoder(server, to_google, unsupported)
-    encode = encoder.encode
     fields = _STRICT_FIELDS if server.strict_messages else _MESSAGE_FIELDS
-    encoded: list[Mapping[str, Any]] = [  # most messages are sent as they are: the check costs less than a call
-        message
-        if message.keys() <= fields and "tool_calls" not in message and message["role"] in _DIRECT_ROLES
-        else encode(message)
-        for message in messages
-    ]
-    if encoder.has_media_in_results:
-        encoded = _move_media(encoded)
+    encoded: Sequence[Mapping[str, Any]] = messages
+    for message in messages:  # most conversations are sent as they are: the check costs less than a call
+        if not message.keys() <= fields or "tool_calls" in message or message["role"] not in _DIRECT_ROLES:
+            encoded = _MessageEncoder(server, to_google, unsupported).encode_all(messages)
+            break
     if server.one_system_message or server.alternating_roles:
         encoded = _system_first(encoded, join=server.one_system_message)
     if server.alternating_roles:
@@ -97,7 +91,7 @@ def encode_request(
             body["stream_options"] = {"include_usage": True}
     values = _option_values(request)
     if values != _NO_OPTIONS:
-        names = {"max_tokens": server.max_tokens_field, **server.option_names}
+        names = server.option_names
         for option, value in zip(_OPTION_NAMES, values, strict=True):
             if value is not None and option in server.options:
                 body[names.get(option, option)] = value
@@ -117,6 +111,11 @@ class _MessageEncoder:
         self._unsupported = unsupported
         self._fields = _STRICT_FIELDS if server.strict_messages else _MESSAGE_FIELDS
         self.has_media_in_results = False
+
+    def encode_all(self, messages: Sequence[ChatMessage]) -> list[Mapping[str, Any]]:
+        """Return the messages of a conversation in which some cannot be sent as they are."""
+        encoded: list[Mapping[str, Any]] = [self.encode(message) for message in messages]
+        return _move_media(encoded) if self.has_media_in_results else encoded
 
     def encode(self, message: ChatMessage) -> JSONObject:
         """Return a message with tool calls, of another role, or with fields that the service does not have."""
