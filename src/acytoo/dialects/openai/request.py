@@ -6,7 +6,6 @@ Source: OpenAI's API reference ("Create chat completion"), and the documentation
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -181,6 +180,8 @@ class _MessageEncoder:
         length = self._server.call_id_length
         if not length or re.fullmatch(f"[a-zA-Z0-9]{{{length}}}", call_id):
             return call_id
+        import hashlib  # slow to import, and rarely needed
+
         return hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 

@@ -11,7 +11,6 @@ from acytoo.dialects.base import Dialect, Memory, ParsedRequest, Reader, Unsuppo
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
-from acytoo.dialects.openai_responses.memory import ResponsesMemory
 from acytoo.dialects.openai_responses.reader import StreamReader, read_document
 from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
 from acytoo.dialects.openai_responses.tools import TRANSLATED_ITEMS, TRANSLATED_TOOLS
@@ -103,6 +102,8 @@ class OpenAIResponses(Dialect):
 
     def memory(self) -> Memory:
         """Return a new memory of items and responses."""
+        from acytoo.dialects.openai_responses.memory import ResponsesMemory  # only servers have one
+
         return ResponsesMemory()
 
     def conversation_error(self, field: str) -> RequestError | None:

@@ -9,7 +9,6 @@ Source: the types of OpenAI's Python SDK (3.57, `types/responses`), and Codex (`
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias, cast
@@ -62,6 +61,8 @@ def flat_name(name: str, namespace: object = None) -> str:
     joined = re.sub(r"[^a-zA-Z0-9_-]", "_", f"{namespace.rstrip('_')}__{name.lstrip('_')}")
     if len(joined) <= _MAX_NAME:
         return joined
+    import hashlib  # slow to import, and rarely needed
+
     return f"{joined[: _MAX_NAME - 9]}_{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
 
 
