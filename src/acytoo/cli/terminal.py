@@ -1,4 +1,4 @@
-"""What only a terminal needs: whole words at the edge, no echo of keys during a reply, a sign of life before it."""
+"""What only a terminal needs: whole words at the edge, no echo of keys during a reply, a line while it is awaited."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class WordWrapper:
         else:
             shown = piece
             self._column = (self._column + size) % (self._width + 1)
-        self._word += piece
+        self._word = (self._word + piece)[-self._width - 1 :]  # a longer word is never moved to the next line
         return shown
 
 
