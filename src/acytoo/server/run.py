@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
 from collections.abc import Callable
+from typing import TypeAlias
 
 from acytoo.errors import UsageError
 from acytoo.http import bracketed
@@ -37,14 +37,24 @@ def _collect_garbage_less_often() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
-def run(config: ServerConfig, announce: Callable[[str], None], *, access_log: bool = False) -> None:
-    """Serve until a signal, on uvloop if it is installed (the extra `serve`)."""
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    with contextlib.suppress(ImportError):
-        from uvloop import new_event_loop
+LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 
-        loop_factory = new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
+
+def loop_factory() -> LoopFactory:
+    """Return what creates an event loop: of uvloop if it is installed (the extra `serve`), else of asyncio."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return asyncio.new_event_loop
+    factory: LoopFactory = new_event_loop
+    return factory
+
+
+def run(
+    config: ServerConfig, announce: Callable[[str], None], new_loop: LoopFactory, *, access_log: bool = False
+) -> None:
+    """Serve until a signal."""
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve(config, announce, access_log=access_log))
 
 

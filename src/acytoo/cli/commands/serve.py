@@ -51,23 +51,27 @@ def serve(
       acytoo serve --to http://other:8000 --to-password secret
       acytoo serve --host 0.0.0.0 --password secret
     """
-    from acytoo.secret import Secret
-    from acytoo.server.config import ServerConfig
-    from acytoo.server.run import run
+    from acytoo.cli.interrupts import kept_interrupts
 
-    if log:
-        import logging
+    with kept_interrupts():
+        from acytoo.secret import Secret
+        from acytoo.server.config import ServerConfig
+        from acytoo.server.run import loop_factory, run
 
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    config = ServerConfig(
-        _create_backends(targets, to_key, to_password),
-        Secret(password),
-        host,
-        port,
-        grace=grace,
-        drop_unsupported=drop_unsupported,
-    )
-    run(config, _announce, access_log=log)
+        if log:
+            import logging
+
+            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        config = ServerConfig(
+            _create_backends(targets, to_key, to_password),
+            Secret(password),
+            host,
+            port,
+            grace=grace,
+            drop_unsupported=drop_unsupported,
+        )
+        new_loop = loop_factory()
+    run(config, _announce, new_loop, access_log=log)
 
 
 def _create_backends(
