@@ -25,6 +25,14 @@ print(fetch(TINY))
 """
 
 
+TRAP = """
+import os, pathlib
+with open(pathlib.Path(__file__).with_name("executed"), "a") as file:
+    file.write(f"{__name__} {sorted(os.environ)}\\n")
+"""
+"""A module that records its execution, and the environment that it sees."""
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache directory that does not exist yet."""
@@ -196,6 +204,35 @@ def test_fetching_works_without_a_stderr(cache: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(sys, "stderr", None)
         fetch(TINY)
     assert is_cached(TINY)
+
+
+def test_the_first_use_executes_nothing_from_the_current_folder_or_pythonpath(cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    for name in ("pip", "json", "ssl", "sitecustomize", "usercustomize", "xllamacpp"):
+        (folder / f"{name}.py").write_text(TRAP)
+    root = str(Path(__file__).parents[2])
+    # -I, because a variable that this Python obeys itself is not ours to ignore: its children must.
+    isolated = script(f"import sys; sys.path.insert(0, {root!r})\n" + FETCH, "-I")
+    with index() as server:
+        done = run(isolated, env={**server.environment, "PYTHONPATH": str(folder)}, cwd=folder)
+    assert done.stdout.decode().split() == [str(TINY.path)], done.stderr
+    assert not (folder / "executed").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the interpreter is a shell script")
+def test_pip_sees_no_keys_in_its_environment(cache: Path, tmp_path: Path) -> None:
+    """The interpreter is a script that records its environment and arguments instead of running pip."""
+    record = tmp_path / "record"
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nenv > "{record}"\necho "$*" >> "{record}"\nexit 1\n')
+    python.chmod(0o755)
+    secrets = {"OPENAI_API_KEY": "sk-secret", "ACYTOO_PASSWORD": "secret", "PYTHONPATH": "/tmp", "LD_PRELOAD": ""}
+    kept = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple/", "https_proxy": "http://127.0.0.1:9", "HOME": str(tmp_path)}
+    run(script(f"import sys; sys.executable = {str(python)!r}\n" + FETCH), env={**secrets, **kept})
+    lines = record.read_text().splitlines()
+    assert {f"{name}={value}" for name, value in kept.items()} <= set(lines)
+    assert not {line.partition("=")[0] for line in lines} & secrets.keys()
 
 
 def test_two_processes_at_the_same_time_make_one_download(cache: Path) -> None:

