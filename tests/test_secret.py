@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 
@@ -67,3 +70,43 @@ def test_a_secret_does_not_equal_its_text() -> None:
 )
 def test_redact_replaces_every_secret(text: str, secrets: list[Secret | str], redacted: str) -> None:
     assert redact(text, secrets) == redacted
+
+
+ESCAPED = {
+    "a \\u escape": (r"key \u0073k-1/\u00e9 is bad", "key *** is bad"),
+    "capital digits": (r"key sk-1\u002F\u00E9 is bad", "key *** is bad"),
+    "an escaped slash": ("key sk-1\\/é is bad", "key *** is bad"),
+    "JSON in JSON": (r"{\"key\": \"sk-1\\/\\u00e9\"}", r"{\"key\": \"***\"}"),
+    "every character": ("".join([f"\\u{ord(c):04x}" for c in "sk-1/é"]), "***"),
+    "a URL": ("/v1?key=sk-1%2F%C3%a9&alt=sse", "/v1?key=***&alt=sse"),
+    "a Python string": (r"b'sk-1/\xe9'", "b'***'"),
+    "after a line end": (r"no\nsk-1\/é", r"no\n***"),
+    "cut by truncate": (r"key sk-\u0031… is bad", "key ***… is bad"),
+    "another one": (r"key \u0073k-2/\u00e9 is bad", r"key \u0073k-2/\u00e9 is bad"),
+}
+
+
+@pytest.mark.parametrize("name", ESCAPED)
+def test_redact_replaces_a_secret_that_is_escaped(name: str) -> None:
+    text, redacted = ESCAPED[name]
+    assert redact(text, [Secret("sk-1/é")]) == redacted
+
+
+ENCODERS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "JSON": json.dumps,
+    "JSON in JSON": lambda text: json.dumps(json.dumps(text)),
+    "Python": repr,
+    "a URL": lambda text: quote(text, safe="*"),
+}
+
+
+@pytest.mark.parametrize("secret", ["nkey", "u0073", 'a"b', "a\\b", "a\\nb", "key😀", "12"])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_redact_finds_any_secret_in_any_encoding_of_a_text(secret: str, encoder: str) -> None:
+    encode = ENCODERS[encoder]
+    assert redact(encode(f"a line\n{secret} 'and' \"more\""), [secret]) == encode("a line\n*** 'and' \"more\"")
+
+
+def test_overlapping_secrets_leave_nothing() -> None:
+    assert redact("me:abcdef", ["me:abc", "abcdef"]) == "***"

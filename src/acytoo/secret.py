@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -38,15 +38,86 @@ class Secret:
 
 
 def redact(text: str, secrets: Iterable[Secret | str]) -> str:
-    """Replace every secret in the text with `***`, also the start of one that `truncate` cut."""
+    """Replace every secret in the text with `***`, also the start of one that `truncate` cut.
+
+    A secret is found as it is, and as JSON, Python and URLs may escape it, also JSON inside JSON. A secret of one
+    character is kept.
+    """
     values = [secret.reveal() if isinstance(secret, Secret) else secret for secret in secrets]
-    for value in sorted(values, key=len, reverse=True):
-        if len(value) > 1:
-            text = text.replace(value, "***")
-            if _CUT in text:
-                *before, rest = text.split(_CUT)
-                text = _CUT.join([*[_mask_end(part, value) for part in before], rest])
-    return text
+    spans = [span for value in values if len(value) > 1 for span in _spans(text, value)]
+    if "\\" in text or "%" in text:
+        spans += _escaped_spans(text, values)
+    if not spans:
+        return text
+    pieces, end = [], 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            pieces += [text[end:start], "***"]
+        end = max(end, stop)
+    return "".join([*pieces, text[end:]])
+
+
+def _spans(text: str, value: str) -> Iterator[tuple[int, int]]:
+    """Yield where a value is in a text, and where a beginning of it of at least two characters precedes a cut."""
+    place = text.find(value)
+    while place >= 0:
+        yield place, place + len(value)
+        place = text.find(value, place + len(value))
+    cut = text.find(_CUT)
+    while cut >= 0:
+        place = text.find(value[:2], max(0, cut - len(value)), cut)
+        while place >= 0:
+            if value.startswith(text[place:cut]):
+                yield place, cut
+                break
+            place = text.find(value[:2], place + 1, cut)
+        cut = text.find(_CUT, cut + 1)
+
+
+def _escaped_spans(text: str, values: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield where the text has a value in which some characters are escaped."""
+    pieces: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    end = 0
+    for match in [*_ESCAPE.finditer(text), None]:
+        start = match.start() if match is not None else len(text)
+        pieces.append(text[end:start])
+        starts += range(end, start)
+        ends += range(end + 1, start + 1)
+        if match is not None:
+            decoded, end = _decoded(match), match.end()
+            pieces.append(decoded)
+            starts += [start] * len(decoded)
+            ends += [end] * len(decoded)
+    plain = "".join(pieces)
+    for value in values:
+        # Any number of backslashes counts as one escape, so none is left.
+        if len(bare := value.replace("\\", "")) > 1:
+            for start, stop in _spans(plain, bare):
+                yield starts[start], ends[stop - 1]
+        if "\\" in value:
+            for escaped in (value.replace("\\", "\\\\"), value.replace("\\", "\\\\\\\\")):
+                yield from _spans(text, escaped)
+
+
+_ESCAPE = re.compile(
+    r"\\+(?:u(d[89ab][0-9a-f]{2})\\+u(d[c-f][0-9a-f]{2})|u([0-9a-f]{4})|x([0-9a-f]{2})|(.))"
+    r"|(%[0-7][0-9a-f]|%[c-f][0-9a-f](?:%[89ab][0-9a-f])+)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""One escaped character: a pair of surrogates, `\\u0073`, `\\x73`, `\\/`; or percent-encoded."""
+
+_CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+
+
+def _decoded(match: re.Match[str]) -> str:
+    high, low, unit, byte, character, percent = match.groups()
+    if high:
+        return bytes.fromhex(high + low).decode("utf-16-be")
+    if unit or byte:
+        return chr(int(unit or byte, 16))
+    return unquote(percent).replace("\\", "") if percent else _CONTROLS.get(character, character)
 
 
 def split_url(url: Any) -> SplitResult | None:
@@ -57,16 +128,6 @@ def split_url(url: Any) -> SplitResult | None:
     except (ValueError, TypeError, AttributeError):
         return None
     return parts
-
-
-def _mask_end(text: str, secret: str) -> str:
-    """Mask a secret's prefix at the end of truncated text. A prefix of one character is kept."""
-    place = text.find(secret[:2], max(0, len(text) - len(secret)))
-    while place >= 0:
-        if secret.startswith(text[place:]):
-            return text[:place] + "***"
-        place = text.find(secret[:2], place + 1)
-    return text
 
 
 _CUT = "…"
