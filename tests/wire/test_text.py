@@ -55,7 +55,13 @@ def test_a_byte_order_mark_is_removed_only_at_the_start() -> None:
     assert [decoder.feed(part) for part in (b"\xef", b"\xbb\xbf", b"a\xef\xbb\xbfb")] == ["", "", "a\ufeffb"]
 
 
-@pytest.mark.parametrize("charset", ["klingon", "zlib", "base64", "hex", "rot13", "undefined", "a\0b", "é"])
+@pytest.mark.parametrize(
+    "charset",
+    [
+        *["klingon", "zlib", "base64", "hex", "rot13", "undefined", "a\0b", "é", "utf-7", "UTF_7", "idna", "punycode"],
+        *["unicode_escape", "unicode-escape", "raw_unicode_escape", "mbcs", "oem"],
+    ],
+)
 def test_an_unknown_charset_is_an_error(charset: str) -> None:
     with pytest.raises(ProtocolError, match="unknown charset"):
         TextDecoder(charset)

@@ -10,6 +10,15 @@ _CUT = frozenset({"unexpected end of data", "truncated data", "incomplete multib
 """The reasons that Python's decoders give for an incomplete character at the end of the data."""
 
 
+_NOT_CHARSETS = frozenset(
+    {"idna", "mbcs", "oem", "palmos", "punycode", "raw_unicode_escape", "undefined", "unicode_escape", "utf_7"}
+)
+"""Python's text encodings that are no charset of a document. They have escapes, which also decode to lone surrogates.
+
+Source: "Python Specific Encodings" in the documentation of `codecs`. The HTML standard forbids UTF-7.
+"""
+
+
 class TextDecoder:
     """An incremental decoder for the charset that the response declares."""
 
@@ -18,6 +27,9 @@ class TextDecoder:
     def __init__(self, charset: str = "utf-8") -> None:
         try:
             "a".encode(charset)  # rejects codecs that are not charsets, like "zlib"
+            codec = codecs.lookup(charset)
+            if codec.name.replace("-", "_") in _NOT_CHARSETS:
+                raise LookupError(f"{codec.name} is not a charset")
             self._decode = codecs.getincrementaldecoder(charset)("strict").decode
         except (LookupError, ValueError) as error:
             raise ProtocolError(f"the response declares an unknown charset {charset!r}") from error
