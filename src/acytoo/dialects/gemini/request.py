@@ -462,7 +462,7 @@ def _decode_user_part(part: JSONObject, where: str) -> ContentPart:
         return {"type": "file", "file": {"file_id": file["fileUri"]}}
     if not part:
         raise invalid(f"{where} has an empty part")
-    return {"type": min(part), **part}  # type: ignore[typeddict-item]  # a part of no known type
+    return {**part, "type": min(part)}  # type: ignore[typeddict-item]  # a part of no known type
 
 
 def _decode_config(config: JSONObject, shared: JSONObject) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import describe_error, retry_after_seconds
+from acytoo.dialects.fields import objects_in
 from acytoo.dialects.gemini.parts import (
     FINISH_REASONS,
     OTHER,
@@ -251,7 +252,8 @@ def _encode_logprobs(tokens: list[JSONObject]) -> JSONObject:
     return {
         "chosenCandidates": [_encode_token(token) for token in tokens],
         "topCandidates": [
-            {"candidates": [_encode_token(other) for other in token.get("top_logprobs") or ()]} for token in tokens
+            {"candidates": [_encode_token(other) for other in objects_in(token.get("top_logprobs"))]}
+            for token in tokens
         ],
     }
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count, objects_in, without_none
+from acytoo.dialects.fields import count, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.lenient import NEEDED, decode_document
@@ -288,14 +288,14 @@ class StreamReader(RecordReader):
         """
         for detail in details:
             last = self._details[-1] if self._details else {}
-            kind = detail.get("type")
+            kind = text_or_empty(detail.get("type"))
             if kind in _TEXT_OF_DETAILS and (last.get("type"), last.get("index")) == (kind, detail.get("index")):
                 field = _TEXT_OF_DETAILS[kind]
                 text = f"{last.get(field) or ''}{detail.get(field) or ''}"
                 last |= without_none(detail) | ({field: text} if text else {})
             else:
                 self._details.append(dict(detail))
-            piece = detail.get(_TEXT_OF_DETAILS.get(str(kind), ""))
+            piece = detail.get(_TEXT_OF_DETAILS.get(kind, ""))
             if items is not None and piece and isinstance(piece, str):
                 items.append(Reasoning(piece))
 
