@@ -117,7 +117,14 @@ def soak(arguments: argparse.Namespace) -> None:
 
 
 def fuzz(arguments: argparse.Namespace) -> None:
-    """Fuzz the HTTP parsers, the wire codecs and the dialects until libFuzzer's options end it."""
+    """Fuzz the HTTP parsers, the wire codecs and the dialects until libFuzzer's options end it.
+
+    The target `documents` needs no libFuzzer: it tries every hostile value at every place of the recorded documents.
+    """
+    if arguments.target == "documents":
+        from bench.fuzz_documents import fuzz_documents
+
+        sys.exit(1 if fuzz_documents(_progress) else 0)
     from bench.fuzz import fuzz
 
     fuzz(arguments.target, [*arguments.options, *arguments.corpora])
@@ -171,7 +178,7 @@ def main() -> None:
     option("--callers", type=int, default=40)
     option("--seed", type=int, default=1)
     option("--save", action="store_true", help="write bench/logs/soak.md")
-    parsers["fuzz"].add_argument("--target", default="", help="only this one, such as http-response or http-request")
+    parsers["fuzz"].add_argument("--target", default="", help="only this one, such as documents or http-response")
     parsers["fuzz"].add_argument(
         "corpora", nargs="*", metavar="CORPUS", help="folders; libFuzzer's options are passed on"
     )
