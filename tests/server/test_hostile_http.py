@@ -252,6 +252,17 @@ FOREIGN = {
     "a host that looks like this machine": ("127.0.0.1.evil.example", ""),
     "a host that cannot be parsed": ("[::", ""),
     "an empty host": ("", ""),
+    "a host behind a user": ("evil.example@127.0.0.1", ""),
+    "a host with two ports": ("127.0.0.1:8000:80", ""),
+    "a port that is not a number": ("127.0.0.1:evil", ""),
+    "an IPv6 address without brackets": ("::1", ""),
+    "a name in brackets": ("[evil.example]", ""),
+    "an IPv4 address in brackets": ("[127.0.0.1]", ""),
+    "an address with a dot at its end": ("127.0.0.1.", ""),
+    "a number that is not an address": ("127.0.0.1.8", ""),
+    "digits of another script": ("\u0661\u0662\u0667.0.0.1", ""),
+    "a path behind the host": ("127.0.0.1/evil.example", ""),
+    "two hosts": ("127.0.0.1, evil.example", ""),
     "another origin": ("127.0.0.1", "origin: http://evil.example\r\n"),
     "an origin on another port": ("127.0.0.1:8000", "origin: http://127.0.0.1:9000\r\n"),
     "no origin": ("127.0.0.1", "origin: null\r\n"),
@@ -278,7 +289,9 @@ async def test_a_target_with_another_host_is_rejected_whatever_its_host_header_i
         assert server.fake.requests == []
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.0.0.1:8000", "LOCALHOST"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::1]", "[::1]:8000", "127.0.0.1:8000", "LOCALHOST", "192.168.1.7:80"]
+)
 async def test_this_machines_own_pages_may_call(host: str) -> None:
     async with live_server(HELLO) as server:
         data = request(headers=f"origin: http://{host}\r\n").replace(

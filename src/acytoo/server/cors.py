@@ -9,44 +9,49 @@ call from any page.
 from __future__ import annotations
 
 import functools
-from urllib.parse import urlsplit
+import re
+from ipaddress import IPv4Address, IPv6Address
 
 from acytoo.http import HTTPResponse
-from acytoo.server.config import ServerConfig, is_loopback
+from acytoo.secret import truncate
+from acytoo.server.config import ServerConfig
 from acytoo.server.request import IncomingRequest
 
 
 def cross_site_reason(request: IncomingRequest) -> str:
     """Return why a request counts as coming from another site's page, "" if it does not."""
     if not _is_own(request.host):
-        host = _hostname(request.host)
+        host = truncate(request.host, 100)
         return f"the host {host!r} is not this machine: set a password (--password) to serve it under other names"
     origin = request.headers.get("origin")
     if origin == "null":
         return "pages without an origin may not call this server: set a password (--password) to allow it"
     if origin and origin.partition("://")[2] != request.host:
-        return f"pages of {origin} may not call this server: set a password (--password) to allow it"
+        origin = truncate(origin, 100)
+        return f"pages of {origin!r} may not call this server: set a password (--password) to allow it"
     return ""
+
+
+_HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9a-zA-Z.-]+))(?::[0-9]{1,5})?")
+"""A `Host` header: an IPv6 address in brackets, or anything else, and a port."""
 
 
 @functools.lru_cache(maxsize=64)
 def _is_own(host: str) -> bool:
-    """Return whether a `Host` header names this machine in a way that a page of another site cannot cause."""
-    name = _hostname(host)
-    return is_loopback(name) or _is_address(name)
+    """Return whether a `Host` header names this machine in a way that a page of another site cannot cause.
 
-
-def _hostname(host: str) -> str:
-    """Return the name in a `Host` header, "" if it cannot be parsed."""
+    `localhost` does, and so does an address, which DNS rebinding cannot fake. What some parser could read as another
+    host does not.
+    """
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    ipv6, name = match.groups()
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        IPv6Address(ipv6) if ipv6 else IPv4Address(name)
     except ValueError:
-        return ""
-
-
-def _is_address(host: str) -> bool:
-    """Return whether the host looks like an IP address, which DNS rebinding cannot fake."""
-    return host.replace(".", "").isdigit() or ":" in host
+        return not ipv6 and name.lower() == "localhost"
+    return True
 
 
 def is_preflight(request: IncomingRequest, config: ServerConfig) -> bool:
