@@ -135,6 +135,8 @@ def test_a_truncated_reply_prints_the_received_text_and_exits_with_1() -> None:
         (["-o", "temprature=1", "Hi"], "did you mean 'temperature'"),
         (["--nonsense", "Hi"], "No such option"),
         (["serve", "--host", "0.0.0.0", "--to", "http://127.0.0.1:9"], "password"),
+        (["serve", "--password", "", "--to", "http://127.0.0.1:9"], "the password is empty: set one"),
+        (["serve", "--password", " x", "--to", "http://127.0.0.1:9"], "the password begins or ends with a blank"),
         (["serve", "--to", "compatible/m"], "compatible needs a URL: set COMPATIBLE_URL"),
         (["serve", "--to", "nobody"], "unknown provider 'nobody'"),
         (["serve", "--port", "99999", "--to", "http://127.0.0.1:9"], "0<=x<=65535"),

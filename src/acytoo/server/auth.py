@@ -19,4 +19,4 @@ def has_password(password: Secret, presented: Iterable[Secret]) -> bool:
     """Return whether one of the presented secrets is the password."""
     expected = password.reveal().encode()
     # compare_digest takes the same time for every wrong secret, so that nobody can guess one byte after another.
-    return any(hmac.compare_digest(secret.reveal().encode("utf-8", "replace"), expected) for secret in presented)
+    return any(hmac.compare_digest(secret.reveal().encode("utf-8", "surrogatepass"), expected) for secret in presented)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import TypeAlias
@@ -50,6 +51,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
             raise UsageError("a server needs at least one backend")
         if not self.grace >= 0:
             raise UsageError(f"invalid grace {self.grace:g}: expected a number of seconds from 0 to inf")
+        check_password(self.password)
         if not self.password and not is_loopback(self.host):
             raise UsageError(
                 f"{self.host} can be reached from other machines: set a password "
@@ -65,3 +67,16 @@ def is_loopback(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def check_password(password: Secret) -> None:
+    """Raise UsageError, which does not show it, for a password that HTTP headers do not carry unchanged."""
+    text = password.reveal()
+    if not text:
+        return
+    if not text.strip():
+        raise UsageError("the password is blank: use one with letters or digits")
+    if text != text.strip():
+        raise UsageError("the password begins or ends with a blank, which HTTP headers lose: remove it")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise UsageError("the password has a control character or is not valid Unicode: use printable characters")

@@ -62,6 +62,8 @@ def serve(
             import logging
 
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        if password == "":  # such as --password "$UNSET"
+            raise UsageError("the password is empty: set one, or leave out --password")
         config = ServerConfig(
             _create_backends(targets, to_key, to_password),
             Secret(password),
