@@ -11,7 +11,7 @@ import pytest
 from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.dialects.finish import check_finish
-from acytoo.errors import AcytooError, ReplyError, ServerError, TruncatedError
+from acytoo.errors import AcytooError, ProtocolError, ReplyError, ServerError, TruncatedError
 from acytoo.http import ResponseHead
 from acytoo.types import Item, Refusal, Request, collect
 
@@ -264,6 +264,37 @@ def test_a_reason_of_the_table_is_never_a_failure() -> None:
     check_finish("finish_reason", "max_errors", {"max_errors"}, False)
     with pytest.raises(ServerError):
         check_finish("finish_reason", "max_errors", (), True)
+
+
+# vllm-project/vllm issue 53255, earendil-works/pi issue 9681, labring/FastGPT issue 7339.
+CALL_REASONS = [
+    *[(name, reason) for name in ("openai", "openai, document") for reason in ("tool_calls", "function_call")],
+    *[(name, reason) for name in ("anthropic", "anthropic, document") for reason in ("tool_use", "tool_calls")],
+    *[(name, "tool_calls") for name in ("ollama", "ollama, document")],
+]
+
+
+@pytest.mark.parametrize("text", ["Let me look.", ""])
+@pytest.mark.parametrize(("name", "reason"), CALL_REASONS)
+def test_a_reply_that_ends_with_a_call_and_has_none_is_an_error_after_the_text(
+    name: str, reason: str, text: str
+) -> None:
+    dialect, body = BODIES[name]
+    items, error = read(dialect, body(text, reason))
+    assert collect(items).text == text
+    assert isinstance(error, ProtocolError)
+    assert repr(reason) in error.message
+
+
+def test_a_call_that_is_passed_through_need_not_be_read() -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}
+    body = sse(
+        {"choices": [{"delta": {"content": "Hi"}, "finish_reason": None}]},
+        {"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": None}]},
+        {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]},
+    ).replace(b'": ', b'":')
+    _, error = read(dialects.OpenAI(), body, scans=True)
+    assert error is None
 
 
 # Servers that end complete replies without a finish reason: pydantic/pydantic-ai issue 2996, pi issue 7062.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from acytoo.errors import status_error
+from acytoo.errors import ProtocolError, status_error
 
 _FAILURE = re.compile(
     "abort|cancel|crash|disconnect|error|evict|exception|fail|fault|insufficient|interrupt|invalid|kill|lost|malformed"
@@ -34,3 +34,16 @@ def check_finish(field: str, reason: str, ends: Container[str], has_content: boo
         return
     explanation = f": {message}" if message else "" if has_content else " and no content"
     raise status_error(None, f"the server ended the reply with the {field} {reason!r}{explanation}", code=reason)
+
+
+_CALL_REASONS = frozenset({"tool_calls", "tool_use", "function_call"})
+
+
+def check_call(field: str, reason: str, has_call: bool) -> None:
+    """Raise ProtocolError if a reply ended in order to call a tool, and has no call.
+
+    Its text is not the answer then: a server or a gateway has lost the call, or the model has failed to write one.
+    Sources: vllm-project/vllm issue 53255, earendil-works/pi issue 9681, labring/FastGPT issue 7339.
+    """
+    if reason in _CALL_REASONS and not has_call:
+        raise ProtocolError(f"the server ended the reply with the {field} {reason!r}, but it has sent no tool call")

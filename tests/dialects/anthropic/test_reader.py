@@ -279,8 +279,9 @@ def test_a_stream_that_ends_at_any_byte_is_truncated_or_complete(name: str) -> N
     ],
 )
 def test_every_stop_reason_round_trips(reason: str, sequence: str | None, finish: Finish) -> None:
-    items = read(events(start(), *end(reason, sequence)))
-    assert items == [START, finish]
+    call = [block(0, type="tool_use", id="a", name="f"), stop(0)] if reason == "tool_use" else []
+    items = read(events(start(), *call, *end(reason, sequence)))
+    assert [items[0], items[-1]] == [START, finish]
     sent = documents(write(items))[-2]["delta"]
     assert (sent["stop_reason"], sent["stop_sequence"]) == (reason, sequence)
 

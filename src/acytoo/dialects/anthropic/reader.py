@@ -13,7 +13,7 @@ from acytoo.dialects.anthropic.request import SOURCE
 from acytoo.dialects.base import not_this_api
 from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, without_none
-from acytoo.dialects.finish import check_finish
+from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
@@ -170,6 +170,7 @@ class StreamReader(RecordReader):
         self._thought_count = 0
         self._unsigned: set[int] = set()  # numbers of the reasoning blocks without a signature so far
         self._opaque: dict[int, _OpenOpaque] = {}  # by the index of their blocks
+        self._has_own_call = False  # a call of a type that only this API has
         self._follows_text = False  # the last part of the reply is a text that no `OpaquePart` ended
 
     @property
@@ -345,6 +346,8 @@ class StreamReader(RecordReader):
     def _open_opaque(self, index: int, block: JSONObject) -> None:
         self._follows_text = False
         self._opaque[index] = _OpenOpaque(dict(block))
+        if str(block.get("type")).endswith("_use"):
+            self._has_own_call = True
 
     def _close_block(self, index: int, items: list[Item]) -> None:
         """Append what is known only at a block's end: what only this API has of it, a call's arguments."""
@@ -374,6 +377,7 @@ class StreamReader(RecordReader):
             if not isinstance(explanation, str):
                 explanation = ""
             check_finish("stop_reason", reason, _ENDS, self.has_content, explanation)
+            check_call("stop_reason", reason, bool(self._calls) or self._has_own_call)
             self._finished = True
             if reason == "refusal" and explanation:
                 items.append(Refusal(explanation))

@@ -13,7 +13,7 @@ import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count
-from acytoo.dialects.finish import check_finish
+from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, is_complete_json
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
@@ -136,6 +136,7 @@ class StreamReader(RecordReader):
         if line.done:
             reason = line.done_reason or "stop"
             check_finish("done_reason", reason, _ENDS, self.has_content)
+            check_call("done_reason", reason, bool(self._calls))
             self._done = True
             if line.prompt_eval_count is not None or line.eval_count is not None:
                 items.append(Usage(count(line.prompt_eval_count), count(line.eval_count)))

@@ -17,7 +17,7 @@ import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, objects_in, text_or_empty, without_none
-from acytoo.dialects.finish import check_finish
+from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai.request import NAME
@@ -249,6 +249,7 @@ class StreamReader(RecordReader):
             self.has_content = True
         if reason:
             check_finish("finish_reason", reason, _ENDS, self.has_content)
+            check_call("finish_reason", reason, bool(self._calls) or self._scans)
             if not self.finished:
                 self.finished = True
                 self.append_own_fields(items)
