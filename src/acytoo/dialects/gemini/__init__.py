@@ -6,7 +6,7 @@ package.
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -21,6 +21,7 @@ from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body, secrets_in
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
+from acytoo.secret import truncate
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
 
 _VERSIONS = ("v1beta", "v1", "v1alpha", "v1beta1")
@@ -34,6 +35,18 @@ _PATH_ENDS = ("enerateContent", ":countTokens")
 def _routes(*verbs: str) -> tuple[str, ...]:
     """Return the paths of these verbs. A model's name may contain slashes."""
     return tuple(f"/{version}/models/{{model:.+}}:{verb}" for version in _VERSIONS for verb in verbs)
+
+
+def _in_path(model: str) -> str:
+    """Return a model's name as it stands in a path. It may have slashes.
+
+    Raises UsageError for a name that leads to another path, also if the server decodes a path twice or takes a
+    backslash for a slash: a gateway's clients choose the model, and the request carries the gateway's key.
+    """
+    segments = unquote(unquote(model)).replace("\\", "/").split("/")
+    if any(segment.strip() in ("", ".", "..") for segment in segments):
+        raise UsageError(f"invalid model {truncate(model, 100)!r}: it is part of the URL, which has no such path")
+    return quote(model, safe="/:@", errors="replace")
 
 
 class _TokenCount(msgspec.Struct, rename="camel"):
@@ -86,7 +99,7 @@ class Gemini(Dialect):
         if not model:
             raise UsageError("Gemini needs a model: it is part of the URL")
         folder = "" if model.startswith("tunedModels/") else "models/"
-        url = join_url(endpoint.url, f"/{self.version}/{folder}{quote(model, safe='/:@')}:{verb}")
+        url = join_url(endpoint.url, f"/{self.version}/{folder}{_in_path(model)}:{verb}")
         if verb == _STREAM:
             url += "&alt=sse" if "?" in url else "?alt=sse"
         return HTTPRequest(url, json_headers(endpoint.key, "x-goog-api-key"), body)
