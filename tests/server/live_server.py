@@ -63,11 +63,12 @@ async def live_server(
     dialect: Dialect = dialects.OpenAI(),
     password: str = "",
     provider: dict[str, Any] | None = None,
+    on_connect: ScriptedResponse | None = None,
     **settings: Any,
 ) -> AsyncIterator[LiveServer]:
     """Run a server over a backend of the dialect that answers as scripted. Assert that no task is left afterwards."""
     before = asyncio.all_tasks()
-    async with FakeEndpoint(dialect, *scripts) as fake:
+    async with FakeEndpoint(dialect, *scripts, on_connect=on_connect) as fake:
         config = ServerConfig(
             {"backend": backend(dialect, fake.url, **(provider or {}))}, Secret(password), port=0, grace=0.1, **settings
         )

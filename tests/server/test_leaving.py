@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -154,6 +155,44 @@ async def test_pipelined_requests_of_a_client_that_left_are_not_begun() -> None:
         await server.fake.disconnected()
         await still_serves(server)
         assert len(server.fake.requests) == 1
+
+
+@EVERY_WAY
+async def test_leaving_while_the_backend_receives_the_request_stops_it(leave: Leave) -> None:
+    body = json.dumps({"model": "m-1", "messages": [{"role": "user", "content": "x" * 10_000_000}]}).encode()
+    async with live_server(on_connect=silent()) as server, asyncio.timeout(LIMIT):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(body=body))
+        await server.fake.connected()
+        await asyncio.sleep(0.2)
+        leave(writer)
+        await server.fake.disconnected()
+        assert server.fake.requests == []
+        writer.transport.abort()
+
+
+AHEAD = {
+    "requests": request() * 40,
+    "a body": head("POST /v1/messages HTTP/1.1", "content-length: 10000000\r\n") + b" " * 10_000_000,
+}
+
+
+@pytest.mark.parametrize("ahead", AHEAD.values(), ids=AHEAD)
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@EVERY_WAY
+async def test_leaving_after_sending_too_far_ahead_stops_the_backend(ahead: bytes, stream: bool, leave: Leave) -> None:
+    async with live_server(silent()) as server, asyncio.timeout(LIMIT):
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        _, writer = await asyncio.open_connection(sock=sock)
+        writer.write(request(stream=stream))
+        await server.fake.received()
+        writer.write(ahead[:100_000])  # more would keep its end in the sender's buffers
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        leave(writer)
+        await server.fake.disconnected()
+        await still_serves(server)
+        writer.transport.abort()
 
 
 async def test_a_hundred_clients_that_leave_at_once_stop_a_hundred_upstreams() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, silent
 from acytoo.types import Finish, Start
 from tests.processes import ACYTOO, run
-from tests.server.live_server import LIMIT, Response, backend, read_response, request
+from tests.server.live_server import LIMIT, Response, backend, head, read_response, request
 
 WORDS = [f"word {number} " for number in range(20)]
 HELLO = reply(Start("id-1", "m-1", 7), *WORDS, Finish("stop"))
@@ -145,11 +146,17 @@ async def test_connections_without_a_complete_request_do_not_delay_the_end() -> 
         config = ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=LIMIT * 10)
         server, url = await start(config)
         pairs = []
-        for data in (b"", b"POST /v1/chat", request()[:-300], request()):
+        for data in (
+            b"",
+            b"POST /v1/chat",
+            request()[:-5],
+            request(headers="expect: 100-continue\r\n")[:-5],
+            request(),
+        ):
             reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
             writer.write(data)
             pairs.append((reader, writer))
-        assert (await read_response(pairs[3][0])).whole
+        assert (await read_response(pairs[-1][0])).whole
         await server.close()
         for reader, writer in pairs:
             assert await reader.read() == b""
@@ -186,6 +193,20 @@ async def test_a_request_that_has_just_arrived_is_answered() -> None:
         await server.close()
         response = await read_response(reader)
         assert (response.status, response.whole, response.headers["connection"]) == (200, True, "close")
+        writer.close()
+
+
+async def test_a_health_check_that_has_just_arrived_is_answered_with_503() -> None:
+    async with FakeEndpoint(dialects.OpenAI(), HELLO) as fake, asyncio.timeout(LIMIT):
+        server, url = await start(ServerConfig({"backend": backend(dialects.OpenAI(), fake.url)}, port=0, grace=LIMIT))
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        while not server.connections:  # noqa: ASYNC110 - being accepted is no event
+            await asyncio.sleep(0)
+        writer.write(head("GET /healthz HTTP/1.1"))
+        await server.close()
+        response = await read_response(reader)
+        assert (response.status, json.loads(response.body)["status"]) == (503, "stopping")
+        assert response.headers["connection"] == "close"
         writer.close()
 
 

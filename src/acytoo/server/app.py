@@ -151,7 +151,9 @@ def client_dialect(request: IncomingRequest, config: ServerConfig) -> Dialect:
     return next((dialect for dialect in config.dialects if dialect.is_client(received)), by_name("openai"))
 
 
-async def _health(_: IncomingRequest) -> HTTPResponse:
+async def _health(request: IncomingRequest) -> HTTPResponse:
+    if request.connection.is_server_stopping:
+        return json_response({"status": "stopping", "version": __version__}, 503)
     return json_response({"status": "ok", "version": __version__})
 
 

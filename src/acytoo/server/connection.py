@@ -4,7 +4,7 @@ The problem: a client can leave, stall or send nonsense at any moment, also whil
 none of that may hold a backend, memory or a connection. The strategy: read all the time, even while a handler runs, so
 that the end of the connection is seen at once and cancels the handler; each request has a task, each connection one
 timer, which is only moved when it fires. The cost: what a client sends ahead of time is buffered, up to a limit; then
-reading pauses, and the end of the connection is seen late.
+reading pauses, and the end of the connection is looked for once a second.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from acytoo._reset import reset
 from acytoo.http import HTTPResponse
 from acytoo.http1.head import HTTPError
 from acytoo.http1.request_parser import RequestParser
+from acytoo.server.hangup import has_hung_up
 from acytoo.server.request import BodyTooLargeError, IncomingRequest
 from acytoo.server.response import encode_response
 
@@ -33,6 +34,9 @@ _MAX_AHEAD = 64 * 1024
 
 _MAX_QUEUED = 32
 """Requests that wait for the current one to be answered, above which reading pauses."""
+
+_HANGUP_INTERVAL = 1.0
+"""Seconds after which a client is looked for whose connection is not read."""
 
 _LINGER = 2.0
 """Seconds in which the rest of a refused request is discarded, so that its client can read the response."""
@@ -49,9 +53,9 @@ class ServerConnection(asyncio.BufferedProtocol):
     """The server's end of a connection."""
 
     __slots__ = (
-        "_action", "_buffer", "_deadline", "_discarded", "_drained", "_error", "_is_paused", "_loop", "_parser",
-        "_queue", "_receiving", "_server", "_task", "_timer", "_timer_at", "_unasked", "_unsent", "_waiter", "sent",
-        "transport", "write_paused",
+        "_action", "_buffer", "_deadline", "_discarded", "_drained", "_error", "_hangup_timer", "_is_paused", "_loop",
+        "_parser", "_queue", "_receiving", "_server", "_task", "_timer", "_timer_at", "_unasked", "_unsent", "_waiter",
+        "sent", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, server: HTTPServer) -> None:
@@ -66,6 +70,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._drained: asyncio.Future[None] | None = None
         self._error: HTTPError | None = None
         self._is_paused = False
+        self._hangup_timer: asyncio.TimerHandle | None = None
         self._unasked = self._unsent = 0
         self._discarded = -1
         self._timer: asyncio.TimerHandle | None = None
@@ -120,8 +125,9 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._leave()
         self.transport = None
         self._deadline = math.inf
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._hangup_timer):
+            if timer is not None:
+                timer.cancel()
         self._parser.close()
         self._action = _do_nothing
         self._server.remove(self)
@@ -217,6 +223,11 @@ class ServerConnection(asyncio.BufferedProtocol):
             if self.transport is not None:
                 self.transport.set_write_buffer_limits()
 
+    @property
+    def is_server_stopping(self) -> bool:
+        """Whether the server accepts no new requests."""
+        return self._server.is_closing
+
     def may_keep_alive(self, request: IncomingRequest) -> bool:
         """Return whether another request may follow this one."""
         return request.keep_alive and request.is_complete and not self._server.is_closing
@@ -224,8 +235,10 @@ class ServerConnection(asyncio.BufferedProtocol):
     # Called by the server when it stops.
 
     def finish(self) -> asyncio.Task[None] | None:
-        """Close the connection if it is idle. Return the task that answers a request otherwise."""
-        if self._task is None and self.transport is not None and self._discarded < 0:
+        """Close the connection if no complete request is being answered. Return the task that answers one otherwise."""
+        if self._waiter is not None:  # for the rest of a body
+            self.abort()
+        elif self._task is None and self.transport is not None and self._discarded < 0:
             self._close()
         return self._task
 
@@ -313,12 +326,30 @@ class ServerConnection(asyncio.BufferedProtocol):
     def _limit_reading(self) -> None:
         """Pause reading while too much has arrived ahead of time."""
         is_full = len(self._queue) >= _MAX_QUEUED or self._unasked > _MAX_AHEAD
-        if is_full != self._is_paused and self.transport is not None and not self.transport.is_closing():
-            self._is_paused = is_full
-            if is_full:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+        if is_full == self._is_paused or self.transport is None or self.transport.is_closing():
+            return
+        if is_full:
+            self._is_paused = True
+            self.transport.pause_reading()
+            self._hangup_timer = self._loop.call_later(_HANGUP_INTERVAL, self._look_for_client)
+        else:
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        assert self.transport is not None
+        assert self._hangup_timer is not None
+        self._is_paused = False
+        self._hangup_timer.cancel()
+        self.transport.resume_reading()
+
+    def _look_for_client(self) -> None:
+        """Abort if the client has hung up behind what is not read."""
+        if self.transport is None:
+            return
+        if has_hung_up(self.transport):
+            self.abort()
+        else:
+            self._hangup_timer = self._loop.call_later(_HANGUP_INTERVAL, self._look_for_client)
 
     # The end.
 
@@ -348,8 +379,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._queue.clear()
         transport.write_eof()
         if self._is_paused:
-            self._is_paused = False
-            transport.resume_reading()
+            self._resume_reading()
         self._set_deadline(_LINGER, self._abort)
 
     def _abort(self) -> None:

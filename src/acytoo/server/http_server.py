@@ -60,8 +60,8 @@ class HTTPServer:
         """Stop accepting connections, let running replies finish for `config.grace` seconds, then close everything."""
         if self._listener is None or self.is_closing:
             return
-        self._listener.close()
         self.is_closing = True
+        self._listener.close()
         for _ in range(4):  # asyncio takes some turns to read a request that has already arrived
             await asyncio.sleep(0)
         try:

@@ -153,9 +153,9 @@ class StreamedResponse:
         return _encode_head(200, tuple(headers.items()), "" if keep_alive else "close", int(time.time())) + b"\r\n"
 
 
-def json_response(document: object) -> HTTPResponse:
-    """Return a successful response with a JSON document."""
-    return HTTPResponse(200, {"content-type": "application/json"}, msgspec.json.encode(document))
+def json_response(document: object, status: int = 200) -> HTTPResponse:
+    """Return a response with a JSON document."""
+    return HTTPResponse(status, {"content-type": "application/json"}, msgspec.json.encode(document))
 
 
 def encode_response(response: HTTPResponse, keep_alive: bool, version: str, head_only: bool) -> bytes:
