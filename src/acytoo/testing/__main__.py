@@ -1,7 +1,11 @@
-"""`python -m acytoo.testing MODULE:PROVIDER`: report how a provider violates the contract."""
+"""`python -m acytoo.testing MODULE:PROVIDER`: report how a provider violates the contract.
+
+`python -m acytoo.testing server URL` reports how a server reacts to hostile requests.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import click
@@ -55,6 +59,7 @@ def conform(
     Examples:
       python -m acytoo.testing acytoo:Acytoo
       python -m acytoo.testing mine.provider:Mine --dialect openai --failures
+      python -m acytoo.testing server http://127.0.0.1:8000   (see server --help)
     """
     try:
         subject = subject_of(import_object(address), dialect, patience_s=patience, crowd=crowd)
@@ -70,6 +75,55 @@ def conform(
     context.exit(1 if failed or not total else 0)
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("url", metavar="URL")
+@click.option("--password", default="", envvar="ACYTOO_PASSWORD", show_envvar=True, help="The server's password.")
+@click.option("--only", multiple=True, metavar="TEXT", help="Only rows with this text in their name. Repeatable.")
+@click.option("--patience", default=10.0, show_default=True, help="Seconds after which something counts as hung.")
+@click.option("--failures", is_flag=True, help="Do not print the rows that pass.")
+@click.pass_context
+def server(
+    context: click.Context, url: str, password: str, only: tuple[str, ...], patience: float, failures: bool
+) -> None:
+    """Send hostile requests to a running Acytoo server, and report what it does not withstand.
+
+    Use it on servers of your own. It sends up to a gigabyte, guesses passwords, and asks no backend for anything.
+    Exits with 1 if a row fails.
+
+    \b
+    Examples:
+      python -m acytoo.testing server http://127.0.0.1:8000
+      ACYTOO_PASSWORD=secret python -m acytoo.testing server https://chat.example/api --failures
+    """
+    from acytoo.testing.hostile.rows import try_rows
+    from acytoo.testing.hostile.site import Site
+
+    try:
+        site = Site.at(url, password, patience)
+    except UsageError as error:
+        raise click.UsageError(str(error)) from error
+
+    async def report() -> tuple[int, int]:
+        total = failed = 0
+        async for result in try_rows(site, only):
+            total += 1
+            failed += bool(result.violation)
+            if result.violation or not failures:
+                click.echo(str(result))
+        return total, failed
+
+    total, failed = asyncio.run(report())
+    click.echo(f"{site.host}: {total - failed} of {total} rows passed")
+    context.exit(1 if failed or not total else 0)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command that the first argument names, by default the report on a provider."""
+    if arguments[:1] == ["server"]:
+        server(arguments[1:], prog_name="python -m acytoo.testing server")
+    conform(arguments, prog_name="python -m acytoo.testing")
+
+
 if __name__ == "__main__":
     sys.path.insert(0, "")
-    conform(prog_name="python -m acytoo.testing")
+    main(sys.argv[1:])
