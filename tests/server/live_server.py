@@ -12,25 +12,19 @@ from urllib.parse import urlsplit
 
 from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.dialects import Dialect, Endpoint, Unsupported
+from acytoo.dialects import Dialect
 from acytoo.secret import Secret
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, ScriptedResponse, reply
 from acytoo.testing.fakes.endpoint import Script
-from acytoo.types import Finish, Request, Start
+from acytoo.testing.hostile.site import Response as Response
+from acytoo.testing.hostile.site import example as example
+from acytoo.testing.hostile.site import read_response as read_response
+from acytoo.types import Finish, Start
 
 LIMIT = 30.0
 """Seconds after which something counts as hung: far more than any test needs."""
-
-
-def example(dialect: Dialect | str, *, stream: bool = True) -> tuple[str, dict[str, Any]]:
-    """Return the path (with its query) and the body of a well-formed request, as the dialect's own client sends it."""
-    dialect = dialects.by_name(dialect) if isinstance(dialect, str) else dialect
-    asked = Request([{"role": "user", "content": "Hi"}], "m-1", stream=stream)
-    sent = dialect.encode_request(asked, Endpoint(""), Unsupported(dialect.name))
-    path = sent.url if "{" in dialect.routes[0] else dialect.routes[0]  # of several routes, the first
-    return path, json.loads(sent.body)
 
 
 def backend(dialect: Dialect, url: str, **settings: Any) -> AsyncGeneratorProvider:
@@ -95,7 +89,7 @@ def request(
     dialect: Dialect | str = "openai", *, stream: bool = True, headers: str = "", body: bytes | None = None
 ) -> bytes:
     """Return a well-formed request for a streamed or complete reply; `headers` are more lines of the head."""
-    path, fields = example(dialect, stream=stream)
+    path, fields = example(dialects.by_name(dialect) if isinstance(dialect, str) else dialect, stream=stream)
     if body is None:
         body = json.dumps(fields).encode()
     return head(f"POST {path} HTTP/1.1", f"content-length: {len(body)}\r\n{headers}") + body
@@ -118,39 +112,6 @@ async def raw_call(port: int, data: bytes) -> bytes:
                 return b"(reset)"
     finally:
         writer.close()
-
-
-@dataclass
-class Response:
-    """A response; `whole` is whether HTTP's framing shows that it is complete."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    whole: bool
-
-
-async def read_response(reader: asyncio.StreamReader) -> Response:
-    """Read one response by hand, so that no HTTP library decides what is complete."""
-    async with asyncio.timeout(LIMIT):
-        try:
-            start_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return Response(0, {}, b"", False)
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        status, body = int(start_line.split()[1]), bytearray()
-        try:
-            if headers.get("transfer-encoding") == "chunked":
-                while size := int(await reader.readuntil(b"\r\n"), 16):
-                    body += (await reader.readexactly(size + 2))[:-2]
-                await reader.readexactly(2)
-            elif status != 204:  # that one has no body
-                body += await reader.readexactly(int(headers["content-length"]))
-        except asyncio.IncompleteReadError as cut:
-            return Response(status, headers, bytes(body) + cut.partial, False)
-        except ConnectionError:
-            return Response(status, headers, bytes(body), False)
-    return Response(status, headers, bytes(body), True)
 
 
 async def call(port: int, data: bytes) -> Response:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.testing import reply
+from acytoo.testing.hostile.requests import MALFORMED_BODIES
 from acytoo.types import Finish, Start
 from tests.server.live_server import call, example, live_server, request
 
@@ -134,30 +135,8 @@ def test_a_request_with_any_one_value_replaced_gets_a_response_in_the_clients_fo
     check_all(dialect, data.draw(st.lists(mutated(dialect), min_size=1, max_size=8)), caplog)
 
 
-MALFORMED = {
-    "nothing": b"",
-    "not JSON": b"hello",
-    "incomplete JSON": b'{"messages": [',
-    "a list": b"[]",
-    "a string": b'"messages"',
-    "null": b"null",
-    "invalid UTF-8": b'{"messages": [{"role": "user", "content": "\xff\xfe"}]}',
-    "a lone surrogate": b'{"messages": [{"role": "user", "content": "\\ud800"}], "contents": "\\ud800"}',
-    "NULs": b"\0" * 100,
-    "a byte order mark": b"\xef\xbb\xbf{}",
-    "deep lists": b"[" * 100_000,
-    "deep objects": b'{"messages":' * 50_000 + b"1" + b"}" * 50_000,
-    "a deep value": b'{"messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "a form": b"messages=hello&model=m-1",
-    "XML": b"<?xml version='1.0'?><messages/>",
-    "a huge number": b'{"messages": ' + b"9" * 10_000 + b"}",
-    "not a number": b'{"messages": NaN}',
-    "the same name twice": b'{"model": 1, "model": 2, "messages": 1, "messages": 2, "contents": 1, "input": 1}',
-}
-
-
 @ALL
-@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+@pytest.mark.parametrize("body", MALFORMED_BODIES.values(), ids=MALFORMED_BODIES)
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_a_malformed_body_is_400_in_the_clients_format(
     dialect: Dialect, body: bytes, stream: bool, caplog: pytest.LogCaptureFixture

@@ -14,15 +14,22 @@ import zstandard
 
 from acytoo import dialects
 from acytoo.testing import reply
+from acytoo.testing.hostile.requests import (
+    BODY,
+    CODED,
+    ENDLESS_HEAD,
+    FOREIGN,
+    LENGTH,
+    POST,
+    UNKNOWN_CODINGS,
+    UNKNOWN_PATHS,
+    broken_requests,
+)
+from acytoo.testing.hostile.site import Site
 from acytoo.types import Finish, Start
 from tests.server.live_server import LIMIT, call, head, live_server, raw_call, read_response, request
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
-BODY = b'{"model": "m-1", "messages": [{"role": "user", "content": "Hi"}], "stream": true}'
-CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
-POST = "POST /v1/chat/completions HTTP/1.1"
-LENGTH = f"content-length: {len(BODY)}\r\n"
-CODED = "transfer-encoding: chunked\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -35,46 +42,7 @@ def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     ] == []
 
 
-BROKEN = {
-    "length and chunks": head(POST, LENGTH + CODED) + CHUNKED,
-    "chunks and length": head(POST, CODED + LENGTH) + CHUNKED,
-    "an unknown transfer coding": head(POST, "transfer-encoding: xchunked\r\n") + CHUNKED,
-    "two transfer codings": head(POST, CODED + "transfer-encoding: identity\r\n") + CHUNKED,
-    "compressed chunks": head(POST, "transfer-encoding: gzip, chunked\r\n") + CHUNKED,
-    "the identity coding": head(POST, "transfer-encoding: identity\r\n" + LENGTH) + BODY,
-    "chunks twice": head(POST, CODED + CODED) + CHUNKED,
-    "chunks in HTTP/1.0": head(POST.replace("1.1", "1.0"), CODED) + CHUNKED,
-    "two lengths that are equal": head(POST, LENGTH + LENGTH) + BODY,
-    "two lengths that differ": head(POST, LENGTH + "content-length: 3\r\n") + BODY,
-    "two lengths in one header": head(POST, f"content-length: {len(BODY)}, {len(BODY)}\r\n") + BODY,
-    "a length with a sign": head(POST, f"content-length: +{len(BODY)}\r\n") + BODY,
-    "a length below zero": head(POST, "content-length: -1\r\n") + BODY,
-    "a length in hex": head(POST, "content-length: 0x10\r\n") + BODY,
-    "a length with an underscore": head(POST, "content-length: 8_1\r\n") + BODY,
-    "a length without end": head(POST, f"content-length: {'9' * 40}\r\n") + BODY,
-    "an invalid chunk size": head(POST, CODED) + b"zz\r\n" + BODY + b"\r\n0\r\n\r\n",
-    "a chunk size below zero": head(POST, CODED) + b"-1\r\n" + BODY + b"\r\n0\r\n\r\n",
-    "a chunk size with 0x": head(POST, CODED) + b"0x51\r\n" + BODY + b"\r\n0\r\n\r\n",
-    "a chunk size too large": head(POST, CODED) + b"f" * 30 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
-    "a chunk longer than its size": head(POST, CODED) + b"2\r\n" + BODY + b"\r\n0\r\n\r\n",
-    "chunks with bare line feeds": head(POST, CODED) + b"%x\n%b\n0\n\n" % (len(BODY), BODY),
-    "a folded header": head(POST, "x-a: b\r\n c\r\n" + LENGTH) + BODY,
-    "bare line feeds": head(POST, LENGTH).replace(b"\r\n", b"\n") + BODY,
-    "a NUL in a header": head(POST, "x-a: b\0c\r\n" + LENGTH) + BODY,
-    "a carriage return in a header": head(POST, "x-a: b\rc\r\n" + LENGTH) + BODY,
-    "a space before the colon": head(POST, f"content-length : {len(BODY)}\r\n") + BODY,
-    "no host": f"{POST}\r\n{LENGTH}\r\n".encode() + BODY,
-    "two hosts": head(POST, "host: evil.example\r\n" + LENGTH) + BODY,
-    "two equal hosts": head(POST, "host: 127.0.0.1\r\n" + LENGTH) + BODY,
-    "no version": b"GET /healthz\r\n\r\n",
-    "another version": head("POST /v1/chat/completions HTTP/9.9", LENGTH) + BODY,
-    "a line that is too long": head("GET /" + "a" * 20_000 + " HTTP/1.1"),
-    "a header that is too long": head("GET /healthz HTTP/1.1", f"x-a: {'a' * 20_000}\r\n"),
-    "too many headers": head("GET /healthz HTTP/1.1", "".join(f"x-{n}: a\r\n" for n in range(500))),
-    "HTTP/2 unasked": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "TLS on a plain port": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "not HTTP at all": b"\x00\xff\r\n\r\n",
-}
+BROKEN = broken_requests(Site())
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
@@ -88,7 +56,7 @@ async def test_broken_http_is_rejected_with_400_and_the_connection_is_closed(dat
 
 async def test_an_endless_head_is_rejected_while_it_arrives() -> None:
     async with live_server(HELLO) as server:
-        answer = await raw_call(server.port, b"GET / HTTP/1.1\r\n" + b"x" * 3_000_000)
+        answer = await raw_call(server.port, ENDLESS_HEAD)
         assert answer.startswith(b"HTTP/1.1 400 ")
 
 
@@ -102,7 +70,7 @@ async def test_a_body_that_does_not_match_its_content_encoding_is_400_in_the_cli
 
 
 @pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
-@pytest.mark.parametrize("coding", ["br", "compress", "gzip, gzip"])
+@pytest.mark.parametrize("coding", UNKNOWN_CODINGS)
 async def test_an_unknown_content_encoding_is_rejected(coding: str, dialect: dialects.Dialect) -> None:
     async with live_server(HELLO) as server:
         answer = await call(server.port, request(dialect, headers=f"content-encoding: {coding}\r\n"))
@@ -205,21 +173,7 @@ async def test_an_unknown_expectation_is_417() -> None:
         assert server.fake.requests == []
 
 
-@pytest.mark.parametrize(
-    ("line", "status"),
-    [
-        ("OPTIONS /v1/chat/completions", 405),
-        ("PUT /v1/messages", 405),
-        ("GET /api/chat", 405),
-        ("DELETE /api/completions", 405),
-        ("OPTIONS *", 404),
-        ("CONNECT 127.0.0.1:443", 404),
-        ("GET /../../etc/passwd", 404),
-        ("GET /v1/models/%00%ff", 404),
-        ("GET /v1/%zz", 404),
-        ("TRACE /", 405),
-    ],
-)
+@pytest.mark.parametrize(("line", "status"), UNKNOWN_PATHS.items())
 async def test_an_unknown_path_is_404_and_a_wrong_method_405(line: str, status: int) -> None:
     async with live_server(HELLO) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -244,30 +198,6 @@ async def test_a_target_with_scheme_and_host_is_answered() -> None:
     async with live_server(HELLO) as server:
         data = head("POST http://127.0.0.1/v1/chat/completions HTTP/1.1", LENGTH) + BODY
         assert (await call(server.port, data)).status == 200
-
-
-FOREIGN = {
-    "another host": ("evil.example", ""),
-    "a host rebound to this machine": ("evil.example:8000", ""),
-    "a host that looks like this machine": ("127.0.0.1.evil.example", ""),
-    "a host that cannot be parsed": ("[::", ""),
-    "an empty host": ("", ""),
-    "a host behind a user": ("evil.example@127.0.0.1", ""),
-    "a host with two ports": ("127.0.0.1:8000:80", ""),
-    "a port that is not a number": ("127.0.0.1:evil", ""),
-    "an IPv6 address without brackets": ("::1", ""),
-    "a name in brackets": ("[evil.example]", ""),
-    "an IPv4 address in brackets": ("[127.0.0.1]", ""),
-    "an address with a dot at its end": ("127.0.0.1.", ""),
-    "a number that is not an address": ("127.0.0.1.8", ""),
-    "digits of another script": ("\u0661\u0662\u0667.0.0.1", ""),
-    "a path behind the host": ("127.0.0.1/evil.example", ""),
-    "two hosts": ("127.0.0.1, evil.example", ""),
-    "another origin": ("127.0.0.1", "origin: http://evil.example\r\n"),
-    "an origin on another port": ("127.0.0.1:8000", "origin: http://127.0.0.1:9000\r\n"),
-    "no origin": ("127.0.0.1", "origin: null\r\n"),
-    "an origin that cannot be parsed": ("127.0.0.1", "origin: http://[::\r\n"),
-}
 
 
 @pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)

@@ -127,7 +127,7 @@ async def test_an_error_that_arrives_with_the_first_text_is_sent_after_it(dialec
 
 
 async def test_the_names_of_dropped_fields_cannot_break_out_of_their_header() -> None:
-    fields = {**example("openai")[1], "a\r\nx-evil: 1\r\n\r\né": 1}
+    fields = {**example(dialects.OpenAI())[1], "a\r\nx-evil: 1\r\n\r\né": 1}
     async with live_server(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:
         response = await call(server.port, request(body=json.dumps(fields).encode()))
         assert response.headers["x-acytoo-dropped"] == "a??x-evil: 1?????"

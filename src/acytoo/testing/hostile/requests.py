@@ -9,6 +9,7 @@ POST = "POST /v1/chat/completions HTTP/1.1"
 LENGTH = f"content-length: {len(BODY)}\r\n"
 CODED = "transfer-encoding: chunked\r\n"
 CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+ENDLESS_HEAD = b"GET / HTTP/1.1\r\n" + b"x" * 3_000_000
 
 
 def broken_requests(site: Site) -> dict[str, bytes]:
@@ -54,7 +55,6 @@ def broken_requests(site: Site) -> dict[str, bytes]:
         "HTTP/2 unasked": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "TLS on a plain port": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         "not HTTP at all": b"\x00\xff\r\n\r\n",
-        "an endless head": b"GET / HTTP/1.1\r\n" + b"x" * 3_000_000,
     }
 
 
@@ -86,6 +86,17 @@ FOREIGN = {
     "a host that looks like this machine": ("127.0.0.1.evil.example", ""),
     "a host that cannot be parsed": ("[::", ""),
     "an empty host": ("", ""),
+    "a host behind a user": ("evil.example@127.0.0.1", ""),
+    "a host with two ports": ("127.0.0.1:8000:80", ""),
+    "a port that is not a number": ("127.0.0.1:evil", ""),
+    "an IPv6 address without brackets": ("::1", ""),
+    "a name in brackets": ("[evil.example]", ""),
+    "an IPv4 address in brackets": ("[127.0.0.1]", ""),
+    "an address with a dot at its end": ("127.0.0.1.", ""),
+    "a number that is not an address": ("127.0.0.1.8", ""),
+    "digits of another script": ("\u0661\u0662\u0667.0.0.1", ""),
+    "a path behind the host": ("127.0.0.1/evil.example", ""),
+    "two hosts": ("127.0.0.1, evil.example", ""),
     "another origin": ("127.0.0.1", "origin: http://evil.example\r\n"),
     "an origin on another port": ("127.0.0.1:8000", "origin: http://127.0.0.1:9000\r\n"),
     "no origin": ("127.0.0.1", "origin: null\r\n"),

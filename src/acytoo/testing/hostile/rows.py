@@ -22,6 +22,7 @@ from acytoo.secret import Secret
 from acytoo.testing.hostile.requests import (
     BODY,
     CODED,
+    ENDLESS_HEAD,
     FOREIGN,
     LENGTH,
     MALFORMED_BODIES,
@@ -73,7 +74,7 @@ async def try_rows(site: Site, only: Collection[str] = ()) -> AsyncIterator[Resu
 def hostile_rows(site: Site) -> Iterator[HostileRow]:
     """Yield the rows for a server. Those with wrong passwords are the last: a server may slow down who sends them."""
     yield HostileRow("health", "GET /healthz is answered", _is_healthy)
-    for name, data in broken_requests(site).items():
+    for name, data in {**broken_requests(site), "an endless head": ENDLESS_HEAD}.items():
         yield HostileRow(f"http: {name}", "refused, and the connection is closed", partial(_is_refused, data))
     for line, status in UNKNOWN_PATHS.items():
         yield HostileRow(f"path: {line}", f"status {status}", partial(_has_status, line, status))
@@ -204,7 +205,7 @@ _SIZES = (
     ),
     HostileRow("size: a gzip stream that is cut", "status 400", partial(_sends, "gzip", gzip.compress(BODY)[:-1])),
     HostileRow("size: bytes after a gzip stream", "status 400", partial(_sends, "gzip", gzip.compress(BODY) + b"x")),
-    HostileRow("size: gzip that is none", "status 400", partial(_sends, "gzip", BODY)),
+    HostileRow("size: a body that is not gzip", "status 400", partial(_sends, "gzip", BODY)),
 )
 
 
