@@ -119,6 +119,20 @@ async def test_a_timeout_can_be_set_for_one_call() -> None:
         timed_out(await failure(Acytoo(fake.url), timeout={"first_byte": 0.3}), "first_byte", 0.3)
 
 
+async def test_a_timeout_shorter_than_that_of_the_call_before_holds_on_the_same_connection() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi"), silent()) as fake:
+        assert await texts(Acytoo(fake.url)) == ["Hi"]
+        timed_out(await failure(Acytoo(fake.url), timeout={"first_byte": 0.3}), "first_byte", 0.3)
+        assert fake.connections == 1
+
+
+async def test_a_timeout_ends_with_its_call_and_not_the_next_one_on_the_connection() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi"), reply("a", "b").wait(0.5, after=1)) as fake:
+        assert await texts(Acytoo(fake.url), timeout=0.2) == ["Hi"]
+        assert "".join(await texts(Acytoo(fake.url))) == "ab"
+        assert fake.connections == 1
+
+
 @pytest.mark.parametrize("wrong", [0, -1, "10", True, {"read": 3}, {"idle": -2}, {"idle": "x"}, float("nan"), [3]])
 def test_an_invalid_timeout_is_rejected(wrong: object) -> None:
     with pytest.raises(UsageError):

@@ -11,6 +11,7 @@ for one future. The cost: one Python call for each read of the socket.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, cast
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 from acytoo.http1.head import HTTPError
 from acytoo.http1.response_parser import ResponseParser
 from acytoo.transport._asyncio import use_small_tls_buffer
+from acytoo.transport.timeouts import Deadlines
 
 if TYPE_CHECKING:
     from acytoo.transport.pool import Pool
@@ -41,8 +43,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
     Connections with equal keys are interchangeable.
     """
 
-    __slots__ = ("_awaits_head", "_buffer", "_loop", "_paused", "_pool", "_unread", "_waiter", "error", "idle_since",
-                 "is_lost", "key", "parser", "transport")  # fmt: skip
+    __slots__ = ("_awaits_head", "_buffer", "_deadlines", "_loop", "_paused", "_pool", "_timer", "_timer_at", "_unread",
+                 "_waiter", "error", "idle_since", "is_lost", "key", "parser", "transport")  # fmt: skip
 
     def __init__(self, pool: Pool, key: Hashable, buffer: memoryview) -> None:
         """`buffer`: received into; the connections of one event loop may share it."""
@@ -52,6 +54,9 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._paused = self._awaits_head = False
         self._unread = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._deadlines: Deadlines | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self.key = key
         self.parser = ResponseParser()
         self.error: Exception | None = None
@@ -70,6 +75,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def become_idle(self) -> None:
         """Drop what was not read of a complete response, and watch for the end of the connection."""
         self.idle_since = self._loop.time()
+        self._deadlines = None
         self.parser.pieces.clear()
         self._unread = 0
         if self._paused:
@@ -82,6 +88,13 @@ class HTTPConnection(asyncio.BufferedProtocol):
         else:
             self.transport.write(head)
             self.transport.write(body)
+
+    def enforce(self, deadlines: Deadlines) -> None:
+        """Fail once a timeout of the request that was sent expires, until its response is released."""
+        self._deadlines = deadlines
+        due = deadlines.start_sending()
+        if due < self._timer_at:
+            self._set_timer(due)
 
     def take(self) -> bytes | None:
         """Return all buffered bytes of the body, b"" at its end, or None if nothing has arrived.
@@ -128,6 +141,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close after a complete response, else abort: neither side has a use for the rest."""
+        self._deadlines = None
         if self.parser.is_complete and not self.transport.get_write_buffer_size():
             self.transport.close()
         else:
@@ -179,6 +193,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the connection has ended. One that was reset, or aborted here, completes no body."""
         self.is_lost = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._end(exc)
         self.parser.close()
         self._pool.discard(self)
@@ -197,6 +213,22 @@ class HTTPConnection(asyncio.BufferedProtocol):
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def _set_timer(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        if self._deadlines is None:
+            return
+        due = self._deadlines.check()
+        if self._deadlines.expired is not None:
+            self.fail(TimeoutError())
+        elif due < math.inf:
+            self._set_timer(due)
 
     def _resume(self) -> None:
         self._paused = False

@@ -8,6 +8,7 @@ why it cannot become so; what has arrived before is returned first. Every failur
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 from typing import Self
 
@@ -78,7 +79,6 @@ class Exchange:
         """Return the connection to the pool if the body has ended, otherwise close it."""
         if not self._is_closed:
             self._is_closed = True
-            self._deadlines.stop()
             self._connection.release()
 
     def __enter__(self) -> Self:
@@ -112,9 +112,5 @@ def _decode(decoder: ContentDecoder, chunk: bytes) -> bytes:
 
 async def open_exchange(request: HTTPRequest, connection: Connection) -> Exchange:
     """Send the request and return when the response's head has arrived. Raises as `open_response`."""
-    deadlines = Deadlines(connection.timeout)
-    try:
-        return Exchange(*await open_response(request, connection, deadlines), deadlines)
-    except BaseException:
-        deadlines.stop()
-        raise
+    deadlines = Deadlines(connection.timeout, asyncio.get_running_loop())
+    return Exchange(*await open_response(request, connection, deadlines), deadlines)

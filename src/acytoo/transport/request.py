@@ -8,7 +8,6 @@ functions that return before anything is awaited, and a request has a repr witho
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Hashable
 from urllib.parse import urljoin
 
@@ -67,7 +66,7 @@ async def _request(
     address = address_of(url)
     message = _Message(request, address, proxy)
     key = (address.scheme, address.host, address.port, proxy, settings.ca)
-    pool = pool_of(asyncio.get_running_loop())
+    pool = pool_of(deadlines.loop)
     connection = pool.take(key) if reuse else None
     is_pooled = connection is not None
     if connection is None:
@@ -78,7 +77,7 @@ async def _request(
             # cost a tenth less each.
             await asyncio.sleep(0)
         connection.send(message.head, message.body)
-        deadlines.start_sending(functools.partial(connection.fail, TimeoutError()))
+        connection.enforce(deadlines)
         head = await _head(connection, url, deadlines, is_pooled=is_pooled)
         if deadlines.expired:  # the head arrived in the same turn of the event loop in which its time ran out
             raise deadlines.expired
