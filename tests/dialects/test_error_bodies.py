@@ -38,6 +38,7 @@ from acytoo.errors import (
     ("body", "title"),
     [
         (b"<html><head><title>Bad gateway</title>", "Bad gateway"),
+        (b"<html><title <p><title>Bad gateway</title>", "Bad gateway"),
         (b"\n<!-- x --><?xml version='1.0'?><!DOCTYPE HTML><TITLE lang=en>\n Sign\n in </TITLE>", "Sign in"),
         ("\ufeff<html><title>Ä</title>".encode("utf-16-le"), "Ä"),
         ("\ufeff<html><title>Ä</title>".encode(), "Ä"),

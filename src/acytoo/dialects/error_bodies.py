@@ -27,7 +27,8 @@ from acytoo.secret import truncate
 from acytoo.types import JSONObject
 
 _BEFORE_PAGE = re.compile(rb"(?:\s|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
-_TITLE = re.compile(rb"<title[^>]*>([^<]*)", re.IGNORECASE)
+# Without the `<`, each of many unclosed `<title` would be searched up to the end.
+_TITLE = re.compile(rb"<title[^<>]*>([^<]*)", re.IGNORECASE)
 
 
 def html_title(body: bytes) -> str | None:
