@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from acytoo.dialects.server_side import new_id, request_from_body
+from acytoo.dialects.server_side import new_id, request_from_body, secrets_in
 from acytoo.errors import RequestError
+from acytoo.http import ServerRequest
 from acytoo.types import Request
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -56,3 +57,22 @@ def test_identifiers_are_unique_and_have_their_prefix() -> None:
     ids = {new_id("call_") for _ in range(100)}
     assert len(ids) == 100
     assert all(len(i) == 29 and i.startswith("call_") for i in ids)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "secrets"),
+    [
+        ({"authorization": "Bearer k"}, {}, ["k"]),
+        ({"authorization": "bearer  k "}, {}, ["k"]),
+        ({"api-key": "k"}, {}, ["k"]),
+        ({"x-api-key": "k"}, {}, ["k"]),
+        ({"x-goog-api-key": "k"}, {}, ["k"]),
+        ({}, {"key": "k"}, ["k"]),
+        ({"authorization": "Bearer k"}, {"key": "l"}, ["k", "l"]),
+        ({"authorization": "Basic k"}, {}, []),
+        ({}, {}, []),
+    ],
+)
+def test_the_secrets_in_headers_and_query(headers: dict[str, str], query: dict[str, str], secrets: list[str]) -> None:
+    presented = secrets_in(ServerRequest("/v1/chat/completions", headers, b"", query))
+    assert [secret.reveal() for secret in presented] == secrets

@@ -34,14 +34,13 @@ Fetch: TypeAlias = Callable[[HTTPRequest], Awaitable[tuple[ResponseHead, bytes]]
 
 
 class ParsedRequest(msgspec.Struct):
-    """A request that a server received, with every secret it presented.
+    """A request that a server received, without the secrets that it presented.
 
     If `refusal` is set, the body could not be decoded: the request has no messages and can only be passed through. If
     `reply` is set, the API answers the request with these items, without asking a model.
     """
 
     request: Request
-    secrets: list[Secret] = []
     refusal: RequestError | None = None
     reply: list[Item] | None = None
 
@@ -243,6 +242,10 @@ class Dialect:
 
     # Server side.
 
+    def body_secrets(self, body: bytes) -> list[Secret]:
+        """Return the secrets in a body, without decoding the rest of it. Most APIs have them in headers only."""
+        return []
+
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a client's request. Raises RequestError (400) that names the wrong field."""
         raise NotImplementedError
@@ -250,8 +253,8 @@ class Dialect:
     def decode_request_lenient(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request as far as a server needs that passes its body through unchanged.
 
-        If `decode_request` refuses the body, only the model, the stream flag and the secrets are decoded, and the
-        refusal is kept. Raises RequestError if not even these can be.
+        If `decode_request` refuses the body, only the model and the stream flag are decoded, and the refusal is kept.
+        Raises RequestError if not even these can be.
         """
         try:
             return self.decode_request(incoming)

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 
 from acytoo._version import __version__
 from acytoo.dialects import by_name
-from acytoo.dialects.base import Dialect
-from acytoo.dialects.server_side import secrets_in
+from acytoo.dialects.base import Dialect, Memory
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
 from acytoo.http import HTTPResponse
-from acytoo.server.auth import has_password, require_password
-from acytoo.server.body import read_body
+from acytoo.server.body import Bodies
 from acytoo.server.config import ServerConfig
 from acytoo.server.connection import DisconnectedError
 from acytoo.server.cors import cors_headers, cross_site_reason, is_preflight, preflight_response
@@ -95,51 +93,36 @@ def _check_expectation(request: IncomingRequest) -> None:
 
 
 def _routes(config: ServerConfig) -> Iterator[Route]:
+    bodies = Bodies(config)
     for dialect in config.dialects:
         for endpoint in (dialect, *[legacy() for legacy in dialect.legacy_endpoints]):
-            handler = _chat_handler(endpoint, config)  # one for all its paths, because it has a memory
+            handler = _chat_handler(endpoint, config, bodies)  # one for all its paths, because it has a memory
             for path in endpoint.routes:
                 yield Route("POST", path, handler, endpoint)
         for path in dialect.count_routes:
-            yield Route("POST", path, _count_handler(dialect, config), dialect)
+            yield Route("POST", path, _count_handler(dialect, config, bodies), dialect)
     yield from model_routes(config)
     yield Route("GET", "/healthz", _health)
     yield Route("GET", "/", _page_handler(config))
 
 
-def _chat_handler(dialect: Dialect, config: ServerConfig) -> Handler:
+def _chat_handler(dialect: Dialect, config: ServerConfig, bodies: Bodies) -> Handler:
     memory = dialect.memory()
 
     async def handle(request: IncomingRequest) -> HTTPResponse | None:
-        body = await _read_body(request, dialect, config)
-        return await relay(request, memory.turn(request.received(body)), dialect, config)
+        turn, parsed = await bodies.read(request, dialect, memory)
+        return await relay(request, turn, parsed, dialect, config)
 
     return handle
 
 
-def _count_handler(dialect: Dialect, config: ServerConfig) -> Handler:
+def _count_handler(dialect: Dialect, config: ServerConfig, bodies: Bodies) -> Handler:
     async def handle(request: IncomingRequest) -> HTTPResponse:
-        body = await _read_body(request, dialect, config)
-        tokens = await count_tokens(request.received(body), dialect, config)
+        _, parsed = await bodies.read(request, dialect, Memory())
+        tokens = await count_tokens(parsed, dialect, config)
         return HTTPResponse(200, {"content-type": "application/json"}, dialect.write_count(tokens))
 
     return handle
-
-
-async def _read_body(request: IncomingRequest, dialect: Dialect, config: ServerConfig) -> bytes:
-    """Return a request's body. Ask for it only if the head presents the password, unless it is in the body."""
-    limit = config.max_body
-    if config.password:
-        presented = secrets_in(request.received())
-        if dialect.can_pass_through:
-            require_password(config.password, presented)
-        elif not has_password(config.password, presented):
-            limit = min(limit, _MAX_UNAUTHENTICATED)
-    return await read_body(request, limit, config.receive)
-
-
-_MAX_UNAUTHENTICATED = 1024 * 1024
-"""Bytes of a body that has to be read before it is known whether it presents the password."""
 
 
 def client_dialect(request: IncomingRequest, config: ServerConfig) -> Dialect:

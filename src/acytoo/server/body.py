@@ -1,33 +1,104 @@
-"""Read request bodies: timeout, size limit, Content-Encoding."""
+"""Read and decode request bodies: password, size limits, timeout, Content-Encoding.
+
+The problem: a body costs memory while it arrives. Decoding it costs far more than its bytes, and delays everybody else.
+The strategy: decode nothing for a caller without the password; limit what all bodies take while they arrive, and the
+values and fields of each; decode long or compressed bodies in a few threads. The cost: msgspec does not release the
+interpreter while it decodes, so the worst body within the limits still delays others: docs/security.md has the figures.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from acytoo.dialects.base import Dialect, Memory, ParsedRequest, Turn
 from acytoo.dialects.fields import invalid
-from acytoo.errors import RequestError
+from acytoo.dialects.server_side import secrets_in
+from acytoo.errors import RequestError, ServerError
 from acytoo.http1.head import HTTPError
-from acytoo.server.request import BodyTooLargeError, IncomingRequest
+from acytoo.server.auth import has_password, require_password
+from acytoo.server.config import ServerConfig
+from acytoo.server.request import BodyTooLargeError, Budget, BudgetError, IncomingRequest
 from acytoo.wire.compression import DecodingError, OutputTooLargeError, UnknownCodingError, content_decoder
+from acytoo.wire.limits import json_excess
+
+MAX_UNKNOWN = 1024 * 1024
+"""Bytes of a body that has to be read before it is known whether it presents the password."""
+
+MAX_ALL_UNKNOWN = 32 * 1024 * 1024
+"""Bytes of all such bodies together."""
+
+_SMALL = 64 * 1024
+"""Bytes of a body that is decoded on the event loop: handing it to a thread would take longer."""
+
+_THREADS = 2
 
 _BROKEN = "the request body is corrupt: check its content-encoding and its chunks"
 
 
-async def read_body(request: IncomingRequest, max_size: int, timeout: float) -> bytes:
-    """Return the complete body, decompressed; `max_size` is also that of the latter. Raises RequestError."""
-    try:
-        body = await request.body(max_size, timeout)
-    except TimeoutError as error:
-        raise RequestError(
-            f"the request body did not arrive within {timeout:g} s", status=408, code="timeout_error"
-        ) from error
-    except HTTPError as error:
-        raise invalid(_BROKEN) from error
-    except BodyTooLargeError as error:
-        raise _too_large(max_size) from error
-    coding = request.headers.get("content-encoding")
-    return body if coding is None else _decoded(body, coding, max_size)
+class Bodies:
+    """The reader of one server's request bodies."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._budget = Budget(config.max_bodies)
+        self._unknown = Budget(MAX_ALL_UNKNOWN)
+        self._threads = ThreadPoolExecutor(_THREADS, "acytoo-body")
+
+    async def read(self, request: IncomingRequest, dialect: Dialect, memory: Memory) -> tuple[Turn, ParsedRequest]:
+        """Return a request as a turn of its conversation, and decoded.
+
+        Ask for its body only if the head presents the password, unless that may be in the body. Raises AcytooError.
+        """
+        password, limit, budget = self._config.password, self._config.max_body, self._budget
+        is_known = not password or has_password(password, secrets_in(request.received()))
+        if not is_known:
+            if dialect.can_pass_through:
+                require_password(password, ())
+            limit, budget = min(limit, MAX_UNKNOWN), self._unknown
+        try:
+            body = await self._receive(request, limit, budget)
+            if len(body) <= _SMALL and "content-encoding" not in request.headers:
+                return self._decode(body, request, dialect, memory, limit, is_known)
+            decode = partial(self._decode, body, request, dialect, memory, limit, is_known)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, decode)
+        finally:
+            request.release()
+
+    async def _receive(self, request: IncomingRequest, limit: int, budget: Budget) -> bytes:
+        """Return the complete body as it was sent. Raises RequestError or ServerError."""
+        timeout = self._config.receive
+        try:
+            return await request.body(limit, timeout, budget)
+        except TimeoutError as error:
+            message = f"the request body did not arrive within {timeout:g} s"
+            raise RequestError(message, status=408, code="timeout_error") from error
+        except HTTPError as error:
+            raise invalid(_BROKEN) from error
+        except BodyTooLargeError as error:
+            raise _too_large(limit) from error
+        except BudgetError as error:
+            message = "too many large requests are arriving at the same time: try again later"
+            raise ServerError(message, status=503, code="overloaded_error", retry_after=1) from error
+
+    def _decode(
+        self, body: bytes, request: IncomingRequest, dialect: Dialect, memory: Memory, limit: int, is_known: bool
+    ) -> tuple[Turn, ParsedRequest]:
+        """Decode a body, perhaps in a thread. Raises AuthenticationError before anything but its secrets is decoded."""
+        coding = request.headers.get("content-encoding")
+        if coding is not None:
+            body = _decompress(body, coding, limit)
+        if not is_known:
+            require_password(self._config.password, dialect.body_secrets(body))
+        if excess := json_excess(body):
+            raise invalid(f"the request body {excess}")
+        turn = memory.turn(request.received(body))
+        return turn, dialect.decode_request_lenient(turn.request)
 
 
-def _decoded(body: bytes, content_encoding: str, max_size: int) -> bytes:
+def _decompress(body: bytes, content_encoding: str, max_size: int) -> bytes:
+    """Return a body that is at most `max_size` bytes without its content coding. Raises RequestError."""
     decoder = content_decoder(content_encoding, max_size)
     if decoder is None:
         return body

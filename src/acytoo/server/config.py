@@ -22,6 +22,8 @@ Backends: TypeAlias = Mapping[str, AsyncGeneratorProvider]
 class ServerConfig(msgspec.Struct, frozen=True):
     """What a server serves and its limits; times are in seconds, sizes in bytes.
 
+    `max_body`: how large a request body may be, also after decompression.
+    `max_bodies`: how much the bodies that are arriving may take together; a further one gets status 503.
     `ping_after`: silence after which a stream's head and a keep-alive are sent, and the interval between keep-alives.
     `grace`: how long running replies may take to finish after the server was asked to stop.
     `idle`: how long a new or kept-alive connection may take to send a complete request head.
@@ -37,6 +39,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     host: str = "127.0.0.1"
     port: int = 8000
     max_body: int = 32 * 1024 * 1024
+    max_bodies: int = 512 * 1024 * 1024
     ping_after: float = 5.0
     grace: float = 30.0
     idle: float = 75.0

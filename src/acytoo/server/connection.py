@@ -21,7 +21,7 @@ from acytoo.http import HTTPResponse
 from acytoo.http1.head import HTTPError
 from acytoo.http1.request_parser import RequestParser
 from acytoo.server.hangup import has_hung_up
-from acytoo.server.request import BodyTooLargeError, IncomingRequest
+from acytoo.server.request import BodyTooLargeError, BudgetError, IncomingRequest
 from acytoo.server.response import encode_response
 
 if TYPE_CHECKING:
@@ -162,9 +162,10 @@ class ServerConnection(asyncio.BufferedProtocol):
         request.size += len(data)
         if request.limit is None:
             self._unasked += len(data)
-        elif request.size > request.limit:
+        elif request.size > request.limit or not request.take(len(data)):
+            self._wake(BodyTooLargeError() if request.size > request.limit else BudgetError())
             request.pieces.clear()
-            self._wake(BodyTooLargeError())
+            request.limit = 0
             return
         request.pieces.append(data)
 
@@ -178,9 +179,11 @@ class ServerConnection(asyncio.BufferedProtocol):
     # Called by requests and responses.
 
     async def receive_body(self, request: IncomingRequest, limit: int, timeout: float) -> None:
-        """Wait for the body of the current request. Raises BodyTooLargeError, TimeoutError or HTTPError."""
+        """Wait for the body of the current request. Raises as `IncomingRequest.body`."""
         if max(request.size, int(request.headers.get("content-length", 0))) > limit:
             raise BodyTooLargeError
+        if not request.take(request.size):
+            raise BudgetError
         if self._error is not None:
             raise self._error
         request.limit = limit

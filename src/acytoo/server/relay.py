@@ -18,8 +18,7 @@ from acytoo.client import DeliveredError
 from acytoo.dialects.base import Dialect, Framing, ParsedRequest, Turn, Unsupported, Writer
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
-from acytoo.http import HTTPResponse, ServerRequest
-from acytoo.server.auth import require_password
+from acytoo.http import HTTPResponse
 from acytoo.server.backends import select_backend
 from acytoo.server.config import ServerConfig
 from acytoo.server.cors import cors_headers
@@ -32,18 +31,21 @@ T = TypeVar("T")
 _HINT = "leave it out, or start the server with --drop-unsupported"
 
 
-async def relay(request: IncomingRequest, turn: Turn, dialect: Dialect, config: ServerConfig) -> HTTPResponse | None:
+async def relay(
+    request: IncomingRequest, turn: Turn, parsed: ParsedRequest, dialect: Dialect, config: ServerConfig
+) -> HTTPResponse | None:
     """Answer a chat request; return the response unless it is streamed.
 
     Raises AcytooError for whatever fails before the first byte of the response.
     """
-    received = turn.request
-    parsed, backend, wanted = _accept(received, dialect, config)
+    backend, wanted = _select(parsed, config)
     api = backend.dialect.name if backend.dialect is not None else type(backend).__name__
     unsupported = Unsupported(api, drop=config.drop_unsupported, hint=_HINT)
     writer = dialect.writer(parsed.request)
     if api == dialect.name and not dialect.is_legacy and backend.can_pass_through(wanted):
-        body = received.body if wanted is parsed.request else dialect.for_model(received.body, wanted.model)
+        body = turn.request.body
+        if wanted is not parsed.request:
+            body = dialect.for_model(body, wanted.model)
         async with aclosing(backend.pass_through(body, wanted, writer if wanted.stream else None)) as chunks:
             if wanted.stream:
                 records = RecordBuffer(writer.framing)
@@ -74,22 +76,18 @@ async def relay(request: IncomingRequest, turn: Turn, dialect: Dialect, config: 
     return HTTPResponse(200, headers, turn.watch(document))
 
 
-async def count_tokens(received: ServerRequest, dialect: Dialect, config: ServerConfig) -> int:
+async def count_tokens(parsed: ParsedRequest, dialect: Dialect, config: ServerConfig) -> int:
     """Return how many tokens a request has, counted by its backend. Raises AcytooError."""
-    parsed, backend, wanted = _accept(received, dialect, config)
+    backend, wanted = _select(parsed, config)
     _require_decoded(parsed)
     return await backend.count_tokens(translate(wanted, dialect))
 
 
-def _accept(
-    received: ServerRequest, dialect: Dialect, config: ServerConfig
-) -> tuple[ParsedRequest, AsyncGeneratorProvider, Request]:
-    """Authenticate a request; return it parsed, with the backend it selects and the request for that backend."""
-    parsed = dialect.decode_request_lenient(received)
-    require_password(config.password, parsed.secrets)
+def _select(parsed: ParsedRequest, config: ServerConfig) -> tuple[AsyncGeneratorProvider, Request]:
+    """Return the backend that a request selects, and the request for that backend."""
     request = parsed.request
     backend, model = select_backend(config.backends, request.model)
-    return parsed, backend, request if model == request.model else msgspec.structs.replace(request, model=model)
+    return backend, request if model == request.model else msgspec.structs.replace(request, model=model)
 
 
 def _require_decoded(parsed: ParsedRequest) -> None:

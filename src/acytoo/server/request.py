@@ -16,11 +16,27 @@ class BodyTooLargeError(Exception):
     """A request's body is larger than the limit."""
 
 
+class BudgetError(Exception):
+    """All bodies that are arriving take too much memory together."""
+
+
+class Budget:
+    """The bytes that bodies may take together while they arrive."""
+
+    __slots__ = ("size", "used")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.used = 0
+
+
 class IncomingRequest:
     """A request on a connection. Header names are in lower case; `model` is the variable part of its route."""
 
-    __slots__ = ("_query_string", "can_continue", "connection", "headers", "host", "is_complete", "keep_alive", "limit",
-                 "method", "model", "path", "pieces", "raw_path", "size", "status", "version")  # fmt: skip
+    __slots__ = (
+        "_budget", "_query_string", "_taken", "can_continue", "connection", "headers", "host", "is_complete",
+        "keep_alive", "limit", "method", "model", "path", "pieces", "raw_path", "size", "status", "version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,7 +63,8 @@ class IncomingRequest:
         self.limit: int | None = None
         """Bytes that the body may have, None until it is asked for."""
         self.pieces: list[bytes] = []
-        self.size = 0
+        self.size = self._taken = 0
+        self._budget: Budget | None = None
         self.is_complete = False
         """Whether the body has been received."""
         self.status = 0
@@ -64,16 +81,33 @@ class IncomingRequest:
         """Return the request as data, for the dialects."""
         return ServerRequest(self.path, self.headers, body, self.query)
 
-    async def body(self, limit: int, timeout: float) -> bytes:
+    async def body(self, limit: int, timeout: float, budget: Budget) -> bytes:
         """Return the complete body, which may take `timeout` seconds to arrive. The client may wait for this call.
 
-        Raises BodyTooLargeError, TimeoutError, and HTTPError if its framing is broken.
+        Until `release` is called it counts against the budget, unless it has arrived already. Raises BodyTooLargeError,
+        BudgetError, TimeoutError, and HTTPError if its framing is broken.
         """
         if not self.is_complete:
+            self._budget = budget
             await self.connection.receive_body(self, limit, timeout)
         elif self.size > limit:
             raise BodyTooLargeError
         return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+
+    def take(self, size: int) -> bool:
+        """Count bytes of the body against the budget. Return whether they fit in it."""
+        budget = self._budget
+        if budget is None or budget.used + size > budget.size:
+            return False
+        budget.used += size
+        self._taken += size
+        return True
+
+    def release(self) -> None:
+        """Return what the body has taken of the budget."""
+        if self._budget is not None:
+            self._budget.used -= self._taken
+            self._budget = None
 
 
 @functools.lru_cache(maxsize=16)

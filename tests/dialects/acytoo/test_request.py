@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -94,15 +95,22 @@ def test_extra_fields_are_sent() -> None:
 
 
 def test_key_and_password_are_secrets_and_not_part_of_the_request() -> None:
-    parsed = decode({"key": "k", "password": "p", "messages": HELLO, "temperature": 0.5, "model": "m"})
-    assert [secret.reveal() for secret in parsed.secrets] == ["k", "p"]
+    body = {"key": "k", "password": "p\u00e4", "messages": HELLO, "temperature": 0.5, "model": "m"}
+    assert [secret.reveal() for secret in DIALECT.body_secrets(json.dumps(body).encode())] == ["k", "p\u00e4"]
+    parsed = decode(body)
     assert parsed.request == Request(HELLO, "m", temperature=0.5, extra_for="acytoo")
 
 
 @pytest.mark.parametrize("value", [None, 5, ["k"], {"k": 1}])
 def test_a_key_that_is_not_text_is_ignored(value: object) -> None:
-    parsed = decode({"key": value, "password": value, "messages": HELLO})
-    assert (parsed.secrets, parsed.request.extra) == ([], {})
+    body = {"key": value, "password": value, "messages": HELLO}
+    assert DIALECT.body_secrets(json.dumps(body).encode()) == []
+    assert decode(body).request.extra == {}
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"[]", b'{"key": "k"', b'{"key": "\\ud800"}', b'{"key": "\xff"}'])
+def test_a_body_that_is_not_valid_has_no_secrets(body: bytes) -> None:
+    assert DIALECT.body_secrets(body) == []
 
 
 def test_a_request_without_model_has_an_empty_one() -> None:

@@ -438,16 +438,6 @@ def test_the_model_and_whether_to_stream_come_from_the_path(path: str, model: st
 
 
 @pytest.mark.parametrize(
-    ("headers", "query"),
-    [({"x-goog-api-key": "g-1"}, {}), ({}, {"key": "g-1"}), ({"authorization": "Bearer g-1"}, {})],
-)
-def test_the_key_in_a_header_or_the_query_is_the_callers_secret(headers: dict[str, str], query: dict[str, str]) -> None:
-    body = json.dumps({"contents": CONTENTS}).encode()
-    call = DIALECT.decode_request(ServerRequest("/v1beta/models/m:generateContent", headers, body, query))
-    assert call.secrets == [Secret("g-1")]
-
-
-@pytest.mark.parametrize(
     ("body", "message"),
     [
         ({}, "contents"),

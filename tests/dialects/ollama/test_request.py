@@ -288,13 +288,6 @@ def test_translation_drops_runner_options_and_keeps_sampling_options() -> None:
     assert translate(request, DIALECT).extra == {"options.mirostat": 1}
 
 
-def test_the_bearer_token_is_the_callers_secret() -> None:
-    call = DIALECT.decode_request(
-        ServerRequest("/api/chat", {"authorization": "Bearer ok-1"}, b'{"messages":[{"role":"user","content":"x"}]}')
-    )
-    assert call.secrets == [Secret("ok-1")]
-
-
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -189,24 +189,6 @@ def test_a_malformed_body_is_refused_with_the_name_of_the_place(body: object, pl
     assert caught.value.status == 400
 
 
-@pytest.mark.parametrize(
-    ("headers", "secret"),
-    [
-        ({"authorization": "Bearer k"}, "k"),
-        ({"authorization": "bearer  k "}, "k"),
-        ({"api-key": "k"}, "k"),
-        ({"x-api-key": "k"}, "k"),
-        ({"authorization": "Basic k"}, None),
-        ({}, None),
-    ],
-)
-def test_the_key_is_read_from_these_headers(headers: dict[str, str], secret: str | None) -> None:
-    call = DIALECT.decode_request(
-        ServerRequest("/v1/chat/completions", headers, msgspec.json.encode({"messages": HELLO}))
-    )
-    assert [key.reveal() for key in call.secrets] == ([secret] if secret else [])
-
-
 # Completions.
 
 

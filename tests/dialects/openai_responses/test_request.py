@@ -15,7 +15,6 @@ from acytoo.dialects.translate import translate
 from acytoo.errors import RequestError, UnsupportedError, UsageError
 from acytoo.http import ServerRequest
 from acytoo.messages import check_options
-from acytoo.secret import Secret
 from acytoo.types import Reply, Request
 from tests.dialects.openai_responses.helpers import (
     DIALECT,
@@ -279,11 +278,6 @@ def test_a_request_is_streamed_only_if_stream_is_true() -> None:
     assert decode({"model": "m", "input": "x", "stream": True}).stream
 
 
-def test_the_bearer_token_is_the_secret_of_the_request() -> None:
-    call = DIALECT.decode_request(ServerRequest("/responses", {"authorization": "Bearer sk-2"}, b'{"input": "x"}'))
-    assert call.secrets == [Secret("sk-2")]
-
-
 OWN_FEATURES: list[tuple[dict[str, Any], str]] = [
     ({"background": True}, "background"),
     ({"tools": [{"type": "web_search"}]}, "tools:web_search"),
@@ -428,7 +422,6 @@ def test_a_request_that_the_api_can_express_is_decoded_unchanged(chat_request: R
     check_options(chat_request)
     outgoing = DIALECT.encode_request(chat_request, ENDPOINT, Unsupported(NAME))
     call = DIALECT.decode_request(ServerRequest("/v1/responses", outgoing.headers, outgoing.body))
-    assert call.secrets == [ENDPOINT.key]
     decoded = call.request
     assert decoded.extra.pop("store") is False
     assert "message.output_text.logprobs" in decoded.extra.pop("include")

@@ -10,7 +10,6 @@ from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, U
 from acytoo.dialects.json import dumps
 from acytoo.dialects.lenient import decode_document
 from acytoo.dialects.readers import DocumentReader
-from acytoo.dialects.server_side import header_secrets
 from acytoo.errors import AcytooError, TruncatedError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, Reply, Request
@@ -50,7 +49,7 @@ class Toy(Dialect):
         return items
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
-        return ParsedRequest(decode_request(incoming, self.name), header_secrets(incoming))
+        return ParsedRequest(decode_request(incoming, self.name))
 
     def writer(self, request: Request) -> Writer:
         return LineWriter()

@@ -16,12 +16,19 @@ from acytoo.dialects.acytoo.writer import StreamWriter, error_document
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import decode_body
-from acytoo.dialects.json import dumps
+from acytoo.dialects.json import UNDECODABLE, dumps
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url
 from acytoo.secret import Secret
 from acytoo.types import JSONObject, Reply, Request
+
+
+class _Secrets(msgspec.Struct):
+    """The secrets in a body, which may be of any type; msgspec skips the other fields."""
+
+    key: msgspec.Raw = msgspec.Raw()
+    password: msgspec.Raw = msgspec.Raw()
 
 
 class Acytoo(Dialect):
@@ -79,12 +86,20 @@ class Acytoo(Dialect):
         """Return a reader of raw text that recognises errors and pages."""
         return StreamReader(self.name, head)
 
+    def body_secrets(self, body: bytes) -> list[Secret]:
+        """Return `key` and `password`."""
+        try:
+            values = [bytes(value) for value in msgspec.structs.astuple(msgspec.json.decode(body, type=_Secrets))]
+            return [Secret(msgspec.json.decode(value, type=str)) for value in values if value.startswith(b'"')]
+        except UNDECODABLE:
+            return []
+
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
-        """Decode a request. The secrets are in its body: `key` and `password`."""
+        """Decode a request without its secrets."""
         body = decode_body(incoming)
-        values = [body.pop("key", None), body.pop("password", None)]
-        secrets = [Secret(value) for value in values if value and isinstance(value, str)]
-        return ParsedRequest(request_from_body(decode_request(body), self.name), secrets)
+        for name in ("key", "password"):
+            body.pop(name, None)
+        return ParsedRequest(request_from_body(decode_request(body), self.name))
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of raw text."""

@@ -24,7 +24,7 @@ from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, U
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
 from acytoo.dialects.readers import AutoReader
-from acytoo.dialects.server_side import header_secrets, request_from_body
+from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, JSONObject, Reply, Request
@@ -146,7 +146,7 @@ class Anthropic(Dialect):
         betas = incoming.headers.get("anthropic-beta", "")
         if betas:
             shared["betas"] = [beta.strip() for beta in betas.split(",") if beta.strip()]
-        return ParsedRequest(request_from_body(shared, self.name), header_secrets(incoming))
+        return ParsedRequest(request_from_body(shared, self.name))
 
     def conversation_error(self, field: str) -> RequestError | None:
         """Return the error after which the official SDKs and Claude Code send the complete conversation, unthreaded."""

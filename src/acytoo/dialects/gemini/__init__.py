@@ -18,7 +18,7 @@ from acytoo.dialects.gemini.request import decode_request, encode_request
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
 from acytoo.dialects.json import UNDECODABLE, dumps
 from acytoo.dialects.readers import AutoReader
-from acytoo.dialects.server_side import request_from_body, secrets_in
+from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.secret import truncate
@@ -157,7 +157,7 @@ class Gemini(Dialect):
         shared["stream"] = verb == _STREAM
         if verb == _STREAM and incoming.query.get("alt") != "sse":
             shared["alt"] = "json"  # for `writer`
-        return ParsedRequest(request_from_body(shared, self.name), secrets_in(incoming))
+        return ParsedRequest(request_from_body(shared, self.name))
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of events, or of a JSON array if the client did not send `alt=sse`."""

@@ -28,7 +28,7 @@ from acytoo.dialects.ollama.writer import (
     reply_document,
 )
 from acytoo.dialects.readers import DocumentReader
-from acytoo.dialects.server_side import header_secrets, request_from_body
+from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Finish, Item, JSONObject, Reply, Request, Start
@@ -137,12 +137,12 @@ class Ollama(Dialect):
     def _parsed(self, body: JSONObject, incoming: ServerRequest) -> ParsedRequest:
         """Return the request of a decoded body."""
         if body["messages"] or not body.get("model"):
-            return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
+            return ParsedRequest(request_from_body(body, self.name))
         request = request_from_body({**body, "messages": [{"role": "user", "content": ""}]}, self.name)
         request.messages = []
         reason = loading_reason(body)
         reply: list[Item] = [Start(model=request.model), Finish(reason, raw=reason)]
-        return ParsedRequest(request, header_secrets(incoming), reply=reply)
+        return ParsedRequest(request, reply=reply)
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of JSON lines."""

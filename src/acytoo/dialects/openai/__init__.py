@@ -20,7 +20,7 @@ from acytoo.dialects.openai.reader import StreamReader, read_document
 from acytoo.dialects.openai.request import NAME, decode_completion_request, decode_request, encode_request
 from acytoo.dialects.openai.writer import CompletionWriter, StreamWriter, completion_document, reply_document
 from acytoo.dialects.readers import AutoReader
-from acytoo.dialects.server_side import header_secrets, request_from_body
+from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
@@ -120,7 +120,7 @@ class OpenAI(Dialect):
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. `max_completion_tokens` becomes `max_tokens`."""
         body = decode_request(decode_body(incoming))
-        return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
+        return ParsedRequest(request_from_body(body, self.name))
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of chunks. It sends usage only if the request has `stream_options.include_usage`."""
@@ -156,7 +156,7 @@ class OpenAICompletions(OpenAI):
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. Raises RequestError (400) for several prompts, `suffix`, `echo` and `logprobs`."""
         body = decode_completion_request(decode_body(incoming))
-        return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
+        return ParsedRequest(request_from_body(body, self.name))
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of chunks, with usage as in chat completions."""

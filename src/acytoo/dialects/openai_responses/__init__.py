@@ -16,7 +16,7 @@ from acytoo.dialects.openai_responses.request import NAME, decode_request, encod
 from acytoo.dialects.openai_responses.tools import TRANSLATED_ITEMS, TRANSLATED_TOOLS
 from acytoo.dialects.openai_responses.writer import StreamWriter, reply_document
 from acytoo.dialects.readers import AutoReader
-from acytoo.dialects.server_side import header_secrets, request_from_body
+from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, JSONObject, Reply, Request
@@ -98,7 +98,7 @@ class OpenAIResponses(Dialect):
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request: items become messages, `instructions` the first of them."""
         body = decode_request(decode_body(incoming))
-        return ParsedRequest(request_from_body(body, self.name), header_secrets(incoming))
+        return ParsedRequest(request_from_body(body, self.name))
 
     def memory(self) -> Memory:
         """Return a new memory of items and responses."""

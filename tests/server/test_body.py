@@ -1,0 +1,170 @@
+"""Bodies: what all of them may take, what each may consist of, and where they are decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import threading
+
+import pytest
+
+from acytoo import dialects
+from acytoo.dialects import Dialect
+from acytoo.dialects.base import ParsedRequest
+from acytoo.http import ServerRequest
+from acytoo.server.body import MAX_ALL_UNKNOWN, MAX_UNKNOWN
+from acytoo.testing import reply
+from acytoo.types import Finish, Start
+from acytoo.wire.limits import MAX_DEPTH, MAX_ELEMENTS
+from tests.server.live_server import LIMIT, LiveServer, call, head, live_server, read_response, request
+
+HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
+EVERY = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+LISTS = b'{"password": "salami", "x": [' + b"[]," * MAX_ELEMENTS + b"0]}"
+DEEP = b'{"password": "salami", "x": ' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}"
+
+
+class Withheld:
+    """Connections that send a request without the last byte of its body."""
+
+    def __init__(self, server: LiveServer, line: str, size: int) -> None:
+        self._port = server.port
+        self._data = head(line, f"content-length: {size}\r\n") + b" " * (size - 1)
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def add(self) -> asyncio.StreamReader:
+        """Send one more, and return where its response can be read."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers.append(writer)
+        writer.write(self._data)
+        return reader
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+# What all bodies may take together.
+
+
+async def test_bodies_that_arrive_take_a_limited_amount_of_memory_until_their_clients_leave() -> None:
+    async with live_server(HELLO, max_bodies=1_000_000) as server, asyncio.timeout(LIMIT):
+        withheld = Withheld(server, "POST /v1/chat/completions HTTP/1.1", 300_000)
+        waiting = [asyncio.ensure_future(read_response(await withheld.add())) for _ in range(4)]
+        [refused], _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        response = refused.result()
+        assert (response.status, response.headers["retry-after"]) == (503, "1")
+        assert "too many large requests" in response.body.decode()
+        body = b'{"messages": [{"role": "user", "content": "Hi"}]}' + b" " * 200_000
+        assert (await call(server.port, request(body=body))).status == 503
+        assert (await call(server.port, request())).status == 200  # a body that arrives with its head is answered
+        await withheld.close()
+        for other in waiting:
+            other.cancel()
+        await asyncio.wait(waiting)
+        while (await call(server.port, request(body=body))).status == 503:  # noqa: ASYNC110 - no event of ours
+            await asyncio.sleep(0.01)
+        for _ in range(10):  # nothing is taken for good
+            assert (await call(server.port, request(body=body))).status == 200
+
+
+async def test_bodies_of_unknown_callers_have_a_limit_of_their_own() -> None:
+    async with live_server(HELLO, password="sesame") as server, asyncio.timeout(LIMIT):
+        withheld = Withheld(server, "POST /api/completions HTTP/1.1", MAX_UNKNOWN)
+        count = MAX_ALL_UNKNOWN // MAX_UNKNOWN
+        waiting = [asyncio.ensure_future(read_response(await withheld.add())) for _ in range(count + 3)]
+        refused: list[int] = []
+        for response in asyncio.as_completed(waiting):
+            refused.append((await response).status)
+            if len(refused) == 3:
+                break
+        assert refused == [503] * 3
+        body = b'{"messages": [{"role": "user", "content": "Hi"}]}' + b" " * 2_000_000
+        for path in ("openai", "acytoo"):
+            answer = await call(server.port, request(path, headers="authorization: Bearer sesame\r\n", body=body))
+            assert answer.status == 200
+        await withheld.close()
+        for other in waiting:
+            other.cancel()
+        await asyncio.wait(waiting)
+
+
+# What a body may consist of.
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [(LISTS, "has more than 500000 values and fields"), (DEEP, "is nested more than 200 levels deep")],
+    ids=["values", "depth"],
+)
+@pytest.mark.parametrize("coding", ["", "content-encoding: gzip\r\n"], ids=["plain", "gzip"])
+async def test_a_body_that_is_too_costly_to_decode_is_400_in_the_clients_format(
+    dialect: Dialect, body: bytes, why: str, coding: str
+) -> None:
+    async with live_server(HELLO, dialect=dialect) as server:
+        data = request(dialect, body=gzip.compress(body) if coding else body, headers=coding)
+        response = await call(server.port, data)
+        assert response.status == 400
+        assert dialect.read_error(400, response.body).message == f"the request body {why}"
+        assert server.fake.requests == []
+
+
+@pytest.mark.parametrize("body", [LISTS[:MAX_UNKNOWN], LISTS[:1_000_000] + b"0]}", DEEP, b"{", b"[]"], ids=range(5))
+@pytest.mark.parametrize("coding", ["", "content-encoding: gzip\r\n"], ids=["plain", "gzip"])
+async def test_nothing_but_the_secrets_is_decoded_without_the_password(body: bytes, coding: str) -> None:
+    async with live_server(HELLO, password="sesame") as server:
+        data = request("acytoo", body=gzip.compress(body) if coding else body, headers=coding)
+        assert (await call(server.port, data)).status == 401
+        right = body.replace(b"salami", b"sesame")
+        data = request("acytoo", body=gzip.compress(right) if coding else right, headers=coding)
+        assert (await call(server.port, data)).status in (400, 401)
+
+
+# Where a body is decoded.
+
+
+class Recording(dialects.OpenAI):
+    """A dialect that records which thread decodes its requests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[threading.Thread] = []
+
+    def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
+        self.threads.append(threading.current_thread())
+        return super().decode_request(incoming)
+
+
+async def test_a_long_or_compressed_body_is_decoded_in_a_thread() -> None:
+    recording = Recording()
+    async with live_server(HELLO, dialects=(recording,)) as server:
+        for text, coding in (("Hi", ""), ("x" * 100_000, ""), ("Hi", "gzip")):
+            body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
+            headers = f"content-encoding: {coding}\r\n" if coding else ""
+            data = request(headers=headers, body=gzip.compress(body) if coding else body)
+            assert (await call(server.port, data)).status == 200
+    main = threading.main_thread()
+    assert [thread is main for thread in recording.threads] == [True, False, False]
+
+
+async def test_a_client_that_leaves_while_its_body_is_decoded_gets_no_backend() -> None:
+    decodes, may_go_on = threading.Event(), threading.Event()
+
+    class Waiting(dialects.OpenAI):
+        def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
+            decodes.set()
+            may_go_on.wait(LIMIT)
+            return super().decode_request(incoming)
+
+    async with live_server(HELLO, dialects=(Waiting(),)) as server, asyncio.timeout(LIMIT):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(body=b'{"messages": [{"role": "user", "content": "Hi"}]}' + b" " * 100_000))
+        await asyncio.to_thread(decodes.wait)
+        writer.close()
+        await writer.wait_closed()
+        assert (await call(server.port, b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")).status == 200
+        may_go_on.set()
+    assert server.fake.requests == []

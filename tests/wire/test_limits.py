@@ -1,0 +1,85 @@
+"""Limits on what a JSON body may consist of."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo.wire.limits import MAX_DEPTH, MAX_ELEMENTS, json_excess
+
+TOO_MANY = f"has more than {MAX_ELEMENTS} values and fields"
+TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
+
+
+def nested(depth: int) -> bytes:
+    return b'{"a":[' * (depth // 2) + b"]}" * (depth // 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "excess"),
+    [
+        (b"[" + b"0," * (MAX_ELEMENTS - 2) + b"0]", ""),
+        (b"[" + b"0," * MAX_ELEMENTS + b"0]", TOO_MANY),
+        (b"[" + b"[]," * (MAX_ELEMENTS // 2) + b"0]", TOO_MANY),
+        (b"[" + b'{"":0},' * (MAX_ELEMENTS // 2) + b"0]", TOO_MANY),
+        (b"{" + b'"":0,' * MAX_ELEMENTS + b'"":0}', TOO_MANY),
+        (nested(MAX_DEPTH), ""),
+        (nested(MAX_DEPTH + 2), TOO_DEEP),
+        (b"[" * 1_000_000, TOO_DEEP),
+        (b'["' + b"[{," * 1_000_000 + b'"]', ""),
+        (b'["\\"' + b"[{," * 1_000_000 + b'\\\\\\"[[", "' + b"[" * 1_000 + b'"]', ""),
+        (b'["\\\\"' + b"[" * 1_000 + b"]", TOO_DEEP),
+        (b'["' + b"\\" * 200_000 + b'", "' + b"[" * 1_000 + b'"]', ""),
+        (b"[" + b"[]," * 100_000 + nested(MAX_DEPTH) + b"]", TOO_DEEP),
+    ],
+    ids=range(13),
+)
+def test_a_body_has_a_number_of_elements_and_a_depth(body: bytes, excess: str) -> None:
+    assert json_excess(body) == excess
+
+
+def test_a_conversation_of_ten_thousand_turns_with_calls_and_an_image_is_within_the_limits() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": [1, 2, {"b": 3}]}'}}
+    turn = [
+        {"role": "user", "content": [{"type": "text", "text": 'A "quoted" word, and [brackets]\\'}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "x" * 1_000},
+    ]
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "AAAA" * 1_000_000}}
+    messages = [*turn * 10_000, {"role": "user", "content": [image]}]
+    assert json_excess(json.dumps({"model": "m", "messages": messages}).encode()) == ""
+
+
+VALUES = st.recursive(
+    st.none() | st.integers() | st.text('a\\"[{,'),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text('a\\"[{,', max_size=3), inner),
+    max_leaves=30,
+)
+
+
+def depth_of(value: Any) -> int:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
+
+
+def elements_of(value: Any) -> int:
+    if not isinstance(value, (dict, list)):
+        return 0
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return 1 + max(len(value) - 1, 0) + sum(map(elements_of, inner))
+
+
+@given(VALUES, st.integers(0, 200), st.booleans())
+def test_strings_and_the_ends_of_slices_do_not_count(value: Any, offset: int, escapes: bool) -> None:
+    body = json.dumps(value, ensure_ascii=escapes).encode()
+    body = b" " * (64 * 1024 - offset) + body
+    elements, depth = elements_of(value), depth_of(value)
+    assert json_excess(body, elements, depth) == ""
+    if depth:
+        assert "values and fields" in json_excess(body, elements - 1, depth)
+        assert "levels deep" in json_excess(body, elements, depth - 1)
