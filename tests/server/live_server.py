@@ -64,7 +64,11 @@ async def live_server(
     before = asyncio.all_tasks()
     async with FakeEndpoint(dialect, *scripts, on_connect=on_connect) as fake:
         config = ServerConfig(
-            {"backend": backend(dialect, fake.url, **(provider or {}))}, Secret(password), port=0, grace=0.1, **settings
+            {"backend": backend(dialect, **{"url": fake.url, **(provider or {})})},
+            Secret(password),
+            port=0,
+            grace=0.1,
+            **settings,
         )
         server, url = await start(config)
         try:

@@ -15,6 +15,7 @@ from acytoo.server.body import Bodies
 from acytoo.server.config import ServerConfig
 from acytoo.server.connection import DisconnectedError
 from acytoo.server.cors import cors_headers, cross_site_reason, is_preflight, preflight_response
+from acytoo.server.errors import public_error
 from acytoo.server.models import model_routes
 from acytoo.server.openapi import openapi_route
 from acytoo.server.relay import count_tokens, relay
@@ -65,7 +66,8 @@ class Application:
     def _report(self, request: IncomingRequest, route: Route | None, error: AcytooError) -> HTTPResponse:
         """Return the response that reports an error in the format of the route's API, else of the client's."""
         dialect = route.dialect if route is not None else None
-        response = (dialect or client_dialect(request, self._config)).write_error(error)
+        public = public_error(error, request)
+        response = (dialect or client_dialect(request, self._config)).write_error(public)
         if isinstance(error, _MethodError):
             response.headers["allow"] = error.allowed
         response.headers.update(cors_headers(request, self._config))

@@ -22,6 +22,7 @@ from acytoo.http import HTTPResponse
 from acytoo.server.backends import select_backend
 from acytoo.server.config import ServerConfig
 from acytoo.server.cors import cors_headers
+from acytoo.server.errors import public_error
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import StreamedResponse
 from acytoo.types import Closable, Item, Request, collect
@@ -119,6 +120,7 @@ class _Stream:
     def __init__(
         self, request: IncomingRequest, writer: Writer, config: ServerConfig, unsupported: Unsupported
     ) -> None:
+        self._request = request
         self._writer = writer
         self._ping_after = config.ping_after
         # x-accel-buffering: nginx buffers a response unless this header turns it off.
@@ -165,7 +167,7 @@ class _Stream:
         A cut is what clients notice that do not read the error. Those on Node.js discard what they have not read by
         then, so they get time for it.
         """
-        response, last = self._response, self._writer.fail(error)
+        response, last = self._response, self._writer.fail(public_error(error, self._request))
         if self._writer.fails_alone:
             await response.let_read()
         if not cut:
