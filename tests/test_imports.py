@@ -26,6 +26,7 @@ LAYERS = [
     ["base_provider"],
     ["providers"],
     ["registry"],
+    ["routing"],
     ["server"],
     ["embedded"],
     ["cli"],

@@ -10,16 +10,20 @@ from acytoo._version import __version__ as __version__
 _MODULES = {
     "acytoo.base_provider": "AsyncGeneratorProvider Check",
     "acytoo.errors": """
-        AcytooError AuthenticationError EmbeddedError MissingExtraError NotFoundError ProtocolError
+        AcytooError AuthenticationError ContentFilterError ContextLengthError EmbeddedError MissingExtraError
+        NotFoundError ProtocolError
         ProxyError RateLimitError RedirectError ReplyError RequestError ServerError StatusError
         TimedOutError TLSError ToolCallsError TruncatedError UnreachableError UnsupportedError UsageError
     """,
     "acytoo.providers.acytoo": "Acytoo",
-    "acytoo.registry": "provider",
+    "acytoo.routing.addresses": "provider",
+    "acytoo.routing.route": "Route",
+    "acytoo.routing.target": "Target",
     "acytoo.transport.config": "Timeout",
-    "acytoo.types": (
-        "AsyncResult Event Finish Item Logprobs Messages OpaquePart Reasoning Refusal Reply Start ToolCall Usage"
-    ),
+    "acytoo.types": """
+        AsyncResult Attempt Attempts Event Finish Item Logprobs Messages OpaquePart Reasoning Refusal Reply Start
+        ToolCall Usage
+    """,
 }
 """The public names of each module. They are imported on first use, so that `import acytoo` costs next to nothing."""
 
@@ -32,6 +36,8 @@ if TYPE_CHECKING:  # type checkers cannot follow the table; tests/test_imports.p
     from acytoo.base_provider import Check as Check
     from acytoo.errors import AcytooError as AcytooError
     from acytoo.errors import AuthenticationError as AuthenticationError
+    from acytoo.errors import ContentFilterError as ContentFilterError
+    from acytoo.errors import ContextLengthError as ContextLengthError
     from acytoo.errors import EmbeddedError as EmbeddedError
     from acytoo.errors import MissingExtraError as MissingExtraError
     from acytoo.errors import NotFoundError as NotFoundError
@@ -51,9 +57,13 @@ if TYPE_CHECKING:  # type checkers cannot follow the table; tests/test_imports.p
     from acytoo.errors import UnsupportedError as UnsupportedError
     from acytoo.errors import UsageError as UsageError
     from acytoo.providers.acytoo import Acytoo as Acytoo
-    from acytoo.registry import provider as provider
+    from acytoo.routing.addresses import provider as provider
+    from acytoo.routing.route import Route as Route
+    from acytoo.routing.target import Target as Target
     from acytoo.transport.config import Timeout as Timeout
     from acytoo.types import AsyncResult as AsyncResult
+    from acytoo.types import Attempt as Attempt
+    from acytoo.types import Attempts as Attempts
     from acytoo.types import Event as Event
     from acytoo.types import Finish as Finish
     from acytoo.types import Item as Item

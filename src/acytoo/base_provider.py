@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -21,13 +21,29 @@ from acytoo.keys import stored_key
 from acytoo.messages import check_messages, check_options
 from acytoo.secret import Secret, mask_url, truncate
 from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_text, check_url
-from acytoo.types import OPTIONS, AsyncResult, Closable, Item, Messages, Reply, Request, ToolCall, collect
+from acytoo.types import OPTIONS, AsyncResult, Attempt, Closable, Item, Messages, Reply, Request, ToolCall, collect
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from acytoo.client import Client
     from acytoo.preparation import Preparation
+
+T = TypeVar("T")
+
+ReplyOpener: TypeAlias = "Callable[[AsyncGeneratorProvider, Request], Closable[T]]"
+"""Begins the reply of a provider to a request: as batches of items or, in a server, as bytes."""
+
+
+class OpenReply(msgspec.Struct, Generic[T]):
+    """A reply, and which provider gives it: `source` is what the opener returned for that one.
+
+    `batches` is the same reply to iterate over; `attempts` are those of a route.
+    """
+
+    source: Closable[T]
+    batches: Closable[T]
+    attempts: Sequence[Attempt] = ()
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -64,6 +80,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Environment variables for `url`, `key`, `password`, `proxy` and `model`. `<CLASS>_URL` and so on come after."""
 
+    _is_legacy: ClassVar[bool] = False
     legacy_settings: Mapping[str, object]
     """The settings that an instance of a legacy class passes to `create_async_generator`."""
     working: bool = True
@@ -75,7 +92,10 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.dialect is None and "create_async_generator" in vars(cls):
+        if cls.dialect is not None:
+            cls._is_legacy = False
+        elif "create_async_generator" in vars(cls):
+            cls._is_legacy = True
             setattr(cls, "create_async_generator", LegacyMethod(vars(cls)["create_async_generator"]))  # noqa: B010
 
     def __init__(
@@ -192,7 +212,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         call alone, or `extra_body`. Raises UsageError now, and other AcytooErrors while iterating; ToolCallsError at
         the end of a reply with tool calls, which only `stream` and `reply` return.
         """
-        return _texts(self.answer(*self._prepared(model, messages, {**kwargs, "proxy": proxy})))
+        return _texts(self.begin(model, messages, {**kwargs, "proxy": proxy}))
 
     @hybridmethod
     def stream(self, /, messages: Messages, *, model: str = "", **kwargs: Any) -> AsyncGenerator[Item, None]:
@@ -200,9 +220,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
         Takes the options of `create_async_generator`.
         """
-        if self.dialect is None:
-            return _as_items(self.create_async_generator(model or self.model, messages, **kwargs))
-        return _items(self.answer(*self._prepared(model, messages, kwargs)))
+        return _items(self.begin(model, messages, kwargs))
 
     @hybridmethod
     async def create_async(self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any) -> str:
@@ -254,7 +272,25 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             return Check(False, first, time.monotonic() - started, "".join(texts), answering_model, error)
         return Check(True, first, time.monotonic() - started, "".join(texts), answering_model)
 
-    # What the server calls.
+    def begin(self, model: str, messages: Messages, kwargs: dict[str, object]) -> Closable[list[Item]]:
+        """Return the reply to a call of a public method, with its arguments. Raises UsageError now."""
+        if self._is_legacy:
+            arguments: dict[str, Any] = kwargs
+            return _as_batches(self.create_async_generator(model or self.model, messages, **arguments))
+        return self.answer(*self._prepared(model, messages, kwargs))
+
+    # What the server and routes call.
+
+    async def open_reply(self, request: Request, opener: ReplyOpener[T]) -> OpenReply[T]:
+        """Return the reply that `opener` begins with the provider that answers: this one. A route chooses one."""
+        source = opener(self, request)
+        return OpenReply(source, source)
+
+    def settings_with(self, changes: Mapping[str, object]) -> Settings:
+        """Return the settings for a call that changes some. Raises UsageError."""
+        if self.dialect is None and changes:
+            raise UnsupportedError(", ".join(changes), type(self).__name__, "set it on the provider itself")
+        return self._settings.changed(changes, self._normalize_url)
 
     def answer(
         self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
@@ -316,6 +352,13 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         if self.dialect is None:
             raise NotImplementedError(f"{type(self).__name__} must set `dialect` or override create_async_generator")
         options, changes, extra_body = self._split(kwargs)
+        request = self._request(model, messages, options, extra_body)
+        return request, self.settings_with(changes) if changes else self._settings
+
+    def _request(
+        self, model: str, messages: Messages, options: dict[str, object], extra_body: dict[str, object]
+    ) -> Request:
+        """Return the validated request of a call. Raises UsageError."""
         try:
             request = msgspec.convert({"messages": [], **options}, Request)
         except msgspec.ValidationError as error:
@@ -327,7 +370,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             raise UsageError(f"{type(self).__name__} needs a model: pass model=…, or address it as {name}/MODEL")
         request.extra = extra_body
         check_options(request)
-        return request, self._settings.changed(changes, self._normalize_url) if changes else self._settings
+        return request
 
     def _split(self, kwargs: dict[str, object]) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
         """Split a call's arguments into request options, settings and the fields of `extra_body`; None means absent."""
@@ -426,10 +469,3 @@ async def _as_batches(texts: AsyncResult) -> AsyncGenerator[list[Item], None]:
         async for text in texts:
             if text:
                 yield [text]
-
-
-async def _as_items(texts: AsyncResult) -> AsyncGenerator[Item, None]:
-    async with aclosing(texts):
-        async for text in texts:
-            if text:
-                yield text

@@ -28,7 +28,7 @@ from acytoo.secret import Secret, mask_url, redact, secrets_of
 from acytoo.settings import resolve, scheme_of
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import MAX_ERROR_BODY, Exchange, open_exchange
-from acytoo.types import Item, Request
+from acytoo.types import Item, Request, has_content
 
 if TYPE_CHECKING:
     from acytoo.preparation import Preparation
@@ -56,9 +56,10 @@ class Client(msgspec.Struct, frozen=True):
     def pass_through(self, body: bytes, request: Request, writer: Writer | None) -> AsyncGenerator[bytes, None]:
         """Return the chunks of the answer to a body that is already in this dialect, as they are received.
 
-        `writer` is None unless a stream was requested. If the server then answers with a single document, `writer`
-        renders it as a stream. The reply is read along, so its end means a complete reply, as for `stream`. An error
-        that a stream's chunks contain already is raised as a DeliveredError.
+        What precedes the first content is held back, so that an error before it can be reported with a status; a
+        document is one chunk. `writer` is None unless a stream was requested. If the server then answers with a
+        document, `writer` renders it as a stream. The reply is read along, so its end means a complete reply, as for
+        `stream`. An error that the chunks of a stream contain already is raised as a DeliveredError.
         """
         return _pass_through(self, request, self.dialect.http_request(request, self.endpoint, body), writer)
 
@@ -246,50 +247,153 @@ class DeliveredError(Exception):
 async def _pass_through(
     client: Client, request: Request, http_request: HTTPRequest, writer: Writer | None
 ) -> AsyncGenerator[bytes, None]:
-    text = bytearray()
-    is_delivered = False
+    passage: _Passage | None = None
     try:
         client, exchange = await client.open(http_request, _request_for(request, http_request))
         del request, http_request
         with exchange:
             reader = await _reader_for(exchange, client.dialect)
-            renders = writer is not None and exchange.head.content_type != writer.content_type.partition(";")[0]
+            if writer is None:
+                passage = _Document(reader)
+            elif exchange.head.content_type != writer.content_type.partition(";")[0]:
+                passage = _RenderedDocument(reader, writer)
+            else:
+                passage = _Stream(reader)
             while chunk := await exchange.read():
-                batch: list[Item] = []
-                try:
-                    if renders:
-                        batch = reader.feed(chunk)
-                    else:
-                        reader.scan(chunk)
-                    failure = reader.pending_error
-                except AcytooError as error:
-                    failure = error
-                text += _text_of(batch)
-                if not renders:
-                    yield chunk
-                elif writer is not None and batch:
-                    yield writer.write(batch)
-                if failure is not None:
-                    # A finish reason that reports a failure is no error to the official SDKs, and has no `body`.
-                    is_delivered = (
-                        writer is not None and not renders and isinstance(failure, StatusError) and failure.body != ""
-                    )
-                    try:
-                        raise failure
-                    finally:
-                        failure = None  # its traceback holds this frame: a reference from here would be a cycle
-            batch = reader.flush()
-            text += _text_of(batch)
-            if renders and writer is not None and batch:
-                yield writer.write(batch)
+                if data := passage.read(chunk):
+                    yield data
+                if passage.failure is not None:
+                    raise passage.failure
+            if data := passage.flush():
+                yield data
             reader.close()
-            if renders and writer is not None:
-                yield writer.end()
+            if data := passage.end():
+                yield data
     except AcytooError as error:
-        redact_error(error, text, client.secrets)
+        redact_error(error, passage.text if passage is not None else b"", client.secrets)
+        is_delivered = passage is not None and error is passage.failure and passage.shows(error)
+        passage = None  # its failure's traceback holds this frame: a reference from here would be a cycle
         if is_delivered:
             raise DeliveredError(error) from error
         raise error from error.__cause__
+
+
+class _Passage:
+    """What leaves of a response that is passed through, and what was read along."""
+
+    failure: AcytooError | None = None
+    """The error in the chunk that was read last."""
+    text: bytes | bytearray = b""
+    """The text so far, as far as it is known."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def read(self, chunk: bytes) -> bytes:
+        """Return what leaves after this chunk. An error in it is kept as `failure`."""
+        data = b""
+        try:
+            data = self._read(chunk)
+            self.failure = self._reader.pending_error
+        except AcytooError as error:
+            self.failure = error
+        return data
+
+    def _read(self, chunk: bytes) -> bytes:
+        raise NotImplementedError
+
+    def flush(self) -> bytes:
+        """Return what leaves after the body has ended, before it is known whether the reply is complete."""
+        self._reader.flush()
+        return b""
+
+    def end(self) -> bytes:
+        """Return what leaves at the end of a complete reply."""
+        return b""
+
+    def shows(self, error: AcytooError) -> bool:
+        """Return whether what has left contains the error."""
+        return False
+
+
+class _Document(_Passage):
+    """A reply that is one document. It leaves when it is complete."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader)
+        self._body = bytearray()
+
+    def _read(self, chunk: bytes) -> bytes:
+        self._reader.scan(chunk)
+        self._body += chunk
+        return b""
+
+    def end(self) -> bytes:
+        return bytes(self._body)
+
+
+class _RenderedDocument(_Passage):
+    """A document that answers a request for a stream. It leaves as a stream."""
+
+    def __init__(self, reader: Reader, writer: Writer) -> None:
+        super().__init__(reader)
+        self._writer = writer
+        self.text = bytearray()
+
+    def _read(self, chunk: bytes) -> bytes:
+        return self._render(self._reader.feed(chunk))
+
+    def flush(self) -> bytes:
+        return self._render(self._reader.flush())
+
+    def end(self) -> bytes:
+        return self._writer.end()
+
+    def _render(self, batch: list[Item]) -> bytes:
+        self.text += _text_of(batch)
+        return self._writer.write(batch) if batch else b""
+
+
+class _Stream(_Passage):
+    """A stream. What precedes its first content is held back, so that an error there can be reported with a status."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader)
+        self._held = b""
+        self._is_begun = False
+
+    def read(self, chunk: bytes) -> bytes:
+        super().read(chunk)
+        if not self._is_begun:
+            self._held += chunk
+            return b""
+        if self._held:
+            chunk, self._held = self._held + chunk, b""
+        return chunk
+
+    def _read(self, chunk: bytes) -> bytes:
+        # The official SDKs repeat a request for which they get a status, but not one that fails in its stream. Only the
+        # pieces up to the first content are decoded, because that costs more than scanning.
+        while chunk and not self._is_begun and self._reader.pending_error is None:
+            self._is_begun = has_content(self._reader.feed(chunk[:_FIRST_PIECE])) or len(self._held) > _MAX_HELD
+            chunk = chunk[_FIRST_PIECE:]
+        if chunk and self._reader.pending_error is None:
+            self._reader.scan(chunk)
+        return b""
+
+    def end(self) -> bytes:
+        return self._held
+
+    def shows(self, error: AcytooError) -> bool:
+        # A finish reason that reports a failure is no error to the official SDKs, and has no `body`.
+        return self._is_begun and isinstance(error, StatusError) and error.body != ""
+
+
+_FIRST_PIECE = 512
+"""Bytes of a stream that are decoded at once to find its first content."""
+
+_MAX_HELD = 256 * 1024
+"""Bytes that may precede the first content of a stream before they leave without it."""
 
 
 def _request_for(request: Request, http_request: HTTPRequest) -> Callable[[Client], HTTPRequest]:

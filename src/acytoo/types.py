@@ -222,6 +222,25 @@ class Finish(Event, frozen=True, tag="finish"):
     raw: str = ""
 
 
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One request that a route sent.
+
+    `outcome` is "answered" or the class of the error, `seconds` the time until the first content or the error, which
+    `error` describes.
+    """
+
+    target: str
+    outcome: str
+    seconds: float
+    error: str = ""
+
+
+class Attempts(Event, frozen=True, tag="attempts"):
+    """The attempts of a route before the first content, the one that answered last."""
+
+    attempts: list[Attempt] = []
+
+
 Item: TypeAlias = str | Event
 """A text or an event: what `stream()` yields."""
 
@@ -256,6 +275,11 @@ class Request(msgspec.Struct, omit_defaults=True):
     extra_for: str = ""
 
 
+def has_content(items: list[Item]) -> bool:
+    """Return whether there is text, reasoning, a tool call or a refusal among items."""
+    return any(isinstance(item, str | Reasoning | ToolCall | Refusal) for item in items)
+
+
 OPTIONS: frozenset[str] = frozenset(Request.__struct_fields__) - {
     "messages",
     "model",
@@ -270,7 +294,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
     """A complete reply.
 
     `tool_calls` are in OpenAI's chat shape, `reasoning` has blocks with `text` and the opaque fields of `Reasoning`.
-    `turn_parts` is empty unless the other fields do not express the turn completely.
+    `turn_parts` is empty unless the other fields do not express the turn completely. `attempts` are those of a route.
     """
 
     text: str = ""
@@ -284,6 +308,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
     model: str = ""
     created: int = 0
     turn_parts: list[TurnPart] = []
+    attempts: list[Attempt] = []
 
     @property
     def finish_reason(self) -> str | None:
@@ -433,6 +458,8 @@ def collect(items: Iterable[Item]) -> Reply:
             reply.usage = item
         elif isinstance(item, Finish):
             reply.finish = item
+        elif isinstance(item, Attempts):
+            reply.attempts = item.attempts
         elif isinstance(item, Start):
             reply.id, reply.model, reply.created = item.id, item.model, item.created
     for index, block in blocks.items():

@@ -7,15 +7,15 @@ translated.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.client import DeliveredError
-from acytoo.dialects.base import Dialect, Framing, ParsedRequest, Turn, Unsupported, Writer
+from acytoo.dialects.base import Dialect, Framing, ParsedRequest, Turn, Unsupported
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
 from acytoo.http import HTTPResponse
@@ -25,9 +25,7 @@ from acytoo.server.cors import cors_headers
 from acytoo.server.errors import public_error
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import StreamedResponse
-from acytoo.types import Closable, Item, Request, collect
-
-T = TypeVar("T")
+from acytoo.types import Attempt, Closable, Item, Request, collect
 
 _HINT = "leave it out, or start the server with --drop-unsupported"
 
@@ -40,41 +38,79 @@ async def relay(
     Raises AcytooError for whatever fails before the first byte of the response.
     """
     backend, wanted = _select(parsed, config)
-    api = backend.dialect.name if backend.dialect is not None else type(backend).__name__
-    unsupported = Unsupported(api, drop=config.drop_unsupported, hint=_HINT)
-    writer = dialect.writer(parsed.request)
-    if api == dialect.name and not dialect.is_legacy and backend.can_pass_through(wanted):
-        body = turn.request.body
-        if wanted is not parsed.request:
-            body = dialect.for_model(body, wanted.model)
-        async with aclosing(backend.pass_through(body, wanted, writer if wanted.stream else None)) as chunks:
-            if wanted.stream:
-                records = RecordBuffer(writer.framing)
-                await _Stream(request, writer, config, unsupported).run(
-                    chunks,
-                    lambda data: turn.watch(records.feed(data)),
-                    lambda: turn.watch(records.flush()),
-                    passes_through=True,
-                )
-                return None
-            document = b"".join([chunk async for chunk in chunks])
+    exchange = _Exchange(turn, parsed, dialect, config)
+    if wanted.stream:
+        await _Stream(request, exchange, config).run(exchange.open(backend, wanted))
+        return None
+    reply = await exchange.open(backend, wanted)
+    async with aclosing(reply.batches) as batches:
+        parts = [part async for part in batches]
+    if reply.passes_through:
+        document = b"".join(parts)
     else:
-        _require_decoded(parsed)
-        source = (
-            backend.answer(translate(turn.with_history(wanted), dialect), unsupported=unsupported)
-            if parsed.reply is None
-            else _batches(parsed.reply)
-        )
-        async with aclosing(source) as batches:
-            if wanted.stream:
-                await _Stream(request, writer, config, unsupported).run(
-                    batches, writer.write, lambda: turn.watch(writer.end()), passes_through=False
-                )
-                return None
-            items = [item for batch in [batch async for batch in batches] for item in batch]
-        document = dialect.write_reply(collect(items), parsed.request)
-    headers = {"content-type": "application/json", **_dropped_header(unsupported)}
+        document = dialect.write_reply(collect([item for batch in parts for item in batch]), parsed.request)
+    headers = {"content-type": "application/json", **reply.headers}
     return HTTPResponse(200, headers, turn.watch(document))
+
+
+class _BackendReply(msgspec.Struct):
+    """A backend's reply: bytes of the client's API that pass through, or batches of items."""
+
+    batches: Closable[Any]
+    passes_through: bool
+    headers: dict[str, str]
+    """What the response's head says about how the reply was made."""
+
+
+class _Exchange:
+    """One request of a client: how it is sent to a backend, and how the reply becomes the client's."""
+
+    def __init__(self, turn: Turn, parsed: ParsedRequest, dialect: Dialect, config: ServerConfig) -> None:
+        self.writer = dialect.writer(parsed.request)
+        self._turn = turn
+        self._parsed = parsed
+        self._dialect = dialect
+        self._drop_unsupported = config.drop_unsupported
+        self._opened: dict[Closable[Any], Unsupported | None] = {}
+        """What was dropped from the request, by the replies that were opened. None: it passes through unchanged."""
+        self._records: RecordBuffer | None = None
+
+    async def open(self, backend: AsyncGeneratorProvider, wanted: Request) -> _BackendReply:
+        """Send the request to the backend. Raises AcytooError."""
+        if self._parsed.reply is not None:
+            return _BackendReply(_batches(self._parsed.reply), False, {})
+        opened = await backend.open_reply(wanted, self._open_at)
+        unsupported = self._opened[opened.source]
+        if unsupported is None and wanted.stream:
+            self._records = RecordBuffer(self.writer.framing)
+        headers = {**_dropped_header(unsupported), **_attempt_headers(opened.attempts)}
+        return _BackendReply(opened.batches, unsupported is None, headers)
+
+    def _open_at(self, backend: AsyncGeneratorProvider, wanted: Request) -> Closable[Any]:
+        """Begin the reply of one backend: a ReplyOpener."""
+        dialect, received = self._dialect, self._turn.request
+        api = backend.dialect.name if backend.dialect is not None else type(backend).__name__
+        unsupported: Unsupported | None = None
+        if api == dialect.name and not dialect.is_legacy and backend.can_pass_through(wanted):
+            is_unchanged = wanted.model == self._parsed.request.model
+            body = received.body if is_unchanged else dialect.for_model(received.body, wanted.model)
+            reply: Closable[Any] = backend.pass_through(body, wanted, self.writer if wanted.stream else None)
+        else:
+            _require_decoded(self._parsed)
+            unsupported = Unsupported(api, drop=self._drop_unsupported, hint=_HINT)
+            reply = backend.answer(translate(self._turn.with_history(wanted), dialect), unsupported=unsupported)
+        self._opened[reply] = unsupported
+        return reply
+
+    # The parts of a streamed response.
+
+    def encode(self, batch: Any) -> bytes:
+        """Return the bytes of a batch of the backend's reply."""
+        return self.writer.write(batch) if self._records is None else self._turn.watch(self._records.feed(batch))
+
+    def end(self) -> bytes:
+        """Return the bytes that end the response."""
+        return self._turn.watch(self.writer.end() if self._records is None else self._records.flush())
 
 
 async def count_tokens(parsed: ParsedRequest, dialect: Dialect, config: ServerConfig) -> int:
@@ -102,12 +138,21 @@ async def _batches(items: list[Item]) -> AsyncGenerator[list[Item], None]:
     yield items
 
 
-def _dropped_header(unsupported: Unsupported) -> dict[str, str]:
+def _attempt_headers(attempts: Sequence[Attempt]) -> dict[str, str]:
+    """Return the headers that name the target of a route, and how many requests it took."""
+    if not attempts:
+        return {}
+    return {"x-acytoo-target": _printable(attempts[-1].target), "x-acytoo-attempts": str(len(attempts))}
+
+
+def _dropped_header(unsupported: Unsupported | None) -> dict[str, str]:
     """Return the header that lists what was dropped. A client's own field names may hold line ends or any script."""
-    names = ", ".join(unsupported.dropped)
-    return (
-        {"x-acytoo-dropped": "".join([c if c.isprintable() and c.isascii() else "?" for c in names])} if names else {}
-    )
+    names = ", ".join(unsupported.dropped) if unsupported is not None else ""
+    return {"x-acytoo-dropped": _printable(names)} if names else {}
+
+
+def _printable(text: str) -> str:
+    return "".join([c if c.isprintable() and c.isascii() else "?" for c in text])
 
 
 class _Stream:
@@ -117,37 +162,40 @@ class _Stream:
     the backend is silent for too long, the head is sent earlier, with a keep-alive.
     """
 
-    def __init__(
-        self, request: IncomingRequest, writer: Writer, config: ServerConfig, unsupported: Unsupported
-    ) -> None:
+    def __init__(self, request: IncomingRequest, exchange: _Exchange, config: ServerConfig) -> None:
         self._request = request
-        self._writer = writer
+        self._exchange = exchange
+        self._writer = exchange.writer
         self._ping_after = config.ping_after
         # x-accel-buffering: nginx buffers a response unless this header turns it off.
-        headers = {"content-type": writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"}
-        headers |= _dropped_header(unsupported) | cors_headers(request, config)
-        self._response = StreamedResponse(request, headers)
+        self._headers = {
+            "content-type": exchange.writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"
+        }  # fmt: skip
+        self._headers |= cors_headers(request, config)
+        self._response = StreamedResponse(request, self._headers)
         self._loop = asyncio.get_running_loop()
         self._written_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(
-        self, source: Closable[T], encode: Callable[[T], bytes], end: Callable[[], bytes], *, passes_through: bool
-    ) -> None:
+    async def run(self, opening: Awaitable[_BackendReply]) -> None:
         """Send what the backend sends, then the end. Raises AcytooError only while nothing has been sent."""
-        response = self._response
+        response, exchange = self._response, self._exchange
+        reply: _BackendReply | None = None
         if self._writer.ping:
             self._timer = self._loop.call_later(self._ping_after, self._on_silence)
         try:
-            async for batch in source:
+            reply = await opening
+            self._headers |= reply.headers  # too late if a keep-alive has sent the head
+            encode = exchange.encode
+            async for batch in reply.batches:
                 if data := encode(batch):
                     self._written_at = self._loop.time()
                     await response.send(data)
-            await response.end(end())
+            await response.end(exchange.end())
         except DeliveredError as delivered:
             if not response.started:
                 raise delivered.error from delivered.error.__cause__
-            if rest := end():
+            if rest := exchange.end():
                 await response.send(rest)
             # The backend's own record may be one that only we recognise as an error.
             await self._fail(delivered.error, cut=not self._writer.error_ends_reply)
@@ -155,11 +203,14 @@ class _Stream:
             if not response.started:
                 raise
             # A reply that passes through may have sent its end already: then only a cut shows that something failed.
+            passes_through = reply is not None and reply.passes_through
             await self._fail(error, cut=passes_through or not self._writer.error_ends_reply)
         finally:
             response.close()
             if self._timer is not None:
                 self._timer.cancel()
+            if reply is not None:
+                await reply.batches.aclose()
 
     async def _fail(self, error: AcytooError, *, cut: bool) -> None:
         """Report an error as the API does, then cut the body or end it.

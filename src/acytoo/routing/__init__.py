@@ -1,0 +1,1 @@
+"""Routes: one provider in front of several targets."""

@@ -1,0 +1,61 @@
+"""What an error means for a route: ask the same target again, another one, or nobody. Decided by its class alone."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from acytoo.errors import (
+    AcytooError,
+    AuthenticationError,
+    ContextLengthError,
+    EmbeddedError,
+    MissingExtraError,
+    NotFoundError,
+    ProtocolError,
+    ProxyError,
+    RedirectError,
+    RequestError,
+    StatusError,
+    TLSError,
+    UnsupportedError,
+    UsageError,
+)
+
+Verdict: TypeAlias = Literal["retry", "next", "raise"]
+
+ErrorClasses: TypeAlias = tuple[type[AcytooError], ...]
+
+DEFAULT_NEXT: ErrorClasses = (AuthenticationError, NotFoundError)
+"""What may differ between targets by default: a key, and whether there is such a model."""
+
+_ALWAYS_NEXT: ErrorClasses = (
+    UnsupportedError,
+    ContextLengthError,
+    TLSError,
+    ProxyError,
+    RedirectError,
+    ProtocolError,
+    EmbeddedError,
+    MissingExtraError,
+)
+"""What only another target can change: this one is set up wrongly, or cannot take this request."""
+
+_NOT_THE_TARGET: ErrorClasses = (RequestError, UsageError, NotFoundError, MissingExtraError)
+"""Errors that do not show that a target fails. A model that is not found may have been the client's choice."""
+
+
+def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
+    """Return what a route does after an error that was raised before the first content."""
+    if error.retryable and not isinstance(error, ProxyError):
+        return "retry"
+    return "next" if isinstance(error, _ALWAYS_NEXT + next_on) else "raise"
+
+
+def is_failure_of_target(error: AcytooError) -> bool:
+    """Return whether an error counts against the health of the target."""
+    return error.retryable or not isinstance(error, _NOT_THE_TARGET)
+
+
+def wait_of(error: AcytooError) -> float | None:
+    """Return for how many seconds the target asks not to be called, None if it does not."""
+    return error.retry_after if isinstance(error, StatusError) else None

@@ -1,0 +1,328 @@
+"""One request on its way through a route, and the reply to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+from acytoo.base_provider import ReplyOpener
+from acytoo.client import DeliveredError
+from acytoo.errors import AcytooError, ServerError, TimedOutError
+from acytoo.routing.policy import is_failure_of_target, verdict, wait_of
+from acytoo.routing.target import Lease, Target, Waiter
+from acytoo.types import Attempt, Attempts, Closable, Request, has_content
+
+if TYPE_CHECKING:
+    from acytoo.routing.route import Route
+
+T = TypeVar("T")
+
+_LOG = logging.getLogger("acytoo.routing")
+
+_SHORTEST_BACKOFF = 0.5
+_LONGEST_BACKOFF = 8.0
+"""The bounds in seconds of the pause before the same target is asked again ("full jitter": any time up to it)."""
+
+
+class _Begun(Generic[T]):
+    """A reply whose first content has been received."""
+
+    __slots__ = ("attempts", "batches", "held", "is_complete", "lease", "source")
+
+    def __init__(self, lease: Lease, source: Closable[T], batches: Closable[T]) -> None:
+        self.lease = lease
+        self.source = source
+        self.batches = batches
+        self.held: deque[T] = deque()
+        """What has been received, up to the first content."""
+        self.is_complete = False
+        self.attempts: list[Attempt] = []
+        """The attempts of a route that is a target."""
+
+
+class RoutedReply(Generic[T]):
+    """The reply to a request that a route sends to one of its targets. `open`, or the first step, sends it."""
+
+    def __init__(
+        self,
+        route: Route,
+        request: Request,
+        opener: ReplyOpener[T],
+        *,
+        session: str = "",
+        reports_attempts: bool = False,
+    ) -> None:
+        self.attempts: list[Attempt] = []
+        self._route = route
+        self._request = request
+        self._opener = opener
+        self._session = session
+        self._reports_attempts = reports_attempts
+        self._budget = route.max_attempts
+        self._excluded: set[Target] = set()
+        self._tries: dict[Target, int] = {}
+        self._not_before: dict[Target, float] = {}
+        self._error: AcytooError | None = None
+        self._reply: _Begun[T] | None = None
+        self._is_closed = False
+
+    # The reply, once it has begun.
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        reply = self._reply
+        if reply is None:
+            if self._is_closed:
+                raise StopAsyncIteration
+            await self.open()
+            reply = self._reply
+            assert reply is not None
+            if self._reports_attempts:
+                reply.held[0] = cast("T", [Attempts(self.attempts), *cast("list[Any]", reply.held[0])])
+        if reply.held:
+            return reply.held.popleft()
+        try:
+            if not reply.is_complete:
+                return await reply.batches.__anext__()
+            raise StopAsyncIteration
+        except StopAsyncIteration:
+            reply.lease.target.answered()
+            self._end(reply)
+            raise
+        except AcytooError as error:
+            self._note_late_failure(reply, error)
+            raise
+        except DeliveredError as delivered:
+            self._note_late_failure(reply, delivered.error)
+            raise
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return cast("str", getattr(self._reply.batches, "text", "")) if self._reply is not None else ""
+
+    async def aclose(self) -> None:
+        """Stop reading, and give the target's place back."""
+        self._is_closed = True
+        if self._reply is not None:
+            self._end(self._reply)
+            await self._reply.batches.aclose()
+
+    def _end(self, reply: _Begun[T]) -> None:
+        reply.lease.release()
+
+    def _note_late_failure(self, reply: _Begun[T], error: AcytooError) -> None:
+        error.attempts = tuple(self.attempts)
+        target = reply.lease.target
+        if is_failure_of_target(error):
+            target.failed(wait_of(error))
+        self._end(reply)
+        _LOG.warning("target %s failed after its reply had begun: %s: %s", target.name, type(error).__name__, error)
+
+    # Its beginning.
+
+    async def open(self) -> Closable[T]:
+        """Send the request until a target begins to answer. Return what the opener returned for that target.
+
+        Raises the error of the last attempt that may succeed later, else that of the first one; TimedOutError (phase
+        "deadline").
+        """
+        route = self._route
+        deadline = None if route.deadline == math.inf else route.deadline
+        try:
+            async with asyncio.timeout(deadline) as self._timeout:
+                self._reply = await self._first_reply()
+        except AcytooError as error:
+            error.attempts = tuple(self.attempts)
+            raise
+        except TimeoutError:
+            names = ", ".join([target.name for target in route.targets])
+            late = TimedOutError("deadline", route.deadline, f"no reply began within {route.deadline:g} s: {names}")
+            late.attempts = tuple(self.attempts)
+            raise late from self._error
+        del self._request, self._opener  # a long history need not stay in memory while the reply is read
+        return self._reply.source
+
+    async def _first_reply(self) -> _Begun[T]:
+        while True:
+            lease = await self._place()
+            delay = self._route.hedge_after
+            try:
+                return await (self._attempt(lease) if delay is None else self._hedged(lease, delay))
+            except AcytooError as error:
+                if verdict(error, self._route.next_on) == "raise":
+                    raise
+
+    async def _attempt(self, lease: Lease) -> _Begun[T]:
+        """Send the request to one target. Return its reply with the first content, or note the error and raise it."""
+        target = lease.target
+        started = time.monotonic()
+        try:
+            reply = await self._begin(lease)
+        except AcytooError as error:
+            lease.release()
+            self._note_failure(target, error, time.monotonic() - started)
+            raise
+        except BaseException:
+            lease.release()
+            raise
+        seconds = time.monotonic() - started
+        self._route.note_first_content(seconds)
+        target.begun(lease)
+        self.attempts += reply.attempts or [Attempt(target.name, "answered", seconds)]
+        return reply
+
+    async def _begin(self, lease: Lease) -> _Begun[T]:
+        target = lease.target
+        opened = await target.provider.open_reply(target.request_for(self._request), self._opener)
+        reply = _Begun(lease, opened.source, opened.batches)
+        reply.attempts = [Attempt(f"{target.name}: {a.target}", a.outcome, a.seconds, a.error) for a in opened.attempts]
+        held = reply.held
+        try:
+            async for batch in opened.batches:
+                held.append(batch)
+                if not isinstance(batch, list) or has_content(batch):
+                    return reply
+        except BaseException:
+            await opened.batches.aclose()
+            raise
+        reply.is_complete = True
+        if not held and self._reports_attempts:
+            held.append(cast("T", []))
+        return reply
+
+    def _note_failure(self, target: Target, error: AcytooError, seconds: float) -> None:
+        route = self._route
+        _LOG.warning("target %s failed: %s: %s", target.name, type(error).__name__, error)
+        self.attempts.append(Attempt(target.name, type(error).__name__, seconds, str(error)))
+        wait = wait_of(error)
+        if is_failure_of_target(error):
+            target.failed(wait)
+        else:
+            target.answered()
+        if verdict(error, route.next_on) == "retry":
+            tries = self._tries[target] = self._tries.get(target, 0) + 1
+            backoff = random.uniform(0, min(_LONGEST_BACKOFF, _SHORTEST_BACKOFF * 2 ** (tries - 1)))
+            self._not_before[target] = time.monotonic() + (backoff if wait is None else wait)
+            self._error = error
+        else:
+            self._excluded.add(target)
+            self._error = self._error or error
+
+    async def _hedged(self, lease: Lease, delay: float) -> _Begun[T]:
+        """Send the request to one target and, if that is slower than usual, to a second one. The first reply wins."""
+        tasks = [asyncio.ensure_future(self._attempt(lease))]
+        try:
+            await asyncio.wait(tasks, timeout=delay)
+            second = self._spare(lease.target) if not tasks[0].done() else None
+            if second is not None:
+                _LOG.info("target %s has not begun after %.3f s: asking %s too", lease.target.name, delay,
+                          second.target.name)  # fmt: skip
+                tasks.append(asyncio.ensure_future(self._attempt(second)))
+            running = set(tasks)
+            while True:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                winner = next((task for task in done if task.exception() is None), None)
+                if winner is not None or not running:
+                    tasks.remove(winner or done.pop())
+                    return (winner or tasks[0]).result()
+        finally:
+            await _cancel(tasks)
+
+    def _spare(self, first: Target) -> Lease | None:
+        """Return a place at another target that is free now, if the budget allows one more attempt."""
+        now = time.monotonic()
+        free = [t for t in self._usable() if t is not first and self._opens_at(t) <= now and not t.is_full]
+        if not free or self._budget == 0:
+            return None
+        return self._take(self._choose(free))
+
+    # Which target is next.
+
+    async def _place(self) -> Lease:
+        """Return a place at a target, waiting for one if necessary. Raises AcytooError if there will be none."""
+        while True:
+            usable = self._usable()
+            if not usable or self._budget == 0:
+                assert self._error is not None
+                raise self._error
+            now = time.monotonic()
+            open_targets = [target for target in usable if self._opens_at(target) <= now]
+            free = [target for target in open_targets if not target.is_full]
+            if free:
+                return self._take(self._choose(free))
+            if open_targets:
+                lease = await self._queue(open_targets)
+                if lease is not None:
+                    self._budget -= 1
+                    return lease
+            else:
+                await self._wait_until(min(self._opens_at(target) for target in usable))
+
+    def _usable(self) -> tuple[Target, ...]:
+        targets = self._route.targets
+        return tuple([t for t in targets if t not in self._excluded]) if self._excluded else targets
+
+    def _opens_at(self, target: Target) -> float:
+        return max(target.opens_at, self._not_before.get(target, -math.inf))
+
+    def _choose(self, free: list[Target]) -> Target:
+        if self._tries:
+            fewest = min(self._tries.get(target, 0) for target in free)
+            free = [target for target in free if self._tries.get(target, 0) == fewest]
+        balance = self._route.balance
+        return free[0] if balance is None else balance.choose(free, self._request, self._session)
+
+    def _take(self, target: Target) -> Lease:
+        self._budget -= 1
+        return target.take()
+
+    async def _queue(self, targets: list[Target]) -> Lease | None:
+        """Wait for a place at one of the targets. Return None if they have to be looked at again."""
+        queues = [target for target in targets if target.has_queue_room]
+        if not queues:
+            names = ", ".join([target.name for target in targets])
+            raise self._error or ServerError(
+                f"too many requests are waiting for {names}: try again later", status=503, retry_after=1.0
+            )
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        for target in queues:
+            target.enqueue(waiter)
+        try:
+            return await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled() and (lease := waiter.result()) is not None:
+                lease.release()
+            raise
+        finally:
+            for target in queues:
+                target.dequeue(waiter)
+
+    async def _wait_until(self, moment: float) -> None:
+        """Wait until a target may be asked. Raises AcytooError at once if that is too late."""
+        seconds = max(0.0, moment - time.monotonic())
+        ends_at = self._timeout.when()
+        is_too_late = ends_at is not None and asyncio.get_running_loop().time() + seconds >= ends_at
+        if is_too_late or seconds > self._route.max_wait:
+            names = ", ".join([target.name for target in self._usable()])
+            raise self._error or ServerError(
+                f"paused after failures: {names}; try again in {seconds:.0f} s", status=503, retry_after=seconds
+            )
+        await asyncio.sleep(seconds)
+
+
+async def _cancel(tasks: list[asyncio.Task[_Begun[T]]]) -> None:
+    """Cancel tasks and wait for their end. A reply that has begun all the same is closed."""
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, _Begun):
+            result.lease.release()
+            await result.batches.aclose()

@@ -1,0 +1,182 @@
+"""A route: one provider in front of several targets.
+
+The problem: a target that cannot be reached, is overloaded or fails must be replaced without the caller noticing, but
+two replies must never be spliced together, and a failing target must not be asked by everybody again and again.
+
+The strategy: a reply can be replaced until its first content (text, reasoning, tool call, refusal) has been received.
+What precedes it is held back. From then on the reply belongs to its target, and an error is the caller's. All retries
+happen here, with one budget and one deadline. `policy` decides by the error's class, `Target` knows its health and
+its room, `Balance` chooses among several.
+
+The cost: for a healthy first target a few objects for each reply, and one call for each read of the socket. Tasks exist
+only for hedging.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from acytoo import registry
+from acytoo.base_provider import AsyncGeneratorProvider, OpenReply, ReplyOpener
+from acytoo.dialects.base import Unsupported
+from acytoo.errors import AcytooError, UnsupportedError, UsageError
+from acytoo.routing.policy import DEFAULT_NEXT, ErrorClasses
+from acytoo.routing.reply import RoutedReply
+from acytoo.routing.selection import Balance
+from acytoo.routing.target import Target
+from acytoo.settings import Settings
+from acytoo.types import Closable, Item, Messages, Request
+
+T = TypeVar("T")
+
+Strategy: TypeAlias = Literal["order", "balance"]
+
+SHARED_SETTINGS = frozenset({"timeout", "proxy", "ca", "trust_env", "drop_unsupported"})
+"""The settings that several services can have in common."""
+
+_SAMPLES = 100
+"""Replies of which the time to the first content is kept, for hedging."""
+
+_FEWEST_SAMPLES = 20
+
+
+class Route(AsyncGeneratorProvider):
+    """A provider that answers with the first of several targets that can.
+
+    A reply that fails before its first content is requested again, from the next target or after a pause from the same
+    one. A reply that fails later is an error, with its text so far: two replies are never mixed.
+    """
+
+    name = "route"
+
+    def __init__(
+        self,
+        *targets: str | AsyncGeneratorProvider | Target,
+        strategy: Strategy = "order",
+        attempts: int | None = None,
+        deadline: float = 300.0,
+        max_wait: float = 30.0,
+        next_on: Iterable[type[AcytooError]] = DEFAULT_NEXT,
+        affinity: float = 300.0,
+        hedge: bool = False,
+        **settings: Any,
+    ) -> None:
+        """Create a route of addresses, providers or Targets.
+
+        `strategy`: "order" asks the first target that works, "balance" spreads the requests by weight and load.
+        `attempts`: how many requests one call may send, by default two for each target and at least three. `deadline`:
+        seconds in which the content must begin, over all attempts and pauses. `max_wait`: the longest pause in seconds
+        before an attempt. `next_on`: errors that are never repeated at the same target, after which the next one is
+        asked. `affinity`: for how many seconds a balanced route keeps requests with the same beginning at one target; 0
+        turns it off. `hedge`: ask a second target if the first has not begun after the time in which 95 % of the
+        replies did. `settings` (`timeout`, `proxy`, `ca`, `trust_env`, `drop_unsupported`) are those of the providers
+        that are created from addresses. Raises UsageError for an invalid value.
+        """
+        for setting in settings.keys() - SHARED_SETTINGS:
+            raise UsageError(
+                f"a route has no {setting}, because its targets are different services: set it on their providers"
+            )
+        self.targets = _targets(targets, settings)
+        if strategy not in ("order", "balance"):
+            raise UsageError(f"invalid strategy {strategy!r}: expected 'order' or 'balance'")
+        if attempts is not None and attempts < 1:
+            raise UsageError(f"invalid attempts {attempts!r}: expected a whole number above 0")
+        for setting, seconds in {"deadline": deadline, "max_wait": max_wait, "affinity": affinity}.items():
+            if not seconds >= 0 or (setting == "deadline" and seconds == 0):
+                raise UsageError(f"invalid {setting} {seconds!r}: expected a number of seconds")
+        self.max_attempts = attempts or max(3, 2 * len(self.targets))
+        self.deadline = deadline
+        self.max_wait = max_wait
+        self.next_on: ErrorClasses = tuple(next_on)
+        for cls in self.next_on:
+            if not issubclass(cls, AcytooError):
+                raise UsageError(f"invalid next_on {cls!r}: expected subclasses of AcytooError")
+        self.balance = Balance(affinity) if strategy == "balance" else None
+        self._first_content_s: deque[float] | None = deque(maxlen=_SAMPLES) if hedge else None
+        self.url = self.model = ""
+        self._settings = Settings()
+        self.needs_model = any(target.provider.needs_model and not target.provider.model for target in self.targets)
+
+    def __repr__(self) -> str:
+        return f"Route({', '.join([repr(target.name) for target in self.targets])})"
+
+    @property
+    def hedge_after(self) -> float | None:
+        """The seconds in which 95 % of the last replies began, or None if a second target is not to be asked."""
+        samples = self._first_content_s
+        if samples is None or len(samples) < _FEWEST_SAMPLES or len(self.targets) == 1:
+            return None
+        return sorted(samples)[math.ceil(len(samples) * 0.95) - 1]
+
+    def note_first_content(self, seconds: float) -> None:
+        """Note how long a reply took to begin."""
+        if self._first_content_s is not None:
+            self._first_content_s.append(seconds)
+
+    # The interface of a provider.
+
+    def begin(self, model: str, messages: Messages, kwargs: dict[str, object]) -> Closable[list[Item]]:
+        """Return the reply to a call; `session` is the caller's key for requests that share a prompt cache."""
+        session = kwargs.pop("session", None) or ""
+        if not isinstance(session, str):
+            raise UsageError(f"session must be a str, not {type(session).__name__}")
+        options, changes, extra_body = self._split(kwargs)
+        for name in changes.keys() - SHARED_SETTINGS:
+            raise UsageError(f"{name} cannot be set for a call on a route: set it on the provider of its target")
+        Settings().changed(changes, lambda url: url)
+        request = self._request(model, messages, options, extra_body)
+
+        def open_at(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
+            return provider.answer(request, provider.settings_with(changes) if changes else None)
+
+        return RoutedReply(self, request, open_at, session=session, reports_attempts=True)
+
+    def answer(
+        self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
+    ) -> Closable[list[Item]]:
+        """Return the reply of the target that answers. Raises while iterating only."""
+
+        def open_at(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
+            return provider.answer(request, None, unsupported)
+
+        return RoutedReply(self, request, open_at, reports_attempts=True)
+
+    async def open_reply(self, request: Request, opener: ReplyOpener[T]) -> OpenReply[T]:
+        """Return the reply of the first target that begins to answer. Raises the error of the last attempt."""
+        reply = RoutedReply(self, request, opener)
+        source = await reply.open()
+        return OpenReply(source, reply, reply.attempts)
+
+    async def count_tokens(self, request: Request) -> int:
+        """Return how many tokens the first target counts that can count. Raises UnsupportedError if none can."""
+        error: AcytooError | None = None
+        for target in self.targets:
+            try:
+                return await target.provider.count_tokens(target.request_for(request))
+            except AcytooError as other:
+                if isinstance(error, UnsupportedError) or error is None:
+                    error = other
+        assert error is not None
+        raise error
+
+
+def _targets(values: tuple[str | AsyncGeneratorProvider | Target, ...], settings: dict[str, Any]) -> tuple[Target, ...]:
+    """Return the targets of a route. Raises UsageError."""
+    if not values:
+        raise UsageError("a route needs at least one target, such as Route('openai/gpt-5-mini', 'ollama/llama3.2')")
+    if settings and not any(isinstance(value, str) for value in values):
+        raise UsageError(f"{', '.join(settings)}: a route applies settings only to targets that are addresses")
+    targets: dict[str, Target] = {}
+    for value in values:
+        if isinstance(value, str):
+            if not value.strip():
+                raise UsageError("a target of the route is empty: expected an address, such as openai/gpt-5-mini")
+            value = registry.provider(value.strip(), **settings)
+        target = value if isinstance(value, Target) else Target(value)
+        if target.name in targets:
+            raise UsageError(f"the route has {target.name!r} twice: leave one out, or give it a name of its own")
+        targets[target.name] = target
+    return tuple(targets.values())

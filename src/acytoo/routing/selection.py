@@ -1,0 +1,80 @@
+"""Which of several free targets of a balanced route gets a request.
+
+The problem: a target that has seen the beginning of a conversation still has it in its prompt cache, which makes the
+next turn cheaper by an order of magnitude. A balancer that looks only at load loses that.
+
+The strategy: a request's key is its session, or a hash of its tools and its messages up to the first one of the user.
+Rendezvous hashing maps a key to the same target in every process, without shared state, and moves only the keys of a
+target that is lost. A target that is much busier than the others is passed over: soon for a new key, late for a key of
+the last minutes. A request without a key goes to the less busy one of two random targets.
+
+The cost: encoding and hashing the tools and the first messages once for each request of a balanced route.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from hashlib import blake2b
+
+from acytoo.routing.target import Target
+from acytoo.types import Request
+
+_MAX_KEYS = 10_000
+
+
+class Balance:
+    """The choice among the free targets of one route."""
+
+    def __init__(self, affinity: float) -> None:
+        self._affinity = affinity
+        self._used_at: dict[bytes, float] = {}  # the least recently used key first
+
+    def choose(self, free: list[Target], request: Request, session: str) -> Target:
+        """Return the target for a request. `session` is the caller's own key for requests with a common prefix."""
+        key = _affinity_key(request, session) if self._affinity > 0 else b""
+        is_recent = self._note_use(key) if key else False
+        if len(free) == 1:
+            return free[0]
+        if not key:
+            return _less_busy_of_two(free)
+        least = min(target.load for target in free)
+        bound = 2 * least + 4 if is_recent else 1.25 * least + 1
+        return max([target for target in free if target.load <= bound], key=lambda target: _score(key, target))
+
+    def _note_use(self, key: bytes) -> bool:
+        """Return whether a key was used recently, and note that it is used now."""
+        now = time.monotonic()
+        used_at = self._used_at.pop(key, -math.inf)
+        self._used_at[key] = now
+        oldest = next(iter(self._used_at))
+        if len(self._used_at) > _MAX_KEYS or self._used_at[oldest] < now - self._affinity:
+            del self._used_at[oldest]
+        return used_at >= now - self._affinity
+
+
+def _affinity_key(request: Request, session: str) -> bytes:
+    """Return what requests have in common that share a prompt cache, or b"" if nothing is known of the prompt."""
+    session = session or str(request.extra.get("prompt_cache_key") or "")
+    if session:
+        return session.encode("utf-8", "surrogatepass")
+    if not request.messages:
+        return b""
+    first_user = next((i for i, message in enumerate(request.messages) if message.get("role") == "user"), 0)
+    prefix = [request.tools, request.messages[: first_user + 1]]
+    return blake2b(repr(prefix).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _score(key: bytes, target: Target) -> float:
+    """Return the weighted rendezvous score: the target with the highest one has the key."""
+    digest = blake2b(key + b"\0" + target.name.encode(), digest_size=8).digest()
+    return -target.weight / math.log((int.from_bytes(digest) + 0.5) / 2**64)
+
+
+def _less_busy_of_two(targets: list[Target]) -> Target:
+    """Return the less busy one of two targets that are chosen at random by their weights."""
+    first = random.choices(targets, [target.weight for target in targets])[0]
+    others = [target for target in targets if target is not first]
+    second = random.choices(others, [target.weight for target in others])[0]
+    return first if first.load <= second.load else second

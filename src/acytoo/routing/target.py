@@ -1,0 +1,233 @@
+"""A target of a route: which provider, how many requests it may have, and whether it works.
+
+The problem: a target that fails must not be asked again and again, one that has recovered must not be flooded, and
+nobody wants to pay for requests that only check.
+
+The strategy is passive. A target that fails several times in a row, or asks to wait with `Retry-After`, is paused.
+After the pause it takes one request at a time. Each one that begins to be answered doubles that number, until there is
+no such limit any more. A request that finds a target full waits in its queue, first come, first served.
+
+The cost: a request that finds its target free changes a few attributes. Futures exist only for those that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections import deque
+from typing import TypeAlias
+
+import msgspec
+
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.errors import UsageError
+from acytoo.types import Request
+
+_LONGEST_PAUSE = 120.0
+_FULL_TRUST = 64
+"""Answered requests in flight at once after which a target counts as recovered."""
+
+Waiter: TypeAlias = "asyncio.Future[Lease | None]"
+
+
+class Lease:
+    """The place of one request at a target, to be released exactly once."""
+
+    __slots__ = ("_is_released", "is_trial", "target")
+
+    def __init__(self, target: Target, is_trial: bool) -> None:
+        self.target = target
+        self.is_trial = is_trial
+        """Whether the request has to show first that the target works again."""
+        self._is_released = False
+
+    def release(self) -> None:
+        """Give the place back. Does nothing the second time."""
+        if not self._is_released:
+            self._is_released = True
+            self.target.release(self)
+
+
+class Target:
+    """A provider as a part of routes, with its share of the requests and its health.
+
+    The same Target in several routes has one limit and one health.
+    """
+
+    def __init__(
+        self,
+        provider: AsyncGeneratorProvider,
+        *,
+        name: str = "",
+        weight: float = 1.0,
+        limit: int | None = None,
+        queue: int = 1000,
+        failures: int = 5,
+        pause: float = 10.0,
+    ) -> None:
+        """Create a target.
+
+        `name`: in logs, attempts and response headers; by default the provider's name and model. `weight`: its share
+        of the requests of a balanced route. `limit`: how many requests it may have at once. `queue`: how many may wait
+        for it. `failures`: how many in a row pause it. `pause`: seconds of the first pause; each further one is twice
+        as long, up to two minutes. Raises UsageError for an invalid value.
+        """
+        if not isinstance(provider, AsyncGeneratorProvider):
+            raise UsageError(f"invalid target {provider!r}: expected a provider, such as acytoo.provider('openai/…')")
+        if not 0 < weight < math.inf:
+            raise UsageError(f"invalid weight {weight!r}: expected a number above 0")
+        if limit is not None and limit < 1:
+            raise UsageError(f"invalid limit {limit!r}: expected a whole number above 0, or None")
+        if queue < 0:
+            raise UsageError(f"invalid queue {queue!r}: expected a whole number from 0")
+        if failures < 1:
+            raise UsageError(f"invalid failures {failures!r}: expected a whole number above 0")
+        if not 0 < pause < math.inf:
+            raise UsageError(f"invalid pause {pause!r}: expected a number of seconds above 0")
+        self.provider = provider
+        self.name = name or name_of(provider)
+        self.weight = weight
+        self.in_flight = 0
+        self.opens_at = -math.inf
+        """The time (`time.monotonic`) from which the target may be asked."""
+        self._limit = math.inf if limit is None else limit
+        self._queue_size = queue
+        self._queue: deque[Waiter] = deque()
+        self._max_failures = failures
+        self._first_pause = pause
+        self._failures = 0
+        self._pause = 0.0
+        self._trials = 0
+        self._max_trials = math.inf
+
+    def __repr__(self) -> str:
+        return f"Target({self.name!r})"
+
+    @property
+    def load(self) -> float:
+        """The requests in flight in relation to the weight, this one included."""
+        return (self.in_flight + len(self._queue) + 1) / self.weight
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a request would have to wait for others to end."""
+        return bool(self._queue) or not self._has_room
+
+    @property
+    def has_queue_room(self) -> bool:
+        """Whether one more request may wait."""
+        return len(self._queue) < self._queue_size
+
+    @property
+    def _has_room(self) -> bool:
+        return self.in_flight < self._limit and self._trials < self._max_trials
+
+    def request_for(self, request: Request) -> Request:
+        """Return the request for this target: a provider with a model of its own is asked for that one."""
+        model = self.provider.model
+        return msgspec.structs.replace(request, model=model) if model and model != request.model else request
+
+    # Places.
+
+    def take(self) -> Lease:
+        """Return a place for a request. The caller has checked `is_full`."""
+        self.in_flight += 1
+        is_trial = self._max_trials < math.inf
+        self._trials += is_trial
+        return Lease(self, is_trial)
+
+    def release(self, lease: Lease) -> None:
+        """Take a place back, and give it to whoever has waited longest."""
+        self.in_flight -= 1
+        self._end_trial(lease)
+        self._admit()
+
+    def enqueue(self, waiter: Waiter) -> None:
+        """Let a request wait for a place: the result is a Lease, or None if the target has been paused meanwhile."""
+        self._queue.append(waiter)
+
+    def dequeue(self, waiter: Waiter) -> None:
+        """Let a request wait no longer. A place that it was given meanwhile is given back."""
+        if waiter in self._queue:
+            self._queue.remove(waiter)
+
+    def _admit(self) -> None:
+        while self._queue and self._has_room:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                _resolve(waiter, self.take())
+
+    def _dismiss(self) -> None:
+        """Let all that wait choose again."""
+        while self._queue:
+            _resolve(self._queue.popleft(), None)
+
+    def _end_trial(self, lease: Lease) -> None:
+        if lease.is_trial:
+            lease.is_trial = False
+            self._trials -= 1
+
+    # Health.
+
+    def begun(self, lease: Lease) -> None:
+        """Note that the reply to a request has begun."""
+        if self._max_trials == math.inf:
+            return
+        self._end_trial(lease)
+        self._max_trials = self._max_trials * 2 if self._max_trials < _FULL_TRUST else math.inf
+        self._admit()
+
+    def answered(self) -> None:
+        """Note a complete reply, or another sign that the target works, such as the refusal of a bad request."""
+        self._failures = 0
+        self._pause = 0.0
+
+    def failed(self, retry_after: float | None) -> None:
+        """Note a failure. It pauses the target if it is one too many, or for as long as the target asks (seconds)."""
+        self._failures += 1
+        if retry_after is not None:
+            self._close(retry_after)
+        elif self._failures >= self._max_failures:
+            self._pause = min(_LONGEST_PAUSE, self._pause * 2 or self._first_pause)
+            # Replicas that lost the same target do not probe it at the same moment.
+            self._close(self._pause * random.uniform(0.8, 1.2))
+
+    def _close(self, seconds: float) -> None:
+        self.opens_at = max(self.opens_at, time.monotonic() + seconds)
+        self._max_trials = 1
+        self._dismiss()
+
+
+def name_of(provider: AsyncGeneratorProvider) -> str:
+    """Return the default name of a target: the provider's name, and its model if it has one."""
+    name = provider.address_name()
+    return f"{name}/{provider.model}" if provider.model else name
+
+
+def _resolve(waiter: Waiter, lease: Lease | None) -> None:
+    """Give a waiting request its result. It may belong to the event loop of another thread."""
+    loop = waiter.get_loop()
+    if loop is _running_loop():
+        _set_result(waiter, lease)
+        return
+    try:
+        loop.call_soon_threadsafe(_set_result, waiter, lease)
+    except RuntimeError:  # that loop is closed
+        if lease is not None:
+            lease.release()
+
+
+def _set_result(waiter: Waiter, lease: Lease | None) -> None:
+    if not waiter.done():
+        waiter.set_result(lease)
+    elif lease is not None:
+        lease.release()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,381 @@
+"""A route over scripted endpoints: what is repeated, what is not, and what callers see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+import acytoo
+from acytoo import (
+    AcytooError,
+    Attempts,
+    AuthenticationError,
+    Finish,
+    NotFoundError,
+    RateLimitError,
+    RequestError,
+    Route,
+    ServerError,
+    Start,
+    Target,
+    TimedOutError,
+    TruncatedError,
+    UnsupportedError,
+    UsageError,
+    dialects,
+)
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.testing import FakeEndpoint, ScriptedResponse, hang_up, reply, silent, status
+from tests.helpers import MESSAGES
+
+OPENAI = dialects.OpenAI()
+ONE = reply("one ", "reply", Finish("stop"))
+TWO = reply("two ", "replies", Finish("stop"))
+OVERLOADED = status(503, "overloaded")
+
+
+class Plain(AsyncGeneratorProvider):
+    dialect = OPENAI
+
+
+class Keyed(AsyncGeneratorProvider):
+    dialect = OPENAI
+    needs_auth = True
+
+
+class Claude(AsyncGeneratorProvider):
+    dialect = dialects.Anthropic()
+
+
+@asynccontextmanager
+async def endpoints(*scripts: ScriptedResponse | list[ScriptedResponse], **options: Any) -> AsyncIterator[Any]:
+    """Run an endpoint for each script, and yield a route over them and the list of them."""
+    async with AsyncExitStack() as stack:
+        fakes = [
+            await stack.enter_async_context(FakeEndpoint(OPENAI, *(s if isinstance(s, list) else [s]))) for s in scripts
+        ]
+        targets = [Target(Plain(fake.url), name=f"t{number}") for number, fake in enumerate(fakes, 1)]
+        yield Route(*targets, **options), fakes
+
+
+async def text_of(route: Route, **options: Any) -> str:
+    return "".join([text async for text in route.create_async_generator("", MESSAGES, **options)])
+
+
+async def error_of(route: Route, **options: Any) -> AcytooError:
+    with pytest.raises(AcytooError) as caught:
+        await text_of(route, **options)
+    return caught.value
+
+
+def counts(fakes: list[FakeEndpoint]) -> list[int]:
+    return [len(fake.requests) for fake in fakes]
+
+
+async def test_the_first_target_answers_if_it_works() -> None:
+    async with endpoints(ONE, TWO) as (route, fakes):
+        assert await text_of(route) == "one reply"
+        assert counts(fakes) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        hang_up(),
+        status(503, "overloaded"),
+        status(500, "internal error"),
+        status(429, "slow down"),
+        status(408, "timeout"),
+        status(409, "conflict"),
+        status(425, "too early"),
+        status(401, "wrong key"),
+        status(403, "no access"),
+        status(404, "no such model"),
+        reply("x").fail("the model has failed", after=0),
+        reply("x").end(after=0),
+        reply(Start("id-1", "m", 7), "x").reset(after_bytes=60),
+        status(200, body="<title>Sign in</title>", content_type="text/html"),
+        status(400, body='{"error": {"message": "too long", "code": "context_length_exceeded"}}'),
+    ],
+    ids=lambda failure: str(failure.status or type(failure.content).__name__),
+)
+async def test_the_next_target_answers_if_the_first_fails_before_its_content(failure: ScriptedResponse) -> None:
+    async with endpoints(failure, TWO) as (route, fakes):
+        assert await text_of(route) == "two replies"
+        assert counts(fakes) == [1, 1]
+
+
+async def test_the_next_target_answers_if_the_first_cannot_be_reached_or_is_silent() -> None:
+    async with FakeEndpoint(OPENAI, silent()) as mute, FakeEndpoint(OPENAI, TWO) as healthy:
+        late = Plain(mute.url, timeout={"first_byte": 0.1})
+        route = Route(Target(Plain("http://127.0.0.1:9"), name="gone"), Target(late, name="late"), Plain(healthy.url))
+        got = await route.reply(MESSAGES)
+        assert got.text == "two replies"
+        assert [(a.target, a.outcome) for a in got.attempts] == [
+            ("gone", "UnreachableError"),
+            ("late", "TimedOutError"),
+            ("plain", "answered"),
+        ]
+
+
+async def test_an_error_after_the_first_content_belongs_to_the_caller_with_the_text_so_far() -> None:
+    async with endpoints(ONE.reset(after=1), TWO) as (route, fakes):
+        error = await error_of(route)
+        assert isinstance(error, TruncatedError)
+        assert error.text == "one "
+        assert [a.outcome for a in error.attempts] == ["answered"]
+        assert counts(fakes) == [1, 0]
+
+
+async def test_what_precedes_the_content_of_a_failed_attempt_is_not_seen() -> None:
+    failing = reply(Start("id-1", "wrong", 1), "x").fail("the model has failed", after=0)
+    healthy = reply(Start("id-2", "right", 2), "fine", Finish("stop"))
+    async with endpoints(failing, healthy) as (route, _):
+        items = [item async for item in route.stream(MESSAGES)]
+        assert [item for item in items if not isinstance(item, Attempts)] == [
+            Start("id-2", "right", 2),
+            "fine",
+            Finish("stop"),
+        ]
+
+
+async def test_a_bad_request_is_not_sent_to_another_target_unless_the_route_is_set_so() -> None:
+    async with endpoints(status(400, "bad temperature"), TWO) as (route, fakes):
+        error = await error_of(route)
+        assert isinstance(error, RequestError)
+        assert counts(fakes) == [1, 0]
+    async with endpoints(status(400, "bad temperature"), TWO, next_on=[RequestError]) as (route, _):
+        assert await text_of(route) == "two replies"
+
+
+async def test_a_route_can_be_set_to_stop_at_a_wrong_key() -> None:
+    async with endpoints(status(401, "wrong key"), TWO, next_on=[NotFoundError]) as (route, fakes):
+        assert isinstance(await error_of(route), AuthenticationError)
+        assert counts(fakes) == [1, 0]
+
+
+async def test_a_target_that_cannot_express_the_request_is_passed_over() -> None:
+    async with FakeEndpoint(OPENAI, ONE) as fake:
+        route = Route(Claude("http://127.0.0.1:9", model="m"), Plain(fake.url))
+        assert (await route.reply(MESSAGES, seed=7)).text == "one reply"
+        only = Route(Claude("http://127.0.0.1:9", model="m"))
+        with pytest.raises(UnsupportedError, match="seed"):
+            await only.reply(MESSAGES, seed=7)
+
+
+async def test_a_target_without_its_key_is_passed_over() -> None:
+    async with FakeEndpoint(OPENAI, ONE) as fake:
+        assert (await Route(Keyed("http://127.0.0.1:9"), Plain(fake.url)).reply(MESSAGES)).text == "one reply"
+
+
+async def test_one_target_is_asked_again_after_a_pause() -> None:
+    async with endpoints([OVERLOADED, OVERLOADED, ONE]) as (route, fakes):
+        assert await text_of(route) == "one reply"
+        assert counts(fakes) == [3]
+
+
+async def test_the_budget_of_attempts_holds_over_all_targets() -> None:
+    async with endpoints(OVERLOADED, OVERLOADED, attempts=3) as (route, fakes):
+        error = await error_of(route)
+        assert isinstance(error, ServerError)
+        assert sum(counts(fakes)) == 3
+        assert len(error.attempts) == 3
+
+
+async def test_retry_after_is_honoured() -> None:
+    loop = asyncio.get_running_loop()
+    async with endpoints([status(429, "slow down").header("retry-after", "0.4"), ONE]) as (route, _):
+        before = loop.time()
+        assert await text_of(route) == "one reply"
+        assert loop.time() - before >= 0.4
+
+
+async def test_a_wait_that_would_pass_the_deadline_is_not_begun() -> None:
+    loop = asyncio.get_running_loop()
+    async with endpoints(status(429, "slow down").header("retry-after", "20"), deadline=10) as (route, fakes):
+        before = loop.time()
+        error = await error_of(route)
+        assert isinstance(error, RateLimitError)
+        assert error.retry_after == 20
+        assert loop.time() - before < 10
+        assert counts(fakes) == [1]
+
+
+async def test_a_target_that_asked_to_wait_gets_no_other_request_either() -> None:
+    async with endpoints(status(429, "slow down").header("retry-after", "60"), TWO) as (route, fakes):
+        for _ in range(3):
+            assert await text_of(route) == "two replies"
+        assert counts(fakes) == [1, 3]
+
+
+async def test_the_deadline_ends_an_attempt() -> None:
+    async with endpoints(silent(), deadline=0.2) as (route, fakes):
+        error = await error_of(route)
+        assert isinstance(error, TimedOutError)
+        assert error.phase == "deadline"
+        await fakes[0].disconnected()
+
+
+async def test_the_most_hopeful_error_is_raised() -> None:
+    async with endpoints(status(503, "overloaded"), status(401, "wrong key"), attempts=2) as (route, _):
+        error = await error_of(route)
+        assert isinstance(error, ServerError)
+        assert [a.outcome for a in error.attempts] == ["ServerError", "AuthenticationError"]
+
+
+async def test_a_target_is_asked_for_its_own_model_and_else_for_the_callers() -> None:
+    async with FakeEndpoint(OPENAI, OVERLOADED) as first, FakeEndpoint(OPENAI, TWO) as second:
+        route = Route(Target(Plain(first.url, model="its-own"), name="first"), Target(Plain(second.url), name="second"))
+        await route.reply(MESSAGES, model="the-callers")
+        assert first.requests[0].json["model"] == "its-own"
+        assert second.requests[0].json["model"] == "the-callers"
+
+
+async def test_a_setting_of_a_call_holds_at_every_target() -> None:
+    async with endpoints(silent(), TWO) as (route, _):
+        assert await text_of(route, timeout={"first_byte": 0.1}) == "two replies"
+
+
+@pytest.mark.parametrize("name", ["key", "url", "password", "extra_headers"])
+def test_a_setting_that_targets_cannot_share_is_refused(name: str) -> None:
+    value: Any = {"x": "y"} if name == "extra_headers" else "http://127.0.0.1:9"
+    with pytest.raises(UsageError, match=name):
+        Route("ollama/llama3.2").create_async_generator("", MESSAGES, **{name: value})
+    with pytest.raises(UsageError, match=name):
+        Route("ollama/llama3.2", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("create", "message"),
+    [
+        (lambda: Route(), "at least one target"),
+        (lambda: Route(""), "empty"),
+        (lambda: Route("ollama/a", "ollama/a"), "twice"),
+        (lambda: Route("olama/a"), "ollama"),
+        (lambda: Route("ollama/a", strategy="random"), "strategy"),  # type: ignore[arg-type]
+        (lambda: Route("ollama/a", attempts=0), "attempts"),
+        (lambda: Route("ollama/a", deadline=-1), "deadline"),
+        (lambda: Route("ollama/a", max_wait=-1), "max_wait"),
+        (lambda: Route("ollama/a", next_on=[ValueError]), "next_on"),  # type: ignore[list-item]
+        (lambda: Route(Target(Plain("http://127.0.0.1:9")), timeout=3), "timeout"),
+        (lambda: Target("ollama/a"), "expected a provider"),  # type: ignore[arg-type]
+        (lambda: Target(Plain("http://127.0.0.1:9"), weight=0), "weight"),
+        (lambda: Target(Plain("http://127.0.0.1:9"), limit=0), "limit"),
+        (lambda: Target(Plain("http://127.0.0.1:9"), queue=-1), "queue"),
+        (lambda: Target(Plain("http://127.0.0.1:9"), failures=0), "failures"),
+        (lambda: Target(Plain("http://127.0.0.1:9"), pause=0), "pause"),
+        (lambda: acytoo.provider("ollama/a|"), "empty"),
+    ],
+)
+def test_bad_input_is_an_error_at_construction_that_names_it(create: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        create()
+
+
+def test_an_invalid_call_raises_at_once() -> None:
+    route = Route("ollama/llama3.2")
+    with pytest.raises(UsageError):
+        route.create_async_generator("", [{"role": "user"}])
+    with pytest.raises(UsageError, match="temprature"):
+        route.create_async_generator("", MESSAGES, temprature=1)
+    with pytest.raises(UsageError, match="session"):
+        route.create_async_generator("", MESSAGES, session=7)
+
+
+def test_an_address_with_bars_is_a_route() -> None:
+    route = acytoo.provider("openai/gpt-5-mini | ollama/llama3.2")
+    assert isinstance(route, Route)
+    assert [target.name for target in route.targets] == ["openai/gpt-5-mini", "ollama/llama3.2"]
+
+
+async def test_a_route_may_be_a_target_of_another() -> None:
+    async with endpoints(OVERLOADED, TWO) as (inner, fakes):
+        outer = Route(Target(Plain("http://127.0.0.1:9"), name="gone"), Target(inner, name="inner"))
+        got = await outer.reply(MESSAGES)
+        assert got.text == "two replies"
+        assert [a.target for a in got.attempts] == ["gone", "inner: t1", "inner: t2"]
+        assert counts(fakes) == [1, 1]
+
+
+async def test_every_method_of_a_provider_works_on_a_route() -> None:
+    async with endpoints(OVERLOADED, TWO) as (route, _):
+        assert await route.create_async("", MESSAGES) == "two replies"
+        assert await route.check()
+        assert "".join(await asyncio.to_thread(lambda: list(route.create_completion("", MESSAGES)))) == "two replies"
+
+
+async def test_a_legacy_provider_may_be_a_target() -> None:
+    class Old(AsyncGeneratorProvider):
+        url = "http://old"
+
+        @classmethod
+        async def create_async_generator(  # type: ignore[override]
+            cls, model: str, messages: Any, proxy: str | None = None
+        ) -> Any:
+            yield "old "
+            yield "reply"
+
+    route = Route(Target(Plain("http://127.0.0.1:9"), name="gone"), Old())
+    assert await text_of(route) == "old reply"
+    with pytest.raises(AcytooError):  # its settings cannot be changed for a call, so the other target's error is raised
+        await text_of(route, timeout=3)
+
+
+async def test_a_failed_attempt_is_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    async with endpoints(OVERLOADED, TWO) as (route, _):
+        with caplog.at_level(logging.INFO, "acytoo.routing"):
+            await text_of(route)
+    assert [record.getMessage() for record in caplog.records] == ["target t1 failed: ServerError: 503: overloaded"]
+
+
+async def test_no_attempt_shows_a_secret() -> None:
+    key = "sk-do-not-show"
+    async with FakeEndpoint(OPENAI, status(401, f"wrong key {key}")) as fake, FakeEndpoint(OPENAI, TWO) as second:
+        route = Route(Target(Plain(fake.url, key=key), name="t1"), Plain(second.url))
+        got = await route.reply(MESSAGES)
+        assert key not in repr(got)
+        assert "wrong key" in got.attempts[0].error
+
+
+async def test_a_reply_without_content_is_complete() -> None:
+    async with endpoints(reply(Start("id", "m", 7), Finish("stop")), TWO) as (route, fakes):
+        got = await route.reply(MESSAGES)
+        assert (got.text, got.id) == ("", "id")
+        assert counts(fakes) == [1, 0]
+
+
+async def test_leaving_closes_the_connection_and_gives_the_place_back() -> None:
+    async with endpoints(ONE.stall(after=1)) as (route, fakes):
+        stream = route.create_async_generator("", MESSAGES)
+        assert await anext(stream) == "one "
+        assert route.targets[0].in_flight == 1
+        await stream.aclose()
+        assert route.targets[0].in_flight == 0
+        await fakes[0].disconnected()
+
+
+async def test_a_call_cancelled_at_any_step_closes_every_attempt() -> None:
+    async with endpoints([OVERLOADED] * 50, [ONE] * 50) as (route, _):
+        for steps in range(60):
+            task = asyncio.ensure_future(text_of(route))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert [target.in_flight for target in route.targets] == [0, 0]
+
+
+async def test_tokens_are_counted_by_the_first_target_that_can() -> None:
+    counting = status(200, body='{"input_tokens": 12}')
+    async with FakeEndpoint(dialects.Anthropic(), counting) as fake:
+        route = Route(Plain("http://127.0.0.1:9"), Claude(fake.url, model="m"))
+        from acytoo.types import Request
+
+        assert await route.count_tokens(Request(MESSAGES)) == 12
+        with pytest.raises(UnsupportedError):
+            await Route(Plain("http://127.0.0.1:9")).count_tokens(Request(MESSAGES))
