@@ -3,8 +3,8 @@
 Neither side asks for compression, but some servers and clients use it regardless, and bodies are not always well
 formed: gzip in several members or padded with zeros, deflate with the zlib header that RFC 9110 asks for or without.
 A body must never grow without limit, nor pass for complete when it was cut. Hence zlib's own objects, one for each
-member: each reports its end, what follows it, and how much output is left. A body of nothing but empty
-members, the worst case, costs 0.5 s for 10 MB.
+member: each reports its end, what follows it, and how much output is left. Starting a member costs far more than its 20
+bytes, so their number is limited.
 
 zstd is in the standard library since Python 3.14. Before that it is an optional dependency, imported on use.
 
@@ -21,6 +21,9 @@ from typing import Any, Protocol
 
 _ANY_HEADER = zlib.MAX_WBITS | 32
 _NO_HEADER = -zlib.MAX_WBITS
+MAX_MEMBERS = 10_000
+"""The maximum number of gzip members or zstd frames in a body. Tools that write several put 64 KB or more into each."""
+
 _SLICE = 4096
 """Bytes given to zlib at once. It copies what follows a member, so many tiny members would cost quadratic time."""
 
@@ -63,6 +66,7 @@ class GzipDecoder:
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         self._window = _ANY_HEADER
+        self._members = 1
         self._member = zlib.decompressobj(self._window)
 
     def decode(self, chunk: bytes) -> bytes:
@@ -82,6 +86,8 @@ class GzipDecoder:
                         raise OutputTooLargeError(f"it decompresses to more than {self._max_size} bytes")
                     data = self._member.unused_data.lstrip(b"\0")
                     if data:
+                        self._members += 1
+                        _check_members(self._members)
                         self._member = zlib.decompressobj(self._window)
         except zlib.error as error:
             raise DecodingError(f"the data is corrupt ({error})") from error
@@ -120,6 +126,7 @@ class ZstdDecoder:
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         self._frame: _ZstdFrame | None = None
+        self._frames = 1
 
     def decode(self, chunk: bytes) -> bytes:
         """Return the decompressed chunk. Raises as `GzipDecoder.decode`, or UnknownCodingError if zstd is missing."""
@@ -132,6 +139,8 @@ class ZstdDecoder:
                 data = chunk[place : place + _ZSTD_SLICE]
                 while data:
                     if frame.eof:
+                        self._frames += 1
+                        _check_members(self._frames)
                         frame = new_frame()
                     output.append(frame.decompress(data))
                     room -= len(output[-1])
@@ -213,6 +222,11 @@ def content_decoder(content_encoding: str, max_size: int) -> ContentDecoder | No
     if coding == "deflate":
         return DeflateDecoder(max_size)
     return ZstdDecoder(max_size) if coding == "zstd" else UnknownDecoder(coding)
+
+
+def _check_members(number: int) -> None:
+    if number > MAX_MEMBERS:
+        raise DecodingError(f"the compressed data has more than {MAX_MEMBERS} members")
 
 
 def _has_header(start: bytes) -> bool:
