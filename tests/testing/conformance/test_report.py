@@ -57,6 +57,7 @@ def violations(subject: Subject, name: str) -> str:
         ("invalid-utf-8", "raised UnicodeDecodeError"),
         ("status-429-json", "showed the key or the proxy's password in the error's repr"),
         ("http-proxy-password-tls", "showed the key or the proxy's password in the error's message"),
+        ("error-with-escaped-key", "expected `AuthenticationError`"),
         ("error-with-200", "`StatusError` or `ProtocolError` with the server's message"),
         ("page-with-200", "accepted '<!DOCTYPE html>"),
         ("empty-with-200", "accepted '' as a complete reply"),

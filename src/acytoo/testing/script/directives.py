@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
+import msgspec
+
 from acytoo.dialects.base import Framing
+from acytoo.errors import status_error
 from acytoo.testing.script import responses
 from acytoo.testing.script.responses import AFTER_RESPONSE, BodyContent, ReplyContent, ScriptedResponse
 from acytoo.testing.script.syntax import Exchange, ScriptSyntax
@@ -223,6 +228,47 @@ def _invalid(exchange: Exchange) -> ScriptedResponse:
     return _stream_of(exchange, [record.replace("世".encode(), b"\xff\xfe") for record in _records(exchange)])
 
 
+@SYNTAX.creates("pinged-error", "send keep-alives, then a rate limit's error, in the dialect's own format")
+def _pinged_error(exchange: Exchange) -> ScriptedResponse:
+    failure = exchange.dialect.writer(exchange.request).fail(status_error(429, ERROR_MESSAGE, retry_after=7))
+    return _stream_of(exchange, [_keep_alive(exchange)] * 3 + [failure])
+
+
+@SYNTAX.creates("echo-in-stream", "send an error after the first text that repeats the request's headers")
+def _echo_in_stream(exchange: Exchange) -> ScriptedResponse:
+    message = f"{ERROR_MESSAGE}: {exchange.received.headers}"
+    first, *_ = _records(exchange)
+    return _stream_of(exchange, [first, _record_of(exchange, msgspec.json.encode({"error": {"message": message}}))])
+
+
+@SYNTAX.creates("echo-escaped:401", "send an error that repeats the headers, each character as a JSON escape", int)
+def _echo_escaped(exchange: Exchange, code: int = 401) -> ScriptedResponse:
+    text = "".join([f"\\u{ord(character):04x}" for character in str(exchange.received.headers)])
+    body = f'{{"error":{{"message":"{ERROR_MESSAGE}: {text}"}}}}'
+    return responses.status(code, body=body, content_type="application/json")
+
+
+@SYNTAX.creates("blanks:80", "send this many megabytes of spaces", int)
+def _blanks(exchange: Exchange, megabytes: int = 80) -> ScriptedResponse:
+    return _stream_of(exchange, [b" " * 1_000_000] * megabytes)
+
+
+@SYNTAX.creates("absurd", "put absurd values into fields of the reply that nobody needs")
+def _absurd(exchange: Exchange) -> ScriptedResponse:
+    values = itertools.cycle(_ABSURD)
+    return _stream_of(exchange, [_LABEL.sub(lambda found: found[1] + next(values), r) for r in _records(exchange)])
+
+
+_ABSURD = (b"1e400", b"[[]]", b"-1", b'{"a":{}}', b"18446744073709551616", rb'"\ud800"', b"null", b"[" * 50 + b"]" * 50)
+
+_LABEL = re.compile(
+    rb'("(?:created|created_at|model|modelVersion|responseId|system_fingerprint|service_tier|object|usage'
+    rb'|usageMetadata|total_duration|eval_count|prompt_eval_count|logprobs|metadata|stop_sequence)":)'
+    rb'(?:"[^"]*"|[\d.]+|null|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})'
+)
+"""A field about the reply and its value: text, a number, or an object with objects in it."""
+
+
 @SYNTAX.creates("end-twice", "send the end of the reply twice")
 def _end_twice(exchange: Exchange) -> ScriptedResponse:
     *texts, end = _records(exchange)
@@ -308,6 +354,11 @@ def _wait(response: ScriptedResponse, seconds: float, place: Place = _END) -> Sc
 @SYNTAX.changes("noise:1t", "break HTTP's chunked framing at this place", _place)
 def _noise(response: ScriptedResponse, place: Place = _AFTER_FIRST_TEXT) -> ScriptedResponse:
     return response.insert(b"zz\r\n", **place)
+
+
+@SYNTAX.changes("unasked", "send half of a second response, which nobody asked for, after the complete response")
+def _unasked(response: ScriptedResponse) -> ScriptedResponse:
+    return response.insert(b"HTTP/1.1 408 Request Timeout\r\ncontent-le", at_byte=AFTER_RESPONSE)
 
 
 def _text_count(text: str) -> int:

@@ -174,6 +174,13 @@ HEAD: tuple[FaultScenario, ...] = (
         max_requests=3,
         reports=("aio-libs/aiohttp#9138", "StevenLooman/async_upnp_client#93"),
     ),
+    succeeds(
+        "unasked-response",
+        "ok+unasked then ok",
+        "servers send a 408 to an idle connection: the next call must not take it for its own response",
+        calls=2,
+        max_requests=2,
+    ),
     fails(
         "keep-alive-expired-twice",
         "ok then hang-up then hang-up",

@@ -76,6 +76,14 @@ ERRORS: tuple[FaultScenario, ...] = (
         reports=("BerriAI/litellm#8075", "BerriAI/litellm#15799"),
     ),
     fails(
+        "error-with-escaped-key",
+        "echo-escaped:401",
+        AuthenticationError,
+        "a JSON escape hides the key from whoever searches the body for it, and from nobody else",
+        attributes={"status": 401},
+        message=ERROR_MESSAGE,
+    ),
+    fails(
         "error-stalls",
         "status:500:text+length:99+stall",
         ServerError,

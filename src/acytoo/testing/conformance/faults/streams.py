@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acytoo.errors import AcytooError, ProtocolError, ReplyError, ServerError, TruncatedError
+from acytoo.errors import AcytooError, ProtocolError, ReplyError, ServerError, StatusError, TruncatedError
 from acytoo.testing.conformance.environments import Environment
 from acytoo.testing.conformance.faults.scenario import RECORDS, FaultScenario, fails, succeeds, times_out
 from acytoo.testing.script.directives import COMPLETE_REPLY, ERROR_MESSAGE, REPLY_TEXTS
@@ -145,6 +145,13 @@ STREAM: tuple[FaultScenario, ...] = (
         text="".join(REPLY_TEXTS[:2]),
     ),
     fails(
+        "gzip-bomb",
+        "blanks:80+gzip",
+        ReplyError,
+        "0.1 MB of gzip become 80 MB of nothing: the client's memory must be bounded",
+        framings=RECORDS,
+    ),
+    fails(
         "gzip-header-only",
         "ok+header:content-encoding:gzip",
         (ProtocolError, TruncatedError),
@@ -195,6 +202,12 @@ STREAM: tuple[FaultScenario, ...] = (
     succeeds("cr", "cr+cut:1", "the standard allows it", framings=("sse",), reports=("a2aproject/a2a-js#718",)),
     succeeds("pings", "pings", "servers send them to keep connections open", framings=RECORDS),
     succeeds("unknown-record", "unknown", "APIs add types of records", framings=RECORDS),
+    succeeds(
+        "absurd-values",
+        "absurd",
+        "a wrong type in a field that nobody needs must not cost the reply",
+        framings=RECORDS,
+    ),
     fails(
         "broken-record",
         "broken",
@@ -218,6 +231,23 @@ STREAM: tuple[FaultScenario, ...] = (
         ServerError,
         "if it were skipped, an incomplete reply would be accepted",
         text=REPLY_TEXTS[0],
+        message=ERROR_MESSAGE,
+        framings=RECORDS,
+    ),
+    fails(
+        "error-with-key-in-stream",
+        "echo-in-stream",
+        ServerError,
+        "services repeat the key that they refuse, and it must not reach a log",
+        text=REPLY_TEXTS[0],
+        message=ERROR_MESSAGE,
+        framings=RECORDS,
+    ),
+    fails(
+        "error-after-pings",
+        "pinged-error",
+        StatusError,
+        "a gateway that has sent a keep-alive can only report a refusal inside the stream",
         message=ERROR_MESSAGE,
         framings=RECORDS,
     ),
