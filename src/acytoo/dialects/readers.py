@@ -321,6 +321,10 @@ class RecordReader(Reader):
         self._batches = [collect([item for batch in self._batches for item in batch]).items()]
         return collect([*self._batches[0], *items])
 
+    def emitted_text(self, items: list[Item]) -> str:
+        """Return all texts so far, joined; `items` as in `emitted`."""
+        return "".join([item for batch in (*self._batches, items) for item in batch if type(item) is str])
+
     def unrepeated(self, last: list[Item], items: list[Item]) -> list[Item]:
         """Return the items of the last record of a reply without those that only repeat all that precede it.
 

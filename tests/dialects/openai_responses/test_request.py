@@ -176,7 +176,7 @@ def test_the_request_goes_to_the_endpoint_with_its_key() -> None:
             make_request({"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}),
             "input_audio content",
         ),
-        (make_request(tools=[{"type": "custom", "custom": {"name": "f"}}]), "custom tools"),
+        (make_request(tools=[{"type": "custom", "custom": {"name": "f"}}], extra_for="openai"), "custom tools"),
     ],
 )
 def test_a_feature_that_the_api_lacks_is_refused_by_name_or_dropped(chat_request: Request, feature: str) -> None:
@@ -190,6 +190,14 @@ def test_a_feature_that_the_api_lacks_is_refused_by_name_or_dropped(chat_request
 def test_an_include_that_is_not_a_list_does_not_break_a_request_about_reasoning(include: object) -> None:
     body = encode(decode({"model": "m", "input": "x", "include": include, "reasoning": {"summary": "auto"}}))
     assert body["include"] == (include or ["reasoning.encrypted_content"])
+
+
+def test_a_custom_tool_in_the_shape_of_chat_completions_is_this_apis() -> None:
+    grammar = {"syntax": "lark", "definition": "start: /a/"}
+    tool = {"type": "custom", "custom": {"name": "f", "format": {"type": "grammar", "grammar": grammar}}}
+    sent = encode(make_request(tools=[tool], tool_choice={"type": "custom", "custom": {"name": "f"}}))
+    assert sent["tools"] == [{"type": "custom", "name": "f", "format": {"type": "grammar", **grammar}}]
+    assert sent["tool_choice"] == {"type": "custom", "name": "f"}
 
 
 def test_an_image_without_a_url_is_refused() -> None:

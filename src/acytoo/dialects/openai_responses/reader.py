@@ -2,8 +2,9 @@
 
 A stream repeats itself: the same text arrives as deltas, then complete in `output_text.done`, `content_part.done`,
 `output_item.done` and `response.completed`. OpenAI sends all of them; other servers leave some out, and which ones
-differs. So the reader keeps for every output item which of its parts have been emitted (`_OutputItem`), and takes from
-a repetition only what no earlier event had.
+differs. So do their identifiers: some give the repetition of an item another one. So the reader keeps for every output
+item which of its parts have been emitted (`_OutputItem`), and where their texts begin (`_Text`). From a repetition it
+takes only what no earlier event had.
 
 Source: OpenAI's API reference ("Responses", "Streaming events"), the types of its Python SDK, and events of other
 servers as observed (llama.cpp leaves out `output_index`). Errors are nested in `error`, not flat as documented.
@@ -26,10 +27,11 @@ from acytoo.dialects.openai_responses.request import (
     decode_opaque,
     decode_reasoning_texts,
     is_plain_message,
+    output_parts,
 )
-from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
-from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls
-from acytoo.errors import StatusError, TruncatedError, status_error
+from acytoo.dialects.readers import RecordReader, bare_error, continuation, text_on_error
+from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_object, custom_arguments
+from acytoo.errors import ProtocolError, StatusError, TruncatedError, status_error
 from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Reasoning, Refusal, Start, Usage
 from acytoo.wire.sse import SSEDecoder
 
@@ -42,6 +44,7 @@ Not `object`, which msgspec checks: that made decoding a text delta 4 to 7 % slo
 
 class _Document(msgspec.Struct):
     output: Annotated[list[JSONObject] | None, NEEDED] = None
+    output_text: _JSON = None  # what the official SDKs add, and some servers send alone
     status: str | None = None
     error: _JSON = None
     incomplete_details: JSONObject | None = None
@@ -62,6 +65,7 @@ class _Event(msgspec.Struct):
     text: _JSON = None
     refusal: _JSON = None
     arguments: _JSON = None
+    input: _JSON = None
     item: _JSON = None
     part: _JSON = None
     response: _JSON = None
@@ -75,6 +79,9 @@ _decode = msgspec.json.Decoder(_Event).decode
 _CALL_FIELDS = frozenset({"type", "id", "status", "call_id", "name", "arguments"})
 """Fields of a function call that become a `ToolCall` or mean nothing to a later request."""
 
+_CALL_TYPES = ("function_call", "custom_tool_call")
+"""Types of items that become a `ToolCall`."""
+
 _TEXT_DELTA = "response.output_text.delta"
 
 _ReasoningField: TypeAlias = Literal["summary", "content", "item"]
@@ -84,14 +91,27 @@ _REASONING_FIELDS: dict[str, _ReasoningField] = {"reasoning_summary_text": "summ
 """The subjects of events with reasoning text."""
 
 
+class _Text:
+    """A part of a message of which a text was emitted, and where that begins in the reply's text."""
+
+    __slots__ = ("is_done", "start")
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.is_done = False
+        """Whether an event had the complete part."""
+
+
 class _OutputItem:
     """What has been emitted of one output item."""
 
-    __slots__ = ("call", "field", "has_opaque", "has_own_part", "index", "parts", "place")
+    __slots__ = ("call", "field", "fragments", "has_opaque", "has_own_part", "index", "parts", "place")
 
     def __init__(self) -> None:
-        self.parts: set[int] = set()
-        """Indices of the parts of which a text was emitted."""
+        self.parts: dict[int, _Text | None] = {}
+        """The parts of which a text was emitted, by their indices; None for what is not a text of the answer."""
+        self.fragments: list[str] = []
+        """The pieces of a custom call's input, which are emitted together."""
         self.call: ReceivedCall | None = None
         self.place: int | None = None
         """Its `output_index`, if any event had one."""
@@ -120,6 +140,8 @@ class StreamReader(RecordReader):
         self._calls = ReceivedCalls()
         self._blocks = 0
         self._emitted_types: set[str] = set()
+        self._texts: list[_Text] = []
+        self._last_call: _OutputItem | None = None
         self._last_text: _OutputItem | None = None  # the message whose text is the last part of the reply
 
     @property
@@ -189,7 +211,13 @@ class StreamReader(RecordReader):
             text = event.delta or event.text
             self._decode_reasoning(self._output_item(event), field, index, text, is_delta, items)
         elif subject == "function_call_arguments":
-            self._decode_arguments(self._output_item(event), event.delta or event.arguments, is_delta, items)
+            has_id = event.output_index is not None or event.item_id
+            output = self._output_item(event) if has_id or self._last_call is None else self._last_call
+            self._decode_arguments(output, event.delta or event.arguments, is_delta, items)
+        elif subject == "custom_tool_call_input":
+            output = self._output_item(event)
+            output.fragments = output.fragments if is_delta else []
+            output.fragments.append(text_or_empty(event.delta if is_delta else event.input))
 
     def _output_item(self, event: _Event, item_id: _JSON = None, call_id: _JSON = None) -> _OutputItem:
         """Return the output item of an event, a new one if none of its identifiers is known."""
@@ -222,24 +250,65 @@ class StreamReader(RecordReader):
     def _decode_text(
         self, output: _OutputItem, index: int, kind: str, text: object, is_delta: bool, items: list[Item]
     ) -> None:
-        """Append a delta of a text or refusal, or a complete part if no delta of it was read."""
-        if not isinstance(text, str) or not text or (not is_delta and index in output.parts):
+        """Append a delta of a text or refusal, or what of a complete part was not emitted."""
+        if not isinstance(text, str) or not text:
             return
-        if not output.parts and self._last_text is not None:
-            items.append(OpaquePart(NAME, part="text"))  # so that two messages do not become one
+        if not is_delta:
+            text = self._missing_text(output, index, kind, text, items)
+        if text:
+            self._append_text(output, index, kind, text, items)
+            if not is_delta and (part := output.parts[index]) is not None:
+                part.is_done = True
+
+    def _append_text(self, output: _OutputItem, index: int, kind: str, text: str, items: list[Item]) -> None:
+        if index not in output.parts:
+            if not output.parts and self._last_text is not None:
+                items.append(OpaquePart(NAME, part="text"))  # so that two messages do not become one
+            part = None
+            if kind == "output_text":
+                part = _Text(len(self.emitted_text(items)))
+                self._texts.append(part)
+            output.parts[index] = part
         self._last_text = output
-        output.parts.add(index)
-        self._emitted_types.add("message")
+        self._emitted_types.add(kind)
         self.has_content = True
         items.append(text if kind == "output_text" else Refusal(text))
+
+    def _missing_text(self, output: _OutputItem, index: int, kind: str, text: str, items: list[Item]) -> str:
+        """Return what of a complete part was not emitted."""
+        if index not in output.parts:
+            repeated = self._repeated_text(text, items) if kind == "output_text" else None
+            if repeated is None:
+                return text
+            output.parts[index] = repeated
+        part = output.parts[index]
+        if part is None or part.is_done:
+            return ""
+        part.is_done = True
+        return self._rest_of(part, text, items)
+
+    def _repeated_text(self, text: str, items: list[Item]) -> _Text | None:
+        """Return the emitted part that a complete text with unknown identifiers repeats, None if it is new."""
+        for part in reversed(self._texts):
+            if not part.is_done and continuation(self._text_of(part, items), text) is not None:
+                return part
+        return None
+
+    def _rest_of(self, part: _Text, text: str, items: list[Item]) -> str:
+        """Return what a complete text adds to a part. One that differs from it is ignored."""
+        return (continuation(self._text_of(part, items), text) or "") if part is self._texts[-1] else ""
+
+    def _text_of(self, part: _Text, items: list[Item]) -> str:
+        number = self._texts.index(part) + 1
+        return self.emitted_text(items)[part.start : self._texts[number].start if number < len(self._texts) else None]
 
     def _decode_part(self, output: _OutputItem, index: int, part: JSONObject, items: list[Item]) -> None:
         """Append a complete part if no delta of it was read."""
         kind = part.get("type")
         if kind == "output_text":
-            is_new = index not in output.parts
+            before, is_new = len(items), index not in output.parts
             self._decode_text(output, index, kind, part.get("text"), False, items)
-            if is_new and part.get("text") and (tokens := objects_in(part.get("logprobs"))):
+            if is_new and len(items) > before and (tokens := objects_in(part.get("logprobs"))):
                 items.append(Logprobs(tokens))
         elif kind == "refusal":
             self._decode_text(output, index, kind, part.get("refusal"), False, items)
@@ -267,7 +336,7 @@ class StreamReader(RecordReader):
         output.field = field
         if output.parts and index not in output.parts:
             text = "\n\n" + text
-        output.parts.add(index)
+        output.parts[index] = None
         items.append(Reasoning(text, output.index))
 
     def _number_block(self, output: _OutputItem) -> None:
@@ -278,10 +347,21 @@ class StreamReader(RecordReader):
             self._blocks += 1
 
     def _decode_arguments(self, output: _OutputItem, text: object, is_delta: bool, items: list[Item]) -> None:
-        if not isinstance(text, str) or not text or (not is_delta and output.parts):
+        """Append a delta of a call's arguments, or what of the complete arguments was not emitted.
+
+        Raises ProtocolError if the complete arguments are not those of the deltas.
+        """
+        if not isinstance(text, str) or not text:
             return
-        output.parts.add(0)
-        items += self._calls.add(self._call(output), arguments=text)
+        call = self._call(output)
+        if not is_delta and output.parts:
+            emitted = call.arguments
+            if text == emitted or (call.is_complete and text.lstrip()[:1] != "{"):
+                return
+            if call.is_partial and (text := continuation(emitted, text)) is None:
+                raise ProtocolError(f"the server sent two different sets of arguments for one call of {call.name!r}")
+        output.parts[0] = None
+        items += self._calls.add(call, arguments=text)
 
     def _call(self, output: _OutputItem) -> ReceivedCall:
         """Return the call of an output item, a new one if it has none. Deltas may come before its id and its name."""
@@ -289,18 +369,35 @@ class StreamReader(RecordReader):
             output.call = self._calls.open()
             self.has_content = True
             self._last_text = None
+        self._last_call = output
         return output.call
+
+    def _repeated_call(self, item: JSONObject) -> ReceivedCall | None:
+        """Return the call that a complete item with unknown identifiers repeats, None if it is new."""
+        call_id, arguments = text_or_empty(item.get("call_id")), text_or_empty(item.get("arguments"))
+        known = self._calls.by_id(call_id) if call_id else None
+        if known is None or known.name not in ("", item.get("name")):
+            return None
+        is_same = arguments_object(known.arguments) == arguments_object(arguments) or not known.is_complete
+        return known if is_same and continuation(known.arguments, arguments) is not None else None
 
     def _decode_item(self, output: _OutputItem, item: JSONObject, items: list[Item], done: bool = True) -> None:
         """Append the beginning of an output item; if it is `done`, whatever of it has not been emitted."""
         kind = item.get("type")
-        if kind == "function_call":
+        if kind in _CALL_TYPES:
+            if done and output.call is None and (known := self._repeated_call(item)) is not None:
+                output.call, output.has_own_part = known, True
+                output.parts = {0: None} if known.fragments else {}
             call = self._call(output)
             if not call.is_begun:
                 call_id = text_or_empty(item.get("call_id")) or text_or_empty(item.get("id"))
                 items += self._calls.add(call, call_id, text_or_empty(item.get("name")))
             if done:
-                self._decode_arguments(output, item.get("arguments"), False, items)
+                if kind == "custom_tool_call":
+                    output.fragments = [text_or_empty(item.get("input"))] if item.get("input") else output.fragments
+                    self._end_input(output, items)
+                else:
+                    self._decode_arguments(output, item.get("arguments"), False, items)
                 items += self._calls.end(call)
         elif kind == "reasoning":
             if output.index < 0:
@@ -313,11 +410,17 @@ class StreamReader(RecordReader):
                     output.has_opaque = True
                     items.append(Reasoning("", output.index, **decode_opaque(item)))
         elif kind == "message" and done:
-            for index, part in enumerate(objects_in(item.get("content"))):
+            for index, part in enumerate(output_parts(item)):
                 self._decode_part(output, index, part, items)
         if done and not output.has_own_part:
             output.has_own_part = True
             self._append_own_part(output, item, items)
+
+    def _end_input(self, output: _OutputItem, items: list[Item]) -> None:
+        """Append the arguments of a call whose tool takes text."""
+        if 0 not in output.parts:
+            output.parts[0] = None
+            items += self._calls.add(self._call(output), arguments=custom_arguments("".join(output.fragments)))
 
     def _append_own_part(self, output: _OutputItem, item: JSONObject, items: list[Item]) -> None:
         """Append the complete item if no other event has all of it: a search, a message's phase, two summaries."""
@@ -328,6 +431,8 @@ class StreamReader(RecordReader):
             part, is_own = "text", output is self._last_text and not is_plain_message(item)
         elif kind == "function_call":
             part, is_own = "tool_call", bool(without_none(item).keys() - _CALL_FIELDS)
+        elif kind == "custom_tool_call":
+            part, is_own = "tool_call", True
         elif kind == "reasoning":
             texts = len(objects_in(item.get("summary"))) + len(objects_in(item.get("content")))
             part, is_own = "reasoning", texts > 1 and decode_opaque(item).get("source") == NAME
@@ -350,13 +455,23 @@ class StreamReader(RecordReader):
         emitted_types = list(self._emitted_types)
         calls = itertools.count()
         outputs = {output.call.number: output for output in self._output.values() if output.call is not None}
-        for item in objects_in(response.get("output")):
-            if item.get("type") == "function_call":
+        output_items = objects_in(response.get("output"))
+        if isinstance(text := response.get("output_text"), str) and text and not self._texts and not output_items:
+            output_items = [{"type": "message", "content": text}]
+        emitted_parts = self._pair_texts(output_items, items)
+        for place, item in enumerate(output_items):
+            kind = item.get("type")
+            if kind in _CALL_TYPES:
                 known = self._known_call(next(calls), item)
                 output = outputs.get(known.number) if known is not None else None
                 self._decode_item(output or _OutputItem(), item, items)
-            elif item.get("type") not in emitted_types:
+            elif kind == "message":
+                self._end_message(item, emitted_parts[place], "refusal" in emitted_types, items)
+            elif kind not in emitted_types:
                 self._decode_item(_OutputItem(), item, items)
+        for output in outputs.values():
+            if output.fragments:
+                self._end_input(output, items)
         items += self._calls.close()
         if usage := object_or_empty(response.get("usage")):
             items.append(_decode_usage(usage))
@@ -371,8 +486,54 @@ class StreamReader(RecordReader):
         else:
             if status != "completed":
                 raise TruncatedError(f"the reply is not complete, its status is {status!r}")
+            for item in output_items:
+                if item.get("type") in ("message", *_CALL_TYPES) and item.get("status") == "incomplete":
+                    raise TruncatedError(f"the response is completed, but its {item['type']} is incomplete")
             self._done = True
             items.append(Finish("tool_calls" if self._calls else "stop"))
+
+    def _pair_texts(self, output_items: list[JSONObject], items: list[Item]) -> list[dict[int, _Text]]:
+        """Return which emitted part each text of the complete response repeats, by the index of its part in the item.
+
+        First those with the same text, then the remaining ones in their order. What is left is new.
+        """
+        pairs: list[dict[int, _Text]] = [{} for _ in output_items]
+        texts = [
+            (place, index, text)
+            for place, item in enumerate(output_items)
+            if item.get("type") == "message"
+            for index, part in enumerate(output_parts(item))
+            if part.get("type") == "output_text" and (text := text_or_empty(part.get("text")))
+        ]
+        all_text = self.emitted_text(items) if self._texts else ""
+        starts = [part.start for part in self._texts]
+        ends = [*starts[1:], len(all_text)]
+        emitted = [(part, all_text[i:j]) for part, i, j in zip(self._texts, starts, ends, strict=False)]
+        for is_exact in (True, False):
+            for place, index, text in texts:
+                if index in pairs[place]:
+                    continue
+                match = next((one for one in emitted if not is_exact or one[1] == text), None)
+                if match is not None:
+                    emitted.remove(match)
+                    pairs[place][index] = match[0]
+        return pairs
+
+    def _end_message(self, item: JSONObject, emitted: dict[int, _Text], has_refusal: bool, items: list[Item]) -> None:
+        """Append whatever of a message of the complete response has not been emitted."""
+        output = _OutputItem()
+        for index, part in enumerate(output_parts(item)):
+            text = text_or_empty(part.get("text"))
+            if index in emitted:
+                items += [rest] if (rest := self._rest_of(emitted[index], text, items)) else []
+            elif part.get("type") == "output_text" and text:
+                self._append_text(output, index, "output_text", text, items)
+                if tokens := objects_in(part.get("logprobs")):
+                    items.append(Logprobs(tokens))
+            elif part.get("type") == "refusal" and not has_refusal:
+                self._decode_text(output, index, "refusal", part.get("refusal"), False, items)
+        if output.parts and not emitted:
+            self._append_own_part(output, item, items)
 
     def _known_call(self, number: int, item: JSONObject) -> ReceivedCall | None:
         """Return the call that an item of the complete response repeats, None if it is new.
@@ -393,7 +554,7 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     document = decode_document(body, _Document)
     if document.error is not None and document.output is None:
         raise decode_error(document.error)
-    if document.output is None:
+    if document.output is None and not isinstance(document.output_text, str):
         raise msgspec.ValidationError("it has no output")
     items: list[Item] = []
     with text_on_error(items):

@@ -28,6 +28,7 @@ from acytoo.dialects.openai_responses.tools import (
     tools_in_input,
     types_of,
 )
+from acytoo.dialects.tool_calls import arguments_text, custom_input
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
 from acytoo.types import (
@@ -140,15 +141,19 @@ def encode_instructions(messages: ChatMessages) -> str:
 
 def _encode_messages(messages: ChatMessages, unsupported: Unsupported) -> list[JSONObject]:
     items: list[JSONObject] = []
+    custom_calls: set[str] = set()  # their ids: their results have a type of their own
     for message in messages:
         role = message["role"]
         if message.get("name") and role != "tool":
             unsupported("the name of a message")
         if role == "assistant":
-            items += _encode_turn(message, unsupported)
+            turn = _encode_turn(message, unsupported)
+            custom_calls |= {item["call_id"] for item in turn if item.get("type") == "custom_tool_call"}
+            items += turn
         elif role == "tool":
-            output = _encode_content(tool_result(message), unsupported)
-            items.append({"type": "function_call_output", "call_id": message["tool_call_id"], "output": output})
+            output, call_id = _encode_content(tool_result(message), unsupported), message["tool_call_id"]
+            kind = "custom_tool_call_output" if call_id in custom_calls else "function_call_output"
+            items.append({"type": kind, "call_id": call_id, "output": output})
         else:
             items.append({"role": role, "content": _encode_content(message["content"], unsupported)})
     return items
@@ -171,7 +176,12 @@ def _encode_turn(message: ChatMessage, unsupported: Unsupported) -> list[JSONObj
             items += [reasoning] if reasoning else []
         elif kind == "tool_call":
             others = {name: value for name, value in own.items() if name not in _ITEM_FIELDS}
-            items.append({**others, **_encode_call(message["tool_calls"][index])})
+            call = message["tool_calls"][index]
+            if own.get("type") == "custom_tool_call":
+                input_ = custom_input(arguments_text(call["function"].get("arguments")))
+                items.append({**others, "call_id": call.get("id") or "", "input": input_})
+            else:
+                items.append({**others, **_encode_call(call)})
         elif kind == "text" and own:
             items.append({name: value for name, value in own.items() if name not in _ITEM_FIELDS})
         elif kind in ("text", "content"):
@@ -196,9 +206,17 @@ _ITEM_FIELDS = frozenset({"id", "status"})
 """Fields of a message or a function call that identify it in the reply. A later request does not need them."""
 
 
+def output_parts(item: JSONObject) -> list[JSONObject]:
+    """Return the parts of a message of a reply. Some servers send its text in their place, or the type `text`."""
+    content = item.get("content")
+    if isinstance(content, str):
+        return [{"type": "output_text", "text": content}]
+    return [{**part, "type": "output_text"} if part.get("type") == "text" else part for part in objects_in(content)]
+
+
 def is_plain_message(item: JSONObject) -> bool:
     """Return whether a message of a reply is its text and nothing else."""
-    parts = objects_in(item.get("content"))
+    parts = output_parts(item)
     if any(part.get("type") == "refusal" for part in parts):
         return True  # `refusal` has it
     return not without_none(item).keys() - _MESSAGE_FIELDS and (
@@ -272,9 +290,14 @@ def _encode_tools(tools: Sequence[ToolDefinition], unsupported: Unsupported, *, 
 def _encode_tool(tool: ToolDefinition, unsupported: Unsupported, own: bool) -> JSONObject | None:
     """Return a tool. `strict` is false unless it is set, because the API's own default is true."""
     kind = tool.get("type")
-    if kind == "custom" and isinstance(tool.get("custom"), dict):
-        unsupported("custom tools")
-        return None
+    if kind == "custom" and isinstance(custom := tool.get("custom"), dict):
+        if not own:
+            unsupported("custom tools")
+            return None
+        grammar = custom.get("format")
+        if isinstance(grammar, dict) and isinstance(grammar.get("grammar"), dict):
+            custom = {**custom, "format": {"type": "grammar", **grammar["grammar"]}}
+        return {"type": "custom", **custom}
     function = tool.get("function")
     if kind != "function" or not isinstance(function, dict):
         if not own:
@@ -286,8 +309,9 @@ def _encode_tool(tool: ToolDefinition, unsupported: Unsupported, own: bool) -> J
 
 
 def _encode_tool_choice(choice: str | JSONObject) -> str | JSONObject:
-    if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("function"), dict):
-        return {"type": "function", "name": choice["function"].get("name")}
+    for kind in ("function", "custom"):
+        if isinstance(choice, dict) and choice.get("type") == kind and isinstance(choice.get(kind), dict):
+            return {"type": kind, "name": choice[kind].get("name")}
     if isinstance(choice, dict) and isinstance(choice.get("allowed_tools"), dict):
         allowed = choice["allowed_tools"]
         tools = [_encode_tool_choice(tool) for tool in allowed["tools"]]

@@ -17,7 +17,7 @@ import msgspec
 
 from acytoo.dialects.fields import invalid, objects_in, without_none
 from acytoo.dialects.server_side import new_id
-from acytoo.dialects.tool_calls import arguments_object, arguments_text
+from acytoo.dialects.tool_calls import arguments_object, arguments_text, custom_arguments, custom_input
 from acytoo.types import FunctionDefinition, JSONObject
 
 Kind: TypeAlias = Literal["function", "custom", "tool_search"]
@@ -189,13 +189,9 @@ def function_item(item: JSONObject, kind: str) -> JSONObject | None:
     name = item.get("name")
     if not isinstance(name, str):
         raise invalid(f"a {kind} in the input has no name")
-    arguments = item.get("arguments") if kind == "function_call" else _custom_arguments(item.get("input"))
+    arguments = item.get("arguments") if kind == "function_call" else custom_arguments(item.get("input"))
     name = flat_name(name, item.get("namespace"))
     return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments}
-
-
-def _custom_arguments(text: object) -> str:
-    return msgspec.json.encode({"input": text if isinstance(text, str) else ""}).decode()
 
 
 def _found_tools(item: JSONObject) -> str:
@@ -235,12 +231,10 @@ def complete_call(item: JSONObject, arguments: str) -> list[tuple[str, JSONObjec
     if item["type"] == "function_call":
         item["arguments"] = arguments
         return [("response.function_call_arguments.done", {"arguments": arguments})]
-    fields = arguments_object(arguments)
     if item["type"] == "tool_search_call":
-        item["arguments"] = fields or {}
+        item["arguments"] = arguments_object(arguments) or {}
         return []
-    text = fields.get("input") if fields is not None else None
-    item["input"] = text = text if isinstance(text, str) else arguments  # a model may leave out the JSON
+    item["input"] = text = custom_input(arguments)
     return [
         ("response.custom_tool_call_input.delta", {"delta": text}),
         ("response.custom_tool_call_input.done", {"input": text}),
