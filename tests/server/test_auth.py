@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+
 import pytest
 
-from acytoo import Acytoo
+from acytoo import Acytoo, dialects
+from acytoo.dialects import Dialect
 from acytoo.errors import UsageError
 from acytoo.secret import Secret
+from acytoo.server.auth import BURST, MAX_ADDRESSES, MAX_WAITING, Failures
 from acytoo.server.config import ServerConfig
 from acytoo.testing import reply
 from tests.server.live_server import call, head, live_server, request
@@ -44,3 +51,110 @@ async def test_bytes_that_are_not_utf_8_are_never_the_password() -> None:
         assert (await call(server.port, data)).status == 401
         body = b'{"messages": [{"role": "user", "content": "Hi"}], "password": "sesame\\ud800"}'
         assert (await call(server.port, request("acytoo", body=body))).status in (400, 401)
+
+
+# Guessing
+
+
+def guess(password: str) -> bytes:
+    return head("GET /v1/models HTTP/1.1", f"x-api-key: {password}\r\n")
+
+
+def in_body(password: str) -> bytes:
+    body = '{"messages": [{"role": "user", "content": "Hi"}], "password": "PASSWORD"}'.replace("PASSWORD", password)
+    return request("acytoo", body=body.encode())
+
+
+@pytest.mark.parametrize("attempt", [guess, in_body])
+async def test_who_presents_many_wrong_passwords_waits_and_locks_nobody_out(attempt: Callable[[str], bytes]) -> None:
+    async with live_server(reply("ok"), password="sesame") as server:
+        answers = await asyncio.gather(*[call(server.port, attempt(f"wrong{n}")) for n in range(2 * BURST)])
+        assert {answer.status for answer in answers} == {401}
+        guesses = [call(server.port, attempt(f"salami{number}")) for number in range(MAX_WAITING + 20)]
+        answers = await asyncio.gather(*guesses)
+        assert Counter(answer.status for answer in answers) == {401: MAX_WAITING, 429: 20}
+        assert {answer.headers["retry-after"] for answer in answers if answer.status == 429} == {"1"}
+        for right in (guess("sesame"), in_body("sesame")):
+            assert (await call(server.port, right)).status == 200
+        assert (await call(server.port, head("GET /healthz HTTP/1.1"))).status == 200
+        assert (await call(server.port, head("GET /v1/models HTTP/1.1"))).status == 401
+
+
+async def test_a_request_with_the_right_password_waits_with_the_guesses() -> None:
+    # If it did not, every guess could be compared at once: whoever gets no answer at once has guessed wrong.
+    async with live_server(reply("ok"), password="sesame") as server:
+        await asyncio.gather(*[call(server.port, guess(f"wrong{number}")) for number in range(2 * BURST)])
+        right = asyncio.create_task(call(server.port, guess("sesame")))
+        limited = [asyncio.create_task(call(server.port, guess("salami"))) for _ in range(MAX_WAITING + 1)]
+        done, _ = await asyncio.wait([right, *limited], return_when=asyncio.FIRST_COMPLETED)
+        assert right not in done
+        assert [task.result().status for task in done] == [429] * len(done)
+        assert (await right).status == 200
+        await asyncio.gather(*limited)
+
+
+async def test_wrong_passwords_are_logged_once_a_minute_without_the_password(caplog: pytest.LogCaptureFixture) -> None:
+    async with live_server(reply("ok"), password="sesame") as server:
+        for attempt in (guess("sesamf"), in_body("sesamf"), guess("sesamf")):
+            await call(server.port, attempt)
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("acytoo.server", logging.WARNING)
+    assert record.getMessage() == "1 wrong password from 127.0.0.1"
+
+
+async def test_a_request_without_a_password_is_not_a_guess(caplog: pytest.LogCaptureFixture) -> None:
+    async with live_server(reply("ok"), password="sesame") as server:
+        for _ in range(2 * BURST):
+            assert (await call(server.port, head("GET /v1/models HTTP/1.1"))).status == 401
+    assert not caplog.records
+
+
+def test_wrong_passwords_are_forgotten_one_in_a_second() -> None:
+    failures = Failures()
+    assert [failures.add("a", 0.0) for _ in range(BURST)] == [1, *[0] * (BURST - 1)]
+    assert failures.exceed_limit("a", 0.0)
+    assert not failures.exceed_limit("a", 1.5)
+    assert not failures.exceed_limit("b", 0.0)
+    assert failures.add("a", 60.0) == BURST
+    assert not failures.exceed_limit("a", 130.0)
+    assert not failures.addresses
+
+
+def test_the_memory_for_wrong_passwords_is_limited() -> None:
+    failures = Failures()
+    for number in range(2 * MAX_ADDRESSES):
+        failures.add(str(number), 0.0)
+        failures.add("always", 0.0)
+    assert len(failures.addresses) == MAX_ADDRESSES
+    assert failures.exceed_limit("always", 0.0)
+
+
+# Before everything else
+
+
+ANYWHERE = [
+    ("GET /nowhere", ""),
+    ("POST /nowhere", "content-length: 0\r\n"),
+    ("DELETE /v1/models", ""),
+    ("PUT {path}", ""),
+]
+ON_A_PATH = [
+    ("POST {path}", f"content-length: 9{more}\r\n")
+    for more in ("", "99999999", "\r\nexpect: a-miracle", "\r\ncontent-encoding: mystery")
+]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "first", "more"),
+    [
+        pytest.param(dialect, first, more, id=f"{dialect.name} {first} {more.strip()}")
+        for dialect in dialects.ALL
+        for first, more in (*ANYWHERE, *(ON_A_PATH if dialect.can_pass_through else ()))
+    ],
+)
+async def test_without_the_password_in_the_head_every_answer_is_401(dialect: Dialect, first: str, more: str) -> None:
+    path = request(dialect).split()[1].decode()
+    async with live_server(reply("ok"), password="sesame") as server:
+        for presented in ("", "x-api-key: salami\r\n"):
+            answer = await call(server.port, head(f"{first.format(path=path)} HTTP/1.1", more + presented))
+            assert answer.status == 401

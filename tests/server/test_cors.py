@@ -75,7 +75,9 @@ async def test_a_request_without_an_origin_gets_no_cors_headers() -> None:
     async with live_server(HELLO, password="sesame") as server:
         answer = await call(server.port, request(headers="authorization: Bearer sesame\r\n"))
         assert not [name for name in answer.headers if name.startswith("access-control")]
-        assert (await call(server.port, head("OPTIONS /v1/chat/completions HTTP/1.1"))).status == 405
+        assert (
+            await call(server.port, head("OPTIONS /v1/chat/completions HTTP/1.1", "x-api-key: sesame\r\n"))
+        ).status == 405
 
 
 @pytest.mark.parametrize(

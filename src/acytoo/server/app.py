@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from acytoo._version import __version__
 from acytoo.dialects import by_name
 from acytoo.dialects.base import Dialect, Memory
+from acytoo.dialects.server_side import secrets_in
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
 from acytoo.http import HTTPResponse
+from acytoo.server.auth import PasswordCheck, WrongPasswordError
 from acytoo.server.body import Bodies
 from acytoo.server.config import ServerConfig
 from acytoo.server.connection import DisconnectedError
@@ -31,7 +33,8 @@ class Application:
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
-        routes = list(_routes(config))
+        self._passwords = PasswordCheck(config.password)
+        routes = list(_routes(config, Bodies(config, self._passwords)))
         self._router = Router([*routes, openapi_route(routes)])
 
     async def answer(self, request: IncomingRequest) -> HTTPResponse | None:
@@ -45,12 +48,15 @@ class Application:
                 response: HTTPResponse | None = preflight_response(request)
             else:
                 route = self._router.find(request)
+                await self._authenticate(request, route)
                 if route is None:
                     return self._report(request, None, self._not_found(request))
                 if "expect" in request.headers:
                     _check_expectation(request)
                 response = await route.handler(request)
         except AcytooError as error:
+            if isinstance(error, WrongPasswordError) and error.guessed:
+                self._passwords.count(request)
             return self._report(request, route, error)
         except DisconnectedError:
             raise
@@ -62,6 +68,19 @@ class Application:
         if response is not None and config.password:
             response.headers.update(cors_headers(request, config))
         return response
+
+    async def _authenticate(self, request: IncomingRequest, route: Route | None) -> None:
+        """Note whether the head presents the password. Raises AuthenticationError if it has to, and does not."""
+        if not self._config.password or (route is not None and route.is_public):
+            request.is_known = True
+            return
+        presented = secrets_in(request.received())
+        has_body_secrets = route is not None and route.dialect is not None and not route.dialect.can_pass_through
+        if presented or has_body_secrets:
+            await self._passwords.wait(request)
+        if not has_body_secrets:
+            self._passwords.require(presented)
+        request.is_known = not has_body_secrets or self._passwords.has_password(presented)
 
     def _report(self, request: IncomingRequest, route: Route | None, error: AcytooError) -> HTTPResponse:
         """Return the response that reports an error in the format of the route's API, else of the client's."""
@@ -94,8 +113,7 @@ def _check_expectation(request: IncomingRequest) -> None:
         raise RequestError("unknown expectation: only 100-continue is supported", status=417)
 
 
-def _routes(config: ServerConfig) -> Iterator[Route]:
-    bodies = Bodies(config)
+def _routes(config: ServerConfig, bodies: Bodies) -> Iterator[Route]:
     for dialect in config.dialects:
         for endpoint in (dialect, *[legacy() for legacy in dialect.legacy_endpoints]):
             handler = _chat_handler(endpoint, config, bodies)  # one for all its paths, because it has a memory
@@ -104,8 +122,8 @@ def _routes(config: ServerConfig) -> Iterator[Route]:
         for path in dialect.count_routes:
             yield Route("POST", path, _count_handler(dialect, config, bodies), dialect)
     yield from model_routes(config)
-    yield Route("GET", "/healthz", _health)
-    yield Route("GET", "/", _page_handler(config))
+    yield Route("GET", "/healthz", _health, is_public=True)
+    yield Route("GET", "/", _page_handler(config), is_public=True)
 
 
 def _chat_handler(dialect: Dialect, config: ServerConfig, bodies: Bodies) -> Handler:

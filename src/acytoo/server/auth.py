@@ -1,22 +1,151 @@
-"""Authentication: the server's password, presented the way each API's clients present a key."""
+"""Authentication: the server's password, presented the way each API's clients present a key; and limits on guessing it.
+
+The problem: guesses must cost something, but behind a reverse proxy everybody has the same address, and nobody who
+guesses may lock out the others. The strategy: an address that has presented many wrong passwords is not refused. Each
+of its requests waits before its password is compared, whether it is right or wrong, so that the time tells nothing. The
+requests that wait are limited too; a further one gets status 429. The cost: one dictionary, empty on most servers.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-from collections.abc import Iterable
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 
-from acytoo.errors import AuthenticationError
+from acytoo.errors import AuthenticationError, RateLimitError
 from acytoo.secret import Secret
+from acytoo.server.request import IncomingRequest
+
+_LOG = logging.getLogger("acytoo.server")
+
+BURST = 10
+"""Wrong passwords that an address may present at once. One per second is forgotten."""
+
+_MAX_COUNTED = 60
+"""Wrong passwords of one address that are counted, so that all are forgotten after a minute."""
+
+WAIT = 1.0
+"""Seconds that a request of an address above that limit waits."""
+
+MAX_WAITING = 32
+"""Requests of one address that may wait at the same time."""
+
+MAX_ADDRESSES = 4096
+"""Addresses whose wrong passwords are counted; the one that has been silent for longest is forgotten."""
+
+_REPORT_INTERVAL = 60.0
+"""Seconds between two log lines about one address."""
 
 
-def require_password(password: Secret, presented: Iterable[Secret]) -> None:
-    """Raise AuthenticationError unless one of the presented secrets is the password; no password admits everyone."""
-    if password and not has_password(password, presented):
-        raise AuthenticationError("the password or key is missing or wrong", status=401, code="authentication_error")
+class PasswordCheck:
+    """The check of one server's password. No password admits everyone."""
+
+    def __init__(self, password: Secret) -> None:
+        self._password = password
+        self._failures = Failures()
+        self._waiting: dict[str, int] = {}
+
+    def has_password(self, presented: Iterable[Secret]) -> bool:
+        """Return whether one of the presented secrets is the password."""
+        expected = self._password.reveal().encode()
+        # compare_digest takes the same time for every wrong secret, so that nobody can guess one byte after another.
+        return not expected or any(
+            hmac.compare_digest(secret.reveal().encode("utf-8", "surrogatepass"), expected) for secret in presented
+        )
+
+    def require(self, presented: Sequence[Secret]) -> None:
+        """Raise AuthenticationError unless one of the presented secrets is the password."""
+        if not self.has_password(presented):
+            raise WrongPasswordError(guessed=bool(presented))
+
+    async def wait(self, request: IncomingRequest) -> None:
+        """Wait if the request's address has presented many wrong passwords. Raises RateLimitError if too many wait."""
+        if not self._failures.addresses:
+            return
+        address = address_of(request)
+        if not self._failures.exceed_limit(address, time.monotonic()):
+            return
+        waiting = self._waiting.get(address, 0)
+        if waiting >= MAX_WAITING:
+            message = "too many wrong passwords from this address: try again later"
+            raise RateLimitError(message, status=429, code="rate_limit_error", retry_after=WAIT)
+        self._waiting[address] = waiting + 1
+        try:
+            await asyncio.sleep(WAIT)
+        finally:
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address]
+
+    def count(self, request: IncomingRequest) -> None:
+        """Count a wrong password, and log it."""
+        address = address_of(request)
+        if number := self._failures.add(address, time.monotonic()):
+            _LOG.warning("%d wrong password%s from %s", number, "" if number == 1 else "s", address)
 
 
-def has_password(password: Secret, presented: Iterable[Secret]) -> bool:
-    """Return whether one of the presented secrets is the password."""
-    expected = password.reveal().encode()
-    # compare_digest takes the same time for every wrong secret, so that nobody can guess one byte after another.
-    return any(hmac.compare_digest(secret.reveal().encode("utf-8", "surrogatepass"), expected) for secret in presented)
+class WrongPasswordError(AuthenticationError):
+    """A request without the server's password. `guessed`: whether it presented another one."""
+
+    def __init__(self, *, guessed: bool) -> None:
+        message = "the password or key is missing or wrong"
+        super().__init__(message, status=401, code="authentication_error")
+        self.guessed = guessed
+
+
+class Failures:
+    """The wrong passwords that each address has presented lately."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, _Failed] = {}
+
+    def add(self, address: str, now: float) -> int:
+        """Count one. Return how many there have been since the last report if it is time for another, else 0."""
+        failed = self.addresses.pop(address, None) or _Failed(now)
+        self.addresses[address] = failed  # the last in order
+        if len(self.addresses) > MAX_ADDRESSES:
+            del self.addresses[next(iter(self.addresses))]
+        failed.number = min(failed.at(now) + 1, _MAX_COUNTED)
+        failed.counted_at = now
+        failed.unreported += 1
+        if now < failed.report_at:
+            return 0
+        number, failed.unreported, failed.report_at = failed.unreported, 0, now + _REPORT_INTERVAL
+        return number
+
+    def exceed_limit(self, address: str, now: float) -> bool:
+        """Return whether the address has presented so many that its requests have to wait."""
+        failed = self.addresses.get(address)
+        if failed is not None and not failed.at(now) and now >= failed.report_at:
+            del self.addresses[address]
+        return failed is not None and failed.at(now) > BURST - 1
+
+
+class _Failed:
+    __slots__ = ("counted_at", "number", "report_at", "unreported")
+
+    def __init__(self, now: float) -> None:
+        self.number = 0.0
+        self.counted_at = self.report_at = now
+        self.unreported = 0
+
+    def at(self, now: float) -> float:
+        """Return how many are not forgotten yet."""
+        return max(0.0, self.number - (now - self.counted_at))
+
+
+def address_of(request: IncomingRequest) -> str:
+    """Return the address that a request counts for. An IPv6 network of 64 bits is one: a host may have all of it."""
+    transport = request.connection.transport
+    peer = transport.get_extra_info("peername") if transport is not None else None
+    if not peer:
+        return "-"
+    host: str = peer[0]
+    if ":" not in host:
+        return host
+    address = ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped) if mapped is not None else f"{ip_address(address.packed[:8] + bytes(8))}/64"

@@ -17,7 +17,7 @@ from acytoo.dialects.fields import invalid
 from acytoo.dialects.server_side import secrets_in
 from acytoo.errors import RequestError, ServerError
 from acytoo.http1.head import HTTPError
-from acytoo.server.auth import has_password, require_password
+from acytoo.server.auth import PasswordCheck
 from acytoo.server.config import ServerConfig
 from acytoo.server.request import BodyTooLargeError, Budget, BudgetError, IncomingRequest
 from acytoo.wire.compression import DecodingError, OutputTooLargeError, UnknownCodingError, content_decoder
@@ -40,8 +40,9 @@ _BROKEN = "the request body is corrupt: check its content-encoding and its chunk
 class Bodies:
     """The reader of one server's request bodies."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, passwords: PasswordCheck) -> None:
         self._config = config
+        self._passwords = passwords
         self._budget = Budget(config.max_bodies)
         self._unknown = Budget(MAX_ALL_UNKNOWN)
         self._threads = ThreadPoolExecutor(_THREADS, "acytoo-body")
@@ -49,13 +50,10 @@ class Bodies:
     async def read(self, request: IncomingRequest, dialect: Dialect, memory: Memory) -> tuple[Turn, ParsedRequest]:
         """Return a request as a turn of its conversation, and decoded.
 
-        Ask for its body only if the head presents the password, unless that may be in the body. Raises AcytooError.
+        If its head does not present the password, its body has to. Raises AcytooError.
         """
-        password, limit, budget = self._config.password, self._config.max_body, self._budget
-        is_known = not password or has_password(password, secrets_in(request.received()))
+        limit, budget, is_known = self._config.max_body, self._budget, request.is_known
         if not is_known:
-            if dialect.can_pass_through:
-                require_password(password, ())
             limit, budget = min(limit, MAX_UNKNOWN), self._unknown
         try:
             body = await self._receive(request, limit, budget)
@@ -90,7 +88,7 @@ class Bodies:
         if coding is not None:
             body = _decompress(body, coding, limit)
         if not is_known:
-            require_password(self._config.password, dialect.body_secrets(body))
+            self._passwords.require([*secrets_in(request.received()), *dialect.body_secrets(body)])
         if excess := json_excess(body):
             raise invalid(f"the request body {excess}")
         turn = memory.turn(request.received(body))

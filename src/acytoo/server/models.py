@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from acytoo.dialects.base import Dialect
-from acytoo.dialects.server_side import secrets_in
 from acytoo.errors import NotFoundError
-from acytoo.http import HTTPResponse, ServerRequest
-from acytoo.server.auth import require_password
+from acytoo.http import HTTPResponse
 from acytoo.server.backends import model_names
 from acytoo.server.config import ServerConfig
 from acytoo.server.request import IncomingRequest
@@ -28,7 +26,7 @@ def model_routes(config: ServerConfig) -> Iterator[Route]:
         yield Route("GET", path, _models_handler(sharing, config))
     for dialect in config.dialects:
         for (method, path), document in dialect.fixed_documents.items():
-            yield Route(method, path, _document_handler(document, config))
+            yield Route(method, path, _document_handler(document))
 
 
 def _models_handler(sharing: list[Dialect], config: ServerConfig) -> Handler:
@@ -36,7 +34,7 @@ def _models_handler(sharing: list[Dialect], config: ServerConfig) -> Handler:
     names = model_names(config.backends)
 
     async def handle(request: IncomingRequest) -> HTTPResponse:
-        received = _authenticate(request, config)
+        received = request.received()
         dialect = next((dialect for dialect in sharing if dialect.is_client(received)), sharing[0])
         name = request.model
         if not name:
@@ -50,16 +48,8 @@ def _models_handler(sharing: list[Dialect], config: ServerConfig) -> Handler:
     return handle
 
 
-def _document_handler(document: Mapping[str, Any], config: ServerConfig) -> Handler:
-    async def handle(request: IncomingRequest) -> HTTPResponse:
-        _authenticate(request, config)
+def _document_handler(document: Mapping[str, Any]) -> Handler:
+    async def handle(_: IncomingRequest) -> HTTPResponse:
         return json_response(document)
 
     return handle
-
-
-def _authenticate(request: IncomingRequest, config: ServerConfig) -> ServerRequest:
-    """Return the request without its body, if it presents the password."""
-    received = request.received()
-    require_password(config.password, secrets_in(received))
-    return received

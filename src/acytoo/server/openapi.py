@@ -23,7 +23,7 @@ def openapi_route(routes: list[Route]) -> Route:
     async def handle(_: IncomingRequest) -> HTTPResponse:
         return json_response(openapi_document([*routes, route]))
 
-    route = Route("GET", "/openapi.json", handle)
+    route = Route("GET", "/openapi.json", handle, is_public=True)
     return route
 
 

@@ -35,7 +35,7 @@ class IncomingRequest:
 
     __slots__ = (
         "_budget", "_query_string", "_taken", "can_continue", "connection", "headers", "host", "is_complete",
-        "keep_alive", "limit", "method", "model", "path", "pieces", "raw_path", "size", "status", "version",
+        "is_known", "keep_alive", "limit", "method", "model", "path", "pieces", "raw_path", "size", "status", "version",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +67,8 @@ class IncomingRequest:
         self._budget: Budget | None = None
         self.is_complete = False
         """Whether the body has been received."""
+        self.is_known = False
+        """Whether the head presents the password, or needs not."""
         self.status = 0
         """The status that was sent, 0 before."""
         self.can_continue = False

@@ -14,12 +14,16 @@ Handler: TypeAlias = Callable[[IncomingRequest], Awaitable[HTTPResponse | None]]
 
 
 class Route(NamedTuple):
-    """A method and path with their handler; `dialect` is the API that both belong to, if only one."""
+    """A method and path with their handler; `dialect` is the API that both belong to, if only one.
+
+    `is_public`: whether it answers without the password.
+    """
 
     method: str
     path: str
     handler: Handler
     dialect: Dialect | None = None
+    is_public: bool = False
 
     @property
     def template(self) -> str:
