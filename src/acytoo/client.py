@@ -27,7 +27,7 @@ from acytoo.http import Endpoint, HTTPRequest, ResponseHead
 from acytoo.secret import Secret, mask_url, redact, secrets_of
 from acytoo.settings import resolve, scheme_of
 from acytoo.transport.config import Connection
-from acytoo.transport.exchange import MAX_ERROR_BODY, Exchange, open_exchange
+from acytoo.transport.exchange import Exchange, open_exchange
 from acytoo.types import Item, Request, has_content
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Client(msgspec.Struct, frozen=True):
             with exchange:
                 if not 200 <= exchange.head.status < 300:
                     raise await _status_error(exchange, client.dialect)
-                body = await exchange.read_up_to(MAX_ERROR_BODY)
+                body = await exchange.read_all()
                 try:
                     return client.dialect.read_count(body)
                 except UNDECODABLE as error:
@@ -128,10 +128,7 @@ class Client(msgspec.Struct, frozen=True):
         with await self.send(http_request) as exchange:
             if not 200 <= exchange.head.status < 300:
                 raise await _status_error(exchange, self.dialect)
-            body = bytearray()
-            while chunk := await exchange.read():
-                body += chunk
-            return exchange.head, bytes(body)
+            return exchange.head, await exchange.read_all()
 
     async def send(self, http_request: HTTPRequest) -> Exchange:
         """Send a request and return once the head of the response has been received, whatever its status."""
@@ -191,6 +188,8 @@ class ReplyStream:
                     break
                 if chunk := await exchange.read():
                     batch = reader.feed(chunk)
+                    if reader.received_content:
+                        exchange.deadlines.content_received()
                 else:
                     self._is_flushed = True
                     batch = reader.flush()
@@ -260,7 +259,12 @@ async def _pass_through(
             else:
                 passage = _Stream(reader)
             while chunk := await exchange.read():
-                if data := passage.read(chunk):
+                data = passage.read(chunk)
+                if reader.received_content:
+                    exchange.deadlines.content_received()
+                else:
+                    exchange.deadlines.pause_waiting()
+                if data:
                     yield data
                 if passage.failure is not None:
                     raise passage.failure
@@ -410,7 +414,7 @@ async def _reader_for(exchange: Exchange, dialect: Dialect) -> Reader:
 
 async def _status_error(exchange: Exchange, dialect: Dialect) -> StatusError:
     """Return the error in a response whose status is one."""
-    body = await exchange.read_up_to(MAX_ERROR_BODY)
+    body = await exchange.read_error()
     return dialect.read_error(exchange.head.status, body, retry_after(exchange.head))
 
 

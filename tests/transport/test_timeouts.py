@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 
 import pytest
 
 from acytoo import Acytoo, Timeout, dialects
-from acytoo.errors import TimedOutError, UsageError
-from acytoo.testing import FakeEndpoint, FakeSOCKSProxy, black_hole, reply, silent
+from acytoo.dialects import ALL, Dialect, by_name
+from acytoo.errors import AcytooError, RateLimitError, TimedOutError, UsageError
+from acytoo.http import ResponseHead
+from acytoo.testing import FakeEndpoint, FakeSOCKSProxy, ScriptedResponse, black_hole, raw, reply, silent
+from acytoo.types import Finish, Item, Request, Start
 from tests.helpers import MESSAGES, failure, texts
+from tests.server.live_server import LIMIT, backend
 
 
 def timed_out(error: object, phase: str, limit: float) -> None:
@@ -61,6 +66,135 @@ async def test_a_reply_that_stalls_ends_at_the_idle_timeout_with_its_text() -> N
         error = await failure(Acytoo(fake.url, timeout={"idle": 0.3}))
         timed_out(error, "idle", 0.3)
         assert error.text == "Hello "
+        await fake.disconnected()
+
+
+BLANKS = {
+    "openai": [b": OPENROUTER PROCESSING\n\n", b'data: {"id": "", "choices": []}\n\n', b"\n",
+               b'data: {"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": null}]}\n\n'],
+    "openai-responses": [b": ping\n\n", b'event: keepalive\ndata: {"type":"keepalive","sequence_number":466}\n\n'],
+    "anthropic": [b": ping\n\n", b'event: ping\ndata: {"type": "ping"}\n\n'],
+    "gemini": [b": ping\n\n", b"\r\n\r\n"],
+    "ollama": [b"\n", b'{"message": {"role": "assistant", "content": ""}, "done": false}\n'],
+}  # fmt: skip
+"""What servers send while nothing happens: comments, blank lines, events without content."""
+
+EVERY_BLANK = pytest.mark.parametrize(
+    ("dialect", "blank"), [(name, blank) for name, blanks in BLANKS.items() for blank in blanks]
+)
+
+
+def then_only(dialect: Dialect, begin: list[Item], blank: bytes) -> ScriptedResponse:
+    """Return a stream that begins with these items and then repeats the bytes for far longer than any limit."""
+    kind = dialect.writer(Request([]))
+    start = kind.write(begin) if begin else b""
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind.content_type}\r\n\r\n".encode()
+    steps = raw(head + start, *[blank] * 200)
+    for number in range(200):
+        steps = steps.wait(0.05, at_byte=len(head + start) + number * len(blank))
+    return steps
+
+
+async def ask(dialect: str, url: str, timeout: dict[str, float], *, pass_through: bool) -> AcytooError:
+    """Return the error of a streamed call, or of one that a server passes through."""
+    provider = backend(by_name(dialect), url, timeout=timeout)
+    request = Request([dict(_USER)], "m", stream=True)  # type: ignore[list-item]
+    try:
+        if pass_through:
+            chunks = provider.pass_through(b"{}", request, by_name(dialect).writer(request))
+            async with aclosing(chunks):
+                async for _ in chunks:
+                    await asyncio.sleep(0.01)
+        else:
+            async for _ in provider.stream([_USER]):
+                pass
+    except AcytooError as error:
+        return error
+    raise AssertionError("no error")
+
+
+@EVERY_BLANK
+@pytest.mark.parametrize("pass_through", [False, True], ids=["read", "passed through"])
+async def test_keep_alives_do_not_replace_the_first_byte(dialect: str, blank: bytes, pass_through: bool) -> None:
+    async with FakeEndpoint(by_name(dialect), then_only(by_name(dialect), [], blank)) as fake:
+        error = await ask(dialect, fake.url, {"first_byte": 0.5, "idle": 30}, pass_through=pass_through)
+        timed_out(error, "first_byte", 0.5)
+
+
+@EVERY_BLANK
+@pytest.mark.parametrize("pass_through", [False, True], ids=["read", "passed through"])
+async def test_keep_alives_do_not_end_a_silence(dialect: str, blank: bytes, pass_through: bool) -> None:
+    begin: list[Item] = [Start("id-1", "m"), "Hello"]
+    async with FakeEndpoint(by_name(dialect), then_only(by_name(dialect), begin, blank)) as fake:
+        error = await ask(dialect, fake.url, {"first_byte": 30, "idle": 0.5}, pass_through=pass_through)
+        timed_out(error, "idle", 0.5)
+
+
+PROGRESS = {
+    "openai": [
+        b'data: {"choices": [{"delta": {"content": "", "tool_calls": [{"index": 7, "function": {}}]}}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": "", "reasoning_details": [{"type": "reasoning.encrypted"}]}}]}\n\n',
+        b'data: {"choices": [], "prompt_progress": {"total": 9, "processed": 3}}\n\n',
+        b'data: {"choices": [{"delta": {"content": " "}}]}\n\n',
+    ],
+    "openai-responses": [b'data: {"type": "response.web_search_call.searching"}\n\n'],
+    "anthropic": [
+        b'data: {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": " "}}\n\n'
+    ],
+    "gemini": [b'data: {"candidates": [{"content": {"parts": [{"text": " "}]}}]}\n\n'],
+    "ollama": [b'{"model": "m", "message": {"role": "assistant", "content": "", "thinking": "hm"}, "done": false}\n'],
+}
+"""What shows that a model works, although some of it has no text."""
+
+
+@pytest.mark.parametrize(("dialect", "event"), [(name, event) for name, events in PROGRESS.items() for event in events])
+@pytest.mark.parametrize("scans", [False, True], ids=["read", "passed through"])
+def test_progress_without_a_text_is_content(dialect: str, event: bytes, scans: bool) -> None:
+    kind = by_name(dialect).writer(Request([]))
+    reader = by_name(dialect).reader(ResponseHead(200, {"content-type": kind.content_type}))
+    read = reader.scan if scans else reader.feed
+    read(kind.write([Start("id-1", "m"), "Hello"]))
+    for chunk in (event, event * 2):
+        read(chunk)
+        assert reader.received_content
+    for blank in BLANKS[dialect]:
+        read(blank)
+        assert not reader.received_content
+        read(blank + event)
+        assert reader.received_content
+
+
+def test_blanks_before_a_document_are_not_content() -> None:
+    reader = by_name("openai").reader(ResponseHead(200, {"content-type": "application/json"}))
+    for chunk, is_content in ((b"\n \n", False), (b'{"choices": ', True), (b"  \n", False), (b"[", True)):
+        reader.feed(chunk)
+        assert reader.received_content == is_content
+
+
+async def test_time_that_a_slow_client_takes_after_a_keep_alive_is_not_silence() -> None:
+    openai = by_name("openai")
+    request = Request([dict(_USER)], "m", stream=True)  # type: ignore[list-item]
+    writer = openai.writer(request)
+    first = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + writer.write([Start("id-1", "m"), "a"])
+    blank, last = b": ping\n\n", writer.write(["b", Finish("stop")]) + writer.end()
+    answer = raw(first, blank, last).wait(0.1, at_byte=len(first)).wait(0.1, at_byte=len(first + blank)).close()
+    async with FakeEndpoint(openai, answer) as fake:
+        provider = backend(openai, fake.url, timeout={"idle": 0.5})
+        seen = b""
+        async with aclosing(provider.pass_through(b"{}", request, openai.writer(request))) as chunks:
+            async for chunk in chunks:
+                seen += chunk
+                await asyncio.sleep(0.8)
+        assert seen.endswith(last)
+
+
+@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.name)
+async def test_the_body_of_an_error_that_stalls_is_waited_for_briefly(dialect: Dialect) -> None:
+    head = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 1000\r\n\r\n"
+    async with FakeEndpoint(dialect, raw(head + b"slow down").stall()) as fake, asyncio.timeout(LIMIT):
+        error = await ask(dialect.name, fake.url, {}, pass_through=False)
+        assert isinstance(error, RateLimitError)
+        assert (error.message, error.retry_after) == ("slow down", 7)
         await fake.disconnected()
 
 

@@ -88,6 +88,8 @@ class Reader:
 
     pending_error: AcytooError | None = None
     """The error that follows the items which `feed` returned last. Nothing comes after it."""
+    received_content: bool = True
+    """Whether the last chunk shows that the reply is being made. Keep-alives do not: they end no timeout."""
 
     def feed(self, chunk: bytes) -> list[Item]:
         """Return the items that this chunk completes.

@@ -42,6 +42,7 @@ class DocumentReader(Reader):
     def feed(self, chunk: bytes) -> list[Item]:
         """Buffer the chunk and return no items. Raises ProtocolError if the document is too large."""
         self._body += chunk
+        self.received_content = not chunk.isspace()  # OpenRouter and Vercel send blanks while the model works
         if len(self._body) > MAX_DOCUMENT:
             raise ProtocolError(f"the reply is one document of more than {MAX_DOCUMENT // 2**20} MiB")
         return []
@@ -109,18 +110,22 @@ class AutoReader(Reader):
     def feed(self, chunk: bytes) -> list[Item]:
         """Return the items that this chunk completes, none while the kind of body is unknown."""
         if self._reader is None and (chunk := self._choose(chunk)) == b"":
+            self.received_content = False
             return []
         assert self._reader is not None
         items = self._reader.feed(chunk)
+        self.received_content = self._reader.received_content
         self.pending_error = self._reader.pending_error
         return items
 
     def scan(self, chunk: bytes) -> None:
         """Read a chunk that is passed through. Raises as `feed`."""
         if self._reader is None and (chunk := self._choose(chunk)) == b"":
+            self.received_content = False
             return
         assert self._reader is not None
         self._reader.scan(chunk)
+        self.received_content = self._reader.received_content
         self.pending_error = self._reader.pending_error
 
     def _choose(self, chunk: bytes) -> bytes:
@@ -249,14 +254,13 @@ class RecordReader(Reader):
         return decoded
 
     def scan(self, chunk: bytes) -> None:
-        """Read the significant records of a chunk that is passed through. Raises as `feed`."""
+        """Read a chunk that is passed through. Raises as `feed`."""
         self._scans = True
-        if records := self.significant(self._decode_chunk(chunk)):
-            self._read(records)
+        self._read(self._decode_chunk(chunk))
 
-    def significant(self, records: list[bytes]) -> list[bytes]:
-        """Return the records that may contain an error or the end of the reply. Default: all of them."""
-        return records
+    def is_keep_alive(self, record: bytes) -> bool:
+        """Return whether a record without items shows only that the connection is open."""
+        return not record.strip()
 
     def flush(self) -> list[Item]:
         """Return the items of a last record whose terminator is missing. An incomplete record has none."""
@@ -308,6 +312,7 @@ class RecordReader(Reader):
             self.pending_error = error
         if self._surrogates.active:
             items = self._surrogates.join(items)
+        self.received_content = bool(items) or any(not self.is_keep_alive(record) for record in records)
         self._batches.append(items)
         if len(self._batches) > _MAX_BATCHES:
             self._batches = [self.emitted([]).items()]

@@ -23,9 +23,10 @@ class Timeout(msgspec.Struct, frozen=True):
     """Timeouts in seconds; None means no limit.
 
     `connect`: until the connection is established. `first_byte`: from then until the reply begins. `idle`: between two
-    chunks, only while we wait for one. `total`: the complete call, by default unlimited.
+    pieces of it, only while we wait for one. `total`: the complete call, by default unlimited.
 
-    The defaults allow for models that reason for minutes without a word; the kernel's keep-alive finds a dead peer.
+    Only content counts: comments, blank lines and events that servers send to keep a connection open do not. The
+    defaults allow for models that reason for minutes without a word; the kernel's keep-alive finds a dead peer.
     """
 
     connect: float | None = 10.0

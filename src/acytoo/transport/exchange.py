@@ -21,8 +21,11 @@ from acytoo.transport.request import open_response
 from acytoo.transport.timeouts import Deadlines
 from acytoo.wire.compression import ContentDecoder, DecodingError, IncompleteDataError, content_decoder
 
-MAX_ERROR_BODY = 64 * 1024
+_MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the rest is ignored."""
+
+_ERROR_TIMEOUT = 5.0
+"""Seconds in which an error's body has to arrive; the rest is ignored."""
 
 _MAX_DECOMPRESSED = 16 * 1024 * 1024
 """Bytes that one read of the socket may decompress to."""
@@ -31,12 +34,12 @@ _MAX_DECOMPRESSED = 16 * 1024 * 1024
 class Exchange:
     """A response whose head has arrived. Closing it before the end of its body closes the connection at once."""
 
-    __slots__ = ("_connection", "_deadlines", "_decoder", "_is_closed", "head")
+    __slots__ = ("_connection", "_decoder", "_is_closed", "deadlines", "head")
 
     def __init__(self, connection: HTTPConnection, head: ResponseHead, deadlines: Deadlines) -> None:
         self.head = head
         self._connection = connection
-        self._deadlines = deadlines
+        self.deadlines = deadlines
         coding = head.headers.get("content-encoding")
         self._decoder = content_decoder(coding, _MAX_DECOMPRESSED) if coding else None
         self._is_closed = False
@@ -44,12 +47,14 @@ class Exchange:
     async def read(self) -> bytes:
         """Return all data that has arrived, at least one byte, or b"" at the end.
 
+        Call `deadlines.content_received` if there was content in it: keep-alives do not end the wait for it.
+
         Raises:
-            TimedOutError: No data arrived in time.
+            TimedOutError: No content arrived in time.
             TruncatedError: The body ended before the end that HTTP or its compression defines.
             ProtocolError: The body cannot be decompressed.
         """
-        connection, deadlines = self._connection, self._deadlines
+        connection, deadlines = self._connection, self.deadlines
         while True:
             chunk = connection.take()
             if chunk is None:
@@ -58,22 +63,33 @@ class Exchange:
                 deadlines.start_waiting()
                 await connection.wait()
                 continue
-            deadlines.data_received()
             if self._decoder is None:
                 return chunk
             data = _decode(self._decoder, chunk)
             if data or not chunk:
                 return data
 
-    async def read_up_to(self, size: int) -> bytes:
-        """Return the first `size` bytes of the body. If reading fails, return what arrived before that."""
+    async def read_all(self) -> bytes:
+        """Return the complete body. Raises as `read`."""
+        body = bytearray()
+        while chunk := await self.read():
+            self.deadlines.content_received()
+            body += chunk
+        return bytes(body)
+
+    async def read_error(self) -> bytes:
+        """Return the start of an error's body: what arrives soon, and before reading fails.
+
+        The status matters more than the rest, and whoever waits for it may want to try another server.
+        """
         body = bytearray()
         try:
-            while len(body) < size and (chunk := await self.read()):
-                body += chunk
-        except AcytooError:
-            pass  # an error's status matters more than the rest of its body
-        return bytes(body[:size])
+            async with asyncio.timeout(_ERROR_TIMEOUT):
+                while len(body) < _MAX_ERROR_BODY and (chunk := await self.read()):
+                    body += chunk
+        except (AcytooError, TimeoutError):
+            pass
+        return bytes(body[:_MAX_ERROR_BODY])
 
     def close(self) -> None:
         """Return the connection to the pool if the body has ended, otherwise close it."""
@@ -90,7 +106,7 @@ class Exchange:
         self.close()
 
     def _body_error(self, cause: Exception) -> AcytooError:
-        error = self._deadlines.expired or TruncatedError(
+        error = self.deadlines.expired or TruncatedError(
             f"the connection was lost before the reply was complete ({describe(cause)})"
         )
         error.__cause__ = cause

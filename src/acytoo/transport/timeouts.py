@@ -1,11 +1,11 @@
 """The timeouts of one exchange, from connecting to its end.
 
 Four timeouts hold, in turn or throughout, and a fast reply has thousands of chunks: arming and cancelling a timer for
-each would cost more than decoding it. So there is one timer per connection, which no chunk touches. A chunk only stores
-the time since which the reader has been waiting; when the timer fires, it checks whether that is long enough and
-otherwise arms itself again for the earliest moment at which any timeout could expire. The timer stays armed between the
-exchanges of a connection. The price is one needless wake-up per `idle` seconds. The time to connect is enforced where
-connections are established.
+each would cost more than decoding it. So there is one timer per connection, which no chunk touches. Waiting only stores
+the time since which the reader has been waiting for content; when the timer fires, it checks whether that is long
+enough and otherwise arms itself again for the earliest moment at which any timeout could expire. The timer stays armed
+between the exchanges of a connection. The price is one needless wake-up per `idle` seconds. The time to connect is
+enforced where connections are established.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ class Deadlines:
     The connection that carries the exchange calls `check`. Once a timeout has expired, `expired` is set.
     """
 
-    __slots__ = ("_is_in_grace", "_limit", "_timeout", "_total_deadline", "_waiting_since", "expired", "loop",
-                 "phase")  # fmt: skip
+    __slots__ = ("_is_in_grace", "_limit", "_timeout", "_total_deadline", "_waited", "_waiting_since", "expired",
+                 "loop", "phase")  # fmt: skip
 
     def __init__(self, timeout: Timeout, loop: asyncio.AbstractEventLoop) -> None:
         self._timeout = timeout
         self.loop = loop
         self._total_deadline = math.inf if timeout.total is None else loop.time() + timeout.total
         self._waiting_since: float | None = None
+        self._waited = 0.0
+        """Seconds waited for content before the reader turned to something else."""
         self._is_in_grace = False
         self.phase, self._limit = "connect", timeout.connect
         self.expired: TimedOutError | None = None
@@ -42,6 +44,7 @@ class Deadlines:
         """Begin the connect phase. Return the seconds it may take, which the caller enforces."""
         self.phase, self._limit = "connect", self._timeout.connect
         self._waiting_since = None
+        self._waited = 0.0
         connect = self._timeout.connect
         if self._total_deadline == math.inf:
             return connect
@@ -58,13 +61,20 @@ class Deadlines:
         return self._due(now)
 
     def start_waiting(self) -> None:
-        """Note that the reader waits for a chunk. The wait for the first one began when the request was sent."""
+        """Note that the reader waits for content. The wait for the first one began when the request was sent."""
         if self._waiting_since is None:
-            self._waiting_since = self.loop.time()
+            self._waiting_since = self.loop.time() - self._waited
 
-    def data_received(self) -> None:
-        """Note that a chunk has arrived: from now on the idle timeout holds."""
+    def pause_waiting(self) -> None:
+        """Note that the reader turns to something else although no content has arrived, only keep-alives."""
+        if self._waiting_since is not None:
+            self._waited = self.loop.time() - self._waiting_since
+            self._waiting_since = None
+
+    def content_received(self) -> None:
+        """Note that content has arrived: from now on the idle timeout holds."""
         self._waiting_since = None
+        self._waited = 0.0
         if self.phase != "idle":
             self.phase, self._limit = "idle", self._timeout.idle
 

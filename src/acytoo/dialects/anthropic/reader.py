@@ -5,6 +5,7 @@ Source: Anthropic's API reference ("Streaming Messages", "Create a Message", "Er
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -148,6 +149,9 @@ class _OpenCall(msgspec.Struct):
     input: Any
 
 
+_PING = re.compile(rb'\s*(?:\{\s*"type"\s*:\s*"ping"|$)')
+
+
 class StreamReader(RecordReader):
     """A reader of a streamed message.
 
@@ -177,6 +181,10 @@ class StreamReader(RecordReader):
     def complete(self) -> bool:
         """Whether a stop reason was read, or `message_stop` after a block that is not reasoning."""
         return self._finished or (self._stopped and self.has_content)
+
+    def is_keep_alive(self, record: bytes) -> bool:
+        """Return whether a record is a `ping` event."""
+        return _PING.match(record) is not None
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Append the items of some events.

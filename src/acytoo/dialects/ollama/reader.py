@@ -79,6 +79,10 @@ class StreamReader(RecordReader):
         """
         return is_complete_json(record) or record.lstrip()[:1] != b"{"
 
+    def is_keep_alive(self, record: bytes) -> bool:
+        """Return True: a line without a text, a thought or a call says nothing."""
+        return True
+
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Append the items of some lines.
 

@@ -10,6 +10,7 @@ documentation of the servers that the tests name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -104,6 +105,13 @@ def _has_text(record: bytes) -> bool:
     return b'"content":"' in record and b'"content":""' not in record
 
 
+_EMPTY = re.compile(rb'"(?:choices"\s*:\s*\[\s*\]|content"\s*:\s*""|delta"\s*:\s*\{\s*\})')
+_PROGRESS = re.compile(
+    rb'"(?:\w*reasoning\w*|tool_calls|function_call|audio|prompt_progress)"\s*:\s*(?:"[^"]|\[\s*[^]\s]|\{\s*[^}\s])'
+)
+"""Fields that are not empty. llama.cpp sends `prompt_progress` while it reads a long prompt."""
+
+
 class StreamReader(RecordReader):
     """A reader of a streamed reply.
 
@@ -135,7 +143,23 @@ class StreamReader(RecordReader):
         """Whether a finish reason was read, or `[DONE]` after any content."""
         return self.finished or (self._done and self.has_content)
 
-    def significant(self, records: list[bytes]) -> list[bytes]:
+    def scan(self, chunk: bytes) -> None:
+        """Read the significant records of a chunk that is passed through. Raises as `feed`."""
+        self._scans = True
+        records = self._decode_chunk(chunk)
+        significant = self._significant(records) if records else records
+        if significant:
+            self._read(significant)
+        if len(significant) < len(records):
+            self.received_content = b'""' not in chunk or not all(map(self.is_keep_alive, records))
+        elif not records:
+            self.received_content = False
+
+    def is_keep_alive(self, record: bytes) -> bool:
+        """Return whether a record has an empty text or no choice, and nothing else that shows progress."""
+        return super().is_keep_alive(record) or bool(_EMPTY.search(record) and not _PROGRESS.search(record))
+
+    def _significant(self, records: list[bytes]) -> list[bytes]:
         """Return all records up to the first with a text, which makes `[DONE]` a valid end, then the possible ends."""
         if self.has_content:
             return _possible_ends(records)

@@ -13,6 +13,7 @@ servers as observed (llama.cpp leaves out `output_index`). Errors are nested in 
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -123,6 +124,9 @@ class _OutputItem:
         """Whether its `OpaquePart` was emitted, or is not needed."""
 
 
+_KEEP_ALIVE = re.compile(rb'\s*(?:\{\s*"type"\s*:\s*"(?:keepalive|ping)"|$)')
+
+
 class StreamReader(RecordReader):
     """A reader of a streamed reply, which is complete once `response.completed` or `response.incomplete` was read.
 
@@ -154,6 +158,10 @@ class StreamReader(RecordReader):
         if self._failed:
             raise status_error(None, "the response failed, and the server gave no reason")
         super().close()
+
+    def is_keep_alive(self, record: bytes) -> bool:
+        """Return whether a record is a `keepalive` event, which OpenAI sends while a model works for long."""
+        return _KEEP_ALIVE.match(record) is not None
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Append the items of some events.
