@@ -134,6 +134,15 @@ async def test_the_names_of_dropped_fields_cannot_break_out_of_their_header() ->
         assert response.whole
 
 
+async def test_the_header_with_dropped_fields_is_limited() -> None:
+    fields = {**example(dialects.OpenAI())[1], **{f"field-{number}": 1 for number in range(10_000)}}
+    async with live_server(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:
+        response = await call(server.port, request(body=json.dumps(fields).encode()))
+        assert response.headers["x-acytoo-dropped"].startswith("field-0, field-1, ")
+        assert response.headers["x-acytoo-dropped"].endswith("...")
+        assert len(response.headers["x-acytoo-dropped"]) == 4096
+
+
 async def test_a_client_that_never_reads_is_cut_off_and_its_backend_stopped() -> None:
     async with live_server(endless(6_400), unread=0.3) as server, asyncio.timeout(LIMIT):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)

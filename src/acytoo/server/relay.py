@@ -146,9 +146,15 @@ def _attempt_headers(attempts: Sequence[Attempt]) -> dict[str, str]:
 
 
 def _dropped_header(unsupported: Unsupported | None) -> dict[str, str]:
-    """Return the header that lists what was dropped. A client's own field names may hold line ends or any script."""
+    """Return the header that lists what was dropped, as far as it fits. A client's own fields may have any names."""
     names = ", ".join(unsupported.dropped) if unsupported is not None else ""
+    if len(names) > _MAX_HEADER:
+        names = names[: _MAX_HEADER - 3] + "..."
     return {"x-acytoo-dropped": _printable(names)} if names else {}
+
+
+_MAX_HEADER = 4096
+"""Characters of a header; many clients and proxies refuse a head of more than 8 KiB."""
 
 
 def _printable(text: str) -> str:
