@@ -80,7 +80,8 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Environment variables for `url`, `key`, `password`, `proxy` and `model`. `<CLASS>_URL` and so on come after."""
 
-    _is_legacy: ClassVar[bool] = False
+    is_legacy: ClassVar[bool] = False
+    """Whether the class overrides `create_async_generator` and has no dialect. This is set by itself."""
     legacy_settings: Mapping[str, object]
     """The settings that an instance of a legacy class passes to `create_async_generator`."""
     working: bool = True
@@ -93,9 +94,9 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.dialect is not None:
-            cls._is_legacy = False
+            cls.is_legacy = False
         elif "create_async_generator" in vars(cls):
-            cls._is_legacy = True
+            cls.is_legacy = True
             setattr(cls, "create_async_generator", LegacyMethod(vars(cls)["create_async_generator"]))  # noqa: B010
 
     def __init__(
@@ -274,7 +275,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     def begin(self, model: str, messages: Messages, kwargs: dict[str, object]) -> Closable[list[Item]]:
         """Return the reply to a call of a public method, with its arguments. Raises UsageError now."""
-        if self._is_legacy:
+        if self.is_legacy:
             arguments: dict[str, Any] = kwargs
             return _as_batches(self.create_async_generator(model or self.model, messages, **arguments))
         return self.answer(*self._prepared(model, messages, kwargs))

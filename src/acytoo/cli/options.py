@@ -26,7 +26,8 @@ _ENDPOINT_OPTIONS = (
         "-m",
         "--model",
         metavar="NAME",
-        help="PROVIDER[/MODEL], such as openai/gpt-5-mini; with --url, a model of that server.",
+        help="PROVIDER[/MODEL], such as openai/gpt-5-mini, or several separated by '|', the next one if one fails; "
+        "with --url, a model of that server.",
     ),
     click.option("--url", metavar="URL", help="Server URL; an Acytoo server unless -m names a provider."),
     click.option("--key", metavar="KEY", help="API key. Prefer the provider's environment variable."),
@@ -61,13 +62,37 @@ def provider_from_options(
 
     If `model` is `PROVIDER[/MODEL]`, that is the provider, and if it is a URL, an Acytoo server. Otherwise `model` is
     passed on unchanged to the Acytoo server at `url`: model names may contain slashes. Without a URL, the provider is
-    the built-in model with all options. Raises UsageError, in terms of the command's options.
+    the built-in model with all options. Several of them, separated by `|`, are a route. Raises UsageError, in terms of
+    the command's options.
     """
-    if model and "://" in model:
-        if url:
-            raise UsageError("the URL is set twice: use either -m or --url")
-        model, url = None, model
     settings = {"url": url, "key": key, "password": password, "proxy": proxy, "timeout": timeout}
+    if model and "|" in model:
+        return _route(model, settings)
+    return _provider(model, settings)
+
+
+def _route(model: str, settings: dict[str, Any]) -> AsyncGeneratorProvider:
+    """Return the route to several targets, separated by `|`."""
+    from acytoo.routing.route import Route
+    from acytoo.routing.target import Target
+
+    for name in ("url", "key", "password"):
+        if settings[name]:
+            hint = "name it in -m" if name == "url" else "set the environment variable of each target's provider"
+            raise UsageError(f"{_FLAGS[name]} cannot be used with several targets: {hint}")
+    targets = []
+    for part in model.split("|"):
+        if not part.strip():
+            raise UsageError(f"a target is empty in -m {model!r}: expected PROVIDER[/MODEL]|PROVIDER[/MODEL]")
+        targets.append(Target(_provider(part.strip(), dict(settings)), name=part.strip()))
+    return Route(*targets)
+
+
+def _provider(model: str | None, settings: dict[str, Any]) -> AsyncGeneratorProvider:
+    if model and "://" in model:
+        if settings["url"]:
+            raise UsageError("the URL is set twice: use either -m or --url")
+        model, settings["url"] = None, model
     if model:
         from acytoo.registry import providers
 
@@ -168,7 +193,7 @@ def parse_request_options(pairs: tuple[str, ...], provider: AsyncGeneratorProvid
             options[name] = msgspec.json.decode(value.encode("utf-8", "surrogateescape"))
         except (msgspec.DecodeError, RecursionError):
             options[name] = value
-        _check_option(name, options[name], provider.dialect is None)
+        _check_option(name, options[name], provider.is_legacy)
     return options
 
 

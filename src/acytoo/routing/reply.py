@@ -124,7 +124,7 @@ class RoutedReply(Generic[T]):
         if is_failure_of_target(error):
             target.failed(wait_of(error))
         self._end(reply)
-        _LOG.warning("target %s failed after its reply had begun: %s: %s", target.name, type(error).__name__, error)
+        _log_failure(target, error, " after its reply had begun")
 
     # Its beginning.
 
@@ -147,7 +147,10 @@ class RoutedReply(Generic[T]):
             late = TimedOutError("deadline", route.deadline, f"no reply began within {route.deadline:g} s: {names}")
             late.attempts = tuple(self.attempts)
             raise late from self._error
-        del self._request, self._opener  # a long history need not stay in memory while the reply is read
+        finally:
+            # A long history need not stay in memory while the reply is read, and an error's traceback refers to self.
+            self._error = None
+            del self._request, self._opener
         return self._reply.source
 
     async def _first_reply(self) -> _Begun[T]:
@@ -200,7 +203,7 @@ class RoutedReply(Generic[T]):
 
     def _note_failure(self, target: Target, error: AcytooError, seconds: float) -> None:
         route = self._route
-        _LOG.warning("target %s failed: %s: %s", target.name, type(error).__name__, error)
+        _log_failure(target, error)
         self.attempts.append(Attempt(target.name, type(error).__name__, seconds, str(error)))
         wait = wait_of(error)
         if is_failure_of_target(error):
@@ -316,6 +319,11 @@ class RoutedReply(Generic[T]):
                 f"paused after failures: {names}; try again in {seconds:.0f} s", status=503, retry_after=seconds
             )
         await asyncio.sleep(seconds)
+
+
+def _log_failure(target: Target, error: AcytooError, when: str = "") -> None:
+    # Not the error itself: a handler that keeps records would keep its traceback, and with that the request.
+    _LOG.warning("target %s failed%s: %s: %s", target.name, when, type(error).__name__, str(error))
 
 
 async def _cancel(tasks: list[asyncio.Task[_Begun[T]]]) -> None:

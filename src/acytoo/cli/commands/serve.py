@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     "targets",
     multiple=True,
     metavar="[NAME=]TARGET",
-    help="Backend: the URL of an Acytoo server, or PROVIDER[/MODEL]. May be repeated.",
+    help="Backend: the URL of an Acytoo server, or PROVIDER[/MODEL], or several separated by '|', the next one if one "
+    "fails; a NAME stands for its backend. May be repeated.",
 )
 @click.option("--to-key", metavar="KEY", help="API key for the backend. Prefer its environment variable.")
 @click.option("--to-password", metavar="TEXT", help="Site password for the backend.")
@@ -48,6 +49,7 @@ def serve(
     Examples:
       acytoo serve
       acytoo serve --to openai/gpt-5-mini --to claude=anthropic
+      acytoo serve --to 'fast=openai/gpt-5-mini|ollama/llama3.2'
       acytoo serve --to http://other:8000 --to-password secret
       acytoo serve --host 0.0.0.0 --password secret
     """
@@ -80,44 +82,82 @@ def _create_backends(
     targets: tuple[str, ...], key: str | None, password: str | None
 ) -> dict[str, AsyncGeneratorProvider]:
     """Return the backends by name. Without targets, load the built-in model."""
-    from acytoo.registry import provider, provider_class
-
     addresses: dict[str, str] = {}
     for target in targets:
         name, equals, address = target.partition("=")
         if not equals or "://" in name:
-            name, address = _provider_name(target), target
+            name, address = "route" if "|" in target else _provider_name(target), target
         if name in addresses:
             raise UsageError(f"two backends are named {name!r}: name one of them, such as --to other={address}")
         addresses[name] = address
     settings = {"key": key, "password": password}
     for setting, value in settings.items():
-        if value and len(addresses) != 1:
-            hint = _secret_hint(setting, list(addresses.values()))
+        if value and (len(addresses) != 1 or "|" in next(iter(addresses.values()))):
+            hint = _secret_hint(setting, addresses)
             raise UsageError(f"--to-{setting} needs exactly one backend: {hint}")
-    for address in addresses.values():
-        cls = provider_class(_provider_name(address))
-        if "://" not in address and lacks_url(cls):
-            raise UsageError(f"{cls.address_name()} needs a URL: set {cls.variable('url')}")
     if addresses:
-        return {name: provider(address, **settings) for name, address in addresses.items()}
+        backends: dict[str, AsyncGeneratorProvider] = {}
+        for name in addresses:
+            _create_backend(name, addresses, backends, settings, ())
+        return {name: backends[name] for name in addresses}
     from acytoo.embedded.provider import load_provider
     from acytoo.providers.acytoo import Acytoo
 
     return {"embedded": load_provider(Acytoo.url)}
 
 
+def _create_backend(
+    name: str,
+    addresses: dict[str, str],
+    backends: dict[str, AsyncGeneratorProvider],
+    settings: dict[str, str | None],
+    users: tuple[str, ...],
+) -> AsyncGeneratorProvider:
+    """Return the backend of that name, and those that it names as targets, created once. `users` need it."""
+    if name in users:
+        raise UsageError(f"backends that need one another: {' -> '.join([*users, name])}")
+    if name not in backends:
+        address = addresses[name]
+        if "|" not in address:
+            backends[name] = _single_provider(address, settings)
+        else:
+            from acytoo.routing.route import Route
+            from acytoo.routing.target import Target
+
+            targets = []
+            for part in [part.strip() for part in address.split("|")]:
+                if not part:
+                    raise UsageError(f"a target is empty in --to {name}={address}")
+                if part in addresses:
+                    target = _create_backend(part, addresses, backends, settings, (*users, name))
+                else:
+                    target = _single_provider(part, settings)
+                targets.append(Target(target, name=part))
+            backends[name] = Route(*targets)
+    return backends[name]
+
+
+def _single_provider(address: str, settings: dict[str, str | None]) -> AsyncGeneratorProvider:
+    from acytoo.registry import provider, provider_class
+
+    cls = provider_class(_provider_name(address))
+    if "://" not in address and lacks_url(cls):
+        raise UsageError(f"{cls.address_name()} needs a URL: set {cls.variable('url')}")
+    return provider(address, **settings)
+
+
 def _provider_name(address: str) -> str:
     return "acytoo" if "://" in address else address.partition("/")[0]
 
 
-def _secret_hint(setting: str, addresses: list[str]) -> str:
+def _secret_hint(setting: str, addresses: dict[str, str]) -> str:
     """Return what to do instead if one key or password cannot be for all of these backends."""
     from acytoo.registry import provider_class
 
     if not addresses:
         return "add it with --to"
-    classes = [provider_class(_provider_name(address)) for address in addresses]
+    parts = [part.strip() for address in addresses.values() for part in address.split("|")]
+    classes = [provider_class(_provider_name(part)) for part in parts if part not in addresses]
     variables = [cls.variable(setting) for cls in classes]
     return f"for several, set their environment variables ({', '.join(dict.fromkeys(variables))})"
 
