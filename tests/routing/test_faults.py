@@ -70,9 +70,7 @@ async def test_the_second_target_answers_exactly_if_no_content_has_left(dialect:
     async with fault.environment.start(alone, fault.scripts) as running:
         without = await _attempt(alone, running.url, fault, running.settings)
     async with FakeEndpoint(dialects.Ollama(), reply(HEALTHY, Finish("stop"))) as healthy:
-        routed = Subject(
-            "routed", lambda url, **settings: Routed(point_at(cls, url, **settings), healthy.url), dialect
-        )
+        routed = Subject("routed", lambda url, **settings: Routed(point_at(cls, url, **settings), healthy.url), dialect)
         async with fault.environment.start(routed, fault.scripts) as running:
             got = await _attempt(routed, running.url, fault, running.settings)
     if without.error is None and got.error is None:

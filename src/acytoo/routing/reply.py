@@ -234,8 +234,9 @@ class RoutedReply(Generic[T]):
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 winner = next((task for task in done if task.exception() is None), None)
                 if winner is not None or not running:
-                    tasks.remove(winner or done.pop())
-                    return (winner or tasks[0]).result()
+                    last = winner or done.pop()
+                    tasks.remove(last)
+                    return last.result()
         finally:
             await _cancel(tasks)
 

@@ -4,8 +4,9 @@ The problem: a target that fails must not be asked again and again, one that has
 nobody wants to pay for requests that only check.
 
 The strategy is passive. A target that fails several times in a row, or asks to wait with `Retry-After`, is paused.
-After the pause it takes one request at a time. Each one that begins to be answered doubles that number, until there is
-no such limit any more. A request that finds a target full waits in its queue, first come, first served.
+After the pause it takes one request. Each one that begins to be answered lets one more in at the same time, so that
+their number doubles with each round, until there is no such limit any more. A request that finds a target full waits
+in its queue, first come, first served.
 
 The cost: a request that finds its target free changes a few attributes. Futures exist only for those that wait.
 """
@@ -27,7 +28,7 @@ from acytoo.types import Request
 
 _LONGEST_PAUSE = 120.0
 _FULL_TRUST = 64
-"""Answered requests in flight at once after which a target counts as recovered."""
+"""Answers after which a target counts as recovered."""
 
 Waiter: TypeAlias = "asyncio.Future[Lease | None]"
 
@@ -176,7 +177,7 @@ class Target:
         if self._max_trials == math.inf:
             return
         self._end_trial(lease)
-        self._max_trials = self._max_trials * 2 if self._max_trials < _FULL_TRUST else math.inf
+        self._max_trials = self._max_trials + 1 if self._max_trials < _FULL_TRUST else math.inf
         self._admit()
 
     def answered(self) -> None:

@@ -1,0 +1,174 @@
+"""A route under concurrent requests: failures, limits, a target that comes back, and a second one asked in parallel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from acytoo import AcytooError, Finish, Route, ServerError, Target, dialects
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, silent, status
+from tests.helpers import MESSAGES
+
+OPENAI = dialects.OpenAI()
+ONE = reply("one ", "reply", Finish("stop"))
+TWO = reply("two ", "replies", Finish("stop"))
+OVERLOADED = status(503, "overloaded")
+
+
+class Plain(AsyncGeneratorProvider):
+    dialect = OPENAI
+
+
+def alternating(*scripts: ScriptedResponse) -> Callable[[object], ScriptedResponse]:
+    count = iter(range(1_000_000))
+    return lambda _: scripts[next(count) % len(scripts)]
+
+
+async def test_a_hundred_requests_are_answered_although_one_target_fails_half_of_the_time() -> None:
+    async with (
+        FakeEndpoint(OPENAI, alternating(ONE, OVERLOADED)) as half,
+        FakeEndpoint(OPENAI, TWO) as healthy,
+    ):
+        route = Route(
+            Target(Plain(half.url), name="half"), Target(Plain(healthy.url), name="healthy"), strategy="balance"
+        )
+        replies = await asyncio.gather(*[route.reply(MESSAGES, session=str(n)) for n in range(100)])
+        assert {r.text for r in replies} <= {"one reply", "two replies"}
+        assert len(half.requests) + len(healthy.requests) == sum(len(r.attempts) for r in replies)
+        assert all(target.in_flight == 0 for target in route.targets)
+
+
+async def test_a_limit_is_never_passed_and_everybody_gets_a_turn() -> None:
+    most = 0
+
+    def count(_: object) -> ScriptedResponse:
+        nonlocal most
+        most = max(most, route.targets[0].in_flight)
+        return ONE
+
+    async with FakeEndpoint(OPENAI, count) as fake:
+        route = Route(Target(Plain(fake.url), limit=4))
+        replies = await asyncio.gather(*[route.reply(MESSAGES) for _ in range(60)])
+        assert [r.text for r in replies] == ["one reply"] * 60
+        assert most == 4
+
+
+async def test_a_full_queue_refuses_the_next_request_at_once() -> None:
+    async with FakeEndpoint(OPENAI, ONE.stall(after=1)) as fake:
+        route = Route(Target(Plain(fake.url), limit=1, queue=1))
+        first = route.create_async_generator("", MESSAGES)
+        assert await anext(first) == "one "
+        second = asyncio.ensure_future(route.reply(MESSAGES))
+        await asyncio.sleep(0)
+        with pytest.raises(ServerError, match="too many requests are waiting") as caught:
+            await route.reply(MESSAGES)
+        assert caught.value.status == 503
+        assert caught.value.retry_after
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        await first.aclose()
+        assert not route.targets[0].is_full
+
+
+async def test_a_full_target_is_passed_over() -> None:
+    async with FakeEndpoint(OPENAI, ONE.stall(after=1)) as fake, FakeEndpoint(OPENAI, TWO) as other:
+        route = Route(Target(Plain(fake.url), limit=1, name="one"), Target(Plain(other.url), name="two"))
+        first = route.create_async_generator("", MESSAGES)
+        await anext(first)
+        assert (await route.reply(MESSAGES)).text == "two replies"
+        await first.aclose()
+
+
+async def test_a_target_that_comes_back_is_not_flooded() -> None:
+    healthy = False
+    at_once: list[int] = []
+
+    def script(_: object) -> ScriptedResponse:
+        at_once.append(target.in_flight)
+        return ONE if healthy else OVERLOADED
+
+    async with FakeEndpoint(OPENAI, script) as fake:
+        target = Target(Plain(fake.url), failures=3, pause=0.2)
+        route = Route(target, attempts=3)
+        for _ in range(3):
+            with pytest.raises(AcytooError):
+                await Route(target, attempts=1).reply(MESSAGES)
+        healthy = True
+        at_once.clear()
+        replies = await asyncio.gather(*[route.reply(MESSAGES) for _ in range(50)])
+        assert [r.text for r in replies] == ["one reply"] * 50
+        assert len(at_once) == 50
+        assert at_once[0] == 1
+        assert all(number <= 2 * earlier + 1 for earlier, number in enumerate(at_once)), at_once
+
+
+async def test_while_every_target_is_paused_for_long_a_request_fails_at_once_with_the_time_to_wait() -> None:
+    async with FakeEndpoint(OPENAI, OVERLOADED) as fake:
+        route = Route(Target(Plain(fake.url), failures=1, pause=100), attempts=1)
+        with pytest.raises(ServerError, match="overloaded"):
+            await route.reply(MESSAGES)
+        with pytest.raises(ServerError, match="paused after failures: plain") as caught:
+            await route.reply(MESSAGES)
+        assert caught.value.status == 503
+        assert 70 < (caught.value.retry_after or 0) <= 120
+        assert len(fake.requests) == 1
+
+
+async def hedged(stack: AsyncExitStack, *scripts: Any) -> tuple[Route, list[FakeEndpoint]]:
+    """Return a route that knows how long a reply takes, over endpoints with these scripts."""
+    fakes = [await stack.enter_async_context(FakeEndpoint(OPENAI, *s)) for s in scripts]
+    targets = [Target(Plain(fake.url), name=f"t{n}") for n, fake in enumerate(fakes, 1)]
+    route = Route(*targets, hedge=True)
+    for _ in range(20):
+        assert route.hedge_after is None
+        route.note_first_content(0.05)
+    assert route.hedge_after == 0.05
+    return route, fakes
+
+
+async def test_a_slow_target_is_overtaken_by_a_second_one_and_left() -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, [silent()], [TWO])
+        got = await route.reply(MESSAGES)
+        assert got.text == "two replies"
+        await fakes[0].disconnected()
+        assert all(target.in_flight == 0 for target in route.targets)
+
+
+async def test_a_target_that_is_fast_enough_is_the_only_one_asked() -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, [ONE], [TWO])
+        route._first_content_s.extend([5.0] * 100)  # type: ignore[union-attr]
+        assert (await route.reply(MESSAGES)).text == "one reply"
+        assert [len(fake.requests) for fake in fakes] == [1, 0]
+
+
+async def test_if_one_of_two_fails_the_other_one_answers() -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, [ONE.wait(0.3, after=0)], [OVERLOADED])
+        assert (await route.reply(MESSAGES)).text == "one reply"
+        assert [len(fake.requests) for fake in fakes] == [1, 1]
+
+
+async def test_if_both_fail_the_route_goes_on() -> None:
+    async with AsyncExitStack() as stack:
+        route, _ = await hedged(stack, [OVERLOADED, ONE], [OVERLOADED, OVERLOADED])
+        got = await route.reply(MESSAGES)
+        assert got.text == "one reply"
+
+
+async def test_cancelling_a_call_that_asks_two_targets_leaves_both() -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, [silent()], [silent()])
+        task = asyncio.ensure_future(route.reply(MESSAGES))
+        await fakes[1].received()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for fake in fakes:
+            await fake.disconnected()
+        assert all(target.in_flight == 0 for target in route.targets)
