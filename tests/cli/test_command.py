@@ -45,6 +45,13 @@ def test_tool_calls_are_printed_after_the_text() -> None:
     assert done.stdout == b'One moment\nweather({"city": "Rome"})\ntime({})\n'
 
 
+def test_the_next_of_several_models_answers_if_one_fails() -> None:
+    with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
+        done = run([ACYTOO, "-m", f"http://127.0.0.1:9|{fake.url}", "Hi"])
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+    assert b"target http://127.0.0.1:9 failed" in done.stderr
+
+
 def test_a_refusal_is_printed() -> None:
     with FakeEndpoint(dialects.OpenAI(), reply(Refusal("I will not."), Finish("stop"))) as fake:
         done = run([ACYTOO, "-m", "compatible/m", "--url", fake.url, "Hi"])
@@ -142,6 +149,16 @@ def test_a_truncated_reply_prints_the_received_text_and_exits_with_1() -> None:
         (["serve", "--port", "99999", "--to", "http://127.0.0.1:9"], "0<=x<=65535"),
         (["serve", "--port", "-1", "--to", "http://127.0.0.1:9"], "0<=x<=65535"),
         (["fake", "--port", "99999"], "0<=x<=65535"),
+        (["-m", "ollama/m|", "Hi"], "a target is empty in -m 'ollama/m|'"),
+        (["-m", "ollama/m|openai/m", "Hi"], "openai needs a key"),
+        (["-m", "ollama/m|embedded", "--key", "k", "Hi"], "--key cannot be used with several targets"),
+        (["-m", "ollama/m|embedded", "--url", "http://127.0.0.1:9", "Hi"], "--url cannot be used with several targets"),
+        (["-m", "ollama/m|embedded", "-o", "temprature=1", "Hi"], "did you mean 'temperature'"),
+        (["-m", "ollama/m|ollama/m", "Hi"], "has 'ollama/m' twice"),
+        (["serve", "--to", "a=ollama/m|"], "a target is empty in --to a=ollama/m|"),
+        (["serve", "--to", "a=b|ollama/m", "--to", "b=a|ollama/m"], "need one another: a -> b -> a"),
+        (["serve", "--to", "a=ollama/m|nobody"], "unknown provider 'nobody'"),
+        (["serve", "--to", "a=openai/m|anthropic/m", "--to-key", "k"], "OPENAI_API_KEY, ANTHROPIC_API_KEY"),
         (["serve", "--to-key", "k"], "--to-key needs exactly one backend: add it with --to"),
         (["serve", "--to", "openai/m", "--to", "c=anthropic", "--to-key", "k"], "OPENAI_API_KEY, ANTHROPIC_API_KEY"),
         (["serve", "--to", "http://127.0.0.1:9", "--to", "openai", "--to-password", "p"], "ACYTOO_PASSWORD"),

@@ -114,6 +114,15 @@ async def test_a_client_that_leaves_stops_the_backend_behind_two_servers() -> No
                 await fake.disconnected()
 
 
+async def test_a_route_may_name_other_backends() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), status(503, "overloaded"), reply("one")) as fake:
+        backends = ("--to", f"deep=http://127.0.0.1:9|fast|{fake.url}/other", "--to", f"fast={fake.url}")
+        with serving(*backends) as server:
+            assert await Acytoo(server.url).create_async("deep", HELLO) == "one"
+            _, log = await asyncio.to_thread(server.end)
+    assert "target fast failed" in log
+
+
 async def test_an_unreachable_backend_is_reported_with_502() -> None:
     with serving("--to", "http://127.0.0.1:9") as server:
         with pytest.raises(Exception, match="backend cannot be reached") as caught:

@@ -1,0 +1,121 @@
+"""A route behind the server: which target answers, in any dialect, and what clients see of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from acytoo import Finish, Route, Start, Target, dialects
+from acytoo.dialects import Dialect
+from acytoo.secret import Secret
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
+from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, silent, status
+from tests.server.live_server import LIMIT, backend, call, request
+
+ONE = reply(Start("id-1", "m-1", 7), "one ", "reply", Finish("stop"))
+TWO = reply(Start("id-2", "m-2", 8), "two ", "replies", Finish("stop"))
+OVERLOADED = status(503, "overloaded")
+
+PAIRS = [
+    pytest.param(client, first, second, stream, id=f"{client.name}-{first.name}-{second.name}-{stream}")
+    for client in dialects.ALL
+    for first, second in [(client, client), (client, dialects.Gemini()), (dialects.Anthropic(), client)]
+    if first is client or client.name != "anthropic"
+    for stream in (True, False)
+]
+
+
+@asynccontextmanager
+async def server(
+    first: Dialect, second: Dialect, *scripts: ScriptedResponse, **options: Any
+) -> AsyncIterator[tuple[int, list[FakeEndpoint]]]:
+    """Run a server over a route to two endpoints."""
+    settings = {name: options.pop(name) for name in ("ping_after",) if name in options}
+    async with FakeEndpoint(first, scripts[0]) as one, FakeEndpoint(second, scripts[1]) as two:
+        route = Route(
+            Target(backend(first, one.url), name="a/one"), Target(backend(second, two.url), name="b/two"), **options
+        )
+        running, url = await start(ServerConfig({"fast": route}, Secret(""), port=0, grace=0.1, **settings))
+        try:
+            yield urlsplit(url).port or 0, [one, two]
+        finally:
+            await running.close()
+
+
+@pytest.mark.parametrize(("client", "first", "second", "stream"), PAIRS)
+async def test_the_second_target_answers_in_the_clients_dialect_if_the_first_fails(
+    client: Dialect, first: Dialect, second: Dialect, stream: bool
+) -> None:
+    async with server(first, second, OVERLOADED, TWO) as (port, _):
+        response = await call(port, request(client, stream=stream))
+        assert response.status == 200
+        assert response.headers["x-acytoo-target"] == "b/two"
+        assert response.headers["x-acytoo-attempts"] == "2"
+        text = response.body.decode()
+        assert "two " in text
+        assert "replies" in text
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("client", dialects.ALL, ids=lambda dialect: dialect.name)
+async def test_a_target_that_fails_in_its_stream_before_any_content_is_replaced(client: Dialect, stream: bool) -> None:
+    failing = reply(Start("id-1", "m-1", 7), "x").reset(after_bytes=2 if client.framing == "text" else 20)
+    if client.framing == "text":
+        failing = OVERLOADED  # raw text has nothing that precedes its content
+    async with server(client, client, failing, TWO) as (port, fakes):
+        response = await call(port, request(client, stream=stream))
+        assert "replies" in response.body.decode()
+        assert "id-1" not in response.body.decode()
+        assert [len(fake.requests) for fake in fakes] == [1, 1]
+
+
+@pytest.mark.parametrize("client", dialects.ALL, ids=lambda dialect: dialect.name)
+async def test_a_target_that_fails_after_its_first_content_is_not_replaced(client: Dialect) -> None:
+    many = reply(Start("id-1", "m-1", 7), *["word "] * 20, Finish("stop")).reset(after=12)
+    async with server(client, client, many, TWO) as (port, fakes):
+        response = await call(port, request(client))
+        assert "replies" not in response.body.decode()
+        assert not response.whole or "error" in response.body.decode()
+        assert [len(fake.requests) for fake in fakes] == [1, 0]
+
+
+async def test_the_error_of_a_route_keeps_its_status_and_the_time_to_wait() -> None:
+    limited = status(429, "slow down").header("retry-after", "40")
+    async with server(dialects.OpenAI(), dialects.OpenAI(), limited, limited) as (port, _):
+        response = await call(port, request())
+        assert response.status == 429
+        assert response.headers["retry-after"] == "40"
+
+
+async def test_keep_alives_flow_while_a_route_tries_its_targets() -> None:
+    slow = TWO.wait(0.5, after=0)
+    async with server(dialects.OpenAI(), dialects.OpenAI(), OVERLOADED, slow, ping_after=0.1) as (port, _):
+        response = await call(port, request())
+        assert response.body.startswith(b":")
+        assert b"replies" in response.body
+
+
+async def test_a_client_that_leaves_ends_every_attempt() -> None:
+    async with server(dialects.OpenAI(), dialects.OpenAI(), OVERLOADED, silent()) as (port, fakes):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request())
+        await fakes[1].received()
+        writer.close()
+        async with asyncio.timeout(LIMIT):
+            await fakes[1].disconnected()
+
+
+async def test_a_single_backend_has_no_headers_of_a_route() -> None:
+    async with FakeEndpoint(dialects.OpenAI(), ONE) as fake:
+        running, url = await start(ServerConfig({"one": backend(dialects.OpenAI(), fake.url)}, port=0, grace=0.1))
+        try:
+            response = await call(urlsplit(url).port or 0, request())
+        finally:
+            await running.close()
+        assert "x-acytoo-target" not in response.headers
