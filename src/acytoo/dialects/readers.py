@@ -338,7 +338,7 @@ class RecordReader(Reader):
         pieces = sum(type(item) is str for batch in (*self._batches, items) for item in batch)
         before, after = self.emitted(items), collect(last)
         repeated: set[type] = set()
-        if after.text == before.text and (pieces > 1 or len(after.text) >= _LONG):
+        if after.text == before.text and (pieces > 1 or len(after.text) >= LONG_TEXT):
             repeated |= {str, Logprobs}
         if reasoning_text(after) == reasoning_text(before):
             repeated.add(Reasoning)
@@ -362,7 +362,7 @@ _ENDS_WITHOUT_FINISH = (
 _MAX_BATCHES = 1024
 """The batches of items that a reader keeps before it joins their texts, which takes less memory."""
 
-_LONG = 8
+LONG_TEXT = 8
 """The characters of a text that a model is unlikely to repeat in one piece."""
 
 

@@ -1,5 +1,10 @@
 """Anthropic's replies as a client receives them: a stream of content blocks, one message, and the errors in them.
 
+Some servers and proxies repeat themselves: the start of the message or of a block, a block, or the complete message
+(maximhq/bifrost#4556). The index of a block does not identify it: Anthropic itself has given one to two blocks
+(anthropics/anthropic-sdk-typescript#879). So a block that may be a repetition is held back until it ends, and compared
+with the one that it may repeat.
+
 Source: Anthropic's API reference ("Streaming Messages", "Create a Message", "Errors") and its Python SDK (2.12).
 """
 
@@ -17,7 +22,7 @@ from acytoo.dialects.fields import count, object_or_empty, without_none
 from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
-from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
+from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_object, arguments_text
 from acytoo.errors import ProtocolError
@@ -142,11 +147,20 @@ class _OpenOpaque(msgspec.Struct):
         return self.fields
 
 
+class _OpenText(msgspec.Struct):
+    """A block of text: its place in the reply's text, and the text that it started with."""
+
+    place: int
+    beginning: str
+    is_open: bool = True
+
+
 class _OpenCall(msgspec.Struct):
-    """A tool call being read, and the input that its block started with."""
+    """A tool call being read, and the input that its block started with. `fragments` are for a repeated block."""
 
     call: ReceivedCall
     input: Any
+    fragments: list[str] = []
 
 
 _PING = re.compile(rb'\s*(?:\{\s*"type"\s*:\s*"ping"|$)')
@@ -170,6 +184,13 @@ class StreamReader(RecordReader):
         self._usage: JSONObject = {}
         self._calls = ReceivedCalls()
         self._open_calls: dict[int, _OpenCall] = {}  # by the index of their blocks
+        self._repeated_calls: dict[int, _OpenCall] = {}  # blocks with the id of an earlier call
+        self._texts: dict[int, _OpenText] = {}  # by the index of their blocks
+        self._call_indices: dict[int, int] = {}  # of the blocks of calls, by the numbers of the calls
+        self._places: list[int] = []  # of all blocks of text
+        self._held: dict[int, list[str]] = {}  # texts of blocks that may be repetitions
+        self._diverts = False  # stopped, or some text is held
+        self._restarted = False  # the message began again, after a part of it
         self._thoughts: dict[int, int] = {}  # numbers of the reasoning blocks, by the index of their blocks
         self._thought_count = 0
         self._unsigned: set[int] = set()  # numbers of the reasoning blocks without a signature so far
@@ -199,9 +220,13 @@ class StreamReader(RecordReader):
                 if unusual is None:
                     continue
                 event = unusual
-            if self._stopped:
-                break
             delta = event.delta
+            if self._diverts:
+                if self._stopped:
+                    break
+                if delta is not None and delta.text and event.index in self._held:
+                    self._held[event.index].append(delta.text)
+                    continue
             if delta is None or event.type != "content_block_delta":
                 self._read_event(event, record, items)
             elif delta.type != "text_delta":
@@ -225,6 +250,16 @@ class StreamReader(RecordReader):
             if isinstance(index := event.get("index"), int):
                 self._read_opaque(index, event)
             return None
+
+    def flush(self) -> list[Item]:
+        """Return the last items, with the texts that were held back if their blocks had no end."""
+        items = super().flush()
+        if self._held:
+            held: list[Item] = []
+            self._close_blocks(held)
+            self._batches.append(held)
+            items += held
+        return items
 
     def append(self, message: _Message, items: list[Item]) -> None:
         """Append the items of a complete message."""
@@ -265,12 +300,17 @@ class StreamReader(RecordReader):
             else:
                 self._usage |= without_none(event.message.usage or {})
                 self._read_start(event.message, items)
+                if self._texts or self._calls.last is not None or self._thoughts:
+                    self._restarted = True
+                    for text in self._texts.values():
+                        text.is_open = False
         elif event.type == "message_delta":
             self._usage |= without_none(event.usage or {})  # a null does not undo an earlier count
             if delta is not None and delta.stop_reason:
                 self._read_end(delta.stop_reason, delta.stop_sequence, delta.stop_details, items)
         elif event.type == "message_stop":
-            self._stopped = True
+            self._close_blocks(items)
+            self._stopped = self._diverts = True
         elif not event.type:
             if (reported := bare_error(record)) is not None:
                 raise error_from_event(reported, _STATUSES_OF_TYPES)
@@ -288,18 +328,13 @@ class StreamReader(RecordReader):
         if block.type not in ("thinking", "redacted_thinking"):
             self.has_content = True
         if block.type == "text":
-            if self._follows_text:
-                items.append(OpaquePart(SOURCE, part="text"))  # so that two blocks do not become one
-            self._follows_text = True
-            if block.text:
-                items.append(block.text)
+            self._open_text(index, block.text or "", items)
             return
         self._follows_text = False
         if block.type == "tool_use":
-            call = self._calls.open()
-            self._open_calls[index] = _OpenCall(call, block.input)
-            signature = signature_of({"extra_content": block.extra_content})
-            items += self._calls.add(call, block.id or "", block.name or "", signature=signature)
+            self._open_call(index, block, items)
+        elif self._restarted and index in self._thoughts:
+            del self._thoughts[index]  # a repetition
         elif block.type in ("thinking", "redacted_thinking"):
             number = self._thoughts[index] = self._thought_count
             self._thought_count += 1
@@ -311,6 +346,71 @@ class StreamReader(RecordReader):
                 items.append(
                     Reasoning("", number, signature=block.signature or "", data=block.data or "", source=SOURCE)
                 )
+
+    def _open_text(self, index: int, beginning: str, items: list[Item]) -> None:
+        """Begin a block of text. One whose index had another is held back, because it may be a repetition of that."""
+        known = self._texts.get(index)
+        if known is not None and not known.is_open:
+            self._held[index] = [beginning]
+            self._diverts = True
+        elif known is None or beginning not in ("", known.beginning):  # else its start is repeated
+            self._append_text(index, beginning, items)
+
+    def _append_text(self, index: int, beginning: str, items: list[Item]) -> None:
+        if self._follows_text:
+            items.append(OpaquePart(SOURCE, part="text"))  # so that two blocks do not become one
+        self._follows_text = True
+        self._texts[index] = _OpenText(len(self.emitted_text(items)), beginning)
+        self._places.append(self._texts[index].place)
+        if beginning:
+            items.append(beginning)
+
+    def _close_held(self, index: int, pieces: list[str], items: list[Item]) -> None:
+        """Append what a block of text that was held back adds to the earlier one with its index.
+
+        Raises ProtocolError if it differs although the message began again.
+        """
+        text, known = "".join(pieces), self._texts[index]
+        after = [place for place in self._places if place > known.place]
+        before = self.emitted_text(items)[known.place : min(after, default=None)]
+        rest = continuation(before, text)
+        is_long = len(text) >= LONG_TEXT or len([piece for piece in pieces if piece]) > 1
+        if rest == "" and (self._restarted or is_long):
+            return
+        if not self._restarted:
+            self._append_text(index, text, items)
+        elif rest is None or after:
+            raise ProtocolError("the server began its message again, with another text")
+        else:
+            items.append(rest)
+
+    def _open_call(self, index: int, block: _Block, items: list[Item]) -> None:
+        known = self._calls.by_id(block.id) if block.id else None
+        if known is not None and block.name in (None, known.name):
+            opened = self._open_calls.pop(index, None)
+            started_with = block.input or (opened.input if opened is not None and opened.call is known else None)
+            self._repeated_calls[index] = _OpenCall(known, started_with)
+            return
+        call = self._calls.open()
+        self._call_indices[call.number] = index
+        self._open_calls[index] = _OpenCall(call, block.input)
+        signature = signature_of({"extra_content": block.extra_content})
+        items += self._calls.add(call, block.id or "", block.name or "", signature=signature)
+
+    def _close_repeated(self, index: int, repeated: _OpenCall, items: list[Item]) -> None:
+        """Append what a block with the id of an earlier call adds to that: another call, the rest of it, or nothing.
+
+        Raises ProtocolError if both have one index, and other arguments.
+        """
+        known, text = repeated.call, "".join(repeated.fragments)
+        text = text or (arguments_text(repeated.input) if repeated.input else "")
+        if self._call_indices.get(known.number) != index:
+            items += self._calls.whole(known.received_id, known.name, text)
+            return
+        if known.is_partial:
+            rest = continuation(known.arguments, text)
+            text = text if rest is None else rest  # only its start may be repeated
+        items += self._calls.add(known, arguments=text) + self._calls.end(known)
 
     def _read_fields(self, index: int, block: JSONObject, items: list[Item]) -> None:
         """Append or keep what only this API has of a block that becomes an item."""
@@ -331,7 +431,11 @@ class StreamReader(RecordReader):
                 call.fragments or fragment.strip() != "{}"
             ):  # the block's end adds `{}` if nothing follows
                 items += self._calls.add(call, arguments=fragment)
+        elif delta.type == "input_json_delta" and index in self._repeated_calls:
+            self._repeated_calls[index].fragments.append(delta.partial_json or "")
         elif delta.type == "input_json_delta" or delta.type not in _DELTA_TYPES:
+            if delta.type == "input_json_delta" and delta.partial_json and index not in self._opaque:
+                raise ProtocolError("the server sent arguments of a tool call that has not begun")
             self._read_opaque(index, _raw_event(record))
         elif (number := self._thoughts.get(index)) is None:
             return
@@ -360,6 +464,8 @@ class StreamReader(RecordReader):
     def _close_block(self, index: int, items: list[Item]) -> None:
         """Append what is known only at a block's end: what only this API has of it, a call's arguments."""
         self._close_call(index, items)
+        if (text := self._texts.get(index)) is not None:
+            text.is_open = False
         if (opaque := self._opaque.pop(index, None)) is not None:
             self._follows_text = False
             items.append(OpaquePart(SOURCE, opaque.complete_fields(), opaque.part))
@@ -369,17 +475,30 @@ class StreamReader(RecordReader):
 
     def _close_call(self, index: int, items: list[Item]) -> None:
         """Append the arguments of a call that streamed none: those that its block started with, or `{}`."""
+        if self._held or self._repeated_calls:
+            self._close_repetitions(index, items)
         opened = self._open_calls.pop(index, None)
         if opened is not None:
             if not opened.call.fragments:
                 items += self._calls.add(opened.call, arguments=arguments_text(opened.input))
             items += self._calls.end(opened.call)
 
+    def _close_repetitions(self, index: int, items: list[Item]) -> None:
+        if (pieces := self._held.pop(index, None)) is not None:
+            self._diverts = bool(self._held) or self._stopped
+            self._close_held(index, pieces, items)
+        if (repeated := self._repeated_calls.pop(index, None)) is not None:
+            self._close_repeated(index, repeated, items)
+
+    def _close_blocks(self, items: list[Item]) -> None:
+        """Close the blocks that have no end of their own."""
+        for index in sorted({*self._open_calls, *self._opaque, *self._held, *self._repeated_calls}):
+            self._close_block(index, items)
+
     def _read_end(
         self, reason: str | None, sequence: str | None, details: JSONObject | None, items: list[Item]
     ) -> None:
-        for index in sorted(self._open_calls.keys() | self._opaque.keys()):
-            self._close_block(index, items)
+        self._close_blocks(items)
         if reason and not self._finished:
             explanation = (details or {}).get("explanation")
             if not isinstance(explanation, str):
