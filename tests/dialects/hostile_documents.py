@@ -31,7 +31,7 @@ from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.translate import translate
-from acytoo.errors import AcytooError, RequestError, StatusError
+from acytoo.errors import AcytooError, RequestError, StatusError, UsageError
 from acytoo.http import Endpoint, ResponseHead, ServerRequest
 from acytoo.secret import Secret
 from acytoo.types import Event, Finish, Item, Request, ToolCall, Usage, collect
@@ -76,6 +76,8 @@ VALUES: dict[str, bytes] = {
     "deep lists": b"[" * 200 + b"]" * 200,
     "deep objects": b'{"a":' * 200 + b"1" + b"}" * 200,
     "deeper lists": b"[" * 900 + b"]" * 900,
+    "deeper objects": b'{"a":' * 450 + b"1" + b"}" * 450,
+    "deepest objects": b'{"a":' * 900 + rb'"\ud800"' + b"}" * 900,
 }
 """JSON, or nearly, by a name for reports."""
 
@@ -315,8 +317,7 @@ def use_request(dialect: Dialect, incoming: ServerRequest, body: bytes) -> None:
             dialect.http_request(lenient.request, _ENDPOINT, body)
         parsed = dialect.decode_request(turn.request)
     except AcytooError as refusal:
-        assert isinstance(refusal, RequestError), refusal
-        assert refusal.status == 400, refusal
+        assert isinstance(refusal, UsageError) or (isinstance(refusal, RequestError) and refusal.status == 400)
         use_error(refusal)
         return
     request = parsed.request

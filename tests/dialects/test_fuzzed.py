@@ -9,7 +9,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import ResponseHead, ServerRequest
-from acytoo.errors import ProtocolError, RequestError, TruncatedError
+from acytoo.errors import ProtocolError, ReplyError, RequestError, TruncatedError
 from acytoo.types import Request, collect
 from tests.dialects.strategies import read_items
 
@@ -51,3 +51,10 @@ def test_a_gemini_part_with_a_type_of_its_own_is_not_taken_for_text(part: Any) -
         assert error.status == 400
         return
     assert request.messages[0]["content"] == [{**part, "type": "executableCode" if len(part) > 1 else "type"}]
+
+
+def test_deep_nesting_around_a_lone_surrogate_is_an_error() -> None:
+    block = b'{"a":' * 900 + rb'"\ud800"' + b"}" * 900
+    start = b'{"type":"message_start","message":{"content":[' + block + b"]}}"
+    with pytest.raises(ReplyError):  # how deep is too deep depends on the version of Python
+        read_items(dialects.Anthropic(), [b"data: " + start + b"\n\n"])

@@ -311,7 +311,10 @@ class RecordReader(Reader):
                 raise
             self.pending_error = error
         if self._surrogates.active:
-            items = self._surrogates.join(items)
+            try:
+                items = self._surrogates.join(items)
+            except RecursionError as error:
+                raise ProtocolError("the reply has JSON that is nested too deeply") from error
         self.received_content = bool(items) or any(not self.is_keep_alive(record) for record in records)
         self._batches.append(items)
         if len(self._batches) > _MAX_BATCHES:
