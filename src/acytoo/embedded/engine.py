@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from acytoo._process import in_forked_child, leak
+from acytoo.embedded.fields import CONTEXT_TOKENS
 from acytoo.errors import EmbeddedError, MissingExtraError
 from acytoo.secret import Secret
 
-_CONTEXT_TOKENS = 8192
 _SLOTS = 4
 """Requests that are computed at the same time. They share the context."""
 _BATCH_TOKENS = 128
@@ -63,7 +63,7 @@ class Engine:
         params.hostnames = ["127.0.0.1"]
         params.port = 0
         params.api_keys = [self.key.reveal()]
-        params.n_ctx = _CONTEXT_TOKENS
+        params.n_ctx = CONTEXT_TOKENS
         params.n_parallel = _SLOTS
         params.n_batch = params.n_ubatch = _BATCH_TOKENS
         params.kv_unified = True

@@ -13,7 +13,8 @@ from contextlib import aclosing
 import msgspec
 
 from acytoo.dialects.server_side import new_id
-from acytoo.types import Closable, Finish, FunctionDefinition, Item, Request, ToolCall
+from acytoo.embedded.constraints import move_schema
+from acytoo.types import Closable, Finish, FunctionDefinition, Item, JSONObject, Request, ToolCall
 
 
 class _Call(msgspec.Struct):
@@ -23,17 +24,8 @@ class _Call(msgspec.Struct):
 
 def request_call(request: Request, functions: list[FunctionDefinition]) -> Request:
     """Return the request with its tools replaced by a JSON schema: the name and arguments of one of the functions."""
-    schemas = [
-        {
-            "type": "object",
-            "properties": {
-                "name": {"const": function["name"]},
-                "arguments": function.get("parameters") or {"type": "object", "properties": {}},
-            },
-            "required": ["name", "arguments"],
-        }
-        for function in functions
-    ]
+    paths = ["#"] if len(functions) == 1 else [f"#/anyOf/{index}" for index in range(len(functions))]
+    schemas = [_call_schema(function, path) for function, path in zip(functions, paths, strict=True)]
     extra = request.extra if request.extra_for in ("", "openai") else {}
     schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
     return msgspec.structs.replace(
@@ -46,6 +38,20 @@ def request_call(request: Request, functions: list[FunctionDefinition]) -> Reque
         extra={**extra, "chat_template_kwargs": {"functions": functions}},
         extra_for="",
     )
+
+
+def _call_schema(function: FunctionDefinition, path: str) -> JSONObject:
+    """Return the schema of a call, which will be at a path of the complete schema."""
+    parameters = function.get("parameters") or {"type": "object", "properties": {}, "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"const": function["name"]},
+            "arguments": move_schema(parameters, f"{path}/properties/arguments"),
+        },
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
 
 
 async def convert_reply(batches: Closable[list[Item]]) -> AsyncGenerator[list[Item], None]:

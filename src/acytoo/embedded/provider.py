@@ -12,11 +12,15 @@ import msgspec
 from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.json import dumps
+from acytoo.dialects.openai.request import encode_request
+from acytoo.embedded.constraints import constrain, has_schema, is_constrained, require_json
 from acytoo.embedded.engine import Engine
 from acytoo.embedded.forced_tools import convert_reply, request_call
 from acytoo.embedded.validate import forced_functions, normalize
 from acytoo.embedded.weights import KNOWN, Weights, fetch, fetch_if_damaged
 from acytoo.errors import EmbeddedError, RequestError, StatusError, UsageError
+from acytoo.http import Endpoint, HTTPRequest
 from acytoo.settings import Settings
 from acytoo.types import Closable, Item, Request
 
@@ -34,7 +38,17 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class _EngineDialect(dialects.OpenAI):
-    """The API of llama.cpp's server, whose error about a long prompt gives advice to those who started it."""
+    """The API of llama.cpp's server.
+
+    Its schemas and grammars are sent as llguidance's. Its error about a long prompt gives advice to those who started
+    it.
+    """
+
+    def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
+        """Return the HTTP request for a reply, as OpenAI's API has it, but with other constraints."""
+        self.check_options(request, unsupported)
+        body = encode_request(request, self.extra(request), unsupported, self)
+        return self.http_request(request, endpoint, dumps(constrain(body)))
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
         """Return the error; that of a prompt that is too long has the limit and what to do."""
@@ -76,15 +90,21 @@ class EngineProvider(AsyncGeneratorProvider):
         functions = forced_functions(request)
         if functions:
             return convert_reply(super().answer(request_call(request, functions), settings, unsupported))
-        return super().answer(request, settings, unsupported)
+        batches = super().answer(request, settings, unsupported)
+        return require_json(batches) if has_schema(request) else batches
 
     def can_pass_through(self, request: Request) -> bool:
-        """Return False if the body must be changed: if it is normalized, or a tool call is forced.
+        """Return False if the body must be changed: if it is normalized or constrained, or a tool call is forced.
 
         Raises:
             UsageError: The engine cannot answer the request.
         """
-        return bool(request.messages) and normalize(request) is request and not forced_functions(request)
+        return (
+            bool(request.messages)
+            and normalize(request) is request
+            and not is_constrained(request)
+            and not forced_functions(request)
+        )
 
     async def count_tokens(self, request: Request) -> int:
         """Return the number of input tokens, as every provider does."""

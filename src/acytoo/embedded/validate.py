@@ -7,12 +7,17 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from acytoo.dialects.json import dumps
 from acytoo.dialects.tool_calls import arguments_object
+from acytoo.embedded.constraints import check_constraints
+from acytoo.embedded.fields import CONTEXT_TOKENS, check_fields, check_list, check_number
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts
 from acytoo.types import ChatMessage, FunctionDefinition, JSONObject, Request, ToolCallDict
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_MAX_PROMPT = 64 * CONTEXT_TOKENS
+"""Bytes of all messages and tools. A longer prompt has too many tokens, but counting them could take minutes."""
 _ANNOTATIONS = ("description", "title")
 """Schema keywords whose text never becomes part of a grammar."""
 
@@ -23,17 +28,38 @@ def normalize(request: Request) -> Request:
     Raises:
         UsageError: The engine cannot answer the request.
     """
+    _check_prompt_size(request)
+    _check_options(request)
     messages = [_normalize_message(message, f"messages[{index}]") for index, message in enumerate(request.messages)]
     is_changed = any(new is not old for new, old in zip(messages, request.messages, strict=True))
     for index, tool in enumerate(request.tools or ()):
         if tool.get("type", "function") != "function":
             raise UsageError(f"tools[{index}] has type {tool['type']!r}: the embedded model supports only functions")
+    extra = request.extra if request.extra_for in ("", "openai") else {}
+    known = check_fields(extra)
+    check_constraints(request)
     _check_grammars(request)
-    request = msgspec.structs.replace(request, messages=messages) if is_changed else request
+    if is_changed or known is not extra:
+        request = msgspec.structs.replace(request, messages=messages, extra=known if extra else request.extra)
     choice = request.tool_choice
     if isinstance(choice, dict) and _type_of(choice) == "allowed_tools":
         return _apply_allowed_tools(request, choice)
     return request
+
+
+def _check_prompt_size(request: Request) -> None:
+    size = len(dumps([request.messages, request.tools]))
+    if size > _MAX_PROMPT:
+        raise UsageError(
+            f"the prompt has {size:,} bytes, but the model reads at most {CONTEXT_TOKENS:,} tokens: "
+            "shorten it, leave out earlier messages, or use a model of another provider"
+        )
+
+
+def _check_options(request: Request) -> None:
+    check_number("top_logprobs", request.top_logprobs, 0, 20)
+    if request.stop is not None:
+        check_list("stop", request.stop, 64, 1000)
 
 
 def forced_functions(request: Request) -> list[FunctionDefinition]:

@@ -1,0 +1,276 @@
+"""What constrains a reply: JSON schemas, grammars and tools, in the form that cannot stop the engine.
+
+The problem: llama.cpp compiles them to its own grammars, in the thread that computes everybody's replies. Nested or
+neighbouring repetitions, large enums and many properties then take hours for one token, and cannot be interrupted.
+
+The strategy: send everything as a grammar of llguidance, which xllamacpp contains. Its parser takes polynomial time and
+has limits of its own. Bound sizes before that, because llguidance gives up beyond its limits: the reply would then not
+be constrained. A tool that the model is free to call keeps its parameters in the prompt, but only `{"type": "object"}`
+of them becomes part of a grammar.
+
+The cost: the arguments of a tool that need not be called may deviate from its schema. llguidance does not report that
+it has given up, so a reply that ought to be JSON is checked at its end.
+
+Source: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from acytoo.dialects.json import dumps
+from acytoo.embedded.gbnf import translate_grammar
+from acytoo.errors import RequestError, UsageError
+from acytoo.types import Closable, Finish, Item, JSONObject, Request
+
+_MAX_DEPTH = 32
+_MAX_VALUES = 10_000
+"""Objects, lists and plain values in one schema."""
+_MAX_TEXT = 200_000
+"""Characters in one schema."""
+_MAX_PROPERTIES = 250
+"""Properties of one object. llguidance gives up at about 500."""
+_MAX_ENUM = 2_000
+_MAX_PATTERN = 500
+_MAX_REPETITIONS = 1_000
+"""The number in a repetition of a pattern, such as `{1,1000}`."""
+_MAX_LENGTH = 10_000
+"""The number in `maxLength`, `minItems` and the like."""
+
+_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+_LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SCHEMAS = ("items", "additionalProperties", "additionalItems", "not", "if", "then", "else", "contains")
+
+_COMPACT: JSONObject = {"whitespace_flexible": False, "lenient": True}
+"""llguidance's options: no white space that the model could repeat forever, and ignore what it does not know."""
+
+
+def has_schema(request: Request) -> bool:
+    """Return whether the reply has to be JSON that follows a schema."""
+    return _schema_of(request.response_format or {}) is not None or _extra(request, "json_schema") is not None
+
+
+async def require_json(batches: Closable[list[Item]]) -> AsyncGenerator[list[Item], None]:
+    """Yield the reply. Raise RequestError at its end if it is complete but not JSON."""
+    texts: list[str] = []
+    async with aclosing(batches):
+        async for batch in batches:
+            texts += [item for item in batch if isinstance(item, str)]
+            if any(isinstance(item, Finish) and item.reason == "stop" for item in batch):
+                _decode("".join(texts))
+            yield batch
+
+
+def _decode(text: str) -> None:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        message = "the schema is too complex for the embedded model, which ignored it: simplify it"
+        raise RequestError(message, status=400) from error
+
+
+def is_constrained(request: Request) -> bool:
+    """Return whether the body of a request must be changed by `constrain`."""
+    return bool(request.tools or _extra(request, "grammar")) or has_schema(request)
+
+
+def _extra(request: Request, name: str) -> Any:
+    """Return an extra field, None if it is missing or for another API."""
+    return request.extra.get(name) if request.extra_for in ("", "openai") else None
+
+
+def check_constraints(request: Request) -> None:
+    """Raise UsageError if a schema, grammar or tool of the request is invalid or too large."""
+    for name, schema in _schemas(request):
+        check_schema(name, schema)
+    grammar = _extra(request, "grammar")
+    if grammar:
+        translate_grammar(grammar)
+        if has_schema(request):
+            raise UsageError("the request has a grammar and a schema: the reply can follow only one of them")
+    if len(request.tools or ()) > 128:
+        raise UsageError(f"the request has {len(request.tools or ()):,} tools: the embedded model takes at most 128")
+    for tool in request.tools or ():
+        if len(tool["function"]["name"]) > 256:
+            raise UsageError("a tool's name is longer than 256 characters: shorten it")
+
+
+def _schemas(request: Request) -> Iterator[tuple[str, object]]:
+    response_format = request.response_format or {}
+    schema = _schema_of(response_format)
+    if schema is not None:
+        yield "response_format", schema
+    if (schema := _extra(request, "json_schema")) is not None:
+        yield "json_schema", schema
+    for tool in request.tools or ():
+        yield f"the tool {tool['function']['name']!r}", tool["function"].get("parameters") or {}
+
+
+def _schema_of(response_format: Mapping[str, Any]) -> object:
+    """Return the schema of a response format, None if it has none."""
+    if response_format.get("type") == "json_schema":
+        named = response_format.get("json_schema")
+        schema = named.get("schema") if isinstance(named, Mapping) else None
+        return response_format.get("schema") if schema is None else schema
+    return response_format.get("schema") if response_format.get("type") == "json_object" else None
+
+
+def constrain(body: JSONObject) -> JSONObject:
+    """Return the body for llama.cpp with its schema or grammar as one of llguidance, and with harmless tools."""
+    schema = _schema_of(body.get("response_format") or {})
+    schema = body.pop("json_schema", None) if schema is None else schema
+    if schema is not None:
+        body.pop("response_format", None)
+        body["grammar"] = _json_grammar(schema)
+    elif body.get("grammar"):
+        body["grammar"] = translate_grammar(body["grammar"])
+    if tools := body.get("tools"):
+        # The template gets the complete tools: its arguments take precedence over the request's fields.
+        body["chat_template_kwargs"] = {**body.get("chat_template_kwargs", {}), "tools": tools}
+        body["tools"] = [_with_any_arguments(tool) for tool in tools]
+    return body
+
+
+def _json_grammar(schema: Any) -> str:
+    if schema is True or not isinstance(schema, Mapping):
+        schema = {}
+    text = dumps({**schema, "x-guidance": _COMPACT}).decode()
+    return f"%llguidance {{}}\nstart: %json {text}"
+
+
+def _with_any_arguments(tool: Mapping[str, Any]) -> JSONObject:
+    return {**tool, "function": {"name": tool["function"]["name"], "parameters": {"type": "object"}}}
+
+
+def move_schema(schema: Any, path: str) -> Any:
+    """Return a schema that becomes part of another one at a path, such as `#/items`: its references begin with it."""
+    if isinstance(schema, Mapping):
+        return {
+            name: path + value[1:]
+            if name == "$ref" and isinstance(value, str) and value.startswith("#")
+            else move_schema(value, path)
+            for name, value in schema.items()
+        }
+    return [move_schema(value, path) for value in schema] if isinstance(schema, list) else schema
+
+
+def check_schema(name: str, schema: object) -> None:
+    """Raise UsageError if the schema is invalid, or if it is so large that the engine could not follow it."""
+    if not isinstance(schema, Mapping):
+        raise UsageError(f"invalid schema of {name}: expected an object")
+    _SchemaCheck(name, schema).run()
+
+
+class _SchemaCheck:
+    """A walk through one schema."""
+
+    def __init__(self, name: str, root: Mapping[str, Any]) -> None:
+        self._name = name
+        self._root = root
+        self._values = self._text = self._enum = 0
+
+    def run(self) -> None:
+        self._measure(self._root, 0)
+        self._check(self._root)
+
+    def _fail(self, problem: str) -> UsageError:
+        return UsageError(f"invalid schema of {self._name}: {problem}")
+
+    def _measure(self, value: object, depth: int) -> None:
+        """Count the values and characters, and what is nested, before anything else walks through the schema."""
+        self._values += 1
+        if depth > _MAX_DEPTH:
+            raise self._fail(f"the embedded model takes at most {_MAX_DEPTH} levels, this has more")
+        if isinstance(value, str):
+            self._text += len(value)
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                self._text += len(key)
+                self._measure(item, depth + 1)
+        elif isinstance(value, list):
+            for item in value:
+                self._measure(item, depth + 1)
+        if self._values > _MAX_VALUES or self._text > _MAX_TEXT:
+            raise self._fail(f"it is larger than {_MAX_VALUES:,} values or {_MAX_TEXT:,} characters: simplify it")
+
+    def _check(self, schema: object) -> None:
+        if isinstance(schema, bool):
+            return
+        if not isinstance(schema, Mapping):
+            raise self._fail("expected an object or a boolean where a schema must be")
+        self._check_keywords(schema)
+        for keyword in _SCHEMA_MAPS:
+            if keyword in schema:
+                if not isinstance(schema[keyword], Mapping):
+                    raise self._fail(f"{keyword} is not an object")
+                if keyword == "properties" and len(schema[keyword]) > _MAX_PROPERTIES:
+                    raise self._fail(f"the embedded model takes at most {_MAX_PROPERTIES} properties of one object")
+                for part in schema[keyword].values():
+                    self._check(part)
+        for keyword in _SCHEMA_LISTS:
+            if keyword in schema:
+                if not isinstance(schema[keyword], list) or not schema[keyword]:
+                    raise self._fail(f"{keyword} is not a list of schemas")
+                for part in schema[keyword]:
+                    self._check(part)
+        for keyword in _SCHEMAS:
+            part = schema.get(keyword)
+            for item in part if isinstance(part, list) else [] if part is None else [part]:
+                self._check(item)
+
+    def _check_keywords(self, schema: Mapping[str, Any]) -> None:
+        types = schema.get("type", [])
+        types = types if isinstance(types, list) else [types]
+        for position, kind in enumerate(types):
+            if not isinstance(kind, str) or kind not in _TYPES or kind in types[:position]:
+                raise self._fail(f"unknown or repeated type {kind!r:.40}")
+        if "enum" in schema:
+            if not isinstance(schema["enum"], list) or not schema["enum"]:
+                raise self._fail("enum is not a list of values")
+            self._enum += len(schema["enum"])
+            if self._enum > _MAX_ENUM:
+                raise self._fail(f"the embedded model takes at most {_MAX_ENUM:,} values in enums")
+        for keyword in _LENGTHS:
+            value = schema.get(keyword, 0)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_LENGTH:
+                raise self._fail(f"{keyword} is not a number from 0 to {_MAX_LENGTH:,}")
+        for pattern in (schema.get("pattern", ""), *(schema.get("patternProperties") or ())):
+            self._check_pattern(pattern)
+        if "$ref" in schema:
+            self._check_reference(schema["$ref"])
+
+    def _check_pattern(self, pattern: object) -> None:
+        if not isinstance(pattern, str) or len(pattern) > _MAX_PATTERN:
+            raise self._fail(f"the embedded model takes patterns of at most {_MAX_PATTERN} characters")
+        if any(int(number) > _MAX_REPETITIONS for number in re.findall(r"[{,]\s*([0-9]+)", pattern)):
+            raise self._fail(f"a pattern repeats something more than {_MAX_REPETITIONS:,} times")
+
+    def _check_reference(self, reference: object) -> None:
+        """Raise UsageError if a reference leads out of the schema, to nothing, or back to itself."""
+        seen: set[str] = set()
+        target: object = {"$ref": reference}
+        while isinstance(target, Mapping) and "$ref" in target:
+            pointer = target["$ref"]
+            if not isinstance(pointer, str) or pointer in seen or not (pointer == "#" or pointer.startswith("#/")):
+                raise self._fail(f"the reference {pointer!r:.80} is not to another part of this schema")
+            seen.add(pointer)
+            target = self._resolve(pointer)
+
+    def _resolve(self, pointer: str) -> object:
+        value: object = self._root
+        for token in pointer.split("/")[1:]:
+            key = token.replace("~1", "/").replace("~0", "~")
+            if isinstance(value, Mapping) and key in value:
+                value = value[key]
+            elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+                value = value[int(key)]
+            else:
+                raise self._fail(f"the reference {pointer!r:.80} leads to nothing")
+        return value
