@@ -15,10 +15,12 @@ import msgspec
 
 from acytoo.dialects.base import Unsupported, Writer
 from acytoo.dialects.error_bodies import describe_error, openai_error
+from acytoo.dialects.fields import objects_in
 from acytoo.dialects.openai_responses.reader import INCOMPLETE_REASONS
 from acytoo.dialects.openai_responses.request import NAME, add_extra, encode_instructions, encode_opaque, encode_options
 from acytoo.dialects.openai_responses.tools import call_item, complete_call, own_tools
 from acytoo.dialects.server_side import new_id
+from acytoo.dialects.services import api_of
 from acytoo.errors import AcytooError
 from acytoo.types import (
     Event,
@@ -26,6 +28,7 @@ from acytoo.types import (
     Item,
     JSONObject,
     Logprobs,
+    OpaquePart,
     Reasoning,
     Refusal,
     Reply,
@@ -52,13 +55,14 @@ _FAILED_CODES = frozenset(
 class _Part:
     """The open part of an item: its type, its index, and the texts so far."""
 
-    __slots__ = ("index", "kind", "logprobs", "pieces")
+    __slots__ = ("annotations", "index", "kind", "logprobs", "pieces")
 
     def __init__(self, kind: str, index: int) -> None:
         self.kind = kind
         self.index = index
         self.pieces: list[str] = []
         self.logprobs: list[JSONObject] = []
+        self.annotations: list[JSONObject] = []
 
     def document(self) -> JSONObject:
         """Return the part as it is in an item."""
@@ -67,7 +71,7 @@ class _Part:
             return {"type": "refusal", "refusal": text}
         if self.kind == "summary_text":
             return {"type": "summary_text", "text": text}
-        return {"type": "output_text", "annotations": [], "logprobs": self.logprobs, "text": text}
+        return {"type": "output_text", "annotations": self.annotations, "logprobs": self.logprobs, "text": text}
 
 
 class StreamWriter(Writer):
@@ -92,6 +96,7 @@ class StreamWriter(Writer):
         self._part: _Part | None = None
         self._block = -1  # the index of the open reasoning block
         self._opaque: dict[str, str] = {}  # the opaque fields of that block
+        self._own: JSONObject = {}  # the fields that only this API has of the open item
         self._calls: dict[int, tuple[int, list[str]]] = {}  # the index in `_output`, and the fragments
         self._usage: Usage | None = None
         self._finish = Finish()
@@ -158,6 +163,9 @@ class StreamWriter(Writer):
             self._encode_call(item, out)
         elif isinstance(item, Reasoning):
             self._encode_reasoning(item, out)
+        elif isinstance(item, OpaquePart):
+            if api_of(item.source) == NAME:
+                self._encode_own_part(item, out)
         elif isinstance(item, Refusal):
             if item.text:
                 self._open_message_part("refusal", out)
@@ -242,7 +250,7 @@ class StreamWriter(Writer):
     def _encode_reasoning(self, item: Reasoning, out: list[bytes]) -> None:
         if not self._is_open or self._output[self._current]["type"] != "reasoning" or self._block != item.index:
             self._close_item(out)
-            own_id = item.id if item.source == NAME else ""
+            own_id = item.id if api_of(item.source) == NAME else ""
             self._current = self._add_item({"type": "reasoning", "id": own_id or new_id("rs_"), "summary": []}, out)
             self._is_open, self._block, self._opaque = True, item.index, {}
         for field in ("signature", "data", "id", "source"):
@@ -255,6 +263,36 @@ class StreamWriter(Writer):
                     "response.reasoning_summary_part.added", out, **self._location(part), part=part.document()
                 )
             self._write_delta("response.reasoning_summary_text.delta", item.text, out)
+
+    def _encode_own_part(self, item: OpaquePart, out: list[bytes]) -> None:
+        """Write an item that only this API has, or add to the open item or a call what only this API has of it."""
+        own = {name: value for name, value in item.fields.items() if name != "id"}  # the first event has sent one
+        kind = self._output[self._current]["type"] if self._is_open else ""
+        if item.part == "tool_call":
+            if item.index in self._calls:
+                call = self._output[self._calls[item.index][0]]
+                call |= {name: value for name, value in own.items() if name not in call}
+        elif item.part == "reasoning":
+            if kind == "reasoning" and self._block == item.index:
+                self._own = own
+        elif item.part == "text" and kind == "message":
+            self._own = own
+            self._write_annotations(own, out)
+            self._close_item(out)
+        elif item.fields:
+            self._close_item(out)
+            index = self._add_item(item.fields, out)
+            self._write_event("response.output_item.done", out, output_index=index, item=item.fields)
+
+    def _write_annotations(self, message: JSONObject, out: list[bytes]) -> None:
+        """Write the annotations that a complete message has at the place of the open text."""
+        part, parts = self._part, objects_in(message.get("content"))
+        if part is None or part.index >= len(parts):
+            return
+        part.annotations = objects_in(parts[part.index].get("annotations"))
+        for index, annotation in enumerate(part.annotations):
+            fields = self._location(part) | {"annotation_index": index, "annotation": annotation}
+            self._write_event("response.output_text.annotation.added", out, **fields)
 
     def _close_part(self, out: list[bytes]) -> None:
         if (part := self._part) is None:
@@ -282,6 +320,8 @@ class StreamWriter(Writer):
             item["status"] = status
         elif encrypted := encode_opaque(self._opaque):
             item["encrypted_content"] = encrypted
+        item |= self._own
+        self._own = {}
         self._write_event("response.output_item.done", out, output_index=self._current, item=item)
         self._is_open = False
 
