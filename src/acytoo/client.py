@@ -21,6 +21,7 @@ import msgspec
 
 from acytoo.dialects.base import Dialect, Reader, Unsupported, Writer, not_this_api
 from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.services import for_service, service_at, with_service
 from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
@@ -51,7 +52,8 @@ class Client(msgspec.Struct, frozen=True):
 
         Raises UsageError now if the dialect cannot express the request.
         """
-        return ReplyStream(self, request, self.dialect.encode_request(request, self.endpoint, unsupported))
+        own = for_service(request, self.dialect.name, self.service)
+        return ReplyStream(self, request, self.dialect.encode_request(own, self.endpoint, unsupported))
 
     def pass_through(self, body: bytes, request: Request, writer: Writer | None) -> AsyncGenerator[bytes, None]:
         """Return the chunks of the answer to a body that is already in this dialect, as they are received.
@@ -66,6 +68,7 @@ class Client(msgspec.Struct, frozen=True):
     async def count_tokens(self, request: Request) -> int:
         """Return the number of tokens that the endpoint counts in a request."""
         client = self
+        request = for_service(request, self.dialect.name, self.service)
         try:
             http_request = self.dialect.encode_count_request(request, self.endpoint)
             client, exchange = await self.open(
@@ -81,6 +84,11 @@ class Client(msgspec.Struct, frozen=True):
                     raise not_this_api(client.dialect.name, body, str(error)) from error
         except AcytooError as error:
             raise redact_error(error, b"", client.secrets) from error.__cause__
+
+    @property
+    def service(self) -> str:
+        """The `source` of what only this endpoint knows of its replies."""
+        return service_at(self.dialect.name, self.endpoint.url)
 
     @property
     def needs_resolving(self) -> bool:
@@ -156,9 +164,12 @@ class ReplyStream:
     closed by the event loop.
     """
 
-    __slots__ = ("_client", "_error", "_exchange", "_http_request", "_is_flushed", "_reader", "_request", "_text")
+    __slots__ = ("_caller", "_client", "_error", "_exchange", "_http_request", "_is_flushed", "_reader", "_request",
+                 "_text")  # fmt: skip
 
     def __init__(self, client: Client, request: Request, http_request: HTTPRequest) -> None:
+        self._caller = client
+        """The client before its endpoint was resolved: the next turn is encoded for that one."""
         self._client = client
         self._request: Request | None = request
         self._http_request: HTTPRequest | None = http_request
@@ -207,7 +218,10 @@ class ReplyStream:
         if not batch:
             self._end()
             raise StopAsyncIteration
-        self._text += _text_of(batch)
+        texts = [item for item in batch if type(item) is str]
+        self._text += _in_utf8(texts)
+        if len(texts) < len(batch):
+            return with_service(batch, self._caller.dialect.name, self._caller.service)
         return batch
 
     @property
@@ -354,7 +368,7 @@ class _RenderedDocument(_Passage):
         return self._writer.end()
 
     def _render(self, batch: list[Item]) -> bytes:
-        self.text += _text_of(batch)
+        self.text += _in_utf8([item for item in batch if type(item) is str])
         return self._writer.write(batch) if batch else b""
 
 
@@ -418,12 +432,12 @@ async def _status_error(exchange: Exchange, dialect: Dialect) -> StatusError:
     return dialect.read_error(exchange.head.status, body, retry_after(exchange.head))
 
 
-def _text_of(batch: list[Item]) -> bytes:
-    """Return the text of a batch as bytes, which an error may need later; separate strings take three times the memory.
+def _in_utf8(texts: list[str]) -> bytes:
+    """Return texts as bytes, which an error may need later; separate strings take three times the memory.
 
     A lone surrogate survives ("surrogatepass").
     """
-    return "".join([item for item in batch if type(item) is str]).encode("utf-8", "surrogatepass")
+    return "".join(texts).encode("utf-8", "surrogatepass")
 
 
 def redact_error(error: AcytooError, text: bytes | bytearray, secrets: list[Secret]) -> AcytooError:

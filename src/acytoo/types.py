@@ -37,7 +37,7 @@ class ToolCallDict(TypedDict):
 
 
 class ReasoningBlock(TypedDict, total=False):
-    """A reasoning block of an assistant message; `signature`, `data` and `id` are for the dialect `source` only."""
+    """A reasoning block of an assistant message; `signature`, `data` and `id` are for the service `source` only."""
 
     text: str
     signature: str
@@ -50,8 +50,8 @@ class TurnPart(TypedDict, total=False):
     """One part of an assistant's turn, where the order or what an API has of its own would be lost otherwise.
 
     `type` is "text" with its `text`, "reasoning" with its `index` in the message's `reasoning`, "tool_call" with its
-    `index` in `tool_calls`, or "opaque". `fields` are what only the API named `source` knows of the part, all of it if
-    the part is opaque; a `source` like `openai/openrouter` is one service of an API.
+    `index` in `tool_calls`, or "opaque". `fields` are what only the service named `source` knows of the part, all of it
+    if the part is opaque.
     """
 
     type: Required[str]
@@ -147,7 +147,8 @@ class Start(Event, frozen=True, tag="start"):
 class Reasoning(Event, frozen=True, tag="reasoning"):
     """A piece of reasoning block number `index`: text, or the opaque fields that sending it back needs.
 
-    `signature`, `data` and `id` have a meaning only for the dialect named `source`.
+    `signature`, `data` and `id` have a meaning only for the service named `source`: an API and a host, like
+    `anthropic/api.anthropic.com`, or the API alone if the host is not known.
     """
 
     text: str = ""
@@ -174,7 +175,7 @@ class ToolCall(Event, frozen=True, tag="tool_call"):
 
 
 class OpaquePart(Event, frozen=True, tag="opaque_part"):
-    """What only the API named `source` knows of a part of the reply; it goes back there with the turn.
+    """What only the service named `source` knows of a part of the reply; it goes back there with the turn.
 
     `part` is "text" for the text since the last part, which it ends, "reasoning" or "tool_call" for the one of that
     `index`, or "" for a part that no other event expresses.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects.openai import Variations
 
 
 class Azure(AsyncGeneratorProvider):
@@ -11,12 +12,13 @@ class Azure(AsyncGeneratorProvider):
 
     url = ""
     dialect = dialects.OpenAI(
-        path="/openai/v1/chat/completions",
-        max_tokens_field="max_completion_tokens",
-        key_header="api-key",
-        service="azure",
-        refused_options=("top_k",),
-        developer_role=True,
+        Variations(
+            path="/openai/v1/chat/completions",
+            key_header="api-key",
+            option_names={"max_tokens": "max_completion_tokens"},
+            refused_options=frozenset({"top_k"}),
+            developer_role=True,
+        )
     )
     env = {"url": ("AZURE_OPENAI_ENDPOINT",), "key": ("AZURE_OPENAI_API_KEY",)}
     needs_auth = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.dialects import Dialect
+from acytoo.dialects.openai import Variations
 
 
 def _row(
@@ -16,7 +16,7 @@ def _row(
     key: str = "",
     *,
     label: str = "",
-    dialect: Dialect = dialects.OpenAI(),
+    variations: Variations = Variations(),
     url_variable: str = "",
     needs_model: bool = True,
     model_prefixes: tuple[str, ...] = (),
@@ -29,7 +29,7 @@ def _row(
         "__module__": __name__,
         "__doc__": f"{label or class_name}, OpenAI-compatible.",
         "url": url,
-        "dialect": dialect,
+        "dialect": dialects.OpenAI(variations),
         "env": env,
         "needs_auth": bool(key),
         "needs_model": needs_model,
@@ -39,28 +39,26 @@ def _row(
     return type(class_name, (AsyncGeneratorProvider,), body)
 
 
-_COMPLETION_TOKENS = dialects.OpenAI(max_tokens_field="max_completion_tokens")
-_LOCAL = dialects.OpenAI(one_system_message=True)
+_COMPLETION_TOKENS = Variations(option_names={"max_tokens": "max_completion_tokens"})
+_LOCAL = Variations(one_system_message=True)
 """Servers that render the model's own chat template: many accept one system message, at the start."""
 
-_DEEPSEEK = dialects.OpenAI(service="deepseek", reasoning_field="reasoning_content", calls_need_reasoning=True)
-"""Its thinking models refuse a turn with calls and without `reasoning_content` (DeepSeek, "Thinking mode")."""
+_REASONING = Variations(reasoning_field="reasoning_content", calls_need_reasoning=True)
+"""Their thinking models refuse a turn with calls and without `reasoning_content`.
 
-_MOONSHOT = dialects.OpenAI(service="moonshot", reasoning_field="reasoning_content", calls_need_reasoning=True)
-"""As DeepSeek's (Moonshot, "Use the thinking model")."""
+Sources: "Thinking mode" in DeepSeek's documentation, "Use the thinking model" in Moonshot's.
+"""
 
-_GROQ = dialects.OpenAI(
-    service="groq",
-    max_tokens_field="max_completion_tokens",
-    refused_options=("top_k", "logprobs", "top_logprobs"),
+_GROQ = Variations(
+    option_names={"max_tokens": "max_completion_tokens"},
+    refused_options=frozenset({"top_k", "logprobs", "top_logprobs"}),
     strict_messages=True,
 )
 """Source: "Currently unsupported OpenAI features" in Groq's documentation."""
 
-_MISTRAL = dialects.OpenAI(
-    service="mistral",
+_MISTRAL = Variations(
     stream_usage=False,
-    refused_options=("top_k", "logprobs", "top_logprobs", "user"),
+    refused_options=frozenset({"top_k", "logprobs", "top_logprobs", "user"}),
     option_names={"seed": "random_seed"},
     call_id_length=9,
     media_in_results=True,
@@ -71,43 +69,43 @@ _MISTRAL = dialects.OpenAI(
 It refuses a user message after a tool's result too, but its results may have images. Source: Mistral's API reference.
 """
 
-_OPENROUTER = dialects.OpenAI(service="openrouter", reasoning_field="reasoning")
-_PERPLEXITY = dialects.OpenAI(service="perplexity", stream_usage=False, alternating_roles=True)
+_OPENROUTER = Variations(reasoning_field="reasoning")
+_PERPLEXITY = Variations(stream_usage=False, alternating_roles=True)
 """It answers 400 unless user and assistant alternate after the system messages (perplexityai/api-discussion#265)."""
 
 # Hosted.
-Cerebras = _row("Cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", dialect=_COMPLETION_TOKENS)
+Cerebras = _row("Cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", variations=_COMPLETION_TOKENS)
 DeepInfra = _row("DeepInfra", "https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY")
-DeepSeek = _row("DeepSeek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", dialect=_DEEPSEEK)
+DeepSeek = _row("DeepSeek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", variations=_REASONING)
 Fireworks = _row("Fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY")
-Groq = _row("Groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", dialect=_GROQ)
+Groq = _row("Groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", variations=_GROQ)
 HuggingFace = _row("HuggingFace", "https://router.huggingface.co/v1", "HF_TOKEN", label="Hugging Face")
 Mistral = _row(
     "Mistral",
     "https://api.mistral.ai/v1",
     "MISTRAL_API_KEY",
-    dialect=_MISTRAL,
+    variations=_MISTRAL,
     model_prefixes=("magistral", "ministral", "codestral", "devstral", "pixtral"),
 )
 Moonshot = _row(
-    "Moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", dialect=_MOONSHOT, model_prefixes=("kimi",)
+    "Moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", variations=_REASONING, model_prefixes=("kimi",)
 )
 Nebius = _row("Nebius", "https://api.studio.nebius.com/v1", "NEBIUS_API_KEY")
 Nvidia = _row("Nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", label="NVIDIA NIM")
-OpenRouter = _row("OpenRouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", dialect=_OPENROUTER)
+OpenRouter = _row("OpenRouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", variations=_OPENROUTER)
 Perplexity = _row(
-    "Perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", dialect=_PERPLEXITY, model_prefixes=("sonar",)
+    "Perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", variations=_PERPLEXITY, model_prefixes=("sonar",)
 )
 SambaNova = _row("SambaNova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY")
 Together = _row("Together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", label="Together AI")
 XAI = _row(
-    "XAI", "https://api.x.ai/v1", "XAI_API_KEY", label="xAI", dialect=_COMPLETION_TOKENS, model_prefixes=("grok",)
+    "XAI", "https://api.x.ai/v1", "XAI_API_KEY", label="xAI", variations=_COMPLETION_TOKENS, model_prefixes=("grok",)
 )
 
 # On your own machine.
-LlamaCpp = _row("LlamaCpp", "http://127.0.0.1:8080/v1", label="llama.cpp", dialect=_LOCAL, needs_model=False)
-LMStudio = _row("LMStudio", "http://127.0.0.1:1234/v1", label="LM Studio", dialect=_LOCAL, needs_model=False)
-VLLM = _row("VLLM", "http://127.0.0.1:8000/v1", label="vLLM", dialect=_LOCAL)
+LlamaCpp = _row("LlamaCpp", "http://127.0.0.1:8080/v1", label="llama.cpp", variations=_LOCAL, needs_model=False)
+LMStudio = _row("LMStudio", "http://127.0.0.1:1234/v1", label="LM Studio", variations=_LOCAL, needs_model=False)
+VLLM = _row("VLLM", "http://127.0.0.1:8000/v1", label="vLLM", variations=_LOCAL)
 
 # Any other.
 Compatible = _row("Compatible", "", label="any OpenAI-compatible URL", url_variable="COMPATIBLE_URL", needs_model=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects.openai import Variations
 
 
 class OpenAI(AsyncGeneratorProvider):
@@ -12,7 +13,11 @@ class OpenAI(AsyncGeneratorProvider):
     url = "https://api.openai.com/v1"
     model_prefixes = ("gpt-", "chatgpt", "o1", "o3", "o4", "codex")
     dialect = dialects.OpenAI(
-        max_tokens_field="max_completion_tokens", service="openai", refused_options=("top_k",), developer_role=True
+        Variations(
+            option_names={"max_tokens": "max_completion_tokens"},
+            refused_options=frozenset({"top_k"}),
+            developer_role=True,
+        )
     )
     env = {"url": ("OPENAI_BASE_URL",), "key": ("OPENAI_API_KEY",)}
     needs_auth = True

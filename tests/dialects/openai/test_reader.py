@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
 
@@ -24,9 +22,9 @@ from tests.dialects.openai.helpers import CALLED, DIALECT, STOP, calling, choice
 SIGNED = OpaquePart("openai", {"extra_content": {"google": {"thought_signature": "sig"}}}, "tool_call")
 
 
-def reasoning_in(field: str, **fields: Any) -> OpaquePart:
+def reasoning_in(field: str) -> OpaquePart:
     """Return the part that keeps in which field a server sent its reasoning."""
-    return OpaquePart("openai", {"reasoning_field": field, **fields})
+    return OpaquePart("openai", {"reasoning_field": field})
 
 
 STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
@@ -193,7 +191,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             choice({"content": "Yes", "reasoning_content": None}),
             STOP,
         ),
-        [Reasoning("Hm"), Reasoning("m"), "Yes", reasoning_in("reasoning_content"), Finish("stop")],
+        [reasoning_in("reasoning_content"), Reasoning("Hm"), Reasoning("m"), "Yes", Finish("stop")],
     ),
     # OpenRouter docs, "Reasoning Tokens": `reasoning`, and details that only it can read; content stays "".
     "reasoning": (
@@ -203,9 +201,41 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             STOP,
         ),
         [
+            reasoning_in("reasoning"),
             Reasoning("Hm"),
             "Yes",
-            reasoning_in("reasoning", reasoning_details=[{"type": "reasoning.text", "text": "Hm"}]),
+            OpaquePart("openai", {"reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]}),
+            Finish("stop"),
+        ],
+    ),
+    # OpenRouter docs, "Reasoning Tokens": a signature and encrypted data follow the text, and repeat none of it.
+    "reasoning details after the text": (
+        (
+            choice({"content": "", "reasoning": "Hm", "reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]}),
+            choice({"content": "", "reasoning_details": [{"type": "reasoning.text", "text": "m", "signature": "s"}]}),
+            choice({"content": "Yes"}),
+            STOP,
+        ),
+        [
+            reasoning_in("reasoning"),
+            Reasoning("Hm"),
+            "Yes",
+            OpaquePart("openai", {"reasoning_details": [{"type": "reasoning.text", "text": "Hmm", "signature": "s"}]}),
+            Finish("stop"),
+        ],
+    ),
+    # OpenRouter docs, "Web Search": annotations, beside a text or alone.
+    "annotations": (
+        (
+            choice({"content": "Yes", "annotations": [{"type": "url_citation", "url_citation": {"url": "a"}}]}),
+            choice({"content": "", "annotations": [{"type": "url_citation", "url_citation": {"url": "b"}}]}),
+            STOP,
+        ),
+        [
+            "Yes",
+            OpaquePart(
+                "openai", {"annotations": [{"type": "url_citation", "url_citation": {"url": url}} for url in "ab"]}
+            ),
             Finish("stop"),
         ],
     ),
@@ -216,7 +246,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             choice({"content": [{"type": "text", "text": "Yes"}, {"type": "reference", "reference_ids": [1]}]}),
             STOP,
         ),
-        [Reasoning("Hm"), "Yes", reasoning_in("content"), Finish("stop")],
+        [reasoning_in("content"), Reasoning("Hm"), "Yes", Finish("stop")],
     ),
     # OpenAI API reference, streamed chunk object: delta.refusal, also beside an empty content.
     "refusal": (
@@ -497,11 +527,11 @@ def test_surrogates_are_joined_in_arguments_and_reasoning_too() -> None:
         "[DONE]",
     )
     assert read(body) == [
+        reasoning_in("reasoning_content"),
         ToolCall(0, "a", "f", '"'),
         Reasoning("😀"),
         ToolCall(0, arguments='😀"'),
         Logprobs([{"token": "\ufffd"}]),
-        reasoning_in("reasoning_content"),
     ]
 
 

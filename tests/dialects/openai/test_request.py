@@ -9,7 +9,7 @@ import pytest
 
 from acytoo.dialects import OpenAI
 from acytoo.dialects.base import Unsupported
-from acytoo.dialects.openai import OpenAICompletions
+from acytoo.dialects.openai import OpenAICompletions, Variations
 from acytoo.errors import RequestError, UnsupportedError, UsageError
 from acytoo.http import Endpoint, ServerRequest
 from acytoo.secret import Secret
@@ -36,9 +36,9 @@ def test_a_request_without_streaming_has_no_stream_fields() -> None:
 @pytest.mark.parametrize(
     ("dialect", "field", "value"),
     [
-        (OpenAI(max_tokens_field="max_completion_tokens"), "max_completion_tokens", 5),
+        (OpenAI(Variations(option_names={"max_tokens": "max_completion_tokens"})), "max_completion_tokens", 5),
         (OpenAI(), "max_tokens", 5),
-        (OpenAI(stream_usage=False), "stream_options", None),
+        (OpenAI(Variations(stream_usage=False)), "stream_options", None),
     ],
 )
 def test_a_field_varies_with_the_server(dialect: OpenAI, field: str, value: object) -> None:
@@ -46,7 +46,7 @@ def test_a_field_varies_with_the_server(dialect: OpenAI, field: str, value: obje
 
 
 def test_azure_has_its_own_path_query_and_header() -> None:
-    azure = OpenAI(path="/chat/completions", key_header="api-key")
+    azure = OpenAI(Variations(path="/chat/completions", key_header="api-key"))
     endpoint = Endpoint("https://h/openai/deployments/d?api-version=1", Secret("k"))
     outgoing = azure.encode_request(Request(HELLO, "m"), endpoint, Unsupported("openai"))
     assert outgoing.url == "https://h/openai/deployments/d/chat/completions?api-version=1"
@@ -56,7 +56,7 @@ def test_azure_has_its_own_path_query_and_header() -> None:
 @pytest.mark.parametrize(("field", "expected"), [("", None), ("reasoning_content", "hm")])
 def test_reasoning_is_sent_back_only_to_a_server_that_wants_it(field: str, expected: str | None) -> None:
     turn: Any = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "h"}, {"text": "m"}, {"data": "x"}]}
-    message = encode(Request([turn], "m"), OpenAI(reasoning_field=field))["messages"][0]
+    message = encode(Request([turn], "m"), OpenAI(Variations(reasoning_field=field)))["messages"][0]
     assert message.get("reasoning_content") == expected
     assert "reasoning" not in message
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acytoo.dialects.openai_responses.request import decode_opaque
 from acytoo.errors import (
     AcytooError,
     RateLimitError,
@@ -72,8 +74,15 @@ def replies(draw: st.DrawFn) -> list[Item]:
 
 
 def normalized(items: list[Item]) -> Reply:
-    """Return the reply without what writing adds: the id of a plain block, and the API's name for `length`."""
+    """Return the reply without what writing adds: the id of a plain block, and the API's name for `length`.
+
+    Another API's opaque fields, which are sealed, are opened as the server opens them when they are sent back.
+    """
     reply = collect(items)
+    for index, sealed in enumerate(reply.reasoning):
+        if sealed.get("data", "").startswith("acytoo:"):
+            opened: Any = {"text": sealed["text"], **decode_opaque({"encrypted_content": sealed["data"]})}
+            reply.reasoning[index] = opened
     for block in reply.reasoning:
         if block.get("source") != NAME or "data" not in block:
             block.pop("id", None)

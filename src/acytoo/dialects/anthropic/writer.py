@@ -14,6 +14,7 @@ from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import describe_error
 from acytoo.dialects.json import dumps, is_complete_json
 from acytoo.dialects.server_side import new_id
+from acytoo.dialects.services import api_of, without_hosts
 from acytoo.dialects.tool_calls import parse_arguments
 from acytoo.errors import AcytooError, ProtocolError
 from acytoo.types import (
@@ -98,7 +99,7 @@ class StreamWriter(Writer):
                     self._open_text(out)
                 out += (self._text_prefix, encode(item), b"}}\n\n")
             elif isinstance(item, Event):
-                self._write_event(item, out)
+                self._write_event(item, items, out)
         return b"".join(out)
 
     def end(self) -> bytes:
@@ -121,12 +122,12 @@ class StreamWriter(Writer):
         """Return an `error` event, for which the official SDKs raise an error. No `message_stop` follows it."""
         return sse(dumps(error_document(error), surrogates="replace"), "error")
 
-    def _write_event(self, item: Event, out: list[bytes]) -> None:
+    def _write_event(self, item: Event, batch: list[Item], out: list[bytes]) -> None:
         if isinstance(item, Start):
             self._id, self._model = item.id or self._id, item.model or self._model
             self._start(out)
         elif isinstance(item, ToolCall):
-            self._write_call(item, out)
+            self._write_call(item, batch, out)
         elif isinstance(item, Reasoning):
             self._write_reasoning(item, out)
         elif isinstance(item, OpaquePart):
@@ -169,7 +170,7 @@ class StreamWriter(Writer):
 
     def _write_reasoning(self, item: Reasoning, out: list[bytes]) -> None:
         """Append text of any source, and signatures and redacted blocks that are Anthropic's own."""
-        is_own = item.source == SOURCE
+        is_own = api_of(item.source) == SOURCE
         if is_own and item.data:
             index = self._open({"type": "redacted_thinking", "data": item.data}, out)
             out.append(_event("content_block_stop", index=index))
@@ -188,21 +189,25 @@ class StreamWriter(Writer):
     def _write_opaque(self, item: OpaquePart, out: list[bytes]) -> None:
         """Append a block that only this API has, or the citations of the open text. Other APIs' parts are left out."""
         if item.part == "text":
-            if item.source == SOURCE and self._text_prefix:
+            if api_of(item.source) == SOURCE and self._text_prefix:
                 for citation in item.fields.get("citations") or ():
                     self._delta(self._open_index, out, type="citations_delta", citation=citation)
             self._close(out)
-        elif item.source == SOURCE and not item.part:
+        elif api_of(item.source) == SOURCE and not item.part:
             index = self._open(item.fields, out)
             out.append(_event("content_block_stop", index=index))
 
-    def _write_call(self, item: ToolCall, out: list[bytes]) -> None:
+    def _write_call(self, item: ToolCall, batch: list[Item], out: list[bytes]) -> None:
+        """Append a piece of a call. What only this API has of it is in the same batch, as it came in one record."""
         call = self._calls.get(item.index)
         if call is None:
             block: JSONObject = {"type": "tool_use", "id": item.id or new_id("toolu_"), "name": item.name, "input": {}}
             # Anthropic signs no calls. Its clients send unknown fields of a block back, so Gemini's signature survives.
             if item.signature and item.source == "gemini":
                 block["extra_content"] = signature_content(item.signature)
+            for other in batch:
+                if isinstance(other, OpaquePart) and (other.part, other.index) == ("tool_call", item.index):
+                    block |= other.fields if api_of(other.source) == SOURCE else {}
             call = self._calls[item.index] = _CallBlock(self._open(block, out), item.name, [])
         if item.arguments:
             call.fragments.append(item.arguments)
@@ -227,8 +232,8 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
 def _encode_content(reply: Reply) -> list[JSONObject]:
     """Return the blocks of a reply in their order, its refusal as text before the calls."""
     content: list[JSONObject] = []
-    refusal = reply.refusal
-    for part in reply.turn_parts or plain_turn(reply.text, len(reply.reasoning), len(reply.tool_calls)):
+    refusal, blocks = reply.refusal, without_hosts(reply.reasoning)
+    for part in without_hosts(reply.turn_parts or plain_turn(reply.text, len(blocks), len(reply.tool_calls))):
         kind, index = part["type"], part.get("index", 0)
         own = part.get("fields", {}) if part.get("source") == SOURCE else {}
         if kind == "tool_call":
@@ -237,7 +242,7 @@ def _encode_content(reply: Reply) -> list[JSONObject]:
                 refusal = ""
             content.append(_encode_call(reply.tool_calls[index], reply.finish) | own)
         elif kind == "reasoning":
-            content += encode_reasoning(reply.reasoning[index], unsigned=True)
+            content += encode_reasoning(blocks[index], unsigned=True)
         elif kind == "text":
             if part["text"]:
                 content.append({"type": "text", "text": part["text"]} | own)

@@ -18,10 +18,10 @@ from acytoo.dialects.gemini.parts import (
     encode_call,
     encode_text,
     encode_turn,
-    signature_of_block,
 )
 from acytoo.dialects.gemini.reader import STATUSES
 from acytoo.dialects.server_side import new_id
+from acytoo.dialects.services import api_of, without_hosts
 from acytoo.dialects.tool_calls import arguments_object
 from acytoo.errors import AcytooError
 from acytoo.messages import turn_parts
@@ -116,14 +116,14 @@ class StreamWriter(Writer):
         if isinstance(item, ToolCall):
             self._calls.append(item)
         elif isinstance(item, Reasoning):
-            signature = signature_of_block({"signature": item.signature, "source": item.source})
+            signature = item.signature if api_of(item.source) == SOURCE else ""
             if item.text:
                 self._thoughts.add(item.index)
             if item.text or signature:
                 # A block without any text is the signature of the answer's text, which is not a thought.
                 return self._part(encode_text(item.text, signature, thought=item.index in self._thoughts))
         elif isinstance(item, OpaquePart):
-            return self._part(item.fields) if item.source == SOURCE and not item.part else b""
+            return self._part(item.fields) if api_of(item.source) == SOURCE and not item.part else b""
         elif isinstance(item, Refusal):  # this API has no field for a refusal: it is sent as text
             return self._part(encode_text(item.text))
         elif isinstance(item, Logprobs):
@@ -169,7 +169,8 @@ class ArrayWriter(Writer):
 def reply_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as one response."""
     calls, end = _encode_end(reply.tool_calls, reply.finish)
-    parts = encode_turn(turn_parts(reply.message), reply.text or reply.refusal, reply.reasoning, calls.__getitem__)
+    turn, blocks = without_hosts(turn_parts(reply.message)), without_hosts(reply.reasoning)
+    parts = encode_turn(turn, reply.text or reply.refusal, blocks, calls.__getitem__)
     candidate: JSONObject = {
         "content": {"parts": parts or [encode_text("")], "role": "model"},
         **end,

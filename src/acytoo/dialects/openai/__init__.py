@@ -7,9 +7,6 @@ servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenR
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from types import MappingProxyType
-
 import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
@@ -17,7 +14,13 @@ from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai.reader import StreamReader, read_document
-from acytoo.dialects.openai.request import NAME, decode_completion_request, decode_request, encode_request
+from acytoo.dialects.openai.request import (
+    NAME,
+    decode_completion_request,
+    decode_request,
+    encode_request,
+)
+from acytoo.dialects.openai.request import Variations as Variations
 from acytoo.dialects.openai.writer import CompletionWriter, StreamWriter, completion_document, reply_document
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
@@ -29,20 +32,7 @@ _GOOGLE_HOST = ".googleapis.com/"
 
 
 class OpenAI(Dialect):
-    """OpenAI's chat completions, with the variations of compatible servers.
-
-    `max_tokens_field` is "max_completion_tokens" at OpenAI and Azure, "max_tokens" elsewhere.
-    `stream_usage=False` leaves out `stream_options`, for servers that refuse it. `key_header` is "api-key" at Azure.
-    `service` names the service whose replies this reads, so that what only it knows is sent back to no other.
-    `reasoning_field` is the message field in which a server wants a turn's reasoning text back, "" for the one in which
-    it sent it; with `calls_need_reasoning` a turn with calls has it always. `refused_options` are options that the
-    server does not have, `option_names` those that it calls otherwise. `call_id_length` is for a server that wants ids
-    of so many letters and digits. `developer_role`: whether it knows that role, or wants `system`.
-    `one_system_message`: whether it accepts only one, at the start. `alternating_roles`: whether neighbouring messages
-    of one role are an error. `media_in_results`: whether a tool's result may have images. `strict_messages`: whether it
-    refuses `name` and other fields of a message. `ends_without_finish`: whether it ends complete replies without a
-    finish reason and `[DONE]`.
-    """
+    """OpenAI's chat completions, with the variations of compatible servers."""
 
     name = NAME
     options = OPTIONS
@@ -63,59 +53,29 @@ class OpenAI(Dialect):
     capabilities = Capabilities(reasoning_blocks=False, request_fields={"stream_options": {"include_usage": True}})
     list_routes = ("/v1/models", "/v1/models/{model:.+}")
 
-    def __init__(
-        self,
-        path: str = "/chat/completions",
-        max_tokens_field: str = "max_tokens",
-        stream_usage: bool = True,
-        key_header: str = "authorization",
-        reasoning_field: str = "",
-        *,
-        service: str = "",
-        calls_need_reasoning: bool = False,
-        refused_options: Collection[str] = (),
-        option_names: Mapping[str, str] = MappingProxyType({}),
-        call_id_length: int = 0,
-        developer_role: bool = False,
-        one_system_message: bool = False,
-        alternating_roles: bool = False,
-        media_in_results: bool = False,
-        strict_messages: bool = False,
-        ends_without_finish: bool = False,
-    ) -> None:
-        self.path = path
-        self.stream_usage = stream_usage
-        self.key_header = key_header
-        self.reasoning_field = reasoning_field
-        self.source = f"{NAME}/{service}" if service else NAME
-        self.calls_need_reasoning = calls_need_reasoning
-        self.options = OPTIONS - set(refused_options)
-        self.option_names: Mapping[str, str] = {"max_tokens": max_tokens_field, **option_names}
-        self.call_id_length = call_id_length
-        self.developer_role = developer_role
-        self.one_system_message = one_system_message
-        self.alternating_roles = alternating_roles
-        self.media_in_results = media_in_results
-        self.strict_messages = strict_messages
-        self.ends_without_finish = ends_without_finish
+    def __init__(self, variations: Variations = Variations()) -> None:
+        self.variations = variations
+        self.options = OPTIONS - variations.refused_options
+        self.ends_without_finish = variations.ends_without_finish
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
         self.check_options(request, unsupported)
-        body = encode_request(request, self.extra(request), unsupported, self, _GOOGLE_HOST in endpoint.url)
+        body = encode_request(request, self.extra(request), unsupported, self.variations, _GOOGLE_HOST in endpoint.url)
         return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """Return the HTTP request with this body, and the key as a bearer token or in the server's own header."""
-        return HTTPRequest(join_url(endpoint.url, self.path), json_headers(endpoint.key, self.key_header), body)
+        server = self.variations
+        return HTTPRequest(join_url(endpoint.url, server.path), json_headers(endpoint.key, server.key_header), body)
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
-        return AutoReader(self, StreamReader(self.name, self.source, self.reasoning_field, self.ends_without_finish))
+        return AutoReader(self, StreamReader(self.name, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a `chat.completion`."""
-        return read_document(self.name, body, self.source, self.reasoning_field)
+        return read_document(self.name, body)
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. `max_completion_tokens` becomes `max_tokens`."""

@@ -60,6 +60,7 @@ class _Delta(msgspec.Struct, gc=False):
     reasoning_content: str | None = None  # DeepSeek, vLLM, llama.cpp
     reasoning: str | None = None  # OpenRouter, Groq
     reasoning_details: Any = None  # OpenRouter
+    annotations: Any = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
     function_call: _Function | None = None  # deprecated, before `tool_calls`
@@ -120,14 +121,11 @@ class StreamReader(RecordReader):
 
     ending = "finish_reason or [DONE] after a reply"
 
-    def __init__(
-        self, name: str, source: str = NAME, reasoning_field: str = "", ends_without_finish: bool = False
-    ) -> None:
+    def __init__(self, name: str, ends_without_finish: bool = False) -> None:
         super().__init__(name, SSEDecoder(), ends_without_finish)
-        self._source = source
-        self._known_field = reasoning_field
-        self._reasoning_field = reasoning_field  # the one that the reasoning was in
+        self._reasoning_field = ""  # the one that the reasoning text is in
         self._details: list[JSONObject] = []
+        self._annotations: list[JSONObject] = []
         self._has_identity = False
         self.has_content = False  # a text, a call or a refusal
         self._started = False  # both of the above: a text needs no further check
@@ -201,6 +199,7 @@ class StreamReader(RecordReader):
                         and delta.reasoning_content is None
                         and delta.reasoning is None
                         and delta.reasoning_details is None
+                        and delta.annotations is None
                         and delta.refusal is None
                         and delta.function_call is None
                         and chunk.error is None
@@ -296,15 +295,18 @@ class StreamReader(RecordReader):
         return items
 
     def append_own_fields(self, items: list[Item]) -> None:
-        """Append once what only this service needs back with the turn."""
-        fields: JSONObject = {}
-        if self._reasoning_field != self._known_field:
-            fields["reasoning_field"] = self._reasoning_field
-        if self._details:
-            fields["reasoning_details"] = self._details
+        """Append once what only this service needs back with the turn, see `TURN_FIELDS`."""
+        fields: JSONObject = {"reasoning_details": self._details, "annotations": self._annotations}
+        fields = {name: value for name, value in fields.items() if value}
         if fields:
-            items.append(OpaquePart(self._source, fields))
-            self._reasoning_field, self._details = self._known_field, []
+            items.append(OpaquePart(NAME, fields))
+            self._details, self._annotations = [], []
+
+    def _note_reasoning_field(self, field: str, items: list[Item]) -> None:
+        """Append, before the first reasoning text, the field in which this service sends it and wants it back."""
+        if not self._reasoning_field:
+            self._reasoning_field = field
+            items.append(OpaquePart(NAME, {"reasoning_field": field}))
 
     def _add_details(self, details: list[JSONObject], items: list[Item] | None) -> None:
         """Keep OpenRouter's blocks of reasoning, whose texts arrive in pieces. Append their text to `items`, if given.
@@ -327,17 +329,19 @@ class StreamReader(RecordReader):
     def _decode_delta(self, delta: _Delta, items: list[Item]) -> None:
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning:
-            self._reasoning_field = "reasoning_content" if delta.reasoning_content else "reasoning"
+            self._note_reasoning_field("reasoning_content" if delta.reasoning_content else "reasoning", items)
             items.append(Reasoning(reasoning))
-        if delta.reasoning_details is not None:
-            self._add_details(objects_in(delta.reasoning_details), None if reasoning else items)
+        if delta.reasoning_details is not None:  # they repeat the text of the other fields
+            self._add_details(objects_in(delta.reasoning_details), None if self._reasoning_field else items)
+        if delta.annotations is not None:
+            self._annotations += objects_in(delta.annotations)
         if isinstance(delta.content, str):
             if delta.content:
                 items.append(delta.content)
         elif delta.content:
             parts = _decode_parts(delta.content)
             if any(isinstance(part, Reasoning) for part in parts):
-                self._reasoning_field = "content"
+                self._note_reasoning_field("content", items)
             items += parts
         if delta.refusal:
             items.append(Refusal(delta.refusal))
@@ -360,10 +364,13 @@ class StreamReader(RecordReader):
         parts: list[Item] = []
         if message.reasoning_details:
             self._details = []  # these are complete
+        if message.annotations:
+            self._annotations = []
         self._decode_delta(message, parts)
         after = collect(parts)
         if not (before.text or before.reasoning or before.refusal or before.tool_calls):
             self._reads_messages = True
+        items += [item for item in parts if isinstance(item, OpaquePart)]
         for read, complete, kind in (
             (reasoning_text(before), reasoning_text(after), Reasoning),
             (before.text, after.text, str),
@@ -434,7 +441,7 @@ class StreamReader(RecordReader):
         signature = signature_of({"extra_content": piece.extra_content})
         if isinstance(piece.extra_content, dict):
             fields = {"extra_content": piece.extra_content}
-            call.attached.append(OpaquePart(self._source, fields, "tool_call", call.number))
+            call.attached.append(OpaquePart(NAME, fields, "tool_call", call.number))
         return items + self._calls.add(call, call_id, name, arguments, signature)
 
     def _call_of(
@@ -471,7 +478,7 @@ class StreamReader(RecordReader):
         return None if is_new else call
 
 
-def read_document(name: str, body: bytes, source: str = NAME, reasoning_field: str = "") -> list[Item]:
+def read_document(name: str, body: bytes) -> list[Item]:
     """Return the items of a `chat.completion`. A finish reason may be missing if it has any content.
 
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has neither.
@@ -481,7 +488,7 @@ def read_document(name: str, body: bytes, source: str = NAME, reasoning_field: s
         if (error := bare_error(body)) is not None:
             raise error_from_event(error, STATUSES)
         raise msgspec.ValidationError("it has no choices")
-    reader = StreamReader(name, source, reasoning_field)
+    reader = StreamReader(name)
     items: list[Item] = []
     with text_on_error(items):
         reader.append(document, items)

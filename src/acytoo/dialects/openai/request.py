@@ -9,16 +9,16 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import merge_extra
-from acytoo.dialects.fields import invalid
+from acytoo.dialects.fields import invalid, objects_in
 from acytoo.dialects.json import dumps
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
-from acytoo.types import OPTIONS, ChatMessage, JSONObject, Request
+from acytoo.types import OPTIONS, ChatMessage, JSONObject, Request, plain_turn
 
 NAME = "openai"
 
@@ -27,6 +27,12 @@ _MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call
 
 _STRICT_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
 """Message fields that every compatible service accepts."""
+
+TURN_FIELDS = ("reasoning_details", "annotations")
+"""Fields of a reply's message that only the server which sent them needs back. Both are lists.
+
+Sources: "Preserving reasoning blocks" and "Skip parsing costs" (of PDF files) in OpenRouter's documentation.
+"""
 
 _CALL_FIELDS = frozenset({"id", "type", "function"})
 
@@ -45,25 +51,44 @@ _NO_OPTIONS = (None,) * len(_OPTION_NAMES)
 # Encode: the shared shape to OpenAI's body.
 
 
-class Variations(Protocol):
-    """What differs between compatible servers in their requests; see `OpenAI`."""
+class Variations(msgspec.Struct, frozen=True, kw_only=True):
+    """What a compatible server does otherwise than this API's reference, or does not have."""
 
-    source: str
-    options: frozenset[str]
-    stream_usage: bool
-    reasoning_field: str
-    calls_need_reasoning: bool
-    option_names: Mapping[str, str]
-    call_id_length: int
-    developer_role: bool
-    one_system_message: bool
-    alternating_roles: bool
-    media_in_results: bool
-    strict_messages: bool
+    path: str = "/chat/completions"
+    key_header: str = "authorization"
+    """The header with the key, as a bearer token if it is this one. Azure's is "api-key"."""
+    option_names: Mapping[str, str] = {}
+    """The server's names of options: OpenAI calls `max_tokens` `max_completion_tokens`."""
+    refused_options: frozenset[str] = frozenset()
+    """Options that the server does not have."""
+    stream_usage: bool = True
+    """Whether the server accepts `stream_options`, with which a stream ends with its usage."""
+    reasoning_field: str = ""
+    """The message field in which the server wants a turn's reasoning text back, "" for the one in which it sent it."""
+    calls_need_reasoning: bool = False
+    """Whether a turn with calls must have that field, even if it has no reasoning."""
+    call_id_length: int = 0
+    """How many letters and digits the id of a call must have, 0 for any id."""
+    developer_role: bool = False
+    """Whether the server knows the role `developer`. If not, such a message is sent as `system`."""
+    one_system_message: bool = False
+    """Whether the server accepts only one system message, at the start."""
+    alternating_roles: bool = False
+    """Whether the server refuses neighbouring messages of one role."""
+    media_in_results: bool = False
+    """Whether a tool's result may have images."""
+    strict_messages: bool = False
+    """Whether the server refuses `name` and other fields of a message that it does not know."""
+    ends_without_finish: bool = False
+    """Whether the server ends complete replies without a finish reason and `[DONE]`."""
 
 
 def encode_request(
-    request: Request, extra: JSONObject, unsupported: Unsupported, server: Variations, to_google: bool = False
+    request: Request,
+    extra: JSONObject,
+    unsupported: Unsupported,
+    server: Variations = Variations(),
+    to_google: bool = False,
 ) -> JSONObject:
     """Return the body for a request. Calls `unsupported` for whatever the API cannot express.
 
@@ -92,7 +117,7 @@ def encode_request(
     if values != _NO_OPTIONS:
         names = server.option_names
         for option, value in zip(_OPTION_NAMES, values, strict=True):
-            if value is not None and option in server.options:
+            if value is not None and option not in server.refused_options:
                 body[names.get(option, option)] = value
     if request.extra:
         if request.extra.get("n") not in (None, 1):
@@ -142,7 +167,7 @@ class _MessageEncoder:
         own: JSONObject = {}
         call_fields: dict[int, Mapping[str, Any]] = {}
         for part in turn_parts(message) if "turn_parts" in message else ():
-            if part.get("source") == self._server.source:
+            if part.get("source") == NAME:
                 if part["type"] == "tool_call":
                     call_fields[part["index"]] = part["fields"]
                 else:
@@ -152,9 +177,11 @@ class _MessageEncoder:
             encoded["tool_calls"] = [self._encode_call(call, call_fields.get(i, {})) for i, call in enumerate(calls)]
         text = "".join([block.get("text", "") for block in message.get("reasoning") or ()])
         field = self._server.reasoning_field or own.get("reasoning_field")
-        if own.get("reasoning_details"):
-            encoded["reasoning_details"] = own["reasoning_details"]
-        elif field == "content":  # Mistral
+        if not self._server.strict_messages:
+            encoded |= {name: own[name] for name in TURN_FIELDS if own.get(name)}
+        if "reasoning_details" in encoded:
+            return
+        if field == "content":  # Mistral
             thought = {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
             encoded["content"] = [thought, *content_parts(message.get("content"))]
         elif field and (text or (calls and self._server.calls_need_reasoning)):
@@ -324,13 +351,20 @@ _COMPLETION_FIELDS: dict[str, tuple[object, ...]] = {
 """Fields of `/v1/completions` that chat completions do not have or that mean something else there, and their no-ops."""
 
 
-def _decode_message(message: object) -> object:
+def _decode_message(message: Any) -> Any:
     """Return a message with the reasoning text of a compatible server's field as a block of the shared shape.
 
-    What is not an object stays as it is: `check_messages` reports it.
+    What else only such a server knows of a turn becomes an opaque part of it. What is not an object stays as it is:
+    `check_messages` reports it.
     """
     if not isinstance(message, dict):
         return message
+    own = {name: message[name] for name in TURN_FIELDS if message.get(name)}
+    if own and isinstance(message.get("content"), str | None):
+        message = _decode_message({name: value for name, value in message.items() if name not in TURN_FIELDS})
+        blocks, calls = objects_in(message.get("reasoning")), objects_in(message.get("tool_calls"))
+        plain = plain_turn(message.get("content") or "", len(blocks), len(calls))
+        return {**message, "turn_parts": [{"type": "opaque", "source": NAME, "fields": own}, *plain]}
     for field in ("reasoning_content", "reasoning"):
         text = message.get(field)
         if isinstance(text, str):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import functools
 import time
+from typing import Any
 
 import msgspec
 
 from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import describe_error, openai_error
+from acytoo.dialects.openai.request import NAME, TURN_FIELDS
 from acytoo.dialects.server_side import new_id
+from acytoo.dialects.services import api_of, without_hosts
 from acytoo.errors import AcytooError
 from acytoo.types import (
     Event,
@@ -21,6 +24,7 @@ from acytoo.types import (
     Item,
     JSONObject,
     Logprobs,
+    OpaquePart,
     Reasoning,
     Refusal,
     Reply,
@@ -48,6 +52,8 @@ class StreamWriter(Writer):
         self._include_usage = include_usage
         self._usage: Usage | None = None
         self._calls: set[int] = set()
+        self._signed: set[int] = set()
+        self._reasoning_field = "reasoning_content"
         self._open = False
         self._finished = False
 
@@ -120,7 +126,9 @@ class StreamWriter(Writer):
         if isinstance(item, ToolCall):
             return self._chunk({"tool_calls": [self._encode_call(item)]})
         if isinstance(item, Reasoning):
-            return self._chunk({"reasoning_content": item.text}) if item.text else b""
+            return self._chunk(_encode_reasoning(item.text, self._reasoning_field)) if item.text else b""
+        if isinstance(item, OpaquePart):
+            return self._encode_own_part(item) if api_of(item.source) == NAME else b""
         if isinstance(item, Refusal):
             return self._chunk({"refusal": item.text})
         if isinstance(item, Logprobs):
@@ -132,6 +140,17 @@ class StreamWriter(Writer):
             self._usage = item
         return b""
 
+    def _encode_own_part(self, item: OpaquePart) -> bytes:
+        """Return the chunk with what a compatible server has beyond this API."""
+        if item.part == "tool_call":
+            # The official SDKs concatenate texts, so a signature must not be sent twice.
+            written = {"extra_content"} if item.index in self._signed else set()
+            own = {name: value for name, value in item.fields.items() if name not in written}
+            return self._chunk({"tool_calls": [{"index": item.index, **own}]}) if own else b""
+        self._reasoning_field = item.fields.get("reasoning_field") or self._reasoning_field
+        fields = {name: item.fields[name] for name in TURN_FIELDS if item.fields.get(name)}
+        return self._chunk(fields) if fields else b""
+
     def _encode_call(self, item: ToolCall) -> JSONObject:
         function: JSONObject = {"arguments": item.arguments}
         call: JSONObject = {"index": item.index, "function": function}
@@ -140,8 +159,16 @@ class StreamWriter(Writer):
             call |= {"id": item.id or new_id("call_"), "type": "function"}
             function["name"] = item.name
         if item.signature:
+            self._signed.add(item.index)
             call["extra_content"] = signature_content(item.signature)
         return call
+
+
+def _encode_reasoning(text: str, field: str) -> JSONObject:
+    """Return the fields of a delta or message with reasoning text, in the field in which the server sent it."""
+    if field == "content":  # Mistral
+        return {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]}
+    return {field: text}
 
 
 class CompletionWriter(StreamWriter):
@@ -199,10 +226,22 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         "content": None if (reply.tool_calls or reply.refusal) and not reply.text else reply.text,
         "refusal": reply.refusal or None,
     }
+    own: JSONObject = {}
+    calls: list[Any] = [*reply.tool_calls]
+    for part in without_hosts(reply.turn_parts):
+        if part.get("source") == NAME:
+            if part["type"] == "tool_call":
+                calls[part["index"]] = {**calls[part["index"]], **part["fields"]}
+            else:
+                own |= part["fields"]
     if reasoning := "".join([block.get("text", "") for block in reply.reasoning]):
-        message["reasoning_content"] = reasoning
-    if reply.tool_calls:
-        message["tool_calls"] = reply.tool_calls
+        thought = _encode_reasoning(reasoning, own.get("reasoning_field") or "reasoning_content")
+        if "content" in thought and reply.text:
+            thought["content"].append({"type": "text", "text": reply.text})
+        message |= thought
+    message |= {name: own[name] for name in TURN_FIELDS if own.get(name)}
+    if calls:
+        message["tool_calls"] = calls
     choice = {
         "index": 0,
         "message": message,

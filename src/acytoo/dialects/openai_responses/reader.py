@@ -25,10 +25,10 @@ from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai_responses.request import (
     NAME,
-    decode_opaque,
     decode_reasoning_texts,
     is_plain_message,
     output_parts,
+    own_opaque,
 )
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, text_on_error
 from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_object, custom_arguments
@@ -416,7 +416,7 @@ class StreamReader(RecordReader):
                     self._decode_reasoning(output, output.field or "item", index, text, False, items)
                 if item.get("encrypted_content") and not output.has_opaque:
                     output.has_opaque = True
-                    items.append(Reasoning("", output.index, **decode_opaque(item)))
+                    items.append(Reasoning("", output.index, **own_opaque(item)))
         elif kind == "message" and done:
             for index, part in enumerate(output_parts(item)):
                 self._decode_part(output, index, part, items)
@@ -443,7 +443,7 @@ class StreamReader(RecordReader):
             part, is_own = "tool_call", True
         elif kind == "reasoning":
             texts = len(objects_in(item.get("summary"))) + len(objects_in(item.get("content")))
-            part, is_own = "reasoning", texts > 1 and decode_opaque(item).get("source") == NAME
+            part, is_own = "reasoning", texts > 1
         else:
             part, is_own = "", True
             self._emitted_types.add(kind)

@@ -28,6 +28,7 @@ from acytoo.dialects.openai_responses.tools import (
     tools_in_input,
     types_of,
 )
+from acytoo.dialects.services import api_of
 from acytoo.dialects.tool_calls import arguments_text, custom_input
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
@@ -581,7 +582,7 @@ def encode_opaque(opaque: Mapping[str, str]) -> str:
 
     Another API's fields, such as Anthropic's signatures, are encoded as JSON in base64 after `_SEAL`.
     """
-    if opaque.get("source") in (NAME, "", None):
+    if api_of(opaque.get("source") or NAME) == NAME:
         return opaque.get("data", "")
     if not (opaque.get("signature") or opaque.get("data")):
         return ""
@@ -589,13 +590,21 @@ def encode_opaque(opaque: Mapping[str, str]) -> str:
 
 
 def decode_opaque(item: JSONObject) -> dict[str, str]:
-    """Return the opaque fields of a reasoning item's block, from `encode_opaque` or from the API itself."""
-    data = item.get("encrypted_content") or ""
+    """Return the opaque fields of a reasoning item that a client sends back, from `encode_opaque` or from the API."""
+    data = item.get("encrypted_content")
     if isinstance(data, str) and data.startswith(_SEAL):
         try:
             fields = msgspec.json.decode(base64.b64decode(data[len(_SEAL) :], validate=True), type=dict[str, str])
             return {name: fields[name] for name in _OPAQUE_FIELDS if fields.get(name)}
         except (*UNDECODABLE, ValueError):
             pass  # not ours after all: it is the API's own
-    opaque = {"data": data, "id": item.get("id") or "", "source": NAME}
+    return own_opaque(item)
+
+
+def own_opaque(item: JSONObject) -> dict[str, str]:
+    """Return the opaque fields of a reasoning item in a reply.
+
+    Not even those of a server of ours are opened: only that server, which made them, wants them back.
+    """
+    opaque = {"data": item.get("encrypted_content"), "id": item.get("id"), "source": NAME}
     return {name: value for name, value in opaque.items() if isinstance(value, str) and value}
