@@ -37,6 +37,9 @@ from tests.dialects.openai_responses.helpers import (
 )
 
 
+fragments = st.text(max_size=4).filter(lambda text: text.strip() != "null")  # which means that there are none
+
+
 @st.composite
 def replies(draw: st.DrawFn) -> list[Item]:
     """Draw items as any reader returns them: the pieces of a block together, the fragments of calls in any order."""
@@ -64,7 +67,7 @@ def replies(draw: st.DrawFn) -> list[Item]:
                 items.append(Reasoning("", blocks, signature=draw(texts), source="anthropic"))
             blocks += 1
         elif kind == "call":
-            items.append(ToolCall(calls, f"call_{calls}", draw(texts), draw(st.text(max_size=4))))
+            items.append(ToolCall(calls, f"call_{calls}", draw(texts), draw(fragments)))
             calls += 1
         elif calls:
             items.append(ToolCall(draw(st.integers(0, calls - 1)), arguments=draw(texts)))
