@@ -36,7 +36,6 @@ from tests.dialects.openai_responses.helpers import (
     write,
 )
 
-
 fragments = st.text(max_size=4).filter(lambda text: text.strip() != "null")  # which means that there are none
 
 

@@ -271,7 +271,8 @@ class StreamWriter(Writer):
         if item.part == "tool_call":
             if item.index in self._calls:
                 call = self._output[self._calls[item.index][0]]
-                call |= {name: value for name, value in own.items() if name not in call}
+                if call["type"] == own.get("type"):
+                    call |= {name: value for name, value in own.items() if name not in call}
         elif item.part == "reasoning":
             if kind == "reasoning" and self._block == item.index:
                 self._own = own
