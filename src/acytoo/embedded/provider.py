@@ -47,7 +47,7 @@ class _EngineDialect(dialects.OpenAI):
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply, as OpenAI's API has it, but with other constraints."""
         self.check_options(request, unsupported)
-        body = encode_request(request, self.extra(request), unsupported, self)
+        body = encode_request(request, self.extra(request), unsupported, self.variations)
         return self.http_request(request, endpoint, dumps(constrain(body)))
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
