@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from acytoo import dialects
@@ -50,6 +52,19 @@ def test_an_error_follows_the_same_texts_in_chunks_of_any_size(dialect: Dialect,
             break
     assert "".join([item for item in items if isinstance(item, str)]) == "Hello"
     assert isinstance(stream_error, ServerError)
+
+
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+def test_texts_leave_nothing_behind_that_the_garbage_collector_visits(dialect: Dialect) -> None:
+    writer = dialect.writer(Request([]))
+    chunks = [writer.write([Start("id", "m", 1), "a"]), *[writer.write(["b"]) for _ in range(500)]]
+    reader = stream_reader(dialect)
+    reader.feed(chunks[0])
+    gc.collect()
+    before = len(gc.get_objects())
+    for chunk in chunks[1:]:
+        reader.feed(chunk)
+    assert len(gc.get_objects()) - before < 100
 
 
 @pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)

@@ -225,7 +225,9 @@ class RecordReader(Reader):
         self._decode_chunk = decoder.feed
         self._rest = decoder.close
         self._surrogates = SurrogateJoiner()
-        self._batches: list[list[Item]] = []  # all items so far
+        # All items so far. One list, because the garbage collector would visit a list for each batch again and again:
+        # with a thousand streams, it stopped the event loop for tens of milliseconds.
+        self._items: list[Item] = []
 
     @property
     def complete(self) -> bool:
@@ -316,9 +318,9 @@ class RecordReader(Reader):
             except RecursionError as error:
                 raise ProtocolError("the reply has JSON that is nested too deeply") from error
         self.received_content = bool(items) or any(not self.is_keep_alive(record) for record in records)
-        self._batches.append(items)
-        if len(self._batches) > _MAX_BATCHES:
-            self._batches = [self.emitted([]).items()]
+        self._items += items
+        if len(self._items) > _MAX_ITEMS:
+            self._items = collect(self._items).items()
         return items
 
     def emitted(self, items: list[Item]) -> Reply:
@@ -326,19 +328,19 @@ class RecordReader(Reader):
 
         Only for the unusual record that may repeat some of it.
         """
-        self._batches = [collect([item for batch in self._batches for item in batch]).items()]
-        return collect([*self._batches[0], *items])
+        self._items = collect(self._items).items()
+        return collect([*self._items, *items])
 
     def emitted_text(self, items: list[Item]) -> str:
         """Return all texts so far, joined; `items` as in `emitted`."""
-        return "".join([item for batch in (*self._batches, items) for item in batch if type(item) is str])
+        return "".join([item for item in (*self._items, *items) if type(item) is str])
 
     def unrepeated(self, last: list[Item], items: list[Item]) -> list[Item]:
         """Return the items of the last record of a reply without those that only repeat all that precede it.
 
         A short text is a repetition only if it precedes in several pieces: a model may say something twice.
         """
-        pieces = sum(type(item) is str for batch in (*self._batches, items) for item in batch)
+        pieces = sum(type(item) is str for item in (*self._items, *items))
         before, after = self.emitted(items), collect(last)
         repeated: set[type] = set()
         if after.text == before.text and (pieces > 1 or len(after.text) >= LONG_TEXT):
@@ -362,8 +364,8 @@ _ENDS_WITHOUT_FINISH = (
     "if this server ends complete replies like that, give the provider a dialect with ends_without_finish=True"
 )
 
-_MAX_BATCHES = 1024
-"""The batches of items that a reader keeps before it joins their texts, which takes less memory."""
+_MAX_ITEMS = 2048
+"""The items that a reader keeps before it joins their texts, which takes less memory."""
 
 LONG_TEXT = 8
 """The characters of a text that a model is unlikely to repeat in one piece."""

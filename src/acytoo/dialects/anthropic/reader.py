@@ -257,7 +257,7 @@ class StreamReader(RecordReader):
         if self._held:
             held: list[Item] = []
             self._close_blocks(held)
-            self._batches.append(held)
+            self._items += held
             items += held
         return items
 
