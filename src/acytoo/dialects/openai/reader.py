@@ -360,14 +360,25 @@ class StreamReader(RecordReader):
         `message` of every chunk.
         """
         calls, message.tool_calls = message.tool_calls, None
-        before = self.emitted(items)
         parts: list[Item] = []
         if message.reasoning_details:
             self._details = []  # these are complete
         if message.annotations:
             self._annotations = []
         self._decode_delta(message, parts)
-        after = collect(parts)
+        if not self._items and all(type(item) is Start for item in items):  # nothing to compare with, as in a document
+            self._reads_messages = True
+            for kind in (Reasoning, str, Refusal):
+                items += [item for item in parts if isinstance(item, kind)]
+        else:
+            self._append_new(parts, items)
+        siblings: list[ReceivedCall] = []
+        for number, call in enumerate(calls or ()):
+            self._decode_complete_call(number, call, siblings, items)
+
+    def _append_new(self, parts: list[Item], items: list[Item]) -> None:
+        """Append what the items of a `message` have beyond the content that was read before."""
+        before, after = self.emitted(items), collect(parts)
         if not (before.text or before.reasoning or before.refusal or before.tool_calls):
             self._reads_messages = True
         items += [item for item in parts if isinstance(item, OpaquePart)]
@@ -386,9 +397,6 @@ class StreamReader(RecordReader):
                 items += [item for item in parts if isinstance(item, kind)]
             elif rest:
                 items.append(rest if kind is str else Reasoning(rest) if kind is Reasoning else Refusal(rest))
-        siblings: list[ReceivedCall] = []
-        for number, call in enumerate(calls or ()):
-            self._decode_complete_call(number, call, siblings, items)
 
     def _decode_complete_call(
         self, number: int, piece: _ToolCall, siblings: list[ReceivedCall], items: list[Item]
