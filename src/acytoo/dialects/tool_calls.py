@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -62,15 +62,22 @@ def custom_input(arguments: str) -> str:
 
 
 class CallIds:
-    """Call ids of one conversation, for APIs that have none: the same ids each time the conversation is decoded."""
+    """Call ids of one conversation, for APIs that have none: the same ids each time the conversation is decoded.
 
-    def __init__(self) -> None:
+    Some of the calls may have ids of their own (`own_ids`), and no new one is equal to any of those.
+    """
+
+    def __init__(self, own_ids: Iterable[object] = ()) -> None:
+        self._own_ids = {own_id for own_id in own_ids if isinstance(own_id, str)}
         self._open: list[tuple[str, str]] = []
         self._count = 0
 
     def for_call(self, name: str, own_id: str | None = "") -> str:
         """Return the id of the next call: its own, else a new one."""
         call_id = own_id or f"call_{self._count}"
+        while not own_id and call_id in self._own_ids:
+            self._count += 1
+            call_id = f"call_{self._count}"
         self._count += 1
         self._open.append((call_id, name))
         return call_id

@@ -21,7 +21,7 @@ import msgspec
 
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
-from acytoo.dialects.fields import invalid, optional_object
+from acytoo.dialects.fields import invalid, objects_in, optional_object
 from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE, Part, TurnReader, encode_call, encode_turn
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
@@ -333,7 +333,7 @@ def _optional_list(value: object, where: str) -> list[Any]:
 
 
 def _decode_messages(instruction: object, contents: object) -> list[ChatMessage]:
-    ids = CallIds()
+    ids = CallIds(_own_call_ids(contents))
     messages: list[ChatMessage] = []
     if isinstance(instruction, str):
         messages.append({"role": "system", "content": instruction})
@@ -363,6 +363,14 @@ def _decode_messages(instruction: object, contents: object) -> list[ChatMessage]
     if not messages:
         raise invalid("contents is missing")
     return messages
+
+
+def _own_call_ids(contents: object) -> list[object]:
+    """Return the ids that the clients gave to calls."""
+    lists = [content.get("parts") for content in objects_in(_optional_list(contents, "contents"))]
+    parts = [part for parts in lists for part in objects_in(_optional_list(parts, "parts"))]
+    calls = [part.get("functionCall") or part.get("function_call") for part in parts]
+    return [call.get("id") for call in calls if isinstance(call, dict)]
 
 
 def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessage:

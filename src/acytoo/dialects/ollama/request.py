@@ -10,7 +10,7 @@ from typing import Any
 
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
-from acytoo.dialects.fields import invalid
+from acytoo.dialects.fields import invalid, objects_in
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, parse_data_url, text_of_file, tool_result
@@ -178,7 +178,8 @@ def decode_request(body: JSONObject) -> JSONObject:
         raise invalid("options must be an object")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise invalid("messages must be a list of objects")
-    ids = CallIds()
+    calls = [call for message in messages for call in objects_in(message.get("tool_calls"))]
+    ids = CallIds(call.get("id") for call in calls)
     shared["messages"] = [_decode_message(message, ids) for message in messages]
     options = dict(options)
     for option, field in _OPTIONS.items():
