@@ -119,7 +119,9 @@ async def _check_servers(
                 detector.add(f"the connection was still open {subject.promptly_s:g} s after the error")
 
 
-_BREAKING = frozenset({"reset", "close", "half-close", "stall", "noise", "slow-head", "silent", "hang-up", "garbage"})
+_BREAKING = frozenset(
+    {"reset", "close", "half-close", "stall", "noise", "slow-head", "silent", "hang-up", "garbage", "only-pings"}
+)
 """Directives after which a connection cannot be reused."""
 
 

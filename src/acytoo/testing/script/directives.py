@@ -37,6 +37,10 @@ def _ok(exchange: Exchange) -> ScriptedResponse:
     return responses.reply(*REPLY_TEXTS, Finish("stop"))
 
 
+def _text_count(text: str) -> int:
+    return int(text.removesuffix("t"))
+
+
 def _error_shape(text: str) -> str:
     if text not in ("json", "text", "html", "empty", "huge", "cut"):
         raise ValueError(text)
@@ -234,6 +238,13 @@ def _pinged_error(exchange: Exchange) -> ScriptedResponse:
     return _stream_of(exchange, [_keep_alive(exchange)] * 3 + [failure])
 
 
+@SYNTAX.creates("only-pings:1t", "send this many texts, then a keep-alive every 10 ms and nothing else", _text_count)
+def _only_pings(exchange: Exchange, texts: int = 0) -> ScriptedResponse:
+    own = exchange.dialect.writer(exchange.request).ping if texts else b""  # as the first record it may name the reply
+    pings = [_keep_alive(exchange), own or _keep_alive(exchange)] * 1000
+    return replace(_stream_of(exchange, [*_records(exchange)[:texts], *pings]), write_size=10_000, body_every_s=0.01)
+
+
 @SYNTAX.creates("echo-in-stream", "send an error after the first text that repeats the request's headers")
 def _echo_in_stream(exchange: Exchange) -> ScriptedResponse:
     message = f"{ERROR_MESSAGE}: {exchange.received.headers}"
@@ -359,10 +370,6 @@ def _noise(response: ScriptedResponse, place: Place = _AFTER_FIRST_TEXT) -> Scri
 @SYNTAX.changes("unasked", "send half of a second response, which nobody asked for, after the complete response")
 def _unasked(response: ScriptedResponse) -> ScriptedResponse:
     return response.insert(b"HTTP/1.1 408 Request Timeout\r\ncontent-le", at_byte=AFTER_RESPONSE)
-
-
-def _text_count(text: str) -> int:
-    return int(text.removesuffix("t"))
 
 
 @SYNTAX.changes("fail:1t", "report an error after this many texts, in the dialect's own format", _text_count)

@@ -75,6 +75,21 @@ STREAM: tuple[FaultScenario, ...] = (
         reports=("MoonshotAI/kimi-code#1798", "aaif-goose/goose#8134", "anomalyco/opencode#16366"),
     ),
     times_out(
+        "pings-forever",
+        "only-pings",
+        "first_byte",
+        "a dead model behind a live gateway would block the caller forever",
+        framings=RECORDS,
+    ),
+    times_out(
+        "pings-after-text",
+        "only-pings:1t",
+        "idle",
+        "a dead model behind a live gateway would block the caller forever",
+        text=REPLY_TEXTS[0],
+        framings=RECORDS,
+    ),
+    times_out(
         "stall-in-record", "ok+stall:2", "idle", "an incomplete record has no text yet", text=None, framings=RECORDS
     ),
     fails(
