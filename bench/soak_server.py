@@ -71,7 +71,7 @@ async def main() -> None:
             fakes.append(await stack.enter_async_context(fake))
             backend: type[AsyncGeneratorProvider] = type("Backend", (AsyncGeneratorProvider,), {"dialect": dialect})
             backends[dialect.name] = backend(fake.url, model="m-1", timeout={"first_byte": 0.5, "idle": 0.5})
-        config = ServerConfig(backends, port=0, grace=1.0, idle=5.0, receive=2.0, ping_after=0.2)
+        config = ServerConfig(backends, port=0, grace=1.0, idle=5.0, receive=2.0, first_ping_after=0.2, ping_after=0.2)
         server, url = await start(config)
         stack.push_async_callback(server.close)
         print(url, flush=True)

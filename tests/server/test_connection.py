@@ -153,7 +153,7 @@ async def test_a_connection_above_the_limit_gets_503() -> None:
 
 
 async def test_a_pipelined_body_is_not_read_while_another_request_is_answered() -> None:
-    async with live_server(silent(), ping_after=0.1) as server, asyncio.timeout(LIMIT):
+    async with live_server(silent(), first_ping_after=0.1, ping_after=0.1) as server, asyncio.timeout(LIMIT):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request())
         await server.fake.received()

@@ -9,6 +9,7 @@ import pytest
 
 from acytoo import AcytooError, StatusError, dialects
 from acytoo.dialects import Dialect
+from acytoo.errors import status_error
 from acytoo.http import ResponseHead
 from acytoo.testing import ScriptedResponse, garbage, hang_up, json_error, page, redirect, reply, silent, status
 from acytoo.types import Finish, Request, Start, Usage
@@ -110,6 +111,45 @@ async def test_the_backends_status_message_and_retry_after_survive(dialect: Dial
         assert (response.status, response.whole) == (code, True)
         assert dialect.read_error(code, response.body).message == "the backend's own message"
         assert response.headers.get("retry-after") == ("7" if code in (429, 503) else None)
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 413, 429, 500, 503, 504, 529])
+@pytest.mark.parametrize("dialect", [d for d in dialects.ALL if d.name != "acytoo"], ids=lambda dialect: dialect.name)
+async def test_an_error_after_a_keep_alive_has_its_status_message_and_wait_in_the_stream(
+    dialect: Dialect, code: int
+) -> None:
+    late = status(code, "not now", retry_after=7).wait(0.2, at_byte=0)
+    async with live_server(late, first_ping_after=0.05) as server:
+        asked = backend(dialect, server.url)
+        with pytest.raises(StatusError) as raised:
+            async for _ in asked.stream([{"role": "user", "content": "Hi"}]):
+                pass
+        error = raised.value
+        assert type(error) is type(status_error(code, ""))
+        # Anthropic's clients know an error in a stream by its type, and some types stand for several statuses.
+        assert error.status == code
+        assert (error.message.removesuffix(" Please try again in 7s."), error.retry_after) == ("not now", 7)
+
+
+async def test_codex_reads_from_the_message_how_long_to_wait() -> None:
+    late = status(429, "Slow down.", retry_after=7).wait(0.2, at_byte=0)
+    async with live_server(late, first_ping_after=0.05) as server:
+        body = (await call(server.port, request("openai-responses"))).body
+        assert b'{"code":"rate_limit_exceeded","message":"Slow down. Please try again in 7s."}' in body
+
+
+async def test_an_error_before_the_first_keep_alive_keeps_its_status() -> None:
+    late = status(429, "not now", retry_after=7).wait(0.2, at_byte=0)
+    async with live_server(late, ping_after=0.05) as server:
+        response = await call(server.port, request())
+        assert (response.status, response.headers["retry-after"]) == (429, "7")
+
+
+async def test_keep_alives_begin_earlier_once_the_head_is_sent() -> None:
+    async with live_server(HELLO.wait(0.4, after=2), ping_after=0.1) as server:
+        response = await call(server.port, request())
+        assert response.whole
+        assert b": ping" in response.body
 
 
 @STREAM

@@ -113,7 +113,7 @@ async def test_leaving_in_mid_stream_stops_the_backend(
 @pytest.mark.parametrize("dialect", [d for d in dialects.ALL if d.writer(ASKED).ping], ids=lambda dialect: dialect.name)
 @EVERY_WAY
 async def test_leaving_while_keep_alives_are_sent_stops_the_backend(dialect: Dialect, leave: Leave) -> None:
-    async with live_server(silent(), ping_after=0.05) as server, asyncio.timeout(LIMIT):
+    async with live_server(silent(), first_ping_after=0.05) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request(dialect))
         await reader.readuntil(b"\r\n\r\n")

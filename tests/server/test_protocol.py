@@ -165,7 +165,7 @@ async def test_a_client_that_leaves_while_waiting_stops_the_backend(path: str) -
 
 async def test_keep_alives_are_sent_before_the_first_token_if_the_api_has_them() -> None:
     async with FakeEndpoint(dialects.OpenAI(), silent()) as fake:
-        async with served(Compatible(fake.url), ping_after=0.2) as url, aiohttp.ClientSession() as session:
+        async with served(Compatible(fake.url), first_ping_after=0.2) as url, aiohttp.ClientSession() as session:
             for path, ping in (
                 ("/v1/chat/completions", b": ping\n\n"),
                 ("/v1/messages", b"event: ping"),

@@ -152,7 +152,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_backend_stopped() ->
 
 
 async def test_keep_alives_do_not_pile_up_for_a_client_that_does_not_read() -> None:
-    async with live_server(endless(6_400), ping_after=0.1) as server, asyncio.timeout(LIMIT * 2):
+    async with live_server(endless(6_400), first_ping_after=0.1, ping_after=0.1) as server, asyncio.timeout(LIMIT * 2):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
         writer.write(request())
         await server.taken(1_000_000)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from acytoo.dialects.fields import object_or_empty
 from acytoo.dialects.json import UNDECODABLE, display_json
 from acytoo.dialects.surrogates import replace_lone_escapes, replace_surrogates
 from acytoo.errors import (
@@ -205,7 +206,27 @@ def error_from_event(error: Any, statuses: Mapping[str, int] = {}) -> StatusErro
     status = _number_in(error) or statuses.get(details.code) or statuses.get(details.type)
     if status is None:
         status = STATUSES_OF_CODES.get(_plain(details.code)) or STATUSES_OF_CODES.get(_plain(details.type))
-    return status_error(status, **details._asdict(), body=truncate(display_json(error), 2000))
+    body = truncate(display_json(error), 2000)
+    return status_error(status, **details._asdict(), retry_after=_wait_in(error), body=body)
+
+
+def _wait_in(error: object) -> float | None:
+    """Return the seconds to wait that an error in a stream has, where no header can have them.
+
+    `retry_after` is ours and that of other gateways, `metadata.retry_after_seconds` OpenRouter's.
+    """
+    while isinstance(error, dict):
+        for fields in (error, object_or_empty(error.get("metadata"))):
+            for field in ("retry_after", "retry_after_seconds"):
+                value = fields.get(field)
+                if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _LONGEST_WAIT:
+                    return float(value)
+        error = error.get("error")
+    return None
+
+
+_LONGEST_WAIT = 1e9
+"""Seconds."""
 
 
 def _number_in(error: object) -> int | None:
@@ -283,6 +304,15 @@ _CODES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+
+
+def in_stream(error: AcytooError) -> JSONObject:
+    """Return what a stream adds to an error's fields because its head began with 200: the status and the wait.
+
+    No SDK reads the wait, but all that show the error's body show it, and our own client reads it.
+    """
+    seconds = retry_after_seconds(error)
+    return {"status": describe_error(error)[0]} | ({} if seconds is None else {"retry_after": seconds})
 
 
 def retry_after_seconds(error: AcytooError) -> int | None:

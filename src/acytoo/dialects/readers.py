@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -13,7 +14,7 @@ from acytoo.dialects.error_bodies import error_details_of
 from acytoo.dialects.json import UNDECODABLE, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
-from acytoo.errors import AcytooError, ProtocolError, TruncatedError
+from acytoo.errors import AcytooError, ProtocolError, StatusError, TruncatedError
 from acytoo.types import Item, Logprobs, Reasoning, Refusal, Reply, ToolCall, collect
 from acytoo.wire.sse import sse
 
@@ -23,6 +24,12 @@ MAX_DOCUMENT = 64 * 1024 * 1024
 """The largest reply that is one document, in bytes."""
 
 BOM = b"\xef\xbb\xbf"
+
+
+_MAX_ERROR = 64 * 1024
+"""Bytes of a document that is inspected before it has ended."""
+
+_ERROR_START = re.compile(rb'\s*\[?\s*\{\s*"error"\s*:')
 
 
 class DocumentReader(Reader):
@@ -40,12 +47,28 @@ class DocumentReader(Reader):
         self._body = bytearray()
 
     def feed(self, chunk: bytes) -> list[Item]:
-        """Buffer the chunk and return no items. Raises ProtocolError if the document is too large."""
+        """Buffer the chunk and return no items.
+
+        Raises ProtocolError if the document is too large, StatusError if it is an error.
+        """
         self._body += chunk
         self.received_content = not chunk.isspace()  # OpenRouter and Vercel send blanks while the model works
         if len(self._body) > MAX_DOCUMENT:
             raise ProtocolError(f"the reply is one document of more than {MAX_DOCUMENT // 2**20} MiB")
+        is_short = len(self._body) <= _MAX_ERROR
+        if is_short and chunk.rstrip()[-1:] in (b"}", b"]") and _ERROR_START.match(self._body):
+            self._reject_error(bytes(self._body))
         return []
+
+    def _reject_error(self, body: bytes) -> None:
+        """Raise the error that a document is, if it is complete: a stream that ends with one may be cut after it."""
+        if is_complete_json(body.strip()):
+            try:
+                self._dialect.read_reply(body)
+            except StatusError:
+                raise
+            except (AcytooError, *UNDECODABLE):
+                pass  # as `flush` will report
 
     def flush(self) -> list[Item]:
         """Return the items of the document, or only its text if it is not complete: an error follows that.

@@ -24,7 +24,8 @@ class ServerConfig(msgspec.Struct, frozen=True):
 
     `max_body`: how large a request body may be, also after decompression.
     `max_bodies`: how much the bodies that are arriving may take together; a further one gets status 503.
-    `ping_after`: silence after which a stream's head and a keep-alive are sent, and the interval between keep-alives.
+    `first_ping_after`: silence after which a stream's head and a keep-alive are sent; a later error keeps no status.
+    `ping_after`: silence in a stream after which a keep-alive is sent.
     `grace`: how long running replies may take to finish after the server was asked to stop.
     `idle`: how long a new or kept-alive connection may take to send a complete request head.
     `receive`: how long a request body may take to arrive.
@@ -40,6 +41,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     port: int = 8000
     max_body: int = 32 * 1024 * 1024
     max_bodies: int = 512 * 1024 * 1024
+    first_ping_after: float = 15.0
     ping_after: float = 5.0
     grace: float = 30.0
     idle: float = 75.0

@@ -165,14 +165,14 @@ class _Stream:
     """One streamed response.
 
     Its head is sent with the first batch, so that an error before it keeps its status. If the API has keep-alives and
-    the backend is silent for too long, the head is sent earlier, with a keep-alive.
+    the backend is silent for too long, the head is sent earlier, with a keep-alive. Most refusals arrive before that.
     """
 
     def __init__(self, request: IncomingRequest, exchange: _Exchange, config: ServerConfig) -> None:
         self._request = request
         self._exchange = exchange
         self._writer = exchange.writer
-        self._ping_after = config.ping_after
+        self._first_ping_after, self._ping_after = config.first_ping_after, config.ping_after
         # x-accel-buffering: nginx buffers a response unless this header turns it off.
         self._headers = {
             "content-type": exchange.writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"
@@ -188,7 +188,7 @@ class _Stream:
         response, exchange = self._response, self._exchange
         reply: _BackendReply | None = None
         if self._writer.ping:
-            self._timer = self._loop.call_later(self._ping_after, self._on_silence)
+            self._schedule_check(min(self._first_ping_after, self._ping_after))
         try:
             reply = await opening
             self._headers |= reply.headers  # too late if a keep-alive has sent the head
@@ -239,12 +239,17 @@ class _Stream:
 
         One timer is moved along instead of being replaced at each write: a write only has to note its time.
         """
-        now = self._loop.time()
-        if now >= self._written_at + self._ping_after:
+        left = self._written_at - self._loop.time()
+        left += self._ping_after if self._response.started else self._first_ping_after
+        if left <= 0:
             if not self._response.unsent:  # a client that does not read gets no pile of keep-alives
                 self._response.flush(self._writer.ping)
-            self._written_at = now
-        self._timer = self._loop.call_at(self._written_at + self._ping_after, self._on_silence)
+            self._written_at = self._loop.time()
+            left = self._ping_after
+        self._schedule_check(left)
+
+    def _schedule_check(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds, self._on_silence)
 
 
 class RecordBuffer:

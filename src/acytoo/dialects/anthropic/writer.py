@@ -11,7 +11,7 @@ import msgspec
 from acytoo.dialects.anthropic.reader import FINISH_REASONS, STATUSES
 from acytoo.dialects.anthropic.request import SOURCE, encode_reasoning
 from acytoo.dialects.base import Writer
-from acytoo.dialects.error_bodies import describe_error
+from acytoo.dialects.error_bodies import describe_error, in_stream
 from acytoo.dialects.json import dumps, is_complete_json
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.services import api_of, without_hosts
@@ -120,7 +120,9 @@ class StreamWriter(Writer):
 
     def fail(self, error: AcytooError) -> bytes:
         """Return an `error` event, for which the official SDKs raise an error. No `message_stop` follows it."""
-        return sse(dumps(error_document(error), surrogates="replace"), "error")
+        document = error_document(error)
+        document["error"] |= in_stream(error)
+        return sse(dumps(document, surrogates="replace"), "error")
 
     def _write_event(self, item: Event, batch: list[Item], out: list[bytes]) -> None:
         if isinstance(item, Start):

@@ -108,7 +108,9 @@ class StreamReader(RecordReader):
                 and line.error is None
             ):
                 items.append(message.content)
-            elif message is None and not line.done and (error := bare_error(record)) is not None:
+            elif (line.error is not None or (message is None and not line.done)) and (
+                error := bare_error(record)
+            ) is not None:
                 raise error_from_event(error)  # the line itself: a status may be beside `error`
             else:
                 self.append(line, items)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from acytoo.dialects.base import Writer
+from acytoo.dialects.error_bodies import in_stream
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import parse_arguments
 from acytoo.errors import AcytooError, ProtocolError
@@ -96,7 +97,7 @@ class StreamWriter(Writer):
 
     def fail(self, error: AcytooError) -> bytes:
         """Return `{"error": "…"}`, for which the official clients raise. No line with `done` follows."""
-        return escape_line_ends(msgspec.json.encode(error_document(error))) + b"\n"
+        return escape_line_ends(msgspec.json.encode(error_document(error) | in_stream(error))) + b"\n"
 
     def _line(self, message: JSONObject, fields: JSONObject) -> bytes:
         rest = msgspec.json.encode({"message": message, **fields})

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Writer
-from acytoo.dialects.error_bodies import describe_error, openai_error
+from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error
 from acytoo.dialects.openai.request import NAME, TURN_FIELDS
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.services import api_of, without_hosts
@@ -108,7 +108,7 @@ class StreamWriter(Writer):
 
         Its `code` is the HTTP status, as OpenRouter and vLLM send it: the response itself began with 200.
         """
-        fields = openai_error(error) | {"code": describe_error(error)[0]}
+        fields = openai_error(error) | {"code": describe_error(error)[0]} | in_stream(error)
         return b"data: " + msgspec.json.encode({"error": fields}) + b"\n\n"
 
     def _opening(self) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Unsupported, Writer
-from acytoo.dialects.error_bodies import describe_error, openai_error
+from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error, retry_after_seconds
 from acytoo.dialects.fields import objects_in
 from acytoo.dialects.openai_responses.reader import INCOMPLETE_REASONS
 from acytoo.dialects.openai_responses.request import NAME, add_extra, encode_instructions, encode_opaque, encode_options
@@ -50,6 +50,13 @@ _FAILED_CODES = frozenset(
     {"context_length_exceeded", "insufficient_quota", "rate_limit_exceeded", "server_is_overloaded", "slow_down"}
 )
 """Codes of a failed response that keep their name: Codex has a message of its own for each, or waits and retries."""
+
+
+_CODES_WITH_WAIT = frozenset({"rate_limit_exceeded", "slow_down"})
+"""Codes for which Codex waits as long as the message says: "try again in 7s".
+
+Source: `codex-rs/codex-api/src/sse/responses_error.rs` in openai/codex.
+"""
 
 
 class _Part:
@@ -138,8 +145,11 @@ class StreamWriter(Writer):
         status, fields = describe_error(error)[0], openai_error(error)
         out: list[bytes] = []
         code, message, param = fields["code"], fields["message"], fields["param"]
-        self._write_event("error", out, code=code, message=message, param=param, error=fields | {"status": status})
+        self._write_event("error", out, code=code, message=message, param=param, error=fields | in_stream(error))
         failed_code = code if code in _FAILED_CODES else _ERROR_CODES.get(status, "server_error")
+        seconds = retry_after_seconds(error)
+        if seconds is not None and failed_code in _CODES_WITH_WAIT and "try again in" not in message.lower():
+            message = f"{message} Please try again in {seconds}s."
         failed = self._response("failed", error={"code": failed_code, "message": message})
         self._write_event("response.failed", out, response=failed)
         return b"".join(out)
