@@ -39,9 +39,10 @@ def without_hosts(parts: Sequence[Any]) -> list[Any]:
 
 def with_service(items: Iterable[Item], api: str, service: str) -> list[Item]:
     """Return received items with the service as the `source` of the parts that are the API's own."""
+    # `isinstance` takes five times as long for classes with a metaclass, and most items are texts.
     return [
         msgspec.structs.replace(item, source=service)
-        if isinstance(item, (Reasoning, OpaquePart)) and item.source == api
+        if (type(item) is Reasoning or type(item) is OpaquePart) and item.source == api
         else item
         for item in items
     ]
