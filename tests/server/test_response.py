@@ -134,6 +134,17 @@ async def test_the_names_of_dropped_fields_cannot_break_out_of_their_header() ->
         assert response.whole
 
 
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
+async def test_a_search_in_the_web_that_is_left_out_beside_functions_is_reported(stream: bool) -> None:
+    function = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
+    tools = [function, {"type": "web_search"}]
+    body = {"model": "m-1", "input": "Hello", "store": False, "stream": stream, "tools": tools}
+    async with live_server(reply("ok"), dialect=dialects.Anthropic()) as server:
+        response = await call(server.port, request(dialects.OpenAIResponses(), body=json.dumps(body).encode()))
+        assert response.headers["x-acytoo-dropped"] == "tools:hosted:web_search"
+        assert response.whole
+
+
 async def test_the_header_with_dropped_fields_is_limited() -> None:
     fields = {**example(dialects.OpenAI())[1], **{f"field-{number}": 1 for number in range(10_000)}}
     async with live_server(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:

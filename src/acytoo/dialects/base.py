@@ -191,6 +191,8 @@ class Dialect:
     """The fields that a body must have besides its model."""
     ignorable_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API outside the shared shape that may be dropped when translating to another."""
+    reported_fields: ClassVar[frozenset[str]] = frozenset()
+    """Ignorable fields without which the reply may be another, so that a server reports that it dropped them."""
     thinking_is_switch: ClassVar[bool] = False
     """Whether "no thinking" is a switch of this API, which any model has, and not an effort, which some refuse."""
     conversation_fields: ClassVar[frozenset[str]] = frozenset()

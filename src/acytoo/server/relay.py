@@ -98,7 +98,8 @@ class _Exchange:
         else:
             _require_decoded(self._parsed)
             unsupported = Unsupported(api, drop=self._drop_unsupported, hint=_HINT)
-            reply = backend.answer(translate(self._turn.with_history(wanted), dialect), unsupported=unsupported)
+            translated = translate(self._turn.with_history(wanted), dialect, unsupported.dropped)
+            reply = backend.answer(translated, unsupported=unsupported)
         self._opened[reply] = unsupported
         return reply
 

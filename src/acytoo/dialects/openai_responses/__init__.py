@@ -13,13 +13,15 @@ from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai_responses.reader import StreamReader, read_document
 from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
-from acytoo.dialects.openai_responses.tools import TRANSLATED_ITEMS, TRANSLATED_TOOLS
+from acytoo.dialects.openai_responses.tools import HOSTED_TOOLS, TRANSLATED_ITEMS, TRANSLATED_TOOLS
 from acytoo.dialects.openai_responses.writer import StreamWriter, reply_document
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, JSONObject, Reply, Request
+
+_OFFERS = frozenset(f"tools:hosted:{kind}" for kind in HOSTED_TOOLS)
 
 
 class OpenAIResponses(Dialect):
@@ -64,13 +66,14 @@ class OpenAIResponses(Dialect):
             "reasoning",
             "text",
             "client_metadata",
-            "tools:hosted",
+            *_OFFERS,
             *(f"tools:{kind}" for kind in TRANSLATED_TOOLS),
             *(f"input:{kind}" for kind in (*TRANSLATED_ITEMS, "namespace")),
             *(f"tool_choice:{kind}" for kind in ("function", "custom", "allowed_tools")),
         }
     )
     """Hints about caching, storage and service, tools that the API runs itself, and what `tools.py` has translated."""
+    reported_fields = _OFFERS
     conversation_fields = frozenset({"previous_response_id", "conversation", "prompt"})
 
     def __init__(self, path: str = "/responses", ends_without_finish: bool = False) -> None:

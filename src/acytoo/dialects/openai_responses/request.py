@@ -502,14 +502,14 @@ def _decode_part(part: JSONObject) -> ContentPart:
 def _decode_tools(tools: object, items: object, choice: object, shared: JSONObject) -> None:
     """Add the tools, those in the input too, as functions. Types that cannot be functions are kept under their names.
 
-    Tools that the API runs itself are kept as `tools:hosted` if the model may as well call a function.
+    Tools that the API runs itself are kept as `tools:hosted:<type>` if the model may as well call a function.
     """
     own = optional_objects(tools, "tools")
     if natives := all_tools(own, items):
         shared["tools"] = [{"type": "function", "function": native.function} for native in natives]
     for kind in types_of([*own, *tools_in_input(items)]) - {"function"}:
         is_offer = kind in HOSTED_TOOLS and natives and choice in (None, "auto")
-        shared[f"tools:{'hosted' if is_offer else kind}"] = own
+        shared[f"tools:hosted:{kind}" if is_offer else f"tools:{kind}"] = own
 
 
 def _decode_tool_choice(choice: object) -> object:
