@@ -298,6 +298,38 @@ def _shuffled(exchange: Exchange) -> ScriptedResponse:
     return _stream_of(exchange, [*reversed(texts), end])
 
 
+@SYNTAX.creates("failed:1", "send this many texts, then an end whose reason reports a failure", int)
+def _failed(exchange: Exchange, count: int = 0) -> ScriptedResponse:
+    writer = exchange.dialect.writer(exchange.request)
+    end = writer.write([*REPLY_TEXTS[:count], Finish("stop")]) + writer.end()
+    return _stream_of(exchange, [_GOOD_END.sub(b'"abort"', end)])
+
+
+_GOOD_END = re.compile(rb'"stop"|"end_turn"|"STOP"|"completed"(?!:)(?=,"(?:model|role))')
+"""The value that ends a complete reply: a finish reason, or the status of a response."""
+
+
+@SYNTAX.creates("repeated", "send the complete reply as one document before the end of its stream")
+def _repeated(exchange: Exchange) -> ScriptedResponse:
+    *texts, end = _records(exchange)
+    document = exchange.dialect.write_reply(collect([*REPLY_TEXTS, Finish("stop")]), exchange.request)
+    return _stream_of(exchange, [*texts, _record_of(exchange, document), end])
+
+
+@SYNTAX.creates("counted", "count the records in the number of the choice, candidate or block")
+def _counted(exchange: Exchange) -> ScriptedResponse:
+    pieces = [piece.replace(b'"index":0', b'"index":%d' % n) for n, piece in enumerate(_records(exchange))]
+    return _stream_of(exchange, pieces)
+
+
+@SYNTAX.creates("doubled", "send each record without text twice")
+def _doubled(exchange: Exchange) -> ScriptedResponse:
+    end = b"\n\n" if _framing(exchange) == "sse" else b"\n"
+    records = [record + end for record in b"".join(_records(exchange)).split(end) if record]
+    texts = [msgspec.json.encode(text)[1:-1] for text in REPLY_TEXTS]
+    return _stream_of(exchange, [r if any(text in r for text in texts) else r + r for r in records])
+
+
 # Directives that change the response.
 
 Place: TypeAlias = Mapping[str, int]
