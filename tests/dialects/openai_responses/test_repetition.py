@@ -143,6 +143,10 @@ def test_a_message_that_is_said_twice_is_in_the_reply_twice() -> None:
     assert reply(delta("Hi", **HERE), done(twice[0]), completed(*twice)).text == "HiHi"
 
 
+def test_a_first_message_that_only_the_complete_response_has_is_read_too() -> None:
+    assert reply(delta("world", **HERE), completed(said("Hello "), said("world", "msg_2"))).text == "worldHello "
+
+
 def test_a_complete_text_that_differs_from_its_deltas_is_ignored() -> None:
     assert reply(delta("Hello <b>world</b>", **HERE), completed(said("Hello world"))).text == "Hello <b>world</b>"
 

@@ -95,10 +95,12 @@ _REASONING_FIELDS: dict[str, _ReasoningField] = {"reasoning_summary_text": "summ
 class _Text:
     """A part of a message of which a text was emitted, and where that begins in the reply's text."""
 
-    __slots__ = ("is_done", "start")
+    __slots__ = ("complete", "is_done", "start")
 
     def __init__(self, start: int) -> None:
         self.start = start
+        self.complete = ""
+        """The complete text, if an event had it and it was that of the deltas."""
         self.is_done = False
         """Whether an event had the complete part."""
 
@@ -266,7 +268,7 @@ class StreamReader(RecordReader):
         if text:
             self._append_text(output, index, kind, text, items)
             if not is_delta and (part := output.parts[index]) is not None:
-                part.is_done = True
+                part.is_done, part.complete = True, text
 
     def _append_text(self, output: _OutputItem, index: int, kind: str, text: str, items: list[Item]) -> None:
         if index not in output.parts:
@@ -304,7 +306,11 @@ class StreamReader(RecordReader):
 
     def _rest_of(self, part: _Text, text: str, items: list[Item]) -> str:
         """Return what a complete text adds to a part. One that differs from it is ignored."""
-        return (continuation(self._text_of(part, items), text) or "") if part is self._texts[-1] else ""
+        if text == part.complete or part is not self._texts[-1]:
+            return ""
+        rest = continuation(self._text_of(part, items), text)
+        part.complete = text if rest is not None else part.complete
+        return rest or ""
 
     def _text_of(self, part: _Text, items: list[Item]) -> str:
         number = self._texts.index(part) + 1
@@ -513,10 +519,7 @@ class StreamReader(RecordReader):
             for index, part in enumerate(output_parts(item))
             if part.get("type") == "output_text" and (text := text_or_empty(part.get("text")))
         ]
-        all_text = self.emitted_text(items) if self._texts else ""
-        starts = [part.start for part in self._texts]
-        ends = [*starts[1:], len(all_text)]
-        emitted = [(part, all_text[i:j]) for part, i, j in zip(self._texts, starts, ends, strict=False)]
+        emitted = [(part, part.complete or self._text_of(part, items)) for part in self._texts]
         for is_exact in (True, False):
             for place, index, text in texts:
                 if index in pairs[place]:
