@@ -25,11 +25,12 @@ from acytoo.dialects.services import for_service, service_at, with_service
 from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
-from acytoo.secret import Secret, mask_url, redact, secrets_of
+from acytoo.secret import Secret, mask_url, redact, secrets_of, shows_secret
 from acytoo.settings import resolve, scheme_of
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import Exchange, open_exchange
 from acytoo.types import Item, Request, has_content
+from acytoo.wire.records import Framing, RecordBuffer, split_records
 
 if TYPE_CHECKING:
     from acytoo.preparation import Preparation
@@ -56,12 +57,13 @@ class Client(msgspec.Struct, frozen=True):
         return ReplyStream(self, request, self.dialect.encode_request(own, self.endpoint, unsupported))
 
     def pass_through(self, body: bytes, request: Request, writer: Writer | None) -> AsyncGenerator[bytes, None]:
-        """Return the chunks of the answer to a body that is already in this dialect, as they are received.
+        """Return the answer to a body that is already in this dialect: complete records, as they are received.
 
         What precedes the first content is held back, so that an error before it can be reported with a status; a
         document is one chunk. `writer` is None unless a stream was requested. If the server then answers with a
         document, `writer` renders it as a stream. The reply is read along, so its end means a complete reply, as for
-        `stream`. An error that the chunks of a stream contain already is raised as a DeliveredError.
+        `stream`. An error that the records of a stream contain already is raised as a DeliveredError.
+        No record shows a secret.
         """
         return _pass_through(self, request, self.dialect.http_request(request, self.endpoint, body), writer)
 
@@ -152,8 +154,24 @@ class Client(msgspec.Struct, frozen=True):
             secrets += proxy.secrets if proxy is not None else []
         return secrets
 
+    @property
+    def long_secrets(self) -> tuple[bytes, ...]:
+        """The secrets that are too long to be a word, as JSON writes them; some servers escape slashes."""
+        endpoint = self.endpoint
+        secrets = [endpoint.key, endpoint.password]
+        if self.extra_headers or "@" in endpoint.url:
+            secrets += secrets_of(endpoint.url, self.extra_headers)
+        values = [value for secret in secrets if len(value := secret.reveal()) >= _LONG]
+        return tuple(
+            [form.encode("utf-8", "replace") for value in values for form in {value, value.replace("/", "\\/")}]
+        )
+
     def __repr__(self) -> str:
         return f"Client({self.dialect.name!r}, {mask_url(self.endpoint.url)!r})"
+
+
+_LONG = 20
+"""Characters of a secret that cannot be a word of a reply. Keys of real services have 30 and more."""
 
 
 class ReplyStream:
@@ -267,11 +285,11 @@ async def _pass_through(
         with exchange:
             reader = await _reader_for(exchange, client.dialect)
             if writer is None:
-                passage = _Document(reader)
+                passage = _Document(reader, client.long_secrets)
             elif exchange.head.content_type != writer.content_type.partition(";")[0]:
                 passage = _RenderedDocument(reader, writer)
             else:
-                passage = _Stream(reader)
+                passage = _Stream(reader, writer.framing, client)
             while chunk := await exchange.read():
                 data = passage.read(chunk)
                 if reader.received_content:
@@ -337,8 +355,9 @@ class _Passage:
 class _Document(_Passage):
     """A reply that is one document. It leaves when it is complete."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, long_secrets: tuple[bytes, ...]) -> None:
         super().__init__(reader)
+        self._long_secrets = long_secrets
         self._body = bytearray()
 
     def _read(self, chunk: bytes) -> bytes:
@@ -347,7 +366,7 @@ class _Document(_Passage):
         return b""
 
     def end(self) -> bytes:
-        return bytes(self._body)
+        return _without(self._long_secrets, bytes(self._body))
 
 
 class _RenderedDocument(_Passage):
@@ -373,21 +392,42 @@ class _RenderedDocument(_Passage):
 
 
 class _Stream(_Passage):
-    """A stream. What precedes its first content is held back, so that an error there can be reported with a status."""
+    """A stream. What precedes its first content is held back, so that an error there can be reported with a status.
 
-    def __init__(self, reader: Reader) -> None:
+    Only complete records leave, so that each can be searched for secrets. Nearly all of them have only text, and
+    nothing is as frequent: they are searched for long secrets alone. A short one may be a word of the reply.
+    """
+
+    def __init__(self, reader: Reader, framing: Framing, client: Client) -> None:
         super().__init__(reader)
+        self._framing = framing
+        self._client = client
+        self._long_secrets = client.long_secrets
+        self._records = RecordBuffer(framing)
         self._held = b""
-        self._is_begun = False
+        self._is_begun = self._is_withheld = False
 
     def read(self, chunk: bytes) -> bytes:
         super().read(chunk)
+        data = self._records.feed(chunk)
+        if self.failure is not None:
+            data += self._records.flush()
         if not self._is_begun:
-            self._held += chunk
+            self._held += data
             return b""
         if self._held:
-            chunk, self._held = self._held + chunk, b""
-        return chunk
+            data, self._held = self._held + data, b""
+        return self._without_secrets(data)
+
+    def _without_secrets(self, data: bytes) -> bytes:
+        if self.failure is not None:
+            secrets = self._client.secrets
+            # The caller reports the error in place of a record that shows a secret.
+            records = split_records(data, self._framing)
+            clean = [record for record in records if not shows_secret(record.decode("utf-8", "replace"), secrets)]
+            self._is_withheld = len(clean) < len(records)
+            return b"".join(clean)
+        return _without(self._long_secrets, data)
 
     def _read(self, chunk: bytes) -> bytes:
         # The official SDKs repeat a request for which they get a status, but not one that fails in its stream. Only the
@@ -400,11 +440,11 @@ class _Stream(_Passage):
         return b""
 
     def end(self) -> bytes:
-        return self._held
+        return self._without_secrets(self._held + self._records.flush())
 
     def shows(self, error: AcytooError) -> bool:
         # A finish reason that reports a failure is no error to the official SDKs, and has no `body`.
-        return self._is_begun and isinstance(error, StatusError) and error.body != ""
+        return self._is_begun and not self._is_withheld and isinstance(error, StatusError) and error.body != ""
 
 
 _FIRST_PIECE = 512
@@ -412,6 +452,14 @@ _FIRST_PIECE = 512
 
 _MAX_HELD = 256 * 1024
 """Bytes that may precede the first content of a stream before they leave without it."""
+
+
+def _without(secrets: tuple[bytes, ...], data: bytes) -> bytes:
+    """Return the data with `***` in place of the secrets."""
+    for secret in secrets:
+        if secret in data:
+            data = data.replace(secret, b"***")
+    return data
 
 
 def _request_for(request: Request, http_request: HTTPRequest) -> Callable[[Client], HTTPRequest]:
@@ -463,7 +511,7 @@ def _shows_secret(error: BaseException | None, secrets: list[Secret]) -> bool:
         return False
     shown = f"{error} {error!r} {vars(error)!r}"
     return (
-        redact(shown, secrets) != shown
+        shows_secret(shown, secrets)
         or _shows_secret(error.__cause__, secrets)
         or _shows_secret(error.__context__, secrets)
     )

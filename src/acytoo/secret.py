@@ -57,6 +57,11 @@ def redact(text: str, secrets: Iterable[Secret | str]) -> str:
     return "".join([*pieces, text[end:]])
 
 
+def shows_secret(text: str, secrets: Iterable[Secret | str]) -> bool:
+    """Return whether `redact` changes the text."""
+    return redact(text, secrets) != text
+
+
 def _spans(text: str, value: str) -> Iterator[tuple[int, int]]:
     """Yield where a value is in a text, and where a beginning of it of at least two characters precedes a cut."""
     place = text.find(value)

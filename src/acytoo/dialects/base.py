@@ -22,9 +22,7 @@ from acytoo.errors import (
 from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest
 from acytoo.secret import Secret, truncate
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request, Start, Usage
-
-Framing: TypeAlias = Literal["text", "sse", "ndjson"]
-"""How a stream is divided into records: not at all, as server-sent events, or one JSON document per line."""
+from acytoo.wire.records import Framing
 
 ItemKind: TypeAlias = Literal["text", "reasoning", "tool_calls", "refusal", "logprobs"]
 

@@ -15,7 +15,7 @@ import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.client import DeliveredError
-from acytoo.dialects.base import Dialect, Framing, ParsedRequest, Turn, Unsupported
+from acytoo.dialects.base import Dialect, ParsedRequest, Turn, Unsupported
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
 from acytoo.http import HTTPResponse
@@ -73,7 +73,7 @@ class _Exchange:
         self._drop_unsupported = config.drop_unsupported
         self._opened: dict[Closable[Any], Unsupported | None] = {}
         """What was dropped from the request, by the replies that were opened. None: it passes through unchanged."""
-        self._records: RecordBuffer | None = None
+        self._passes_through = False
 
     async def open(self, backend: AsyncGeneratorProvider, wanted: Request) -> _BackendReply:
         """Send the request to the backend. Raises AcytooError."""
@@ -81,8 +81,7 @@ class _Exchange:
             return _BackendReply(_batches(self._parsed.reply), False, {})
         opened = await backend.open_reply(wanted, self._open_at)
         unsupported = self._opened[opened.source]
-        if unsupported is None and wanted.stream:
-            self._records = RecordBuffer(self.writer.framing)
+        self._passes_through = unsupported is None
         headers = {**_dropped_header(unsupported), **_attempt_headers(opened.attempts)}
         return _BackendReply(opened.batches, unsupported is None, headers)
 
@@ -107,11 +106,11 @@ class _Exchange:
 
     def encode(self, batch: Any) -> bytes:
         """Return the bytes of a batch of the backend's reply."""
-        return self.writer.write(batch) if self._records is None else self._turn.watch(self._records.feed(batch))
+        return self._turn.watch(batch) if self._passes_through else self.writer.write(batch)
 
     def end(self) -> bytes:
         """Return the bytes that end the response."""
-        return self._turn.watch(self.writer.end() if self._records is None else self._records.flush())
+        return b"" if self._passes_through else self._turn.watch(self.writer.end())
 
 
 async def count_tokens(parsed: ParsedRequest, dialect: Dialect, config: ServerConfig) -> int:
@@ -202,8 +201,6 @@ class _Stream:
         except DeliveredError as delivered:
             if not response.started:
                 raise delivered.error from delivered.error.__cause__
-            if rest := exchange.end():
-                await response.send(rest)
             # The backend's own record may be one that only we recognise as an error.
             await self._fail(delivered.error, cut=not self._writer.error_ends_reply)
         except AcytooError as error:
@@ -251,35 +248,3 @@ class _Stream:
 
     def _schedule_check(self, seconds: float) -> None:
         self._timer = self._loop.call_later(seconds, self._on_silence)
-
-
-class RecordBuffer:
-    """A buffer that releases complete records of a stream that passes through.
-
-    A keep-alive or an error may be inserted at any time, and must not end up inside a record.
-    """
-
-    def __init__(self, framing: Framing) -> None:
-        self._ends = _RECORD_ENDS[framing]
-        self._incomplete = bytearray()
-
-    def feed(self, data: bytes) -> bytes:
-        """Return the complete records, and keep an incomplete last one."""
-        buffer = self._incomplete
-        if not self._ends or (not buffer and data.endswith(self._ends)):
-            return data
-        searched = max(0, len(buffer) - 3)  # an end of up to four bytes may begin in what was searched before
-        buffer += data
-        ends = [(buffer.rfind(end, searched), end) for end in self._ends]
-        length = max([index + len(end) for index, end in ends if index >= 0], default=0)
-        complete = bytes(buffer[:length])
-        del buffer[:length]
-        return complete
-
-    def flush(self) -> bytes:
-        """Return what is left at the end of the stream."""
-        return bytes(self._incomplete)
-
-
-_RECORD_ENDS: dict[Framing, tuple[bytes, ...]] = {"text": (), "sse": (b"\n\n", b"\r\n\r\n"), "ndjson": (b"\n",)}
-"""What ends a record. Text is not divided into records, so nothing is held back."""

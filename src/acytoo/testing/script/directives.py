@@ -10,12 +10,12 @@ from typing import TypeAlias
 
 import msgspec
 
-from acytoo.dialects.base import Framing
 from acytoo.errors import status_error
 from acytoo.testing.script import responses
 from acytoo.testing.script.responses import AFTER_RESPONSE, BodyContent, ReplyContent, ScriptedResponse
 from acytoo.testing.script.syntax import Exchange, ScriptSyntax
 from acytoo.types import Finish, collect
+from acytoo.wire.records import Framing
 
 REPLY_TEXTS = ("Grüße, ", "世界 ", "👩‍👩‍👧 ", "done.")
 """The texts of the default reply: characters of one to four UTF-8 bytes, and one of five code points."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from acytoo.dialects.base import Dialect, Framing
+from acytoo.dialects.base import Dialect
 from acytoo.errors import AcytooError, TimedOutError
 from acytoo.testing.conformance.environments import Environment
 from acytoo.testing.script.directives import COMPLETE_REPLY
 from acytoo.types import JSONObject
+from acytoo.wire.records import Framing
 
 ErrorTypes: TypeAlias = tuple[type[AcytooError], ...]
 
