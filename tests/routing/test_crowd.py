@@ -143,7 +143,7 @@ async def test_a_slow_target_is_overtaken_by_a_second_one_and_left() -> None:
 async def test_a_target_that_is_fast_enough_is_the_only_one_asked() -> None:
     async with AsyncExitStack() as stack:
         route, fakes = await hedged(stack, [ONE], [TWO])
-        route._first_content_s.extend([5.0] * 100)  # type: ignore[union-attr]
+        route._first_content_s.extend([5.0] * 100)
         assert (await route.reply(MESSAGES)).text == "one reply"
         assert [len(fake.requests) for fake in fakes] == [1, 0]
 

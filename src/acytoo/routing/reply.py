@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from acytoo.base_provider import ReplyOpener
@@ -29,6 +29,9 @@ _LONGEST_BACKOFF = 8.0
 """The bounds in seconds of the pause before the same target is asked again ("full jitter": any time up to it)."""
 
 
+_NONE_EXCLUDED: frozenset[Target] = frozenset()
+
+
 class _Begun(Generic[T]):
     """A reply whose first content has been received."""
 
@@ -38,15 +41,18 @@ class _Begun(Generic[T]):
         self.lease = lease
         self.source = source
         self.batches = batches
-        self.held: deque[T] = deque()
+        self.held: list[T] = []
         """What has been received, up to the first content."""
         self.is_complete = False
         self.attempts: list[Attempt] = []
-        """The attempts of a route that is a target."""
+        """The attempt that it took: several if the target is a route."""
 
 
 class RoutedReply(Generic[T]):
     """The reply to a request that a route sends to one of its targets. `open`, or the first step, sends it."""
+
+    __slots__ = ("_budget", "_ends_at", "_error", "_excluded", "_is_closed", "_is_late", "_not_before", "_opener",
+                 "_reply", "_reports_attempts", "_request", "_route", "_session", "_tries", "attempts")  # fmt: skip
 
     def __init__(
         self,
@@ -64,12 +70,14 @@ class RoutedReply(Generic[T]):
         self._session = session
         self._reports_attempts = reports_attempts
         self._budget = route.max_attempts
-        self._excluded: set[Target] = set()
-        self._tries: dict[Target, int] = {}
-        self._not_before: dict[Target, float] = {}
+        self._ends_at = time.monotonic() + route.deadline
         self._error: AcytooError | None = None
         self._reply: _Begun[T] | None = None
-        self._is_closed = False
+        self._is_closed = self._is_late = False
+        # Of the targets that have failed; a reply at the first attempt needs none of them.
+        self._excluded: frozenset[Target] = _NONE_EXCLUDED
+        self._tries: dict[Target, int] = {}
+        self._not_before: dict[Target, float] = {}
 
     # The reply, once it has begun.
 
@@ -85,9 +93,9 @@ class RoutedReply(Generic[T]):
             reply = self._reply
             assert reply is not None
             if self._reports_attempts:
-                reply.held[0] = cast("T", [Attempts(self.attempts), *cast("list[Any]", reply.held[0])])
+                return cast("T", [Attempts(self.attempts), *cast("list[Any]", reply.held.pop(0) if reply.held else [])])
         if reply.held:
-            return reply.held.popleft()
+            return reply.held.pop(0)
         try:
             if not reply.is_complete:
                 return await reply.batches.__anext__()
@@ -134,71 +142,80 @@ class RoutedReply(Generic[T]):
         Raises the error of the last attempt that may succeed later, else that of the first one; TimedOutError (phase
         "deadline").
         """
-        route = self._route
-        deadline = None if route.deadline == math.inf else route.deadline
+        route, loop = self._route, asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None
+        cancelling = task.cancelling()
+        watch = route.watch(loop)
+        watch.add(self, task)
         try:
-            async with asyncio.timeout(deadline) as self._timeout:
-                self._reply = await self._first_reply()
+            while self._reply is None:
+                lease = self._free_place() or await self._place()
+                try:
+                    delay = route.hedge_after if route.hedges else None
+                    self._reply = await (self._attempt(lease) if delay is None else self._hedged(lease, delay))
+                except AcytooError as error:
+                    if verdict(error, route.next_on) == "raise":
+                        raise
+            self.attempts += self._reply.attempts
         except AcytooError as error:
             error.attempts = tuple(self.attempts)
             raise
-        except TimeoutError:
+        except asyncio.CancelledError:
+            if not self._is_late or task.uncancel() > cancelling:
+                raise
             names = ", ".join([target.name for target in route.targets])
             late = TimedOutError("deadline", route.deadline, f"no reply began within {route.deadline:g} s: {names}")
             late.attempts = tuple(self.attempts)
             raise late from self._error
         finally:
+            watch.remove(self)
             # A long history need not stay in memory while the reply is read, and an error's traceback refers to self.
             self._error = None
             del self._request, self._opener
         return self._reply.source
 
-    async def _first_reply(self) -> _Begun[T]:
-        while True:
-            lease = await self._place()
-            delay = self._route.hedge_after
-            try:
-                return await (self._attempt(lease) if delay is None else self._hedged(lease, delay))
-            except AcytooError as error:
-                if verdict(error, self._route.next_on) == "raise":
-                    raise
+    def expire(self, task: asyncio.Task[Any]) -> None:
+        """Cancel the task that waits for the reply to begin, and make that a TimedOutError."""
+        self._is_late = True
+        task.cancel()
 
     async def _attempt(self, lease: Lease) -> _Begun[T]:
         """Send the request to one target. Return its reply with the first content, or note the error and raise it."""
         target = lease.target
         started = time.monotonic()
+        reply: _Begun[T] | None = None
+        attempts: Sequence[Attempt] = ()
         try:
-            reply = await self._begin(lease)
-        except AcytooError as error:
+            request = target.request_for(self._request)
+            if target.is_route:
+                opened = await target.provider.open_reply(request, self._opener)
+                reply, attempts = _Begun(lease, opened.source, opened.batches), opened.attempts
+            else:
+                source = self._opener(target.provider, request)
+                reply = _Begun(lease, source, source)
+            reply.is_complete = True
+            async for batch in reply.batches:
+                reply.held.append(batch)
+                if not isinstance(batch, list) or has_content(batch):
+                    reply.is_complete = False
+                    break
+        except BaseException as error:
+            if reply is not None:
+                await reply.batches.aclose()
             lease.release()
-            self._note_failure(target, error, time.monotonic() - started)
-            raise
-        except BaseException:
-            lease.release()
+            if isinstance(error, AcytooError):
+                self._note_failure(target, error, time.monotonic() - started)
             raise
         seconds = time.monotonic() - started
-        self._route.note_first_content(seconds)
-        target.begun(lease)
-        self.attempts += reply.attempts or [Attempt(target.name, "answered", seconds)]
-        return reply
-
-    async def _begin(self, lease: Lease) -> _Begun[T]:
-        target = lease.target
-        opened = await target.provider.open_reply(target.request_for(self._request), self._opener)
-        reply = _Begun(lease, opened.source, opened.batches)
-        reply.attempts = [Attempt(f"{target.name}: {a.target}", a.outcome, a.seconds, a.error) for a in opened.attempts]
-        held = reply.held
-        try:
-            async for batch in opened.batches:
-                held.append(batch)
-                if not isinstance(batch, list) or has_content(batch):
-                    return reply
-        except BaseException:
-            await opened.batches.aclose()
-            raise
-        reply.is_complete = True
-        if not held and self._reports_attempts:
-            held.append(cast("T", []))
+        if self._route.hedges:
+            self._route.note_first_content(seconds)
+        if lease.is_trial:
+            target.begun(lease)
+        if attempts:
+            reply.attempts = [Attempt(f"{target.name}: {a.target}", a.outcome, a.seconds, a.error) for a in attempts]
+        else:
+            reply.attempts = [Attempt(target.name, "answered", seconds)]
         return reply
 
     def _note_failure(self, target: Target, error: AcytooError, seconds: float) -> None:
@@ -216,7 +233,7 @@ class RoutedReply(Generic[T]):
             self._not_before[target] = time.monotonic() + (backoff if wait is None else wait)
             self._error = error
         else:
-            self._excluded.add(target)
+            self._excluded |= {target}
             self._error = self._error or error
 
     async def _hedged(self, lease: Lease, delay: float) -> _Begun[T]:
@@ -249,6 +266,15 @@ class RoutedReply(Generic[T]):
         return self._take(self._choose(free))
 
     # Which target is next.
+
+    def _free_place(self) -> Lease | None:
+        """Return a place for the first attempt of an ordered route, which is the usual case."""
+        if self._route.balance is None and not self.attempts:
+            now = time.monotonic()
+            for target in self._route.targets:
+                if target.opens_at <= now and not target.is_full:
+                    return self._take(target)
+        return None
 
     async def _place(self) -> Lease:
         """Return a place at a target, waiting for one if necessary. Raises AcytooError if there will be none."""
@@ -312,9 +338,7 @@ class RoutedReply(Generic[T]):
     async def _wait_until(self, moment: float) -> None:
         """Wait until a target may be asked. Raises AcytooError at once if that is too late."""
         seconds = max(0.0, moment - time.monotonic())
-        ends_at = self._timeout.when()
-        is_too_late = ends_at is not None and asyncio.get_running_loop().time() + seconds >= ends_at
-        if is_too_late or seconds > self._route.max_wait:
+        if moment >= self._ends_at or seconds > self._route.max_wait:
             names = ", ".join([target.name for target in self._usable()])
             raise self._error or ServerError(
                 f"paused after failures: {names}; try again in {seconds:.0f} s", status=503, retry_after=seconds

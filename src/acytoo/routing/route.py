@@ -14,10 +14,12 @@ only for hedging.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 from acytoo import registry
 from acytoo.base_provider import AsyncGeneratorProvider, OpenReply, ReplyOpener
@@ -27,6 +29,7 @@ from acytoo.routing.policy import DEFAULT_NEXT, ErrorClasses
 from acytoo.routing.reply import RoutedReply
 from acytoo.routing.selection import Balance
 from acytoo.routing.target import Target
+from acytoo.routing.watch import Watch
 from acytoo.settings import Settings
 from acytoo.types import Closable, Item, Messages, Request
 
@@ -85,7 +88,7 @@ class Route(AsyncGeneratorProvider):
         if attempts is not None and attempts < 1:
             raise UsageError(f"invalid attempts {attempts!r}: expected a whole number above 0")
         for setting, seconds in {"deadline": deadline, "max_wait": max_wait, "affinity": affinity}.items():
-            if not seconds >= 0 or (setting == "deadline" and seconds == 0):
+            if not 0 <= seconds < math.inf or (setting == "deadline" and seconds == 0):
                 raise UsageError(f"invalid {setting} {seconds!r}: expected a number of seconds")
         self.max_attempts = attempts or max(3, 2 * len(self.targets))
         self.deadline = deadline
@@ -95,7 +98,9 @@ class Route(AsyncGeneratorProvider):
             if not issubclass(cls, AcytooError):
                 raise UsageError(f"invalid next_on {cls!r}: expected subclasses of AcytooError")
         self.balance = Balance(affinity) if strategy == "balance" else None
-        self._first_content_s: deque[float] | None = deque(maxlen=_SAMPLES) if hedge else None
+        self._first_content_s: deque[float] = deque(maxlen=_SAMPLES)
+        self.hedges = hedge and len(self.targets) > 1
+        self._watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
         self.url = self.model = ""
         self._settings = Settings()
         self.needs_model = any(target.provider.needs_model and not target.provider.model for target in self.targets)
@@ -107,14 +112,20 @@ class Route(AsyncGeneratorProvider):
     def hedge_after(self) -> float | None:
         """The seconds in which 95 % of the last replies began, or None if a second target is not to be asked."""
         samples = self._first_content_s
-        if samples is None or len(samples) < _FEWEST_SAMPLES or len(self.targets) == 1:
+        if len(samples) < _FEWEST_SAMPLES:
             return None
         return sorted(samples)[math.ceil(len(samples) * 0.95) - 1]
 
     def note_first_content(self, seconds: float) -> None:
         """Note how long a reply took to begin."""
-        if self._first_content_s is not None:
-            self._first_content_s.append(seconds)
+        self._first_content_s.append(seconds)
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> Watch:
+        """Return what enforces the deadline of replies in that event loop."""
+        watch = self._watches.get(loop)
+        if watch is None:
+            watch = self._watches[loop] = Watch(loop, self.deadline)
+        return watch
 
     # The interface of a provider.
 
@@ -124,9 +135,10 @@ class Route(AsyncGeneratorProvider):
         if not isinstance(session, str):
             raise UsageError(f"session must be a str, not {type(session).__name__}")
         options, changes, extra_body = self._split(kwargs)
-        for name in changes.keys() - SHARED_SETTINGS:
-            raise UsageError(f"{name} cannot be set for a call on a route: set it on the provider of its target")
-        Settings().changed(changes, lambda url: url)
+        if changes:
+            for name in changes.keys() - SHARED_SETTINGS:
+                raise UsageError(f"{name} cannot be set for a call on a route: set it on the provider of its target")
+            self._settings.changed(changes, lambda url: url)  # raises UsageError now
         request = self._request(model, messages, options, extra_body)
 
         def open_at(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:

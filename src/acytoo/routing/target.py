@@ -89,6 +89,7 @@ class Target:
             raise UsageError(f"invalid pause {pause!r}: expected a number of seconds above 0")
         self.provider = provider
         self.name = name or name_of(provider)
+        self.is_route = type(provider).open_reply is not AsyncGeneratorProvider.open_reply
         self.weight = weight
         self.in_flight = 0
         self.opens_at = -math.inf
