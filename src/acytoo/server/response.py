@@ -68,7 +68,7 @@ class StreamedResponse:
         Raises DisconnectedError if the client has left. A client that reads nothing is disconnected.
         """
         if self._head_sent:
-            self._connection.write(self._framed(data))
+            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         else:
             self._first += data
             if len(self._first) >= _FIRST_WRITE_SIZE:
