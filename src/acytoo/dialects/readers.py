@@ -155,7 +155,8 @@ class AutoReader(Reader):
         """Choose the reader. Return all bytes so far once it is chosen, b"" before."""
         chunk = self._start = self._start + chunk
         start = chunk.removeprefix(BOM).lstrip()
-        if (BOM.startswith(chunk) or any(field.startswith(start) for field in _FIELDS)) and len(chunk) < 1024:
+        is_short = len(start) <= _MAX_FIELD and len(chunk) < 1024
+        if is_short and (BOM.startswith(chunk) or any(field.startswith(start) for field in _FIELDS)):
             return b""
         self._reader = DocumentReader(self._dialect, self._stream) if start[:1] in (b"{", b"[", b"<") else self._stream
         if self._reader is self._stream and not start.startswith(_FIELDS) and b"data:" not in start:
@@ -183,6 +184,8 @@ class AutoReader(Reader):
 
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
 """The beginnings of an event stream."""
+
+_MAX_FIELD = max(map(len, _FIELDS))
 
 
 class Decoder(Protocol):
