@@ -24,7 +24,7 @@ class NDJSONDecoder:
         buffer = self._buffer
         if buffer:
             buffer += chunk
-            if b"\n" not in chunk:
+            if chunk.find(b"\n") < 0:
                 check_record_size(len(buffer))
                 return []
             chunk = bytes(buffer)

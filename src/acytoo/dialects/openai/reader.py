@@ -149,7 +149,7 @@ class StreamReader(RecordReader):
         if significant:
             self._read(significant)
         if len(significant) < len(records):
-            self.received_content = b'""' not in chunk or not all(map(self.is_keep_alive, records))
+            self.received_content = chunk.find(b'""') < 0 or not all(map(self.is_keep_alive, records))
         elif not records:
             self.received_content = False
 
