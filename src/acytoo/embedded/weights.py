@@ -4,8 +4,8 @@ The problem: several processes may need a file of 100 MB at the same time, any o
 be full.
 
 The strategy: one process at a time holds a file lock. It downloads into a temporary folder beside the final path,
-verifies the SHA-256, and renames the file. So a file at the final path is always complete. pip does the download,
-because it knows the user's index, proxy and certificates.
+verifies the SHA-256, and renames the file. So a file at the final path is always complete. It is verified again if
+it has changed since. pip does the download, because it knows the user's index, proxy and certificates.
 
 The cost: until the rename, the disk holds both the wheel and the file.
 """
@@ -19,9 +19,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -95,20 +96,75 @@ def cache_dir() -> Path:
     if own := os.environ.get("ACYTOO_CACHE"):
         return Path(own)
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        base = _absolute("LOCALAPPDATA") or _home() / "AppData" / "Local"
     elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
+        base = _home() / "Library" / "Caches"
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        base = _absolute("XDG_CACHE_HOME") or _home() / ".cache"
     return base / "acytoo"
 
 
-def is_cached(weights: Weights) -> bool:
-    """Return whether the complete file is in the cache. Checks only its size, because hashing it takes long."""
+def _absolute(variable: str) -> Path | None:
+    """Return the path in an environment variable, None if it is relative: the XDG specification has it ignored."""
+    path = Path(os.environ.get(variable, ""))
+    return path if path.is_absolute() else None
+
+
+def _home() -> Path:
     try:
-        return weights.path.stat().st_size == weights.size
+        home = Path.home()
+    except RuntimeError:
+        home = Path()
+    if not home.is_absolute():
+        raise EmbeddedError("no home directory for the built-in model: set HOME, or ACYTOO_CACHE to a cache directory")
+    return home
+
+
+_verified: dict[Path, str] = {}
+"""The fingerprints of the files that this process has verified."""
+
+
+def is_cached(weights: Weights) -> bool:
+    """Return whether the file is in the cache and has the right hash.
+
+    Hashing takes a third of a second, so the fingerprint of a verified file is recorded beside it. The record counts
+    only in a folder that nobody else can write to.
+    """
+    path = weights.path
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            fingerprint = f"{weights.sha256} {status.st_size} {status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns}"
+            if status.st_size != weights.size:
+                return False
+            if fingerprint in (_verified.get(path), _read_record(path)):
+                return True
+            if hashlib.file_digest(file, "sha256").hexdigest() != weights.sha256:
+                return False
     except OSError:
         return False
+    _verified[path] = fingerprint
+    with suppress(OSError):
+        _record_path(path).write_text(fingerprint)
+    return True
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_suffix(".verified")
+
+
+def _read_record(path: Path) -> str:
+    """Return the recorded fingerprint of a file, "" if there is none or if another user could have written it."""
+    record = _record_path(path)
+    if hasattr(os, "getuid"):
+        for part in (path.parent, record):
+            status = part.lstat() if part.exists() else None
+            if status is None or status.st_uid != os.getuid() or status.st_mode & 0o022:
+                return ""
+    try:
+        return record.read_text("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def fetch(weights: Weights) -> Path:
@@ -124,23 +180,6 @@ def fetch(weights: Weights) -> Path:
         if not is_cached(weights):
             _copy_verified(weights, _download(weights, folder), folder)
     return weights.path
-
-
-def fetch_if_damaged(weights: Weights) -> bool:
-    """Download the weights again if the file in the cache has the wrong hash. Return whether it had.
-
-    Raises:
-        EmbeddedError: The file cannot be replaced.
-    """
-    try:
-        with weights.path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == weights.sha256:
-                return False
-        weights.path.unlink()
-    except OSError as error:
-        raise EmbeddedError(f"cannot replace the damaged file {weights.path} ({error}): delete it") from error
-    fetch(weights)
-    return True
 
 
 def install(weights: Weights, source: Path) -> Path:
@@ -259,33 +298,62 @@ def _locked_folder(weights: Weights) -> Iterator[Path]:
     """Yield a temporary folder in the cache, while holding the lock. Remove folders that killed processes left."""
     parent, prefix = weights.path.parent, f"fetching-{weights.name}-"
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        lock_file = weights.path.with_suffix(".lock").open("a+b")
+        parent.mkdir(0o700, parents=True, exist_ok=True)
+        lock_file = _open_lock(weights.path.with_suffix(".lock"))
     except OSError as error:
         raise EmbeddedError(
             f"cannot write to the cache directory {parent} ({error}): set ACYTOO_CACHE to another"
         ) from error
     with lock_file:
-        _lock(lock_file)
+        _lock(lock_file, weights.path.with_suffix(".lock"))
         for leftover in parent.glob(f"{prefix}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=prefix, ignore_cleanup_errors=True) as folder:
             yield Path(folder)
 
 
-def _lock(file: IO[bytes]) -> None:
+def _open_lock(path: Path) -> IO[bytes]:
+    """Open the lock file. Raises OSError if it is a symbolic link, which could lead to any file of the user's."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o600), "r+b")
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
     """Wait for the exclusive lock. The system releases it when the file is closed or the process ends."""
-    if sys.platform == "win32":
-        import msvcrt
+    if not _try_lock(file):
+        _report_waiting(file, path)
+        while not _try_lock(file):
+            time.sleep(0.1)
+    with suppress(OSError):
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
 
-        file.seek(0)
-        while True:
-            try:
-                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            except OSError:  # LK_LOCK gives up after ten seconds
-                continue
-            break
-    else:
-        import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _try_lock(file: IO[bytes]) -> bool:
+    """Return whether the lock could be taken."""
+    file.seek(0)
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _report_waiting(file: IO[bytes], path: Path) -> None:
+    """Say on stderr which process is waited for. On Windows, a locked file cannot be read."""
+    try:
+        holder = file.read(20).decode("ascii", "replace").strip()
+    except OSError:
+        holder = ""
+    if sys.stderr is not None:
+        process = f"process {holder}" if holder.isdecimal() else "another process"
+        sys.stderr.write(f"Waiting for {process}, which installs the model (lock file {path}).\n")
+        sys.stderr.flush()
