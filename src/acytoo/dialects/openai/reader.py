@@ -24,7 +24,7 @@ from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai.request import NAME
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, reasoning_text, text_on_error
 from acytoo.dialects.server_side import new_id
-from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text
+from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text, custom_arguments
 from acytoo.errors import TruncatedError
 from acytoo.types import (
     Finish,
@@ -48,10 +48,16 @@ class _Function(msgspec.Struct, gc=False):
     arguments: Annotated[str | JSONObject | None, NEEDED] = None  # JSON text, but some servers send an object
 
 
+class _Custom(msgspec.Struct, gc=False):
+    name: Annotated[str | None, NEEDED] = None
+    input: Annotated[str | None, NEEDED] = None
+
+
 class _ToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: Annotated[_Function | None, NEEDED] = None
+    custom: Annotated[_Custom | None, NEEDED] = None  # of a tool that takes text
     extra_content: Any = None
 
 
@@ -135,6 +141,7 @@ class StreamReader(RecordReader):
         self._reads_pieces = False  # …and each of them is a piece of it
         self._calls = ReceivedCalls()
         self._by_index: dict[int | None, ReceivedCall] = {}
+        self._inputs: dict[int, list[str]] = {}  # the pieces of custom calls, which are emitted together, by number
 
     @property
     def complete(self) -> bool:
@@ -234,6 +241,13 @@ class StreamReader(RecordReader):
 
     def close_calls(self, items: list[Item]) -> None:
         """Append the calls that were held back, at the end of a reply that may have no finish reason."""
+        for number, pieces in self._inputs.items():
+            call, text = self._calls.at(number), "".join(pieces)
+            assert call is not None
+            items += self._calls.add(call, arguments=custom_arguments(text))
+            fields = {"type": "custom", "custom": {"name": call.name, "input": text}}
+            items.append(OpaquePart(NAME, fields, "tool_call", number))
+        self._inputs = {}
         items += self._calls.close()
 
     def append(self, chunk: _Chunk, items: list[Item]) -> None:
@@ -267,7 +281,7 @@ class StreamReader(RecordReader):
             items.append(Logprobs(tokens))
         reason = choice.finish_reason
         if reason:
-            items += self._calls.close()
+            self.close_calls(items)
         if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
             self.has_content = True
         if reason:
@@ -432,6 +446,8 @@ class StreamReader(RecordReader):
         ):
             call.fragments.append(arguments)
             return [ToolCall(call.number, arguments=arguments)]
+        if piece.custom is not None:
+            return self._decode_custom(piece, piece.custom)
         items: list[Item] = []
         call_id, name = piece.id or "", function.name or ""
         call = self._call_of(piece.index, call_id, name, arguments, siblings or ())
@@ -451,6 +467,20 @@ class StreamReader(RecordReader):
             fields = {"extra_content": piece.extra_content}
             call.attached.append(OpaquePart(NAME, fields, "tool_call", call.number))
         return items + self._calls.add(call, call_id, name, arguments, signature)
+
+    def _decode_custom(self, piece: _ToolCall, custom: _Custom) -> list[Item]:
+        """Return the items for a piece of a call of a custom tool: its first piece, before its input is known."""
+        known = self._calls.by_id(piece.id) if piece.id else None
+        if known is None and not custom.name:
+            known = self._by_index.get(piece.index) or self._calls.last
+        if known is None:
+            known = self._by_index[piece.index] = self._calls.open()
+            self._inputs[known.number] = [custom.input or ""]
+            return self._calls.add(known, piece.id or "", custom.name or "")
+        pieces = self._inputs.get(known.number)
+        if pieces is not None and not (custom.name and custom.input == "".join(pieces)):
+            pieces.append(custom.input or "")
+        return []
 
     def _call_of(
         self,

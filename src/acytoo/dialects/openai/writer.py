@@ -40,6 +40,10 @@ _BEFORE_TEXT = b'{"index":0,"delta":{"content":'
 _AFTER_TEXT = b'},"logprobs":null,"finish_reason":null}]}\n\n'
 
 
+_CUSTOM = frozenset({"type", "custom"})
+"""What makes a call one of a custom tool. Here all calls are of functions."""
+
+
 class StreamWriter(Writer):
     """A writer of one `chat.completion.chunk` event per item."""
 
@@ -144,7 +148,7 @@ class StreamWriter(Writer):
         """Return the chunk with what a compatible server has beyond this API."""
         if item.part == "tool_call":
             # The official SDKs concatenate texts, so a signature must not be sent twice.
-            written = {"extra_content"} if item.index in self._signed else set()
+            written = _CUSTOM | {"extra_content"} if item.index in self._signed else _CUSTOM
             own = {name: value for name, value in item.fields.items() if name not in written}
             return self._chunk({"tool_calls": [{"index": item.index, **own}]}) if own else b""
         self._reasoning_field = item.fields.get("reasoning_field") or self._reasoning_field
@@ -231,7 +235,8 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     for part in without_hosts(reply.turn_parts):
         if part.get("source") == NAME:
             if part["type"] == "tool_call":
-                calls[part["index"]] = {**calls[part["index"]], **part["fields"]}
+                own_fields = {name: value for name, value in part["fields"].items() if name not in _CUSTOM}
+                calls[part["index"]] = {**calls[part["index"]], **own_fields}
             else:
                 own |= part["fields"]
     if reasoning := "".join([block.get("text", "") for block in reply.reasoning]):
