@@ -14,12 +14,10 @@ from acytoo.http1.buffer import ReceiveBuffer
 from acytoo.http1.head import HTTPError
 from acytoo.server.config import ServerConfig
 from acytoo.server.connection import ServerConnection
+from acytoo.server.listener import Listener
 from acytoo.server.request import IncomingRequest
 
 _ACCESS_LOG = logging.getLogger("acytoo.access")
-
-_BACKLOG = 1024
-"""Connections that may wait to be accepted."""
 
 _MAX_REFUSED = 100
 """Connections above the limit that get a response; others are closed without one."""
@@ -46,15 +44,16 @@ class HTTPServer:
         self.is_closing = False
         self.connections: set[ServerConnection] = set()
         self._emptied: asyncio.Future[None] | None = None
-        self._listener: asyncio.Server | None = None
+        self._listener: Listener | None = None
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Accept connections. Return the address. Raises what `create_server` raises."""
         if not 0 <= port < 65536:  # uvloop would take another one
             raise OverflowError("a port is a number from 0 to 65535")
-        self._listener = await self.loop.create_server(lambda: ServerConnection(self), host, port, backlog=_BACKLOG)
-        address, port = self._listener.sockets[0].getsockname()[:2]
-        return address, port
+        listener = Listener(lambda: ServerConnection(self))
+        address = await listener.listen(host, port)
+        self._listener = listener
+        return address
 
     async def close(self) -> None:
         """Stop accepting connections, let running replies finish for `config.grace` seconds, then close everything."""

@@ -1,0 +1,101 @@
+"""Accepting connections.
+
+The problem: without free file descriptors, asyncio's own server writes a thousand tracebacks a second, on uvloop it is
+silent. The strategy: accept here, on any event loop that can watch a socket; on failure wait a second, and log one line
+a minute. The kernel keeps the clients waiting meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import socket
+from collections.abc import Callable
+
+_LOG = logging.getLogger("acytoo.server")
+
+_BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+
+_MAX_AT_ONCE = 64
+"""Connections that are accepted before the event loop turns to others."""
+
+_RETRY_AFTER = 1.0
+"""Seconds until another try after a failure."""
+
+_LOG_INTERVAL = 60.0
+"""Seconds between two reports of failures."""
+
+
+class Listener:
+    """The listening sockets of a server."""
+
+    def __init__(self, new_connection: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._new_connection = new_connection
+        self._loop = asyncio.get_running_loop()
+        self._server: asyncio.Server | None = None
+        self._sockets: dict[socket.socket, asyncio.TimerHandle | None] = {}
+        """Each with the timer after which it is accepted from again."""
+        self._accepting: set[asyncio.Task[object]] = set()
+        self._reported_at = -math.inf
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Accept connections. Return the address. Raises what `create_server` raises."""
+        server = await self._loop.create_server(self._new_connection, host, port, backlog=_BACKLOG, start_serving=False)
+        self._server = server
+        address, port = server.sockets[0].getsockname()[:2]
+        try:
+            for bound in server.sockets:
+                self._watch(socket.socket(fileno=os.dup(bound.fileno())))
+        except NotImplementedError:  # Windows' proactor
+            await server.start_serving()
+        except OSError:  # another process has bound the port at the same time
+            self.close()
+            raise
+        else:
+            self._server = None
+            server.close()
+        return address, port
+
+    def close(self) -> None:
+        """Accept no more."""
+        if self._server is not None:
+            self._server.close()
+        for listening, timer in self._sockets.items():
+            if timer is None:
+                self._loop.remove_reader(listening)
+            else:
+                timer.cancel()
+            listening.close()
+        self._sockets.clear()
+
+    def _watch(self, listening: socket.socket) -> None:
+        self._sockets[listening] = None
+        listening.setblocking(False)
+        listening.listen(_BACKLOG)
+        self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(_MAX_AT_ONCE):
+            try:
+                accepted, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._wait(listening, error)
+                return
+            accepted.setblocking(False)
+            task = self._loop.create_task(self._loop.connect_accepted_socket(self._new_connection, accepted))
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
+
+    def _wait(self, listening: socket.socket, error: OSError) -> None:
+        """Try again later: a socket that cannot be accepted from stays readable."""
+        self._loop.remove_reader(listening)
+        self._sockets[listening] = self._loop.call_later(_RETRY_AFTER, self._watch, listening)
+        now = self._loop.time()
+        if now >= self._reported_at + _LOG_INTERVAL:
+            self._reported_at = now
+            _LOG.error("cannot accept connections, trying again every second: %s", os.strerror(error.errno or 0))

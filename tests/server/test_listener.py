@@ -1,0 +1,78 @@
+"""Accepting connections, also without free file descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from acytoo.testing import reply
+from tests.server.live_server import LIMIT, call, head, live_server
+from tests.server.test_connection import runners
+
+HEALTH = head("GET /healthz HTTP/1.1")
+
+
+@contextmanager
+def no_free_descriptors(spare: int) -> Iterator[None]:
+    """Leave this process so many file descriptors that are free."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used: list[socket.socket] = [socket.socket()]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, used[0].fileno() + 200), hard))
+    try:
+        with suppress(OSError):
+            while True:
+                used.append(socket.socket())
+        for _ in range(spare):
+            used.pop().close()
+        yield
+    finally:
+        for taken in used:
+            taken.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def answer_when_descriptors_are_free() -> None:
+    async with live_server(reply("Hi")) as server, asyncio.timeout(LIMIT):
+        with no_free_descriptors(spare=4):
+            clients = [socket.socket() for _ in range(4)]
+            for client in clients:
+                client.setblocking(False)
+                with suppress(BlockingIOError):
+                    client.connect(("127.0.0.1", server.port))
+            await asyncio.sleep(2.5)
+            for client in clients:
+                client.close()
+        assert (await call(server.port, HEALTH)).status == 200
+
+
+@pytest.mark.parametrize("run", runners())
+def test_a_server_without_free_descriptors_says_so_once_and_goes_on_later(
+    run: Callable[[Coroutine[Any, Any, None]], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    run(answer_when_descriptors_are_free())
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.ERROR, "cannot accept connections, trying again every second: Too many open files")
+    ]
+
+
+async def close_while_out_of_descriptors() -> None:
+    async with live_server(reply("Hi")) as server:
+        with no_free_descriptors(spare=1):
+            client = socket.socket()
+            client.setblocking(False)
+            with suppress(BlockingIOError):
+                client.connect(("127.0.0.1", server.port))
+            await asyncio.sleep(0.2)
+        client.close()
+
+
+@pytest.mark.parametrize("run", runners())
+def test_a_server_that_waits_for_descriptors_can_be_closed(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    run(close_while_out_of_descriptors())
