@@ -135,8 +135,12 @@ def test_a_request_with_any_one_value_replaced_gets_a_response_in_the_clients_fo
     check_all(dialect, data.draw(st.lists(mutated(dialect), min_size=1, max_size=8)), caplog)
 
 
+WRONG_TYPES = b'{"model": 1, "model": 2, "messages": 1, "messages": 2, "contents": 1, "input": 1}'
+"""A body that a server may pass through to a backend of the same API, which then judges it. Here there is none."""
+
+
 @ALL
-@pytest.mark.parametrize("body", MALFORMED_BODIES.values(), ids=MALFORMED_BODIES)
+@pytest.mark.parametrize("body", [*MALFORMED_BODIES.values(), WRONG_TYPES], ids=[*MALFORMED_BODIES, "wrong types"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_a_malformed_body_is_400_in_the_clients_format(
     dialect: Dialect, body: bytes, stream: bool, caplog: pytest.LogCaptureFixture

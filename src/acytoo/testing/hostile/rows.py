@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
@@ -39,11 +40,12 @@ _CROWD = 20
 
 
 class HostileRow(NamedTuple):
-    """One row: its name, what is required, and the check."""
+    """One row: its name, what is required, and the check. Rows that are not `alone` are tried at the same time."""
 
     name: str
     required: str
     check: Callable[[Site], Awaitable[str]]
+    alone: bool = True
 
 
 class Result(NamedTuple):
@@ -58,21 +60,32 @@ class Result(NamedTuple):
 
 
 async def try_rows(site: Site, only: Collection[str] = ()) -> AsyncIterator[Result]:
-    """Yield a result as each row ends. With `only`, skip rows with none of these texts in their name."""
-    for row in hostile_rows(site):
-        if only and not any(part in row.name for part in only):
-            continue
-        try:
-            violation = await row.check(site)
-        except TimeoutError:
-            violation = f"nothing happened for {site.patience_s:g} s"
-        except (OSError, ValueError, KeyError) as error:  # the bytes are not a response, or there is no connection
-            violation = f"{type(error).__name__}: {error}"
-        yield Result(row.name, violation, row.required)
+    """Yield the results in order. With `only`, skip rows with none of these texts in their name."""
+    wanted = [row for row in hostile_rows(site) if not only or any(part in row.name for part in only)]
+    for alone, rows in itertools.groupby(wanted, lambda row: row.alone):
+        if alone:
+            for row in rows:
+                yield await _try(row, site)
+        else:
+            for result in await asyncio.gather(*[_try(row, site) for row in rows]):
+                yield result
+
+
+async def _try(row: HostileRow, site: Site) -> Result:
+    try:
+        violation = await row.check(site)
+    except TimeoutError:
+        violation = f"nothing happened for {site.patience_s:g} s"
+    except (OSError, ValueError, KeyError) as error:  # the bytes are not a response, or there is no connection
+        violation = f"{type(error).__name__}: {error}"
+    return Result(row.name, violation, row.required)
 
 
 def hostile_rows(site: Site) -> Iterator[HostileRow]:
-    """Yield the rows for a server. Those with wrong passwords are the last: a server may slow down who sends them."""
+    """Yield the rows for a server.
+
+    Those with wrong passwords are tried last and together: a server slows down who sends them.
+    """
     yield HostileRow("health", "GET /healthz is answered", _is_healthy)
     for name, data in {**broken_requests(site), "an endless head": ENDLESS_HEAD}.items():
         yield HostileRow(f"http: {name}", "refused, and the connection is closed", partial(_is_refused, data))
@@ -85,11 +98,13 @@ def hostile_rows(site: Site) -> Iterator[HostileRow]:
         for coding in UNKNOWN_CODINGS:
             unknown = partial(_is_reported, dialect, headers=f"content-encoding: {coding}\r\n", statuses=(400, 415))
             yield HostileRow(f"{dialect.name}: coding: {coding}", "status 400", unknown)
-    yield from _SIZES
+    yield from _size_rows()
     yield from _unfinished_rows(site)
     if site.password:
         for dialect in dialects.ALL:
             yield from _password_rows(dialect, site.password)
+        right = partial(_has_status, "GET /v1/models", 200)
+        yield HostileRow("password: the right one after many wrong ones", "status 200", right)
     else:
         for dialect in dialects.ALL:
             for name, (host, headers) in FOREIGN.items():
@@ -118,8 +133,8 @@ async def _is_refused(data: bytes, site: Site) -> str:
     return ""
 
 
-async def _has_status(line: str, status: int, site: Site, *, password: Secret | None = None) -> str:
-    response = await site.ask(site.head(f"{line} HTTP/1.1", "connection: close\r\n", password=password))
+async def _has_status(line: str, status: int, site: Site) -> str:
+    response = await site.ask(site.head(f"{line} HTTP/1.1", "connection: close\r\n"))
     return "" if response.status == status else f"status {response.status}"
 
 
@@ -197,16 +212,19 @@ async def _sends(coding: str, body: bytes, site: Site) -> str:
     return "" if response.status in (400, 413) else f"status {response.status}"
 
 
-_SIZES = (
-    HostileRow("size: a terabyte is announced", "status 413 before it arrives", _declares_too_much),
-    HostileRow("size: chunks without end", "status 413, or a closed connection", _sends_without_end),
-    HostileRow(
-        "size: a gzip bomb of blanks", "status 413 or 400", partial(_sends, "gzip", gzip.compress(b" " * 50_000_000))
-    ),
-    HostileRow("size: a gzip stream that is cut", "status 400", partial(_sends, "gzip", gzip.compress(BODY)[:-1])),
-    HostileRow("size: bytes after a gzip stream", "status 400", partial(_sends, "gzip", gzip.compress(BODY) + b"x")),
-    HostileRow("size: a body that is not gzip", "status 400", partial(_sends, "gzip", BODY)),
-)
+def _size_rows() -> Iterator[HostileRow]:
+    yield HostileRow("size: a terabyte is announced", "status 413 before it arrives", _declares_too_much)
+    yield HostileRow("size: chunks without end", "status 413, or a closed connection", _sends_without_end)
+    bodies = {
+        "size: a gzip bomb of blanks": gzip.compress(b" " * 50_000_000),
+        "size: gzip of ten million lists": gzip.compress(b'{"messages":[' + b"[]," * 10_000_000 + b"[]]}"),
+        "size: 20,000 gzip streams": gzip.compress(b"") * 20_000,
+        "size: a gzip stream that is cut": gzip.compress(BODY)[:-1],
+        "size: bytes after a gzip stream": gzip.compress(BODY) + b"x",
+        "size: a body that is not gzip": BODY,
+    }
+    for name, body in bodies.items():
+        yield HostileRow(name, "status 413 or 400, and others are served", partial(_sends, "gzip", body))
 
 
 # Clients that stop half way.
@@ -283,17 +301,19 @@ def _password_rows(dialect: Dialect, password: Secret) -> Iterator[HostileRow]:
     for name, text in wrong.items():
         if text != right:
             check = partial(_refuses_password, dialect, text)
-            yield HostileRow(f"{dialect.name}: password: {name}", "status 401 in the client's format", check)
+            yield HostileRow(f"{dialect.name}: password: {name}", "status 401 in the client's format", check, False)
     if not dialect.can_pass_through:
         return  # the password may be in the body
     required = "status 401 before the body arrives"
-    yield HostileRow(f"{dialect.name}: password: before the body", required, partial(_refuses_early, dialect, ""))
+    yield HostileRow(
+        f"{dialect.name}: password: before the body", required, partial(_refuses_early, dialect, ""), False
+    )
     expect = "expect: 100-continue\r\n"
-    yield HostileRow(f"{dialect.name}: password: before 100", required, partial(_refuses_early, dialect, expect))
+    yield HostileRow(f"{dialect.name}: password: before 100", required, partial(_refuses_early, dialect, expect), False)
     for path in dialect.list_routes:
         if "{" not in path:
-            listed = partial(_has_status, f"GET {path}", 401, password=_WRONG)
-            yield HostileRow(f"{dialect.name}: password: GET {path}", "status 401", listed)
+            listed = partial(_lists_nothing, dialect, path)
+            yield HostileRow(f"{dialect.name}: password: GET {path}", "status 401", listed, False)
 
 
 _WRONG = Secret("wrong-password")
@@ -319,4 +339,9 @@ async def _refuses_early(dialect: Dialect, headers: str, site: Site) -> str:
     path, _ = example(dialect)
     length = f"content-length: 1000\r\n{headers}"
     response = await site.ask(site.head(f"POST {path} HTTP/1.1", length, password=_WRONG))
+    return _violation(dialect, response, _REFUSALS)
+
+
+async def _lists_nothing(dialect: Dialect, path: str, site: Site) -> str:
+    response = await site.ask(site.head(f"GET {path} HTTP/1.1", password=_WRONG))
     return _violation(dialect, response, _REFUSALS)
