@@ -492,11 +492,13 @@ def collect(items: Iterable[Item]) -> Reply:
 def _complete_parts(turn: list[TurnPart], texts: list[str], blocks: list[int], calls: list[int]) -> list[TurnPart]:
     """Return the parts of a turn with their texts, and with the places of blocks and calls instead of their numbers."""
     remaining = iter(texts)
+    places = {
+        "reasoning": {number: place for place, number in enumerate(blocks)},
+        "tool_call": {number: place for place, number in enumerate(calls)},
+    }
     for part in turn:
         if part["type"] == "text":
             part["text"] = next(remaining)
-        elif part["type"] == "reasoning":
-            part["index"] = blocks.index(part["index"])
-        elif part["type"] == "tool_call":
-            part["index"] = calls.index(part["index"])
+        elif part["type"] in places:
+            part["index"] = places[part["type"]][part["index"]]
     return turn

@@ -155,6 +155,22 @@ REPEATED: dict[str, tuple[Dialect, bytes]] = {
 }
 
 
+def test_what_the_end_repeats_of_a_long_reply_is_read_once() -> None:
+    calls = [
+        {**CALL, "id": f"c{i}", "index": i, "function": {"name": "pay", "arguments": f'{{"sum": {i}}}'}}
+        for i in range(20)
+    ]
+    texts = [f"text {i} " for i in range(3_000)]
+    pieces = [delta(content=text) for text in texts[:1_500]]
+    pieces += [delta(tool_calls=[call]) for call in calls]
+    pieces += [delta(content=text) for text in texts[1_500:]]
+    last = message("tool_calls", content="".join(texts), tool_calls=calls)
+    body = b"".join([sse(piece) for piece in [*pieces, last]])
+    reply = read(OPENAI, body, 100)
+    assert reply.text == "".join(texts)
+    assert [call["id"] for call in reply.tool_calls] == [call["id"] for call in calls]
+
+
 @pytest.mark.parametrize("size", [1, 100_000])
 @pytest.mark.parametrize("name", REPEATED)
 def test_what_the_end_repeats_is_read_once(name: str, size: int) -> None:

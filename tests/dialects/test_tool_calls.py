@@ -1,16 +1,20 @@
-"""The shared parts for tool calls: arguments as an object, ids where an API has none."""
+"""The shared parts for tool calls: arguments as an object and in pieces, ids."""
 
 from __future__ import annotations
 
+import json
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from acytoo import dialects
-from acytoo.dialects.tool_calls import arguments_object
+from acytoo.dialects.tool_calls import ArgumentPieces, CallIds, arguments_object
 from acytoo.http import ServerRequest
+from tests.dialects.strategies import split_at
 
 
 @pytest.mark.parametrize(
@@ -96,3 +100,42 @@ def test_a_call_without_an_id_gets_one_that_no_other_call_of_the_conversation_ha
     results = {message["tool_call_id"]: message["content"] for message in messages if message["role"] == "tool"}
     assert len(set(calls)) == 4
     assert [results[call_id] for call_id in calls] == ["first", "second", "third", "fourth"]
+
+
+# Arguments in pieces.
+
+OBJECTS = st.dictionaries(
+    st.text('a"\\{}'),
+    st.recursive(st.text('a"\\{}[]'), lambda inner: st.lists(inner) | st.dictionaries(st.text("b}"), inner)),
+)
+
+
+@given(OBJECTS, st.sampled_from(["", " ", "\n", "x", "}", "{}"]), st.lists(st.integers(0, 200)), st.booleans())
+def test_pieces_know_whether_they_are_a_complete_object_however_they_are_split(
+    value: dict[str, Any], rest: str, places: list[int], asks_often: bool
+) -> None:
+    text = json.dumps(value) + rest
+    pieces = ArgumentPieces()
+    for piece in split_at(text.encode(), places):
+        pieces.append(piece.decode())
+        if asks_often:
+            assert pieces.object == (arguments_object(pieces.text) if pieces.text.strip() else None)
+    assert pieces.text == text
+    assert pieces.object == arguments_object(text)
+    assert pieces.is_complete == (
+        arguments_object(text) is not None and bool(pieces) and pieces[-1].rstrip().endswith("}")
+    )
+
+
+@pytest.mark.parametrize("text", ["[{}]", "{]", '"{}"', "{}{}", "\\{}", "{a}", "1}", "", " "])
+def test_pieces_that_are_not_an_object_are_not_complete(text: str) -> None:
+    assert ArgumentPieces([text]).object is None
+    assert not ArgumentPieces(text).is_complete
+
+
+def test_results_without_ids_belong_to_the_oldest_open_calls_preferring_their_name() -> None:
+    ids = CallIds()
+    assert [ids.for_call(name) for name in ("f", "g", "f", "h")] == ["call_0", "call_1", "call_2", "call_3"]
+    assert ids.for_result("", "call_3") == "call_3"
+    assert [ids.for_result(name) for name in ("g", "f", "h", "f")] == ["call_1", "call_0", "call_2", "call_4"]
+    assert ids.for_result("f", "own") == "own"

@@ -69,13 +69,17 @@ class Unsupported:
         self._dialect = dialect
         self._drop = drop
         self._hint = hint
-        self.dropped: list[str] = []
+        self._dropped: dict[str, None] = {}
+
+    @property
+    def dropped(self) -> list[str]:
+        """Return what was left out, in its order."""
+        return list(self._dropped)
 
     def __call__(self, feature: str) -> None:
         if not self._drop:
             raise UnsupportedError(feature, self._dialect, self._hint)
-        if feature not in self.dropped:
-            self.dropped.append(feature)
+        self._dropped[feature] = None
 
 
 class Reader:

@@ -19,10 +19,13 @@ def merge_extra(body: JSONObject, extra: Mapping[str, Any], parents: frozenset[s
 
     A name like `options.num_ctx` is a path if `options` is one of `parents`.
     """
+    copies: dict[str, JSONObject] = {}
     for name, value in extra.items():
         parent, dot, field = name.partition(".")
         if dot and parent in parents:
-            body[parent] = {**body.get(parent, {}), field: value}
+            if body.get(parent) is not copies.get(parent) or parent not in copies:
+                body[parent] = copies[parent] = {**body.get(parent, {})}
+            copies[parent][field] = value
         elif isinstance(value, dict) and isinstance(body.get(name), dict):
             body[name] = {**body[name], **value}
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -254,6 +255,9 @@ class RecordReader(Reader):
         # All items so far. One list, because the garbage collector would visit a list for each batch again and again:
         # with a thousand streams, it stopped the event loop for tens of milliseconds.
         self._items: list[Item] = []
+        self._joined = 0  # how many of them have been joined
+        self._lengths = _TextLength(self._items), _TextLength([])  # of them, and of those of one call of `read`
+        self._checks = 0
 
     @property
     def complete(self) -> bool:
@@ -345,27 +349,53 @@ class RecordReader(Reader):
                 raise ProtocolError("the reply has JSON that is nested too deeply") from error
         self.received_content = bool(items) or any(not self.is_keep_alive(record) for record in records)
         self._items += items
-        if len(self._items) > _MAX_ITEMS:
-            self._items = collect(self._items).items()
+        if len(self._items) > self._joined + _MAX_ITEMS:
+            self._join_items()
         return items
+
+    def _join_items(self) -> None:
+        """Join the pieces among the items that are new since the last call."""
+        before = self._lengths[0]
+        before.measure()
+        self._items[self._joined :] = _with_joined_pieces(self._items[self._joined :])
+        self._joined = before.measured = len(self._items)
 
     def emitted(self, items: list[Item]) -> Reply:
         """Return all items so far as a reply; `items` are those of the present call of `read`.
 
         Only for the unusual record that may repeat some of it.
         """
-        self._items = collect(self._items).items()
+        self._join_items()
         return collect([*self._items, *items])
 
-    def emitted_text(self, items: list[Item]) -> str:
-        """Return all texts so far, joined; `items` as in `emitted`."""
-        return "".join([item for item in (*self._items, *items) if type(item) is str])
+    def emitted_text(self, items: list[Item], start: int = 0) -> str:
+        """Return all texts so far, joined, from a place in them; `items` as in `emitted`."""
+        left = self.emitted_text_length(items) - start
+        pieces: list[str] = []
+        for item in itertools.chain(reversed(items), reversed(self._items)):
+            if left <= 0:
+                break
+            if type(item) is str:
+                pieces.append(item)
+                left -= len(item)
+        return "".join(reversed(pieces))[-left if left < 0 else 0 :]
+
+    def emitted_text_length(self, items: list[Item]) -> int:
+        """Return the length of `emitted_text`."""
+        before, current = self._lengths
+        if current.items is not items:
+            current = _TextLength(items)
+            self._lengths = before, current
+        return before.measure() + current.measure()
 
     def unrepeated(self, last: list[Item], items: list[Item]) -> list[Item]:
         """Return the items of the last record of a reply without those that only repeat all that precede it.
 
         A short text is a repetition only if it precedes in several pieces: a model may say something twice.
         """
+        self._checks += 1
+        if self._checks > _MAX_CHECKS:
+            return last
         pieces = sum(type(item) is str for item in (*self._items, *items))
         before, after = self.emitted(items), collect(last)
         repeated: set[type] = set()
@@ -377,12 +407,12 @@ class RecordReader(Reader):
             repeated.add(Refusal)
         if [call["function"] for call in after.tool_calls] == [call["function"] for call in before.tool_calls]:
             repeated.add(ToolCall)
-        arguments = [call["function"]["arguments"] for call in before.tool_calls]
+        arguments = {index: call["function"]["arguments"] for index, call in enumerate(before.tool_calls)}
         return [
             item
             for item in last
             if not (type(item) in repeated and not getattr(item, "signature", ""))
-            and not (isinstance(item, ToolCall) and item.arguments and item.arguments in arguments[item.index :][:1])
+            and not (isinstance(item, ToolCall) and item.arguments and item.arguments == arguments.get(item.index))
         ]
 
 
@@ -393,8 +423,54 @@ _ENDS_WITHOUT_FINISH = (
 _MAX_ITEMS = 2048
 """The items that a reader keeps before it joins their texts, which takes less memory."""
 
+_MAX_CHECKS = 16
+"""How many last records of a reply are compared with all that precedes them. Some servers mark every record as one."""
+
 LONG_TEXT = 8
 """The characters of a text that a model is unlikely to repeat in one piece."""
+
+
+class _TextLength:
+    """The length of the texts in a growing list, which looks at each item once."""
+
+    __slots__ = ("items", "length", "measured")
+
+    def __init__(self, items: list[Item]) -> None:
+        self.items = items
+        self.measured = self.length = 0
+
+    def measure(self) -> int:
+        new = self.items[self.measured :]
+        self.measured = len(self.items)
+        self.length += sum([len(item) for item in new if type(item) is str])
+        return self.length
+
+
+def _with_joined_pieces(items: list[Item]) -> list[Item]:
+    """Return the items with neighbouring pieces of one text, block or call as one."""
+    joined: list[Item] = []
+    for (kind, index), run in itertools.groupby(items, _piece_of):
+        pieces: list[Any] = list(run)
+        if kind is str:
+            joined.append("".join(pieces))
+        elif kind is ToolCall:
+            joined.append(ToolCall(index, arguments="".join([piece.arguments for piece in pieces])))
+        elif kind is Reasoning:
+            joined.append(Reasoning("".join([piece.text for piece in pieces]), index))
+        else:
+            joined += pieces
+    return joined
+
+
+def _piece_of(item: Item) -> tuple[type | None, int]:
+    """Return what an item is another piece of, (None, 0) if it is more than a piece."""
+    if type(item) is str:
+        return str, 0
+    if type(item) is ToolCall and not (item.id or item.name or item.signature):
+        return ToolCall, item.index
+    if type(item) is Reasoning and not (item.signature or item.data or item.id or item.source):
+        return Reasoning, item.index
+    return None, 0
 
 
 def reasoning_text(reply: Reply) -> str:

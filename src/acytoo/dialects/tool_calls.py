@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -69,28 +71,101 @@ class CallIds:
 
     def __init__(self, own_ids: Iterable[object] = ()) -> None:
         self._own_ids = {own_id for own_id in own_ids if isinstance(own_id, str)}
-        self._open: list[tuple[str, str]] = []
+        # Not a dict, in which finding the first of the rest takes as long as all that were removed before it.
+        self._open: OrderedDict[int, str] = OrderedDict()
+        self._by_id: dict[str, list[int]] = {}
+        self._by_name: dict[str | None, deque[int]] = {}
         self._count = 0
 
     def for_call(self, name: str, own_id: str | None = "") -> str:
         """Return the id of the next call: its own, else a new one."""
-        call_id = own_id or f"call_{self._count}"
-        while not own_id and call_id in self._own_ids:
+        while not own_id and f"call_{self._count}" in self._own_ids:
             self._count += 1
-            call_id = f"call_{self._count}"
+        number = self._count
         self._count += 1
-        self._open.append((call_id, name))
-        return call_id
+        call_id: Any = own_id or f"call_{number}"
+        self._open[number] = call_id
+        if isinstance(call_id, str):  # the messages' own check refuses any other
+            self._by_id.setdefault(call_id, []).append(number)
+        self._by_name.setdefault(name, deque()).append(number)
+        return call_id  # type: ignore[no-any-return]
 
-    def for_result(self, name: str | None = "", own_id: str | None = "") -> str:
+    def for_result(self, name: Any = "", own_id: Any = "") -> str:
         """Return the id of a result's call: its own, else that of the oldest open call, preferring this name."""
         if own_id:
-            self._open = [call for call in self._open if call[0] != own_id]
-            return own_id
-        index = next((i for i, call in enumerate(self._open) if call[1] == name), 0)
+            for number in self._by_id.pop(own_id, ()) if isinstance(own_id, str) else ():
+                self._open.pop(number, None)
+            return own_id  # type: ignore[no-any-return]
         if not self._open:
-            return self.for_call(name or "") and self._open.pop()[0]
-        return self._open.pop(index)[0]
+            self.for_call(name or "")
+        named = self._by_name.get(name, deque()) if isinstance(name, str) else deque()
+        while named and named[0] not in self._open:
+            named.popleft()
+        return self._open.pop(named.popleft() if named else next(iter(self._open)))
+
+
+class ArgumentPieces(list[str]):
+    """The pieces of a call's arguments so far, which know whether they are a complete JSON object.
+
+    Only the pieces that are new since the last question are looked at, and the object is parsed once, where its last
+    bracket closes. So a question for each piece costs no more than the pieces.
+    """
+
+    __slots__ = ("_depth", "_in_string", "_is_closed", "_is_escaped", "_object", "_seen")
+
+    def __init__(self, pieces: Iterable[str] = ()) -> None:
+        super().__init__(pieces)
+        self._seen = self._depth = 0
+        self._in_string = self._is_escaped = self._is_closed = False
+        self._object: JSONObject | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the arguments so far."""
+        return "".join(self)
+
+    @property
+    def object(self) -> JSONObject | None:
+        """Return the arguments if they are a complete object, else None."""
+        while self._seen < len(self):
+            self._seen += 1
+            self._look_at(self[self._seen - 1])
+        return self._object
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the arguments so far are a complete object."""
+        return bool(self) and self[-1].rstrip().endswith("}") and self.object is not None
+
+    def _look_at(self, piece: str) -> None:
+        rest = piece
+        if not self._is_closed:
+            end = self._find_end(piece)
+            if end < 0:
+                return
+            self._is_closed = True
+            rest = piece[end:]
+            self._object = arguments_object("".join(self[: self._seen - 1]) + piece[:end])
+        if rest.strip():
+            self._object = None
+
+    def _find_end(self, piece: str) -> int:
+        """Return the place after the last bracket, -1 if it is not in this piece."""
+        start, self._is_escaped = int(self._is_escaped and bool(piece)), self._is_escaped and not piece
+        for match in _STRUCTURE.finditer(piece, start):
+            token = match[0]
+            if token[0] == "\\":
+                self._is_escaped = token == "\\"
+            elif token == '"':
+                self._in_string = not self._in_string
+            elif not self._in_string:
+                self._depth += 1 if token in "{[" else -1
+                if self._depth <= 0:
+                    return match.end()
+        return -1
+
+
+_STRUCTURE = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 
 
 class ReceivedCall:
@@ -107,7 +182,7 @@ class ReceivedCall:
         self.signature = self.source = ""
         self.attached: list[Item] = []
         """Items about the call that follow its first piece."""
-        self.fragments: list[str] = []
+        self.fragments = ArgumentPieces()
         """The arguments so far, without those that mean that there are none (yet)."""
         self.is_begun = False
         """Whether the first piece, which has the id and the name, was emitted."""
@@ -117,13 +192,12 @@ class ReceivedCall:
     @property
     def arguments(self) -> str:
         """Return the arguments so far."""
-        return "".join(self.fragments)
+        return self.fragments.text
 
     @property
     def is_complete(self) -> bool:
         """Whether the arguments so far are a complete JSON object."""
-        last = self.fragments[-1] if self.fragments else ""
-        return last.rstrip().endswith("}") and arguments_object(self.arguments) is not None
+        return self.fragments.is_complete
 
     @property
     def is_partial(self) -> bool:
@@ -143,6 +217,7 @@ class ReceivedCalls:
 
     def __init__(self) -> None:
         self._calls: list[ReceivedCall] = []
+        self._unfinished: list[ReceivedCall] = []  # those that `close` has not emitted completely
         self._by_id: dict[str, ReceivedCall] = {}
         self._ids: set[str] = set()
 
@@ -167,6 +242,7 @@ class ReceivedCalls:
         """Return a new call."""
         call = ReceivedCall(len(self._calls))
         self._calls.append(call)
+        self._unfinished.append(call)
         return call
 
     def add(
@@ -223,7 +299,8 @@ class ReceivedCalls:
                 raise ProtocolError("the server sent a tool call without a name")
             return []
         call.id = call.id or self._unique("")
-        call.fragments = call.fragments or ["{}"]
+        if not call.fragments:
+            call.fragments.append("{}")
         return self._begin(call)
 
     def begin_last(self) -> list[Item]:
@@ -233,7 +310,9 @@ class ReceivedCalls:
 
     def close(self) -> list[Item]:
         """Return whatever has not been emitted, at the end of the reply. Raises as `end`."""
-        return [item for call in self._calls for item in self.end(call)]
+        items = [item for call in self._unfinished for item in self.end(call)]
+        self._unfinished = [call for call in self._unfinished if not call.is_begun]
+        return items
 
     def _identify(self, call: ReceivedCall, call_id: str) -> None:
         call.received_id, call.id = call_id, self._unique(call_id)
@@ -253,7 +332,7 @@ class ReceivedCalls:
         if not call.fragments:
             return "" if not text or text.strip() in (("null",) if call.is_begun else ("null", "{}")) else text
         if text.lstrip()[:1] == "{" and call.is_complete:
-            if arguments_object(text) not in ({}, arguments_object(call.arguments)):
+            if arguments_object(text) not in ({}, call.fragments.object):
                 raise ProtocolError(f"the server sent two different sets of arguments for one call of {call.name!r}")
             return ""
         return text

@@ -10,6 +10,7 @@ Source: Anthropic's API reference ("Streaming Messages", "Create a Message", "Er
 
 from __future__ import annotations
 
+import bisect
 import re
 from typing import Annotated, Any
 
@@ -360,7 +361,7 @@ class StreamReader(RecordReader):
         if self._follows_text:
             items.append(OpaquePart(SOURCE, part="text"))  # so that two blocks do not become one
         self._follows_text = True
-        self._texts[index] = _OpenText(len(self.emitted_text(items)), beginning)
+        self._texts[index] = _OpenText(self.emitted_text_length(items), beginning)
         self._places.append(self._texts[index].place)
         if beginning:
             items.append(beginning)
@@ -371,8 +372,10 @@ class StreamReader(RecordReader):
         Raises ProtocolError if it differs although the message began again.
         """
         text, known = "".join(pieces), self._texts[index]
-        after = [place for place in self._places if place > known.place]
-        before = self.emitted_text(items)[known.place : min(after, default=None)]
+        later = bisect.bisect_right(self._places, known.place)
+        after = self._places[later : later + 1]
+        before = self.emitted_text(items, known.place)
+        before = before[: after[0] - known.place] if after else before
         rest = continuation(before, text)
         is_long = len(text) >= LONG_TEXT or len([piece for piece in pieces if piece]) > 1
         if rest == "" and (self._restarted or is_long):

@@ -160,7 +160,8 @@ def _encode_messages(messages: Sequence[ChatMessage], unsupported: Unsupported, 
         if role == "assistant" and not content:
             continue
         if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] = _as_blocks(turns[-1]["content"]) + _as_blocks(content)
+            turns[-1]["content"] = blocks = _as_blocks(turns[-1]["content"])
+            blocks += _as_blocks(content)
         else:
             turns.append({"role": role, "content": content})
     return turns

@@ -12,10 +12,10 @@ from acytoo.dialects.anthropic.reader import FINISH_REASONS, STATUSES
 from acytoo.dialects.anthropic.request import SOURCE, encode_reasoning
 from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import describe_error, in_stream
-from acytoo.dialects.json import dumps, is_complete_json
+from acytoo.dialects.json import dumps
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.services import api_of, without_hosts
-from acytoo.dialects.tool_calls import parse_arguments
+from acytoo.dialects.tool_calls import ArgumentPieces, parse_arguments
 from acytoo.errors import AcytooError, ProtocolError
 from acytoo.types import (
     Event,
@@ -46,16 +46,8 @@ class _CallBlock(msgspec.Struct):
 
     index: int
     name: str
-    fragments: list[str]
+    arguments: ArgumentPieces
     is_open: bool = True
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the arguments are complete, so that another block may follow."""
-        # Parsing all fragments is only worth it if they can be complete.
-        if not (self.fragments and self.fragments[-1].rstrip().endswith("}")):
-            return False
-        return is_complete_json("".join(self.fragments).encode())
 
 
 _TEXT_DELTA = (
@@ -82,6 +74,9 @@ class StreamWriter(Writer):
         self._reasoning_index = -1
         self._text_prefix = b""
         self._calls: dict[int, _CallBlock] = {}
+        self._continued: dict[int, _CallBlock] = {}  # the open ones of which a piece was written since the last check
+        self._batch: list[Item] = []  # of which `_fields` has the fields of the calls
+        self._fields: dict[int, JSONObject] = {}
         self._finish: Finish | None = None
         self._usage = Usage()
         self._has_refusal = False
@@ -107,7 +102,7 @@ class StreamWriter(Writer):
         out: list[bytes] = []
         try:
             for call in self._calls.values():
-                parse_arguments(call.name, "".join(call.fragments), self._finish)
+                parse_arguments(call.name, call.arguments.text, self._finish)
         except ProtocolError as error:
             return self.fail(error)
         self._start(out)
@@ -157,7 +152,11 @@ class StreamWriter(Writer):
 
     def _close(self, out: list[bytes], all_calls: bool = False) -> None:
         """End the text or thinking block, and the blocks of complete calls."""
-        closing = [call for call in self._calls.values() if call.is_open and (all_calls or call.is_complete)]
+        if all_calls:
+            closing = [call for call in self._calls.values() if call.is_open]
+        else:
+            closing = [call for call in self._continued.values() if call.is_open and call.arguments.is_complete]
+        self._continued.clear()
         for call in closing:
             call.is_open = False
         indexes = [call.index for call in closing]
@@ -207,13 +206,21 @@ class StreamWriter(Writer):
             # Anthropic signs no calls. Its clients send unknown fields of a block back, so Gemini's signature survives.
             if item.signature and item.source == "gemini":
                 block["extra_content"] = signature_content(item.signature)
-            for other in batch:
-                if isinstance(other, OpaquePart) and (other.part, other.index) == ("tool_call", item.index):
-                    block |= other.fields if api_of(other.source) == SOURCE else {}
-            call = self._calls[item.index] = _CallBlock(self._open(block, out), item.name, [])
+            block |= self._call_fields(batch).get(item.index, {})
+            call = self._calls[item.index] = _CallBlock(self._open(block, out), item.name, ArgumentPieces())
         if item.arguments:
-            call.fragments.append(item.arguments)
+            call.arguments.append(item.arguments)
+            self._continued[item.index] = call
             self._delta(call.index, out, type="input_json_delta", partial_json=item.arguments)
+
+    def _call_fields(self, batch: list[Item]) -> dict[int, JSONObject]:
+        """Return what only this API has of the calls in a batch, by their indices."""
+        if self._batch is not batch:
+            self._batch, self._fields = batch, {}
+            for item in batch:
+                if isinstance(item, OpaquePart) and item.part == "tool_call" and api_of(item.source) == SOURCE:
+                    self._fields[item.index] = {**self._fields.get(item.index, {}), **item.fields}
+        return self._fields
 
     def _delta(self, index: int, out: list[bytes], **delta: object) -> None:
         out.append(_event("content_block_delta", index=index, delta=delta))

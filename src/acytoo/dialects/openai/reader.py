@@ -11,7 +11,7 @@ documentation of the servers that the tests name.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import msgspec
@@ -34,6 +34,7 @@ from acytoo.types import (
     OpaquePart,
     Reasoning,
     Refusal,
+    Reply,
     Start,
     ToolCall,
     Usage,
@@ -217,7 +218,7 @@ class StreamReader(RecordReader):
                         if text:
                             items.append(text)
                         elif calls:
-                            siblings: list[ReceivedCall] | None = [] if len(calls) > 1 else None
+                            siblings: set[ReceivedCall] | None = set() if len(calls) > 1 else None
                             for call in calls:
                                 items += self._decode_call(call, siblings)
                         continue
@@ -359,7 +360,7 @@ class StreamReader(RecordReader):
             items += parts
         if delta.refusal:
             items.append(Refusal(delta.refusal))
-        siblings: list[ReceivedCall] = []
+        siblings: set[ReceivedCall] = set()
         for call in delta.tool_calls or ():
             items += self._decode_call(call, siblings)
         if delta.function_call:
@@ -386,13 +387,13 @@ class StreamReader(RecordReader):
                 items += [item for item in parts if isinstance(item, kind)]
         else:
             self._append_new(parts, items)
-        siblings: list[ReceivedCall] = []
+        siblings: set[ReceivedCall] = set()
         for number, call in enumerate(calls or ()):
             self._decode_complete_call(number, call, siblings, items)
 
     def _append_new(self, parts: list[Item], items: list[Item]) -> None:
         """Append what the items of a `message` have beyond the content that was read before."""
-        before, after = self.emitted(items), collect(parts)
+        before, after = Reply() if self._reads_pieces else self.emitted(items), collect(parts)
         if not (before.text or before.reasoning or before.refusal or before.tool_calls):
             self._reads_messages = True
         items += [item for item in parts if isinstance(item, OpaquePart)]
@@ -413,7 +414,7 @@ class StreamReader(RecordReader):
                 items.append(rest if kind is str else Reasoning(rest) if kind is Reasoning else Refusal(rest))
 
     def _decode_complete_call(
-        self, number: int, piece: _ToolCall, siblings: list[ReceivedCall], items: list[Item]
+        self, number: int, piece: _ToolCall, siblings: set[ReceivedCall], items: list[Item]
     ) -> None:
         """Append what a complete call has beyond what was read of it before: the one with its id, or at its place."""
         function = piece.function or _Function()
@@ -424,11 +425,11 @@ class StreamReader(RecordReader):
             is_same = piece.id == known.received_id or (function.name == known.name and rest is not None)
             if is_same or not piece.id:
                 items += self._calls.add(known, piece.id or "", function.name or "", rest or None)
-                siblings.append(known)
+                siblings.add(known)
                 return
         items += self._decode_call(piece, siblings)
 
-    def _decode_call(self, piece: _ToolCall, siblings: list[ReceivedCall] | None = None) -> list[Item]:
+    def _decode_call(self, piece: _ToolCall, siblings: set[ReceivedCall] | None = None) -> list[Item]:
         """Return the items for a piece of a call. `siblings` are the calls of earlier elements of the same list."""
         function = piece.function or _Function()
         arguments = function.arguments
@@ -461,7 +462,7 @@ class StreamReader(RecordReader):
             call = self._calls.open()
         self._by_index[piece.index] = call
         if siblings is not None:
-            siblings.append(call)
+            siblings.add(call)
         signature = signature_of({"extra_content": piece.extra_content})
         if isinstance(piece.extra_content, dict):
             fields = {"extra_content": piece.extra_content}
@@ -488,7 +489,7 @@ class StreamReader(RecordReader):
         call_id: str,
         name: str,
         arguments: str | JSONObject | None,
-        siblings: Sequence[ReceivedCall],
+        siblings: Collection[ReceivedCall],
     ) -> ReceivedCall | None:
         """Return the call that a piece belongs to, None if it begins one.
 

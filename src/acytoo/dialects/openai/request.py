@@ -249,23 +249,27 @@ def _system_first(messages: Sequence[Mapping[str, Any]], join: bool) -> list[Map
 
 def _merge_neighbours(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the messages with neighbours of one role merged, except for tool results."""
-    merged: list[Mapping[str, Any]] = []
+    groups: list[list[Mapping[str, Any]]] = []
     for message in messages:
-        last = merged[-1] if merged else {}
-        if message["role"] != last.get("role") or message["role"] == "tool":
-            merged.append(message)
-            continue
-        before, after = last.get("content"), message.get("content")
-        if not (before and after):
-            content = before or after
-        elif isinstance(before, str) and isinstance(after, str):
-            content = f"{before}\n\n{after}"
+        if groups and groups[-1][0]["role"] == message["role"] != "tool":
+            groups[-1].append(message)
         else:
-            content = [*content_parts(before), *content_parts(after)]
-        joined = {**last, **message, "content": content}
-        if calls := [*(last.get("tool_calls") or ()), *(message.get("tool_calls") or ())]:
-            joined["tool_calls"] = calls
-        merged[-1] = joined
+            groups.append([message])
+    return [group[0] if len(group) == 1 else _merge(group) for group in groups]
+
+
+def _merge(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return several messages of one role as one."""
+    merged: JSONObject = {}
+    for message in messages:
+        merged |= message
+    contents = [content for message in messages if (content := message.get("content"))]
+    if all(isinstance(content, str) for content in contents):
+        merged["content"] = "\n\n".join(contents) or merged.get("content")
+    else:
+        merged["content"] = [part for content in contents for part in content_parts(content)]
+    if calls := [call for message in messages for call in message.get("tool_calls") or ()]:
+        merged["tool_calls"] = calls
     return merged
 
 
@@ -300,15 +304,19 @@ def _with_filename(file: Any) -> Any:
 def _without_foreign_tools(request: Request, unsupported: Unsupported) -> Request:
     """Return a request of another API's client without the tools that only that API runs itself."""
     tools = request.tools or []
-    own = [tool for tool in tools if tool.get("type", "function") in ("function", "custom")]
+    own = [tool for tool in tools if tool.get("type", "function") in _TOOL_TYPES]
     if len(own) == len(tools):
         return request
     for tool in tools:
-        if tool not in own:
+        if tool.get("type", "function") not in _TOOL_TYPES:
             unsupported(f"the tool type {tool.get('type')!r}")
     if own:
         return msgspec.structs.replace(request, tools=own)
     return msgspec.structs.replace(request, tools=None, tool_choice=None, parallel_tool_calls=None)
+
+
+_TOOL_TYPES = ("function", "custom")
+"""The types of tools that this API has."""
 
 
 # Decode: OpenAI's body to the shared shape.

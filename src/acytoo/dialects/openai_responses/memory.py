@@ -121,7 +121,7 @@ class _ResponsesTurn(Turn):
         previous = request.extra.get("previous_response_id")
         if previous is None:
             return request
-        history: list[object] = []
+        turns: list[list[object]] = []
         seen = set()
         while previous is not None:
             known = self._memory.responses.get(self._owner, previous)
@@ -129,10 +129,11 @@ class _ResponsesTurn(Turn):
                 return request
             seen.add(previous)
             kept = msgspec.json.decode(known, type=_KeptResponse)
-            history = [*_as_items(msgspec.json.decode(kept.input)), *kept.output, *history]
+            turns.append([*_as_items(msgspec.json.decode(kept.input)), *kept.output])
             previous = kept.previous
         body = _decode_object(self.request.body)
         del body["previous_response_id"]
+        history = [item for turn in reversed(turns) for item in turn]
         complete = decode_request({**body, "input": [*history, *_as_items(body.get("input"))]})
         return msgspec.structs.replace(request_from_body(complete, NAME), model=request.model)
 

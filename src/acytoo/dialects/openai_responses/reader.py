@@ -93,11 +93,12 @@ _REASONING_FIELDS: dict[str, _ReasoningField] = {"reasoning_summary_text": "summ
 
 
 class _Text:
-    """A part of a message of which a text was emitted, and where that begins in the reply's text."""
+    """A part of a message of which a text was emitted, its number, and where that begins in the reply's text."""
 
-    __slots__ = ("complete", "is_done", "start")
+    __slots__ = ("complete", "is_done", "number", "start")
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, number: int, start: int) -> None:
+        self.number = number
         self.start = start
         self.complete = ""
         """The complete text, if an event had it and it was that of the deltas."""
@@ -276,7 +277,7 @@ class StreamReader(RecordReader):
                 items.append(OpaquePart(NAME, part="text"))  # so that two messages do not become one
             part = None
             if kind == "output_text":
-                part = _Text(len(self.emitted_text(items)))
+                part = _Text(len(self._texts), self.emitted_text_length(items))
                 self._texts.append(part)
             output.parts[index] = part
         self._last_text = output
@@ -313,8 +314,9 @@ class StreamReader(RecordReader):
         return rest or ""
 
     def _text_of(self, part: _Text, items: list[Item]) -> str:
-        number = self._texts.index(part) + 1
-        return self.emitted_text(items)[part.start : self._texts[number].start if number < len(self._texts) else None]
+        number = part.number + 1
+        text = self.emitted_text(items, part.start)
+        return text[: self._texts[number].start - part.start] if number < len(self._texts) else text
 
     def _decode_part(self, output: _OutputItem, index: int, part: JSONObject, items: list[Item]) -> None:
         """Append a complete part if no delta of it was read."""
@@ -465,8 +467,7 @@ class StreamReader(RecordReader):
         Raises the error that it reports, or one for a status or a reason that is not the end of a reply.
         """
         self._decode_start(response, items)
-        # A copy, because decoding an item adds its own type. A list, because a server may send an unhashable `type`.
-        emitted_types = list(self._emitted_types)
+        emitted_types = set(self._emitted_types)  # a copy, because decoding an item adds its own type
         calls = itertools.count()
         outputs = {output.call.number: output for output in self._output.values() if output.call is not None}
         output_items = objects_in(response.get("output"))
@@ -481,7 +482,7 @@ class StreamReader(RecordReader):
                 self._decode_item(output or _OutputItem(), item, items)
             elif kind == "message":
                 self._end_message(item, emitted_parts[place], "refusal" in emitted_types, items)
-            elif kind not in emitted_types:
+            elif not (isinstance(kind, str) and kind in emitted_types):
                 self._decode_item(_OutputItem(), item, items)
         for output in outputs.values():
             if output.fragments:

@@ -11,7 +11,7 @@ Source: OpenAI's API reference ("Responses": create, input items) and the types 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -376,14 +376,14 @@ def decode_request(body: JSONObject) -> JSONObject:
     return {**rest, **shared}
 
 
-def _decode_input(value: object) -> tuple[list[ChatMessage], list[str]]:
+def _decode_input(value: object) -> tuple[list[ChatMessage], Iterable[str]]:
     """Return the messages of `input`, and the types of the items that are not messages."""
     if isinstance(value, str):
         return [{"role": "user", "content": value}], []
     if not isinstance(value, list) or not value:
         raise invalid("input is missing: give text, or a list like [{'role': 'user', 'content': 'Hello'}]")
     messages: list[ChatMessage] = []
-    unknown_types: list[str] = []
+    unknown_types: dict[str, None] = {}
     turn: ChatMessage | None = None
     for index, item in enumerate(value):
         where = f"input[{index}]"
@@ -391,9 +391,7 @@ def _decode_input(value: object) -> tuple[list[ChatMessage], list[str]]:
             raise invalid(f"{where} must be an item like {{'role': 'user', 'content': 'Hello'}}")
         kind = str(item.get("type") or ("message" if "role" in item else "item_reference"))
         if kind in TRANSLATED_ITEMS or (kind == "function_call" and item.get("namespace")):
-            own_type = kind if kind in TRANSLATED_ITEMS else "namespace"
-            if own_type not in unknown_types:
-                unknown_types.append(own_type)
+            unknown_types[kind if kind in TRANSLATED_ITEMS else "namespace"] = None
             item = function_item(item, kind)
             if item is None:
                 continue
@@ -410,11 +408,13 @@ def _decode_input(value: object) -> tuple[list[ChatMessage], list[str]]:
             turn = None
             output = _decode_content(item.get("output"), where)
             messages.append({"role": "tool", "tool_call_id": require(item, "call_id", str, where), "content": output})
-        elif kind not in unknown_types:
-            unknown_types.append(kind)
+        else:
+            unknown_types[kind] = None
     for message in messages:
         if message["content"] is None and not (message.get("tool_calls") or message.get("refusal")):
             message["content"] = ""
+        if isinstance(refusals := message.get("refusal"), list):
+            message["refusal"] = "".join(refusals)
     return messages, unknown_types
 
 
@@ -445,14 +445,15 @@ def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage
         if not isinstance(content, str):
             refusals = [str(part.get("refusal") or "") for part in content if part["type"] == "refusal"]
             if refusals:
-                turn["refusal"] = (turn.get("refusal") or "") + "".join(refusals)
+                cast(JSONObject, turn).setdefault("refusal", []).extend(refusals)  # joined once all are known
                 content = _text_or_parts([part for part in content if part["type"] != "refusal"])
         if turn["content"] is None:
             turn["content"] = content or (None if "refusal" in turn else "")
             if "turn_parts" in turn and isinstance(content, str):
                 turn["turn_parts"].append({"type": "text", "text": content})
         elif content:
-            turn["content"] = [*content_parts(turn["content"]), *content_parts(content)]
+            turn["content"] = parts = list(content_parts(turn["content"]))
+            parts += content_parts(content)
 
 
 def _decode_call(item: JSONObject, where: str) -> ToolCallDict:
