@@ -383,7 +383,7 @@ class StreamReader(RecordReader):
         self._decode_delta(message, parts)
         if not self._items and all(type(item) is Start for item in items):  # nothing to compare with, as in a document
             self._reads_messages = True
-            for kind in (Reasoning, str, Refusal):
+            for kind in (OpaquePart, Reasoning, str, Refusal):
                 items += [item for item in parts if isinstance(item, kind)]
         else:
             self._append_new(parts, items)
