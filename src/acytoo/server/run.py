@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import gc
+import importlib
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 from acytoo.errors import UsageError
@@ -18,6 +21,7 @@ from acytoo.server.http_server import HTTPServer
 
 async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[HTTPServer, str]:
     """Return a running server and its URL; port 0 picks a free port. Raises UsageError if it cannot listen."""
+    _import_what_requests_need()
     server = HTTPServer(Application(config).answer, config, access_log=access_log)
     try:
         host, port = await server.listen(config.host.removeprefix("[").removesuffix("]"), config.port)
@@ -26,6 +30,22 @@ async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[HTTP
         reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error
     return server, f"http://{bracketed(host)}:{port}"
+
+
+_IMPORTED_ON_USE = ("difflib", "hashlib", "ssl", "compression.zstd", "zstandard", "python_socks.async_.asyncio")
+"""Modules that some requests need, as far as they are installed."""
+
+_CODECS = ("utf-16", "utf-16-le", "utf-16-be")
+"""Those of lone surrogates and of some error bodies."""
+
+
+def _import_what_requests_need() -> None:
+    """Import now what is otherwise imported on use: without free file descriptors nothing can be imported."""
+    for module in _IMPORTED_ON_USE:
+        with suppress(ImportError):
+            importlib.import_module(module)
+    for name in _CODECS:
+        codecs.lookup(name)
 
 
 def _collect_garbage_less_often() -> None:
