@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -25,9 +26,15 @@ def invalid(message: str) -> RequestError:
 def decode_body(request: ServerRequest, type_: Any = JSONObject) -> Any:
     """Decode a request's JSON body. Raises RequestError (400) that names the wrong place."""
     try:
-        return msgspec.json.decode(request.body, type=type_)
+        return _decoder(type_).decode(request.body)
     except UNDECODABLE as error:
         raise invalid(f"invalid request body: {error}") from error
+
+
+@functools.cache
+def _decoder(type_: Any) -> msgspec.json.Decoder[Any]:
+    """Return the decoder for a type; making one takes longer than decoding a short request."""
+    return msgspec.json.Decoder(type_)
 
 
 def require(fields: Mapping[str, object], name: str, kind: type[T], where: str) -> T:
