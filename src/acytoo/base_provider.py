@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -327,15 +328,11 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         return await self._client(self._settings, dialect).count_tokens(request)
 
     def _client(self, settings: Settings, dialect: Dialect) -> Client:
-        """Return a client for the settings. Raises AuthenticationError if a required key is missing.
-
-        The only place that imports the client, and with it asyncio and HTTP: only a call pays for that.
-        """
-        from acytoo.client import Client
-
+        """Return a client for the settings. Raises AuthenticationError if a required key is missing."""
         if self.needs_auth and not settings.endpoint.key:
             raise AuthenticationError(f"{type(self).__name__} needs a key: set {self.variable('key')}, or pass key=…")
-        return Client(dialect, settings.endpoint, settings.connection, settings.extra_headers, self._preparation)
+        client = _client_class()
+        return client(dialect, settings.endpoint, settings.connection, settings.extra_headers, self._preparation)
 
     def _legacy_answer(self, request: Request, unsupported: Unsupported) -> AsyncGenerator[list[Item], None]:
         options = {
@@ -392,6 +389,14 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             elif not g4f.is_ignored(name, value):
                 raise UsageError(_unknown(name, type(self).__name__))
         return options, changes, extra_body
+
+
+@functools.cache
+def _client_class() -> type[Client]:
+    """Import the client, and with it asyncio and HTTP, when the first call needs it."""
+    from acytoo.client import Client
+
+    return Client
 
 
 _HINT = "leave it out, or pass drop_unsupported=True"
