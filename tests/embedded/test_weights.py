@@ -158,7 +158,7 @@ def test_an_undamaged_model_that_cannot_be_loaded_is_not_downloaded_again(
     with index() as server:
         use_index(server, monkeypatch)
         with pytest.raises(EmbeddedError, match="cannot load"):
-            load_engine(Model("tiny", fetch(TINY)))
+            load_engine(Model("tiny", fetch(TINY), is_verified=True))
     assert server.downloads == 1
 
 

@@ -55,7 +55,6 @@ class Engine:
 
     def __init__(self, model: Path, name: str, template: str | None = None) -> None:
         xllamacpp = _run_uninterrupted(_import_xllamacpp)
-        _check_gguf(model)
         self.key = Secret(secrets.token_urlsafe(24))
         params = xllamacpp.CommonParams()
         params.model.path = str(model)
@@ -158,16 +157,6 @@ def _import_xllamacpp() -> Any:
         if is_unset:
             del os.environ["GOMP_SPINCOUNT"]
     return xllamacpp
-
-
-def _check_gguf(model: Path) -> None:
-    try:
-        with model.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise EmbeddedError(f"cannot read the model file {model}: {error.strerror}") from error
-    if magic != b"GGUF":
-        raise EmbeddedError(f"invalid model file {model}: expected a GGUF file")
 
 
 _servers: list[Any] = []

@@ -17,6 +17,7 @@ from acytoo.dialects.openai.request import encode_request
 from acytoo.embedded.constraints import constrain, has_schema, is_constrained, require_json
 from acytoo.embedded.engine import Engine
 from acytoo.embedded.forced_tools import convert_reply, request_call
+from acytoo.embedded.gguf import check_header
 from acytoo.embedded.validate import forced_functions, normalize
 from acytoo.embedded.weights import KNOWN, fetch
 from acytoo.errors import RequestError, StatusError, UsageError
@@ -28,12 +29,13 @@ from acytoo.types import Closable, Item, Request
 class Model(msgspec.Struct, frozen=True):
     """The model of an `embedded://` URL: its name in replies, and its file.
 
-    `template` replaces the file's own chat template.
+    `template` replaces the file's own chat template. `is_verified` means that the file has a pinned hash.
     """
 
     name: str
     path: Path
     template: str | None = None
+    is_verified: bool = False
 
 
 class _EngineDialect(dialects.OpenAI):
@@ -126,7 +128,7 @@ def resolve_model(url: str) -> Model:
                 "or a GGUF file as embedded:///path/model.gguf"
             )
         template = files("acytoo.embedded").joinpath(weights.template).read_text() if weights.template else None
-        return Model(weights.name, fetch(weights), template)
+        return Model(weights.name, fetch(weights), template, is_verified=True)
     path = Path(unquote(f"/{parts.netloc}{parts.path}" if parts.netloc else parts.path)).resolve()
     return Model(path.stem, path)
 
@@ -138,6 +140,8 @@ def load_engine(model: Model) -> tuple[Engine, EngineProvider]:
         EmbeddedError: The model cannot be loaded.
         MissingExtraError: llama.cpp is not installed.
     """
+    if not model.is_verified:
+        check_header(model.path)
     engine = Engine(model.path, model.name, model.template)
     return engine, EngineProvider(engine.url, key=engine.key, model=model.name)
 
