@@ -20,7 +20,7 @@ from acytoo.errors import AcytooError, AuthenticationError, ToolCallsError, Unsu
 from acytoo.http import Endpoint
 from acytoo.keys import stored_key
 from acytoo.messages import check_messages, check_options
-from acytoo.secret import Secret, mask_url, truncate
+from acytoo.secret import Secret, mask_url, show
 from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_text, check_url
 from acytoo.types import OPTIONS, AsyncResult, Attempt, Closable, Item, Messages, Reply, Request, ToolCall, collect
 
@@ -359,7 +359,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         """Return the validated request of a call. Raises UsageError."""
         try:
             request = msgspec.convert({"messages": [], **options}, Request)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the second for a lone surrogate
             raise _wrong_type(options) from error
         request.messages = check_messages(messages)
         request.model = as_text(model, "model") or self.model
@@ -424,9 +424,8 @@ def _wrong_type(options: Mapping[str, object]) -> UsageError:
     for name, value in options.items():
         try:
             msgspec.convert({"messages": [], name: value}, Request)
-        except msgspec.ValidationError:
-            shown = truncate(repr(value), 60)
-            return UsageError(f"invalid {name} {shown}: expected {_EXPECTED.get(name, 'a number')}")
+        except (msgspec.ValidationError, UnicodeEncodeError):
+            return UsageError(f"invalid {name} {show(value, 60)}: expected {_EXPECTED.get(name, 'a number')}")
     raise AssertionError("every option has the right type")
 
 

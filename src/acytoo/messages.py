@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from acytoo.errors import UsageError
+from acytoo.secret import show
 from acytoo.types import ChatMessage, ChatMessages, ContentPart, Messages, Request, TurnPart, plain_turn
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
@@ -49,7 +50,7 @@ def _check_message(message: Any, where: str) -> ChatMessage:
         )
     role = message.get("role")
     if not isinstance(role, str) or role not in ROLES:
-        raise UsageError(f"{where} has the role {role!r}; it must be one of {', '.join(sorted(ROLES))}")
+        raise UsageError(f"{where} has the role {show(role)}; it must be one of {', '.join(sorted(ROLES))}")
     content = message.get("content")
     if content is None:
         if role != "assistant" or not (message.get("tool_calls") or message.get("refusal")):

@@ -148,6 +148,14 @@ def truncate(text: str | bytes, size: int) -> str:
     return text if len(text) <= size else text[: size - 1] + _CUT
 
 
+def show(value: object, size: int = 200) -> str:
+    """Return a caller's value for an error message, however long or deep it is."""
+    try:
+        return truncate(repr(value), size)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deeply"
+
+
 def mask_url(url: str) -> str:
     """Replace the user and password in a URL with `***`, even if it is malformed.
 

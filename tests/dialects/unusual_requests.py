@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from acytoo.types import OPTIONS as SHARED_OPTIONS
+
 _SCHEMA: dict[str, Any] = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"]}
 _IMAGE = "data:image/png;base64,iVBORw0KGgo="
 _TEXT_FILE = "data:text/plain;base64,SGk="
@@ -414,3 +416,19 @@ UNUSUAL_REQUESTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("acytoo", "", {"messages": _SHARED_MESSAGES}),
 )
 """The API, the path (or how it ends) if it is not the first of its routes, and the body of each request."""
+
+MESSAGES = [message for message in _SHARED_MESSAGES if message["role"] != "function"]
+"""Messages with nearly everything that the shared shape has."""
+
+OPTIONS: dict[str, Any] = {option: _OPENAI[option] for option in sorted(SHARED_OPTIONS & _OPENAI.keys())} | {
+    "extra_body": {
+        "betas": ["x"],
+        "generationConfig": {"a": 1},
+        "include": ["x"],
+        "options": {"num_ctx": 1},
+        "reasoning": {"effort": "low"},
+        "thinking": {"type": "x"},
+        "tools": [{"type": "web_search"}],
+    }
+}
+"""Options of a call, all of them."""

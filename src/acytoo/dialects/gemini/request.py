@@ -26,6 +26,7 @@ from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE, Part, TurnReader, 
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, content_text, parse_data_url, turn_parts
+from acytoo.secret import show
 from acytoo.types import (
     ChatMessage,
     ContentPart,
@@ -196,7 +197,7 @@ def _encode_user_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSON
         url = value.get("url") if isinstance(value, dict) else value
         if isinstance(url, str) and url:
             return _encode_url(url)
-    elif kind == "input_audio" and isinstance(value, dict):
+    elif kind == "input_audio" and isinstance(value, dict) and isinstance(value.get("format"), str | None):
         return {"inlineData": {"mimeType": f"audio/{value.get('format') or 'wav'}", "data": value.get("data")}}
     elif kind == "file" and isinstance(value, dict):
         if isinstance(value.get("file_data"), str) and value["file_data"].startswith("data:"):
@@ -253,7 +254,7 @@ def _encode_tool_choice(choice: str | JSONObject, unsupported: Unsupported) -> J
         tools = choice["allowed_tools"]["tools"]
         if all(tool.get("type") == "function" for tool in tools):
             return {"mode": "ANY", "allowedFunctionNames": [tool["function"]["name"] for tool in tools]}
-    unsupported(f"tool_choice={choice!r}")
+    unsupported(f"tool_choice={show(choice)}")
     return None
 
 

@@ -14,6 +14,7 @@ from acytoo.dialects.fields import invalid, objects_in
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, parse_data_url, text_of_file, tool_result
+from acytoo.secret import show
 from acytoo.types import ChatMessage, ContentPart, JSONObject, Request, ToolCallDict, ToolDefinition
 
 _OPTIONS = {
@@ -134,7 +135,7 @@ def _encode_tools(request: Request, unsupported: Unsupported) -> list[ToolDefini
     This API has no `tool_choice`: it always behaves like `auto`, and `none` is expressed by sending no tools.
     """
     if request.tool_choice not in (None, "auto", "none"):
-        unsupported(f"tool_choice={request.tool_choice!r}")
+        unsupported(f"tool_choice={show(request.tool_choice)}")
     if request.parallel_tool_calls is False:
         unsupported("parallel_tool_calls=False")
     tools: list[ToolDefinition] = []

@@ -18,7 +18,7 @@ import msgspec
 
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.fields import invalid, objects_in, optional_object, optional_objects, require, without_none
-from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.json import UNDECODABLE, dumps
 from acytoo.dialects.openai_responses.tools import (
     HOSTED_TOOLS,
     TRANSLATED_ITEMS,
@@ -243,7 +243,7 @@ def _encode_call(call: ToolCallDict) -> JSONObject:
     function = call["function"]
     arguments: object = function.get("arguments") or "{}"  # an object, if a caller does not send JSON text
     if not isinstance(arguments, str):
-        arguments = msgspec.json.encode(arguments).decode()
+        arguments = dumps(arguments).decode()
     call_id = call.get("id") or ""
     return {"type": "function_call", "call_id": call_id, "name": function["name"], "arguments": arguments}
 
