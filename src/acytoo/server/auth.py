@@ -2,7 +2,7 @@
 
 The problem: guesses must cost something, but behind a reverse proxy everybody has the same address, and nobody who
 guesses may lock out the others. The strategy: an address that has presented many wrong passwords is not refused. Each
-of its requests waits before its password is compared, whether it is right or wrong, so that the time tells nothing. The
+of its requests waits before its password is compared, whether it is right or wrong, so that the time shows nothing. The
 requests that wait are limited too; a further one gets status 429. The cost: one dictionary, empty on most servers.
 """
 
