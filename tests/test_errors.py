@@ -32,6 +32,7 @@ EXAMPLES: list[AcytooError] = [
     errors.ToolCallsError([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]),
     errors.ReplyError("odd"),
     errors.TruncatedError("cut"),
+    errors.ReplyTooLargeError(1000),
     errors.ProtocolError("not this"),
 ]
 

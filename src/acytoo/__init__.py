@@ -12,7 +12,7 @@ _MODULES = {
     "acytoo.errors": """
         AcytooError AuthenticationError ContentFilterError ContextLengthError EmbeddedError MissingExtraError
         NotFoundError ProtocolError
-        ProxyError RateLimitError RedirectError ReplyError RequestError ServerError StatusError
+        ProxyError RateLimitError RedirectError ReplyError ReplyTooLargeError RequestError ServerError StatusError
         TimedOutError TLSError ToolCallsError TruncatedError UnreachableError UnsupportedError UsageError
     """,
     "acytoo.providers.acytoo": "Acytoo",
@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # type checkers cannot follow the table; tests/test_imports.p
     from acytoo.errors import RateLimitError as RateLimitError
     from acytoo.errors import RedirectError as RedirectError
     from acytoo.errors import ReplyError as ReplyError
+    from acytoo.errors import ReplyTooLargeError as ReplyTooLargeError
     from acytoo.errors import RequestError as RequestError
     from acytoo.errors import ServerError as ServerError
     from acytoo.errors import StatusError as StatusError

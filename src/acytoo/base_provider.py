@@ -16,13 +16,32 @@ from acytoo._hybridmethod import hybridmethod
 from acytoo.compat import g4f
 from acytoo.compat.legacy import LegacyMethod, Parameters
 from acytoo.dialects.base import Dialect, Fetch, Unsupported, Writer
-from acytoo.errors import AcytooError, AuthenticationError, ToolCallsError, UnsupportedError, UsageError
+from acytoo.errors import (
+    AcytooError,
+    AuthenticationError,
+    ReplyTooLargeError,
+    ToolCallsError,
+    UnsupportedError,
+    UsageError,
+)
 from acytoo.http import Endpoint
 from acytoo.keys import stored_key
 from acytoo.messages import check_messages, check_options
 from acytoo.secret import Secret, mask_url, show
-from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_text, check_url
-from acytoo.types import OPTIONS, AsyncResult, Attempt, Closable, Item, Messages, Reply, Request, ToolCall, collect
+from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_size, as_text, check_url
+from acytoo.types import (
+    OPTIONS,
+    AsyncResult,
+    Attempt,
+    Closable,
+    Item,
+    Messages,
+    Reply,
+    ReplySize,
+    Request,
+    ToolCall,
+    collect,
+)
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -108,7 +127,8 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         `key`, `password`: for the endpoint. `proxy`: a URL. `timeout`: seconds, a dict or a `Timeout`.
         `ca`: a file or folder of certificates, or an `ssl.SSLContext`. `trust_env`: use the environment's proxies.
         `extra_headers`: sent with every request.
-        `drop_unsupported`: drop what the API cannot express instead of raising. `base_url` and `api_key` are other
+        `drop_unsupported`: drop what the API cannot express instead of raising. `max_reply`: how many bytes of a reply
+        are kept, in a `Reply` or with an error. `base_url` and `api_key` are other
         names for `url` and `key`. Raises UsageError for an invalid value.
         """
         for name in settings.keys() - NAMES:
@@ -228,15 +248,27 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     async def create_async(self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any) -> str:
         """Return the text of the complete reply. Raises ToolCallsError if it has tool calls."""
         stream = self.create_async_generator(model or self.model, messages, proxy=proxy, **kwargs)
-        async with aclosing(stream):
-            return "".join([text async for text in stream])
+        return "".join([item for item in await self._collected(stream, kwargs) if isinstance(item, str)])
 
     @hybridmethod
     async def reply(self, /, messages: Messages, *, model: str = "", **kwargs: Any) -> Reply:
         """Return the complete reply. Its `.message` can be appended to `messages` and sent to any provider."""
         stream = self.stream(messages, model=model, **kwargs)
+        return collect(await self._collected(stream, kwargs))
+
+    async def _collected(self, stream: AsyncGenerator[Item, None], kwargs: Mapping[str, object]) -> list[Item]:
+        """Return all items of a call's stream. Raises ReplyTooLargeError above its `max_reply`."""
+        size = ReplySize(as_size(kwargs.get("max_reply") or self._settings.max_reply, "max_reply"))
+        items: list[Item] = []
         async with aclosing(stream):
-            return collect([item async for item in stream])
+            try:
+                async for item in stream:
+                    size.add((item,))
+                    items.append(item)
+            except ReplyTooLargeError as error:
+                error.text = "".join([item for item in items if isinstance(item, str)])
+                raise
+        return items
 
     @hybridmethod
     def create_completion(
@@ -331,8 +363,9 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         """Return a client for the settings. Raises AuthenticationError if a required key is missing."""
         if self.needs_auth and not settings.endpoint.key:
             raise AuthenticationError(f"{type(self).__name__} needs a key: set {self.variable('key')}, or pass key=…")
+        headers, limit = settings.extra_headers, settings.max_reply
         client = _client_class()
-        return client(dialect, settings.endpoint, settings.connection, settings.extra_headers, self._preparation)
+        return client(dialect, settings.endpoint, settings.connection, headers, self._preparation, max_reply=limit)
 
     def _legacy_answer(self, request: Request, unsupported: Unsupported) -> AsyncGenerator[list[Item], None]:
         options = {

@@ -26,7 +26,7 @@ from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
 from acytoo.secret import Secret, mask_url, redact, secrets_of, shows_secret
-from acytoo.settings import resolve, scheme_of
+from acytoo.settings import MAX_REPLY, resolve, scheme_of
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import Exchange, open_exchange
 from acytoo.types import Item, Request, has_content
@@ -34,6 +34,10 @@ from acytoo.wire.records import Framing, RecordBuffer, split_records
 
 if TYPE_CHECKING:
     from acytoo.preparation import Preparation
+
+
+_TRIM_AFTER = 1024 * 1024
+"""The bytes of a reply after which the reader is asked to keep no more of it than the limit."""
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -45,6 +49,8 @@ class Client(msgspec.Struct, frozen=True):
     extra_headers: Mapping[str, str] = {}
     preparation: Preparation | None = None
     """What has to happen to the endpoint before a request, such as a login."""
+    max_reply: int = MAX_REPLY
+    """How many bytes of a reply are kept."""
     source: Client | None = None
     """The client that this one was prepared from by an earlier call, so that an expired login can be repeated."""
 
@@ -182,8 +188,8 @@ class ReplyStream:
     closed by the event loop.
     """
 
-    __slots__ = ("_caller", "_client", "_error", "_exchange", "_http_request", "_is_flushed", "_reader", "_request",
-                 "_text")  # fmt: skip
+    __slots__ = ("_caller", "_client", "_error", "_exchange", "_http_request", "_is_flushed", "_reader", "_received",
+                 "_request", "_room", "_text")  # fmt: skip
 
     def __init__(self, client: Client, request: Request, http_request: HTTPRequest) -> None:
         self._caller = client
@@ -196,6 +202,8 @@ class ReplyStream:
         self._is_flushed = False
         self._error: AcytooError | None = None
         self._text = bytearray()
+        self._room = client.max_reply  # for more of the text
+        self._received = 0  # bytes since the reader's memory was trimmed
 
     def __aiter__(self) -> Self:
         return self
@@ -217,6 +225,10 @@ class ReplyStream:
                     break
                 if chunk := await exchange.read():
                     batch = reader.feed(chunk)
+                    self._received += len(chunk)
+                    if self._received > _TRIM_AFTER:
+                        self._received = 0
+                        reader.trim(self._caller.max_reply)
                     if reader.received_content:
                         exchange.deadlines.content_received()
                 else:
@@ -237,14 +249,17 @@ class ReplyStream:
             self._end()
             raise StopAsyncIteration
         texts = [item for item in batch if type(item) is str]
-        self._text += _in_utf8(texts)
+        text = _in_utf8(texts)
+        self._room -= len(text)
+        if self._room >= 0:
+            self._text += text
         if len(texts) < len(batch):
             return with_service(batch, self._caller.dialect.name, self._caller.service)
         return batch
 
     @property
     def text(self) -> str:
-        """The text so far."""
+        """The text so far, up to the client's `max_reply`."""
         return self._text.decode("utf-8", "surrogatepass")
 
     async def aclose(self) -> None:
@@ -279,6 +294,7 @@ async def _pass_through(
     client: Client, request: Request, http_request: HTTPRequest, writer: Writer | None
 ) -> AsyncGenerator[bytes, None]:
     passage: _Passage | None = None
+    max_reply = client.max_reply
     try:
         client, exchange = await client.open(http_request, _request_for(request, http_request))
         del request, http_request
@@ -290,8 +306,13 @@ async def _pass_through(
                 passage = _RenderedDocument(reader, writer)
             else:
                 passage = _Stream(reader, writer.framing, client)
+            received = 0
             while chunk := await exchange.read():
                 data = passage.read(chunk)
+                received += len(chunk)
+                if received > _TRIM_AFTER:
+                    received = 0
+                    reader.trim(max_reply)
                 if reader.received_content:
                     exchange.deadlines.content_received()
                 else:

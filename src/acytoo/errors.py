@@ -21,6 +21,7 @@ AcytooError
 ├── ToolCallsError         the model called tools: use reply() or stream(), or make `tool_calls`
 └── ReplyError             the reply is not complete and valid
     ├── TruncatedError     it was cut: `text` is the part received
+    ├── ReplyTooLargeError it is larger than `max_reply`: iterate over it, or raise that setting
     └── ProtocolError      it is not in this API's format: use another URL or dialect
 """
 
@@ -212,6 +213,18 @@ class TruncatedError(ReplyError):
     """A reply that was cut; `text` is the part received."""
 
     retryable = True
+
+
+class ReplyTooLargeError(ReplyError):
+    """A reply of which more would have to be kept than `limit` bytes; `text` is the part received."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        AcytooError.__init__(
+            self,
+            f"the reply is larger than {limit} bytes: read it as a stream without keeping it, or raise max_reply, "
+            "the setting of the provider or of the server",
+        )
 
 
 class ProtocolError(ReplyError):

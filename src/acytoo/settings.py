@@ -34,10 +34,15 @@ class SettingArguments(TypedDict, total=False):
     trust_env: bool
     extra_headers: Mapping[str, str] | None
     drop_unsupported: bool
+    max_reply: int
 
 
 NAMES = frozenset({"url", *SettingArguments.__annotations__})
 """The names of all settings."""
+
+
+MAX_REPLY = 64 * 1024 * 1024
+"""The bytes that are kept of one reply by default. The longest replies of models have about 1 MiB of text."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -47,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True):
     connection: Connection = Connection()
     extra_headers: dict[str, str] = {}
     drop_unsupported: bool = False
+    max_reply: int = MAX_REPLY
 
     def changed(self, changes: Mapping[str, Any], normalize_url: Callable[[str], str]) -> Settings:
         """Return the settings with those of `NAMES` that are in `changes`.
@@ -69,10 +75,18 @@ class Settings(msgspec.Struct, frozen=True):
             Connection(**{**msgspec.structs.asdict(self.connection), **plain}),
             {**self.extra_headers, **as_headers(changes.get("extra_headers"))},
             changes.get("drop_unsupported", self.drop_unsupported),
+            as_size(changes.get("max_reply", self.max_reply), "max_reply"),
         )
 
 
 # Checks of single arguments, before anything is sent.
+
+
+def as_size(value: object, name: str) -> int:
+    """Return a number of bytes. Raises UsageError for anything else."""
+    if type(value) is not int or value <= 0:
+        raise UsageError(f"invalid {name} {value!r}: expected a number of bytes, such as {MAX_REPLY}")
+    return value
 
 
 def as_text(value: object, name: str) -> str:

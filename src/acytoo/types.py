@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NotRequired, Protocol, Required, TypeAlia
 
 import msgspec
 
+from acytoo.errors import ReplyTooLargeError
+
 Message: TypeAlias = Mapping[str, Any]
 """One chat message in OpenAI's shape: `role`, `content`, and the fields of the role. See `ChatMessage`."""
 
@@ -371,6 +373,40 @@ class Reply(msgspec.Struct, omit_defaults=True):
     def _beside_text(self) -> list[Item]:
         items: list[Item] = [Logprobs(self.logprobs)] if self.logprobs else []
         return [*items, Refusal(self.refusal)] if self.refusal else items
+
+
+class ReplySize:
+    """The memory that a reply takes while it is collected, against a limit in bytes."""
+
+    __slots__ = ("_limit", "_size")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+
+    def add(self, items: Iterable[Item | bytes]) -> None:
+        """Count items, or pieces of a document. Raises ReplyTooLargeError above the limit."""
+        self._size += sum([size_of(item) for item in items])
+        if self._size > self._limit:
+            raise ReplyTooLargeError(self._limit)
+
+
+def size_of(item: Item | bytes) -> int:
+    """Return about how many bytes an item takes in memory."""
+    if isinstance(item, (str, bytes)):
+        return _OVERHEAD + len(item)
+    size = _OVERHEAD
+    for name in item.__struct_fields__:
+        value = getattr(item, name)
+        if isinstance(value, str):
+            size += len(value)
+        elif isinstance(value, (list, dict)):
+            size += len(msgspec.json.encode(value))
+    return size
+
+
+_OVERHEAD = 64
+"""Bytes that an item takes besides its texts."""
 
 
 def plain_turn(text: str, blocks: int, calls: int) -> list[TurnPart]:

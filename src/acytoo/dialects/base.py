@@ -108,6 +108,9 @@ class Reader:
         """Read a chunk that is passed through, only for errors and the end of the reply. Raises as `feed`."""
         self.feed(chunk)
 
+    def trim(self, max_size: int) -> None:
+        """Keep at most so many bytes of the reply. Raises ReplyTooLargeError if more of it is needed."""
+
     def flush(self) -> list[Item]:
         """Return the last items after the body has ended."""
         return []

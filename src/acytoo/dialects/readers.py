@@ -15,8 +15,8 @@ from acytoo.dialects.error_bodies import error_details_of
 from acytoo.dialects.json import UNDECODABLE, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
-from acytoo.errors import AcytooError, ProtocolError, StatusError, TruncatedError
-from acytoo.types import Item, Logprobs, Reasoning, Refusal, Reply, ToolCall, collect
+from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
+from acytoo.types import Item, Logprobs, Reasoning, Refusal, Reply, ToolCall, collect, size_of
 from acytoo.wire.sse import sse
 
 T = TypeVar("T")
@@ -152,6 +152,11 @@ class AutoReader(Reader):
         self.received_content = self._reader.received_content
         self.pending_error = self._reader.pending_error
 
+    def trim(self, max_size: int) -> None:
+        """Trim what the chosen reader keeps."""
+        if self._reader is not None:
+            self._reader.trim(max_size)
+
     def _choose(self, chunk: bytes) -> bytes:
         """Choose the reader. Return all bytes so far once it is chosen, b"" before."""
         chunk = self._start = self._start + chunk
@@ -240,6 +245,8 @@ class RecordReader(Reader):
     """A reader of a stream of records. A subclass decodes them and knows what completes a reply (`ending`)."""
 
     ending: ClassVar[str]
+    forgotten: int = 0
+    """The length of the text at the beginning of the reply that is not kept."""
     has_content: bool = False
     """Whether a text, a refusal or a call was read."""
 
@@ -258,6 +265,8 @@ class RecordReader(Reader):
         self._joined = 0  # how many of them have been joined
         self._lengths = _TextLength(self._items), _TextLength([])  # of them, and of those of one call of `read`
         self._checks = 0
+        self._limit = 0
+        self._sized = self._kept_size = self._arguments_size = 0  # of them, in bytes, since the last `trim`
 
     @property
     def complete(self) -> bool:
@@ -323,7 +332,7 @@ class RecordReader(Reader):
         """Whether the end of the body ends the reply: not inside a record or a call. Only some records are scanned."""
         if not (self._ends_without_finish and self.has_content) or self._is_cut:
             return False
-        if self._scans:
+        if self._scans or self.forgotten:
             return True
         reply = self.emitted([*document])
         return bool(reply.text or reply.refusal or reply.tool_calls) and all(
@@ -353,6 +362,24 @@ class RecordReader(Reader):
             self._join_items()
         return items
 
+    def trim(self, max_size: int) -> None:
+        """Forget the items so far if they are too large.
+
+        Arguments are needed completely, so for them this raises ReplyTooLargeError. So does `emitted` from then on.
+        """
+        self._join_items()
+        self._kept_size += sum([size_of(item) for item in self._items[self._sized :]])
+        self._sized = len(self._items)
+        if self._kept_size <= max_size:
+            return
+        self._arguments_size += sum([len(item.arguments) for item in self._items if isinstance(item, ToolCall)])
+        if self._arguments_size > max_size:
+            raise ReplyTooLargeError(max_size)
+        self.forgotten = self.emitted_text_length([])
+        self._limit = max_size
+        self._items.clear()
+        self._joined = self._kept_size = self._sized = self._lengths[0].measured = 0
+
     def _join_items(self) -> None:
         """Join the pieces among the items that are new since the last call."""
         before = self._lengths[0]
@@ -365,6 +392,8 @@ class RecordReader(Reader):
 
         Only for the unusual record that may repeat some of it.
         """
+        if self.forgotten:
+            raise ReplyTooLargeError(self._limit)
         self._join_items()
         return collect([*self._items, *items])
 
@@ -393,6 +422,9 @@ class RecordReader(Reader):
 
         A short text is a repetition only if it precedes in several pieces: a model may say something twice.
         """
+        if self.forgotten:  # an equal length must do
+            is_repeated = len(collect(last).text) == self.emitted_text_length(items)
+            return [item for item in last if isinstance(item, ToolCall)] if is_repeated else last
         self._checks += 1
         if self._checks > _MAX_CHECKS:
             return last

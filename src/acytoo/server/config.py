@@ -14,6 +14,7 @@ from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect
 from acytoo.errors import UsageError
 from acytoo.secret import Secret
+from acytoo.settings import MAX_REPLY
 
 Backends: TypeAlias = Mapping[str, AsyncGeneratorProvider]
 """Providers by the names that select them; the first is the default."""
@@ -25,6 +26,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     `max_body`: how large a request body may be, also after decompression.
     `max_bodies`: how much the bodies that are arriving may take together; a further one gets status 503.
     `first_ping_after`: silence after which a stream's head and a keep-alive are sent; a later error keeps no status.
+    `max_reply`: how much of a reply is kept, if it is not streamed; a larger one is an error.
     `ping_after`: silence in a stream after which a keep-alive is sent.
     `grace`: how long running replies may take to finish after the server was asked to stop.
     `idle`: how long a new or kept-alive connection may take to send a complete request head.
@@ -42,6 +44,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     max_body: int = 32 * 1024 * 1024
     max_bodies: int = 512 * 1024 * 1024
     first_ping_after: float = 15.0
+    max_reply: int = MAX_REPLY
     ping_after: float = 5.0
     grace: float = 30.0
     idle: float = 75.0

@@ -25,7 +25,7 @@ from acytoo.server.cors import cors_headers
 from acytoo.server.errors import public_error
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import StreamedResponse
-from acytoo.types import Attempt, Closable, Item, Request, collect
+from acytoo.types import Attempt, Closable, Item, ReplySize, Request, collect
 
 _HINT = "leave it out, or start the server with --drop-unsupported"
 
@@ -44,7 +44,10 @@ async def relay(
         return None
     reply = await exchange.open(backend, wanted)
     async with aclosing(reply.batches) as batches:
-        parts = [part async for part in batches]
+        size, parts = ReplySize(config.max_reply), []
+        async for part in batches:
+            size.add((part,) if reply.passes_through else part)
+            parts.append(part)
     if reply.passes_through:
         document = b"".join(parts)
     else:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 @click.option("--to-key", metavar="KEY", help="API key for the backend. Prefer its environment variable.")
 @click.option("--to-password", metavar="TEXT", help="Site password for the backend.")
 @click.option("--drop-unsupported", is_flag=True, help="Drop what a backend's API cannot express, instead of an error.")
+@click.option(
+    "--max-reply", type=click.IntRange(1), default=64, show_default=True, help="MiB that may be kept of one reply."
+)
 @click.option("--grace", default=30.0, show_default=True, help="Seconds to finish running replies at shutdown.")
 @click.option("--log", is_flag=True, help="Log each request to stderr.")
 def serve(
@@ -40,6 +43,7 @@ def serve(
     to_key: str | None,
     to_password: str | None,
     drop_unsupported: bool,
+    max_reply: int,
     grace: float,
     log: bool,
 ) -> None:
@@ -71,6 +75,7 @@ def serve(
             Secret(password),
             host,
             port,
+            max_reply=max_reply * 1024 * 1024,
             grace=grace,
             drop_unsupported=drop_unsupported,
         )

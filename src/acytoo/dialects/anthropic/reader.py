@@ -26,7 +26,7 @@ from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_object, arguments_text
-from acytoo.errors import ProtocolError
+from acytoo.errors import ProtocolError, ReplyTooLargeError
 from acytoo.types import Finish, Item, JSONObject, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
 from acytoo.wire.sse import SSEDecoder
 
@@ -372,6 +372,8 @@ class StreamReader(RecordReader):
         Raises ProtocolError if it differs although the message began again.
         """
         text, known = "".join(pieces), self._texts[index]
+        if known.place < self.forgotten:
+            raise ReplyTooLargeError(self._limit)
         later = bisect.bisect_right(self._places, known.place)
         after = self._places[later : later + 1]
         before = self.emitted_text(items, known.place)

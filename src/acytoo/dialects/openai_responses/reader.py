@@ -307,6 +307,8 @@ class StreamReader(RecordReader):
 
     def _rest_of(self, part: _Text, text: str, items: list[Item]) -> str:
         """Return what a complete text adds to a part. One that differs from it is ignored."""
+        if part.start < self.forgotten:
+            part.complete = text
         if text == part.complete or part is not self._texts[-1]:
             return ""
         rest = continuation(self._text_of(part, items), text)
