@@ -188,8 +188,8 @@ def test_well_formed_requests_are_read_as_h11_reads_them(data: bytes) -> None:
 
 
 _METHODS = rb"(GET|POST|PUT|DELETE|OPTIONS|HEAD)"
-LENIENT = re.compile(rb"[A-Z]+  |(?<=[\r\n])(?<!\r\n\r\n)[A-Z]+ |[\r\n]\r\n\r\n[A-Z]+ ")
-"""Where llhttp is more lenient than h11, and nothing can be hidden: spaces before a target, lines before a request."""
+LENIENT = re.compile(rb"[A-Z]+  |(?<=[\r\n])(?<!\r\n\r\n)[A-Z]+ |[\r\n]\r\n\r\n(?:[A-Z]+ |\Z)")
+"""Where llhttp is more lenient than h11, and nothing can be hidden: spaces before a target, lines between requests."""
 
 
 @given(data=mutated())

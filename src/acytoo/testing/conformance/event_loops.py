@@ -65,9 +65,9 @@ def _loop_closed(subject: Subject) -> None:
     with endpoint(subject, ("ok+stall:1t", "ok")) as fake:
         loop = asyncio.new_event_loop()
         stream = loop.run_until_complete(_started_stream(subject, fake.url))
-        loop.close()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's own warnings about a loop that was closed like this
+            warnings.simplefilter("ignore")  # Python's and uvloop's own warnings about a loop that is closed like this
+            loop.close()
             del stream, loop
             gc.collect()
             asyncio.run(_check_reply(subject, fake.url))
