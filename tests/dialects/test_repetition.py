@@ -9,6 +9,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
+from acytoo.errors import ProtocolError
 from acytoo.http import ResponseHead
 from acytoo.types import Reply, Request, collect
 
@@ -216,3 +217,62 @@ def test_a_long_stream_is_compared_as_a_short_one() -> None:
     words = [f"word {number} " for number in range(3000)]
     body = sse(*[delta(content=word) for word in words], message("stop", content="".join(words)))
     assert read(OPENAI, body, 60).text == "".join(words)
+
+
+PIECES = ["Hello", "Hello wor", "Hello world", "Hello world!"]
+FRAGMENTS = ['{"sum"', '{"sum": 1', '{"sum": 1, "to"', '{"sum": 1, "to": "me"}']
+
+
+def anthropic_texts(pieces: list[str]) -> bytes:
+    deltas = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}} for piece in pieces
+    ]
+    return sse(*deltas, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, {"type": "message_stop"})
+
+
+def responses_texts(pieces: list[str]) -> bytes:
+    deltas = [{"type": "response.output_text.delta", "output_index": 0, "delta": piece} for piece in pieces]
+    return sse(*deltas, {"type": "response.completed", "response": {"status": "completed"}})
+
+
+CUMULATIVE: dict[str, tuple[Dialect, bytes]] = {
+    # QwenLM/qwen-code pull request 3896.
+    "openai": (OPENAI, sse(*[delta(content=piece) for piece in PIECES], delta("stop"))),
+    "openai, reasoning": (OPENAI, sse(*[delta(reasoning_content=piece) for piece in PIECES], delta("stop"))),
+    "openai, arguments": (
+        OPENAI,
+        sse(
+            delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "pay", "arguments": ""}}]),
+            *[delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in FRAGMENTS],
+            delta("tool_calls"),
+        ),
+    ),
+    "gemini": (GEMINI, sse(*[part({"text": piece}) for piece in PIECES], part({"text": ""}, finish="STOP"))),
+    "ollama": (OLLAMA, lines(*[{"message": {"content": piece}} for piece in PIECES], {"done": True})),
+    "anthropic": (dialects.Anthropic(), anthropic_texts(PIECES)),
+    "openai-responses": (dialects.OpenAIResponses(), responses_texts(PIECES)),
+}
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize("name", CUMULATIVE)
+def test_pieces_that_each_repeat_all_before_them_are_an_error(name: str, size: int) -> None:
+    with pytest.raises(ProtocolError, match="cumulative"):
+        read(*CUMULATIVE[name], size)
+
+
+def test_a_long_stream_of_such_pieces_is_an_error_too() -> None:
+    words = "".join([f"{number} " for number in range(1500)])
+    body = sse(*[delta(content=words[: end + 1]) for end in range(len(words) - 1)], delta("stop"))
+    with pytest.raises(ProtocolError, match="cumulative"):
+        read(OPENAI, body, 100_000)
+
+
+@pytest.mark.parametrize(
+    "pieces", [["ha", "haha", "hahaha", "hahahaha"], ["-", "--", "---", "----"], ["a", "ab", "abc"]]
+)
+def test_a_text_that_merely_begins_like_that_is_read(pieces: list[str]) -> None:
+    body = sse(*[delta(content=piece) for piece in pieces], delta("stop"))
+    assert read(OPENAI, body, 100_000).text == "".join(pieces)
+    body = sse(*[delta(content=piece) for piece in [*PIECES, " Bye"]], delta("stop"))
+    assert read(OPENAI, body, 100_000).text == "".join([*PIECES, " Bye"])

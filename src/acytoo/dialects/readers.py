@@ -317,6 +317,8 @@ class RecordReader(Reader):
         """Raise the pending error, or TruncatedError if the reply is not complete."""
         if self.pending_error is not None:
             raise self.pending_error
+        if not self._scans and _is_cumulative(self._items):
+            raise ProtocolError(_CUMULATIVE)
         self.require_end(f"the stream ended without {self.ending}")
 
     def require_end(self, message: str, document: Sequence[Item] = ()) -> None:
@@ -359,6 +361,8 @@ class RecordReader(Reader):
         self.received_content = bool(items) or any(not self.is_keep_alive(record) for record in records)
         self._items += items
         if len(self._items) > self._joined + _MAX_ITEMS:
+            if _is_cumulative(self._items):
+                self.pending_error = ProtocolError(_CUMULATIVE)
             self._join_items()
         return items
 
@@ -447,6 +451,44 @@ class RecordReader(Reader):
             and not (isinstance(item, ToolCall) and item.arguments and item.arguments == arguments.get(item.index))
         ]
 
+
+_CUMULATIVE = (
+    "each piece of the reply repeats all that precede it: the server sends cumulative texts where this API has "
+    "increments; look for its option (DashScope's is incremental_output)"
+)
+
+
+def _is_cumulative(items: Sequence[Item]) -> bool:
+    """Return whether all pieces of the texts or calls of a reply begin with those before them, and grow.
+
+    It is an error and not repaired, because the first pieces do not show it: "ha" and "haha" may be one honest text.
+    Nearly every reply shows that it is not cumulative with its second piece.
+    Source: QwenLM/qwen-code pull request 3896.
+    """
+    last: dict[tuple[type, int], str] = {}
+    growths = 0
+    for item in items:
+        piece, key = "", (type(item), 0)
+        if isinstance(item, str):
+            piece = item
+        elif isinstance(item, Reasoning):
+            piece, key = item.text, (Reasoning, item.index)
+        elif isinstance(item, ToolCall):
+            piece, key = item.arguments, (ToolCall, item.index)
+        if piece:
+            before = last.get(key, "")
+            if not piece.startswith(before):
+                return False
+            growths += 0 < len(before) < len(piece)
+            last[key] = piece
+    return growths >= _MIN_GROWTHS and all(len(set(piece)) > _MIN_CHARACTERS for piece in last.values())
+
+
+_MIN_GROWTHS = 3
+"""How often a piece must be longer than the one before, if each begins with that, to be cumulative."""
+
+_MIN_CHARACTERS = 3
+"""A text of so few different characters may grow like this by itself, such as a line of dashes or laughter."""
 
 _ENDS_WITHOUT_FINISH = (
     "if this server ends complete replies like that, give the provider a dialect with ends_without_finish=True"

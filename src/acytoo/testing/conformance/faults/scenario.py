@@ -28,7 +28,8 @@ class FaultScenario:
     part of its message, and `max_requests` how many requests the endpoint may get in `calls` calls.
 
     The fault can only happen in dialects whose streams have one of the `framings` and, with `needs_end_record`, end
-    with a record of their own. `reports` are public bug reports, as `owner/repository#number`.
+    with a record of their own. `dialects` are the names of those that its script is written for, None for all.
+    `reports` are public bug reports, as `owner/repository#number`.
     """
 
     name: str
@@ -43,12 +44,15 @@ class FaultScenario:
     environment: Environment = Environment.DIRECT
     framings: tuple[Framing, ...] = ALL_FRAMINGS
     needs_end_record: bool = False
+    dialects: frozenset[str] | None = None
     calls: int = 1
     max_requests: int | None = None
     reports: tuple[str, ...] = ()
 
     def can_happen_in(self, dialect: Dialect) -> bool:
         """Return whether a stream of this dialect can have the fault."""
+        if self.dialects is not None and dialect.name not in self.dialects:
+            return False
         return dialect.framing in self.framings and (dialect.ends_with_record or not self.needs_end_record)
 
     @property

@@ -7,6 +7,9 @@ from acytoo.testing.conformance.environments import Environment
 from acytoo.testing.conformance.faults.scenario import RECORDS, FaultScenario, fails, succeeds, times_out
 from acytoo.testing.script.directives import COMPLETE_REPLY, ERROR_MESSAGE, REPLY_TEXTS
 
+_OURS = frozenset({"openai", "openai-responses", "anthropic", "gemini", "ollama"})
+"""The dialects whose ends and documents the scripts of some rows know."""
+
 STREAM: tuple[FaultScenario, ...] = (
     succeeds("document", "document", "some servers do not stream", framings=RECORDS),
     fails(
@@ -292,6 +295,7 @@ STREAM: tuple[FaultScenario, ...] = (
         "a reason such as `abort` means that the server failed: the text is half of a reply",
         text=REPLY_TEXTS[0],
         framings=RECORDS,
+        dialects=_OURS,
         reports=("vllm-project/vllm#57082",),
     ),
     fails(
@@ -300,6 +304,7 @@ STREAM: tuple[FaultScenario, ...] = (
         (ServerError, TruncatedError),
         "a reason that reports a failure does not make an empty reply complete",
         framings=RECORDS,
+        dialects=_OURS,
         reports=("agentjido/req_llm#944",),
     ),
     succeeds(
@@ -307,6 +312,7 @@ STREAM: tuple[FaultScenario, ...] = (
         "repeated",
         "a last record that repeats the reply must not double it",
         framings=RECORDS,
+        dialects=_OURS,
         reports=("abundantbeing/hermes-browser-extension#11",),
     ),
     succeeds(
