@@ -97,7 +97,7 @@ async def test_bodies_of_unknown_callers_have_a_limit_of_their_own() -> None:
 @EVERY
 @pytest.mark.parametrize(
     ("body", "why"),
-    [(LISTS, "has more than 500000 values and fields"), (DEEP, "is nested more than 200 levels deep")],
+    [(LISTS, "has more than 250000 values and fields"), (DEEP, "is nested more than 200 levels deep")],
     ids=["values", "depth"],
 )
 @pytest.mark.parametrize("coding", ["", "content-encoding: gzip\r\n"], ids=["plain", "gzip"])

@@ -18,7 +18,7 @@ def check_record_size(size: int) -> None:
         )
 
 
-MAX_ELEMENTS = 500_000
+MAX_ELEMENTS = 250_000
 """The maximum number of values and fields in a JSON body. A conversation of 10,000 turns with tool calls has 200,000.
 
 They cost far more than their bytes: a list takes two bytes in JSON and 56 in memory.
