@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -85,8 +86,8 @@ async def test_a_server_in_front_of_a_server_passes_on_replies_errors_and_trunca
     ]
     async with FakeEndpoint(dialects.Acytoo(), *scripts) as fake:
         with (
-            serving("--to", fake.url, "--to-key", "k1", "--password", "p1") as inner,
-            serving("--to", inner.url, "--to-password", "p1") as outer,
+            serving("--to", fake.url, env={"ACYTOO_KEY": "k1", "ACYTOO_SERVE_PASSWORD": "p1"}) as inner,
+            serving("--to", inner.url, env={"ACYTOO_PASSWORD": "p1"}) as outer,
         ):
             provider = Acytoo(outer.url)
             assert await provider.create_async("m-1", HELLO) == "你好 👋"
@@ -98,10 +99,25 @@ async def test_a_server_in_front_of_a_server_passes_on_replies_errors_and_trunca
             assert cut.value.text == "Hel"
             with pytest.raises(AuthenticationError):
                 await Acytoo(inner.url).create_async("m-1", HELLO)
-            for server in (outer, inner):
-                assert await asyncio.to_thread(server.end) == (0, "")
+            assert await asyncio.to_thread(outer.end) == (0, "")
+            assert await asyncio.to_thread(inner.end) == (0, "1 wrong password from 127.0.0.1\n")
         first = fake.requests[0].json
         assert (first["model"], first["key"], first["password"], len(fake.requests)) == ("m-1", "k1", "", 3)
+
+
+async def test_secrets_are_read_from_files_and_reported_as_arguments(tmp_path: Path) -> None:
+    for name in ("password", "key"):
+        (tmp_path / name).write_text(f"from-the-{name}-file\n")
+    async with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
+        files = ["--password-file", str(tmp_path / "password"), "--to-key-file", str(tmp_path / "key")]
+        with serving("--to", fake.url, *files, "--to-password", "p1") as server:
+            provider = Acytoo(server.url, password="from-the-password-file")
+            assert await provider.create_async("", HELLO) == "ok"
+            code, errors = await asyncio.to_thread(server.end)
+    assert (fake.requests[0].json["key"], fake.requests[0].json["password"]) == ("from-the-key-file", "p1")
+    assert code == 0
+    assert "can read --to-password: use --to-password-file" in errors
+    assert "p1" not in errors
 
 
 async def test_a_client_that_leaves_stops_the_backend_behind_two_servers() -> None:
@@ -193,7 +209,7 @@ async def test_the_log_has_a_line_for_each_request_and_no_secret() -> None:
 
 async def test_the_log_has_no_key_that_a_client_puts_into_the_query() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
-        with serving("--to", fake.url, "--password", "pw-server", "--log") as server:
+        with serving("--to", fake.url, "--log", env={"ACYTOO_SERVE_PASSWORD": "pw-server"}) as server:
             paths = ("/v1beta/models/m:generateContent", "/v1beta/models", "/nowhere%0afake", "/")
             for path in paths:
                 body = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}

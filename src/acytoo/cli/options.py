@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from acytoo.errors import UsageError
 
@@ -21,6 +24,69 @@ def _check_seconds(context: click.Context, parameter: click.Parameter, value: fl
     return value
 
 
+def warn_if_visible(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Warn, when the command has started, about a secret that other users can read in the list of processes."""
+    name = parameter.name or ""
+    if value and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        flag = f"--{name.replace('_', '-')}"
+        context.meta.setdefault(_VISIBLE, []).append(flag)
+    return value
+
+
+_VISIBLE = "acytoo.visible_secrets"
+
+
+def print_warnings() -> None:
+    """Print the warnings about secrets among the current command's arguments."""
+    for flag in click.get_current_context().meta.pop(_VISIBLE, []):
+        click.echo(
+            f"acytoo: other users of this machine can read {flag}: use {flag}-file, or an environment variable",
+            err=True,
+        )
+
+
+def secret_options(flag: str, metavar: str, help: str, **attributes: Any) -> Callable[[F], F]:
+    """Return a decorator that adds an option for a secret, and one for a file that contains it."""
+    file_help = f"File with what {flag} takes; - is the first line of standard input."
+
+    def add(command: F) -> F:
+        command = click.option(f"{flag}-file", metavar="FILE", help=file_help)(command)
+        return click.option(flag, metavar=metavar, help=help, callback=warn_if_visible, **attributes)(command)
+
+    return add
+
+
+def read_secret(flag: str, value: str | None, file: str | None) -> str | None:
+    """Return the secret of an option or of its file, which `-` reads from a prompt or a pipe.
+
+    Raises:
+        UsageError: Both are set, or the file cannot be read or is empty.
+    """
+    if file is None:
+        return value
+    if (
+        value is not None
+        and click.get_current_context().get_parameter_source(_name(flag)) is ParameterSource.COMMANDLINE
+    ):
+        raise UsageError(f"the secret is set twice: use either {flag} or {flag}-file")
+    if file == "-" and sys.stdin is not None and sys.stdin.isatty():
+        secret: str = click.prompt(_name(flag).replace("_", " ").capitalize(), hide_input=True, err=True)
+        return secret
+    try:
+        data = Path(file).read_bytes() if file != "-" else sys.stdin.buffer.readline() if sys.stdin is not None else b""
+        text = data.decode().strip()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read {flag}-file {file}: {reason}") from None
+    if not text:
+        raise UsageError(f"{flag}-file {file} is empty")
+    return text
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
 _ENDPOINT_OPTIONS = (
     click.option(
         "-m",
@@ -30,8 +96,8 @@ _ENDPOINT_OPTIONS = (
         "with --url, a model of that server.",
     ),
     click.option("--url", metavar="URL", help="Server URL; an Acytoo server unless -m names a provider."),
-    click.option("--key", metavar="KEY", help="API key. Prefer the provider's environment variable."),
-    click.option("--password", metavar="TEXT", help="Site password. Prefer ACYTOO_PASSWORD."),
+    secret_options("--key", "KEY", "API key. Prefer the provider's environment variable."),
+    secret_options("--password", "TEXT", "Site password. Prefer ACYTOO_PASSWORD."),
     click.option("--proxy", metavar="URL", help="Proxy: http://, https://, socks4(a):// or socks5(h)://."),
     click.option(
         "--timeout",
@@ -44,7 +110,7 @@ _ENDPOINT_OPTIONS = (
 
 
 def endpoint_options(command: F) -> F:
-    """Add `--model`, `--url`, `--key`, `--password`, `--proxy` and `--timeout`."""
+    """Add `--model`, `--url`, `--key`, `--password`, both also as `-file`, `--proxy` and `--timeout`."""
     for option in reversed(_ENDPOINT_OPTIONS):
         command = option(command)
     return command
@@ -57,6 +123,8 @@ def provider_from_options(
     password: str | None,
     proxy: str | None,
     timeout: float | None,
+    key_file: str | None,
+    password_file: str | None,
 ) -> AsyncGeneratorProvider:
     """Return the provider that the endpoint options select.
 
@@ -65,6 +133,9 @@ def provider_from_options(
     the built-in model with all options. Several of them, separated by `|`, are a route. Raises UsageError, in terms of
     the command's options.
     """
+    print_warnings()
+    key = read_secret("--key", key, key_file)
+    password = read_secret("--password", password, password_file)
     settings = {"url": url, "key": key, "password": password, "proxy": proxy, "timeout": timeout}
     if model and "|" in model:
         return _route(model, settings)

@@ -39,7 +39,7 @@ def chat(
       acytoo "Hello, how are you?"
       acytoo chat -s "Answer in French." "Good morning"
       git diff | acytoo "Write a commit message for:"
-      acytoo chat --url http://localhost:8000 --password secret
+      acytoo chat --url http://localhost:8000 --password-file password.txt
       acytoo --json -o seed=7 -m openai/gpt-5-mini "A number?" | jq .
     """
     provider = provider_from_options(**endpoint)

@@ -24,7 +24,7 @@ def check(context: click.Context, /, address: str | None, **endpoint: Any) -> No
     \b
     Examples:
       acytoo check
-      acytoo check http://localhost:8000 --password secret
+      acytoo check http://localhost:8000 --password-file password.txt
       acytoo check -m anthropic/claude-sonnet-5
     """
     import asyncio

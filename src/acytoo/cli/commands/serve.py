@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acytoo.cli.options import lacks_url
+from acytoo.cli.options import lacks_url, print_warnings, read_secret, secret_options
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 @click.command
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind; a public one needs a password.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 = any free port.")
-@click.option(
-    "--password", envvar="ACYTOO_SERVE_PASSWORD", help="Password that clients must send, as password or as API key."
+@secret_options(
+    "--password",
+    "TEXT",
+    "Password that clients must send, as password or as API key. Prefer ACYTOO_SERVE_PASSWORD.",
+    envvar="ACYTOO_SERVE_PASSWORD",
 )
 @click.option(
     "--to",
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
     help="Backend: the URL of an Acytoo server, or PROVIDER[/MODEL], or several separated by '|', the next one if one "
     "fails; a NAME stands for its backend. May be repeated.",
 )
-@click.option("--to-key", metavar="KEY", help="API key for the backend. Prefer its environment variable.")
-@click.option("--to-password", metavar="TEXT", help="Site password for the backend.")
+@secret_options("--to-key", "KEY", "API key for the backend. Prefer its environment variable.")
+@secret_options("--to-password", "TEXT", "Site password for the backend.")
 @click.option("--drop-unsupported", is_flag=True, help="Drop what a backend's API cannot express, instead of an error.")
 @click.option(
     "--max-reply", type=click.IntRange(1), default=64, show_default=True, help="MiB that may be kept of one reply."
@@ -39,9 +42,12 @@ def serve(
     host: str,
     port: int,
     password: str | None,
+    password_file: str | None,
     targets: tuple[str, ...],
     to_key: str | None,
+    to_key_file: str | None,
     to_password: str | None,
+    to_password_file: str | None,
     drop_unsupported: bool,
     max_reply: int,
     grace: float,
@@ -54,8 +60,8 @@ def serve(
       acytoo serve
       acytoo serve --to openai/gpt-5-mini --to claude=anthropic
       acytoo serve --to 'fast=openai/gpt-5-mini|ollama/llama3.2'
-      acytoo serve --to http://other:8000 --to-password secret
-      acytoo serve --host 0.0.0.0 --password secret
+      acytoo serve --to http://other:8000 --to-password-file other.txt
+      acytoo serve --host 0.0.0.0 --password-file password.txt
     """
     from acytoo.cli.interrupts import kept_interrupts
 
@@ -68,6 +74,9 @@ def serve(
             import logging
 
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        password = read_secret("--password", password, password_file)
+        to_key = read_secret("--to-key", to_key, to_key_file)
+        to_password = read_secret("--to-password", to_password, to_password_file)
         if password == "":  # such as --password "$UNSET"
             raise UsageError("the password is empty: set one, or leave out --password")
         config = ServerConfig(
@@ -169,3 +178,4 @@ def _secret_hint(setting: str, addresses: dict[str, str]) -> str:
 
 def _announce(url: str) -> None:
     click.echo(f"Acytoo serves {url} (Ctrl-C to stop)", err=True)
+    print_warnings()
