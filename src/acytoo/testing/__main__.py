@@ -77,7 +77,13 @@ def conform(
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("url", metavar="URL")
-@click.option("--password", default="", envvar="ACYTOO_PASSWORD", show_envvar=True, help="The server's password.")
+@click.option(
+    "--password",
+    default="",
+    envvar="ACYTOO_PASSWORD",
+    show_envvar=True,
+    help="The server's password. Prefer the variable.",
+)
 @click.option("--only", multiple=True, metavar="TEXT", help="Only rows with this text in their name. Repeatable.")
 @click.option("--patience", default=10.0, show_default=True, help="Seconds after which something counts as hung.")
 @click.option("--failures", is_flag=True, help="Do not print the rows that pass.")
