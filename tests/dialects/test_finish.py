@@ -363,3 +363,21 @@ def test_a_call_that_is_cut_is_never_complete() -> None:
 
 def test_a_failure_is_an_error_for_a_dialect_that_expects_no_end_too() -> None:
     assert isinstance(read(LAX["openai"], openai("Half a", "abort"))[1], ServerError)
+
+
+NO_REASON: dict[str, tuple[Dialect, bytes]] = {
+    "openai": (dialects.OpenAI(), openai("Half a", "null")),
+    "gemini": (dialects.Gemini(), gemini("Half a", "FINISH_REASON_UNSPECIFIED")),
+}
+
+
+@pytest.mark.parametrize("name", NO_REASON)
+def test_a_name_for_no_reason_does_not_end_a_reply(name: str) -> None:
+    items, error = read(*NO_REASON[name])
+    assert (collect(items).text, type(error)) == ("Half a", TruncatedError)
+
+
+def test_a_text_in_the_shape_of_ollamas_generate_is_read() -> None:
+    lines = [{"model": "m", "response": "Hel", "done": False}, {"response": "lo", "done": False}, {"done": True}]
+    items, error = read(dialects.Ollama(), b"".join([json.dumps(line).encode() + b"\n" for line in lines]))
+    assert (collect(items).text, error) == ("Hello", None)

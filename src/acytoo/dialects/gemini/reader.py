@@ -157,7 +157,8 @@ class StreamReader(RecordReader):
             candidates = response.candidates
             candidate = candidates[0] if len(candidates) == 1 else min(candidates, key=lambda one: one.index or 0)
             self._append_candidate(candidate, record, items)
-            reason, message = candidate.finish_reason, candidate.finish_message
+            if candidate.finish_reason != "FINISH_REASON_UNSPECIFIED":  # the enumeration's name for none
+                reason, message = candidate.finish_reason, candidate.finish_message
         # Every event may have the usage so far: yield only the last, with the finish reason or after it.
         if response.usage_metadata is not None:
             self._usage = response.usage_metadata

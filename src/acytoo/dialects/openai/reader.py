@@ -280,7 +280,7 @@ class StreamReader(RecordReader):
             items += self.unrepeated(delta, items) if delta and choice.finish_reason else delta
         if choice.logprobs and (tokens := objects_in(choice.logprobs.get("content"))):
             items.append(Logprobs(tokens))
-        reason = choice.finish_reason
+        reason = choice.finish_reason if choice.finish_reason not in ("null", "None") else None
         if reason:
             self.close_calls(items)
         if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
