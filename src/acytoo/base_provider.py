@@ -28,7 +28,7 @@ from acytoo.http import Endpoint
 from acytoo.keys import stored_key
 from acytoo.messages import check_messages, check_options
 from acytoo.secret import Secret, mask_url, show
-from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_size, as_text, check_url
+from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_size, as_text, check_url, hidden
 from acytoo.types import (
     OPTIONS,
     AsyncResult,
@@ -102,6 +102,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     is_legacy: ClassVar[bool] = False
     """Whether the class overrides `create_async_generator` and has no dialect. This is set by itself."""
+    _settings = Settings()  # error reporters show the repr of an instance whose arguments are invalid
     legacy_settings: Mapping[str, object]
     """The settings that an instance of a legacy class passes to `create_async_generator`."""
     working: bool = True
@@ -133,18 +134,24 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         """
         for name in settings.keys() - NAMES:
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
-        changes = {name: value for name, value in {"url": url, **settings}.items() if value is not None}
+        changes = hidden({"url": url, **settings})
+        del url, settings  # an error reporter prints the variables of this frame
         # An empty proxy means no proxy argument, so that `proxy=os.environ.get(…, "")` works.
-        if not (changes.get("proxy") or changes.pop("proxy", None)) and (proxy := self.environment("proxy")):
+        if not (changes.get("proxy") or changes.pop("proxy", None)) and (proxy := Secret(self.environment("proxy"))):
             changes["proxy"] = proxy
         # The keyring is slow, so it is read only if no key is passed.
-        key = "" if changes.get("key") or changes.get("api_key") else self.own_key()
-        env_url = self.environment("url")
+        key = Secret() if changes.get("key") or changes.get("api_key") else Secret(self.own_key())
+        env_url = Secret(self.environment("url"))
         if self.dialect is None:
             self.legacy_settings = {**({"url": env_url} if env_url else {}), **self._key_if_taken(key), **changes}
-        endpoint = Endpoint(env_url or type(self).url, Secret(key), Secret(self.environment("password")))
-        self._settings = Settings(endpoint).changed(changes, self._normalize_url)
-        self.url = self._settings.endpoint.url
+        before = Settings(Endpoint("", key, Secret(self.environment("password"))))
+        if not (changes.get("url") or changes.get("base_url")):
+            changes["url"] = env_url or Secret(type(self).url)
+        self._settings = before.changed(changes, self._normalize_url)
+        if self.dialect is None:  # what its URL consists of is not known
+            self.url = self._normalize_url(Secret(changes.get("url") or changes.get("base_url")).reveal())
+        else:
+            self.url = self._settings.endpoint.url
         self._preparation: Preparation | None = None
         if self.dialect is not None and (
             type(self).prepare is not AsyncGeneratorProvider.prepare
@@ -199,7 +206,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         return Parameters(cls.create_async_generator).keyword(name) is not None
 
     @classmethod
-    def _key_if_taken(cls, key: str) -> dict[str, object]:
+    def _key_if_taken(cls, key: Secret) -> dict[str, object]:
         """Return the environment's key as an argument. A legacy class that does not take it may read it by itself."""
         return {"key": key} if key and cls._takes("key") else {}
 

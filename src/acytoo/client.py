@@ -25,7 +25,7 @@ from acytoo.dialects.services import for_service, service_at, with_service
 from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
-from acytoo.secret import Secret, mask_url, redact, secrets_of, shows_secret
+from acytoo.secret import Secret, mask_url, redact, secrets_of, shows_secret, user_header
 from acytoo.settings import MAX_REPLY, resolve, scheme_of
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import Exchange, open_exchange
@@ -46,7 +46,7 @@ class Client(msgspec.Struct, frozen=True):
     dialect: Dialect
     endpoint: Endpoint
     connection: Connection
-    extra_headers: Mapping[str, str] = {}
+    extra_headers: Mapping[str, Secret] = {}
     preparation: Preparation | None = None
     """What has to happen to the endpoint before a request, such as a login."""
     max_reply: int = MAX_REPLY
@@ -110,7 +110,7 @@ class Client(msgspec.Struct, frozen=True):
         """
         if self.preparation is not None:
             endpoint, is_from_before = await self.preparation.get(self.endpoint, self.fetch)
-            headers = {**endpoint.headers, **self.extra_headers}
+            headers = {name: Secret(value) for name, value in endpoint.headers.items()} | dict(self.extra_headers)
             return Client(self.dialect, endpoint, self.connection, headers, source=self if is_from_before else None)
         endpoint = await resolve(self.endpoint)
         direct = msgspec.structs.replace(self.connection, proxy=None, trust_env=False)
@@ -148,25 +148,30 @@ class Client(msgspec.Struct, frozen=True):
 
     async def send(self, http_request: HTTPRequest) -> Exchange:
         """Send a request and return once the head of the response has been received, whatever its status."""
-        http_request.headers.update(self.extra_headers)
+        _add_secrets(http_request, self.endpoint, self.extra_headers)
         return await open_exchange(http_request, self.connection)
 
     @property
     def secrets(self) -> list[Secret]:
         """Everything that no error may show."""
-        secrets = [self.endpoint.key, self.endpoint.password, *secrets_of(self.endpoint.url, self.extra_headers)]
+        secrets = [self.endpoint.key, self.endpoint.password, *self._other_secrets]
         with suppress(UsageError):  # the proxy in the environment may be invalid
             proxy = self.connection.proxy_for(self.endpoint.url)
             secrets += proxy.secrets if proxy is not None else []
         return secrets
 
     @property
+    def _other_secrets(self) -> list[Secret]:
+        endpoint = self.endpoint
+        if not (self.extra_headers or endpoint.user or endpoint.query):
+            return []
+        return secrets_of(endpoint.user, endpoint.query, self.extra_headers)
+
+    @property
     def long_secrets(self) -> tuple[bytes, ...]:
         """The secrets that are too long to be a word, as JSON writes them; some servers escape slashes."""
         endpoint = self.endpoint
-        secrets = [endpoint.key, endpoint.password]
-        if self.extra_headers or "@" in endpoint.url:
-            secrets += secrets_of(endpoint.url, self.extra_headers)
+        secrets = [endpoint.key, endpoint.password, *self._other_secrets]
         values = [value for secret in secrets if len(value := secret.reveal()) >= _LONG]
         return tuple(
             [form.encode("utf-8", "replace") for value in values for form in {value, value.replace("/", "\\/")}]
@@ -174,6 +179,16 @@ class Client(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Client({self.dialect.name!r}, {mask_url(self.endpoint.url)!r})"
+
+
+def _add_secrets(http_request: HTTPRequest, endpoint: Endpoint, extra_headers: Mapping[str, Secret]) -> None:
+    """Add the headers of every request, and to one of the endpoint itself the secrets that were in its URL."""
+    for name, value in extra_headers.items():
+        http_request.headers[name] = value.reveal()
+    if (endpoint.user or endpoint.query) and http_request.url.startswith(endpoint.url.rstrip("/")):
+        http_request.query = endpoint.query
+        if endpoint.user:
+            http_request.headers["authorization"] = user_header(endpoint.user)
 
 
 _LONG = 20

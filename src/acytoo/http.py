@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,25 +13,37 @@ from acytoo.secret import Secret, mask_url
 class Endpoint(msgspec.Struct, frozen=True):
     """The address of an API and the credentials for it; `url` is the base URL.
 
-    `headers` are sent with every request, such as the cookie of a login.
+    `headers` are sent with every request, such as the cookie of a login. `user` is `user:password` of the URL, `query`
+    its query; a provider's settings keep them out of `url`.
     """
 
     url: str
     key: Secret = Secret()
     password: Secret = Secret()
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str | Secret] = {}
+    user: Secret = Secret()
+    query: Secret = Secret()
+
+    def __post_init__(self) -> None:
+        if self.headers:
+            hidden = {name: Secret(value) for name, value in self.headers.items()}
+            msgspec.structs.force_setattr(self, "headers", hidden)
 
 
 class HTTPRequest(msgspec.Struct):
-    """An HTTP request to be sent. Header names are in lower case."""
+    """An HTTP request to be sent. Header names are in lower case. `query` is added to that of the URL."""
 
     url: str
     headers: dict[str, str]
     body: bytes
     method: str = "POST"
+    query: Secret = Secret()
 
     def __repr__(self) -> str:
         return f"HTTPRequest({self.method} {mask_url(self.url)})"  # headers and body contain secrets
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("method", self.method), ("url", mask_url(self.url))]
 
 
 class ResponseHead(msgspec.Struct, frozen=True):

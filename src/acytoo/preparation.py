@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+import msgspec
+
 from acytoo.dialects.base import Fetch
 from acytoo.http import Endpoint
 from acytoo.secret import Secret
@@ -30,7 +32,10 @@ class Preparation:
         async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             if key in self._prepared:
                 return self._prepared[key], True
-            prepared = self._prepared[key] = await self._prepare(endpoint, fetch)
+            prepared = await self._prepare(endpoint, fetch)
+            if prepared.url == endpoint.url and not (prepared.user or prepared.query):
+                prepared = msgspec.structs.replace(prepared, user=endpoint.user, query=endpoint.query)
+            self._prepared[key] = prepared
             return prepared, False
 
     def forget(self, endpoint: Endpoint, prepared: Endpoint) -> None:
@@ -39,8 +44,8 @@ class Preparation:
             del self._prepared[_key(endpoint)]
 
 
-_Key: TypeAlias = tuple[str, Secret, Secret]
+_Key: TypeAlias = tuple[str, Secret, Secret, Secret, Secret]
 
 
 def _key(endpoint: Endpoint) -> _Key:
-    return endpoint.url, endpoint.key, endpoint.password
+    return endpoint.url, endpoint.key, endpoint.password, endpoint.user, endpoint.query

@@ -6,7 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 
 class Secret:
@@ -157,22 +157,47 @@ def show(value: object, size: int = 200) -> str:
 
 
 def mask_url(url: str) -> str:
-    """Replace the user and password in a URL with `***`, even if it is malformed.
+    """Replace the user, password and query in a URL with `***`, even if it is malformed.
 
     A `#`, `/` or `?` in the password may be what makes it malformed: then everything before the last `@` is replaced.
     """
     if "://" in url and split_url(url) is not None:
-        return re.sub(r"//[^/?#\s]*@", "//***@", url, count=1)
+        url = re.sub(r"//[^/?#\s]*@", "//***@", url, count=1)
+        return re.sub(r"\?[^#]+", "?***", url, count=1)
     return re.sub(r"^([\w+.-]*://)?.*@", r"\1***@", url, flags=re.DOTALL)
 
 
-def secrets_of(url: str, headers: Mapping[str, str]) -> list[Secret]:
-    """Return the secrets in a URL and in headers whose names suggest one."""
-    found = [Secret(value) for name, value in headers.items() if _SECRET_HEADER.search(name)]
-    if "@" in url and (parts := split_url(url)) is not None:
-        user, password = parts.username or "", parts.password or ""
-        found += [Secret(password or user), Secret(unquote(password or user)), *basic(unquote(user), unquote(password))]
+def split_secrets(url: str) -> tuple[str, Secret, Secret]:
+    """Return a valid HTTP URL without its secret parts, its user and password (`user:password`), and its query."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if not (at or parts.query):
+        return url, Secret(), Secret()
+    return parts._replace(netloc=host, query="").geturl(), Secret(user), Secret(parts.query)
+
+
+def secrets_of(user: Secret, query: Secret, headers: Mapping[str, Secret]) -> list[Secret]:
+    """Return the secrets in the parts of a URL and in headers: all values but those that are known to be none."""
+    found: list[Secret] = []
+    if user:
+        name, _, password = user.reveal().partition(":")
+        found += [Secret(password or name), Secret(unquote(password or name)), *basic(unquote(name), unquote(password))]
+    for name, value in parse_qsl(query.reveal()):
+        if _SECRET_NAME.search(name) or (len(value) >= _SHORT and name not in _PUBLIC_FIELDS):
+            found.append(Secret(value))
+    for name, header in headers.items():
+        text = header.reveal()
+        if _SECRET_NAME.search(name):
+            found.append(header)
+        if _SECRET_NAME.search(name) or name not in _PUBLIC_HEADERS:  # a token after its scheme, a cookie's value
+            found += [Secret(part) for part in (text, *re.split(r"[\s;,=]+", text)) if len(part) >= _SHORT]
     return found
+
+
+def user_header(user: Secret) -> str:
+    """Return the `authorization` header for the user and password of a URL."""
+    name, _, password = user.reveal().partition(":")
+    return f"Basic {basic(unquote(name), unquote(password))[0].reveal()}"
 
 
 def basic(user: str, password: str) -> list[Secret]:
@@ -183,4 +208,15 @@ def basic(user: str, password: str) -> list[Secret]:
     return [Secret(b64encode(credentials.encode(name, "replace")).decode()) for name in ("utf-8", "latin-1")]
 
 
-_SECRET_HEADER = re.compile(r"auth|cookie|key|token|secret|password")
+_SECRET_NAME = re.compile(r"auth|cookie|key|token|secret|passw|credential|session|signature|^sig$", re.IGNORECASE)
+
+_SHORT = 8
+"""Characters of a value that may be a secret although its name does not say so."""
+
+_PUBLIC_FIELDS = frozenset({"alt", "api-version", "beta", "deployment", "model", "version"})
+_PUBLIC_HEADERS = frozenset(
+    {
+        "accept", "accept-encoding", "accept-language", "anthropic-beta", "anthropic-version", "content-type",
+        "http-referer", "openai-beta", "origin", "referer", "user-agent", "x-title",
+    }
+)  # fmt: skip

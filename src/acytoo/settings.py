@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import msgspec
 
 from acytoo.errors import UsageError
 from acytoo.http import Endpoint
-from acytoo.secret import Secret
+from acytoo.secret import Secret, split_secrets
+from acytoo.transport.address import UNIX_SCHEME
 from acytoo.transport.config import Connection, Proxy, Timeout, check_http_url
 
 if TYPE_CHECKING:
     import ssl
     from pathlib import Path
+
+
+T = TypeVar("T")
 
 
 class SettingArguments(TypedDict, total=False):
@@ -50,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     endpoint: Endpoint = Endpoint("")
     connection: Connection = Connection()
-    extra_headers: dict[str, str] = {}
+    extra_headers: dict[str, Secret] = {}
     drop_unsupported: bool = False
     max_reply: int = MAX_REPLY
 
@@ -63,21 +67,65 @@ class Settings(msgspec.Struct, frozen=True):
         if "timeout" in changes:
             plain["timeout"] = Timeout.of(changes["timeout"])
         if "proxy" in changes:
-            plain["proxy"] = Proxy.of(changes["proxy"])
-        url = as_text(changes.get("url") or changes.get("base_url"), "url")
+            plain["proxy"] = without_frames(_proxy_of, changes["proxy"])
+        endpoint = self.endpoint
+        key = as_secret(changes.get("key") or changes.get("api_key") or endpoint.key, "key")
+        password = as_secret(changes.get("password") or endpoint.password, "password")
+        url = as_secret(changes.get("url") or changes.get("base_url") or "", "url")
+        place, user, query = without_frames(_split_url, url or Secret(endpoint.url), normalize_url)
+        if not url:
+            user, query = user or endpoint.user, query or endpoint.query
         return Settings(
-            Endpoint(
-                normalize_url(url or self.endpoint.url),
-                as_secret(changes.get("key") or changes.get("api_key") or self.endpoint.key, "key"),
-                as_secret(changes.get("password") or self.endpoint.password, "password"),
-            ),
+            Endpoint(place, key, password, user=user, query=query),
             # Not `structs.replace`, which in msgspec before 0.21 skips the validation.
             Connection(**{**msgspec.structs.asdict(self.connection), **plain}),
-            {**self.extra_headers, **as_headers(changes.get("extra_headers"))},
+            {**self.extra_headers, **without_frames(as_headers, changes.get("extra_headers"))},
             changes.get("drop_unsupported", self.drop_unsupported),
             as_size(changes.get("max_reply", self.max_reply), "max_reply"),
         )
 
+
+def _split_url(url: Secret, normalize_url: Callable[[str], str]) -> tuple[str, Secret, Secret]:
+    """Return the normalized URL without its secret parts, its user and its query."""
+    normalized = normalize_url(url.reveal())
+    if normalized.partition("://")[0] in ("http", "https", UNIX_SCHEME):
+        return split_secrets(normalized)
+    return normalized, Secret(), Secret()
+
+
+def _proxy_of(value: str | Secret | Proxy) -> Proxy:
+    return Proxy.of(value.reveal() if isinstance(value, Secret) else value)
+
+
+def without_frames(function: Callable[..., T], *arguments: object) -> T:
+    """Call a function, and drop its frames from the traceback of a UsageError: their variables may hold secrets.
+
+    Error reporters print the variables of every frame.
+    """
+    try:
+        return function(*arguments)
+    except UsageError as error:
+        problem = error
+    del arguments
+    problem.__context__ = None
+    raise problem.with_traceback(None) from None
+
+
+def hidden(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that are not None, those that may hold a secret as Secrets."""
+    changes = {name: value for name, value in settings.items() if value is not None}
+    for name in _MAY_BE_SECRET & changes.keys():
+        if isinstance(changes[name], str):
+            changes[name] = Secret(changes[name])
+    headers = changes.get("extra_headers")
+    if isinstance(headers, Mapping):
+        changes["extra_headers"] = {
+            name: Secret(value) if isinstance(value, str) else value for name, value in headers.items()
+        }
+    return changes
+
+
+_MAY_BE_SECRET = frozenset({"url", "base_url", "key", "api_key", "password", "proxy"})
 
 # Checks of single arguments, before anything is sent.
 
@@ -101,15 +149,15 @@ def as_secret(value: object, name: str) -> Secret:
     return value if isinstance(value, Secret) else Secret(as_text(value, name))
 
 
-def as_headers(value: object) -> dict[str, str]:
-    """Return headers with their names in lower case. Raises UsageError for anything that cannot be sent."""
+def as_headers(value: object) -> dict[str, Secret]:
+    """Return headers with names in lower case and secret values. Raises UsageError for what cannot be sent."""
     headers = _as_fields(value, "extra_headers")
     for name, header in headers.items():
-        if not isinstance(header, str):
+        if not isinstance(header, (str, Secret)):
             raise UsageError(f"extra_headers[{name!r}] must be a str, not {type(header).__name__}")
         if name.lower() in _FRAMING:
             raise UsageError(f"extra_headers must not set {name!r}: it is computed from the body")
-    return {name.lower(): header for name, header in headers.items()}
+    return {name.lower(): Secret(header) for name, header in headers.items()}
 
 
 _FRAMING = frozenset({"content-length", "transfer-encoding"})

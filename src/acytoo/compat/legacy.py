@@ -56,7 +56,7 @@ def call(provider: Any, method: Any, /, model: str = "", messages: Any = (), *ar
         if name in ("url", "base_url") and takes_url and name in settings and not parameters.has(keyword):
             continue
         if keyword is not None:
-            taken[keyword] = value.reveal() if isinstance(value, Secret) else value
+            taken[keyword] = _revealed(value)
         elif not g4f.is_ignored(name, value) and not (drops and name in OPTIONS):
             refused.append(name)
     if refused:
@@ -118,3 +118,10 @@ def _bind(provider: Any, method: Any, settings: Mapping[str, Any]) -> tuple[Call
 def _at_url(owner: Any, url: str) -> type:
     """Return a copy of the class with another URL."""
     return type(owner.__name__, (owner,), {"__module__": owner.__module__, "__doc__": owner.__doc__, "url": url})
+
+
+def _revealed(value: Any) -> Any:
+    """Return a setting as a legacy provider takes it."""
+    if isinstance(value, Mapping):
+        return {name: _revealed(item) for name, item in value.items()}
+    return value.reveal() if isinstance(value, Secret) else value

@@ -17,7 +17,7 @@ UNIX_SCHEME = "http+unix"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, UNIX_SCHEME: 80}
 
-_UNRESERVED = "%/:=&?~#+!$,;'@()*[]|"
+UNRESERVED = "%/:=&?~#+!$,;'@()*[]|"
 """What the target of a request keeps as it is, beside letters, digits and `-._`."""
 
 
@@ -63,8 +63,8 @@ def address_of(url: str) -> Address:
     """Return the parts of a URL. Raises UsageError if its host is not a name, ValueError if its port is no number."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    target = quote(parts.path or "/", safe=_UNRESERVED) + (
-        f"?{quote(parts.query, safe=_UNRESERVED)}" if parts.query else ""
+    target = quote(parts.path or "/", safe=UNRESERVED) + (
+        f"?{quote(parts.query, safe=UNRESERVED)}" if parts.query else ""
     )
     authorization = ""
     if parts.username or parts.password:

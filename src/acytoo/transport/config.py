@@ -69,8 +69,8 @@ class Proxy(msgspec.Struct, frozen=True):
     """A proxy. `url` contains no credentials, so that it can appear in messages."""
 
     url: str
-    user: str = ""
-    password: str = ""
+    user: Secret = Secret()
+    password: Secret = Secret()
 
     @property
     def is_socks(self) -> bool:
@@ -80,7 +80,7 @@ class Proxy(msgspec.Struct, frozen=True):
     @property
     def secrets(self) -> list[Secret]:
         """The password, and the credentials as they are encoded in a header."""
-        return [Secret(self.password), *basic(self.user, self.password)]
+        return [self.password, *basic(self.user.reveal(), self.password.reveal())]
 
     def __repr__(self) -> str:
         return f"Proxy({self.url!r})"
@@ -104,8 +104,8 @@ class Proxy(msgspec.Struct, frozen=True):
         port = parts.port or (1080 if parts.scheme.startswith("socks") else 443 if parts.scheme == "https" else 80)
         return cls(
             urlunsplit((parts.scheme, f"{bracketed(host)}:{port}", "", "", "")),
-            unquote(parts.username or ""),
-            unquote(parts.password or ""),
+            Secret(unquote(parts.username or "")),
+            Secret(unquote(parts.password or "")),
         )
 
 

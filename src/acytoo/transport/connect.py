@@ -62,7 +62,7 @@ def proxy_fields(proxy: Proxy) -> list[tuple[str, str]]:
     """Return the header with the credentials for an HTTP proxy, if it has any."""
     if not (proxy.user or proxy.password):
         return []
-    return [("proxy-authorization", f"Basic {basic(proxy.user, proxy.password)[0].reveal()}")]
+    return [("proxy-authorization", f"Basic {basic(proxy.user.reveal(), proxy.password.reveal())[0].reveal()}")]
 
 
 def _open(
@@ -193,8 +193,8 @@ async def _connect_socks(proxy: Proxy, address: Address) -> socket.socket:
         proxy_type=ProxyType.SOCKS4 if is_version_4 else ProxyType.SOCKS5,
         host=parts.hostname or "",
         port=parts.port or 1080,
-        username=proxy.user or None,
-        password=proxy.password or None,
+        username=proxy.user.reveal() or None,
+        password=proxy.password.reveal() or None,
         rdns=proxy_resolves,
     )
     try:

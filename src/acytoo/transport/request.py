@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Hashable
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 from acytoo._version import __version__
 from acytoo.errors import ProtocolError, RedirectError, UnreachableError, UsageError
 from acytoo.http import HTTPRequest, ResponseHead
 from acytoo.http1.head import HTTPError, encode_head
-from acytoo.secret import truncate
-from acytoo.transport.address import Address, address_of
+from acytoo.secret import Secret, truncate
+from acytoo.transport.address import UNRESERVED, Address, address_of
 from acytoo.transport.config import Connection, Proxy
 from acytoo.transport.connect import establish, proxy_fields
 from acytoo.transport.connection import HTTPConnection
@@ -65,7 +65,8 @@ async def _request(
     """Send the request once; return None if a pooled connection ended before the first byte of a response."""
     proxy = settings.proxy_for(url)
     address = address_of(url)
-    message = _Message(request, address, proxy)
+    # A redirect brings a query of its own.
+    message = _Message(request, request.query if url == request.url else Secret(), address, proxy)
     key = (address.scheme, address.host, address.port, proxy, settings.ca)
     pool = pool_of(deadlines.loop)
     connection = pool.take(key) if reuse else None
@@ -98,10 +99,10 @@ class _Message:
 
     __slots__ = ("body", "head")
 
-    def __init__(self, request: HTTPRequest, address: Address, proxy: Proxy | None) -> None:
+    def __init__(self, request: HTTPRequest, query: Secret, address: Address, proxy: Proxy | None) -> None:
         """Encode the head. Raises UsageError for a header that cannot be sent."""
         self.body = request.body
-        head = _encode_head(request.method, address, proxy, tuple(request.headers.items()))
+        head = _encode_head(request.method, address, query, proxy, tuple(request.headers.items()))
         if self.body or request.method != "GET":
             self.head = b"%bcontent-length: %d\r\n\r\n" % (head, len(self.body))
         else:
@@ -109,12 +110,16 @@ class _Message:
 
 
 @functools.lru_cache(maxsize=16)
-def _encode_head(method: str, address: Address, proxy: Proxy | None, headers: tuple[tuple[str, str], ...]) -> bytes:
+def _encode_head(
+    method: str, address: Address, query: Secret, proxy: Proxy | None, headers: tuple[tuple[str, str], ...]
+) -> bytes:
     """Encode a head without its content length and the empty line at its end. Raises UsageError.
 
     A client sends the same head with each call, and encoding it costs as much as parsing a short reply's.
     """
     target = address.target
+    if query:
+        target += ("&" if "?" in target else "?") + quote(query.reveal(), safe=UNRESERVED)
     fields = {"host": address.authority, "user-agent": _USER_AGENT, **dict(headers)}
     fields["accept-encoding"] = "identity"
     fields.pop("content-length", None)
