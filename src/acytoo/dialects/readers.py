@@ -358,7 +358,10 @@ class RecordReader(Reader):
                 items = self._surrogates.join(items)
             except RecursionError as error:
                 raise ProtocolError("the reply has JSON that is nested too deeply") from error
-        self.received_content = bool(items) or any(not self.is_keep_alive(record) for record in records)
+        if items:
+            self.received_content = True
+        else:
+            self.received_content = any(not self.is_keep_alive(record) for record in records)
         self._items += items
         if len(self._items) > self._joined + _MAX_ITEMS:
             if _is_cumulative(self._items):

@@ -113,6 +113,9 @@ def _has_text(record: bytes) -> bool:
     return b'"content":"' in record and b'"content":""' not in record
 
 
+_LONG_CHUNK = 1024
+"""Bytes above which a chunk is taken for content."""
+
 _EMPTY = re.compile(rb'"(?:choices"\s*:\s*\[\s*\]|content"\s*:\s*""|delta"\s*:\s*\{\s*\})')
 _PROGRESS = re.compile(
     rb'"(?:\w*reasoning\w*|tool_calls|function_call|audio|prompt_progress)"\s*:\s*(?:"[^"]|\[\s*[^]\s]|\{\s*[^}\s])'
@@ -157,7 +160,10 @@ class StreamReader(RecordReader):
         if significant:
             self._read(significant)
         if len(significant) < len(records):
-            self.received_content = chunk.find(b'""') < 0 or not all(map(self.is_keep_alive, records))
+            # Searching a long chunk would cost more than the rest; nobody sends many keep-alives at once.
+            self.received_content = (
+                len(chunk) > _LONG_CHUNK or chunk.find(b'""') < 0 or not all(map(self.is_keep_alive, records))
+            )
         elif not records:
             self.received_content = False
 
