@@ -139,7 +139,7 @@ PROGRESS = {
     ],
     "openai-responses": [b'data: {"type": "response.web_search_call.searching"}\n\n'],
     "anthropic": [
-        b'data: {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": " "}}\n\n'
+        b'data: {"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta", "citation": {}}}\n\n'
     ],
     "gemini": [b'data: {"candidates": [{"content": {"parts": [{"text": " "}]}}]}\n\n'],
     "ollama": [b'{"model": "m", "message": {"role": "assistant", "content": "", "thinking": "hm"}, "done": false}\n'],
