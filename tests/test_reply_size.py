@@ -95,6 +95,15 @@ async def test_a_servers_complete_response_is_limited(dialect: Dialect) -> None:
             assert "larger than 1000000 bytes" in dialect.read_error(502, response.body).message
 
 
+async def test_a_servers_stream_whose_end_repeats_all_of_it_is_limited() -> None:
+    async with live_server(LONG, dialect=dialects.OpenAI(), max_reply=1_000_000) as server:
+        response = await call(server.port, request("openai-responses"))
+        assert response.status == 200
+        assert 900_000 < len(response.body) < 2_500_000
+        assert b"response.failed" in response.body
+        assert b"larger than 1000000 bytes" in response.body
+
+
 @pytest.mark.parametrize("value", [0, -1, 1.5, "64", True])
 def test_the_limit_is_a_number_of_bytes(value: Any) -> None:
     with pytest.raises(UsageError, match="invalid max_reply"):

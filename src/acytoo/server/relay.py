@@ -70,6 +70,7 @@ class _Exchange:
 
     def __init__(self, turn: Turn, parsed: ParsedRequest, dialect: Dialect, config: ServerConfig) -> None:
         self.writer = dialect.writer(parsed.request)
+        self._size = ReplySize(config.max_reply) if self.writer.keeps_reply else None
         self._turn = turn
         self._parsed = parsed
         self._dialect = dialect
@@ -109,7 +110,11 @@ class _Exchange:
 
     def encode(self, batch: Any) -> bytes:
         """Return the bytes of a batch of the backend's reply."""
-        return self._turn.watch(batch) if self._passes_through else self.writer.write(batch)
+        if self._passes_through:
+            return self._turn.watch(batch)
+        if self._size is not None:
+            self._size.add(batch)
+        return self.writer.write(batch)
 
     def end(self) -> bytes:
         """Return the bytes that end the response."""

@@ -89,6 +89,7 @@ class StreamWriter(Writer):
     """
 
     ping = COMMENT
+    keeps_reply = True
     error_ends_reply = True  # `response.failed` is one of the API's ends, and Codex reports it when the body has ended
 
     def __init__(self, request: Request) -> None:
