@@ -93,7 +93,12 @@ STREAM: tuple[FaultScenario, ...] = (
         framings=RECORDS,
     ),
     times_out(
-        "stall-in-record", "ok+stall:2", "idle", "an incomplete record has no text yet", text=None, framings=RECORDS
+        "stall-in-record",
+        "ok+stall:2",
+        "first_byte",
+        "an incomplete record has no text yet",
+        text=None,
+        framings=RECORDS,
     ),
     fails(
         "reset",
