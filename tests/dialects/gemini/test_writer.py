@@ -17,6 +17,7 @@ from acytoo.errors import (
     RateLimitError,
     RequestError,
     ServerError,
+    StatusError,
     TimedOutError,
     TruncatedError,
     status_error,
@@ -260,3 +261,16 @@ def test_a_written_stream_that_is_cut_is_truncated_or_complete(items: list[Item]
         assert collect(read(stream[:end])) == collect(items)
     except TruncatedError:
         assert end < len(stream) - 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "INVALID_ARGUMENT"), (404, "NOT_FOUND"), (409, "ABORTED"), (500, "INTERNAL"), (501, "UNIMPLEMENTED")],
+)
+def test_an_error_has_the_code_of_its_status(status: int, code: str) -> None:
+    written = json.loads(DIALECT.write_error(status_error(status, "no")).body)["error"]
+    assert written["status"] == code
+    alone = json.dumps({"error": {"status": code, "message": "no"}}).encode()
+    with pytest.raises(StatusError) as caught:
+        read(alone, head=DOCUMENT)
+    assert caught.value.status == status

@@ -386,3 +386,17 @@ def test_garbage_in_a_document_raises_only_acytoo_errors(document: dict[str, Any
         feed(DIALECT.reader(DOCUMENT_HEAD), json.dumps(document).encode())
     except AcytooError:
         pass
+
+
+@pytest.mark.parametrize("field", ["item_id", "output_index"])
+def test_arguments_belong_to_the_call_that_any_one_identifier_names(field: str) -> None:
+    calls = [{"type": "function_call", "id": f"fc_{n}", "call_id": f"c{n}", "name": "f"} for n in range(2)]
+    events: list[dict[str, Any]] = [
+        {"type": "response.output_item.added", "output_index": n, "item": call} for n, call in enumerate(calls)
+    ]
+    for n in range(2):
+        name: dict[str, Any] = {"item_id": f"fc_{n}"} if field == "item_id" else {"output_index": n}
+        delta = json.dumps({"n": n})
+        events.append({"type": "response.function_call_arguments.delta", "delta": delta, **name})
+    reply = collect(read(sse(*events, completed())))
+    assert [call["function"]["arguments"] for call in reply.tool_calls] == ['{"n": 0}', '{"n": 1}']
