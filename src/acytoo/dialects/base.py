@@ -79,6 +79,10 @@ class Unsupported:
     def __call__(self, feature: str) -> None:
         if not self._drop:
             raise UnsupportedError(feature, self._dialect, self._hint)
+        self.note(feature)
+
+    def note(self, feature: str) -> None:
+        """Record something that was left out without an error."""
         self._dropped[feature] = None
 
 

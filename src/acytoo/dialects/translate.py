@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 
 from acytoo import dialects
-from acytoo.dialects.base import Dialect
+from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.types import Request
 
 
-def translate(request: Request, source: Dialect, dropped: list[str] | None = None) -> Request:
+def translate(request: Request, source: Dialect, unsupported: Unsupported | None = None) -> Request:
     """Strip the fields that only the source API understands.
 
-    Ignorable ones are dropped; those without which the reply may be another are added to `dropped`. The others stay in
+    Ignorable ones are dropped; those without which the reply may be another are noted. The others stay in
     `extra`, so that the target dialect rejects them by name. `user` is dropped too: it is a label for the source's
     service, and often too long for others (Claude Code's is). So is the wish not to think if it is not an effort: a
     model that does not reason would refuse it.
@@ -36,8 +36,10 @@ def translate(request: Request, source: Dialect, dropped: list[str] | None = Non
         for name, value in removed
         if not source.is_ignorable(name) and value is not None and not _is_no_op(source, name, value)
     }
-    if dropped is not None:
-        dropped += [name for name, _ in removed if name in source.reported_fields]
+    if unsupported is not None:
+        for name, _ in removed:
+            if name in source.reported_fields:
+                unsupported.note(name)
     for name in extra:
         if (error := source.conversation_error(name)) is not None:
             raise error

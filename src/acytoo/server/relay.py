@@ -101,7 +101,7 @@ class _Exchange:
         else:
             _require_decoded(self._parsed)
             unsupported = Unsupported(api, drop=self._drop_unsupported, hint=_HINT)
-            translated = translate(self._turn.with_history(wanted), dialect, unsupported.dropped)
+            translated = translate(self._turn.with_history(wanted), dialect, unsupported)
             reply = backend.answer(translated, unsupported=unsupported)
         self._opened[reply] = unsupported
         return reply
