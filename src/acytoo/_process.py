@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
 
 class LoopThread:
@@ -54,8 +54,14 @@ class LoopThread:
     def _run(self, started: Future[None]) -> None:
         try:
             # Creating a Runner's loop fails if the process has no file descriptors left.
-            with asyncio.Runner() as runner:
+            runner = asyncio.Runner()
+            try:
                 runner.run(self._live(started))
+            finally:
+                # Python 3.12 ends the loop's executor from a new thread, which it refuses to start at exit. The loop
+                # is closed nevertheless.
+                with suppress(RuntimeError):
+                    runner.close()
         except BaseException as error:
             if started.done():
                 raise
