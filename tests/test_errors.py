@@ -25,8 +25,6 @@ EXAMPLES: list[AcytooError] = [
     errors.RedirectError("moved", "https://elsewhere/"),
     errors.StatusError("no", status=418, code="teapot", body="no"),
     errors.RequestError("no", status=400, code="invalid"),
-    errors.ContextLengthError("too long", status=400),
-    errors.ContentFilterError("no", status=400),
     errors.AuthenticationError("no", status=401),
     errors.NotFoundError("no", status=404),
     errors.RateLimitError("no", status=429, retry_after=2.5),

@@ -10,7 +10,7 @@ from acytoo._version import __version__ as __version__
 _MODULES = {
     "acytoo.base_provider": "AsyncGeneratorProvider Check",
     "acytoo.errors": """
-        AcytooError AuthenticationError ContentFilterError ContextLengthError EmbeddedError MissingExtraError
+        AcytooError AuthenticationError EmbeddedError MissingExtraError
         NotFoundError ProtocolError
         ProxyError RateLimitError RedirectError ReplyError ReplyTooLargeError RequestError ServerError StatusError
         TimedOutError TLSError ToolCallsError TruncatedError UnreachableError UnsupportedError UsageError
@@ -36,8 +36,6 @@ if TYPE_CHECKING:  # type checkers cannot follow the table; tests/test_imports.p
     from acytoo.base_provider import Check as Check
     from acytoo.errors import AcytooError as AcytooError
     from acytoo.errors import AuthenticationError as AuthenticationError
-    from acytoo.errors import ContentFilterError as ContentFilterError
-    from acytoo.errors import ContextLengthError as ContextLengthError
     from acytoo.errors import EmbeddedError as EmbeddedError
     from acytoo.errors import MissingExtraError as MissingExtraError
     from acytoo.errors import NotFoundError as NotFoundError

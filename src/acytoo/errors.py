@@ -12,8 +12,6 @@ AcytooError
 ├── RedirectError          the endpoint has moved: use the URL in the message
 ├── StatusError            the server refused: `status`, and its own `message`
 │   ├── RequestError       400, 413, 422, …: change the request
-│   │   ├── ContextLengthError  the conversation is too long for the model: shorten it
-│   │   └── ContentFilterError  the content is against the service's rules
 │   ├── AuthenticationError 401, 403: change key or password
 │   ├── NotFoundError      404: no such path or model
 │   ├── RateLimitError     429: wait `retry_after` seconds
@@ -166,14 +164,6 @@ class RequestError(StatusError):
     """A request that the server does not accept as it is."""
 
 
-class ContextLengthError(RequestError):
-    """A conversation that is too long for the model."""
-
-
-class ContentFilterError(RequestError):
-    """A request that the service refuses because of its content."""
-
-
 class AuthenticationError(StatusError):
     """A key or password that is missing, wrong, or lacks the permission."""
 
@@ -239,12 +229,6 @@ def _restore(cls: type[AcytooError], args: tuple[Any, ...], state: dict[str, Any
     return error
 
 
-# Most services report these two with a message only, and no error is classified by its message. Sources: OpenAI's list
-# of error codes (Azure, Groq and others use it), llama.cpp's server (`exceed_context_size_error`).
-_CONTEXT_LENGTH_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-_CONTENT_FILTER_CODES = frozenset({"content_filter", "content_policy_violation"})
-
-
 def status_error(
     status: int | None,
     message: str,
@@ -256,12 +240,8 @@ def status_error(
     body: str = "",
 ) -> StatusError:
     """Return the error for an HTTP status. None (an error inside a stream) and unusual ones are a ServerError."""
-    if code in _CONTEXT_LENGTH_CODES or type in _CONTEXT_LENGTH_CODES:
-        cls: Callable[..., StatusError] = ContextLengthError
-    elif code in _CONTENT_FILTER_CODES:
-        cls = ContentFilterError
-    elif status in (401, 403):
-        cls = AuthenticationError
+    if status in (401, 403):
+        cls: Callable[..., StatusError] = AuthenticationError
     elif status == 404:
         cls = NotFoundError
     elif status == 429:

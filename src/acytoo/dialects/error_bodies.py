@@ -260,6 +260,12 @@ STATUSES_OF_CODES = {
 }
 """The HTTP status of the codes and types of many APIs, in the form of `_plain`."""
 
+CONTEXT_LENGTH_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+"""Codes and types of the error that the conversation is too long for the model.
+
+Sources: OpenAI's list of error codes, which Azure, Groq and others use; llama.cpp's server.
+"""
+
 
 def describe_error(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
     """Return the (status, message, code, headers) that a server responds with to an error.

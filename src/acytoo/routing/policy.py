@@ -1,13 +1,13 @@
-"""What an error means for a route: ask the same target again, another one, or nobody. Decided by its class alone."""
+"""What an error means for a route: ask the same target again, another one, or nobody."""
 
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from acytoo.dialects.error_bodies import CONTEXT_LENGTH_CODES
 from acytoo.errors import (
     AcytooError,
     AuthenticationError,
-    ContextLengthError,
     EmbeddedError,
     MissingExtraError,
     NotFoundError,
@@ -30,7 +30,6 @@ DEFAULT_NEXT: ErrorClasses = (AuthenticationError, NotFoundError)
 
 _ALWAYS_NEXT: ErrorClasses = (
     UnsupportedError,
-    ContextLengthError,
     TLSError,
     ProxyError,
     RedirectError,
@@ -46,6 +45,8 @@ _NOT_THE_TARGET: ErrorClasses = (RequestError, UsageError, NotFoundError, Missin
 
 def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
     """Return what a route does after an error that was raised before the first content."""
+    if isinstance(error, StatusError) and not CONTEXT_LENGTH_CODES.isdisjoint((error.code, error.type)):
+        return "next"
     if error.retryable and not isinstance(error, ProxyError):
         return "retry"
     return "next" if isinstance(error, _ALWAYS_NEXT + next_on) else "raise"

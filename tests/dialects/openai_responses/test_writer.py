@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from acytoo.dialects.openai_responses.request import decode_opaque
 from acytoo.errors import (
     AcytooError,
-    ContextLengthError,
     RateLimitError,
+    RequestError,
     ServerError,
     StatusError,
     TimedOutError,
@@ -168,7 +168,7 @@ def test_a_response_repeats_the_fields_of_its_request() -> None:
     ("error", "expected", "status"),
     [
         (status_error(429, "slower", code="tokens"), RateLimitError, 429),
-        (status_error(400, "too long", code="context_length_exceeded"), ContextLengthError, 400),
+        (status_error(400, "too long", code="context_length_exceeded"), RequestError, 400),
         (status_error(None, "overloaded"), ServerError, 502),
         (TruncatedError("cut"), ServerError, 502),
         (TimedOutError("idle", 3), ServerError, 504),
