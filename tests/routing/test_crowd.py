@@ -172,3 +172,32 @@ async def test_cancelling_a_call_that_asks_two_targets_leaves_both() -> None:
         for fake in fakes:
             await fake.disconnected()
         assert all(target.in_flight == 0 for target in route.targets)
+
+
+async def test_cancelling_a_call_at_any_step_leaves_both_targets() -> None:
+    async with AsyncExitStack() as stack:
+        route, _ = await hedged(stack, [silent()], [TWO])
+        route._first_content_s.extend([0.0] * 100)
+        for steps in range(40):
+            task = asyncio.ensure_future(route.reply(MESSAGES))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert [target.in_flight for target in route.targets] == [0, 0], steps
+
+
+async def test_the_target_that_was_left_is_among_the_attempts() -> None:
+    async with AsyncExitStack() as stack:
+        route, _ = await hedged(stack, [silent()], [TWO])
+        got = await route.reply(MESSAGES)
+        assert [(a.target, a.outcome) for a in got.attempts] == [("t1", "cancelled"), ("t2", "answered")]
+
+
+async def test_those_that_wait_are_not_sent_to_a_target_that_has_asked_to_wait() -> None:
+    async with FakeEndpoint(OPENAI, status(429, "slow down").header("retry-after", "60")) as fake:
+        route = Route(Target(Plain(fake.url), limit=1))
+        results = await asyncio.gather(*[route.reply(MESSAGES) for _ in range(5)], return_exceptions=True)
+        assert all(isinstance(result, AcytooError) for result in results)
+        assert len(fake.requests) == 1
+        assert route.targets[0].in_flight == 0

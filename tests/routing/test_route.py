@@ -379,3 +379,41 @@ async def test_tokens_are_counted_by_the_first_target_that_can() -> None:
         assert await route.count_tokens(Request(MESSAGES)) == 12
         with pytest.raises(UnsupportedError):
             await Route(Plain("http://127.0.0.1:9")).count_tokens(Request(MESSAGES))
+
+
+async def test_a_target_that_is_silent_until_the_deadline_counts_as_failed() -> None:
+    async with endpoints(silent(), TWO, deadline=0.1) as (route, fakes):
+        for _ in range(5):
+            error = await error_of(route)
+            assert [(a.target, a.outcome) for a in error.attempts] == [("t1", "cancelled")]
+        assert await text_of(route) == "two replies"
+        assert counts(fakes) == [5, 1]
+
+
+async def test_the_attempts_of_a_route_that_fails_are_those_of_the_route_around_it() -> None:
+    async with endpoints(OVERLOADED, OVERLOADED, attempts=2) as (inner, _), endpoints(TWO) as (healthy, _):
+        got = await Route(Target(inner, name="inner"), Target(healthy.targets[0].provider, name="last")).reply(MESSAGES)
+        assert [(a.target, a.outcome) for a in got.attempts] == [
+            ("inner: t1", "ServerError"),
+            ("inner: t2", "ServerError"),
+            ("last", "answered"),
+        ]
+
+
+async def test_a_provider_that_is_not_stopped_by_the_deadline_leaves_its_caller_uncancelled() -> None:
+    class Stubborn(AsyncGeneratorProvider):
+        url = "http://old"
+
+        @classmethod
+        async def create_async_generator(  # type: ignore[override]
+            cls, model: str, messages: Any, proxy: str | None = None
+        ) -> Any:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                yield "late"
+
+    assert await text_of(Route(Stubborn(), deadline=0.05)) == "late"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0

@@ -155,14 +155,17 @@ class RoutedReply(Generic[T]):
                     delay = route.hedge_after if route.hedges else None
                     self._reply = await (self._attempt(lease) if delay is None else self._hedged(lease, delay))
                 except AcytooError as error:
-                    if verdict(error, route.next_on) == "raise":
+                    if self._is_late or verdict(error, route.next_on) == "raise":
                         raise
             self.attempts += self._reply.attempts
         except AcytooError as error:
             error.attempts = tuple(self.attempts)
             raise
         except asyncio.CancelledError:
-            if not self._is_late or task.uncancel() > cancelling:
+            if not self._is_late:
+                raise
+            self._is_late = False
+            if task.uncancel() > cancelling:
                 raise
             names = ", ".join([target.name for target in route.targets])
             late = TimedOutError("deadline", route.deadline, f"no reply began within {route.deadline:g} s: {names}")
@@ -170,6 +173,8 @@ class RoutedReply(Generic[T]):
             raise late from self._error
         finally:
             watch.remove(self)
+            if self._is_late:  # a legacy provider has ended in another way when it was cancelled
+                task.uncancel()
             # A long history need not stay in memory while the reply is read, and an error's traceback refers to self.
             self._error = None
             del self._request, self._opener
@@ -201,27 +206,36 @@ class RoutedReply(Generic[T]):
                     reply.is_complete = False
                     break
         except BaseException as error:
+            # Before the place is given back: a request that waits for it must not be sent to a target that has failed.
+            self._note_end(target, error, time.monotonic() - started)
+            lease.release()
             if reply is not None:
                 await reply.batches.aclose()
-            lease.release()
-            if isinstance(error, AcytooError):
-                self._note_failure(target, error, time.monotonic() - started)
             raise
         seconds = time.monotonic() - started
         if self._route.hedges:
             self._route.note_first_content(seconds)
         if lease.is_trial:
             target.begun(lease)
-        if attempts:
-            reply.attempts = [Attempt(f"{target.name}: {a.target}", a.outcome, a.seconds, a.error) for a in attempts]
-        else:
-            reply.attempts = [Attempt(target.name, "answered", seconds)]
+        reply.attempts = _attempts_of(target, attempts) or [Attempt(target.name, "answered", seconds)]
         return reply
+
+    def _note_end(self, target: Target, error: BaseException, seconds: float) -> None:
+        """Note an attempt without a reply: it has failed, or has been cancelled."""
+        if isinstance(error, AcytooError):
+            self._note_failure(target, error, seconds)
+        elif isinstance(error, asyncio.CancelledError):
+            self.attempts.append(Attempt(target.name, "cancelled", seconds))
+            if self._is_late:
+                target.failed(None)
 
     def _note_failure(self, target: Target, error: AcytooError, seconds: float) -> None:
         route = self._route
         _log_failure(target, error)
-        self.attempts.append(Attempt(target.name, type(error).__name__, seconds, str(error)))
+        if target.is_route and error.attempts:
+            self.attempts += _attempts_of(target, error.attempts)
+        else:
+            self.attempts.append(Attempt(target.name, type(error).__name__, seconds, str(error)))
         wait = wait_of(error)
         if is_failure_of_target(error):
             target.failed(wait)
@@ -247,15 +261,18 @@ class RoutedReply(Generic[T]):
                           second.target.name)  # fmt: skip
                 tasks.append(asyncio.ensure_future(self._attempt(second)))
             running = set(tasks)
-            while True:
+            winner: asyncio.Task[_Begun[T]] | None = None
+            while winner is None:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 winner = next((task for task in done if task.exception() is None), None)
-                if winner is not None or not running:
-                    last = winner or done.pop()
-                    tasks.remove(last)
-                    return last.result()
-        finally:
-            await _cancel(tasks)
+                if winner is None and not running:
+                    winner = done.pop()  # to raise its error
+            await _leave([task for task in tasks if task is not winner])
+            return winner.result()
+        except BaseException:
+            # Also the winner, if this is a cancellation while the other one is left; and in spite of a second one.
+            await asyncio.shield(_leave(tasks))
+            raise
 
     def _spare(self, first: Target) -> Lease | None:
         """Return a place at another target that is free now, if the budget allows one more attempt."""
@@ -346,12 +363,17 @@ class RoutedReply(Generic[T]):
         await asyncio.sleep(seconds)
 
 
+def _attempts_of(route: Target, attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Return the attempts of a route that is a target, as those of the route around it."""
+    return [Attempt(f"{route.name}: {a.target}", a.outcome, a.seconds, a.error) for a in attempts]
+
+
 def _log_failure(target: Target, error: AcytooError, when: str = "") -> None:
     # Not the error itself: a handler that keeps records would keep its traceback, and with that the request.
     _LOG.warning("target %s failed%s: %s: %s", target.name, when, type(error).__name__, str(error))
 
 
-async def _cancel(tasks: list[asyncio.Task[_Begun[T]]]) -> None:
+async def _leave(tasks: list[asyncio.Task[_Begun[T]]]) -> None:
     """Cancel tasks and wait for their end. A reply that has begun all the same is closed."""
     for task in tasks:
         task.cancel()
