@@ -49,7 +49,7 @@ def test_the_next_of_several_models_answers_if_one_fails() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
         done = run([ACYTOO, "-m", f"http://127.0.0.1:9|{fake.url}", "Hi"])
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert b"target http://127.0.0.1:9 failed" in done.stderr
+    assert b"target acytoo failed: UnreachableError: cannot reach http://127.0.0.1:9" in done.stderr
 
 
 def test_a_refusal_is_printed() -> None:

@@ -63,3 +63,21 @@ def test_a_file_that_cannot_be_used_is_an_error(arguments: list[str], message: s
     done = run([ACYTOO, *arguments], cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
     assert message in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "http://user:sesame@127.0.0.1:9|http://user:sesame@127.0.0.1:10", "Hi"],
+        ["-m", "http://user:sesame@127.0.0.1:9|", "Hi"],
+        ["-m", "http://user:sesame@127.0.0.1:9|http://user:sesame@127.0.0.1:9", "Hi"],
+        ["serve", "--to", "a=http://user:sesame@127.0.0.1:9|"],
+        ["serve", "--to", "a=http://user:sesame@127.0.0.1:9|http://user:sesame@127.0.0.1:9"],
+        ["serve", "--to", "http://user:sesame@127.0.0.1:9", "--to", "http://user:sesame@127.0.0.1:10"],
+    ],
+)
+def test_a_password_in_the_url_of_a_target_is_not_shown(arguments: list[str]) -> None:
+    done = run([ACYTOO, *arguments])
+    assert done.returncode != 0
+    assert done.stderr
+    assert b"sesame" not in done.stderr

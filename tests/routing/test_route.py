@@ -417,3 +417,11 @@ async def test_a_provider_that_is_not_stopped_by_the_deadline_leaves_its_caller_
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
+
+
+def test_targets_at_several_urls_are_numbered_because_a_url_may_contain_a_password() -> None:
+    route = acytoo.provider("http://user:sesame@127.0.0.1:9|http://user:sesame@127.0.0.1:10|http://127.0.0.1:11")
+    assert isinstance(route, Route)
+    assert [target.name for target in route.targets] == ["acytoo", "acytoo-2", "acytoo-3"]
+    with pytest.raises(UsageError, match="'acytoo' twice"):
+        acytoo.provider("http://127.0.0.1:9|http://127.0.0.1:9")

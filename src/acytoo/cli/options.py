@@ -151,12 +151,22 @@ def _route(model: str, settings: dict[str, Any]) -> AsyncGeneratorProvider:
         if settings[name]:
             hint = "name it in -m" if name == "url" else "set the environment variable of each target's provider"
             raise UsageError(f"{_FLAGS[name]} cannot be used with several targets: {hint}")
-    targets = []
-    for part in model.split("|"):
-        if not part.strip():
-            raise UsageError(f"a target is empty in -m {model!r}: expected PROVIDER[/MODEL]|PROVIDER[/MODEL]")
-        targets.append(Target(_provider(part.strip(), dict(settings)), name=part.strip()))
+    targets: list[AsyncGeneratorProvider | Target] = []
+    for part in [part.strip() for part in model.split("|")]:
+        if not part:
+            raise UsageError(
+                f"a target is empty in -m {mask_targets(model)!r}: expected PROVIDER[/MODEL]|PROVIDER[/MODEL]"
+            )
+        target = _provider(part, dict(settings))
+        targets.append(target if "://" in part else Target(target, name=part))
     return Route(*targets)
+
+
+def mask_targets(address: str) -> str:
+    """Return the address of a route without the secrets in its URLs."""
+    from acytoo.secret import mask_url
+
+    return "|".join([mask_url(part) if "://" in part else part for part in address.split("|")])
 
 
 def _provider(model: str | None, settings: dict[str, Any]) -> AsyncGeneratorProvider:

@@ -28,7 +28,7 @@ from acytoo.errors import AcytooError, UnsupportedError, UsageError
 from acytoo.routing.policy import DEFAULT_NEXT, ErrorClasses
 from acytoo.routing.reply import RoutedReply
 from acytoo.routing.selection import Balance
-from acytoo.routing.target import Target
+from acytoo.routing.target import Target, name_of
 from acytoo.routing.watch import Watch
 from acytoo.settings import Settings
 from acytoo.types import Closable, Item, Messages, Request
@@ -187,8 +187,23 @@ def _targets(values: tuple[str | AsyncGeneratorProvider | Target, ...], settings
             if not value.strip():
                 raise UsageError("a target of the route is empty: expected an address, such as openai/gpt-5-mini")
             value = registry.provider(value.strip(), **settings)
-        target = value if isinstance(value, Target) else Target(value)
+        target = value if isinstance(value, Target) else Target(value, name=_free_name(value, targets))
         if target.name in targets:
             raise UsageError(f"the route has {target.name!r} twice: leave one out, or give it a name of its own")
         targets[target.name] = target
     return tuple(targets.values())
+
+
+def _free_name(provider: AsyncGeneratorProvider, targets: dict[str, Target]) -> str:
+    """Return a name for a target: the default one, with a number if a target at another URL has that.
+
+    Not the URL, which may contain a password: names are in logs and in the responses of a server.
+    """
+    if not isinstance(provider, AsyncGeneratorProvider):
+        return ""  # Target refuses it
+    name = default = name_of(provider)
+    number = 1
+    while name in targets and targets[name].provider.url != provider.url:
+        number += 1
+        name = f"{default}-{number}"
+    return name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acytoo.cli.options import lacks_url, print_warnings, read_secret, secret_options
+from acytoo.cli.options import lacks_url, mask_targets, print_warnings, read_secret, secret_options
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def _create_backends(
         if not equals or "://" in name:
             name, address = "route" if "|" in target else _provider_name(target), target
         if name in addresses:
-            raise UsageError(f"two backends are named {name!r}: name one of them, such as --to other={address}")
+            hint = f"name one of them, such as --to other={mask_targets(address)}"
+            raise UsageError(f"two backends are named {name!r}: {hint}")
         addresses[name] = address
     settings = {"key": key, "password": password}
     for setting, value in settings.items():
@@ -138,15 +139,15 @@ def _create_backend(
             from acytoo.routing.route import Route
             from acytoo.routing.target import Target
 
-            targets = []
+            targets: list[AsyncGeneratorProvider | Target] = []
             for part in [part.strip() for part in address.split("|")]:
                 if not part:
-                    raise UsageError(f"a target is empty in --to {name}={address}")
+                    raise UsageError(f"a target is empty in --to {name}={mask_targets(address)}")
                 if part in addresses:
                     target = _create_backend(part, addresses, backends, settings, (*users, name))
                 else:
                     target = _single_provider(part, settings)
-                targets.append(Target(target, name=part))
+                targets.append(target if "://" in part else Target(target, name=part))
             backends[name] = Route(*targets)
     return backends[name]
 
