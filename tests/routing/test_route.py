@@ -425,3 +425,12 @@ def test_targets_at_several_urls_are_numbered_because_a_url_may_contain_a_passwo
     assert [target.name for target in route.targets] == ["acytoo", "acytoo-2", "acytoo-3"]
     with pytest.raises(UsageError, match="'acytoo' twice"):
         acytoo.provider("http://127.0.0.1:9|http://127.0.0.1:9")
+
+
+async def test_a_request_that_is_not_sent_does_not_show_that_its_target_works() -> None:
+    async with FakeEndpoint(dialects.Anthropic(), OVERLOADED) as down, FakeEndpoint(OPENAI, TWO) as healthy:
+        route = Route(Target(Claude(down.url, model="m"), name="down", failures=3), Plain(healthy.url))
+        for _ in range(6):
+            await route.reply(MESSAGES)
+            await route.reply(MESSAGES, seed=7)
+        assert len(down.requests) == 3

@@ -200,3 +200,17 @@ async def test_the_load_counts_requests_in_flight_and_waiting_in_relation_to_the
     t.take()
     t.enqueue(waiter())
     assert t.load == load
+
+
+def test_a_target_that_asks_to_wait_for_no_time_is_paused_as_after_other_failures() -> None:
+    t = target(failures=2, pause=60)
+    t.failed(0.0)
+    assert t.opens_at < time.monotonic()
+    t.failed(0.0)
+    assert t.opens_at > time.monotonic() + 40
+
+
+def test_no_target_is_paused_for_more_than_an_hour() -> None:
+    t = target()
+    t.failed(1_700_000_000.0)
+    assert time.monotonic() + 3590 < t.opens_at <= time.monotonic() + 3600

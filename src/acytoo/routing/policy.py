@@ -39,8 +39,11 @@ _ALWAYS_NEXT: ErrorClasses = (
 )
 """What only another target can change: this one is set up wrongly, or cannot take this request."""
 
-_NOT_THE_TARGET: ErrorClasses = (RequestError, UsageError, NotFoundError, MissingExtraError)
-"""Errors that do not show that a target fails. A model that is not found may have been the client's choice."""
+_NOT_SENT: ErrorClasses = (UsageError, MissingExtraError)
+"""Errors that are raised before anything is sent, so that they show nothing about the target."""
+
+_NOT_THE_TARGET: ErrorClasses = (RequestError, NotFoundError)
+"""Answers that show that a target works. A model that is not found may have been the client's choice."""
 
 
 def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
@@ -52,9 +55,11 @@ def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
     return "next" if isinstance(error, _ALWAYS_NEXT + next_on) else "raise"
 
 
-def is_failure_of_target(error: AcytooError) -> bool:
-    """Return whether an error counts against the health of the target."""
-    return error.retryable or not isinstance(error, _NOT_THE_TARGET)
+def is_failure_of_target(error: AcytooError) -> bool | None:
+    """Return whether an error counts against the health of the target, None if it shows nothing about that."""
+    if error.retryable:
+        return True
+    return None if isinstance(error, _NOT_SENT) else not isinstance(error, _NOT_THE_TARGET)
 
 
 def wait_of(error: AcytooError) -> float | None:

@@ -237,9 +237,10 @@ class RoutedReply(Generic[T]):
         else:
             self.attempts.append(Attempt(target.name, type(error).__name__, seconds, str(error)))
         wait = wait_of(error)
-        if is_failure_of_target(error):
+        is_failure = is_failure_of_target(error)
+        if is_failure:
             target.failed(wait)
-        else:
+        elif is_failure is not None:
             target.answered()
         if verdict(error, route.next_on) == "retry":
             tries = self._tries[target] = self._tries.get(target, 0) + 1

@@ -27,6 +27,8 @@ from acytoo.errors import UsageError
 from acytoo.types import Request
 
 _LONGEST_PAUSE = 120.0
+_LONGEST_REQUESTED_PAUSE = 3600.0
+"""The most for which a server can ask. Some send a point in time, such as 1700000000, instead of seconds."""
 _FULL_TRUST = 64
 """Answers after which a target counts as recovered."""
 
@@ -189,8 +191,8 @@ class Target:
     def failed(self, retry_after: float | None) -> None:
         """Note a failure. It pauses the target if it is one too many, or for as long as the target asks (seconds)."""
         self._failures += 1
-        if retry_after is not None:
-            self._close(retry_after)
+        if retry_after:  # 0 says nothing about how long the failure will last
+            self._close(min(retry_after, _LONGEST_REQUESTED_PAUSE))
         elif self._failures >= self._max_failures:
             self._pause = min(_LONGEST_PAUSE, self._pause * 2 or self._first_pause)
             # Replicas that lost the same target do not probe it at the same moment.
