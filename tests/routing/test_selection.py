@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from acytoo import Acytoo, Target
 from acytoo.routing.selection import Balance
 from acytoo.types import Request
@@ -79,6 +81,16 @@ def test_a_conversation_leaves_a_target_that_is_far_busier() -> None:
     for _ in range(20):
         home.take()
     assert balance.choose(ts, request("recent"), "") is not home
+
+
+@pytest.mark.parametrize("weight", [0.01, 1, 50])
+def test_only_the_ratio_of_weights_matters(weight: float) -> None:
+    balance, ts = Balance(300), targets(weight, weight)
+    home = balance.choose(ts, request("recent"), "")
+    for _ in range(4):
+        home.take()
+    assert balance.choose(ts, request("recent"), "") is home
+    assert all(balance.choose(ts, request(f"new {n}"), "") is not home for n in range(20))
 
 
 def test_without_affinity_the_less_busy_target_gets_the_request() -> None:

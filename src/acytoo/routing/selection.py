@@ -40,8 +40,9 @@ class Balance:
         if not key:
             return _less_busy_of_two(free)
         least = min(target.load for target in free)
-        bound = 2 * least + 4 if is_recent else 1.25 * least + 1
-        return max([target for target in free if target.load <= bound], key=lambda target: _score(key, target))
+        share, more = (2 * least, 4) if is_recent else (1.25 * least, 1)
+        near = [target for target in free if target.load <= share + more / target.weight]
+        return max(near, key=lambda target: _score(key, target))
 
     def _note_use(self, key: bytes) -> bool:
         """Return whether a key was used recently, and note that it is used now."""
@@ -68,7 +69,7 @@ def _affinity_key(request: Request, session: str) -> bytes:
 
 def _score(key: bytes, target: Target) -> float:
     """Return the weighted rendezvous score: the target with the highest one has the key."""
-    digest = blake2b(key + b"\0" + target.name.encode(), digest_size=8).digest()
+    digest = blake2b(key + b"\0" + target.name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return -target.weight / math.log((int.from_bytes(digest) + 0.5) / 2**64)
 
 
