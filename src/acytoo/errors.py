@@ -221,6 +221,11 @@ class ProtocolError(ReplyError):
     """A reply that is not in the API's format; probably the URL or the dialect is wrong."""
 
 
+def one_line(text: str) -> str:
+    """Return the text with everything escaped that a terminal or a log would not show as it is."""
+    return "".join([character if character.isprintable() else repr(character)[1:-1] for character in text])
+
+
 def _restore(cls: type[AcytooError], args: tuple[Any, ...], state: dict[str, Any]) -> AcytooError:
     """Restore a pickled error with all its attributes, whatever arguments its constructor takes."""
     error = cls.__new__(cls, *args)

@@ -270,6 +270,15 @@ def test_a_setting_that_targets_cannot_share_is_refused(name: str) -> None:
         (lambda: Target(Plain("http://127.0.0.1:9"), failures=0), "failures"),
         (lambda: Target(Plain("http://127.0.0.1:9"), pause=0), "pause"),
         (lambda: acytoo.provider("ollama/a|"), "empty"),
+        (lambda: Route("ollama/a", attempts=2.5), "attempts"),  # type: ignore[arg-type]
+        (lambda: Route("ollama/a", attempts=float("nan")), "attempts"),  # type: ignore[arg-type]
+        (lambda: Route("ollama/a", deadline="3"), "deadline"),  # type: ignore[arg-type]
+        (lambda: Route("ollama/a", next_on=RequestError), "next_on"),  # type: ignore[arg-type]
+        (lambda: Route("ollama/a", next_on=["RequestError"]), "next_on"),  # type: ignore[list-item]
+        (lambda: Target(Plain("http://127.0.0.1:9"), weight=1e308), "weight"),
+        (lambda: Target(Plain("http://127.0.0.1:9"), weight="1"), "weight"),  # type: ignore[arg-type]
+        (lambda: Target(Plain("http://127.0.0.1:9"), limit=1.5), "limit"),  # type: ignore[arg-type]
+        (lambda: Target(Plain("http://127.0.0.1:9"), name=1), "name"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_input_is_an_error_at_construction_that_names_it(create: Any, message: str) -> None:
@@ -331,6 +340,14 @@ async def test_a_failed_attempt_is_one_log_line(caplog: pytest.LogCaptureFixture
         with caplog.at_level(logging.INFO, "acytoo.routing"):
             await text_of(route)
     assert [record.getMessage() for record in caplog.records] == ["target t1 failed: ServerError: 503: overloaded"]
+
+
+async def test_a_log_line_stays_one_line_whatever_the_server_sends(caplog: pytest.LogCaptureFixture) -> None:
+    async with endpoints(status(503, "over\nloaded \x1b[31m"), TWO) as (route, _):
+        await text_of(route)
+    assert [record.getMessage() for record in caplog.records] == [
+        "target t1 failed: ServerError: 503: over\\nloaded \\x1b[31m"
+    ]
 
 
 async def test_no_attempt_shows_a_secret() -> None:

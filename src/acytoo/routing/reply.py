@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from acytoo.base_provider import ReplyOpener
 from acytoo.client import DeliveredError
-from acytoo.errors import AcytooError, ServerError, TimedOutError
+from acytoo.errors import AcytooError, ServerError, TimedOutError, one_line
 from acytoo.routing.policy import is_failure_of_target, verdict, wait_of
 from acytoo.routing.target import Lease, Target, Waiter
 from acytoo.types import Attempt, Attempts, Closable, Request, has_content
@@ -371,7 +371,8 @@ def _attempts_of(route: Target, attempts: Sequence[Attempt]) -> list[Attempt]:
 
 def _log_failure(target: Target, error: AcytooError, when: str = "") -> None:
     # Not the error itself: a handler that keeps records would keep its traceback, and with that the request.
-    _LOG.warning("target %s failed%s: %s: %s", target.name, when, type(error).__name__, str(error))
+    message = one_line(f"target {target.name} failed{when}: {type(error).__name__}: {error}")
+    _LOG.warning("%s", message)
 
 
 async def _leave(tasks: list[asyncio.Task[_Begun[T]]]) -> None:

@@ -28,7 +28,7 @@ from acytoo.errors import AcytooError, UnsupportedError, UsageError
 from acytoo.routing.policy import DEFAULT_NEXT, ErrorClasses
 from acytoo.routing.reply import RoutedReply
 from acytoo.routing.selection import Balance
-from acytoo.routing.target import Target, name_of
+from acytoo.routing.target import Target, is_count, is_number, name_of
 from acytoo.routing.watch import Watch
 from acytoo.settings import Settings
 from acytoo.types import Closable, Item, Messages, Request
@@ -85,18 +85,15 @@ class Route(AsyncGeneratorProvider):
         self.targets = _targets(targets, settings)
         if strategy not in ("order", "balance"):
             raise UsageError(f"invalid strategy {strategy!r}: expected 'order' or 'balance'")
-        if attempts is not None and attempts < 1:
+        if attempts is not None and not is_count(attempts, 1):
             raise UsageError(f"invalid attempts {attempts!r}: expected a whole number above 0")
         for setting, seconds in {"deadline": deadline, "max_wait": max_wait, "affinity": affinity}.items():
-            if not 0 <= seconds < math.inf or (setting == "deadline" and seconds == 0):
+            if not is_number(seconds) or not 0 <= seconds < math.inf or (setting == "deadline" and seconds == 0):
                 raise UsageError(f"invalid {setting} {seconds!r}: expected a number of seconds")
         self.max_attempts = attempts or max(3, 2 * len(self.targets))
         self.deadline = deadline
         self.max_wait = max_wait
-        self.next_on: ErrorClasses = tuple(next_on)
-        for cls in self.next_on:
-            if not issubclass(cls, AcytooError):
-                raise UsageError(f"invalid next_on {cls!r}: expected subclasses of AcytooError")
+        self.next_on = _error_classes(next_on)
         self.balance = Balance(affinity) if strategy == "balance" else None
         self._first_content_s: deque[float] = deque(maxlen=_SAMPLES)
         self.hedges = hedge and len(self.targets) > 1
@@ -173,6 +170,17 @@ class Route(AsyncGeneratorProvider):
                     error = other
         assert error is not None
         raise error
+
+
+def _error_classes(value: object) -> ErrorClasses:
+    """Return the classes of `next_on`. Raises UsageError."""
+    if not isinstance(value, Iterable):
+        raise UsageError(f"invalid next_on {value!r}: expected a list of subclasses of AcytooError")
+    classes = tuple(value)
+    for cls in classes:
+        if not isinstance(cls, type) or not issubclass(cls, AcytooError):
+            raise UsageError(f"invalid next_on {cls!r}: expected subclasses of AcytooError")
+    return classes
 
 
 def _targets(values: tuple[str | AsyncGeneratorProvider | Target, ...], settings: dict[str, Any]) -> tuple[Target, ...]:

@@ -79,16 +79,18 @@ class Target:
         """
         if not isinstance(provider, AsyncGeneratorProvider):
             raise UsageError(f"invalid target {provider!r}: expected a provider, such as acytoo.provider('openai/…')")
-        if not 0 < weight < math.inf:
-            raise UsageError(f"invalid weight {weight!r}: expected a number above 0")
-        if limit is not None and limit < 1:
+        if not is_number(weight) or not 1e-6 <= weight <= 1e6:
+            raise UsageError(f"invalid weight {weight!r}: expected a number from 0.000001 to 1000000")
+        if limit is not None and not is_count(limit, 1):
             raise UsageError(f"invalid limit {limit!r}: expected a whole number above 0, or None")
-        if queue < 0:
+        if not is_count(queue, 0):
             raise UsageError(f"invalid queue {queue!r}: expected a whole number from 0")
-        if failures < 1:
+        if not is_count(failures, 1):
             raise UsageError(f"invalid failures {failures!r}: expected a whole number above 0")
-        if not 0 < pause < math.inf:
+        if not is_number(pause) or not 0 < pause < math.inf:
             raise UsageError(f"invalid pause {pause!r}: expected a number of seconds above 0")
+        if not isinstance(name, str):
+            raise UsageError(f"invalid name {name!r}: expected text")
         self.provider = provider
         self.name = name or name_of(provider)
         self.is_route = type(provider).open_reply is not AsyncGeneratorProvider.open_reply
@@ -202,6 +204,16 @@ class Target:
         self.opens_at = max(self.opens_at, time.monotonic() + seconds)
         self._max_trials = 1
         self._dismiss()
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a number."""
+    return isinstance(value, int | float)
+
+
+def is_count(value: object, least: int) -> bool:
+    """Return whether a value is a whole number that is not too small."""
+    return isinstance(value, int) and value >= least
 
 
 def name_of(provider: AsyncGeneratorProvider) -> str:

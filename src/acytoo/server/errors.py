@@ -12,6 +12,7 @@ from acytoo.errors import (
     ServerError,
     TLSError,
     UnreachableError,
+    one_line,
 )
 from acytoo.server.request import IncomingRequest
 
@@ -39,10 +40,5 @@ def public_error(error: AcytooError, request: IncomingRequest) -> AcytooError:
         if found is None:
             return error
         public = type(found)(found.message)
-    _LOG.warning("%s: %s", request.raw_path, _one_line(error.message))
+    _LOG.warning("%s: %s", request.raw_path, one_line(error.message))
     return public
-
-
-def _one_line(text: str) -> str:
-    """Return the text with everything escaped that a terminal or a log would not show as it is."""
-    return "".join([character if character.isprintable() else repr(character)[1:-1] for character in text])
