@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import threading
+import tracemalloc
 
 import pytest
 
@@ -89,6 +90,24 @@ async def test_bodies_of_unknown_callers_have_a_limit_of_their_own() -> None:
         for other in waiting:
             other.cancel()
         await asyncio.wait(waiting)
+
+
+async def test_a_body_in_tiny_chunks_takes_little_more_memory_than_its_bytes() -> None:
+    size = 200_000
+    async with live_server(HELLO) as server, asyncio.timeout(LIMIT):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        data = head("POST /v1/chat/completions HTTP/1.1", "transfer-encoding: chunked\r\n")
+        writer.write(data)
+        await call(server.port, b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        tracemalloc.start()
+        try:
+            writer.write(b"2\r\n{}\r\n" * (size // 2))
+            await writer.drain()
+            await call(server.port, b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            assert tracemalloc.get_traced_memory()[0] < 5 * size
+        finally:
+            tracemalloc.stop()
+            writer.transport.abort()
 
 
 # What a body may consist of.

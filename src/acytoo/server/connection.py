@@ -32,6 +32,10 @@ _LOG = logging.getLogger("acytoo.server")
 _MAX_AHEAD = 64 * 1024
 """Bytes of bodies that nobody has asked for yet, above which reading pauses."""
 
+_MIN_PIECE = 1024
+"""Bytes that a piece of a body has at least before another is begun: an object for each tiny chunk takes 20 times its
+size."""
+
 _MAX_QUEUED = 32
 """Requests that wait for the current one to be answered, above which reading pauses."""
 
@@ -167,7 +171,11 @@ class ServerConnection(asyncio.BufferedProtocol):
             request.pieces.clear()
             request.limit = 0
             return
-        request.pieces.append(data)
+        pieces = request.pieces
+        if pieces and len(pieces[-1]) < _MIN_PIECE:
+            pieces[-1] += data
+        else:
+            pieces.append(data)
 
     def request_ended(self) -> None:
         """Complete the body."""
