@@ -13,6 +13,9 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
+from acytoo.dialects.fields import objects_in
+from acytoo.dialects.gemini.partial import PartialCall
+from acytoo.dialects.json import dumps
 from acytoo.dialects.lenient import NEEDED
 from acytoo.types import Item, JSONObject, OpaquePart, Reasoning, ReasoningBlock, ToolCallDict, TurnPart
 
@@ -31,6 +34,8 @@ class FunctionCall(msgspec.Struct, rename="camel", gc=False):
     id: str | None = None
     name: Annotated[str | None, NEEDED] = None
     args: Any = None  # an object, but some servers send JSON text
+    partial_args: Any = None  # a list of objects
+    will_continue: bool | None = None
 
 
 class Part(msgspec.Struct, rename="camel", gc=False):
@@ -59,6 +64,7 @@ class TurnReader:
         self._block = 0
         self._block_is_open = False
         self._text_is_open = False
+        self._partial: PartialCall | None = None
 
     def read(self, part: Part, items: list[Item]) -> None:
         """Append the part's items."""
@@ -74,9 +80,12 @@ class TurnReader:
         self._close_block()
         if part.function_call is not None:
             self._text_is_open = False
-            call = part.function_call  # Gemini never splits one
-            signed = (signature, SOURCE) if signature else None
-            items += self._decode_call(call.id or "", call.name or "", call.args, signed)
+            call = part.function_call
+            if call.will_continue or call.partial_args or self._partial is not None:
+                self._read_piece(call, signature, items)
+            else:
+                signed = (signature, SOURCE) if signature else None
+                items += self._decode_call(call.id or "", call.name or "", call.args, signed)
             return
         if signature and part.text and self._text_is_open:
             items.append(OpaquePart(SOURCE, part="text"))
@@ -95,6 +104,39 @@ class TurnReader:
         self._close_block()
         self._text_is_open = False
         items.append(OpaquePart(SOURCE, part))
+
+    def close(self, items: list[Item], is_cut: bool = False) -> None:
+        """Append the call whose last piece is missing, with incomplete arguments if the token limit cut them.
+
+        Raises ProtocolError if a piece of its arguments cannot be placed.
+        """
+        call, self._partial = self._partial, None
+        if call is not None:
+            arguments: object = call.arguments()
+            if is_cut:
+                arguments = dumps(arguments, surrogates="replace").decode().removesuffix("}")
+            signed = (call.signature, SOURCE) if call.signature else None
+            items += self._decode_call(call.id, call.name, arguments, signed)
+
+    @property
+    def partial_call(self) -> str:
+        """Return the name of the call whose last piece is missing, "" if there is none."""
+        return self._partial.name if self._partial is not None else ""
+
+    def _read_piece(self, call: FunctionCall, signature: str, items: list[Item]) -> None:
+        """Read a piece of a call, or the complete call after one that has no last piece."""
+        if call.name:
+            self.close(items)
+        if self._partial is None:
+            if not call.will_continue and not call.partial_args:
+                signed = (signature, SOURCE) if signature else None
+                items += self._decode_call(call.id or "", call.name or "", call.args, signed)
+                return
+            self._partial = PartialCall(call.id or "", call.name or "")
+        self._partial.signature = self._partial.signature or signature
+        self._partial.pieces += objects_in(call.partial_args)
+        if not call.will_continue:
+            self.close(items)
 
     def _close_block(self) -> None:
         if self._block_is_open:

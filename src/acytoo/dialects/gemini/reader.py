@@ -19,7 +19,7 @@ from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCalls
-from acytoo.errors import AuthenticationError, StatusError
+from acytoo.errors import AuthenticationError, ProtocolError, StatusError
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
 
@@ -162,6 +162,10 @@ class StreamReader(RecordReader):
         # Every event may have the usage so far: yield only the last, with the finish reason or after it.
         if response.usage_metadata is not None:
             self._usage = response.usage_metadata
+        if reason and (call := self._turn.partial_call):
+            if reason != "MAX_TOKENS":
+                raise ProtocolError(f"the server ended the reply inside the arguments for {call!r}")
+            self._turn.close(items, is_cut=True)
         feedback = response.prompt_feedback
         blocked = feedback.block_reason if feedback is not None else None
         if feedback is not None and blocked:

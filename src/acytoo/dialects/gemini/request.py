@@ -24,7 +24,7 @@ from acytoo.dialects.extra_fields import flatten_fields, merge_extra
 from acytoo.dialects.fields import invalid, objects_in, optional_object
 from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE, Part, TurnReader, encode_call, encode_turn
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
-from acytoo.errors import UsageError
+from acytoo.errors import ProtocolError, UsageError
 from acytoo.messages import content_parts, content_text, parse_data_url, turn_parts
 from acytoo.secret import show
 from acytoo.types import (
@@ -400,6 +400,12 @@ def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessa
             turn.read(msgspec.convert(part, Part), items)
         except msgspec.ValidationError as error:
             raise invalid(f"{where} has a part with a wrong type: {error}") from error
+        except ProtocolError as error:
+            raise invalid(f"{where}: {error}") from error
+    try:
+        turn.close(items)
+    except ProtocolError as error:
+        raise invalid(f"{where}: {error}") from error
     message = collect(items).message
     if others:
         message["content"] = [*content_parts(message["content"]), *others]  # type: ignore[list-item]  # parts of no known type
