@@ -468,6 +468,8 @@ def _is_cumulative(items: Sequence[Item]) -> bool:
     Nearly every reply shows that it is not cumulative with its second piece.
     Source: QwenLM/qwen-code pull request 3896.
     """
+    if not _may_grow(items):
+        return False
     last: dict[tuple[type, int], str] = {}
     growths = 0
     for item in items:
@@ -485,6 +487,15 @@ def _is_cumulative(items: Sequence[Item]) -> bool:
             growths += 0 < len(before) < len(piece)
             last[key] = piece
     return growths >= _MIN_GROWTHS and all(len(set(piece)) > _MIN_CHARACTERS for piece in last.values())
+
+
+def _may_grow(items: Sequence[Item]) -> bool:
+    """Return whether the last text is longer than the first, or there is at most one. Replies are checked at their end,
+    so this must not cost much.
+    """
+    last = next((item for item in reversed(items) if type(item) is str), "")
+    first = next((item for item in items if type(item) is str), "")
+    return first is last or (len(last) > len(first) and last.startswith(first))
 
 
 _MIN_GROWTHS = 3

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from acytoo.dialects.anthropic.reader import FINISH_REASONS, STATUSES
+from acytoo.dialects.anthropic.reader import FINISH_REASONS, STATUSES, STATUSES_OF_TYPES
 from acytoo.dialects.anthropic.request import SOURCE, encode_reasoning
 from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import describe_error, in_stream
@@ -115,8 +115,10 @@ class StreamWriter(Writer):
 
     def fail(self, error: AcytooError) -> bytes:
         """Return an `error` event, for which the official SDKs raise an error. No `message_stop` follows it."""
-        document = error_document(error)
-        document["error"] |= in_stream(error)
+        document, more = error_document(error), in_stream(error)
+        if more["status"] == STATUSES_OF_TYPES.get(document["error"]["type"]):
+            del more["status"]  # the type implies it
+        document["error"] |= more
         return sse(dumps(document, surrogates="replace"), "error")
 
     def _write_event(self, item: Event, batch: list[Item], out: list[bytes]) -> None:
