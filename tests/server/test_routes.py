@@ -36,7 +36,7 @@ async def server(
     first: Dialect, second: Dialect, *scripts: ScriptedResponse, **options: Any
 ) -> AsyncIterator[tuple[int, list[FakeEndpoint]]]:
     """Run a server over a route to two endpoints."""
-    settings = {name: options.pop(name) for name in ("ping_after",) if name in options}
+    settings = {name: options.pop(name) for name in ("first_ping_after",) if name in options}
     async with FakeEndpoint(first, scripts[0]) as one, FakeEndpoint(second, scripts[1]) as two:
         route = Route(
             Target(backend(first, one.url), name="a/one"), Target(backend(second, two.url), name="b/two"), **options
@@ -95,7 +95,7 @@ async def test_the_error_of_a_route_keeps_its_status_and_the_time_to_wait() -> N
 
 async def test_keep_alives_flow_while_a_route_tries_its_targets() -> None:
     slow = TWO.wait(0.5, after=0)
-    async with server(dialects.OpenAI(), dialects.OpenAI(), OVERLOADED, slow, ping_after=0.1) as (port, _):
+    async with server(dialects.OpenAI(), dialects.OpenAI(), OVERLOADED, slow, first_ping_after=0.1) as (port, _):
         response = await call(port, request())
         assert response.body.startswith(b":")
         assert b"replies" in response.body
