@@ -18,6 +18,7 @@ from acytoo import (
     Finish,
     NotFoundError,
     RateLimitError,
+    ReplyTooLargeError,
     RequestError,
     Route,
     ServerError,
@@ -451,3 +452,17 @@ async def test_a_request_that_is_not_sent_does_not_show_that_its_target_works() 
             await route.reply(MESSAGES)
             await route.reply(MESSAGES, seed=7)
         assert len(down.requests) == 3
+
+
+async def test_a_reply_is_collected_up_to_the_largest_limit_of_a_target() -> None:
+    async with FakeEndpoint(OPENAI, ONE) as fake:
+        for route in (
+            Route(Plain(fake.url, max_reply=5)),
+            Route(Target(Plain(fake.url, max_reply=2), name="a"), Target(Plain(fake.url, max_reply=5), name="b")),
+        ):
+            with pytest.raises(ReplyTooLargeError) as caught:
+                await route.reply(MESSAGES)
+            assert caught.value.limit == 5
+        with pytest.raises(ReplyTooLargeError):
+            await Route(Plain(fake.url)).reply(MESSAGES, max_reply=5)
+        assert (await Route(Plain(fake.url, max_reply=5)).reply(MESSAGES, max_reply=5000)).text == "one reply"

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 Strategy: TypeAlias = Literal["order", "balance"]
 
-SHARED_SETTINGS = frozenset({"timeout", "proxy", "ca", "trust_env", "drop_unsupported"})
+SHARED_SETTINGS = frozenset({"timeout", "proxy", "ca", "trust_env", "drop_unsupported", "max_reply"})
 """The settings that several services can have in common."""
 
 _SAMPLES = 100
@@ -75,8 +75,8 @@ class Route(AsyncGeneratorProvider):
         before an attempt. `next_on`: errors that are never repeated at the same target, after which the next one is
         asked. `affinity`: for how many seconds a balanced route keeps requests with the same beginning at one target; 0
         turns it off. `hedge`: ask a second target if the first has not begun after the time in which 95 % of the
-        replies did. `settings` (`timeout`, `proxy`, `ca`, `trust_env`, `drop_unsupported`) are those of the providers
-        that are created from addresses. Raises UsageError for an invalid value.
+        replies did. `settings` (`timeout`, `proxy`, `ca`, `trust_env`, `drop_unsupported`, `max_reply`) are those of
+        the providers that are created from addresses. Raises UsageError for an invalid value.
         """
         for setting in settings.keys() - SHARED_SETTINGS:
             raise UsageError(
@@ -99,7 +99,8 @@ class Route(AsyncGeneratorProvider):
         self.hedges = hedge and len(self.targets) > 1
         self._watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
         self.url = self.model = ""
-        self._settings = Settings()
+        # A reply is collected up to the largest limit of a target: any of them may be the one that answers.
+        self._settings = Settings(max_reply=max(target.provider._settings.max_reply for target in self.targets))
         self.needs_model = any(target.provider.needs_model and not target.provider.model for target in self.targets)
 
     def __repr__(self) -> str:
