@@ -138,6 +138,13 @@ def test_each_further_pause_is_twice_as_long_up_to_two_minutes() -> None:
         assert expected * 0.79 < t.opens_at - time.monotonic() < expected * 1.21
 
 
+def test_requests_that_fail_together_pause_a_target_once() -> None:
+    t = target(failures=3, pause=10)
+    for _ in range(30):
+        t.failed(None)
+    assert 7 < t.opens_at - time.monotonic() < 13
+
+
 def test_a_target_that_asks_to_wait_is_paused_for_exactly_that_time() -> None:
     t = target(failures=5)
     before = time.monotonic()

@@ -195,7 +195,8 @@ class Target:
         self._failures += 1
         if retry_after:  # 0 says nothing about how long the failure will last
             self._close(min(retry_after, _LONGEST_REQUESTED_PAUSE))
-        elif self._failures >= self._max_failures:
+        elif self._failures >= self._max_failures and time.monotonic() >= self.opens_at:
+            # Not for the other requests in flight: their failures would make it the longest pause at once.
             self._pause = min(_LONGEST_PAUSE, self._pause * 2 or self._first_pause)
             # Replicas that lost the same target do not probe it at the same moment.
             self._close(self._pause * random.uniform(0.8, 1.2))
