@@ -21,7 +21,7 @@ LAYERS = [
     ["testing"],
     ["transport"],
     ["settings"],
-    ["preparation"],
+    ["preparation", "passage"],
     ["client"],
     ["base_provider"],
     ["providers"],

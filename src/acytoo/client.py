@@ -25,12 +25,12 @@ from acytoo.dialects.services import for_service, service_at, with_service
 from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
+from acytoo.passage import Passage, PassingDocument, PassingStream, RenderedDocument
 from acytoo.secret import Secret, mask_url, redact, secrets_of, shows_secret, user_header
 from acytoo.settings import MAX_REPLY, resolve, scheme_of
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import Exchange, open_exchange
-from acytoo.types import Item, Request, has_content
-from acytoo.wire.records import Framing, RecordBuffer, split_records
+from acytoo.types import Item, Request
 
 if TYPE_CHECKING:
     from acytoo.preparation import Preparation
@@ -308,7 +308,7 @@ class DeliveredError(Exception):
 async def _pass_through(
     client: Client, request: Request, http_request: HTTPRequest, writer: Writer | None
 ) -> AsyncGenerator[bytes, None]:
-    passage: _Passage | None = None
+    passage: Passage | None = None
     max_reply = client.max_reply
     try:
         client, exchange = await client.open(http_request, _request_for(request, http_request))
@@ -316,11 +316,11 @@ async def _pass_through(
         with exchange:
             reader = await _reader_for(exchange, client.dialect)
             if writer is None:
-                passage = _Document(reader, client.long_secrets)
+                passage = PassingDocument(reader, client.long_secrets)
             elif exchange.head.content_type != writer.content_type.partition(";")[0]:
-                passage = _RenderedDocument(reader, writer)
+                passage = RenderedDocument(reader, writer)
             else:
-                passage = _Stream(reader, writer.framing, client)
+                passage = PassingStream(reader, writer.framing, client.long_secrets, lambda: client.secrets)
             received = 0
             while chunk := await exchange.read():
                 data = passage.read(chunk)
@@ -348,154 +348,6 @@ async def _pass_through(
         if is_delivered:
             raise DeliveredError(error) from error
         raise error from error.__cause__
-
-
-class _Passage:
-    """What leaves of a response that is passed through, and what was read along."""
-
-    failure: AcytooError | None = None
-    """The error in the chunk that was read last."""
-    text: bytes | bytearray = b""
-    """The text so far, as far as it is known."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-
-    def read(self, chunk: bytes) -> bytes:
-        """Return what leaves after this chunk. An error in it is kept as `failure`."""
-        data = b""
-        try:
-            data = self._read(chunk)
-            self.failure = self._reader.pending_error
-        except AcytooError as error:
-            self.failure = error
-        return data
-
-    def _read(self, chunk: bytes) -> bytes:
-        raise NotImplementedError
-
-    def flush(self) -> bytes:
-        """Return what leaves after the body has ended, before it is known whether the reply is complete."""
-        self._reader.flush()
-        return b""
-
-    def end(self) -> bytes:
-        """Return what leaves at the end of a complete reply."""
-        return b""
-
-    def shows(self, error: AcytooError) -> bool:
-        """Return whether what has left contains the error."""
-        return False
-
-
-class _Document(_Passage):
-    """A reply that is one document. It leaves when it is complete."""
-
-    def __init__(self, reader: Reader, long_secrets: tuple[bytes, ...]) -> None:
-        super().__init__(reader)
-        self._long_secrets = long_secrets
-        self._body = bytearray()
-
-    def _read(self, chunk: bytes) -> bytes:
-        self._reader.scan(chunk)
-        self._body += chunk
-        return b""
-
-    def end(self) -> bytes:
-        return _without(self._long_secrets, bytes(self._body))
-
-
-class _RenderedDocument(_Passage):
-    """A document that answers a request for a stream. It leaves as a stream."""
-
-    def __init__(self, reader: Reader, writer: Writer) -> None:
-        super().__init__(reader)
-        self._writer = writer
-        self.text = bytearray()
-
-    def _read(self, chunk: bytes) -> bytes:
-        return self._render(self._reader.feed(chunk))
-
-    def flush(self) -> bytes:
-        return self._render(self._reader.flush())
-
-    def end(self) -> bytes:
-        return self._writer.end()
-
-    def _render(self, batch: list[Item]) -> bytes:
-        self.text += _in_utf8([item for item in batch if type(item) is str])
-        return self._writer.write(batch) if batch else b""
-
-
-class _Stream(_Passage):
-    """A stream. What precedes its first content is held back, so that an error there can be reported with a status.
-
-    Only complete records leave, so that each can be searched for secrets. Nearly all of them have only text, and
-    nothing is as frequent: they are searched for long secrets alone. A short one may be a word of the reply.
-    """
-
-    def __init__(self, reader: Reader, framing: Framing, client: Client) -> None:
-        super().__init__(reader)
-        self._framing = framing
-        self._client = client
-        self._long_secrets = client.long_secrets
-        self._records = RecordBuffer(framing)
-        self._held = b""
-        self._is_begun = self._is_withheld = False
-
-    def read(self, chunk: bytes) -> bytes:
-        super().read(chunk)
-        data = self._records.feed(chunk)
-        if self.failure is not None:
-            data += self._records.flush()
-        if not self._is_begun:
-            self._held += data
-            return b""
-        if self._held:
-            data, self._held = self._held + data, b""
-        return self._without_secrets(data)
-
-    def _without_secrets(self, data: bytes) -> bytes:
-        if self.failure is not None:
-            secrets = self._client.secrets
-            # The caller reports the error in place of a record that shows a secret.
-            records = split_records(data, self._framing)
-            clean = [record for record in records if not shows_secret(record.decode("utf-8", "replace"), secrets)]
-            self._is_withheld = len(clean) < len(records)
-            return b"".join(clean)
-        return _without(self._long_secrets, data)
-
-    def _read(self, chunk: bytes) -> bytes:
-        # The official SDKs repeat a request for which they get a status, but not one that fails in its stream. Only the
-        # pieces up to the first content are decoded, because that costs more than scanning.
-        while chunk and not self._is_begun and self._reader.pending_error is None:
-            self._is_begun = has_content(self._reader.feed(chunk[:_FIRST_PIECE])) or len(self._held) > _MAX_HELD
-            chunk = chunk[_FIRST_PIECE:]
-        if chunk and self._reader.pending_error is None:
-            self._reader.scan(chunk)
-        return b""
-
-    def end(self) -> bytes:
-        return self._without_secrets(self._held + self._records.flush())
-
-    def shows(self, error: AcytooError) -> bool:
-        # A finish reason that reports a failure is no error to the official SDKs, and has no `body`.
-        return self._is_begun and not self._is_withheld and isinstance(error, StatusError) and error.body != ""
-
-
-_FIRST_PIECE = 512
-"""Bytes of a stream that are decoded at once to find its first content."""
-
-_MAX_HELD = 256 * 1024
-"""Bytes that may precede the first content of a stream before they leave without it."""
-
-
-def _without(secrets: tuple[bytes, ...], data: bytes) -> bytes:
-    """Return the data with `***` in place of the secrets."""
-    for secret in secrets:
-        if secret in data:
-            data = data.replace(secret, b"***")
-    return data
 
 
 def _request_for(request: Request, http_request: HTTPRequest) -> Callable[[Client], HTTPRequest]:
