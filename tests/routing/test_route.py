@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -466,3 +467,46 @@ async def test_a_reply_is_collected_up_to_the_largest_limit_of_a_target() -> Non
         with pytest.raises(ReplyTooLargeError):
             await Route(Plain(fake.url)).reply(MESSAGES, max_reply=5)
         assert (await Route(Plain(fake.url, max_reply=5)).reply(MESSAGES, max_reply=5000)).text == "one reply"
+
+
+async def test_the_deadline_begins_with_the_first_step() -> None:
+    async with endpoints([status(429, "slow down").header("retry-after", "0.1"), ONE], deadline=0.5) as (route, _):
+        stream = route.create_async_generator("", MESSAGES)
+        await asyncio.sleep(0.5)
+        assert "".join([text async for text in stream]) == "one reply"
+
+
+async def test_an_exception_of_a_legacy_provider_is_a_failure_of_its_target() -> None:
+    class Broken(AsyncGeneratorProvider):
+        url = "http://old"
+
+        @classmethod
+        async def create_async_generator(  # type: ignore[override]
+            cls, model: str, messages: Any, proxy: str | None = None
+        ) -> Any:
+            raise KeyError("sesame")
+            yield ""
+
+    async with FakeEndpoint(OPENAI, TWO) as fake:
+        route = Route(Target(Broken(), failures=1), Plain(fake.url))
+        got = await route.reply(MESSAGES)
+        assert [(a.target, a.error) for a in got.attempts] == [
+            ("broken", "the legacy provider raised KeyError"),
+            ("plain", ""),
+        ]
+        assert [a.target for a in (await route.reply(MESSAGES)).attempts] == ["plain"]
+    error = await error_of(Route(Broken(), attempts=1))
+    assert isinstance(error.__cause__, KeyError)
+
+
+async def test_a_failed_attempt_leaves_no_cycle_of_references() -> None:
+    async with endpoints([OVERLOADED] * 9, [TWO] * 9) as (route, _):
+        await text_of(route)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(4):
+                await text_of(route)
+            assert gc.collect() == 0
+        finally:
+            gc.enable()

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from acytoo.base_provider import ReplyOpener
@@ -70,7 +70,7 @@ class RoutedReply(Generic[T]):
         self._session = session
         self._reports_attempts = reports_attempts
         self._budget = route.max_attempts
-        self._ends_at = time.monotonic() + route.deadline
+        self._ends_at = math.inf
         self._error: AcytooError | None = None
         self._reply: _Begun[T] | None = None
         self._is_closed = self._is_late = False
@@ -146,6 +146,7 @@ class RoutedReply(Generic[T]):
         task = asyncio.current_task(loop)
         assert task is not None
         cancelling = task.cancelling()
+        self._ends_at = time.monotonic() + route.deadline
         watch = route.watch(loop)
         watch.add(self, task)
         try:
@@ -198,7 +199,7 @@ class RoutedReply(Generic[T]):
                 reply, attempts = _Begun(lease, opened.source, opened.batches), opened.attempts
             else:
                 source = self._opener(target.provider, request)
-                reply = _Begun(lease, source, source)
+                reply = _Begun(lease, source, _with_own_errors(source) if target.provider.is_legacy else source)
             reply.is_complete = True
             async for batch in reply.batches:
                 reply.held.append(batch)
@@ -367,6 +368,22 @@ class RoutedReply(Generic[T]):
 def _attempts_of(route: Target, attempts: Sequence[Attempt]) -> list[Attempt]:
     """Return the attempts of a route that is a target, as those of the route around it."""
     return [Attempt(f"{route.name}: {a.target}", a.outcome, a.seconds, a.error) for a in attempts]
+
+
+async def _with_own_errors(batches: Closable[T]) -> AsyncGenerator[T, None]:
+    """Yield the reply of a legacy provider, whose errors may be those of its HTTP library.
+
+    Their messages are left out, because nobody knows whether they show a secret.
+    """
+    try:
+        async for batch in batches:
+            yield batch
+    except AcytooError:
+        raise
+    except Exception as error:
+        raise ServerError(f"the legacy provider raised {type(error).__name__}") from error
+    finally:
+        await batches.aclose()
 
 
 def _log_failure(target: Target, error: AcytooError, when: str = "") -> None:

@@ -18,6 +18,7 @@ import math
 import random
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TypeAlias
 
 import msgspec
@@ -156,7 +157,7 @@ class Target:
 
     def dequeue(self, waiter: Waiter) -> None:
         """Let a request wait no longer. A place that it was given meanwhile is given back."""
-        if waiter in self._queue:
+        with suppress(ValueError):
             self._queue.remove(waiter)
 
     def _admit(self) -> None:
