@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import tracemalloc
 from typing import Any
 
 import pytest
 
-from acytoo import ReplyTooLargeError, TruncatedError, UsageError, dialects
+from acytoo import ProtocolError, ReplyTooLargeError, TruncatedError, UsageError, dialects
 from acytoo.dialects import Dialect
 from acytoo.http import ResponseHead
-from acytoo.testing import FakeEndpoint, reply
+from acytoo.testing import FakeEndpoint, reply, status
 from acytoo.types import Finish, Item, Reasoning, Request, Start, ToolCall
+from acytoo.wire.limits import MAX_REPLY_ELEMENTS
 from tests.server.live_server import backend, call, live_server, request
 
 EVERY = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
@@ -82,6 +84,14 @@ async def test_a_small_compressed_reply_is_limited_too() -> None:
     async with FakeEndpoint(dialects.OpenAI(), script) as fake:
         with pytest.raises(ReplyTooLargeError):
             await backend(dialects.OpenAI(), fake.url, max_reply=1_000_000).reply(MESSAGES)
+
+
+async def test_the_values_in_a_compressed_record_are_limited() -> None:
+    record = b'data: {"choices": [' + b"[]," * MAX_REPLY_ELEMENTS + b"[]]}\n\n"
+    script = status(200, body=gzip.compress(record), content_type="text/event-stream")
+    async with FakeEndpoint(dialects.OpenAI(), script.header("content-encoding", "gzip")) as fake:
+        with pytest.raises(ProtocolError, match="values and fields"):
+            await backend(dialects.OpenAI(), fake.url).reply(MESSAGES)
 
 
 @EVERY

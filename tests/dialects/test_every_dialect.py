@@ -27,7 +27,7 @@ from acytoo.errors import (
 from acytoo.http import ResponseHead
 from acytoo.secret import Secret
 from acytoo.types import Finish, Item, ToolCall, Usage, collect
-from acytoo.wire.limits import MAX_RECORD
+from acytoo.wire.limits import MAX_ELEMENTS, MAX_RECORD, MAX_REPLY_ELEMENTS
 from tests.dialects.strategies import (
     document_type,
     encode_document,
@@ -389,6 +389,35 @@ def test_a_line_of_100_megabytes_exceeds_a_limit(dialect: Dialect, start: bytes)
             assert tracemalloc.get_traced_memory()[1] < 2 * MAX_DOCUMENT
         finally:
             tracemalloc.stop()
+
+
+@every_with_records
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"0"])
+def test_a_record_or_document_of_millions_of_values_is_an_error(dialect: Dialect, value: bytes) -> None:
+    name = {"gemini": b"candidates", "openai": b"choices"}.get(dialect.name, b"x")
+    body = b'{"%b": [' % name + (value + b",") * MAX_REPLY_ELEMENTS + value + b"]}"
+    frame = b"%b\n" if is_ndjson(dialect) else b"data: %b\n\n"
+    for content_type, data in (("application/json", body), ("text/event-stream", frame % body)):
+        tracemalloc.start()
+        try:
+            with pytest.raises(ProtocolError, match="values and fields"):
+                read_items(dialect, [data[i : i + 65536] for i in range(0, len(data), 65536)], content_type)
+            assert tracemalloc.get_traced_memory()[1] < 5 * len(body)
+        finally:
+            tracemalloc.stop()
+
+
+@every_with_records
+def test_wrong_types_in_a_large_document_are_not_tolerated(dialect: Dialect) -> None:
+    body = b'{"id": 5, "choices": 5, "candidates": 5, "message": 5, "output": 5, "type": 5, "content": 5, "x": ['
+    body += b"[]," * MAX_ELEMENTS + b"0]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError):
+            read_document(dialect, [body])
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(body)
+    finally:
+        tracemalloc.stop()
 
 
 @every

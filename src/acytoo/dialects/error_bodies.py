@@ -26,6 +26,7 @@ from acytoo.errors import (
 )
 from acytoo.secret import truncate
 from acytoo.types import JSONObject
+from acytoo.wire.limits import json_excess
 
 _BEFORE_PAGE = re.compile(rb"(?:\s|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
 # Without the `<`, each of many unclosed `<title` would be searched up to the end.
@@ -82,6 +83,8 @@ def _documents_in(body: bytes) -> list[object]:
         candidates = [line[5:] for line in body.splitlines() if line.startswith(b"data:")]
     documents = []
     for candidate in candidates:
+        if json_excess(candidate, max_depth=len(candidate)):
+            continue
         try:
             documents.append(msgspec.json.decode(replace_lone_escapes(candidate)))
         except UNDECODABLE:

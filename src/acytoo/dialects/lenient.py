@@ -19,6 +19,7 @@ import msgspec
 from acytoo.dialects.fields import text_or_empty
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.surrogates import replace_lone_escapes
+from acytoo.wire.limits import MAX_ELEMENTS, json_excess
 
 T = TypeVar("T")
 
@@ -49,6 +50,8 @@ def decode_lenient(record: bytes, type_: type[T]) -> T:
 
     Raises msgspec.DecodeError if it is not JSON, msgspec.ValidationError if a value that is needed does not fit.
     """
+    if len(record) > MAX_ELEMENTS and (excess := json_excess(record, max_depth=len(record))):
+        raise msgspec.ValidationError(f"The document {excess}")
     text = record.decode()
     document = None
     reason = ""

@@ -17,6 +17,7 @@ from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
 from acytoo.types import Item, Logprobs, Reasoning, Refusal, Reply, ToolCall, collect, size_of
+from acytoo.wire.limits import check_elements
 from acytoo.wire.sse import sse
 
 T = TypeVar("T")
@@ -79,6 +80,7 @@ class DocumentReader(Reader):
         body = bytes(self._body).removeprefix(BOM).strip()
         if not body:
             raise TruncatedError("the server ended the reply without sending anything")
+        check_elements(body)
         if self._stream is not None and (lines := _bare_lines(body)):
             self._reads_lines = True
             items = self._stream.feed(b"".join([sse(line) for line in lines]))

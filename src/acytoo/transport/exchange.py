@@ -20,6 +20,7 @@ from acytoo.transport.errors import describe
 from acytoo.transport.request import open_response
 from acytoo.transport.timeouts import Deadlines
 from acytoo.wire.compression import ContentDecoder, DecodingError, IncompleteDataError, content_decoder
+from acytoo.wire.limits import check_elements
 
 _MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the rest is ignored."""
@@ -117,7 +118,9 @@ def _decode(decoder: ContentDecoder, chunk: bytes) -> bytes:
     """Return the decompressed chunk; check the end at an empty one. Raises TruncatedError, ProtocolError."""
     try:
         if chunk:
-            return decoder.decode(chunk)
+            decoded = decoder.decode(chunk)
+            check_elements(decoded)  # other chunks are too short to contain a record of so many
+            return decoded
         decoder.flush()
     except IncompleteDataError as error:
         raise TruncatedError("the compressed response was cut") from error

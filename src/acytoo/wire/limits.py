@@ -24,6 +24,15 @@ MAX_ELEMENTS = 250_000
 They cost far more than their bytes: a list takes two bytes in JSON and 56 in memory.
 """
 
+MAX_REPLY_ELEMENTS = 1_000_000
+"""The maximum number of values and fields in a large record or a document of a reply.
+
+A token with 20 alternatives has up to 180.
+"""
+
+_LARGE = 256 * 1024
+"""Bytes of a record below which nothing in it is counted."""
+
 MAX_DEPTH = 200
 """The maximum nesting of lists and objects in a JSON body. Schemas of tools, the deepest seen, have 30."""
 
@@ -63,3 +72,9 @@ def json_excess(body: bytes, max_elements: int = MAX_ELEMENTS, max_depth: int = 
             return f"is nested more than {max_depth} levels deep"
         depth = depths[-1]
     return ""
+
+
+def check_elements(body: bytes) -> None:
+    """Raise ProtocolError if a document, or a record and what arrived with it, has too many values to be decoded."""
+    if len(body) > _LARGE and (excess := json_excess(body, MAX_REPLY_ELEMENTS, max_depth=len(body))):
+        raise ProtocolError(f"a record of the reply {excess}: this is not a chat reply, check the URL")

@@ -7,7 +7,7 @@ limited (`wire/limits.py`), and a chunk that starts with an empty buffer is spli
 
 from __future__ import annotations
 
-from acytoo.wire.limits import check_record_size
+from acytoo.wire.limits import check_elements, check_record_size
 
 
 class NDJSONDecoder:
@@ -29,6 +29,7 @@ class NDJSONDecoder:
                 return []
             chunk = bytes(buffer)
             buffer.clear()
+            check_elements(chunk)
         *lines, rest = chunk.split(b"\n")
         if rest:
             check_record_size(len(rest))
@@ -38,6 +39,7 @@ class NDJSONDecoder:
     def close(self) -> list[bytes]:
         """Return the last line, if no line end ended it."""
         line, self._buffer = bytes(self._buffer), bytearray()
+        check_elements(line)
         return self._non_blank([line])
 
     def _non_blank(self, lines: list[bytes]) -> list[bytes]:

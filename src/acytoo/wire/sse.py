@@ -13,7 +13,7 @@ every chat API names its own type.
 
 from __future__ import annotations
 
-from acytoo.wire.limits import check_record_size
+from acytoo.wire.limits import check_elements, check_record_size
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -51,6 +51,7 @@ class SSEDecoder:
         if not self._buffer:
             return []
         block, self._buffer = bytes(self._buffer), bytearray()
+        check_elements(block)
         data = _data_of(block)
         return [] if data is None else [data]
 
@@ -70,6 +71,7 @@ class SSEDecoder:
             return b""
         joined = bytes(buffer)
         buffer.clear()
+        check_elements(joined)
         return joined
 
     def _normalize(self, chunk: bytes) -> bytes:
