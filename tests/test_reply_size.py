@@ -87,7 +87,7 @@ async def test_a_small_compressed_reply_is_limited_too() -> None:
 
 
 async def test_the_values_in_a_compressed_record_are_limited() -> None:
-    record = b'data: {"choices": [' + b"[]," * MAX_REPLY_ELEMENTS + b"[]]}\n\n"
+    record = b'data: {"choices": [' + b"{}," * MAX_REPLY_ELEMENTS + b"{}]}\n\n"
     script = status(200, body=gzip.compress(record), content_type="text/event-stream")
     async with FakeEndpoint(dialects.OpenAI(), script.header("content-encoding", "gzip")) as fake:
         with pytest.raises(ProtocolError, match="values and fields"):
