@@ -225,6 +225,17 @@ async def test_the_log_has_no_key_that_a_client_puts_into_the_query() -> None:
     assert '" 200 ' in lines[0]
 
 
+async def test_a_user_agent_cannot_change_the_terminal_or_pretend_to_be_another_line_of_the_log() -> None:
+    with serving("--to", "http://127.0.0.1:9", "--log") as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", yarl.URL(server.url).port)
+        agent = 'x\x9b31m\u202e" 200 \u00e4'.encode() + b"\xff"
+        writer.write(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: %b\r\nconnection: close\r\n\r\n" % agent)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        _, log = await asyncio.to_thread(server.end)
+    assert r'"x\x9b31m\u202e\" 200 ä\udcff"' in log
+
+
 async def test_a_closed_standard_output_does_not_disturb_the_server() -> None:
     process = start(["bash", "-c", f'exec "{ACYTOO}" serve --port 0 --to http://127.0.0.1:9 >&-'])
     assert process.stderr is not None

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from acytoo.dialects import by_name
 from acytoo.dialects.fields import invalid
-from acytoo.errors import ServerError
+from acytoo.errors import ServerError, one_line
 from acytoo.http import HTTPResponse
 from acytoo.http1.buffer import ReceiveBuffer
 from acytoo.http1.head import HTTPError
@@ -110,7 +110,7 @@ class HTTPServer:
             request.status,
             size,
             seconds,
-            request.headers.get("user-agent", "-"),
+            one_line(request.headers.get("user-agent", "-")).replace('"', '\\"'),
         )
 
     async def _wait_until_empty(self, seconds: float) -> None:
