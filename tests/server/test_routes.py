@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -109,6 +110,29 @@ async def test_a_client_that_leaves_ends_every_attempt() -> None:
         writer.close()
         async with asyncio.timeout(LIMIT):
             await fakes[1].disconnected()
+
+
+@pytest.mark.parametrize("first", [dialects.OpenAIResponses(), dialects.Anthropic()], ids=lambda first: first.name)
+async def test_a_response_that_another_target_stores_is_continued_with_its_turns(first: Dialect) -> None:
+    responses = dialects.OpenAIResponses()
+    one = [reply(Start("resp_0123456789abcdef01234567", "m-1", 7), "one reply", Finish("stop")), OVERLOADED]
+    async with FakeEndpoint(first, *one) as fake, FakeEndpoint(responses, TWO) as second:
+        route = Route(
+            Target(backend(first, fake.url), name="one"), Target(backend(responses, second.url), name="two"), affinity=0
+        )
+        running, url = await start(ServerConfig({"fast": route}, Secret(""), port=0, grace=0.1))
+        try:
+            port = urlsplit(url).port or 0
+            question = {"model": "fast", "input": "first question"}
+            answer = json.loads((await call(port, request(responses, body=json.dumps(question).encode()))).body)
+            more = {"model": "fast", "input": "second question", "previous_response_id": answer["id"]}
+            response = await call(port, request(responses, body=json.dumps(more).encode()))
+        finally:
+            await running.close()
+    assert response.headers["x-acytoo-target"] == "two"
+    sent = second.requests[0].decode(responses)
+    assert [message["role"] for message in sent.messages] == ["user", "assistant", "user"]
+    assert "previous_response_id" not in second.requests[0].json
 
 
 async def test_a_single_backend_has_no_headers_of_a_route() -> None:

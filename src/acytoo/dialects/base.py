@@ -166,9 +166,15 @@ class Turn:
     def __init__(self, request: ServerRequest) -> None:
         self.request = request
         """The request, with what it refers to in place of the references, as far as that is known."""
+        self.stored_by = 0
+        """The identity (`id`) of the backend that stores the reply, 0 if none does."""
+
+    def has_history(self, backend: int) -> bool:
+        """Return whether a backend of this API, by its identity, may have the turns that the request refers to."""
+        return True
 
     def with_history(self, request: Request) -> Request:
-        """Return the decoded request with the turns before it, if it refers to them, for a backend of another API."""
+        """Return the decoded request with the turns before it, if it refers to them, for a backend without them."""
         return request
 
     def watch(self, data: bytes) -> bytes:

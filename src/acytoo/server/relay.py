@@ -75,8 +75,11 @@ class _Exchange:
         self._parsed = parsed
         self._dialect = dialect
         self._drop_unsupported = config.drop_unsupported
-        self._opened: dict[Closable[Any], Unsupported | None] = {}
-        """What was dropped from the request, by the replies that were opened. None: it passes through unchanged."""
+        self._opened: dict[Closable[Any], tuple[AsyncGeneratorProvider, Unsupported | None]] = {}
+        """The backends of the replies that were opened, and what was dropped from the request for them.
+
+        None: it passes through unchanged.
+        """
         self._passes_through = False
 
     async def open(self, backend: AsyncGeneratorProvider, wanted: Request) -> _BackendReply:
@@ -84,8 +87,10 @@ class _Exchange:
         if self._parsed.reply is not None:
             return _BackendReply(_batches(self._parsed.reply), False, {})
         opened = await backend.open_reply(wanted, self._open_at)
-        unsupported = self._opened[opened.source]
+        source, unsupported = self._opened[opened.source]
         self._passes_through = unsupported is None
+        if self._passes_through:  # a reply that is translated has an id of its own
+            self._turn.stored_by = id(source)
         headers = {**_dropped_header(unsupported), **_attempt_headers(opened.attempts)}
         return _BackendReply(opened.batches, unsupported is None, headers)
 
@@ -94,7 +99,8 @@ class _Exchange:
         dialect, received = self._dialect, self._turn.request
         api = backend.dialect.name if backend.dialect is not None else type(backend).__name__
         unsupported: Unsupported | None = None
-        if api == dialect.name and not dialect.is_legacy and backend.can_pass_through(wanted):
+        is_same_api = api == dialect.name and not dialect.is_legacy
+        if is_same_api and backend.can_pass_through(wanted) and self._turn.has_history(id(backend)):
             is_unchanged = wanted.model == self._parsed.request.model
             body = received.body if is_unchanged else dialect.for_model(received.body, wanted.model)
             reply: Closable[Any] = backend.pass_through(body, wanted, self.writer if wanted.stream else None)
@@ -103,7 +109,7 @@ class _Exchange:
             unsupported = Unsupported(api, drop=self._drop_unsupported, hint=_HINT)
             translated = translate(self._turn.with_history(wanted), dialect, unsupported)
             reply = backend.answer(translated, unsupported=unsupported)
-        self._opened[reply] = unsupported
+        self._opened[reply] = backend, unsupported
         return reply
 
     # The parts of a streamed response.

@@ -46,11 +46,12 @@ class _Fields(msgspec.Struct):
 
 
 class _KeptResponse(msgspec.Struct):
-    """A request's own input, its reply, and the response that it continues."""
+    """A request's own input, its reply, the response that it continues, and the backend that stores it too."""
 
     input: msgspec.Raw
     output: list[JSONObject]
     previous: str | None = None
+    stored_by: int = 0
 
 
 class _Store:
@@ -116,6 +117,14 @@ class _ResponsesTurn(Turn):
         known = self._memory.items.get(self._owner, item.get("id"))
         return item if known is None else msgspec.Raw(known)
 
+    def has_history(self, backend: int) -> bool:
+        """Return whether that backend stores the previous response, or this server does not know who does."""
+        if b"previous_response_id" not in self.request.body:
+            return True
+        previous = _decode_object(self.request.body).get("previous_response_id")
+        known = self._memory.responses.get(self._owner, previous)
+        return known is None or msgspec.json.decode(known, type=_KeptResponse).stored_by == backend
+
     def with_history(self, request: Request) -> Request:
         """Return the request with the items of the responses before it, unchanged if one of them is not known."""
         previous = request.extra.get("previous_response_id")
@@ -168,7 +177,7 @@ class _ResponsesTurn(Turn):
         for item in output:
             self._memory.items.add(self._owner, item.get("id"), msgspec.json.encode(item))
         previous = fields.previous_response_id
-        kept = _KeptResponse(fields.input, output, previous if isinstance(previous, str) else None)
+        kept = _KeptResponse(fields.input, output, previous if isinstance(previous, str) else None, self.stored_by)
         self._memory.responses.add(self._owner, response.get("id"), msgspec.json.encode(kept))
 
 
