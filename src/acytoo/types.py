@@ -228,8 +228,8 @@ class Finish(Event, frozen=True, tag="finish"):
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One request that a route sent.
 
-    `outcome` is "answered" or the class of the error, `seconds` the time until the first content or the error, which
-    `error` describes.
+    `outcome` is "answered", "cancelled" or the class of the error, `seconds` the time until the first content or the
+    error, which `error` describes.
     """
 
     target: str
