@@ -30,7 +30,7 @@ class Timeout(msgspec.Struct, frozen=True):
     """
 
     connect: float | None = 10.0
-    first_byte: float | None = 300.0
+    first_byte: float | None = 600.0
     idle: float | None = 300.0
     total: float | None = None
 
