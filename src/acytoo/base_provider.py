@@ -419,6 +419,8 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             if name in OPTIONS:
                 if type(value) is float and not math.isfinite(value):
                     raise UsageError(f"{name} must be finite, because JSON has no {value!r}")
+                if type(value) is int and value.bit_length() > 64:  # msgspec before 0.20 raises a SystemError for it
+                    raise UsageError(f"{name} is too large: expected a number of at most 64 bits")
                 if value is not None and not (name == "response_format" and g4f.is_ignored(name, value)):
                     options[name] = [value] if name == "stop" and isinstance(value, str) else value
             elif name == "extra_body":
