@@ -322,8 +322,11 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     # What the server and routes call.
 
-    async def open_reply(self, request: Request, opener: ReplyOpener[T]) -> OpenReply[T]:
-        """Return the reply that `opener` begins with the provider that answers: this one. A route chooses one."""
+    async def open_reply(self, request: Request, opener: ReplyOpener[T], session: str = "") -> OpenReply[T]:
+        """Return the reply that `opener` begins with the provider that answers: this one. A route chooses one.
+
+        `session` is the caller's key for requests that share a prompt cache.
+        """
         source = opener(self, request)
         return OpenReply(source, source)
 

@@ -510,3 +510,25 @@ async def test_a_failed_attempt_leaves_no_cycle_of_references() -> None:
             assert gc.collect() == 0
         finally:
             gc.enable()
+
+
+async def test_an_exception_of_a_legacy_provider_in_its_reply_has_the_text_so_far() -> None:
+    class Breaking(AsyncGeneratorProvider):
+        url = "http://old"
+
+        @classmethod
+        async def create_async_generator(  # type: ignore[override]
+            cls, model: str, messages: Any, proxy: str | None = None
+        ) -> Any:
+            yield "one "
+            raise KeyError("sesame")
+
+    error = await error_of(Route(Breaking()))
+    assert (error.text, isinstance(error, ServerError)) == ("one ", True)
+
+
+async def test_a_session_holds_in_a_balanced_route_inside_another() -> None:
+    async with endpoints(ONE, ONE, ONE, strategy="balance") as (inner, fakes):
+        for number in range(12):
+            await Route(inner).reply([{"role": "user", "content": str(number)}], session="s")
+        assert sorted(counts(fakes)) == [0, 0, 12]

@@ -195,11 +195,14 @@ class RoutedReply(Generic[T]):
         try:
             request = target.request_for(self._request)
             if target.is_route:
-                opened = await target.provider.open_reply(request, self._opener)
+                opened = await target.provider.open_reply(request, self._opener, self._session)
                 reply, attempts = _Begun(lease, opened.source, opened.batches), opened.attempts
             else:
                 source = self._opener(target.provider, request)
-                reply = _Begun(lease, source, _with_own_errors(source) if target.provider.is_legacy else source)
+                batches = source
+                if target.provider.is_legacy:
+                    batches = _with_own_errors(source, target.provider._settings.max_reply)
+                reply = _Begun(lease, source, batches)
             reply.is_complete = True
             async for batch in reply.batches:
                 reply.held.append(batch)
@@ -370,18 +373,28 @@ def _attempts_of(route: Target, attempts: Sequence[Attempt]) -> list[Attempt]:
     return [Attempt(f"{route.name}: {a.target}", a.outcome, a.seconds, a.error) for a in attempts]
 
 
-async def _with_own_errors(batches: Closable[T]) -> AsyncGenerator[T, None]:
+async def _with_own_errors(batches: Closable[T], max_text: int) -> AsyncGenerator[T, None]:
     """Yield the reply of a legacy provider, whose errors may be those of its HTTP library.
 
-    Their messages are left out, because nobody knows whether they show a secret.
+    Their messages are left out, because nobody knows whether they show a secret. `max_text` is how many characters of
+    the reply are kept for an error.
     """
+    texts: list[str] = []
     try:
         async for batch in batches:
+            text = "".join(cast("list[str]", batch))
+            if (max_text := max_text - len(text)) >= 0:
+                texts.append(text)
             yield batch
     except AcytooError:
         raise
     except Exception as error:
-        raise ServerError(f"the legacy provider raised {type(error).__name__}") from error
+        failure = ServerError(f"the legacy provider raised {type(error).__name__}")
+        failure.text = "".join(texts)
+        try:
+            raise failure from error
+        finally:
+            del failure  # its traceback refers to this frame
     finally:
         await batches.aclose()
 

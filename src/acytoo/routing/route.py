@@ -154,9 +154,9 @@ class Route(AsyncGeneratorProvider):
 
         return RoutedReply(self, request, open_at, reports_attempts=True)
 
-    async def open_reply(self, request: Request, opener: ReplyOpener[T]) -> OpenReply[T]:
+    async def open_reply(self, request: Request, opener: ReplyOpener[T], session: str = "") -> OpenReply[T]:
         """Return the reply of the first target that begins to answer. Raises the error of the last attempt."""
-        reply = RoutedReply(self, request, opener)
+        reply = RoutedReply(self, request, opener, session=session)
         source = await reply.open()
         return OpenReply(source, reply, reply.attempts)
 
