@@ -276,3 +276,66 @@ def test_a_text_that_merely_begins_like_that_is_read(pieces: list[str]) -> None:
     assert read(OPENAI, body, 100_000).text == "".join(pieces)
     body = sse(*[delta(content=piece) for piece in [*PIECES, " Bye"]], delta("stop"))
     assert read(OPENAI, body, 100_000).text == "".join([*PIECES, " Bye"])
+
+
+WORDS = ["Once ", "upon ", "a ", "time", "."]
+WHOLE = [delta(content=word) for word in WORDS]
+ARGUMENTS = [
+    delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in ('{"su', 'm": 1', ', "a"', ": 2}")
+]
+
+
+def doubled(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [piece for piece in pieces for _ in range(2)]
+
+
+DOUBLED: dict[str, tuple[Dialect, bytes]] = {
+    "openai": (OPENAI, sse(*doubled([*WHOLE, delta("stop")]))),
+    "openai, reasoning": (
+        OPENAI,
+        sse(*doubled([*[delta(reasoning_content=word) for word in WORDS], *WHOLE, delta("stop")])),
+    ),
+    "openai, arguments": (
+        OPENAI,
+        sse(
+            *doubled(
+                [
+                    delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "pay"}}]),
+                    *ARGUMENTS,
+                    delta("tool_calls"),
+                ]
+            )
+        ),
+    ),
+    "openai, replayed": (OPENAI, sse(*[*WHOLE, delta("stop")] * 2)),
+    "gemini": (GEMINI, sse(*doubled([part({"text": word}) for word in WORDS]), part({"text": ""}, finish="STOP"))),
+    "gemini, replayed": (
+        GEMINI,
+        sse(*[*[part({"text": word}) for word in WORDS], part({"text": ""}, finish="STOP")] * 2),
+    ),
+    "ollama": (OLLAMA, lines(*doubled([{"message": {"content": word}} for word in WORDS]), {"done": True})),
+    "anthropic": (dialects.Anthropic(), anthropic_texts([word for word in WORDS for _ in range(2)])),
+    "openai-responses": (dialects.OpenAIResponses(), responses_texts([word for word in WORDS for _ in range(2)])),
+}
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize("name", DOUBLED)
+def test_a_stream_in_which_everything_comes_twice_is_an_error(name: str, size: int) -> None:
+    with pytest.raises(ProtocolError, match="twice"):
+        read(*DOUBLED[name], size)
+
+
+def test_a_long_stream_in_which_everything_comes_twice_is_an_error_too() -> None:
+    words = [f"{number} " for number in range(3000)]
+    with pytest.raises(ProtocolError, match="twice"):
+        read(OPENAI, sse(*doubled([delta(content=word) for word in words]), delta("stop")), 100_000)
+    with pytest.raises(ProtocolError, match="twice"):
+        read(OPENAI, sse(*[*[delta(content=word) for word in words], delta("stop")] * 2), 100_000)
+
+
+@pytest.mark.parametrize("pieces", [["ha"] * 8, ["ha", "ha", "ho", "ho"], ["a", "a", "b", "b", "c", "c", "d"]])
+def test_pieces_that_merely_come_in_pairs_are_read(pieces: list[str]) -> None:
+    assert read(OPENAI, sse(*[delta(content=piece) for piece in pieces], delta("stop")), 100_000).text == "".join(
+        pieces
+    )

@@ -16,7 +16,7 @@ from acytoo.dialects.json import UNDECODABLE, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
-from acytoo.types import Item, Logprobs, Reasoning, Refusal, Reply, ToolCall, collect, size_of
+from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, ToolCall, collect, size_of
 from acytoo.wire.limits import check_elements
 from acytoo.wire.sse import sse
 
@@ -319,8 +319,8 @@ class RecordReader(Reader):
         """Raise the pending error, or TruncatedError if the reply is not complete."""
         if self.pending_error is not None:
             raise self.pending_error
-        if not self._scans and _is_cumulative(self._items):
-            raise ProtocolError(_CUMULATIVE)
+        if not self._scans and (repetition := _repetition(self._items)):
+            raise ProtocolError(repetition)
         self.require_end(f"the stream ended without {self.ending}")
 
     def require_end(self, message: str, document: Sequence[Item] = ()) -> None:
@@ -366,8 +366,8 @@ class RecordReader(Reader):
             self.received_content = any(not self.is_keep_alive(record) for record in records)
         self._items += items
         if len(self._items) > self._joined + _MAX_ITEMS:
-            if _is_cumulative(self._items):
-                self.pending_error = ProtocolError(_CUMULATIVE)
+            if repetition := _repetition(self._items):
+                self.pending_error = ProtocolError(repetition)
             self._join_items()
         return items
 
@@ -463,6 +463,65 @@ _CUMULATIVE = (
 )
 
 
+_DOUBLED = "the server sent everything in this reply twice"
+
+
+def _repetition(items: Sequence[Item]) -> str:
+    """Return what is wrong with a reply that repeats itself throughout, "" if it does not."""
+    return _CUMULATIVE if _is_cumulative(items) else _DOUBLED if _is_doubled(items) else ""
+
+
+def _is_doubled(items: Sequence[Item]) -> bool:
+    """Return whether every piece of a reply came twice in a row, or the complete text again after its end.
+
+    As with cumulative texts, the first pieces do not show it. Nearly every reply shows that it is not doubled with its
+    second piece, and that it is not replayed with its last item.
+    """
+    if _are_pairs(items[:_FIRST_ITEMS]) and _are_pairs(items):
+        return True
+    for item in reversed(items):
+        if type(item) is Finish:
+            return False
+        if type(item) is str:
+            break
+    end = next((index for index, item in enumerate(items) if type(item) is Finish), len(items))
+    before, after = ("".join([item for item in part if type(item) is str]) for part in (items[:end], items[end:]))
+    return before == after and len(before) >= LONG_TEXT
+
+
+def _are_pairs(items: Sequence[Item]) -> bool:
+    """Return whether all pieces of texts and arguments are in pairs, enough of them to be no chance."""
+    pieces = (piece for item in items if (piece := _text_piece(item))[1])
+    firsts: list[str] = []
+    for first, second in itertools.zip_longest(pieces, pieces):
+        if first != second and (second is not None or len(items) < _FIRST_ITEMS):
+            return False
+        if len(firsts) == 1 and first[1] == firsts[0]:
+            return False  # four equal pieces: a reply of equal ones, which this must not slow down
+        firsts.append(first[1])
+    return len(set(firsts)) >= _MIN_PAIRS and len("".join(firsts)) >= _MIN_DOUBLED
+
+
+_FIRST_ITEMS = 24
+"""The items that are looked at first. In a longer reply, an odd last piece may be the first of a pair."""
+
+
+def _text_piece(item: Item) -> tuple[tuple[type, int], str]:
+    """Return the text of an item, "" if it has none, and what it is a piece of."""
+    if isinstance(item, str):
+        return (str, 0), item
+    if isinstance(item, Reasoning):
+        return (Reasoning, item.index), item.text
+    return ((ToolCall, item.index), item.arguments) if isinstance(item, ToolCall) else ((type(item), 0), "")
+
+
+_MIN_PAIRS = 4
+"""How many different pieces must come twice in a row, if all do, for a reply to be doubled."""
+
+_MIN_DOUBLED = 12
+"""The characters that such pieces must have: a model may spell "aabbccdd" in pairs of letters."""
+
+
 def _is_cumulative(items: Sequence[Item]) -> bool:
     """Return whether all pieces of the texts or calls of a reply begin with those before them, and grow.
 
@@ -475,13 +534,7 @@ def _is_cumulative(items: Sequence[Item]) -> bool:
     last: dict[tuple[type, int], str] = {}
     growths = 0
     for item in items:
-        piece, key = "", (type(item), 0)
-        if isinstance(item, str):
-            piece = item
-        elif isinstance(item, Reasoning):
-            piece, key = item.text, (Reasoning, item.index)
-        elif isinstance(item, ToolCall):
-            piece, key = item.arguments, (ToolCall, item.index)
+        key, piece = _text_piece(item)
         if piece:
             before = last.get(key, "")
             if not piece.startswith(before):

@@ -16,7 +16,7 @@ from acytoo.errors import (
     TruncatedError,
 )
 from acytoo.http import ResponseHead
-from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage
+from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, collect
 from tests.dialects.openai.helpers import CALLED, DIALECT, STOP, calling, choice, events, read
 
 SIGNED = OpaquePart("openai", {"extra_content": {"google": {"thought_signature": "sig"}}}, "tool_call")
@@ -585,3 +585,44 @@ def test_a_stream_that_is_passed_through_may_end_with_done_alone() -> None:
         for chunk in chunks:
             reader.scan(chunk)
         reader.close()
+
+
+def test_a_choice_with_text_in_place_of_a_delta_is_read() -> None:
+    """Some servers send the shape of /v1/completions in a chat stream, as text-generation-webui does for prompts."""
+    pieces: list[object] = [{"choices": [{"index": 0, "text": "Hel", "finish_reason": None}]}, choice({}, text="lo")]
+    body = events(*pieces, {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}, "[DONE]")
+    document = msgspec.json.encode({"choices": [{"index": 0, "text": "Hello", "finish_reason": "stop"}]})
+    assert collect(read(body)).text == collect(read(document, "application/json")).text == "Hello"
+
+
+def test_text_that_repeats_the_delta_is_read_once() -> None:
+    body = events(choice({"content": "Hello"}, text="Hello"), choice({"content": "."}, "stop", text="."), "[DONE]")
+    assert collect(read(body)).text == "Hello."
+
+
+def numbered(index: int, content: str, finish: str | None = None) -> dict[str, object]:
+    return {"choices": [{"index": index, "delta": {"content": content}, "finish_reason": finish}]}
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [numbered(0, "Hel"), numbered(1, "Bon"), numbered(0, "lo", "stop"), numbered(1, "jour", "stop")],
+        [numbered(0, "Hello"), numbered(0, "", "stop"), numbered(1, "Bonjour"), numbered(1, "", "stop")],
+        [numbered(1, "Bonjour"), numbered(0, "Hello"), numbered(1, "", "stop"), numbered(0, "", "stop")],
+    ],
+)
+def test_two_choices_in_turn_are_an_error_and_not_one_mixed_reply(chunks: list[object]) -> None:
+    with pytest.raises(ProtocolError, match="several choices"):
+        read(events(*chunks, "[DONE]"))
+
+
+def test_two_choices_in_turn_may_pass_through() -> None:
+    reader = DIALECT.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    reader.scan(events(numbered(0, "a"), numbered(1, "b"), numbered(0, "", "stop"), numbered(1, "", "stop"), "[DONE]"))
+    reader.close()
+
+
+def test_a_finish_reason_that_is_repeated_with_the_next_number_is_one_end() -> None:
+    chunks = [numbered(0, "Hel"), numbered(1, "lo"), numbered(2, "", "stop"), numbered(2, "", "stop")]
+    assert collect(read(events(*chunks, "[DONE]"))).text == "Hello"

@@ -25,7 +25,7 @@ from acytoo.dialects.openai.request import NAME
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, reasoning_text, text_on_error
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text, custom_arguments
-from acytoo.errors import TruncatedError
+from acytoo.errors import ProtocolError, TruncatedError
 from acytoo.types import (
     Finish,
     Item,
@@ -79,6 +79,7 @@ class _Choice(msgspec.Struct, gc=False):
     index: int | None = 0
     logprobs: JSONObject | None = None
     message: Annotated[_Delta | None, NEEDED] = None  # in a document, instead of `delta`
+    text: Annotated[str | None, NEEDED] = None  # in the shape of /v1/completions, instead of both
     error: Any = None  # OpenRouter
 
 
@@ -141,6 +142,7 @@ class StreamReader(RecordReader):
         self._started = False  # both of the above: a text needs no further check
         self._done = False
         self.finished = False
+        self._number: int | None = 0  # of the choice that finished
         self._reads_messages = False  # the content came as `message`, not as `delta`
         self._reads_pieces = False  # …and each of them is a piece of it
         self._calls = ReceivedCalls()
@@ -280,6 +282,8 @@ class StreamReader(RecordReader):
         before = len(items)
         if choice.message is not None and (choice.delta is None or _is_empty(choice.delta)):
             self._decode_message(choice.message, items)
+        elif choice.text and (choice.delta is None or _is_empty(choice.delta)):
+            items.append(choice.text)
         elif choice.delta is not None:
             delta: list[Item] = []
             self._decode_delta(choice.delta, delta)
@@ -294,8 +298,11 @@ class StreamReader(RecordReader):
         if reason:
             check_finish("finish_reason", reason, _ENDS, self.has_content)
             check_call("finish_reason", reason, bool(self._calls) or self._scans)
+            if self.finished and choice.index != self._number and not self._scans:
+                raise ProtocolError("the server sent several choices in turn, although one was asked for")
             if not self.finished:
                 self.finished = True
+                self._number = choice.index
                 self.append_own_fields(items)
                 items.append(_decode_finish(reason))
 
