@@ -60,7 +60,7 @@ class Route(AsyncGeneratorProvider):
         *targets: str | AsyncGeneratorProvider | Target,
         strategy: Strategy = "order",
         attempts: int | None = None,
-        deadline: float = 600.0,
+        deadline: float = 1800.0,
         max_wait: float = 30.0,
         next_on: Iterable[type[AcytooError]] = DEFAULT_NEXT,
         affinity: float = 300.0,
