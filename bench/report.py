@@ -181,8 +181,9 @@ def _readme_table(record: Record) -> str:
         "pydantic-ai": "pydantic-ai",
         "litellm": "litellm",
     }
-    rows = [[title, *(_cell(record, name, sweep, figure) for name in names)] for title, sweep, figure in _README_ROWS]
-    return _markdown(["", *names.values()], rows)
+    shown = [name for name in names if any(_cell(record, name, sweep, figure) for _, sweep, figure in _README_ROWS)]
+    rows = [[title, *(_cell(record, name, sweep, figure) for name in shown)] for title, sweep, figure in _README_ROWS]
+    return _markdown(["", *[names[name] for name in shown]], rows)
 
 
 def _cell(record: Record, name: str, sweep: str, figure: str) -> str:

@@ -366,7 +366,7 @@ class RecordReader(Reader):
             self.received_content = any(not self.is_keep_alive(record) for record in records)
         self._items += items
         if len(self._items) > self._joined + _MAX_ITEMS:
-            if repetition := _repetition(self._items):
+            if repetition := _repetition(self._items[self._joined :]):
                 self.pending_error = ProtocolError(repetition)
             self._join_items()
         return items
