@@ -9,7 +9,7 @@ import pytest
 
 from acytoo.dialects import by_name
 from acytoo.types import Finish, Reply, collect
-from tests.dialects.openai.helpers import CALLED, HELLO, calling, choice, decode, encode, events, read
+from tests.dialects.openai.helpers import CALLED, HELLO, calling, choice, encode, events, read
 from tests.dialects.openai_responses.helpers import make_request
 
 RUN = {"id": "a", "type": "custom", "custom": {"name": "run", "input": "ls"}}
@@ -79,14 +79,6 @@ def test_it_goes_back_as_it_was_and_to_another_api_as_a_function_call(name: str)
     function = {"name": "run", "arguments": '{"input":"ls"}'}
     message["turn_parts"] = []
     assert encode(request)["messages"][1]["tool_calls"] == [{"id": "a", "type": "function", "function": function}]
-
-
-@pytest.mark.parametrize("text", ["ls", None])
-def test_a_server_reads_such_a_call_of_an_earlier_turn_as_one_of_a_function(text: str | None) -> None:
-    call = RUN | {"custom": {"name": "run", "input": text}}
-    request = decode({"messages": [*HELLO, {"role": "assistant", "content": None, "tool_calls": [call]}]})
-    (found,) = request.messages[1]["tool_calls"]
-    assert found["function"] == {"name": "run", "arguments": json.dumps({"input": text or ""}, separators=(",", ":"))}
 
 
 def test_a_server_writes_calls_of_functions_only() -> None:

@@ -17,7 +17,7 @@ from acytoo.dialects.base import Unsupported
 from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import invalid, objects_in
 from acytoo.dialects.json import dumps
-from acytoo.dialects.tool_calls import arguments_text, custom_arguments, custom_input
+from acytoo.dialects.tool_calls import arguments_text, custom_input
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
 from acytoo.types import OPTIONS, ChatMessage, JSONObject, Request, plain_turn
 
@@ -363,15 +363,6 @@ _COMPLETION_FIELDS: dict[str, tuple[object, ...]] = {
 """Fields of `/v1/completions` that chat completions do not have or that mean something else there, and their no-ops."""
 
 
-def _decode_custom_call(call: Any) -> Any:
-    """Return a call of a custom tool, which takes text, as one of a function with the argument `input`."""
-    custom = call.get("custom") if isinstance(call, dict) and call.get("type") == "custom" else None
-    if not isinstance(custom, dict):
-        return call
-    function = {"name": custom.get("name"), "arguments": custom_arguments(custom.get("input"))}
-    return {"id": call.get("id"), "type": "function", "function": function}
-
-
 def _decode_message(message: Any) -> Any:
     """Return a message with the reasoning text of a compatible server's field as a block of the shared shape.
 
@@ -380,8 +371,6 @@ def _decode_message(message: Any) -> Any:
     """
     if not isinstance(message, dict):
         return message
-    if any(call.get("type") == "custom" for call in objects_in(message.get("tool_calls"))):
-        message = {**message, "tool_calls": [_decode_custom_call(call) for call in message["tool_calls"]]}
     own = {name: message[name] for name in TURN_FIELDS if message.get(name)}
     if own and isinstance(message.get("content"), str | None):
         message = _decode_message({name: value for name, value in message.items() if name not in TURN_FIELDS})
