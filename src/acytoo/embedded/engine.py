@@ -25,6 +25,7 @@ from typing import Any
 
 from acytoo._process import in_forked_child, leak
 from acytoo.embedded.fields import CONTEXT_TOKENS
+from acytoo.embedded.gguf import check_header
 from acytoo.errors import EmbeddedError, MissingExtraError
 from acytoo.secret import Secret
 
@@ -46,15 +47,17 @@ _CACHE_MIB = 256
 class Engine:
     """A loaded model, called `name` in replies. `url` is its OpenAI-compatible endpoint on a loopback port.
 
-    `ACYTOO_ENGINE_LOG=1` enables llama.cpp's log on stderr.
+    `ACYTOO_ENGINE_LOG=1` enables llama.cpp's log on stderr. The header of the file is checked unless it `is_verified`.
 
     Raises:
         EmbeddedError: The file cannot be read or loaded.
         MissingExtraError: xllamacpp is not installed.
     """
 
-    def __init__(self, model: Path, name: str, template: str | None = None) -> None:
+    def __init__(self, model: Path, name: str, template: str | None = None, *, is_verified: bool = False) -> None:
         xllamacpp = _run_uninterrupted(_import_xllamacpp)
+        if not is_verified:
+            check_header(model)
         self.key = Secret(secrets.token_urlsafe(24))
         params = xllamacpp.CommonParams()
         params.model.path = str(model)

@@ -17,7 +17,6 @@ from acytoo.dialects.openai.request import encode_request
 from acytoo.embedded.constraints import constrain, has_schema, is_constrained, require_json
 from acytoo.embedded.engine import Engine
 from acytoo.embedded.forced_tools import convert_reply, request_call
-from acytoo.embedded.gguf import check_header
 from acytoo.embedded.validate import forced_functions, normalize
 from acytoo.embedded.weights import KNOWN, fetch
 from acytoo.errors import RequestError, StatusError, UsageError
@@ -140,9 +139,7 @@ def load_engine(model: Model) -> tuple[Engine, EngineProvider]:
         EmbeddedError: The model cannot be loaded.
         MissingExtraError: llama.cpp is not installed.
     """
-    if not model.is_verified:
-        check_header(model.path)
-    engine = Engine(model.path, model.name, model.template)
+    engine = Engine(model.path, model.name, model.template, is_verified=model.is_verified)
     return engine, EngineProvider(engine.url, key=engine.key, model=model.name)
 
 
