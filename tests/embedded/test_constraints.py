@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from acytoo import Acytoo
-from acytoo.embedded.constraints import check_schema, move_schema
+from acytoo.embedded.constraints import check_schema, constrain, move_schema
 from acytoo.embedded.provider import EngineProvider, load_provider
 from acytoo.errors import RequestError, UsageError
 from tests.server_process import Served
@@ -33,6 +33,44 @@ def with_tool(schema: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 def object_of(count: int, **schema: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {f"p{index}": {"type": "string", **schema} for index in range(count)}}
+
+
+def grammar_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema in the grammar for the engine, without llguidance's options."""
+    text: str = constrain(formatted(schema))["grammar"]
+    found: dict[str, Any] = json.loads(text.partition("%json ")[2])
+    del found["x-guidance"]
+    return found
+
+
+PAIR = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        lambda part: part,
+        lambda part: {"type": "array", "items": part},
+        lambda part: {"anyOf": [part, {"type": "null"}]},
+        lambda part: {"$ref": "#/$defs/p", "$defs": {"p": part}},
+        lambda part: {"type": "object", "properties": {"properties": part}, "additionalProperties": True},
+    ],
+)
+def test_an_object_has_only_the_properties_that_its_schema_lists(nest: Any) -> None:
+    assert grammar_of(nest(PAIR)) == nest({**PAIR, "additionalProperties": False})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {**PAIR, "additionalProperties": {"type": "number"}},
+        {**PAIR, "patternProperties": {"^x": {"type": "number"}}},
+        {"allOf": [PAIR, {"type": "object", "properties": {"b": {"type": "string"}}}]},
+    ],
+)
+def test_an_object_stays_open_if_its_schema_says_so_or_is_composed(schema: dict[str, Any]) -> None:
+    assert grammar_of(schema) == schema
 
 
 REJECTED: dict[str, dict[str, Any]] = {

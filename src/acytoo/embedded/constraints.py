@@ -141,8 +141,38 @@ def constrain(body: JSONObject) -> JSONObject:
 def _json_grammar(schema: Any) -> str:
     if schema is True or not isinstance(schema, Mapping):
         schema = {}
-    text = dumps({**schema, "x-guidance": _COMPACT}).decode()
+    text = dumps({**_closed(schema), "x-guidance": _COMPACT}).decode()
     return f"%llguidance {{}}\nstart: %json {text}"
+
+
+def _closed(schema: JSONObject) -> JSONObject:
+    """Return the schema with its objects closed to properties that they do not list, unless they say otherwise.
+
+    A tiny model adds properties until it reaches the token limit. llama.cpp's own conversion closes objects too. The
+    parts of a schema that is composed of several stay open, because each may list other properties of one object.
+    """
+    text = dumps(schema)
+    return schema if any(keyword in text for keyword in _COMPOSING) else _close(schema)
+
+
+def _close(schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return schema
+    closed = dict(schema)
+    for keyword in (*_SCHEMA_MAPS, *_SCHEMA_LISTS, *_SCHEMAS):
+        part = schema.get(keyword)
+        if keyword in _SCHEMA_MAPS and isinstance(part, Mapping):
+            closed[keyword] = {name: _close(value) for name, value in part.items()}
+        elif part is not None:
+            closed[keyword] = [_close(value) for value in part] if isinstance(part, list) else _close(part)
+    if "properties" in schema and _OPEN.isdisjoint(schema):
+        closed["additionalProperties"] = False
+    return closed
+
+
+_COMPOSING = (b'"allOf"', b'"if"', b'"dependentSchemas"', b'"unevaluatedProperties"')
+_OPEN = frozenset({"additionalProperties", "patternProperties", "anyOf", "oneOf", "$ref"})
+"""Keywords of an object that has, or may have, properties beside those that it lists."""
 
 
 def _with_any_arguments(tool: Mapping[str, Any]) -> JSONObject:
