@@ -178,3 +178,21 @@ async def test_the_dialect_of_the_documentation_reads_a_reply_or_reports_that_it
         with pytest.raises(TruncatedError):
             await provider.create_async("cut", messages)
         assert fake.requests[0].json["prompt"] == "System: Be brief.\n\nUser: Hi\n\nAssistant:"
+
+
+@pytest.mark.parametrize(("path", "is_own"), [("/v1/login", True), ("/v1-login", False)])
+async def test_the_credentials_in_a_url_are_sent_only_below_it(path: str, is_own: bool) -> None:
+    class WithOwnLogin(AsyncGeneratorProvider):
+        dialect = dialects.OpenAI()
+
+        async def prepare(self, endpoint: Endpoint, fetch: Fetch) -> Endpoint:
+            await fetch(HTTPRequest(f"{endpoint.url.removesuffix('/v1')}{path}", {}, b"{}"))
+            return endpoint
+
+    async with FakeEndpoint(dialects.OpenAI(), status(200, body={}), reply("Hello")) as fake:
+        url = fake.url.replace("://", "://user:pass@")
+        assert await WithOwnLogin(f"{url}/v1?token=secret").create_async("m", MESSAGES) == "Hello"
+        login, call = fake.requests
+        assert ("authorization" in login.headers) == ("token=secret" in login.target) == is_own
+        assert "authorization" in call.headers
+        assert "token=secret" in call.target

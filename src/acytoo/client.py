@@ -185,10 +185,15 @@ def _add_secrets(http_request: HTTPRequest, endpoint: Endpoint, extra_headers: M
     """Add the headers of every request, and to one of the endpoint itself the secrets that were in its URL."""
     for name, value in extra_headers.items():
         http_request.headers[name] = value.reveal()
-    if (endpoint.user or endpoint.query) and http_request.url.startswith(endpoint.url.rstrip("/")):
+    if (endpoint.user or endpoint.query) and _is_below(http_request.url, endpoint.url.rstrip("/")):
         http_request.query = endpoint.query
         if endpoint.user:
             http_request.headers["authorization"] = user_header(endpoint.user)
+
+
+def _is_below(url: str, base: str) -> bool:
+    """Return whether a URL is one of the endpoint, and not of a host or a path whose name begins with its own."""
+    return url.startswith(base) and url[len(base) : len(base) + 1] in ("", "/", "?")
 
 
 _LONG = 20
