@@ -9,19 +9,10 @@ from typing import Any
 
 import pytest
 
-from acytoo import AcytooError, Finish, Route, ServerError, Target, dialects
-from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, silent, status
+from acytoo import AcytooError, Route, ServerError, Target
+from acytoo.testing import FakeEndpoint, ScriptedResponse, silent, status
 from tests.helpers import MESSAGES
-
-OPENAI = dialects.OpenAI()
-ONE = reply("one ", "reply", Finish("stop"))
-TWO = reply("two ", "replies", Finish("stop"))
-OVERLOADED = status(503, "overloaded")
-
-
-class Plain(AsyncGeneratorProvider):
-    dialect = OPENAI
+from tests.routing.scripts import ONE, OPENAI, OVERLOADED, TWO, Plain
 
 
 def alternating(*scripts: ScriptedResponse) -> Callable[[object], ScriptedResponse]:

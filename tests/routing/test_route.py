@@ -34,15 +34,7 @@ from acytoo import (
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.testing import FakeEndpoint, ScriptedResponse, hang_up, reply, silent, status
 from tests.helpers import MESSAGES
-
-OPENAI = dialects.OpenAI()
-ONE = reply("one ", "reply", Finish("stop"))
-TWO = reply("two ", "replies", Finish("stop"))
-OVERLOADED = status(503, "overloaded")
-
-
-class Plain(AsyncGeneratorProvider):
-    dialect = OPENAI
+from tests.routing.scripts import ONE, OPENAI, OVERLOADED, TWO, Plain
 
 
 class Keyed(AsyncGeneratorProvider):
@@ -153,6 +145,16 @@ async def test_a_bad_request_is_not_sent_to_another_target_unless_the_route_is_s
         assert counts(fakes) == [1, 0]
     async with endpoints(status(400, "bad temperature"), TWO, next_on=[RequestError]) as (route, _):
         assert await text_of(route) == "two replies"
+
+
+async def test_an_error_of_next_on_is_never_repeated_at_the_same_target() -> None:
+    limited = status(429, "slow down")
+    async with endpoints([limited, ONE], TWO, next_on=[RateLimitError]) as (route, fakes):
+        assert await text_of(route) == "two replies"
+        assert counts(fakes) == [1, 1]
+    async with endpoints([limited, ONE], next_on=[RateLimitError]) as (route, fakes):
+        assert isinstance(await error_of(route), RateLimitError)
+        assert counts(fakes) == [1]
 
 
 async def test_a_route_can_be_set_to_stop_at_a_wrong_key() -> None:

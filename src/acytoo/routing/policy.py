@@ -50,9 +50,9 @@ def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
     """Return what a route does after an error that was raised before the first content."""
     if isinstance(error, StatusError) and not CONTEXT_LENGTH_CODES.isdisjoint((error.code, error.type)):
         return "next"
-    if error.retryable and not isinstance(error, ProxyError):
-        return "retry"
-    return "next" if isinstance(error, _ALWAYS_NEXT + next_on) else "raise"
+    if isinstance(error, _ALWAYS_NEXT + next_on):
+        return "next"
+    return "retry" if error.retryable else "raise"
 
 
 def is_failure_of_target(error: AcytooError) -> bool | None:
