@@ -144,29 +144,13 @@ def provider_from_options(
 
 def _route(model: str, settings: dict[str, Any]) -> AsyncGeneratorProvider:
     """Return the route to several targets, separated by `|`."""
-    from acytoo.routing.route import Route
-    from acytoo.routing.target import Target
+    from acytoo.routing.addresses import mask_targets, route_to
 
     for name in ("url", "key", "password"):
         if settings[name]:
             hint = "name it in -m" if name == "url" else "set the environment variable of each target's provider"
             raise UsageError(f"{_FLAGS[name]} cannot be used with several targets: {hint}")
-    targets: list[AsyncGeneratorProvider | Target] = []
-    for part in [part.strip() for part in model.split("|")]:
-        if not part:
-            raise UsageError(
-                f"a target is empty in -m {mask_targets(model)!r}: expected PROVIDER[/MODEL]|PROVIDER[/MODEL]"
-            )
-        target = _provider(part, dict(settings))
-        targets.append(target if "://" in part else Target(target, name=part))
-    return Route(*targets)
-
-
-def mask_targets(address: str) -> str:
-    """Return the address of a route without the secrets in its URLs."""
-    from acytoo.secret import mask_url
-
-    return "|".join([mask_url(part) if "://" in part else part for part in address.split("|")])
+    return route_to(model, lambda part: _provider(part, dict(settings)), f"-m {mask_targets(model)!r}")
 
 
 def _provider(model: str | None, settings: dict[str, Any]) -> AsyncGeneratorProvider:

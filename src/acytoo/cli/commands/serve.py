@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acytoo.cli.options import lacks_url, mask_targets, print_warnings, read_secret, secret_options
+from acytoo.cli.options import lacks_url, print_warnings, read_secret, secret_options
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def _create_backends(
         if not equals or "://" in name:
             name, address = "route" if "|" in target else _provider_name(target), target
         if name in addresses:
+            from acytoo.routing.addresses import mask_targets
+
             hint = f"name one of them, such as --to other={mask_targets(address)}"
             raise UsageError(f"two backends are named {name!r}: {hint}")
         addresses[name] = address
@@ -136,19 +138,14 @@ def _create_backend(
         if "|" not in address:
             backends[name] = _single_provider(address, settings)
         else:
-            from acytoo.routing.route import Route
-            from acytoo.routing.target import Target
+            from acytoo.routing.addresses import mask_targets, route_to
 
-            targets: list[AsyncGeneratorProvider | Target] = []
-            for part in [part.strip() for part in address.split("|")]:
-                if not part:
-                    raise UsageError(f"a target is empty in --to {name}={mask_targets(address)}")
+            def create(part: str) -> AsyncGeneratorProvider:
                 if part in addresses:
-                    target = _create_backend(part, addresses, backends, settings, (*users, name))
-                else:
-                    target = _single_provider(part, settings)
-                targets.append(target if "://" in part else Target(target, name=part))
-            backends[name] = Route(*targets)
+                    return _create_backend(part, addresses, backends, settings, (*users, name))
+                return _single_provider(part, settings)
+
+            backends[name] = route_to(address, create, f"--to {name}={mask_targets(address)}")
     return backends[name]
 
 
