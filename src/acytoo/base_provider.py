@@ -101,7 +101,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     """Environment variables for `url`, `key`, `password`, `proxy` and `model`. `<CLASS>_URL` and so on come after."""
 
     is_legacy: ClassVar[bool] = False
-    """Whether the class overrides `create_async_generator` and has no dialect. This is set by itself."""
+    """Whether the class overrides `create_async_generator` and has no dialect. Set when the class is created."""
     _settings = Settings()  # error reporters show the repr of an instance whose arguments are invalid
     legacy_settings: Mapping[str, object]
     """The settings that an instance of a legacy class passes to `create_async_generator`."""
@@ -178,6 +178,11 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             if value := os.environ.get(name):
                 return value
         return ""
+
+    @property
+    def max_reply(self) -> int:
+        """How many bytes of a reply are kept."""
+        return self._settings.max_reply
 
     @property
     def has_key(self) -> bool:

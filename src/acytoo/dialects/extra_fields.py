@@ -23,7 +23,7 @@ def merge_extra(body: JSONObject, extra: Mapping[str, Any], parents: frozenset[s
     for name, value in extra.items():
         parent, dot, field = name.partition(".")
         if dot and parent in parents:
-            if body.get(parent) is not copies.get(parent) or parent not in copies:
+            if parent not in copies or body.get(parent) is not copies[parent]:
                 body[parent] = copies[parent] = {**body.get(parent, {})}
             copies[parent][field] = value
         elif isinstance(value, dict) and isinstance(body.get(name), dict):

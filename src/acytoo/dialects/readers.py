@@ -545,8 +545,9 @@ def _is_cumulative(items: Sequence[Item]) -> bool:
 
 
 def _may_grow(items: Sequence[Item]) -> bool:
-    """Return whether the last text is longer than the first, or there is at most one. Replies are checked at their end,
-    so this must not cost much.
+    """Return whether the last text is longer than the first, or there is at most one.
+
+    Every reply is checked at its end, so this must not cost much.
     """
     last = next((item for item in reversed(items) if type(item) is str), "")
     first = next((item for item in items if type(item) is str), "")

@@ -102,7 +102,7 @@ class RoutedReply(Generic[T]):
             raise StopAsyncIteration
         except StopAsyncIteration:
             reply.lease.target.answered()
-            self._end(reply)
+            reply.lease.release()
             raise
         except AcytooError as error:
             self._note_late_failure(reply, error)
@@ -120,18 +120,15 @@ class RoutedReply(Generic[T]):
         """Stop reading, and give the target's place back."""
         self._is_closed = True
         if self._reply is not None:
-            self._end(self._reply)
+            self._reply.lease.release()
             await self._reply.batches.aclose()
-
-    def _end(self, reply: _Begun[T]) -> None:
-        reply.lease.release()
 
     def _note_late_failure(self, reply: _Begun[T], error: AcytooError) -> None:
         error.attempts = tuple(self.attempts)
         target = reply.lease.target
         if is_failure_of_target(error):
             target.failed(wait_of(error))
-        self._end(reply)
+        reply.lease.release()
         _log_failure(target, error, " after its reply had begun")
 
     # Its beginning.
@@ -201,7 +198,7 @@ class RoutedReply(Generic[T]):
                 source = self._opener(target.provider, request)
                 batches = source
                 if target.provider.is_legacy:
-                    batches = _with_own_errors(source, target.provider._settings.max_reply)
+                    batches = _with_own_errors(source, target.provider.max_reply)
                 reply = _Begun(lease, source, batches)
             reply.is_complete = True
             async for batch in reply.batches:

@@ -5,8 +5,8 @@ two replies must never be spliced together, and a failing target must not be ask
 
 The strategy: a reply can be replaced until its first content (text, reasoning, tool call, refusal) has been received.
 What precedes it is held back. From then on the reply belongs to its target, and an error is the caller's. All retries
-happen here, with one budget and one deadline. `policy` decides by the error's class, `Target` knows its health and
-its room, `Balance` chooses among several.
+happen here, with one budget and one deadline. `policy` decides by the error's class and code, `Target` knows its health
+and its room, `Balance` chooses among several.
 
 The cost: for a healthy first target a few objects for each reply, and one call for each read of the socket. Tasks exist
 only for hedging.
@@ -100,7 +100,7 @@ class Route(AsyncGeneratorProvider):
         self._watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
         self.url = self.model = ""
         # A reply is collected up to the largest limit of a target: any of them may be the one that answers.
-        self._settings = Settings(max_reply=max(target.provider._settings.max_reply for target in self.targets))
+        self._settings = Settings(max_reply=max(target.provider.max_reply for target in self.targets))
         self.needs_model = any(target.provider.needs_model and not target.provider.model for target in self.targets)
 
     def __repr__(self) -> str:

@@ -33,8 +33,7 @@ _MAX_AHEAD = 64 * 1024
 """Bytes of bodies that nobody has asked for yet, above which reading pauses."""
 
 _MIN_PIECE = 1024
-"""Bytes that a piece of a body has at least before another is begun: an object for each tiny chunk takes 20 times its
-size."""
+"""Bytes that a piece of a body has before another is begun. An object for each tiny chunk takes 20 times its size."""
 
 _MAX_QUEUED = 32
 """Requests that wait for the current one to be answered, above which reading pauses."""
