@@ -23,7 +23,7 @@ from acytoo.server.openapi import openapi_route
 from acytoo.server.relay import count_tokens, relay
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import json_response
-from acytoo.server.router import Handler, Route, Router
+from acytoo.server.router import Handler, PathRoute, Router
 
 _LOG = logging.getLogger("acytoo.server")
 
@@ -69,7 +69,7 @@ class Application:
             response.headers.update(cors_headers(request, config))
         return response
 
-    async def _authenticate(self, request: IncomingRequest, route: Route | None) -> None:
+    async def _authenticate(self, request: IncomingRequest, route: PathRoute | None) -> None:
         """Note whether the head presents the password. Raises AuthenticationError if it has to, and does not."""
         if not self._config.password or (route is not None and route.is_public):
             request.is_known = True
@@ -82,7 +82,7 @@ class Application:
             self._passwords.require(presented)
         request.is_known = not has_body_secrets or self._passwords.has_password(presented)
 
-    def _report(self, request: IncomingRequest, route: Route | None, error: AcytooError) -> HTTPResponse:
+    def _report(self, request: IncomingRequest, route: PathRoute | None, error: AcytooError) -> HTTPResponse:
         """Return the response that reports an error in the format of the route's API, else of the client's."""
         dialect = route.dialect if route is not None else None
         public = public_error(error, request)
@@ -113,17 +113,17 @@ def _check_expectation(request: IncomingRequest) -> None:
         raise RequestError("unknown expectation: only 100-continue is supported", status=417)
 
 
-def _routes(config: ServerConfig, bodies: Bodies) -> Iterator[Route]:
+def _routes(config: ServerConfig, bodies: Bodies) -> Iterator[PathRoute]:
     for dialect in config.dialects:
         for endpoint in (dialect, *[legacy() for legacy in dialect.legacy_endpoints]):
             handler = _chat_handler(endpoint, config, bodies)  # one for all its paths, because it has a memory
             for path in endpoint.routes:
-                yield Route("POST", path, handler, endpoint)
+                yield PathRoute("POST", path, handler, endpoint)
         for path in dialect.count_routes:
-            yield Route("POST", path, _count_handler(dialect, config, bodies), dialect)
+            yield PathRoute("POST", path, _count_handler(dialect, config, bodies), dialect)
     yield from model_routes(config)
-    yield Route("GET", "/healthz", _health, is_public=True)
-    yield Route("GET", "/", _page_handler(config), is_public=True)
+    yield PathRoute("GET", "/healthz", _health, is_public=True)
+    yield PathRoute("GET", "/", _page_handler(config), is_public=True)
 
 
 def _chat_handler(dialect: Dialect, config: ServerConfig, bodies: Bodies) -> Handler:

@@ -13,20 +13,20 @@ from acytoo.server.backends import model_names
 from acytoo.server.config import ServerConfig
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import json_response
-from acytoo.server.router import Handler, Route
+from acytoo.server.router import Handler, PathRoute
 
 _STARTED = int(time.time())
 """When the server's models were created, as far as their lists are concerned."""
 
 
-def model_routes(config: ServerConfig) -> Iterator[Route]:
+def model_routes(config: ServerConfig) -> Iterator[PathRoute]:
     """Yield the routes of every dialect's model list and of its fixed documents."""
     for path in dict.fromkeys(path for dialect in config.dialects for path in dialect.list_routes):
         sharing = [dialect for dialect in config.dialects if path in dialect.list_routes]
-        yield Route("GET", path, _models_handler(sharing, config))
+        yield PathRoute("GET", path, _models_handler(sharing, config))
     for dialect in config.dialects:
         for (method, path), document in dialect.fixed_documents.items():
-            yield Route(method, path, _document_handler(document))
+            yield PathRoute(method, path, _document_handler(document))
 
 
 def _models_handler(sharing: list[Dialect], config: ServerConfig) -> Handler:

@@ -6,7 +6,7 @@ from acytoo._version import __version__
 from acytoo.http import HTTPResponse
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import json_response
-from acytoo.server.router import Route
+from acytoo.server.router import PathRoute
 from acytoo.types import JSONObject
 
 _OBJECT = {"type": "object"}
@@ -17,17 +17,17 @@ _RESPONSES = {
 }
 
 
-def openapi_route(routes: list[Route]) -> Route:
+def openapi_route(routes: list[PathRoute]) -> PathRoute:
     """Return the route of the description of these routes and its own."""
 
     async def handle(_: IncomingRequest) -> HTTPResponse:
         return json_response(openapi_document([*routes, route]))
 
-    route = Route("GET", "/openapi.json", handle, is_public=True)
+    route = PathRoute("GET", "/openapi.json", handle, is_public=True)
     return route
 
 
-def openapi_document(routes: list[Route]) -> JSONObject:
+def openapi_document(routes: list[PathRoute]) -> JSONObject:
     """Describe the routes. Bodies are plain objects: each API's own reference has their fields."""
     paths: JSONObject = {}
     for route in routes:
@@ -45,7 +45,7 @@ def openapi_document(routes: list[Route]) -> JSONObject:
     }
 
 
-def _operation(route: Route) -> JSONObject:
+def _operation(route: PathRoute) -> JSONObject:
     path = route.template
     operation: JSONObject = {"operationId": f"{route.method.lower()} {path}", "responses": _RESPONSES}
     if names := [part.partition("}")[0] for part in path.split("{")[1:]]:

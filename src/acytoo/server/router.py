@@ -13,7 +13,7 @@ from acytoo.server.request import IncomingRequest
 Handler: TypeAlias = Callable[[IncomingRequest], Awaitable[HTTPResponse | None]]
 
 
-class Route(NamedTuple):
+class PathRoute(NamedTuple):
     """A method and path with their handler; `dialect` is the API that both belong to, if only one.
 
     `is_public`: whether it answers without the password.
@@ -34,9 +34,9 @@ class Route(NamedTuple):
 class Router:
     """The routes of a server. Of several for one path, the first answers."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self._exact: dict[tuple[str, str], Route] = {}
-        self._patterns: list[tuple[re.Pattern[str], Route]] = []
+    def __init__(self, routes: Iterable[PathRoute]) -> None:
+        self._exact: dict[tuple[str, str], PathRoute] = {}
+        self._patterns: list[tuple[re.Pattern[str], PathRoute]] = []
         for route in routes:
             before, brace, rest = route.path.partition("{model:.+}")
             if brace:
@@ -46,11 +46,11 @@ class Router:
                 self._exact.setdefault((route.method, route.path), route)
 
     @property
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[PathRoute]:
         """All routes."""
         return [*self._exact.values(), *[route for _, route in self._patterns]]
 
-    def find(self, request: IncomingRequest) -> Route | None:
+    def find(self, request: IncomingRequest) -> PathRoute | None:
         """Return the route of a request and set its `model`. HEAD is answered as GET."""
         method = "GET" if request.method == "HEAD" else request.method
         if (route := self._exact.get((method, request.path))) is not None:
