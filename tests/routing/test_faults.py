@@ -24,7 +24,7 @@ from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects import Dialect
 from acytoo.testing import FakeEndpoint, ProviderConformance, reply
 from acytoo.testing.conformance.faults import FAULT_SCENARIOS, FaultScenario
-from acytoo.testing.conformance.subject import Attempt, Subject, point_at, question
+from acytoo.testing.conformance.subject import Outcome, Subject, point_at, question
 from acytoo.types import Messages
 
 HEALTHY = "the second target's reply"
@@ -59,8 +59,8 @@ ROWS = [
 ]
 
 
-async def _attempt(subject: Subject, url: str, fault: FaultScenario, settings: dict[str, Any]) -> Attempt:
-    return await subject.attempt(url, question(), timeout=fault.timeout, **settings)
+async def _outcome(subject: Subject, url: str, fault: FaultScenario, settings: dict[str, Any]) -> Outcome:
+    return await subject.consume(url, question(), timeout=fault.timeout, **settings)
 
 
 @pytest.mark.parametrize(("dialect", "fault"), ROWS)
@@ -68,11 +68,11 @@ async def test_the_second_target_answers_exactly_if_no_content_has_left(dialect:
     cls = provider_of(dialect)
     alone = Subject("alone", lambda url, **settings: point_at(cls, url, **settings), dialect)
     async with fault.environment.start(alone, fault.scripts) as running:
-        without = await _attempt(alone, running.url, fault, running.settings)
+        without = await _outcome(alone, running.url, fault, running.settings)
     async with FakeEndpoint(dialects.Ollama(), reply(HEALTHY, Finish("stop"))) as healthy:
         routed = Subject("routed", lambda url, **settings: Routed(point_at(cls, url, **settings), healthy.url), dialect)
         async with fault.environment.start(routed, fault.scripts) as running:
-            got = await _attempt(routed, running.url, fault, running.settings)
+            got = await _outcome(routed, running.url, fault, running.settings)
     if without.error is None and got.error is None:
         assert got.text in (without.text, HEALTHY)
         assert len(healthy.requests) == (got.text == HEALTHY)

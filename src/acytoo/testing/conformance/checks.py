@@ -14,7 +14,7 @@ from acytoo.testing.conformance.environments import Environment, RunningEnvironm
 from acytoo.testing.conformance.event_loops import EventLoopScenario
 from acytoo.testing.conformance.faults import FaultScenario
 from acytoo.testing.conformance.leaks import LeakDetector, detect_leaks, secret_location
-from acytoo.testing.conformance.subject import Attempt, Subject, Violation, question
+from acytoo.testing.conformance.subject import Outcome, Subject, Violation, question
 from acytoo.testing.script.directives import COMPLETE_REPLY
 
 Scenario: TypeAlias = FaultScenario | ConsumerScenario | EventLoopScenario
@@ -87,20 +87,20 @@ async def _run_fault(subject: Subject, fault: FaultScenario, detector: LeakDetec
     async with fault.environment.start(subject, fault.scripts) as running:
         settings = {"timeout": fault.timeout, **running.settings}
         for _ in range(fault.calls - 1):
-            earlier = await subject.attempt(running.url, messages, **settings)
+            earlier = await subject.consume(running.url, messages, **settings)
             for violation in _judge(earlier, FaultScenario("earlier call", (), "", (), COMPLETE_REPLY)):
                 detector.add(f"before the fault: {violation}")
             await asyncio.sleep(0.02)
-        attempt = await subject.attempt(running.url, messages, **settings)
-        for violation in _judge(attempt, fault):
+        outcome = await subject.consume(running.url, messages, **settings)
+        for violation in _judge(outcome, fault):
             detector.add(violation)
         if messages != original:
             detector.add("changed the caller's messages")
-        await _check_servers(subject, fault, running, attempt, detector)
+        await _check_servers(subject, fault, running, outcome, detector)
 
 
 async def _check_servers(
-    subject: Subject, fault: FaultScenario, running: RunningEnvironment, attempt: Attempt, detector: LeakDetector
+    subject: Subject, fault: FaultScenario, running: RunningEnvironment, outcome: Outcome, detector: LeakDetector
 ) -> None:
     """Check what the servers received, and that broken connections are closed."""
     if running.elsewhere is not None and running.elsewhere.connections:
@@ -111,9 +111,9 @@ async def _check_servers(
             detector.add(f"sent {len(requests)} requests; expected at most {fault.max_requests}")
         if any("proxy-authorization" in request.headers for request in requests):
             detector.add("sent the proxy's password to the endpoint")
-    if attempt.error is None and not attempt.hung and any(not server.connections for server in running.servers):
+    if outcome.error is None and not outcome.hung and any(not server.connections for server in running.servers):
         detector.add("bypassed the proxy")
-    if attempt.error is not None and _breaks_connection(fault):
+    if outcome.error is not None and _breaks_connection(fault):
         for server in running.servers:
             if server.connections and not await occurs_within(server.disconnected(), subject.promptly_s):
                 detector.add(f"the connection was still open {subject.promptly_s:g} s after the error")
@@ -132,18 +132,18 @@ def _breaks_connection(fault: FaultScenario) -> bool:
     return fault.environment is not Environment.DIRECT and "redirect" not in names
 
 
-def _judge(attempt: Attempt, fault: FaultScenario) -> list[str]:
+def _judge(outcome: Outcome, fault: FaultScenario) -> list[str]:
     """Return how the outcome of a call differs from the required one."""
     violations: list[str] = []
-    error = attempt.error
-    if any(not isinstance(text, str) or not text for text in attempt.texts):
+    error = outcome.error
+    if any(not isinstance(text, str) or not text for text in outcome.texts):
         violations.append("yielded something other than a non-empty str")
-    if attempt.hung:
+    if outcome.hung:
         return [*violations, f"hung: neither an error nor the end of the reply (timeout {fault.timeout:g} s)"]
     if location := secret_location(error):
         violations.append(f"showed the key or the proxy's password in the error's {location}")
     if error is None:
-        return violations + _judge_success(attempt, fault)
+        return violations + _judge_success(outcome, fault)
     if isinstance(error, MissingExtraError):
         return [*violations, f"could not be tested: {error}"]
     if not fault.errors:
@@ -158,27 +158,27 @@ def _judge(attempt: Attempt, fault: FaultScenario) -> list[str]:
                 violations.append(f"the error has {name}={getattr(error, name, None)!r}; expected {value!r}")
         if fault.message not in str(error):
             violations.append(f"the error does not have the server's message: {str(error)[:100]!r}")
-        if error.text != attempt.text:
+        if error.text != outcome.text:
             violations.append("the error's `text` is not the yielded text")
-    return violations + _judge_text(attempt, fault)
+    return violations + _judge_text(outcome, fault)
 
 
-def _judge_success(attempt: Attempt, fault: FaultScenario) -> list[str]:
+def _judge_success(outcome: Outcome, fault: FaultScenario) -> list[str]:
     if not fault.errors:
-        return _judge_text(attempt, fault)
+        return _judge_text(outcome, fault)
     if not fault.may_succeed:
-        return [f"accepted {attempt.text[:40]!r} as a complete reply; expected {fault.required}"]
+        return [f"accepted {outcome.text[:40]!r} as a complete reply; expected {fault.required}"]
     # Records may have been shuffled: the same characters in any order.
-    if sorted(attempt.text) != sorted(COMPLETE_REPLY):
-        return [f"accepted {attempt.text[:80]!r} as a complete reply"]
+    if sorted(outcome.text) != sorted(COMPLETE_REPLY):
+        return [f"accepted {outcome.text[:80]!r} as a complete reply"]
     return []
 
 
-def _judge_text(attempt: Attempt, fault: FaultScenario) -> list[str]:
-    if fault.text is not None and attempt.text != fault.text:
-        return [f"yielded {attempt.text[:80]!r}; expected {fault.text[:80]!r}"]
-    if fault.text is None and not fault.may_succeed and not COMPLETE_REPLY.startswith(attempt.text):
-        return [f"yielded {attempt.text[:80]!r}, which is not the beginning of the reply"]
+def _judge_text(outcome: Outcome, fault: FaultScenario) -> list[str]:
+    if fault.text is not None and outcome.text != fault.text:
+        return [f"yielded {outcome.text[:80]!r}; expected {fault.text[:80]!r}"]
+    if fault.text is None and not fault.may_succeed and not COMPLETE_REPLY.startswith(outcome.text):
+        return [f"yielded {outcome.text[:80]!r}, which is not the beginning of the reply"]
     return []
 
 

@@ -30,9 +30,9 @@ class EventLoopScenario:
 
 
 async def _check_reply(subject: Subject, url: str) -> None:
-    attempt = await subject.attempt(url)
-    if attempt.text != COMPLETE_REPLY or attempt.error is not None:
-        raise Violation(f"a reply was {attempt.text[:60]!r}, {attempt.error!r}")
+    outcome = await subject.consume(url)
+    if outcome.text != COMPLETE_REPLY or outcome.error is not None:
+        raise Violation(f"a reply was {outcome.text[:60]!r}, {outcome.error!r}")
 
 
 async def _started_stream(subject: Subject, url: str) -> AsyncGenerator[str, None]:

@@ -30,7 +30,7 @@ class Violation(AssertionError):
 
 
 @dataclass
-class Attempt:
+class Outcome:
     """The outcome of one call."""
 
     texts: list[Any] = field(default_factory=list)
@@ -76,25 +76,25 @@ class Subject:
         generate: Any = getattr(made, "create_async_generator", made)
         return "".join([text async for text in generate(self.model, messages)])
 
-    async def attempt(self, url: str, messages: ChatMessages | None = None, **settings: object) -> Attempt:
+    async def consume(self, url: str, messages: ChatMessages | None = None, **settings: object) -> Outcome:
         """Consume a stream and record its outcome. A call that hangs is cancelled."""
-        attempt = Attempt()
+        outcome = Outcome()
 
-        async def consume() -> None:
+        async def read() -> None:
             stream = self.stream(url, messages, **settings)
             async with aclosing(_closable(stream)):
                 async for text in stream:
-                    attempt.texts.append(text)
+                    outcome.texts.append(text)
 
-        task = asyncio.ensure_future(consume())
-        attempt.hung = not await finishes_within(task, self.patience_s)
-        if attempt.hung:
+        task = asyncio.ensure_future(read())
+        outcome.hung = not await finishes_within(task, self.patience_s)
+        if outcome.hung:
             await cancel_and_wait(task)
         elif task.cancelled():
-            attempt.error = asyncio.CancelledError()
+            outcome.error = asyncio.CancelledError()
         else:
-            attempt.error = task.exception()
-        return attempt
+            outcome.error = task.exception()
+        return outcome
 
 
 def question(text: str = "Hello, how are you?") -> ChatMessages:

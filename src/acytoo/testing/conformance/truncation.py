@@ -9,7 +9,7 @@ from __future__ import annotations
 from acytoo.errors import TruncatedError, UnreachableError
 from acytoo.testing.conformance.consumers import ConsumerScenario, consume
 from acytoo.testing.conformance.environments import endpoint
-from acytoo.testing.conformance.subject import Attempt, Subject, Violation
+from acytoo.testing.conformance.subject import Outcome, Subject, Violation
 
 _BATCH = 50
 """Cuts per endpoint."""
@@ -27,7 +27,7 @@ async def _cut_at_each_byte(subject: Subject, directive: str) -> None:
     async with endpoint(subject, ("short", "short+close:2t")) as fake:
         complete = await consume(subject, fake.url)
         size = fake.written
-        await subject.attempt(fake.url)
+        await subject.consume(fake.url)
         texts_end = fake.written - size
     # Plain text ends with the terminating chunk: without its last bytes (CRLF CRLF), a client may accept it or not.
     # A dialect with records has its own end somewhere after the last text.
@@ -36,24 +36,24 @@ async def _cut_at_each_byte(subject: Subject, directive: str) -> None:
         places = range(begin, min(size, begin + _BATCH))
         async with endpoint(subject, tuple(f"short+{directive}:{place}w" for place in places)) as fake:
             for place in places:
-                attempt = await subject.attempt(fake.url)
-                if violation := _violation(attempt, complete, place >= may_be_complete_from):
+                outcome = await subject.consume(fake.url)
+                if violation := _violation(outcome, complete, place >= may_be_complete_from):
                     raise Violation(f"after a {directive} at byte {place} of {size} it {violation}")
 
 
-def _violation(attempt: Attempt, complete: str, may_be_complete: bool) -> str:
-    error = attempt.error
-    if attempt.hung:
+def _violation(outcome: Outcome, complete: str, may_be_complete: bool) -> str:
+    error = outcome.error
+    if outcome.hung:
         return "hung"
-    if not complete.startswith(attempt.text):
-        return f"yielded {attempt.text[:40]!r}"
+    if not complete.startswith(outcome.text):
+        return f"yielded {outcome.text[:40]!r}"
     if error is None:
-        if may_be_complete and attempt.text == complete:
+        if may_be_complete and outcome.text == complete:
             return ""
-        return f"accepted {attempt.text[:40]!r} as a complete reply"
+        return f"accepted {outcome.text[:40]!r} as a complete reply"
     if not isinstance(error, (UnreachableError, TruncatedError)):
         return f"raised {type(error).__module__}.{type(error).__qualname__} ({str(error)[:80]})"
-    if error.text != attempt.text:
+    if error.text != outcome.text:
         return "raised an error whose `text` is not the yielded text"
     return ""
 
