@@ -28,6 +28,7 @@ LAYERS = [
     ["registry"],
     ["routing"],
     ["server"],
+    ["gateway"],
     ["embedded"],
     ["cli"],
 ]

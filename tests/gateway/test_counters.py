@@ -1,0 +1,163 @@
+"""Counters in memory: sums, windows, clocks that jump."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo.gateway.counters import Claim, Counters, Exceeded, Hold, MemoryCounters, Window
+from tests.gateway.counters_model import START, Clock, Step, follow, steps
+
+
+async def reserve(counters: Counters, *claims: Claim) -> Hold:
+    """Reserve what has to fit."""
+    held = await counters.reserve(claims)
+    assert isinstance(held, Hold)
+    return held
+
+
+async def refuse(counters: Counters, *claims: Claim) -> Exceeded:
+    """Reserve what must not fit."""
+    exceeded = await counters.reserve(claims)
+    assert isinstance(exceeded, Exceeded)
+    return exceeded
+
+
+def requests(limit: int, window: Window = "minute") -> Claim:
+    return Claim("key:a:requests", window, limit, 1)
+
+
+def tokens(limit: int, amount: int, window: Window = "minute") -> Claim:
+    return Claim("key:a:tokens", window, limit, amount)
+
+
+PLACE = Claim("key:a:concurrent", "flight", 1, 1)
+
+
+@given(steps)
+async def test_any_interleaving_of_reserving_and_settling_keeps_the_sums_right(
+    interleaving: list[Step],
+) -> None:
+    clock = Clock()
+
+    async def wait(seconds: float) -> None:
+        clock.now += seconds
+
+    await follow(MemoryCounters(wall=clock, monotonic=clock), interleaving, wait)
+
+
+async def test_200_that_race_for_100_places_get_exactly_100() -> None:
+    counters = MemoryCounters()
+    results = await asyncio.gather(*[counters.reserve([requests(100)]) for _ in range(200)])
+    assert sum(isinstance(result, Hold) for result in results) == 100
+
+
+async def test_a_request_that_exceeds_one_limit_counts_for_none() -> None:
+    counters = MemoryCounters()
+    await refuse(counters, requests(10), tokens(100, 101))
+    assert (await reserve(counters, requests(10))).levels[0].used == 1
+
+
+async def test_settling_replaces_the_estimate_and_keeps_what_has_no_real_amount() -> None:
+    counters = MemoryCounters()
+    held = await reserve(counters, requests(2), tokens(100, 90))
+    await counters.settle(held, {"key:a:tokens": 10})
+    levels = (await reserve(counters, requests(2), tokens(100, 90))).levels
+    assert [level.used for level in levels] == [2, 100]
+    assert [level.remaining for level in levels] == [0, 0]
+
+
+async def test_a_reply_that_was_dearer_than_estimated_refuses_the_next_request() -> None:
+    counters = MemoryCounters()
+    await counters.settle(await reserve(counters, tokens(100, 10)), {"key:a:tokens": 150})
+    exceeded = await refuse(counters, tokens(100, 0))
+    assert exceeded.level.used == 150
+    assert exceeded.level.remaining == 0
+
+
+async def test_a_place_in_flight_is_free_again_once_settled() -> None:
+    counters = MemoryCounters()
+    held = await reserve(counters, PLACE)
+    assert (await refuse(counters, PLACE)).retry_after == 1
+    await counters.settle(held, {})
+    await counters.settle(held, {})
+    await reserve(counters, PLACE)
+    await refuse(counters, PLACE)
+
+
+async def test_a_claim_larger_than_its_limit_never_fits_so_there_is_no_time_to_wait() -> None:
+    assert (await refuse(MemoryCounters(), tokens(100, 101))).retry_after is None
+
+
+async def test_a_minute_begins_with_its_first_request() -> None:
+    clock = Clock()
+    counters = MemoryCounters(wall=clock, monotonic=clock)
+    clock.now += 30
+    await refuse(counters, requests(1), tokens(1, 2))  # counts for nothing
+    clock.now += 10
+    await reserve(counters, requests(1))
+    clock.now += 59
+    assert (await refuse(counters, requests(1))).retry_after == 1
+    clock.now += 1
+    await reserve(counters, requests(1))
+
+
+async def test_days_and_months_are_those_of_utc() -> None:
+    clock = Clock()
+    counters = MemoryCounters(wall=clock, monotonic=clock)
+    held = await reserve(counters, requests(1, "day"), requests(1, "month"))
+    assert [level.resets_in for level in held.levels] == [180, 180]
+    clock.now += 180
+    held = await reserve(counters, requests(1, "day"), requests(1, "month"))
+    assert [level.resets_in for level in held.levels] == [86400, 28 * 86400]
+    clock.now += 300 * 86400  # the 28th of November
+    assert (await reserve(counters, requests(1, "month"))).levels[0].resets_in == 3 * 86400
+    clock.now += 4 * 86400  # December, after which the year ends
+    assert (await reserve(counters, requests(1, "month"))).levels[0].resets_in == 30 * 86400
+
+
+async def test_an_amount_that_is_settled_after_its_window_has_ended_counts_nowhere() -> None:
+    clock = Clock()
+    counters = MemoryCounters(wall=clock, monotonic=clock)
+    held = await reserve(counters, tokens(100, 50))
+    clock.now += 61
+    await reserve(counters, tokens(100, 1))
+    await counters.settle(held, {"key:a:tokens": 90})
+    assert (await reserve(counters, tokens(100, 1))).levels[0].used == 2
+
+
+async def test_what_a_ledger_has_is_restored_once_however_often_it_is_reported() -> None:
+    counters = MemoryCounters()
+    await counters.restore("key:a:tokens", "day", 70)
+    await counters.restore("key:a:tokens", "day", 70)
+    assert (await reserve(counters, tokens(100, 10, "day"))).levels[0].used == 80
+    await counters.restore("key:a:tokens", "day", 70)
+    assert (await reserve(counters, tokens(100, 10, "day"))).levels[0].used == 90
+
+
+async def test_a_clock_that_jumps_back_locks_nobody_out() -> None:
+    wall, monotonic = Clock(), Clock()
+    counters = MemoryCounters(wall=wall, monotonic=monotonic)
+    wall.now += 400 * 86400
+    await reserve(counters, requests(1), requests(1, "day"), requests(1, "month"))
+    wall.now -= 400 * 86400
+    await reserve(counters, requests(1, "day"), requests(1, "month"))
+    await refuse(counters, requests(1))  # a minute does not follow the clock on the wall
+    monotonic.now += 60
+    await reserve(counters, requests(1))
+
+
+@given(st.lists(st.sampled_from([-86400.0, -1.0, 0.0, 1.0, 86400.0, 31 * 86400.0]), max_size=10))
+async def test_however_the_clock_jumps_no_sum_becomes_negative(jumps: list[float]) -> None:
+    clock = Clock()
+    counters = MemoryCounters(wall=clock, monotonic=lambda: START)
+    held = []
+    for jump in jumps:
+        held.append(await reserve(counters, tokens(10_000, 100, "day"), tokens(10_000, 100, "month")))
+        clock.now += jump
+    for hold in held:
+        await counters.settle(hold, {"key:a:tokens": 0})
+    levels = (await reserve(counters, tokens(10_000, 1, "day"), tokens(10_000, 1, "month"))).levels
+    assert all(level.used >= 1 for level in levels)
