@@ -1,0 +1,182 @@
+"""Prometheus metrics of the gateway.
+
+The problem: a label whose values callers choose makes a time series for each of them, until the memory of the server
+and of Prometheus is full. The strategy: a model's name is a label only if the configuration has it; key, upstream and
+dialect are bounded by the configuration already. The cost: some twenty increments for each request, each through an
+object that is looked up once for its labels.
+
+Several workers share a directory of prometheus-client's memory-mapped files (its "multiprocess mode"), and each of them
+reports the sums. That library decides on its mode when it is imported, by an environment variable: see `share`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acytoo._version import __version__
+from acytoo.errors import MissingExtraError
+from acytoo.gateway.ledger import Row
+from acytoo.gateway.summary import Summary
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Metric
+    from prometheus_client.metrics import MetricWrapperBase
+
+OTHER = "other"
+"""The label of all models that the configuration does not name."""
+
+CLIENT_LEFT = 499
+"""The status of a request whose client left before it was answered, as in nginx's log."""
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 150.0, 600.0)
+"""Bounds of the histograms: from a cached reply to the longest reasoning."""
+
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"
+
+_TOKENS = ("input", "output", "cached", "cache_write", "reasoning")
+
+
+def share(directory: Path) -> None:
+    """Let this process and those that it starts report common figures, kept in files in the directory.
+
+    The directory has to be empty. Call this before the first `Metrics` of the process is made.
+    """
+    os.environ[_SHARED] = str(directory)
+
+
+def forget_worker(pid: int) -> None:
+    """Drop the requests in progress of a worker that has ended; what it has counted is kept."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """The metrics of one gateway: a Consumer of summaries.
+
+    `models`: the names that may be labels, of the configured models and targets; others are counted as "other".
+    """
+
+    def __init__(self, models: Collection[str] = ()) -> None:
+        """Create the metrics, all 0. Raises MissingExtraError without prometheus-client."""
+        try:
+            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+        except ImportError as error:
+            raise MissingExtraError("/metrics", "gateway") from error
+        self.models = frozenset(models)
+        self._registry = registry = CollectorRegistry()
+        if _SHARED not in os.environ:  # shared figures would be those of the worker that happens to answer
+            ProcessCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> _Series:
+            return _Series(Counter(f"acytoo_{name}", text, labels, registry=registry))
+
+        def histogram(name: str, text: str, *labels: str) -> _Series:
+            return _Series(Histogram(f"acytoo_{name}", text, labels, buckets=_SECONDS, registry=registry))
+
+        self._in_progress = Gauge(
+            "acytoo_requests_in_progress", "Requests being answered.", registry=registry, multiprocess_mode="livesum"
+        )
+        info = Gauge("acytoo_info", "The version.", ["version"], registry=registry, multiprocess_mode="max")
+        info.labels(__version__).set(1)
+        self._requests = counter("requests", "Requests answered.", "key", "dialect", "model", "status")
+        self._sent = counter("sent_bytes", "Bytes of responses.", "key", "dialect", "model")
+        self._errors = counter(
+            "errors", "Requests that ended with an error, by its class.", "dialect", "model", "error"
+        )
+        self._seconds = histogram("request_duration_seconds", "Time to the response's end.", "dialect", "model")
+        self._first = histogram("first_content_seconds", "Time to the first content sent.", "dialect", "model")
+        self._attempts = counter("attempts", "Rows of the ledger.", "upstream", "target", "outcome")
+        self._attempt_seconds = histogram("attempt_duration_seconds", "Time to an attempt's end.", "upstream", "target")
+        self._attempt_first = histogram(
+            "attempt_first_content_seconds", "Time to an upstream's first content.", "upstream", "target"
+        )
+        self._tokens = counter(
+            "tokens",
+            "Tokens. input includes cached and cache_write, output includes reasoning.",
+            *("key", "model", "upstream", "target", "type"),
+        )
+        self._estimated = counter("estimated_attempts", "Attempts with estimated tokens.", "upstream", "target")
+        self._cost = counter("cost_dollars", "Cost of attempts.", "key", "model", "upstream", "target")
+        self._unpriced = counter("unpriced_attempts", "Attempts of unknown cost.", "upstream", "target")
+
+    def started(self) -> None:
+        """Count a request as being answered."""
+        self._in_progress.inc()
+
+    def ended(self, summary: Summary) -> None:
+        """Count a request that has been answered, and its attempts."""
+        self._in_progress.dec()
+        key, dialect, model = summary.key, summary.dialect, self._known(summary.model)
+        self._requests[key, dialect, model, str(summary.status or CLIENT_LEFT)].inc()
+        self._sent[key, dialect, model].inc(summary.sent)
+        self._seconds[dialect, model].observe(summary.seconds)
+        if summary.first_content is not None:
+            self._first[dialect, model].observe(summary.first_content)
+        if summary.error:
+            self._errors[dialect, model, summary.error].inc()
+        for row in summary.rows:
+            self._count(row)
+
+    def _count(self, row: Row) -> None:
+        model, upstream, target = self._known(row.model), row.upstream, self._known(row.target)
+        self._attempts[upstream, target, row.outcome].inc()
+        if not target:  # refused here
+            return
+        self._attempt_seconds[upstream, target].observe(row.seconds)
+        if row.first_content is not None:
+            self._attempt_first[upstream, target].observe(row.first_content)
+        tokens = (row.input_tokens, row.output_tokens, row.cached_tokens, row.cache_write_tokens, row.reasoning_tokens)
+        for kind, count in zip(_TOKENS, tokens, strict=True):
+            if count:
+                self._tokens[row.key, model, upstream, target, kind].inc(count)
+        if row.is_estimated:
+            self._estimated[upstream, target].inc()
+        if row.cost is None:
+            self._unpriced[upstream, target].inc()
+        elif row.cost:
+            self._cost[row.key, model, upstream, target].inc(row.cost / 1e9)
+
+    def _known(self, name: str) -> str:
+        return name if not name or name in self.models else OTHER
+
+    def render(self) -> bytes:
+        """Return all metrics in Prometheus's text format, for `CONTENT_TYPE`."""
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        registry = self._registry
+        if _SHARED in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(_WithoutCreated(registry))
+
+
+class _Series(dict[tuple[str, ...], Any]):
+    """The children of one metric by their labels: prometheus-client's own look-up checks them each time."""
+
+    def __init__(self, metric: MetricWrapperBase) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> Any:
+        child = self[labels] = self._metric.labels(*labels)
+        return child
+
+
+class _WithoutCreated:
+    """A registry without the `_created` series, which double the number of series in this format and help nobody."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
