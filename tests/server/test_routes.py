@@ -94,6 +94,28 @@ async def test_the_error_of_a_route_keeps_its_status_and_the_time_to_wait() -> N
         assert response.headers["retry-after"] == "40"
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("client", dialects.ALL, ids=lambda dialect: dialect.name)
+async def test_the_error_of_a_route_names_its_last_target_and_counts_the_attempts(
+    client: Dialect, stream: bool
+) -> None:
+    refusing = status(401, "wrong key")
+    async with server(client, dialects.Ollama(), refusing, refusing) as (port, _):
+        response = await call(port, request(client, stream=stream))
+        assert response.status == 401
+        assert response.headers["x-acytoo-target"] == "b/two"
+        assert response.headers["x-acytoo-attempts"] == "2"
+
+
+async def test_a_complete_response_that_fails_after_its_first_content_names_its_target() -> None:
+    cut = reply(Start("id-1", "m-1", 7), *["word "] * 20, Finish("stop")).reset(after=12)
+    async with server(dialects.Acytoo(), dialects.OpenAI(), cut, TWO) as (port, _):
+        response = await call(port, request(stream=False))
+        assert response.status == 502
+        assert response.headers["x-acytoo-target"] == "a/one"
+        assert response.headers["x-acytoo-attempts"] == "1"
+
+
 async def test_keep_alives_flow_while_a_route_tries_its_targets() -> None:
     slow = TWO.wait(0.5, after=0)
     async with server(dialects.OpenAI(), dialects.OpenAI(), OVERLOADED, slow, first_ping_after=0.1) as (port, _):

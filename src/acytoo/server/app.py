@@ -20,7 +20,7 @@ from acytoo.server.cors import cors_headers, cross_site_reason, is_preflight, pr
 from acytoo.server.errors import public_error
 from acytoo.server.models import model_routes
 from acytoo.server.openapi import openapi_route
-from acytoo.server.relay import count_tokens, relay
+from acytoo.server.relay import attempt_headers, count_tokens, relay
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import json_response
 from acytoo.server.router import Handler, PathRoute, Router
@@ -89,7 +89,7 @@ class Application:
         response = (dialect or client_dialect(request, self._config)).write_error(public)
         if isinstance(error, _MethodError):
             response.headers["allow"] = error.allowed
-        response.headers.update(cors_headers(request, self._config))
+        response.headers.update(attempt_headers(error.attempts) | cors_headers(request, self._config))
         return response
 
     def _not_found(self, request: IncomingRequest) -> AcytooError:

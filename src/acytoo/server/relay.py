@@ -91,7 +91,7 @@ class _Exchange:
         self._passes_through = unsupported is None
         if self._passes_through:  # a reply that is translated has an id of its own
             self._turn.stored_by = id(source)
-        headers = {**_dropped_header(unsupported), **_attempt_headers(opened.attempts)}
+        headers = {**_dropped_header(unsupported), **attempt_headers(opened.attempts)}
         return _BackendReply(opened.batches, unsupported is None, headers)
 
     def _open_at(self, backend: AsyncGeneratorProvider, wanted: Request) -> Closable[Any]:
@@ -152,7 +152,7 @@ async def _batches(items: list[Item]) -> AsyncGenerator[list[Item], None]:
     yield items
 
 
-def _attempt_headers(attempts: Sequence[Attempt]) -> dict[str, str]:
+def attempt_headers(attempts: Sequence[Attempt]) -> dict[str, str]:
     """Return the headers that name the target of a route, and how many requests it took."""
     if not attempts:
         return {}
