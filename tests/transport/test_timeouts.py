@@ -13,6 +13,7 @@ from acytoo.dialects import ALL, Dialect, by_name
 from acytoo.errors import AcytooError, RateLimitError, TimedOutError, UsageError
 from acytoo.http import ResponseHead
 from acytoo.testing import FakeEndpoint, FakeSOCKSProxy, ScriptedResponse, black_hole, raw, reply, silent
+from acytoo.transport.timeouts import Deadlines
 from acytoo.types import Finish, Item, Request, Start
 from tests.helpers import MESSAGES, failure, texts
 from tests.server.live_server import LIMIT, backend
@@ -130,6 +131,32 @@ async def test_keep_alives_do_not_end_a_silence(dialect: str, blank: bytes, pass
         timed_out(error, "idle", 0.5)
 
 
+class Clock(asyncio.SelectorEventLoop):
+    """An event loop that only shows a time."""
+
+    now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("paused_at", [0.5, 0.51])
+def test_a_silence_ends_in_time_although_the_reader_is_busy_at_that_moment(paused_at: float) -> None:
+    clock = Clock()
+    deadlines = Deadlines(Timeout(first_byte=0.5, idle=0.5), clock)
+    due = deadlines.start_sending()
+    while deadlines.expired is None:
+        clock.now = due
+        is_busy = due >= 100 + paused_at
+        if is_busy:
+            deadlines.pause_waiting()  # for a keep-alive
+        due = deadlines.check()
+        if is_busy:
+            deadlines.start_waiting()
+    assert clock.now == pytest.approx(100.51)
+    clock.close()
+
+
 PROGRESS = {
     "openai": [
         b'data: {"choices": [{"delta": {"content": "", "tool_calls": [{"index": 7, "function": {}}]}}]}\n\n',
@@ -188,14 +215,18 @@ async def test_time_that_a_slow_client_takes_after_a_keep_alive_is_not_silence()
         assert seen.endswith(last)
 
 
-@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.name)
-async def test_the_body_of_an_error_that_stalls_is_waited_for_briefly(dialect: Dialect) -> None:
+async def test_the_body_of_an_error_that_stalls_is_waited_for_briefly() -> None:
     head = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 1000\r\n\r\n"
-    async with FakeEndpoint(dialect, raw(head + b"slow down").stall()) as fake, asyncio.timeout(LIMIT):
-        error = await ask(dialect.name, fake.url, {}, pass_through=False)
-        assert isinstance(error, RateLimitError)
-        assert (error.message, error.retry_after) == ("slow down", 7)
-        await fake.disconnected()
+
+    async def read_error(dialect: Dialect) -> None:
+        async with FakeEndpoint(dialect, raw(head + b"slow down").stall()) as fake:
+            error = await ask(dialect.name, fake.url, {}, pass_through=False)
+            assert isinstance(error, RateLimitError)
+            assert (error.message, error.retry_after) == ("slow down", 7)
+            await fake.disconnected()
+
+    async with asyncio.timeout(LIMIT):
+        await asyncio.gather(*[read_error(dialect) for dialect in ALL])
 
 
 async def test_a_reply_that_is_too_slow_ends_at_the_total_timeout_with_its_text() -> None:

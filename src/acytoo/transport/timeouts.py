@@ -89,9 +89,7 @@ class Deadlines:
     def check(self) -> float:
         """Set `expired` if a timeout has expired, otherwise return when to call this again."""
         now = self.loop.time()
-        is_overdue = (
-            self._waiting_since is not None and self._limit is not None and now - self._waiting_since >= self._limit
-        )
+        is_overdue = self._limit is not None and self._silence(now) >= self._limit
         if now >= self._total_deadline or (is_overdue and self._is_in_grace):
             self.expired = self.error()
         self._is_in_grace = is_overdue
@@ -102,7 +100,11 @@ class Deadlines:
         """Return the earliest moment at which a timeout could expire, a wait that begins now included."""
         due = self._total_deadline
         if self._limit is not None:
-            due = min(due, (self._waiting_since or now) + self._limit)
+            due = min(due, now + self._limit - self._silence(now))
         if self._timeout.idle is not None:
             due = min(due, now + self._timeout.idle)
         return due
+
+    def _silence(self, now: float) -> float:
+        """Return the seconds waited for content, without those in which the reader is busy with something else."""
+        return self._waited if self._waiting_since is None else now - self._waiting_since
