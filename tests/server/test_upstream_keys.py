@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -81,9 +82,9 @@ async def test_an_error_in_mid_stream_does_not_show_it(dialect: Dialect, form: s
 async def test_an_error_in_pieces_does_not_show_it(dialect: Dialect, form: str) -> None:
     text = stream_of(dialect, WORDS)
     error = error_of(dialect, form)
-    for size in (error.find(b"KEY!"), error.find(b"!") - 20, error.find(b"!") - 3, len(error) - 2, len(error) - 1):
-        script = streamed(dialect, text + error).wait(0.1, after_bytes=len(text) + size)
-        answer = await answer_of(dialect, script)
+    sizes = (error.find(b"KEY!"), error.find(b"!") - 20, error.find(b"!") - 3, len(error) - 2, len(error) - 1)
+    scripts = [streamed(dialect, text + error).wait(0.1, after_bytes=len(text) + size) for size in sizes]
+    for answer in await asyncio.gather(*[answer_of(dialect, script) for script in scripts]):
         assert not shows_key(answer)
         assert text in answer.body
         assert b"invalid key" in answer.body
