@@ -183,13 +183,13 @@ def secrets_of(user: Secret, query: Secret, headers: Mapping[str, Secret]) -> li
         name, _, password = user.reveal().partition(":")
         found += [Secret(password or name), Secret(unquote(password or name)), *basic(unquote(name), unquote(password))]
     for name, value in parse_qsl(query.reveal()):
-        if _SECRET_NAME.search(name) or (len(value) >= _SHORT and name not in _PUBLIC_FIELDS):
+        if is_secret_name(name) or (len(value) >= _SHORT and name not in _PUBLIC_FIELDS):
             found.append(Secret(value))
     for name, header in headers.items():
         text = header.reveal()
-        if _SECRET_NAME.search(name):
+        if is_secret_name(name):
             found.append(header)
-        if _SECRET_NAME.search(name) or name not in _PUBLIC_HEADERS:  # a token after its scheme, a cookie's value
+        if is_secret_name(name) or name not in _PUBLIC_HEADERS:  # a token after its scheme, a cookie's value
             found += [Secret(part) for part in (text, *re.split(r"[\s;,=]+", text)) if len(part) >= _SHORT]
     return found
 
@@ -206,6 +206,11 @@ def basic(user: str, password: str) -> list[Secret]:
         return []
     credentials = f"{user}:{password}"
     return [Secret(b64encode(credentials.encode(name, "replace")).decode()) for name in ("utf-8", "latin-1")]
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether a header or a field of a query with that name is probably secret."""
+    return _SECRET_NAME.search(name) is not None
 
 
 _SECRET_NAME = re.compile(r"auth|cookie|key|token|secret|passw|credential|session|signature|^sig$", re.IGNORECASE)

@@ -1,0 +1,127 @@
+"""The backends of a server from its config: a route for each model, a provider for each upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.errors import UsageError
+from acytoo.gateway.checks import error_class
+from acytoo.gateway.config import GatewayConfig, TargetConfig, Upstream
+from acytoo.gateway.secrets import is_reference, resolve_secret, resolve_url
+from acytoo.registry import provider_class
+from acytoo.routing.policy import DEFAULT_NEXT
+from acytoo.routing.route import Route
+from acytoo.routing.target import Target
+
+
+def create_backends(config: GatewayConfig) -> dict[str, AsyncGeneratorProvider]:
+    """Return the backends by name: the models first, each a Route, then the upstreams.
+
+    A target is named `UPSTREAM/MODEL`, or like the model of the file that it is. Models that have the same target with
+    the same settings share it, and so its limit and its health. Raises UsageError with the line, such as for a secret
+    that is missing.
+    """
+    return _Builder(config).backends()
+
+
+class _Builder:
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+        self._settings: dict[str, dict[str, Any]] = {}
+        self._routes: dict[str, Route] = {}
+        self._targets: dict[TargetConfig, Target] = {}
+
+    def backends(self) -> dict[str, AsyncGeneratorProvider]:
+        upstreams = {name: self._provider(name, "") for name in self._config.upstreams}
+        models = {name: self._route(name) for name in self._config.models}
+        return {**models, **upstreams}
+
+    def _provider(self, name: str, model: str) -> AsyncGeneratorProvider:
+        upstream = self._config.upstreams[name]
+        place = self._config.place("upstreams", name)
+        if name not in self._settings:
+            self._settings[name] = self._settings_of(name, upstream)
+        cls = provider_class(upstream.provider or name)
+        with _at(place):
+            provider = cls(model=model or upstream.model or None, **self._settings[name])
+        if cls.needs_auth and not provider.has_key:
+            raise UsageError(
+                f'{place}: {cls.address_name()} needs a key: set {cls.variable("key")}, or write key = "env:NAME"'
+            )
+        return provider
+
+    def _settings_of(self, name: str, upstream: Upstream) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+        for field in ("key", "password"):
+            if reference := getattr(upstream, field):
+                settings[field] = resolve_secret(reference, self._config.place("upstreams", name, field))
+        for field in ("url", "proxy"):
+            if url := getattr(upstream, field):
+                settings[field] = resolve_url(url, self._config.place("upstreams", name, field))
+        for field in ("timeout", "drop_unsupported", "max_reply"):
+            if (value := getattr(upstream, field)) is not None:
+                settings[field] = value
+        if upstream.ca:
+            settings["ca"] = str(self._config.source.path.parent / upstream.ca)
+        if upstream.trust_env:
+            settings["trust_env"] = True
+        if upstream.extra_headers:
+            settings["extra_headers"] = {
+                header: resolve_secret(value, self._config.place("upstreams", name, "extra_headers", header))
+                if is_reference(value)
+                else value
+                for header, value in upstream.extra_headers.items()
+            }
+        return settings
+
+    def _route(self, name: str) -> Route:
+        if name in self._routes:
+            return self._routes[name]
+        model = self._config.models[name]
+        targets = [
+            self._target(target, self._config.place("models", name, "targets", number))
+            for number, target in enumerate(model.target_configs)
+        ]
+        next_on = DEFAULT_NEXT
+        if model.next_on is not None:
+            next_on = tuple([cls for cls in map(error_class, model.next_on) if cls is not None])
+        with _at(self._config.place("models", name)):
+            route = self._routes[name] = Route(
+                *targets,
+                strategy="balance" if model.balance else "order",
+                attempts=model.attempts,
+                deadline=model.deadline,
+                max_wait=model.max_wait,
+                next_on=next_on,
+                affinity=model.affinity,
+                hedge=model.hedge,
+            )
+        return route
+
+    def _target(self, config: TargetConfig, place: str) -> Target:
+        if config not in self._targets:
+            name, _, model = config.to.partition("/")
+            provider = self._route(name) if name in self._config.models else self._provider(name, model)
+            with _at(place):
+                self._targets[config] = Target(
+                    provider,
+                    name=config.to,
+                    weight=config.weight,
+                    limit=config.limit,
+                    queue=config.queue,
+                    failures=config.failures,
+                    pause=config.pause,
+                )
+        return self._targets[config]
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Put a place before the message of a UsageError."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from None

@@ -1,0 +1,93 @@
+"""The keys of a server's clients.
+
+A key is random, so one round of SHA-256 protects it: there is no password to guess. Only the hash is stored. A request
+is looked up by its hash, which shows nothing about how much of a wrong key was right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from acytoo.gateway.config import GatewayConfig, Limits
+from acytoo.secret import Secret
+
+PREFIX = "sk-acytoo-"
+"""How a key begins: scanners for leaked secrets can recognise it, and SDKs that check for `sk-` accept it."""
+
+_HASH = re.compile("sha256:[0-9a-f]{64}")
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A client's key, without its secret.
+
+    `models` are patterns (`*`, `?`, `[…]`) of the names it may ask for. `expires` is the last day, in UTC, on which it
+    is valid.
+    """
+
+    name: str
+    hash: str
+    models: tuple[str, ...] = ("*",)
+    limits: Limits = Limits()
+    expires: date | None = None
+    max_body: int | None = None
+
+    def allows(self, model: str) -> bool:
+        """Return whether the key may ask for a model."""
+        return any(pattern == "*" or fnmatchcase(model, pattern) for pattern in self.models)
+
+    def is_expired(self, now: float) -> bool:
+        """Return whether the key is not valid any more at a Unix time."""
+        return self.expires is not None and datetime.fromtimestamp(now, UTC).date() > self.expires
+
+
+class KeySet:
+    """All keys of a server."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._keys = {key.hash: key for key in keys}
+
+    @classmethod
+    def of(cls, config: GatewayConfig) -> KeySet:
+        """Return the keys of a config."""
+        return cls(
+            Key(name, key.hash, key.models, key, key.expires, key.max_body)  # a KeyConfig is also its Limits
+            for name, key in config.keys.items()
+        )
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._keys.values())
+
+    def find(self, presented: Sequence[Secret]) -> Key | None:
+        """Return the key that a request presents, also an expired one, or None."""
+        for secret in presented:
+            digest = hash_secret(secret.reveal())
+            key = self._keys.get(digest)
+            if key is not None and hmac.compare_digest(key.hash, digest):
+                return key
+        return None
+
+
+def new_secret() -> str:
+    """Return a new random key of 256 bits."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def hash_secret(secret: str) -> str:
+    """Return what is stored of a key: `sha256:` and 64 hexadecimal digits."""
+    return "sha256:" + hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_hash(text: str) -> bool:
+    """Return whether a text has the form that `hash_secret` returns."""
+    return _HASH.fullmatch(text) is not None

@@ -1,0 +1,131 @@
+"""The backends that a config describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acytoo.errors import NotFoundError, UsageError
+from acytoo.gateway.backends import create_backends
+from acytoo.gateway.config import parse
+from acytoo.providers.ollama import Ollama
+from acytoo.providers.openai import OpenAI
+from acytoo.routing.route import Route
+
+UPSTREAMS = """
+[upstreams.openai]
+key = "env:TEAM_KEY"
+[upstreams.local]
+provider = "ollama"
+url = "http://127.0.0.1:9"
+timeout = 5
+extra_headers = { X-Team = "a", X-Key = "env:TEAM_KEY" }
+max_reply = 1000
+"""
+
+
+@pytest.fixture(autouse=True)
+def team_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEAM_KEY", "hunter2")
+    for name in ("OPENAI_API_KEY", "OPENAI_MODEL", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def backends_of(text: str) -> dict[str, object]:
+    return dict(create_backends(parse(UPSTREAMS + text, Path("acytoo.toml"))))
+
+
+def route_of(backend: object) -> Route:
+    assert isinstance(backend, Route)
+    return backend
+
+
+def test_models_come_before_upstreams() -> None:
+    backends = backends_of('[models.fast]\ntargets = ["openai/gpt-5-mini"]\n')
+    assert {name: type(backend) for name, backend in backends.items()} == {
+        "fast": Route,
+        "openai": OpenAI,
+        "local": Ollama,
+    }
+
+
+def test_an_upstream_has_the_settings_of_its_table() -> None:
+    local = backends_of("")["local"]
+    assert isinstance(local, Ollama)
+    assert (local.url, local.max_reply) == ("http://127.0.0.1:9", 1000)
+    settings = local.settings_with({})
+    assert settings.connection.timeout.connect == 5
+    assert settings.extra_headers["x-key"].reveal() == "hunter2"
+    assert settings.extra_headers["x-team"].reveal() == "a"
+
+
+def test_a_target_is_named_by_its_upstream_and_model_and_asks_for_that_model() -> None:
+    route = route_of(backends_of('[models.fast]\ntargets = ["local/llama3.2:3b", "openai/gpt-5-mini"]\n')["fast"])
+    assert [target.name for target in route.targets] == ["local/llama3.2:3b", "openai/gpt-5-mini"]
+    assert [target.provider.model for target in route.targets] == ["llama3.2:3b", "gpt-5-mini"]
+    assert [target.provider.url for target in route.targets] == ["http://127.0.0.1:9", "https://api.openai.com/v1"]
+
+
+def test_a_route_has_the_settings_of_its_model() -> None:
+    text = (
+        '[models.fast]\ntargets = ["openai/a", "local/b"]\nbalance = true\nattempts = 7\ndeadline = 9\nhedge = true\n'
+    )
+    route = route_of(backends_of(text + 'max_wait = 3\nnext_on = ["NotFoundError"]\n')["fast"])
+    assert (route.max_attempts, route.deadline, route.max_wait, route.hedges) == (7, 9, 3, True)
+    assert route.next_on == (NotFoundError,)
+    assert route.balance is not None
+
+
+def test_a_model_may_be_a_target_of_another_one_and_is_created_once() -> None:
+    backends = backends_of('[models.best]\ntargets = ["fast", "local/b"]\n[models.fast]\ntargets = ["openai/a"]\n')
+    target = route_of(backends["best"]).targets[0]
+    assert target.provider is backends["fast"]
+    assert target.name == "fast"
+
+
+def test_models_share_a_target_with_the_same_settings() -> None:
+    text = """
+    [models.a]
+    targets = [{ to = "openai/x", limit = 2 }]
+    [models.b]
+    targets = [{ to = "openai/x", limit = 2 }]
+    [models.c]
+    targets = [{ to = "openai/x", limit = 3 }]
+    """
+    backends = backends_of(text)
+    a, b, c = (route_of(backends[name]).targets[0] for name in "abc")
+    assert a is b
+    assert a is not c
+
+
+def test_a_missing_variable_is_an_error_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEAM_KEY")
+    with pytest.raises(UsageError, match=r"^acytoo.toml:3: the environment variable TEAM_KEY is not set"):
+        backends_of("")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[upstreams.anthropic]\n", "acytoo.toml:10: anthropic needs a key: set ANTHROPIC_API_KEY, or write key = "),
+        ('[upstreams.compatible]\nprovider = "compatible"\n', "acytoo.toml:10: Compatible needs a URL"),
+        ('[upstreams.vllm]\nurl = "gopher://x"\n', "acytoo.toml:10: invalid URL"),
+        ("[upstreams.vllm]\ntimeout = { conect = 1.0 }\n", "acytoo.toml:10: unknown timeout 'conect'"),
+    ],
+)
+def test_what_a_provider_refuses_is_an_error_with_its_line(
+    text: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ANTHROPIC_API_KEY", "COMPATIBLE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError) as caught:
+        backends_of(text)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_missing_key_is_an_error_once_with_its_place_also_inside_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    with pytest.raises(UsageError) as caught:
+        backends_of('[models.m]\ntargets = ["anthropic/x"]\n[upstreams.anthropic]\n')
+    assert str(caught.value).count("acytoo.toml:") == 1
