@@ -21,7 +21,7 @@ LAYERS = [
     ["testing"],
     ["transport"],
     ["settings"],
-    ["preparation", "passage"],
+    ["preparation", "passage", "redactor"],
     ["client"],
     ["base_provider"],
     ["providers"],

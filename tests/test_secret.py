@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -110,3 +111,28 @@ def test_redact_finds_any_secret_in_any_encoding_of_a_text(secret: str, encoder:
 
 def test_overlapping_secrets_leave_nothing() -> None:
     assert redact("me:abcdef", ["me:abc", "abcdef"]) == "***"
+
+
+BINARY: dict[str, Callable[[bytes], str]] = {
+    "base64": lambda data: b64encode(data).decode(),
+    "URL-safe base64": lambda data: urlsafe_b64encode(data).decode(),
+    "base64 in JSON": lambda data: b64encode(data).decode().replace("/", "\\/"),
+    "base64 in a URL": lambda data: quote(b64encode(data).decode(), safe=""),
+    "hex": lambda data: data.hex(),
+    "capital hex": lambda data: data.hex().upper(),
+}
+
+
+@pytest.mark.parametrize("before", ["", "u", "me", "me:", "Bearer "])
+@pytest.mark.parametrize("after", ["", "\n", "ab", "abc"])
+@pytest.mark.parametrize("encoder", BINARY)
+def test_redact_finds_a_secret_in_base64_and_hex(encoder: str, before: str, after: str) -> None:
+    secret = "sk-0123?>~\u00e9\u00ff789"
+    encode = BINARY[encoder]
+    shown = redact(f"no: {encode((before + secret + after).encode())} is bad", [secret])
+    assert "***" in shown
+    assert shown.startswith("no: ")
+    assert shown.endswith(" is bad")
+    assert len(shown) <= len("no: *** is bad") + 3 * (len(before) + len(after)) + 12
+    plain = f"no: {encode(b'another text that is not the secret')} is bad"
+    assert redact(plain, [secret]) == plain

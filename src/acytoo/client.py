@@ -26,6 +26,7 @@ from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
 from acytoo.passage import Passage, PassingDocument, PassingStream, RenderedDocument
+from acytoo.redactor import Redactor
 from acytoo.secret import Secret, mask_url, redact, secrets_of, shows_secret, user_header
 from acytoo.settings import MAX_REPLY, resolve, scheme_of
 from acytoo.transport.config import Connection
@@ -167,15 +168,11 @@ class Client(msgspec.Struct, frozen=True):
             return []
         return secrets_of(endpoint.user, endpoint.query, self.extra_headers)
 
-    @property
-    def long_secrets(self) -> tuple[bytes, ...]:
-        """The secrets that are too long to be a word, as JSON writes them; some servers escape slashes."""
+    def redactor(self) -> Redactor:
+        """Return what replaces the endpoint's secrets in a reply to others, those that are too long to be a word."""
         endpoint = self.endpoint
         secrets = [endpoint.key, endpoint.password, *self._other_secrets]
-        values = [value for secret in secrets if len(value := secret.reveal()) >= _LONG]
-        return tuple(
-            [form.encode("utf-8", "replace") for value in values for form in {value, value.replace("/", "\\/")}]
-        )
+        return Redactor([value for secret in secrets if len(value := secret.reveal()) >= _LONG])
 
     def __repr__(self) -> str:
         return f"Client({self.dialect.name!r}, {mask_url(self.endpoint.url)!r})"
@@ -209,7 +206,7 @@ class ReplyStream:
     """
 
     __slots__ = ("_caller", "_client", "_error", "_exchange", "_http_request", "_is_flushed", "_reader", "_received",
-                 "_request", "_room", "_text")  # fmt: skip
+                 "_redactor", "_request", "_room", "_text", "hides_secrets")  # fmt: skip
 
     def __init__(self, client: Client, request: Request, http_request: HTTPRequest) -> None:
         self._caller = client
@@ -224,6 +221,9 @@ class ReplyStream:
         self._text = bytearray()
         self._room = client.max_reply  # for more of the text
         self._received = 0  # bytes since the reader's memory was trimmed
+        self.hides_secrets = False
+        """Whether to replace the endpoint's long secrets, because the reply goes to others than their owner."""
+        self._redactor: Redactor | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -254,10 +254,16 @@ class ReplyStream:
                 else:
                     self._is_flushed = True
                     batch = reader.flush()
+                if self._redactor is not None:
+                    batch = self._redactor.redact(batch)
+                    if self._is_flushed:
+                        batch += self._redactor.flush()
         except AcytooError as error:
             self._end()
-            # The items that the reader still holds come before the error, which the next step raises.
+            # The items that are still held back come before the error, which the next step raises.
             batch = self._reader.flush_truncated() if self._reader is not None else []
+            if self._redactor is not None:
+                batch = self._redactor.redact(batch) + self._redactor.flush()
             self._reader = None
             if not batch:
                 raise redact_error(error, self._text, self._client.secrets) from error.__cause__
@@ -294,6 +300,8 @@ class ReplyStream:
         self._client, self._exchange = await self._client.open(http_request, _request_for(request, http_request))
         del request, http_request  # a long history need not stay in memory while the reply is read
         self._reader = await _reader_for(self._exchange, self._client.dialect)
+        if self.hides_secrets:
+            self._redactor = self._client.redactor()
 
     def _end(self) -> None:
         self._request = self._http_request = None
@@ -321,11 +329,11 @@ async def _pass_through(
         with exchange:
             reader = await _reader_for(exchange, client.dialect)
             if writer is None:
-                passage = PassingDocument(reader, client.long_secrets)
+                passage = PassingDocument(reader, client.redactor())
             elif exchange.head.content_type != writer.content_type.partition(";")[0]:
-                passage = RenderedDocument(reader, writer)
+                passage = RenderedDocument(reader, client.redactor(), writer)
             else:
-                passage = PassingStream(reader, writer.framing, client.long_secrets, lambda: client.secrets)
+                passage = PassingStream(reader, writer.framing, client.redactor(), lambda: client.secrets)
             received = 0
             while chunk := await exchange.read():
                 data = passage.read(chunk)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from acytoo.dialects.base import Reader, Writer
 from acytoo.errors import AcytooError, StatusError
+from acytoo.redactor import Redactor
 from acytoo.secret import Secret, shows_secret
 from acytoo.types import Item, has_content
 from acytoo.wire.records import Framing, RecordBuffer, split_records
@@ -59,9 +60,9 @@ class Passage:
 class PassingDocument(Passage):
     """A reply that is one document. It leaves when it is complete."""
 
-    def __init__(self, reader: Reader, long_secrets: tuple[bytes, ...]) -> None:
+    def __init__(self, reader: Reader, redactor: Redactor) -> None:
         super().__init__(reader)
-        self._long_secrets = long_secrets
+        self._redactor = redactor
         self._body = bytearray()
 
     def _read(self, chunk: bytes) -> bytes:
@@ -70,14 +71,15 @@ class PassingDocument(Passage):
         return b""
 
     def end(self) -> bytes:
-        return _without(self._long_secrets, bytes(self._body))
+        return self._redactor.redact_bytes(bytes(self._body))
 
 
 class RenderedDocument(Passage):
     """A document that answers a request for a stream. It leaves as a stream."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: Reader, redactor: Redactor, writer: Writer) -> None:
         super().__init__(reader)
+        self._redactor = redactor
         self._writer = writer
         self.text = bytearray()
 
@@ -85,12 +87,15 @@ class RenderedDocument(Passage):
         return self._render(self._reader.feed(chunk))
 
     def flush(self) -> bytes:
-        return self._render(self._reader.flush())
+        return self._render(self._reader.flush()) + self._write(self._redactor.flush())
 
     def end(self) -> bytes:
         return self._writer.end()
 
     def _render(self, batch: list[Item]) -> bytes:
+        return self._write(self._redactor.redact(batch))
+
+    def _write(self, batch: list[Item]) -> bytes:
         texts = "".join([item for item in batch if type(item) is str])
         self.text += texts.encode("utf-8", "surrogatepass")
         return self._writer.write(batch) if batch else b""
@@ -107,12 +112,12 @@ class PassingStream(Passage):
         self,
         reader: Reader,
         framing: Framing,
-        long_secrets: tuple[bytes, ...],
+        redactor: Redactor,
         all_secrets: Callable[[], list[Secret]],
     ) -> None:
         super().__init__(reader)
         self._framing = framing
-        self._long_secrets = long_secrets
+        self._redactor = redactor
         self._all_secrets = all_secrets
         self._records = RecordBuffer(framing)
         self._held = b""
@@ -138,7 +143,7 @@ class PassingStream(Passage):
             clean = [record for record in records if not shows_secret(record.decode("utf-8", "replace"), secrets)]
             self._is_withheld = len(clean) < len(records)
             return b"".join(clean)
-        return _without(self._long_secrets, data)
+        return self._redactor.redact_bytes(data)
 
     def _read(self, chunk: bytes) -> bytes:
         # The official SDKs repeat a request for which they get a status, but not one that fails in its stream. Only the
@@ -163,11 +168,3 @@ _FIRST_PIECE = 512
 
 _MAX_HELD = 256 * 1024
 """Bytes that may precede the first content of a stream before they leave without it."""
-
-
-def _without(secrets: tuple[bytes, ...], data: bytes) -> bytes:
-    """Return the data with `***` in place of the secrets."""
-    for secret in secrets:
-        if secret in data:
-            data = data.replace(secret, b"***")
-    return data

@@ -40,10 +40,11 @@ class Secret:
 def redact(text: str, secrets: Iterable[Secret | str]) -> str:
     """Replace every secret in the text with `***`, also the start of one that `truncate` cut.
 
-    A secret is found as it is, and as JSON, Python and URLs may escape it, also JSON inside JSON. A secret of one
-    character is kept.
+    A secret is found as it is, and as JSON, Python and URLs may escape it, also JSON inside JSON; one of eight or more
+    characters also in base64 and hex. A secret of one character is kept.
     """
     values = [secret.reveal() if isinstance(secret, Secret) else secret for secret in secrets]
+    values += [form for value in values if len(value) >= _SHORT for form in _encoded(value)]
     spans = [span for value in values if len(value) > 1 for span in _spans(text, value)]
     if "\\" in text or "%" in text:
         spans += _escaped_spans(text, values)
@@ -55,6 +56,18 @@ def redact(text: str, secrets: Iterable[Secret | str]) -> str:
             pieces += [text[end:start], "***"]
         end = max(end, stop)
     return "".join([*pieces, text[end:]])
+
+
+def _encoded(value: str) -> Iterator[str]:
+    """Yield a value in hex and in base64, without the characters that depend on what surrounds it."""
+    data = value.encode("utf-8", "surrogatepass")
+    yield from (data.hex(), data.hex().upper())
+    for offset in range(3):
+        whole = b64encode(bytes(offset) + data)
+        form = whole[-(-offset * 8 // 6) : (offset + len(data)) * 8 // 6].decode()
+        yield form
+        if "+" in form or "/" in form:
+            yield form.replace("+", "-").replace("/", "_")
 
 
 def shows_secret(text: str, secrets: Iterable[Secret | str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.errors import status_error
+from acytoo.http import ResponseHead
 from acytoo.secret import redact
-from acytoo.testing import ScriptedResponse, status
+from acytoo.testing import ScriptedResponse, reply, status
 from acytoo.types import Finish, Item, Request, Start, collect
 from tests.server.live_server import Response, call, live_server, request
 
@@ -28,6 +30,9 @@ FORMS: dict[str, Callable[[str], str]] = {
     "partly escaped": lambda key: key.replace("k", "\\u006B"),
     "escaped slashes": lambda key: key.replace("/", "\\/"),
     "JSON in JSON": lambda key: json.dumps(json.dumps({"key": key.replace("/", "\\/")}))[1:-1],
+    "in base64": lambda key: b64encode(f"user:{key}".encode()).decode(),
+    "in URL-safe base64": lambda key: urlsafe_b64encode(f"Bearer {key}\n".encode()).decode(),
+    "in hex": lambda key: key.encode().hex(),
     "in a URL": lambda key: "https://x/?key=" + key.replace("/", "%2F").replace("+", "%2b").replace("=", "%3D"),
 }
 FORM = pytest.mark.parametrize("form", FORMS)
@@ -38,7 +43,26 @@ def shows_key(answer: Response, key: str = KEY) -> bool:
     """Return whether a response has the key in any form, or a long part of it."""
     text = str(answer.headers) + answer.body.decode()
     text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text).replace("\\", "")
-    return redact(text, [key]) != text or key[: len(key) // 2] in text or key[len(key) // 2 :] in text
+    decoded = "".join([decode(text) for decode in (_from_base64, _from_hex)])
+    return redact(text, [key]) != text or any(
+        half in shown for half in (key[: len(key) // 2], key[len(key) // 2 :]) for shown in (text, decoded)
+    )
+
+
+def _from_base64(text: str) -> str:
+    runs = re.findall(r"[A-Za-z0-9+/_-]{8,}", text)
+    decoded = [
+        urlsafe_b64decode((run[skip:].translate(str.maketrans("+/", "-_")) + "A===")[: (len(run) - skip + 3) // 4 * 4])
+        for run in runs
+        for skip in range(4)
+    ]
+    return b"\n".join(decoded).decode("latin-1")
+
+
+def _from_hex(text: str) -> str:
+    return "\n".join(
+        [bytes.fromhex(run[: len(run) // 2 * 2]).decode("latin-1") for run in re.findall(r"[0-9a-f]{8,}", text)]
+    )
 
 
 def stream_of(dialect: Dialect, words: list[str]) -> bytes:
@@ -61,7 +85,7 @@ def streamed(dialect: Dialect, body: bytes) -> ScriptedResponse:
 
 async def answer_of(dialect: Dialect, script: ScriptedResponse, *, key: str = KEY, **options: Any) -> Response:
     """Return what a client gets of a backend's response that passes through."""
-    async with live_server(script, dialect=dialect, provider={"key": key}) as server:
+    async with live_server(script, dialect=dialect, provider={"key": key}, drop_unsupported=True) as server:
         return await call(server.port, request(options.pop("client", dialect), **options))
 
 
@@ -158,3 +182,49 @@ async def test_a_short_key_is_redacted_in_errors_but_a_reply_stays_as_it_is(dial
     assert b"the word" in answer.body
     body = stream_of(dialect, WORDS) + error_of(dialect, "plain", "w0rd")
     assert b"w0rd" not in (await answer_of(dialect, streamed(dialect, body), key="w0rd")).body
+
+
+@pytest.mark.parametrize("client", dialects.ALL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("size", [1, 5, 22, 100])
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "document"])
+async def test_a_key_in_pieces_of_a_translated_reply_is_replaced(stream: bool, size: int, client: Dialect) -> None:
+    for behind in (dialects.OpenAI(), dialects.Anthropic(), dialects.Acytoo()):
+        if behind.name == client.name and behind.can_pass_through:
+            continue
+        pieces = [KEY[at : at + size] for at in range(0, len(KEY), size)]
+        scripts = [
+            reply(Start("id-1", "m-1", 7), *texts, Finish("stop"))
+            for texts in (["Hello ", *pieces, " there"], ["Hello ", *pieces])
+        ]
+        for script in scripts:
+            answer = await answer_of(behind, script, client=client, stream=stream)
+            assert answer.status == 200
+            assert answer.whole
+            assert KEY[:4] not in text_of(client, answer)
+            assert "***" in text_of(client, answer)
+
+
+def text_of(dialect: Dialect, answer: Response) -> str:
+    """Return the text of a complete reply as a client reads it."""
+    reader = dialect.reader(ResponseHead(answer.status, answer.headers))
+    items = [*reader.feed(answer.body), *reader.flush()]
+    reader.close()
+    return collect(items).text
+
+
+@EACH
+async def test_the_larger_part_of_a_key_in_two_records_of_a_passed_reply_is_replaced(dialect: Dialect) -> None:
+    for size in (10, len(KEY) // 2, len(KEY) - 10):
+        script = reply(Start("id-1", "m-1", 7), "Hello ", KEY[:size], KEY[size:], " there", Finish("stop"))
+        answer = await answer_of(dialect, script)
+        assert answer.whole
+        assert "***" in (text := text_of(dialect, answer))
+        assert text.startswith("Hello ")
+        assert not any(KEY[at : at + 23] in text for at in range(len(KEY) - 22))
+
+
+async def test_the_beginning_of_a_key_at_the_end_of_a_cut_reply_is_sent_before_the_error() -> None:
+    script = reply(Start("id-1", "m-1", 7), "Hello ", KEY[:8], Finish("stop")).close(after=3)
+    answer = await answer_of(dialects.OpenAI(), script, client=dialects.Anthropic())
+    assert KEY[:8].encode() in answer.body
+    assert b"error" in answer.body

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.client import DeliveredError
+from acytoo.client import DeliveredError, ReplyStream
 from acytoo.dialects.base import Dialect, ParsedRequest, Turn, Unsupported
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
@@ -109,6 +109,8 @@ class _Exchange:
             unsupported = Unsupported(api, drop=self._drop_unsupported, hint=_HINT)
             translated = translate(self._turn.with_history(wanted), dialect, unsupported)
             reply = backend.answer(translated, unsupported=unsupported)
+            if isinstance(reply, ReplyStream):
+                reply.hides_secrets = True
         self._opened[reply] = backend, unsupported
         return reply
 
