@@ -1,0 +1,5 @@
+"""Fixtures for the tests of the gateway."""
+
+from tests.services import persistent_redis_server, postgres_server, redis_server
+
+__all__ = ["persistent_redis_server", "postgres_server", "redis_server"]
