@@ -1,0 +1,135 @@
+"""The ledger's tables and queries, in the SQL that SQLite and PostgreSQL share.
+
+Both take `$1`, `$2`, … as parameters, and both know these names of types.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from acytoo.errors import AcytooError, UsageError
+from acytoo.gateway.ledger import GROUPS, Row, Total, UsageRow
+
+VERSION = 1
+"""Increment it with every change of the tables."""
+
+_LONGEST_TEXT = 500
+"""Characters of a text; a caller may ask for a model with a name of any length."""
+
+_MOST = 2**45
+"""Tokens, or nanodollars, of one attempt: so many that 262,144 such rows can still be summed up in 64 bits."""
+
+_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+
+_TEXTS = ("request_id", "key", "dialect", "model", "target", "upstream", "outcome")
+_TIMES = ("at", "first_content", "seconds")
+_OPTIONAL = ("cost", "first_content")
+
+
+def _type(name: str) -> str:
+    return "TEXT" if name in _TEXTS else "DOUBLE PRECISION" if name in _TIMES else "BIGINT"
+
+
+COLUMNS = ("writer", "sequence", *Row.__struct_fields__)
+COLUMN_TYPES = ("BIGINT", "BIGINT", *[_type(name) for name in Row.__struct_fields__])
+
+_columns = ", ".join(
+    f"{name} {type_}" + ("" if name in _OPTIONAL else " NOT NULL")
+    for name, type_ in zip(COLUMNS, COLUMN_TYPES, strict=True)
+)
+CREATE = (
+    f"CREATE TABLE IF NOT EXISTS ledger ({_columns}, PRIMARY KEY (writer, sequence))",
+    "CREATE INDEX IF NOT EXISTS ledger_at ON ledger (at)",
+    "CREATE TABLE IF NOT EXISTS ledger_version (version INTEGER PRIMARY KEY)",
+    f"INSERT INTO ledger_version SELECT {VERSION} WHERE NOT EXISTS (SELECT 1 FROM ledger_version)",
+)
+
+SELECT_VERSION = "SELECT MAX(version) FROM ledger_version"
+
+_SUMS = """SUM(input_tokens + output_tokens), SUM(COALESCE(cost, 0)) FROM ledger WHERE at >= $1 AND at <= $2"""
+TOTALS = (
+    f"SELECT 'key', key, SUM(CASE WHEN attempt = 1 THEN 1 ELSE 0 END), {_SUMS} AND key <> '' GROUP BY key"
+    f" UNION ALL SELECT 'upstream', upstream, COUNT(*), {_SUMS} AND upstream <> '' GROUP BY upstream"
+)
+
+
+def check_version(version: int | None) -> None:
+    """Raise AcytooError unless the tables are of this version."""
+    if version != VERSION:
+        raise AcytooError(
+            f"its tables have version {version}, this acytoo needs version {VERSION}: "
+            "use the acytoo that wrote it, or start a new ledger"
+        )
+
+
+def values_of(writer: int, place: int, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
+    """Return what is stored of rows: one value for each column.
+
+    Texts and numbers may come from callers and upstreams. What a database would refuse is changed here, or else one
+    such row would keep all later ones from being written.
+    """
+    return [
+        (writer, number, *[_storable(value) for value in msgspec.structs.astuple(row)])
+        for number, row in enumerate(rows, place)
+    ]
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, str):
+        if not value.isprintable() or len(value) > _LONGEST_TEXT:
+            value = value[:_LONGEST_TEXT].encode("utf-8", "replace").decode().replace("\0", "?")
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else 0.0
+    if isinstance(value, int):
+        return max(0, min(int(value), _MOST))
+    return value
+
+
+def usage_query(by: Sequence[str], expressions: dict[str, str], *, has_key: bool) -> str:
+    """Return the query for `Ledger.usage`; `expressions` are the database's own for "day" and "hour".
+
+    Raises UsageError for an unknown group.
+    """
+    for name in by:
+        if name not in GROUPS:
+            raise UsageError(f"cannot group usage by {name!r}: use {', '.join(GROUPS)}")
+    groups = "".join(f"{expressions.get(name, name)}, " for name in by)
+    numbers = ", ".join(str(number) for number in range(1, len(by) + 1))
+    return (
+        f"SELECT {groups}"
+        "SUM(CASE WHEN attempt <= 1 THEN 1 ELSE 0 END), SUM(CASE WHEN attempt >= 1 THEN 1 ELSE 0 END), "
+        + "".join(f"SUM({name}), " for name in _TOKENS)
+        + "SUM(is_estimated), SUM(cost), "
+        "SUM(CASE WHEN cost IS NULL AND input_tokens + output_tokens > 0 THEN 1 ELSE 0 END), "
+        "AVG(first_content), AVG(CASE WHEN attempt >= 1 THEN seconds END) "
+        "FROM ledger WHERE at >= $1 AND at < $2"
+        + (" AND key = $3" if has_key else "")
+        + (f" GROUP BY {numbers} ORDER BY {numbers}" if by else " HAVING COUNT(*) > 0")
+    )  # fmt: skip
+
+
+def usage_rows(by: Sequence[str], records: Iterable[Sequence[Any]]) -> list[UsageRow]:
+    """Return the records of a usage query as rows. PostgreSQL returns sums as Decimal."""
+    return [_usage_row(by, record) for record in records]
+
+
+def _usage_row(by: Sequence[str], record: Sequence[Any]) -> UsageRow:
+    group = {name: str(value) for name, value in zip(by, record, strict=False)}
+    numbers, (first_content, seconds) = record[len(by) : -2], record[-2:]
+    names = ("requests", "attempts", *_TOKENS, "estimated", "cost", "unpriced")
+    sums: dict[str, Any] = {
+        name: None if number is None else int(number) for name, number in zip(names, numbers, strict=True)
+    }
+    return UsageRow(group=group, **sums, first_content=first_content, seconds=seconds)
+
+
+def total_rows(records: Iterable[Sequence[Any]]) -> list[Total]:
+    """Return the records of the totals query as rows."""
+    return [
+        Total(subject, name, int(requests), int(tokens), int(cost)) for subject, name, requests, tokens, cost in records
+    ]

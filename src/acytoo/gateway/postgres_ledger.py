@@ -1,0 +1,144 @@
+"""The ledger in PostgreSQL, for several replicas.
+
+One connection writes, for one batch at a time, and every query of usage has its own. A statement that takes too long
+is given up and its connection closed. Whether such a batch was committed is not known, so it is sent again: the primary
+key keeps its rows from being there twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from acytoo.errors import AcytooError, MissingExtraError, UnreachableError
+from acytoo.gateway import ledger_sql
+from acytoo.gateway.ledger import BufferedLedger, Row, Total, UsageRow
+from acytoo.secret import Secret, mask_url, redact, split_url
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_CONNECT_WITHIN = 10.0
+_STATEMENT_WITHIN = 30.0
+
+_AHEAD = 60.0
+"""Seconds that the clocks of two replicas may differ."""
+
+_LOCK = 0x4163_7974_6F6F
+"""The advisory lock under which tables are created: replicas start at the same time."""
+
+_EXPRESSIONS = {
+    "day": "to_char(to_timestamp(at) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    "hour": "to_char(to_timestamp(at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:00\"Z\"')",
+}
+
+_ARRAYS = {"TEXT": "text[]", "BIGINT": "bigint[]", "DOUBLE PRECISION": "float8[]"}
+_arrays = ", ".join(f"${number}::{_ARRAYS[name]}" for number, name in enumerate(ledger_sql.COLUMN_TYPES, 1))
+_INSERT = (
+    f"INSERT INTO ledger ({', '.join(ledger_sql.COLUMNS)}) SELECT * FROM unnest({_arrays})"
+    " ON CONFLICT (writer, sequence) DO NOTHING"
+)
+
+
+class PostgresLedger(BufferedLedger):
+    """A ledger in a PostgreSQL database, whose tables are created if they do not exist."""
+
+    def __init__(self, url: Secret, *, read_only: bool = False) -> None:
+        self._url = url
+        parts = split_url(url.reveal())
+        self._secrets = [url, Secret(parts.password or "" if parts is not None else "")]
+        super().__init__(f"ledger {mask_url(url.reveal())}")
+        self._read_only = read_only
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    async def open(self) -> None:
+        """Connect, and create the tables or check their version. Raises UnreachableError or AcytooError."""
+        async with self._errors():
+            if not self._read_only:
+                await self._connected()
+                return
+            connection = await self._connect()
+            try:
+                ledger_sql.check_version(await connection.fetchval(ledger_sql.SELECT_VERSION))
+            finally:
+                await _disconnect(connection)
+
+    async def totals(self, since: float) -> list[Total]:
+        """Return what each key and each upstream has used until now. Rows from a clock that was ahead are left out."""
+        return ledger_sql.total_rows(await self._select(ledger_sql.TOTALS, since, time.time() + _AHEAD))
+
+    async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
+        """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""
+        query = ledger_sql.usage_query(by, _EXPRESSIONS, has_key=key is not None)
+        arguments = [since, until, *([key] if key is not None else [])]
+        return ledger_sql.usage_rows(by, await self._select(query, *arguments))
+
+    async def _write(self, place: int, rows: Sequence[Row]) -> None:
+        columns = zip(*ledger_sql.values_of(self._writer, place, rows), strict=True)
+        async with self._errors(is_writer=True):
+            connection = await self._connected()
+            await connection.execute(_INSERT, *columns)
+
+    async def _close(self) -> None:
+        if self._connection is not None:
+            await _disconnect(self._connection)
+            self._connection = None
+
+    async def _connected(self) -> asyncpg.Connection[Any]:
+        """Return the writer's connection, or open it. The tables are created, or their version checked."""
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        self._connection = connection = await self._connect()
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            for statement in ledger_sql.CREATE:
+                await connection.execute(statement)
+            ledger_sql.check_version(await connection.fetchval(ledger_sql.SELECT_VERSION))
+        return connection
+
+    async def _select(self, query: str, *arguments: Any) -> list[Any]:
+        async with self._errors():
+            connection = await self._connect()
+            try:
+                records: list[Any] = await connection.fetch(query, *arguments)
+                return records
+            finally:
+                await _disconnect(connection)
+
+    async def _connect(self) -> asyncpg.Connection[Any]:
+        try:
+            import asyncpg
+        except ImportError as error:
+            raise MissingExtraError("a ledger in PostgreSQL", "postgres") from error
+        return await asyncpg.connect(
+            self._url.reveal(),
+            timeout=_CONNECT_WITHIN,
+            command_timeout=_STATEMENT_WITHIN,
+            statement_cache_size=0,  # PgBouncer shares a connection between clients
+            server_settings={"application_name": "acytoo", "client_min_messages": "warning"},
+        )
+
+    @asynccontextmanager
+    async def _errors(self, *, is_writer: bool = False) -> AsyncIterator[None]:
+        """Raise the errors of PostgreSQL and of the network as AcytooError, without the password."""
+        try:
+            yield
+        except (MissingExtraError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            if is_writer:
+                await self._close()
+            reason = redact(str(error) or type(error).__name__, self._secrets)
+            kind = UnreachableError if isinstance(error, OSError) else AcytooError
+            raise kind(f"{self._name}: {reason}") from None  # asyncpg's errors may quote the URL
+
+
+async def _disconnect(connection: asyncpg.Connection[Any]) -> None:
+    """Close a connection without waiting for a server that does not answer."""
+    try:
+        await connection.close(timeout=1)
+    except Exception:
+        connection.terminate()

@@ -1,0 +1,154 @@
+"""Prices: what an attempt costs.
+
+The config's own prices win. Else they are those of genai-prices, which ships with its data and is used offline. A price
+that neither has is unknown, never 0.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from acytoo.errors import MissingExtraError
+
+_LOG = logging.getLogger("acytoo.gateway")
+
+_Rate = list[tuple[int, float]]
+"""Dollars per million tokens, by the number of input tokens beyond which they apply; the first is 0."""
+
+
+_QUARTER = 900
+
+
+class Price(msgspec.Struct, frozen=True):
+    """US dollars per million tokens. Cached and cache-written tokens cost as much as others unless set."""
+
+    input: float
+    output: float
+    cached: float | None = None
+    cache_write: float | None = None
+
+
+class Prices:
+    """The prices of targets: own ones by the name of the target (`UPSTREAM/MODEL`), then those of genai-prices.
+
+    Creating it loads genai-prices, which takes a third of a second.
+    """
+
+    def __init__(self, own: Mapping[str, Price] | None = None) -> None:
+        self._own = {target: _own_rates(price) for target, price in (own or {}).items()}
+        try:
+            self._listed: _ListedPrices | None = _ListedPrices()
+        except MissingExtraError as error:
+            self._listed = None
+            _LOG.info("only the prices in the config are known: %s", error)
+
+    def cost(
+        self,
+        upstream_provider: str,
+        target: str,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        cached_tokens: int = 0,
+        cache_write_tokens: int = 0,
+    ) -> int | None:
+        """Return the cost in nanodollars, or None if the price is unknown.
+
+        `upstream_provider` is the name of a provider of ours, `model` the name it knows. As in `Usage`, the input
+        tokens include the cached and the cache-written ones.
+        """
+        total, output = max(0, input_tokens), max(0, output_tokens)
+        cached = max(0, min(cached_tokens, total))
+        tokens = (total, output, cached, max(0, min(cache_write_tokens, total - cached)))
+        rates = self._own.get(target)
+        if rates is None and self._listed is not None:
+            rates = self._listed.rates(upstream_provider, model)
+        return None if rates is None else rates.cost(tokens)
+
+
+class _Rates(msgspec.Struct, frozen=True):
+    """The rates of one model."""
+
+    input: _Rate
+    output: _Rate
+    cached: _Rate
+    cache_write: _Rate
+    request: float = 0.0
+    """Nanodollars for the request itself, which some search models cost."""
+
+    def cost(self, tokens: tuple[int, int, int, int]) -> int:
+        """Return the cost in nanodollars: a dollar per million tokens is a thousand nanodollars per token."""
+        total, output, cached, written = tokens
+        plain = total - cached - written
+        dollars_per_million = (
+            plain * _at(self.input, total)
+            + output * _at(self.output, total)
+            + cached * _at(self.cached, total)
+            + written * _at(self.cache_write, total)
+        )
+        return round(dollars_per_million * 1000 + self.request)
+
+
+def _at(rate: _Rate, total: int) -> float:
+    """Return the rate for a request with so many input tokens."""
+    price = rate[0][1]
+    for start, value in rate[1:]:
+        if total > start:
+            price = value
+    return price
+
+
+def _own_rates(price: Price) -> _Rates:
+    cached = price.input if price.cached is None else price.cached
+    written = price.input if price.cache_write is None else price.cache_write
+    return _Rates([(0, price.input)], [(0, price.output)], [(0, cached)], [(0, written)])
+
+
+class _ListedPrices:
+    """The prices of genai-prices.
+
+    Its own `calc_price` takes as long as a request through the server, so the rates of a model are kept for a quarter
+    of an hour. They may depend on the date and on the time of day.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import genai_prices
+        except ImportError as error:
+            raise MissingExtraError("a list of prices", "gateway") from error
+        self._library = genai_prices
+        self._rates = functools.lru_cache(4096)(self._find_rates)  # callers may invent names of models
+        self.rates("openai", "gpt-5-mini")  # loads the data
+
+    def rates(self, provider: str, model: str) -> _Rates | None:
+        """Return the rates of a model, or None if they are unknown."""
+        return self._rates(provider, model, int(time.time() // _QUARTER))
+
+    def _find_rates(self, provider: str, model: str, quarter: int) -> _Rates | None:
+        at = datetime.fromtimestamp(quarter * _QUARTER, UTC)
+        try:
+            usage = self._library.Usage(input_tokens=0)
+            found = self._library.calc_price(usage, model, provider_id=provider, genai_request_timestamp=at)
+        except LookupError:
+            return None
+        price = found.model_price
+        input_, output = _rate(price.input_mtok), _rate(price.output_mtok)
+        if input_ is None or output is None:
+            return None
+        cached, written = _rate(price.cache_read_mtok), _rate(price.cache_write_mtok)
+        request = (_rate(price.requests_kcount) or [(0, 0.0)])[0][1] * 1e6  # dollars per thousand requests
+        return _Rates(input_, output, cached or input_, written or input_, request)
+
+
+def _rate(price: Any) -> _Rate | None:
+    if price is None:
+        return None
+    tiers = [(tier.start, float(tier.price)) for tier in getattr(price, "tiers", [])]
+    return [(0, float(getattr(price, "base", price))), *tiers]

@@ -1,0 +1,178 @@
+"""The ledger in one SQLite file.
+
+All writes are made by one thread, so that the event loop never waits for the disk. WAL lets queries run beside them,
+and several processes share the file. `synchronous=FULL` makes a commit survive a power failure: at two commits a second
+that costs nothing. After an error the connection is closed and the next try opens the file again, so that a ledger
+recovers when the disk has space again, or when somebody has moved a damaged file away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from acytoo.errors import AcytooError
+from acytoo.gateway import ledger_sql
+from acytoo.gateway.ledger import BufferedLedger, Row, Total, UsageRow
+
+_BUSY = 5.0
+"""Seconds to wait for another process's lock, within one try."""
+
+_AHEAD = 60.0
+"""Seconds that the clocks of two processes may differ."""
+
+_EXPRESSIONS = {
+    "day": "strftime('%Y-%m-%d', at, 'unixepoch')",
+    "hour": "strftime('%Y-%m-%dT%H:00Z', at, 'unixepoch')",
+}
+
+_names = ", ".join(ledger_sql.COLUMNS)
+_marks = ", ".join("?" for _ in ledger_sql.COLUMNS)
+_INSERT = f"INSERT INTO ledger ({_names}) VALUES ({_marks}) ON CONFLICT (writer, sequence) DO NOTHING"
+
+
+class SQLiteLedger(BufferedLedger):
+    """A ledger in a SQLite file, which is created if it does not exist."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        super().__init__(f"ledger {str(path)!r}")
+        self._path = path.absolute()
+        self._read_only = read_only
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """The device and inode of the open file."""
+        self._thread = ThreadPoolExecutor(1, "acytoo-ledger")
+
+    async def open(self) -> None:
+        """Open or create the file, and check it. Raises AcytooError if it is damaged or cannot be written."""
+        try:
+            await self._run(self._check)
+        except AcytooError:
+            self._thread.shutdown()
+            raise
+
+    async def totals(self, since: float) -> list[Total]:
+        """Return what each key and each upstream has used until now. Rows from a clock that was ahead are left out."""
+        arguments = [since, time.time() + _AHEAD]
+        return ledger_sql.total_rows(await asyncio.to_thread(self._select, ledger_sql.TOTALS, arguments))
+
+    async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
+        """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""
+        query = ledger_sql.usage_query(by, _EXPRESSIONS, has_key=key is not None)
+        arguments = [since, until, *([key] if key is not None else [])]
+        return ledger_sql.usage_rows(by, await asyncio.to_thread(self._select, query, arguments))
+
+    async def _write(self, place: int, rows: Sequence[Row]) -> None:
+        await self._run(self._insert, place, rows)
+
+    async def _close(self) -> None:
+        await self._run(self._disconnect)
+        self._thread.shutdown()
+
+    async def _run(self, function: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    # In the thread.
+
+    def _check(self) -> None:
+        if self._read_only:
+            self._select(ledger_sql.SELECT_VERSION, [])
+            return
+        connection = self._connect()
+        with self._errors():
+            if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(found)
+
+    def _connect(self) -> sqlite3.Connection:
+        """Return the open connection, or open the file. The tables are created, or their version checked."""
+        if self._connection is not None and self._file == _identity(self._path):
+            return self._connection
+        self._disconnect()
+        with self._errors():
+            self._connection = connection = sqlite3.connect(
+                self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False
+            )
+            _use_wal(connection)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in ledger_sql.CREATE:
+                connection.execute(statement)
+            ledger_sql.check_version(connection.execute(ledger_sql.SELECT_VERSION).fetchone()[0])
+            connection.execute("COMMIT")
+            self._file = _identity(self._path)
+        return connection
+
+    def _insert(self, place: int, rows: Sequence[Row]) -> None:
+        connection = self._connect()
+        values = ledger_sql.values_of(self._writer, place, rows)
+        with self._errors():
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(_INSERT, values)
+            connection.execute("COMMIT")
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _select(self, query: str, arguments: list[Any]) -> list[Any]:
+        """Return the records of a query, on a connection of its own that cannot write."""
+        if not self._path.exists():
+            raise AcytooError(f"{self._name} does not exist")
+        with self._errors(is_writer=False):
+            uri = f"{self._path.as_uri()}?mode=ro"
+            with closing(sqlite3.connect(uri, timeout=_BUSY, isolation_level=None, uri=True)) as connection:
+                ledger_sql.check_version(connection.execute(ledger_sql.SELECT_VERSION).fetchone()[0])
+                named = {str(number): value for number, value in enumerate(arguments, 1)}
+                return connection.execute(query, named).fetchall()
+
+    @contextmanager
+    def _errors(self, *, is_writer: bool = True) -> Iterator[None]:
+        """Raise the errors of SQLite as AcytooError with the file's name and advice. The writer is disconnected."""
+        try:
+            yield
+        except (sqlite3.Error, AcytooError) as error:
+            if is_writer:
+                self._disconnect()
+            raise AcytooError(f"{self._name}: {error}{_advice(error)}") from error
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL. SQLite does not wait for a lock here while other processes do the same."""
+    until = time.monotonic() + _BUSY
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what identifies a file, None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _advice(error: Exception) -> str:
+    """Return what to do about an error of SQLite."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (type(error) is sqlite3.DatabaseError and not code):
+        return ": the file is damaged; move it away, or put a backup in its place"
+    return {
+        sqlite3.SQLITE_FULL: ": make space on its disk",
+        sqlite3.SQLITE_BUSY: ": another process holds a lock on it",
+        sqlite3.SQLITE_READONLY: ": make the file and its folder writable",
+        sqlite3.SQLITE_CANTOPEN: ": its folder must exist and be writable",
+    }.get(code, "")

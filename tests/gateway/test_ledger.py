@@ -1,0 +1,217 @@
+"""What every ledger does, whatever its database."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from acytoo.errors import AcytooError, UsageError
+from acytoo.gateway.ledger import FLUSH_INTERVAL, Ledger, NoLedger, Row, Total, open_ledger
+from acytoo.secret import Secret
+
+DAY = 86400.0
+NOON = 20_000 * DAY + DAY / 2
+"""2024-10-04T12:00Z."""
+
+Open = Callable[[], Awaitable[Ledger]]
+
+
+@pytest.fixture
+async def reopen(tmp_path: Path) -> AsyncIterator[Open]:
+    """Open the same ledger again and again."""
+    opened: list[Ledger] = []
+
+    async def open_() -> Ledger:
+        opened.append(await open_ledger(f"sqlite:{tmp_path / 'ledger.db'}"))
+        return opened[-1]
+
+    yield open_
+    for ledger in opened:
+        await ledger.close()
+
+
+def row(number: int = 1, **fields: Any) -> Row:
+    return Row(**{"request_id": f"r{number}", "attempt": 1, "at": NOON, "key": "bot", "upstream": "openai", **fields})
+
+
+async def all_rows(ledger: Ledger) -> int:
+    return sum(group.requests for group in await ledger.usage(0, 1e11, []))
+
+
+async def test_a_flushed_row_is_there_when_the_ledger_is_opened_again(reopen: Open) -> None:
+    ledger = await reopen()
+    written = row(
+        dialect="openai", model="fast", target="openai/gpt-5-mini", status=200, outcome="complete", input_tokens=7,
+        output_tokens=5, cached_tokens=3, cache_write_tokens=2, reasoning_tokens=1, is_estimated=True, cost=11,
+        first_content=0.25, seconds=1.5,
+    )  # fmt: skip
+    ledger.add([written])
+    await ledger.flush()
+    names = ["key", "dialect", "model", "target", "upstream", "status", "outcome", "day", "hour"]
+    (found,) = await (await reopen()).usage(0, 1e11, names)
+    assert found.group == {
+        "key": "bot", "dialect": "openai", "model": "fast", "target": "openai/gpt-5-mini", "upstream": "openai",
+        "status": "200", "outcome": "complete", "day": "2024-10-04", "hour": "2024-10-04T12:00Z",
+    }  # fmt: skip
+    assert (found.requests, found.attempts, found.estimated, found.unpriced, found.cost) == (1, 1, 1, 0, 11)
+    assert (found.input_tokens, found.output_tokens, found.cached_tokens) == (7, 5, 3)
+    assert (found.cache_write_tokens, found.reasoning_tokens) == (2, 1)
+    assert (found.first_content, found.seconds) == (0.25, 1.5)
+
+
+async def test_rows_are_written_without_a_flush(reopen: Open) -> None:
+    ledger = await reopen()
+    ledger.add([row(1), row(2)])
+    reader = await reopen()
+    async with asyncio.timeout(10 * FLUSH_INTERVAL):
+        while await all_rows(reader) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_close_writes_what_is_left(reopen: Open) -> None:
+    ledger = await reopen()
+    ledger.add([row(number) for number in range(5000)])
+    await ledger.close()
+    assert await all_rows(await reopen()) == 5000
+
+
+async def test_rows_added_while_others_are_written_are_written_too(reopen: Open) -> None:
+    ledger = await reopen()
+
+    async def add(first: int) -> None:
+        for number in range(first, first + 500):
+            ledger.add([row(number)])
+            if number % 20 == 0:
+                await ledger.flush()
+
+    await asyncio.gather(*[add(1000 * place) for place in range(8)])
+    await ledger.close()
+    assert await all_rows(await reopen()) == 4000
+
+
+async def test_usage_is_grouped_and_ordered(reopen: Open) -> None:
+    ledger = await reopen()
+    ledger.add([row(1, model="b", cost=5), row(2, model="a", cost=None, input_tokens=3), row(3, model="b", cost=2)])
+    ledger.add([row(4, model="a", key="other", at=NOON + DAY)])
+    await ledger.flush()
+    found = await ledger.usage(0, 1e11, ["model"])
+    assert [(group.group["model"], group.requests, group.cost, group.unpriced) for group in found] == [
+        ("a", 2, None, 1),
+        ("b", 2, 7, 0),
+    ]
+    by_day = await ledger.usage(0, 1e11, ["day", "key"])
+    assert [tuple(group.group.values()) for group in by_day] == [("2024-10-04", "bot"), ("2024-10-05", "other")]
+
+
+async def test_usage_ends_before_until_and_can_be_that_of_one_key(reopen: Open) -> None:
+    ledger = await reopen()
+    ledger.add([row(1, at=NOON), row(2, at=NOON + 1), row(3, at=NOON + 2), row(4, at=NOON + 1, key="other")])
+    await ledger.flush()
+    assert [group.requests for group in await ledger.usage(NOON + 1, NOON + 2, [])] == [2]
+    assert [group.requests for group in await ledger.usage(NOON, NOON + 2, [], "bot")] == [2]
+    assert await ledger.usage(NOON, NOON + 2, [], "bot' OR 1=1 --") == []
+    assert await ledger.usage(NOON + 9, NOON + 10, []) == []
+
+
+async def test_a_request_is_counted_once_however_many_attempts_it_took(reopen: Open) -> None:
+    ledger = await reopen()
+    ledger.add([row(1, attempt=0, upstream="", status=429)])
+    ledger.add([row(2, status=500, upstream="first"), row(2, attempt=2, upstream="second")])
+    await ledger.flush()
+    (found,) = await ledger.usage(0, 1e11, [])
+    assert (found.requests, found.attempts) == (2, 2)
+
+
+async def test_an_unknown_group_is_refused(reopen: Open) -> None:
+    with pytest.raises(UsageError, match="cannot group usage by 'request_id; DROP TABLE ledger': use key, dialect"):
+        await (await reopen()).usage(0, 1e11, ["request_id; DROP TABLE ledger"])
+
+
+async def test_totals_are_what_keys_and_upstreams_have_used_since_then(reopen: Open) -> None:
+    now = time.time()
+    ledger = await reopen()
+    ledger.add([row(0, at=now - 100, input_tokens=1000)])
+    ledger.add([row(1, at=now, attempt=0, upstream="", status=429)])
+    ledger.add([row(2, at=now, upstream="a", input_tokens=2, cost=None)])
+    ledger.add([row(2, at=now, attempt=2, upstream="b", input_tokens=3, output_tokens=4, cost=9)])
+    ledger.add([row(3, at=now, upstream="a", key="other", cost=1)])
+    await ledger.flush()
+    assert sorted(await ledger.totals(now - 50), key=lambda total: (total.subject, total.name)) == [
+        Total("key", "bot", requests=1, tokens=9, cost=9),
+        Total("key", "other", requests=1, tokens=0, cost=1),
+        Total("upstream", "a", requests=2, tokens=2, cost=1),
+        Total("upstream", "b", requests=1, tokens=7, cost=9),
+    ]
+
+
+async def test_rows_from_a_clock_that_was_ahead_do_not_count_against_a_budget(reopen: Open) -> None:
+    ledger = await reopen()
+    ledger.add([row(1, at=time.time() + 400 * DAY, cost=10**15), row(2, at=time.time() - 5, cost=1)])
+    await ledger.flush()
+    assert [total.cost for total in await ledger.totals(time.time() - 100)] == [1, 1]
+
+
+TEXTS = st.text(st.characters(), max_size=20)
+NUMBERS = st.integers() | st.just(10**40) | st.just(-(10**40))
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(TEXTS, TEXTS, NUMBERS, st.floats(), NUMBERS | st.none(), st.floats() | st.none())
+async def test_no_value_of_a_caller_or_an_upstream_keeps_rows_from_being_written(
+    reopen: Open, text: str, other: str, number: int, duration: float, cost: int | None, first: float | None
+) -> None:
+    ledger = await reopen()
+    before = await all_rows(ledger)
+    odd = row(1, model=text, request_id=other, input_tokens=number, seconds=duration, cost=cost, first_content=first)
+    ledger.add([odd, row(2)])
+    await ledger.flush()
+    assert await all_rows(ledger) == before + 2
+    await ledger.close()
+
+
+async def test_a_text_of_any_length_is_stored_up_to_a_limit(reopen: Open) -> None:
+    ledger = await reopen()
+    ledger.add([row(1, model="x" * 100_000)])
+    await ledger.flush()
+    (found,) = await ledger.usage(0, 1e11, ["model"])
+    assert len(found.group["model"]) == 500
+
+
+async def test_no_ledger_forgets_its_rows() -> None:
+    ledger = await open_ledger("none")
+    assert isinstance(ledger, NoLedger)
+    ledger.add([row()])
+    await ledger.flush()
+    assert not ledger.is_full
+    assert await ledger.totals(0) == []
+    with pytest.raises(UsageError, match=r'there is no ledger: set \[storage\] ledger = "sqlite:FILE"'):
+        await ledger.usage(0, math.inf, [])
+    await ledger.close()
+
+
+@pytest.mark.parametrize("url", ["", "sqlite", "sqlite:", "sqlite://file.db", "mysql://root:secret@h/x", "file.db"])
+async def test_an_invalid_url_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(UsageError, match=r"invalid ledger .*: expected 'sqlite:FILE', 'postgresql://…' or 'none'") as e:
+        await open_ledger(Secret(url))
+    assert "secret" not in str(e.value)
+
+
+async def test_reading_only_does_not_create_a_ledger(tmp_path: Path) -> None:
+    with pytest.raises(AcytooError, match=r"ledger '.*none.db' does not exist"):
+        await open_ledger(f"sqlite:{tmp_path / 'none.db'}", read_only=True)
+    assert not list(tmp_path.iterdir())  # noqa: ASYNC240
+
+
+def test_a_row_has_the_fields_of_the_table() -> None:
+    from acytoo.gateway.ledger_sql import COLUMNS
+
+    assert [field.name for field in msgspec.structs.fields(Row)] == list(COLUMNS[2:])

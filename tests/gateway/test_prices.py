@@ -1,0 +1,86 @@
+"""What attempts cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from acytoo.gateway.prices import Price, Prices
+
+OWN = Prices({"site/large": Price(2.0, 8.0, cached=0.5, cache_write=2.5), "site/small": Price(0.0025, 0.01)})
+
+
+def cost(prices: Prices, provider: str, target: str, *tokens: int) -> int | None:
+    return prices.cost(provider, target, target.partition("/")[2], *tokens)
+
+
+@pytest.mark.parametrize(
+    ("target", "tokens", "nanodollars"),
+    [
+        ("site/large", (1000, 100), 2_000_000 + 800_000),
+        ("site/large", (1000, 100, 400, 100), 500 * 2000 + 400 * 500 + 100 * 2500 + 100 * 8000),
+        ("site/large", (0, 0), 0),
+        ("site/small", (1, 0), 2),
+        ("site/small", (1_000_000, 1_000_000), 12_500_000),
+        ("site/small", (1_000_000, 0, 1_000_000), 2_500_000),
+        ("site/large", (10, 0, 50), 10 * 500),
+        ("site/large", (-5, -7), 0),
+    ],
+)
+def test_the_price_of_the_config_is_per_million_tokens(target: str, tokens: tuple[int, ...], nanodollars: int) -> None:
+    assert cost(OWN, "openai", target, *tokens) == nanodollars
+
+
+def test_the_price_of_the_config_wins_over_the_list() -> None:
+    assert cost(Prices(), "openai", "o/gpt-4o-mini", 1000, 0) == 150_000
+    assert cost(Prices({"o/gpt-4o-mini": Price(1.0, 1.0)}), "openai", "o/gpt-4o-mini", 1000, 0) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "no-such-model"), ("ollama", "llama3.2"), ("compatible", "gpt-4o-mini"), ("openai", "\ud800\0")],
+)
+def test_an_unknown_price_is_none_and_not_zero(provider: str, model: str) -> None:
+    assert cost(Prices(), provider, f"o/{model}", 1000, 1000) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("openai", "gpt-4o-mini"),
+        ("openai-responses", "gpt-5-mini-2025-08-07"),
+        ("anthropic", "claude-sonnet-4-5"),
+        ("gemini", "gemini-2.5-pro"),
+        ("deepseek", "deepseek-chat"),
+        ("mistral", "mistral-large-latest"),
+        ("perplexity", "sonar-pro"),
+        ("xai", "grok-3"),
+    ],
+)
+@pytest.mark.parametrize("tokens", [(1000, 10, 300, 0), (199_999, 10, 0, 0), (250_001, 10, 1000, 0)])
+def test_listed_prices_are_those_that_genai_prices_calculates(
+    provider: str, model: str, tokens: tuple[int, int, int, int]
+) -> None:
+    import genai_prices
+
+    total, output, cached, written = tokens
+    usage = genai_prices.Usage(
+        input_tokens=total, output_tokens=output, cache_read_tokens=cached, cache_write_tokens=written
+    )
+    expected = genai_prices.calc_price(usage, model, provider_id=provider).total_price
+    found = cost(Prices(), provider, f"name/{model}", *tokens)
+    assert found is not None
+    assert abs(found - expected * 10**9) <= 1
+
+
+def test_without_the_extra_only_the_prices_of_the_config_are_known() -> None:
+    code = (
+        "import sys; sys.modules['genai_prices'] = None\n"
+        "from acytoo.gateway.prices import Price, Prices\n"
+        "prices = Prices({'a/b': Price(1.0, 1.0)})\n"
+        "print(prices.cost('openai', 'a/b', 'b', 1, 0), prices.cost('openai', 'a/gpt-4o-mini', 'gpt-4o-mini', 1, 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1000", "None"]
