@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
+from acytoo.dialects.quotas import Quota, openai_quota_headers
 from acytoo.errors import (
     AcytooError,
     ProtocolError,
@@ -326,6 +327,10 @@ class Dialect:
     def error_document(self, error: AcytooError) -> JSONObject:
         """Return the JSON document that reports an error in this API."""
         raise NotImplementedError
+
+    def quota_headers(self, quotas: Sequence[Quota], now: float) -> dict[str, str]:
+        """Return the headers that report what is left of limits at the time `now`. Each unit may occur once."""
+        return openai_quota_headers(quotas)
 
     def for_model(self, body: bytes, model: str) -> bytes:
         """Return a body of this dialect with another model. Every other field keeps its bytes."""

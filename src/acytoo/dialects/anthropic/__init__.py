@@ -6,6 +6,8 @@ updates the usage of `message_start` with that of `message_delta`, and skips `pi
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -23,6 +25,7 @@ from acytoo.dialects.anthropic.writer import THREAD_UNSUPPORTED, StreamWriter, e
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
+from acytoo.dialects.quotas import Quota
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError, UsageError
@@ -168,6 +171,16 @@ class Anthropic(Dialect):
     def error_document(self, error: AcytooError) -> JSONObject:
         """Return `{"type": "error", "error": {"type", "message"}}`."""
         return error_document(error)
+
+    def quota_headers(self, quotas: Sequence[Quota], now: float) -> dict[str, str]:
+        """Return the headers of "Rate limits, Response headers": counts, and the time of the reset in RFC 3339."""
+        headers = {}
+        for quota in quotas:
+            reset = datetime.fromtimestamp(math.ceil(now + quota.resets_in), UTC)
+            headers[f"anthropic-ratelimit-{quota.unit}-limit"] = str(quota.limit)
+            headers[f"anthropic-ratelimit-{quota.unit}-remaining"] = str(quota.remaining)
+            headers[f"anthropic-ratelimit-{quota.unit}-reset"] = f"{reset:%Y-%m-%dT%H:%M:%SZ}"
+        return headers
 
     def is_client(self, request: ServerRequest) -> bool:
         """Return whether the path is this API's, or the request has the header that its clients must send."""
