@@ -1,0 +1,265 @@
+"""OpenTelemetry traces and metrics, by its conventions for generative AI, sent by OTLP over HTTP.
+
+A request is a span of kind SERVER. It begins when the request does, because its id is passed upstream. Each attempt is
+a span of kind CLIENT below it, made when the request has ended, of what the ledger has. Nothing is done for a chunk.
+The SDK's own threads send; if the collector is away, they drop what does not fit into their queue.
+
+Names are of the conventions' state in October 2026, "development", when they had moved to a repository of their own:
+https://github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai/gen-ai-spans.md and gen-ai-metrics.md; those
+of HTTP are stable: https://opentelemetry.io/docs/specs/semconv/http/. Names that begin with `acytoo.` are ours.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from acytoo._version import __version__
+from acytoo.errors import MissingExtraError
+from acytoo.gateway.ledger import Row
+from acytoo.gateway.metrics import CLIENT_LEFT
+from acytoo.gateway.summary import Summary
+from acytoo.secret import Secret
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.trace import Span
+
+Value: TypeAlias = str | int | float | bool
+_T = TypeVar("_T")
+
+_PROVIDERS = {
+    "azure": "azure.ai.openai",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "moonshot": "moonshot_ai",
+    "openai-responses": "openai",
+    "xai": "x_ai",
+}
+"""What the conventions call our providers, if it is not the provider's own name."""
+
+_OF_REQUESTS: dict[str, Callable[[Summary], Value | None]] = {
+    "http.request.method": lambda summary: summary.method,
+    "http.route": lambda summary: summary.path or None,
+    "url.scheme": lambda summary: "http",
+    "http.response.status_code": lambda summary: summary.status or CLIENT_LEFT,
+    "http.response.body.size": lambda summary: summary.sent,
+    "client.address": lambda summary: summary.peer or None,
+    "user_agent.original": lambda summary: summary.user_agent or None,
+    "error.type": lambda summary: summary.error or None,
+    "gen_ai.request.model": lambda summary: summary.model or None,
+    "acytoo.request_id": lambda summary: summary.request_id,
+    "acytoo.key": lambda summary: summary.key or None,
+    "acytoo.dialect": lambda summary: summary.dialect or None,
+    "acytoo.first_content": lambda summary: summary.first_content,
+}
+
+_OF_ATTEMPTS: dict[str, Callable[[Row], Value | None]] = {
+    "gen_ai.operation.name": lambda row: "chat",
+    "gen_ai.request.model": lambda row: _model(row),
+    "gen_ai.usage.input_tokens": lambda row: row.input_tokens,
+    "gen_ai.usage.output_tokens": lambda row: row.output_tokens,
+    "gen_ai.usage.cache_read.input_tokens": lambda row: row.cached_tokens,
+    "gen_ai.usage.cache_creation.input_tokens": lambda row: row.cache_write_tokens,
+    "gen_ai.usage.reasoning.output_tokens": lambda row: row.reasoning_tokens,
+    "gen_ai.response.time_to_first_chunk": lambda row: row.first_content,
+    "http.response.status_code": lambda row: row.status or None,
+    "error.type": lambda row: _error(row),
+    "acytoo.attempt": lambda row: row.attempt,
+    "acytoo.outcome": lambda row: row.outcome,
+    "acytoo.target": lambda row: row.target,
+    "acytoo.usage.is_estimated": lambda row: row.is_estimated,
+    "acytoo.cost_dollars": lambda row: None if row.cost is None else row.cost / 1e9,
+}
+"""All except `gen_ai.provider.name`, which the configuration knows."""
+
+_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+"""Bounds that the conventions ask for."""
+
+_TIMEOUT = 5.0
+"""Seconds for one export with its retries."""
+
+_LAST_EXPORT = 2.0
+"""Seconds for what waits when the gateway stops."""
+
+
+class Tracing:
+    """Traces and metrics of one gateway: a Consumer of summaries.
+
+    `providers`: the provider of each upstream.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        providers: Mapping[str, str],
+        *,
+        headers: Mapping[str, Secret] | None = None,
+        sample: float = 1.0,
+    ) -> None:
+        """Begin to send to the collector at `endpoint`, for example `http://127.0.0.1:4318`.
+
+        `headers` go with each export. `sample`: the share of the requests that are traced, unless the caller has
+        decided with its `traceparent`. The SDK's variables, such as `OTEL_SERVICE_NAME` and `OTEL_BSP_SCHEDULE_DELAY`,
+        apply. Raises MissingExtraError without the SDK.
+        """
+        try:
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.metrics import MeterProvider
+            from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+            from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+        except ImportError as error:
+            raise MissingExtraError("tracing", "otel") from error
+        self.providers = providers
+        base, revealed = endpoint.rstrip("/"), {name: value.reveal() for name, value in (headers or {}).items()}
+        resource = _resource()
+        self._tracers = TracerProvider(ParentBased(TraceIdRatioBased(sample)), resource, shutdown_on_exit=False)
+        traces = OTLPSpanExporter(f"{base}/v1/traces", headers=revealed, timeout=_TIMEOUT)
+        self._tracers.add_span_processor(BatchSpanProcessor(traces))
+        figures = OTLPMetricExporter(f"{base}/v1/metrics", headers=revealed, timeout=_TIMEOUT)
+        self._meters = MeterProvider([PeriodicExportingMetricReader(figures)], resource, shutdown_on_exit=False)
+        self._end_retries: tuple[Callable[[], None], ...] = (traces.shutdown, figures.shutdown)
+        self._tracer = self._tracers.get_tracer("acytoo", __version__)
+        self._propagator = TraceContextTextMapPropagator()
+        self._spans: dict[str, Span] = {}
+        """The spans of requests that have not ended, by the `traceparent` that is passed upstream."""
+        meter = self._meters.get_meter("acytoo", __version__)
+        self._request_seconds = meter.create_histogram(
+            "http.server.request.duration", "s", "Duration of HTTP server requests.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )  # fmt: skip
+        self._attempt_seconds = meter.create_histogram(
+            "gen_ai.client.operation.duration", "s", "GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )  # fmt: skip
+        self._first_chunk = meter.create_histogram(
+            "gen_ai.client.operation.time_to_first_chunk", "s", "Time to receive the first chunk.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )  # fmt: skip
+        self._tokens = meter.create_histogram(
+            "gen_ai.client.token.usage", "{token}", "Number of input and output tokens used.",
+            explicit_bucket_boundaries_advisory=_TOKENS,
+        )  # fmt: skip
+
+    def headers_for(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Begin the trace of a request, or continue the one that its headers name. Return the headers to pass upstream.
+
+        The summary of the request has to have the `traceparent` that is returned.
+        """
+        from opentelemetry.trace import SpanKind, set_span_in_context
+
+        parent = self._propagator.extract(headers)
+        span = self._tracer.start_span("HTTP", parent, SpanKind.SERVER)
+        passed: dict[str, str] = {}
+        self._propagator.inject(passed, set_span_in_context(span))
+        self._spans[passed["traceparent"]] = span
+        return passed
+
+    def started(self) -> None:
+        """Do nothing: `headers_for` begins the span."""
+
+    def ended(self, summary: Summary) -> None:
+        """Complete the trace of a request, and count it."""
+        span = self._spans.pop(summary.traceparent, None)
+        if span is not None:
+            self._complete(span, summary)
+        labels: dict[str, Value] = {
+            "http.request.method": summary.method, "url.scheme": "http", "http.route": summary.path,
+            "http.response.status_code": summary.status or CLIENT_LEFT,
+        }  # fmt: skip
+        if summary.error:
+            labels["error.type"] = summary.error
+        self._request_seconds.record(summary.seconds, labels)
+        for row in summary.rows:
+            if row.target:
+                self._record(row)
+
+    def _complete(self, span: Span, summary: Summary) -> None:
+        from opentelemetry.trace import SpanKind, set_span_in_context
+        from opentelemetry.trace.status import StatusCode
+
+        if span.is_recording():
+            context = set_span_in_context(span)
+            for row in summary.rows:
+                if not row.target:
+                    continue
+                child = self._tracer.start_span(
+                    f"chat {_model(row)}", context, SpanKind.CLIENT,
+                    {**_attributes(_OF_ATTEMPTS, row), "gen_ai.provider.name": self._provider(row)},
+                    start_time=int(row.at * 1e9),
+                )  # fmt: skip
+                if error := _error(row):
+                    child.set_status(StatusCode.ERROR, error)
+                child.end(int((row.at + row.seconds) * 1e9))
+            span.update_name(f"{summary.method} {summary.path}".rstrip())
+            span.set_attributes(_attributes(_OF_REQUESTS, summary))
+            # A 4xx is no error of the server: https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status
+            if summary.error and not 400 <= (summary.status or CLIENT_LEFT) < 500:
+                span.set_status(StatusCode.ERROR, summary.error)
+        span.end()
+
+    def _record(self, row: Row) -> None:
+        labels: dict[str, Value] = {
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": self._provider(row),
+            "gen_ai.request.model": _model(row),
+        }  # fmt: skip
+        if row.first_content is not None:
+            self._first_chunk.record(row.first_content, labels)
+        if not row.is_estimated:  # the conventions: estimates must not be reported
+            self._tokens.record(row.input_tokens, {**labels, "gen_ai.token.type": "input"})
+            self._tokens.record(row.output_tokens, {**labels, "gen_ai.token.type": "output"})
+        if error := _error(row):
+            labels["error.type"] = error
+        self._attempt_seconds.record(row.seconds, labels)
+
+    def _provider(self, row: Row) -> str:
+        provider = self.providers.get(row.upstream, row.upstream)
+        return _PROVIDERS.get(provider, provider)
+
+    def close(self) -> None:
+        """Send what waits and end the threads. If the collector is away, this blocks for some seconds."""
+        # The SDK's own limit is 30 s, for each kind.
+        threads = [
+            threading.Thread(target=provider.shutdown, name="acytoo-otel", daemon=True)
+            for provider in (self._tracers, self._meters)
+        ]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + _LAST_EXPORT
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for thread, end_retries in zip(threads, self._end_retries, strict=True):
+            if thread.is_alive():
+                end_retries()
+                thread.join(_TIMEOUT)
+
+
+def _attributes(table: Mapping[str, Callable[[_T], Value | None]], source: _T) -> dict[str, Value]:
+    return {name: value for name, of in table.items() if (value := of(source)) is not None}
+
+
+def _model(row: Row) -> str:
+    """Return the model that the upstream was asked for."""
+    return row.target.removeprefix(f"{row.upstream}/")
+
+
+def _error(row: Row) -> str | None:
+    return None if row.outcome in ("complete", "cached") else row.outcome
+
+
+def _resource() -> Resource:
+    """Return what identifies this process. The environment may name the service differently."""
+    from opentelemetry.sdk.resources import Resource
+
+    found = Resource.create({"service.instance.id": str(uuid.uuid4()), "service.version": __version__})
+    if str(found.attributes["service.name"]).startswith("unknown_service"):
+        found = found.merge(Resource({"service.name": "acytoo"}))
+    return found

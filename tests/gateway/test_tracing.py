@@ -1,0 +1,231 @@
+"""Traces and metrics as a collector receives them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from acytoo.errors import MissingExtraError
+from acytoo.gateway.summary import Summary
+from acytoo.gateway.tracing import Tracing
+from acytoo.secret import Secret
+from tests.gateway.collector import Collector, attributes
+from tests.gateway.summaries import row, summary
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+
+pytestmark = pytest.mark.usefixtures("no_variables")
+
+
+@pytest.fixture
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove what the machine's environment says about exporting."""
+    monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A collector."""
+    with Collector() as made:
+        yield made
+
+
+def export(collector: Collector, *summaries: Summary, headers: dict[str, str] | None = None, **settings: Any) -> None:
+    """Trace requests, and wait until the collector has everything."""
+    tracing = Tracing(collector.url + "/", {"openai": "openai", "google": "gemini"}, **settings)
+    for each in summaries:
+        tracing.started()
+        each.traceparent = tracing.headers_for(headers or {})["traceparent"]
+        tracing.ended(each)
+    tracing.close()
+
+
+def server_span(collector: Collector) -> Any:
+    """Return the only span of a request."""
+    (span,) = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
+    return span
+
+
+def attempt_spans(collector: Collector) -> list[Any]:
+    """Return the spans of attempts."""
+    return [span for span in collector.spans if span.kind == Span.SPAN_KIND_CLIENT]
+
+
+def points(collector: Collector, name: str) -> list[tuple[dict[str, Any], Any]]:
+    """Return the attributes and values of a histogram."""
+    return [(attributes(point), point) for point in collector.metrics[name].histogram.data_points]
+
+
+def test_a_request_is_a_span_of_its_route(collector: Collector) -> None:
+    export(collector, summary())
+    span = server_span(collector)
+    assert span.name == "POST /v1/chat/completions"
+    assert not span.parent_span_id
+    assert span.end_time_unix_nano > span.start_time_unix_nano
+    assert attributes(span) == {
+        "http.request.method": "POST",
+        "http.route": "/v1/chat/completions",
+        "url.scheme": "http",
+        "http.response.status_code": 200,
+        "http.response.body.size": 4096,
+        "client.address": "127.0.0.1",
+        "user_agent.original": "OpenAI/Python 3.54.0",
+        "gen_ai.request.model": "fast",
+        "acytoo.request_id": "r-1",
+        "acytoo.key": "ci-bot",
+        "acytoo.dialect": "openai",
+        "acytoo.first_content": 0.25,
+    }
+
+
+def test_each_attempt_is_a_span_below_its_request_by_the_genai_conventions(collector: Collector) -> None:
+    failed = row(outcome="TimedOutError", status=0, upstream="google", target="google/gemini-2", cost=None, attempt=1)
+    export(collector, summary(rows=[failed, row(attempt=2)]))
+    request, (first, second) = server_span(collector), attempt_spans(collector)
+    assert {first.parent_span_id, second.parent_span_id} == {request.span_id}
+    assert {first.trace_id, second.trace_id} == {request.trace_id}
+    assert (first.name, second.name) == ("chat gemini-2", "chat gpt-5-mini")
+    assert (first.status.code, second.status.code) == (Status.STATUS_CODE_ERROR, Status.STATUS_CODE_UNSET)
+    assert (second.start_time_unix_nano, second.end_time_unix_nano) == (
+        1_800_000_000_000_000_000,
+        1_800_000_001_500_000_000,
+    )
+    assert attributes(second) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-5-mini",
+        "gen_ai.usage.input_tokens": 12,
+        "gen_ai.usage.output_tokens": 30,
+        "gen_ai.usage.cache_read.input_tokens": 4,
+        "gen_ai.usage.cache_creation.input_tokens": 0,
+        "gen_ai.usage.reasoning.output_tokens": 5,
+        "gen_ai.response.time_to_first_chunk": 0.2,
+        "http.response.status_code": 200,
+        "acytoo.attempt": 2,
+        "acytoo.outcome": "complete",
+        "acytoo.target": "openai/gpt-5-mini",
+        "acytoo.usage.is_estimated": False,
+        "acytoo.cost_dollars": 0.0025,
+    }
+    of_failed = attributes(first)
+    assert (of_failed["error.type"], of_failed["gen_ai.provider.name"]) == ("TimedOutError", "gcp.gemini")
+    assert not {"acytoo.cost_dollars", "http.response.status_code"} & set(of_failed)
+
+
+def test_a_trace_of_the_caller_is_continued_and_passed_on(collector: Collector) -> None:
+    tracing = Tracing(collector.url, {})
+    passed = tracing.headers_for({"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"})
+    tracing.ended(summary(traceparent=passed["traceparent"], rows=[]))
+    tracing.close()
+    span = server_span(collector)
+    assert span.trace_id.hex() == TRACE
+    assert span.parent_span_id.hex() == PARENT
+    assert passed == {"traceparent": f"00-{TRACE}-{span.span_id.hex()}-01", "tracestate": "vendor=1"}
+
+
+@pytest.mark.parametrize("sent", ["", "00-0-0-00", f"00-{TRACE}", f"00-{'0' * 32}-{PARENT}-01", "\x00" * 55])
+def test_an_invalid_traceparent_begins_a_new_trace(collector: Collector, sent: str) -> None:
+    export(collector, summary(), headers={"traceparent": sent})
+    span = server_span(collector)
+    assert span.trace_id.hex() != TRACE
+    assert not span.parent_span_id
+
+
+def test_a_caller_that_does_not_sample_is_not_traced_but_counted(collector: Collector) -> None:
+    export(collector, summary(), headers={"traceparent": f"00-{TRACE}-{PARENT}-00"})
+    assert not collector.spans
+    assert points(collector, "http.server.request.duration")[0][1].count == 1
+
+
+def test_the_share_of_traced_requests_can_be_none(collector: Collector) -> None:
+    export(collector, *[summary() for _ in range(50)], sample=0.0)
+    assert not collector.spans
+
+
+def test_a_refusal_here_has_no_attempt(collector: Collector) -> None:
+    refused = row(target="", upstream="", status=429, outcome="refused", first_content=None)
+    export(collector, summary(status=429, error="RateLimitError", rows=[refused]))
+    assert not attempt_spans(collector)
+    span = server_span(collector)
+    assert (attributes(span)["http.response.status_code"], attributes(span)["error.type"]) == (429, "RateLimitError")
+    assert span.status.code == Status.STATUS_CODE_UNSET  # the caller's error
+
+
+def test_an_error_of_the_server_is_one_of_the_span(collector: Collector) -> None:
+    export(collector, summary(status=502, error="UnreachableError"))
+    assert server_span(collector).status.code == Status.STATUS_CODE_ERROR
+
+
+def test_a_reply_that_was_cut_after_its_status_is_an_error_of_the_span(collector: Collector) -> None:
+    export(collector, summary(status=200, error="TruncatedError"))
+    assert server_span(collector).status.code == Status.STATUS_CODE_ERROR
+
+
+def test_the_metrics_have_the_names_units_and_bounds_of_the_conventions(collector: Collector) -> None:
+    export(collector, summary(rows=[row(outcome="TruncatedError", first_content=None), row()]))
+    assert {name: metric.unit for name, metric in collector.metrics.items()} == {
+        "http.server.request.duration": "s",
+        "gen_ai.client.operation.duration": "s",
+        "gen_ai.client.operation.time_to_first_chunk": "s",
+        "gen_ai.client.token.usage": "{token}",
+    }
+    labels = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}
+    durations = points(collector, "gen_ai.client.operation.duration")
+    assert [each for each, _ in durations] == [{**labels, "error.type": "TruncatedError"}, labels]
+    tokens = {each["gen_ai.token.type"]: point.sum for each, point in points(collector, "gen_ai.client.token.usage")}
+    assert tokens == {"input": 24, "output": 60}
+    ((first_labels, first),) = points(collector, "gen_ai.client.operation.time_to_first_chunk")
+    assert (first_labels, first.count, first.sum) == (labels, 1, 0.2)
+    assert (first.explicit_bounds[0], first.explicit_bounds[-1]) == (0.01, 81.92)
+    assert points(collector, "gen_ai.client.token.usage")[0][1].explicit_bounds[-1] == 67108864
+
+
+def test_estimated_tokens_are_not_in_the_metric_of_tokens(collector: Collector) -> None:
+    export(collector, summary(rows=[row(is_estimated=True)]))
+    assert "gen_ai.client.token.usage" not in collector.metrics
+    assert attributes(attempt_spans(collector)[0])["acytoo.usage.is_estimated"] is True
+
+
+def test_the_process_is_named_and_the_environment_may_rename_it(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(collector, summary())
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "team-gateway")
+    export(collector, summary())
+    assert [resource["service.name"] for resource in collector.resources] == ["acytoo", "team-gateway"]
+    assert len({resource["service.instance.id"] for resource in collector.resources}) == 2
+
+
+def test_headers_for_the_collector_are_sent_and_stay_secret(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        tracing = Tracing(collector.url, {}, headers={"authorization": Secret("Bearer hidden-token")})
+        tracing.ended(summary(traceparent=tracing.headers_for({})["traceparent"]))
+        tracing.close()
+    assert collector.headers[-1]["authorization"] == "Bearer hidden-token"
+    assert "hidden-token" not in caplog.text
+
+
+def test_a_collector_that_is_away_disturbs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with Collector() as gone:
+        url = gone.url
+    tracing = Tracing(url, {})
+    for _ in range(3000):  # more than the queue holds
+        tracing.ended(summary(traceparent=tracing.headers_for({})["traceparent"]))
+    tracing.close()
+    assert not [record for record in caplog.records if record.levelno > logging.ERROR]
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.metric_exporter"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtraError, match=r"acytoo\[otel\]"):
+        Tracing("http://127.0.0.1:4318", {})
