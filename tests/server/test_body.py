@@ -92,6 +92,26 @@ async def test_bodies_of_unknown_callers_have_a_limit_of_their_own() -> None:
         await asyncio.wait(waiting)
 
 
+async def test_bodies_that_stop_half_way_do_not_keep_out_a_caller_whose_password_is_in_the_body() -> None:
+    async with live_server(HELLO, password="sesame") as server, asyncio.timeout(LIMIT):
+        withheld = Withheld(server, "POST /api/completions HTTP/1.1", MAX_UNKNOWN)
+        readers = [await withheld.add() for _ in range(MAX_ALL_UNKNOWN // MAX_UNKNOWN)]
+        last = await withheld.add()  # for which the first of them is dropped
+        assert (await read_response(readers[0])).status == 503
+        body = b'{"password": "sesame", "messages": [{"role": "user", "content": "Hi"}]}' + b" " * 500_000
+        sent = request("acytoo", body=body)
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(sent[:-200_000])
+            await call(server.port, b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            writer.write(sent[-200_000:])
+            assert (await read_response(reader)).status == 200
+            writer.close()
+            assert not last.at_eof()
+        assert (await read_response(readers[1])).headers["retry-after"] == "1"
+        await withheld.close()
+
+
 async def test_a_body_in_tiny_chunks_takes_little_more_memory_than_its_bytes() -> None:
     size = 200_000
     async with live_server(HELLO) as server, asyncio.timeout(LIMIT):

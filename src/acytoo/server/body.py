@@ -27,7 +27,7 @@ MAX_UNKNOWN = 1024 * 1024
 """Bytes of a body that has to be read before it is known whether it presents the password."""
 
 MAX_ALL_UNKNOWN = 32 * 1024 * 1024
-"""Bytes of all such bodies together."""
+"""Bytes of all such bodies together. For one above it, those that have been arriving for longest are dropped."""
 
 _SMALL = 64 * 1024
 """Bytes of a body that is decoded on the event loop: handing it to a thread would take longer."""
@@ -44,7 +44,7 @@ class Bodies:
         self._config = config
         self._passwords = passwords
         self._budget = Budget(config.max_bodies)
-        self._unknown = Budget(MAX_ALL_UNKNOWN)
+        self._unknown = Budget(MAX_ALL_UNKNOWN, drops_oldest=True)  # 32 slow ones must not keep out all others
         self._threads = ThreadPoolExecutor(_THREADS, "acytoo-body")
 
     async def read(self, request: IncomingRequest, dialect: Dialect, memory: Memory) -> tuple[Turn, ParsedRequest]:

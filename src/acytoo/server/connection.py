@@ -166,9 +166,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         if request.limit is None:
             self._unasked += len(data)
         elif request.size > request.limit or not request.take(len(data)):
-            self._wake(BodyTooLargeError() if request.size > request.limit else BudgetError())
-            request.pieces.clear()
-            request.limit = 0
+            self.drop_body(request, BodyTooLargeError() if request.size > request.limit else BudgetError())
             return
         pieces = request.pieces
         if pieces and len(pieces[-1]) < _MIN_PIECE:
@@ -205,6 +203,12 @@ class ServerConnection(asyncio.BufferedProtocol):
         finally:
             self._waiter = None
             self._deadline = math.inf
+
+    def drop_body(self, request: IncomingRequest, error: Exception) -> None:
+        """Keep nothing of a body that is arriving; `error` is raised to whoever waits for it."""
+        self._wake(error)
+        request.pieces.clear()
+        request.limit = 0
 
     def write(self, data: bytes) -> None:
         """Write to the client. Raises DisconnectedError if it has left."""

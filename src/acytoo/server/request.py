@@ -21,13 +21,30 @@ class BudgetError(Exception):
 
 
 class Budget:
-    """The bytes that bodies may take together while they arrive."""
+    """The bytes that bodies may take together while they arrive.
 
-    __slots__ = ("size", "used")
+    With `drops_oldest`, a body that does not fit replaces those that have been arriving for longest.
+    """
 
-    def __init__(self, size: int) -> None:
+    __slots__ = ("_drops_oldest", "arriving", "size", "used")
+
+    def __init__(self, size: int, *, drops_oldest: bool = False) -> None:
         self.size = size
         self.used = 0
+        self._drops_oldest = drops_oldest
+        self.arriving: dict[IncomingRequest, None] = {}
+        """The requests whose bodies have something of it, in their order."""
+
+    def has_room(self, size: int, request: IncomingRequest) -> bool:
+        """Return whether so many more bytes of a request's body fit, after dropping others if that is allowed."""
+        while self.used + size > self.size:
+            others = (other for other in self.arriving if other is not request and not other.is_complete)
+            oldest = next(others, None) if self._drops_oldest else None
+            if oldest is None:
+                return False
+            oldest.release()
+            oldest.connection.drop_body(oldest, BudgetError())
+        return True
 
 
 class IncomingRequest:
@@ -91,6 +108,7 @@ class IncomingRequest:
         """
         if not self.is_complete:
             self._budget = budget
+            budget.arriving[self] = None
             await self.connection.receive_body(self, limit, timeout)
         elif self.size > limit:
             raise BodyTooLargeError
@@ -99,7 +117,7 @@ class IncomingRequest:
     def take(self, size: int) -> bool:
         """Count bytes of the body against the budget. Return whether they fit in it."""
         budget = self._budget
-        if budget is None or budget.used + size > budget.size:
+        if budget is None or not budget.has_room(size, self):
             return False
         budget.used += size
         self._taken += size
@@ -109,6 +127,7 @@ class IncomingRequest:
         """Return what the body has taken of the budget."""
         if self._budget is not None:
             self._budget.used -= self._taken
+            self._budget.arriving.pop(self, None)
             self._budget = None
 
 
