@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,14 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acytoo.errors import ReplyTooLargeError
 from acytoo.messages import check_messages
 from acytoo.types import (
     Finish,
     Item,
     Logprobs,
+    OpaquePart,
     Reasoning,
     Refusal,
     Reply,
+    ReplySize,
     Start,
     ToolCall,
     Usage,
@@ -142,3 +147,34 @@ def test_an_event_is_encoded_as_json_with_its_type(event: Item, json: bytes) -> 
 )
 def test_a_signature_is_read_from_the_place_where_gemini_puts_it(call: dict[str, Any], signature: object) -> None:
     assert signature_of(call) == signature
+
+
+MAKERS: dict[str, Callable[[int], Item]] = {
+    "short texts": lambda i: f"x{i}",
+    "texts of wide characters": lambda i: f"\U0001f600{i}" * 10,
+    "calls": lambda i: ToolCall(i, f"call_{i}", f"name{i}", f'{{"a": {i}}}'),
+    "calls without names": lambda i: ToolCall(i),
+    "pieces of a call": lambda i: ToolCall(0, arguments=f"x{i}"),
+    "blocks": lambda i: Reasoning(f"x{i}", i, signature=f"s{i}"),
+    "pieces of a block": lambda i: Reasoning(f"x{i}"),
+    "parts": lambda i: OpaquePart("gemini/x", {f"a{i}": {"b": [i + 1000] * 3}}, "", i),
+    "log-probabilities": lambda i: Logprobs(
+        [{"token": f"x{i}", "logprob": i / 7, "top_logprobs": [{"token": f"{i}"}]}]
+    ),
+    "log-probabilities of nothing": lambda i: Logprobs([{}, {}, {}]),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_size_of_a_reply_is_about_the_memory_that_collecting_it_takes(name: str) -> None:
+    tracemalloc.start()
+    try:
+        items = [MAKERS[name](number) for number in range(5000)]
+        reply = collect(items)
+        taken = tracemalloc.get_traced_memory()[1]
+        del reply
+    finally:
+        tracemalloc.stop()
+    ReplySize(2 * taken).add(items)
+    with pytest.raises(ReplyTooLargeError):
+        ReplySize(taken // 2).add(items)  # joining them copies the texts

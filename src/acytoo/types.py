@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, Required, TypeAlias, TypedDict, TypeVar
 
 import msgspec
@@ -378,35 +379,56 @@ class Reply(msgspec.Struct, omit_defaults=True):
 class ReplySize:
     """The memory that a reply takes while it is collected, against a limit in bytes."""
 
-    __slots__ = ("_limit", "_size")
+    __slots__ = ("_begun", "_limit", "_size")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
+        self._begun: set[tuple[type, int]] = set()
 
     def add(self, items: Iterable[Item | bytes]) -> None:
         """Count items, or pieces of a document. Raises ReplyTooLargeError above the limit."""
-        self._size += sum([size_of(item) for item in items])
+        for item in items:
+            self._size += size_of(item)
+            if isinstance(item, _NUMBERED) and (key := (type(item), item.index)) not in self._begun:
+                self._begun.add(key)
+                self._size += _BLOCK
         if self._size > self._limit:
             raise ReplyTooLargeError(self._limit)
 
 
 def size_of(item: Item | bytes) -> int:
     """Return about how many bytes an item takes in memory."""
+    size = getsizeof(item) + _OVERHEAD
     if isinstance(item, (str, bytes)):
-        return _OVERHEAD + len(item)
-    size = _OVERHEAD
+        return size
     for name in item.__struct_fields__:
-        value = getattr(item, name)
-        if isinstance(value, str):
-            size += len(value)
-        elif isinstance(value, (list, dict)):
-            size += len(msgspec.json.encode(value))
+        if value := getattr(item, name):
+            size += getsizeof(value) if isinstance(value, str) else _size_of_value(value)
     return size
 
 
-_OVERHEAD = 64
-"""Bytes that an item takes besides its texts."""
+def _size_of_value(value: object) -> int:
+    """Return how many bytes a decoded JSON value takes, without recursion because it may be deep."""
+    size, left = 0, [value]
+    while left:
+        value = left.pop()
+        size += getsizeof(value)
+        if isinstance(value, dict):
+            left += value
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return size
+
+
+_OVERHEAD = 16
+"""Bytes that an item takes in lists of items, as they grow."""
+
+_NUMBERED = (ToolCall, Reasoning)
+
+_BLOCK = 1200
+"""Bytes that another call or block takes in a Reply, and while it is collected: five dicts and lists."""
 
 
 def plain_turn(text: str, blocks: int, calls: int) -> list[TurnPart]:
