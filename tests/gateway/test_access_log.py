@@ -17,13 +17,18 @@ from acytoo.gateway.access_log import AccessLog
 from tests.gateway.summaries import row, summary
 
 
+def to(path: Path) -> str:
+    """Return the destination that is a file."""
+    return f"file:{path}"
+
+
 def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
 
 def logged(file: Path, /, **changes: Any) -> Any:
     """Return the line of one request."""
-    log = AccessLog(str(file))
+    log = AccessLog(to(file))
     log.ended(summary(**changes))
     log.close()
     return lines(file)[-1]
@@ -84,7 +89,7 @@ def test_what_a_client_sends_cannot_begin_another_line(tmp_path: Path) -> None:
 def test_lines_are_appended_in_order(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text('{"request_id": "before"}\n')
-    log = AccessLog(str(path))
+    log = AccessLog(to(path))
     for number in range(1000):
         log.started()
         log.ended(summary(request_id=str(number)))
@@ -95,7 +100,7 @@ def test_lines_are_appended_in_order(tmp_path: Path) -> None:
 
 def test_a_renamed_file_is_used_until_the_log_is_reopened(tmp_path: Path) -> None:
     path, old = tmp_path / "log", tmp_path / "log.1"
-    log = AccessLog(str(path))
+    log = AccessLog(to(path))
     path.rename(old)
     log.reopen()
     log.ended(summary())
@@ -106,7 +111,7 @@ def test_a_renamed_file_is_used_until_the_log_is_reopened(tmp_path: Path) -> Non
 
 def test_a_file_that_cannot_be_opened_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot open the access log '.*/nowhere/log': No such file"):
-        AccessLog(str(tmp_path / "nowhere" / "log"))
+        AccessLog(to(tmp_path / "nowhere" / "log"))
 
 
 def test_nobody_else_on_the_machine_can_read_the_file(tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ def wait_for_record(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_full_disk_is_reported_once(full: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log = AccessLog(str(full))
+    log = AccessLog(to(full))
     log.ended(summary())
     wait_for_record(caplog)
     log.ended(summary())
@@ -145,7 +150,7 @@ def test_a_full_disk_is_reported_once(full: Path, caplog: pytest.LogCaptureFixtu
 def test_lines_that_were_lost_are_counted_once_writing_works_again(
     full: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log = AccessLog(str(full))
+    log = AccessLog(to(full))
     log.ended(summary())
     wait_for_record(caplog)
     full.unlink()
@@ -160,7 +165,7 @@ def test_a_reader_that_has_stalled_holds_nothing_up_and_memory_is_bounded(tmp_pa
     path = tmp_path / "fifo"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    log = AccessLog(str(path))
+    log = AccessLog(to(path))
     for _ in range(30_000):
         log.ended(summary())
     received = b""

@@ -212,6 +212,8 @@ CLEAR = "hunter2hunter2"
         (f'[storage]\nledger = "postgresql://me:{CLEAR}@x/db"\n', 2),
         (f'[storage]\nledger = "postgresql://x/db?password={CLEAR}"\n', 2),
         (f'[upstreams.embedded]\n[keys.a]\nhash = "{CLEAR}"\n', 3),
+        (f'[upstreams.embedded]\n[tracing]\nendpoint = "https://me:{CLEAR}@x"\n', 3),
+        (f'[upstreams.embedded]\n[tracing.headers]\nAuthorization = "{CLEAR}"\n', 3),
     ],
 )
 def test_a_secret_in_clear_is_refused_and_not_shown(text: str, line: int) -> None:

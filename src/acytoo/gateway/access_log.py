@@ -36,14 +36,14 @@ _TIME_TO_FINISH = 5.0
 class AccessLog:
     """A log of requests: a Consumer of summaries.
 
-    `destination` is "stderr", "stdout" or the path of a file. Lines are appended, so several workers can share a file.
+    `destination` is "stderr", "stdout" or `file:PATH`. Lines are appended, so several workers can share a file.
     """
 
     def __init__(self, destination: str = "stderr") -> None:
         """Open the log and start its thread. Raises UsageError if the file cannot be opened."""
-        self._destination = destination
+        self._destination = destination.removeprefix("file:")
         self._is_file = destination not in _STREAMS
-        self._file = _open(destination) if self._is_file else _STREAMS[destination]
+        self._file = _open(self._destination) if self._is_file else _STREAMS[destination]
         self._waiting: deque[bytes] = deque()
         self._dropped = 0
         self._is_failing = False

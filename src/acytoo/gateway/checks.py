@@ -37,6 +37,7 @@ def check(config: GatewayConfig) -> None:
         _check_models,
         _check_keys,
         _check_prices,
+        _check_tracing,
     ):
         part(config)
 
@@ -203,6 +204,15 @@ def _check_prices(config: GatewayConfig) -> None:
             raise UsageError(f"{config.place('prices', target)}: {message}")
         if not model:
             raise UsageError(f"{config.place('prices', target)}: expected UPSTREAM/MODEL, not {target!r}")
+
+
+def _check_tracing(config: GatewayConfig) -> None:
+    tracing = config.tracing
+    if tracing.endpoint:
+        check_url(tracing.endpoint, _label(config, ("tracing", "endpoint")))
+    for header, value in tracing.headers.items():
+        if is_secret_name(header):
+            check_reference(value, _label(config, ("tracing", "headers", header)))
 
 
 def _label(config: GatewayConfig, path: KeyPath) -> str:

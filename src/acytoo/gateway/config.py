@@ -168,9 +168,14 @@ class MetricsTable(Table, frozen=True):
 
 
 class TracingTable(Table, frozen=True):
-    """OpenTelemetry traces. `endpoint`: the URL of an OTLP collector; without it there are none."""
+    """OpenTelemetry traces and metrics. `endpoint`: the URL of an OTLP collector; without it there are none.
+
+    `headers` go with each export; secret ones are references. `sample`: the share of the requests that are traced.
+    """
 
     endpoint: str = ""
+    headers: dict[str, str] = {}
+    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
 
 class LogTable(Table, frozen=True):
