@@ -72,7 +72,8 @@ def _check_message(message: Any, where: str) -> ChatMessage:
         if not isinstance(block, Mapping) or not isinstance(block.get("text", ""), str):
             raise UsageError(f"{where}.reasoning[{number}] must be a block like {{'text': …}}")
     _check_turn_parts(message.get("turn_parts"), where)
-    for number, call in enumerate(message.get("tool_calls") or ()):
+    calls = [_call_of_function(call) for call in message.get("tool_calls") or ()]
+    for number, call in enumerate(calls):
         function = call.get("function") if isinstance(call, Mapping) else None
         if (
             not isinstance(function, Mapping)
@@ -84,8 +85,20 @@ def _check_message(message: Any, where: str) -> ChatMessage:
                 f"{where}.tool_calls[{number}] must be like "
                 "{'id': …, 'type': 'function', 'function': {'name': …, 'arguments': '{}'}}"
             )
+    if any(new is not old for new, old in zip(calls, message.get("tool_calls") or (), strict=True)):
+        return {**message, "tool_calls": calls}  # type: ignore[typeddict-item]
     plain: ChatMessage = message if type(message) is dict else dict(message)  # type: ignore[assignment]
     return plain
+
+
+def _call_of_function(call: Any) -> Any:
+    """Return a call of a custom tool, which takes text, as the call of a function with the parameter `input`."""
+    custom = call.get("custom") if isinstance(call, Mapping) and call.get("type") == "custom" else None
+    if not isinstance(custom, Mapping) or not isinstance(custom.get("input"), str | None):
+        return call
+    rest = {name: value for name, value in call.items() if name != "custom"}
+    function = {"name": custom.get("name"), "arguments": {"input": custom.get("input") or ""}}
+    return {**rest, "type": "function", "function": function}
 
 
 def _check_turn_parts(parts: object, where: str) -> None:

@@ -373,7 +373,7 @@ def test_a_list_of_one_text_is_sent_as_text(target: Dialect) -> None:
 
 
 def test_a_choice_of_tools_that_were_all_dropped_is_not_sent_to_anthropic() -> None:
-    tools: list[Any] = [{"type": "custom", "custom": {"name": "x"}}]
+    tools: list[Any] = [{"type": "novel"}]
     request = Request(HELLO, "m", tools=tools, tool_choice="required", parallel_tool_calls=False)
     target = dialects.Anthropic()
     sent = msgspec.json.decode(target.encode_request(request, Endpoint("http://h"), Unsupported("a", drop=True)).body)

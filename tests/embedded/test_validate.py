@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
+import openai
 import pytest
 
 from acytoo import Acytoo
@@ -70,7 +71,7 @@ def allowed(mode: str, *names: str) -> dict[str, Any]:
         ({"tools": TOOLS, "tool_choice": "always"}, "'always': must be auto"),
         ({"tool_choice": "required"}, "needs tools"),
         ({"tool_choice": named("get_time")[0]}, "not among the tools"),
-        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "supports only functions"),
+        ({"tools": [{"type": "novel"}]}, "supports only functions"),
     ],
 )
 async def test_an_invalid_tool_choice_or_tool_is_an_error(
@@ -218,3 +219,16 @@ async def test_line_breaks_in_a_grammar_and_control_characters_in_a_description_
     described = chat(response_format=schema(enum=["a\nb"], description="A form\x0cfeed."))
     _, answer = await post(url, "/v1/chat/completions", described)
     assert json.loads(answer["choices"][0]["message"]["content"]) == "a\nb"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_custom_tool_is_called_as_one(stream: bool, url: str) -> None:
+    tool = {"type": "custom", "custom": {"name": "say", "description": "Says a text."}}
+    choice = {"type": "custom", "custom": {"name": "say"}}
+    async with openai.AsyncOpenAI(base_url=url + "/v1", api_key="k", max_retries=0) as client:
+        received: Any = await client.chat.completions.create(**chat(tools=[tool], tool_choice=choice, stream=stream))
+        if stream:
+            calls = [chunk.choices[0].delta.tool_calls async for chunk in received if chunk.choices]
+            assert next(call for call in calls if call)[0].type == "custom"
+        else:
+            assert received.choices[0].message.tool_calls[0].custom.name == "say"

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import openai
 import pytest
 
 from acytoo import Acytoo, AcytooError, dialects
@@ -177,6 +178,37 @@ HISTORY: list[Any] = [
 ]
 
 
+CUSTOM = {"type": "custom", "custom": {"name": "sh"}}
+
+
+@pytest.mark.parametrize(
+    "out",
+    [dialect for dialect in dialects.ALL if dialect.name not in ("acytoo", "openai")],
+    ids=lambda dialect: dialect.name,
+)
+@STREAM
+async def test_a_custom_tool_of_a_chat_client_is_called_as_one_by_a_backend_of_any_api(
+    out: Dialect, stream: bool
+) -> None:
+    # Read without our own reader, to which a call of a function is the same. The official SDK's types of a stream have
+    # no custom calls, but keep them.
+    answer = reply(ToolCall(0, "call_1", "sh", '{"input":"ls \\"é\\""}'), Finish("tool_calls"))
+    async with live_server(answer, dialect=out) as server:
+        asked: Any = {"model": "m-1", "messages": HELLO, "tools": [CUSTOM], "stream": stream}
+        async with openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="k", max_retries=0) as client:
+            received: Any = await client.chat.completions.create(**asked)
+            if stream:
+                deltas = [chunk.choices[0].delta async for chunk in received if chunk.choices]
+                first, *pieces = [delta.tool_calls[0] for delta in deltas if delta.tool_calls]
+                text = first.custom["input"] + "".join([piece.custom["input"] for piece in pieces])
+                call = (first.type, first.custom["name"], text)
+            else:
+                (found,) = received.choices[0].message.tool_calls
+                call = (found.type, found.custom.name, found.custom.input)
+        assert call == ("custom", "sh", 'ls "é"')
+        assert b"sh" in server.fake.requests[0].body
+
+
 @crossings([pair for pair in PAIRS if pair != MANDATORY])
 async def test_history_with_calls_and_results_arrives_or_is_refused_by_name(into: Dialect, out: Dialect) -> None:
     async with live_server(reply("Fine."), dialect=out) as server:
@@ -314,11 +346,10 @@ async def test_within_one_dialect_the_request_is_passed_on_byte_for_byte(dialect
     assert server.fake.requests[0].body == body
 
 
-CALLED = {"id": "c", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
 UNREAD: list[tuple[Dialect, dict[str, Any]]] = [
     (
         dialects.OpenAI(),
-        {"messages": [*HELLO, {"role": "assistant", "content": None, "tool_calls": [CALLED]}]},
+        {"messages": [*HELLO, {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "novel"}]}]},
     ),
     (dialects.OpenAI(), {"messages": [*HELLO, {"role": "assistant", "audio": {"id": "audio_1"}}]}),
     (

@@ -137,8 +137,8 @@ class Writer:
     """The bytes that keep a silent stream alive. Empty if the API has none."""
     fails_alone: ClassVar[bool] = False
     """Whether a client recognises what `fail` returns only if it reads nothing else at the same time."""
-    keeps_reply: ClassVar[bool] = False
-    """Whether the end of a stream repeats all of it, so that it has to be kept."""
+    keeps_reply: bool = False
+    """Whether the end of a stream repeats items, so that they have to be kept."""
     error_ends_reply: ClassVar[bool] = False
     """Whether what `fail` returns is an end of its own, so that clients wait for the end of the body after it.
 

@@ -52,17 +52,6 @@ def arguments_text(arguments: Any) -> str:
         raise ProtocolError("the arguments of a call are nested too deeply") from error
 
 
-def custom_arguments(text: object) -> str:
-    """Return the arguments of a call whose tool takes text instead of JSON (OpenAI's `custom` tools)."""
-    return dumps({"input": text if isinstance(text, str) else ""}, surrogates="replace").decode()
-
-
-def custom_input(arguments: str) -> str:
-    """Return the text in the arguments of such a call: all of them if a model has left out the JSON."""
-    text = (arguments_object(arguments) or {}).get("input")
-    return text if isinstance(text, str) else arguments
-
-
 class CallIds:
     """Call ids of one conversation, for APIs that have none: the same ids each time the conversation is decoded.
 

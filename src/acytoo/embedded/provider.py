@@ -12,6 +12,7 @@ import msgspec
 from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.custom_tools import as_functions, custom_names
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai.request import encode_request
 from acytoo.embedded.constraints import constrain, has_schema, is_constrained, require_json
@@ -86,7 +87,7 @@ class EngineProvider(AsyncGeneratorProvider):
         self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
     ) -> Closable[list[Item]]:
         """Return the reply, as every provider does. A required tool call is forced."""
-        request = normalize(request)
+        request = normalize(as_functions(request, unsupported or Unsupported(self.dialect.name)))
         functions = forced_functions(request)
         if functions:
             return convert_reply(super().answer(request_call(request, functions), settings, unsupported))
@@ -101,6 +102,7 @@ class EngineProvider(AsyncGeneratorProvider):
         """
         return (
             bool(request.messages)
+            and not custom_names(request)
             and normalize(request) is request
             and not is_constrained(request)
             and not forced_functions(request)
@@ -108,7 +110,7 @@ class EngineProvider(AsyncGeneratorProvider):
 
     async def count_tokens(self, request: Request) -> int:
         """Return the number of input tokens, as every provider does."""
-        return await super().count_tokens(normalize(request))
+        return await super().count_tokens(normalize(as_functions(request, Unsupported(self.name, drop=True))))
 
 
 def resolve_model(url: str) -> Model:

@@ -17,6 +17,7 @@ class Azure(AsyncGeneratorProvider):
             key_header="api-key",
             option_names={"max_tokens": "max_completion_tokens"},
             refused_options=frozenset({"top_k"}),
+            custom_tools=True,
             developer_role=True,
         )
     )

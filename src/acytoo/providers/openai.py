@@ -16,6 +16,7 @@ class OpenAI(AsyncGeneratorProvider):
         Variations(
             option_names={"max_tokens": "max_completion_tokens"},
             refused_options=frozenset({"top_k"}),
+            custom_tools=True,
             developer_role=True,
         )
     )

@@ -246,7 +246,7 @@ def test_betas_that_are_not_texts_are_a_usage_error(betas: object) -> None:
         ({"response_format": {"type": "json_object"}}, "json_object"),
         ({"reasoning_effort": "silly"}, "silly"),
         ({"tool_choice": {"type": "allowed_tools"}}, "allowed_tools"),
-        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "custom tools"),
+        ({"tools": [{"type": "novel"}]}, "novel tools"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}, "input_audio"),
         ({"messages": [{"role": "user", "content": "Hi", "name": "Ann"}]}, "name"),
         ({"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": PNG}]}]}, "system message"),

@@ -81,7 +81,7 @@ def test_it_goes_back_as_it_was_and_to_another_api_as_a_function_call(name: str)
     assert encode(request)["messages"][1]["tool_calls"] == [{"id": "a", "type": "function", "function": function}]
 
 
-def test_a_server_writes_calls_of_functions_only() -> None:
+def test_a_server_writes_calls_of_functions_only_if_the_request_has_no_custom_tool() -> None:
     items = [*read(BODIES["pieces"])]
     openai = by_name("openai")
     writer = openai.writer(make_request())

@@ -176,7 +176,6 @@ def test_the_request_goes_to_the_endpoint_with_its_key() -> None:
             make_request({"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}),
             "input_audio content",
         ),
-        (make_request(tools=[{"type": "custom", "custom": {"name": "f"}}], extra_for="openai"), "custom tools"),
     ],
 )
 def test_a_feature_that_the_api_lacks_is_refused_by_name_or_dropped(chat_request: Request, feature: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, cast
 import msgspec
 
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.custom_tools import as_functions
 from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import invalid, require
 from acytoo.dialects.tool_calls import arguments_object
@@ -89,6 +90,7 @@ def encode_request(
 
     With `unsigned`, thinking of this API without a signature is sent back.
     """
+    request = as_functions(request, unsupported)
     system, turns = _split_system(request.messages, request.extra_for == SOURCE)
     body: JSONObject = {"model": request.model}
     system_content = _encode_system(system, unsupported)

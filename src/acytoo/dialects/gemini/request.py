@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.custom_tools import as_functions
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
 from acytoo.dialects.fields import invalid, objects_in, optional_object
 from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE, Part, TurnReader, encode_call, encode_turn
@@ -84,6 +85,7 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
 
     The API has one system instruction, so all system messages move there, wherever they are.
     """
+    request = as_functions(request, unsupported)
     instruction, contents = _encode_messages(request, unsupported)
     if not contents:
         raise UsageError("Gemini needs a message that is not a system message")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.custom_tools import as_functions
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
 from acytoo.dialects.fields import invalid, objects_in
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
@@ -44,6 +45,7 @@ _PARENTS = frozenset({"options"})
 
 def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported) -> JSONObject:
     """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
+    request = as_functions(request, unsupported)
     names: dict[str, str] = {}
     body: JSONObject = {
         "model": request.model,

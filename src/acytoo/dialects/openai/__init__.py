@@ -84,8 +84,7 @@ class OpenAI(Dialect):
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of chunks. It sends usage only if the request has `stream_options.include_usage`."""
-        options = request.extra.get("stream_options")
-        return StreamWriter(request.model, isinstance(options, dict) and bool(options.get("include_usage")))
+        return StreamWriter(request)
 
     def write_reply(self, reply: Reply, request: Request) -> bytes:
         """Return a complete reply as a `chat.completion`."""
@@ -120,8 +119,7 @@ class OpenAICompletions(OpenAI):
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of chunks, with usage as in chat completions."""
-        options = request.extra.get("stream_options")
-        return CompletionWriter(request.model, isinstance(options, dict) and bool(options.get("include_usage")))
+        return CompletionWriter(request)
 
     def write_reply(self, reply: Reply, request: Request) -> bytes:
         """Return a complete reply as a `text_completion`."""

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_call, check_finish
@@ -24,7 +25,7 @@ from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai.request import NAME
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, reasoning_text, text_on_error
 from acytoo.dialects.server_side import new_id
-from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text, custom_arguments
+from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text
 from acytoo.errors import ProtocolError, TruncatedError
 from acytoo.types import (
     Finish,

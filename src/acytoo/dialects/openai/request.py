@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.custom_tools import as_functions, custom_input, custom_names
 from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import invalid, objects_in
 from acytoo.dialects.json import dumps
-from acytoo.dialects.tool_calls import arguments_text, custom_input
+from acytoo.dialects.tool_calls import arguments_text
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
 from acytoo.types import OPTIONS, ChatMessage, JSONObject, Request, plain_turn
 
@@ -70,6 +71,8 @@ class Variations(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a turn with calls must have that field, even if it has no reasoning."""
     call_id_length: int = 0
     """How many letters and digits the id of a call must have, 0 for any id."""
+    custom_tools: bool = False
+    """Whether the server has tools that take text. If not, they are sent as functions with the parameter `input`."""
     developer_role: bool = False
     """Whether the server knows the role `developer`. If not, such a message is sent as `system`."""
     one_system_message: bool = False
@@ -99,11 +102,17 @@ def encode_request(
     if request.extra_for and request.extra_for != NAME:
         messages = [_without_foreign_parts(message, unsupported) for message in messages]
         request = _without_foreign_tools(request, unsupported)
+    custom: frozenset[str] = frozenset()
+    if request.tools:
+        if server.custom_tools:
+            custom = custom_names(request)
+        else:
+            request = as_functions(request, unsupported)
     fields = _STRICT_FIELDS if server.strict_messages else _MESSAGE_FIELDS
     encoded: Sequence[Mapping[str, Any]] = messages
     for message in messages:  # most conversations are sent as they are: the check costs less than a call
         if not message.keys() <= fields or "tool_calls" in message or message["role"] not in _DIRECT_ROLES:
-            encoded = _MessageEncoder(server, to_google, unsupported).encode_all(messages)
+            encoded = _MessageEncoder(server, custom, to_google, unsupported).encode_all(messages)
             break
     if server.one_system_message or server.alternating_roles:
         encoded = _system_first(encoded, join=server.one_system_message)
@@ -130,8 +139,9 @@ def encode_request(
 class _MessageEncoder:
     """Encodes the messages that cannot be sent as they are."""
 
-    def __init__(self, server: Variations, to_google: bool, unsupported: Unsupported) -> None:
+    def __init__(self, server: Variations, custom: frozenset[str], to_google: bool, unsupported: Unsupported) -> None:
         self._server = server
+        self._custom = custom
         self._to_google = to_google
         self._unsupported = unsupported
         self._fields = _STRICT_FIELDS if server.strict_messages else _MESSAGE_FIELDS
@@ -192,9 +202,10 @@ class _MessageEncoder:
         """Return the call with its arguments as JSON text, the only form that this API accepts."""
         function, call_id = call["function"], call.get("id")
         arguments = function.get("arguments")
-        if own.get("type") == "custom":
+        if own.get("type") == "custom" or function["name"] in self._custom:
             text = custom_input(arguments_text(arguments))
-            return {"id": self._call_id(call_id or ""), "type": "custom", "custom": {**own["custom"], "input": text}}
+            custom = {**own.get("custom", {}), "name": function["name"], "input": text}
+            return {"id": self._call_id(call_id or ""), "type": "custom", "custom": custom}
         encoded: JSONObject = {**{name: value for name, value in call.items() if name in _CALL_FIELDS}, **own}
         if self._to_google and "extra_content" in call:
             encoded["extra_content"] = call["extra_content"]

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Writer
+from acytoo.dialects.custom_tools import custom_input, custom_names
 from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error
 from acytoo.dialects.openai.request import NAME, TURN_FIELDS
 from acytoo.dialects.server_side import new_id
@@ -41,7 +42,7 @@ _AFTER_TEXT = b'},"logprobs":null,"finish_reason":null}]}\n\n'
 
 
 _CUSTOM = frozenset({"type", "custom"})
-"""What makes a call one of a custom tool. Here all calls are of functions."""
+"""What makes a call one of a custom tool. The request's own tools decide about it here."""
 
 
 class StreamWriter(Writer):
@@ -49,13 +50,17 @@ class StreamWriter(Writer):
 
     ping = COMMENT
 
-    def __init__(self, model: str, include_usage: bool) -> None:
+    def __init__(self, request: Request) -> None:
+        options = request.extra.get("stream_options")
         self._id = new_id("chatcmpl-")
-        self._model = model
+        self._model = request.model
         self._created = int(time.time())
-        self._include_usage = include_usage
+        self._include_usage = isinstance(options, dict) and bool(options.get("include_usage"))
         self._usage: Usage | None = None
         self._calls: set[int] = set()
+        self._custom = custom_names(request) if request.tools else frozenset()
+        self.keeps_reply = bool(self._custom)
+        self._inputs: dict[int, list[str]] = {}  # the arguments of calls of custom tools, which are text once complete
         self._signed: set[int] = set()
         self._reasoning_field = "reasoning_content"
         self._open = False
@@ -102,7 +107,7 @@ class StreamWriter(Writer):
         """Return a finish reason if the reply had none, the usage if the client asked for it, then `[DONE]`."""
         out = b"" if self._open else self._opening()
         if not self._finished:
-            out += self._chunk({}, "stop")
+            out += self._write_inputs() + self._chunk({}, "stop")
         if self._include_usage and self._usage:
             out += self._head + b'],"usage":' + msgspec.json.encode(_encode_usage(self._usage)) + b"}\n\n"
         return out + b"data: [DONE]\n\n"
@@ -128,6 +133,8 @@ class StreamWriter(Writer):
 
     def _encode_event(self, item: Event) -> bytes:
         if isinstance(item, ToolCall):
+            if self._custom and (item.name in self._custom or item.index in self._inputs):
+                return self._encode_custom(item)
             return self._chunk({"tool_calls": [self._encode_call(item)]})
         if isinstance(item, Reasoning):
             return self._chunk(_encode_reasoning(item.text, self._reasoning_field)) if item.text else b""
@@ -139,10 +146,28 @@ class StreamWriter(Writer):
             return self._chunk({}, logprobs={"content": item.tokens, "refusal": None})
         if isinstance(item, Finish):
             self._finished = True
-            return self._chunk({}, item.reason)
+            return self._write_inputs() + self._chunk({}, item.reason)
         if isinstance(item, Usage):
             self._usage = item
         return b""
+
+    def _encode_custom(self, item: ToolCall) -> bytes:
+        """Keep a piece of a call of a custom tool. Return the chunk with all else: the first piece has id and name."""
+        call: JSONObject = {"index": item.index}
+        if item.index not in self._inputs:
+            call |= _custom_call(item.id or new_id("call_"), item.name, "")
+        self._inputs.setdefault(item.index, []).append(item.arguments)
+        self._sign(item, call)
+        return self._chunk({"tool_calls": [call]}) if len(call) > 1 else b""
+
+    def _write_inputs(self) -> bytes:
+        """Return the chunks with the text of the calls of custom tools."""
+        inputs, self._inputs = self._inputs, {}
+        out = b""
+        for index, pieces in inputs.items():
+            custom = {"input": custom_input("".join(pieces))}
+            out += self._chunk({"tool_calls": [{"index": index, "custom": custom}]})
+        return out
 
     def _encode_own_part(self, item: OpaquePart) -> bytes:
         """Return the chunk with what a compatible server has beyond this API."""
@@ -162,10 +187,17 @@ class StreamWriter(Writer):
             self._calls.add(item.index)
             call |= {"id": item.id or new_id("call_"), "type": "function"}
             function["name"] = item.name
+        self._sign(item, call)
+        return call
+
+    def _sign(self, item: ToolCall, call: JSONObject) -> None:
         if item.signature:
             self._signed.add(item.index)
             call["extra_content"] = signature_content(item.signature)
-        return call
+
+
+def _custom_call(call_id: str, name: str, text: str) -> JSONObject:
+    return {"id": call_id, "type": "custom", "custom": {"name": name, "input": text}}
 
 
 def _encode_reasoning(text: str, field: str) -> JSONObject:
@@ -232,6 +264,13 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     }
     own: JSONObject = {}
     calls: list[Any] = [*reply.tool_calls]
+    custom = custom_names(request) if request.tools else frozenset()
+    for index, call in enumerate(reply.tool_calls if custom else ()):
+        function = call["function"]
+        if function["name"] in custom:
+            signed = {"extra_content": call["extra_content"]} if "extra_content" in call else {}
+            text = custom_input(function["arguments"])
+            calls[index] = {**_custom_call(call["id"], function["name"], text), **signed}
     for part in without_hosts(reply.turn_parts):
         if part.get("source") == NAME:
             if part["type"] == "tool_call":

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_finish
@@ -31,7 +32,7 @@ from acytoo.dialects.openai_responses.request import (
     own_opaque,
 )
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, text_on_error
-from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_object, custom_arguments
+from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_object
 from acytoo.errors import ProtocolError, StatusError, TruncatedError, status_error
 from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Reasoning, Refusal, Start, Usage
 from acytoo.wire.sse import SSEDecoder

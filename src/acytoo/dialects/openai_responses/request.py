@@ -17,6 +17,7 @@ from typing import Any, cast
 import msgspec
 
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.custom_tools import custom_input, custom_names, grammar_of
 from acytoo.dialects.fields import invalid, objects_in, optional_object, optional_objects, require, without_none
 from acytoo.dialects.json import UNDECODABLE, dumps
 from acytoo.dialects.openai_responses.tools import (
@@ -29,7 +30,7 @@ from acytoo.dialects.openai_responses.tools import (
     types_of,
 )
 from acytoo.dialects.services import api_of
-from acytoo.dialects.tool_calls import arguments_text, custom_input
+from acytoo.dialects.tool_calls import arguments_text
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
 from acytoo.types import (
@@ -62,7 +63,8 @@ _FILE_FIELDS = ("file_id", "filename", "file_data", "file_url")
 def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported) -> JSONObject:
     """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
     instructions = encode_instructions(request.messages)
-    items = _encode_messages(request.messages[1:] if instructions else request.messages, unsupported)
+    messages = request.messages[1:] if instructions else request.messages
+    items = _encode_messages(messages, custom_names(request), unsupported)
     body: JSONObject = {"model": request.model, "input": items, **encode_options(request, unsupported)}
     if instructions:
         body["instructions"] = instructions
@@ -140,7 +142,7 @@ def encode_instructions(messages: ChatMessages) -> str:
     return content
 
 
-def _encode_messages(messages: ChatMessages, unsupported: Unsupported) -> list[JSONObject]:
+def _encode_messages(messages: ChatMessages, custom: frozenset[str], unsupported: Unsupported) -> list[JSONObject]:
     items: list[JSONObject] = []
     custom_calls: set[str] = set()  # their ids: their results have a type of their own
     for message in messages:
@@ -148,7 +150,7 @@ def _encode_messages(messages: ChatMessages, unsupported: Unsupported) -> list[J
         if message.get("name") and role != "tool":
             unsupported("the name of a message")
         if role == "assistant":
-            turn = _encode_turn(message, unsupported)
+            turn = _encode_turn(message, custom, unsupported)
             custom_calls |= {item["call_id"] for item in turn if item.get("type") == "custom_tool_call"}
             items += turn
         elif role == "tool":
@@ -160,7 +162,7 @@ def _encode_messages(messages: ChatMessages, unsupported: Unsupported) -> list[J
     return items
 
 
-def _encode_turn(message: ChatMessage, unsupported: Unsupported) -> list[JSONObject]:
+def _encode_turn(message: ChatMessage, custom: frozenset[str], unsupported: Unsupported) -> list[JSONObject]:
     """Return the items of an assistant message, in the order in which they were received."""
     if message.get("audio"):
         unsupported("audio of an assistant message")
@@ -178,9 +180,11 @@ def _encode_turn(message: ChatMessage, unsupported: Unsupported) -> list[JSONObj
         elif kind == "tool_call":
             others = {name: value for name, value in own.items() if name not in _ITEM_FIELDS}
             call = message["tool_calls"][index]
-            if own.get("type") == "custom_tool_call":
-                input_ = custom_input(arguments_text(call["function"].get("arguments")))
-                items.append({**others, "call_id": call.get("id") or "", "input": input_})
+            function = call["function"]
+            if own.get("type") == "custom_tool_call" or function["name"] in custom:
+                input_ = custom_input(arguments_text(function.get("arguments")))
+                named = {"type": "custom_tool_call", "call_id": call.get("id") or "", "name": function["name"]}
+                items.append({**others, **named, "input": input_})
             else:
                 items.append({**others, **_encode_call(call)})
         elif kind == "text" and own:
@@ -292,12 +296,8 @@ def _encode_tool(tool: ToolDefinition, unsupported: Unsupported, own: bool) -> J
     """Return a tool. `strict` is false unless it is set, because the API's own default is true."""
     kind = tool.get("type")
     if kind == "custom" and isinstance(custom := tool.get("custom"), dict):
-        if not own:
-            unsupported("custom tools")
-            return None
-        grammar = custom.get("format")
-        if isinstance(grammar, dict) and isinstance(grammar.get("grammar"), dict):
-            custom = {**custom, "format": {"type": "grammar", **grammar["grammar"]}}
+        if (grammar := grammar_of(custom)) is not None:
+            custom = {**custom, "format": {"type": "grammar", **grammar}}
         return {"type": "custom", **custom}
     function = tool.get("function")
     if kind != "function" or not isinstance(function, dict):

@@ -15,9 +15,10 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
 
+from acytoo.dialects.custom_tools import custom_arguments, custom_function, custom_input
 from acytoo.dialects.fields import invalid, objects_in, without_none
 from acytoo.dialects.server_side import new_id
-from acytoo.dialects.tool_calls import arguments_object, arguments_text, custom_arguments, custom_input
+from acytoo.dialects.tool_calls import arguments_object, arguments_text
 from acytoo.types import FunctionDefinition, JSONObject
 
 Kind: TypeAlias = Literal["function", "custom", "tool_search"]
@@ -115,7 +116,7 @@ def _native_tool(tool: JSONObject, namespace: str, introduction: str) -> NativeT
     if not isinstance(name, str):
         raise invalid(f"a {kind} in tools has no name")
     if kind == "custom":
-        fields = _custom_function(tool)
+        fields = custom_function(tool)
     else:
         fields = {field: value for field, value in without_none(tool).items() if field not in _UNNEEDED_FIELDS}
         if fields.get("strict") is False:  # the shared shape's default
@@ -124,24 +125,6 @@ def _native_tool(tool: JSONObject, namespace: str, introduction: str) -> NativeT
         fields["description"] = f"{introduction}\n\n{fields.get('description') or ''}".strip()
     function = cast(FunctionDefinition, {**fields, "name": flat_name(name, namespace)})
     return NativeTool(kind, name, namespace, function)
-
-
-def _custom_function(tool: JSONObject) -> JSONObject:
-    """Return the function for a tool that takes text: its only parameter is `input`. A grammar becomes description."""
-    fields: JSONObject = {}
-    texts = [str(tool.get("description") or "")]
-    grammar = tool.get("format")
-    if isinstance(grammar, dict) and grammar.get("type") == "grammar":
-        texts.append(f"The input must match this {grammar.get('syntax')} grammar:\n{grammar.get('definition')}")
-    if description := "\n\n".join([text for text in texts if text]):
-        fields["description"] = description
-    fields["parameters"] = {
-        "type": "object",
-        "properties": {"input": {"type": "string"}},
-        "required": ["input"],
-        "additionalProperties": False,
-    }
-    return fields
 
 
 def _tool_search(tool: JSONObject) -> NativeTool:
