@@ -14,6 +14,7 @@ from acytoo.embedded.weights import SMOLLM2, fetch
 # A shell that runs the tests in the background ignores SIGINT, which the commands under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("untimed", deadline=None)
+settings.register_profile("few", deadline=None, max_examples=10)
 settings.load_profile("untimed")
 
 # When other processes use the cores, OpenMP threads that spin make the engine a hundred times slower.

@@ -18,6 +18,9 @@ TESTS = [
     "wire", "dialects", "test_base_provider.py", "cli/test_command.py",
 ]  # fmt: skip
 """The tests of the code that calls the dependencies."""
+IGNORED = ["transport/test_timeouts.py", "transport/test_closing.py", "dialects/test_growth.py"]
+"""Tests that mostly wait, or that measure our own code."""
+EXPENSIVE = "not million and not chunks_of_one_byte"
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="the oldest versions were never built for it")
@@ -27,7 +30,10 @@ def test_the_oldest_allowed_versions_of_the_dependencies_work(tmp_path: Path) ->
     assert all("==" in version for version in oldest)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(tmp_path)]
     subprocess.run([*pip, *oldest], check=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *[f"tests/{name}" for name in TESTS]]
+    command = [
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=few", "-k", EXPENSIVE,
+        *[f"--ignore=tests/{name}" for name in IGNORED], *[f"tests/{name}" for name in TESTS],
+    ]  # fmt: skip
     process = subprocess.run(
         command, cwd=ROOT, env=environment({"PYTHONPATH": str(tmp_path)}), capture_output=True, text=True, check=False
     )

@@ -129,7 +129,7 @@ async def test_a_model_whose_warm_up_fails_still_replies(model_file: Path) -> No
     template = "{% if not messages[0].content %}{{ raise_exception('empty') }}{% endif %}{{ messages[0].content }}"
     engine, provider = load_engine(Model("no-warm-up", model_file, template))
     engine.warm_up()
-    assert (await provider.reply(STORY, temperature=0, extra_body={"ignore_eos": True, "max_tokens": 5})).text
+    assert (await provider.reply(STORY, temperature=0, max_tokens=5, extra_body={"ignore_eos": True})).text
     engine.close()
 
 
