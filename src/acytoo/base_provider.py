@@ -15,6 +15,7 @@ import msgspec
 from acytoo._hybridmethod import hybridmethod
 from acytoo.compat import g4f
 from acytoo.compat.legacy import LegacyMethod, Parameters
+from acytoo.credentials import stored_key
 from acytoo.dialects.base import Dialect, Fetch, Unsupported, Writer
 from acytoo.errors import (
     AcytooError,
@@ -25,7 +26,6 @@ from acytoo.errors import (
     UsageError,
 )
 from acytoo.http import Endpoint
-from acytoo.keys import stored_key
 from acytoo.messages import check_messages, check_options
 from acytoo.secret import Secret, mask_url, show
 from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_size, as_text, check_url, hidden

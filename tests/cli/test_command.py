@@ -126,7 +126,10 @@ def test_a_truncated_reply_prints_the_received_text_and_exits_with_1() -> None:
         (["serve", "--to", "claude-sonnet-5"], "did you mean 'anthropic/claude-sonnet-5'?"),
         (["-m", "http://127.0.0.1:9", "--url", "http://127.0.0.1:9", "Hi"], "use either -m or --url"),
         (["-m", "openai", "Hi"], "openai needs a model: use -m openai/MODEL"),
-        (["-m", "openai/m", "Hi"], "openai needs a key: set OPENAI_API_KEY, use --key, or run: acytoo keys set openai"),
+        (
+            ["-m", "openai/m", "Hi"],
+            "openai needs a key: set OPENAI_API_KEY, use --key, or run: acytoo credentials set openai",
+        ),
         (["-m", "compatible/m", "Hi"], "compatible needs a URL: use --url, or set COMPATIBLE_URL"),
         (["--timeout", "nan", "Hi"], "expected a number of seconds above 0"),
         (["-o", "model=x", "Hi"], "use -m"),
@@ -242,7 +245,7 @@ def test_the_help_is_shown_without_loading_the_library() -> None:
     assert (done.returncode, done.stderr) == (0, b"\n")
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS, "keys set"])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "credentials set"])
 def test_h_is_short_for_help(command: str) -> None:
     assert run([ACYTOO, *command.split(), "-h"]).stdout == run([ACYTOO, *command.split(), "--help"]).stdout
 

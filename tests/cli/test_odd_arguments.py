@@ -62,8 +62,8 @@ OPTIONS: list[list[bytes]] = [
     [b"check", b"%s"],
     [b"check", b"-m", b"%s"],
     [b"providers", b"%s"],
-    [b"keys", b"remove", b"%s"],
-    [b"keys", b"set", b"%s"],
+    [b"credentials", b"remove", b"%s"],
+    [b"credentials", b"set", b"%s"],
     [b"pull", b"%s"],
     [b"completion", b"%s"],
     [b"fake", b"--fault", b"%s", b"--dialect", b"nothing"],
@@ -161,7 +161,9 @@ def test_no_request_option_prints_a_traceback(server: list[str], tmp_path: Path)
         assert run_lines([[word.encode() for word in [*options, *line]] for line in lines], tmp_path) == ""
 
 
-@pytest.mark.parametrize("command", ["", "chat", "check", "serve", "fake", "keys", "keys set", "pull", "completion"])
+@pytest.mark.parametrize(
+    "command", ["", "chat", "check", "serve", "fake", "credentials", "credentials set", "pull", "completion"]
+)
 def test_a_flag_without_its_value_or_twice_is_no_traceback(command: str, tmp_path: Path) -> None:
     words = [*command.split()]
     lines = [[*words, flag] for flag in ("-m", "--url", "-o", "--to", "--port", "--nonsense", "-x", "--fault")]

@@ -178,7 +178,9 @@ def _named_provider(name: str, model: str, settings: dict[str, Any]) -> AsyncGen
     if cls.needs_model and not provider.model:
         raise UsageError(f"{name} needs a model: use -m {name}/MODEL")
     if cls.needs_auth and not provider.has_key:
-        raise UsageError(f"{name} needs a key: set {cls.variable('key')}, use --key, or run: acytoo keys set {name}")
+        raise UsageError(
+            f"{name} needs a key: set {cls.variable('key')}, use --key, or run: acytoo credentials set {name}"
+        )
     if cls is Embedded and provider.url == Embedded.url:
         _check_built_in(provider.model)
     return provider

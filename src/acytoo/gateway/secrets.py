@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from acytoo.credentials import stored_key
 from acytoo.errors import UsageError
-from acytoo.keys import stored_key
 from acytoo.secret import Secret, is_secret_name, split_url
 from acytoo.settings import without_frames
 

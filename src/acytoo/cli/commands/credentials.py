@@ -1,4 +1,4 @@
-"""`acytoo keys`: store API keys in the system keyring."""
+"""`acytoo credentials`: store API keys in the system keyring."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from acytoo.errors import UsageError
 
 
 @click.group
-def keys() -> None:
+def credentials() -> None:
     """Store API keys in the system keyring.
 
     A stored key is used if the provider's environment variable is not set.
 
     \b
     Examples:
-      acytoo keys set openai             prompts for the key
-      pass show openai | acytoo keys set openai
-      acytoo keys remove openai
+      acytoo credentials set openai             prompts for the key
+      pass show openai | acytoo credentials set openai
+      acytoo credentials remove openai
     """
 
 
-@keys.command("set")
+@credentials.command("set")
 @click.argument("provider")
 def set_(provider: str) -> None:
     """Store the key of PROVIDER, read from a prompt or a pipe."""
-    from acytoo.keys import store_key
+    from acytoo.credentials import store_key
 
     name = _provider_name(provider)
     key = click.prompt("Key", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
@@ -37,11 +37,11 @@ def set_(provider: str) -> None:
     click.echo(f"stored the key of {name}", err=True)
 
 
-@keys.command
+@credentials.command
 @click.argument("provider")
 def remove(provider: str) -> None:
     """Remove the stored key of PROVIDER."""
-    from acytoo.keys import remove_key
+    from acytoo.credentials import remove_key
 
     name = _provider_name(provider)
     remove_key(name)
