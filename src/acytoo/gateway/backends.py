@@ -27,6 +27,14 @@ def create_backends(config: GatewayConfig) -> dict[str, AsyncGeneratorProvider]:
     return _Builder(config).backends()
 
 
+def check_secrets(config: GatewayConfig) -> None:
+    """Raise UsageError, with the line, for a secret of the server itself that is missing."""
+    for table, name in (("server", "admin_key"), ("storage", "counters"), ("storage", "ledger")):
+        reference = getattr(getattr(config, table), name)
+        if is_reference(reference):
+            resolve_secret(reference, config.place(table, name))
+
+
 class _Builder:
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config

@@ -48,6 +48,12 @@ def error_class(name: str) -> type[AcytooError] | None:
     return value if isinstance(value, type) and issubclass(value, AcytooError) else None
 
 
+def check_key_name(name: str) -> None:
+    """Raise UsageError for a name that a key cannot have."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"invalid name {name!r}: expected letters, digits and . _ -")
+
+
 def _error_names() -> list[str]:
     return [name for name in vars(errors) if error_class(name) is not None]
 

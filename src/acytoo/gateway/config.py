@@ -7,7 +7,7 @@ variable, is found by `create_backends`.
 from __future__ import annotations
 
 import tomllib
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -179,12 +179,12 @@ class TracingTable(Table, frozen=True):
 
 
 class LogTable(Table, frozen=True):
-    """The access log. `requests`: whether each request is logged, as a line of JSON."""
+    """The log. `requests`: where a line of JSON for each request goes: `stderr`, `stdout` or `file:PATH`."""
 
-    requests: bool = False
+    requests: str = ""
 
 
-class Tables(msgspec.Struct, frozen=True, kw_only=True):
+class Tables(Table, frozen=True, kw_only=True):
     """What a config file contains."""
 
     server: ServerTable = ServerTable()
@@ -230,23 +230,34 @@ def load(path: Path) -> GatewayConfig:
 
 def _load(path: Path) -> GatewayConfig:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    return parse(decode_text(data, path), path)
+
+
+def decode_text(data: bytes, path: Path) -> str:
+    """Return the text of a config file's bytes. Raises UsageError."""
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}:{line}: the file is not UTF-8 text") from None
-    return parse(text, path)
+
+
+def parse_document(text: str, path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML text. Raises UsageError."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise Source(path, {}).syntax_error(error, text) from None
 
 
 def parse(text: str, path: Path) -> GatewayConfig:
     """Return the config in the text of a file; relative paths in it start at the file's folder. Raises as `load`."""
     from acytoo.gateway.checks import check
 
-    try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise Source(path, {}).syntax_error(error, text) from None
+    document = parse_document(text, path)
     source = Source(path, lines_of(text))
     source.check_names(document, [*_TABLES, *_TABLES_OF_TABLES], ())
     document = {"storage": {}, **document}
@@ -264,6 +275,16 @@ def parse(text: str, path: Path) -> GatewayConfig:
     return config
 
 
+def warnings_of(config: GatewayConfig) -> list[str]:
+    """Return what is valid, but probably not meant: keys that have expired."""
+    today = datetime.now(UTC).date()
+    return [
+        f"{config.place('keys', name, 'expires')}: the key {name!r} expired at the end of {key.expires}"
+        for name, key in config.keys.items()
+        if key.expires is not None and key.expires < today
+    ]
+
+
 def _with_absolute_paths(value: Any, folder: Path) -> Any:
     """Return a value of the file in which `file:PATH` and `sqlite:PATH` are absolute."""
     if isinstance(value, dict):
@@ -278,4 +299,8 @@ def _with_absolute_paths(value: Any, folder: Path) -> Any:
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of a config file."""
-    return msgspec.json.schema(Tables)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The config file of acytoo serve",
+        **msgspec.json.schema(Tables),
+    }

@@ -35,9 +35,21 @@ def lines_of(text: str) -> dict[KeyPath, int]:
     return scanner.lines
 
 
+def span_of_table(text: str, path: KeyPath) -> tuple[int, int] | None:
+    """Return where the lines of a table begin and end, from its header to its last value; None without a header."""
+    scanner = _Scanner(text)
+    scanner.read_document()
+    if path not in scanner.spans:
+        return None
+    start, end = scanner.spans[path]
+    newline = text.find("\n", end)
+    return text.rfind("\n", 0, start) + 1, newline + 1 or len(text)
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.lines: dict[KeyPath, int] = {}
+        self.spans: dict[KeyPath, tuple[int, int]] = {}
         self._text = text
         self._newlines = [match.start() for match in re.finditer("\n", text)]
         self._place = 0
@@ -45,6 +57,7 @@ class _Scanner:
 
     def read_document(self) -> None:
         table: KeyPath = ()
+        header = 0
         while self._next_is_not(""):
             if self._skip("[["):
                 start = self._place
@@ -54,13 +67,16 @@ class _Scanner:
                 self._note(name, start)
                 self._note(table, start)
                 self._skip("]]")
+                header = start
             elif self._skip("["):
                 start = self._place
                 table = self._read_key()
                 self._note(table, start)
                 self._skip("]")
+                header = start
             else:
                 self._read_pair(table)
+            self.spans[table] = header, self._place
 
     def _read_pair(self, table: KeyPath) -> None:
         start = self._place

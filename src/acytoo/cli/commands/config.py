@@ -1,0 +1,61 @@
+"""`acytoo config`: check the config file of `acytoo serve --config`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from acytoo.cli.exit_codes import print_error
+from acytoo.errors import UsageError
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group
+def config() -> None:
+    """Check a server's config file, or print its JSON schema.
+
+    \b
+    Examples:
+      acytoo config check acytoo.toml
+      acytoo config schema > acytoo.schema.json
+    """
+
+
+@config.command
+@click.argument("file", type=_FILE)
+@click.option("--no-secrets", is_flag=True, help="Do not look for the secrets, which this machine may not have.")
+def check(file: Path, no_secrets: bool) -> None:
+    """Check a config file as a server does at its start. Exits with 1 if it has a mistake."""
+    from acytoo.gateway.backends import check_secrets, create_backends
+    from acytoo.gateway.config import load, warnings_of
+
+    try:
+        loaded = load(file)
+        if not no_secrets:
+            check_secrets(loaded)
+            create_backends(loaded)
+    except UsageError as error:
+        print_error(str(error))
+        sys.exit(1)
+    for warning in warnings_of(loaded):
+        print_error(warning)
+    parts = [_count(loaded.upstreams, "upstream"), _count(loaded.models, "model"), _count(loaded.keys, "key")]
+    click.echo(f"{file}: ok: {', '.join(parts)}")
+
+
+@config.command
+def schema() -> None:
+    """Print the JSON schema of a config file, with which editors complete and check it."""
+    import json
+
+    from acytoo.gateway.config import schema
+
+    click.echo(json.dumps(schema(), indent=2))
+
+
+def _count(table: Mapping[str, object], noun: str) -> str:
+    return f"{len(table)} {noun}{'' if len(table) == 1 else 's'}"
