@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -175,3 +177,43 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(MissingExtraError, match=r"acytoo\[gateway\]"):
         Metrics()
+
+
+DASHBOARD = json.loads((Path(__file__).parents[2] / "deploy" / "grafana.json").read_text())
+
+
+def expressions() -> list[str]:
+    """Return the queries of the dashboard."""
+    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_each_query_of_the_dashboard_asks_for_metrics_and_labels_that_exist(expression: str) -> None:
+    metrics = Metrics(NAMES)
+    metrics.ended(summary(error="TruncatedError", rows=[row(), row(cost=None, is_estimated=True)]))
+    labels: dict[str, set[str]] = {}
+    for name, pairs in parse(metrics.render()):
+        labels.setdefault(name, set()).update(label for label, _ in pairs)
+    used = re.findall(r"((?:acytoo|process)_\w+)(?:\{([^}]*)\})?", expression)
+    assert used
+    for name, matchers in used:
+        assert name in labels
+        asked = set(re.findall(r"(\w+)(?:=|!=|=~)\"", matchers)) - {"job"}
+        asked |= {label.strip() for by in re.findall(r"by \(([^)]*)\)", expression) for label in by.split(",")}
+        assert asked <= labels[name]
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    text = " ".join(expressions())
+    metrics = Metrics(NAMES)
+    metrics.ended(summary(error="TruncatedError", rows=[row(), row(cost=None, is_estimated=True)]))
+    names = {name for name, _ in parse(metrics.render()) if name.startswith("acytoo_")} - {"acytoo_info"}
+    assert not {name for name in names if re.sub("_(bucket|sum|count)$", "", name) not in text}
+
+
+def test_every_metric_is_documented() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
+    metrics = Metrics(NAMES)
+    metrics.ended(summary(error="TruncatedError", rows=[row(), row(cost=None, is_estimated=True)]))
+    names = {name for name, _ in parse(metrics.render()) if name.startswith("acytoo_")}
+    assert not {name for name in names if f"`{re.sub('_(bucket|sum|count)$', '', name)}`" not in documented}
