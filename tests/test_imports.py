@@ -29,6 +29,7 @@ LAYERS = [
     ["routing"],
     ["server"],
     ["gateway"],
+    ["batch"],
     ["embedded"],
     ["cli"],
 ]

@@ -5,6 +5,7 @@ AcytooError
 │   └── UnsupportedError   the API has no such feature: leave it out, or drop_unsupported=True
 ├── MissingExtraError      install the extra it names                            (is an ImportError)
 ├── EmbeddedError          the embedded model cannot be downloaded or loaded: the message says why
+├── OutputError            the output of a batch cannot be written: make room, then continue it
 ├── UnreachableError       no response: check URL and network, try again         (is a ConnectionError)
 │   ├── TLSError           the server's certificate was not accepted
 │   └── ProxyError         the proxy refused or cannot be reached
@@ -80,6 +81,10 @@ class MissingExtraError(AcytooError, ImportError):
 
 class EmbeddedError(AcytooError):
     """An embedded model that cannot be downloaded or loaded."""
+
+
+class OutputError(AcytooError):
+    """The output of a batch that cannot be written, such as on a full disk. Its complete lines are kept."""
 
 
 class UnreachableError(AcytooError, ConnectionError):

@@ -1,0 +1,44 @@
+"""Ask a provider for the complete reply to a row."""
+
+from __future__ import annotations
+
+import time
+
+from acytoo.batch.requests import Requests
+from acytoo.batch.rows import Row
+from acytoo.batch.scheduler import Answer, Ask
+from acytoo.errors import AcytooError, ReplyTooLargeError, ServerError
+from acytoo.types import Item, ReplySize, collect, has_content
+
+
+def asker(requests: Requests) -> Ask:
+    """Return the function that sends the request of a row to the provider of `requests`."""
+    max_reply = requests.provider.max_reply
+    is_legacy = requests.provider.is_legacy
+
+    async def ask(row: Row) -> Answer:
+        started = time.monotonic()
+        first: float | None = None
+        items: list[Item] = []
+        size = ReplySize(max_reply)
+        batches = requests.begin(row)
+        try:
+            async for batch in batches:
+                if first is None and has_content(batch):
+                    first = time.monotonic() - started
+                size.add(batch)
+                items += batch
+        except ReplyTooLargeError as error:
+            error.text = ""  # it would be held until the row is written
+            raise
+        except AcytooError:
+            raise
+        except Exception as error:
+            if not is_legacy:
+                raise
+            raise ServerError(f"the legacy provider raised {type(error).__name__}") from error
+        finally:
+            await batches.aclose()
+        return Answer(collect(items), time.monotonic() - started if first is None else first)
+
+    return ask

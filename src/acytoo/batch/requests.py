@@ -1,0 +1,139 @@
+"""From a row to a call: prompt templates, columns, request options and OpenAI's Batch format."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from acytoo import dialects
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.batch.rows import Row
+from acytoo.dialects.base import Dialect
+from acytoo.dialects.json import display_json
+from acytoo.errors import RequestError, UsageError
+from acytoo.http import ServerRequest
+from acytoo.types import OPTIONS, Closable, Item, JSONObject, Request
+
+
+class Template:
+    """A text with columns in braces, such as `Summarise: {text}`. Double braces stand for single ones."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._parts: list[tuple[str, str]] = []
+        """Pieces of text, each with the column that follows it, "" after the last one."""
+        try:
+            for literal, column, format, conversion in string.Formatter().parse(text):
+                if column is not None and (not column or format or conversion):
+                    raise ValueError("expected the name of a column between braces")
+                self._parts.append((literal, column or ""))
+        except ValueError as error:
+            raise UsageError(
+                f"invalid prompt {text!r}: {error}; write {{name}} for a column, and {{{{ or }}}} for a brace"
+            ) from error
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the text refers to."""
+        return [column for _, column in self._parts if column]
+
+    def fill(self, row: Row) -> str:
+        """Return the text for a row. Raises UsageError if a column is missing."""
+        texts: list[str] = []
+        for literal, column in self._parts:
+            texts.append(literal)
+            if column:
+                if column not in row.fields:
+                    raise UsageError(f"row {row.number}: no column {column!r}: it has {_names(row.fields)}")
+                texts.append(_as_text(row.fields[column]))
+        return "".join(texts)
+
+
+class Requests:
+    """What the rows of a batch ask: the model, a template, a system prompt and request options for all of them.
+
+    With a template, the fields of a row are only data. Without one, a row has `prompt` or `messages`, and may have
+    request options and a `model` of its own; or it is a request in OpenAI's Batch format.
+    """
+
+    def __init__(
+        self,
+        provider: AsyncGeneratorProvider,
+        *,
+        model: str = "",
+        prompt: str | None = None,
+        system: str = "",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.provider = provider
+        self._model = model or provider.model
+        self._template = Template(prompt) if prompt is not None else None
+        self._system = Template(system) if system and self._template is not None else system
+        self._options = dict(options or {})
+
+    def begin(self, row: Row) -> Closable[list[Item]]:
+        """Return the reply to a row, as batches of items. Raises UsageError if the row or its options are wrong."""
+        if self._template is None and row.is_openai:
+            return self.provider.answer(self.openai_request(row)[1])
+        options = dict(self._options)
+        model = self._model
+        if self._template is not None:
+            messages: Any = [{"role": "user", "content": self._template.fill(row)}]
+        else:
+            messages, own = self._own(row)
+            model = self._model or own.pop("model", "")
+            options |= own
+        system = self._system.fill(row) if isinstance(self._system, Template) else self._system
+        if system:
+            messages = [{"role": "system", "content": system}, *messages]
+        return self.provider.begin(model, messages, options)
+
+    def _own(self, row: Row) -> tuple[Any, JSONObject]:
+        """Return the messages and the options that a row has itself."""
+        fields = row.fields
+        own = {name: value for name, value in fields.items() if name in _ROW_OPTIONS and value is not None}
+        if fields.get("messages") is not None:
+            return fields["messages"], own
+        prompt = fields.get("prompt")
+        if isinstance(prompt, str):
+            return [{"role": "user", "content": prompt}], own
+        problem = "no prompt and no messages" if prompt is None else "its prompt must be text"
+        raise UsageError(f"row {row.number}: {problem}: it has {_names(fields)}; --prompt makes one of its columns")
+
+    def openai_request(self, row: Row) -> tuple[Dialect, Request]:
+        """Return the request of a row in OpenAI's Batch format, and the API of its `url`. Raises UsageError."""
+        url, body = row.fields.get("url"), row.fields.get("body")
+        dialect = next((each for each in _openai_dialects() if url in each.routes), None)
+        if dialect is None or row.fields.get("method", "POST") != "POST":
+            raise UsageError(f"row {row.number}: expected method POST and one of the urls {', '.join(_openai_urls())}")
+        if not isinstance(body, dict):
+            raise UsageError(f"row {row.number}: its body must be an object")
+        try:
+            request = dialect.decode_request(ServerRequest(str(url), {}, msgspec.json.encode(body))).request
+        except RequestError as error:
+            raise UsageError(f"row {row.number}: {error.message}") from error
+        request.stream = True
+        model = self._model or request.model
+        return dialect, msgspec.structs.replace(request, model=model) if model != request.model else request
+
+
+_ROW_OPTIONS = OPTIONS | {"model", "extra_body"}
+
+
+def _openai_dialects() -> list[Dialect]:
+    return [dialects.by_name("openai"), dialects.by_name("openai-responses")]
+
+
+def _openai_urls() -> list[str]:
+    return [each.routes[0] for each in _openai_dialects()]
+
+
+def _names(fields: JSONObject) -> str:
+    return ", ".join(list(fields)[:20]) or "no fields"
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else display_json(value)

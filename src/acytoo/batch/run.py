@@ -1,0 +1,127 @@
+"""Run a batch from one file to another, and continue it where an earlier run ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.batch.asking import asker
+from acytoo.batch.lines import error_line, reply_line
+from acytoo.batch.output import Fingerprint, Output, file_fingerprint, options_fingerprint
+from acytoo.batch.requests import Requests
+from acytoo.batch.rows import Row, read_rows
+from acytoo.batch.scheduler import Result, Scheduler, Stopped
+from acytoo.errors import AcytooError
+
+Outcome: TypeAlias = Literal["complete", "complete with errors", "unfinished"]
+
+_SYNC_EVERY = 5.0
+"""Seconds between two syncs of the output."""
+
+
+class BatchConfig(msgspec.Struct, kw_only=True):
+    """What a batch asks, of whom, and where its rows and replies are."""
+
+    provider: AsyncGeneratorProvider
+    input: str
+    output: Path
+    address: str = ""
+    """What the user calls the provider and its model; a changed one is noticed."""
+    input_format: str = ""
+    model: str = ""
+    prompt: str | None = None
+    system: str = ""
+    options: Mapping[str, Any] = {}
+    jobs: int = 100
+    attempts: int = 5
+    overwrite: bool = False
+    accept_changes: bool = False
+    retry_errors: bool = False
+
+
+class Summary(msgspec.Struct):
+    """How a run of a batch ended. `replies` and `errors` are all in the files, `new` those of this run."""
+
+    outcome: Outcome
+    replies: int
+    errors: int
+    new: int
+    seconds: float
+    reason: str = ""
+    """Why it is unfinished."""
+    cause: AcytooError | None = None
+    """The error that stopped it, if one did."""
+
+
+class BatchRun:
+    """One run of a batch. `stop` may be called while `run` is awaited."""
+
+    def __init__(self, config: BatchConfig) -> None:
+        """Open the input and the output. Raises UsageError, OutputError."""
+        self._config = config
+        self._requests = Requests(config.provider, model=config.model, prompt=config.prompt, system=config.system,
+                                  options=config.options)  # fmt: skip
+        self._rows = read_rows(config.input, config.input_format)
+        self._output = Output.open(config.output, self._fingerprint(), overwrite=config.overwrite,
+                                   accept_changes=config.accept_changes)  # fmt: skip
+        self._new = 0
+        self._synced_at = time.monotonic()
+        self.scheduler = Scheduler(self._unfinished(self._rows), asker(self._requests), self._deliver, jobs=config.jobs,
+                                   attempts=config.attempts)  # fmt: skip
+
+    def stop(self, reason: str) -> None:
+        """Begin no further row; those in flight are completed."""
+        self.scheduler.stop(reason)
+
+    async def run(self) -> Summary:
+        """Ask for all rows that are not finished. Raises OutputError."""
+        started = time.monotonic()
+        cause: AcytooError | None = None
+        try:
+            await self.scheduler.run()
+        except Stopped as stopped:
+            cause = stopped.error
+        finally:
+            self._rows.close()
+            self._output.close()
+        reason = self.scheduler.stop_reason
+        errors = self._output.errors
+        outcome: Outcome = "unfinished" if reason else "complete with errors" if errors else "complete"
+        return Summary(outcome, len(self._output.done), errors, self._new, time.monotonic() - started, reason, cause)
+
+    def _unfinished(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Yield the rows that are not finished; with `retry_errors`, those that have an error."""
+        done, failed, only_failed = self._output.done, self._output.failed, self._config.retry_errors
+        for row in rows:
+            if row.error is not None:
+                self._write_invalid(row, row.error)
+            elif row.id not in done and (row.id in failed) is only_failed:
+                yield row
+
+    def _write_invalid(self, row: Row, error: AcytooError) -> None:
+        self._output.write_invalid(row.number, error_line(row, error, 0))
+
+    async def _deliver(self, result: Result) -> None:
+        row, output = result.row, self._output
+        self._new += 1
+        if result.reply is not None:
+            output.write_reply(row.id, reply_line(row, result.reply, self._requests))
+        else:
+            assert result.error is not None
+            output.write_error(row.id, error_line(row, result.error, result.attempts))
+        now = time.monotonic()
+        if now - self._synced_at > _SYNC_EVERY:
+            self._synced_at = now
+            await asyncio.to_thread(output.sync)
+
+    def _fingerprint(self) -> Fingerprint:
+        config = self._config
+        options = {"model": config.address, "prompt": config.prompt, "system": config.system, **config.options}
+        return Fingerprint("-" if config.input == "-" else file_fingerprint(Path(config.input)),
+                           options_fingerprint(options))  # fmt: skip

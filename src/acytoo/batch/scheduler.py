@@ -1,0 +1,293 @@
+"""Workers that ask for the replies to rows: how many at once, when to wait, and what to ask again.
+
+The problem: nobody knows beforehand how many requests an upstream takes. Too few waste hours, too many are refused, and
+a refusal meets hundreds of requests at the same time.
+
+The strategy: N workers are N tasks, each of which loops: take a place, take the next row, ask, deliver. The number of
+places adapts as TCP's congestion window does. It grows by one with each reply until the first refusal, then by one with
+each round. A 429 or 503, or a time to the first content that has doubled, cuts it in half. One refusal pauses all
+workers, and those that were under way at the same time do not count as further ones.
+
+The cost: a worker whose place is free and whose upstream is not paused awaits nothing but the reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TypeAlias
+
+import msgspec
+
+from acytoo.batch.rows import Row
+from acytoo.errors import AcytooError, AuthenticationError, StatusError
+from acytoo.routing.policy import verdict, wait_of
+from acytoo.types import Reply, Usage
+
+_FIRST_PLACES = 8
+"""Requests at once in the beginning."""
+
+_SHORTEST_BACKOFF = 0.5
+_LONGEST_BACKOFF = 30.0
+_LONGEST_REQUESTED_PAUSE = 3600.0
+"""The most for which a server can ask. Some send a point in time, such as 1700000000, instead of seconds."""
+
+
+class Answer(msgspec.Struct):
+    """A complete reply, and how many seconds after the request its first content came."""
+
+    reply: Reply
+    first_s: float
+
+
+Ask: TypeAlias = Callable[[Row], Awaitable[Answer]]
+"""Sends the request of a row. Raises AcytooError unless the reply is complete."""
+
+
+class Result(msgspec.Struct):
+    """The reply to a row, or the error in its place."""
+
+    row: Row
+    reply: Reply | None = None
+    error: AcytooError | None = None
+    attempts: int = 0
+
+
+Deliver: TypeAlias = Callable[[Result], Awaitable[None]]
+
+
+class Stopped(Exception):
+    """Stops the batch after an error that every other row would meet too; `error` is that one."""
+
+    def __init__(self, error: AcytooError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Concurrency:
+    """The number of requests at once, which adapts to what the upstream takes."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.places = float(min(most, _FIRST_PLACES))
+        self.in_flight = 0
+        self._grows_fast = True
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self) -> None:
+        """Wait until there is a place, and take it."""
+        while self.in_flight + 1 > self.places:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._wake()
+                raise
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self.in_flight -= 1
+        self._wake()
+
+    def grow(self) -> None:
+        """Note a reply: one more place, or one more after as many replies as there are places."""
+        if self.places < self.most:
+            self.places = min(self.most, self.places + (1.0 if self._grows_fast else 1.0 / self.places))
+
+    def halve(self) -> None:
+        """Note that the upstream is overloaded."""
+        self._grows_fast = False
+        self.places = max(1.0, self.places / 2)
+
+    def wake_all(self) -> None:
+        """Let all that wait look again, because the batch stops."""
+        self.places = math.inf
+        self._wake()
+
+    def _wake(self) -> None:
+        free = self.places - self.in_flight
+        while self._waiting and free >= 1:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                free -= 1
+
+
+class Scheduler:
+    """A run of a batch: rows in, results out, in the order in which they are complete."""
+
+    def __init__(
+        self,
+        rows: Iterator[Row] | AsyncIterator[Row],
+        ask: Ask,
+        deliver: Deliver,
+        *,
+        jobs: int = 100,
+        attempts: int = 5,
+        patience: float = 600.0,
+    ) -> None:
+        """Create a scheduler.
+
+        `jobs`: the most requests at once. `attempts`: how many requests a row may take; refusals because of the load do
+        not count. `patience`: seconds after which the batch stops if the upstream refuses every request.
+        """
+        self._rows = rows
+        self._ask = ask
+        self._deliver = deliver
+        self._attempts = attempts
+        self._patience = patience
+        self._jobs = jobs
+        self.concurrency = Concurrency(jobs)
+        self.usage = Usage()
+        self.stop_reason = ""
+        """Why the batch has been stopped before its end, "" if it has not."""
+        self._fatal: AcytooError | None = None
+        self._stopping = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._is_exhausted = False
+        self._resumes_at = -math.inf
+        self._paused_at = -math.inf
+        self._pauses = 0
+        self._last_success = -math.inf
+
+    async def run(self) -> None:
+        """Ask for every row. Returns when all are delivered, or those in flight after `stop`.
+
+        Raises the error that stopped the batch, if one did.
+        """
+        self._last_success = time.monotonic()
+        tasks = [asyncio.create_task(self._work()) for _ in range(self._jobs)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            failures = [error for task in done if not task.cancelled() and (error := task.exception()) is not None]
+            if failures:
+                raise failures[0]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if self._fatal is not None:
+            raise Stopped(self._fatal)
+
+    def stop(self, reason: str) -> None:
+        """Begin no further row; those in flight are completed."""
+        if not self._stopping.is_set():
+            self.stop_reason = reason
+            self._stopping.set()
+            self.concurrency.wake_all()
+
+    async def _work(self) -> None:
+        concurrency = self.concurrency
+        while True:
+            await concurrency.enter()
+            try:
+                row = await self._next()
+                if row is None:
+                    return
+                result = await self._answer(row) if row.error is None else Result(row, error=row.error)
+            finally:
+                concurrency.leave()
+            if result is not None:
+                await self._deliver(result)
+
+    async def _next(self) -> Row | None:
+        """Return the next row, None at the end or if the batch stops."""
+        if self._is_exhausted or self._stopping.is_set():
+            return None
+        if isinstance(self._rows, AsyncIterator):
+            row = await self._next_of(self._rows)
+        else:
+            row = next(self._rows, None)
+        if row is None:
+            self._is_exhausted = True
+            self.concurrency.wake_all()
+        return row
+
+    async def _next_of(self, rows: AsyncIterator[Row]) -> Row | None:
+        """Return the next row of an asynchronous iterator, which one worker at a time may ask."""
+        async with self._reading:
+            return None if self._is_exhausted else await anext(rows, None)
+
+    async def _answer(self, row: Row) -> Result | None:
+        """Return the result for a row, after several attempts if necessary; None if the batch stops before it."""
+        attempts = counted = 0
+        while True:
+            if self._resumes_at > time.monotonic() and not await self._wait_until(self._resumes_at):
+                return None
+            started = time.monotonic()
+            attempts += 1
+            try:
+                answer = await self._ask(row)
+            except AcytooError as error:
+                if is_fatal(error):
+                    self._fail(error)
+                    return None
+                if verdict(error, ()) != "retry":
+                    return Result(row, error=error, attempts=attempts)
+                if is_refusal(error):
+                    self._refused(error, started)
+                    if time.monotonic() - self._last_success > self._patience:
+                        self._fail(error)
+                        return None
+                    continue
+                counted += 1
+                if counted >= self._attempts:
+                    return Result(row, error=error, attempts=attempts)
+                backoff = random.uniform(0, min(_LONGEST_BACKOFF, _SHORTEST_BACKOFF * 2**counted))
+                if not await self._wait_until(time.monotonic() + backoff):
+                    return None
+            else:
+                self._answered()
+                return Result(row, answer.reply, attempts=attempts)
+
+    def _answered(self) -> None:
+        self._last_success = time.monotonic()
+        self._pauses = 0
+        self.concurrency.grow()
+
+    def _refused(self, error: AcytooError, started: float) -> None:
+        """Pause all workers after a refusal. Those that were sent before an earlier one was noticed are one with it."""
+        now = time.monotonic()
+        wait = wait_of(error)
+        if started >= self._paused_at:
+            self._paused_at = now
+            self.concurrency.halve()
+            if wait is None:
+                wait = min(60.0, 2.0**self._pauses) * random.uniform(0.5, 1.0)
+            self._pauses += 1
+        if wait is not None:
+            self._resumes_at = max(self._resumes_at, now + min(wait, _LONGEST_REQUESTED_PAUSE))
+
+    async def _wait_until(self, moment: float) -> bool:
+        """Wait until a time of `time.monotonic`. Return whether the batch goes on."""
+        try:
+            async with asyncio.timeout(max(0.0, moment - time.monotonic())):
+                await self._stopping.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    def _fail(self, error: AcytooError) -> None:
+        self._fatal = self._fatal or error
+        self.stop(f"{type(error).__name__}: {error}")
+
+
+def is_refusal(error: AcytooError) -> bool:
+    """Return whether the upstream refuses requests because of its load, not because of this one."""
+    return isinstance(error, StatusError) and error.status in (429, 503, 529)
+
+
+def is_fatal(error: AcytooError) -> bool:
+    """Return whether every other row would meet this error too: a wrong key, or no money left.
+
+    Source of the codes: OpenAI's list of error codes.
+    """
+    if isinstance(error, AuthenticationError) and error.status in (401, None):
+        return True
+    return isinstance(error, StatusError) and "insufficient_quota" in (error.code, error.type)
