@@ -27,6 +27,7 @@ from acytoo.errors import (
 )
 from acytoo.http import Endpoint
 from acytoo.messages import check_messages, check_options
+from acytoo.observation import Received
 from acytoo.secret import Secret, mask_url, show
 from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_size, as_text, check_url, hidden
 from acytoo.types import (
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from acytoo.client import Client
+    from acytoo.observation import Observation
     from acytoo.preparation import Preparation
 
 T = TypeVar("T")
@@ -342,30 +344,38 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         return self._settings.changed(changes, self._normalize_url)
 
     def answer(
-        self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
+        self,
+        request: Request,
+        settings: Settings | None = None,
+        unsupported: Unsupported | None = None,
+        observation: Observation | None = None,
     ) -> Closable[list[Item]]:
         """Return the reply to a request as batches of items, one for each read of the socket.
 
-        `unsupported` is called with what the API cannot express. Raises UsageError now if the request is invalid.
+        `unsupported` is called with what the API cannot express, `observation` is filled in while the reply is read.
+        Raises UsageError now if the request is invalid.
         """
         if self.dialect is None:
-            return self._legacy_answer(request, unsupported or Unsupported(type(self).__name__, hint=_HINT))
+            texts = self._legacy_answer(request, unsupported or Unsupported(type(self).__name__, hint=_HINT))
+            return texts if observation is None else _observed(texts, observation)
         settings = settings or self._settings
         unsupported = unsupported or Unsupported(self.dialect.name, drop=settings.drop_unsupported, hint=_HINT)
-        return self._client(settings, self.dialect).stream(request, unsupported)
+        return self._client(settings, self.dialect).stream(request, unsupported, observation)
 
     def can_pass_through(self, request: Request) -> bool:
         """Return whether the body of such a request in this provider's dialect may be sent on unchanged."""
         return self.dialect is not None and self.dialect.can_pass_through
 
-    def pass_through(self, body: bytes, request: Request, writer: Writer | None) -> Closable[bytes]:
+    def pass_through(
+        self, body: bytes, request: Request, writer: Writer | None, observation: Observation | None = None
+    ) -> Closable[bytes]:
         """Return the chunks of the answer to a body in this provider's own dialect, as they are received.
 
         The body is sent unchanged, with this provider's address and credentials. `writer` is None unless a stream was
         requested; it renders the stream if the endpoint answers with a single document. Raises as `answer` does.
         """
         assert self.dialect is not None
-        return self._client(self._settings, self.dialect).pass_through(body, request, writer)
+        return self._client(self._settings, self.dialect).pass_through(body, request, writer, observation)
 
     async def count_tokens(self, request: Request) -> int:
         """Return how many tokens the endpoint counts in the request's messages. Raises UnsupportedError."""
@@ -524,3 +534,26 @@ async def _as_batches(texts: AsyncResult) -> AsyncGenerator[list[Item], None]:
         async for text in texts:
             if text:
                 yield [text]
+
+
+async def _observed(batches: Closable[list[Item]], observation: Observation) -> AsyncGenerator[list[Item], None]:
+    """Yield the reply of a legacy provider, which knows nothing of observations."""
+    outcome, failure, size = "cancelled", None, 0
+    try:
+        await observation.begin()
+        observation.is_sent = True
+        async for batch in batches:
+            observation.note_content()
+            size += sum([len(item.encode("utf-8", "surrogatepass")) for item in batch if isinstance(item, str)])
+            yield batch
+        outcome = "complete"
+    except AcytooError as error:
+        outcome, failure = "error", error
+        raise
+    except Exception:
+        outcome = "error"
+        raise
+    finally:
+        observation.end(outcome, Received(size=size), failure)
+        failure = None  # its traceback holds this frame
+        await batches.aclose()

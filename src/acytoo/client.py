@@ -25,13 +25,14 @@ from acytoo.dialects.services import for_service, service_at, with_service
 from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
+from acytoo.observation import SAMPLE_SIZE, Observation, Received
 from acytoo.passage import Passage, PassingDocument, PassingStream, RenderedDocument
 from acytoo.redactor import Redactor
 from acytoo.secret import Secret, mask_url, redact, secrets_of, shows_secret, user_header
 from acytoo.settings import MAX_REPLY, resolve, scheme_of
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import Exchange, open_exchange
-from acytoo.types import Item, Request
+from acytoo.types import Item, Request, has_content
 
 if TYPE_CHECKING:
     from acytoo.preparation import Preparation
@@ -55,15 +56,17 @@ class Client(msgspec.Struct, frozen=True):
     source: Client | None = None
     """The client that this one was prepared from by an earlier call, so that an expired login can be repeated."""
 
-    def stream(self, request: Request, unsupported: Unsupported) -> ReplyStream:
+    def stream(self, request: Request, unsupported: Unsupported, observation: Observation | None = None) -> ReplyStream:
         """Return the reply to a request; it is sent by the first step of the iteration.
 
         Raises UsageError now if the dialect cannot express the request.
         """
         own = for_service(request, self.dialect.name, self.service)
-        return ReplyStream(self, request, self.dialect.encode_request(own, self.endpoint, unsupported))
+        return ReplyStream(self, request, self.dialect.encode_request(own, self.endpoint, unsupported), observation)
 
-    def pass_through(self, body: bytes, request: Request, writer: Writer | None) -> AsyncGenerator[bytes, None]:
+    def pass_through(
+        self, body: bytes, request: Request, writer: Writer | None, observation: Observation | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Return the answer to a body that is already in this dialect: complete records, as they are received.
 
         What precedes the first content is held back, so that an error before it can be reported with a status; a
@@ -72,7 +75,8 @@ class Client(msgspec.Struct, frozen=True):
         `stream`. An error that the records of a stream contain already is raised as a DeliveredError.
         No record shows a secret.
         """
-        return _pass_through(self, request, self.dialect.http_request(request, self.endpoint, body), writer)
+        http_request = self.dialect.http_request(request, self.endpoint, body)
+        return _pass_through(self, request, http_request, writer, observation)
 
     async def count_tokens(self, request: Request) -> int:
         """Return the number of tokens that the endpoint counts in a request."""
@@ -118,7 +122,10 @@ class Client(msgspec.Struct, frozen=True):
         return Client(self.dialect, endpoint, direct, self.extra_headers)
 
     async def open(
-        self, http_request: HTTPRequest, request_for: Callable[[Client], HTTPRequest]
+        self,
+        http_request: HTTPRequest,
+        request_for: Callable[[Client], HTTPRequest],
+        observation: Observation | None = None,
     ) -> tuple[Client, Exchange]:
         """Send a request once its endpoint is resolved. Return the client that sent it, and the open response.
 
@@ -130,7 +137,13 @@ class Client(msgspec.Struct, frozen=True):
             if client.needs_resolving:
                 client = await client.resolved()
                 http_request = request_for(client)
+            if observation is not None:
+                http_request.headers |= observation.headers
+                await observation.begin()
+                observation.is_sent = True
             exchange = await client.send(http_request)
+            if observation is not None:
+                observation.status = exchange.head.status
             if exchange.head.status != 401 or client.source is None or client.source.preparation is None:
                 return client, exchange
             exchange.close()
@@ -205,16 +218,19 @@ class ReplyStream:
     closed by the event loop.
     """
 
-    __slots__ = ("_caller", "_client", "_error", "_exchange", "_http_request", "_is_flushed", "_reader", "_received",
-                 "_redactor", "_request", "_room", "_text", "hides_secrets")  # fmt: skip
+    __slots__ = ("_caller", "_client", "_error", "_exchange", "_http_request", "_is_flushed", "_observation", "_reader",
+                 "_received", "_redactor", "_request", "_room", "_text", "hides_secrets")  # fmt: skip
 
-    def __init__(self, client: Client, request: Request, http_request: HTTPRequest) -> None:
+    def __init__(
+        self, client: Client, request: Request, http_request: HTTPRequest, observation: Observation | None = None
+    ) -> None:
         self._caller = client
         """The client before its endpoint was resolved: the next turn is encoded for that one."""
         self._client = client
         self._request: Request | None = request
         self._http_request: HTTPRequest | None = http_request
         self._exchange: Exchange | None = None
+        self._observation = observation
         self._reader: Reader | None = None
         self._is_flushed = False
         self._error: AcytooError | None = None
@@ -259,7 +275,7 @@ class ReplyStream:
                     if self._is_flushed:
                         batch += self._redactor.flush()
         except AcytooError as error:
-            self._end()
+            self._end("error", error)
             # The items that are still held back come before the error, which the next step raises.
             batch = self._reader.flush_truncated() if self._reader is not None else []
             if self._redactor is not None:
@@ -272,13 +288,15 @@ class ReplyStream:
             self._end()
             raise
         if not batch:
-            self._end()
+            self._end("complete")
             raise StopAsyncIteration
         texts = [item for item in batch if type(item) is str]
         text = _in_utf8(texts)
         self._room -= len(text)
         if self._room >= 0:
             self._text += text
+        if self._observation is not None and self._observation.first_content_at is None and has_content(batch):
+            self._observation.note_content()
         if len(texts) < len(batch):
             return with_service(batch, self._caller.dialect.name, self._caller.service)
         return batch
@@ -297,14 +315,20 @@ class ReplyStream:
         self._request = self._http_request = None
         assert request is not None
         assert http_request is not None
-        self._client, self._exchange = await self._client.open(http_request, _request_for(request, http_request))
-        del request, http_request  # a long history need not stay in memory while the reply is read
+        request_for = _request_for(request, http_request)
+        self._client, self._exchange = await self._client.open(http_request, request_for, self._observation)
+        del request, http_request, request_for  # a long history need not stay in memory while the reply is read
         self._reader = await _reader_for(self._exchange, self._client.dialect)
         if self.hides_secrets:
             self._redactor = self._client.redactor()
 
-    def _end(self) -> None:
+    def _end(self, outcome: str = "cancelled", error: AcytooError | None = None) -> None:
         self._request = self._http_request = None
+        if self._observation is not None:
+            received = self._reader.received() if self._reader is not None else Received()
+            received.size = max(received.size, self._client.max_reply - self._room)  # not all readers keep the text
+            self._observation.end(outcome, received, error)
+            self._observation = None
         if self._exchange is not None:
             self._exchange.close()
             self._exchange = None
@@ -319,13 +343,22 @@ class DeliveredError(Exception):
 
 
 async def _pass_through(
-    client: Client, request: Request, http_request: HTTPRequest, writer: Writer | None
+    client: Client,
+    request: Request,
+    http_request: HTTPRequest,
+    writer: Writer | None,
+    observation: Observation | None = None,
 ) -> AsyncGenerator[bytes, None]:
     passage: Passage | None = None
+    reader: Reader | None = None
+    head = ResponseHead(0, {})
     max_reply = client.max_reply
+    total, room, outcome, failure = 0, SAMPLE_SIZE if observation is not None else 0, "cancelled", None
+    sample: list[bytes] = []
     try:
-        client, exchange = await client.open(http_request, _request_for(request, http_request))
+        client, exchange = await client.open(http_request, _request_for(request, http_request), observation)
         del request, http_request
+        head = exchange.head
         with exchange:
             reader = await _reader_for(exchange, client.dialect)
             if writer is None:
@@ -334,33 +367,59 @@ async def _pass_through(
                 passage = RenderedDocument(reader, client.redactor(), writer)
             else:
                 passage = PassingStream(reader, writer.framing, client.redactor(), lambda: client.secrets)
-            received = 0
+            trim_at = _TRIM_AFTER
             while chunk := await exchange.read():
                 data = passage.read(chunk)
-                received += len(chunk)
-                if received > _TRIM_AFTER:
-                    received = 0
+                total += len(chunk)
+                if total > trim_at:
+                    trim_at = total + _TRIM_AFTER
                     reader.trim(max_reply)
+                if room > 0:
+                    sample.append(chunk)
+                    room -= len(chunk)
                 if reader.received_content:
                     exchange.deadlines.content_received()
                 else:
                     exchange.deadlines.pause_waiting()
                 if data:
+                    if observation is not None:
+                        observation.note_content()
                     yield data
                 if passage.failure is not None:
                     raise passage.failure
             if data := passage.flush():
                 yield data
             reader.close()
+            outcome = "complete"
             if data := passage.end():
                 yield data
     except AcytooError as error:
+        outcome, failure = "error", error
         redact_error(error, passage.text if passage is not None else b"", client.secrets)
         is_delivered = passage is not None and error is passage.failure and passage.shows(error)
         passage = None  # its failure's traceback holds this frame: a reference from here would be a cycle
         if is_delivered:
             raise DeliveredError(error) from error
         raise error from error.__cause__
+    finally:
+        if observation is not None:
+            received = reader.received() if reader is not None else Received()
+            if received.usage is None or received.is_partial:
+                received.size = max(received.size, _estimate_size(client.dialect, head, sample, total))
+            observation.end(outcome, received, failure)
+        failure = None  # its traceback holds this frame
+
+
+def _estimate_size(dialect: Dialect, head: ResponseHead, sample: list[bytes], total: int) -> int:
+    """Return about how much text a stream has of which only the first bytes are kept."""
+    beginning = b"".join(sample)
+    if not beginning:
+        return 0
+    reader = dialect.reader(head)
+    with suppress(AcytooError):
+        reader.feed(beginning)
+        reader.flush()
+    return reader.received().size * total // len(beginning)
 
 
 def _request_for(request: Request, http_request: HTTPRequest) -> Callable[[Client], HTTPRequest]:

@@ -21,6 +21,7 @@ from acytoo.errors import (
     status_error,
 )
 from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest
+from acytoo.observation import Received
 from acytoo.secret import Secret, truncate
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request, Start, Usage
 from acytoo.wire.records import Framing
@@ -126,6 +127,10 @@ class Reader:
 
     def close(self) -> None:
         """Raise TruncatedError if the reply is not complete. Call `flush` first."""
+
+    def received(self) -> Received:
+        """Return what has been received, as far as it was decoded: a stream that is scanned has little of its text."""
+        return Received()
 
 
 class Writer:

@@ -16,7 +16,8 @@ from acytoo.dialects.json import UNDECODABLE, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
-from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, ToolCall, collect, size_of
+from acytoo.observation import Received
+from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, ToolCall, Usage, collect, size_of
 from acytoo.wire.limits import check_elements
 from acytoo.wire.sse import sse
 
@@ -47,6 +48,7 @@ class DocumentReader(Reader):
         self._stream = stream
         self._reads_lines = False
         self._body = bytearray()
+        self._items: list[Item] = []
 
     def feed(self, chunk: bytes) -> list[Item]:
         """Buffer the chunk and return no items.
@@ -87,7 +89,8 @@ class DocumentReader(Reader):
             self.pending_error = self._stream.pending_error
             return items if self.pending_error is not None else items + self._stream.flush()
         try:
-            return self._dialect.read_reply(body)
+            self._items = self._dialect.read_reply(body)
+            return self._items
         except AcytooError as error:
             if not error.text:
                 raise
@@ -106,6 +109,12 @@ class DocumentReader(Reader):
             raise self.pending_error
         if self._reads_lines and self._stream is not None:
             self._stream.close()
+
+    def received(self) -> Received:
+        """Return what the document has."""
+        if self._reads_lines and self._stream is not None:
+            return self._stream.received()
+        return _received(self._items)
 
 
 def _bare_lines(body: bytes) -> list[bytes]:
@@ -189,11 +198,31 @@ class AutoReader(Reader):
                 raise not_this_api(self._dialect.name, self._stray, str(error)) from error
             raise
 
+    def received(self) -> Received:
+        """Return what the chosen reader has received."""
+        return (self._reader or self._stream).received()
+
 
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
 """The beginnings of an event stream."""
 
 _MAX_FIELD = max(map(len, _FIELDS))
+
+
+def _received(items: Sequence[Item]) -> Received:
+    received = Received()
+    for item in items:
+        if type(item) is str:
+            received.size += len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
+        elif isinstance(item, Usage):
+            received.usage = item
+        elif isinstance(item, Finish):
+            received.finish = item
+        elif isinstance(item, (Reasoning, Refusal)):
+            received.size += len(item.text.encode("utf-8", "surrogatepass"))
+        elif isinstance(item, ToolCall):
+            received.size += len(item.name) + len(item.arguments.encode("utf-8", "surrogatepass"))
+    return received
 
 
 class Decoder(Protocol):
@@ -370,6 +399,12 @@ class RecordReader(Reader):
                 self.pending_error = ProtocolError(repetition)
             self._join_items()
         return items
+
+    def received(self) -> Received:
+        """Return what has been received; what was forgotten counts as one byte for each character."""
+        received = _received(self._items)
+        received.size += self.forgotten
+        return received
 
     def trim(self, max_size: int) -> None:
         """Forget the items so far if they are too large.

@@ -22,6 +22,7 @@ from acytoo.embedded.validate import forced_functions, normalize
 from acytoo.embedded.weights import KNOWN, fetch
 from acytoo.errors import RequestError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest
+from acytoo.observation import Observation
 from acytoo.settings import Settings
 from acytoo.types import Closable, Item, Request
 
@@ -84,14 +85,18 @@ class EngineProvider(AsyncGeneratorProvider):
     token_count_dialect = dialects.Anthropic()
 
     def answer(
-        self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
+        self,
+        request: Request,
+        settings: Settings | None = None,
+        unsupported: Unsupported | None = None,
+        observation: Observation | None = None,
     ) -> Closable[list[Item]]:
         """Return the reply, as every provider does. A required tool call is forced."""
         request = normalize(as_functions(request, unsupported or Unsupported(self.dialect.name)))
         functions = forced_functions(request)
         if functions:
-            return convert_reply(super().answer(request_call(request, functions), settings, unsupported))
-        batches = super().answer(request, settings, unsupported)
+            return convert_reply(super().answer(request_call(request, functions), settings, unsupported, observation))
+        batches = super().answer(request, settings, unsupported, observation)
         return require_json(batches) if has_schema(request) else batches
 
     def can_pass_through(self, request: Request) -> bool:

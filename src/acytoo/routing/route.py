@@ -25,6 +25,7 @@ from acytoo import registry
 from acytoo.base_provider import AsyncGeneratorProvider, OpenReply, ReplyOpener
 from acytoo.dialects.base import Unsupported
 from acytoo.errors import AcytooError, UnsupportedError, UsageError
+from acytoo.observation import Observation
 from acytoo.routing.policy import DEFAULT_NEXT, ErrorClasses
 from acytoo.routing.reply import RoutedReply
 from acytoo.routing.selection import Balance
@@ -145,12 +146,16 @@ class Route(AsyncGeneratorProvider):
         return RoutedReply(self, request, open_at, session=session, reports_attempts=True)
 
     def answer(
-        self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
+        self,
+        request: Request,
+        settings: Settings | None = None,
+        unsupported: Unsupported | None = None,
+        observation: Observation | None = None,
     ) -> Closable[list[Item]]:
         """Return the reply of the target that answers. Raises while iterating only."""
 
         def open_at(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
-            return provider.answer(request, None, unsupported)
+            return provider.answer(request, None, unsupported, observation)
 
         return RoutedReply(self, request, open_at, reports_attempts=True)
 

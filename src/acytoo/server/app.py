@@ -13,9 +13,11 @@ from acytoo.dialects.server_side import secrets_in
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
 from acytoo.http import HTTPResponse
 from acytoo.server.auth import PasswordCheck, WrongPasswordError
+from acytoo.server.backends import model_names
 from acytoo.server.body import Bodies
 from acytoo.server.config import ServerConfig
 from acytoo.server.connection import DisconnectedError
+from acytoo.server.control import ANYONE, Control
 from acytoo.server.cors import cors_headers, cross_site_reason, is_preflight, preflight_response
 from acytoo.server.errors import public_error
 from acytoo.server.models import model_routes
@@ -31,18 +33,43 @@ _LOG = logging.getLogger("acytoo.server")
 class Application:
     """The handler of all requests."""
 
-    def __init__(self, config: ServerConfig) -> None:
-        self._config = config
-        self._passwords = PasswordCheck(config.password)
-        routes = list(_routes(config, Bodies(config, self._passwords)))
+    def __init__(self, config: ServerConfig, control: Control | None = None) -> None:
+        self.config = config
+        self._control = control or Control()
+        self._passwords = PasswordCheck(config, self._control)
+        self._bodies = Bodies(config, self._passwords)
+        routes = [*self._control.routes(), *self._routes()]
         self._router = Router([*routes, openapi_route(routes)])
+
+    def replace(self, config: ServerConfig) -> None:
+        """Use another configuration from the next request on. Its `dialects` and addresses are not looked at."""
+        self.config = self._passwords.config = self._bodies.config = config
 
     async def answer(self, request: IncomingRequest) -> HTTPResponse | None:
         """Return the response to a request, or None if a stream has been sent. Errors are in the client's format."""
-        config = self._config
+        call = self._control.begin(request)
+        if call is None:
+            return await self._answer(request)
+        request.call = call
+        status, failure = 0, None
+        try:
+            response = await self._answer(request)
+            if response is not None:
+                status = response.status
+                response.headers.update(call.headers)
+            return response
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            call.end(status or request.status, failure)
+            failure = None  # its traceback holds this frame
+
+    async def _answer(self, request: IncomingRequest) -> HTTPResponse | None:
+        config = self.config
         route = None
         try:
-            if not config.password and (reason := cross_site_reason(request)):
+            if config.is_open and (reason := cross_site_reason(request)):
                 raise AuthenticationError(reason, status=403, code="permission_error")
             if is_preflight(request, config):
                 response: HTTPResponse | None = preflight_response(request)
@@ -65,32 +92,65 @@ class Application:
                 raise  # with a response begun, no error can be sent: a body that is cut is never complete
             _LOG.exception("internal error while answering %s", request.path)
             return self._report(request, None, ServerError("internal server error", status=500))
-        if response is not None and config.password:
+        if response is not None and not config.is_open:
             response.headers.update(cors_headers(request, config))
         return response
 
     async def _authenticate(self, request: IncomingRequest, route: PathRoute | None) -> None:
-        """Note whether the head presents the password. Raises AuthenticationError if it has to, and does not."""
-        if not self._config.password or (route is not None and route.is_public):
-            request.is_known = True
+        """Note who has sent a request. Raises AuthenticationError if its head has to show that, and does not."""
+        if self.config.is_open or (route is not None and route.is_public):
+            request.caller = ANYONE
             return
         presented = secrets_in(request.received())
         has_body_secrets = route is not None and route.dialect is not None and not route.dialect.can_pass_through
         if presented or has_body_secrets:
             await self._passwords.wait(request)
-        if not has_body_secrets:
-            self._passwords.require(presented)
-        request.is_known = not has_body_secrets or self._passwords.has_password(presented)
+        find = self._passwords.find if has_body_secrets else self._passwords.require
+        request.caller = find(presented)
 
     def _report(self, request: IncomingRequest, route: PathRoute | None, error: AcytooError) -> HTTPResponse:
         """Return the response that reports an error in the format of the route's API, else of the client's."""
         dialect = route.dialect if route is not None else None
         public = public_error(error, request)
-        response = (dialect or client_dialect(request, self._config)).write_error(public)
+        response = (dialect or client_dialect(request, self.config)).write_error(public)
         if isinstance(error, _MethodError):
             response.headers["allow"] = error.allowed
-        response.headers.update(attempt_headers(error.attempts) | cors_headers(request, self._config))
+        response.headers.update(attempt_headers(error.attempts) | cors_headers(request, self.config))
         return response
+
+    def _routes(self) -> Iterator[PathRoute]:
+        for dialect in self.config.dialects:
+            for endpoint in (dialect, *[legacy() for legacy in dialect.legacy_endpoints]):
+                handler = self._chat_handler(endpoint)  # one for all its paths, because it has a memory
+                for path in endpoint.routes:
+                    yield PathRoute("POST", path, handler, endpoint)
+            for path in dialect.count_routes:
+                yield PathRoute("POST", path, self._count_handler(dialect), dialect)
+        yield from model_routes(self.config.dialects, self._model_names)
+        yield PathRoute("GET", "/healthz", _health, is_public=True)
+        yield PathRoute("GET", "/", _page_handler(self.config), is_public=True)
+
+    def _chat_handler(self, dialect: Dialect) -> Handler:
+        memory = dialect.memory()
+
+        async def handle(request: IncomingRequest) -> HTTPResponse | None:
+            turn, parsed = await self._bodies.read(request, dialect, memory)
+            return await relay(request, turn, parsed, dialect, self.config)
+
+        return handle
+
+    def _count_handler(self, dialect: Dialect) -> Handler:
+        async def handle(request: IncomingRequest) -> HTTPResponse:
+            turn, parsed = await self._bodies.read(request, dialect, Memory())
+            tokens = await count_tokens(request, turn, parsed, dialect, self.config)
+            return HTTPResponse(200, {"content-type": "application/json"}, dialect.write_count(tokens))
+
+        return handle
+
+    def _model_names(self, request: IncomingRequest) -> list[str]:
+        """Return the names of the models that a caller may ask for."""
+        caller = request.caller or ANYONE
+        return [name for name in model_names(self.config.backends) if caller.allows(name)]
 
     def _not_found(self, request: IncomingRequest) -> AcytooError:
         if methods := self._router.methods(request.path):
@@ -113,38 +173,6 @@ def _check_expectation(request: IncomingRequest) -> None:
         raise RequestError("unknown expectation: only 100-continue is supported", status=417)
 
 
-def _routes(config: ServerConfig, bodies: Bodies) -> Iterator[PathRoute]:
-    for dialect in config.dialects:
-        for endpoint in (dialect, *[legacy() for legacy in dialect.legacy_endpoints]):
-            handler = _chat_handler(endpoint, config, bodies)  # one for all its paths, because it has a memory
-            for path in endpoint.routes:
-                yield PathRoute("POST", path, handler, endpoint)
-        for path in dialect.count_routes:
-            yield PathRoute("POST", path, _count_handler(dialect, config, bodies), dialect)
-    yield from model_routes(config)
-    yield PathRoute("GET", "/healthz", _health, is_public=True)
-    yield PathRoute("GET", "/", _page_handler(config), is_public=True)
-
-
-def _chat_handler(dialect: Dialect, config: ServerConfig, bodies: Bodies) -> Handler:
-    memory = dialect.memory()
-
-    async def handle(request: IncomingRequest) -> HTTPResponse | None:
-        turn, parsed = await bodies.read(request, dialect, memory)
-        return await relay(request, turn, parsed, dialect, config)
-
-    return handle
-
-
-def _count_handler(dialect: Dialect, config: ServerConfig, bodies: Bodies) -> Handler:
-    async def handle(request: IncomingRequest) -> HTTPResponse:
-        _, parsed = await bodies.read(request, dialect, Memory())
-        tokens = await count_tokens(parsed, dialect, config)
-        return HTTPResponse(200, {"content-type": "application/json"}, dialect.write_count(tokens))
-
-    return handle
-
-
 def client_dialect(request: IncomingRequest, config: ServerConfig) -> Dialect:
     """Return the dialect for errors that occur outside of a dialect's own handler: the one whose client asks.
 
@@ -165,7 +193,7 @@ def _page_handler(config: ServerConfig) -> Handler:
         f"<li><code>POST {html.escape(dialect.routes[0])}</code> {html.escape(dialect.name)}</li>"
         for dialect in config.dialects
     )
-    access = "A password is needed." if config.password else "No password is needed from this machine."
+    access = "No password is needed from this machine." if config.is_open else "A password or a key is needed."
     page = _PAGE.format(version=__version__, paths=paths, access=access).encode()
 
     async def show_page(_: IncomingRequest) -> HTTPResponse:

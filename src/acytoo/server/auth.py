@@ -12,11 +12,13 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 
 from acytoo.errors import AuthenticationError, RateLimitError
 from acytoo.secret import Secret
+from acytoo.server.config import ServerConfig
+from acytoo.server.control import ANYONE, Caller, Control
 from acytoo.server.request import IncomingRequest
 
 _LOG = logging.getLogger("acytoo.server")
@@ -41,25 +43,32 @@ _REPORT_INTERVAL = 60.0
 
 
 class PasswordCheck:
-    """The check of one server's password. No password admits everyone."""
+    """The check of one server's password, and of its callers' keys. With neither, everyone is admitted."""
 
-    def __init__(self, password: Secret) -> None:
-        self._password = password
+    def __init__(self, config: ServerConfig, control: Control) -> None:
+        self.config = config
+        self._control = control
         self._failures = Failures()
         self._waiting: dict[str, int] = {}
 
-    def has_password(self, presented: Iterable[Secret]) -> bool:
-        """Return whether one of the presented secrets is the password."""
-        expected = self._password.reveal().encode()
+    def find(self, presented: Sequence[Secret]) -> Caller | None:
+        """Return who has presented the password or a key. Raises AuthenticationError for a key that has expired."""
+        if self.config.is_open:
+            return ANYONE
+        expected = self.config.password.reveal().encode()
         # compare_digest takes the same time for every wrong secret, so that nobody can guess one byte after another.
-        return not expected or any(
+        if expected and any(
             hmac.compare_digest(secret.reveal().encode("utf-8", "surrogatepass"), expected) for secret in presented
-        )
+        ):
+            return ANYONE
+        return self._control.find(presented)
 
-    def require(self, presented: Sequence[Secret]) -> None:
-        """Raise AuthenticationError unless one of the presented secrets is the password."""
-        if not self.has_password(presented):
+    def require(self, presented: Sequence[Secret]) -> Caller:
+        """Return who has presented the password or a key. Raises AuthenticationError for nobody."""
+        caller = self.find(presented)
+        if caller is None:
             raise WrongPasswordError(guessed=bool(presented))
+        return caller
 
     async def wait(self, request: IncomingRequest) -> None:
         """Wait if the request's address has presented many wrong passwords. Raises RateLimitError if too many wait."""

@@ -41,7 +41,7 @@ class Bodies:
     """The reader of one server's request bodies."""
 
     def __init__(self, config: ServerConfig, passwords: PasswordCheck) -> None:
-        self._config = config
+        self.config = config
         self._passwords = passwords
         self._budget = Budget(config.max_bodies)
         self._unknown = Budget(MAX_ALL_UNKNOWN, drops_oldest=True)  # 32 slow ones must not keep out all others
@@ -52,21 +52,23 @@ class Bodies:
 
         If its head does not present the password, its body has to. Raises AcytooError.
         """
-        limit, budget, is_known = self._config.max_body, self._budget, request.is_known
-        if not is_known:
+        limit, budget, caller = self.config.max_body, self._budget, request.caller
+        if caller is None:
             limit, budget = min(limit, MAX_UNKNOWN), self._unknown
+        elif caller.max_body is not None:
+            limit = min(limit, caller.max_body)
         try:
             body = await self._receive(request, limit, budget)
             if len(body) <= _SMALL and "content-encoding" not in request.headers:
-                return self._decode(body, request, dialect, memory, limit, is_known)
-            decode = partial(self._decode, body, request, dialect, memory, limit, is_known)
+                return self._decode(body, request, dialect, memory, limit)
+            decode = partial(self._decode, body, request, dialect, memory, limit)
             return await asyncio.get_running_loop().run_in_executor(self._threads, decode)
         finally:
             request.release()
 
     async def _receive(self, request: IncomingRequest, limit: int, budget: Budget) -> bytes:
         """Return the complete body as it was sent. Raises RequestError or ServerError."""
-        timeout = self._config.receive
+        timeout = self.config.receive
         try:
             return await request.body(limit, timeout, budget)
         except TimeoutError as error:
@@ -81,14 +83,17 @@ class Bodies:
             raise ServerError(message, status=503, code="overloaded_error", retry_after=1) from error
 
     def _decode(
-        self, body: bytes, request: IncomingRequest, dialect: Dialect, memory: Memory, limit: int, is_known: bool
+        self, body: bytes, request: IncomingRequest, dialect: Dialect, memory: Memory, limit: int
     ) -> tuple[Turn, ParsedRequest]:
         """Decode a body, perhaps in a thread. Raises AuthenticationError before anything but its secrets is decoded."""
         coding = request.headers.get("content-encoding")
         if coding is not None:
             body = _decompress(body, coding, limit)
-        if not is_known:
-            self._passwords.require([*secrets_in(request.received()), *dialect.body_secrets(body)])
+        if request.caller is None:
+            secrets = [*secrets_in(request.received()), *dialect.body_secrets(body)]
+            caller = request.caller = self._passwords.require(secrets)
+            if caller.max_body is not None and len(body) > caller.max_body:
+                raise _too_large(caller.max_body)
         if excess := json_excess(body):
             raise invalid(f"the request body {excess}")
         turn = memory.turn(request.received(body))

@@ -34,6 +34,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     `unread`: how long a client may leave sent data unread before its connection is closed.
     `max_connections`: how many connections may be open; a further one gets status 503.
     `drop_unsupported`: leave out what the backend's API cannot express instead of rejecting it.
+    `has_keys`: whether callers have keys of their own, so that nobody is admitted without one or the password.
     `dialects`: the chat APIs to serve; the first that has a path answers it if the client cannot be identified.
     """
 
@@ -52,6 +53,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     unread: float = 300.0
     max_connections: int = 10_000
     drop_unsupported: bool = False
+    has_keys: bool = False
     dialects: tuple[Dialect, ...] = msgspec.field(default_factory=lambda: dialects.ALL)
 
     def __post_init__(self) -> None:
@@ -60,11 +62,16 @@ class ServerConfig(msgspec.Struct, frozen=True):
         if not self.grace >= 0:
             raise UsageError(f"invalid grace {self.grace:g}: expected a number of seconds from 0 to inf")
         check_password(self.password)
-        if not self.password and not is_loopback(self.host):
+        if self.is_open and not is_loopback(self.host):
             raise UsageError(
                 f"{self.host} can be reached from other machines: set a password "
                 "(--password, ACYTOO_SERVE_PASSWORD), or bind to 127.0.0.1"
             )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everyone is admitted."""
+        return not self.password and not self.has_keys
 
 
 def is_loopback(host: str) -> bool:

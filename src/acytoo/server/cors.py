@@ -57,7 +57,7 @@ def _is_own(host: str) -> bool:
 def is_preflight(request: IncomingRequest, config: ServerConfig) -> bool:
     """Return whether this is a CORS preflight, which browsers send before most cross-origin requests."""
     return (
-        bool(config.password)
+        not config.is_open
         and request.method == "OPTIONS"
         and request.headers.keys() >= {"origin", "access-control-request-method"}
     )
@@ -74,6 +74,6 @@ def preflight_response(request: IncomingRequest) -> HTTPResponse:
 
 def cors_headers(request: IncomingRequest, config: ServerConfig) -> dict[str, str]:
     """Return the headers that let another site's page read a response. The server has no cookies `*` could expose."""
-    if not (config.password and "origin" in request.headers):
+    if config.is_open or "origin" not in request.headers:
         return {}
     return {"access-control-allow-origin": "*", "access-control-expose-headers": "*"}

@@ -21,6 +21,7 @@ from acytoo.errors import AcytooError
 from acytoo.http import HTTPResponse
 from acytoo.server.backends import select_backend
 from acytoo.server.config import ServerConfig
+from acytoo.server.control import Call
 from acytoo.server.cors import cors_headers
 from acytoo.server.errors import public_error
 from acytoo.server.request import IncomingRequest
@@ -37,8 +38,11 @@ async def relay(
 
     Raises AcytooError for whatever fails before the first byte of the response.
     """
+    call = request.call
+    if call is not None:
+        await call.admit(parsed, dialect, len(turn.request.body))
     backend, wanted = _select(parsed, config)
-    exchange = _Exchange(turn, parsed, dialect, config)
+    exchange = _Exchange(turn, parsed, dialect, config, call)
     if wanted.stream:
         await _Stream(request, exchange, config).run(exchange.open(backend, wanted))
         return None
@@ -68,12 +72,15 @@ class _BackendReply(msgspec.Struct):
 class _Exchange:
     """One request of a client: how it is sent to a backend, and how the reply becomes the client's."""
 
-    def __init__(self, turn: Turn, parsed: ParsedRequest, dialect: Dialect, config: ServerConfig) -> None:
+    def __init__(
+        self, turn: Turn, parsed: ParsedRequest, dialect: Dialect, config: ServerConfig, call: Call | None
+    ) -> None:
         self.writer = dialect.writer(parsed.request)
         self._size = ReplySize(config.max_reply) if self.writer.keeps_reply else None
         self._turn = turn
         self._parsed = parsed
         self._dialect = dialect
+        self._call = call
         self._drop_unsupported = config.drop_unsupported
         self._opened: dict[Closable[Any], tuple[AsyncGeneratorProvider, Unsupported | None]] = {}
         """The backends of the replies that were opened, and what was dropped from the request for them.
@@ -99,16 +106,18 @@ class _Exchange:
         dialect, received = self._dialect, self._turn.request
         api = backend.dialect.name if backend.dialect is not None else type(backend).__name__
         unsupported: Unsupported | None = None
+        observation = self._call.observe(backend, wanted) if self._call is not None else None
         is_same_api = api == dialect.name and not dialect.is_legacy
         if is_same_api and backend.can_pass_through(wanted) and self._turn.has_history(id(backend)):
             is_unchanged = wanted.model == self._parsed.request.model
             body = received.body if is_unchanged else dialect.for_model(received.body, wanted.model)
-            reply: Closable[Any] = backend.pass_through(body, wanted, self.writer if wanted.stream else None)
+            writer = self.writer if wanted.stream else None
+            reply: Closable[Any] = backend.pass_through(body, wanted, writer, observation)
         else:
             _require_decoded(self._parsed)
             unsupported = Unsupported(api, drop=self._drop_unsupported, hint=_HINT)
             translated = translate(self._turn.with_history(wanted), dialect, unsupported)
-            reply = backend.answer(translated, unsupported=unsupported)
+            reply = backend.answer(translated, unsupported=unsupported, observation=observation)
             if isinstance(reply, ReplyStream):
                 reply.hides_secrets = True
         self._opened[reply] = backend, unsupported
@@ -129,8 +138,12 @@ class _Exchange:
         return b"" if self._passes_through else self._turn.watch(self.writer.end())
 
 
-async def count_tokens(parsed: ParsedRequest, dialect: Dialect, config: ServerConfig) -> int:
+async def count_tokens(
+    request: IncomingRequest, turn: Turn, parsed: ParsedRequest, dialect: Dialect, config: ServerConfig
+) -> int:
     """Return how many tokens a request has, counted by its backend. Raises AcytooError."""
+    if request.call is not None:
+        await request.call.admit(parsed, dialect, len(turn.request.body))
     backend, wanted = _select(parsed, config)
     _require_decoded(parsed)
     return await backend.count_tokens(translate(wanted, dialect))
@@ -194,6 +207,8 @@ class _Stream:
             "content-type": exchange.writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"
         }  # fmt: skip
         self._headers |= cors_headers(request, config)
+        if request.call is not None:
+            self._headers |= request.call.headers
         self._response = StreamedResponse(request, self._headers)
         self._loop = asyncio.get_running_loop()
         self._written_at = self._loop.time()

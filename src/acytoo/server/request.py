@@ -10,6 +10,7 @@ from acytoo.http import ServerRequest
 
 if TYPE_CHECKING:
     from acytoo.server.connection import ServerConnection
+    from acytoo.server.control import Call, Caller
 
 
 class BodyTooLargeError(Exception):
@@ -51,8 +52,9 @@ class IncomingRequest:
     """A request on a connection. Header names are in lower case; `model` is the variable part of its route."""
 
     __slots__ = (
-        "_budget", "_query_string", "_taken", "can_continue", "connection", "headers", "host", "is_complete",
-        "is_known", "keep_alive", "limit", "method", "model", "path", "pieces", "raw_path", "size", "status", "version",
+        "_budget", "_query_string", "_taken", "call", "caller", "can_continue", "connection", "headers", "host",
+        "is_complete", "keep_alive", "limit", "method", "model", "path", "pieces", "raw_path", "size", "status",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -84,8 +86,10 @@ class IncomingRequest:
         self._budget: Budget | None = None
         self.is_complete = False
         """Whether the body has been received."""
-        self.is_known = False
-        """Whether the head presents the password, or needs not."""
+        self.caller: Caller | None = None
+        """Who sent it, None until that is known."""
+        self.call: Call | None = None
+        """What follows it, None if nothing does."""
         self.status = 0
         """The status that was sent, 0 before."""
         self.can_continue = False

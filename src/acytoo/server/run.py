@@ -16,13 +16,16 @@ from acytoo.errors import UsageError
 from acytoo.http import bracketed
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
+from acytoo.server.control import Control
 from acytoo.server.http_server import HTTPServer
 
 
-async def start(config: ServerConfig, *, access_log: bool = False) -> tuple[HTTPServer, str]:
+async def start(
+    config: ServerConfig, *, access_log: bool = False, control: Control | None = None
+) -> tuple[HTTPServer, str]:
     """Return a running server and its URL; port 0 picks a free port. Raises UsageError if it cannot listen."""
     _import_what_requests_need()
-    server = HTTPServer(Application(config).answer, config, access_log=access_log)
+    server = HTTPServer(Application(config, control).answer, config, access_log=access_log)
     try:
         host, port = await server.listen(config.host.removeprefix("[").removesuffix("]"), config.port)
     except (OSError, UnicodeError, OverflowError) as error:  # the latter two: invalid names and port numbers

@@ -27,6 +27,7 @@ from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continu
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_object, arguments_text
 from acytoo.errors import ProtocolError, ReplyTooLargeError
+from acytoo.observation import Received
 from acytoo.types import Finish, Item, JSONObject, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
 from acytoo.wire.sse import SSEDecoder
 
@@ -203,6 +204,13 @@ class StreamReader(RecordReader):
     def complete(self) -> bool:
         """Whether a stop reason was read, or `message_stop` after a block that is not reasoning."""
         return self._finished or (self._stopped and self.has_content)
+
+    def received(self) -> Received:
+        """Return what has been received, with the usage so far if the reply was cut."""
+        received = super().received()
+        if received.usage is None and self._usage:
+            received.usage, received.is_partial = _decode_usage(self._usage), True
+        return received
 
     def is_keep_alive(self, record: bytes) -> bool:
         """Return whether a record is a `ping` event."""

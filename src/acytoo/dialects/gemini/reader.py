@@ -20,6 +20,7 @@ from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCalls
 from acytoo.errors import AuthenticationError, ProtocolError, StatusError
+from acytoo.observation import Received
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
 
@@ -105,6 +106,13 @@ class StreamReader(RecordReader):
     def complete(self) -> bool:
         """Whether a finish reason was read, or the prompt was blocked."""
         return self._finished
+
+    def received(self) -> Received:
+        """Return what has been received, with the usage so far if the reply was cut."""
+        received = super().received()
+        if received.usage is None and self._usage:
+            received.usage, received.is_partial = _decode_usage(self._usage), True
+        return received
 
     def feed(self, chunk: bytes) -> list[Item]:
         """Return the items of every event that this chunk completes."""

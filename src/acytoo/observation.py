@@ -1,0 +1,65 @@
+"""What one request to an endpoint took and gave, for whoever has to account for it.
+
+The client and the passage fill it in while they read a reply. Nothing is counted for each chunk: what the reader keeps
+anyway is looked at once, at the end. Only of a stream that passes through nobody keeps the text, so its beginning is
+kept, and the length of the rest is estimated from that if the server reports no usage.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from acytoo.errors import AcytooError
+    from acytoo.types import Finish, Usage
+
+SAMPLE_SIZE = 16 * 1024
+"""Bytes of the beginning of a stream from which the length of its text is estimated."""
+
+
+class Received(msgspec.Struct):
+    """What has been received of a reply. `size` is the length of its text, reasoning and calls, in bytes of UTF-8.
+
+    `is_partial`: whether `usage` is what the server reported before the end, so that the output is not all counted.
+    """
+
+    usage: Usage | None = None
+    finish: Finish | None = None
+    size: int = 0
+    is_partial: bool = False
+
+
+class Observation:
+    """One request to an endpoint. A subclass may refuse it, or act on its end."""
+
+    __slots__ = ("error", "first_content_at", "headers", "is_sent", "outcome", "received", "started_at", "status")
+
+    def __init__(self, headers: dict[str, str] | None = None) -> None:
+        self.headers = headers or {}
+        """Further headers of the request."""
+        self.started_at = time.monotonic()
+        self.first_content_at: float | None = None
+        self.is_sent = False
+        """Whether the endpoint may have received the request."""
+        self.status = 0
+        """The status of the response, 0 without one."""
+        self.outcome = ""
+        """"complete", "cancelled" or "error"; "" before the end."""
+        self.error: AcytooError | None = None
+        self.received = Received()
+
+    async def begin(self) -> None:
+        """Prepare for the request, which is not sent if this raises an AcytooError."""
+
+    def note_content(self) -> None:
+        """Note the time of the first content."""
+        if self.first_content_at is None:
+            self.first_content_at = time.monotonic()
+
+    def end(self, outcome: str, received: Received, error: AcytooError | None = None) -> None:
+        """Note the end of the reply. Does nothing the second time."""
+        if not self.outcome:
+            self.outcome, self.received, self.error = outcome, received, error
