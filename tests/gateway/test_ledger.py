@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from acytoo.errors import AcytooError, UsageError
 from acytoo.gateway.ledger import FLUSH_INTERVAL, Ledger, NoLedger, Row, Total, open_ledger
 from acytoo.secret import Secret
+from tests.services import Postgres
 
 DAY = 86400.0
 NOON = 20_000 * DAY + DAY / 2
@@ -25,13 +26,17 @@ NOON = 20_000 * DAY + DAY / 2
 Open = Callable[[], Awaitable[Ledger]]
 
 
-@pytest.fixture
-async def reopen(tmp_path: Path) -> AsyncIterator[Open]:
+@pytest.fixture(params=["sqlite", "postgres"])
+async def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     """Open the same ledger again and again."""
     opened: list[Ledger] = []
+    url = f"sqlite:{tmp_path / 'ledger.db'}"
+    if request.param == "postgres":
+        server: Postgres = request.getfixturevalue("postgres_server")
+        url = await asyncio.to_thread(server.new_database)
 
     async def open_() -> Ledger:
-        opened.append(await open_ledger(f"sqlite:{tmp_path / 'ledger.db'}"))
+        opened.append(await open_ledger(url))
         return opened[-1]
 
     yield open_
@@ -170,12 +175,14 @@ async def test_no_value_of_a_caller_or_an_upstream_keeps_rows_from_being_written
     reopen: Open, text: str, other: str, number: int, duration: float, cost: int | None, first: float | None
 ) -> None:
     ledger = await reopen()
-    before = await all_rows(ledger)
     odd = row(1, model=text, request_id=other, input_tokens=number, seconds=duration, cost=cost, first_content=first)
     ledger.add([odd, row(2)])
-    await ledger.flush()
-    assert await all_rows(ledger) == before + 2
-    await ledger.close()
+    try:
+        before = await all_rows(ledger)
+        await ledger.flush()
+        assert await all_rows(ledger) == before + 2
+    finally:
+        await ledger.close()
 
 
 async def test_a_text_of_any_length_is_stored_up_to_a_limit(reopen: Open) -> None:

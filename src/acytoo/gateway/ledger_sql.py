@@ -21,7 +21,7 @@ _LONGEST_TEXT = 500
 """Characters of a text; a caller may ask for a model with a name of any length."""
 
 _MOST = 2**45
-"""Tokens, or nanodollars, of one attempt: so many that 262,144 such rows can still be summed up in 64 bits."""
+"""Tokens, nanodollars or seconds of one attempt: so many that 262,144 such rows can still be summed up in 64 bits."""
 
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
@@ -84,7 +84,7 @@ def _storable(value: object) -> object:
             value = value[:_LONGEST_TEXT].encode("utf-8", "replace").decode().replace("\0", "?")
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else 0.0
+        return 0.0 if math.isnan(value) else max(0.0, min(value, float(_MOST)))
     if isinstance(value, int):
         return max(0, min(int(value), _MOST))
     return value

@@ -21,8 +21,8 @@ from acytoo.errors import AcytooError
 from acytoo.gateway import ledger_sql
 from acytoo.gateway.ledger import BufferedLedger, Row, Total, UsageRow
 
-_BUSY = 5.0
-"""Seconds to wait for another process's lock, within one try."""
+_BUSY = 2.0
+"""Seconds to wait for the lock of another process in one try: few, because `close` waits for the thread."""
 
 _AHEAD = 60.0
 """Seconds that the clocks of two processes may differ."""
