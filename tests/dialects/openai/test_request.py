@@ -10,6 +10,7 @@ import pytest
 from acytoo.dialects import OpenAI
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.openai import OpenAICompletions, Variations
+from acytoo.dialects.translate import translate
 from acytoo.errors import RequestError, UnsupportedError, UsageError
 from acytoo.http import Endpoint, ServerRequest
 from acytoo.secret import Secret
@@ -213,13 +214,30 @@ def test_the_prompt_of_a_completion_becomes_a_message(prompt: Any) -> None:
         ({"prompt": [1, 2]}, "prompt"),
         ({"prompt": [[1]]}, "prompt"),
         ({"prompt": "x", "suffix": "y"}, "suffix"),
-        ({"prompt": "x", "echo": True}, "echo"),
-        ({"prompt": "x", "best_of": 2}, "best_of"),
-        ({"prompt": "x", "n": 2}, "n of"),
-        ({"prompt": "x", "logprobs": 5}, "logprobs"),
+        ({"prompt": "x", "best_of": 2}, "best_of above 1"),
+        ({"prompt": "x", "n": 2}, "n above 1"),
+        ({"prompt": "x", "n": "2"}, "n above 1"),
+        ({"prompt": "x", "echo": 1}, "echo"),
+        ({"prompt": "x", "echo": True, "logprobs": 1}, "echo with logprobs"),
+        ({"prompt": "x", "logprobs": "1"}, "logprobs"),
+        ({"prompt": "x", "logprobs": -1}, "logprobs"),
     ],
 )
 def test_what_only_completions_can_do_is_refused_by_name(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message) as caught:
         completion(**fields)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("asked", "logprobs", "top"),
+    [(None, None, None), (False, None, None), (0, True, None), (True, True, 1), (3, True, 3)],
+)
+def test_the_logprobs_of_a_completion_are_those_of_a_chat(asked: Any, logprobs: Any, top: Any) -> None:
+    request = completion(prompt="Hi", logprobs=asked)
+    assert (request.logprobs, request.top_logprobs) == (logprobs, top)
+
+
+def test_echo_is_not_sent_to_another_endpoint() -> None:
+    request = translate(completion(prompt="Hi", echo=True), OpenAICompletions())
+    assert encode(request) == {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}

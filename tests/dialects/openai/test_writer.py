@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -10,7 +12,7 @@ from acytoo.dialects import OpenAI
 from acytoo.dialects.base import Dialect
 from acytoo.dialects.openai import OpenAICompletions
 from acytoo.errors import ServerError, TimedOutError
-from acytoo.types import Finish, Item, Reasoning, Refusal, Reply, Request, Start, Usage, collect
+from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Request, Start, Usage, collect
 from tests.dialects.openai.helpers import DIALECT, HELLO, decode, read
 
 
@@ -128,6 +130,48 @@ def test_a_completion_is_written_as_texts() -> None:
     document = msgspec.json.decode(endpoint.write_reply(collect(items[:4] + items[5:]), Request(HELLO, "m")))
     assert document["choices"] == [{"text": "Hello", "index": 0, "logprobs": None, "finish_reason": "length"}]
     assert document["object"] == "text_completion"
+
+
+TOKENS: list[Any] = [
+    {"token": "He", "logprob": -0.5, "bytes": None, "top_logprobs": [{"token": "He", "logprob": -0.5}]},
+    {"token": "llo", "logprob": -1.5, "bytes": None, "top_logprobs": []},
+    {"token": "!", "logprob": -2.5},
+]
+
+
+def test_the_logprobs_of_a_completion_are_in_lists_beside_its_text() -> None:
+    endpoint = OpenAICompletions()
+    items: list[Item] = ["Hello", Logprobs(TOKENS[:2]), "!", Logprobs(TOKENS[2:]), Finish("stop")]
+    writer = endpoint.writer(Request(HELLO, "m"))
+    events = (writer.write(items) + writer.end()).split(b"\n\n")[:-2]
+    choices = [msgspec.json.decode(event.removeprefix(b"data: "))["choices"][0] for event in events]
+    lists = {"tokens": ["He", "llo"], "token_logprobs": [-0.5, -1.5], "top_logprobs": [{"He": -0.5}, {}]}
+    assert [choice["text"] for choice in choices] == ["Hello", "!", ""]
+    assert choices[0]["logprobs"] == {**lists, "text_offset": [0, 2]}
+    assert (choices[1]["logprobs"]["text_offset"], choices[2]["logprobs"]) == ([5], None)
+    (choice,) = msgspec.json.decode(endpoint.write_reply(collect(items), Request(HELLO, "m")))["choices"]
+    assert choice["logprobs"]["tokens"] == ["He", "llo", "!"]
+    assert choice["logprobs"]["text_offset"] == [0, 2, 5]
+
+
+def test_log_probabilities_without_a_text_are_not_lost_in_a_completion() -> None:
+    writer = OpenAICompletions().writer(Request(HELLO, "m"))
+    written = writer.write(["He"]) + writer.write([Logprobs(TOKENS[:1])])
+    choices = [msgspec.json.decode(event[6:])["choices"][0] for event in written.split(b"\n\n")[:-1]]
+    assert [(choice["text"], choice["logprobs"] is None) for choice in choices] == [("He", True), ("", False)]
+
+
+@pytest.mark.parametrize("items", [["He", "llo", Finish()], [Start("c1"), "Hello"], []])
+def test_an_echo_is_the_prompt_before_the_text(items: list[Item]) -> None:
+    endpoint, request = OpenAICompletions(), Request(HELLO, "m", extra={"echo": True}, extra_for="openai")
+    writer = endpoint.writer(request)
+    written = b"".join([writer.write([item]) for item in items]) + writer.end()
+    events = [msgspec.json.decode(event[6:]) for event in written.split(b"\n\n")[:-2]]
+    text = "".join([item for item in items if isinstance(item, str)])
+    assert "".join([event["choices"][0]["text"] for event in events]) == "Hello" + text
+    assert len({event["id"] for event in events}) == 1
+    (choice,) = msgspec.json.decode(endpoint.write_reply(collect(items), request))["choices"]
+    assert choice["text"] == "Hello" + text
 
 
 def test_a_completion_without_a_finish_reason_ends_with_stop() -> None:

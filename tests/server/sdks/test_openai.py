@@ -71,6 +71,16 @@ async def test_a_completion_of_the_earlier_api_is_answered(client: Any) -> None:
     assert "".join(chunk.choices[0].text for chunk in chunks) == reply.choices[0].text
 
 
+async def test_a_completion_of_the_earlier_api_has_its_prompt_or_log_probabilities(client: Any) -> None:
+    options = {"model": MODEL, "prompt": "Hi", "max_tokens": 3, "temperature": 0}
+    plain = await resolve(client.completions.create(**options))
+    echoed = await collect_all(await resolve(client.completions.create(**options, echo=True, stream=True)))
+    assert "".join(chunk.choices[0].text for chunk in echoed) == "Hi" + plain.choices[0].text
+    (choice,) = (await resolve(client.completions.create(**options, logprobs=2))).choices
+    assert "".join(choice.logprobs.tokens) == choice.text
+    assert [len(likely) for likely in choice.logprobs.top_logprobs] == [2, 2, 2]
+
+
 async def test_a_streamed_reply_equals_the_complete_one(client: Any) -> None:
     asked = {"model": MODEL, "messages": HELLO, "max_tokens": 6, "temperature": 0}
     whole = await resolve(client.chat.completions.create(**asked))

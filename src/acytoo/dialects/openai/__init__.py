@@ -111,9 +111,13 @@ class OpenAICompletions(OpenAI):
 
     routes = ("/v1/completions", "/completions")
     is_legacy = True
+    ignorable_fields = OpenAI.ignorable_fields | {"echo"}
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
-        """Decode a request. Raises RequestError (400) for several prompts, `suffix`, `echo` and `logprobs`."""
+        """Decode a request. Raises RequestError (400) for several prompts or replies, and for a `suffix`.
+
+        The writer adds the prompt to the reply if `echo` is true.
+        """
         body = decode_completion_request(decode_body(incoming))
         return ParsedRequest(request_from_body(body, self.name))
 

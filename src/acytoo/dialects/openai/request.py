@@ -358,20 +358,24 @@ def decode_completion_request(body: JSONObject) -> JSONObject:
         prompt = prompt[0]
     if not isinstance(prompt, str):
         raise invalid("prompt must be one text: send a request for each of several, and text instead of tokens")
-    for field, no_op in _COMPLETION_FIELDS.items():
-        if shared.pop(field, None) not in no_op:
-            raise invalid(f"{field} of /v1/completions is not supported: use /v1/chat/completions")
+    if shared.pop("suffix", None) not in (None, ""):
+        raise invalid("suffix is not supported: a chat model only continues a prompt")
+    for field in ("n", "best_of"):
+        if shared.pop(field, None) not in (None, 1):
+            raise invalid(f"{field} above 1 is not supported: send the request several times")
+    echo = shared.pop("echo", None) or False
+    if not isinstance(echo, bool):
+        raise invalid("echo must be true or false")
+    logprobs = shared.pop("logprobs", None)
+    if logprobs is not None and logprobs is not False:
+        if echo:
+            raise invalid("echo with logprobs is not supported: no chat API has log probabilities of the prompt")
+        if not isinstance(logprobs, int) or logprobs < 0:
+            raise invalid("logprobs must be the number of most likely tokens to return, 0 or more")
+        shared |= {"logprobs": True, "top_logprobs": int(logprobs) or None}
+    if echo:
+        shared["echo"] = True
     return decode_request({**shared, "messages": [{"role": "user", "content": prompt}]})
-
-
-_COMPLETION_FIELDS: dict[str, tuple[object, ...]] = {
-    "suffix": (None, ""),
-    "echo": (None, False),
-    "best_of": (None, 1),
-    "logprobs": (None, 0),
-    "n": (None, 1),
-}
-"""Fields of `/v1/completions` that chat completions do not have or that mean something else there, and their no-ops."""
 
 
 def _decode_message(message: Any) -> Any:

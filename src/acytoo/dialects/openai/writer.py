@@ -7,6 +7,7 @@ Python SDK.
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ import msgspec
 from acytoo.dialects.base import Writer
 from acytoo.dialects.custom_tools import custom_input, custom_names
 from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error
+from acytoo.dialects.fields import objects_in, text_or_empty
 from acytoo.dialects.openai.request import NAME, TURN_FIELDS
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.services import api_of, without_hosts
@@ -210,6 +212,11 @@ def _encode_reasoning(text: str, field: str) -> JSONObject:
 class CompletionWriter(StreamWriter):
     """A writer of one `text_completion` event per text, for `/v1/completions`. It has only texts."""
 
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self._echo = _echo(request)
+        self._offset = 0  # of the next token in the text
+
     @functools.cached_property
     def _head(self) -> bytes:
         head = {"id": self._id, "object": "text_completion", "created": self._created, "model": self._model}
@@ -218,9 +225,15 @@ class CompletionWriter(StreamWriter):
     def write(self, items: list[Item]) -> bytes:
         """Return a chunk for each text and for the finish reason. A refusal is text."""
         out: list[bytes] = []
-        for item in items:
-            if isinstance(item, str):
+        text = ""
+        for item, following in itertools.zip_longest(items, items[1:]):
+            if isinstance(item, str) and isinstance(following, Logprobs):
+                text = item  # one chunk has both
+            elif isinstance(item, str):
                 out.append(self._text(item))
+            elif isinstance(item, Logprobs):
+                out.append(self._text(text, logprobs=item.tokens))
+                text = ""
             elif isinstance(item, Start):
                 self._id, self._model = item.id or self._id, item.model or self._model
                 self._created = item.created or self._created
@@ -240,19 +253,46 @@ class CompletionWriter(StreamWriter):
     def _chunk(self, delta: JSONObject, reason: str | None = None, logprobs: JSONObject | None = None) -> bytes:
         return self._text("", reason)
 
-    def _text(self, text: str, reason: str | None = None) -> bytes:
-        return self._head + msgspec.json.encode(_completion_choice(text, reason)) + b"]}\n\n"
+    def _text(self, text: str, reason: str | None = None, logprobs: list[JSONObject] | None = None) -> bytes:
+        text, self._echo = self._echo + text, ""
+        choice = _completion_choice(text, reason, logprobs, self._offset)
+        self._offset += sum([len(text_or_empty(token.get("token"))) for token in logprobs or ()])
+        return self._head + msgspec.json.encode(choice) + b"]}\n\n"
+
+
+def _echo(request: Request) -> str:
+    """Return the prompt if the reply begins with it."""
+    content = request.messages[0].get("content") if request.extra.get("echo") else ""
+    return content if isinstance(content, str) else ""
 
 
 def completion_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as a `text_completion`."""
     document = reply_document(reply, request)
-    choice = _completion_choice(reply.text or reply.refusal, reply.finish_reason or "stop")
+    text = _echo(request) + (reply.text or reply.refusal)
+    choice = _completion_choice(text, reply.finish_reason or "stop", reply.logprobs)
     return {**document, "object": "text_completion", "choices": [choice]}
 
 
-def _completion_choice(text: str, reason: str | None) -> JSONObject:
-    return {"text": text, "index": 0, "logprobs": None, "finish_reason": reason}
+def _completion_choice(
+    text: str, reason: str | None, tokens: list[JSONObject] | None = None, offset: int = 0
+) -> JSONObject:
+    """Return the only choice. `tokens` are in the shape of chat completions, the first at this offset in the text."""
+    logprobs: JSONObject | None = None
+    if tokens:
+        names = [text_or_empty(token.get("token")) for token in tokens]
+        logprobs = {
+            "tokens": names,
+            "token_logprobs": [token.get("logprob") for token in tokens],
+            "top_logprobs": [_most_likely(token) for token in tokens],
+            "text_offset": list(itertools.accumulate([len(name) for name in names[:-1]], initial=offset)),
+        }
+    return {"text": text, "index": 0, "logprobs": logprobs, "finish_reason": reason}
+
+
+def _most_likely(token: JSONObject) -> JSONObject:
+    """Return the log probabilities of the most likely tokens at the place of this one."""
+    return {text_or_empty(top.get("token")): top.get("logprob") for top in objects_in(token.get("top_logprobs"))}
 
 
 def reply_document(reply: Reply, request: Request) -> JSONObject:
