@@ -56,10 +56,11 @@ class PostgresLedger(BufferedLedger):
 
     async def open(self) -> None:
         """Connect, and create the tables or check their version. Raises UnreachableError or AcytooError."""
-        async with self._errors():
-            if not self._read_only:
+        if not self._read_only:
+            async with self._errors(is_writer=True):
                 await self._connected()
-                return
+            return
+        async with self._errors():
             connection = await self._connect()
             try:
                 ledger_sql.check_version(await connection.fetchval(ledger_sql.SELECT_VERSION))
