@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
 from acytoo.gateway.checks import error_class
-from acytoo.gateway.config import GatewayConfig, TargetConfig, Upstream
+from acytoo.gateway.config import GatewayConfig, TargetConfig
 from acytoo.gateway.secrets import is_reference, resolve_secret, resolve_url
 from acytoo.registry import provider_class
 from acytoo.routing.policy import DEFAULT_NEXT
 from acytoo.routing.route import Route
 from acytoo.routing.target import Target
 
+UpstreamSettings: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""The settings of each upstream's providers, with its secrets."""
 
-def create_backends(config: GatewayConfig) -> dict[str, AsyncGeneratorProvider]:
+
+def create_backends(
+    config: GatewayConfig, settings: UpstreamSettings | None = None
+) -> dict[str, AsyncGeneratorProvider]:
     """Return the backends by name: the models first, each a Route, then the upstreams.
 
     A target is named `UPSTREAM/MODEL`, or like the model of the file that it is. Models that have the same target with
-    the same settings share it, and so its limit and its health. Raises UsageError with the line, such as for a secret
-    that is missing.
+    the same settings share it, and so its limit and its health. `settings` are those of `settings_of`. Raises
+    UsageError with the line, such as for a secret that is missing.
     """
-    return _Builder(config).backends()
+    return _Builder(config, settings_of(config) if settings is None else settings).backends()
+
+
+def settings_of(config: GatewayConfig) -> UpstreamSettings:
+    """Return the settings of each upstream, with the secrets as they are now. Raises UsageError with the line."""
+    return {name: _settings_of(config, name) for name in config.upstreams}
 
 
 def check_secrets(config: GatewayConfig) -> None:
@@ -36,9 +46,9 @@ def check_secrets(config: GatewayConfig) -> None:
 
 
 class _Builder:
-    def __init__(self, config: GatewayConfig) -> None:
+    def __init__(self, config: GatewayConfig, settings: UpstreamSettings) -> None:
         self._config = config
-        self._settings: dict[str, dict[str, Any]] = {}
+        self._settings = settings
         self._routes: dict[str, Route] = {}
         self._targets: dict[TargetConfig, Target] = {}
 
@@ -50,8 +60,6 @@ class _Builder:
     def _provider(self, name: str, model: str) -> AsyncGeneratorProvider:
         upstream = self._config.upstreams[name]
         place = self._config.place("upstreams", name)
-        if name not in self._settings:
-            self._settings[name] = self._settings_of(name, upstream)
         cls = provider_class(upstream.provider or name)
         with _at(place):
             provider = cls(model=model or upstream.model or None, **self._settings[name])
@@ -60,30 +68,6 @@ class _Builder:
                 f'{place}: {cls.address_name()} needs a key: set {cls.variable("key")}, or write key = "env:NAME"'
             )
         return provider
-
-    def _settings_of(self, name: str, upstream: Upstream) -> dict[str, Any]:
-        settings: dict[str, Any] = {}
-        for field in ("key", "password"):
-            if reference := getattr(upstream, field):
-                settings[field] = resolve_secret(reference, self._config.place("upstreams", name, field))
-        for field in ("url", "proxy"):
-            if url := getattr(upstream, field):
-                settings[field] = resolve_url(url, self._config.place("upstreams", name, field))
-        for field in ("timeout", "drop_unsupported", "max_reply"):
-            if (value := getattr(upstream, field)) is not None:
-                settings[field] = value
-        if upstream.ca:
-            settings["ca"] = str(self._config.source.path.parent / upstream.ca)
-        if upstream.trust_env:
-            settings["trust_env"] = True
-        if upstream.extra_headers:
-            settings["extra_headers"] = {
-                header: resolve_secret(value, self._config.place("upstreams", name, "extra_headers", header))
-                if is_reference(value)
-                else value
-                for header, value in upstream.extra_headers.items()
-            }
-        return settings
 
     def _route(self, name: str) -> Route:
         if name in self._routes:
@@ -124,6 +108,32 @@ class _Builder:
                     pause=config.pause,
                 )
         return self._targets[config]
+
+
+def _settings_of(config: GatewayConfig, name: str) -> dict[str, Any]:
+    upstream = config.upstreams[name]
+    settings: dict[str, Any] = {}
+    for field in ("key", "password"):
+        if reference := getattr(upstream, field):
+            settings[field] = resolve_secret(reference, config.place("upstreams", name, field))
+    for field in ("url", "proxy"):
+        if url := getattr(upstream, field):
+            settings[field] = resolve_url(url, config.place("upstreams", name, field))
+    for field in ("timeout", "drop_unsupported", "max_reply"):
+        if (value := getattr(upstream, field)) is not None:
+            settings[field] = value
+    if upstream.ca:
+        settings["ca"] = str(config.source.path.parent / upstream.ca)
+    if upstream.trust_env:
+        settings["trust_env"] = True
+    if upstream.extra_headers:
+        settings["extra_headers"] = {
+            header: resolve_secret(value, config.place("upstreams", name, "extra_headers", header))
+            if is_reference(value)
+            else value
+            for header, value in upstream.extra_headers.items()
+        }
+    return settings
 
 
 @contextmanager
