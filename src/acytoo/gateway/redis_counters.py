@@ -1,0 +1,436 @@
+"""Counters in Redis or Valkey, which several processes and machines share.
+
+The problem: a reservation reads and changes several counts at once, the answer to a script may be lost although it has
+run, and a process may be killed while it holds places. The strategy: one Lua script per call, so that nothing comes
+between. Each reservation has a name in a set of open ones, which settling removes. So settling twice changes nothing,
+and a reservation whose answer was lost can be repeated or given back. A place in flight is a lease that its process
+renews; those of a process that was killed end by themselves. Redis's clock counts, so that the clocks of the processes
+need not agree. The cost: two round trips per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from typing import Any, Literal
+
+from acytoo.errors import MissingExtraError, ServerError, UsageError
+from acytoo.gateway.counters import Claim, Exceeded, Hold, Level, Window, retry_after, settled
+from acytoo.secret import Secret, redact, secrets_of, split_secrets
+
+_LOG = logging.getLogger("acytoo.gateway")
+
+_TIMEOUT = 1.0
+"""Seconds that Redis may take to accept a connection, and to answer."""
+
+_TRY_AGAIN_AFTER = 1.0
+"""Seconds without another try after a failure: otherwise each request would wait for `_TIMEOUT`."""
+
+_MAX_CONNECTIONS = 32
+
+_MAX_UNSETTLED = 10_000
+"""Reservations to settle that are kept while Redis cannot be reached. Later ones keep their estimate."""
+
+_COMMON = """
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local DAY = 86400000000
+
+-- The first day of a month, in days since 1970: the inverse of month_of, after Howard Hinnant's date algorithms.
+local function first_day(year, month)
+  if month <= 2 then year = year - 1 end
+  local era = math.floor(year / 400)
+  local of_era = year - era * 400
+  local of_year = math.floor((153 * ((month + 9) % 12) + 2) / 5)
+  return era * 146097 + of_era * 365 + math.floor(of_era / 4) - math.floor(of_era / 100) + of_year - 719468
+end
+
+local function month_of(days)
+  days = days + 719468
+  local era = math.floor(days / 146097)
+  local of_era = days - era * 146097
+  local year = math.floor((of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524)
+    - math.floor(of_era / 146096)) / 365)
+  local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+  local month = (math.floor((5 * of_year + 2) / 153) + 2) % 12 + 1
+  year = year + era * 400
+  if month <= 2 then year = year + 1 end
+  return year, month
+end
+
+local function bounds(window)
+  if window == 'minute' then return now, now + 60000000 end
+  local day = math.floor(now / DAY)
+  if window == 'day' then return day * DAY, (day + 1) * DAY end
+  local year, month = month_of(day)
+  local next_year, next_month = year, month + 1
+  if month == 12 then next_year, next_month = year + 1, 1 end
+  return first_day(year, month) * DAY, first_day(next_year, next_month) * DAY
+end
+
+-- What is used in the current window, its end, and the number of the reservation that began it: nil if none has.
+local function current(key, window)
+  local found = redis.call('HMGET', key, 'used', 'start', 'end', 'first')
+  if found[1] and tonumber(found[2]) <= now and now < tonumber(found[3]) then
+    return tonumber(found[1]), tonumber(found[3]), tonumber(found[4])
+  end
+  local _, last = bounds(window)
+  return 0, last, nil
+end
+
+local function begin(key, window, used, number)
+  local first, last = bounds(window)
+  redis.call('HSET', key, 'used', used, 'start', first, 'end', last,
+    'first', number)
+  redis.call('PEXPIRE', key, math.ceil((last - first) / 1000) * 2)
+end
+
+-- Leases end in the future, but not further than their length: else the clock has jumped back.
+local function places(key, lease)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  redis.call('ZREMRANGEBYSCORE', key, string.format('(%.0f', now + lease), '+inf')
+  return redis.call('ZCARD', key)
+end
+
+local function lease_place(key, lease, name)
+  redis.call('ZADD', key, now + lease, name)
+  redis.call('PEXPIRE', key, math.ceil(lease / 1000) * 2)
+end
+"""
+"""ARGV[1]: the time in microseconds, or nothing for Redis's own."""
+
+_RESERVE = (
+    _COMMON
+    + """
+-- KEYS: number, open, each claim. ARGV: now, name, lease, open at most, then for each claim window, limit, amount.
+local name, lease = ARGV[2], tonumber(ARGV[3])
+local is_made = redis.call('ZSCORE', KEYS[2], name)  -- by a call whose answer was lost
+local states, result = {}, {1}
+for i = 3, #KEYS do
+  local at = 3 * i - 4
+  local window, limit, amount = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local used, last, first
+  if window == 'flight' then
+    used, last = places(KEYS[i], lease), now
+  else
+    used, last, first = current(KEYS[i], window)
+  end
+  if is_made then
+    amount = 0
+  elseif used + math.max(amount, 1) > limit then
+    return {0, i - 3, used, last - now}
+  end
+  states[i] = {window, amount, first}
+  result[#result + 1] = used + amount
+  result[#result + 1] = last - now
+end
+if is_made then return result end
+local number = redis.call('INCR', KEYS[1])
+for i = 3, #KEYS do
+  local window, amount, first = states[i][1], states[i][2], states[i][3]
+  if window == 'flight' then
+    lease_place(KEYS[i], lease, name)
+  elseif first then
+    redis.call('HINCRBY', KEYS[i], 'used', amount)
+  else
+    begin(KEYS[i], window, amount, number)
+  end
+end
+redis.call('ZADD', KEYS[2], number, name)
+redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[4]))
+return result
+"""
+)
+
+_SETTLE = (
+    _COMMON
+    + """
+-- KEYS: open, each claim. ARGV: now, name, then for each claim window, difference.
+local number = redis.call('ZSCORE', KEYS[1], ARGV[2])
+if not number then return 0 end
+redis.call('ZREM', KEYS[1], ARGV[2])
+for i = 2, #KEYS do
+  local window, difference = ARGV[2 * i - 1], ARGV[2 * i]
+  if window == 'flight' then
+    redis.call('ZREM', KEYS[i], ARGV[2])
+  else
+    local _, _, first = current(KEYS[i], window)
+    if first and first <= tonumber(number) then redis.call('HINCRBY', KEYS[i], 'used', difference) end
+  end
+end
+return 1
+"""
+)
+
+_RENEW = (
+    _COMMON
+    + """
+-- KEYS: one counter of places. ARGV: now, lease, names.
+for i = 3, #ARGV do lease_place(KEYS[1], tonumber(ARGV[2]), ARGV[i]) end
+"""
+)
+
+_RESTORE = (
+    _COMMON
+    + """
+-- KEYS: number, counter. ARGV: now, window, used.
+local used, _, first = current(KEYS[2], ARGV[2])
+if not first then
+  begin(KEYS[2], ARGV[2], ARGV[3], redis.call('INCR', KEYS[1]))
+elseif used < tonumber(ARGV[3]) then
+  redis.call('HSET', KEYS[2], 'used', ARGV[3])
+end
+"""
+)
+
+_MAX_OPEN = 100_000
+"""Reservations that may be open in Redis. Older ones are those of processes that were killed."""
+
+_NAMES_PER_CALL = 1000
+
+
+class RedisCounters:
+    """Counters in the Redis or Valkey (5 or later, no cluster) at a URL, for one event loop.
+
+    While Redis cannot be reached, `on_failure` "open" lets requests through uncounted, "closed" refuses them with
+    status 503; `budgets_on_failure` is for claims on money. `lease`: seconds after which the places in flight of a
+    killed process are free again. `prefix` begins all keys. `now` replaces Redis's clock, in tests.
+    """
+
+    def __init__(
+        self,
+        url: Secret | str,
+        *,
+        on_failure: Literal["open", "closed"] = "open",
+        budgets_on_failure: Literal["open", "closed"] = "closed",
+        lease: float = 15.0,
+        prefix: str = "acytoo",
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        self._secrets, self._shown, self._client = _connect(Secret(url).reveal())
+        errors: Any = import_module("redis.exceptions")
+        self._disconnected: type[Exception] = errors.ConnectionError
+        self._failures: tuple[type[Exception], ...] = (errors.RedisError, OSError)
+        self._is_open = {False: on_failure == "open", True: budgets_on_failure == "open"}
+        self._lease = lease
+        self._prefix = prefix
+        self._now = now
+        self._reserve, self._settle, self._renew, self._restore = (
+            self._client.register_script(script) for script in (_RESERVE, _SETTLE, _RENEW, _RESTORE)
+        )
+        self._in_flight: dict[str, Sequence[Claim]] = {}
+        """The claims of reservations with places, by name."""
+        self._unsettled: deque[tuple[str, Sequence[Claim], Mapping[str, int]]] = deque(maxlen=_MAX_UNSETTLED)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._renewing: asyncio.Task[None] | None = None
+        self._is_renewing = asyncio.Event()
+        """Set unless places are being renewed."""
+        self._is_renewing.set()
+        self._connections = asyncio.Semaphore(_MAX_CONNECTIONS)
+        self._try_again_at = 0.0
+        self._is_lost = False
+
+    async def reserve(self, claims: Sequence[Claim]) -> Hold | Exceeded:
+        """Count all claims, or none if one does not fit. Raises ServerError if it is not known and must be."""
+        if not claims:
+            return Hold(claims, (), ())
+        name = uuid.uuid4().hex
+        task = self._start(self._try_to_reserve(name, claims))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda _: self._give_back(name, claims))
+            raise
+
+    async def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
+        """Replace the reserved amounts by the real ones, and free the places in flight; later, if Redis is lost."""
+        if not hold.name or hold.is_settled:
+            return
+        hold.is_settled = True
+        await asyncio.shield(self._start(self._settle_or_keep(hold.name, hold.claims, dict(actual))))
+
+    async def restore(self, counter: str, window: Window, used: int) -> None:
+        """Count at least `used` in the current window. Does nothing while Redis cannot be reached."""
+        keys = [self._key("number"), self._key(counter, window)]
+        with suppress(_Lost):
+            await self._call(self._restore, keys, [window, used])
+
+    async def renew(self) -> None:
+        """Renew the leases of the places in flight, and settle what could not be settled before."""
+        names: dict[str, list[str]] = {}
+        for name, claims in self._in_flight.items():
+            for claim in claims:
+                if claim.window == "flight":
+                    names.setdefault(self._key(claim.counter, claim.window), []).append(name)
+        self._is_renewing.clear()
+        try:
+            for key, held in names.items():
+                for start in range(0, len(held), _NAMES_PER_CALL):
+                    part = held[start : start + _NAMES_PER_CALL]
+                    await self._call(self._renew, [key], [round(self._lease * 1e6), *part])
+        finally:
+            self._is_renewing.set()
+        for _ in range(len(self._unsettled)):
+            name, claims, actual = self._unsettled.popleft()
+            await self._settle_or_keep(name, claims, actual)
+
+    async def close(self) -> None:
+        """Settle what is left, if Redis can be reached, and close the connections."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait({self._renewing})
+        while self._tasks:  # one that ends may start another
+            await asyncio.wait(self._tasks)
+        with suppress(_Lost):
+            await self.renew()
+        await self._client.aclose()
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run work that goes on if the caller is cancelled."""
+        if self._renewing is None:
+            self._renewing = asyncio.create_task(self._keep_renewing())
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _try_to_reserve(self, name: str, claims: Sequence[Claim]) -> Hold | Exceeded:
+        keys = [self._key("number"), self._key("open")]
+        values: list[str | int] = [name, round(self._lease * 1e6), _MAX_OPEN]
+        for claim in claims:
+            keys.append(self._key(claim.counter, claim.window))
+            values += [claim.window, claim.limit, claim.amount]
+        try:
+            result = await self._call(self._reserve, keys, values)
+        except _Lost as lost:
+            if lost.may_have_run:
+                self._give_back(name, claims)
+            return self._uncounted(claims)
+        if not result[0]:
+            level = Level(claims[result[1]], result[2], result[3] / 1e6)
+            return Exceeded(level, retry_after(level))
+        pairs = zip(claims, result[1::2], result[2::2], strict=True)
+        levels = [Level(claim, used, resets_in / 1e6) for claim, used, resets_in in pairs]
+        if any(claim.window == "flight" for claim in claims):
+            self._in_flight[name] = claims
+        return Hold(claims, levels, (), name)
+
+    def _uncounted(self, claims: Sequence[Claim]) -> Hold:
+        """Return a reservation that counts nowhere. Raises ServerError if one of the limits must not be passed."""
+        for claim in claims:
+            if not self._is_open[claim.counter.endswith(":money")]:
+                raise ServerError(
+                    "the limits cannot be checked, because the counters cannot be reached: try again later",
+                    status=503,
+                    code="overloaded_error",
+                    retry_after=_TRY_AGAIN_AFTER,
+                )
+        return Hold(claims, (), ())
+
+    def _give_back(self, name: str, claims: Sequence[Claim]) -> None:
+        """Undo a reservation that nobody uses, if it was made."""
+        nothing = dict.fromkeys((claim.counter for claim in claims), 0)
+        _ = self._start(self._settle_or_keep(name, claims, nothing))
+
+    async def _settle_or_keep(self, name: str, claims: Sequence[Claim], actual: Mapping[str, int]) -> None:
+        """Settle, or keep what is to be settled until Redis can be reached again."""
+        self._in_flight.pop(name, None)
+        await self._is_renewing.wait()  # a renewal that has begun would lease the place again
+        keys = [self._key("open")]
+        values: list[str | int] = [name]
+        for claim in claims:
+            keys.append(self._key(claim.counter, claim.window))
+            values += [claim.window, settled(claim, actual) - claim.amount]
+        try:
+            await self._call(self._settle, keys, values)
+        except _Lost:
+            self._unsettled.append((name, claims, actual))
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(min(self._lease / 3, _TRY_AGAIN_AFTER) if self._unsettled else self._lease / 3)
+            with suppress(_Lost):
+                await self.renew()
+
+    async def _call(self, script: Any, keys: list[str], values: list[str | int]) -> Any:
+        """Run a script. Raises _Lost if Redis does not answer, or has not answered a moment ago."""
+        async with self._connections:
+            if self._is_lost and time.monotonic() < self._try_again_at:
+                raise _Lost(may_have_run=False)
+            self._try_again_at = time.monotonic() + _TRY_AGAIN_AFTER
+            arguments = ["" if self._now is None else round(self._now() * 1e6), *values]
+            try:
+                try:
+                    result = await script(keys=keys, args=arguments)
+                except self._disconnected:  # Redis has restarted: none of the connections is left
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
+                    result = await script(keys=keys, args=arguments)
+            except self._failures as error:
+                self._report_loss(error)
+                raise _Lost(may_have_run=True) from error
+        if self._is_lost:
+            self._is_lost = False
+            _LOG.warning("the counters at %s can be reached again", self._shown)
+        return result
+
+    def _report_loss(self, error: Exception) -> None:
+        if self._is_lost:
+            return
+        self._is_lost = True
+        reason = redact(f"{type(error).__name__}: {error}", self._secrets)
+        words = {True: "let through uncounted", False: "refused"}
+        _LOG.error(
+            "the counters at %s cannot be reached, trying again every second (%s); requests with budgets are %s, "
+            "others with limits %s",
+            self._shown,
+            reason,
+            words[self._is_open[True]],
+            words[self._is_open[False]],
+        )
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._prefix, *parts))
+
+
+class _Lost(Exception):
+    """Redis does not answer; the script may have run nevertheless."""
+
+    def __init__(self, *, may_have_run: bool) -> None:
+        super().__init__()
+        self.may_have_run = may_have_run
+
+
+def _connect(url: str) -> tuple[list[Secret], str, Any]:
+    """Return the secrets of a URL, the URL without them, and a client.
+
+    Nothing is sent yet. Raises MissingExtraError and UsageError.
+    """
+    try:
+        redis: Any = import_module("redis.asyncio")
+    except ImportError as error:
+        raise MissingExtraError("counters in Redis", "redis") from error
+    for name, other in (("valkey://", "redis://"), ("valkeys://", "rediss://")):
+        if url.startswith(name):
+            url = other + url.removeprefix(name)
+    try:
+        shown, user, query = split_secrets(url)
+        retry = import_module("redis.asyncio.retry").Retry(import_module("redis.backoff").NoBackoff(), 0)
+        pool = redis.ConnectionPool.from_url(
+            url,
+            socket_timeout=_TIMEOUT,
+            socket_connect_timeout=_TIMEOUT,
+            retry=retry,  # `_call` tries again
+        )
+    except ValueError:
+        raise UsageError("invalid URL for the counters: expected redis://HOST:PORT/DATABASE") from None
+    secrets = [Secret(url), *secrets_of(user, query, {})]
+    return secrets, shown, redis.Redis.from_pool(pool)

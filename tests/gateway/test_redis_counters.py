@@ -1,0 +1,353 @@
+"""Counters in a real Redis: the same sums as in memory, several processes, a Redis that is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from acytoo.errors import ServerError, UsageError
+from acytoo.gateway.counters import Claim, Exceeded, Hold, bounds
+from acytoo.gateway.redis_counters import RedisCounters
+from tests.gateway.counters_model import START, Clock, Step, follow, steps
+from tests.processes import script
+from tests.services import Redis
+
+REQUEST = Claim("key:a:requests", "day", 100, 1)
+PLACE = Claim("key:a:concurrent", "flight", 1, 1)
+MONEY = Claim("key:a:money", "month", 1000, 10)
+
+_prefixes = count()
+real_redis = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+
+
+@asynccontextmanager
+async def connected(server: Redis, **options: Any) -> AsyncIterator[RedisCounters]:
+    """Counters in a Redis, closed at the end."""
+    counters = RedisCounters(server.url, **options)
+    try:
+        yield counters
+    finally:
+        await counters.close()
+
+
+async def reserve(counters: RedisCounters, *claims: Claim) -> Hold:
+    """Reserve what has to fit."""
+    held = await counters.reserve(claims)
+    assert isinstance(held, Hold)
+    return held
+
+
+async def used(counters: RedisCounters, claim: Claim) -> int:
+    """Return what is used of a claim's counter, and leave it as it is."""
+    held = await reserve(counters, claim)
+    await counters.settle(held, {claim.counter: 0})
+    return held.levels[0].used - claim.amount
+
+
+async def until_counted(counters: RedisCounters) -> Hold:
+    """Reserve until the counters can be reached again."""
+    while True:
+        try:
+            held = await reserve(counters, REQUEST)
+        except ServerError:
+            held = Hold((), (), ())
+        if held.levels:
+            return held
+        await asyncio.sleep(0.05)
+
+
+@real_redis
+@given(steps)
+async def test_any_interleaving_of_reserving_and_settling_keeps_the_sums_right(
+    redis_server: Redis, interleaving: list[Step]
+) -> None:
+    clock = Clock()
+    async with connected(redis_server, now=clock, prefix=f"test-{next(_prefixes)}") as counters:
+
+        async def wait(seconds: float) -> None:
+            clock.now += seconds
+            await counters.renew()
+
+        await follow(counters, interleaving, wait)
+
+
+@real_redis
+@given(st.datetimes(datetime(1999, 12, 1), datetime(2101, 3, 1)), st.sampled_from(["day", "month"]))
+async def test_days_and_months_end_when_those_of_utc_do(redis_server: Redis, at: datetime, window: Any) -> None:
+    now = at.replace(tzinfo=UTC, microsecond=0).timestamp()
+    async with connected(redis_server, now=lambda: now, prefix=f"test-{next(_prefixes)}") as counters:
+        held = await reserve(counters, REQUEST._replace(window=window))
+    assert held.levels[0].resets_in == bounds(window, now)[1] - now
+
+
+async def test_200_that_race_for_100_places_get_exactly_100(redis_server: Redis) -> None:
+    async with connected(redis_server) as counters:
+        results = await asyncio.gather(*[counters.reserve([REQUEST, MONEY]) for _ in range(200)])
+    assert sum(isinstance(result, Hold) for result in results) == 100
+
+
+RACER = """
+    import asyncio, json, sys
+    from acytoo.gateway.counters import Claim, Hold
+    from acytoo.gateway.redis_counters import RedisCounters
+
+    async def main(url, claims):
+        counters = RedisCounters(url, lease=1.0)
+        claims = [Claim(*claim) for claim in json.loads(claims)]
+        print("ready", flush=True)
+        sys.stdin.readline()
+        results = await asyncio.gather(*[counters.reserve(claims) for _ in range(50)])
+        print(sum(isinstance(result, Hold) for result in results), flush=True)
+        while await asyncio.to_thread(sys.stdin.readline):
+            pass
+        await counters.close()
+
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+class Racer:
+    """A process that tries to reserve the same claims 50 times at once, and then keeps them."""
+
+    def __init__(self, server: Redis, *claims: Claim) -> None:
+        self.process = subprocess.Popen(
+            [*script(RACER), server.url, json.dumps(claims)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def line(self) -> str:
+        """Return the next line that the process prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode().strip()
+
+    def go(self) -> None:
+        """Let it reserve."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+
+    def end(self, number: signal.Signals | None = None) -> None:
+        """Let it close its counters, or end it with a signal."""
+        if number is not None:
+            self.process.send_signal(number)
+        self.process.communicate()
+
+
+@pytest.fixture
+def racers(redis_server: Redis) -> Iterator[list[Racer]]:
+    """Four processes, ready to race for 100 requests, in flight at once."""
+    racing = [Racer(redis_server, REQUEST, PLACE._replace(limit=100)) for _ in range(4)]
+    for racer in racing:
+        assert racer.line() == "ready"
+    yield racing
+    for racer in racing:
+        racer.end(signal.SIGKILL)
+
+
+def test_four_processes_that_race_for_100_places_get_exactly_100(racers: list[Racer]) -> None:
+    for racer in racers:
+        racer.go()
+    assert sum(int(racer.line()) for racer in racers) == 100
+
+
+async def test_the_places_of_a_killed_replica_come_back_and_those_of_a_living_one_stay(
+    redis_server: Redis, racers: list[Racer]
+) -> None:
+    killed, living = racers[:2]
+    for racer in (killed, living):
+        racer.go()
+    assert [killed.line(), living.line()] == ["50", "50"]
+    killed.end(signal.SIGKILL)
+    place = PLACE._replace(limit=100)
+    async with connected(redis_server) as counters:
+        assert isinstance(await counters.reserve([place]), Exceeded)
+        for _ in range(200):  # the leases of one process need not all end at the same time
+            held = await counters.reserve([place])
+            if isinstance(held, Hold):
+                if held.levels[0].used == 51:
+                    break
+                await counters.settle(held, {})
+            await asyncio.sleep(0.05)
+        assert isinstance(held, Hold)
+        assert held.levels[0].used == 51
+        await asyncio.sleep(2)  # two leases of the living one
+        assert (await reserve(counters, place)).levels[0].used == 52
+
+
+async def test_a_caller_that_is_cancelled_while_it_reserves_leaves_nothing_counted(redis_server: Redis) -> None:
+    async with connected(redis_server) as counters:
+        for turns in range(12):
+            task = asyncio.create_task(counters.reserve([REQUEST, MONEY, PLACE]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            [result] = await asyncio.gather(task, return_exceptions=True)
+            if isinstance(result, Hold):  # it was faster
+                await counters.settle(result, {REQUEST.counter: 0, MONEY.counter: 0})
+    async with connected(redis_server) as counters:
+        assert [await used(counters, claim) for claim in (REQUEST, MONEY, PLACE)] == [0, 0, 0]
+
+
+async def test_a_caller_that_is_cancelled_while_it_settles_has_settled(redis_server: Redis) -> None:
+    async with connected(redis_server) as counters:
+        held = await reserve(counters, MONEY, PLACE)
+        task = asyncio.create_task(counters.settle(held, {MONEY.counter: 3}))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    async with connected(redis_server) as counters:
+        assert [await used(counters, claim) for claim in (MONEY, PLACE)] == [3, 0]
+
+
+async def test_while_redis_is_lost_requests_pass_uncounted_and_budgets_refuse(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(redis_server) as counters:
+        redis_server.kill()
+        for _ in range(5):
+            held = await reserve(counters, REQUEST, PLACE)
+            assert held.levels == ()
+            await counters.settle(held, {})
+            with pytest.raises(ServerError, match="the limits cannot be checked") as failure:
+                await counters.reserve([REQUEST, MONEY])
+            assert failure.value.status == 503
+            assert failure.value.retry_after == 1
+        assert len(caplog.records) == 1
+        assert redis_server.password not in caplog.text
+        assert f"redis://127.0.0.1:{redis_server.port}/0" in caplog.text
+
+
+async def test_each_choice_for_a_lost_redis_holds_for_its_limits(redis_server: Redis) -> None:
+    redis_server.kill()
+    async with connected(redis_server, on_failure="closed", budgets_on_failure="open") as counters:
+        assert isinstance(await counters.reserve([MONEY]), Hold)
+        with pytest.raises(ServerError):
+            await counters.reserve([REQUEST])
+
+
+async def test_a_redis_that_was_killed_counts_again_once_it_is_back(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with connected(redis_server) as counters:
+        before = await reserve(counters, REQUEST, PLACE)
+        redis_server.kill()
+        await reserve(counters, REQUEST)
+        redis_server.start()
+        assert (await until_counted(counters)).levels[0].used == 1  # it was not persistent
+        await counters.settle(before, {REQUEST.counter: 0})  # counted in what was lost
+        assert await used(counters, REQUEST) == 1
+        assert "can be reached again" in caplog.records[-1].message
+
+
+async def test_a_restart_between_two_requests_is_not_noticed(persistent_redis_server: Redis) -> None:
+    async with connected(persistent_redis_server) as counters:
+        await reserve(counters, MONEY)
+        persistent_redis_server.kill()
+        persistent_redis_server.start()
+        assert (await reserve(counters, MONEY)).levels[0].used == 20
+
+
+async def test_what_ends_while_redis_is_lost_is_settled_once_it_is_back(persistent_redis_server: Redis) -> None:
+    async with connected(persistent_redis_server, lease=60.0) as counters:
+        held = await reserve(counters, MONEY, PLACE)
+        persistent_redis_server.kill()
+        await counters.settle(held, {MONEY.counter: 4})
+        persistent_redis_server.start()
+        await until_counted(counters)
+        await counters.renew()
+        assert [await used(counters, claim) for claim in (MONEY, PLACE)] == [4, 0]
+
+
+async def test_a_reservation_whose_answer_is_late_is_given_back(redis_server: Redis) -> None:
+    async with connected(redis_server) as counters:
+        await reserve(counters, REQUEST)
+        redis_server.pause()  # it reads what was sent when it goes on
+        with pytest.raises(ServerError):
+            await counters.reserve([MONEY, PLACE])
+        redis_server.resume()
+        await until_counted(counters)
+        await counters.renew()
+        assert [await used(counters, claim) for claim in (MONEY, PLACE)] == [0, 0]
+
+
+async def test_places_survive_a_clock_of_redis_that_jumps(redis_server: Redis) -> None:
+    clock = Clock()
+    async with connected(redis_server, now=clock) as counters, connected(redis_server, now=clock) as other:
+        await reserve(counters, PLACE)
+        for jump in (86400.0, -2 * 86400.0):
+            clock.now += jump
+            await counters.renew()
+            assert isinstance(await other.reserve([PLACE]), Exceeded)
+
+
+async def test_a_clock_of_redis_that_jumps_back_locks_nobody_out(redis_server: Redis) -> None:
+    clock = Clock()
+    async with connected(redis_server, now=clock) as counters, connected(redis_server, now=clock) as silent:
+        claims = [Claim("a:requests", "minute", 1, 1), Claim("a:requests", "day", 1, 1), Claim("b", "month", 1, 1)]
+        clock.now += 400 * 86400
+        await reserve(counters, *claims)
+        await reserve(silent, PLACE)
+        clock.now -= 400 * 86400
+        await reserve(counters, *claims)
+        await reserve(counters, PLACE)
+
+
+async def test_what_a_ledger_has_is_restored_once_however_often_it_is_reported(redis_server: Redis) -> None:
+    async with connected(redis_server) as counters, connected(redis_server) as other:
+        for each in (counters, other):
+            await each.restore(MONEY.counter, MONEY.window, 70)
+        assert await used(counters, MONEY) == 70
+        await reserve(counters, MONEY)
+        await other.restore(MONEY.counter, MONEY.window, 70)
+        assert await used(counters, MONEY) == 80
+        await other.restore(MONEY.counter, MONEY.window, 90)
+        assert await used(counters, MONEY) == 90
+
+
+async def test_no_claims_cost_no_round_trip(redis_server: Redis) -> None:
+    redis_server.kill()
+    async with connected(redis_server, on_failure="closed") as counters:
+        await counters.settle(await reserve(counters), {})
+
+
+@pytest.mark.parametrize(
+    "url", ["http://:secret@127.0.0.1:1/", "redis://:secret@127.0.0.1:x/", "redis://:secret@[::1/"]
+)
+def test_an_invalid_url_is_an_error_that_does_not_show_it(url: str) -> None:
+    with pytest.raises(UsageError, match="invalid URL for the counters") as failure:
+        RedisCounters(url)
+    assert "secret" not in str(failure.value)
+
+
+async def test_valkey_has_a_url_of_its_own(redis_server: Redis) -> None:
+    async with connected(redis_server) as counters:
+        await reserve(counters, MONEY)
+    counters = RedisCounters(redis_server.url.replace("redis://", "valkey://"))
+    assert await used(counters, MONEY) == 10
+    await counters.close()
+
+
+async def test_a_wrong_password_counts_as_a_lost_redis_and_is_not_logged(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    counters = RedisCounters(redis_server.url.replace(redis_server.password, "another-password"))
+    assert (await reserve(counters, REQUEST)).levels == ()
+    await counters.close()
+    assert "AuthenticationError" in caplog.text
+    assert "another-password" not in caplog.text
+
+
+def test_the_start_of_the_model_is_at_the_end_of_a_month() -> None:
+    assert bounds("month", START)[1] == START + 180
