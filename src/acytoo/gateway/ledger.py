@@ -129,7 +129,8 @@ class Ledger(Protocol):
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`.
 
-        With a key, only its rows are counted. Raises UsageError for a group that is not in `GROUPS`.
+        With a key, only its rows are counted. Raises UsageError for a group that is not in `GROUPS`, and if there are
+        more than 10,000 groups.
         """
 
 

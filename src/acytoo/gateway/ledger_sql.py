@@ -23,6 +23,9 @@ _LONGEST_TEXT = 500
 _MOST = 2**45
 """Tokens, nanodollars or seconds of one attempt: so many that 262,144 such rows can still be summed up in 64 bits."""
 
+MOST_GROUPS = 10_000
+"""Groups in one answer: callers invent names of models, and a group of each of them is kept in memory."""
+
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
 _TEXTS = ("request_id", "key", "dialect", "model", "target", "upstream", "outcome")
@@ -109,13 +112,21 @@ def usage_query(by: Sequence[str], expressions: dict[str, str], *, has_key: bool
         "AVG(first_content), AVG(CASE WHEN attempt >= 1 THEN seconds END) "
         "FROM ledger WHERE at >= $1 AND at < $2"
         + (" AND key = $3" if has_key else "")
-        + (f" GROUP BY {numbers} ORDER BY {numbers}" if by else " HAVING COUNT(*) > 0")
+        + (f" GROUP BY {numbers} ORDER BY {numbers} LIMIT {MOST_GROUPS + 1}" if by else " HAVING COUNT(*) > 0")
     )  # fmt: skip
 
 
 def usage_rows(by: Sequence[str], records: Iterable[Sequence[Any]]) -> list[UsageRow]:
-    """Return the records of a usage query as rows. PostgreSQL returns sums as Decimal."""
-    return [_usage_row(by, record) for record in records]
+    """Return the records of a usage query as rows. PostgreSQL returns sums as Decimal.
+
+    Raises UsageError if there are too many.
+    """
+    rows = [_usage_row(by, record) for record in records]
+    if len(rows) > MOST_GROUPS:
+        raise UsageError(
+            f"there are more than {MOST_GROUPS} groups: leave out one of {', '.join(by)}, or ask for less time"
+        )
+    return rows
 
 
 def _usage_row(by: Sequence[str], record: Sequence[Any]) -> UsageRow:

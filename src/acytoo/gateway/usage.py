@@ -1,0 +1,117 @@
+"""Usage for people and programs: spans of time, and the document that `GET /usage` returns."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from acytoo.errors import RequestError, UsageError
+from acytoo.gateway.ledger import GROUPS, Ledger, UsageRow
+from acytoo.secret import show
+
+DEFAULT_SINCE = "7d"
+DEFAULT_BY = ("key", "model")
+
+_AGO = re.compile(r"(\d{1,4})\s*([mhdw])")
+_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+_LAST = 253_402_300_799.0
+"""The end of the year 9999."""
+
+
+def parse_time(text: str, now: float) -> float:
+    """Return the Unix time of `7d` (so long ago; also m, h, w), or of a date or date and time. Without a zone: UTC.
+
+    Raises UsageError.
+    """
+    at = _time(text.strip(), now)
+    if at is None or not 0 <= at <= _LAST:
+        raise UsageError(
+            f"invalid time {show(text)}: expected a time ago, such as 7d or 12h, or a date, such as 2027-01-31"
+        )
+    return at
+
+
+def _time(text: str, now: float) -> float | None:
+    if match := _AGO.fullmatch(text):
+        return now - int(match[1]) * _SECONDS[match[2]]
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_groups(text: str) -> list[str]:
+    """Return the groups in `key,model`; "" is none. Raises UsageError."""
+    groups = [name.strip() for name in text.split(",")] if text.strip() else []
+    for number, name in enumerate(groups):
+        if name not in GROUPS:
+            raise UsageError(f"cannot group usage by {show(name)}: use {', '.join(GROUPS)}")
+        if name in groups[:number]:
+            raise UsageError(f"usage is grouped by {name!r} twice")
+    return groups
+
+
+def format_time(at: float) -> str:
+    """Return a Unix time as an ISO 8601 text in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def dollars(nanodollars: int | None) -> float | None:
+    """Return nanodollars as US dollars; None is an unknown price."""
+    return None if nanodollars is None else nanodollars / 1e9
+
+
+def row_document(row: UsageRow) -> dict[str, Any]:
+    """Return a row as JSON has it: the group's names and the numbers side by side, money in dollars."""
+    fields = msgspec.structs.asdict(row)
+    group, cost = fields.pop("group"), dollars(fields.pop("cost"))
+    return {**group, **fields, "cost_usd": cost}
+
+
+async def usage_document(ledger: Ledger, key: str | None, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the document of `GET /usage`: that of one key, or of all keys if it is None.
+
+    The query may have `since` and `until` (see `parse_time`), and `by`, a list of groups separated by commas. Raises
+    RequestError for another value or field.
+    """
+    try:
+        if unknown := query.keys() - {"since", "until", "by"}:
+            raise UsageError(f"unknown field {show(min(unknown))} of the query: use since, until and by")
+        now = time.time()
+        since = parse_time(query.get("since") or DEFAULT_SINCE, now)
+        until = parse_time(query["until"], now) if query.get("until") else now
+        by = parse_groups(query.get("by", ",".join(DEFAULT_BY)))
+        rows, total = await rows_and_total(ledger, since, until, by, key)
+    except UsageError as error:
+        raise RequestError(str(error), status=400, code="invalid_request_error") from error
+    return document(since, until, by, rows, total)
+
+
+def document(
+    since: float, until: float, by: Sequence[str], rows: Sequence[UsageRow], total: UsageRow | None
+) -> dict[str, Any]:
+    """Return the document of usage in a span of time."""
+    return {
+        "object": "usage",
+        "since": format_time(since),
+        "until": format_time(until),
+        "by": list(by),
+        "data": [row_document(row) for row in rows],
+        "total": None if total is None else row_document(total),
+    }
+
+
+async def rows_and_total(
+    ledger: Ledger, since: float, until: float, by: Sequence[str], key: str | None
+) -> tuple[list[UsageRow], UsageRow | None]:
+    """Return the usage by groups, and altogether; None if there are no rows."""
+    rows = await ledger.usage(since, until, by, key)
+    total = rows if not by else await ledger.usage(since, until, [], key)
+    return rows, total[0] if total else None
