@@ -182,7 +182,18 @@ def test_the_command_shows_its_version_without_loading_the_library() -> None:
     }
 
 
-OPTIONAL = ("xllamacpp", "redis", "python_socks", "uvloop", "keyring", "trustme", "prometheus_client", "opentelemetry")
+OPTIONAL = (
+    "xllamacpp",
+    "redis",
+    "python_socks",
+    "uvloop",
+    "keyring",
+    "trustme",
+    "prometheus_client",
+    "opentelemetry",
+    "pyarrow",
+    "fastjsonschema",
+)
 
 
 def test_every_module_imports_without_the_extras() -> None:

@@ -10,7 +10,7 @@ from acytoo._version import __version__ as __version__
 _MODULES = {
     "acytoo.base_provider": "AsyncGeneratorProvider Check",
     "acytoo.errors": """
-        AcytooError AuthenticationError EmbeddedError MissingExtraError
+        AcytooError AuthenticationError EmbeddedError InvalidReplyError MissingExtraError
         NotFoundError OutputError ProtocolError
         ProxyError RateLimitError RedirectError ReplyError ReplyTooLargeError RequestError ServerError StatusError
         TimedOutError TLSError ToolCallsError TruncatedError UnreachableError UnsupportedError UsageError
@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # type checkers cannot follow the table; tests/test_imports.p
     from acytoo.errors import AcytooError as AcytooError
     from acytoo.errors import AuthenticationError as AuthenticationError
     from acytoo.errors import EmbeddedError as EmbeddedError
+    from acytoo.errors import InvalidReplyError as InvalidReplyError
     from acytoo.errors import MissingExtraError as MissingExtraError
     from acytoo.errors import NotFoundError as NotFoundError
     from acytoo.errors import OutputError as OutputError

@@ -20,6 +20,7 @@ AcytooError
 ├── ToolCallsError         the model called tools: use reply() or stream(), or make `tool_calls`
 └── ReplyError             the reply is not complete and valid
     ├── TruncatedError     it was cut: `text` is the part received
+    ├── InvalidReplyError  it does not match the schema of a batch: `text` is the reply
     ├── ReplyTooLargeError it is larger than `max_reply`: iterate over it, or raise that setting
     └── ProtocolError      it is not in this API's format: use another URL or dialect
 """
@@ -208,6 +209,16 @@ class TruncatedError(ReplyError):
     """A reply that was cut; `text` is the part received."""
 
     retryable = True
+
+
+class InvalidReplyError(ReplyError):
+    """A complete reply, `text`, that is not what the schema of a batch asks for. Another one may be."""
+
+    retryable = True
+
+    def __init__(self, message: str, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
 
 
 class ReplyTooLargeError(ReplyError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from acytoo import AuthenticationError, RequestError, Route, UsageError, provider
+from acytoo import AuthenticationError, Finish, InvalidReplyError, RequestError, Route, UsageError, provider
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.batch import Result, batch
 from acytoo.testing import ScriptedResponse, reply, status
@@ -117,7 +117,7 @@ async def test_one_refusal_pauses_all_and_costs_no_attempt() -> None:
 
 
 async def test_tool_calls_and_refusals_are_replies() -> None:
-    from acytoo import Finish, Refusal, ToolCall
+    from acytoo import Refusal, ToolCall
 
     def answer(prompt: str, count: int) -> ScriptedResponse | None:
         return reply(ToolCall(0, "a", "f", "{}"), Finish("tool_calls")) if prompt == "a" else reply(Refusal("no"))
@@ -128,3 +128,34 @@ async def test_tool_calls_and_refusals_are_replies() -> None:
     assert first is not None
     assert second is not None
     assert (first.tool_calls[0]["function"]["name"], second.refusal) == ("f", "no")
+
+
+SCHEMA = {"title": "A person", "type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+
+
+async def test_replies_are_checked_against_a_schema_and_asked_for_again() -> None:
+    pytest.importorskip("fastjsonschema", reason="needs fastjsonschema: pip install 'acytoo[schema]'")
+    replies = ["not JSON", '{"age": "old"}', '{"age": 36}']
+
+    def answer(prompt: str, count: int) -> ScriptedResponse | None:
+        return (
+            reply(replies[min(count, 3) - 1], Finish("stop")) if prompt == "a" else reply('{"age": []}', Finish("stop"))
+        )
+
+    async with Upstream(answer) as upstream:
+        results = await collected(at(upstream), ["a", "b"], schema=SCHEMA, attempts=3)
+    assert (results[1].data, results[1].attempts) == ({"age": 36}, 3)
+    assert isinstance(results[2].error, InvalidReplyError)
+    assert str(results[2].error) == "the reply does not match the schema: data.age must be integer"
+    assert results[2].error.text == '{"age": []}'
+    schema = upstream.requests[0].json["response_format"]["json_schema"]
+    assert schema == {"name": "A_person", "schema": SCHEMA, "strict": True}
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "nonsense"}, {"$ref": "http://example.com/x.json"}, {"$ref": "/etc/passwd"}]
+)
+async def test_an_invalid_schema_is_a_usage_error(schema: dict[str, Any]) -> None:
+    pytest.importorskip("fastjsonschema", reason="needs fastjsonschema: pip install 'acytoo[schema]'")
+    with pytest.raises(UsageError, match="invalid schema: "):
+        await collected("ollama/m", [], schema=schema)

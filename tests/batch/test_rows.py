@@ -83,3 +83,30 @@ def test_a_format_that_is_not_known_and_a_missing_file_are_usage_errors(tmp_path
 
 def test_the_format_can_be_given(tmp_path: Path) -> None:
     assert rows(tmp_path / "a.txt", b'{"prompt": "a"}', "jsonl")[0].fields == {"prompt": "a"}
+
+
+def test_the_rows_of_parquet_are_its_records(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'acytoo[parquet]'")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"id": ["x", "y"], "text": ["a", None], "count": [1, 2]}), path)
+    assert list(read_rows(str(path))) == [
+        Row(1, "x", {"id": "x", "text": "a", "count": 1}),
+        Row(2, "y", {"id": "y", "text": None, "count": 2}),
+    ]
+    with pytest.raises(UsageError, match="no column 'title': the input has id, text, count"):
+        read_rows(str(path), columns=["title", "text"])
+    path.write_bytes(b"not parquet")
+    with pytest.raises(UsageError, match="cannot read the Parquet file: "):
+        read_rows(str(path))
+
+
+def test_a_column_that_no_row_has_is_a_usage_error_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,b\n")
+    with pytest.raises(UsageError, match="no column 'title': the input has text, label"):
+        read_rows(str(path), columns=["title"])
+    path.write_text("")
+    with pytest.raises(UsageError, match="no column 'title': the input has no columns"):
+        read_rows(str(path), columns=["title"])

@@ -22,6 +22,7 @@ async def batch(
     *,
     prompt: str | None = None,
     system: str = "",
+    schema: dict[str, Any] | None = None,
     jobs: int = 100,
     attempts: int = 5,
     **options: Any,
@@ -30,16 +31,17 @@ async def batch(
 
     `model` is an address, such as "openai/gpt-5-mini", or a provider, which may be a Route. A row is a prompt, or a
     dict with `prompt` or `messages`, or with the columns of `prompt`, such as "Summarise: {text}". Its `id` is by
-    default its number, from 1. `jobs` is the most requests at once, `attempts` how many a row may take; `options` are
-    request options. Rows are read when they are needed, and no further ones while results wait to be taken.
+    default its number, from 1. With a JSON schema, a result has its reply as `data`. `jobs` is the most requests at
+    once, `attempts` how many a row may take; `options` are request options. Rows are read when they are needed, and no
+    further ones while results wait to be taken.
 
     Raises the error that every row would meet, such as AuthenticationError for a wrong key; any other error is the
     `error` of its row's result.
     """
     from acytoo.routing.addresses import provider
 
-    requests = Requests(provider(model) if isinstance(model, str) else model, prompt=prompt, system=system,
-                        options=options)  # fmt: skip
+    chosen = provider(model) if isinstance(model, str) else model
+    requests = Requests(chosen, prompt=prompt, system=system, schema=schema, options=options)
     numbered = _numbered(rows) if isinstance(rows, AsyncIterable) else unique(_rows_of(rows))
     stream = results(numbered, asker(requests), jobs=jobs, attempts=attempts)
     try:

@@ -39,6 +39,7 @@ def asker(requests: Requests) -> Ask:
             raise ServerError(f"the legacy provider raised {type(error).__name__}") from error
         finally:
             await batches.aclose()
-        return Answer(collect(items), time.monotonic() - started if first is None else first)
+        reply = collect(items)
+        return Answer(reply, time.monotonic() - started if first is None else first, requests.data_of(reply))
 
     return ask

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,11 +12,11 @@ import msgspec
 from acytoo import dialects
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.batch.rows import Row
-from acytoo.dialects.base import Dialect
-from acytoo.dialects.json import display_json
-from acytoo.errors import RequestError, UsageError
+from acytoo.dialects.base import Dialect, Unsupported
+from acytoo.dialects.json import UNDECODABLE, display_json
+from acytoo.errors import InvalidReplyError, MissingExtraError, RequestError, UsageError
 from acytoo.http import ServerRequest
-from acytoo.types import OPTIONS, Closable, Item, JSONObject, Request
+from acytoo.types import OPTIONS, Closable, Item, JSONObject, Reply, Request
 
 
 class Template:
@@ -56,7 +57,8 @@ class Requests:
     """What the rows of a batch ask: the model, a template, a system prompt and request options for all of them.
 
     With a template, the fields of a row are only data. Without one, a row has `prompt` or `messages`, and may have
-    request options and a `model` of its own; or it is a request in OpenAI's Batch format.
+    request options and a `model` of its own (with `row_options`); or it is a request in OpenAI's Batch format. A
+    schema is sent as `response_format`, and the replies are checked against it.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class Requests:
         model: str = "",
         prompt: str | None = None,
         system: str = "",
+        schema: JSONObject | None = None,
+        row_options: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.provider = provider
@@ -73,11 +77,35 @@ class Requests:
         self._template = Template(prompt) if prompt is not None else None
         self._system = Template(system) if system and self._template is not None else system
         self._options = dict(options or {})
+        self._row_options = row_options
+        self._drops = bool(self._options.get("drop_unsupported"))
+        self._validate = validator(schema) if schema is not None else None
+        if schema is not None:
+            self._options["response_format"] = _response_format(schema)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that every row must have."""
+        templates = [each for each in (self._template, self._system) if isinstance(each, Template)]
+        return [column for template in templates for column in template.columns]
+
+    def data_of(self, reply: Reply) -> Any:
+        """Return the reply's text as JSON, None without a schema. Raises InvalidReplyError if it does not match it."""
+        if self._validate is None or reply.refusal:
+            return None
+        try:
+            data = msgspec.json.decode(reply.text.encode("utf-8", "surrogatepass"))
+        except UNDECODABLE as error:
+            raise InvalidReplyError(f"the reply is not JSON: {error}", reply.text) from error
+        self._validate(data, reply.text)
+        return data
 
     def begin(self, row: Row) -> Closable[list[Item]]:
         """Return the reply to a row, as batches of items. Raises UsageError if the row or its options are wrong."""
         if self._template is None and row.is_openai:
-            return self.provider.answer(self.openai_request(row)[1])
+            request = self.openai_request(row)[1]
+            unsupported = Unsupported(self.provider.address_name(), drop=True) if self._drops else None
+            return self.provider.answer(request, None, unsupported)
         options = dict(self._options)
         model = self._model
         if self._template is not None:
@@ -94,7 +122,9 @@ class Requests:
     def _own(self, row: Row) -> tuple[Any, JSONObject]:
         """Return the messages and the options that a row has itself."""
         fields = row.fields
-        own = {name: value for name, value in fields.items() if name in _ROW_OPTIONS and value is not None}
+        own: JSONObject = {}
+        if self._row_options:
+            own = {name: value for name, value in fields.items() if name in _ROW_OPTIONS and value is not None}
         if fields.get("messages") is not None:
             return fields["messages"], own
         prompt = fields.get("prompt")
@@ -118,6 +148,42 @@ class Requests:
         request.stream = True
         model = self._model or request.model
         return dialect, msgspec.structs.replace(request, model=model) if model != request.model else request
+
+
+def validator(schema: JSONObject) -> Callable[[Any, str], None]:
+    """Return a function that raises InvalidReplyError unless a value matches a JSON schema.
+
+    Raises MissingExtraError, and UsageError for an invalid schema.
+    """
+    try:
+        import fastjsonschema
+    except ImportError as error:
+        raise MissingExtraError("checking replies against a schema", "schema") from error
+    try:
+        check = fastjsonschema.compile(schema, handlers=_NO_REMOTE_SCHEMAS, use_default=False)
+    except Exception as error:  # of several libraries' classes
+        raise UsageError(f"invalid schema: {error}") from error
+
+    def validate(value: Any, text: str) -> None:
+        try:
+            check(value)
+        except fastjsonschema.JsonSchemaValueException as error:
+            raise InvalidReplyError(f"the reply does not match the schema: {error.message}", text) from error
+
+    return validate
+
+
+def _refuse_remote_schema(url: str) -> Any:
+    raise UsageError(f"it refers to {url}: put that into the schema itself")
+
+
+_NO_REMOTE_SCHEMAS = dict.fromkeys(("http", "https", "ftp", "file", ""), _refuse_remote_schema)
+
+
+def _response_format(schema: JSONObject) -> JSONObject:
+    title = schema.get("title")
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", title)[:64] if isinstance(title, str) and title else "reply"
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
 
 
 _ROW_OPTIONS = OPTIONS | {"model", "extra_body"}

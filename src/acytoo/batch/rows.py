@@ -5,10 +5,14 @@ A row that cannot be read is a row with an `error`, so that the others go on.
 
 from __future__ import annotations
 
+import asyncio
 import csv
-import io
-import sys
+import os
+import stat
+import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -16,7 +20,7 @@ import msgspec
 
 from acytoo.batch.ids import IdSet, RowId
 from acytoo.dialects.json import UNDECODABLE
-from acytoo.errors import UsageError
+from acytoo.errors import MissingExtraError, UsageError
 from acytoo.types import JSONObject
 
 
@@ -41,26 +45,103 @@ RowReader: TypeAlias = Generator[Row, None, None]
 """Rows; closing it closes their file."""
 
 
-def read_rows(path: str, format: str = "") -> RowReader:
+def read_rows(path: str, format: str = "", columns: Iterable[str] = ()) -> RowReader:
     """Yield the rows of a file, or of standard input if `path` is "-".
 
     `format` is "jsonl", "csv", "tsv" or "parquet"; by default the file's suffix decides. Raises UsageError now if the
-    file cannot be opened.
+    file cannot be opened, or if a format with named columns has not all of `columns`.
     """
     kind = format or format_of(path)
-    if path == "-":
-        stream: IO[bytes] = sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
-    else:
-        try:
-            stream = Path(path).open("rb")  # noqa: SIM115 - it is read as long as rows are needed
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    return _reading(stream, kind)
+    try:
+        # Not `sys.stdin.buffer`: a thread that waits in it would stop the interpreter from ending.
+        stream: IO[bytes] = open(0, "rb", closefd=False) if path == "-" else Path(path).open("rb")  # noqa: SIM115
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return _closing(stream, unique(_READERS[kind](stream, frozenset(columns))))
+    except BaseException:
+        stream.close()
+        raise
 
 
-def _reading(stream: IO[bytes], kind: str) -> RowReader:
+def _closing(stream: IO[bytes], rows: Iterator[Row]) -> RowReader:
     with stream:
-        yield from unique(_READERS[kind](stream))
+        yield from rows
+
+
+def is_pipe(path: str) -> bool:
+    """Return whether reading the rows may wait for another process."""
+    return path == "-" and not stat.S_ISREG(os.fstat(0).st_mode)
+
+
+class ThreadedRows:
+    """Rows that a thread reads, because they come from a pipe; the event loop never waits for it.
+
+    The thread is left alone when the rows are closed: nothing can interrupt its read.
+    """
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self._read: deque[Row | None] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __aiter__(self) -> ThreadedRows:
+        return self
+
+    async def __anext__(self) -> Row:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            threading.Thread(target=self._run, name="acytoo-rows", daemon=True).start()
+        while not self._read:
+            waiter = self._waiter = self._loop.create_future()
+            if not self._read:  # otherwise the thread may not have seen the waiter
+                await waiter
+        row = self._read.popleft()
+        if row is None:
+            self._read.append(None)
+            raise StopAsyncIteration
+        if len(self._read) == _READ_AHEAD // 2:
+            with self._changed:
+                self._changed.notify()
+        return row
+
+    def close(self) -> None:
+        """Read no further."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            for row in self._rows:
+                if not self._put(row):
+                    return
+        finally:
+            self._put(None)
+
+    def _put(self, row: Row | None) -> bool:
+        """Hand a row over once there is room. Return whether more are wanted."""
+        with self._changed:
+            while len(self._read) >= _READ_AHEAD and not self._is_closed:
+                self._changed.wait()
+            self._read.append(row)
+            waiter, self._waiter = self._waiter, None
+        if waiter is not None and self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(_wake, waiter)
+        return not self._is_closed
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+_READ_AHEAD = 1000
+"""Rows that a thread reads before they are needed."""
 
 
 def format_of(path: str) -> str:
@@ -102,7 +183,7 @@ def _bad(number: int, problem: str) -> Row:
     return Row(number, number, error=UsageError(f"row {number}: {problem}"))
 
 
-def _read_jsonl(stream: Iterable[bytes]) -> Iterator[Row]:
+def _read_jsonl(stream: Iterable[bytes], columns: frozenset[str]) -> Iterator[Row]:
     decode: Callable[[bytes], Any] = msgspec.json.Decoder().decode
     number = 0
     for line in _without_mark(stream):
@@ -116,28 +197,32 @@ def _read_jsonl(stream: Iterable[bytes]) -> Iterator[Row]:
         yield row_of(number, fields)
 
 
-def _read_csv(stream: IO[bytes], delimiter: str = ",") -> Iterator[Row]:
+def _read_csv(stream: IO[bytes], columns: frozenset[str], delimiter: str = ",") -> Iterator[Row]:
     csv.field_size_limit(_MAX_FIELD)
     lines = (line.decode("utf-8", "surrogateescape") for line in _without_mark(stream))
     records = csv.reader(lines, delimiter=delimiter, strict=True)
-    header: list[str] | None = None
+    try:
+        header = next(records, [])
+    except csv.Error as error:
+        raise UsageError(f"cannot read the CSV header: {error}") from error
+    if len(set(header)) < len(header):
+        raise UsageError(f"two columns have the same name: {', '.join(header)}")
+    _check_columns(header, columns)
+    return _csv_rows(records, header)
+
+
+def _csv_rows(records: Any, header: list[str]) -> Iterator[Row]:
     number = 0
     while True:
-        number += header is not None
+        number += 1
         try:
             values = next(records)
         except StopIteration:
             return
         except csv.Error as error:
-            if header is None:
-                raise UsageError(f"cannot read the CSV header: {error}") from error
             yield _bad(number, f"line {records.line_num}: {error}")
             continue
-        if header is None:
-            header = values
-            if len(set(header)) < len(header):
-                raise UsageError(f"two columns have the same name: {', '.join(header)}")
-        elif not values:  # an empty line
+        if not values:  # an empty line
             number -= 1
         elif len(values) != len(header):
             yield _bad(number, f"line {records.line_num} has {len(values)} columns, the header has {len(header)}")
@@ -145,6 +230,13 @@ def _read_csv(stream: IO[bytes], delimiter: str = ",") -> Iterator[Row]:
             yield _bad(number, f"line {records.line_num} is not UTF-8")
         else:
             yield row_of(number, dict(zip(header, values, strict=True)))
+
+
+def _check_columns(header: Iterable[str], columns: frozenset[str]) -> None:
+    """Raise UsageError now if every row would lack a column."""
+    header = list(header)
+    for column in sorted(columns.difference(header)):
+        raise UsageError(f"no column {column!r}: the input has {', '.join(header) or 'no columns'}")
 
 
 def _without_mark(stream: Iterable[bytes]) -> Iterator[bytes]:
@@ -156,17 +248,48 @@ def _without_mark(stream: Iterable[bytes]) -> Iterator[bytes]:
     yield from lines
 
 
-def _read_tsv(stream: IO[bytes]) -> Iterator[Row]:
-    return _read_csv(stream, "\t")
+def _read_tsv(stream: IO[bytes], columns: frozenset[str]) -> Iterator[Row]:
+    return _read_csv(stream, columns, "\t")
+
+
+def _read_parquet(stream: IO[bytes], columns: frozenset[str]) -> Iterator[Row]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("Parquet", "parquet") from error
+    try:
+        file = parquet.ParquetFile(stream)
+    except pyarrow.ArrowException as error:
+        raise UsageError(f"cannot read the Parquet file: {error}") from error
+    _check_columns(file.schema_arrow.names, columns)
+    return _parquet_rows(file, pyarrow.ArrowException)
+
+
+def _parquet_rows(file: Any, failure: type[Exception]) -> Iterator[Row]:
+    number = 0
+    try:
+        for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+            for fields in batch.to_pylist():
+                number += 1
+                yield row_of(number, fields)
+    except failure as error:
+        raise UsageError(f"cannot read the Parquet file: {error}") from error
+
+
+_PARQUET_ROWS = 200
+"""Rows that are decoded at a time."""
 
 
 _MAX_FIELD = 16 * 1024 * 1024
 """Bytes of one CSV field. Without a limit, a quotation mark that is never closed would read the complete file."""
 
-_READERS: dict[str, Callable[[IO[bytes]], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[IO[bytes], frozenset[str]], Iterator[Row]]] = {
     "jsonl": _read_jsonl,
     "csv": _read_csv,
     "tsv": _read_tsv,
+    "parquet": _read_parquet,
 }
+"""Each format's reader. It checks the columns at once, if the format has a header."""
 
-_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,9 +15,10 @@ from acytoo.batch.asking import asker
 from acytoo.batch.lines import error_line, reply_line
 from acytoo.batch.output import Fingerprint, Output, file_fingerprint, options_fingerprint
 from acytoo.batch.requests import Requests
-from acytoo.batch.rows import Row, read_rows
+from acytoo.batch.rows import Row, ThreadedRows, format_of, is_pipe, read_rows
 from acytoo.batch.scheduler import Result, Scheduler, Stopped
 from acytoo.errors import AcytooError
+from acytoo.types import OPTIONS
 
 Outcome: TypeAlias = Literal["complete", "complete with errors", "unfinished"]
 
@@ -37,6 +38,8 @@ class BatchConfig(msgspec.Struct, kw_only=True):
     model: str = ""
     prompt: str | None = None
     system: str = ""
+    schema: dict[str, Any] | None = None
+    """A JSON schema for the replies."""
     options: Mapping[str, Any] = {}
     jobs: int = 100
     attempts: int = 5
@@ -65,14 +68,21 @@ class BatchRun:
     def __init__(self, config: BatchConfig) -> None:
         """Open the input and the output. Raises UsageError, OutputError."""
         self._config = config
+        format = config.input_format or format_of(config.input)
+        has_text_columns = format in ("csv", "tsv")
         self._requests = Requests(config.provider, model=config.model, prompt=config.prompt, system=config.system,
+                                  schema=config.schema, row_options=not has_text_columns,
                                   options=config.options)  # fmt: skip
-        self._rows = read_rows(config.input, config.input_format)
+        columns = self._requests.columns or (["prompt"] if has_text_columns and config.prompt is None else [])
+        self._rows = read_rows(config.input, format, columns)
         self._output = Output.open(config.output, self._fingerprint(), overwrite=config.overwrite,
                                    accept_changes=config.accept_changes)  # fmt: skip
+        rows: Iterator[Row] | AsyncIterator[Row] = self._unfinished()
+        if is_pipe(config.input):
+            rows = self._unfinished_of(ThreadedRows(self._rows))
         self._new = 0
         self._synced_at = time.monotonic()
-        self.scheduler = Scheduler(self._unfinished(self._rows), asker(self._requests), self._deliver, jobs=config.jobs,
+        self.scheduler = Scheduler(rows, asker(self._requests), self._deliver, jobs=config.jobs,
                                    attempts=config.attempts)  # fmt: skip
 
     def stop(self, reason: str) -> None:
@@ -88,30 +98,37 @@ class BatchRun:
         except Stopped as stopped:
             cause = stopped.error
         finally:
-            self._rows.close()
+            if not is_pipe(self._config.input):  # a thread may be reading from it
+                self._rows.close()
             self._output.close()
         reason = self.scheduler.stop_reason
         errors = self._output.errors
         outcome: Outcome = "unfinished" if reason else "complete with errors" if errors else "complete"
         return Summary(outcome, len(self._output.done), errors, self._new, time.monotonic() - started, reason, cause)
 
-    def _unfinished(self, rows: Iterator[Row]) -> Iterator[Row]:
+    def _unfinished(self) -> Iterator[Row]:
         """Yield the rows that are not finished; with `retry_errors`, those that have an error."""
-        done, failed, only_failed = self._output.done, self._output.failed, self._config.retry_errors
-        for row in rows:
-            if row.error is not None:
-                self._write_invalid(row, row.error)
-            elif row.id not in done and (row.id in failed) is only_failed:
-                yield row
+        return filter(self._is_wanted, self._rows)
 
-    def _write_invalid(self, row: Row, error: AcytooError) -> None:
-        self._output.write_invalid(row.number, error_line(row, error, 0))
+    async def _unfinished_of(self, rows: ThreadedRows) -> AsyncIterator[Row]:
+        try:
+            async for row in rows:
+                if self._is_wanted(row):
+                    yield row
+        finally:
+            rows.close()
+
+    def _is_wanted(self, row: Row) -> bool:
+        if row.error is not None:
+            self._output.write_invalid(row.number, error_line(row, row.error, 0))
+            return False
+        return row.id not in self._output.done and (row.id in self._output.failed) is self._config.retry_errors
 
     async def _deliver(self, result: Result) -> None:
         row, output = result.row, self._output
         self._new += 1
         if result.reply is not None:
-            output.write_reply(row.id, reply_line(row, result.reply, self._requests))
+            output.write_reply(row.id, reply_line(row, result.reply, self._requests, result.data))
         else:
             assert result.error is not None
             output.write_error(row.id, error_line(row, result.error, result.attempts))
@@ -122,6 +139,8 @@ class BatchRun:
 
     def _fingerprint(self) -> Fingerprint:
         config = self._config
-        options = {"model": config.address, "prompt": config.prompt, "system": config.system, **config.options}
+        shared = {name: value for name, value in config.options.items() if name in OPTIONS or name == "extra_body"}
+        options = {"model": config.address, "prompt": config.prompt, "system": config.system, "schema": config.schema,
+                   **shared}  # fmt: skip
         return Fingerprint("-" if config.input == "-" else file_fingerprint(Path(config.input)),
                            options_fingerprint(options))  # fmt: skip

@@ -19,7 +19,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -38,10 +38,11 @@ _LONGEST_REQUESTED_PAUSE = 3600.0
 
 
 class Answer(msgspec.Struct):
-    """A complete reply, and how many seconds after the request its first content came."""
+    """A complete reply, how many seconds after the request its first content came, and its text as JSON, if asked."""
 
     reply: Reply
     first_s: float
+    data: Any = None
 
 
 Ask: TypeAlias = Callable[[Row], Awaitable[Answer]]
@@ -49,10 +50,11 @@ Ask: TypeAlias = Callable[[Row], Awaitable[Answer]]
 
 
 class Result(msgspec.Struct):
-    """The reply to a row, or the error in its place."""
+    """The reply to a row, or the error in its place. `data` is the reply's text as JSON, if there is a schema."""
 
     row: Row
     reply: Reply | None = None
+    data: Any = None
     error: AcytooError | None = None
     attempts: int = 0
 
@@ -244,7 +246,7 @@ class Scheduler:
                     return None
             else:
                 self._answered()
-                return Result(row, answer.reply, attempts=attempts)
+                return Result(row, answer.reply, answer.data, attempts=attempts)
 
     def _answered(self) -> None:
         self._last_success = time.monotonic()

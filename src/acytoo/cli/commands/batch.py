@@ -10,6 +10,7 @@ import click
 
 from acytoo.cli.exit_codes import error_text, print_error
 from acytoo.cli.options import endpoint_options, parse_request_options, provider_from_options
+from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
     from acytoo.batch.run import BatchRun, Summary
@@ -22,6 +23,7 @@ _EXIT_CODES = {"complete": 0, "complete with errors": 3, "unfinished": 4}
 @click.option("-o", "--output", required=True, metavar="FILE", help="File for the replies, one JSON object per line.")
 @click.option("-p", "--prompt", metavar="TEXT", help="Prompt with columns in braces, such as 'Summarise: {text}'.")
 @click.option("-s", "--system", default="", metavar="TEXT", help="System prompt for every row.")
+@click.option("--schema", "schema_file", metavar="FILE", help="JSON schema that every reply has to match.")
 @click.option("--option", "pairs", multiple=True, metavar="NAME=VALUE", help="Request option, such as temperature=0.")
 @click.option("-j", "--jobs", type=click.IntRange(1), default=100, show_default=True, help="Most requests at once.")
 @click.option("--attempts", type=click.IntRange(1), default=5, show_default=True, help="Most requests for one row.")
@@ -43,6 +45,7 @@ def batch(
     output: str,
     prompt: str | None,
     system: str,
+    schema_file: str | None,
     pairs: tuple[str, ...],
     jobs: int,
     attempts: int,
@@ -55,9 +58,9 @@ def batch(
 ) -> None:
     """Write the replies to a file of prompts.
 
-    INPUT is JSONL, CSV or TSV; - is JSONL from standard input. A row has a prompt or messages, or the columns of
-    --prompt, or is a request in OpenAI's Batch format. The same command continues a batch that was interrupted. Rows
-    that fail are in FILE.errors.jsonl.
+    INPUT is JSONL, CSV, TSV or Parquet; - is JSONL from standard input. A row has a prompt or messages, or the
+    columns of --prompt, or is a request in OpenAI's Batch format. The same command continues a batch that was
+    interrupted. Rows that fail are in the .errors.jsonl file beside the output.
 
     Exits with 0 if every row has a reply, with 3 if some have an error, with 4 if the batch is not finished.
 
@@ -70,8 +73,10 @@ def batch(
     import asyncio
 
     from acytoo.batch.run import BatchConfig, BatchRun
+    from acytoo.routing.addresses import mask_targets
+    from acytoo.secret import mask_url
 
-    address = endpoint["model"] or ""
+    address = " ".join([*filter(None, [mask_targets(endpoint["model"] or ""), mask_url(endpoint["url"] or "")])])
     provider = provider_from_options(**endpoint)
     options = parse_request_options(pairs, provider)
     if drop_unsupported:
@@ -85,6 +90,7 @@ def batch(
             input_format=input_format or "",
             prompt=prompt,
             system=system,
+            schema=_read_schema(schema_file) if schema_file else None,
             options=options,
             jobs=jobs,
             attempts=attempts,
@@ -101,6 +107,20 @@ def batch(
 
 
 _INTERRUPTED = "interrupted"
+
+
+def _read_schema(path: str) -> dict[str, Any]:
+    import msgspec
+
+    try:
+        schema = msgspec.json.decode(Path(path).read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise UsageError(f"{path} is not a JSON schema: expected an object")
+    return schema
 
 
 async def _run(run: BatchRun) -> Summary:
