@@ -26,13 +26,14 @@ from acytoo.secret import Secret, redact, secrets_of, split_secrets
 
 _LOG = logging.getLogger("acytoo.gateway")
 
-_TIMEOUT = 1.0
-"""Seconds that Redis may take to accept a connection, and to answer."""
+_TIMEOUT = 5.0
+"""Seconds that Redis may take to accept a connection, and to answer. An event loop that is busy counts too."""
 
 _TRY_AGAIN_AFTER = 1.0
 """Seconds without another try after a failure: otherwise each request would wait for `_TIMEOUT`."""
 
-_MAX_CONNECTIONS = 32
+_MAX_CONNECTIONS = 8
+"""Redis runs one script at a time, so that more would only wait there."""
 
 _MAX_UNSETTLED = 10_000
 """Reservations to settle that are kept while Redis cannot be reached. Later ones keep their estimate."""
