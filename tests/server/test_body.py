@@ -7,21 +7,23 @@ import gzip
 import json
 import threading
 import tracemalloc
+from typing import Any
 
 import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.dialects.base import ParsedRequest
-from acytoo.http import ServerRequest
+from acytoo.dialects.base import ParsedRequest, Unsupported
+from acytoo.http import Endpoint, ServerRequest
 from acytoo.server.body import MAX_ALL_UNKNOWN, MAX_UNKNOWN
 from acytoo.testing import reply
-from acytoo.types import Finish, Start
-from acytoo.wire.limits import MAX_DEPTH, MAX_ELEMENTS
+from acytoo.types import Finish, Request, Start
+from acytoo.wire.limits import MAX_COST, MAX_DEPTH, MAX_ELEMENTS
 from tests.server.live_server import LIMIT, LiveServer, call, head, live_server, read_response, request
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 EVERY = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+WITH_CALLS = [dialect for dialect in dialects.ALL if "tools" in dialect.options]
 LISTS = b'{"password": "salami", "x": [' + b"[]," * MAX_ELEMENTS + b"0]}"
 DEEP = b'{"password": "salami", "x": ' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}"
 
@@ -149,6 +151,49 @@ async def test_a_body_that_is_too_costly_to_decode_is_400_in_the_clients_format(
         assert response.status == 400
         assert dialect.read_error(400, response.body).message == f"the request body {why}"
         assert server.fake.requests == []
+
+
+@pytest.mark.parametrize("dialect", WITH_CALLS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("arguments", ["[" + "[]," * 3_000 + "0]", "[" * 300 + "]" * 300], ids=["values", "depth"])
+async def test_the_arguments_of_calls_that_are_too_costly_to_decode_together_are_400(
+    dialect: Dialect, arguments: str
+) -> None:
+    calls = [
+        {"id": f"c{number}", "type": "function", "function": {"name": "f", "arguments": f'{{"a": {arguments}}}'}}
+        for number in range(100)
+    ]
+    messages: Any = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        *[{"role": "tool", "tool_call_id": call["id"], "content": "1"} for call in calls],
+    ]
+    behind = dialects.OpenAI() if dialect.name == "anthropic" else dialects.Anthropic()
+    asked = Request(messages, "m-1", max_tokens=5 if "max_tokens" in dialect.options else None)
+    body = dialect.encode_request(asked, Endpoint(""), Unsupported(dialect.name)).body
+    async with live_server(HELLO, dialect=behind, drop_unsupported=True) as server:
+        response = await call(server.port, request(dialect, body=body))
+        assert response.status == 400
+        assert server.fake.requests == []
+        assert (await call(server.port, request(dialect))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("costly", "body"),
+    [
+        (b"\\n", b'{"messages": [{"role": "user", "content": "%b"}]}'),
+        ("\u00e9".encode(), b'{"messages": [{"role": "user", "content": "%b"}]}'),
+        ("\U0001f600".encode(), b'{"messages": [{"role": "user", "content": "%b"}]}'),
+        (b" \t", b'{"messages": [{"role": "user", "content": "Hi"}], "x": [%b]}'),
+    ],
+    ids=["escapes", "two bytes", "four bytes", "blanks"],
+)
+async def test_the_characters_of_a_body_that_take_longest_to_decode_are_limited(costly: bytes, body: bytes) -> None:
+    async with live_server(HELLO) as server:
+        response = await call(server.port, request(body=body % (costly * (MAX_COST // 2))))
+        assert response.status == 400
+        assert b"takes too long to decode" in response.body
+        response = await call(server.port, request(body=body % (costly * (MAX_COST // 20))))
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("body", [LISTS[:MAX_UNKNOWN], LISTS[:1_000_000] + b"0]}", DEEP, b"{", b"[]"], ids=range(5))

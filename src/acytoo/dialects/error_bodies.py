@@ -8,10 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import msgspec
-
 from acytoo.dialects.fields import object_or_empty
-from acytoo.dialects.json import UNDECODABLE, display_json
+from acytoo.dialects.json import UNDECODABLE, decoder, display_json
 from acytoo.dialects.surrogates import replace_lone_escapes, replace_surrogates
 from acytoo.errors import (
     AcytooError,
@@ -86,7 +84,7 @@ def _documents_in(body: bytes) -> list[object]:
         if json_excess(candidate, max_depth=len(candidate)):
             continue
         try:
-            documents.append(msgspec.json.decode(replace_lone_escapes(candidate)))
+            documents.append(decoder(Any).decode(replace_lone_escapes(candidate)))
         except UNDECODABLE:
             continue
     return documents

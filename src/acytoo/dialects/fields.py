@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import msgspec
-
-from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.errors import RequestError
 from acytoo.http import ServerRequest
 from acytoo.types import JSONObject
@@ -26,15 +23,9 @@ def invalid(message: str) -> RequestError:
 def decode_body(request: ServerRequest, type_: Any = JSONObject) -> Any:
     """Decode a request's JSON body. Raises RequestError (400) that names the wrong place."""
     try:
-        return _decoder(type_).decode(request.body)
+        return decoder(type_).decode(request.body)
     except UNDECODABLE as error:
         raise invalid(f"invalid request body: {error}") from error
-
-
-@functools.cache
-def _decoder(type_: Any) -> msgspec.json.Decoder[Any]:
-    """Return the decoder for a type; making one takes longer than decoding a short request."""
-    return msgspec.json.Decoder(type_)
 
 
 def require(fields: Mapping[str, object], name: str, kind: type[T], where: str) -> T:

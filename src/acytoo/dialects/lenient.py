@@ -12,12 +12,12 @@ from __future__ import annotations
 import functools
 import json
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
 from acytoo.dialects.fields import text_or_empty
-from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.wire.limits import MAX_ELEMENTS, json_excess
 
@@ -35,7 +35,8 @@ def decode_document(body: bytes, type_: type[T]) -> T:
     Raises what msgspec raises if it is not JSON, msgspec.ValidationError if a value that is needed does not fit.
     """
     try:
-        return msgspec.json.decode(body, type=type_)
+        decoded: T = decoder(cast("Any", type_)).decode(body)
+        return decoded
     except UNDECODABLE as error:
         try:
             return decode_lenient(replace_lone_escapes(body), type_)

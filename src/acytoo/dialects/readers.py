@@ -12,7 +12,7 @@ import msgspec
 
 from acytoo.dialects.base import Dialect, Reader, not_this_api
 from acytoo.dialects.error_bodies import error_details_of
-from acytoo.dialects.json import UNDECODABLE, is_complete_json
+from acytoo.dialects.json import UNDECODABLE, decoder, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
@@ -244,7 +244,7 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
     if not any(field in record for field in (b'"error"', b'"message"', b'"detail"', b'"msg"')):
         return None
     try:
-        document = msgspec.json.decode(replace_lone_escapes(record))
+        document = decoder(Any).decode(replace_lone_escapes(record))
     except UNDECODABLE:  # a field that the reader skipped is invalid; its own fields were fine
         return None
     return document if error_details_of(document) is not None else None

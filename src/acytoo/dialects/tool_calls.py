@@ -7,9 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
-from acytoo.dialects.json import UNDECODABLE, dumps
+from acytoo.dialects.json import UNDECODABLE, decoder, dumps
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import ProtocolError
 from acytoo.types import Finish, Item, JSONObject, ToolCall
@@ -22,7 +20,7 @@ def arguments_object(arguments: Any) -> JSONObject | None:
     if not arguments or not arguments.strip():
         return {}
     try:
-        decoded: JSONObject = msgspec.json.decode(arguments, type=JSONObject)
+        decoded: JSONObject = decoder(JSONObject).decode(arguments)
     except (*UNDECODABLE, UnicodeEncodeError):
         return None
     return decoded

@@ -9,6 +9,7 @@ interpreter while it decodes, so the worst body within the limits still delays o
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -20,8 +21,9 @@ from acytoo.http1.head import HTTPError
 from acytoo.server.auth import PasswordCheck
 from acytoo.server.config import ServerConfig
 from acytoo.server.request import BodyTooLargeError, Budget, BudgetError, IncomingRequest
+from acytoo.types import ChatMessages
 from acytoo.wire.compression import DecodingError, OutputTooLargeError, UnknownCodingError, content_decoder
-from acytoo.wire.limits import json_excess
+from acytoo.wire.limits import json_excess, json_excess_of
 
 MAX_UNKNOWN = 1024 * 1024
 """Bytes of a body that has to be read before it is known whether it presents the password."""
@@ -97,7 +99,19 @@ class Bodies:
         if excess := json_excess(body):
             raise invalid(f"the request body {excess}")
         turn = memory.turn(request.received(body))
-        return turn, dialect.decode_request_lenient(turn.request)
+        parsed = dialect.decode_request_lenient(turn.request)
+        if len(body) > _SMALL and (excess := json_excess_of(_arguments_in(parsed.request.messages))):
+            raise invalid(f"the arguments of the calls, together: the JSON {excess}")
+        return turn, parsed
+
+
+def _arguments_in(messages: ChatMessages) -> Iterator[bytes]:
+    """Yield the arguments of calls: JSON in strings of the body, which most APIs need as objects."""
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            arguments = call["function"]["arguments"]
+            if isinstance(arguments, str):
+                yield arguments.encode("utf-8", "surrogatepass")
 
 
 def _decompress(body: bytes, content_encoding: str, max_size: int) -> bytes:

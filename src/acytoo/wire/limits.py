@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import accumulate
 
 from acytoo.errors import ProtocolError
@@ -36,25 +37,65 @@ _LARGE = 256 * 1024
 MAX_DEPTH = 200
 """The maximum nesting of lists and objects in a JSON body. Schemas of tools, the deepest seen, have 30."""
 
+MAX_COST = 8 * 1024 * 1024
+"""What characters may cost that take longer to decode than ASCII: their bytes, `_ESCAPE_COST` for an escape.
+
+White space outside of strings counts too. The longest context of a model, a million tokens, has half of it in Chinese.
+"""
+
+_ESCAPE_COST = 4
+
 _SLICE = 64 * 1024
 """Bytes that are inspected at once: between two slices other threads can run."""
 
 _STEPS = [0] * 256
 _STEPS[ord("{")] = _STEPS[ord("[")] = 1
 _STEPS[ord("}")] = _STEPS[ord("]")] = -1
+_ASCII = bytes(range(128))
+_BLANKS = (b" ", b"\n", b"\r", b"\t")
+_CHEAP = bytes(byte for byte in _ASCII if byte not in b"{[,\\ \n\r\t")
 _NO_BRACKETS = bytes(byte for byte in range(256) if not _STEPS[byte])
 
 
 def json_excess(body: bytes, max_elements: int = MAX_ELEMENTS, max_depth: int = MAX_DEPTH) -> str:
-    """Return what makes a JSON body too costly to decode, "" if nothing does. The body need not be valid.
+    """Return what makes a JSON body too costly to decode, "" if nothing does. The body need not be valid."""
+    return json_excess_of([body], max_elements, max_depth)
+
+
+def json_excess_of(bodies: Iterable[bytes], max_elements: int = MAX_ELEMENTS, max_depth: int = MAX_DEPTH) -> str:
+    """Return what makes JSON bodies together too costly to decode, "" if nothing does. They need not be valid.
 
     The structure is what remains without the strings. It is found with operations on slices that run in C.
     """
-    openings = body.count(b"{") + body.count(b"[")
-    if openings <= max_depth and openings + body.count(b",") <= max_elements:
-        return ""
-    elements = depth = 0
+    elements = cost = 0
+    for body in bodies:
+        openings, bound, cost_bound = _bounds_of(body)
+        if openings <= max_depth and elements + bound <= max_elements and cost + cost_bound <= MAX_COST:
+            elements, cost = elements + bound, cost + cost_bound
+            continue
+        excess, elements, cost = _excess_of(body, elements, max_elements, max_depth, cost)
+        if excess:
+            return excess
+    return ""
+
+
+def _bounds_of(body: bytes) -> tuple[int, int, int]:
+    """Return the brackets, elements and cost that a body has at most: as if nothing of it were in strings."""
+    openings = commas = escapes = costly = 0
+    for start in range(0, len(body), _SLICE):
+        piece = body[start : start + _SLICE].translate(None, _CHEAP)
+        openings += piece.count(b"{") + piece.count(b"[")
+        commas += piece.count(b",")
+        escapes += piece.count(b"\\")
+        costly += len(piece)
+    return openings, openings + commas, costly + (_ESCAPE_COST - 1) * escapes
+
+
+def _excess_of(body: bytes, elements: int, max_elements: int, max_depth: int, cost: int) -> tuple[str, int, int]:
+    """Return what is too much in a body, "" if nothing is, and the elements and the cost with those before it."""
+    depth = 0
     in_string = False
+    is_ascii = body.isascii()
     escape = b""
     for start in range(0, len(body), _SLICE):
         piece = escape + body[start : start + _SLICE]
@@ -62,16 +103,21 @@ def json_excess(body: bytes, max_elements: int = MAX_ELEMENTS, max_depth: int = 
         escape = b"\\" if backslashes % 2 else b""  # what it escapes is in the next slice
         parts = piece[: len(piece) - len(escape)].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         structure = b"".join(parts[in_string::2])
+        cost += sum([structure.count(blank) for blank in _BLANKS]) + _ESCAPE_COST * piece.count(b"\\")
+        if not is_ascii:
+            cost += len(piece.translate(None, _ASCII))
+        if cost > MAX_COST:
+            return "takes too long to decode: send fewer escapes, characters beyond ASCII and blanks", elements, cost
         in_string ^= len(parts) % 2 == 0
         elements += structure.count(b",") + structure.count(b"{") + structure.count(b"[")
         if elements > max_elements:
-            return f"has more than {max_elements} values and fields"
+            return f"has more than {max_elements} values and fields", elements, cost
         steps = map(_STEPS.__getitem__, structure.translate(None, _NO_BRACKETS))
         depths = list(accumulate(steps, initial=depth))
         if max(depths) > max_depth:
-            return f"is nested more than {max_depth} levels deep"
+            return f"is nested more than {max_depth} levels deep", elements, cost
         depth = depths[-1]
-    return ""
+    return "", elements, cost
 
 
 def check_elements(body: bytes) -> None:

@@ -8,11 +8,11 @@ Source: servers of the protocol, as observed.
 
 from __future__ import annotations
 
-import msgspec
+from typing import Any
 
 from acytoo.dialects.base import Reader, not_this_api
 from acytoo.dialects.error_bodies import MESSAGE_FIELDS, error_details_of, error_from_event, html_title
-from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import ProtocolError, TruncatedError
 from acytoo.http import ResponseHead
@@ -108,7 +108,7 @@ class StreamReader(Reader):
         if self._may_be_page and html_title(body) is not None:
             raise not_this_api(self._name, body)
         try:
-            document = msgspec.json.decode(replace_lone_escapes(body))
+            document = decoder(Any).decode(replace_lone_escapes(body))
         except UNDECODABLE:
             return
         if isinstance(document, dict) and _is_error(document):

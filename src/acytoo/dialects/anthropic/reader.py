@@ -21,7 +21,7 @@ from acytoo.dialects.base import not_this_api
 from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, without_none
 from acytoo.dialects.finish import check_call, check_finish
-from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
@@ -78,7 +78,7 @@ class _Event(msgspec.Struct, gc=False):
     error: object = None
 
 
-_decode = msgspec.json.Decoder(_Event).decode
+_decode = decoder(_Event).decode
 
 _EVENT_TYPES = frozenset(
     {
@@ -102,7 +102,7 @@ _CALL_FIELDS = frozenset({"type", "id", "name", "input", "extra_content"})
 def _raw_event(record: bytes) -> JSONObject:
     """Return a record with all its fields, {} if it is not an event."""
     try:
-        document = msgspec.json.decode(replace_lone_escapes(record))
+        document = decoder(Any).decode(replace_lone_escapes(record))
     except UNDECODABLE:
         return {}
     return document if isinstance(document, dict) and isinstance(document.get("type"), str) else {}

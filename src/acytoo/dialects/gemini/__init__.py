@@ -6,6 +6,7 @@ package.
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -16,7 +17,7 @@ from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.gemini.reader import StreamReader, add_details, read_document
 from acytoo.dialects.gemini.request import decode_request, encode_request
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
-from acytoo.dialects.json import UNDECODABLE, dumps
+from acytoo.dialects.json import UNDECODABLE, decoder, dumps
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, StatusError, UsageError
@@ -137,7 +138,7 @@ class Gemini(Dialect):
         """Return the error that a body reports, with what its details add."""
         error = super().read_error(status, body, retry_after)
         try:
-            document = msgspec.json.decode(body)
+            document = decoder(Any).decode(body)
         except UNDECODABLE:
             return error
         if isinstance(document, list) and document:  # a stream without `alt=sse` is an array

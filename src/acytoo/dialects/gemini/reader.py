@@ -14,7 +14,7 @@ from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, objects_in
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.gemini.parts import FINISH_REASONS, READ_FIELDS, Part, TurnReader
-from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
@@ -75,7 +75,7 @@ class _Response(msgspec.Struct, rename="camel", gc=False):
     error: Any = None  # a `google.rpc.Status`; a proxy in front of the server may send text
 
 
-_decode = msgspec.json.Decoder(_Response).decode
+_decode = decoder(_Response).decode
 _decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 _UNFRAMED_LIMIT = 8192
@@ -247,7 +247,7 @@ def _text(value: object) -> str:
 def _raw_part(record: bytes, number: int) -> JSONObject:
     """Return a part of the first candidate with all its fields, {} if it has none that only this API has."""
     try:
-        candidates = msgspec.json.decode(replace_lone_escapes(record))["candidates"]
+        candidates = decoder(Any).decode(replace_lone_escapes(record))["candidates"]
         candidate = min(candidates, key=lambda candidate: candidate.get("index") or 0)
         part: JSONObject = candidate["content"]["parts"][number]
         is_opaque = not part.get("thought") and any(part[field] is not None for field in part.keys() - READ_FIELDS)

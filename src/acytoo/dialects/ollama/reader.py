@@ -14,7 +14,7 @@ import msgspec
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count
 from acytoo.dialects.finish import check_call, check_finish
-from acytoo.dialects.json import UNDECODABLE, is_complete_json
+from acytoo.dialects.json import UNDECODABLE, decoder, is_complete_json
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
 from acytoo.dialects.tool_calls import ReceivedCalls
@@ -51,7 +51,7 @@ class _Line(msgspec.Struct, gc=False):
     error: Any = None  # text; a proxy in front of the server may send an object
 
 
-_decode = msgspec.json.Decoder(_Line).decode
+_decode = decoder(_Line).decode
 
 
 class StreamReader(RecordReader):

@@ -20,7 +20,7 @@ from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_call, check_finish
-from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai.request import NAME
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, reasoning_text, text_on_error
@@ -93,7 +93,7 @@ class _Chunk(msgspec.Struct, gc=False):
     error: Any = None  # an object or text
 
 
-_decode = msgspec.json.Decoder(_Chunk).decode
+_decode = decoder(_Chunk).decode
 _DONE = b"[DONE]"
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from acytoo.dialects.base import Memory, Turn
 from acytoo.dialects.fields import objects_in
-from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.openai_responses.request import NAME, decode_request
 from acytoo.dialects.server_side import request_from_body, secrets_in
 from acytoo.http import ServerRequest
@@ -138,7 +138,7 @@ class _ResponsesTurn(Turn):
                 return request
             seen.add(previous)
             kept = msgspec.json.decode(known, type=_KeptResponse)
-            turns.append([*_as_items(msgspec.json.decode(kept.input)), *kept.output])
+            turns.append([*_as_items(decoder(Any).decode(kept.input)), *kept.output])
             previous = kept.previous
         body = _decode_object(self.request.body)
         del body["previous_response_id"]
@@ -191,7 +191,7 @@ def _as_items(value: object) -> list[object]:
 def _decode_object(data: bytes) -> JSONObject:
     """Return a JSON object, {} for anything else."""
     try:
-        decoded: JSONObject = msgspec.json.decode(data, type=JSONObject)
+        decoded: JSONObject = decoder(JSONObject).decode(data)
     except UNDECODABLE:
         return {}
     return decoded

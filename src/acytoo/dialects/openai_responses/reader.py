@@ -22,7 +22,7 @@ from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_finish
-from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai_responses.request import (
     NAME,
@@ -76,7 +76,7 @@ class _Event(msgspec.Struct):
     message: _JSON = None
 
 
-_decode = msgspec.json.Decoder(_Event).decode
+_decode = decoder(_Event).decode
 
 _CALL_FIELDS = frozenset({"type", "id", "status", "call_id", "name", "arguments"})
 """Fields of a function call that become a `ToolCall` or mean nothing to a later request."""
