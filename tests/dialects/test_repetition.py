@@ -9,6 +9,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
+from acytoo.dialects.openai import OpenAI, Variations
 from acytoo.errors import ProtocolError
 from acytoo.http import ResponseHead
 from acytoo.types import Reply, Request, collect
@@ -259,6 +260,63 @@ CUMULATIVE: dict[str, tuple[Dialect, bytes]] = {
 def test_pieces_that_each_repeat_all_before_them_are_an_error(name: str, size: int) -> None:
     with pytest.raises(ProtocolError, match="cumulative"):
         read(*CUMULATIVE[name], size)
+
+
+GROWING = OpenAI(Variations(cumulative_texts=True))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_such_pieces_are_read_if_the_dialect_declares_them(size: int) -> None:
+    for name, body in (("content", CUMULATIVE["openai"][1]), ("reasoning", CUMULATIVE["openai, reasoning"][1])):
+        reply = read(GROWING, body, size)
+        assert (reply.text if name == "content" else reply.reasoning[0]["text"]) == PIECES[-1]
+    (call,) = read(GROWING, CUMULATIVE["openai, arguments"][1], size).tool_calls
+    assert call["function"] == {"name": "pay", "arguments": FRAGMENTS[-1]}
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_such_pieces_may_have_everything_of_the_reply_so_far(size: int) -> None:
+    # DashScope without `incremental_output`.
+    calls = [{"index": number, **CALL, "id": f"c{number}"} for number in range(2)]
+    begun = [{**calls[0], "function": {"name": "pay", "arguments": '{"su'}}]
+    body = sse(
+        delta(reasoning_content="ha", content=""),
+        delta(reasoning_content="haha", content=""),
+        delta(reasoning_content="haha", content="ha"),
+        delta(reasoning_content="haha", content="haha"),
+        delta(reasoning_content="haha", content="hahaha", tool_calls=begun),
+        delta(reasoning_content="haha", content="hahaha", tool_calls=[calls[0]]),
+        delta(reasoning_content="haha", content="hahaha", tool_calls=calls),
+        delta("tool_calls", reasoning_content="haha", content="hahaha", tool_calls=calls),
+    )
+    reply = read(GROWING, body, size)
+    assert (reply.text, reply.reasoning[0]["text"]) == ("hahaha", "haha")
+    assert [(call["id"], call["function"]) for call in reply.tool_calls] == [
+        ("c0", CALL["function"]),
+        ("c1", CALL["function"]),
+    ]
+
+
+def test_increments_are_an_error_if_the_dialect_declares_such_pieces() -> None:
+    for body in (
+        sse(delta(content="Hello "), delta(content="world"), delta("stop")),
+        sse(
+            *[
+                delta(tool_calls=[{"index": 0, **CALL, "function": {"name": "pay", "arguments": text}}])
+                for text in ('{"a": 1', '{"b": 2}')
+            ]
+        ),
+    ):
+        with pytest.raises(ProtocolError, match="leave out cumulative_texts"):
+            read(GROWING, body, 1)
+
+
+def test_the_error_names_the_argument_where_there_is_one() -> None:
+    with pytest.raises(ProtocolError, match=r"Variations\(cumulative_texts=True\)"):
+        read(*CUMULATIVE["openai"], 1)
+    with pytest.raises(ProtocolError) as caught:
+        read(*CUMULATIVE["ollama"], 1)
+    assert "Variations" not in str(caught.value)
 
 
 def test_a_long_stream_of_such_pieces_is_an_error_too() -> None:

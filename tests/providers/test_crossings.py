@@ -13,6 +13,7 @@ import pytest
 from acytoo import Acytoo, AcytooError, dialects
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects import Dialect, Endpoint, ServerRequest, Unsupported
+from acytoo.dialects.openai import Variations
 from acytoo.errors import (
     AuthenticationError,
     NotFoundError,
@@ -176,6 +177,14 @@ HISTORY: list[Any] = [
     {"role": "tool", "tool_call_id": "call_a", "content": "sunny"},
     {"role": "user", "content": "Thanks. And Pécs?"},
 ]
+
+
+async def test_a_stream_of_cumulative_texts_is_translated_into_increments() -> None:
+    pieces = ["Once ", "Once upon ", "Once upon a ", "Once upon a time."]
+    growing = dialects.OpenAI(Variations(cumulative_texts=True))
+    async with live_server(reply(*pieces, Finish("stop")), dialect=growing) as server:
+        client = client_of(dialects.by_name("openai"), server.url)
+        assert collect(await items_of(client, Request(HELLO, "m-1"))).text == pieces[-1]
 
 
 CUSTOM = {"type": "custom", "custom": {"name": "sh"}}

@@ -208,8 +208,10 @@ class Dialect:
     """Earlier endpoints of this API that clients still use. A server serves them beside `routes`."""
     is_legacy: ClassVar[bool] = False
     """Whether this is such an endpoint: a server translates its requests even for a backend of the same API."""
-    can_pass_through: ClassVar[bool] = True
-    """Whether a body may go to another endpoint of this API unchanged. False if bodies carry secrets."""
+    can_pass_through: bool = True
+    """Whether a body may go to another endpoint of this API unchanged. False if bodies carry secrets or replies have
+    another shape.
+    """
     minimal_body: ClassVar[JSONObject] = {"messages": [{"role": "user", "content": ""}]}
     """The fields that a body must have besides its model."""
     ignorable_fields: ClassVar[frozenset[str]] = frozenset()

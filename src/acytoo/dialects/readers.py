@@ -280,6 +280,8 @@ class RecordReader(Reader):
     """The length of the text at the beginning of the reply that is not kept."""
     has_content: bool = False
     """Whether a text, a refusal or a call was read."""
+    cumulative_hint: ClassVar[str] = ""
+    """How to read a server that sends all the text so far in each piece, if this reader can."""
 
     def __init__(self, name: str, decoder: Decoder, ends_without_finish: bool = False) -> None:
         """`ends_without_finish`: whether a reply with content is complete at the end of its body."""
@@ -348,7 +350,7 @@ class RecordReader(Reader):
         """Raise the pending error, or TruncatedError if the reply is not complete."""
         if self.pending_error is not None:
             raise self.pending_error
-        if not self._scans and (repetition := _repetition(self._items)):
+        if not self._scans and (repetition := _repetition(self._items, self.cumulative_hint)):
             raise ProtocolError(repetition)
         self.require_end(f"the stream ended without {self.ending}")
 
@@ -395,7 +397,7 @@ class RecordReader(Reader):
             self.received_content = any(not self.is_keep_alive(record) for record in records)
         self._items += items
         if len(self._items) > self._joined + _MAX_ITEMS:
-            if repetition := _repetition(self._items[self._joined :]):
+            if repetition := _repetition(self._items[self._joined :], self.cumulative_hint):
                 self.pending_error = ProtocolError(repetition)
             self._join_items()
         return items
@@ -501,9 +503,9 @@ _CUMULATIVE = (
 _DOUBLED = "the server sent everything in this reply twice"
 
 
-def _repetition(items: Sequence[Item]) -> str:
+def _repetition(items: Sequence[Item], cumulative_hint: str) -> str:
     """Return what is wrong with a reply that repeats itself throughout, "" if it does not."""
-    return _CUMULATIVE if _is_cumulative(items) else _DOUBLED if _is_doubled(items) else ""
+    return _CUMULATIVE + cumulative_hint if _is_cumulative(items) else _DOUBLED if _is_doubled(items) else ""
 
 
 def _is_doubled(items: Sequence[Item]) -> bool:

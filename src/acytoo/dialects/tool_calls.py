@@ -50,6 +50,16 @@ def arguments_text(arguments: Any) -> str:
         raise ProtocolError("the arguments of a call are nested too deeply") from error
 
 
+def increment(before: str, complete: str) -> str:
+    """Return what a text adds to the one before it. Raises ProtocolError if it does not begin with that."""
+    if not complete.startswith(before):
+        raise ProtocolError(
+            "a piece of the reply does not begin with the text before it: the server sends increments; "
+            "leave out cumulative_texts=True"
+        )
+    return complete[len(before) :]
+
+
 class CallIds:
     """Call ids of one conversation, for APIs that have none: the same ids each time the conversation is decoded.
 
@@ -202,7 +212,9 @@ class ReceivedCalls:
     Sources: unslothai/unsloth issue 10275 (`{}` before fragments), vllm-project/vllm issue 19419 (no arguments).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_cumulative: bool = False) -> None:
+        """`is_cumulative`: whether each piece of a call has all its arguments so far."""
+        self._is_cumulative = is_cumulative
         self._calls: list[ReceivedCall] = []
         self._unfinished: list[ReceivedCall] = []  # those that `close` has not emitted completely
         self._by_id: dict[str, ReceivedCall] = {}
@@ -318,6 +330,8 @@ class ReceivedCalls:
         """Return what a piece adds to the arguments: "" for no arguments, and for a repetition of all of them."""
         if not call.fragments:
             return "" if not text or text.strip() in (("null",) if call.is_begun else ("null", "{}")) else text
+        if self._is_cumulative and text:
+            return increment(call.arguments, text)
         if text.lstrip()[:1] == "{" and call.is_complete:
             if arguments_object(text) not in ({}, call.fragments.object):
                 raise ProtocolError(f"the server sent two different sets of arguments for one call of {call.name!r}")

@@ -90,7 +90,8 @@ def encode_request(
 
     With `unsigned`, thinking of this API without a signature is sent back.
     """
-    request = as_functions(request, unsupported)
+    if request.tools:
+        request = as_functions(request, unsupported)
     system, turns = _split_system(request.messages, request.extra_for == SOURCE)
     body: JSONObject = {"model": request.model}
     system_content = _encode_system(system, unsupported)

@@ -85,7 +85,8 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
 
     The API has one system instruction, so all system messages move there, wherever they are.
     """
-    request = as_functions(request, unsupported)
+    if request.tools:
+        request = as_functions(request, unsupported)
     instruction, contents = _encode_messages(request, unsupported)
     if not contents:
         raise UsageError("Gemini needs a message that is not a system message")

@@ -45,7 +45,8 @@ _PARENTS = frozenset({"options"})
 
 def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported) -> JSONObject:
     """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
-    request = as_functions(request, unsupported)
+    if request.tools:
+        request = as_functions(request, unsupported)
     names: dict[str, str] = {}
     body: JSONObject = {
         "model": request.model,

@@ -13,7 +13,7 @@ from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, U
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
-from acytoo.dialects.openai.reader import StreamReader, read_document
+from acytoo.dialects.openai.reader import CumulativeReader, StreamReader, read_document
 from acytoo.dialects.openai.request import (
     NAME,
     decode_completion_request,
@@ -57,6 +57,7 @@ class OpenAI(Dialect):
         self.variations = variations
         self.options = OPTIONS - variations.refused_options
         self.ends_without_finish = variations.ends_without_finish
+        self.can_pass_through = not variations.cumulative_texts
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
@@ -71,7 +72,8 @@ class OpenAI(Dialect):
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
-        return AutoReader(self, StreamReader(self.name, self.ends_without_finish))
+        reader_class = CumulativeReader if self.variations.cumulative_texts else StreamReader
+        return AutoReader(self, reader_class(self.name, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a `chat.completion`."""

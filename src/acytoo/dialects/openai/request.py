@@ -83,6 +83,8 @@ class Variations(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a tool's result may have images."""
     strict_messages: bool = False
     """Whether the server refuses `name` and other fields of a message that it does not know."""
+    cumulative_texts: bool = False
+    """Whether each piece of a stream has all the text so far. A server of ours then translates what it passes on."""
     ends_without_finish: bool = False
     """Whether the server ends complete replies without a finish reason and `[DONE]`."""
 

@@ -64,7 +64,8 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
     """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
     instructions = encode_instructions(request.messages)
     messages = request.messages[1:] if instructions else request.messages
-    items = _encode_messages(messages, custom_names(request), unsupported)
+    custom = custom_names(request) if request.tools else frozenset()
+    items = _encode_messages(messages, custom, unsupported)
     body: JSONObject = {"model": request.model, "input": items, **encode_options(request, unsupported)}
     if instructions:
         body["instructions"] = instructions
