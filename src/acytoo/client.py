@@ -75,8 +75,11 @@ class Client(msgspec.Struct, frozen=True):
         `stream`. An error that the records of a stream contain already is raised as a DeliveredError.
         No record shows a secret.
         """
-        http_request = self.dialect.http_request(request, self.endpoint, body)
-        return _pass_through(self, request, http_request, writer, observation)
+        with_usage = None
+        if observation is not None and observation.asks_for_usage and request.stream:
+            with_usage = self.dialect.with_usage(body)
+        http_request = self.dialect.http_request(request, self.endpoint, with_usage or body)
+        return _pass_through(self, request, http_request, writer, observation, with_usage is not None)
 
     async def count_tokens(self, request: Request) -> int:
         """Return the number of tokens that the endpoint counts in a request."""
@@ -348,6 +351,7 @@ async def _pass_through(
     http_request: HTTPRequest,
     writer: Writer | None,
     observation: Observation | None = None,
+    hides_usage: bool = False,
 ) -> AsyncGenerator[bytes, None]:
     passage: Passage | None = None
     reader: Reader | None = None
@@ -381,6 +385,8 @@ async def _pass_through(
                     exchange.deadlines.content_received()
                 else:
                     exchange.deadlines.pause_waiting()
+                if hides_usage:
+                    data = client.dialect.without_usage(data)
                 if data:
                     if observation is not None:
                         observation.note_content()
@@ -391,7 +397,10 @@ async def _pass_through(
                 yield data
             reader.close()
             outcome = "complete"
-            if data := passage.end():
+            data = passage.end()
+            if hides_usage:
+                data = client.dialect.without_usage(data)
+            if data:
                 yield data
     except AcytooError as error:
         outcome, failure = "error", error

@@ -35,6 +35,9 @@ class Received(msgspec.Struct):
 class Observation:
     """One request to an endpoint. A subclass may refuse it, or act on its end."""
 
+    asks_for_usage: bool = False
+    """Whether a stream that passes through is to report its usage, which the caller does not see if it did not ask."""
+
     __slots__ = ("error", "first_content_at", "headers", "is_sent", "outcome", "received", "started_at", "status")
 
     def __init__(self, headers: dict[str, str] | None = None) -> None:

@@ -344,6 +344,14 @@ class Dialect:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         return msgspec.json.encode({**fields, "model": model})
 
+    def with_usage(self, body: bytes) -> bytes | None:
+        """Return the body of a streamed request that asks for the usage, None if that changes nothing."""
+        return None
+
+    def without_usage(self, records: bytes) -> bytes:
+        """Return complete records without those that have only the usage."""
+        return records
+
     def is_client(self, request: ServerRequest) -> bool:
         """Return whether a request comes from a client of this API, by its path, headers and query.
 

@@ -51,18 +51,18 @@ class Application:
         if call is None:
             return await self._answer(request)
         request.call = call
-        status, failure = 0, None
+        response: HTTPResponse | None = None
+        failure: BaseException | None = None
         try:
             response = await self._answer(request)
             if response is not None:
-                status = response.status
                 response.headers.update(call.headers)
             return response
         except BaseException as error:
             failure = error
             raise
         finally:
-            call.end(status or request.status, failure)
+            call.end(response, failure)
             failure = None  # its traceback holds this frame
 
     async def _answer(self, request: IncomingRequest) -> HTTPResponse | None:
@@ -75,6 +75,8 @@ class Application:
                 response: HTTPResponse | None = preflight_response(request)
             else:
                 route = self._router.find(request)
+                if request.call is not None:
+                    request.call.route = route
                 await self._authenticate(request, route)
                 if route is None:
                     return self._report(request, None, self._not_found(request))
@@ -111,6 +113,8 @@ class Application:
     def _report(self, request: IncomingRequest, route: PathRoute | None, error: AcytooError) -> HTTPResponse:
         """Return the response that reports an error in the format of the route's API, else of the client's."""
         dialect = route.dialect if route is not None else None
+        if request.call is not None:
+            request.call.error = error
         public = public_error(error, request)
         response = (dialect or client_dialect(request, self.config)).write_error(public)
         if isinstance(error, _MethodError):

@@ -7,9 +7,7 @@ nothing: the server's password alone decides.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, Protocol
 
 from acytoo.dialects.base import Dialect, ParsedRequest
 from acytoo.secret import Secret
@@ -17,43 +15,60 @@ from acytoo.server.router import PathRoute
 
 if TYPE_CHECKING:
     from acytoo.base_provider import AsyncGeneratorProvider
+    from acytoo.errors import AcytooError
+    from acytoo.http import HTTPResponse
     from acytoo.observation import Observation
     from acytoo.server.request import IncomingRequest
     from acytoo.types import Request
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Whoever sent a request. `max_body` is how many bytes its bodies may have, None for the server's own limit."""
+class Caller(Protocol):
+    """Whoever sent a request."""
 
-    name: str = ""
-    max_body: int | None = None
+    @property
+    def name(self) -> str:
+        """The name in logs."""
+
+    @property
+    def max_body(self) -> int | None:
+        """How many bytes the caller's request bodies may have, None for the server's own limit."""
 
     def allows(self, model: str) -> bool:
         """Return whether the caller may ask for the model of that name."""
+
+
+class _Anyone:
+    name = ""
+    max_body = None
+
+    def allows(self, model: str) -> bool:
         return True
 
 
-ANYONE = Caller()
+ANYONE = _Anyone()
 """A caller with the server's password, or of a server that needs none."""
 
 
 class Call:
     """One request to a server, from its head to the end of the response."""
 
-    headers: dict[str, str]
-    """Further headers of the response."""
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        """Further headers of the response."""
+        self.route: PathRoute | None = None
+        """The route of the request, None until it is found."""
+        self.error: AcytooError | None = None
+        """The error that was reported to the client."""
 
     async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
         """Begin a chat request whose body has `size` bytes. Raises AcytooError if the caller may not send it."""
-        raise NotImplementedError
 
-    def observe(self, backend: AsyncGeneratorProvider, wanted: Request) -> Observation:
+    def observe(self, backend: AsyncGeneratorProvider, wanted: Request) -> Observation | None:
         """Return what is filled in while a backend answers."""
-        raise NotImplementedError
+        return None
 
-    def end(self, status: int, error: BaseException | None) -> None:
-        """Note the end of the response, status 0 if there was none."""
-        raise NotImplementedError
+    def end(self, response: HTTPResponse | None, error: BaseException | None) -> None:
+        """Note the end: the document that is about to be sent, or None after a stream or if there is no response."""
 
 
 class Control:

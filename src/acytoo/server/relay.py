@@ -253,6 +253,8 @@ class _Stream:
         A cut is what clients notice that do not read the error. Those on Node.js discard what they have not read by
         then, so they get time for it.
         """
+        if self._request.call is not None:
+            self._request.call.error = error
         response, last = self._response, self._writer.fail(public_error(error, self._request))
         if self._writer.fails_alone:
             await response.let_read()

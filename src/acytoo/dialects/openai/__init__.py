@@ -13,7 +13,7 @@ from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, U
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
-from acytoo.dialects.openai.reader import CumulativeReader, StreamReader, read_document
+from acytoo.dialects.openai.reader import CumulativeReader, StreamReader, is_usage_chunk, read_document
 from acytoo.dialects.openai.request import (
     NAME,
     decode_completion_request,
@@ -27,6 +27,7 @@ from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
+from acytoo.wire.records import split_records
 
 _GOOGLE_HOST = ".googleapis.com/"
 
@@ -95,6 +96,22 @@ class OpenAI(Dialect):
     def error_document(self, error: AcytooError) -> JSONObject:
         """Return `{"error": {"message", "type", "param", "code"}}`."""
         return {"error": openai_error(error)}
+
+    def with_usage(self, body: bytes) -> bytes | None:
+        """Return the body with `stream_options.include_usage`, None if it has that or the server does not know it."""
+        if not self.variations.stream_usage:
+            return None
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        options = msgspec.json.decode(fields["stream_options"]) if "stream_options" in fields else None
+        if options is not None and (not isinstance(options, dict) or options.get("include_usage")):
+            return None
+        return msgspec.json.encode({**fields, "stream_options": {**(options or {}), "include_usage": True}})
+
+    def without_usage(self, records: bytes) -> bytes:
+        """Return chunks without the one that has the usage and no choice."""
+        if b'"usage"' not in records:
+            return records
+        return b"".join([record for record in split_records(records, "sse") if not is_usage_chunk(record)])
 
     def models(self, names: list[str], created: int) -> JSONObject:
         """Return a list of `model` objects."""

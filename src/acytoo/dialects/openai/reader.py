@@ -665,3 +665,15 @@ def _decode_usage(fields: JSONObject) -> Usage:
         reasoning = count(output_details.get("reasoning_tokens"))
     input_tokens, output_tokens = count(fields.get("prompt_tokens")), count(fields.get("completion_tokens"))
     return Usage(input_tokens, output_tokens, cached, cache_write, reasoning)
+
+
+def is_usage_chunk(record: bytes) -> bool:
+    """Return whether a record of a stream is the chunk that has the usage and no choice."""
+    for line in record.splitlines():
+        if line.startswith(b"data:"):
+            try:
+                chunk = _decode(line[5:])
+            except UNDECODABLE:
+                return False
+            return not chunk.choices and bool(chunk.usage) and not chunk.error
+    return False

@@ -1,0 +1,109 @@
+"""What an attempt counts: tokens and money, as the upstream reported them or estimated.
+
+The rules, of which docs/billing.md has every case: what the upstream reports counts. If a reply was cut, or the server
+reports no usage, what is known of it is estimated: the request's length and the length of the part received. Nothing
+counts for a request that no upstream received, or that was refused with an error status.
+"""
+
+from __future__ import annotations
+
+from acytoo.errors import StatusError, TimedOutError, UnreachableError
+from acytoo.observation import Observation
+from acytoo.types import ChatMessages, Request, Usage
+
+BYTES_PER_TOKEN = 4
+"""Of a text, on average over languages and models: of English more, of other scripts fewer."""
+
+_IMAGE_TOKENS = 1000
+"""Of an image or another attachment. Services count from 85 (low detail) to several thousand."""
+
+DEFAULT_OUTPUT = 1024
+"""Tokens that are reserved for the reply to a request without `max_tokens`."""
+
+
+def tokens_of(observation: Observation, request: Request, size: int) -> tuple[Usage, bool]:
+    """Return the tokens of an attempt that has ended, and whether some of them are estimated.
+
+    `size` is the length of the client's body, for a request that was not decoded.
+    """
+    received, error = observation.received, observation.error
+    usage = received.usage
+    if usage is not None and not received.is_partial and (usage.input_tokens or usage.output_tokens):
+        return usage, False
+    if not _is_counted(observation):
+        return Usage(), False
+    if usage is None:
+        usage = Usage()
+    output = -(-received.size // BYTES_PER_TOKEN)
+    if isinstance(error, StatusError) and not output and not usage.output_tokens:
+        return Usage(), False  # the upstream reported in its stream that it will not answer
+    return Usage(
+        usage.input_tokens or estimate_input(request, size),
+        max(usage.output_tokens, output),
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    ), True
+
+
+def _is_counted(observation: Observation) -> bool:
+    """Return whether the upstream has, or may have, worked on the request."""
+    if not observation.is_sent or isinstance(observation.error, UnreachableError):
+        return False
+    if isinstance(observation.error, TimedOutError) and observation.error.phase == "connect":
+        return False
+    return observation.status == 0 or 200 <= observation.status < 300
+
+
+def outcome_of(observation: Observation, has_client_left: bool) -> str:
+    """Return how an attempt ended, in one word for the ledger."""
+    if observation.outcome == "error":
+        return type(observation.error).__name__ if observation.error is not None else "ServerError"
+    if observation.outcome != "complete":
+        return "left" if has_client_left else "cancelled"
+    finish = observation.received.finish
+    reason = finish.reason if finish is not None else "stop"
+    return {"length": "incomplete", "content_filter": "content_filter"}.get(reason, "complete")
+
+
+def estimate_input(request: Request, size: int) -> int:
+    """Return about how many tokens a request has."""
+    if not request.messages:
+        return size // BYTES_PER_TOKEN
+    characters, attachments = _measure(request.messages)
+    for tool in request.tools or ():
+        characters += _length(tool)
+    return characters // BYTES_PER_TOKEN + attachments * _IMAGE_TOKENS + len(request.messages) * 4
+
+
+def _measure(messages: ChatMessages) -> tuple[int, int]:
+    """Return the bytes of the texts in messages, and the number of their attachments."""
+    length, attachments = 0, 0
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            length += _length(content)
+        elif isinstance(content, list):
+            for part in content:
+                if part.get("type") in ("text", "refusal"):
+                    length += _length(part.get("text") or part.get("refusal"))
+                else:
+                    attachments += 1
+        for name in ("tool_calls", "reasoning"):
+            length += _length(message.get(name))
+    return length, attachments
+
+
+def _length(value: object) -> int:
+    """Return the bytes of all texts in a value, without recursion because it may be deep."""
+    length, left = 0, [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            length += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+        elif isinstance(value, dict):
+            left += value
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return length

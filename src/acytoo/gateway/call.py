@@ -1,0 +1,291 @@
+"""One request to a gateway, and its attempts at upstreams: admitted, observed, and accounted for at the end.
+
+A request is admitted by its key: what it may ask for, and whether its limits have room for an estimate. Each attempt at
+an upstream reserves a place in that one's limits. At the end, what the attempts took replaces the estimates, and rows
+for the ledger and a summary for metrics, traces and the log are made of it. Nothing is done for each chunk.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.dialects.base import Dialect, ParsedRequest
+from acytoo.dialects.server_side import new_id
+from acytoo.errors import AuthenticationError, NotFoundError, ServerError
+from acytoo.gateway.accounting import DEFAULT_OUTPUT, estimate_input, outcome_of, tokens_of
+from acytoo.gateway.counters import Claim, Exceeded, Hold
+from acytoo.gateway.keys import Key
+from acytoo.gateway.ledger import Row
+from acytoo.gateway.limits import claims_of, counter_name, headers_of, refusal
+from acytoo.gateway.summary import Summary
+from acytoo.http import HTTPResponse
+from acytoo.observation import Observation
+from acytoo.server.auth import address_of
+from acytoo.server.backends import split_model
+from acytoo.server.control import Call
+from acytoo.server.request import IncomingRequest
+from acytoo.types import Request
+
+if TYPE_CHECKING:
+    from acytoo.gateway.control import GatewayControl
+from acytoo.gateway.setup import Leaf
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+"""The identifiers of callers that are kept; others are replaced."""
+
+
+class Admin:
+    """Whoever presents the admin key: may read everything and ask for no model."""
+
+    name = "admin"
+    max_body = 0
+
+    def allows(self, model: str) -> bool:
+        """Return False."""
+        return False
+
+
+ADMIN = Admin()
+
+
+class GatewayCall(Call):
+    """One request to a gateway."""
+
+    def __init__(self, control: GatewayControl, request: IncomingRequest) -> None:
+        super().__init__()
+        self._control = control
+        self._request = request
+        self.setup = control.setup
+        self._at = time.time()
+        self._started = time.monotonic()
+        self._sent = request.connection.sent
+        given = request.headers.get("x-request-id", "")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else new_id("req_")
+        self.headers = {"x-request-id": self.request_id}
+        self.upstream_headers = {"x-request-id": self.request_id}
+        if control.tracing is not None:
+            self.upstream_headers |= control.tracing.headers_for(request.headers)
+        self._dialect = ""
+        self.model = ""
+        self._parsed: ParsedRequest | None = None
+        self.size = 0
+        self._hold: Hold | None = None
+        self._attempts: list[GatewayAttempt] = []
+
+    @property
+    def key(self) -> Key | None:
+        """The key of the caller."""
+        caller = self._request.caller
+        return caller if isinstance(caller, Key) else None
+
+    async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
+        """Check what the key may ask for, and reserve an estimate. Raises AcytooError."""
+        caller, setup = self._request.caller, self.setup
+        self._parsed, self._dialect, self.size = parsed, dialect.name, size
+        model = self.model = parsed.request.model or next(iter(setup.backends))
+        name, _ = split_model(setup.backends, model)
+        if model.partition("/")[0] not in setup.backends:
+            raise _unknown_model(model, [one for one in setup.backends if caller is None or caller.allows(one)])
+        if caller is not None and not caller.allows(model):
+            if caller is ADMIN:
+                raise AuthenticationError("the admin key may not ask models: use another key", status=403)
+            message = f"the key {caller.name!r} may not use the model {model!r}"
+            raise AuthenticationError(message, status=403, code="permission_error")
+        if self._control.ledger.is_full:
+            raise ServerError("usage cannot be recorded at the moment: try again later", status=503, retry_after=5)
+        key = self.key
+        if key is not None and key.limits.has_any:
+            claims = self._claims(key, name, parsed.request)
+            held = await self._control.counters.reserve(claims)
+            if isinstance(held, Exceeded):
+                raise refusal(held)
+            self._hold = held
+            self.headers |= headers_of(held.levels, dialect)
+
+    def _claims(self, key: Key, name: str, request: Request) -> list[Claim]:
+        incoming = estimate_input(request, self.size)
+        output = request.max_tokens or DEFAULT_OUTPUT
+        money = 0
+        if (leaf := self.setup.first_leaf(name)) is not None and (
+            key.limits.budget_per_day or key.limits.budget_per_month
+        ):
+            model = leaf.model or split_model(self.setup.backends, self.model)[1]
+            money = self.setup.prices.cost(leaf.provider, leaf.target(model), model, incoming, output) or 0
+        return claims_of(key.limits, f"key:{key.name}", 1, incoming + output, money)
+
+    def observe(self, backend: AsyncGeneratorProvider, wanted: Request) -> GatewayAttempt:
+        """Return what is filled in while an upstream answers."""
+        attempt = GatewayAttempt(self, self.setup.leaves[id(backend)], wanted)
+        self._attempts.append(attempt)
+        return attempt
+
+    async def reserve(self, claims: Sequence[Claim]) -> Hold:
+        """Reserve the claims of an attempt. Raises RateLimitError."""
+        held = await self._control.counters.reserve(claims)
+        if isinstance(held, Exceeded):
+            raise refusal(held)
+        return held
+
+    def end(self, response: HTTPResponse | None, error: BaseException | None) -> None:
+        """Settle what was reserved, and report the request."""
+        request, control = self._request, self._control
+        has_left = error is not None
+        rows = [attempt.row(number, has_left) for number, attempt in enumerate(self._attempts, 1)]
+        for attempt, row in zip(self._attempts, rows, strict=True):
+            if attempt.hold is not None:
+                control.settle(attempt.hold, _actual(f"upstream:{row.upstream}", [row]))
+        status = response.status if response is not None else request.status
+        if self._hold is not None:
+            assert self.key is not None
+            control.settle(self._hold, _actual(f"key:{self.key.name}", rows))
+        name = type(self.error).__name__ if self.error is not None else ""
+        seconds = time.monotonic() - self._started
+        is_chat = self.route is not None and self.route.dialect is not None
+        if not rows and self.error is not None and is_chat and request.caller is not None:
+            rows = [self._row(0, status=status, outcome=name, cost=0, seconds=seconds)]
+        if rows:
+            control.ledger.add(rows)
+        if control.consumers:
+            self._report(rows, status, name or (type(error).__name__ if error is not None else ""), seconds, response)
+        self._attempts = []
+
+    def _report(self, rows: list[Row], status: int, error: str, seconds: float, response: HTTPResponse | None) -> None:
+        request = self._request
+        first = next((a.first_content_at for a in self._attempts if a.first_content_at is not None), None)
+        summary = Summary(
+            self.request_id,
+            self.key.name if self.key is not None else "",
+            self._dialect,
+            self.route.template if self.route is not None else "",
+            request.method,
+            self.model,
+            status,
+            rows,
+            self._at,
+            seconds,
+            None if first is None else first - self._started,
+            len(response.body) if response is not None else request.connection.sent - self._sent,
+            address_of(request),
+            request.headers.get("user-agent", ""),
+            error,
+            self.upstream_headers.get("traceparent", ""),
+        )
+        for consumer in self._control.consumers:
+            consumer.ended(summary)
+
+    def _row(self, attempt: int, **fields: object) -> Row:
+        defaults = {
+            "request_id": self.request_id,
+            "attempt": attempt,
+            "at": self._at,
+            "key": self.key.name if self.key is not None else "",
+            "dialect": self._dialect or (self.route.dialect.name if self.route and self.route.dialect else ""),
+            "model": self.model,
+        }
+        return Row(**{**defaults, **fields})  # type: ignore[arg-type]
+
+    def row_of(self, attempt: GatewayAttempt, number: int, has_left: bool) -> Row:
+        """Return the row of an attempt that has ended."""
+        leaf, wanted = attempt.leaf, attempt.wanted
+        usage, is_estimated = tokens_of(attempt, wanted, self.size)
+        model = wanted.model or leaf.model
+        cost: int | None = 0
+        if usage.input_tokens or usage.output_tokens:
+            cost = self.setup.prices.cost(
+                leaf.provider,
+                leaf.target(model),
+                model,
+                usage.input_tokens,
+                usage.output_tokens,
+                usage.cached_tokens,
+                usage.cache_write_tokens,
+            )
+        first = attempt.first_content_at
+        return self._row(
+            number,
+            at=self._at + attempt.started_at - self._started,
+            target=leaf.target(model),
+            upstream=leaf.upstream,
+            status=attempt.status,
+            outcome=outcome_of(attempt, has_left),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            is_estimated=is_estimated,
+            cost=cost,
+            first_content=None if first is None else first - attempt.started_at,
+            seconds=attempt.ended_at - attempt.started_at,
+        )
+
+
+class GatewayAttempt(Observation):
+    """One request to an upstream."""
+
+    __slots__ = ("call", "ended_at", "hold", "leaf", "wanted")
+
+    asks_for_usage = True
+
+    def __init__(self, call: GatewayCall, leaf: Leaf, wanted: Request) -> None:
+        super().__init__(call.upstream_headers)
+        self.call = call
+        self.leaf = leaf
+        self.wanted = wanted
+        self.hold: Hold | None = None
+        self.ended_at = self.started_at
+
+    async def begin(self) -> None:
+        """Reserve a place in the limits of the upstream. Raises AcytooError if there is none."""
+        self._require_price()
+        if self.leaf.limits is not None and self.hold is None:
+            incoming = estimate_input(self.wanted, self.call.size)
+            output = self.wanted.max_tokens or DEFAULT_OUTPUT
+            money = self._cost(incoming, output) or 0
+            subject = f"upstream:{self.leaf.upstream}"
+            claims = claims_of(self.leaf.limits, subject, 1, incoming + output, money)
+            self.hold = await self.call.reserve(claims)
+
+    def _require_price(self) -> None:
+        """Raise AuthenticationError if a budget cannot be kept because nobody knows what the target costs."""
+        limits = [self.call.key.limits] if self.call.key is not None else []
+        if self.leaf.limits is not None:
+            limits.append(self.leaf.limits)
+        has_budget = any(one.budget_per_day or one.budget_per_month for one in limits)
+        if has_budget and self._cost(1000, 1000) is None:
+            target = self.leaf.target(self.wanted.model)
+            message = f'the price of {target!r} is unknown, so that no budget can be kept: set [prices."{target}"]'
+            raise AuthenticationError(message, status=403, code="price_unknown")
+
+    def _cost(self, incoming: int, output: int) -> int | None:
+        model = self.wanted.model or self.leaf.model
+        return self.call.setup.prices.cost(self.leaf.provider, self.leaf.target(model), model, incoming, output)
+
+    def end(self, outcome: str, received: object, error: object = None) -> None:
+        """Note the end and its time."""
+        if not self.outcome:
+            self.ended_at = time.monotonic()
+        super().end(outcome, received, error)  # type: ignore[arg-type]
+
+    def row(self, number: int, has_left: bool) -> Row:
+        """Return the row for the ledger."""
+        return self.call.row_of(self, number, has_left)
+
+
+def _actual(subject: str, rows: Sequence[Row]) -> dict[str, int]:
+    """Return what was really used, by counter."""
+    return {
+        counter_name(subject, "tokens"): sum(row.input_tokens + row.output_tokens for row in rows),
+        counter_name(subject, "money"): sum(row.cost or 0 for row in rows),
+    }
+
+
+def _unknown_model(model: str, names: list[str]) -> NotFoundError:
+    near = difflib.get_close_matches(model, names, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names[:20])}" if names else "there is none"
+    return NotFoundError(f"unknown model {model!r}: {hint}", status=404, code="model_not_found")

@@ -1,0 +1,91 @@
+"""A server's control with keys, limits and a ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from acytoo.errors import AuthenticationError
+from acytoo.gateway.call import ADMIN, GatewayCall
+from acytoo.gateway.counters import Counters, Hold
+from acytoo.gateway.ledger import Ledger
+from acytoo.gateway.setup import Setup
+from acytoo.gateway.summary import Consumer
+from acytoo.gateway.tracing import Tracing
+from acytoo.secret import Secret
+from acytoo.server.control import Caller, Control
+from acytoo.server.request import IncomingRequest
+from acytoo.server.router import PathRoute
+
+_LOG = logging.getLogger("acytoo.gateway")
+
+
+class GatewayControl(Control):
+    """The control of a server with a config file."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        counters: Counters,
+        ledger: Ledger,
+        consumers: Sequence[Consumer] = (),
+        tracing: Tracing | None = None,
+        routes: Iterable[PathRoute] = (),
+    ) -> None:
+        self.setup = setup
+        self.counters = counters
+        self.ledger = ledger
+        self.consumers = [*consumers, *([tracing] if tracing is not None else [])]
+        self.tracing = tracing
+        self._routes = list(routes)
+        self._unsettled: list[tuple[Hold, dict[str, int]]] = []
+        self._settling: asyncio.Task[None] | None = None
+
+    def find(self, presented: Sequence[Secret]) -> Caller | None:
+        """Return the key that is presented. Raises AuthenticationError for one that has expired."""
+        key = self.setup.keys.find(presented)
+        if key is None:
+            expected = self.setup.admin_key.reveal().encode()
+            is_admin = expected and any(
+                hmac.compare_digest(secret.reveal().encode("utf-8", "surrogatepass"), expected) for secret in presented
+            )
+            return ADMIN if is_admin else None
+        if key.is_expired(time.time()):
+            message = f"the key {key.name!r} expired at the end of {key.expires}: ask for a new one"
+            raise AuthenticationError(message, status=401, code="authentication_error")
+        return key
+
+    def begin(self, request: IncomingRequest) -> GatewayCall:
+        """Return what follows a request."""
+        for consumer in self.consumers:
+            consumer.started()
+        return GatewayCall(self, request)
+
+    def routes(self) -> Iterator[PathRoute]:
+        """Yield the gateway's own paths."""
+        yield from self._routes
+
+    def settle(self, hold: Hold, actual: dict[str, int]) -> None:
+        """Replace a reservation by the real amounts, without waiting for it."""
+        self._unsettled.append((hold, actual))
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().create_task(self._settle_all())
+
+    async def _settle_all(self) -> None:
+        try:
+            while self._unsettled:
+                batch, self._unsettled = self._unsettled, []
+                for hold, actual in batch:
+                    await self.counters.settle(hold, actual)
+        except Exception:
+            _LOG.exception("cannot settle a reservation")
+        finally:
+            self._settling = None
+
+    async def close(self) -> None:
+        """Wait until everything is settled."""
+        if self._settling is not None:
+            await self._settling

@@ -1,0 +1,85 @@
+"""What a config file sets up: backends, keys and prices, and which upstream each provider is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.gateway.config import GatewayConfig, Upstream
+from acytoo.gateway.keys import KeySet
+from acytoo.gateway.prices import Price, Prices
+from acytoo.registry import provider_class
+from acytoo.routing.route import Route
+from acytoo.secret import Secret
+
+
+class Leaf:
+    """A provider behind the server: which upstream it is, and its model if that is fixed."""
+
+    __slots__ = ("limits", "model", "provider", "upstream")
+
+    def __init__(self, upstream: str, limits: Upstream, provider: AsyncGeneratorProvider) -> None:
+        self.upstream = upstream
+        self.limits = limits if limits.has_any else None
+        self.provider = provider.address_name()
+        self.model = provider.model
+
+    def target(self, model: str) -> str:
+        """Return the name of the target for a model."""
+        model = model or self.model
+        return f"{self.upstream}/{model}" if model else self.upstream
+
+
+class Setup:
+    """What a config file sets up. Requests keep the one with which they began."""
+
+    def __init__(
+        self, config: GatewayConfig, backends: Mapping[str, AsyncGeneratorProvider], admin_key: Secret, prices: Prices
+    ) -> None:
+        self.config = config
+        self.backends = backends
+        self.admin_key = admin_key
+        self.keys = KeySet.of(config)
+        self.prices = prices
+        self.leaves: dict[int, Leaf] = {}
+        for name, upstream in config.upstreams.items():
+            provider = backends[name]
+            self.leaves[id(provider)] = Leaf(name, upstream, provider)
+        for name in config.models:
+            self._add_targets(backends[name])
+
+    def _add_targets(self, backend: AsyncGeneratorProvider) -> None:
+        if not isinstance(backend, Route):
+            return
+        for target in backend.targets:
+            if target.is_route:
+                self._add_targets(target.provider)
+            else:
+                upstream = target.name.partition("/")[0]
+                self.leaves[id(target.provider)] = Leaf(upstream, self.config.upstreams[upstream], target.provider)
+
+    def first_leaf(self, name: str) -> Leaf | None:
+        """Return the upstream that a backend asks first, for an estimate of the cost."""
+        backend = self.backends[name]
+        while isinstance(backend, Route):
+            backend = backend.targets[0].provider
+        return self.leaves.get(id(backend))
+
+    def model_names(self) -> set[str]:
+        """Return the names of models and targets that the config has, for bounded labels."""
+        return {*self.config.models, *[leaf.target("") for leaf in self.leaves.values()], *self.config.upstreams}
+
+    @property
+    def providers(self) -> dict[str, str]:
+        """The provider of each upstream."""
+        return {
+            name: provider_class(upstream.provider or name).address_name()
+            for name, upstream in self.config.upstreams.items()
+        }
+
+
+def prices_of(config: GatewayConfig) -> Prices:
+    """Return the prices of a config."""
+    own = {name: Price(price.input, price.output, price.cached, price.cache_write)
+           for name, price in config.prices.items()}  # fmt: skip
+    return Prices(own)
