@@ -204,12 +204,10 @@ def _check_keys(config: GatewayConfig) -> None:
 
 def _check_prices(config: GatewayConfig) -> None:
     for target in config.prices:
-        name, _, model = target.partition("/")
+        name = target.partition("/")[0]
         if name not in config.upstreams:
             message = f"unknown upstream {name!r}{nearest(name, config.upstreams)}"
             raise UsageError(f"{config.place('prices', target)}: {message}")
-        if not model:
-            raise UsageError(f"{config.place('prices', target)}: expected UPSTREAM/MODEL, not {target!r}")
 
 
 def _check_tracing(config: GatewayConfig) -> None:

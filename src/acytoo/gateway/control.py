@@ -33,14 +33,13 @@ class GatewayControl(Control):
         ledger: Ledger,
         consumers: Sequence[Consumer] = (),
         tracing: Tracing | None = None,
-        routes: Iterable[PathRoute] = (),
     ) -> None:
         self.setup = setup
         self.counters = counters
         self.ledger = ledger
         self.consumers = [*consumers, *([tracing] if tracing is not None else [])]
         self.tracing = tracing
-        self._routes = list(routes)
+        self._routes: list[PathRoute] = []
         self._unsettled: list[tuple[Hold, dict[str, int]]] = []
         self._settling: asyncio.Task[None] | None = None
 
@@ -63,6 +62,10 @@ class GatewayControl(Control):
         for consumer in self.consumers:
             consumer.started()
         return GatewayCall(self, request)
+
+    def add_routes(self, routes: Iterable[PathRoute]) -> None:
+        """Add paths that the server answers, before it starts."""
+        self._routes += routes
 
     def routes(self) -> Iterator[PathRoute]:
         """Yield the gateway's own paths."""

@@ -36,7 +36,7 @@ class Price(msgspec.Struct, frozen=True):
 
 
 class Prices:
-    """The prices of targets: own ones by the name of the target (`UPSTREAM/MODEL`), then those of genai-prices.
+    """The prices of targets: own ones by the name of the target or of its upstream, then those of genai-prices.
 
     Creating it loads genai-prices, which takes a third of a second.
     """
@@ -67,7 +67,7 @@ class Prices:
         total, output = max(0, input_tokens), max(0, output_tokens)
         cached = max(0, min(cached_tokens, total))
         tokens = (total, output, cached, max(0, min(cache_write_tokens, total - cached)))
-        rates = self._own.get(target)
+        rates = self._own.get(target) or self._own.get(target.partition("/")[0])
         if rates is None and self._listed is not None:
             rates = self._listed.rates(upstream_provider, model)
         return None if rates is None else rates.cost(tokens)

@@ -16,16 +16,15 @@ from acytoo.errors import UsageError
 from acytoo.http import bracketed
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
-from acytoo.server.control import Control
 from acytoo.server.http_server import HTTPServer
 
 
 async def start(
-    config: ServerConfig, *, access_log: bool = False, control: Control | None = None
+    config: ServerConfig, *, access_log: bool = False, application: Application | None = None
 ) -> tuple[HTTPServer, str]:
     """Return a running server and its URL; port 0 picks a free port. Raises UsageError if it cannot listen."""
     _import_what_requests_need()
-    server = HTTPServer(Application(config, control).answer, config, access_log=access_log)
+    server = HTTPServer((application or Application(config)).answer, config, access_log=access_log)
     try:
         host, port = await server.listen(config.host.removeprefix("[").removesuffix("]"), config.port)
     except (OSError, UnicodeError, OverflowError) as error:  # the latter two: invalid names and port numbers
@@ -81,12 +80,18 @@ def run(
         runner.run(serve(config, announce, access_log=access_log))
 
 
-async def serve(config: ServerConfig, announce: Callable[[str], None], *, access_log: bool = False) -> None:
+async def serve(
+    config: ServerConfig,
+    announce: Callable[[str], None],
+    *,
+    access_log: bool = False,
+    application: Application | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Running replies then have `config.grace` seconds to finish; a second signal ends them at once.
     """
-    server, url = await start(config, access_log=access_log)
+    server, url = await start(config, access_log=access_log, application=application)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -38,7 +39,14 @@ if TYPE_CHECKING:
 )
 @click.option("--grace", default=30.0, show_default=True, help="Seconds to finish running replies at shutdown.")
 @click.option("--log", is_flag=True, help="Log each request to stderr.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Serve what this TOML file describes: upstreams, models, keys, limits. It replaces the other options.",
+)
+@click.pass_context
 def serve(
+    ctx: click.Context,
     host: str,
     port: int,
     password: str | None,
@@ -52,6 +60,7 @@ def serve(
     max_reply: int,
     grace: float,
     log: bool,
+    config: Path | None,
 ) -> None:
     """Serve the built-in model or any provider to any chat client.
 
@@ -62,8 +71,13 @@ def serve(
       acytoo serve --to 'fast=openai/gpt-5-mini|ollama/llama3.2'
       acytoo serve --to http://other:8000 --to-password-file other.txt
       acytoo serve --host 0.0.0.0 --password-file password.txt
+      acytoo serve --config acytoo.toml
     """
     from acytoo.cli.interrupts import kept_interrupts
+
+    if config is not None:
+        _serve_config(config, _given_options(ctx))
+        return
 
     with kept_interrupts():
         from acytoo.secret import Secret
@@ -79,7 +93,7 @@ def serve(
         to_password = read_secret("--to-password", to_password, to_password_file)
         if password == "":  # such as --password "$UNSET"
             raise UsageError("the password is empty: set one, or leave out --password")
-        config = ServerConfig(
+        server_config = ServerConfig(
             _create_backends(targets, to_key, to_password),
             Secret(password),
             host,
@@ -89,7 +103,37 @@ def serve(
             drop_unsupported=drop_unsupported,
         )
         new_loop = loop_factory()
-    run(config, _announce, new_loop, access_log=log)
+    run(server_config, _announce, new_loop, access_log=log)
+
+
+def _given_options(ctx: click.Context) -> list[str]:
+    """Return the options that the command line has besides `--config`."""
+    from click.core import ParameterSource
+
+    return [
+        f"--{name.replace('_', '-')}" if name != "targets" else "--to"
+        for name in ctx.params
+        if name != "config" and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+
+
+def _serve_config(path: Path, given: list[str]) -> None:
+    from acytoo.cli.interrupts import kept_interrupts
+
+    if given:
+        raise UsageError(f"{', '.join(given)} cannot be used with --config: set it in {path}")
+    with kept_interrupts():
+        import asyncio
+        import logging
+
+        from acytoo.gateway.gateway import Gateway, serve_gateway
+        from acytoo.server.run import loop_factory
+
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        gateway = Gateway(path)
+        new_loop = loop_factory()
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(serve_gateway(gateway, _announce))
 
 
 def _create_backends(

@@ -98,17 +98,12 @@ _DONE = b"[DONE]"
 
 
 def _possible_ends(records: list[bytes]) -> list[bytes]:
-    """Return the records that may contain an error or the end of the reply.
+    """Return the records that may contain an error, the end of the reply or its usage.
 
-    The others have a null finish reason, or no choices, and no `error` field. A quote inside a text is escaped, so a
+    The others have a null finish reason and no `error` field. A quote inside a text is escaped, so a
     text cannot contain these names. The search is from the right, where they usually are.
     """
-    return [
-        record
-        for record in records
-        if (record.rfind(b'"finish_reason":null') < 0 and record.rfind(b'"choices":[]') < 0)
-        or record.rfind(b'"error"') >= 0
-    ]
+    return [record for record in records if record.rfind(b'"finish_reason":null') < 0 or record.rfind(b'"error"') >= 0]
 
 
 def _has_text(record: bytes) -> bool:

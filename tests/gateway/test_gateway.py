@@ -1,0 +1,172 @@
+"""A server with a config file, from a client's request to the row in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acytoo.dialects import OpenAI
+from acytoo.dialects.openai import Variations
+from acytoo.errors import AuthenticationError, NotFoundError, RateLimitError
+from acytoo.gateway.gateway import Gateway
+from acytoo.gateway.keys import hash_secret
+from acytoo.gateway.ledger import UsageRow
+from acytoo.providers.anthropic import Anthropic as AnthropicProvider
+from acytoo.providers.openai import OpenAI as OpenAIProvider
+from acytoo.server.run import start
+from acytoo.testing import FakeEndpoint, reply
+from acytoo.types import Finish, Usage
+
+HELLO = [{"role": "user", "content": "Hello there"}]
+USAGE = Usage(input_tokens=1000, output_tokens=500)
+
+
+@asynccontextmanager
+async def gateway(folder: Path, upstream: str, rest: str) -> AsyncIterator[tuple[str, Gateway]]:
+    """A gateway in front of one upstream named `up`, and its key `sk-ci`."""
+    config = f"""
+        [server]
+        port = 0
+        [storage]
+        ledger = "sqlite:ledger.db"
+        [upstreams.up]
+        provider = "compatible"
+        url = "{upstream}"
+        [models.fast]
+        targets = ["up/m1"]
+        [keys.ci]
+        hash = "{hash_secret("sk-ci")}"
+        {rest}
+    """
+    path = folder / "acytoo.toml"
+    path.write_text(config)
+    running = Gateway(path)
+    async with running.running() as application:
+        server, url = await start(running.server_config, application=application)
+        try:
+            yield url, running
+        finally:
+            await server.close()
+
+
+async def usage(running: Gateway, by: str = "outcome") -> list[UsageRow]:
+    await running.ledger.flush()
+    return await running.ledger.usage(0, 1e12, by.split(","))
+
+
+def openai(url: str, **settings: Any) -> OpenAIProvider:
+    return OpenAIProvider(url=url + "/v1", key="sk-ci", **settings)
+
+
+class _WithoutUsage(OpenAIProvider):
+    """A client that does not ask for the usage."""
+
+    dialect = OpenAI(Variations(stream_usage=False))
+
+
+async def test_a_reply_is_recorded_with_the_tokens_that_the_upstream_reported(tmp_path: Path) -> None:
+    price = '[prices."up/m1"]\ninput = 2.0\noutput = 4.0\n'
+    async with FakeEndpoint(OpenAI(), reply("Hi", USAGE, Finish())) as fake:
+        async with gateway(tmp_path, fake.url, price) as (url, running):
+            assert await openai(url).create_async("fast", HELLO) == "Hi"
+            (row,) = await usage(running, "key,model,target,dialect,outcome")
+    assert row.group == {"key": "ci", "model": "fast", "target": "up/m1", "dialect": "openai", "outcome": "complete"}
+    assert (row.input_tokens, row.output_tokens, row.estimated) == (1000, 500, 0)
+    assert row.cost == (1000 * 2 + 500 * 4) * 1000
+
+
+async def test_a_passed_stream_is_asked_for_usage_that_its_client_does_not_see(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi", USAGE, Finish())) as fake:
+        async with gateway(tmp_path, fake.url, "") as (url, running):
+            provider = _WithoutUsage(url=url + "/v1", key="sk-ci")
+            items = [item async for item in provider.stream(HELLO, model="fast")]
+            (row,) = await usage(running)
+    assert fake.requests[0].json["stream_options"] == {"include_usage": True}
+    assert not [item for item in items if isinstance(item, Usage)]
+    assert [item for item in items if isinstance(item, Finish)]
+    assert (row.input_tokens, row.output_tokens, row.estimated) == (1000, 500, 0)
+
+
+async def test_a_key_is_presented_as_each_dialect_does_it(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake, gateway(tmp_path, fake.url, "") as (url, running):
+        assert await AnthropicProvider(url=url, key="sk-ci").create_async("fast", HELLO, max_tokens=9) == "Hi"
+        with pytest.raises(AuthenticationError):
+            await AnthropicProvider(url=url, key="sk-other").create_async("fast", HELLO, max_tokens=9)
+        assert [(row.group["key"], row.attempts) for row in await usage(running, "key")] == [("ci", 1)]
+
+
+async def test_a_limit_refuses_with_the_time_to_wait(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        async with gateway(tmp_path, fake.url, "requests_per_minute = 1") as (url, running):
+            await openai(url).create_async("fast", HELLO)
+            with pytest.raises(RateLimitError, match="limit of 1 request per minute") as caught:
+                await openai(url).create_async("fast", HELLO)
+            outcomes = {row.group["outcome"]: row.attempts for row in await usage(running)}
+    assert 50 < (caught.value.retry_after or 0) <= 60
+    assert outcomes == {"complete": 1, "RateLimitError": 0}
+    assert len(fake.requests) == 1
+
+
+async def test_a_budget_counts_what_replies_really_cost(tmp_path: Path) -> None:
+    rest = 'budget_per_day = 0.02\n[prices."up/m1"]\ninput = 10.0\noutput = 10.0\n'
+    async with (
+        FakeEndpoint(OpenAI(), reply("Hi", USAGE, Finish())) as fake,
+        gateway(tmp_path, fake.url, rest) as (url, _),
+    ):
+        await openai(url).create_async("fast", HELLO, max_tokens=10)
+        with pytest.raises(RateLimitError, match=r"\$0.02 per day"):
+            await openai(url).create_async("fast", HELLO, max_tokens=1000)
+    assert len(fake.requests) == 1
+
+
+async def test_a_budget_survives_a_restart(tmp_path: Path) -> None:
+    rest = 'budget_per_month = 0.02\n[prices."up/m1"]\ninput = 10.0\noutput = 10.0\n'
+    async with FakeEndpoint(OpenAI(), reply("Hi", USAGE, Finish())) as fake:
+        async with gateway(tmp_path, fake.url, rest) as (url, _):
+            await openai(url).create_async("fast", HELLO, max_tokens=10)
+        async with gateway(tmp_path, fake.url, rest) as (url, _):
+            with pytest.raises(RateLimitError, match=r"\$0.02 per month"):
+                await openai(url).create_async("fast", HELLO, max_tokens=1000)
+
+
+async def test_a_budget_refuses_a_model_of_unknown_price(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        async with gateway(tmp_path, fake.url, "budget_per_day = 1.0") as (url, _):
+            with pytest.raises(AuthenticationError, match=r"the price of 'up/m1' is unknown"):
+                await openai(url).create_async("fast", HELLO)
+    assert not fake.requests
+
+
+async def test_a_key_sees_and_uses_only_its_models(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        async with gateway(tmp_path, fake.url, 'models = ["fast"]') as (url, _):
+            with pytest.raises(AuthenticationError, match="may not use the model 'up/other'"):
+                await openai(url).create_async("up/other", HELLO)
+            with pytest.raises(NotFoundError, match="unknown model 'fasr': did you mean 'fast'"):
+                await openai(url).create_async("fasr", HELLO)
+    assert not fake.requests
+
+
+async def test_a_request_keeps_its_id_through_to_the_upstream(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake, gateway(tmp_path, fake.url, "") as (url, _):
+        await openai(url, extra_headers={"x-request-id": "my-id-1"}).create_async("fast", HELLO)
+        await openai(url, extra_headers={"x-request-id": "not an id\tof ours"}).create_async("fast", HELLO)
+    first, second = (request.headers["x-request-id"] for request in fake.requests)
+    assert first == "my-id-1"
+    assert second.startswith("req_")
+
+
+async def test_the_file_is_followed_without_a_restart(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake, gateway(tmp_path, fake.url, "") as (url, running):
+        await openai(url).create_async("fast", HELLO)
+        path = tmp_path / "acytoo.toml"
+        path.write_text(path.read_text().replace(hash_secret("sk-ci"), hash_secret("sk-new")))
+        await running.reloaded()
+        with pytest.raises(AuthenticationError):
+            await openai(url).create_async("fast", HELLO)
+        provider = OpenAIProvider(url=url + "/v1", key="sk-new")
+        assert await provider.create_async("fast", HELLO) == "Hi"
