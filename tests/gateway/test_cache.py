@@ -12,8 +12,18 @@ import msgspec
 import pytest
 
 from acytoo.errors import UsageError
-from acytoo.gateway.cache import Cache, MemoryCache, decode_reply, encode_reply, is_deterministic, key_of
+from acytoo.gateway.cache import (
+    Cache,
+    MemoryCache,
+    decode_reply,
+    encode_reply,
+    is_deterministic,
+    key_of,
+    open_cache,
+)
+from acytoo.gateway.redis_cache import RedisCache
 from acytoo.gateway.sqlite_cache import SQLiteCache
+from acytoo.secret import Secret
 from acytoo.types import (
     Attempt,
     Attempts,
@@ -28,6 +38,7 @@ from acytoo.types import (
     ToolCall,
     Usage,
 )
+from tests.services import Redis
 
 HELLO = Request([{"role": "user", "content": "Hello"}], "fast", temperature=0)
 FUNCTION: Any = {"type": "function", "function": {"name": "look_up"}}
@@ -196,9 +207,43 @@ def test_what_cannot_be_read_is_ignored(value: bytes, caplog: pytest.LogCaptureF
 Factory = Callable[..., Cache]
 
 
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def cache(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cache]:
+    """A cache of each kind, empty."""
+    if request.param == "redis":
+        server: Redis = request.getfixturevalue("redis_server")
+        made = open_cache(Secret(server.url))
+    else:
+        made = open_cache(Secret("memory" if request.param == "memory" else f"sqlite:{tmp_path / 'cache.db'}"))
+    yield made
+    await made.close()
+
+
+async def test_a_reply_is_found_by_its_key_only(cache: Cache) -> None:
+    await cache.put(b"a", b"\x00\xff", 60)
+    assert (await cache.get(b"a"), await cache.get(b"b")) == (b"\x00\xff", None)
+
+
+async def test_a_newer_reply_replaces_an_older_one(cache: Cache) -> None:
+    for value in (b"123456", b"654321"):
+        await cache.put(b"a", value, 60)
+    assert await cache.get(b"a") == b"654321"
+
+
+async def test_a_reply_expires(cache: Cache) -> None:
+    await cache.put(b"a", b"1", 0.02)
+    while await cache.get(b"a") is not None:  # noqa: ASYNC110 - time is what this waits for
+        await asyncio.sleep(0.01)
+    await cache.put(b"b", b"2", 60)
+    assert (await cache.get(b"a"), await cache.get(b"b")) == (None, b"2")
+
+
+# Their limits. Redis has its own.
+
+
 @pytest.fixture(params=["memory", "sqlite"])
 async def cache_of(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Factory]:
-    """Return what makes a cache of each kind, all empty."""
+    """Return what makes a cache of each kind with limits."""
     made: list[Cache] = []
 
     def make(*limits: int) -> Cache:
@@ -210,26 +255,11 @@ async def cache_of(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         await cache.close()
 
 
-async def test_a_reply_is_found_by_its_key_only(cache_of: Factory) -> None:
-    cache = cache_of()
-    await cache.put(b"a", b"1", 60)
-    assert (await cache.get(b"a"), await cache.get(b"b")) == (b"1", None)
-
-
-async def test_a_newer_reply_replaces_an_older_one(cache_of: Factory) -> None:
+async def test_a_reply_that_replaces_another_counts_once(cache_of: Factory) -> None:
     cache = cache_of(10, 10)
     for value in (b"123456", b"654321"):
         await cache.put(b"a", value, 60)
     assert await cache.get(b"a") == b"654321"
-
-
-async def test_a_reply_expires(cache_of: Factory) -> None:
-    cache = cache_of()
-    await cache.put(b"a", b"1", 0.02)
-    while await cache.get(b"a") is not None:  # noqa: ASYNC110 - time is what this waits for
-        await asyncio.sleep(0.01)
-    await cache.put(b"b", b"2", 60)
-    assert (await cache.get(b"a"), await cache.get(b"b")) == (None, b"2")
 
 
 async def test_the_bytes_are_bounded(cache_of: Factory) -> None:
@@ -295,4 +325,39 @@ async def test_while_another_process_locks_the_file_requests_go_without_a_cache(
     assert await cache.get(b"a") is None  # no second try for some seconds
     assert len(caplog.records) == 1
     other.close()
+    await cache.close()
+
+
+async def test_without_redis_requests_go_without_a_cache_until_it_is_back(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = RedisCache(redis_server.url, pause=0.0)
+    await cache.put(b"a", b"1", 60)
+    redis_server.kill()
+    assert await cache.get(b"a") is None
+    await cache.put(b"b", b"2", 60)
+    assert "the cache in" in caplog.text
+    redis_server.start()
+    await cache.put(b"a", b"3", 60)
+    assert await cache.get(b"a") == b"3"
+    await cache.close()
+
+
+async def test_a_redis_that_hangs_delays_one_request_only(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = RedisCache(redis_server.url)
+    await cache.put(b"a", b"1", 60)
+    redis_server.pause()
+    assert [await cache.get(b"a") for _ in range(100)] == [None] * 100
+    redis_server.resume()
+    assert len(caplog.records) == 1
+    await cache.close()
+
+
+async def test_a_password_in_the_url_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    cache = RedisCache("redis://:hidden-password@127.0.0.1:1/0")
+    assert await cache.get(b"a") is None
+    assert "the cache in" in caplog.text
+    assert "hidden-password" not in caplog.text
     await cache.close()

@@ -88,8 +88,8 @@ async def turns() -> None:
 
 
 async def test_identical_requests_share_one_reply(upstream: Upstream, kept: Kept) -> None:
-    flights = Flights(kept.keep)
-    readers = [flights.start(b"key", upstream.ask), join(flights), join(flights)]
+    flights = Flights()
+    readers = [flights.start(b"key", upstream.ask, kept.keep), join(flights), join(flights)]
     reading = [asyncio.ensure_future(read(reader)) for reader in readers]
     await turns()
     upstream.send("Hel", "lo", None)
@@ -101,15 +101,15 @@ async def test_identical_requests_share_one_reply(upstream: Upstream, kept: Kept
 
 
 async def test_another_request_has_a_reply_of_its_own(upstream: Upstream, kept: Kept) -> None:
-    flights = Flights(kept.keep)
-    reader = flights.start(b"key", upstream.ask)
+    flights = Flights()
+    reader = flights.start(b"key", upstream.ask, kept.keep)
     assert flights.join(b"other") is None
     await reader.aclose()
 
 
 async def test_who_joins_later_gets_the_reply_from_its_beginning(upstream: Upstream, kept: Kept) -> None:
-    flights = Flights(kept.keep)
-    first = asyncio.ensure_future(read(flights.start(b"key", upstream.ask)))
+    flights = Flights()
+    first = asyncio.ensure_future(read(flights.start(b"key", upstream.ask, kept.keep)))
     upstream.send("Hel")
     await turns()
     second = asyncio.ensure_future(read(join(flights)))
@@ -122,8 +122,8 @@ async def test_who_joins_later_gets_the_reply_from_its_beginning(upstream: Upstr
 async def test_the_first_caller_may_leave_without_the_others_noticing(
     upstream: Upstream, kept: Kept, pieces: tuple[str, ...]
 ) -> None:
-    flights = Flights(kept.keep)
-    first = asyncio.ensure_future(read(flights.start(b"key", upstream.ask)))
+    flights = Flights()
+    first = asyncio.ensure_future(read(flights.start(b"key", upstream.ask, kept.keep)))
     second = asyncio.ensure_future(read(join(flights)))
     if pieces:
         upstream.send(*pieces)
@@ -138,8 +138,11 @@ async def test_the_first_caller_may_leave_without_the_others_noticing(
 
 @pytest.mark.parametrize("has_begun", [False, True])
 async def test_when_all_callers_leave_the_upstream_call_stops(upstream: Upstream, kept: Kept, has_begun: bool) -> None:
-    flights = Flights(kept.keep)
-    reading = [asyncio.ensure_future(read(reader)) for reader in (flights.start(b"key", upstream.ask), join(flights))]
+    flights = Flights()
+    reading = [
+        asyncio.ensure_future(read(reader))
+        for reader in (flights.start(b"key", upstream.ask, kept.keep), join(flights))
+    ]
     if has_begun:
         upstream.send("Hel")
     await turns()
@@ -153,10 +156,10 @@ async def test_when_all_callers_leave_the_upstream_call_stops(upstream: Upstream
 
 
 async def test_a_request_after_all_have_left_is_sent_again(upstream: Upstream, kept: Kept) -> None:
-    flights = Flights(kept.keep)
-    await flights.start(b"key", upstream.ask).aclose()
+    flights = Flights()
+    await flights.start(b"key", upstream.ask, kept.keep).aclose()
     second = Upstream()
-    reading = asyncio.ensure_future(read(flights.start(b"key", second.ask)))
+    reading = asyncio.ensure_future(read(flights.start(b"key", second.ask, kept.keep)))
     second.send("Hi", None)
     assert await reading == "Hi"
 
@@ -166,8 +169,10 @@ async def test_an_error_before_the_reply_is_everybodys(upstream: Upstream, kept:
         await upstream.opening
         raise RateLimitError("slow down", status=429, retry_after=7)
 
-    flights = Flights(kept.keep)
-    reading = [asyncio.ensure_future(read(reader)) for reader in (flights.start(b"key", refuse), join(flights))]
+    flights = Flights()
+    reading = [
+        asyncio.ensure_future(read(reader)) for reader in (flights.start(b"key", refuse, kept.keep), join(flights))
+    ]
     await turns()
     upstream.send()
     errors = await asyncio.gather(*reading, return_exceptions=True)
@@ -178,8 +183,8 @@ async def test_an_error_before_the_reply_is_everybodys(upstream: Upstream, kept:
 
 
 async def test_a_reply_that_is_cut_is_an_error_for_everybody_and_not_kept(upstream: Upstream, kept: Kept) -> None:
-    flights = Flights(kept.keep)
-    readers = [flights.start(b"key", upstream.ask), join(flights)]
+    flights = Flights()
+    readers = [flights.start(b"key", upstream.ask, kept.keep), join(flights)]
     upstream.send("Hel", TruncatedError("the reply was cut"))
     for reader in readers:
         seen = []
@@ -194,8 +199,8 @@ async def test_a_reply_that_is_cut_is_an_error_for_everybody_and_not_kept(upstre
 async def test_a_defect_is_reported_as_an_internal_error(
     upstream: Upstream, kept: Kept, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flights = Flights(kept.keep)
-    reader = flights.start(b"key", upstream.ask)
+    flights = Flights()
+    reader = flights.start(b"key", upstream.ask, kept.keep)
     upstream.send(ZeroDivisionError())
     with pytest.raises(ServerError, match="internal server error"):
         await read(reader)
@@ -203,16 +208,16 @@ async def test_a_defect_is_reported_as_an_internal_error(
 
 
 async def test_a_slow_caller_does_not_hold_up_the_others(upstream: Upstream, kept: Kept) -> None:
-    flights = Flights(kept.keep)
-    fast, slow = flights.start(b"key", upstream.ask), join(flights)
+    flights = Flights()
+    fast, slow = flights.start(b"key", upstream.ask, kept.keep), join(flights)
     upstream.send(*["x"] * 100, None)
     assert await read(fast) == "x" * 100
     assert await read(slow) == "x" * 100
 
 
 async def test_a_reply_that_is_too_large_is_not_kept_and_nobody_can_join_it(upstream: Upstream, kept: Kept) -> None:
-    flights = Flights(kept.keep, most_bytes=10_000)
-    reader = flights.start(b"key", upstream.ask)
+    flights = Flights(most_bytes=10_000)
+    reader = flights.start(b"key", upstream.ask, kept.keep)
     upstream.send(*["x" * 1000] * 12)
     await turns()
     assert flights.join(b"key") is None
@@ -222,8 +227,8 @@ async def test_a_reply_that_is_too_large_is_not_kept_and_nobody_can_join_it(upst
 
 
 async def test_reading_a_reply_that_is_too_large_waits_for_the_slowest_caller(upstream: Upstream, kept: Kept) -> None:
-    flights = Flights(kept.keep, most_bytes=10_000)
-    fast, slow = flights.start(b"key", upstream.ask), join(flights)
+    flights = Flights(most_bytes=10_000)
+    fast, slow = flights.start(b"key", upstream.ask, kept.keep), join(flights)
     upstream.send(*["x" * 1000] * 1000, None)
     reading = asyncio.ensure_future(read(fast))
     await turns()
@@ -234,8 +239,8 @@ async def test_reading_a_reply_that_is_too_large_waits_for_the_slowest_caller(up
 
 
 async def test_a_slow_caller_that_leaves_holds_nobody_up(upstream: Upstream, kept: Kept) -> None:
-    flights = Flights(kept.keep, most_bytes=10_000)
-    fast, slow = flights.start(b"key", upstream.ask), join(flights)
+    flights = Flights(most_bytes=10_000)
+    fast, slow = flights.start(b"key", upstream.ask, kept.keep), join(flights)
     upstream.send(*["x" * 1000] * 1000, None)
     reading = asyncio.ensure_future(read(fast))
     await turns()
@@ -245,8 +250,8 @@ async def test_a_slow_caller_that_leaves_holds_nobody_up(upstream: Upstream, kep
 
 
 async def test_closing_stops_all_upstream_calls(upstream: Upstream, kept: Kept) -> None:
-    flights = Flights(kept.keep)
-    reader = flights.start(b"key", upstream.ask)
+    flights = Flights()
+    reader = flights.start(b"key", upstream.ask, kept.keep)
     upstream.send("Hel")
     await turns()
     await flights.close()

@@ -17,10 +17,12 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from acytoo.secret import Secret
 from acytoo.types import (
     Finish,
     Item,
@@ -152,3 +154,17 @@ class MemoryCache:
 
     def _remove(self, key: bytes) -> None:
         self.size -= len(self._replies.pop(key)[1])
+
+
+def open_cache(url: Secret, most_bytes: int = MOST_BYTES, most_entries: int = MOST_ENTRIES) -> Cache:
+    """Return the cache at `memory`, `sqlite:PATH` or a URL of Redis or Valkey. Raises AcytooError."""
+    where = url.reveal()
+    if where == "memory":
+        return MemoryCache(most_bytes, most_entries)
+    if where.startswith("sqlite:"):
+        from acytoo.gateway.sqlite_cache import SQLiteCache
+
+        return SQLiteCache(Path(where.removeprefix("sqlite:")), most_bytes, most_entries)
+    from acytoo.gateway.redis_cache import RedisCache
+
+    return RedisCache(url)

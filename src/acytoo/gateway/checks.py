@@ -89,6 +89,12 @@ def _check_storage(config: GatewayConfig) -> None:
         check_url(ledger, _label(config, path))
         if not (is_reference(ledger) or ledger.partition("://")[0] in _LEDGERS):
             raise _error(config, path, "expected sqlite:PATH, postgresql://…, none or env:NAME")
+    cache = config.storage.cache
+    if cache != "memory" and not (cache.startswith("sqlite:") and cache != "sqlite:"):
+        path = ("storage", "cache")
+        check_url(cache, _label(config, path))
+        if not (is_reference(cache) or cache.partition("://")[0] in _COUNTERS):
+            raise _error(config, path, "expected memory, sqlite:PATH, redis://…, rediss://…, unix://… or env:NAME")
 
 
 def _check_names(config: GatewayConfig) -> None:

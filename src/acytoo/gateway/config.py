@@ -70,16 +70,21 @@ class ServerTable(Table, frozen=True):
 
 
 class StorageTable(Table, frozen=True):
-    """Where counters and the ledger are kept, and what happens to requests while the counters cannot be reached.
+    """Where counters, ledger and cache are kept, and what happens to requests while the counters cannot be reached.
 
-    `counters`: `memory`, or a URL of Redis or Valkey. `ledger`: `sqlite:PATH`, a URL of PostgreSQL, or `none`. Instead
-    of a URL with a password: `env:NAME`. `on_failure` is for requests and tokens, `budgets_on_failure` for money.
+    `counters`: `memory`, or a URL of Redis or Valkey. `ledger`: `sqlite:PATH`, a URL of PostgreSQL, or `none`. `cache`,
+    for the models that have one: `memory`, `sqlite:PATH` or a URL of Redis. Instead of a URL with a password:
+    `env:NAME`. `on_failure` is for requests and tokens, `budgets_on_failure` for money. `cache_bytes` and
+    `cache_entries` limit the cache; one in Redis is limited by Redis's own `maxmemory`.
     """
 
     counters: str = "memory"
     ledger: str = "sqlite:acytoo.db"
     on_failure: OnFailure = "open"
     budgets_on_failure: OnFailure = "closed"
+    cache: str = "memory"
+    cache_bytes: Size = 64 * 1024 * 1024
+    cache_entries: Count = 10_000
 
 
 class Upstream(Limits, frozen=True):

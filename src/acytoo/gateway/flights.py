@@ -38,14 +38,13 @@ Ask: TypeAlias = Callable[[], Awaitable[Answer]]
 """Sends the request, and returns when the reply begins. Raises AcytooError."""
 
 Keep: TypeAlias = Callable[[Sequence[Item], Mapping[str, str]], Awaitable[None]]
-"""Is given the items of each complete reply that is not too large."""
+"""Is given the items of a complete reply that is not too large, and its headers."""
 
 
 class Flights:
     """The replies that are being received, by the keys of their requests."""
 
-    def __init__(self, keep: Keep, most_bytes: int = MOST_BYTES) -> None:
-        self.keep = keep
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
         self._flights: dict[bytes, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,9 +54,9 @@ class Flights:
         flight = self._flights.get(key)
         return None if flight is None else flight.enter()
 
-    def start(self, key: bytes, ask: Ask) -> FlightReader:
+    def start(self, key: bytes, ask: Ask, keep: Keep) -> FlightReader:
         """Send a request that no other is like. Return a reader of the reply."""
-        flight = self._flights[key] = Flight(self, key, ask)
+        flight = self._flights[key] = Flight(self, key, ask, keep)
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)
         return flight.enter()
@@ -78,7 +77,7 @@ class Flights:
 class Flight:
     """A reply that is being received for one or more callers."""
 
-    def __init__(self, flights: Flights, key: bytes, ask: Ask) -> None:
+    def __init__(self, flights: Flights, key: bytes, ask: Ask, keep: Keep) -> None:
         self.batches: list[list[Item]] = []
         self.dropped = 0
         """How many batches before those have been read by all callers."""
@@ -90,7 +89,7 @@ class Flight:
         self._size = 0
         self._readers: set[FlightReader] = set()
         self._waiting: list[asyncio.Future[None]] = []
-        self.task = asyncio.get_running_loop().create_task(self._run(ask))
+        self.task = asyncio.get_running_loop().create_task(self._run(ask, keep))
 
     def enter(self) -> FlightReader:
         """Return a reader of the reply from its beginning."""
@@ -125,7 +124,7 @@ class Flight:
     def _is_too_large(self) -> bool:
         return self._size > self._flights.most_bytes
 
-    async def _run(self, ask: Ask) -> None:
+    async def _run(self, ask: Ask, keep: Keep) -> None:
         try:
             answer = await ask()
             self.headers, self.has_begun = answer.headers, True
@@ -142,7 +141,7 @@ class Flight:
             self.is_complete = True
             self._notify()
             if not self._is_too_large:
-                await self._flights.keep([item for batch in self.batches for item in batch], self.headers)
+                await keep([item for batch in self.batches for item in batch], self.headers)
         except AcytooError as error:
             self.error = error
         except asyncio.CancelledError as error:

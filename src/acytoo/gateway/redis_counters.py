@@ -217,7 +217,7 @@ class RedisCounters:
         prefix: str = "acytoo",
         now: Callable[[], float] | None = None,
     ) -> None:
-        self._secrets, self._shown, self._client = _connect(Secret(url).reveal())
+        self._secrets, self._shown, self._client = connect(Secret(url).reveal(), "counters")
         errors: Any = import_module("redis.exceptions")
         self._disconnected: type[Exception] = errors.ConnectionError
         self._failures: tuple[type[Exception], ...] = (errors.RedisError, OSError)
@@ -410,15 +410,15 @@ class _Lost(Exception):
         self.may_have_run = may_have_run
 
 
-def _connect(url: str) -> tuple[list[Secret], str, Any]:
-    """Return the secrets of a URL, the URL without them, and a client.
+def connect(url: str, what: str) -> tuple[list[Secret], str, Any]:
+    """Return the secrets of a URL, the URL without them, and a client for `what`.
 
     Nothing is sent yet. Raises MissingExtraError and UsageError.
     """
     try:
         redis: Any = import_module("redis.asyncio")
     except ImportError as error:
-        raise MissingExtraError("counters in Redis", "redis") from error
+        raise MissingExtraError(f"{what} in Redis", "redis") from error
     for name, other in (("valkey://", "redis://"), ("valkeys://", "rediss://")):
         if url.startswith(name):
             url = other + url.removeprefix(name)
@@ -432,6 +432,6 @@ def _connect(url: str) -> tuple[list[Secret], str, Any]:
             retry=retry,  # `_call` tries again
         )
     except ValueError:
-        raise UsageError("invalid URL for the counters: expected redis://HOST:PORT/DATABASE") from None
+        raise UsageError(f"invalid URL for the {what}: expected redis://HOST:PORT/DATABASE") from None
     secrets = [Secret(url), *secrets_of(user, query, {})]
     return secrets, shown, redis.Redis.from_pool(pool)
