@@ -13,6 +13,7 @@ costs as much as parsing a short reply (measured).
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
@@ -21,6 +22,7 @@ import msgspec
 
 from acytoo.dialects.base import Dialect, Reader, Unsupported, Writer, not_this_api
 from acytoo.dialects.json import UNDECODABLE
+from acytoo.dialects.quotas import Quota
 from acytoo.dialects.services import for_service, service_at, with_service
 from acytoo.dialects.surrogates import replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
@@ -308,6 +310,12 @@ class ReplyStream:
     def text(self) -> str:
         """The text so far, up to the client's `max_reply`."""
         return self._text.decode("utf-8", "surrogatepass")
+
+    @property
+    def quotas(self) -> list[Quota]:
+        """What the response reports of the caller's limits, while the reply is being read."""
+        exchange = self._exchange
+        return self._client.dialect.read_quotas(exchange.head, time.time()) if exchange is not None else []
 
     async def aclose(self) -> None:
         """Stop reading. The connection is closed at once unless the reply has ended."""

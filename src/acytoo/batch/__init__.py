@@ -9,6 +9,7 @@ from typing import Any
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.batch.asking import asker
+from acytoo.batch.limits import Limiter
 from acytoo.batch.requests import Requests
 from acytoo.batch.rows import Row, row_of, unique
 from acytoo.batch.scheduler import Ask, Result, Scheduler, Stopped
@@ -25,15 +26,19 @@ async def batch(
     schema: dict[str, Any] | None = None,
     jobs: int = 100,
     attempts: int = 5,
+    rpm: float | None = None,
+    tpm: float | None = None,
     **options: Any,
 ) -> AsyncGenerator[Result, None]:
     """Yield a result for each row, in the order in which the replies are complete.
 
     `model` is an address, such as "openai/gpt-5-mini", or a provider, which may be a Route. A row is a prompt, or a
     dict with `prompt` or `messages`, or with the columns of `prompt`, such as "Summarise: {text}". Its `id` is by
-    default its number, from 1. With a JSON schema, a result has its reply as `data`. `jobs` is the most requests at
-    once, `attempts` how many a row may take; `options` are request options. Rows are read when they are needed, and no
-    further ones while results wait to be taken.
+    default its number, from 1. With a JSON schema, a result has its reply as `data`.
+
+    `jobs` is the most requests at once, `attempts` how many a row may take, `rpm` and `tpm` the requests and tokens per
+    minute; the limits that an upstream reports are respected anyway. `options` are request options. Rows are read when
+    they are needed, and no further ones while results wait to be taken.
 
     Raises the error that every row would meet, such as AuthenticationError for a wrong key; any other error is the
     `error` of its row's result.
@@ -43,7 +48,7 @@ async def batch(
     chosen = provider(model) if isinstance(model, str) else model
     requests = Requests(chosen, prompt=prompt, system=system, schema=schema, options=options)
     numbered = _numbered(rows) if isinstance(rows, AsyncIterable) else unique(_rows_of(rows))
-    stream = results(numbered, asker(requests), jobs=jobs, attempts=attempts)
+    stream = results(numbered, asker(requests), jobs=jobs, attempts=attempts, limiter=Limiter(rpm, tpm))
     try:
         async for result in stream:
             yield result
@@ -52,11 +57,16 @@ async def batch(
 
 
 async def results(
-    rows: Iterator[Row] | AsyncIterator[Row], ask: Ask, *, jobs: int = 100, attempts: int = 5
+    rows: Iterator[Row] | AsyncIterator[Row],
+    ask: Ask,
+    *,
+    jobs: int = 100,
+    attempts: int = 5,
+    limiter: Limiter | None = None,
 ) -> AsyncGenerator[Result, None]:
     """Yield a result for each row, asked for with `ask`. Raises the error that stops the batch."""
     queue: asyncio.Queue[Result | None] = asyncio.Queue(max(jobs, 1))
-    scheduler = Scheduler(rows, ask, queue.put, jobs=jobs, attempts=attempts)
+    scheduler = Scheduler(rows, ask, queue.put, jobs=jobs, attempts=attempts, limiter=limiter)
 
     async def run() -> None:
         try:

@@ -7,6 +7,8 @@ import time
 from acytoo.batch.requests import Requests
 from acytoo.batch.rows import Row
 from acytoo.batch.scheduler import Answer, Ask
+from acytoo.client import ReplyStream
+from acytoo.dialects.quotas import Quota
 from acytoo.errors import AcytooError, ReplyTooLargeError, ServerError
 from acytoo.types import Item, ReplySize, collect, has_content
 
@@ -19,6 +21,7 @@ def asker(requests: Requests) -> Ask:
     async def ask(row: Row) -> Answer:
         started = time.monotonic()
         first: float | None = None
+        quotas: list[Quota] = []
         items: list[Item] = []
         size = ReplySize(max_reply)
         batches = requests.begin(row)
@@ -26,6 +29,7 @@ def asker(requests: Requests) -> Ask:
             async for batch in batches:
                 if first is None and has_content(batch):
                     first = time.monotonic() - started
+                    quotas = batches.quotas if isinstance(batches, ReplyStream) else []
                 size.add(batch)
                 items += batch
         except ReplyTooLargeError as error:
@@ -40,6 +44,6 @@ def asker(requests: Requests) -> Ask:
         finally:
             await batches.aclose()
         reply = collect(items)
-        return Answer(reply, time.monotonic() - started if first is None else first, requests.data_of(reply))
+        return Answer(reply, time.monotonic() - started if first is None else first, requests.data_of(reply), quotas)
 
     return ask

@@ -12,6 +12,7 @@ import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.batch.asking import asker
+from acytoo.batch.limits import Limiter
 from acytoo.batch.lines import error_line, reply_line
 from acytoo.batch.output import Fingerprint, Output, file_fingerprint, options_fingerprint
 from acytoo.batch.requests import Requests
@@ -43,6 +44,8 @@ class BatchConfig(msgspec.Struct, kw_only=True):
     options: Mapping[str, Any] = {}
     jobs: int = 100
     attempts: int = 5
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
     overwrite: bool = False
     accept_changes: bool = False
     retry_errors: bool = False
@@ -82,8 +85,9 @@ class BatchRun:
             rows = self._unfinished_of(ThreadedRows(self._rows))
         self._new = 0
         self._synced_at = time.monotonic()
+        limiter = Limiter(config.requests_per_minute, config.tokens_per_minute)
         self.scheduler = Scheduler(rows, asker(self._requests), self._deliver, jobs=config.jobs,
-                                   attempts=config.attempts)  # fmt: skip
+                                   attempts=config.attempts, limiter=limiter)  # fmt: skip
 
     def stop(self, reason: str) -> None:
         """Begin no further row; those in flight are completed."""

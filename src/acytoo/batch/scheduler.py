@@ -23,13 +23,21 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from acytoo.batch.limits import Limiter, Reservation
 from acytoo.batch.rows import Row
+from acytoo.dialects.quotas import Quota
 from acytoo.errors import AcytooError, AuthenticationError, StatusError
 from acytoo.routing.policy import verdict, wait_of
 from acytoo.types import Reply, Usage
 
 _FIRST_PLACES = 8
 """Requests at once in the beginning."""
+
+_FEWEST_FIRSTS = 20
+"""Replies of which the median time to the first content is compared with the usual one."""
+
+_SHORTEST_FIRST = 0.2
+"""Seconds to the first content that are never too many."""
 
 _SHORTEST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 30.0
@@ -38,12 +46,18 @@ _LONGEST_REQUESTED_PAUSE = 3600.0
 
 
 class Answer(msgspec.Struct):
-    """A complete reply, how many seconds after the request its first content came, and its text as JSON, if asked."""
+    """A complete reply, how many seconds after the request its first content came, and what else is known of it.
+
+    `data` is its text as JSON, if there is a schema. `quotas` is what the response reports of limits.
+    """
 
     reply: Reply
     first_s: float
     data: Any = None
+    quotas: list[Quota] = []
 
+
+_NOTHING = Reservation()
 
 Ask: TypeAlias = Callable[[Row], Awaitable[Answer]]
 """Sends the request of a row. Raises AcytooError unless the reply is complete."""
@@ -77,6 +91,10 @@ class Concurrency:
         self.most = most
         self.places = float(min(most, _FIRST_PLACES))
         self.in_flight = 0
+        self._usual_s: float | None = None
+        """The median time to the first content."""
+        self._firsts: list[float] = []
+        self._has_halved = False  # because of that time, and the next median has to show whether it helped
         self._grows_fast = True
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -101,6 +119,28 @@ class Concurrency:
         """Note a reply: one more place, or one more after as many replies as there are places."""
         if self.places < self.most:
             self.places = min(self.most, self.places + (1.0 if self._grows_fast else 1.0 / self.places))
+
+    def note_first_content(self, seconds: float) -> None:
+        """Note how long a reply took to begin. If the median has doubled, there are too many requests at once.
+
+        If half as many do not help, they are not the cause: then that time is usual from now on.
+        """
+        self._firsts.append(seconds)
+        if len(self._firsts) < max(_FEWEST_FIRSTS, self.places):
+            return
+        median = sorted(self._firsts)[len(self._firsts) // 2]
+        self._firsts.clear()
+        usual = self._usual_s
+        is_slow = usual is not None and median > max(2 * usual, _SHORTEST_FIRST)
+        if is_slow and not self._has_halved:
+            self._has_halved = True
+            self.halve()
+            return
+        if usual is None or is_slow or median < usual:
+            self._usual_s = median
+        else:
+            self._usual_s = usual + 0.1 * (median - usual)
+        self._has_halved = False
 
     def halve(self) -> None:
         """Note that the upstream is overloaded."""
@@ -132,17 +172,20 @@ class Scheduler:
         *,
         jobs: int = 100,
         attempts: int = 5,
+        limiter: Limiter | None = None,
         patience: float = 600.0,
     ) -> None:
         """Create a scheduler.
 
-        `jobs`: the most requests at once. `attempts`: how many requests a row may take; refusals because of the load do
-        not count. `patience`: seconds after which the batch stops if the upstream refuses every request.
+        `jobs`: the most requests at once. `limiter` has the upstream's limits. `attempts`: how many requests a row may
+        take; refusals because of the load do not count. `patience`: seconds after which the batch stops if the upstream
+        refuses every request.
         """
         self._rows = rows
         self._ask = ask
         self._deliver = deliver
         self._attempts = attempts
+        self._limiter = limiter or Limiter()
         self._patience = patience
         self._jobs = jobs
         self.concurrency = Concurrency(jobs)
@@ -218,10 +261,16 @@ class Scheduler:
 
     async def _answer(self, row: Row) -> Result | None:
         """Return the result for a row, after several attempts if necessary; None if the batch stops before it."""
+        limiter = self._limiter
         attempts = counted = 0
         while True:
             if self._resumes_at > time.monotonic() and not await self._wait_until(self._resumes_at):
                 return None
+            reservation = _NOTHING
+            if limiter.is_active:
+                reservation, delay = limiter.reserve(row)
+                if delay > 0 and not await self._wait_until(time.monotonic() + delay):
+                    return None
             started = time.monotonic()
             attempts += 1
             try:
@@ -245,13 +294,18 @@ class Scheduler:
                 if not await self._wait_until(time.monotonic() + backoff):
                     return None
             else:
-                self._answered()
+                if answer.quotas:
+                    limiter.learn(reservation, answer.quotas)
+                if limiter.is_active:
+                    limiter.settle(reservation, answer.reply.usage)
+                self._answered(answer)
                 return Result(row, answer.reply, answer.data, attempts=attempts)
 
-    def _answered(self) -> None:
+    def _answered(self, answer: Answer) -> None:
         self._last_success = time.monotonic()
         self._pauses = 0
         self.concurrency.grow()
+        self.concurrency.note_first_content(answer.first_s)
 
     def _refused(self, error: AcytooError, started: float) -> None:
         """Pause all workers after a refusal. Those that were sent before an earlier one was noticed are one with it."""

@@ -11,7 +11,7 @@ import msgspec
 from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
-from acytoo.dialects.quotas import Quota, openai_quota_headers
+from acytoo.dialects.quotas import Quota, openai_quota_headers, read_openai_quotas
 from acytoo.errors import (
     AcytooError,
     ProtocolError,
@@ -263,6 +263,10 @@ class Dialect:
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a reply that is one document. Raises msgspec.DecodeError for anything else."""
         raise NotImplementedError
+
+    def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
+        """Return what a response reports of the caller's limits at the time `now`, by default in OpenAI's headers."""
+        return read_openai_quotas(head.headers)
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
         """Return the error that a response body reports, with the server's own message."""

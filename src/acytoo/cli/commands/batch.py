@@ -27,6 +27,8 @@ _EXIT_CODES = {"complete": 0, "complete with errors": 3, "unfinished": 4}
 @click.option("--option", "pairs", multiple=True, metavar="NAME=VALUE", help="Request option, such as temperature=0.")
 @click.option("-j", "--jobs", type=click.IntRange(1), default=100, show_default=True, help="Most requests at once.")
 @click.option("--attempts", type=click.IntRange(1), default=5, show_default=True, help="Most requests for one row.")
+@click.option("--rpm", type=click.FloatRange(0, min_open=True), metavar="NUMBER", help="Most requests per minute.")
+@click.option("--tpm", type=click.FloatRange(0, min_open=True), metavar="NUMBER", help="Most tokens per minute.")
 @click.option("--retry-errors", is_flag=True, help="Ask again for the rows that have an error, and for no others.")
 @click.option("--overwrite", is_flag=True, help="Begin again: remove the replies and errors that are there.")
 @click.option("--accept-changes", is_flag=True, help="Continue although the input or the options have changed.")
@@ -49,6 +51,8 @@ def batch(
     pairs: tuple[str, ...],
     jobs: int,
     attempts: int,
+    rpm: float | None,
+    tpm: float | None,
     retry_errors: bool,
     overwrite: bool,
     accept_changes: bool,
@@ -94,6 +98,8 @@ def batch(
             options=options,
             jobs=jobs,
             attempts=attempts,
+            requests_per_minute=rpm,
+            tokens_per_minute=tpm,
             overwrite=overwrite,
             accept_changes=accept_changes,
             retry_errors=retry_errors,

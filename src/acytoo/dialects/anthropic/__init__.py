@@ -25,7 +25,7 @@ from acytoo.dialects.anthropic.writer import THREAD_UNSUPPORTED, StreamWriter, e
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
-from acytoo.dialects.quotas import Quota
+from acytoo.dialects.quotas import UNITS, Quota, number
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError, UsageError
@@ -181,6 +181,20 @@ class Anthropic(Dialect):
             headers[f"anthropic-ratelimit-{quota.unit}-remaining"] = str(quota.remaining)
             headers[f"anthropic-ratelimit-{quota.unit}-reset"] = f"{reset:%Y-%m-%dT%H:%M:%SZ}"
         return headers
+
+    def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
+        """Return the quotas of a response; `tokens` is the limit of which the least is left."""
+        quotas: list[Quota] = []
+        for unit in UNITS:
+            name = f"anthropic-ratelimit-{unit}"
+            limit, remaining = number(head.headers, f"{name}-limit"), number(head.headers, f"{name}-remaining")
+            if limit is not None and remaining is not None:
+                try:
+                    reset = datetime.fromisoformat(head.headers.get(f"{name}-reset", "")).timestamp() - now
+                except (ValueError, OverflowError):
+                    reset = 0.0
+                quotas.append(Quota(unit, limit, remaining, max(0.0, reset)))
+        return quotas
 
     def is_client(self, request: ServerRequest) -> bool:
         """Return whether the path is this API's, or the request has the header that its clients must send."""

@@ -1,0 +1,54 @@
+"""What responses report of limits: read as it is written, and as the services write it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo import dialects
+from acytoo.dialects.quotas import Quota
+from acytoo.http import ResponseHead
+
+NOW = 1_767_225_600.0
+"""2026-01-01T00:00:00Z."""
+
+
+def read(dialect: str, headers: dict[str, str]) -> list[Quota]:
+    return dialects.by_name(dialect).read_quotas(ResponseHead(200, headers), NOW)
+
+
+@given(
+    st.sampled_from(["openai", "openai-responses", "anthropic", "gemini", "ollama", "acytoo"]),
+    st.integers(0, 10**9),
+    st.integers(0, 10**9),
+    st.integers(0, 100_000),
+)
+def test_what_a_server_writes_is_what_a_client_reads(name: str, limit: int, remaining: int, seconds: int) -> None:
+    quotas = [Quota("requests", limit, remaining, seconds), Quota("tokens", remaining, limit, seconds)]
+    assert read(name, dialects.by_name(name).quota_headers(quotas, NOW)) == quotas
+
+
+@pytest.mark.parametrize(
+    ("reset", "seconds"),
+    [("12ms", 0.012), ("1s", 1), ("6m0s", 360), ("1h2m3.5s", 3723.5), ("2.5", 2.5), ("86400", 86400), ("1d", 86400),
+     ("", 0), ("soon", 0), ("-1s", 0), ("1s" * 20, 0), ("9" * 400, 0), ("٣s", 3)],
+)  # fmt: skip
+def test_a_reset_is_a_duration(reset: str, seconds: float) -> None:
+    headers = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "59"}
+    (quota,) = read("openai", {**headers, "x-ratelimit-reset-requests": reset})
+    assert quota.resets_in == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("value", ["", "many", "-1", "1e9", "9" * 30])
+def test_a_count_that_cannot_be_read_is_no_quota(value: str) -> None:
+    assert read("openai", {"x-ratelimit-limit-requests": value, "x-ratelimit-remaining-requests": "1"}) == []
+    name = "anthropic-ratelimit-requests"
+    assert read("anthropic", {f"{name}-limit": "5", f"{name}-remaining": value}) == []
+
+
+@pytest.mark.parametrize("reset", ["", "soon", "9999-99-99T00:00:00Z", "2020-01-01T00:00:00Z"])
+def test_a_time_that_cannot_be_read_or_is_past_is_now(reset: str) -> None:
+    name = "anthropic-ratelimit-tokens"
+    headers = {f"{name}-limit": "80000", f"{name}-remaining": "79999", f"{name}-reset": reset}
+    assert read("anthropic", headers) == [Quota("tokens", 80000, 79999, 0.0)]
