@@ -60,6 +60,12 @@ def test_an_upstream_has_the_settings_of_its_table() -> None:
     assert settings.extra_headers["x-team"].reveal() == "a"
 
 
+def test_an_upstream_without_a_max_reply_has_that_of_the_server() -> None:
+    openai = backends_of("[server]\nmax_reply = 2000\n")["openai"]
+    assert isinstance(openai, OpenAI)
+    assert openai.max_reply == 2000
+
+
 def test_a_target_is_named_by_its_upstream_and_model_and_asks_for_that_model() -> None:
     route = route_of(backends_of('[models.fast]\ntargets = ["local/llama3.2:3b", "openai/gpt-5-mini"]\n')["fast"])
     assert [target.name for target in route.targets] == ["local/llama3.2:3b", "openai/gpt-5-mini"]

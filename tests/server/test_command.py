@@ -19,8 +19,10 @@ import pytest
 import yarl
 
 from acytoo import Acytoo, AsyncGeneratorProvider, dialects
-from acytoo.errors import AuthenticationError, RateLimitError, TruncatedError, UnreachableError
+from acytoo.errors import AcytooError, AuthenticationError, RateLimitError, TruncatedError, UnreachableError
+from acytoo.providers.ollama import Ollama
 from acytoo.testing import FakeEndpoint, reply, status
+from acytoo.types import Finish, ToolCall
 from tests.processes import ACYTOO, LIMIT, run, start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -103,6 +105,21 @@ async def test_a_server_in_front_of_a_server_passes_on_replies_errors_and_trunca
             assert await asyncio.to_thread(inner.end) == (0, "1 wrong password from 127.0.0.1\n")
         first = fake.requests[0].json
         assert (first["model"], first["key"], first["password"], len(fake.requests)) == ("m-1", "k1", "", 3)
+
+
+async def test_max_reply_is_also_the_limit_of_what_is_kept_of_a_streamed_reply() -> None:
+    pieces = [
+        ToolCall(0, "c", "f", '{"a": "'),
+        *[ToolCall(0, arguments="x" * 10_000)] * 300,
+        ToolCall(0, arguments='"}'),
+    ]
+    async with FakeEndpoint(dialects.OpenAI(), reply(*pieces, Finish("tool_calls"))) as fake:
+        env = {"OPENAI_BASE_URL": fake.url, "OPENAI_API_KEY": "k1"}
+        with serving("--to", "openai/m-1", "--max-reply", "1", env=env) as server:
+            with pytest.raises(AcytooError, match="larger than 1048576 bytes"):
+                async for _ in Ollama(server.url).stream(HELLO, model="m-1"):
+                    pass
+            assert (await asyncio.to_thread(server.end))[0] == 0
 
 
 async def test_secrets_are_read_from_files_and_reported_as_arguments(tmp_path: Path) -> None:

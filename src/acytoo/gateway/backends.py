@@ -112,7 +112,7 @@ class _Builder:
 
 def _settings_of(config: GatewayConfig, name: str) -> dict[str, Any]:
     upstream = config.upstreams[name]
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"max_reply": config.server.max_reply}
     for field in ("key", "password"):
         if reference := getattr(upstream, field):
             settings[field] = resolve_secret(reference, config.place("upstreams", name, field))

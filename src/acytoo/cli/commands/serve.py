@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -94,11 +94,11 @@ def serve(
         if password == "":  # such as --password "$UNSET"
             raise UsageError("the password is empty: set one, or leave out --password")
         server_config = ServerConfig(
-            _create_backends(targets, to_key, to_password),
+            _create_backends(targets, to_key, to_password, max_reply * _MIB),
             Secret(password),
             host,
             port,
-            max_reply=max_reply * 1024 * 1024,
+            max_reply=max_reply * _MIB,
             grace=grace,
             drop_unsupported=drop_unsupported,
         )
@@ -136,8 +136,11 @@ def _serve_config(path: Path, given: list[str]) -> None:
         runner.run(serve_gateway(gateway, _announce))
 
 
+_MIB = 1024 * 1024
+
+
 def _create_backends(
-    targets: tuple[str, ...], key: str | None, password: str | None
+    targets: tuple[str, ...], key: str | None, password: str | None, max_reply: int
 ) -> dict[str, AsyncGeneratorProvider]:
     """Return the backends by name. Without targets, load the built-in model."""
     addresses: dict[str, str] = {}
@@ -151,12 +154,13 @@ def _create_backends(
             hint = f"name one of them, such as --to other={mask_targets(address)}"
             raise UsageError(f"two backends are named {name!r}: {hint}")
         addresses[name] = address
-    settings = {"key": key, "password": password}
-    for setting, value in settings.items():
+    secrets = {"key": key, "password": password}
+    for setting, value in secrets.items():
         if value and (len(addresses) != 1 or "|" in next(iter(addresses.values()))):
             hint = _secret_hint(setting, addresses)
             raise UsageError(f"--to-{setting} needs exactly one backend: {hint}")
     if addresses:
+        settings: dict[str, Any] = {**secrets, "max_reply": max_reply}
         backends: dict[str, AsyncGeneratorProvider] = {}
         for name in addresses:
             _create_backend(name, addresses, backends, settings, ())
@@ -171,7 +175,7 @@ def _create_backend(
     name: str,
     addresses: dict[str, str],
     backends: dict[str, AsyncGeneratorProvider],
-    settings: dict[str, str | None],
+    settings: dict[str, Any],
     users: tuple[str, ...],
 ) -> AsyncGeneratorProvider:
     """Return the backend of that name, and those that it names as targets, created once. `users` need it."""
@@ -193,7 +197,7 @@ def _create_backend(
     return backends[name]
 
 
-def _single_provider(address: str, settings: dict[str, str | None]) -> AsyncGeneratorProvider:
+def _single_provider(address: str, settings: dict[str, Any]) -> AsyncGeneratorProvider:
     from acytoo.registry import provider, provider_class
 
     cls = provider_class(_provider_name(address))
