@@ -237,6 +237,36 @@ def test_more_is_refused_than_h11_refuses(data: bytes) -> None:
     assert not parse(*[data[index : index + 100] for index in range(0, len(data), 100)])[1]
 
 
+OTHER_PROTOCOLS = [
+    b"GET / RTSP/1.0",
+    b"POST / RTSP/1.1",
+    b"OPTIONS * RTSP/1.1",
+    b"DESCRIBE rtsp://a/ RTSP/1.0",
+    b"SOURCE /a ICE/1.0",
+    b"\r\nGET  /  RTSP/1.0",
+]
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 1000])
+@pytest.mark.parametrize(
+    "before", [b"", b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"], ids=["first", "second"]
+)
+@pytest.mark.parametrize("line", OTHER_PROTOCOLS)
+def test_another_protocol_is_refused(line: bytes, before: bytes, size: int) -> None:
+    data = before + line + b"\r\nHost: a\r\n\r\n"
+    requests, accepted = parse(*[data[start : start + size] for start in range(0, len(data), size)])
+    assert not accepted
+    assert [request.body for request in requests] == ([b"abc"] if before else [])
+
+
+def test_a_header_or_a_body_may_name_another_protocol() -> None:
+    fields = b"Host: a\r\nUser-Agent: VLC RTSP/1.0\r\nx: GET / RTSP/1.0\r\n"
+    body = b'["GET / RTSP/1.0",\n "GET / RTSP/1.0\\r\\n"]'
+    data = b"POST / HTTP/1.1\r\n" + fields + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    requests, accepted = parse(data + data)
+    assert ([request.body for request in requests], accepted) == ([body, body], True)
+
+
 # What is reported
 
 

@@ -9,6 +9,7 @@ Source: RFC 9112, sections 3, 6 and 7; llhttp 9 as bundled with httptools 0.6.4 
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -43,8 +44,8 @@ class RequestParser:
     """A parser of any number of pipelined requests. It ignores what follows the last one."""
 
     __slots__ = (
-        "_count", "_fields", "_in_body", "_is_open", "_is_replay", "_is_upgrade", "_keep_alive", "_parser", "_progress",
-        "_receiver", "_size", "_stalled", "_target", "is_done",
+        "_count", "_data", "_fields", "_head", "_in_body", "_is_open", "_is_replay", "_is_upgrade", "_keep_alive",
+        "_parser", "_progress", "_receiver", "_seen", "_size", "_stalled", "_target", "is_done",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver) -> None:
@@ -53,6 +54,9 @@ class RequestParser:
         """Whether no more requests can follow."""
         self._is_open = self._is_replay = self._is_upgrade = False
         self._progress = self._stalled = 0
+        self._data: bytes | memoryview = b""
+        self._head: bytearray | None = None  # what has arrived of one that is unfinished
+        self._seen: bytes | None = None
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
 
     def feed(self, data: bytes | memoryview) -> None:
@@ -61,6 +65,7 @@ class RequestParser:
             return
         before = self._progress
         rest: bytes | memoryview = data
+        self._data, self._seen = data, None
         while rest:
             try:
                 self._parser.feed_data(rest)
@@ -78,7 +83,12 @@ class RequestParser:
             if self.is_done:
                 return
             self._ignore_upgrade()
+        self._data, self._seen = b"", None
         if self._is_open:
+            if not self._in_body:
+                if self._head is None:
+                    self._head = bytearray()
+                self._head += data
             # llhttp collects an unfinished field or chunk extension without any limit.
             self._stalled = self._stalled + len(data) if self._progress == before else 0
             if self._stalled > _MAX_FIELD:
@@ -157,6 +167,7 @@ class RequestParser:
         parser, receiver, fields = self._parser, self._receiver, self._fields
         assert parser is not None
         assert receiver is not None
+        self._require_http(parser.get_method())
         version = parser.get_http_version()
         if version == "1.1":
             if "host" not in fields:
@@ -178,6 +189,20 @@ class RequestParser:
         self._is_upgrade = "upgrade" in fields and parser.should_upgrade()
         self._keep_alive = parser.should_keep_alive() and method != "CONNECT"
         receiver.head_received(method, self._target.decode("latin-1"), version, fields, self._keep_alive)
+
+    def _require_http(self, method: bytes) -> None:
+        """Raise HTTPError for a request line of RTSP or ICE, which llhttp parses too, without a way to ask for it.
+
+        The line is somewhere in the bytes that were fed last, or in those of an unfinished head before them.
+        """
+        if self._seen is None:
+            self._seen = bytes(self._head or b"") + self._data
+            self._head = None
+        seen = self._seen
+        if b" RTSP/" in seen or b" ICE/" in seen:
+            line = re.escape(method) + b" +" + re.escape(self._target) + rb" +(?:RTSP|ICE)/\d\.\d\r?\n"
+            if re.search(line, seen):
+                raise HTTPError("the protocol is not HTTP")
 
     def on_body(self, data: bytes) -> None:
         """Report a piece of the body."""
