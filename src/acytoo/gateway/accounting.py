@@ -7,7 +7,7 @@ counts for a request that no upstream received, or that was refused with an erro
 
 from __future__ import annotations
 
-from acytoo.errors import StatusError, TimedOutError, UnreachableError
+from acytoo.errors import ProtocolError, StatusError, TimedOutError, UnreachableError
 from acytoo.observation import Observation
 from acytoo.types import ChatMessages, Request, Usage
 
@@ -52,7 +52,9 @@ def _is_counted(observation: Observation) -> bool:
         return False
     if isinstance(observation.error, TimedOutError) and observation.error.phase == "connect":
         return False
-    return observation.status == 0 or 200 <= observation.status < 300
+    if observation.status == 0:
+        return not isinstance(observation.error, ProtocolError)  # what answered is not an upstream
+    return 200 <= observation.status < 300
 
 
 def outcome_of(observation: Observation, has_client_left: bool) -> str:

@@ -135,10 +135,12 @@ class GatewayCall(Call):
         """Settle what was reserved, and report the request."""
         request, control = self._request, self._control
         has_left = error is not None
-        rows = [attempt.row(number, has_left) for number, attempt in enumerate(self._attempts, 1)]
-        for attempt, row in zip(self._attempts, rows, strict=True):
+        rows: list[Row] = []  # none for an attempt that was refused here, such as by a limit of its upstream
+        for attempt in self._attempts:
+            own = [attempt.row(len(rows) + 1, has_left)] if attempt.is_sent else []
+            rows += own
             if attempt.hold is not None:
-                control.settle(attempt.hold, _actual(f"upstream:{row.upstream}", [row]))
+                control.settle(attempt.hold, _actual(f"upstream:{attempt.leaf.upstream}", own))
         status = response.status if response is not None else request.status
         if self._hold is not None:
             assert self.key is not None

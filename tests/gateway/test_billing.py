@@ -1,0 +1,362 @@
+"""Every way a call can end, and what is recorded and counted: the tables in docs/billing.md, row by row.
+
+Each row runs in every dialect, streamed and not, passed through and translated, through a real server and to scripted
+upstreams, whose own count of requests and tokens is the reference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from acytoo import dialects
+from acytoo.dialects.base import Dialect, Unsupported
+from acytoo.gateway.accounting import BYTES_PER_TOKEN
+from acytoo.gateway.backends import create_backends
+from acytoo.gateway.config import parse
+from acytoo.gateway.control import GatewayControl
+from acytoo.gateway.counters import Claim, Hold, MemoryCounters, Window
+from acytoo.gateway.keys import hash_secret
+from acytoo.gateway.ledger import NoLedger, Row
+from acytoo.gateway.setup import Setup, prices_of
+from acytoo.http import Endpoint
+from acytoo.routing.route import Route
+from acytoo.secret import Secret
+from acytoo.server.app import Application
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
+from acytoo.testing import FakeEndpoint, ScriptedResponse, garbage, hang_up, page, refused_port, reply, silent, status
+from acytoo.types import Finish, Request, Usage
+
+LIMIT = 60.0
+"""Seconds after which a test has failed; far more than any needs."""
+
+KEY = "sk-acytoo-the-key-of-the-tests-0123456789"
+
+USAGE = Usage(input_tokens=1100, output_tokens=70, cached_tokens=100)
+"""What the upstreams report."""
+
+TEXTS = ("Hello ", "world, this is a reply.")
+FIRST = TEXTS[0].strip().encode()
+
+DIALECTS = {
+    "acytoo": dialects.Acytoo(), "openai": dialects.OpenAI(), "openai-responses": dialects.OpenAIResponses(),
+    "anthropic": dialects.Anthropic(), "gemini": dialects.Gemini(), "ollama": dialects.Ollama(),
+}  # fmt: skip
+
+PAIRS = [(name, name) for name in DIALECTS] + [
+    ("openai", "anthropic"), ("anthropic", "openai"), ("openai-responses", "gemini"), ("gemini", "ollama"),
+    ("ollama", "openai-responses"), ("acytoo", "openai"), ("openai", "acytoo"),
+]  # fmt: skip
+"""The caller's dialect and the upstream's: passed through, then translated."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What the ledger has of an attempt. `status` None is not compared: it depends on who is first."""
+
+    outcome: str
+    counted: str
+    """"reported": what the upstream reported; "estimated": the request and the part of the reply that was received;
+    "input": the request, estimated; "nothing"."""
+    status: int | None = 200
+    upstream: str = "up"
+
+
+COMPLETE = Attempt("complete", "reported")
+OK = reply(*TEXTS, USAGE, Finish("stop"))
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way a call can end: the name in the tables, what the upstreams do, and what is expected."""
+
+    name: str
+    scripts: Sequence[ScriptedResponse]
+    attempts: Sequence[Attempt]
+    leaves: str = ""
+    """When the client leaves: "early", before it has received anything, or after the first "text"; "" is never."""
+    model: str = "up/m"
+    others: Sequence[ScriptedResponse] = (OK,)
+    """What the second upstream does."""
+    settings: str = ""
+    """Further settings of the first upstream."""
+    document: tuple[ScriptedResponse, Attempt] | None = None
+    """What is different if no stream is requested."""
+    only: str = ""
+    """"stream" or "document", if it can happen to only one of them."""
+    apis: Iterable[str] = tuple(DIALECTS)
+    """The upstream's dialects in which it can happen."""
+
+
+REPORTING = tuple(name for name in DIALECTS if name != "acytoo")
+"""The dialects that report usage."""
+
+WAYS = [
+    Way("complete", [OK], [COMPLETE]),
+    Way("incomplete (length)", [reply(*TEXTS, USAGE, Finish("length"))], [Attempt("incomplete", "reported")],
+        apis=REPORTING),
+    Way("content filter", [reply(*TEXTS, USAGE, Finish("content_filter"))], [Attempt("content_filter", "reported")],
+        apis=("openai", "gemini", "openai-responses", "anthropic")),
+    Way("no usage sent", [reply(*TEXTS, Finish("stop"))], [Attempt("complete", "estimated")]),
+    Way("usage sent twice", [reply(Usage(1, 1), *TEXTS, Usage(2, 2), USAGE, Finish("stop"))], [COMPLETE]),
+    *[
+        Way(f"refused by the upstream with {code}", [status(code)], [Attempt(error, "nothing", code)])
+        for code, error in [
+            (400, "RequestError"), (401, "AuthenticationError"), (403, "AuthenticationError"), (404, "NotFoundError"),
+            (413, "RequestError"), (422, "RequestError"), (429, "RateLimitError"), (500, "ServerError"),
+            (503, "ServerError"), (529, "ServerError"),
+        ]
+    ],
+    Way("error in the stream before the content", [reply(*TEXTS).fail()], [Attempt("ServerError", "nothing")],
+        only="stream", apis=REPORTING),
+    Way("error in the stream after content", [reply(*TEXTS).fail(after=1)], [Attempt("ServerError", "estimated")],
+        only="stream", apis=REPORTING),
+    Way("unreachable", [], [Attempt("UnreachableError", "nothing", 0)]),
+    Way("connection closed without a response", [hang_up()], [Attempt("UnreachableError", "nothing", 0)]),
+    Way("not HTTP", [garbage()], [Attempt("ProtocolError", "nothing", 0)]),
+    Way("a web page", [page()], [Attempt("ProtocolError", "input")]),
+    Way("cut before the content", [OK.reset(after_bytes=0)], [Attempt("TruncatedError", "input")]),
+    Way("cut after content", [OK.reset(after=1)], [Attempt("TruncatedError", "estimated")],
+        document=(OK.reset(after_bytes=40), Attempt("TruncatedError", "input"))),
+    Way("ended without an end", [reply(*TEXTS).without_end()], [Attempt("TruncatedError", "estimated")],
+        only="stream", apis=REPORTING),
+    Way("timed out before the head", [silent()], [Attempt("TimedOutError", "input", 0)],
+        settings="timeout = {first_byte = 0.3}"),
+    Way("timed out before the content", [OK.stall(after_bytes=0)], [Attempt("TimedOutError", "input")],
+        settings="timeout = {first_byte = 0.3}"),
+    Way("timed out after content", [OK.stall(after=1)], [Attempt("TimedOutError", "estimated")],
+        document=(OK.stall(after_bytes=40), Attempt("TimedOutError", "input")),
+        settings="timeout = {idle = 0.3, first_byte = 0.3}"),
+    Way("client left before the head", [silent()], [Attempt("left", "input", 0)], leaves="early"),
+    Way("client left while it waited", [OK.stall(after_bytes=0)], [Attempt("left", "input", None)], leaves="early"),
+    Way("client left after content", [OK.stall(after=1)], [Attempt("left", "estimated")], leaves="text",
+        only="stream"),
+    Way("retried", [status(503), OK], [Attempt("ServerError", "nothing", 503), COMPLETE], model="retried"),
+    Way("retried in vain", [status(503)], [Attempt("ServerError", "nothing", 503)] * 2, model="retried"),
+    Way("fell back", [status(404)],
+        [Attempt("NotFoundError", "nothing", 404), Attempt("complete", "reported", 200, "other")], model="both"),
+    Way("fell back after a cut", [OK.reset(after_bytes=0)],
+        [Attempt("TruncatedError", "input"), Attempt("complete", "reported", 200, "other")], model="both"),
+    Way("hedged", [silent()],
+        [Attempt("cancelled", "input", 0), Attempt("complete", "reported", 200, "other")], model="hedged"),
+]  # fmt: skip
+
+
+CONFIG = """
+[upstreams.up]
+provider = "{provider}"
+url = "{up}"
+key = "env:UPSTREAM_KEY"
+tokens_per_day = 1000000000
+budget_per_month = 1000000
+{settings}
+[upstreams.other]
+provider = "{provider}"
+url = "{other}"
+key = "env:UPSTREAM_KEY"
+tokens_per_day = 1000000000
+[models.retried]
+targets = ["up/m"]
+attempts = 2
+[models.both]
+targets = ["up/m", "other/m"]
+next_on = ["NotFoundError", "TruncatedError"]
+[models.hedged]
+targets = ["up/m", "other/m"]
+hedge = true
+[keys.bot]
+hash = "{hash}"
+requests_per_day = 1000000
+tokens_per_day = 1000000000
+budget_per_month = 1000000
+concurrent = 10
+[prices."up/m"]
+input = 1.0
+output = 4.0
+cached = 0.5
+[prices."other/m"]
+input = 3.0
+output = 5.0
+"""
+
+
+class Rows(NoLedger):
+    """A ledger that keeps its rows here. Real ones have tests of their own."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._added = asyncio.Event()
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Keep rows."""
+        self.rows += rows
+        self._added.set()
+
+    async def wait(self) -> list[Row]:
+        """Return the rows once there are any."""
+        await self._added.wait()
+        return self.rows
+
+
+class Gateway:
+    """A real server with a config in front of fake upstreams."""
+
+    def __init__(self, url: str, control: GatewayControl, ledger: Rows, counters: MemoryCounters) -> None:
+        self.url = url
+        self.control = control
+        self.ledger = ledger
+        self._counters = counters
+
+    async def used(self, counter: str, window: Window) -> int:
+        """Return how much is counted."""
+        held = await self._counters.reserve([Claim(counter, window, 2**62, 0)])
+        assert isinstance(held, Hold)
+        return held.levels[0].used
+
+
+@asynccontextmanager
+async def gateway(api: str, up: str, other: str, settings: str = "") -> AsyncIterator[Gateway]:
+    text = CONFIG.format(provider=api, up=up, other=other, settings=settings, hash=hash_secret(KEY))
+    config = parse(text, Path("acytoo.toml"))
+    backends = create_backends(config)
+    for _ in range(20):
+        hedged = backends["hedged"]
+        assert isinstance(hedged, Route)
+        hedged.note_first_content(0.02)
+    ledger, counters = Rows(), MemoryCounters()
+    control = GatewayControl(Setup(config, backends, Secret(), prices_of(config)), counters, ledger)
+    server_config = ServerConfig(backends, has_keys=True, port=0, grace=1.0)
+    server, url = await start(server_config, application=Application(server_config, control))
+    try:
+        yield Gateway(url, control, ledger, counters)
+    finally:
+        await server.close()
+        await control.close()
+
+
+async def send(
+    url: str, dialect: Dialect, request: Request, key: str = KEY
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send a request, and return the connection."""
+    encoded = dialect.encode_request(request, Endpoint(url, Secret(key)), Unsupported(dialect.name, drop=True))
+    parts = urlsplit(encoded.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    headers = {**encoded.headers, "host": parts.netloc, "connection": "close", "content-length": str(len(encoded.body))}
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    lines = [f"POST {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
+    writer.write("\r\n".join([*lines, "", ""]).encode() + encoded.body)
+    return reader, writer
+
+
+async def call(url: str, dialect: Dialect, request: Request, key: str = KEY) -> tuple[int, bytes]:
+    """Return the status and the body of the response to a request, as far as they arrive."""
+    reader, writer = await send(url, dialect, request, key)
+    received = bytearray()
+    try:
+        while data := await reader.read(65536):
+            received += data
+    except ConnectionError:
+        pass
+    writer.close()
+    head, _, body = bytes(received).partition(b"\r\n\r\n")
+    return int(head.split()[1]) if head else 0, body
+
+
+async def leave(url: str, dialect: Dialect, request: Request, fake: FakeEndpoint, after: str) -> None:
+    """Send a request, and close the connection before or after the first text of the reply."""
+    reader, writer = await send(url, dialect, request)
+    await fake.received()
+    received = b""
+    while after == "text" and FIRST not in received:
+        received += await reader.read(65536)
+    writer.transport.abort()
+
+
+def cases() -> Iterable[object]:
+    for way in WAYS:
+        for caller, api in PAIRS:
+            for mode in ("stream", "document"):
+                if api in way.apis and way.only in ("", mode) and not (api == "acytoo" and mode == "document"):
+                    yield pytest.param(way, caller, api, mode, id=f"{way.name}-{caller}-{api}-{mode}".replace(" ", "-"))
+
+
+@pytest.mark.parametrize(("way", "caller", "api", "mode"), list(cases()))
+async def test_what_is_recorded_is_what_the_upstream_counts(
+    way: Way, caller: str, api: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "key-of-the-upstream-0123456789")
+    if mode == "document" and way.document is not None:
+        way = replace(way, scripts=[way.document[0]], attempts=[way.document[1]])
+    async with asyncio.timeout(LIMIT), AsyncExitStack() as stack:
+        up = await stack.enter_async_context(FakeEndpoint(DIALECTS[api], *(way.scripts or [OK])))
+        other = await stack.enter_async_context(FakeEndpoint(DIALECTS[api], *way.others))
+        up_url = up.url
+        if not way.scripts:
+            up_url = f"http://127.0.0.1:{stack.enter_context(refused_port())}"
+        served = await stack.enter_async_context(gateway(api, up_url, other.url, way.settings))
+        request = Request([{"role": "user", "content": "Hello, how are you?"}], way.model, stream=mode == "stream")
+        if way.leaves:
+            await leave(served.url, DIALECTS[caller], request, up, way.leaves)
+        else:
+            await call(served.url, DIALECTS[caller], request)
+        rows = await served.ledger.wait()
+        await served.control.close()
+        check_rows(way, rows, caller, api)
+        received = {"up": len(up.requests), "other": len(other.requests)}
+        sent = {name: sum(row.upstream == name for row in rows) for name in received}
+        assert received == (sent if way.scripts else {"up": 0, "other": 0})
+        await check_counters(served, rows)
+
+
+def check_rows(way: Way, rows: Sequence[Row], caller: str, api: str) -> None:
+    found = [(row.outcome, row.status, row.upstream) for row in rows]
+    expected = [
+        (attempt.outcome, row.status if attempt.status is None else attempt.status, attempt.upstream)
+        for attempt, row in zip(way.attempts, rows, strict=False)
+    ]
+    assert found == expected
+    assert len(rows) == len(way.attempts)
+    for number, (attempt, row) in enumerate(zip(way.attempts, rows, strict=True), 1):
+        assert (row.attempt, row.key, row.dialect, row.model) == (number, "bot", caller, way.model)
+        assert row.target == f"{attempt.upstream}/m"
+        counted = "estimated" if attempt.counted == "reported" and api == "acytoo" else attempt.counted
+        check_tokens(row, counted, api)
+        prices = {"up": (1000, 4000, 500), "other": (3000, 5000, 3000)}[row.upstream]
+        plain = row.input_tokens - row.cached_tokens
+        assert row.cost == plain * prices[0] + row.output_tokens * prices[1] + row.cached_tokens * prices[2]
+
+
+def check_tokens(row: Row, counted: str, api: str) -> None:
+    tokens = (row.input_tokens, row.output_tokens, row.cached_tokens)
+    assert row.is_estimated == (counted in ("estimated", "input"))
+    if counted == "nothing":
+        assert tokens == (0, 0, 0)
+    elif counted == "reported":
+        assert tokens == (USAGE.input_tokens, USAGE.output_tokens, 0 if api == "ollama" else USAGE.cached_tokens)
+    elif counted == "input":
+        assert 0 < row.input_tokens < 100
+        assert row.output_tokens == 0
+    else:
+        assert 0 < row.input_tokens < 100
+        texts = TEXTS if row.outcome == "complete" else TEXTS[:1]
+        received = -(-len("".join(texts)) // BYTES_PER_TOKEN)
+        assert received <= row.output_tokens <= 4 * received
+
+
+async def check_counters(served: Gateway, rows: Sequence[Row]) -> None:
+    tokens = sum(row.input_tokens + row.output_tokens for row in rows)
+    assert await served.used("key:bot:tokens", "day") == tokens
+    assert await served.used("key:bot:money", "month") == sum(row.cost or 0 for row in rows)
+    assert await served.used("key:bot:requests", "day") == 1
+    assert await served.used("key:bot:concurrent", "flight") == 0
+    for name in ("up", "other"):
+        own = [row for row in rows if row.upstream == name]
+        assert await served.used(f"upstream:{name}:tokens", "day") == sum(r.input_tokens + r.output_tokens for r in own)
+    assert await served.used("upstream:up:money", "month") == sum(r.cost or 0 for r in rows if r.upstream == "up")
