@@ -34,6 +34,11 @@ def run(
 
 
 def start(command: list[str], *, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a command with pipes for its three streams, in a process group of its own."""
+    """Start a command with pipes for its three streams, in a process group of its own.
+
+    They have no buffers: `communicate` would miss what a `readline` before it has read ahead.
+    """
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(env), start_new_session=True)
+    return subprocess.Popen(
+        command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(env), start_new_session=True
+    )
