@@ -69,3 +69,24 @@ def test_the_schema_in_the_documentation_is_up_to_date() -> None:
     done = run([ACYTOO, "config", "schema"])
     assert done.stdout.decode() == (ROOT / "docs" / "config.schema.json").read_text()
     assert json.loads(done.stdout)["$defs"]["Tables"]["additionalProperties"] is False
+
+
+def test_a_config_of_litellm_is_printed_in_our_format_and_the_rest_is_listed(tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="the extra gateway has pyyaml")
+    file = tmp_path / "config.yaml"
+    file.write_text("model_list: [{model_name: fast, litellm_params: {model: openai/gpt-5-mini, seed: 1}}]\n")
+    done = run([ACYTOO, "config", "import", "litellm", str(file)])
+    assert done.returncode == 0
+    assert done.stdout.decode() == (
+        '[upstreams.openai]\nprovider = "openai"\n\n[models.fast]\ntargets = ["openai/gpt-5-mini"]\n'
+    )
+    assert done.stderr.decode() == (
+        "acytoo: left out, or to be done by hand:\n- model_list[0] (fast): seed: a target has no default options\n"
+    )
+
+
+def test_a_file_that_is_not_litellms_exits_with_2(file: Path) -> None:
+    pytest.importorskip("yaml", reason="the extra gateway has pyyaml")
+    done = run([ACYTOO, "config", "import", "litellm", str(file)])
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"acytoo.toml" in done.stderr

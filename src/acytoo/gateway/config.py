@@ -234,11 +234,15 @@ def load(path: Path) -> GatewayConfig:
 
 
 def _load(path: Path) -> GatewayConfig:
+    return parse(decode_text(read_file(path), path), path)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file. Raises UsageError."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    return parse(decode_text(data, path), path)
 
 
 def decode_text(data: bytes, path: Path) -> str:

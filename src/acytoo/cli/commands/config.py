@@ -16,12 +16,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.group
 def config() -> None:
-    """Check a server's config file, or print its JSON schema.
+    """Check a server's config file, print its JSON schema, or make one from another gateway's.
 
     \b
     Examples:
       acytoo config check acytoo.toml
       acytoo config schema > acytoo.schema.json
+      acytoo config import litellm config.yaml > acytoo.toml
     """
 
 
@@ -55,6 +56,23 @@ def schema() -> None:
     from acytoo.gateway.config import schema
 
     click.echo(json.dumps(schema(), indent=2))
+
+
+@config.command("import")
+@click.argument("kind", type=click.Choice(["litellm"]))
+@click.argument("file", type=_FILE)
+def import_(kind: str, file: Path) -> None:
+    """Print the config file of another gateway in our format.
+
+    What it has no equivalent for is listed on stderr, and so are secrets in clear, for which it has a variable.
+    """
+    from acytoo.gateway.config import decode_text, read_file
+    from acytoo.gateway.litellm import import_litellm
+
+    text, left_out = import_litellm(decode_text(read_file(file), file), file)
+    click.echo(text, nl=False)
+    if left_out:
+        print_error("left out, or to be done by hand:" + "".join([f"\n- {line}" for line in left_out]))
 
 
 def _count(table: Mapping[str, object], noun: str) -> str:
