@@ -168,6 +168,14 @@ def test_a_reply_that_was_cut_after_its_status_is_an_error_of_the_span(collector
     assert server_span(collector).status.code == Status.STATUS_CODE_ERROR
 
 
+@pytest.mark.parametrize("outcome", ["complete", "incomplete", "content_filter", "left", "cancelled"])
+def test_an_attempt_that_has_not_failed_has_no_error(collector: Collector, outcome: str) -> None:
+    export(collector, summary(rows=[row(outcome=outcome)]))
+    (span,) = attempt_spans(collector)
+    assert (span.status.code, attributes(span)["acytoo.outcome"]) == (Status.STATUS_CODE_UNSET, outcome)
+    assert "error.type" not in attributes(span)
+
+
 def test_the_metrics_have_the_names_units_and_bounds_of_the_conventions(collector: Collector) -> None:
     export(collector, summary(rows=[row(outcome="TruncatedError", first_content=None), row()]))
     assert {name: metric.unit for name, metric in collector.metrics.items()} == {

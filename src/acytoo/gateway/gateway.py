@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.errors import UsageError
 from acytoo.gateway.access_log import AccessLog
 from acytoo.gateway.admin import admin_routes
 from acytoo.gateway.config import GatewayConfig, ServerTable
@@ -27,6 +29,8 @@ from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import serve
 
+_LOG = logging.getLogger("acytoo.gateway")
+
 _SHARED_FIELDS = frozenset(ServerConfig.__struct_fields__) & frozenset(ServerTable.__struct_fields__)
 """The settings of a server that its config file has under the same name."""
 
@@ -41,6 +45,7 @@ class Gateway:
         self._control: GatewayControl | None = None
         self._has_reloaded = asyncio.Event()
         self._metrics: Metrics | None = None
+        self._log: AccessLog | None = None
         self._tracing: Tracing | None = None
         self._prices = prices_of(self.config)
         self.server_config = _server_config(self.config, self._reloader.backends)
@@ -89,7 +94,8 @@ class Gateway:
             consumers.append(self._metrics)
         if config.log.requests:
             log = AccessLog(config.log.requests)
-            stack.callback(log.close)
+            stack.push_async_callback(asyncio.to_thread, log.close)
+            self._log = log
             consumers.append(log)
         if config.tracing.endpoint:
             headers = {
@@ -97,7 +103,7 @@ class Gateway:
                 for name, value in config.tracing.headers.items()
             }
             self._tracing = Tracing(config.tracing.endpoint, {}, headers=headers, sample=config.tracing.sample)
-            stack.callback(self._tracing.close)
+            stack.push_async_callback(asyncio.to_thread, self._tracing.close)
         return consumers
 
     def _setup(self, config: GatewayConfig, backends: Mapping[str, AsyncGeneratorProvider]) -> Setup:
@@ -119,6 +125,11 @@ class Gateway:
         server_config = _server_config(config, backends)
         self._control.setup = self._setup(config, backends)
         self._application.replace(server_config)
+        if self._log is not None:
+            try:
+                self._log.reopen()
+            except UsageError as error:
+                _LOG.error("%s; lines go on to the file that is open", error)
         self._has_reloaded.set()
 
 

@@ -22,13 +22,19 @@ import msgspec
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
 from acytoo.gateway.backends import UpstreamSettings, check_secrets, create_backends, settings_of
-from acytoo.gateway.config import GatewayConfig, StorageTable, load, warnings_of
+from acytoo.gateway.config import GatewayConfig, LogTable, MetricsTable, StorageTable, TracingTable, load, warnings_of
 
 _LOG = logging.getLogger("acytoo.server")
 
 OnReload: TypeAlias = Callable[[GatewayConfig, Mapping[str, AsyncGeneratorProvider]], None]
 
-FIXED = {"server": ("host", "port", "workers"), "storage": StorageTable.__struct_fields__}
+FIXED = {
+    "server": ("host", "port", "workers"),
+    "storage": StorageTable.__struct_fields__,
+    "metrics": MetricsTable.__struct_fields__,
+    "tracing": TracingTable.__struct_fields__,
+    "log": LogTable.__struct_fields__,
+}
 """What a running server cannot change."""
 
 _TIME_TO_STOP = 5.0

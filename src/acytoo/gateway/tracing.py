@@ -76,6 +76,9 @@ _OF_ATTEMPTS: dict[str, Callable[[Row], Value | None]] = {
 }
 """All except `gen_ai.provider.name`, which the configuration knows."""
 
+_NO_ERRORS = frozenset({"complete", "cached", "incomplete", "content_filter", "left", "cancelled"})
+"""Outcomes of attempts that have not failed. Others are the class of an error."""
+
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 """Bounds that the conventions ask for."""
@@ -252,7 +255,7 @@ def _model(row: Row) -> str:
 
 
 def _error(row: Row) -> str | None:
-    return None if row.outcome in ("complete", "cached") else row.outcome
+    return None if row.outcome in _NO_ERRORS else row.outcome
 
 
 def _resource() -> Resource:
