@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import sys
@@ -63,7 +64,10 @@ def request_for(gateway: str, service: Watched, prompt: str, *, stream: bool) ->
 def running_gateway(name: str, service: Watched) -> Iterator[Watched]:
     """Run a gateway in front of the service, alone on its core."""
     kind, _, loop = name.partition("+")
-    if kind.startswith("acytoo"):
+    if kind == "acytoo-team":
+        with tempfile.TemporaryDirectory() as folder, _team_gateway(service, Path(folder)) as watched:
+            yield watched
+    elif kind.startswith("acytoo"):
         on_uvloop = [str(Path(sys.executable).with_name("acytoo"))]
         program = on_uvloop if loop == "uvloop" else [sys.executable, "-c", _ACYTOO_ON_ASYNCIO]
         command = [*program, "serve", "--port", "0", "--password", "bench", "--to", "openai"]
@@ -88,6 +92,39 @@ def running_gateway(name: str, service: Watched) -> Iterator[Watched]:
                 env = _peer_environment(service, port, Path(folder))
                 with _listening(pinned(0, command), f"http://127.0.0.1:{port}", path, env) as watched:
                     yield watched
+
+
+@contextmanager
+def _team_gateway(service: Watched, folder: Path) -> Iterator[Watched]:
+    """Run `acytoo serve --config` with keys, limits, a ledger, a log and metrics."""
+    config = folder / "acytoo.toml"
+    config.write_text(_TEAM_CONFIG.format(url=f"{service.url}/v1", hash=hashlib.sha256(b"bench").hexdigest()))
+    command = [str(Path(sys.executable).with_name("acytoo")), "serve", "--config", str(config)]
+    env = environment(BENCH_KEY="bench", PYTHONUNBUFFERED="1")
+    with started(pinned(0, command), env, announced_on="stderr") as watched:
+        watched.url = watched.url.split()[2]
+        yield watched
+
+
+_TEAM_CONFIG = """[server]
+port = 0
+[storage]
+ledger = "sqlite:ledger.db"
+[upstreams.openai]
+url = "{url}"
+key = "env:BENCH_KEY"
+requests_per_minute = 1000000000
+[models."gpt-4o-mini"]
+targets = ["openai/gpt-4o-mini"]
+[keys.bench]
+hash = "sha256:{hash}"
+requests_per_minute = 1000000000
+tokens_per_minute = 1000000000000
+tokens_per_day = 1000000000000
+concurrent = 100000
+budget_per_day = 1000000.0
+budget_per_month = 1000000.0
+"""
 
 
 def _peer_command(name: str, service: Watched, port: int, folder: Path) -> tuple[list[str], str]:

@@ -11,6 +11,7 @@ GATEWAYS = [
     "bare-through+uvloop",
     "acytoo-cross+uvloop",
     "bare-cross+uvloop",
+    "acytoo-team+uvloop",
     "acytoo-through",
     "bare-through",
     "bare-cross",
