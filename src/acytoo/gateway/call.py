@@ -74,6 +74,7 @@ class GatewayCall(Call):
         self.model = ""
         self._parsed: ParsedRequest | None = None
         self.size = 0
+        self._incoming: int | None = None
         self._hold: Hold | None = None
         self._attempts: list[GatewayAttempt] = []
 
@@ -99,8 +100,7 @@ class GatewayCall(Call):
         if self._control.ledger.is_full:
             raise ServerError("usage cannot be recorded at the moment: try again later", status=503, retry_after=5)
         key = self.key
-        if key is not None and key.limits.has_any:
-            claims = self._claims(key, name, parsed.request)
+        if key is not None and (claims := self._claims(key, name, parsed.request)):
             held = await self._control.counters.reserve(claims)
             if isinstance(held, Exceeded):
                 raise refusal(held)
@@ -108,15 +108,19 @@ class GatewayCall(Call):
             self.headers |= headers_of(held.levels, dialect)
 
     def _claims(self, key: Key, name: str, request: Request) -> list[Claim]:
-        incoming = estimate_input(request, self.size)
+        incoming = self.estimated_input(request)
         output = request.max_tokens or DEFAULT_OUTPUT
         money = 0
-        if (leaf := self.setup.first_leaf(name)) is not None and (
-            key.limits.budget_per_day or key.limits.budget_per_month
-        ):
+        if key.limits.has_budget and (leaf := self.setup.first_leaf(name)) is not None:
             model = leaf.model or split_model(self.setup.backends, self.model)[1]
             money = self.setup.prices.cost(leaf.provider, leaf.target(model), model, incoming, output) or 0
         return claims_of(key.limits, f"key:{key.name}", 1, incoming + output, money)
+
+    def estimated_input(self, request: Request) -> int:
+        """Return about how many tokens the request has."""
+        if self._incoming is None:
+            self._incoming = estimate_input(request, self.size)
+        return self._incoming
 
     def observe(self, backend: AsyncGeneratorProvider, wanted: Request) -> GatewayAttempt:
         """Return what is filled in while an upstream answers."""
@@ -244,25 +248,19 @@ class GatewayAttempt(Observation):
 
     async def begin(self) -> None:
         """Reserve a place in the limits of the upstream. Raises AcytooError if there is none."""
-        self._require_price()
-        if self.leaf.limits is not None and self.hold is None:
-            incoming = estimate_input(self.wanted, self.call.size)
-            output = self.wanted.max_tokens or DEFAULT_OUTPUT
-            money = self._cost(incoming, output) or 0
-            subject = f"upstream:{self.leaf.upstream}"
-            claims = claims_of(self.leaf.limits, subject, 1, incoming + output, money)
-            self.hold = await self.call.reserve(claims)
-
-    def _require_price(self) -> None:
-        """Raise AuthenticationError if a budget cannot be kept because nobody knows what the target costs."""
-        limits = [self.call.key.limits] if self.call.key is not None else []
-        if self.leaf.limits is not None:
-            limits.append(self.leaf.limits)
-        has_budget = any(one.budget_per_day or one.budget_per_month for one in limits)
-        if has_budget and self._cost(1000, 1000) is None:
+        limits, key = self.leaf.limits, self.call.key
+        has_budget = (limits is not None and limits.has_budget) or (key is not None and key.limits.has_budget)
+        if limits is None and not has_budget:
+            return
+        incoming, output = self.call.estimated_input(self.wanted), self.wanted.max_tokens or DEFAULT_OUTPUT
+        money = self._cost(incoming, output) if has_budget else 0
+        if money is None:
             target = self.leaf.target(self.wanted.model)
             message = f'the price of {target!r} is unknown, so that no budget can be kept: set [prices."{target}"]'
             raise AuthenticationError(message, status=403, code="price_unknown")
+        if limits is not None and self.hold is None:
+            claims = claims_of(limits, f"upstream:{self.leaf.upstream}", 1, incoming + output, money)
+            self.hold = await self.call.reserve(claims)
 
     def _cost(self, incoming: int, output: int) -> int | None:
         model = self.wanted.model or self.leaf.model

@@ -48,6 +48,11 @@ class Limits(Table, frozen=True):
         """Whether there is a limit."""
         return any(getattr(self, name) is not None for name in Limits.__struct_fields__)
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether money is limited."""
+        return self.budget_per_day is not None or self.budget_per_month is not None
+
 
 class ServerTable(Table, frozen=True):
     """Where the server listens, and its own limits: those of `ServerConfig`, which explains them."""

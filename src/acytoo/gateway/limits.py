@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
+from operator import attrgetter
 from typing import Literal, NamedTuple, TypeAlias
 
 from acytoo.dialects.base import Dialect
@@ -53,13 +55,24 @@ def unit_of(counter: str) -> str:
 def claims_of(limits: Limits, subject: str, requests: int, tokens: int, nanodollars: int) -> list[Claim]:
     """Return the claims of a request on the limits that are set; the amounts are estimates."""
     amounts = {"requests": requests, "tokens": tokens, "money": nanodollars, "concurrent": 1}
-    claims = []
-    for field, unit, window in _LIMITS:
-        limit = getattr(limits, field)
+    return [
+        Claim(counter, window, limit, amounts[unit])
+        for counter, window, limit, unit in _parts(subject, _values(limits))
+    ]
+
+
+_values = attrgetter(*[limit.field for limit in _LIMITS])
+
+
+@lru_cache(maxsize=4096)
+def _parts(subject: str, values: tuple[float | None, ...]) -> list[tuple[str, Window, int, Unit]]:
+    """Return the counter, window, limit and unit of each limit that is set."""
+    parts: list[tuple[str, Window, int, Unit]] = []
+    for (_, unit, window), limit in zip(_LIMITS, values, strict=True):
         if limit is not None:
-            whole = round(limit * NANODOLLARS) if unit == "money" else limit
-            claims.append(Claim(counter_name(subject, unit), window, whole, amounts[unit]))
-    return claims
+            whole = round(limit * NANODOLLARS) if unit == "money" else int(limit)
+            parts.append((counter_name(subject, unit), window, whole, unit))
+    return parts
 
 
 def refusal(exceeded: Exceeded) -> RateLimitError:

@@ -171,7 +171,13 @@ def encode_response(response: HTTPResponse, keep_alive: bool, version: str, head
 @functools.lru_cache(maxsize=64)
 def _encode_head(status: int, headers: tuple[tuple[str, str], ...], connection: str, second: int) -> bytes:
     """Encode the head of a response, without the empty line at its end."""
-    fields = [*headers, ("date", formatdate(second, usegmt=True))]
+    fields = [*headers, ("date", _date(second))]
     if connection:
         fields.append(("connection", connection))
     return encode_head(f"HTTP/1.1 {status} {_REASONS.get(status, '')}", fields)[:-2]
+
+
+@functools.lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    """Return a time as headers have it."""
+    return formatdate(second, usegmt=True)
