@@ -127,3 +127,9 @@ def test_a_key_that_is_not_added_is_not_printed(file: Path) -> None:
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"there is a key 'alice' already" in done.stderr
     assert file.read_bytes() == before
+
+
+def test_a_pattern_that_no_model_can_match_is_a_warning(file: Path) -> None:
+    done = run([ACYTOO, "keys", "new", "alice", "--models", "embeded", "--config", str(file)])
+    assert done.returncode == 0
+    assert b"acytoo.toml:5: the key 'alice' may use 'embeded', which no model can be named: did you mean" in done.stderr

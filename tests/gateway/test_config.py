@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from acytoo.errors import UsageError
-from acytoo.gateway.config import GatewayConfig, TargetConfig, load, parse
+from acytoo.gateway.config import GatewayConfig, TargetConfig, load, parse, warnings_of
 
 HASH = f"sha256:{'0' * 64}"
 
@@ -186,7 +186,15 @@ def test_a_value_that_does_not_fit_is_an_error_with_its_line(text: str, message:
             "acytoo.toml:2: [server] workers: several workers can only share limits in Redis",
         ),
         ("[storage]\ncounters = 'memcached://x'\n", "acytoo.toml:2: [storage] counters: expected memory, redis://"),
-        ("[storage]\nledger = 'mysql://x'\n", "acytoo.toml:2: [storage] ledger: expected sqlite:PATH, postgresql://"),
+        ("[storage]\ncounters = 'none'\n", "acytoo.toml:2: [storage] counters: expected"),
+        ("[storage]\ncache = 'sqlite:'\n", "acytoo.toml:2: [storage] cache: expected"),
+        ("[storage]\ncache = 'http://x'\n", "acytoo.toml:2: [storage] cache: expected memory, sqlite:PATH, redis://"),
+        ("[log]\nrequests = 'log.txt'\n", "acytoo.toml:2: [log] requests: expected stderr, stdout or file:PATH"),
+        ("[tracing]\nendpoint = 'collector'\n", "acytoo.toml:2: [tracing] endpoint: expected a URL"),
+        (
+            "[storage]\nledger = 'mysql://x'\n",
+            "acytoo.toml:2: [storage] ledger: expected sqlite:PATH, none, postgresql://",
+        ),
         ("[storage]\nledger = 'acytoo.db'\n", "acytoo.toml:2: [storage] ledger: expected"),
     ],
 )
@@ -210,6 +218,9 @@ CLEAR = "hunter2hunter2"
         (f'[storage]\ncounters = "redis://:{CLEAR}@x"\n', 2),
         (f'[storage]\nledger = "postgresql://me:{CLEAR}@x/db"\n', 2),
         (f'[storage]\nledger = "postgresql://x/db?password={CLEAR}"\n', 2),
+        (f'[storage]\ncache = "redis://:{CLEAR}@x"\n', 2),
+        (f'[tracing]\nendpoint = "https://a:{CLEAR}@x"\n', 2),
+        (f'[tracing.headers]\nx-api-key = "{CLEAR}"\n', 2),
         (f'[upstreams.embedded]\n[keys.a]\nhash = "{CLEAR}"\n', 3),
         (f'[upstreams.embedded]\n[tracing]\nendpoint = "https://me:{CLEAR}@x"\n', 3),
         (f'[upstreams.embedded]\n[tracing.headers]\nAuthorization = "{CLEAR}"\n', 3),
@@ -236,3 +247,34 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"# ok\n# \xff\n")
     with pytest.raises(UsageError, match=r"binary.toml:2: the file is not UTF-8 text"):
         load(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("*", None),
+        ("fast", None),
+        ("f?st", None),
+        ("fast*", None),
+        ("openai/*", None),
+        ("openai/gpt-5", None),
+        ("open*", None),
+        ("*/gpt-5", None),
+        ("*gpt-5", None),
+        ("openai", None),
+        ("fsat", "did you mean 'fast'?"),
+        ("claude*", "models are NAME or UPSTREAM/MODEL"),
+        ("anthropic/*", "models are NAME or UPSTREAM/MODEL"),
+        ("openaix/*", "did you mean 'openai'?"),
+        ("?", "models are NAME or UPSTREAM/MODEL"),
+    ],
+)
+def test_a_pattern_that_no_model_can_match_is_a_warning_with_its_line(pattern: str, hint: str | None) -> None:
+    text = with_models(f"[models.fast]\ntargets = ['openai/x']\n[keys.a]\nhash = '{HASH}'\nmodels = [\n'{pattern}']\n")
+    expected = f"acytoo.toml:10: the key 'a' may use {pattern!r}, which no model can be named: {hint}"
+    assert warnings_of(config_of(text)) == ([expected] if hint else [])
+
+
+def test_an_expired_key_is_a_warning_with_its_line() -> None:
+    text = with_models(f"[keys.a]\nhash = '{HASH}'\nexpires = 2020-01-31\n")
+    assert warnings_of(config_of(text)) == ["acytoo.toml:7: the key 'a' expired at the end of 2020-01-31"]

@@ -170,3 +170,10 @@ async def test_the_file_is_followed_without_a_restart(tmp_path: Path) -> None:
             await openai(url).create_async("fast", HELLO)
         provider = OpenAIProvider(url=url + "/v1", key="sk-new")
         assert await provider.create_async("fast", HELLO) == "Hi"
+
+
+async def test_the_access_log_is_a_file_beside_the_config_file(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        async with gateway(tmp_path, fake.url, '[log]\nrequests = "file:requests.log"\n') as (url, _):
+            await openai(url).create_async("fast", HELLO)
+    assert '"model":"fast"' in (tmp_path / "requests.log").read_text()

@@ -179,12 +179,14 @@ async def test_what_a_running_server_cannot_change_stays_and_is_logged(
 ) -> None:
     async with following(file) as reloads:
         text = TEXT.replace("8001", "8002").replace("[server]", "[server]\ngrace = 5")
-        reloads.replace(text + '[storage]\nledger = "none"\n')
+        reloads.replace(text + '[storage]\nledger = "none"\n[log]\nrequests = "stderr"\n')
         config, _ = await reloads.next()
         assert (config.server.port, config.server.grace) == (8001, 5)
         assert config.storage == load(file).storage.__class__(ledger=f"sqlite:{file.parent / 'acytoo.db'}")
         assert "acytoo.toml:4: [server] port has changed, which takes effect at the next start" in caplog.text
         assert "acytoo.toml:11: [storage] ledger has changed, which takes effect at the next start" in caplog.text
+        assert config.log.requests == ""
+        assert "acytoo.toml:13: [log] requests has changed" in caplog.text
         assert "grace" not in caplog.text
 
 

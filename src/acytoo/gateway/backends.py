@@ -38,11 +38,14 @@ def settings_of(config: GatewayConfig) -> UpstreamSettings:
 
 
 def check_secrets(config: GatewayConfig) -> None:
-    """Raise UsageError, with the line, for a secret of the server itself that is missing."""
-    for table, name in (("server", "admin_key"), ("storage", "counters"), ("storage", "ledger")):
-        reference = getattr(getattr(config, table), name)
+    """Raise UsageError, with the line, for a secret that is missing and is not an upstream's."""
+    headers = [("tracing", "headers", name) for name in config.tracing.headers]
+    storage = [("storage", name) for name in ("counters", "ledger", "cache")]
+    references = [config.server.admin_key, *[getattr(config.storage, name) for _, name in storage]]
+    references += config.tracing.headers.values()
+    for path, reference in zip([("server", "admin_key"), *storage, *headers], references, strict=True):
         if is_reference(reference):
-            resolve_secret(reference, config.place(table, name))
+            resolve_secret(reference, config.place(*path))
 
 
 class _Builder:

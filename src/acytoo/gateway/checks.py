@@ -32,12 +32,13 @@ def check(config: GatewayConfig) -> None:
     for part in (
         _check_server,
         _check_storage,
+        _check_log,
+        _check_tracing,
         _check_names,
         _check_upstreams,
         _check_models,
         _check_keys,
         _check_prices,
-        _check_tracing,
     ):
         part(config)
 
@@ -78,23 +79,28 @@ def _check_server(config: GatewayConfig) -> None:
 
 
 def _check_storage(config: GatewayConfig) -> None:
-    counters, ledger = config.storage.counters, config.storage.ledger
-    if counters != "memory":
-        path = ("storage", "counters")
-        check_url(counters, _label(config, path))
-        if not (is_reference(counters) or counters.partition("://")[0] in _COUNTERS):
-            raise _error(config, path, "expected memory, redis://…, rediss://…, unix://… or env:NAME")
-    if ledger != "none" and not (ledger.startswith("sqlite:") and ledger != "sqlite:"):
-        path = ("storage", "ledger")
-        check_url(ledger, _label(config, path))
-        if not (is_reference(ledger) or ledger.partition("://")[0] in _LEDGERS):
-            raise _error(config, path, "expected sqlite:PATH, postgresql://…, none or env:NAME")
-    cache = config.storage.cache
-    if cache != "memory" and not (cache.startswith("sqlite:") and cache != "sqlite:"):
-        path = ("storage", "cache")
-        check_url(cache, _label(config, path))
-        if not (is_reference(cache) or cache.partition("://")[0] in _COUNTERS):
-            raise _error(config, path, "expected memory, sqlite:PATH, redis://…, rediss://…, unix://… or env:NAME")
+    storage = config.storage
+    _check_place(config, ("storage", "counters"), storage.counters, _COUNTERS, memory=True)
+    _check_place(config, ("storage", "ledger"), storage.ledger, _LEDGERS, sqlite=True, none=True)
+    _check_place(config, ("storage", "cache"), storage.cache, _COUNTERS, memory=True, sqlite=True)
+
+
+def _check_place(config: GatewayConfig, path: KeyPath, value: str, schemes: tuple[str, ...], **also: bool) -> None:
+    """Check what is `memory`, `none`, `sqlite:PATH`, a URL or a reference to one."""
+    kind, _, rest = value.partition(":")
+    if kind in also and bool(rest) is (kind == "sqlite"):
+        return
+    check_url(value, _label(config, path))
+    if not (is_reference(value) or value.partition("://")[0] in schemes):
+        forms = [f"{name}:PATH" if name == "sqlite" else name for name in also]
+        urls = [f"{scheme}://…" for scheme in schemes]
+        raise _error(config, path, f"expected {', '.join([*forms, *urls])} or env:NAME")
+
+
+def _check_log(config: GatewayConfig) -> None:
+    log = config.log.requests
+    if log not in ("", "stdout", "stderr") and not (log.startswith("file:") and is_reference(log)):
+        raise _error(config, ("log", "requests"), "expected stderr, stdout or file:PATH")
 
 
 def _check_names(config: GatewayConfig) -> None:

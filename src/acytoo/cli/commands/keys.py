@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acytoo.cli.exit_codes import print_error
+
 if TYPE_CHECKING:
     from acytoo.gateway.config import KeyConfig
 
@@ -100,6 +102,7 @@ def new(name: str, budgets: dict[str, float], file: Path | None, **fields: Any) 
     The key is the first line of the output. Without --config, the table to paste into the config file follows.
     """
     from acytoo.gateway.checks import check_key_name
+    from acytoo.gateway.config import load, warnings_of
     from acytoo.gateway.key_file import add_key, key_table
     from acytoo.gateway.keys import hash_secret, new_secret
 
@@ -111,6 +114,8 @@ def new(name: str, budgets: dict[str, float], file: Path | None, **fields: Any) 
         add_key(file, name, table)
         click.echo(secret)
         click.echo(f"added {name} to {file}; the key itself is stored nowhere", err=True)
+        for warning in warnings_of(load(file)):
+            print_error(warning)
     else:
         text = key_table(name, table)
         click.echo(f"{secret}\n\n{text}", nl=False)
