@@ -48,7 +48,7 @@ class Terminal:
 
     def press(self, keys: str) -> None:
         """Send the keys to the command."""
-        os.write(self._master, keys.encode())
+        os.write(self._master, keys.encode("utf-8", "surrogateescape"))
 
     def interrupt(self) -> None:
         """Press Ctrl-C when the command waits for keys. Readline loses a signal that arrives just before that."""

@@ -12,7 +12,8 @@ import pytest
 
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, reply
-from tests.processes import ACYTOO, LIMIT, environment
+from tests.processes import ACYTOO, LIMIT, environment, run
+from tests.terminal import Terminal
 
 VALUES = [
     b"",
@@ -179,3 +180,18 @@ def test_no_piped_text_prints_a_traceback(stdin: bytes) -> None:
         )
     assert done.returncode in (0, 2)
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("typed", [False, True], ids=["arguments", "conversation"])
+def test_bytes_that_are_not_utf_8_reach_the_server_as_replacement_characters(typed: bool) -> None:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
+        command = [ACYTOO, "--url", fake.url, "-s", "S\udcff"]
+        if typed:
+            with Terminal(command) as terminal:
+                terminal.wait_for("> ")
+                terminal.press("a\udcffb\n")
+                terminal.wait_for("ok")
+        else:
+            assert run([*command, "a\udcffb"]).returncode == 0
+    system, prompt = [message["content"] for message in fake.requests[0].json["messages"]]
+    assert (system, prompt) == ("S\ufffd", "a\ufffdb")

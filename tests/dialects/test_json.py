@@ -24,7 +24,7 @@ def nested(depth: int) -> list[Any]:
 
 @pytest.mark.parametrize("document", ["\ud83d", {"\ude00": 1}, ["a\ud83db"], object(), {1j: 2}, nested(100_000)])
 def test_a_document_that_is_not_json_is_a_usage_error(document: Any) -> None:
-    with pytest.raises(UsageError, match="cannot be written as JSON"):
+    with pytest.raises(UsageError, match=r"cannot be written as JSON|a lone surrogate"):
         dumps(document)
 
 

@@ -10,6 +10,7 @@ import click
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.cli.exit_codes import error_text, print_error, replace_controls
+from acytoo.cli.options import as_text
 from acytoo.cli.output import print_text
 from acytoo.errors import AcytooError
 
@@ -102,9 +103,9 @@ def _read_message() -> str:
 def _read_line(prompt: str) -> str:
     """Read a line from the keyboard. If standard output is a file, the prompt goes to stderr."""
     if sys.stdout.isatty():
-        return input(prompt)
+        return as_text(input(prompt))
     click.echo(prompt, nl=False, err=True)
-    return input()
+    return as_text(input())
 
 
 def _enable_line_editing() -> None:

@@ -259,9 +259,16 @@ def parse_request_options(pairs: tuple[str, ...], provider: AsyncGeneratorProvid
         try:
             options[name] = msgspec.json.decode(value.encode("utf-8", "surrogateescape"))
         except (msgspec.DecodeError, RecursionError):
-            options[name] = value
+            options[name] = as_text(value)
         _check_option(name, options[name], provider.is_legacy)
     return options
+
+
+def as_text(argument: str) -> str:
+    """Return an argument or a typed line with U+FFFD for bytes that are not UTF-8, as piped text has it."""
+    import re
+
+    return re.sub("[\ud800-\udfff]", "\ufffd", argument)
 
 
 def _check_option(name: str, value: object, takes_any: bool) -> None:

@@ -48,7 +48,10 @@ def dumps(document: Any, surrogates: Literal["error", "replace"] = "error") -> b
     except UnicodeEncodeError as error:
         if surrogates == "replace":
             return msgspec.json.encode(msgspec.json.decode(replace_lone_escapes(json.dumps(document).encode())))
-        raise UsageError(f"the request cannot be written as JSON: {error}") from error
+        raise UsageError(
+            "the request has a text with a lone surrogate, which no JSON in UTF-8 can hold: "
+            "decode its bytes with errors='replace'"
+        ) from error
     except (TypeError, ValueError, RecursionError) as error:
         if surrogates == "replace":
             raise

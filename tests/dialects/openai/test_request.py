@@ -100,7 +100,7 @@ def test_extra_fields_of_another_dialect_are_refused_by_name() -> None:
 
 @pytest.mark.parametrize("text", ["\ud83d", "a\udfff"])
 def test_a_request_that_is_not_valid_json_raises_before_it_is_sent(text: str) -> None:
-    with pytest.raises(UsageError, match="cannot be written as JSON"):
+    with pytest.raises(UsageError, match="a lone surrogate"):
         encode(Request([{"role": "user", "content": text}], "m"))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from acytoo.cli.options import endpoint_options, parse_request_options, provider_from_options
+from acytoo.cli.options import as_text, endpoint_options, parse_request_options, provider_from_options
 from acytoo.errors import UsageError
 
 
@@ -52,8 +52,8 @@ def chat(
         from acytoo.embedded import engine
 
         engine.use_idle_processors()
-    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-    text = _append_piped_text(" ".join(prompt) if prompt else None)
+    messages: list[dict[str, Any]] = [{"role": "system", "content": as_text(system)}] if system else []
+    text = _append_piped_text(as_text(" ".join(prompt)) if prompt else None)
     if text is None:
         from acytoo.cli.conversation import Conversation
 
