@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from acytoo import AsyncGeneratorProvider, UsageError
-from acytoo.errors import UnsupportedError
+from acytoo.errors import ProtocolError, UnsupportedError
 from acytoo.types import Request
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
@@ -199,3 +199,47 @@ async def test_a_server_refuses_or_drops_options_that_the_method_cannot_take() -
 def test_the_class_itself_keeps_its_method() -> None:
     assert list(inspect.signature(Usual.create_async_generator).parameters) == ["model", "messages", "stream", "proxy"]
     assert inspect.isasyncgen(Usual.create_async_generator("m", MESSAGES))
+
+
+def yielding(*items: Any) -> type[AsyncGeneratorProvider]:
+    """Return a legacy class that yields these items."""
+
+    class Yielding(AsyncGeneratorProvider):
+        url = "http://a"
+
+        @classmethod
+        async def create_async_generator(cls, model: str, messages: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+            for item in items:
+                yield item
+
+    return Yielding
+
+
+async def test_what_is_empty_is_left_out() -> None:
+    provider = yielding("a", "", None, "b")()
+    assert [text async for text in provider.create_async_generator("m", MESSAGES)] == ["a", "b"]
+    assert await provider.create_async("m", MESSAGES) == "ab"
+
+
+@pytest.mark.parametrize("item", [b"bytes", 5, ["list"], {"type": "text"}])
+async def test_what_is_not_text_is_an_error_that_names_it(item: Any) -> None:
+    cls = yielding("Hel", item)
+    for ask in (cls.create_async, cls().create_async):
+        with pytest.raises(ProtocolError, match=f"Yielding.*{type(item).__name__}, not str"):
+            await ask("m", MESSAGES)
+    with pytest.raises(ProtocolError, match="not str"):
+        await cls().reply(MESSAGES, model="m")
+    with pytest.raises(ProtocolError, match="not str"):
+        list(cls.create_completion("m", MESSAGES))
+
+
+async def test_a_method_that_is_not_a_generator_is_an_error() -> None:
+    class Coroutine(AsyncGeneratorProvider):
+        url = "http://a"
+
+        @classmethod
+        async def create_async_generator(cls, model: str, messages: Any) -> str:  # type: ignore[override]
+            return "Hello"
+
+    with pytest.raises(ProtocolError, match="not an async generator"):
+        await Coroutine.create_async("m", MESSAGES)

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from types import FunctionType
 from typing import Any
 
 from acytoo.compat import g4f
-from acytoo.errors import UsageError
+from acytoo.errors import ProtocolError, UsageError
 from acytoo.secret import Secret
-from acytoo.types import OPTIONS
+from acytoo.types import OPTIONS, Event, Item
 
 ALIASES = {"url": "base_url", "base_url": "url", "key": "api_key", "api_key": "key"}
 """The other name of a setting that has two."""
@@ -61,7 +62,21 @@ def call(provider: Any, method: Any, /, model: str = "", messages: Any = (), *ar
             refused.append(name)
     if refused:
         raise LegacyArgumentError(type(provider).__name__, refused)
-    return function(model, messages, **taken)
+    return _items(type(provider).__name__, function(model, messages, **taken))
+
+
+async def _items(provider: str, stream: Any) -> AsyncGenerator[Item, None]:
+    """Yield what a legacy provider yields, without what is empty. Raises ProtocolError for what is not text."""
+    if not hasattr(stream, "__aiter__"):
+        if inspect.iscoroutine(stream):
+            stream.close()
+        raise ProtocolError(f"{provider}.create_async_generator is not an async generator: it must yield texts")
+    async with aclosing(stream):
+        async for item in stream:
+            if not isinstance(item, str | Event | None):
+                raise ProtocolError(f"{provider}.create_async_generator has yielded {type(item).__name__}, not str")
+            if item:
+                yield item
 
 
 class LegacyArgumentError(UsageError):
