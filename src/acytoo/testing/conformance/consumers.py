@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from acytoo.errors import AcytooError, ReplyError
 from acytoo.testing.conformance.clock import cancel_and_wait, finishes_within, occurs_within
 from acytoo.testing.conformance.environments import Environment, endpoint
 from acytoo.testing.conformance.leaks import open_sockets
 from acytoo.testing.conformance.subject import Subject, Violation, question
 from acytoo.testing.fakes.server import FakeServer, black_hole
 from acytoo.testing.script.directives import COMPLETE_REPLY, REPLY_TEXTS
-from acytoo.types import ChatMessages
+from acytoo.types import ChatMessages, Request
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,46 @@ async def _never_reads(subject: Subject) -> None:
         await _check_closed(subject, fake, "aclose()")
 
 
+async def _inflates(subject: Subject) -> None:
+    if subject.dialect.writer(Request([])).keeps_reply:
+        return  # the endpoint in this process takes more memory than any provider
+    async with endpoint(subject, ("long:1000+gzip",)) as fake:
+        size = 0
+        tracemalloc.start()
+        try:
+            async for text in subject.stream(fake.url, max_reply=_MAX_REPLY):
+                size += len(text)
+        except ReplyError:
+            size = _LONG_REPLY  # nobody needs such a reply
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        if size != _LONG_REPLY:
+            raise Violation(f"accepted {size / 1e6:.0f} MB as a complete reply of {_LONG_REPLY / 1e6:.0f} MB")
+        if peak > _LONG_REPLY:
+            raise Violation(f"took {peak / 1e6:.0f} MB of memory")
+
+
+async def _collects_too_much(subject: Subject) -> None:
+    async with endpoint(subject, ("long:100", "ok")) as fake:
+        settings: dict[str, Any] = {"max_reply": _MAX_REPLY, "timeout": subject.patience_s}
+        if not hasattr(subject.make(fake.url, **settings), "create_async"):
+            return  # only its consumer can collect its replies
+        try:
+            text = await subject.complete(fake.url, **settings)
+        except AcytooError as error:
+            if len(error.text) > _MAX_REPLY:
+                raise Violation(f"kept {len(error.text) / 1e6:.0f} MB of a reply that is too large") from error
+        else:
+            raise Violation(f"returned {len(text) / 1e6:.0f} MB in spite of max_reply={_MAX_REPLY / 1e6:.0f} MB")
+        if (text := await subject.complete(fake.url, **settings)) != COMPLETE_REPLY:
+            raise Violation(f"after a reply that was too large, the next one was {text[:60]!r}")
+
+
+_LONG_REPLY = 1000 * 64 * 1024
+_MAX_REPLY = 4 * 1024 * 1024
+
+
 # Many calls.
 
 
@@ -365,6 +406,20 @@ CONSUMER_SCENARIOS: tuple[ConsumerScenario, ...] = (
         "the server is slowed down, and little is buffered",
         "memory is limited",
         _never_reads,
+    ),
+    ConsumerScenario(
+        "inflates",
+        "iterates over a 64 MB reply that arrives as 0.1 MB of gzip, with `max_reply` at 4 MB",
+        "the complete reply or `ReplyError`; less memory than the reply has bytes",
+        "a backend can send a thousand times more than it pays for",
+        _inflates,
+    ),
+    ConsumerScenario(
+        "collects-too-much",
+        "asks for the complete text of a 6 MB reply (`create_async`, if there is one), with `max_reply` at 4 MB",
+        "`AcytooError` with at most so much text; the next reply is complete",
+        "a reply without end would fill the memory",
+        _collects_too_much,
     ),
     ConsumerScenario(
         "closes-then-calls",

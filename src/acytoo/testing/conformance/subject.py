@@ -21,7 +21,7 @@ SECRETS = (KEY, PROXY_PASSWORD)
 Make: TypeAlias = Callable[..., Any]
 """`make(url, **settings)` returns a provider, or a function of model and messages that returns an async iterator.
 
-The settings are some of `key`, `timeout` (one number), `proxy` and `ca`.
+The settings are some of `key`, `timeout` (one number), `proxy`, `ca` and `max_reply` (bytes).
 """
 
 

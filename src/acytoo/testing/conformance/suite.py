@@ -35,7 +35,8 @@ class ProviderConformance:
     def make(self, url: str, **settings: object) -> Any:
         """Return the provider pointed at a URL, or a function of model and messages that returns its stream.
 
-        `settings` are some of `key`, `timeout` (seconds, for each wait), `proxy` and `ca` (a file).
+        `settings` are some of `key`, `timeout` (seconds, for each wait), `proxy`, `ca` (a file) and
+        `max_reply` (bytes).
         """
         return point_at(type(self).provider, url, **settings)
 
