@@ -18,7 +18,7 @@ EXAMPLES: list[AcytooError] = [
     errors.UnsupportedError("tools", "acytoo"),
     errors.MissingExtraError("the proxy", "socks"),
     errors.EmbeddedError("no model"),
-    errors.InvalidReplyError("the reply is not JSON", "text"),
+    errors.InvalidReplyError("the reply is not JSON"),
     errors.OutputError("cannot write replies.jsonl: No space left on device"),
     errors.UnreachableError("gone"),
     errors.TLSError("not trusted"),

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acytoo.types import Attempt, ToolCallDict
+    from acytoo.types import Attempt, Reply, ToolCallDict
 
 
 class AcytooError(Exception):
@@ -212,13 +212,14 @@ class TruncatedError(ReplyError):
 
 
 class InvalidReplyError(ReplyError):
-    """A complete reply, `text`, that is not what the schema of a batch asks for. Another one may be."""
+    """A complete `reply` that is not what the schema of a batch asks for. Another one may be."""
 
     retryable = True
 
-    def __init__(self, message: str, text: str = "") -> None:
+    def __init__(self, message: str, reply: Reply | None = None) -> None:
         super().__init__(message)
-        self.text = text
+        self.reply = reply
+        self.text = reply.text if reply is not None else ""
 
 
 class ReplyTooLargeError(ReplyError):

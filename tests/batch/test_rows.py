@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from acytoo.batch.rows import Row, read_rows
 
 def rows(path: Path, data: bytes, format: str = "") -> list[Row]:
     path.write_bytes(data)
-    return list(read_rows(str(path), format))
+    with closing(read_rows(str(path), format)) as found:
+        return list(found)
 
 
 def errors(found: list[Row]) -> list[str]:
@@ -91,10 +93,11 @@ def test_the_rows_of_parquet_are_its_records(tmp_path: Path) -> None:
 
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"id": ["x", "y"], "text": ["a", None], "count": [1, 2]}), path)
-    assert list(read_rows(str(path))) == [
-        Row(1, "x", {"id": "x", "text": "a", "count": 1}),
-        Row(2, "y", {"id": "y", "text": None, "count": 2}),
-    ]
+    with closing(read_rows(str(path))) as found:
+        assert list(found) == [
+            Row(1, "x", {"id": "x", "text": "a", "count": 1}),
+            Row(2, "y", {"id": "y", "text": None, "count": 2}),
+        ]
     with pytest.raises(UsageError, match="no column 'title': the input has id, text, count"):
         read_rows(str(path), columns=["title", "text"])
     path.write_bytes(b"not parquet")

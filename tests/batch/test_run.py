@@ -30,7 +30,8 @@ def test_every_row_gets_its_reply(tmp_path: Path) -> None:
     with Upstream() as upstream:
         done = run(upstream.command(write_prompts(tmp_path / "in.jsonl", 300), tmp_path / "out.jsonl"))
     assert (done.returncode, done.stdout) == (0, b"")
-    assert done.stderr.startswith(b"300 replies, 0 errors, 300 new in ")
+    assert done.stderr.startswith(b"300 replies, 0 errors\nthis run: 300 rows in ")
+    assert done.stderr.endswith(b"/s), 600 + 900 tokens\n")
     assert texts(tmp_path / "out.jsonl") == {number: f"re: p{number}" for number in range(1, 301)}
     assert read(tmp_path / "out.jsonl")[0] == {
         "id": 1,
@@ -47,7 +48,7 @@ def test_the_same_command_asks_for_no_row_again(tmp_path: Path) -> None:
     with Upstream() as upstream:
         run(upstream.command(rows, tmp_path / "out.jsonl"))
         done = run(upstream.command(rows, tmp_path / "out.jsonl"))
-    assert done.stderr.startswith(b"50 replies, 0 errors, 0 new in ")
+    assert done.stderr.startswith(b"50 replies, 0 errors\nthis run: 0 rows in ")
     assert set(upstream.counts.values()) == {1}
 
 
@@ -201,7 +202,8 @@ def test_an_interrupt_completes_the_rows_in_flight_and_begins_no_other(tmp_path:
         _, stderr = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert b"acytoo: waiting for 5 replies; Ctrl-C again leaves them\n" in stderr
-    assert b"5 replies, 0 errors, 5 new in " in stderr
+    assert b"5 replies, 0 errors\nthis run: 5 rows in " in stderr
+    assert stderr.endswith(b"not finished: interrupted\n")
     assert len(texts(out)) == upstream.counts.total() == 5
 
 

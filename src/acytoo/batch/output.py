@@ -18,10 +18,12 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from acytoo.batch.ids import IdSet, RowId
+from acytoo.dialects.fields import count, object_or_empty
 from acytoo.errors import OutputError, UsageError
 from acytoo.types import JSONObject
 
@@ -43,11 +45,24 @@ class Line(msgspec.Struct):
     custom_id: str | None = None
     row: int | None = None
     line: int | None = None
+    error: Any = None
+    retryable: bool = False
+    usage: Any = None
+    response: Any = None
 
     @property
     def row_id(self) -> RowId | None:
         """The id of the row; in OpenAI's format `id` is that of the request."""
         return self.id if self.custom_id is None else self.custom_id
+
+    @property
+    def token_counts(self) -> tuple[int, int]:
+        """The tokens of the request and of the reply; in OpenAI's format those of the response's body."""
+        response = object_or_empty(self.response)
+        usage = object_or_empty(self.usage) or object_or_empty(object_or_empty(response.get("body")).get("usage"))
+        names = (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"))
+        first, second = [next((count(usage[name]) for name in pair if name in usage), 0) for pair in names]
+        return first, second
 
 
 class AppendedFile:
@@ -177,7 +192,7 @@ class Output:
         return output
 
     def _begin(self, path: Path, fingerprint: Fingerprint, overwrite: bool, accept_changes: bool) -> None:
-        known = None if overwrite else _read_fingerprint(path)
+        known = None if overwrite else read_fingerprint(path)
         if overwrite:
             self._replies.clear()
             self._errors.clear()
@@ -271,7 +286,24 @@ def file_fingerprint(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _read_fingerprint(path: Path) -> Fingerprint | None:
+def is_being_written(path: Path) -> bool:
+    """Return whether a process is writing an output."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+    return False
+
+
+def read_fingerprint(path: Path) -> Fingerprint | None:
+    """Return the fingerprint of an output, None if there is none. Raises UsageError if it cannot be read."""
     place = fingerprint_path(path)
     try:
         return msgspec.json.decode(place.read_bytes(), type=Fingerprint)

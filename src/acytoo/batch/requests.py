@@ -96,8 +96,8 @@ class Requests:
         try:
             data = msgspec.json.decode(reply.text.encode("utf-8", "surrogatepass"))
         except UNDECODABLE as error:
-            raise InvalidReplyError(f"the reply is not JSON: {error}", reply.text) from error
-        self._validate(data, reply.text)
+            raise InvalidReplyError(f"the reply is not JSON: {error}", reply) from error
+        self._validate(data, reply)
         return data
 
     def begin(self, row: Row) -> Closable[list[Item]]:
@@ -150,7 +150,7 @@ class Requests:
         return dialect, msgspec.structs.replace(request, model=model) if model != request.model else request
 
 
-def validator(schema: JSONObject) -> Callable[[Any, str], None]:
+def validator(schema: JSONObject) -> Callable[[Any, Reply], None]:
     """Return a function that raises InvalidReplyError unless a value matches a JSON schema.
 
     Raises MissingExtraError, and UsageError for an invalid schema.
@@ -164,11 +164,11 @@ def validator(schema: JSONObject) -> Callable[[Any, str], None]:
     except Exception as error:  # of several libraries' classes
         raise UsageError(f"invalid schema: {error}") from error
 
-    def validate(value: Any, text: str) -> None:
+    def validate(value: Any, reply: Reply) -> None:
         try:
             check(value)
         except fastjsonschema.JsonSchemaValueException as error:
-            raise InvalidReplyError(f"the reply does not match the schema: {error.message}", text) from error
+            raise InvalidReplyError(f"the reply does not match the schema: {error.message}", reply) from error
 
     return validate
 

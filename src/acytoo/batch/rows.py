@@ -11,10 +11,10 @@ import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any
 
 import msgspec
 
@@ -41,12 +41,34 @@ class Row(msgspec.Struct):
         return "custom_id" in self.fields and "body" in self.fields
 
 
-RowReader: TypeAlias = Generator[Row, None, None]
-"""Rows; closing it closes their file."""
+class Rows:
+    """The rows of an open file. Closing it closes the file."""
+
+    def __init__(self, stream: IO[bytes], rows: Iterator[Row], size: int) -> None:
+        self._stream = stream
+        self._rows = rows
+        self._size = size
+
+    def __iter__(self) -> Rows:
+        return self
+
+    def __next__(self) -> Row:
+        return next(self._rows)
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of the file has been read, from 0 to 1, or None if that is unknown."""
+        if not self._size:
+            return None
+        return 1.0 if self._stream.closed else min(1.0, self._stream.tell() / self._size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
 
 
-def read_rows(path: str, format: str = "", columns: Iterable[str] = ()) -> RowReader:
-    """Yield the rows of a file, or of standard input if `path` is "-".
+def read_rows(path: str, format: str = "", columns: Iterable[str] = ()) -> Rows:
+    """Return the rows of a file, or of standard input if `path` is "-".
 
     `format` is "jsonl", "csv", "tsv" or "parquet"; by default the file's suffix decides. Raises UsageError now if the
     file cannot be opened, or if a format with named columns has not all of `columns`.
@@ -58,15 +80,12 @@ def read_rows(path: str, format: str = "", columns: Iterable[str] = ()) -> RowRe
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     try:
-        return _closing(stream, unique(_READERS[kind](stream, frozenset(columns))))
+        rows = unique(_READERS[kind](stream, frozenset(columns)))
     except BaseException:
         stream.close()
         raise
-
-
-def _closing(stream: IO[bytes], rows: Iterator[Row]) -> RowReader:
-    with stream:
-        yield from rows
+    has_position = path != "-" and kind != "parquet"
+    return Rows(stream, rows, os.fstat(stream.fileno()).st_size if has_position else 0)
 
 
 def is_pipe(path: str) -> bool:

@@ -12,9 +12,11 @@ import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.batch.asking import asker
+from acytoo.batch.budget import Caps, Price, Spending
 from acytoo.batch.limits import Limiter
 from acytoo.batch.lines import error_line, reply_line
 from acytoo.batch.output import Fingerprint, Output, file_fingerprint, options_fingerprint
+from acytoo.batch.progress import Progress
 from acytoo.batch.requests import Requests
 from acytoo.batch.rows import Row, ThreadedRows, format_of, is_pipe, read_rows
 from acytoo.batch.scheduler import Result, Scheduler, Stopped
@@ -46,19 +48,21 @@ class BatchConfig(msgspec.Struct, kw_only=True):
     attempts: int = 5
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    caps: Caps = Caps()
+    price: Price | None = None
     overwrite: bool = False
     accept_changes: bool = False
     retry_errors: bool = False
 
 
 class Summary(msgspec.Struct):
-    """How a run of a batch ended. `replies` and `errors` are all in the files, `new` those of this run."""
+    """How a run of a batch ended. `replies` and `errors` are all in the files, `spending` is what this run has used."""
 
     outcome: Outcome
     replies: int
     errors: int
-    new: int
     seconds: float
+    spending: Spending
     reason: str = ""
     """Why it is unfinished."""
     cause: AcytooError | None = None
@@ -83,11 +87,13 @@ class BatchRun:
         rows: Iterator[Row] | AsyncIterator[Row] = self._unfinished()
         if is_pipe(config.input):
             rows = self._unfinished_of(ThreadedRows(self._rows))
-        self._new = 0
         self._synced_at = time.monotonic()
+        self.spending = Spending(config.caps, config.price)
         limiter = Limiter(config.requests_per_minute, config.tokens_per_minute)
         self.scheduler = Scheduler(rows, asker(self._requests), self._deliver, jobs=config.jobs,
-                                   attempts=config.attempts, limiter=limiter)  # fmt: skip
+                                   attempts=config.attempts, limiter=limiter, spending=self.spending)  # fmt: skip
+        self.progress = Progress(self.spending, lambda: self.scheduler.concurrency.in_flight,
+                                 lambda: self._rows.fraction)  # fmt: skip
 
     def stop(self, reason: str) -> None:
         """Begin no further row; those in flight are completed."""
@@ -108,7 +114,8 @@ class BatchRun:
         reason = self.scheduler.stop_reason
         errors = self._output.errors
         outcome: Outcome = "unfinished" if reason else "complete with errors" if errors else "complete"
-        return Summary(outcome, len(self._output.done), errors, self._new, time.monotonic() - started, reason, cause)
+        seconds = time.monotonic() - started
+        return Summary(outcome, len(self._output.done), errors, seconds, self.spending, reason, cause)
 
     def _unfinished(self) -> Iterator[Row]:
         """Yield the rows that are not finished; with `retry_errors`, those that have an error."""
@@ -130,7 +137,6 @@ class BatchRun:
 
     async def _deliver(self, result: Result) -> None:
         row, output = result.row, self._output
-        self._new += 1
         if result.reply is not None:
             output.write_reply(row.id, reply_line(row, result.reply, self._requests, result.data))
         else:

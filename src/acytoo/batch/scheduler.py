@@ -23,12 +23,13 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from acytoo.batch.budget import Spending
 from acytoo.batch.limits import Limiter, Reservation
 from acytoo.batch.rows import Row
 from acytoo.dialects.quotas import Quota
-from acytoo.errors import AcytooError, AuthenticationError, StatusError
+from acytoo.errors import AcytooError, AuthenticationError, InvalidReplyError, StatusError
 from acytoo.routing.policy import verdict, wait_of
-from acytoo.types import Reply, Usage
+from acytoo.types import Reply
 
 _FIRST_PLACES = 8
 """Requests at once in the beginning."""
@@ -95,12 +96,13 @@ class Concurrency:
         """The median time to the first content."""
         self._firsts: list[float] = []
         self._has_halved = False  # because of that time, and the next median has to show whether it helped
+        self._is_ending = False
         self._grows_fast = True
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def enter(self) -> None:
         """Wait until there is a place, and take it."""
-        while self.in_flight + 1 > self.places:
+        while self.in_flight + 1 > self.places and not self._is_ending:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             try:
@@ -148,12 +150,12 @@ class Concurrency:
         self.places = max(1.0, self.places / 2)
 
     def wake_all(self) -> None:
-        """Let all that wait look again, because the batch stops."""
-        self.places = math.inf
+        """Let all that wait look again, because no further row begins."""
+        self._is_ending = True
         self._wake()
 
     def _wake(self) -> None:
-        free = self.places - self.in_flight
+        free = math.inf if self._is_ending else self.places - self.in_flight
         while self._waiting and free >= 1:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -173,23 +175,24 @@ class Scheduler:
         jobs: int = 100,
         attempts: int = 5,
         limiter: Limiter | None = None,
+        spending: Spending | None = None,
         patience: float = 600.0,
     ) -> None:
         """Create a scheduler.
 
-        `jobs`: the most requests at once. `limiter` has the upstream's limits. `attempts`: how many requests a row may
-        take; refusals because of the load do not count. `patience`: seconds after which the batch stops if the upstream
-        refuses every request.
+        `jobs`: the most requests at once. `limiter` has the upstream's limits, `spending` the caps. `attempts`: how
+        many requests a row may take; refusals because of the load do not count. `patience`: seconds after which the
+        batch stops if the upstream refuses every request.
         """
         self._rows = rows
         self._ask = ask
         self._deliver = deliver
         self._attempts = attempts
         self._limiter = limiter or Limiter()
+        self._spending = spending or Spending()
         self._patience = patience
         self._jobs = jobs
         self.concurrency = Concurrency(jobs)
-        self.usage = Usage()
         self.stop_reason = ""
         """Why the batch has been stopped before its end, "" if it has not."""
         self._fatal: AcytooError | None = None
@@ -239,7 +242,20 @@ class Scheduler:
             finally:
                 concurrency.leave()
             if result is not None:
+                self._note(result)
                 await self._deliver(result)
+
+    def _note(self, result: Result) -> None:
+        if result.reply is not None:
+            self._spending.replies += 1
+            self._spending.note_reply(result.reply)
+        else:
+            self._spending.note_failure(type(result.error).__name__)
+        self._check_caps()
+
+    def _check_caps(self) -> None:
+        if not self._is_exhausted and (reason := self._spending.reason_to_stop()):
+            self.stop(reason)
 
     async def _next(self) -> Row | None:
         """Return the next row, None at the end or if the batch stops."""
@@ -287,6 +303,9 @@ class Scheduler:
                         self._fail(error)
                         return None
                     continue
+                if isinstance(error, InvalidReplyError) and error.reply is not None:
+                    self._spending.note_reply(error.reply)
+                    self._check_caps()
                 counted += 1
                 if counted >= self._attempts:
                     return Result(row, error=error, attempts=attempts)

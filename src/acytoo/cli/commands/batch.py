@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from acytoo.cli.exit_codes import error_text, print_error
+from acytoo.cli.exit_codes import error_text, print_error, replace_controls
 from acytoo.cli.options import endpoint_options, parse_request_options, provider_from_options
 from acytoo.errors import UsageError
 
@@ -19,8 +20,8 @@ _EXIT_CODES = {"complete": 0, "complete with errors": 3, "unfinished": 4}
 
 
 @click.command
-@click.argument("input", metavar="INPUT")
-@click.option("-o", "--output", required=True, metavar="FILE", help="File for the replies, one JSON object per line.")
+@click.argument("arguments", nargs=-1, required=True, metavar="INPUT")
+@click.option("-o", "--output", metavar="FILE", help="File for the replies, one JSON object per line.")
 @click.option("-p", "--prompt", metavar="TEXT", help="Prompt with columns in braces, such as 'Summarise: {text}'.")
 @click.option("-s", "--system", default="", metavar="TEXT", help="System prompt for every row.")
 @click.option("--schema", "schema_file", metavar="FILE", help="JSON schema that every reply has to match.")
@@ -29,12 +30,16 @@ _EXIT_CODES = {"complete": 0, "complete with errors": 3, "unfinished": 4}
 @click.option("--attempts", type=click.IntRange(1), default=5, show_default=True, help="Most requests for one row.")
 @click.option("--rpm", type=click.FloatRange(0, min_open=True), metavar="NUMBER", help="Most requests per minute.")
 @click.option("--tpm", type=click.FloatRange(0, min_open=True), metavar="NUMBER", help="Most tokens per minute.")
+@click.option("--max-cost", type=click.FloatRange(0, min_open=True), metavar="DOLLARS", help="Stop at this cost.")
+@click.option("--max-tokens", type=click.IntRange(1), metavar="NUMBER", help="Stop at so many tokens, in and out.")
+@click.option("--max-failures", metavar="NUMBER", help="Stop at so many failed rows, or at a share such as 5%.")
+@click.option("--deadline", metavar="TIME", help="Stop after this time, such as 90s, 30m or 8h.")
 @click.option("--retry-errors", is_flag=True, help="Ask again for the rows that have an error, and for no others.")
 @click.option("--overwrite", is_flag=True, help="Begin again: remove the replies and errors that are there.")
 @click.option("--accept-changes", is_flag=True, help="Continue although the input or the options have changed.")
 @click.option(
     "--input-format",
-    type=click.Choice(["jsonl", "csv", "tsv"]),
+    type=click.Choice(["jsonl", "csv", "tsv", "parquet"]),
     help="Format of INPUT, if its suffix does not show it.",
 )
 @click.option("--drop-unsupported", is_flag=True, help="Drop options that the API does not have, instead of an error.")
@@ -43,8 +48,8 @@ _EXIT_CODES = {"complete": 0, "complete with errors": 3, "unfinished": 4}
 def batch(
     context: click.Context,
     /,
-    input: str,
-    output: str,
+    arguments: tuple[str, ...],
+    output: str | None,
     prompt: str | None,
     system: str,
     schema_file: str | None,
@@ -53,6 +58,10 @@ def batch(
     attempts: int,
     rpm: float | None,
     tpm: float | None,
+    max_cost: float | None,
+    max_tokens: int | None,
+    max_failures: str | None,
+    deadline: str | None,
     retry_errors: bool,
     overwrite: bool,
     accept_changes: bool,
@@ -64,18 +73,28 @@ def batch(
 
     INPUT is JSONL, CSV, TSV or Parquet; - is JSONL from standard input. A row has a prompt or messages, or the
     columns of --prompt, or is a request in OpenAI's Batch format. The same command continues a batch that was
-    interrupted. Rows that fail are in the .errors.jsonl file beside the output.
+    interrupted. Rows that fail are in the .errors.jsonl file beside the output. The caps are for one run; the rows
+    in flight are completed.
 
     Exits with 0 if every row has a reply, with 3 if some have an error, with 4 if the batch is not finished.
 
     \b
     Examples:
-      acytoo batch prompts.jsonl -o replies.jsonl -m openai/gpt-5-mini
+      acytoo batch prompts.jsonl -o replies.jsonl -m openai/gpt-5-mini -j 200 --max-cost 20
       acytoo batch texts.csv -p 'Summarise: {text}' -o summaries.jsonl -m ollama/llama3.2 -j 4
       acytoo batch prompts.jsonl -o replies.jsonl -m openai/gpt-5-mini --retry-errors
+      acytoo batch status replies.jsonl
     """
+    if arguments[0] == "status" and len(arguments) == 2:
+        _print_status(Path(arguments[1]))
+        return
+    if len(arguments) > 1:
+        raise UsageError(f"expected one INPUT, got {' '.join(arguments)}")
+    if output is None:
+        raise UsageError("missing -o FILE: the file for the replies, with which the batch can be continued")
     import asyncio
 
+    from acytoo.batch.budget import Caps, price_of
     from acytoo.batch.run import BatchConfig, BatchRun
     from acytoo.routing.addresses import mask_targets
     from acytoo.secret import mask_url
@@ -85,10 +104,12 @@ def batch(
     options = parse_request_options(pairs, provider)
     if drop_unsupported:
         options["drop_unsupported"] = True
+    failures, share = _parse_failures(max_failures) if max_failures else (None, None)
+    seconds = _parse_duration(deadline) if deadline else None
     run = BatchRun(
         BatchConfig(
             provider=provider,
-            input=input,
+            input=arguments[0],
             output=Path(output),
             address=address,
             input_format=input_format or "",
@@ -100,13 +121,15 @@ def batch(
             attempts=attempts,
             requests_per_minute=rpm,
             tokens_per_minute=tpm,
+            caps=Caps(max_cost, max_tokens, failures, share),
+            price=price_of(provider, must_be_known=max_cost is not None),
             overwrite=overwrite,
             accept_changes=accept_changes,
             retry_errors=retry_errors,
         )
     )
-    summary = asyncio.run(_run(run))
-    _report(summary, output)
+    summary = asyncio.run(_run(run, seconds, deadline))
+    _report(summary)
     if summary.reason == _INTERRUPTED:
         context.exit(130)
     context.exit(_EXIT_CODES[summary.outcome])
@@ -129,10 +152,30 @@ def _read_schema(path: str) -> dict[str, Any]:
     return schema
 
 
-async def _run(run: BatchRun) -> Summary:
+def _parse_failures(text: str) -> tuple[int | None, float | None]:
+    """Return the number of failures, or their share."""
+    number = text.removesuffix("%")
+    if number.isascii() and number.isdigit() and int(number) > 0:
+        if number == text:
+            return int(number), None
+        if int(number) <= 100:
+            return None, int(number) / 100
+    raise UsageError(f"invalid --max-failures {text}: expected a number of rows, or a share from 1% to 100%")
+
+
+def _parse_duration(text: str) -> float:
+    """Return a duration in seconds."""
+    number = text.rstrip("smhd")
+    with contextlib.suppress(ValueError, KeyError):
+        seconds = float(number) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[text[len(number) :]]
+        if 0 < seconds < 1e9:
+            return seconds
+    raise UsageError(f"invalid --deadline {text}: expected a time such as 90s, 30m or 8h")
+
+
+async def _run(run: BatchRun, seconds: float | None, deadline: str | None) -> Summary:
     """Run the batch. The first Ctrl-C lets the rows in flight end, the second one leaves them."""
     import asyncio
-    import contextlib
 
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -144,21 +187,74 @@ async def _run(run: BatchRun) -> Summary:
         else:
             run.stop(_INTERRUPTED)
             in_flight = run.scheduler.concurrency.in_flight
+            line.clear()
             click.echo(f"acytoo: waiting for {in_flight} replies; Ctrl-C again leaves them", err=True)
 
     with contextlib.suppress(NotImplementedError):  # Windows
         loop.add_signal_handler(signal.SIGINT, interrupt)
         loop.add_signal_handler(signal.SIGTERM, interrupt)
+    if seconds is not None:
+        loop.call_later(seconds, run.stop, f"the deadline of {deadline} has passed")
+    line = _ProgressLine(run)
+    showing = asyncio.create_task(line.show())
     try:
         return await run.run()
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+    finally:
+        showing.cancel()
+        line.clear()
 
 
-def _report(summary: Summary, output: str) -> None:
-    text = f"{summary.replies} replies, {summary.errors} errors, {summary.new} new in {summary.seconds:.1f} s"
+class _ProgressLine:
+    """The line at the bottom of a terminal. Nothing is shown if standard error is not one."""
+
+    def __init__(self, run: BatchRun) -> None:
+        self._run = run
+        self._is_shown = False
+
+    async def show(self) -> None:
+        """Show the line, again and again."""
+        import asyncio
+        import shutil
+        import sys
+
+        while sys.stderr is not None and sys.stderr.isatty():
+            width = shutil.get_terminal_size().columns
+            sys.stderr.write(f"\r\x1b[K{self._run.progress.line()[: width - 1]}")
+            sys.stderr.flush()
+            self._is_shown = True
+            await asyncio.sleep(0.5)
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._is_shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
+            self._is_shown = False
+
+
+def _report(summary: Summary) -> None:
+    from acytoo.batch.progress import by_class, summary_text
+
     if summary.cause is not None:
-        print_error(f"{error_text(summary.cause)}")
-    elif summary.reason:
-        text += f"; unfinished: {summary.reason}"
-    click.echo(text, err=True)
+        print_error(error_text(summary.cause))
+    errors = summary.spending.errors
+    shown = f" ({by_class(errors)})" if errors else ""
+    click.echo(f"{summary.replies:,} replies, {summary.errors:,} errors{shown}", err=True)
+    click.echo(summary_text(summary.spending, summary.seconds), err=True)
+    if summary.reason and summary.cause is None:
+        click.echo(f"not finished: {summary.reason}", err=True)
+
+
+def _print_status(output: Path) -> None:
+    from acytoo.batch.progress import by_class
+    from acytoo.batch.status import status_of
+
+    status = status_of(output)
+    errors = sum(status.errors.values())
+    click.echo(f"{output}: {'running' if status.is_running else 'not running'}")
+    for name, value in status.options.items():
+        click.echo(f"  {name}: {replace_controls(value)}")
+    click.echo(f"  replies: {status.replies:,}, with {status.input_tokens:,} + {status.output_tokens:,} tokens")
+    shown = f" ({by_class(status.errors)}), {status.retryable:,} may succeed later" if errors else ""
+    click.echo(f"  errors: {errors:,}{shown}")
