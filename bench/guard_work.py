@@ -1,17 +1,19 @@
-"""The tasks of the guard: fixed amounts of work on the hot paths of the wire and of the dialects.
+"""The tasks of the guard: fixed amounts of work on the hot paths of the wire, the dialects and the routes.
 
 The guard may run an older commit's copy of this file, so the protocol of `main` must stay as it is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
-from acytoo import dialects
+from acytoo import AsyncGeneratorProvider, Route, dialects
 from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.http import Endpoint, ResponseHead
+from acytoo.settings import Settings
 from acytoo.types import Finish, Item, Request, Start, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
 from acytoo.wire.sse import SSEDecoder
@@ -71,6 +73,36 @@ def _decode(make: Callable[[], SSEDecoder | NDJSONDecoder | TextDecoder], chunk:
     return work
 
 
+class _Stub(AsyncGeneratorProvider):
+    """A provider without an endpoint, of which the route is the larger part of the work."""
+
+    url = "http://127.0.0.1:1"
+    dialect = dialects.OpenAI()
+
+    def answer(
+        self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
+    ) -> AsyncGenerator[list[Item], None]:
+        return _short_reply()
+
+
+async def _short_reply() -> AsyncGenerator[list[Item], None]:
+    yield [Start("id", "m", 1), " word", " word"]
+    yield [" word", Finish("stop")]
+
+
+def _route() -> Callable[[], None]:
+    """Return a task that reads ten short replies through a route with one healthy target."""
+    route = Route(_Stub())
+    loop = asyncio.new_event_loop()
+
+    async def read() -> None:
+        for _ in range(10):
+            async for _ in route.stream(_REQUEST.messages, model="m"):
+                pass
+
+    return lambda: loop.run_until_complete(read())
+
+
 def tasks() -> dict[str, Callable[[], None]]:
     """Return every task by its name."""
     table = {
@@ -84,6 +116,7 @@ def tasks() -> dict[str, Callable[[], None]]:
         table[f"{dialect.name} write"] = _write(dialect)
         table[f"{dialect.name} build"] = _build(dialect)
     table["openai pass on"] = _read(dialects.OpenAI(), scan=True)
+    table["route with one healthy target, short reply"] = _route()
     return table
 
 

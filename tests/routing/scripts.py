@@ -9,6 +9,7 @@ from acytoo.testing import reply, status
 OPENAI = dialects.OpenAI()
 ONE = reply("one ", "reply", Finish("stop"))
 TWO = reply("two ", "replies", Finish("stop"))
+THREE = reply("three ", "replies", Finish("stop"))
 OVERLOADED = status(503, "overloaded")
 
 

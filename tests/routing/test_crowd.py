@@ -12,7 +12,7 @@ import pytest
 from acytoo import AcytooError, Route, ServerError, Target
 from acytoo.testing import FakeEndpoint, ScriptedResponse, silent, status
 from tests.helpers import MESSAGES
-from tests.routing.scripts import ONE, OPENAI, OVERLOADED, TWO, Plain
+from tests.routing.scripts import ONE, OPENAI, OVERLOADED, THREE, TWO, Plain
 
 
 def alternating(*scripts: ScriptedResponse) -> Callable[[object], ScriptedResponse]:
@@ -64,6 +64,18 @@ async def test_a_full_queue_refuses_the_next_request_at_once() -> None:
         await asyncio.gather(second, return_exceptions=True)
         await first.aclose()
         assert not route.targets[0].is_full
+
+
+async def test_a_route_with_a_full_queue_is_busy_for_the_route_around_it_and_has_not_failed() -> None:
+    async with FakeEndpoint(OPENAI, ONE.stall(after=1), TWO) as fake, FakeEndpoint(OPENAI, THREE) as other:
+        inner = Route(Target(Plain(fake.url), limit=1, queue=0), attempts=1)
+        outer = Route(Target(inner, name="inner", failures=1), Target(Plain(other.url), name="other"))
+        first = outer.create_async_generator("", MESSAGES)
+        await anext(first)
+        reply = await outer.reply(MESSAGES)
+        assert [(a.target, a.outcome) for a in reply.attempts] == [("inner", "BusyError"), ("other", "answered")]
+        await first.aclose()
+        assert (await outer.reply(MESSAGES)).text == "two replies"
 
 
 async def test_a_full_target_is_passed_over() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -512,6 +513,21 @@ async def test_a_failed_attempt_leaves_no_cycle_of_references() -> None:
             assert gc.collect() == 0
         finally:
             gc.enable()
+
+
+def test_a_route_does_not_keep_the_event_loops_alive_that_used_it() -> None:
+    kept = []
+
+    async def ask(route: Route) -> weakref.ref[asyncio.AbstractEventLoop]:
+        async with FakeEndpoint(OPENAI, TWO) as fake:
+            kept.append(Route(route, Plain(fake.url)))
+            await text_of(kept[-1])
+        return weakref.ref(asyncio.get_running_loop())
+
+    dead = Route(Target(Plain("http://127.0.0.1:9"), failures=1))
+    loops = [asyncio.run(ask(dead)) for _ in range(2)]
+    gc.collect()
+    assert [loop() for loop in loops] == [None, None]
 
 
 async def test_an_exception_of_a_legacy_provider_in_its_reply_has_the_text_so_far() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,6 +16,13 @@ from acytoo.routing.target import Lease, Waiter
 
 def target(**settings: float) -> Target:
     return Target(Acytoo("http://127.0.0.1:9"), **settings)  # type: ignore[arg-type]
+
+
+def place_at(target: Target) -> Lease:
+    """Return a place at a target that is not full."""
+    lease = target.take()
+    assert lease is not None
+    return lease
 
 
 def waiter() -> Waiter:
@@ -26,7 +36,7 @@ def test_the_default_name_is_the_providers_with_its_model() -> None:
 
 def test_a_target_is_full_at_its_limit_and_free_after_a_release() -> None:
     t = target(limit=2)
-    first, _ = t.take(), t.take()
+    first, _ = place_at(t), t.take()
     assert t.is_full
     first.release()
     assert not t.is_full
@@ -36,7 +46,7 @@ def test_a_target_is_full_at_its_limit_and_free_after_a_release() -> None:
 
 async def test_those_that_wait_get_places_in_the_order_in_which_they_came() -> None:
     t = target(limit=1)
-    place: Lease | None = t.take()
+    place: Lease | None = place_at(t)
     waiters = [waiter() for _ in range(3)]
     for w in waiters:
         t.enqueue(w)
@@ -56,7 +66,7 @@ async def test_nobody_overtakes_those_that_wait() -> None:
     t.enqueue(waiter())
     assert t.is_full
     t2 = target(limit=1)
-    place = t2.take()
+    place = place_at(t2)
     gone = waiter()
     t2.enqueue(gone)
     gone.cancel()
@@ -66,7 +76,7 @@ async def test_nobody_overtakes_those_that_wait() -> None:
 
 async def test_a_place_for_one_that_leaves_at_the_same_moment_goes_to_the_next() -> None:
     t = target(limit=1)
-    place = t.take()
+    place = place_at(t)
     first, second = waiter(), waiter()
     t.enqueue(first)
     t.enqueue(second)
@@ -80,7 +90,7 @@ async def test_a_place_for_one_that_leaves_at_the_same_moment_goes_to_the_next()
 
 async def test_a_waiter_of_another_event_loop_gets_its_place_there() -> None:
     t = target(limit=1)
-    place = t.take()
+    place = place_at(t)
 
     entered = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -101,9 +111,44 @@ async def test_a_waiter_of_another_event_loop_gets_its_place_there() -> None:
     assert isinstance(await thread, Lease)
 
 
+def test_several_threads_never_have_more_places_than_there_are() -> None:
+    t = target(limit=1)
+    start = threading.Barrier(4)
+    most = 0
+
+    def run() -> None:
+        nonlocal most
+        start.wait(10)
+        for _ in range(60_000):
+            if (lease := t.take()) is not None:
+                most = max(most, t.in_flight)
+                lease.release()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for future in [pool.submit(run) for _ in range(4)]:
+                future.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert most == 1
+    assert t.in_flight == 0
+
+
+async def test_a_place_that_was_given_back_just_before_somebody_waits_is_theirs() -> None:
+    t = target(limit=1)
+    place = place_at(t)
+    assert t.take() is None
+    place.release()  # by another thread, say
+    late = waiter()
+    t.enqueue(late)
+    assert isinstance(late.result(), Lease)
+
+
 async def test_a_waiter_whose_event_loop_is_closed_is_passed_over() -> None:
     t = target(limit=1)
-    place = t.take()
+    place = place_at(t)
 
     def enqueue() -> None:
         async def main() -> None:
@@ -158,7 +203,7 @@ def test_after_a_pause_each_answer_lets_one_more_request_in() -> None:
     for number in (1, 2, 3, 4):
         leases = []
         while not t.is_full:
-            leases.append(t.take())
+            leases.append(place_at(t))
         assert len(leases) == number
         for lease in leases[1:]:
             lease.release()
@@ -173,7 +218,7 @@ def test_a_trial_that_fails_pauses_the_target_again() -> None:
     for _ in range(3):
         t.failed(None)
     t.opens_at = 0
-    lease = t.take()
+    lease = place_at(t)
     assert t.is_full
     lease.release()
     t.failed(None)

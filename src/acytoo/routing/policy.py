@@ -15,11 +15,20 @@ from acytoo.errors import (
     ProxyError,
     RedirectError,
     RequestError,
+    ServerError,
     StatusError,
     TLSError,
     UnsupportedError,
     UsageError,
 )
+
+
+class BusyError(ServerError):
+    """A request for which there is no room in a queue of this process. It shows nothing about the target."""
+
+    def __init__(self, names: str) -> None:
+        super().__init__(f"too many requests are waiting for {names}: try again later", status=503, retry_after=1.0)
+
 
 Verdict: TypeAlias = Literal["retry", "next", "raise"]
 
@@ -39,7 +48,7 @@ _ALWAYS_NEXT: ErrorClasses = (
 )
 """What only another target can change: this one is set up wrongly, or cannot take this request."""
 
-_NOT_SENT: ErrorClasses = (UsageError, MissingExtraError)
+_NOT_SENT: ErrorClasses = (UsageError, MissingExtraError, BusyError)
 """Errors that are raised before anything is sent, so that they show nothing about the target."""
 
 _NOT_THE_TARGET: ErrorClasses = (RequestError, NotFoundError)
@@ -57,9 +66,9 @@ def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
 
 def is_failure_of_target(error: AcytooError) -> bool | None:
     """Return whether an error counts against the health of the target, None if it shows nothing about that."""
-    if error.retryable:
-        return True
-    return None if isinstance(error, _NOT_SENT) else not isinstance(error, _NOT_THE_TARGET)
+    if isinstance(error, _NOT_SENT):
+        return None
+    return error.retryable or not isinstance(error, _NOT_THE_TARGET)
 
 
 def wait_of(error: AcytooError) -> float | None:

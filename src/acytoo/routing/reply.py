@@ -10,10 +10,12 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+import msgspec
+
 from acytoo.base_provider import ReplyOpener
 from acytoo.client import DeliveredError
 from acytoo.errors import AcytooError, ServerError, TimedOutError, one_line
-from acytoo.routing.policy import is_failure_of_target, verdict, wait_of
+from acytoo.routing.policy import BusyError, is_failure_of_target, verdict, wait_of
 from acytoo.routing.target import Lease, Target, Waiter
 from acytoo.types import Attempt, Attempts, Closable, Request, has_content
 
@@ -29,55 +31,44 @@ _LONGEST_BACKOFF = 8.0
 """The bounds in seconds of the pause before the same target is asked again ("full jitter": any time up to it)."""
 
 
+class _Begun(msgspec.Struct, Generic[T], eq=False):
+    """A reply whose first content has been received.
+
+    `held` is what has been received, up to the first content. `attempts` are those that it took: several if the target
+    is a route.
+    """
+
+    lease: Lease
+    source: Closable[T]
+    batches: Closable[T]
+    held: list[T] = []
+    is_complete: bool = True
+    attempts: list[Attempt] = []
+
+
 _NONE_EXCLUDED: frozenset[Target] = frozenset()
 
 
-class _Begun(Generic[T]):
-    """A reply whose first content has been received."""
-
-    __slots__ = ("attempts", "batches", "held", "is_complete", "lease", "source")
-
-    def __init__(self, lease: Lease, source: Closable[T], batches: Closable[T]) -> None:
-        self.lease = lease
-        self.source = source
-        self.batches = batches
-        self.held: list[T] = []
-        """What has been received, up to the first content."""
-        self.is_complete = False
-        self.attempts: list[Attempt] = []
-        """The attempt that it took: several if the target is a route."""
-
-
-class RoutedReply(Generic[T]):
+class RoutedReply(msgspec.Struct, Generic[T], eq=False):
     """The reply to a request that a route sends to one of its targets. `open`, or the first step, sends it."""
 
-    __slots__ = ("_budget", "_ends_at", "_error", "_excluded", "_is_closed", "_is_late", "_not_before", "_opener",
-                 "_reply", "_reports_attempts", "_request", "_route", "_session", "_tries", "attempts")  # fmt: skip
-
-    def __init__(
-        self,
-        route: Route,
-        request: Request,
-        opener: ReplyOpener[T],
-        *,
-        session: str = "",
-        reports_attempts: bool = False,
-    ) -> None:
-        self.attempts: list[Attempt] = []
-        self._route = route
-        self._request = request
-        self._opener = opener
-        self._session = session
-        self._reports_attempts = reports_attempts
-        self._budget = route.max_attempts
-        self._ends_at = math.inf
-        self._error: AcytooError | None = None
-        self._reply: _Begun[T] | None = None
-        self._is_closed = self._is_late = False
-        # Of the targets that have failed; a reply at the first attempt needs none of them.
-        self._excluded: frozenset[Target] = _NONE_EXCLUDED
-        self._tries: dict[Target, int] = {}
-        self._not_before: dict[Target, float] = {}
+    _route: Route
+    _request: Request
+    _opener: ReplyOpener[T]
+    _session: str = ""
+    _reports_attempts: bool = False
+    attempts: list[Attempt] = []
+    ends_at: float = math.inf
+    """The time (`time.monotonic`) at which the reply has to have begun."""
+    _sent: int = 0
+    _error: AcytooError | None = None
+    _reply: _Begun[T] | None = None
+    _is_closed: bool = False
+    _is_late: bool = False
+    # Of the targets that have failed; a reply at the first attempt needs none of them.
+    _excluded: frozenset[Target] = _NONE_EXCLUDED
+    _tries: dict[Target, int] = {}
+    _not_before: dict[Target, float] = {}
 
     # The reply, once it has begun.
 
@@ -93,7 +84,8 @@ class RoutedReply(Generic[T]):
             reply = self._reply
             assert reply is not None
             if self._reports_attempts:
-                return cast("T", [Attempts(self.attempts), *cast("list[Any]", reply.held.pop(0) if reply.held else [])])
+                first: Any = reply.held.pop(0) if reply.held else []
+                return [Attempts(self.attempts), *first]  # type: ignore[return-value]
         if reply.held:
             return reply.held.pop(0)
         try:
@@ -119,9 +111,10 @@ class RoutedReply(Generic[T]):
     async def aclose(self) -> None:
         """Stop reading, and give the target's place back."""
         self._is_closed = True
-        if self._reply is not None:
-            self._reply.lease.release()
-            await self._reply.batches.aclose()
+        reply = self._reply
+        if reply is not None and not reply.lease.is_released:  # else it has ended
+            reply.lease.release()
+            await reply.batches.aclose()
 
     def _note_late_failure(self, reply: _Begun[T], error: AcytooError) -> None:
         error.attempts = tuple(self.attempts)
@@ -143,7 +136,7 @@ class RoutedReply(Generic[T]):
         task = asyncio.current_task(loop)
         assert task is not None
         cancelling = task.cancelling()
-        self._ends_at = time.monotonic() + route.deadline
+        self.ends_at = time.monotonic() + route.deadline
         watch = route.watch(loop)
         watch.add(self, task)
         try:
@@ -188,19 +181,18 @@ class RoutedReply(Generic[T]):
         target = lease.target
         started = time.monotonic()
         reply: _Begun[T] | None = None
-        attempts: Sequence[Attempt] = ()
         try:
             request = target.request_for(self._request)
             if target.is_route:
                 opened = await target.provider.open_reply(request, self._opener, self._session)
-                reply, attempts = _Begun(lease, opened.source, opened.batches), opened.attempts
+                reply = _Begun(lease, opened.source, opened.batches)
+                reply.attempts = _attempts_of(target, opened.attempts)
             else:
                 source = self._opener(target.provider, request)
                 batches = source
                 if target.provider.is_legacy:
                     batches = _with_own_errors(source, target.provider.max_reply)
                 reply = _Begun(lease, source, batches)
-            reply.is_complete = True
             async for batch in reply.batches:
                 reply.held.append(batch)
                 if not isinstance(batch, list) or has_content(batch):
@@ -218,7 +210,8 @@ class RoutedReply(Generic[T]):
             self._route.note_first_content(seconds)
         if lease.is_trial:
             target.begun(lease)
-        reply.attempts = _attempts_of(target, attempts) or [Attempt(target.name, "answered", seconds)]
+        if not reply.attempts:
+            reply.attempts.append(Attempt(target.name, "answered", seconds))
         return reply
 
     def _note_end(self, target: Target, error: BaseException, seconds: float) -> None:
@@ -280,7 +273,7 @@ class RoutedReply(Generic[T]):
         """Return a place at another target that is free now, if the budget allows one more attempt."""
         now = time.monotonic()
         free = [t for t in self._usable() if t is not first and self._opens_at(t) <= now and not t.is_full]
-        if not free or self._budget == 0:
+        if not free or self._sent == self._route.max_attempts:
             return None
         return self._take(self._choose(free))
 
@@ -291,29 +284,31 @@ class RoutedReply(Generic[T]):
         if self._route.balance is None and not self.attempts:
             now = time.monotonic()
             for target in self._route.targets:
-                if target.opens_at <= now and not target.is_full:
-                    return self._take(target)
+                if target.opens_at <= now and (lease := target.take()) is not None:
+                    self._sent += 1
+                    return lease
         return None
 
     async def _place(self) -> Lease:
         """Return a place at a target, waiting for one if necessary. Raises AcytooError if there will be none."""
         while True:
             usable = self._usable()
-            if not usable or self._budget == 0:
+            if not usable or self._sent == self._route.max_attempts:
                 assert self._error is not None
                 raise self._error
             now = time.monotonic()
             open_targets = [target for target in usable if self._opens_at(target) <= now]
             free = [target for target in open_targets if not target.is_full]
             if free:
-                return self._take(self._choose(free))
-            if open_targets:
+                lease = self._take(self._choose(free))
+            elif open_targets:
                 lease = await self._queue(open_targets)
-                if lease is not None:
-                    self._budget -= 1
-                    return lease
+                self._sent += lease is not None
             else:
                 await self._wait_until(min(self._opens_at(target) for target in usable))
+                continue
+            if lease is not None:  # or the places have been taken by another thread, or the target has been paused
+                return lease
 
     def _usable(self) -> tuple[Target, ...]:
         targets = self._route.targets
@@ -329,18 +324,17 @@ class RoutedReply(Generic[T]):
         balance = self._route.balance
         return free[0] if balance is None else balance.choose(free, self._request, self._session)
 
-    def _take(self, target: Target) -> Lease:
-        self._budget -= 1
-        return target.take()
+    def _take(self, target: Target) -> Lease | None:
+        lease = target.take()
+        self._sent += lease is not None
+        return lease
 
     async def _queue(self, targets: list[Target]) -> Lease | None:
         """Wait for a place at one of the targets. Return None if they have to be looked at again."""
         queues = [target for target in targets if target.has_queue_room]
         if not queues:
             names = ", ".join([target.name for target in targets])
-            raise self._error or ServerError(
-                f"too many requests are waiting for {names}: try again later", status=503, retry_after=1.0
-            )
+            raise self._error or BusyError(names)
         waiter: Waiter = asyncio.get_running_loop().create_future()
         for target in queues:
             target.enqueue(waiter)
@@ -357,7 +351,7 @@ class RoutedReply(Generic[T]):
     async def _wait_until(self, moment: float) -> None:
         """Wait until a target may be asked. Raises AcytooError at once if that is too late."""
         seconds = max(0.0, moment - time.monotonic())
-        if moment >= self._ends_at or seconds > self._route.max_wait:
+        if moment >= self.ends_at or seconds > self._route.max_wait:
             names = ", ".join([target.name for target in self._usable()])
             raise self._error or ServerError(
                 f"paused after failures: {names}; try again in {seconds:.0f} s", status=503, retry_after=seconds

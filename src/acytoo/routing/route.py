@@ -99,6 +99,7 @@ class Route(AsyncGeneratorProvider):
         self._first_content_s: deque[float] = deque(maxlen=_SAMPLES)
         self.hedges = hedge and len(self.targets) > 1
         self._watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
+        self._watch: Watch | None = None  # the last one used, which is faster to find
         self.url = self.model = ""
         # A reply is collected up to the largest limit of a target: any of them may be the one that answers.
         self._settings = Settings(max_reply=max(target.provider.max_reply for target in self.targets))
@@ -121,9 +122,12 @@ class Route(AsyncGeneratorProvider):
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> Watch:
         """Return what enforces the deadline of replies in that event loop."""
-        watch = self._watches.get(loop)
-        if watch is None:
-            watch = self._watches[loop] = Watch(loop, self.deadline)
+        watch = self._watch
+        if watch is None or watch.loop() is not loop:
+            watch = self._watches.get(loop)
+            if watch is None:
+                watch = self._watches[loop] = Watch(loop)
+            self._watch = watch
         return watch
 
     # The interface of a provider.
@@ -143,7 +147,7 @@ class Route(AsyncGeneratorProvider):
         def open_at(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
             return provider.answer(request, provider.settings_with(changes) if changes else None)
 
-        return RoutedReply(self, request, open_at, session=session, reports_attempts=True)
+        return RoutedReply(self, request, open_at, session, True)
 
     def answer(
         self,
@@ -157,11 +161,11 @@ class Route(AsyncGeneratorProvider):
         def open_at(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
             return provider.answer(request, None, unsupported, observation)
 
-        return RoutedReply(self, request, open_at, reports_attempts=True)
+        return RoutedReply(self, request, open_at, "", True)
 
     async def open_reply(self, request: Request, opener: ReplyOpener[T], session: str = "") -> OpenReply[T]:
         """Return the reply of the first target that begins to answer. Raises the error of the last attempt."""
-        reply = RoutedReply(self, request, opener, session=session)
+        reply = RoutedReply(self, request, opener, session)
         source = await reply.open()
         return OpenReply(source, reply, reply.attempts)
 

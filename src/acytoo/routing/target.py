@@ -8,7 +8,8 @@ After the pause it takes one request. Each one that begins to be answered lets o
 their number doubles with each round, until there is no such limit any more. A request that finds a target full waits
 in its queue, first come, first served.
 
-The cost: a request that finds its target free changes a few attributes. Futures exist only for those that wait.
+The cost: a request that finds its target free changes a few attributes. Futures exist only for those that wait, and a
+lock is taken only if there is a limit: a target may serve the event loops of several threads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -36,21 +38,20 @@ _FULL_TRUST = 64
 Waiter: TypeAlias = "asyncio.Future[Lease | None]"
 
 
-class Lease:
-    """The place of one request at a target, to be released exactly once."""
+class Lease(msgspec.Struct, eq=False):
+    """The place of one request at a target, to be released exactly once.
 
-    __slots__ = ("_is_released", "is_trial", "target")
+    `is_trial`: whether the request has to show first that the target works again.
+    """
 
-    def __init__(self, target: Target, is_trial: bool) -> None:
-        self.target = target
-        self.is_trial = is_trial
-        """Whether the request has to show first that the target works again."""
-        self._is_released = False
+    target: Target
+    is_trial: bool
+    is_released: bool = False
 
     def release(self) -> None:
         """Give the place back. Does nothing the second time."""
-        if not self._is_released:
-            self._is_released = True
+        if not self.is_released:
+            self.is_released = True
             self.target.release(self)
 
 
@@ -102,6 +103,7 @@ class Target:
         self._limit = math.inf if limit is None else limit
         self._queue_size = queue
         self._queue: deque[Waiter] = deque()
+        self._lock = threading.RLock()  # for its places and its queue; reentrant, because giving one may take it back
         self._max_failures = failures
         self._first_pause = pause
         self._failures = 0
@@ -138,8 +140,15 @@ class Target:
 
     # Places.
 
-    def take(self) -> Lease:
-        """Return a place for a request. The caller has checked `is_full`."""
+    def take(self) -> Lease | None:
+        """Return a place for a request, or None if it would have to wait for others to end."""
+        if self._limit == self._max_trials == math.inf:
+            self.in_flight += 1
+            return Lease(self, False)
+        with self._lock:
+            return None if self.is_full else self._grant()
+
+    def _grant(self) -> Lease:
         self.in_flight += 1
         is_trial = self._max_trials < math.inf
         self._trials += is_trial
@@ -147,24 +156,30 @@ class Target:
 
     def release(self, lease: Lease) -> None:
         """Take a place back, and give it to whoever has waited longest."""
-        self.in_flight -= 1
-        self._end_trial(lease)
-        self._admit()
+        if self._limit == self._max_trials == math.inf and not lease.is_trial:
+            self.in_flight -= 1
+            return
+        with self._lock:
+            self.in_flight -= 1
+            self._end_trial(lease)
+            self._admit()
 
     def enqueue(self, waiter: Waiter) -> None:
         """Let a request wait for a place: the result is a Lease, or None if the target has been paused meanwhile."""
-        self._queue.append(waiter)
+        with self._lock:
+            self._queue.append(waiter)
+            self._admit()  # another thread may have given a place back meanwhile
 
     def dequeue(self, waiter: Waiter) -> None:
         """Let a request wait no longer. A place that it was given meanwhile is given back."""
-        with suppress(ValueError):
+        with self._lock, suppress(ValueError):
             self._queue.remove(waiter)
 
     def _admit(self) -> None:
         while self._queue and self._has_room:
             waiter = self._queue.popleft()
             if not waiter.done():
-                _resolve(waiter, self.take())
+                _resolve(waiter, self._grant())
 
     def _dismiss(self) -> None:
         """Let all that wait choose again."""
@@ -180,11 +195,11 @@ class Target:
 
     def begun(self, lease: Lease) -> None:
         """Note that the reply to a request has begun."""
-        if self._max_trials == math.inf:
-            return
-        self._end_trial(lease)
-        self._max_trials = self._max_trials + 1 if self._max_trials < _FULL_TRUST else math.inf
-        self._admit()
+        with self._lock:
+            if self._max_trials < math.inf:
+                self._end_trial(lease)
+                self._max_trials = self._max_trials + 1 if self._max_trials < _FULL_TRUST else math.inf
+                self._admit()
 
     def answered(self) -> None:
         """Note a complete reply, or another sign that the target works, such as the refusal of a bad request."""
@@ -203,9 +218,10 @@ class Target:
             self._close(self._pause * random.uniform(0.8, 1.2))
 
     def _close(self, seconds: float) -> None:
-        self.opens_at = max(self.opens_at, time.monotonic() + seconds)
-        self._max_trials = 1
-        self._dismiss()
+        with self._lock:
+            self.opens_at = max(self.opens_at, time.monotonic() + seconds)
+            self._max_trials = 1
+            self._dismiss()
 
 
 def is_number(value: object) -> bool:

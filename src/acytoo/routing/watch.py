@@ -7,6 +7,7 @@ that was added first is due first, and one timer for each event loop is enough.
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -17,32 +18,32 @@ if TYPE_CHECKING:
 class Watch:
     """The replies of one route that have to begin in time, in one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._loop = weakref.ref(loop)
-        self._seconds = seconds
-        self._tasks: dict[RoutedReply[Any], tuple[float, asyncio.Task[Any]]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        # The handle of the timer is not kept either: it would keep the loop alive.
+        self.loop = weakref.ref(loop)
+        self._tasks: dict[RoutedReply[Any], asyncio.Task[Any]] = {}
+        self._is_armed = False
 
     def add(self, reply: RoutedReply[Any], task: asyncio.Task[Any]) -> None:
-        """Cancel the task in time, unless the reply is removed before."""
-        loop = task.get_loop()
-        due = loop.time() + self._seconds
-        self._tasks[reply] = due, task
-        if self._timer is None:
-            self._timer = loop.call_at(due, self._on_timer)
+        """Cancel the task when the reply's time is over, unless the reply is removed before."""
+        self._tasks[reply] = task
+        if not self._is_armed:
+            self._arm(reply, task.get_loop())
 
     def remove(self, reply: RoutedReply[Any]) -> None:
         """Let a reply take its time: it has begun, or failed."""
         self._tasks.pop(reply, None)
 
+    def _arm(self, reply: RoutedReply[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._is_armed = True
+        loop.call_later(reply.ends_at - time.monotonic(), self._on_timer)
+
     def _on_timer(self) -> None:
-        self._timer = None
-        loop = self._loop()
-        assert loop is not None
+        self._is_armed = False
         while self._tasks:
-            reply, (due, task) = next(iter(self._tasks.items()))
-            if due > loop.time():
-                self._timer = loop.call_at(due, self._on_timer)
+            reply, task = next(iter(self._tasks.items()))
+            if reply.ends_at > time.monotonic():
+                self._arm(reply, task.get_loop())
                 return
             del self._tasks[reply]
             reply.expire(task)
