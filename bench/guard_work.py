@@ -9,11 +9,11 @@ import asyncio
 import gc
 import sys
 from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 from acytoo import AsyncGeneratorProvider, Route, dialects
 from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.http import Endpoint, ResponseHead
-from acytoo.settings import Settings
 from acytoo.types import Finish, Item, Request, Start, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
 from acytoo.wire.sse import SSEDecoder
@@ -79,9 +79,7 @@ class _Stub(AsyncGeneratorProvider):
     url = "http://127.0.0.1:1"
     dialect = dialects.OpenAI()
 
-    def answer(
-        self, request: Request, settings: Settings | None = None, unsupported: Unsupported | None = None
-    ) -> AsyncGenerator[list[Item], None]:
+    def answer(self, request: Request, *args: Any, **kwargs: Any) -> AsyncGenerator[list[Item], None]:
         return _short_reply()
 
 
