@@ -18,9 +18,14 @@ TESTS = [
     "wire", "dialects", "test_base_provider.py", "cli/test_command.py",
 ]  # fmt: skip
 """The tests of the code that calls the dependencies."""
-IGNORED = ["transport/test_timeouts.py", "transport/test_closing.py", "dialects/test_growth.py"]
-"""Tests that mostly wait, or that measure our own code."""
-EXPENSIVE = "not million and not chunks_of_one_byte"
+IGNORED = [
+    "transport/test_timeouts.py", "transport/test_closing.py", "transport/test_secret_sweep.py",
+    "dialects/test_growth.py", "dialects/test_readers.py", "dialects/test_repetition.py", "dialects/test_tool_calls.py",
+    "dialects/test_turns.py", "dialects/test_urls.py", "dialects/test_new_dialect.py", "dialects/test_every_dialect.py",
+]  # fmt: skip
+"""Tests that mostly wait, or that are about our own code alone."""
+EXPENSIVE = "not million and not chunks_of_one_byte and not memory and not deeply and not splits and not wrong_usage"
+"""The names of expensive tests in the others, as `pytest -k` takes them."""
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="the oldest versions were never built for it")
