@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -278,3 +279,16 @@ def test_a_pattern_that_no_model_can_match_is_a_warning_with_its_line(pattern: s
 def test_an_expired_key_is_a_warning_with_its_line() -> None:
     text = with_models(f"[keys.a]\nhash = '{HASH}'\nexpires = 2020-01-31\n")
     assert warnings_of(config_of(text)) == ["acytoo.toml:7: the key 'a' expired at the end of 2020-01-31"]
+
+
+EXAMPLES = [
+    pytest.param(match.group(1), id=f"{document.name}:{document.read_text()[: match.start()].count(chr(10)) + 1}")
+    for document in sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+    for match in re.finditer(r"^```toml\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_in_the_documentation_are_valid(example: str) -> None:
+    config = config_of(example if "[upstreams." in example else f"{example}\n[upstreams.embedded]\n")
+    assert warnings_of(config) == []
