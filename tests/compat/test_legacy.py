@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from acytoo import AsyncGeneratorProvider, UsageError
-from acytoo.errors import ProtocolError, UnsupportedError
+from acytoo.errors import ProtocolError, ReplyTooLargeError, UnsupportedError
 from acytoo.types import Request
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
@@ -243,3 +243,17 @@ async def test_a_method_that_is_not_a_generator_is_an_error() -> None:
 
     with pytest.raises(ProtocolError, match="not an async generator"):
         await Coroutine.create_async("m", MESSAGES)
+
+
+async def test_settings_that_acytoo_applies_itself_are_no_arguments_of_the_method() -> None:
+    for cls in (Usual, Open):
+        text = await cls.create_async("m", MESSAGES)
+        assert await cls(max_reply=1000, drop_unsupported=True).create_async("m", MESSAGES) == text
+        assert await cls().create_async("m", MESSAGES, max_reply=1000, drop_unsupported=True) == text
+    with pytest.raises(ReplyTooLargeError):
+        await yielding("x" * 2000)(max_reply=1000).create_async("m", MESSAGES)
+
+
+async def test_an_instance_may_drop_the_options_that_its_method_cannot_take() -> None:
+    provider = Usual(drop_unsupported=True)
+    assert await provider.create_async("m", MESSAGES, temperature=1.0) == await Usual.create_async("m", MESSAGES)

@@ -25,6 +25,10 @@ ALIASES = {"url": "base_url", "base_url": "url", "key": "api_key", "api_key": "k
 """The other name of a setting that has two."""
 
 
+_OWN_SETTINGS = ("drop_unsupported", "max_reply")
+"""Settings that Acytoo applies itself, so that a method need not know them."""
+
+
 class LegacyMethod:
     """A descriptor for a legacy `create_async_generator`: unchanged on the class, with the settings on an instance."""
 
@@ -47,7 +51,10 @@ def call(provider: Any, method: Any, /, model: str = "", messages: Any = (), *ar
     parameters = Parameters(function)
     given = {**dict(zip(parameters.after_messages, args, strict=False)), **kwargs}
     given = {name: value for name, value in given.items() if value is not None}
-    drops = given.pop("drop_unsupported", None)
+    drops = given.get("drop_unsupported", settings.get("drop_unsupported"))
+    for name in [name for name in _OWN_SETTINGS if not parameters.has(name)]:
+        settings.pop(name, None)
+        given.pop(name, None)
     for name in given:
         settings.pop(name, None)
         settings.pop(ALIASES.get(name, ""), None)
