@@ -238,7 +238,6 @@ async def gateway(api: str, up: str, other: str, settings: str = "") -> AsyncIte
         yield Gateway(url, control, ledger, counters)
     finally:
         await server.close()
-        await control.close()
 
 
 async def send(
@@ -307,7 +306,6 @@ async def test_what_is_recorded_is_what_the_upstream_counts(
         else:
             await call(served.url, DIALECTS[caller], request)
         rows = await served.ledger.wait()
-        await served.control.close()
         check_rows(way, rows, caller, api)
         received = {"up": len(up.requests), "other": len(other.requests)}
         sent = {name: sum(row.upstream == name for row in rows) for name in received}

@@ -144,11 +144,11 @@ class GatewayCall(Call):
             own = [attempt.row(len(rows) + 1, has_left)] if attempt.is_sent else []
             rows += own
             if attempt.hold is not None:
-                control.settle(attempt.hold, _actual(f"upstream:{attempt.leaf.upstream}", own))
+                control.counters.settle_soon(attempt.hold, _actual(f"upstream:{attempt.leaf.upstream}", own))
         status = response.status if response is not None else request.status
         if self._hold is not None:
             assert self.key is not None
-            control.settle(self._hold, _actual(f"key:{self.key.name}", rows))
+            control.counters.settle_soon(self._hold, _actual(f"key:{self.key.name}", rows))
         name = type(self.error).__name__ if self.error is not None else ""
         seconds = time.monotonic() - self._started
         is_chat = self.route is not None and self.route.dialect is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
 import time
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from acytoo.errors import AuthenticationError
 from acytoo.gateway.call import ADMIN, GatewayCall
-from acytoo.gateway.counters import Counters, Hold
+from acytoo.gateway.counters import Counters
 from acytoo.gateway.ledger import Ledger
 from acytoo.gateway.setup import Setup
 from acytoo.gateway.summary import Consumer
@@ -40,8 +39,6 @@ class GatewayControl(Control):
         self.consumers = [*consumers, *([tracing] if tracing is not None else [])]
         self.tracing = tracing
         self._routes: list[PathRoute] = []
-        self._unsettled: list[tuple[Hold, dict[str, int]]] = []
-        self._settling: asyncio.Task[None] | None = None
 
     def find(self, presented: Sequence[Secret]) -> Caller | None:
         """Return the key that is presented. Raises AuthenticationError for one that has expired."""
@@ -70,25 +67,3 @@ class GatewayControl(Control):
     def routes(self) -> Iterator[PathRoute]:
         """Yield the gateway's own paths."""
         yield from self._routes
-
-    def settle(self, hold: Hold, actual: dict[str, int]) -> None:
-        """Replace a reservation by the real amounts, without waiting for it."""
-        self._unsettled.append((hold, actual))
-        if self._settling is None:
-            self._settling = asyncio.get_running_loop().create_task(self._settle_all())
-
-    async def _settle_all(self) -> None:
-        try:
-            while self._unsettled:
-                batch, self._unsettled = self._unsettled, []
-                for hold, actual in batch:
-                    await self.counters.settle(hold, actual)
-        except Exception:
-            _LOG.exception("cannot settle a reservation")
-        finally:
-            self._settling = None
-
-    async def close(self) -> None:
-        """Wait until everything is settled."""
-        if self._settling is not None:
-            await self._settling

@@ -90,6 +90,10 @@ class Counters(Protocol):
         """
         ...
 
+    def settle_soon(self, hold: Hold, actual: Mapping[str, int]) -> None:
+        """Settle without waiting for it."""
+        ...
+
     async def restore(self, counter: str, window: Window, used: int) -> None:
         """Count at least `used` in the current window: what a ledger has of it from before a restart."""
         ...
@@ -132,6 +136,10 @@ class MemoryCounters:
 
     async def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
         """Replace the reserved amounts by the real ones, and free the places in flight."""
+        self.settle_soon(hold, actual)
+
+    def settle_soon(self, hold: Hold, actual: Mapping[str, int]) -> None:
+        """Do what `settle` does, at once."""
         if hold.is_settled:
             return
         hold.is_settled = True

@@ -81,7 +81,6 @@ class Gateway:
             setup = self._setup(self.config, self._reloader.backends)
             control = self._control = GatewayControl(setup, counters, ledger, consumers, self._tracing)
             control.add_routes(admin_routes(control, self._metrics))
-            stack.push_async_callback(control.close)
             self._application = Application(self.server_config, control)
             self._reloader.start()
             stack.callback(self._reloader.stop)

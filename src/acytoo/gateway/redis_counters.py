@@ -259,6 +259,12 @@ class RedisCounters:
         hold.is_settled = True
         await asyncio.shield(self._start(self._settle_or_keep(hold.name, hold.claims, dict(actual))))
 
+    def settle_soon(self, hold: Hold, actual: Mapping[str, int]) -> None:
+        """Begin to settle."""
+        if hold.name and not hold.is_settled:
+            hold.is_settled = True
+            _ = self._start(self._settle_or_keep(hold.name, hold.claims, dict(actual)))
+
     async def restore(self, counter: str, window: Window, used: int) -> None:
         """Count at least `used` in the current window. Does nothing while Redis cannot be reached."""
         keys = [self._key("number"), self._key(counter, window)]
