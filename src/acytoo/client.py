@@ -421,7 +421,7 @@ async def _pass_through(
     finally:
         if observation is not None:
             received = reader.received() if reader is not None else Received()
-            if received.usage is None or received.is_partial:
+            if outcome != "complete" or received.usage is None or received.is_partial:
                 received.size = max(received.size, _estimate_size(client.dialect, head, sample, total))
             observation.end(outcome, received, failure)
         failure = None  # its traceback holds this frame

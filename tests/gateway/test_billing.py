@@ -7,7 +7,7 @@ upstreams, whose own count of requests and tokens is the reference.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,8 @@ from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, ScriptedResponse, garbage, hang_up, page, refused_port, reply, silent, status
+from acytoo.testing.fakes.requests import ReceivedRequest
+from acytoo.testing.script.responses import BodyContent
 from acytoo.types import Finish, Request, Usage
 
 LIMIT = 60.0
@@ -222,9 +224,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(api: str, up: str, other: str, settings: str = "") -> AsyncIterator[Gateway]:
+async def gateway(api: str, up: str, other: str, settings: str = "", more: str = "") -> AsyncIterator[Gateway]:
     text = CONFIG.format(provider=api, up=up, other=other, settings=settings, hash=hash_secret(KEY))
-    config = parse(text, Path("acytoo.toml"))
+    config = parse(text + more, Path("acytoo.toml"))
     backends = create_backends(config)
     for _ in range(20):
         hedged = backends["hedged"]
@@ -241,10 +243,12 @@ async def gateway(api: str, up: str, other: str, settings: str = "") -> AsyncIte
 
 
 async def send(
-    url: str, dialect: Dialect, request: Request, key: str = KEY
+    url: str, dialect: Dialect, request: Request, key: str = KEY, body: bytes | None = None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Send a request, and return the connection."""
+    """Send a request, perhaps with another body, and return the connection."""
     encoded = dialect.encode_request(request, Endpoint(url, Secret(key)), Unsupported(dialect.name, drop=True))
+    if body is not None:
+        encoded.body = body
     parts = urlsplit(encoded.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     headers = {**encoded.headers, "host": parts.netloc, "connection": "close", "content-length": str(len(encoded.body))}
@@ -254,9 +258,11 @@ async def send(
     return reader, writer
 
 
-async def call(url: str, dialect: Dialect, request: Request, key: str = KEY) -> tuple[int, bytes]:
+async def call(
+    url: str, dialect: Dialect, request: Request, key: str = KEY, body: bytes | None = None
+) -> tuple[int, bytes]:
     """Return the status and the body of the response to a request, as far as they arrive."""
-    reader, writer = await send(url, dialect, request, key)
+    reader, writer = await send(url, dialect, request, key, body)
     received = bytearray()
     try:
         while data := await reader.read(65536):
@@ -264,8 +270,8 @@ async def call(url: str, dialect: Dialect, request: Request, key: str = KEY) -> 
     except ConnectionError:
         pass
     writer.close()
-    head, _, body = bytes(received).partition(b"\r\n\r\n")
-    return int(head.split()[1]) if head else 0, body
+    head, _, content = bytes(received).partition(b"\r\n\r\n")
+    return int(head.split()[1]) if head else 0, content
 
 
 async def leave(url: str, dialect: Dialect, request: Request, fake: FakeEndpoint, after: str) -> None:
@@ -358,3 +364,162 @@ async def check_counters(served: Gateway, rows: Sequence[Row]) -> None:
         own = [row for row in rows if row.upstream == name]
         assert await served.used(f"upstream:{name}:tokens", "day") == sum(r.input_tokens + r.output_tokens for r in own)
     assert await served.used("upstream:up:money", "month") == sum(r.cost or 0 for r in rows if r.upstream == "up")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A request that is refused before anything is sent to an upstream."""
+
+    name: str
+    status: int
+    outcome: str
+    """In the ledger; "" if there is no row."""
+    model: str = "up/m"
+    key: str = KEY
+    counted: str = "bot"
+    """The name of the key."""
+
+
+REFUSALS = [
+    Refusal("unknown model", 404, "NotFoundError", model="nonsense"),
+    Refusal("model that the key may not use", 403, "AuthenticationError", key="sk-narrow", counted="narrow"),
+    Refusal("limit of the key reached", 429, "RateLimitError", key="sk-poor", counted="poor"),
+    Refusal("limit of the upstream reached", 429, "RateLimitError", model="poor/m"),
+    Refusal("budget without a price", 403, "AuthenticationError", model="unpriced/m"),
+    Refusal("ledger full", 503, "ServerError"),
+    Refusal("invalid request", 400, "RequestError"),
+    Refusal("wrong key", 401, "", key="sk-wrong"),
+    Refusal("expired key", 401, "", key="sk-expired", counted="expired"),
+]
+
+REFUSING = """
+[upstreams.poor]
+provider = "{provider}"
+url = "{up}"
+key = "env:UPSTREAM_KEY"
+tokens_per_day = 1
+[upstreams.unpriced]
+provider = "{provider}"
+url = "{up}"
+key = "env:UPSTREAM_KEY"
+[prices."poor/m"]
+input = 1.0
+output = 1.0
+[keys.narrow]
+hash = "{narrow}"
+models = ["other/*"]
+[keys.poor]
+hash = "{poor}"
+tokens_per_day = 1
+[keys.expired]
+hash = "{expired}"
+expires = 2020-01-01
+"""
+
+
+@pytest.mark.parametrize("mode", ["stream", "document"])
+@pytest.mark.parametrize("caller", DIALECTS)
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
+async def test_a_request_that_is_refused_here_costs_nothing(
+    refusal: Refusal, caller: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "key-of-the-upstream-0123456789")
+    dialect = DIALECTS[caller]
+    if caller == "acytoo" and refusal.name == "invalid request":
+        refusal = replace(refusal, status=401, outcome="")  # its key is in the body
+    async with asyncio.timeout(LIMIT), FakeEndpoint(dialect, OK) as up:
+        hashes = {name: hash_secret(f"sk-{name}") for name in ("narrow", "poor", "expired")}
+        more = REFUSING.format(provider=caller, up=up.url, **hashes)
+        async with gateway(caller, up.url, up.url, more=more) as served:
+            served.ledger.is_full = refusal.name == "ledger full"
+            request = Request([{"role": "user", "content": "Hello"}], refusal.model, stream=mode == "stream")
+            body = b'{"messages": 7,' if refusal.name == "invalid request" else None
+            code, _ = await call(served.url, dialect, request, refusal.key, body)
+            await served.control.close()
+            rows = served.ledger.rows
+            for counter in ("requests", "tokens"):
+                assert await served.used(f"key:{refusal.counted}:{counter}", "day") == 0
+            assert await served.used(f"key:{refusal.counted}:money", "month") == 0
+            assert await served.used(f"key:{refusal.counted}:concurrent", "flight") == 0
+    assert code == refusal.status
+    assert not up.requests
+    if not refusal.outcome:
+        assert rows == []
+        return
+    (row,) = rows
+    assert (row.attempt, row.key, row.dialect) == (0, refusal.counted, caller)
+    assert (row.status, row.outcome, row.target, row.upstream) == (refusal.status, refusal.outcome, "", "")
+    assert row.model == ("" if refusal.name == "invalid request" else refusal.model)
+    assert (row.input_tokens, row.output_tokens, row.is_estimated, row.cost) == (0, 0, False, 0)
+
+
+EARLY = {
+    "openai": (b'"choices":[', b'"usage":{"prompt_tokens":1100,"completion_tokens":3,'
+               b'"prompt_tokens_details":{"cached_tokens":100}},"choices":['),
+    "anthropic": (b'"usage":{"input_tokens":0,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,'
+                  b'"output_tokens":0}',
+                  b'"usage":{"input_tokens":1000,"cache_read_input_tokens":100,"output_tokens":3}'),
+    "gemini": (b'"modelVersion"', b'"usageMetadata":{"promptTokenCount":1100,"candidatesTokenCount":3,'
+               b'"totalTokenCount":1103,"cachedContentTokenCount":100},"modelVersion"'),
+}  # fmt: skip
+"""What is replaced in the records of the texts, so that they report the usage so far, as servers of these APIs do."""
+
+ENDS = {
+    "usage at the end too": COMPLETE,
+    "no usage at the end": Attempt("complete", "partial"),
+    "cut": Attempt("TruncatedError", "partial"),
+    "client left": Attempt("left", "partial"),
+}
+
+
+def early_usage(dialect: Dialect, end: str) -> Callable[[ReceivedRequest], ScriptedResponse]:
+    """Return a script that reports usage with the first texts."""
+
+    def respond(received: ReceivedRequest) -> ScriptedResponse:
+        writer = dialect.writer(received.decode(dialect))
+        old, new = EARLY[dialect.name]
+        texts = [writer.write([text]).replace(old, new) for text in TEXTS]
+        last = (
+            writer.write([USAGE, Finish("stop")] if end == "usage at the end too" else [Finish("stop")]) + writer.end()
+        )
+        if dialect.name == "anthropic" and end == "no usage at the end":
+            last = last.replace(b',"usage":' + EARLY["anthropic"][0].partition(b":")[2], b"")
+        pieces = (*texts, last) if end not in ("cut", "client left") else tuple(texts)
+        response = ScriptedResponse(BodyContent(pieces, writer.content_type), framing="chunked")
+        return response.reset() if end == "cut" else response.stall() if end == "client left" else response
+
+    return respond
+
+
+@pytest.mark.parametrize(
+    ("caller", "api", "end"),
+    [
+        (caller, api, end)
+        for caller, api in PAIRS
+        for end in ENDS
+        if api in EARLY and (api == "anthropic" or end != "no usage at the end")
+    ],
+)
+async def test_usage_that_is_sent_before_the_end_counts_once_and_not_as_the_whole(
+    caller: str, api: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "key-of-the-upstream-0123456789")
+    async with asyncio.timeout(LIMIT), FakeEndpoint(DIALECTS[api], early_usage(DIALECTS[api], end)) as up:
+        async with gateway(api, up.url, up.url) as served:
+            request = Request([{"role": "user", "content": "Hello, how are you?"}], "up/m")
+            if end == "client left":
+                await leave(served.url, DIALECTS[caller], request, up, "text")
+            else:
+                await call(served.url, DIALECTS[caller], request)
+            (row,) = await served.ledger.wait()
+            await served.control.close()
+            await check_counters(served, [row])
+    assert row.outcome == ENDS[end].outcome
+    assert row.is_estimated == (ENDS[end].counted == "partial")
+    assert (row.input_tokens, row.cached_tokens) == (USAGE.input_tokens, USAGE.cached_tokens)
+    if row.is_estimated:
+        # What has arrived when a client leaves depends on who is first.
+        least = len(TEXTS[0] if end == "client left" else "".join(TEXTS)) // BYTES_PER_TOKEN
+        assert least <= row.output_tokens <= USAGE.output_tokens / 2
+    else:
+        assert row.output_tokens == USAGE.output_tokens

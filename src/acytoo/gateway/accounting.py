@@ -28,7 +28,8 @@ def tokens_of(observation: Observation, request: Request, size: int) -> tuple[Us
     """
     received, error = observation.received, observation.error
     usage = received.usage
-    if usage is not None and not received.is_partial and (usage.input_tokens or usage.output_tokens):
+    has_ended = observation.outcome == "complete" or received.finish is not None
+    if usage is not None and has_ended and not received.is_partial and (usage.input_tokens or usage.output_tokens):
         return usage, False
     if not _is_counted(observation):
         return Usage(), False

@@ -278,11 +278,12 @@ class GatewayAttempt(Observation):
 
 
 def _actual(subject: str, rows: Sequence[Row]) -> dict[str, int]:
-    """Return what was really used, by counter."""
-    return {
+    """Return what was really used, by counter. A request that no upstream was sent is not counted."""
+    actual = {
         counter_name(subject, "tokens"): sum(row.input_tokens + row.output_tokens for row in rows),
         counter_name(subject, "money"): sum(row.cost or 0 for row in rows),
     }
+    return actual if rows else {**actual, counter_name(subject, "requests"): 0}
 
 
 def _unknown_model(model: str, names: list[str]) -> NotFoundError:

@@ -184,6 +184,7 @@ class StreamReader(RecordReader):
         self._stopped = False
         self._finished = False
         self._usage: JSONObject = {}
+        self._has_last_usage = False
         self._calls = ReceivedCalls()
         self._open_calls: dict[int, _OpenCall] = {}  # by the index of their blocks
         self._repeated_calls: dict[int, _OpenCall] = {}  # blocks with the id of an earlier call
@@ -206,10 +207,14 @@ class StreamReader(RecordReader):
         return self._finished or (self._stopped and self.has_content)
 
     def received(self) -> Received:
-        """Return what has been received, with the usage so far if the reply was cut."""
+        """Return what has been received, with the usage so far if the reply was cut.
+
+        The start of a message counts the request, and hardly anything of the reply: only its end counts that.
+        """
         received = super().received()
         if received.usage is None and self._usage:
-            received.usage, received.is_partial = _decode_usage(self._usage), True
+            received.usage = _decode_usage(self._usage)
+        received.is_partial = received.usage is not None and not self._has_last_usage
         return received
 
     def is_keep_alive(self, record: bytes) -> bool:
@@ -283,6 +288,7 @@ class StreamReader(RecordReader):
                     self._open_opaque(index, block)
             self._close_block(index, items)
         self._usage |= without_none(message.usage or {})
+        self._has_last_usage = True
         self._read_end(message.stop_reason, message.stop_sequence, message.stop_details, items)
 
     def _read_event(self, event: _Event, record: bytes, items: list[Item]) -> None:
@@ -315,6 +321,7 @@ class StreamReader(RecordReader):
                         text.is_open = False
         elif event.type == "message_delta":
             self._usage |= without_none(event.usage or {})  # a null does not undo an earlier count
+            self._has_last_usage |= bool(event.usage)
             if delta is not None and delta.stop_reason:
                 self._read_end(delta.stop_reason, delta.stop_sequence, delta.stop_details, items)
         elif event.type == "message_stop":
