@@ -435,7 +435,6 @@ async def test_a_request_that_is_refused_here_costs_nothing(
             request = Request([{"role": "user", "content": "Hello"}], refusal.model, stream=mode == "stream")
             body = b'{"messages": 7,' if refusal.name == "invalid request" else None
             code, _ = await call(served.url, dialect, request, refusal.key, body)
-            await served.control.close()
             rows = served.ledger.rows
             for counter in ("requests", "tokens"):
                 assert await served.used(f"key:{refusal.counted}:{counter}", "day") == 0
@@ -512,7 +511,6 @@ async def test_usage_that_is_sent_before_the_end_counts_once_and_not_as_the_whol
             else:
                 await call(served.url, DIALECTS[caller], request)
             (row,) = await served.ledger.wait()
-            await served.control.close()
             await check_counters(served, [row])
     assert row.outcome == ENDS[end].outcome
     assert row.is_estimated == (ENDS[end].counted == "partial")
