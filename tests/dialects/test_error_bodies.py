@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
+from acytoo.dialects import Dialect, by_name
 from acytoo.dialects.error_bodies import (
     ErrorDetails,
     describe_error,
@@ -24,6 +26,7 @@ from acytoo.errors import (
     ProxyError,
     RateLimitError,
     RedirectError,
+    RequestError,
     TimedOutError,
     TLSError,
     TruncatedError,
@@ -32,6 +35,7 @@ from acytoo.errors import (
     UsageError,
     status_error,
 )
+from acytoo.http import ResponseHead
 
 
 @pytest.mark.parametrize(
@@ -241,3 +245,41 @@ def test_an_error_for_openais_clients_has_all_four_fields() -> None:
         "param": None,
         "code": "invalid_request_error",
     }
+
+
+TOO_LONG = [
+    ("anthropic", "invalid_request_error", "prompt is too long: 208310 tokens > 200000 maximum"),
+    ("anthropic", "invalid_request_error", "input length and `max_tokens` exceed context limit: 9 + 9 > 10, decrease"),
+    ("gemini", "INVALID_ARGUMENT", "The input token count (12) exceeds the maximum number of tokens allowed (10)."),
+    ("gemini", "INVALID_ARGUMENT", "Unable to submit request because the input token count is 12 but model only"),
+    ("openai", "invalid_request_error", "This model's maximum context length is 10 tokens. However, you requested 12"),
+    ("openai", "invalid_request_error", "This endpoint's maximum context length is 10 tokens. However, you requested"),
+]
+"""The API, the type it sends for every bad request, and the message for a conversation that is too long."""
+
+
+def document_of(dialect: Dialect, kind: str, message: str) -> dict[str, Any]:
+    """Return the error document of an API."""
+    fields = {"code": 400, "status": kind} if dialect.name == "gemini" else {"type": kind}
+    return {"type": "error", "error": {**fields, "message": message}}
+
+
+@pytest.mark.parametrize(("name", "kind", "message"), TOO_LONG)
+def test_a_conversation_that_is_too_long_has_the_code_of_openai(name: str, kind: str, message: str) -> None:
+    dialect = by_name(name)
+    document = msgspec.json.encode(document_of(dialect, kind, message))
+    error = dialect.read_error(400, document)
+    assert (type(error), error.code, error.message) == (RequestError, "context_length_exceeded", message)
+    reader = dialect.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    with pytest.raises(RequestError, match=re.escape(message)) as caught:
+        reader.feed(b"event: error\ndata: " + document + b"\n\n")
+        raise reader.pending_error or AssertionError
+    assert caught.value.code == "context_length_exceeded"
+
+
+@pytest.mark.parametrize(("name", "kind", "message"), TOO_LONG)
+def test_another_error_with_such_words_keeps_its_code(name: str, kind: str, message: str) -> None:
+    dialect = by_name(name)
+    for status, text in ((500, message), (429, message), (400, f"messages.0: the text {message!r} is not allowed")):
+        error = dialect.read_error(status, msgspec.json.encode(document_of(dialect, kind, text)))
+        assert error.code == kind

@@ -105,6 +105,17 @@ async def test_the_next_target_answers_if_the_first_fails_before_its_content(fai
         assert counts(fakes) == [1, 1]
 
 
+async def test_the_next_target_answers_if_the_conversation_is_too_long_for_claude() -> None:
+    message = "prompt is too long: 208310 tokens > 200000 maximum"
+    refusal = status(
+        400, body=f'{{"type": "error", "error": {{"type": "invalid_request_error", "message": "{message}"}}}}'
+    )
+    async with FakeEndpoint(dialects.Anthropic(), refusal) as first, FakeEndpoint(OPENAI, TWO) as second:
+        route = Route(Target(Claude(first.url), failures=1), Plain(second.url))
+        assert await text_of(route) == "two replies"
+        assert not route.targets[0].is_full, "it works, for shorter ones"
+
+
 async def test_the_next_target_answers_if_the_first_cannot_be_reached_or_is_silent() -> None:
     async with FakeEndpoint(OPENAI, silent()) as mute, FakeEndpoint(OPENAI, TWO) as healthy:
         late = Plain(mute.url, timeout={"first_byte": 0.1})

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body
+from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body, with_context_code
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
 from acytoo.dialects.quotas import Quota, openai_quota_headers, read_openai_quotas
@@ -227,6 +227,8 @@ class Dialect:
     no_op_values: ClassVar[Mapping[str, tuple[object, ...]]] = {}
     """Values of this API's own fields that ask for the default; they may be dropped for another API."""
     capabilities: ClassVar[Capabilities] = Capabilities()
+    too_long_messages: ClassVar[tuple[str, ...]] = ()
+    """How the message begins with which servers refuse a conversation that is too long, if they send no code for it."""
     ends_without_finish: bool = False
     """Whether the server ends complete replies without a finish reason, so that one with content is complete at the end
     of its body. Nothing shows whether such a reply was cut there.
@@ -271,7 +273,8 @@ class Dialect:
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
         """Return the error that a response body reports, with the server's own message."""
         details = read_error_body(body)
-        return status_error(status, **details._asdict(), retry_after=retry_after, body=truncate(body, 2000))
+        error = status_error(status, **details._asdict(), retry_after=retry_after, body=truncate(body, 2000))
+        return with_context_code(error, self.too_long_messages)
 
     # Server side.
 

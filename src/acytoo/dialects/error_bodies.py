@@ -16,6 +16,7 @@ from acytoo.errors import (
     ProxyError,
     RedirectError,
     ReplyError,
+    RequestError,
     StatusError,
     TimedOutError,
     UnreachableError,
@@ -197,18 +198,29 @@ def error_details_in(error: Any) -> ErrorDetails:
     return error_details_of({"error": error}) or ErrorDetails(display_json(error) if error else NO_MESSAGE)
 
 
-def error_from_event(error: Any, statuses: Mapping[str, int] = {}) -> StatusError:
+def error_from_event(error: Any, statuses: Mapping[str, int] = {}, too_long: tuple[str, ...] = ()) -> StatusError:
     """Return the error that a stream's event or a document reports, given the document or its `error` field.
 
     The status is a number in it, as many servers send, else what `statuses` has for its code or its type, else what
-    that code or type means in another API: gateways mix them.
+    that code or type means in another API: gateways mix them. `too_long`: see `with_context_code`.
     """
     details = error_details_in(error)
     status = _number_in(error) or statuses.get(details.code) or statuses.get(details.type)
     if status is None:
         status = STATUSES_OF_CODES.get(_plain(details.code)) or STATUSES_OF_CODES.get(_plain(details.type))
     body = truncate(display_json(error), 2000)
-    return status_error(status, **details._asdict(), retry_after=_wait_in(error), body=body)
+    reported = status_error(status, **details._asdict(), retry_after=_wait_in(error), body=body)
+    return with_context_code(reported, too_long)
+
+
+def with_context_code(error: StatusError, too_long: tuple[str, ...]) -> StatusError:
+    """Return the error, with OpenAI's code if it refuses a conversation that is too long for the model.
+
+    An API without a code for that has the same beginning of the message each time: one of `too_long`.
+    """
+    if too_long and isinstance(error, RequestError) and error.message.startswith(too_long):
+        error.code = _CONTEXT_LENGTH_EXCEEDED
+    return error
 
 
 def _wait_in(error: object) -> float | None:
@@ -261,7 +273,9 @@ STATUSES_OF_CODES = {
 }
 """The HTTP status of the codes and types of many APIs, in the form of `_plain`."""
 
-CONTEXT_LENGTH_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+_CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+
+CONTEXT_LENGTH_CODES = frozenset({_CONTEXT_LENGTH_EXCEEDED, "exceed_context_size_error"})
 """Codes and types of the error that the conversation is too long for the model.
 
 Sources: OpenAI's list of error codes, which Azure, Groq and others use; llama.cpp's server.

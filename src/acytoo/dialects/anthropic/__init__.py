@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from acytoo.dialects.anthropic.reader import StreamReader, read_document
+from acytoo.dialects.anthropic.reader import TOO_LONG, StreamReader, read_document
 from acytoo.dialects.anthropic.request import (
     PART_FIELDS,
     SOURCE,
@@ -95,6 +95,7 @@ class Anthropic(Dialect):
     no_op_values = {"allowed_callers": (["direct"],), "mcp_servers": ([],)}
     capabilities = Capabilities(frozenset({"id", "model"}), items=frozenset({"text", "reasoning", "tool_calls"}))
     list_routes = ("/v1/models", "/v1/models/{model:.+}")
+    too_long_messages = TOO_LONG
 
     def __init__(
         self,

@@ -294,7 +294,7 @@ class StreamReader(RecordReader):
     def _read_event(self, event: _Event, record: bytes, items: list[Item]) -> None:
         delta = event.delta
         if event.error is not None or event.type == "error":
-            raise error_from_event(NO_MESSAGE if event.error is None else event.error, STATUSES_OF_TYPES)
+            raise error_from_event(NO_MESSAGE if event.error is None else event.error, STATUSES_OF_TYPES, TOO_LONG)
         if event.type == "content_block_start" and event.content_block is not None:
             if event.content_block.type in _BLOCK_TYPES:
                 self._open_block(event.index, event.content_block, items)
@@ -329,7 +329,7 @@ class StreamReader(RecordReader):
             self._stopped = self._diverts = True
         elif not event.type:
             if (reported := bare_error(record)) is not None:
-                raise error_from_event(reported, STATUSES_OF_TYPES)
+                raise error_from_event(reported, STATUSES_OF_TYPES, TOO_LONG)
             if (
                 record != b"{}"
             ):  # an empty event, which a gateway sends before the first (QuantumNous/new-api issue 6797)
@@ -540,7 +540,7 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     """
     message = decode_document(body, _Message)
     if message.error is not None:
-        raise error_from_event(message.error, STATUSES_OF_TYPES)
+        raise error_from_event(message.error, STATUSES_OF_TYPES, TOO_LONG)
     if message.content is None:
         raise msgspec.ValidationError("it has no content")
     reader = StreamReader(name, ends_without_finish)
@@ -606,3 +606,10 @@ STATUSES = {
 
 STATUSES_OF_TYPES = {type_: status for status, type_ in STATUSES.items()}
 """For an error in mid-stream, its HTTP status: the highest of those with the same type, which is this API's own."""
+
+TOO_LONG = ("prompt is too long", "input length and `max_tokens` exceed context limit")
+"""How an `invalid_request_error` begins for a conversation that is too long, which has no type of its own.
+
+Sources: "prompt is too long: 208310 tokens > 200000 maximum" (anthropics/claude-code#12186), "input length and
+`max_tokens` exceed context limit: 90402 + 116650 > 204648, …" (stackblitz/bolt.new#7414).
+"""

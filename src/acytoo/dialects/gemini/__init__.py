@@ -14,7 +14,7 @@ import msgspec
 from acytoo._version import __version__
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body, invalid
-from acytoo.dialects.gemini.reader import StreamReader, add_details, read_document
+from acytoo.dialects.gemini.reader import TOO_LONG, StreamReader, add_details, read_document
 from acytoo.dialects.gemini.request import decode_request, encode_request
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
 from acytoo.dialects.json import UNDECODABLE, decoder, dumps
@@ -80,6 +80,7 @@ class Gemini(Dialect):
     ends_with_record = False  # after the finish reason, more text or the usage may follow
     list_routes = ("/v1beta/models", "/v1beta/models/{model:.+}", "/v1/models", "/v1/models/{model:.+}")
     model_prefix = "models/"
+    too_long_messages = TOO_LONG
 
     def __init__(self, version: str = "v1beta", ends_without_finish: bool = False) -> None:
         self.version = version

@@ -323,9 +323,18 @@ _HTTP_STATUSES = {code: status for status, code in reversed(STATUSES.items())}
 """For an error that has no number, its HTTP status: the lowest of those with the same code."""
 
 
+TOO_LONG = ("The input token count", "Unable to submit request because the input token count")
+"""How an INVALID_ARGUMENT begins for a conversation that is too long, which has no reason of its own.
+
+Sources: "The input token count (1200293) exceeds the maximum number of tokens allowed (1048576)."
+(google-gemini/gemini-cli#6678), and Vertex AI's "Unable to submit request because the input token count is 1251952 but
+model only supports up to 1048576." (google-gemini/gemini-cli#19727).
+"""
+
+
 def decode_error(error: object) -> StatusError:
     """Return the error that a document or an event reports, with what its details add."""
-    return add_details(error_from_event(error, _HTTP_STATUSES), error)
+    return add_details(error_from_event(error, _HTTP_STATUSES, TOO_LONG), error)
 
 
 def add_details(error: StatusError, document: object) -> StatusError:

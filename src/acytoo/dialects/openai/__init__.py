@@ -13,7 +13,7 @@ from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, U
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
-from acytoo.dialects.openai.reader import CumulativeReader, StreamReader, is_usage_chunk, read_document
+from acytoo.dialects.openai.reader import TOO_LONG, CumulativeReader, StreamReader, is_usage_chunk, read_document
 from acytoo.dialects.openai.request import (
     NAME,
     decode_completion_request,
@@ -53,6 +53,7 @@ class OpenAI(Dialect):
     no_op_values = {"logit_bias": ({},), "functions": ([],), "modalities": (["text"],)}
     capabilities = Capabilities(reasoning_blocks=False, request_fields={"stream_options": {"include_usage": True}})
     list_routes = ("/v1/models", "/v1/models/{model:.+}")
+    too_long_messages = TOO_LONG
 
     def __init__(self, variations: Variations = Variations()) -> None:
         self.variations = variations

@@ -228,7 +228,7 @@ class StreamReader(RecordReader):
                                 items += self._decode_call(call, siblings)
                         continue
             if choices is None and chunk.usage is None and (error := bare_error(record)) is not None:
-                raise error_from_event(error, STATUSES)  # the record itself: a status may be beside `error`
+                raise error_from_event(error, STATUSES, TOO_LONG)  # the record itself: a status may be beside `error`
             self.append(chunk, items)
 
     def _decode_unusual_chunk(self, record: bytes, items: list[Item]) -> _Chunk | None:
@@ -259,7 +259,7 @@ class StreamReader(RecordReader):
     def append(self, chunk: _Chunk, items: list[Item]) -> None:
         """Append the items of one chunk, or of a complete reply. Raises the error that it reports."""
         if chunk.error or (chunk.error is not None and chunk.choices is None):
-            raise error_from_event(chunk.error, STATUSES)
+            raise error_from_event(chunk.error, STATUSES, TOO_LONG)
         if not self._started:
             self._start(chunk, items)
         if chunk.choices:
@@ -274,7 +274,7 @@ class StreamReader(RecordReader):
         """
         for choice in choices:
             if choice.error:
-                raise error_from_event(choice.error, STATUSES)
+                raise error_from_event(choice.error, STATUSES, TOO_LONG)
         choice = choices[0] if len(choices) == 1 else min(choices, key=lambda choice: choice.index or 0)
         before = len(items)
         if choice.message is not None and (choice.delta is None or _is_empty(choice.delta)):
@@ -580,7 +580,7 @@ def read_document(name: str, body: bytes) -> list[Item]:
     document = decode_document(body, _Chunk)
     if document.error is None and not document.choices:
         if (error := bare_error(body)) is not None:
-            raise error_from_event(error, STATUSES)
+            raise error_from_event(error, STATUSES, TOO_LONG)
         raise msgspec.ValidationError("it has no choices")
     reader = StreamReader(name)
     items: list[Item] = []
@@ -672,3 +672,11 @@ def is_usage_chunk(record: bytes) -> bool:
                 return False
             return not chunk.choices and bool(chunk.usage) and not chunk.error
     return False
+
+
+TOO_LONG = ("This model's maximum context length is", "This endpoint's maximum context length is")
+"""How the error begins for a conversation that is too long, at services that do not send OpenAI's code for it.
+
+Sources: DeepSeek, with the code `invalid_request_error` (FoundationAgents/OpenManus#79), vLLM; OpenRouter
+(continuedev/continue#10690).
+"""
