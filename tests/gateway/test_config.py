@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import given, strategies
 
 from acytoo.errors import UsageError
-from acytoo.gateway.config import GatewayConfig, TargetConfig, load, parse, warnings_of
+from acytoo.gateway.config import GatewayConfig, TargetConfig, load, parse, schema, warnings_of
 
 HASH = f"sha256:{'0' * 64}"
 
@@ -118,6 +121,10 @@ def test_absolute_paths_stay(tmp_path: Path) -> None:
         ),
         ("[models.fast]\ntargets = [\n 'a',\n 7]\n", "acytoo.toml:4: [models.fast] targets[1]: expected"),
         ("[keys.a]\nrequests_per_minute = 0\n", "acytoo.toml:2: [keys.a] requests_per_minute: expected `integer` >= 1"),
+        ("[keys.a]\nconcurrent = 99999999999999999999\n", "acytoo.toml:2: [keys.a] concurrent: "),
+        ("[keys.a]\nbudget_per_day = inf\n", "acytoo.toml:2: [keys.a] budget_per_day: expected `float` <= 1000000.0"),
+        ("[keys.a]\nbudget_per_day = nan\n", "acytoo.toml:2: [keys.a] budget_per_day: "),
+        ("[models.a]\ntargets = ['x']\ncache = inf\n", "acytoo.toml:3: [models.a] cache: expected `float` <= 1"),
         ("[keys.a]\nhash = ''\nexpires = '2027'\n", "acytoo.toml:3: [keys.a] expires: "),
     ],
 )
@@ -292,3 +299,63 @@ EXAMPLES = [
 def test_the_examples_in_the_documentation_are_valid(example: str) -> None:
     config = config_of(example if "[upstreams." in example else f"{example}\n[upstreams.embedded]\n")
     assert warnings_of(config) == []
+
+
+@given(strategies.data())
+def test_any_text_is_a_config_or_a_usage_error(data: strategies.DataObject) -> None:
+    text = GOOD
+    for _ in range(data.draw(strategies.integers(1, 3))):
+        start = data.draw(strategies.integers(0, len(text)))
+        end = data.draw(strategies.integers(start, min(len(text), start + 12)))
+        new = data.draw(strategies.sampled_from(PIECES) | strategies.text(max_size=3))
+        text = text[:start] + new + text[end:]
+    try:
+        config_of(text)
+    except UsageError as error:
+        assert str(error).startswith("acytoo.toml:")
+
+
+PIECES = [
+    "",
+    "[",
+    "]",
+    "{",
+    "}",
+    '"',
+    "=",
+    ".",
+    "\n",
+    "1",
+    "[[models.x]]",
+    "nan",
+    "inf",
+    "-1",
+    "1e400",
+    "2027-01-31",
+    '"""',
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("", ""),
+        ('provider = "ollama"', 'provder = "ollama"'),
+        ("weight = 2", "wieght = 2"),
+        (HASH, "sk-1"),
+        ("workers = 1", "workers = 0"),
+    ],
+)
+def test_the_schema_accepts_and_refuses_what_the_decoder_does(old: str, new: str) -> None:
+    validator = pytest.importorskip("fastjsonschema", reason="needs fastjsonschema: pip install 'acytoo[schema]'")
+    validate = validator.compile(schema())
+    text = GOOD.replace(old, new)
+    document = json.loads(json.dumps(tomllib.loads(text), default=str))
+    if not old:
+        validate(document)
+        config_of(text)
+        return
+    with pytest.raises(validator.JsonSchemaException):
+        validate(document)
+    with pytest.raises(UsageError):
+        config_of(text)

@@ -44,6 +44,8 @@ class Reloads:
         self.reloader = Reloader(file, self._note, LOOK)
 
     def _note(self, config: GatewayConfig, backends: Mapping[str, AsyncGeneratorProvider]) -> None:
+        if "refused" in config.models:
+            raise UsageError("no")
         self.threads.append(threading.current_thread())
         self.arrived.put_nowait((config, backends))
 
@@ -96,6 +98,7 @@ async def test_a_new_file_takes_effect_in_the_event_loop(file: Path) -> None:
     async with following(file) as reloads:
         reloads.replace(TEXT.replace("fast", "best"))
         config, backends = await reloads.next()
+        await asyncio.sleep(0)
         assert (list(config.models), list(backends)) == (["best"], ["best", "local"])
         assert reloads.reloader.config is config
         assert reloads.reloader.backends is backends
@@ -188,6 +191,16 @@ async def test_what_a_running_server_cannot_change_stays_and_is_logged(
         assert config.log.requests == ""
         assert "acytoo.toml:13: [log] requests has changed" in caplog.text
         assert "grace" not in caplog.text
+
+
+async def test_a_config_that_the_server_cannot_use_changes_nothing(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with following(file) as reloads:
+        before = (reloads.reloader.config, reloads.reloader.backends)
+        reloads.replace(TEXT.replace("fast", "refused"))
+        await logged(caplog, "acytoo.toml: no; the server goes on with the config it has")
+        assert (reloads.reloader.config, reloads.reloader.backends) == before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")

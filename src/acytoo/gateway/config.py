@@ -22,11 +22,14 @@ from acytoo.gateway.source import Source, decode
 from acytoo.gateway.toml_lines import lines_of
 from acytoo.settings import MAX_REPLY, without_frames
 
-Count: TypeAlias = Annotated[int, Meta(ge=1)]
-Size: TypeAlias = Annotated[int, Meta(ge=1)]
-Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
-Dollars: TypeAlias = Annotated[float, Meta(gt=0)]
-Price: TypeAlias = Annotated[float, Meta(ge=0)]
+_MOST = 2**53
+"""Counters are numbers in Lua too, which are exact up to here."""
+
+Count: TypeAlias = Annotated[int, Meta(ge=1, le=_MOST)]
+Size: TypeAlias = Annotated[int, Meta(ge=1, le=_MOST)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
+Dollars: TypeAlias = Annotated[float, Meta(gt=0, le=1e6)]
+Price: TypeAlias = Annotated[float, Meta(ge=0, le=1e6)]
 OnFailure: TypeAlias = Literal["open", "closed"]
 """Whether a request that cannot be counted is let through."""
 
@@ -123,11 +126,11 @@ class TargetConfig(Table, frozen=True):
     """
 
     to: str
-    weight: Annotated[float, Meta(gt=0)] = 1.0
+    weight: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0
     limit: Count | None = None
-    queue: Annotated[int, Meta(ge=0)] = 1000
+    queue: Annotated[int, Meta(ge=0, le=_MOST)] = 1000
     failures: Count = 5
-    pause: Annotated[float, Meta(gt=0)] = 10.0
+    pause: Annotated[float, Meta(gt=0, le=1e9)] = 10.0
 
 
 class Model(Table, frozen=True):
@@ -140,7 +143,7 @@ class Model(Table, frozen=True):
     targets: Annotated[tuple[str | TargetConfig, ...], Meta(min_length=1)]
     balance: bool = False
     attempts: Count | None = None
-    deadline: Annotated[float, Meta(gt=0)] = 1800.0
+    deadline: Annotated[float, Meta(gt=0, le=1e9)] = 1800.0
     max_wait: Seconds = 30.0
     next_on: tuple[str, ...] | None = None
     affinity: Seconds = 300.0

@@ -146,13 +146,20 @@ class Reloader:
             backends = create_backends(config, settings)
         for warning in warnings_of(config):
             _LOG.warning("%s", warning)
-        self.config, self.backends, self._settings = config, backends, settings
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._hand_over, config, backends)
+            self._loop.call_soon_threadsafe(self._hand_over, config, backends, settings)
 
-    def _hand_over(self, config: GatewayConfig, backends: Mapping[str, AsyncGeneratorProvider]) -> None:
-        if not self._is_stopping:
+    def _hand_over(
+        self, config: GatewayConfig, backends: Mapping[str, AsyncGeneratorProvider], settings: UpstreamSettings
+    ) -> None:
+        if self._is_stopping:
+            return
+        try:
             self._on_reload(config, backends)
+        except Exception as error:
+            _LOG.error("%s: %s; the server goes on with the config it has", self._path, error, exc_info=True)
+        else:
+            self.config, self.backends, self._settings = config, backends, settings
             _LOG.info("reloaded %s", self._path)
 
 
