@@ -239,12 +239,12 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     @property
     def is_server_stopping(self) -> bool:
-        """Whether the server accepts no new requests."""
-        return self._server.is_closing
+        """Whether the server accepts no new connections."""
+        return self._server.is_stopping
 
     def may_keep_alive(self, request: IncomingRequest) -> bool:
         """Return whether another request may follow this one."""
-        return request.keep_alive and request.is_complete and not self._server.is_closing
+        return request.keep_alive and request.is_complete and not self._server.is_stopping
 
     # Called by the server when it stops.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Iterable
 
 from acytoo.dialects import by_name
 from acytoo.dialects.fields import invalid
@@ -21,6 +22,9 @@ _ACCESS_LOG = logging.getLogger("acytoo.access")
 
 _MAX_REFUSED = 100
 """Connections above the limit that get a response; others are closed without one."""
+
+_LAST_REQUEST_WITHIN = 5.0
+"""Seconds in which a connection may send another request after the server was asked to drain."""
 
 _CANCEL_TIMEOUT = 1.0
 """Seconds that cancelled requests get to release their backends. Later ones are left to the event loop's end."""
@@ -42,6 +46,8 @@ class HTTPServer:
         self.loop = asyncio.get_running_loop()
         self.buffer = ReceiveBuffer()
         self.is_closing = False
+        self.is_stopping = False
+        """Whether each response announces the end of its connection. `is_closing`: idle connections are closed."""
         self.connections: set[ServerConnection] = set()
         self._emptied: asyncio.Future[None] | None = None
         self._listener: Listener | None = None
@@ -55,11 +61,27 @@ class HTTPServer:
         self._listener = listener
         return address
 
+    def listen_on(self, sockets: Iterable[socket.socket]) -> tuple[str, int]:
+        """Accept connections from sockets that other processes accept from too. Return the address."""
+        self._listener = Listener(lambda: ServerConnection(self))
+        return self._listener.listen_on(sockets)
+
+    async def drain(self) -> None:
+        """Stop accepting connections, and answer those that exist until each has ended.
+
+        A client may be sending a request on a connection just when the server closes it, and cannot know whether it
+        was received. So each connection may send one more for a while, and its response announces the end.
+        """
+        if self._listener is not None:
+            self.is_stopping = True
+            self._listener.close()
+            await self._wait_until_empty(_LAST_REQUEST_WITHIN)
+
     async def close(self) -> None:
         """Stop accepting connections, let running replies finish for `config.grace` seconds, then close everything."""
         if self._listener is None or self.is_closing:
             return
-        self.is_closing = True
+        self.is_closing = self.is_stopping = True
         self._listener.close()
         for _ in range(4):  # asyncio takes some turns to read a request that has already arrived
             await asyncio.sleep(0)

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _LOG = logging.getLogger("acytoo.server")
 
@@ -27,6 +27,18 @@ _RETRY_AFTER = 1.0
 
 _LOG_INTERVAL = 60.0
 """Seconds between two reports of failures."""
+
+
+async def bind(host: str, port: int) -> list[socket.socket]:
+    """Return sockets that listen, for processes to inherit. Raises what `create_server` raises."""
+    server = await asyncio.get_running_loop().create_server(
+        asyncio.Protocol, host, port, backlog=_BACKLOG, start_serving=False
+    )
+    sockets = [socket.socket(fileno=os.dup(bound.fileno())) for bound in server.sockets]
+    server.close()
+    for bound in sockets:
+        bound.listen(_BACKLOG)
+    return sockets
 
 
 class Listener:
@@ -57,6 +69,13 @@ class Listener:
         else:
             self._server = None
             server.close()
+        return address, port
+
+    def listen_on(self, sockets: Iterable[socket.socket]) -> tuple[str, int]:
+        """Accept connections from sockets that other processes accept from too. Return the address of the first."""
+        for bound in sockets:
+            self._watch(bound.dup())
+        address, port = next(iter(self._sockets)).getsockname()[:2]
         return address, port
 
     def close(self) -> None:

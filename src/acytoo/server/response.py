@@ -38,7 +38,7 @@ class StreamedResponse:
     """A response with a body of unknown length, each part of it sent as it arrives."""
 
     __slots__ = ("_chunked", "_complete", "_connection", "_ended", "_first", "_first_flush", "_head_sent", "_headers",
-                 "_request")  # fmt: skip
+                 "_keep_alive", "_request")  # fmt: skip
 
     def __init__(self, request: IncomingRequest, headers: dict[str, str]) -> None:
         self._request = request
@@ -48,6 +48,7 @@ class StreamedResponse:
         self._first = bytearray()
         self._first_flush: asyncio.Handle | None = None
         self._head_sent = False
+        self._keep_alive = False
         self._ended = False
         self._complete = False
 
@@ -102,7 +103,7 @@ class StreamedResponse:
         if not self._chunked:
             await self._connection.drain_all()
         self._complete = True
-        self._request.can_continue = self._chunked and self._connection.may_keep_alive(self._request)
+        self._request.can_continue = self._keep_alive
 
     async def abort(self, *, reported: bool) -> None:
         """Close the connection without ending the body, so that clients detect the truncation.
@@ -149,8 +150,9 @@ class StreamedResponse:
         headers = self._headers
         if self._chunked:
             headers = {**headers, "transfer-encoding": "chunked"}
-        keep_alive = self._chunked and self._connection.may_keep_alive(self._request)
-        return _encode_head(200, tuple(headers.items()), "" if keep_alive else "close", int(time.time())) + b"\r\n"
+        self._keep_alive = self._chunked and self._connection.may_keep_alive(self._request)
+        connection = "" if self._keep_alive else "close"
+        return _encode_head(200, tuple(headers.items()), connection, int(time.time())) + b"\r\n"
 
 
 def json_response(document: object, status: int = 200) -> HTTPResponse:

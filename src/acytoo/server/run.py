@@ -8,8 +8,9 @@ import gc
 import importlib
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 from acytoo.errors import UsageError
@@ -17,21 +18,40 @@ from acytoo.http import bracketed
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
 from acytoo.server.http_server import HTTPServer
+from acytoo.server.notify import Watchdog, notify
+from acytoo.server.worker import SupervisorConnection
 
 
 async def start(
-    config: ServerConfig, *, access_log: bool = False, application: Application | None = None
+    config: ServerConfig,
+    *,
+    access_log: bool = False,
+    application: Application | None = None,
+    sockets: Sequence[socket.socket] = (),
 ) -> tuple[HTTPServer, str]:
-    """Return a running server and its URL; port 0 picks a free port. Raises UsageError if it cannot listen."""
+    """Return a running server and its URL; port 0 picks a free port. Raises UsageError if it cannot listen.
+
+    `sockets` listen already, and other processes accept from them too.
+    """
     _import_what_requests_need()
     server = HTTPServer((application or Application(config)).answer, config, access_log=access_log)
+    with listening_errors(config.host, config.port):
+        if sockets:
+            host, port = server.listen_on(sockets)
+        else:
+            host, port = await server.listen(config.host.removeprefix("[").removesuffix("]"), config.port)
+    return server, f"http://{bracketed(host)}:{port}"
+
+
+@contextmanager
+def listening_errors(host: str, port: int) -> Iterator[None]:
+    """Raise UsageError for an address that cannot be listened on."""
     try:
-        host, port = await server.listen(config.host.removeprefix("[").removesuffix("]"), config.port)
+        yield
     except (OSError, UnicodeError, OverflowError) as error:  # the latter two: invalid names and port numbers
         number = (error.errno or 0) if isinstance(error, OSError) else 0
         reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error
-    return server, f"http://{bracketed(host)}:{port}"
+        raise UsageError(f"cannot listen on {host} port {port}: {reason}") from error
 
 
 _IMPORTED_ON_USE = ("difflib", "hashlib", "ssl", "compression.zstd", "zstandard", "python_socks.async_.asyncio")
@@ -89,24 +109,52 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Running replies then have `config.grace` seconds to finish; a second signal ends them at once.
+    Running replies then have `config.grace` seconds to finish; a second signal ends them at once. SIGUSR2 lets a worker
+    drain: another one takes its place.
     """
-    server, url = await start(config, access_log=access_log, application=application)
+    supervisor = SupervisorConnection.from_environment()
+    sockets = supervisor.sockets if supervisor is not None else ()
+    server, url = await start(config, access_log=access_log, application=application, sockets=sockets)
     stop = asyncio.Event()
+    is_replaced = False
+
+    def replace() -> None:
+        nonlocal is_replaced
+        is_replaced = True
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:  # on Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    announce(url)
+    watchdog = Watchdog()
+    if supervisor is None:
+        announce(url)
+        notify("READY=1")
+        watchdog.start()
+    else:
+        loop.add_signal_handler(signal.SIGUSR2, replace)
+        supervisor.start(stop.set)
     _collect_garbage_less_often()
-    await stop.wait()
-    stop.clear()
-    closing = asyncio.ensure_future(server.close())
-    second_signal = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({closing, second_signal}, return_when=asyncio.FIRST_COMPLETED)
-    second_signal.cancel()
-    if not closing.done():
-        closing.cancel()
-    await asyncio.gather(closing, second_signal, return_exceptions=True)
+    try:
+        await stop.wait()
+        notify("STOPPING=1")
+        stop.clear()
+        closing = asyncio.ensure_future(_drain_and_close(server) if is_replaced else server.close())
+        second_signal = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({closing, second_signal}, return_when=asyncio.FIRST_COMPLETED)
+        second_signal.cancel()
+        if not closing.done():
+            closing.cancel()
+        await asyncio.gather(closing, second_signal, return_exceptions=True)
+    finally:
+        watchdog.stop()
+        if supervisor is not None:
+            supervisor.close()
+
+
+async def _drain_and_close(server: HTTPServer) -> None:
+    await server.drain()
+    await server.close()

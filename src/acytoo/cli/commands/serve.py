@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -12,6 +14,7 @@ from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
     from acytoo.base_provider import AsyncGeneratorProvider
+    from acytoo.gateway.config import GatewayConfig
 
 
 @click.command
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--grace", default=30.0, show_default=True, help="Seconds to finish running replies at shutdown.")
 @click.option("--log", is_flag=True, help="Log each request to stderr.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve the port.")
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -60,6 +64,7 @@ def serve(
     max_reply: int,
     grace: float,
     log: bool,
+    workers: int,
     config: Path | None,
 ) -> None:
     """Serve the built-in model or any provider to any chat client.
@@ -74,10 +79,13 @@ def serve(
       acytoo serve --config acytoo.toml
     """
     from acytoo.cli.interrupts import kept_interrupts
+    from acytoo.server.worker import is_worker
 
     if config is not None:
         _serve_config(config, _given_options(ctx))
         return
+    if workers > 1 and not is_worker():
+        _supervise(host, port, workers, grace)
 
     with kept_interrupts():
         from acytoo.secret import Secret
@@ -126,10 +134,14 @@ def _serve_config(path: Path, given: list[str]) -> None:
         import asyncio
         import logging
 
+        from acytoo.gateway.config import load
         from acytoo.gateway.gateway import Gateway, serve_gateway
         from acytoo.server.run import loop_factory
+        from acytoo.server.worker import is_worker
 
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        if not is_worker() and (config := load(path)).server.workers > 1:
+            _supervise_config(config)
         gateway = Gateway(path)
         new_loop = loop_factory()
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -137,6 +149,32 @@ def _serve_config(path: Path, given: list[str]) -> None:
 
 
 _MIB = 1024 * 1024
+
+
+def _supervise(host: str, port: int, workers: int, grace: float, **options: Any) -> NoReturn:
+    """Run this command in several workers, and exit."""
+    from acytoo.gateway.workers import supervise
+
+    if sys.platform == "win32":
+        raise UsageError("several workers need signals that Windows does not have: use one")
+    sys.exit(supervise(host, port, workers, _announce, grace=grace, **options))
+
+
+def _supervise_config(config: GatewayConfig) -> NoReturn:
+    """Run this command in several workers, which share their metrics, and exit."""
+    from tempfile import TemporaryDirectory
+
+    from acytoo.gateway.metrics import forget_worker, share
+
+    def on_exit(pid: int) -> None:
+        if config.metrics.enabled:
+            with suppress(ImportError):  # the worker has reported that
+                forget_worker(pid)
+
+    server = config.server
+    with TemporaryDirectory(prefix="acytoo-metrics-") as folder:
+        share(Path(folder))
+        _supervise(server.host, server.port, server.workers, server.grace, can_reload=True, on_exit=on_exit)
 
 
 def _create_backends(
