@@ -170,6 +170,29 @@ def test_a_stream_without_a_finish_reason_has_the_input_too() -> None:
     assert written(PIECES[:-2], received(tools=[TOOL])) == ([FIRST, SECOND], "stop")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ('{"input":"ls -l', "ls -l"),
+        ('{"input": "a\\n\\', "a\n"),
+        ('{"input": "a\\ud83d', "a\ufffd"),
+        ('{"input": "a\\ud83d\\udc4b\\u00', "a👋"),
+        ('{"input":"ls"', "ls"),
+        ('{"input":"', ""),
+        ('{"inp', '{"inp'),
+        ('{"input":"a\nb"}', '{"input":"a\nb"}'),
+        ('{"input":"a" "b"}', '{"input":"a" "b"}'),
+        ("{ ls; }", "{ ls; }"),
+        ('{"input": "a"}', "a"),
+        ('{"other": "a"}', '{"other": "a"}'),
+    ],
+)
+def test_arguments_that_a_limit_has_cut_are_the_text_so_far(arguments: str, text: str) -> None:
+    items: list[Item] = [ToolCall(0, "call_1", "sh", arguments), Finish("length")]
+    (call,), reason = written(items, received(tools=[TOOL]))
+    assert (call["custom"]["input"], reason) == (text, "length")
+
+
 def test_text_in_place_of_arguments_is_the_input() -> None:
     items: list[Item] = [ToolCall(0, "call_1", "sh", "ls -l"), Finish("tool_calls")]
     (call,), _ = written(items, received(tools=[TOOL]))

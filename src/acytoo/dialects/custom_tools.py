@@ -8,6 +8,7 @@ Source: OpenAI's API reference ("Function calling", custom tools and their gramm
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ import msgspec
 
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.json import dumps
+from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import arguments_object
 from acytoo.types import JSONObject, Request, ToolDefinition
 
@@ -25,9 +27,21 @@ def custom_arguments(text: object) -> str:
 
 
 def custom_input(arguments: str) -> str:
-    """Return the text in the arguments of such a call: all of them if a model has left out the JSON."""
-    text = (arguments_object(arguments) or {}).get("input")
+    """Return the text in the arguments of such a call: all of them if a model has left out the JSON.
+
+    If a token limit has cut them, this is the text so far.
+    """
+    decoded = arguments_object(arguments)
+    if decoded is None and (cut := _CUT_INPUT.fullmatch(arguments)) is not None:
+        decoded = msgspec.json.decode(replace_lone_escapes(b'{"input":"%b"}' % cut[1].encode("utf-8", "replace")))
+    text = (decoded or {}).get("input")
     return text if isinstance(text, str) else arguments
+
+
+_CUT_INPUT = re.compile(
+    r'\s*\{\s*"input"\s*:\s*"((?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+)(?:\\(?:u[0-9a-fA-F]{0,3})?|"\s*)?'
+)
+"""Such arguments that end in the text, in an escape of it, or right after it."""
 
 
 def custom_names(request: Request) -> frozenset[str]:
