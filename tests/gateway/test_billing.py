@@ -7,10 +7,12 @@ upstreams, whose own count of requests and tokens is the reference.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import pytest
@@ -31,10 +33,21 @@ from acytoo.secret import Secret
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
-from acytoo.testing import FakeEndpoint, ScriptedResponse, garbage, hang_up, page, refused_port, reply, silent, status
+from acytoo.testing import (
+    FakeEndpoint,
+    ScriptedResponse,
+    garbage,
+    hang_up,
+    page,
+    redirect,
+    refused_port,
+    reply,
+    silent,
+    status,
+)
 from acytoo.testing.fakes.requests import ReceivedRequest
 from acytoo.testing.script.responses import BodyContent
-from acytoo.types import Finish, Request, Usage
+from acytoo.types import Finish, Request, ToolCall, Usage, collect
 
 LIMIT = 60.0
 """Seconds after which a test has failed; far more than any needs."""
@@ -75,12 +88,21 @@ COMPLETE = Attempt("complete", "reported")
 OK = reply(*TEXTS, USAGE, Finish("stop"))
 
 
+Script: TypeAlias = ScriptedResponse | Callable[[Dialect, ReceivedRequest], ScriptedResponse]
+
+
+def as_document(dialect: Dialect, received: ReceivedRequest) -> ScriptedResponse:
+    """Return the complete reply as one document."""
+    document = dialect.write_reply(collect([*TEXTS, USAGE, Finish("stop")]), received.decode(dialect))
+    return ScriptedResponse(BodyContent((document,), "application/json"), framing="length")
+
+
 @dataclass(frozen=True)
 class Way:
     """One way a call can end: the name in the tables, what the upstreams do, and what is expected."""
 
     name: str
-    scripts: Sequence[ScriptedResponse]
+    scripts: Sequence[Script]
     attempts: Sequence[Attempt]
     leaves: str = ""
     """When the client leaves: "early", before it has received anything, or after the first "text"; "" is never."""
@@ -95,6 +117,7 @@ class Way:
     """"stream" or "document", if it can happen to only one of them."""
     apis: Iterable[str] = tuple(DIALECTS)
     """The upstream's dialects in which it can happen."""
+    callers: Iterable[str] = tuple(DIALECTS)
 
 
 REPORTING = tuple(name for name in DIALECTS if name != "acytoo")
@@ -146,6 +169,11 @@ WAYS = [
         [Attempt("NotFoundError", "nothing", 404), Attempt("complete", "reported", 200, "other")], model="both"),
     Way("fell back after a cut", [OK.reset(after_bytes=0)],
         [Attempt("TruncatedError", "input"), Attempt("complete", "reported", 200, "other")], model="both"),
+    Way("redirected", [redirect("http://127.0.0.1:1/elsewhere")], [Attempt("RedirectError", "nothing", 0)]),
+    Way("called tools", [reply(ToolCall(0, "call_1", "now", "{}"), USAGE, Finish("tool_calls"))], [COMPLETE],
+        apis=REPORTING, callers=REPORTING),
+    Way("empty", [reply(Finish("stop"))], [Attempt("complete", "input")], apis=REPORTING),
+    Way("document in place of a stream", [as_document], [COMPLETE], only="stream", apis=REPORTING),
     Way("hedged", [silent()],
         [Attempt("cancelled", "input", 0), Attempt("complete", "reported", 200, "other")], model="hedged"),
 ]  # fmt: skip
@@ -288,7 +316,12 @@ def cases() -> Iterable[object]:
     for way in WAYS:
         for caller, api in PAIRS:
             for mode in ("stream", "document"):
-                if api in way.apis and way.only in ("", mode) and not (api == "acytoo" and mode == "document"):
+                if (
+                    api in way.apis
+                    and caller in way.callers
+                    and way.only in ("", mode)
+                    and not (api == "acytoo" and mode == "document")
+                ):
                     yield pytest.param(way, caller, api, mode, id=f"{way.name}-{caller}-{api}-{mode}".replace(" ", "-"))
 
 
@@ -300,7 +333,11 @@ async def test_what_is_recorded_is_what_the_upstream_counts(
     if mode == "document" and way.document is not None:
         way = replace(way, scripts=[way.document[0]], attempts=[way.document[1]])
     async with asyncio.timeout(LIMIT), AsyncExitStack() as stack:
-        up = await stack.enter_async_context(FakeEndpoint(DIALECTS[api], *(way.scripts or [OK])))
+        scripts = [
+            script if isinstance(script, ScriptedResponse) else functools.partial(script, DIALECTS[api])
+            for script in way.scripts or [OK]
+        ]
+        up = await stack.enter_async_context(FakeEndpoint(DIALECTS[api], *scripts))
         other = await stack.enter_async_context(FakeEndpoint(DIALECTS[api], *way.others))
         up_url = up.url
         if not way.scripts:

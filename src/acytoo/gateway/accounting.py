@@ -7,7 +7,7 @@ counts for a request that no upstream received, or that was refused with an erro
 
 from __future__ import annotations
 
-from acytoo.errors import ProtocolError, StatusError, TimedOutError, UnreachableError
+from acytoo.errors import StatusError, TimedOutError
 from acytoo.observation import Observation
 from acytoo.types import ChatMessages, Request, Usage
 
@@ -49,13 +49,12 @@ def tokens_of(observation: Observation, request: Request, size: int) -> tuple[Us
 
 def _is_counted(observation: Observation) -> bool:
     """Return whether the upstream has, or may have, worked on the request."""
-    if not observation.is_sent or isinstance(observation.error, UnreachableError):
+    if not observation.is_sent:
         return False
-    if isinstance(observation.error, TimedOutError) and observation.error.phase == "connect":
-        return False
-    if observation.status == 0:
-        return not isinstance(observation.error, ProtocolError)  # what answered is not an upstream
-    return 200 <= observation.status < 300
+    if observation.status:
+        return 200 <= observation.status < 300
+    error = observation.error  # before the head: who waits no longer does not know what the upstream does
+    return error is None or (isinstance(error, TimedOutError) and error.phase != "connect")
 
 
 def outcome_of(observation: Observation, has_client_left: bool) -> str:
