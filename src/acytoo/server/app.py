@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import logging
 from collections.abc import Iterator
 
@@ -22,6 +21,7 @@ from acytoo.server.cors import cors_headers, cross_site_reason, is_preflight, pr
 from acytoo.server.errors import public_error
 from acytoo.server.models import model_routes
 from acytoo.server.openapi import openapi_route
+from acytoo.server.page import page_routes
 from acytoo.server.relay import attempt_headers, count_tokens, relay
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import json_response
@@ -132,7 +132,7 @@ class Application:
                 yield PathRoute("POST", path, self._count_handler(dialect), dialect)
         yield from model_routes(self.config.dialects, self._model_names)
         yield PathRoute("GET", "/healthz", _health, is_public=True)
-        yield PathRoute("GET", "/", _page_handler(self.config), is_public=True)
+        yield from page_routes()
 
     def _chat_handler(self, dialect: Dialect) -> Handler:
         memory = dialect.memory()
@@ -190,30 +190,3 @@ async def _health(request: IncomingRequest) -> HTTPResponse:
     if request.connection.is_server_stopping:
         return json_response({"status": "stopping", "version": __version__}, 503)
     return json_response({"status": "ok", "version": __version__})
-
-
-def _page_handler(config: ServerConfig) -> Handler:
-    paths = "".join(
-        f"<li><code>POST {html.escape(dialect.routes[0])}</code> {html.escape(dialect.name)}</li>"
-        for dialect in config.dialects
-    )
-    access = "No password is needed from this machine." if config.is_open else "A password or a key is needed."
-    page = _PAGE.format(version=__version__, paths=paths, access=access).encode()
-
-    async def show_page(_: IncomingRequest) -> HTTPResponse:
-        return HTTPResponse(200, {"content-type": "text/html; charset=utf-8"}, page)
-
-    return show_page
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Acytoo</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:0 1em}}</style>
-</head><body><h1>Acytoo {version}</h1>
-<p>This is a chat server. It answers every chat API below. {access}</p>
-<ul>{paths}</ul>
-<p>Try it: <code>acytoo chat --url http://…</code>, or set any client's base URL to this server.
-<code>GET /healthz</code> reports whether it is running.</p>
-</body></html>
-"""
