@@ -1,0 +1,141 @@
+"""Limits that several workers and replicas share: real processes, HTTP and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from acytoo.dialects import OpenAI
+from acytoo.gateway.keys import hash_secret
+from acytoo.testing import FakeEndpoint, reply
+from tests.processes import ACYTOO, LIMIT, run, start
+from tests.services import Redis
+
+BODY = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+class Replica:
+    """A running `acytoo serve --config`."""
+
+    def __init__(self, folder: Path, upstream: str, *, workers: int, redis: Redis, limits: str) -> None:
+        folder.mkdir()
+        self.config = folder / "acytoo.toml"
+        self.config.write_text(f"""
+            [server]
+            port = 0
+            workers = {workers}
+            [storage]
+            counters = "env:COUNTERS"
+            ledger = "none"
+            [upstreams.up]
+            provider = "compatible"
+            url = "{upstream}"
+            [models.fast]
+            targets = ["up/m1"]
+            [keys.ci]
+            hash = "{hash_secret("sk-ci")}"
+            {limits}
+        """)
+        self.process = start([ACYTOO, "serve", "--config", str(self.config)], env={"COUNTERS": redis.url})
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline().decode()
+        assert line.startswith("Acytoo serves "), line + self.process.stderr.read().decode()
+        self.url = line.split()[2]
+
+    def close(self) -> None:
+        """Kill all its processes."""
+        for each in (*psutil.Process(self.process.pid).children(), self.process):
+            each.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def replicas(
+    count: int, folder: Path, upstream: str, redis: Redis, limits: str, workers: int = 1
+) -> Iterator[list[Replica]]:
+    """Start replicas, and kill them at the end."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                closing(Replica(folder / str(number), upstream, workers=workers, redis=redis, limits=limits))
+            )
+            for number in range(count)
+        ]
+
+
+async def statuses(urls: list[str], key: str = "sk-ci") -> Counter[int]:
+    """Send a request to each URL at the same time, and return how often each status was received."""
+
+    async def ask(url: str) -> int:
+        async with session.post(f"{url}/v1/chat/completions", json=BODY) as response:
+            await response.read()
+            return response.status
+
+    headers = {"authorization": f"Bearer {key}"}
+    timeout = aiohttp.ClientTimeout(LIMIT)
+    async with aiohttp.ClientSession(
+        headers=headers, timeout=timeout, connector=aiohttp.TCPConnector(limit=0)
+    ) as session:
+        return Counter(await asyncio.gather(*[ask(url) for url in urls]))
+
+
+async def test_200_that_race_for_100_places_of_four_workers_get_exactly_100(
+    tmp_path: Path, redis_server: Redis
+) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        with replicas(1, tmp_path, fake.url, redis_server, "requests_per_day = 100", workers=4) as [server]:
+            assert await statuses([server.url] * 200) == {200: 100, 429: 100}
+            assert len(fake.requests) == 100
+            async with aiohttp.ClientSession() as session, session.get(f"{server.url}/metrics") as response:
+                metrics = await response.text()
+    counts = re.findall(r'acytoo_requests_total\{.*status="(\d+)".*\} (\d+)', metrics)
+    assert sorted((int(status), int(count)) for status, count in counts) == [(200, 100), (429, 100)]
+
+
+async def test_200_that_race_for_100_places_of_two_replicas_get_exactly_100(
+    tmp_path: Path, redis_server: Redis
+) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        with replicas(2, tmp_path, fake.url, redis_server, "requests_per_day = 100") as servers:
+            assert await statuses([server.url for server in servers] * 100) == {200: 100, 429: 100}
+            assert len(fake.requests) == 100
+
+
+async def test_places_in_flight_are_shared_and_free_again_after_a_reply(tmp_path: Path, redis_server: Redis) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi").stall(at_byte=1), reply("Hi")) as fake:
+        with replicas(2, tmp_path, fake.url, redis_server, "concurrent = 1") as servers:
+            waiting = asyncio.create_task(statuses([servers[0].url]))
+            await fake.received()
+            assert await statuses([servers[1].url]) == {429: 1}
+            waiting.cancel()  # the client leaves
+            await asyncio.wait({waiting})
+            async with asyncio.timeout(LIMIT):
+                while await statuses([servers[1].url]) == {429: 1}:
+                    pass
+            assert len(fake.requests) == 2
+
+
+async def test_all_workers_read_the_config_file_again_on_a_hangup(tmp_path: Path, redis_server: Redis) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        with replicas(1, tmp_path, fake.url, redis_server, "", workers=2) as [server]:
+            server.config.write_text(server.config.read_text().replace(hash_secret("sk-ci"), hash_secret("sk-new")))
+            server.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(LIMIT):
+                while await statuses([server.url] * 20, "sk-new") != {200: 20}:
+                    pass
+
+
+def test_a_mistake_in_the_config_file_is_reported_once(tmp_path: Path) -> None:
+    path = tmp_path / "acytoo.toml"
+    path.write_text('[server]\nport = 0\nworkers = 3\n[upstreams.up]\nprovider = "openai"\nkey = "env:MISSING"\n')
+    done = run([ACYTOO, "serve", "--config", str(path)])
+    assert done.returncode == 2
+    assert done.stderr.count(b"MISSING") == 1
