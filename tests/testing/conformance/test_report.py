@@ -152,6 +152,28 @@ def test_a_provider_that_continues_after_its_consumer_has_left_is_reported(name:
     assert "was still open 0.1 s after" in message or "that its consumer did not read" in message
 
 
+class _Keeping:
+    """A provider that keeps twice the text of its replies, however long they are."""
+
+    def __init__(self, url: str) -> None:
+        self.provider = Acytoo(url)
+        self.kept: list[str] = []
+
+    async def create_async_generator(self, model: str, messages: Any) -> AsyncIterator[str]:
+        async for text in self.provider.create_async_generator(model, messages):
+            self.kept.append(f"{text}{text}")
+            yield text
+
+    async def create_async(self, model: str, messages: Any) -> str:
+        return "".join([text async for text in self.create_async_generator(model, messages)])
+
+
+@pytest.mark.parametrize(("name", "message"), [("inflates", "MB of memory"), ("collects-too-much", "in spite of")])
+def test_a_provider_that_keeps_more_than_the_limit_is_reported(name: str, message: str) -> None:
+    subject = Subject("Keeping", lambda url, **_: _Keeping(url), dialects.Acytoo(), patience_s=10.0)
+    assert message in violations(subject, name)
+
+
 async def _cancel_itself(model: str, messages: Any) -> AsyncIterator[str]:
     raise asyncio.CancelledError
     yield ""
