@@ -131,6 +131,46 @@ async def test_keep_alives_do_not_end_a_silence(dialect: str, blank: bytes, pass
         timed_out(error, "idle", 0.5)
 
 
+REPEATED = {
+    "openai": [
+        "{}",
+        '{"object": "ping"}',
+        '{"choices": [{"index": 0, "delta": {"content": null}}]}',
+        '{"choices": [{"index": 0, "delta": {"reasoning_content": ""}}]}',
+        '{"choices": [], "usage": {"prompt_tokens": 1}}',
+    ],
+    "openai-responses": [
+        '{"type": "response.in_progress", "sequence_number": 4, "response": {"id": "x"}}',
+        '{"type": "response.unknown"}',
+    ],
+    "anthropic": [
+        '{"type": "unknown"}',
+        '{"type": "message_delta", "delta": {}, "usage": {"output_tokens": 1}}',
+        '{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ""}}',
+    ],
+    "gemini": [
+        "{}",
+        '{"candidates": [{"content": {"parts": [{"text": ""}]}}]}',
+        '{"usageMetadata": {"promptTokenCount": 1}}',
+    ],
+}
+"""Records without content that are no keep-alives of their API: that they are repeated shows that nothing happens."""
+
+
+@pytest.mark.parametrize(
+    ("dialect", "record"), [(name, record) for name, records in REPEATED.items() for record in records]
+)
+@pytest.mark.parametrize("begin", [[], [Start("id-1", "m"), "Hello"]], ids=["at once", "after a text"])
+@pytest.mark.parametrize("pass_through", [False, True], ids=["read", "passed through"])
+async def test_a_record_without_content_that_is_repeated_does_not_end_a_silence(
+    dialect: str, record: str, begin: list[Item], pass_through: bool
+) -> None:
+    repeated = then_only(by_name(dialect), begin, f"data: {record}\n\n".encode())
+    async with FakeEndpoint(by_name(dialect), repeated) as fake:
+        error = await ask(dialect, fake.url, {"first_byte": 0.5, "idle": 0.5}, pass_through=pass_through)
+        assert isinstance(error, TimedOutError)
+
+
 class Clock(asyncio.SelectorEventLoop):
     """An event loop that only shows a time."""
 

@@ -17,7 +17,7 @@ from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
 from acytoo.observation import Received
-from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, ToolCall, Usage, collect, size_of
+from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect, size_of
 from acytoo.wire.limits import check_elements
 from acytoo.wire.sse import sse
 
@@ -298,6 +298,7 @@ class RecordReader(Reader):
         self._joined = 0  # how many of them have been joined
         self._lengths = _TextLength(self._items), _TextLength([])  # of them, and of those of one call of `read`
         self._checks = 0
+        self._counts: dict[int, int] = {}  # of records without content, by their hashes
         self._limit = 0
         self._sized = self._kept_size = self._arguments_size = 0  # of them, in bytes, since the last `trim`
 
@@ -391,10 +392,7 @@ class RecordReader(Reader):
                 items = self._surrogates.join(items)
             except RecursionError as error:
                 raise ProtocolError("the reply has JSON that is nested too deeply") from error
-        if items:
-            self.received_content = True
-        else:
-            self.received_content = any(not self.is_keep_alive(record) for record in records)
+        self.received_content = bool(items and type(items[-1]) not in _SILENT) or self._shows_progress(records, items)
         self._items += items
         if len(self._items) > self._joined + _MAX_ITEMS:
             if repetition := _repetition(self._items[self._joined :], self.cumulative_hint):
@@ -407,6 +405,29 @@ class RecordReader(Reader):
         received = _received(self._items)
         received.size += self.forgotten
         return received
+
+    def _shows_progress(self, records: list[bytes], items: list[Item]) -> bool:
+        """Return whether records without content show that the model works.
+
+        They may be a part of something that is held back, or report how much of a long prompt has been read. But what
+        a server repeats often is what it sends while nothing happens.
+        """
+        if any(type(item) not in _SILENT for item in items):
+            return True
+        new = [record for record in records if not self.is_keep_alive(record)]
+        return any(not self.is_repeated(self.shape_of(record)) for record in new)
+
+    def is_repeated(self, record: bytes) -> bool:
+        """Count a record, and return whether it has been repeated often."""
+        counts, key = self._counts, hash(record)
+        if len(counts) >= _MAX_COUNTED:
+            counts.clear()
+        counts[key] = counts.get(key, 0) + 1
+        return counts[key] > _MAX_REPEATED
+
+    def shape_of(self, record: bytes) -> bytes:
+        """Return what is the same in a record that is repeated."""
+        return record
 
     def trim(self, max_size: int) -> None:
         """Forget the items so far if they are too large.
@@ -600,6 +621,15 @@ _MIN_CHARACTERS = 3
 _ENDS_WITHOUT_FINISH = (
     "if this server ends complete replies like that, give the provider a dialect with ends_without_finish=True"
 )
+
+_SILENT = (Start, Usage)
+"""The items that are no content."""
+
+_MAX_COUNTED = 64
+"""How many different records without content are counted."""
+
+_MAX_REPEATED = 16
+"""How often such a record may be sent."""
 
 _MAX_ITEMS = 2048
 """The items that a reader keeps before it joins their texts, which takes less memory."""

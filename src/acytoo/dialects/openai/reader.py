@@ -110,6 +110,9 @@ def _has_text(record: bytes) -> bool:
     return b'"content":"' in record and b'"content":""' not in record
 
 
+_CONTENT = re.compile(rb'"(?:content|text|refusal|arguments|\w*reasoning\w*)"\s*:\s*"[^"]')
+"""What a chunk has that may follow another one like it."""
+
 _LONG_CHUNK = 1024
 """Bytes above which a chunk is taken for content."""
 
@@ -134,6 +137,7 @@ class StreamReader(RecordReader):
         self._reasoning_field = ""  # the one that the reasoning text is in
         self._details: list[JSONObject] = []
         self._annotations: list[JSONObject] = []
+        self._scanned = b""  # the last chunk of which only the significant records were read
         self._has_identity = False
         self.has_content = False  # a text, a call or a refusal
         self._started = False  # both of the above: a text needs no further check
@@ -162,7 +166,8 @@ class StreamReader(RecordReader):
             # Searching a long chunk would cost more than the rest; nobody sends many keep-alives at once.
             self.received_content = (
                 len(chunk) > _LONG_CHUNK or chunk.find(b'""') < 0 or not all(map(self.is_keep_alive, records))
-            )
+            ) and (chunk != self._scanned or _CONTENT.search(chunk) is not None or not self.is_repeated(chunk))
+            self._scanned = chunk
         elif not records:
             self.received_content = False
 
