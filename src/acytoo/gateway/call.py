@@ -288,5 +288,6 @@ def _actual(subject: str, rows: Sequence[Row]) -> dict[str, int]:
 
 def _unknown_model(model: str, names: list[str]) -> NotFoundError:
     near = difflib.get_close_matches(model, names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names[:20])}" if names else "there is none"
+    known = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    hint = f"did you mean {near[0]!r}?" if near else f"this key may use {known}" if names else "this key may use none"
     return NotFoundError(f"unknown model {model!r}: {hint}", status=404, code="model_not_found")
