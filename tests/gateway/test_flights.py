@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 import pytest
 
 from acytoo.errors import RateLimitError, ServerError, TruncatedError
-from acytoo.gateway.flights import Answer, FlightReader, Flights
+from acytoo.gateway.flights import FlightReader, Flights
+from acytoo.server.control import BackendReply
 from acytoo.types import Item
 
 
@@ -22,11 +23,11 @@ class Upstream:
         self.opening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sent = 0
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> BackendReply:
         """Wait for the test to let the reply begin."""
         self.asked += 1
         await self.opening
-        return Answer(self._batches(), {"x-acytoo-target": "a"})
+        return BackendReply(self._batches(), False, {"x-acytoo-target": "a"})
 
     def send(self, *pieces: str | Exception | None) -> None:
         """Let the reply begin, and send pieces; None ends it."""
@@ -165,7 +166,7 @@ async def test_a_request_after_all_have_left_is_sent_again(upstream: Upstream, k
 
 
 async def test_an_error_before_the_reply_is_everybodys(upstream: Upstream, kept: Kept) -> None:
-    async def refuse() -> Answer:
+    async def refuse() -> BackendReply:
         await upstream.opening
         raise RateLimitError("slow down", status=429, retry_after=7)
 

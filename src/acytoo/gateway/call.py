@@ -7,27 +7,30 @@ for the ledger and a summary for metrics, traces and the log are made of it. Not
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import re
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect, ParsedRequest
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import AuthenticationError, NotFoundError, ServerError
 from acytoo.gateway.accounting import DEFAULT_OUTPUT, estimate_input, outcome_of, tokens_of
+from acytoo.gateway.cache import is_deterministic, key_of
 from acytoo.gateway.counters import Claim, Exceeded, Hold
 from acytoo.gateway.keys import Key
 from acytoo.gateway.ledger import Row
 from acytoo.gateway.limits import claims_of, counter_name, headers_of, refusal
+from acytoo.gateway.shared_replies import Hit
 from acytoo.gateway.summary import Summary
 from acytoo.http import HTTPResponse
 from acytoo.observation import Observation
 from acytoo.server.auth import address_of
 from acytoo.server.backends import split_model
-from acytoo.server.control import Call
+from acytoo.server.control import Ask, BackendReply, Call
 from acytoo.server.request import IncomingRequest
 from acytoo.types import Request
 
@@ -64,6 +67,7 @@ class GatewayCall(Call):
         self._at = time.time()
         self._started = time.monotonic()
         self._sent = request.connection.sent
+        self._address = address_of(request) if control.consumers else ""
         given = request.headers.get("x-request-id", "")
         self.request_id = given if _REQUEST_ID.fullmatch(given) else new_id("req_")
         self.headers = {"x-request-id": self.request_id}
@@ -77,6 +81,9 @@ class GatewayCall(Call):
         self._incoming: int | None = None
         self._hold: Hold | None = None
         self._attempts: list[GatewayAttempt] = []
+        self._hit: Hit | None = None
+        self._task: asyncio.Task[None] | None = None
+        """What asks an upstream for this request and for others; it may outlast the request."""
 
     @property
     def key(self) -> Key | None:
@@ -128,6 +135,23 @@ class GatewayCall(Call):
         self._attempts.append(attempt)
         return attempt
 
+    def may_share(self, request: Request) -> bool:
+        """Return whether the model has a cache, and the request asks for a deterministic reply."""
+        model = self.setup.config.models.get(split_model(self.setup.backends, self.model)[0])
+        return model is not None and model.cache > 0 and is_deterministic(request)
+
+    async def share(self, request: Request, ask: Ask) -> BackendReply:
+        """Return the reply to a request for a model that has a cache. Raises AcytooError."""
+        name, _ = split_model(self.setup.backends, self.model)
+        model = self.setup.config.models[name]
+        key = key_of([name, *[target.to for target in model.target_configs]], request)
+        reply = await self._control.replies.open(key, model.cache, ask, self._note_task)
+        self._hit = reply.batches if isinstance(reply.batches, Hit) else None
+        return reply
+
+    def _note_task(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
     async def reserve(self, claims: Sequence[Claim]) -> Hold:
         """Reserve the claims of an attempt. Raises RateLimitError."""
         held = await self._control.counters.reserve(claims)
@@ -136,8 +160,24 @@ class GatewayCall(Call):
         return held
 
     def end(self, response: HTTPResponse | None, error: BaseException | None) -> None:
-        """Settle what was reserved, and report the request."""
-        request, control = self._request, self._control
+        """Settle what was reserved, and report the request.
+
+        If what asks an upstream for it goes on for others, that happens when it has ended: then its usage is known.
+        """
+        request = self._request
+        ending = _Ending(
+            response.status if response is not None else request.status,
+            len(response.body) if response is not None else request.connection.sent - self._sent,
+            time.monotonic() - self._started,
+            error,
+        )
+        if self._task is None or self._task.done():
+            self._finish(ending)
+        else:
+            self._task.add_done_callback(lambda _: self._finish(ending))
+
+    def _finish(self, ending: _Ending) -> None:
+        control, error = self._control, ending.error
         has_left = error is not None
         rows: list[Row] = []  # none for an attempt that was refused here, such as by a limit of its upstream
         for attempt in self._attempts:
@@ -145,22 +185,38 @@ class GatewayCall(Call):
             rows += own
             if attempt.hold is not None:
                 control.counters.settle_soon(attempt.hold, _actual(f"upstream:{attempt.leaf.upstream}", own))
-        status = response.status if response is not None else request.status
+        name = type(self.error).__name__ if self.error is not None else ""
+        is_chat = self.route is not None and self.route.dialect is not None
+        if self._hit is not None:
+            rows = [self._row_of_hit(self._hit, ending, name)]
+        elif not rows and self.error is not None and is_chat and self._request.caller is not None:
+            rows = [self._row(0, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
         if self._hold is not None:
             assert self.key is not None
             control.counters.settle_soon(self._hold, _actual(f"key:{self.key.name}", rows))
-        name = type(self.error).__name__ if self.error is not None else ""
-        seconds = time.monotonic() - self._started
-        is_chat = self.route is not None and self.route.dialect is not None
-        if not rows and self.error is not None and is_chat and request.caller is not None:
-            rows = [self._row(0, status=status, outcome=name, cost=0, seconds=seconds)]
         if rows:
             control.ledger.add(rows)
         if control.consumers:
-            self._report(rows, status, name or (type(error).__name__ if error is not None else ""), seconds, response)
+            self._report(rows, ending, name or (type(error).__name__ if error is not None else ""))
         self._attempts = []
 
-    def _report(self, rows: list[Row], status: int, error: str, seconds: float, response: HTTPResponse | None) -> None:
+    def _row_of_hit(self, hit: Hit, ending: _Ending, error: str) -> Row:
+        """Return the row of a reply for which no upstream was asked, with what the upstream once reported."""
+        usage = hit.usage
+        return self._row(
+            0,
+            status=ending.status,
+            outcome="cached" if hit.is_complete else error or "left",
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cost=0,
+            seconds=ending.seconds,
+        )
+
+    def _report(self, rows: list[Row], ending: _Ending, error: str) -> None:
         request = self._request
         first = next((a.first_content_at for a in self._attempts if a.first_content_at is not None), None)
         summary = Summary(
@@ -170,13 +226,13 @@ class GatewayCall(Call):
             self.route.template if self.route is not None else "",
             request.method,
             self.model,
-            status,
+            ending.status,
             rows,
             self._at,
-            seconds,
+            ending.seconds,
             None if first is None else first - self._started,
-            len(response.body) if response is not None else request.connection.sent - self._sent,
-            address_of(request),
+            ending.sent,
+            self._address,
             request.headers.get("user-agent", ""),
             error,
             self.upstream_headers.get("traceparent", ""),
@@ -229,6 +285,15 @@ class GatewayCall(Call):
             first_content=None if first is None else first - attempt.started_at,
             seconds=attempt.ended_at - attempt.started_at,
         )
+
+
+class _Ending(NamedTuple):
+    """The end of a request as its client sees it; `error` is there if the client has left."""
+
+    status: int
+    sent: int
+    seconds: float
+    error: BaseException | None
 
 
 class GatewayAttempt(Observation):

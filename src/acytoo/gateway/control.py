@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from acytoo.errors import AuthenticationError
+from acytoo.gateway.cache import MemoryCache
 from acytoo.gateway.call import ADMIN, GatewayCall
 from acytoo.gateway.counters import Counters
 from acytoo.gateway.ledger import Ledger
 from acytoo.gateway.setup import Setup
+from acytoo.gateway.shared_replies import SharedReplies
 from acytoo.gateway.summary import Consumer
 from acytoo.gateway.tracing import Tracing
 from acytoo.secret import Secret
@@ -32,10 +34,12 @@ class GatewayControl(Control):
         ledger: Ledger,
         consumers: Sequence[Consumer] = (),
         tracing: Tracing | None = None,
+        replies: SharedReplies | None = None,
     ) -> None:
         self.setup = setup
         self.counters = counters
         self.ledger = ledger
+        self.replies = replies or SharedReplies(MemoryCache())
         self.consumers = [*consumers, *([tracing] if tracing is not None else [])]
         self.tracing = tracing
         self._routes: list[PathRoute] = []

@@ -13,10 +13,11 @@ import asyncio
 import copy
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from acytoo.errors import AcytooError, ServerError
-from acytoo.types import Closable, Item, size_of
+from acytoo.server.control import Ask
+from acytoo.types import Item, size_of
 
 _LOG = logging.getLogger("acytoo.gateway")
 
@@ -26,16 +27,6 @@ MOST_BYTES = 4 * 1024 * 1024
 _AHEAD = 16
 """Batches of such a reply that may wait for the slowest caller."""
 
-
-class Answer(NamedTuple):
-    """A reply that has begun, and what the head of the response says about it."""
-
-    batches: Closable[list[Item]]
-    headers: Mapping[str, str]
-
-
-Ask: TypeAlias = Callable[[], Awaitable[Answer]]
-"""Sends the request, and returns when the reply begins. Raises AcytooError."""
 
 Keep: TypeAlias = Callable[[Sequence[Item], Mapping[str, str]], Awaitable[None]]
 """Is given the items of a complete reply that is not too large, and its headers."""
@@ -126,18 +117,18 @@ class Flight:
 
     async def _run(self, ask: Ask, keep: Keep) -> None:
         try:
-            answer = await ask()
-            self.headers, self.has_begun = answer.headers, True
+            reply = await ask()
+            self.headers, self.has_begun = reply.headers, True
             self._notify()
             try:
-                async for batch in answer.batches:
+                async for batch in reply.batches:
                     self.batches.append(batch)
                     self._size += sum(map(size_of, batch))
                     self._notify()
                     if self._is_too_large:
                         await self._wait_for_slowest()
             finally:
-                await answer.batches.aclose()
+                await reply.batches.aclose()
             self.is_complete = True
             self._notify()
             if not self._is_too_large:
@@ -179,6 +170,11 @@ class FlightReader:
         self._flight = flight
         self.position = 0
         """How many batches it has read."""
+
+    @property
+    def task(self) -> asyncio.Task[None]:
+        """What receives the reply."""
+        return self._flight.task
 
     async def opened(self) -> Mapping[str, str]:
         """Wait for the beginning of the reply. Return its headers. Raises the error of a reply that does not begin."""

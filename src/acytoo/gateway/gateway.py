@@ -13,6 +13,7 @@ from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
 from acytoo.gateway.access_log import AccessLog
 from acytoo.gateway.admin import admin_routes
+from acytoo.gateway.cache import open_cache
 from acytoo.gateway.config import GatewayConfig, ServerTable
 from acytoo.gateway.control import GatewayControl
 from acytoo.gateway.counters import Counters, MemoryCounters, Window, bounds
@@ -22,6 +23,7 @@ from acytoo.gateway.metrics import Metrics
 from acytoo.gateway.reload import Reloader
 from acytoo.gateway.secrets import is_reference, resolve_secret, resolve_url
 from acytoo.gateway.setup import Setup, prices_of
+from acytoo.gateway.shared_replies import SharedReplies
 from acytoo.gateway.summary import Consumer
 from acytoo.gateway.tracing import Tracing
 from acytoo.secret import Secret
@@ -79,7 +81,10 @@ class Gateway:
             await _restore(counters, ledger)
             consumers = self._consumers(stack)
             setup = self._setup(self.config, self._reloader.backends)
-            control = self._control = GatewayControl(setup, counters, ledger, consumers, self._tracing)
+            cache = resolve_url(storage.cache, self.config.place("storage", "cache"))
+            replies = SharedReplies(open_cache(cache, storage.cache_bytes, storage.cache_entries))
+            stack.push_async_callback(replies.close)
+            control = self._control = GatewayControl(setup, counters, ledger, consumers, self._tracing, replies)
             control.add_routes(admin_routes(control, self._metrics))
             self._application = Application(self.server_config, control)
             self._reloader.start()

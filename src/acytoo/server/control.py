@@ -6,12 +6,15 @@ nothing: the server's password alone decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import msgspec
 
 from acytoo.dialects.base import Dialect, ParsedRequest
 from acytoo.secret import Secret
 from acytoo.server.router import PathRoute
+from acytoo.types import Closable
 
 if TYPE_CHECKING:
     from acytoo.base_provider import AsyncGeneratorProvider
@@ -49,6 +52,19 @@ ANYONE = _Anyone()
 """A caller with the server's password, or of a server that needs none."""
 
 
+class BackendReply(msgspec.Struct):
+    """A backend's reply: bytes of the client's API that pass through, or batches of items."""
+
+    batches: Closable[Any]
+    passes_through: bool
+    headers: dict[str, str]
+    """What the response's head says about how the reply was made."""
+
+
+Ask: TypeAlias = Callable[[], Awaitable[BackendReply]]
+"""Asks a backend, and returns its reply when that begins. Raises AcytooError."""
+
+
 class Call:
     """One request to a server, from its head to the end of the response."""
 
@@ -66,6 +82,14 @@ class Call:
     def observe(self, backend: AsyncGeneratorProvider, wanted: Request) -> Observation | None:
         """Return what is filled in while a backend answers."""
         return None
+
+    def may_share(self, request: Request) -> bool:
+        """Return whether several requests like this may have one reply. If so, `share` opens it, as items."""
+        return False
+
+    async def share(self, request: Request, ask: Ask) -> BackendReply:
+        """Return the reply to the request that a backend gets, from `ask` or from an earlier request like it."""
+        return await ask()
 
     def end(self, response: HTTPResponse | None, error: BaseException | None) -> None:
         """Note the end: the document that is about to be sent, or None after a stream or if there is no response."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from acytoo.errors import AcytooError
 from acytoo.http import HTTPResponse
 from acytoo.server.backends import select_backend
 from acytoo.server.config import ServerConfig
-from acytoo.server.control import Call
+from acytoo.server.control import BackendReply, Call
 from acytoo.server.cors import cors_headers
 from acytoo.server.errors import public_error
 from acytoo.server.request import IncomingRequest
@@ -60,15 +61,6 @@ async def relay(
     return HTTPResponse(200, headers, turn.watch(document))
 
 
-class _BackendReply(msgspec.Struct):
-    """A backend's reply: bytes of the client's API that pass through, or batches of items."""
-
-    batches: Closable[Any]
-    passes_through: bool
-    headers: dict[str, str]
-    """What the response's head says about how the reply was made."""
-
-
 class _Exchange:
     """One request of a client: how it is sent to a backend, and how the reply becomes the client's."""
 
@@ -87,19 +79,35 @@ class _Exchange:
 
         None: it passes through unchanged.
         """
-        self._passes_through = False
+        self._passes_through = self._is_shared = False
 
-    async def open(self, backend: AsyncGeneratorProvider, wanted: Request) -> _BackendReply:
+    async def open(self, backend: AsyncGeneratorProvider, wanted: Request) -> BackendReply:
         """Send the request to the backend. Raises AcytooError."""
         if self._parsed.reply is not None:
-            return _BackendReply(_batches(self._parsed.reply), False, {})
+            return BackendReply(_batches(self._parsed.reply), False, {})
+        call = self._call
+        if call is not None and call.may_share(wanted) and (request := self._translated(wanted)) is not None:
+            self._is_shared = True
+            return await call.share(request, partial(self._ask, backend, wanted))
+        return await self._ask(backend, wanted)
+
+    def _translated(self, wanted: Request) -> Request | None:
+        """Return the request without what matters to its API only, None if it can only pass through."""
+        if self._parsed.refusal is not None:
+            return None
+        try:
+            return translate(self._turn.with_history(wanted), self._dialect)
+        except AcytooError:
+            return None
+
+    async def _ask(self, backend: AsyncGeneratorProvider, wanted: Request) -> BackendReply:
         opened = await backend.open_reply(wanted, self._open_at)
         source, unsupported = self._opened[opened.source]
         self._passes_through = unsupported is None
         if self._passes_through:  # a reply that is translated has an id of its own
             self._turn.stored_by = id(source)
         headers = {**_dropped_header(unsupported), **attempt_headers(opened.attempts)}
-        return _BackendReply(opened.batches, unsupported is None, headers)
+        return BackendReply(opened.batches, unsupported is None, headers)
 
     def _open_at(self, backend: AsyncGeneratorProvider, wanted: Request) -> Closable[Any]:
         """Begin the reply of one backend: a ReplyOpener."""
@@ -108,7 +116,12 @@ class _Exchange:
         unsupported: Unsupported | None = None
         observation = self._call.observe(backend, wanted) if self._call is not None else None
         is_same_api = api == dialect.name and not dialect.is_legacy
-        if is_same_api and backend.can_pass_through(wanted) and self._turn.has_history(id(backend)):
+        if (
+            is_same_api
+            and not self._is_shared
+            and backend.can_pass_through(wanted)
+            and self._turn.has_history(id(backend))
+        ):
             is_unchanged = wanted.model == self._parsed.request.model
             body = received.body if is_unchanged else dialect.for_model(received.body, wanted.model)
             writer = self.writer if wanted.stream else None
@@ -214,10 +227,10 @@ class _Stream:
         self._written_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, opening: Awaitable[_BackendReply]) -> None:
+    async def run(self, opening: Awaitable[BackendReply]) -> None:
         """Send what the backend sends, then the end. Raises AcytooError only while nothing has been sent."""
         response, exchange = self._response, self._exchange
-        reply: _BackendReply | None = None
+        reply: BackendReply | None = None
         if self._writer.ping:
             self._schedule_check(min(self._first_ping_after, self._ping_after))
         try:
