@@ -384,6 +384,16 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             raise UnsupportedError("token counting", type(self).__name__, "a legacy provider has none")
         return await self._client(self._settings, dialect).count_tokens(request)
 
+    def chat_request(self, model: str, messages: Messages, options: Mapping[str, object]) -> tuple[Request, Settings]:
+        """Return the request and the settings that a call with these arguments has. Raises UsageError."""
+        return self._prepared(model, messages, dict(options))
+
+    def client(self) -> Client:
+        """Return a client for the endpoint, for requests that are not chats. Raises UnsupportedError."""
+        if self.dialect is None:
+            raise UnsupportedError("requests of its own", type(self).__name__, "a legacy provider has none")
+        return self._client(self._settings, self.dialect)
+
     def _client(self, settings: Settings, dialect: Dialect) -> Client:
         """Return a client for the settings. Raises AuthenticationError if a required key is missing."""
         if self.needs_auth and not settings.endpoint.key:

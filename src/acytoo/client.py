@@ -85,21 +85,28 @@ class Client(msgspec.Struct, frozen=True):
 
     async def count_tokens(self, request: Request) -> int:
         """Return the number of tokens that the endpoint counts in a request."""
-        client = self
         request = for_service(request, self.dialect.name, self.service)
+        body = b"".join([c async for c in self.download(lambda c: c.dialect.encode_count_request(request, c.endpoint))])
         try:
-            http_request = self.dialect.encode_count_request(request, self.endpoint)
-            client, exchange = await self.open(
-                http_request, lambda other: other.dialect.encode_count_request(request, other.endpoint)
-            )
+            return self.dialect.read_count(body)
+        except UNDECODABLE as error:
+            failure = not_this_api(self.dialect.name, body, str(error))
+            raise redact_error(failure, b"", self.secrets) from error
+
+    async def download(self, request_for: Callable[[Client], HTTPRequest]) -> AsyncGenerator[bytes, None]:
+        """Yield the response to a request that is not a chat, chunk by chunk. Raises StatusError for an error status.
+
+        `request_for` returns the request for a client's address and credentials.
+        """
+        client = self
+        try:
+            client, exchange = await client.open(request_for(client), request_for)
             with exchange:
                 if not 200 <= exchange.head.status < 300:
                     raise await _status_error(exchange, client.dialect)
-                body = await exchange.read_all()
-                try:
-                    return client.dialect.read_count(body)
-                except UNDECODABLE as error:
-                    raise not_this_api(client.dialect.name, body, str(error)) from error
+                while chunk := await exchange.read():
+                    exchange.deadlines.content_received()
+                    yield chunk
         except AcytooError as error:
             raise redact_error(error, b"", client.secrets) from error.__cause__
 

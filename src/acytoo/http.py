@@ -38,6 +38,8 @@ class HTTPRequest(msgspec.Struct):
     body: bytes
     method: str = "POST"
     query: Secret = Secret()
+    is_repeatable: bool = True
+    """Whether it may be sent again if a pooled connection ends without a response. One that is not gets a new one."""
 
     def __repr__(self) -> str:
         return f"HTTPRequest({self.method} {mask_url(self.url)})"  # headers and body contain secrets

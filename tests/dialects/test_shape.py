@@ -11,7 +11,12 @@ import acytoo.dialects
 
 PACKAGES = sorted(path.parent for path in Path(acytoo.dialects.__file__).parent.glob("*/__init__.py"))
 FILES = {"__init__.py", "request.py", "reader.py", "writer.py"}
-ADDITIONAL_FILES = {"gemini": {"parts.py", "partial.py"}, "openai_responses": {"tools.py", "memory.py"}}
+ADDITIONAL_FILES = {
+    "anthropic": {"batches.py"},
+    "gemini": {"parts.py", "partial.py"},
+    "openai": {"batches.py"},
+    "openai_responses": {"tools.py", "memory.py"},
+}
 """Files that a dialect has besides. The docstring of each gives the reason."""
 
 NAMES = {

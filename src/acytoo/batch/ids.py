@@ -77,6 +77,11 @@ def _is_in(bucket: bytearray, suffix: bytes) -> bool:
     return True
 
 
+def token_of(id: RowId) -> str:
+    """Return an id as 32 hexadecimal digits, for an API that does not accept any text."""
+    return _digest(id).hex()
+
+
 def shard_of(id: RowId, shards: int) -> int:
     """Return the shard of an id, from 0, the same on every machine."""
     return int.from_bytes(_digest(id)[:8], "big") % shards

@@ -89,6 +89,11 @@ class Requests:
         templates = [each for each in (self._template, self._system) if isinstance(each, Template)]
         return [column for template in templates for column in template.columns]
 
+    def unsupported(self) -> Unsupported:
+        """Return what handles options that the API does not have."""
+        hint = "leave it out, or drop_unsupported=True"
+        return Unsupported(self.provider.address_name(), drop=self._drops, hint=hint)
+
     def data_of(self, reply: Reply) -> Any:
         """Return the reply's text as JSON, None without a schema. Raises InvalidReplyError if it does not match it."""
         if self._validate is None or reply.refusal:
@@ -104,8 +109,20 @@ class Requests:
         """Return the reply to a row, as batches of items. Raises UsageError if the row or its options are wrong."""
         if self._template is None and row.is_openai:
             request = self.openai_request(row)[1]
-            unsupported = Unsupported(self.provider.address_name(), drop=True) if self._drops else None
-            return self.provider.answer(request, None, unsupported)
+            return self.provider.answer(request, None, self.unsupported() if self._drops else None)
+        return self.provider.begin(*self._call(row))
+
+    def single(self, row: Row) -> Request:
+        """Return the request of a row, for a reply that is not streamed. Raises UsageError as `begin` does."""
+        if self._template is None and row.is_openai:
+            request = self.openai_request(row)[1]
+        else:
+            model, messages, options = self._call(row)
+            request = self.provider.chat_request(model, messages, options)[0]
+        return msgspec.structs.replace(request, stream=False)
+
+    def _call(self, row: Row) -> tuple[str, Any, dict[str, Any]]:
+        """Return the model, the messages and the options of a row."""
         options = dict(self._options)
         model = self._model
         if self._template is not None:
@@ -117,7 +134,7 @@ class Requests:
         system = self._system.fill(row) if isinstance(self._system, Template) else self._system
         if system:
             messages = [{"role": "system", "content": system}, *messages]
-        return self.provider.begin(model, messages, options)
+        return model, messages, options
 
     def _own(self, row: Row) -> tuple[Any, JSONObject]:
         """Return the messages and the options that a row has itself."""

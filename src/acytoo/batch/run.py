@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,6 +15,7 @@ import msgspec
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.batch.asking import asker
 from acytoo.batch.budget import Caps, Price, Spending
+from acytoo.batch.ids import IdSet
 from acytoo.batch.limits import Limiter
 from acytoo.batch.lines import error_line, reply_line
 from acytoo.batch.output import Fingerprint, Output, file_fingerprint, options_fingerprint
@@ -20,7 +23,8 @@ from acytoo.batch.progress import Progress
 from acytoo.batch.requests import Requests
 from acytoo.batch.rows import Row, ThreadedRows, format_of, is_pipe, read_rows
 from acytoo.batch.scheduler import Result, Scheduler, Stopped
-from acytoo.errors import AcytooError
+from acytoo.batch.submitted import SubmittedBatches, count_submitted, submissions_path
+from acytoo.errors import AcytooError, UsageError
 from acytoo.types import OPTIONS
 
 Outcome: TypeAlias = Literal["complete", "complete with errors", "unfinished"]
@@ -50,6 +54,14 @@ class BatchConfig(msgspec.Struct, kw_only=True):
     tokens_per_minute: float | None = None
     caps: Caps = Caps()
     price: Price | None = None
+    via_provider: bool = False
+    """Whether the provider's own batches are used."""
+    poll_every: float = 30.0
+    """Seconds after which they are looked at again."""
+    max_submission: int | None = None
+    """The most rows in one of them, if not as many as the API allows."""
+    report: Callable[[str], None] = lambda text: None
+    """Gets a line for each step of them."""
     overwrite: bool = False
     accept_changes: bool = False
     retry_errors: bool = False
@@ -81,41 +93,91 @@ class BatchRun:
                                   schema=config.schema, row_options=not has_text_columns,
                                   options=config.options)  # fmt: skip
         columns = self._requests.columns or (["prompt"] if has_text_columns and config.prompt is None else [])
-        self._rows = read_rows(config.input, format, columns)
-        self._output = Output.open(config.output, self._fingerprint(), overwrite=config.overwrite,
-                                   accept_changes=config.accept_changes)  # fmt: skip
+        self._open_rows = functools.partial(read_rows, config.input, format, columns)
+        if config.via_provider:
+            _check_via_provider(config)
+        self._rows = self._open_rows()
+        try:
+            self._output = Output.open(config.output, self._fingerprint(), overwrite=config.overwrite,
+                                       accept_changes=config.accept_changes)  # fmt: skip
+        except BaseException:
+            self._rows.close()
+            raise
+        if config.overwrite:
+            submissions_path(config.output).unlink(missing_ok=True)
+        elif not config.via_provider and (submitted := count_submitted(config.output)):
+            self._rows.close()
+            self._output.close()
+            raise UsageError(
+                f"{submitted:,} rows are submitted to the provider: collect them with --via provider, or begin again "
+                "with --overwrite"
+            )
         rows: Iterator[Row] | AsyncIterator[Row] = self._unfinished()
         if is_pipe(config.input):
             rows = self._unfinished_of(ThreadedRows(self._rows))
         self._synced_at = time.monotonic()
+        self._finished = IdSet()
+        """Rows of this run."""
         self.spending = Spending(config.caps, config.price)
         limiter = Limiter(config.requests_per_minute, config.tokens_per_minute)
-        self.scheduler = Scheduler(rows, asker(self._requests), self._deliver, jobs=config.jobs,
-                                   attempts=config.attempts, limiter=limiter, spending=self.spending)  # fmt: skip
-        self.progress = Progress(self.spending, lambda: self.scheduler.concurrency.in_flight,
-                                 lambda: self._rows.fraction)  # fmt: skip
+        self._runner: Scheduler | SubmittedBatches
+        if config.via_provider:
+            self._runner = SubmittedBatches(config.provider, self._requests, self._rows_left, self._deliver_result,
+                                            config.output, sync=self._output.sync, poll_every=config.poll_every,
+                                            max_requests=config.max_submission, report=config.report)  # fmt: skip
+        else:
+            self._runner = Scheduler(rows, asker(self._requests), self._deliver, jobs=config.jobs,
+                                     attempts=config.attempts, limiter=limiter, spending=self.spending)  # fmt: skip
+        self.progress = Progress(self.spending, lambda: self.in_flight, lambda: self._rows.fraction)
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the run has been stopped before its end, "" if it has not."""
+        return self._runner.stop_reason
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way now."""
+        return self._runner.concurrency.in_flight if isinstance(self._runner, Scheduler) else 0
 
     def stop(self, reason: str) -> None:
         """Begin no further row; those in flight are completed."""
-        self.scheduler.stop(reason)
+        self._runner.stop(reason)
 
     async def run(self) -> Summary:
         """Ask for all rows that are not finished. Raises OutputError."""
         started = time.monotonic()
         cause: AcytooError | None = None
         try:
-            await self.scheduler.run()
+            await self._runner.run()
         except Stopped as stopped:
             cause = stopped.error
         finally:
             if not is_pipe(self._config.input):  # a thread may be reading from it
                 self._rows.close()
             self._output.close()
-        reason = self.scheduler.stop_reason
+        reason = self._runner.stop_reason
         errors = self._output.errors
         outcome: Outcome = "unfinished" if reason else "complete with errors" if errors else "complete"
         seconds = time.monotonic() - started
         return Summary(outcome, len(self._output.done), errors, seconds, self.spending, reason, cause)
+
+    def _rows_left(self) -> Iterator[Row]:
+        """Yield the rows that are not finished, from the beginning of the input."""
+        with contextlib.closing(self._open_rows()) as rows:
+            for row in rows:
+                if self._is_wanted(row) and row.id not in self._finished:
+                    yield row
+
+    async def _deliver_result(self, result: Result) -> None:
+        """Count and write a result of the provider's own batches."""
+        if result.reply is not None:
+            self.spending.replies += 1
+            self.spending.note_reply(result.reply)
+        else:
+            self.spending.note_failure(type(result.error).__name__)
+        self._finished.add(result.row.id)
+        await self._deliver(result)
 
     def _unfinished(self) -> Iterator[Row]:
         """Yield the rows that are not finished; with `retry_errors`, those that have an error."""
@@ -154,3 +216,11 @@ class BatchRun:
                    **shared}  # fmt: skip
         return Fingerprint("-" if config.input == "-" else file_fingerprint(Path(config.input)),
                            options_fingerprint(options))  # fmt: skip
+
+
+def _check_via_provider(config: BatchConfig) -> None:
+    """Raise UsageError for what the provider's own batches cannot do."""
+    if config.input == "-":
+        raise UsageError("the input of --via provider is read more than once: write it to a file")
+    if config.caps != Caps():
+        raise UsageError("caps on cost, tokens and failures cannot be kept with --via provider: leave them out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,9 @@ from acytoo.observation import Received
 from acytoo.secret import Secret, truncate
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request, Start, Usage
 from acytoo.wire.records import Framing
+
+if TYPE_CHECKING:
+    from acytoo.dialects.batches import BatchAPI
 
 ItemKind: TypeAlias = Literal["text", "reasoning", "tool_calls", "refusal", "logprobs"]
 
@@ -242,6 +245,10 @@ class Dialect:
         return self.writer(Request([])).framing
 
     # Client side.
+
+    def batches(self) -> BatchAPI | None:
+        """Return how this API takes batches, None if it does not."""
+        return None
 
     async def prepare(self, endpoint: Endpoint, fetch: Fetch) -> Endpoint:
         """Return the endpoint to call, for an API whose login takes a request of its own; see the provider's `prepare`.

@@ -46,7 +46,7 @@ async def open_response(
     """
     url = request.url
     for _ in range(_MAX_REDIRECTS + 1):
-        exchanged = await _request(request, url, settings, deadlines, reuse=True)
+        exchanged = await _request(request, url, settings, deadlines, reuse=request.is_repeatable)
         if exchanged is None:
             exchanged = await _request(request, url, settings, deadlines, reuse=False)
             assert exchanged is not None

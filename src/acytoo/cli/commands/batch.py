@@ -34,6 +34,19 @@ _EXIT_CODES = {"complete": 0, "complete with errors": 3, "unfinished": 4}
 @click.option("--max-tokens", type=click.IntRange(1), metavar="NUMBER", help="Stop at so many tokens, in and out.")
 @click.option("--max-failures", metavar="NUMBER", help="Stop at so many failed rows, or at a share such as 5%.")
 @click.option("--deadline", metavar="TIME", help="Stop after this time, such as 90s, 30m or 8h.")
+@click.option(
+    "--via",
+    type=click.Choice(["provider"]),
+    help="Use the provider's own batches (OpenAI, Anthropic): cheaper, but answered within a day.",
+)
+@click.option(
+    "--poll",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often --via provider looks for results.",
+)
 @click.option("--retry-errors", is_flag=True, help="Ask again for the rows that have an error, and for no others.")
 @click.option("--overwrite", is_flag=True, help="Begin again: remove the replies and errors that are there.")
 @click.option("--accept-changes", is_flag=True, help="Continue although the input or the options have changed.")
@@ -62,6 +75,8 @@ def batch(
     max_tokens: int | None,
     max_failures: str | None,
     deadline: str | None,
+    via: str | None,
+    poll: float,
     retry_errors: bool,
     overwrite: bool,
     accept_changes: bool,
@@ -122,7 +137,10 @@ def batch(
             requests_per_minute=rpm,
             tokens_per_minute=tpm,
             caps=Caps(max_cost, max_tokens, failures, share),
-            price=price_of(provider, must_be_known=max_cost is not None),
+            price=None if via else price_of(provider, must_be_known=max_cost is not None),
+            via_provider=via is not None,
+            poll_every=poll,
+            report=_report_step,
             overwrite=overwrite,
             accept_changes=accept_changes,
             retry_errors=retry_errors,
@@ -182,13 +200,13 @@ async def _run(run: BatchRun, seconds: float | None, deadline: str | None) -> Su
     assert task is not None
 
     def interrupt() -> None:
-        if run.scheduler.stop_reason:
+        if run.stop_reason:
             task.cancel()
         else:
             run.stop(_INTERRUPTED)
-            in_flight = run.scheduler.concurrency.in_flight
             line.clear()
-            click.echo(f"acytoo: waiting for {in_flight} replies; Ctrl-C again leaves them", err=True)
+            if run.in_flight:
+                click.echo(f"acytoo: waiting for {run.in_flight} replies; Ctrl-C again leaves them", err=True)
 
     with contextlib.suppress(NotImplementedError):  # Windows
         loop.add_signal_handler(signal.SIGINT, interrupt)
@@ -204,6 +222,14 @@ async def _run(run: BatchRun, seconds: float | None, deadline: str | None) -> Su
     finally:
         showing.cancel()
         line.clear()
+
+
+def _report_step(text: str) -> None:
+    """Print a step of the provider's own batches in a terminal."""
+    import sys
+
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{replace_controls(text)}", err=True)
 
 
 class _ProgressLine:

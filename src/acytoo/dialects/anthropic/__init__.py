@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,6 +32,9 @@ from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, JSONObject, Reply, Request
+
+if TYPE_CHECKING:
+    from acytoo.dialects.batches import BatchAPI
 
 
 class _TokenCount(msgspec.Struct):
@@ -132,6 +136,12 @@ class Anthropic(Dialect):
                 raise UsageError("betas must be text or a list of texts, like ['context-1m-2025-08-07']")
             headers["anthropic-beta"] = ",".join(names)
         return HTTPRequest(join_url(_without_version(endpoint.url), self.path), headers, body)
+
+    def batches(self) -> BatchAPI:
+        """Return this API's batches. Few programs need them, so they are imported here."""
+        from acytoo.dialects.anthropic.batches import AnthropicBatches
+
+        return AnthropicBatches()
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for an event stream or a document, whichever the body begins like.

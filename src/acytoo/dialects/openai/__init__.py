@@ -7,6 +7,8 @@ servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenR
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
@@ -28,6 +30,9 @@ from acytoo.errors import AcytooError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
 from acytoo.wire.records import split_records
+
+if TYPE_CHECKING:
+    from acytoo.dialects.batches import BatchAPI
 
 _GOOGLE_HOST = ".googleapis.com/"
 
@@ -71,6 +76,12 @@ class OpenAI(Dialect):
         """Return the HTTP request with this body, and the key as a bearer token or in the server's own header."""
         server = self.variations
         return HTTPRequest(join_url(endpoint.url, server.path), json_headers(endpoint.key, server.key_header), body)
+
+    def batches(self) -> BatchAPI:
+        """Return this API's batches. Few programs need them, so they are imported here."""
+        from acytoo.dialects.openai.batches import OpenAIBatches
+
+        return OpenAIBatches()
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
