@@ -1,4 +1,4 @@
-"""The hot paths of the wire and the dialects take the committed number of instructions, within five per cent."""
+"""The hot paths take the committed number of instructions, within five per cent."""
 
 from __future__ import annotations
 

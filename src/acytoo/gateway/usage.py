@@ -48,7 +48,7 @@ def _time(text: str, now: float) -> float | None:
 
 
 def parse_groups(text: str) -> list[str]:
-    """Return the groups in `key,model`; "" is none. Raises UsageError."""
+    """Return the groups in `key,model`: none for "". Raises UsageError."""
     groups = [name.strip() for name in text.split(",")] if text.strip() else []
     for number, name in enumerate(groups):
         if name not in GROUPS:
