@@ -59,6 +59,8 @@ def test_a_deadline_stops_the_batch(tmp_path: Path) -> None:
         (["--max-failures", "150%"], "invalid --max-failures 150%: expected"),
         (["--deadline", "soon"], "invalid --deadline soon: expected a time such as 90s, 30m or 8h"),
         (["--deadline", "-1s"], "invalid --deadline -1s: expected"),
+        (["--shard", "0/4"], "invalid --shard 0/4: expected a number and how many there are, such as 3/16"),
+        (["--shard", "3"], "invalid --shard 3: expected"),
         (["--schema", "missing.json"], "cannot read missing.json: No such file or directory"),
         (["-p", "{"], "invalid prompt '{': "),
         (["another.jsonl"], "expected one INPUT, got "),
@@ -111,3 +113,21 @@ def test_a_terminal_shows_the_progress(tmp_path: Path) -> None:
         terminal.wait_for("1 in flight")
         terminal.wait_for("\r\x1b[K3 replies, 0 errors\n")
         assert terminal.wait() == 0
+
+
+def test_shards_have_every_row_once_between_them(tmp_path: Path) -> None:
+    rows = write_prompts(tmp_path / "in.jsonl", 40)
+    with rows.open("a") as file:
+        file.write("not JSON\n")
+    with Upstream() as upstream:
+        outputs = [tmp_path / f"out-{number}.jsonl" for number in (1, 2, 3)]
+        codes = [
+            run(upstream.command(rows, output, "--shard", f"{number}/3")).returncode
+            for number, output in enumerate(outputs, 1)
+        ]
+        other = run(upstream.command(rows, outputs[0], "--shard", "2/3"))
+    assert sorted(codes) == [0, 0, 3]  # one of them reports the row that cannot be read
+    ids = [line["id"] for output in outputs for line in read(output)]
+    assert sorted(ids) == list(range(1, 41))
+    assert min(len(read(output)) for output in outputs) > 5
+    assert (other.returncode, b"its shard was 1/3, now it is 2/3" in other.stderr) == (2, True)

@@ -15,7 +15,7 @@ import msgspec
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.batch.asking import asker
 from acytoo.batch.budget import Caps, Price, Spending
-from acytoo.batch.ids import IdSet
+from acytoo.batch.ids import IdSet, shard_of
 from acytoo.batch.limits import Limiter
 from acytoo.batch.lines import error_line, reply_line
 from acytoo.batch.output import Fingerprint, Output, file_fingerprint, options_fingerprint
@@ -54,6 +54,8 @@ class BatchConfig(msgspec.Struct, kw_only=True):
     tokens_per_minute: float | None = None
     caps: Caps = Caps()
     price: Price | None = None
+    shard: tuple[int, int] | None = None
+    """The number of a share of the rows, from 1, and how many there are."""
     via_provider: bool = False
     """Whether the provider's own batches are used."""
     poll_every: float = 30.0
@@ -192,6 +194,10 @@ class BatchRun:
             rows.close()
 
     def _is_wanted(self, row: Row) -> bool:
+        shard = self._config.shard
+        # A row that cannot be read has no id; it is an error of the share of its number.
+        if shard is not None and shard_of(row.id, shard[1]) != shard[0] - 1:
+            return False
         if row.error is not None:
             self._output.write_invalid(row.number, error_line(row, row.error, 0))
             return False
@@ -212,8 +218,15 @@ class BatchRun:
     def _fingerprint(self) -> Fingerprint:
         config = self._config
         shared = {name: value for name, value in config.options.items() if name in OPTIONS or name == "extra_body"}
-        options = {"model": config.address, "prompt": config.prompt, "system": config.system, "schema": config.schema,
-                   **shared}  # fmt: skip
+        shard = "/".join(map(str, config.shard or ()))
+        options = {
+            "model": config.address,
+            "shard": shard,
+            "prompt": config.prompt,
+            "system": config.system,
+            "schema": config.schema,
+            **shared,
+        }
         return Fingerprint("-" if config.input == "-" else file_fingerprint(Path(config.input)),
                            options_fingerprint(options))  # fmt: skip
 

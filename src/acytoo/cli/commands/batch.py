@@ -47,6 +47,7 @@ _EXIT_CODES = {"complete": 0, "complete with errors": 3, "unfinished": 4}
     metavar="SECONDS",
     help="How often --via provider looks for results.",
 )
+@click.option("--shard", metavar="N/M", help="Only this one of M shares of the rows, such as 3/16, by hash of the id.")
 @click.option("--retry-errors", is_flag=True, help="Ask again for the rows that have an error, and for no others.")
 @click.option("--overwrite", is_flag=True, help="Begin again: remove the replies and errors that are there.")
 @click.option("--accept-changes", is_flag=True, help="Continue although the input or the options have changed.")
@@ -77,6 +78,7 @@ def batch(
     deadline: str | None,
     via: str | None,
     poll: float,
+    shard: str | None,
     retry_errors: bool,
     overwrite: bool,
     accept_changes: bool,
@@ -98,6 +100,7 @@ def batch(
       acytoo batch prompts.jsonl -o replies.jsonl -m openai/gpt-5-mini -j 200 --max-cost 20
       acytoo batch texts.csv -p 'Summarise: {text}' -o summaries.jsonl -m ollama/llama3.2 -j 4
       acytoo batch prompts.jsonl -o replies.jsonl -m openai/gpt-5-mini --retry-errors
+      acytoo batch prompts.jsonl -o replies-3.jsonl -m openai/gpt-5-mini --shard 3/16
       acytoo batch status replies.jsonl
     """
     if arguments[0] == "status" and len(arguments) == 2:
@@ -141,6 +144,7 @@ def batch(
             via_provider=via is not None,
             poll_every=poll,
             report=_report_step,
+            shard=_parse_shard(shard) if shard else None,
             overwrite=overwrite,
             accept_changes=accept_changes,
             retry_errors=retry_errors,
@@ -179,6 +183,15 @@ def _parse_failures(text: str) -> tuple[int | None, float | None]:
         if int(number) <= 100:
             return None, int(number) / 100
     raise UsageError(f"invalid --max-failures {text}: expected a number of rows, or a share from 1% to 100%")
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    """Return the number of a shard, from 1, and how many there are."""
+    number, _, shards = text.partition("/")
+    are_numbers = number.isascii() and number.isdigit() and shards.isascii() and shards.isdigit()
+    if are_numbers and 1 <= int(number) <= int(shards):
+        return int(number), int(shards)
+    raise UsageError(f"invalid --shard {text}: expected a number and how many there are, such as 3/16")
 
 
 def _parse_duration(text: str) -> float:
