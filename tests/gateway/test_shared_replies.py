@@ -222,14 +222,29 @@ async def test_a_cache_outside_of_the_process_survives_a_restart(
                 assert (await server.post(CHAT, HELLO)).headers["x-acytoo-cache"] == expected
 
 
-async def test_other_targets_of_a_model_answer_anew_after_a_change_of_the_config(tmp_path: Path) -> None:
-    async with cached(tmp_path, ANSWER, OTHER) as (server, _):
-        await server.post(CHAT, HELLO)
+@pytest.mark.parametrize(
+    "changes", [('"up/m1"', '"up/m2"'), ("url =", 'model = "other"\nurl ='), ('"inner"', '"up/m1"')]
+)
+async def test_after_a_change_of_what_answers_kept_replies_are_not_used(
+    tmp_path: Path, changes: tuple[str, str]
+) -> None:
+    rest = '[models.fast]\ntargets = ["inner"]\ncache = 60\n[models.inner]\ntargets = ["up/m1", "up"]\n'
+    async with cached(tmp_path, ANSWER, OTHER, rest=rest) as (server, _):
+        assert (await server.post(CHAT, HELLO)).status == 200
         path = tmp_path / "acytoo.toml"
-        path.write_text(path.read_text().replace('targets = ["up/m1"]', 'targets = ["up/m2"]'))
+        path.write_text(path.read_text().replace(*changes, 1))
         await server.gateway.reloaded()
         response = await server.post(CHAT, HELLO)
     assert b"Something else" in response.body
+
+
+async def test_after_another_change_of_the_config_kept_replies_are_used(tmp_path: Path) -> None:
+    async with cached(tmp_path, ANSWER, OTHER) as (server, _):
+        await server.post(CHAT, HELLO)
+        path = tmp_path / "acytoo.toml"
+        path.write_text(path.read_text().replace("cache = 600", "cache = 60\nmax_wait = 10"))
+        await server.gateway.reloaded()
+        assert (await server.post(CHAT, HELLO)).headers["x-acytoo-cache"] == "hit"
 
 
 async def test_what_was_dropped_from_the_request_is_reported_for_a_hit_too(tmp_path: Path) -> None:

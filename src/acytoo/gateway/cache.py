@@ -79,7 +79,7 @@ def is_deterministic(request: Request) -> bool:
 
 
 def key_of(scope: Sequence[str], request: Request) -> bytes:
-    """Return the key of a request. `scope` is what answers it: a model's name and its targets."""
+    """Return the key of a request. `scope` is what answers it: a model's name and the services behind it."""
     same = msgspec.structs.replace(
         request, stream=True, user=None, extra_for=request.extra_for if request.extra else ""
     )

@@ -137,15 +137,14 @@ class GatewayCall(Call):
 
     def may_share(self, request: Request) -> bool:
         """Return whether the model has a cache, and the request asks for a deterministic reply."""
-        model = self.setup.config.models.get(split_model(self.setup.backends, self.model)[0])
-        return model is not None and model.cache > 0 and is_deterministic(request)
+        return split_model(self.setup.backends, self.model)[0] in self.setup.cached and is_deterministic(request)
 
     async def share(self, request: Request, ask: Ask) -> BackendReply:
         """Return the reply to a request for a model that has a cache. Raises AcytooError."""
         name, _ = split_model(self.setup.backends, self.model)
-        model = self.setup.config.models[name]
-        key = key_of([name, *[target.to for target in model.target_configs]], request)
-        reply = await self._control.replies.open(key, model.cache, ask, self._note_task)
+        key = key_of(self.setup.cached[name], request)
+        seconds = self.setup.config.models[name].cache
+        reply = await self._control.replies.open(key, seconds, ask, self._note_task)
         self._hit = reply.batches if isinstance(reply.batches, Hit) else None
         return reply
 

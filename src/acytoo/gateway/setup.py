@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.gateway.config import GatewayConfig, Upstream
@@ -47,6 +47,8 @@ class Setup:
             self.leaves[id(provider)] = Leaf(name, upstream, provider)
         for name in config.models:
             self._add_targets(backends[name])
+        self.cached = {name: [name, *self._identities(backends[name])] for name, m in config.models.items() if m.cache}
+        """What the replies of a model with a cache depend on, besides the request."""
 
     def _add_targets(self, backend: AsyncGeneratorProvider) -> None:
         if not isinstance(backend, Route):
@@ -57,6 +59,15 @@ class Setup:
             else:
                 upstream = target.name.partition("/")[0]
                 self.leaves[id(target.provider)] = Leaf(upstream, self.config.upstreams[upstream], target.provider)
+
+    def _identities(self, backend: AsyncGeneratorProvider) -> Iterator[str]:
+        """Yield what identifies each provider behind a backend."""
+        if isinstance(backend, Route):
+            for target in backend.targets:
+                yield from self._identities(target.provider)
+        else:
+            leaf = self.leaves[id(backend)]
+            yield f"{leaf.target('')} {leaf.provider} {backend.url}"
 
     def first_leaf(self, name: str) -> Leaf | None:
         """Return the upstream that a backend asks first, for an estimate of the cost."""
