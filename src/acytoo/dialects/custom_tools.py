@@ -33,7 +33,8 @@ def custom_input(arguments: str) -> str:
     """
     decoded = arguments_object(arguments)
     if decoded is None and (cut := _CUT_INPUT.fullmatch(arguments)) is not None:
-        decoded = msgspec.json.decode(replace_lone_escapes(b'{"input":"%b"}' % cut[1].encode("utf-8", "replace")))
+        whole = b'{"input":"%b"}' % cut[1].encode("utf-8", "replace")
+        decoded = arguments_object(replace_lone_escapes(whole).decode())
     text = (decoded or {}).get("input")
     return text if isinstance(text, str) else arguments
 

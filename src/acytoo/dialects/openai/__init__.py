@@ -7,14 +7,14 @@ servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenR
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body
-from acytoo.dialects.json import dumps
+from acytoo.dialects.json import decoder, dumps
 from acytoo.dialects.openai.reader import TOO_LONG, CumulativeReader, StreamReader, is_usage_chunk, read_document
 from acytoo.dialects.openai.request import (
     NAME,
@@ -114,7 +114,7 @@ class OpenAI(Dialect):
         if not self.variations.stream_usage:
             return None
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        options = msgspec.json.decode(fields["stream_options"]) if "stream_options" in fields else None
+        options = decoder(Any).decode(fields["stream_options"]) if "stream_options" in fields else None
         if options is not None and (not isinstance(options, dict) or options.get("include_usage")):
             return None
         return msgspec.json.encode({**fields, "stream_options": {**(options or {}), "include_usage": True}})
