@@ -7,7 +7,10 @@ upstreams, whose own count of requests and tokens is the reference.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +28,7 @@ from acytoo.gateway.config import parse
 from acytoo.gateway.control import GatewayControl
 from acytoo.gateway.counters import Claim, Hold, MemoryCounters, Window
 from acytoo.gateway.keys import hash_secret
-from acytoo.gateway.ledger import NoLedger, Row
+from acytoo.gateway.ledger import NoLedger, Row, open_ledger
 from acytoo.gateway.setup import Setup, prices_of
 from acytoo.http import Endpoint
 from acytoo.routing.route import Route
@@ -48,6 +51,7 @@ from acytoo.testing import (
 from acytoo.testing.fakes.requests import ReceivedRequest
 from acytoo.testing.script.responses import BodyContent
 from acytoo.types import Finish, Request, ToolCall, Usage, collect
+from tests.processes import ACYTOO
 
 LIMIT = 60.0
 """Seconds after which a test has failed; far more than any needs."""
@@ -558,3 +562,87 @@ async def test_usage_that_is_sent_before_the_end_counts_once_and_not_as_the_whol
         assert least <= row.output_tokens <= USAGE.output_tokens / 2
     else:
         assert row.output_tokens == USAGE.output_tokens
+
+
+@asynccontextmanager
+async def process(folder: Path, up: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Yield an `acytoo serve --config` process, and its URL. Its ledger is a file in the folder."""
+    config = CONFIG.format(provider="openai", up=up, other=up, settings="", hash=hash_secret(KEY))
+    path = folder / "acytoo.toml"
+    path.write_text(f"[server]\nport = 0\ngrace = 0.2\n{config}")
+    server = await asyncio.create_subprocess_exec(
+        *[ACYTOO, "serve", "--config", str(path)],
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "UPSTREAM_KEY": "key-of-the-upstream-0123456789"},
+    )
+    try:
+        assert server.stderr is not None
+        line = (await server.stderr.readline()).decode()
+        yield server, next(word for word in line.split() if word.startswith("http://"))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            server.kill()
+        await server.communicate()
+
+
+async def outcomes(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return how many requests ended in each way, and how many tokens their replies had, from the ledger."""
+    ledger = await open_ledger(f"sqlite:{folder / 'acytoo.db'}", read_only=True)
+    rows = await ledger.usage(0, 1e11, ["outcome"])
+    await ledger.close()
+    return {row.group["outcome"]: (row.requests, row.output_tokens) for row in rows}
+
+
+ASKED = Request([{"role": "user", "content": "Hello, how are you?"}], "up/m")
+
+
+async def test_a_server_that_is_stopped_has_recorded_everything(tmp_path: Path) -> None:
+    scripts = [OK] * 30 + [OK.stall(after=1)]
+    async with asyncio.timeout(LIMIT), FakeEndpoint(DIALECTS["openai"], *scripts) as up:
+        async with process(tmp_path, up.url) as (server, url):
+            for _ in range(30):
+                await call(url, DIALECTS["openai"], ASKED)
+            reader, writer = await send(url, DIALECTS["openai"], ASKED)
+            while FIRST not in await reader.readline():
+                pass
+            server.send_signal(signal.SIGTERM)
+            assert await server.wait() == 0
+            writer.close()
+        assert len(up.requests) == 31
+    assert await outcomes(tmp_path) == {"complete": (30, 30 * USAGE.output_tokens), "stopped": (1, 2)}
+
+
+async def test_a_killed_server_has_recorded_what_ended_before_the_last_write(tmp_path: Path) -> None:
+    scripts = [OK] * 30 + [OK.stall(after=1)]
+    async with asyncio.timeout(LIMIT), FakeEndpoint(DIALECTS["openai"], *scripts) as up:
+        async with process(tmp_path, up.url) as (server, url):
+            for _ in range(30):
+                await call(url, DIALECTS["openai"], ASKED)
+            while (await outcomes(tmp_path)).get("complete") != (30, 30 * USAGE.output_tokens):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            _, writer = await send(url, DIALECTS["openai"], ASKED)
+            await up.received(31)
+            server.kill()
+            await server.wait()
+            writer.close()
+        assert await outcomes(tmp_path) == {"complete": (30, 30 * USAGE.output_tokens)}
+        async with process(tmp_path, up.url) as (_, url):
+            code, _ = await call(url, DIALECTS["openai"], ASKED, "sk-wrong")
+            assert code == 401
+
+
+@pytest.mark.parametrize(("api", "path"), [("openai", "/v1/completions"), ("ollama", "/api/generate")])
+async def test_legacy_endpoints_are_counted_too(api: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "key-of-the-upstream-0123456789")
+    async with asyncio.timeout(LIMIT), FakeEndpoint(DIALECTS[api], OK) as up:
+        async with gateway(api, up.url, up.url) as served:
+            body = b'{"model":"up/m","prompt":"Hello","stream":false}'
+            parts = urlsplit(served.url)
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n"
+            writer.write(f"{head}connection: close\r\n\r\n".encode() + body)
+            assert b"Hello world" in await reader.read()
+            writer.close()
+            (row,) = await served.ledger.wait()
+            await check_counters(served, [row])
+    assert (row.outcome, row.input_tokens, row.output_tokens) == ("complete", USAGE.input_tokens, USAGE.output_tokens)

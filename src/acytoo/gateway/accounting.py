@@ -57,12 +57,12 @@ def _is_counted(observation: Observation) -> bool:
     return error is None or (isinstance(error, TimedOutError) and error.phase != "connect")
 
 
-def outcome_of(observation: Observation, has_client_left: bool) -> str:
-    """Return how an attempt ended, in one word for the ledger."""
+def outcome_of(observation: Observation, cancelled: str) -> str:
+    """Return how an attempt ended, in one word for the ledger; `cancelled` is the word for one that was given up."""
     if observation.outcome == "error":
         return type(observation.error).__name__ if observation.error is not None else "ServerError"
     if observation.outcome != "complete":
-        return "left" if has_client_left else "cancelled"
+        return cancelled
     finish = observation.received.finish
     reason = finish.reason if finish is not None else "stop"
     return {"length": "incomplete", "content_filter": "content_filter"}.get(reason, "complete")

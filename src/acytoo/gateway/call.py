@@ -177,10 +177,13 @@ class GatewayCall(Call):
 
     def _finish(self, ending: _Ending) -> None:
         control, error = self._control, ending.error
-        has_left = error is not None
+        cancelled = "cancelled"  # such as the slower one of two attempts
+        if error is not None:
+            was_stopped = isinstance(error, asyncio.CancelledError) and self._request.connection.is_server_stopping
+            cancelled = "stopped" if was_stopped else "left"
         rows: list[Row] = []  # none for an attempt that was refused here, such as by a limit of its upstream
         for attempt in self._attempts:
-            own = [attempt.row(len(rows) + 1, has_left)] if attempt.is_sent else []
+            own = [attempt.row(len(rows) + 1, cancelled)] if attempt.is_sent else []
             rows += own
             if attempt.hold is not None:
                 control.counters.settle_soon(attempt.hold, _actual(f"upstream:{attempt.leaf.upstream}", own))
@@ -250,7 +253,7 @@ class GatewayCall(Call):
         }
         return Row(**{**defaults, **fields})  # type: ignore[arg-type]
 
-    def row_of(self, attempt: GatewayAttempt, number: int, has_left: bool) -> Row:
+    def row_of(self, attempt: GatewayAttempt, number: int, cancelled: str) -> Row:
         """Return the row of an attempt that has ended."""
         leaf, wanted = attempt.leaf, attempt.wanted
         usage, is_estimated = tokens_of(attempt, wanted, self.size)
@@ -273,7 +276,7 @@ class GatewayCall(Call):
             target=leaf.target(model),
             upstream=leaf.upstream,
             status=attempt.status,
-            outcome=outcome_of(attempt, has_left),
+            outcome=outcome_of(attempt, cancelled),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cached_tokens=usage.cached_tokens,
@@ -336,9 +339,9 @@ class GatewayAttempt(Observation):
             self.ended_at = time.monotonic()
         super().end(outcome, received, error)  # type: ignore[arg-type]
 
-    def row(self, number: int, has_left: bool) -> Row:
+    def row(self, number: int, cancelled: str) -> Row:
         """Return the row for the ledger."""
-        return self.call.row_of(self, number, has_left)
+        return self.call.row_of(self, number, cancelled)
 
 
 def _actual(subject: str, rows: Sequence[Row]) -> dict[str, int]:
