@@ -149,10 +149,11 @@ async def test_totals_are_what_keys_and_upstreams_have_used_since_then(reopen: O
     ledger.add([row(2, at=now, upstream="a", input_tokens=2, cost=None)])
     ledger.add([row(2, at=now, attempt=2, upstream="b", input_tokens=3, output_tokens=4, cost=9)])
     ledger.add([row(3, at=now, upstream="a", key="other", cost=1)])
+    ledger.add([row(4, at=now, attempt=0, upstream="", key="other", status=200, output_tokens=6, cost=0)])
     await ledger.flush()
     assert sorted(await ledger.totals(now - 50), key=lambda total: (total.subject, total.name)) == [
         Total("key", "bot", requests=1, tokens=9, cost=9),
-        Total("key", "other", requests=1, tokens=0, cost=1),
+        Total("key", "other", requests=2, tokens=6, cost=1),
         Total("upstream", "a", requests=2, tokens=2, cost=1),
         Total("upstream", "b", requests=1, tokens=7, cost=9),
     ]

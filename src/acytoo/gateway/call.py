@@ -191,11 +191,11 @@ class GatewayCall(Call):
         is_chat = self.route is not None and self.route.dialect is not None
         if self._hit is not None:
             rows = [self._row_of_hit(self._hit, ending, name)]
-        elif not rows and self.error is not None and is_chat and self._request.caller is not None:
-            rows = [self._row(0, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
         if self._hold is not None:
             assert self.key is not None
             control.counters.settle_soon(self._hold, _actual(f"key:{self.key.name}", rows))
+        if not rows and self.error is not None and is_chat and self._request.caller is not None:
+            rows = [self._row(0, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
         if rows:
             control.ledger.add(rows)
         if control.consumers:
@@ -345,7 +345,7 @@ class GatewayAttempt(Observation):
 
 
 def _actual(subject: str, rows: Sequence[Row]) -> dict[str, int]:
-    """Return what was really used, by counter. A request that no upstream was sent is not counted."""
+    """Return what was really used, by counter. A request that was refused here is not counted."""
     actual = {
         counter_name(subject, "tokens"): sum(row.input_tokens + row.output_tokens for row in rows),
         counter_name(subject, "money"): sum(row.cost or 0 for row in rows),

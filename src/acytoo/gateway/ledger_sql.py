@@ -54,8 +54,10 @@ CREATE = (
 SELECT_VERSION = "SELECT MAX(version) FROM ledger_version"
 
 _SUMS = """SUM(input_tokens + output_tokens), SUM(COALESCE(cost, 0)) FROM ledger WHERE at >= $1 AND at <= $2"""
+# A request without attempts counts if it was answered, from a cache, and not if it was refused.
+_REQUESTS = "SUM(CASE WHEN attempt = 1 OR attempt = 0 AND status < 400 THEN 1 ELSE 0 END)"
 TOTALS = (
-    f"SELECT 'key', key, SUM(CASE WHEN attempt = 1 THEN 1 ELSE 0 END), {_SUMS} AND key <> '' GROUP BY key"
+    f"SELECT 'key', key, {_REQUESTS}, {_SUMS} AND key <> '' GROUP BY key"
     f" UNION ALL SELECT 'upstream', upstream, COUNT(*), {_SUMS} AND upstream <> '' GROUP BY upstream"
 )
 
