@@ -112,6 +112,8 @@ async def test_a_client_that_leaves_before_the_answer_is_counted_as_499(tmp_path
                 while value(series := await scrape(server), "acytoo_requests_in_progress") != 1:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
     assert value(series, "acytoo_requests_total", **BY_KEY, status="499") == 1
+    assert value(series, "acytoo_errors_total", dialect="openai", model="fast", error="DisconnectedError") == 1
+    assert value(series, "acytoo_attempts_total", **TARGET, outcome="left") == 1
 
 
 async def test_with_an_admin_key_the_metrics_need_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

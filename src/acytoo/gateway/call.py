@@ -30,6 +30,7 @@ from acytoo.http import HTTPResponse
 from acytoo.observation import Observation
 from acytoo.server.auth import address_of
 from acytoo.server.backends import split_model
+from acytoo.server.connection import DisconnectedError
 from acytoo.server.control import Ask, BackendReply, Call
 from acytoo.server.request import IncomingRequest
 from acytoo.types import Request
@@ -199,7 +200,7 @@ class GatewayCall(Call):
         if rows:
             control.ledger.add(rows)
         if control.consumers:
-            self._report(rows, ending, name or (type(error).__name__ if error is not None else ""))
+            self._report(rows, ending, name or _name_of(error))
         self._attempts = []
 
     def _row_of_hit(self, hit: Hit, ending: _Ending, error: str) -> Row:
@@ -342,6 +343,13 @@ class GatewayAttempt(Observation):
     def row(self, number: int, cancelled: str) -> Row:
         """Return the row for the ledger."""
         return self.call.row_of(self, number, cancelled)
+
+
+def _name_of(error: BaseException | None) -> str:
+    """Return the class of what ended a request. One is cancelled when its client leaves, or when the server stops."""
+    if isinstance(error, asyncio.CancelledError):
+        return DisconnectedError.__name__
+    return type(error).__name__ if error is not None else ""
 
 
 def _actual(subject: str, rows: Sequence[Row]) -> dict[str, int]:
