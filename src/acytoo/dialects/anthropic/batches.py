@@ -7,12 +7,13 @@ Batches") and its guide "Batch processing".
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from acytoo.dialects.batches import BatchAPI, BatchResult, BatchState, chat_url, plain_request
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty
+from acytoo.dialects.json import decoder
 from acytoo.http import Endpoint, HTTPRequest, join_url
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class AnthropicBatches(BatchAPI):
 
     def states(self, body: bytes) -> list[BatchState]:
         """Return the states of a batch or of a list of them."""
-        document = msgspec.json.decode(body, type=dict)
+        document = decoder(dict).decode(body)
         batches = objects_in(document["data"]) if "data" in document else [document]
         return [_state(batch) for batch in batches]
 
@@ -92,7 +93,7 @@ class AnthropicBatches(BatchAPI):
         if result.type != "errored":
             return BatchResult(found.custom_id)
         body = bytes(result.error)
-        kind = text_or_empty(object_or_empty(object_or_empty(msgspec.json.decode(body)).get("error")).get("type"))
+        kind = text_or_empty(object_or_empty(object_or_empty(decoder(Any).decode(body)).get("error")).get("type"))
         return BatchResult(found.custom_id, error=dialect.read_error(_STATUSES.get(kind), body))
 
 

@@ -7,13 +7,14 @@ reference ("Files", "Batch", "The request input object", "The request output obj
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from acytoo.dialects.batches import BatchAPI, BatchResult, BatchState, plain_request
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty
+from acytoo.dialects.json import decoder
 from acytoo.http import Endpoint, HTTPRequest, join_url
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class OpenAIBatches(BatchAPI):
 
     def uploaded(self, body: bytes) -> str:
         """Return the id of the file."""
-        return text_or_empty(msgspec.json.decode(body, type=dict).get("id"))
+        return text_or_empty(decoder(dict).decode(body).get("id"))
 
     def create(self, dialect: Dialect, endpoint: Endpoint, lines: list[bytes], upload: str) -> HTTPRequest:
         """Return the creation of a batch from the uploaded file."""
@@ -85,7 +86,7 @@ class OpenAIBatches(BatchAPI):
 
     def states(self, body: bytes) -> list[BatchState]:
         """Return the states of a batch or of a list of them."""
-        document = msgspec.json.decode(body, type=dict)
+        document = decoder(dict).decode(body)
         batches = objects_in(document.get("data")) if document.get("object") == "list" else [document]
         return [_state(batch) for batch in batches]
 
@@ -97,7 +98,7 @@ class OpenAIBatches(BatchAPI):
         """Return the result in a line of the output file or of the error file."""
         found = msgspec.json.decode(line, type=_Line)
         if found.response is None:
-            error = object_or_empty(msgspec.json.decode(found.error))
+            error = object_or_empty(decoder(Any).decode(found.error))
             if error.get("code") in _UNANSWERED:
                 return BatchResult(found.custom_id)
             return BatchResult(found.custom_id, error=error_from_event({"error": error}))
