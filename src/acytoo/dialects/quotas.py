@@ -23,10 +23,10 @@ class Quota(NamedTuple):
 def openai_quota_headers(quotas: Iterable[Quota]) -> dict[str, str]:
     """Return the headers for quotas, of which each unit may occur once."""
     headers = {}
-    for quota in quotas:
-        headers[f"x-ratelimit-limit-{quota.unit}"] = str(quota.limit)
-        headers[f"x-ratelimit-remaining-{quota.unit}"] = str(quota.remaining)
-        headers[f"x-ratelimit-reset-{quota.unit}"] = _duration(quota.resets_in)
+    for unit, limit, remaining, resets_in in quotas:
+        headers["x-ratelimit-limit-" + unit] = str(limit)
+        headers["x-ratelimit-remaining-" + unit] = str(remaining)
+        headers["x-ratelimit-reset-" + unit] = _duration(resets_in)
     return headers
 
 

@@ -79,7 +79,7 @@ class Counters(Protocol):
     async def reserve(self, claims: Sequence[Claim]) -> Hold | Exceeded:
         """Count all claims, or none if one does not fit. Each counter and window may occur once.
 
-        A counter that is at its limit refuses even an amount of 0.
+        A counter that is at its limit refuses even an amount that is estimated as 0.
         """
         ...
 
@@ -120,15 +120,21 @@ class MemoryCounters:
     async def reserve(self, claims: Sequence[Claim]) -> Hold | Exceeded:
         """Count all claims, or none if one does not fit."""
         now, elapsed = self._wall(), self._monotonic()
-        counts = []
+        counts: list[_Count] = []
         levels = []
-        for claim in claims:
-            count = self._current(claim.counter, claim.window, now, elapsed)
-            if not fits(claim, count.used):
-                level = Level(claim, count.used, count.resets_in(now, elapsed))
+        for claim in claims:  # without calls of ours: this is done for every request
+            counter, window, limit, amount = claim
+            at = elapsed if window == "minute" else now
+            count = self._counts.get((counter, window))
+            if count is None or not count.start <= at < count.end:
+                count = self._begin(window, at)
+            used = count.used
+            resets_in = count.end - at if window != "flight" else 0.0
+            if used + (amount or 1) > limit:
+                level = Level(claim, used, resets_in)
                 return Exceeded(level, retry_after(level))
             counts.append(count)
-            levels.append(Level(claim, count.used + claim.amount, count.resets_in(now, elapsed)))
+            levels.append(Level(claim, used + amount, resets_in))
         for claim, count in zip(claims, counts, strict=True):
             count.used += claim.amount
             self._counts[claim.counter, claim.window] = count
@@ -145,45 +151,39 @@ class MemoryCounters:
         hold.is_settled = True
         now, elapsed = self._wall(), self._monotonic()
         for claim, mark in zip(hold.claims, hold.marks, strict=True):
-            count = self._counts[claim.counter, claim.window]
-            if count.mark == mark and count.contains(now, elapsed):
-                count.used += settled(claim, actual) - claim.amount
+            counter, window, _, amount = claim
+            count = self._counts[counter, window]
+            if count.mark == mark and count.start <= (elapsed if window == "minute" else now) < count.end:
+                count.used += settled(claim, actual) - amount
 
     async def restore(self, counter: str, window: Window, used: int) -> None:
         """Count at least `used` in the current window."""
-        count = self._counts[counter, window] = self._current(counter, window, self._wall(), self._monotonic())
+        at = self._monotonic() if window == "minute" else self._wall()
+        count = self._counts.get((counter, window))
+        if count is None or not count.start <= at < count.end:
+            count = self._counts[counter, window] = self._begin(window, at)
         count.used = max(count.used, used)
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""
 
-    def _current(self, counter: str, window: Window, now: float, elapsed: float) -> _Count:
-        """Return the count of the current window; if the last has ended a new one, which is not kept yet."""
-        count = self._counts.get((counter, window))
-        if count is None or not count.contains(now, elapsed):
-            self._mark += 1
-            count = _Count(window, self._mark, now, elapsed)
-        return count
+    def _begin(self, window: Window, at: float) -> _Count:
+        """Return the count of a window that begins."""
+        self._mark += 1
+        start, end = (at, at + MINUTE) if window == "minute" else bounds(window, at)
+        return _Count(start, end, self._mark)
 
 
 class _Count:
     """What is used in one window, from `start` to `end` of its clock. A mark is never used again."""
 
-    __slots__ = ("end", "mark", "start", "used", "window")
+    __slots__ = ("end", "mark", "start", "used")
 
-    def __init__(self, window: Window, mark: int, now: float, elapsed: float) -> None:
-        self.window = window
+    def __init__(self, start: float, end: float, mark: int) -> None:
+        self.start = start
+        self.end = end
         self.mark = mark
         self.used = 0
-        self.start, self.end = (elapsed, elapsed + MINUTE) if window == "minute" else bounds(window, now)
-
-    def contains(self, now: float, elapsed: float) -> bool:
-        return self.start <= (elapsed if self.window == "minute" else now) < self.end
-
-    def resets_in(self, now: float, elapsed: float) -> float:
-        if self.window == "flight":
-            return 0.0
-        return self.end - (elapsed if self.window == "minute" else now)
 
 
 def bounds(window: Window, now: float) -> tuple[float, float]:
@@ -199,11 +199,6 @@ def bounds(window: Window, now: float) -> tuple[float, float]:
     return datetime(year, month, 1, tzinfo=UTC).timestamp(), datetime(*following, 1, tzinfo=UTC).timestamp()
 
 
-def fits(claim: Claim, used: int) -> bool:
-    """Return whether a claim fits into what is left. At the limit, an amount that is estimated as 0 does not."""
-    return used + max(claim.amount, 1) <= claim.limit
-
-
 def settled(claim: Claim, actual: Mapping[str, int]) -> int:
     """Return what of a claim stays counted after the call."""
     return 0 if claim.window == "flight" else actual.get(claim.counter, claim.amount)
@@ -212,6 +207,6 @@ def settled(claim: Claim, actual: Mapping[str, int]) -> int:
 def retry_after(level: Level) -> float | None:
     """Return after how many seconds a refused claim may fit; None if it never does."""
     claim = level.claim
-    if max(claim.amount, 1) > claim.limit:
+    if (claim.amount or 1) > claim.limit:
         return None
     return FLIGHT_RETRY_AFTER if claim.window == "flight" else level.resets_in

@@ -100,14 +100,15 @@ def headers_of(levels: Sequence[Level], dialect: Dialect, now: float | None = No
 
     Of several limits on the same unit, the one of which the least is left.
     """
-    quotas: dict[str, Quota] = {}
-    for claim, used, resets_in in levels:
-        unit = _QUOTAS.get(unit_of(claim.counter))
-        if unit is not None:
-            quota = Quota(unit, claim.limit, max(0, claim.limit - used), resets_in)
-            if unit not in quotas or quota.remaining < quotas[unit].remaining:
-                quotas[unit] = quota
-    return dialect.quota_headers(list(quotas.values()), time.time() if now is None else now)
+    least: dict[Literal["requests", "tokens"], Level] = {}
+    for level in levels:
+        unit = _QUOTAS.get(unit_of(level.claim.counter))
+        if unit is not None and (unit not in least or level.remaining < least[unit].remaining):
+            least[unit] = level
+    if not least:
+        return {}
+    quotas = [Quota(unit, level.claim.limit, level.remaining, level.resets_in) for unit, level in least.items()]
+    return dialect.quota_headers(quotas, time.time() if now is None else now)
 
 
 def _describe(amount: int, unit: str, window: Window) -> str:
