@@ -16,7 +16,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.group
 def config() -> None:
-    """Check a server's config file, print its JSON schema, or make one from another gateway's.
+    """Check or import a server's config file, or print its schema.
 
     \b
     Examples:
@@ -50,7 +50,7 @@ def check(file: Path, no_secrets: bool) -> None:
 
 @config.command
 def schema() -> None:
-    """Print the JSON schema of a config file, with which editors complete and check it."""
+    """Print the JSON schema of a config file, for editors."""
     import json
 
     from acytoo.gateway.config import schema

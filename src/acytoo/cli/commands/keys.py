@@ -80,11 +80,11 @@ _COUNT = click.IntRange(1)
 @keys.command
 @click.argument("name")
 @click.option("--models", metavar="NAMES", callback=_split, help="Names or patterns it may ask for; by default all.")
-@click.option("--rpm", "requests_per_minute", type=_COUNT, help="Requests per minute.")
-@click.option("--requests-per-day", type=_COUNT, help="Requests per day.")
-@click.option("--tpm", "tokens_per_minute", type=_COUNT, help="Tokens per minute.")
-@click.option("--tokens-per-day", type=_COUNT, help="Tokens per day.")
-@click.option("--concurrent", type=_COUNT, help="Requests at the same time.")
+@click.option("--rpm", "requests_per_minute", type=_COUNT, metavar="N", help="Requests per minute.")
+@click.option("--requests-per-day", type=_COUNT, metavar="N", help="Requests per day.")
+@click.option("--tpm", "tokens_per_minute", type=_COUNT, metavar="N", help="Tokens per minute.")
+@click.option("--tokens-per-day", type=_COUNT, metavar="N", help="Tokens per day.")
+@click.option("--concurrent", type=_COUNT, metavar="N", help="Requests at the same time.")
 @click.option(
     "--budget",
     "budgets",
@@ -94,7 +94,7 @@ _COUNT = click.IntRange(1)
     help="Such as 5usd/month.",
 )
 @click.option("--expires", metavar="TIME", callback=_last_day, help="90d, 12w, 1y, or the last valid day: 2027-01-31.")
-@click.option("--max-body", type=_COUNT, help="Bytes of a request.")
+@click.option("--max-body", type=_COUNT, metavar="N", help="Bytes of a request.")
 @click.option("--config", "file", type=_FILE, help="Config file to add the key to.")
 def new(name: str, budgets: dict[str, float], file: Path | None, **fields: Any) -> None:
     """Make a key named NAME, and print it. It cannot be printed again.
