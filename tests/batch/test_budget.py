@@ -76,3 +76,13 @@ def test_a_cap_on_the_cost_needs_a_known_price() -> None:
     pytest.importorskip("genai_prices", reason="needs genai-prices: pip install 'acytoo[gateway]'")
     with pytest.raises(UsageError, match="the price of ollama/mine is unknown, so --max-cost cannot be kept"):
         price_of(provider("ollama/mine"), must_be_known=True)
+
+
+def test_failures_before_the_first_reply_stop_a_batch_in_which_nothing_works() -> None:
+    spending = Spending(Caps(first_failures=3))
+    for _ in range(3):
+        assert spending.reason_to_stop() == ""
+        spending.note_failure("NotFoundError")
+    assert spending.reason_to_stop() == "the first 3 rows have failed"
+    spending.replies = 1
+    assert spending.reason_to_stop() == ""

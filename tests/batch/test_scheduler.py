@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 
-from acytoo import RateLimitError, Reply
+from acytoo import RateLimitError, Reply, UnreachableError
 from acytoo.batch.rows import Row
 from acytoo.batch.scheduler import Answer, Concurrency, Result, Scheduler
 
@@ -113,3 +114,68 @@ async def test_a_batch_whose_every_request_is_refused_stops() -> None:
     except Exception as error:
         assert str(error) == "429: slow down"
     assert scheduler.stop_reason == "RateLimitError: 429: slow down"
+
+
+async def test_an_outage_pauses_the_batch_and_costs_no_row_its_attempts() -> None:
+    works_from = asyncio.get_running_loop().time() + 3.0
+    errors = 0
+
+    async def ask(row: Row) -> Answer:
+        await asyncio.sleep(0.01)
+        if asyncio.get_running_loop().time() < works_from:
+            raise UnreachableError("cannot reach the server")
+        return Answer(Reply(), 0.01)
+
+    async def deliver(result: Result) -> None:
+        nonlocal errors
+        errors += result.error is not None
+
+    await run(Scheduler(iter([Row(n, n) for n in range(200)]), ask, deliver, jobs=50, attempts=5))
+    assert errors == 0
+
+
+async def test_stopping_does_not_wait_for_a_row_that_may_never_come() -> None:
+    never, waits = asyncio.Event(), asyncio.Event()
+    closed = False
+
+    async def rows() -> AsyncIterator[Row]:
+        nonlocal closed
+        try:
+            yield Row(1, 1)
+            waits.set()
+            await never.wait()
+        finally:
+            closed = True
+
+    async def ask(row: Row) -> Answer:
+        await waits.wait()
+        scheduler.stop("interrupted")
+        return Answer(Reply(), 0.01)
+
+    delivered: list[Result] = []
+
+    async def deliver(result: Result) -> None:
+        delivered.append(result)
+
+    scheduler = Scheduler(rows(), ask, deliver, jobs=3)
+    await run(scheduler)
+    assert (len(delivered), closed, scheduler.stop_reason) == (1, True, "interrupted")
+
+
+async def test_an_error_of_the_rows_is_raised() -> None:
+    def rows() -> Iterator[Row]:
+        yield Row(1, 1)
+        raise ValueError("a bad source")
+
+    async def ask(row: Row) -> Answer:
+        return Answer(Reply(), 0.01)
+
+    async def deliver(result: Result) -> None:
+        pass
+
+    try:
+        await run(Scheduler(rows(), ask, deliver))
+    except ValueError as error:
+        assert str(error) == "a bad source"
+    else:
+        raise AssertionError("no error")

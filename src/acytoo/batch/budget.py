@@ -29,6 +29,8 @@ class Caps(msgspec.Struct, frozen=True):
     tokens: int | None = None
     failures: int | None = None
     failure_share: float | None = None
+    first_failures: int | None = None
+    """How many rows may fail before the first reply. Then nothing works, such as a model that does not exist."""
 
 
 _NO_CAPS = Caps()
@@ -89,6 +91,8 @@ class Spending:
                 return f"the cap of {caps.tokens:,} tokens has been reached"
         if caps.failures is not None and self._failures >= caps.failures:
             return f"{self._failures:,} rows have failed"
+        if caps.first_failures is not None and not self.replies and self._failures >= caps.first_failures:
+            return f"the first {self._failures:,} rows have failed"
         if caps.failure_share is not None:
             finished = self.replies + self._failures
             if finished >= _FEWEST_FOR_SHARE and self._failures >= caps.failure_share * finished:

@@ -9,6 +9,7 @@ import msgspec
 from acytoo.batch.requests import Requests
 from acytoo.batch.rows import Row
 from acytoo.dialects.error_bodies import describe_error
+from acytoo.dialects.json import dumps
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import AcytooError, StatusError
 from acytoo.types import JSONObject, Reply, Usage
@@ -47,7 +48,15 @@ def token_counts(usage: Usage) -> dict[str, int]:
     return {name: count for name in Usage.__struct_fields__ if (count := getattr(usage, name))}
 
 
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+
+
+def _encode(line: object) -> bytes:
+    """Return a line as JSON. A lone surrogate, which only a legacy provider can have sent, is replaced."""
+    try:
+        return _encoder.encode(line)
+    except UnicodeEncodeError:
+        return dumps(msgspec.to_builtins(line), surrogates="replace")
 
 
 def reply_line(row: Row, reply: Reply, requests: Requests | None = None, data: Any = None) -> bytes:

@@ -124,7 +124,8 @@ class AppendedFile:
         end = self._size
         while end > 0:
             begin = max(0, end - _READ_SIZE)
-            place = os.pread(self._fd, end - begin, begin).rfind(b"\n")
+            os.lseek(self._fd, begin, os.SEEK_SET)  # Windows has no pread; writes are appended anyway
+            place = os.read(self._fd, end - begin).rfind(b"\n")
             if place >= 0:
                 end = begin + place + 1
                 break

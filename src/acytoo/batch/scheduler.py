@@ -42,6 +42,10 @@ _SHORTEST_FIRST = 0.2
 
 _SHORTEST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 30.0
+_LONGEST_PAUSE = 60.0
+_FEWEST_FOR_OUTAGE = 20
+"""Failures in a row, without a reply between them, before they are taken for an outage."""
+
 _LONGEST_REQUESTED_PAUSE = 3600.0
 """The most for which a server can ask. Some send a point in time, such as 1700000000, instead of seconds."""
 
@@ -202,14 +206,16 @@ class Scheduler:
         self._resumes_at = -math.inf
         self._paused_at = -math.inf
         self._pauses = 0
-        self._last_success = -math.inf
+        self._failures_in_row = 0
+        self._refused_since: float | None = None
+        """The time of the first refusal since the upstream has last answered."""
+        self._row_reader: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Ask for every row. Returns when all are delivered, or those in flight after `stop`.
 
         Raises the error that stopped the batch, if one did.
         """
-        self._last_success = time.monotonic()
         tasks = [asyncio.create_task(self._work()) for _ in range(self._jobs)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -229,6 +235,8 @@ class Scheduler:
             self.stop_reason = reason
             self._stopping.set()
             self.concurrency.wake_all()
+            if self._row_reader is not None:
+                self._row_reader.cancel()
 
     async def _work(self) -> None:
         concurrency = self.concurrency
@@ -271,9 +279,19 @@ class Scheduler:
         return row
 
     async def _next_of(self, rows: AsyncIterator[Row]) -> Row | None:
-        """Return the next row of an asynchronous iterator, which one worker at a time may ask."""
+        """Return the next row of an asynchronous iterator, which one worker at a time may ask, or None."""
         async with self._reading:
-            return None if self._is_exhausted else await anext(rows, None)
+            if self._is_exhausted or self._stopping.is_set():
+                return None
+            task = self._row_reader = asyncio.current_task()
+            try:
+                return await anext(rows, None)
+            except asyncio.CancelledError:
+                if not self._stopping.is_set() or task is None or task.uncancel() > 0:
+                    raise
+                return None
+            finally:
+                self._row_reader = None
 
     async def _answer(self, row: Row) -> Result | None:
         """Return the result for a row, after several attempts if necessary; None if the batch stops before it."""
@@ -296,13 +314,13 @@ class Scheduler:
                     self._fail(error)
                     return None
                 if verdict(error, ()) != "retry":
+                    self._refused_since = None
                     return Result(row, error=error, attempts=attempts)
-                if is_refusal(error):
-                    self._refused(error, started)
-                    if time.monotonic() - self._last_success > self._patience:
-                        self._fail(error)
-                        return None
-                    continue
+                self._failures_in_row += 1
+                if is_refusal(error) or (self._is_outage and not isinstance(error, InvalidReplyError)):
+                    if self._refused(error, started):
+                        continue
+                    return None
                 if isinstance(error, InvalidReplyError) and error.reply is not None:
                     self._spending.note_reply(error.reply)
                     self._check_caps()
@@ -321,23 +339,36 @@ class Scheduler:
                 return Result(row, answer.reply, answer.data, attempts=attempts)
 
     def _answered(self, answer: Answer) -> None:
-        self._last_success = time.monotonic()
-        self._pauses = 0
+        self._refused_since = None
+        self._failures_in_row = self._pauses = 0
         self.concurrency.grow()
         self.concurrency.note_first_content(answer.first_s)
 
-    def _refused(self, error: AcytooError, started: float) -> None:
-        """Pause all workers after a refusal. Those that were sent before an earlier one was noticed are one with it."""
+    @property
+    def _is_outage(self) -> bool:
+        """Whether so many requests in a row have failed that it is the upstream, and not these rows."""
+        return self._failures_in_row > max(_FEWEST_FOR_OUTAGE, 2 * self.concurrency.places)
+
+    def _refused(self, error: AcytooError, started: float) -> bool:
+        """Pause all workers after a refusal. Return whether the batch goes on.
+
+        Requests that were sent before an earlier refusal was noticed are one with it.
+        """
         now = time.monotonic()
         wait = wait_of(error)
         if started >= self._paused_at:
             self._paused_at = now
             self.concurrency.halve()
             if wait is None:
-                wait = min(60.0, 2.0**self._pauses) * random.uniform(0.5, 1.0)
+                wait = min(_LONGEST_PAUSE, 2.0**self._pauses) * random.uniform(0.5, 1.0)
             self._pauses += 1
         if wait is not None:
             self._resumes_at = max(self._resumes_at, now + min(wait, _LONGEST_REQUESTED_PAUSE))
+        if self._refused_since is None:
+            self._refused_since = now
+        if now - self._refused_since > self._patience:
+            self._fail(error)
+        return not self._stopping.is_set()
 
     async def _wait_until(self, moment: float) -> bool:
         """Wait until a time of `time.monotonic`. Return whether the batch goes on."""

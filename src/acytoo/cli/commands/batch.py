@@ -16,6 +16,9 @@ from acytoo.errors import UsageError
 if TYPE_CHECKING:
     from acytoo.batch.run import BatchRun, Summary
 
+_FIRST_FAILURES = 100
+"""Failed rows before the first reply after which a batch stops by itself."""
+
 _EXIT_CODES = {"complete": 0, "complete with errors": 3, "unfinished": 4}
 
 
@@ -139,7 +142,7 @@ def batch(
             attempts=attempts,
             requests_per_minute=rpm,
             tokens_per_minute=tpm,
-            caps=Caps(max_cost, max_tokens, failures, share),
+            caps=Caps(max_cost, max_tokens, failures, share, None if retry_errors or via else _FIRST_FAILURES),
             price=None if via else price_of(provider, must_be_known=max_cost is not None),
             via_provider=via is not None,
             poll_every=poll,
