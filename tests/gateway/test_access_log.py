@@ -64,6 +64,11 @@ def test_tokens_and_cost_are_those_of_all_attempts(tmp_path: Path) -> None:
     assert (line["target"], line["outcome"], line["error"]) == ("openai/gpt-5-mini", "complete", "TruncatedError")
 
 
+def test_a_reply_from_the_cache_took_no_attempt(tmp_path: Path) -> None:
+    line = logged(tmp_path / "log", rows=[row(target="", upstream="", attempt=0, outcome="cached", cost=0)])
+    assert (line["target"], line["attempts"], line["outcome"], line["cost_dollars"]) == ("", 0, "cached", 0)
+
+
 def test_a_cost_that_is_not_known_completely_is_null(tmp_path: Path) -> None:
     assert logged(tmp_path / "log", rows=[row(), row(cost=None)])["cost_dollars"] is None
 

@@ -82,6 +82,7 @@ def test_a_request_is_a_span_of_its_route(collector: Collector) -> None:
         "acytoo.key": "ci-bot",
         "acytoo.dialect": "openai",
         "acytoo.first_content": 0.25,
+        "acytoo.outcome": "complete",
     }
 
 

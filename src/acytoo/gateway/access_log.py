@@ -138,7 +138,7 @@ def fields_of(summary: Summary) -> dict[str, Any]:
         costs = [row.cost for row in rows]
         fields |= {
             "target": rows[-1].target,
-            "attempts": len(rows),
+            "attempts": sum(row.target != "" for row in rows),
             "outcome": rows[-1].outcome,
             "input_tokens": sum(row.input_tokens for row in rows),
             "output_tokens": sum(row.output_tokens for row in rows),

@@ -55,6 +55,7 @@ _OF_REQUESTS: dict[str, Callable[[Summary], Value | None]] = {
     "acytoo.key": lambda summary: summary.key or None,
     "acytoo.dialect": lambda summary: summary.dialect or None,
     "acytoo.first_content": lambda summary: summary.first_content,
+    "acytoo.outcome": lambda summary: summary.rows[-1].outcome if summary.rows else None,
 }
 
 _OF_ATTEMPTS: dict[str, Callable[[Row], Value | None]] = {
