@@ -153,3 +153,26 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot change .*a.toml: File name too long"):
         add_key(file, "second", fields())
     assert file.read_text() == FILE
+
+
+OTHER = f'[keys.other]\nhash = "{hash_secret("other")}"'
+
+
+@pytest.mark.parametrize(
+    ("before", "table", "after"),
+    [
+        ("[upstreams.embedded]\n", f"[ keys . 'gone' ]  # x\nhash = '{hash_secret('x')}' # y\n", f"{OTHER}\n"),
+        ("[upstreams.embedded]\n", f'[keys."gone"]\nhash="{hash_secret("x")}"\n', f"# of Bob\n{OTHER}"),
+        (f"{OTHER}\n# end\n", f"[keys.gone]\nhash = '{hash_secret('x')}'\n", "# trailing\n[upstreams.embedded]\n"),
+        (f"{OTHER}\n[upstreams.embedded]\n", f"[keys.gone]\nhash = '{hash_secret('x')}'", ""),
+        (
+            f"{OTHER}\n[upstreams.embedded]\n",
+            f"  [keys.gone]\n  models = [\n'#',\n]\n  hash = '{hash_secret('x')}'\n",
+            "\n",
+        ),
+    ],
+)
+def test_a_table_is_removed_however_it_is_written(file: Path, before: str, table: str, after: str) -> None:
+    file.write_text(before + table + after)
+    remove_key(file, "gone")
+    assert file.read_text() == before + after

@@ -104,7 +104,7 @@ model_list:
   - model_name: shared
     litellm_params: {model: azure/gpt-4o, litellm_credential_name: eu}
   - model_name: llama
-    litellm_params: {model: ollama_chat/llama3.2:3b, api_base: os.environ/OLLAMA_URL}
+    litellm_params: {model: ollama_chat/llama3.2:3b, api_base: "${OLLAMA_URL}"}
   - not a model
 credential_list:
   - credential_name: eu
@@ -197,7 +197,7 @@ def test_the_settings_of_the_router_win_and_the_default_model_is_the_first() -> 
     assert tables["models"]["gpt-4o"]["attempts"] == 5
     assert next(iter(tables["models"])) == "gpt-4o-mini"
     assert tables["storage"] == {"counters": "redis://redis.local:6380"}
-    assert tables["upstreams"]["openai"]["timeout"] == 10
+    assert tables["upstreams"]["openai"]["timeout"] == {"first_byte": 10, "idle": 10}
     assert "router_settings.routing_strategy: least-busy: balance = true goes by weight and load" in left_out
     assert "router_settings.enable_pre_call_checks" in left_out.splitlines()
 
@@ -250,6 +250,10 @@ def test_prices_become_dollars_per_million_tokens() -> None:
 
 def test_credentials_of_the_list_are_those_of_the_deployment() -> None:
     assert imported(TEAM)[0]["upstreams"]["azure"] == {"provider": "azure", "url": "env:EU_BASE", "key": "env:EU_KEY"}
+
+
+def test_variables_of_either_form_are_kept() -> None:
+    assert imported(TEAM)[0]["upstreams"]["ollama"] == {"provider": "ollama", "url": "env:OLLAMA_URL"}
 
 
 def test_default_fallbacks_and_the_cache_are_those_of_each_model() -> None:

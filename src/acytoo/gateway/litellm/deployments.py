@@ -174,7 +174,7 @@ class Deployments:
             table.setdefault(field, f"env:{variable}")
         timeout = first(take(params, "timeout", int, float), self._timeout)
         if timeout is not None and timeout > 0:
-            table["timeout"] = timeout
+            table["timeout"] = {"first_byte": timeout, "idle": timeout}
         headers = {**(take(params, "headers", dict) or {}), **(take(params, "extra_headers", dict) or {})}
         if organization := take(params, "organization", str):
             headers["OpenAI-Organization"] = organization

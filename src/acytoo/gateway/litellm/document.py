@@ -9,6 +9,9 @@ from typing import Any
 from acytoo.errors import MissingExtraError, UsageError
 from acytoo.secret import split_url
 
+_VARIABLE = re.compile(r"os\.environ/(.+)|\$\{(\w+)\}")
+"""A variable of the environment: LiteLLM's form, and that of files that are filled in before it reads them."""
+
 
 class Document:
     """The sections of a file, the list of what is left out, and the variables of secrets that are in clear."""
@@ -35,8 +38,8 @@ class Document:
 
     def reference(self, value: str, base: str, where: str, is_secret: bool) -> str:
         """Return a value as our file has it: never a secret in clear."""
-        if value.startswith("os.environ/"):
-            return f"env:{value.removeprefix('os.environ/')}"
+        if variable := _VARIABLE.fullmatch(value):
+            return f"env:{variable[1] or variable[2]}"
         if not is_secret:
             return value
         if value not in self._variables:
