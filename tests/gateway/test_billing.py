@@ -122,6 +122,7 @@ class Way:
     apis: Iterable[str] = tuple(DIALECTS)
     """The upstream's dialects in which it can happen."""
     callers: Iterable[str] = tuple(DIALECTS)
+    why: str = ""
 
 
 REPORTING = tuple(name for name in DIALECTS if name != "acytoo")
@@ -130,11 +131,14 @@ REPORTING = tuple(name for name in DIALECTS if name != "acytoo")
 WAYS = [
     Way("complete", [OK], [COMPLETE]),
     Way("incomplete (length)", [reply(*TEXTS, USAGE, Finish("length"))], [Attempt("incomplete", "reported")],
-        apis=REPORTING),
+        apis=REPORTING,
+        why="services bill what they have written"),
     Way("content filter", [reply(*TEXTS, USAGE, Finish("content_filter"))], [Attempt("content_filter", "reported")],
-        apis=("openai", "gemini", "openai-responses", "anthropic")),
+        apis=("openai", "gemini", "openai-responses", "anthropic"),
+        why="services bill a filtered reply too"),
     Way("no usage sent", [reply(*TEXTS, Finish("stop"))], [Attempt("complete", "estimated")]),
-    Way("usage sent twice", [reply(Usage(1, 1), *TEXTS, Usage(2, 2), USAGE, Finish("stop"))], [COMPLETE]),
+    Way("usage sent twice", [reply(Usage(1, 1), *TEXTS, Usage(2, 2), USAGE, Finish("stop"))], [COMPLETE],
+        why="the last report counts, reports are not added"),
     *[
         Way(f"refused by the upstream with {code}", [status(code)], [Attempt(error, "nothing", code)])
         for code, error in [
@@ -144,26 +148,32 @@ WAYS = [
         ]
     ],
     Way("error in the stream before the content", [reply(*TEXTS).fail()], [Attempt("ServerError", "nothing")],
-        only="stream", apis=REPORTING),
+        only="stream", apis=REPORTING,
+        why="the upstream reported that it will not answer"),
     Way("error in the stream after content", [reply(*TEXTS).fail(after=1)], [Attempt("ServerError", "estimated")],
         only="stream", apis=REPORTING),
     Way("unreachable", [], [Attempt("UnreachableError", "nothing", 0)]),
-    Way("connection closed without a response", [hang_up()], [Attempt("UnreachableError", "nothing", 0)]),
+    Way("connection closed without a response", [hang_up()], [Attempt("UnreachableError", "nothing", 0)],
+        why="the connection may have been closed before the request was read"),
     Way("not HTTP", [garbage()], [Attempt("ProtocolError", "nothing", 0)]),
-    Way("a web page", [page()], [Attempt("ProtocolError", "input")]),
+    Way("a web page", [page()], [Attempt("ProtocolError", "input")],
+        why="it has a status that reports success"),
     Way("cut before the content", [OK.reset(after_bytes=0)], [Attempt("TruncatedError", "input")]),
     Way("cut after content", [OK.reset(after=1)], [Attempt("TruncatedError", "estimated")],
-        document=(OK.reset(after_bytes=40), Attempt("TruncatedError", "input"))),
+        document=(OK.reset(after_bytes=40), Attempt("TruncatedError", "input")),
+        why="nothing can be read of a document that is cut"),
     Way("ended without an end", [reply(*TEXTS).without_end()], [Attempt("TruncatedError", "estimated")],
         only="stream", apis=REPORTING),
     Way("timed out before the head", [silent()], [Attempt("TimedOutError", "input", 0)],
-        settings="timeout = {first_byte = 0.3}"),
+        settings="timeout = {first_byte = 0.3}",
+        why="the upstream may be working"),
     Way("timed out before the content", [OK.stall(after_bytes=0)], [Attempt("TimedOutError", "input")],
         settings="timeout = {first_byte = 0.3}"),
     Way("timed out after content", [OK.stall(after=1)], [Attempt("TimedOutError", "estimated")],
         document=(OK.stall(after_bytes=40), Attempt("TimedOutError", "input")),
         settings="timeout = {idle = 0.3, first_byte = 0.3}"),
-    Way("client left before the head", [silent()], [Attempt("left", "input", 0)], leaves="early"),
+    Way("client left before the head", [silent()], [Attempt("left", "input", 0)], leaves="early",
+        why="the upstream may be working"),
     Way("client left while it waited", [OK.stall(after_bytes=0)], [Attempt("left", "input", None)], leaves="early"),
     Way("client left after content", [OK.stall(after=1)], [Attempt("left", "estimated")], leaves="text",
         only="stream"),
@@ -179,7 +189,8 @@ WAYS = [
     Way("empty", [reply(Finish("stop"))], [Attempt("complete", "input")], apis=REPORTING),
     Way("document in place of a stream", [as_document], [COMPLETE], only="stream", apis=REPORTING),
     Way("hedged", [silent()],
-        [Attempt("cancelled", "input", 0), Attempt("complete", "reported", 200, "other")], model="hedged"),
+        [Attempt("cancelled", "input", 0), Attempt("complete", "reported", 200, "other")], model="hedged",
+        why="both have been asked"),
 ]  # fmt: skip
 
 
@@ -646,3 +657,70 @@ async def test_legacy_endpoints_are_counted_too(api: str, path: str, monkeypatch
             (row,) = await served.ledger.wait()
             await check_counters(served, [row])
     assert (row.outcome, row.input_tokens, row.output_tokens) == ("complete", USAGE.input_tokens, USAGE.output_tokens)
+
+
+async def test_a_target_whose_upstream_is_at_its_limit_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "key-of-the-upstream-0123456789")
+    async with (
+        asyncio.timeout(LIMIT),
+        FakeEndpoint(DIALECTS["openai"], OK) as up,
+        FakeEndpoint(DIALECTS["openai"], OK) as other,
+    ):
+        more = f"""
+            [upstreams.small]
+            provider = "openai"
+            url = "{up.url}"
+            key = "env:UPSTREAM_KEY"
+            requests_per_day = 1
+            [prices.small]
+            input = 1.0
+            output = 4.0
+            [models.limited]
+            targets = ["small/m", "other/m"]
+        """
+        async with gateway("openai", up.url, other.url, more=more) as served:
+            for _ in range(2):
+                request = Request([{"role": "user", "content": "Hello"}], "limited")
+                assert (await call(served.url, DIALECTS["openai"], request))[0] == 200
+            rows = served.ledger.rows
+            await asyncio.sleep(0)
+            assert await served.used("upstream:small:requests", "day") == 1
+            assert await served.used("key:bot:requests", "day") == 2
+    assert [(row.attempt, row.target, row.outcome) for row in rows] == [
+        (1, "small/m", "complete"),
+        (1, "other/m", "complete"),
+    ]
+    assert (len(up.requests), len(other.requests)) == (1, 1)
+
+
+@pytest.mark.parametrize("caller", DIALECTS)
+async def test_a_reply_from_the_cache_costs_nothing_and_is_a_request(
+    caller: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "key-of-the-upstream-0123456789")
+    async with asyncio.timeout(LIMIT), FakeEndpoint(DIALECTS["openai"], OK) as up:
+        more = '[models.kept]\ntargets = ["up/m"]\ncache = 600\n'
+        async with gateway("openai", up.url, up.url, more=more) as served:
+            for _ in range(3):
+                request = Request([{"role": "user", "content": "Hello"}], "kept", temperature=0.0)
+                assert (await call(served.url, DIALECTS[caller], request))[0] == 200
+            rows = served.ledger.rows
+            assert await served.used("key:bot:requests", "day") == 3
+            assert await served.used("key:bot:money", "month") == rows[0].cost
+            assert await served.used("upstream:up:tokens", "day") == USAGE.input_tokens + USAGE.output_tokens
+    assert len(up.requests) == 1
+    assert [(row.attempt, row.outcome, row.status, row.target) for row in rows] == [
+        (1, "complete", 200, "up/m"),
+        (0, "cached", 200, ""),
+        (0, "cached", 200, ""),
+    ]
+    assert {(row.input_tokens, row.output_tokens) for row in rows} == {(USAGE.input_tokens, USAGE.output_tokens)}
+    assert [row.cost for row in rows[1:]] == [0, 0]
+
+
+def test_the_page_has_the_tables_of_these_tests() -> None:
+    from tests.gateway.billing_page import page
+
+    assert (Path(__file__).parents[2] / "docs" / "billing.md").read_text(encoding="utf-8") == page(), (
+        "run: python -m tests.gateway.billing_page > docs/billing.md"
+    )
