@@ -251,6 +251,28 @@ async def test_a_redis_that_was_killed_counts_again_once_it_is_back(
         assert "can be reached again" in caplog.records[-1].message
 
 
+async def test_what_redis_has_lost_is_restored_from_elsewhere(redis_server: Redis) -> None:
+    calls = 0
+
+    async def restore() -> None:
+        nonlocal calls
+        calls += 1
+        await counters.restore(REQUEST.counter, REQUEST.window, 70)
+
+    async with connected(redis_server, on_empty=restore) as counters, connected(redis_server) as other:
+        await counters.restore(REQUEST.counter, REQUEST.window, 60)
+        await reserve(counters, REQUEST)
+        assert calls == 0  # it was not empty
+        redis_server.kill()
+        redis_server.start()
+        await reserve(counters, REQUEST)
+        async with asyncio.timeout(60):
+            while await used(counters, REQUEST) < 70:
+                pass
+        assert await used(other, REQUEST) >= 70
+        assert calls == 1
+
+
 async def test_a_restart_between_two_requests_is_not_noticed(persistent_redis_server: Redis) -> None:
     async with connected(persistent_redis_server) as counters:
         await reserve(counters, MONEY)

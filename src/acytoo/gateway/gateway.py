@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.errors import UsageError
+from acytoo.errors import AcytooError, UsageError
 from acytoo.gateway.access_log import AccessLog
 from acytoo.gateway.admin import admin_routes
 from acytoo.gateway.cache import open_cache
@@ -30,6 +30,8 @@ from acytoo.secret import Secret
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import serve
+
+_LOG = logging.getLogger("acytoo.gateway")
 
 _LOG = logging.getLogger("acytoo.gateway")
 
@@ -76,7 +78,7 @@ class Gateway:
             storage = self.config.storage
             ledger = await open_ledger(resolve_url(storage.ledger, self.config.place("storage", "ledger")))
             stack.push_async_callback(ledger.close)
-            counters = _open_counters(self.config)
+            counters = _open_counters(self.config, ledger)
             stack.push_async_callback(counters.close)
             await _restore(counters, ledger)
             consumers = self._consumers(stack)
@@ -146,14 +148,25 @@ def _header(value: str, place: str) -> Secret:
     return resolve_secret(value, place) if is_reference(value) else Secret(value)
 
 
-def _open_counters(config: GatewayConfig) -> Counters:
+def _open_counters(config: GatewayConfig, ledger: Ledger) -> Counters:
     storage = config.storage
     if storage.counters == "memory":
         return MemoryCounters()
     from acytoo.gateway.redis_counters import RedisCounters
 
     url = resolve_url(storage.counters, config.place("storage", "counters"))
-    return RedisCounters(url, on_failure=storage.on_failure, budgets_on_failure=storage.budgets_on_failure)
+
+    async def restore() -> None:
+        try:
+            await ledger.flush()
+            await _restore(counters, ledger)
+        except AcytooError as error:
+            _LOG.error("cannot restore the counters from the ledger: %s", error)
+
+    counters = RedisCounters(
+        url, on_failure=storage.on_failure, budgets_on_failure=storage.budgets_on_failure, on_empty=restore
+    )
+    return counters
 
 
 async def _restore(counters: Counters, ledger: Ledger) -> None:

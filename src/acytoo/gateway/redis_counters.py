@@ -113,6 +113,7 @@ _RESERVE = (
     _COMMON
     + """
 -- KEYS: number, open, each claim. ARGV: now, name, lease, open at most, then for each claim window, limit, amount.
+-- Returns 0, which claim, used, time left; or 1, and used and time left of each; 2 instead of 1 if Redis was empty.
 local name, lease = ARGV[2], tonumber(ARGV[3])
 local is_made = redis.call('ZSCORE', KEYS[2], name)  -- by a call whose answer was lost
 local states, result = {}, {1}
@@ -136,6 +137,7 @@ for i = 3, #KEYS do
 end
 if is_made then return result end
 local number = redis.call('INCR', KEYS[1])
+if number == 1 then result[1] = 2 end
 for i = 3, #KEYS do
   local window, amount, first = states[i][1], states[i][2], states[i][3]
   if window == 'flight' then
@@ -204,7 +206,8 @@ class RedisCounters:
 
     While Redis cannot be reached, `on_failure` "open" lets requests through uncounted, "closed" refuses them with
     status 503; `budgets_on_failure` is for claims on money. `lease`: seconds after which the places in flight of a
-    killed process are free again. `prefix` begins all keys. `now` replaces Redis's clock, in tests.
+    killed process are free again. `on_empty` is called if Redis has lost its data, to restore what is known from
+    elsewhere, and at the first request ever. `prefix` begins all keys. `now` replaces Redis's clock, in tests.
     """
 
     def __init__(
@@ -214,6 +217,7 @@ class RedisCounters:
         on_failure: Literal["open", "closed"] = "open",
         budgets_on_failure: Literal["open", "closed"] = "closed",
         lease: float = 15.0,
+        on_empty: Callable[[], Coroutine[Any, Any, None]] | None = None,
         prefix: str = "acytoo",
         now: Callable[[], float] | None = None,
     ) -> None:
@@ -223,6 +227,7 @@ class RedisCounters:
         self._failures: tuple[type[Exception], ...] = (errors.RedisError, OSError)
         self._is_open = {False: on_failure == "open", True: budgets_on_failure == "open"}
         self._lease = lease
+        self._on_empty = on_empty
         self._prefix = prefix
         self._now = now
         self._reserve, self._settle, self._renew, self._restore = (
@@ -325,6 +330,8 @@ class RedisCounters:
         if not result[0]:
             level = Level(claims[result[1]], result[2], result[3] / 1e6)
             return Exceeded(level, retry_after(level))
+        if result[0] == 2 and self._on_empty is not None:
+            _ = self._start(self._on_empty())
         pairs = zip(claims, result[1::2], result[2::2], strict=True)
         levels = [Level(claim, used, resets_in / 1e6) for claim, used, resets_in in pairs]
         if any(claim.window == "flight" for claim in claims):
