@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from acytoo.errors import NotFoundError, UsageError
-from acytoo.gateway.backends import create_backends
+from acytoo.errors import MissingExtraError, NotFoundError, UsageError
+from acytoo.gateway.backends import check_extras, create_backends
 from acytoo.gateway.config import parse
 from acytoo.providers.ollama import Ollama
 from acytoo.providers.openai import OpenAI
@@ -135,3 +138,29 @@ def test_a_missing_key_is_an_error_once_with_its_place_also_inside_a_model(monke
     with pytest.raises(UsageError) as caught:
         backends_of('[models.m]\ntargets = ["anthropic/x"]\n[upstreams.anthropic]\n')
     assert str(caught.value).count("acytoo.toml:") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "module", "extra"),
+    [
+        ("", "prometheus_client", "gateway"),
+        ('[storage]\ncounters = "redis://x"\n', "redis", "redis"),
+        ('[storage]\ncache = "env:TEAM_URL"\n', "redis", "redis"),
+        ('[storage]\nledger = "postgresql://x/y"\n', "asyncpg", "postgres"),
+        ('[tracing]\nendpoint = "http://x"\n', "opentelemetry", "otel"),
+    ],
+)
+def test_an_extra_that_the_server_would_need_is_named(
+    text: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEAM_URL", "rediss://x")
+    config = parse(UPSTREAMS + text, Path("acytoo.toml"))
+    for name in ("prometheus_client", "redis", "asyncpg", "opentelemetry"):
+        installed = ModuleType(name)
+        installed.__spec__ = ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, installed)
+    check_extras(config)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError) as caught:
+        check_extras(config)
+    assert caught.value.extra == extra

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.errors import UsageError
+from acytoo.errors import MissingExtraError, UsageError
 from acytoo.gateway.checks import error_class
 from acytoo.gateway.config import GatewayConfig, TargetConfig
 from acytoo.gateway.secrets import is_reference, resolve_secret, resolve_url
@@ -46,6 +47,29 @@ def check_secrets(config: GatewayConfig) -> None:
     for path, reference in zip([("server", "admin_key"), *storage, *headers], references, strict=True):
         if is_reference(reference):
             resolve_secret(reference, config.place(*path))
+
+
+def check_extras(config: GatewayConfig) -> None:
+    """Raise MissingExtraError for an optional dependency that the server would need at its start."""
+    storage = config.storage
+    places = {name: resolve_url(getattr(storage, name), config.place("storage", name)).reveal() for name in _STORED}
+    needed = [(f"{_STORED[name]} in Redis", "redis", "redis") for name, url in places.items() if _is_redis(url)]
+    if places["ledger"].startswith("postgres"):
+        needed.append(("a ledger in PostgreSQL", "asyncpg", "postgres"))
+    if config.metrics.enabled:
+        needed.append(("/metrics (or enabled = false in [metrics])", "prometheus_client", "gateway"))
+    if config.tracing.endpoint:
+        needed.append(("tracing", "opentelemetry", "otel"))
+    for what, module, extra in needed:
+        if find_spec(module) is None:
+            raise MissingExtraError(what, extra)
+
+
+_STORED = {"counters": "counters", "ledger": "a ledger", "cache": "a cache"}
+
+
+def _is_redis(url: str) -> bool:
+    return url.partition("://")[0] in ("redis", "rediss", "unix")
 
 
 class _Builder:

@@ -28,10 +28,10 @@ def config() -> None:
 
 @config.command
 @click.argument("file", type=_FILE)
-@click.option("--no-secrets", is_flag=True, help="Do not look for the secrets, which this machine may not have.")
+@click.option("--no-secrets", is_flag=True, help="Leave out secrets and extras, which this machine may not have.")
 def check(file: Path, no_secrets: bool) -> None:
     """Check a config file as a server does at its start. Exits with 1 if it has a mistake."""
-    from acytoo.gateway.backends import check_secrets, create_backends
+    from acytoo.gateway.backends import check_extras, check_secrets, create_backends
     from acytoo.gateway.config import load, warnings_of
 
     try:
@@ -39,6 +39,7 @@ def check(file: Path, no_secrets: bool) -> None:
         if not no_secrets:
             check_secrets(loaded)
             create_backends(loaded)
+            check_extras(loaded)
     except UsageError as error:
         print_error(str(error))
         sys.exit(1)
