@@ -67,9 +67,9 @@ class Prices:
         total, output = max(0, input_tokens), max(0, output_tokens)
         cached = max(0, min(cached_tokens, total))
         tokens = (total, output, cached, max(0, min(cache_write_tokens, total - cached)))
-        if upstream_provider == "embedded" and target not in self._own:
-            return 0  # this machine's own model
         rates = self._own.get(target) or self._own.get(target.partition("/")[0])
+        if rates is None and upstream_provider == "embedded":
+            return 0  # this machine's own model
         if rates is None and self._listed is not None:
             rates = self._listed.rates(upstream_provider, model)
         return None if rates is None else rates.cost(tokens)
