@@ -203,6 +203,35 @@ async def test_a_wrong_url_is_reported_without_its_password(
     assert raised.value.__suppress_context__
 
 
+async def test_a_server_that_does_not_answer_cannot_hold_up_the_end(
+    postgres_server: Postgres, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = await open_ledger(Secret(url))
+    async with locked(url):
+        ledger.add(rows(3))
+        await asyncio.sleep(2 * FLUSH_INTERVAL)  # it is being written
+        ledger.add(rows(5)[3:])
+        await ledger.close()
+    assert "5 rows are lost: the database is too slow" in caplog.messages[-1]
+    assert await stored(postgres_server, url) == []
+
+
+async def test_a_user_who_may_not_create_tables_can_use_those_that_exist(postgres_server: Postgres, url: str) -> None:
+    async with opened(url):
+        pass
+    name = url.rpartition("/")[2]
+    grants = (
+        "CREATE ROLE clerk LOGIN PASSWORD 'clerks-password'; REVOKE CREATE ON SCHEMA public FROM PUBLIC; "
+        "GRANT SELECT, INSERT ON ledger, ledger_version TO clerk"
+    )
+    await asyncio.to_thread(postgres_server.query, grants, name)
+    async with opened(
+        url.replace(f"{postgres_server.user}:{postgres_server.password}", "clerk:clerks-password")
+    ) as own:
+        own.add(rows(2))
+    assert await stored(postgres_server, url) == [0, 1]
+
+
 async def test_a_ledger_of_another_version_is_refused(postgres_server: Postgres, url: str) -> None:
     async with opened(url):
         pass

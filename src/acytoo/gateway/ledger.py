@@ -243,11 +243,11 @@ class BufferedLedger:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._task is not None:
-            await self._task
         error: Exception | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_WITHIN):
+                if self._task is not None:
+                    await self._task
                 while self._rows:
                     try:
                         await self.flush()

@@ -89,14 +89,18 @@ class PostgresLedger(BufferedLedger):
             self._connection = None
 
     async def _connected(self) -> asyncpg.Connection[Any]:
-        """Return the writer's connection, or open it. The tables are created, or their version checked."""
+        """Return the writer's connection, or open it. The tables are created, or their version checked.
+
+        A user who may only read and write needs tables that exist: even `CREATE TABLE IF NOT EXISTS` would be refused.
+        """
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         self._connection = connection = await self._connect()
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            for statement in ledger_sql.CREATE:
-                await connection.execute(statement)
+            if await connection.fetchval("SELECT to_regclass('ledger_version') IS NULL"):
+                for statement in ledger_sql.CREATE:
+                    await connection.execute(statement)
             ledger_sql.check_version(await connection.fetchval(ledger_sql.SELECT_VERSION))
         return connection
 
