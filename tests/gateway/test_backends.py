@@ -164,3 +164,12 @@ def test_an_extra_that_the_server_would_need_is_named(
     with pytest.raises(MissingExtraError) as caught:
         check_extras(config)
     assert caught.value.extra == extra
+
+
+def test_certificates_start_at_the_folder_of_the_file_and_proxies_of_the_environment_are_opt_in(tmp_path: Path) -> None:
+    (tmp_path / "certificates").mkdir()
+    config = parse(UPSTREAMS + 'ca = "certificates"\ntrust_env = true\n', tmp_path / "acytoo.toml")
+    connection = create_backends(config)["local"].settings_with({}).connection
+    assert (connection.ca, connection.trust_env) == (str(tmp_path / "certificates"), True)
+    connection = create_backends(config)["openai"].settings_with({}).connection
+    assert (connection.ca, connection.trust_env) == (None, False)
