@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import psutil
+import pytest
 
 from acytoo.dialects import OpenAI
 from acytoo.gateway.keys import hash_secret
@@ -51,7 +52,9 @@ class Replica:
         self.url = line.split()[2]
 
     def close(self) -> None:
-        """Kill all its processes."""
+        """Kill all its processes, unless that was done."""
+        if self.process.poll() is not None:
+            return
         for each in (*psutil.Process(self.process.pid).children(), self.process):
             each.kill()
         self.process.communicate()
@@ -87,6 +90,15 @@ async def statuses(urls: list[str], key: str = "sk-ci") -> Counter[int]:
         return Counter(await asyncio.gather(*[ask(url) for url in urls]))
 
 
+async def until_status(status: int, url: str, key: str = "sk-ci") -> None:
+    """Send requests until one has that status."""
+    for _ in range(round(LIMIT / 0.2)):
+        if await statuses([url], key) == {status: 1}:
+            return
+        await asyncio.sleep(0.2)
+    pytest.fail(f"no request has status {status}")
+
+
 async def test_200_that_race_for_100_places_of_four_workers_get_exactly_100(
     tmp_path: Path, redis_server: Redis
 ) -> None:
@@ -117,10 +129,41 @@ async def test_places_in_flight_are_shared_and_free_again_after_a_reply(tmp_path
             assert await statuses([servers[1].url]) == {429: 1}
             waiting.cancel()  # the client leaves
             await asyncio.wait({waiting})
-            async with asyncio.timeout(LIMIT):
-                while await statuses([servers[1].url]) == {429: 1}:
-                    pass
+            await until_status(200, servers[1].url)
             assert len(fake.requests) == 2
+
+
+async def test_the_places_of_a_replica_that_is_killed_come_back(tmp_path: Path, redis_server: Redis) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi").stall(at_byte=1), reply("Hi")) as fake:
+        with replicas(2, tmp_path, fake.url, redis_server, "concurrent = 1") as servers:
+            waiting = asyncio.create_task(statuses([servers[0].url]))
+            await fake.received()
+            servers[0].close()
+            await asyncio.wait({waiting})
+            assert isinstance(waiting.exception(), aiohttp.ClientError)
+            assert await statuses([servers[1].url]) == {429: 1}
+            await until_status(200, servers[1].url)
+
+
+async def test_while_redis_is_lost_requests_pass_and_budgets_refuse(tmp_path: Path, redis_server: Redis) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        limits = """
+            requests_per_day = 15
+            [keys.dear]
+            hash = "sha256:{}"
+            budget_per_day = 5
+            [prices."up/m1"]
+            input = 1
+            output = 1
+        """.format(hash_secret("sk-dear").partition(":")[2])
+        with replicas(1, tmp_path, fake.url, redis_server, limits) as [server]:
+            assert await statuses([server.url] * 10) == {200: 10}
+            redis_server.kill()
+            assert await statuses([server.url] * 20) == {200: 20}
+            assert await statuses([server.url] * 20, "sk-dear") == {503: 20}
+            redis_server.start()
+            await until_status(200, server.url, "sk-dear")
+            assert (await statuses([server.url] * 20))[429] > 0
 
 
 async def test_all_workers_read_the_config_file_again_on_a_hangup(tmp_path: Path, redis_server: Redis) -> None:
