@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -120,19 +121,29 @@ def test_a_key_is_not_added_to_an_inline_table(file: Path) -> None:
         add_key(file, "first", fields())
 
 
+def test_a_key_is_not_added_to_what_is_not_a_table(file: Path) -> None:
+    file.write_text("keys = 3\n[upstreams.embedded]\n")
+    with pytest.raises(UsageError, match="keys must be a table"):
+        add_key(file, "first", fields())
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot change .*missing.toml: No such file"):
         add_key(tmp_path / "missing.toml", "first", fields())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
-def test_permissions_and_links_stay(file: Path) -> None:
+def test_permissions_owners_and_links_stay(file: Path) -> None:
     file.chmod(0o640)
+    if os.geteuid() == 0:  # only root may give files away
+        os.chown(file, 1234, 1235)
+    owner = file.stat()
     link = file.with_name("link.toml")
     link.symlink_to(file.name)
     add_key(link, "second", fields())
     assert link.is_symlink()
-    assert file.stat().st_mode & 0o777 == 0o640
+    now = file.stat()
+    assert (now.st_mode, now.st_uid, now.st_gid) == (owner.st_mode, owner.st_uid, owner.st_gid)
     assert "second" in load(file).keys
 
 
