@@ -184,7 +184,7 @@ async def test_healthz_reports_ok_and_the_start_page_is_html() -> None:
             assert (await response.json())["status"] == "ok"
         async with session.get(f"{url}/") as response:
             assert response.content_type == "text/html"
-            assert "<h1>Acytoo" in await response.text()
+            assert "<title>Acytoo</title>" in await response.text()
 
 
 @pytest.mark.parametrize(("method", "path", "code"), [("GET", "/nowhere", 404), ("GET", "/v1/messages", 405)])
