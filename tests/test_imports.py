@@ -193,6 +193,7 @@ OPTIONAL = (
     "opentelemetry",
     "pyarrow",
     "fastjsonschema",
+    "ray",
     "yaml",
 )
 

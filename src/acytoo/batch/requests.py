@@ -77,7 +77,7 @@ class Requests:
         self._template = Template(prompt) if prompt is not None else None
         self._system = Template(system) if system and self._template is not None else system
         self._options = dict(options or {})
-        self._row_options = row_options
+        self.has_row_options = row_options
         self._drops = bool(self._options.get("drop_unsupported"))
         self._validate = validator(schema) if schema is not None else None
         if schema is not None:
@@ -140,7 +140,7 @@ class Requests:
         """Return the messages and the options that a row has itself."""
         fields = row.fields
         own: JSONObject = {}
-        if self._row_options:
+        if self.has_row_options:
             own = {name: value for name, value in fields.items() if name in _ROW_OPTIONS and value is not None}
         if fields.get("messages") is not None:
             return fields["messages"], own

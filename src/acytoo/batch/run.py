@@ -8,7 +8,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -21,13 +21,16 @@ from acytoo.batch.lines import error_line, reply_line
 from acytoo.batch.output import Fingerprint, Output, file_fingerprint, options_fingerprint
 from acytoo.batch.progress import Progress
 from acytoo.batch.requests import Requests
-from acytoo.batch.rows import Row, ThreadedRows, format_of, is_pipe, read_rows
+from acytoo.batch.rows import Row, Rows, ThreadedRows, format_of, is_pipe, read_rows
 from acytoo.batch.scheduler import Result, Scheduler, Stopped
 from acytoo.batch.submitted import SubmittedBatches, count_submitted, submissions_path
 from acytoo.errors import AcytooError, UsageError
-from acytoo.types import OPTIONS
+from acytoo.types import OPTIONS, Reply
 
 Outcome: TypeAlias = Literal["complete", "complete with errors", "unfinished"]
+
+if TYPE_CHECKING:
+    from acytoo.batch.ray_run import RayRunner
 
 _SYNC_EVERY = 5.0
 """Seconds between two syncs of the output."""
@@ -56,6 +59,10 @@ class BatchConfig(msgspec.Struct, kw_only=True):
     price: Price | None = None
     shard: tuple[int, int] | None = None
     """The number of a share of the rows, from 1, and how many there are."""
+    workers: int = 0
+    """How many workers a Ray cluster runs; 0 for this process alone."""
+    ray_address: str = ""
+    """The address of the cluster; without one, Ray is started on this machine."""
     via_provider: bool = False
     """Whether the provider's own batches are used."""
     poll_every: float = 30.0
@@ -98,6 +105,12 @@ class BatchRun:
         self._open_rows = functools.partial(read_rows, config.input, format, columns)
         if config.via_provider:
             _check_via_provider(config)
+        if config.workers:
+            from acytoo.batch.ray import import_ray
+
+            import_ray()
+            if config.input == "-":
+                raise UsageError("the workers cannot read standard input: write it to a file that all of them can read")
         self._rows = self._open_rows()
         try:
             self._output = Output.open(config.output, self._fingerprint(), overwrite=config.overwrite,
@@ -122,11 +135,13 @@ class BatchRun:
         """Rows of this run."""
         self.spending = Spending(config.caps, config.price)
         limiter = Limiter(config.requests_per_minute, config.tokens_per_minute)
-        self._runner: Scheduler | SubmittedBatches
+        self._runner: Scheduler | SubmittedBatches | RayRunner
         if config.via_provider:
             self._runner = SubmittedBatches(config.provider, self._requests, self._rows_left, self._deliver_result,
                                             config.output, sync=self._output.sync, poll_every=config.poll_every,
                                             max_requests=config.max_submission, report=config.report)  # fmt: skip
+        elif config.workers:
+            self._runner = self._ray_runner()
         else:
             self._runner = Scheduler(rows, asker(self._requests), self._deliver, jobs=config.jobs,
                                      attempts=config.attempts, limiter=limiter, spending=self.spending)  # fmt: skip
@@ -163,6 +178,38 @@ class BatchRun:
         outcome: Outcome = "unfinished" if reason else "complete with errors" if errors else "complete"
         seconds = time.monotonic() - started
         return Summary(outcome, len(self._output.done), errors, seconds, self.spending, reason, cause)
+
+    def _ray_runner(self) -> RayRunner:
+        from acytoo.batch.ray import RowOutcome, outcomes, portable
+        from acytoo.batch.ray_run import RayRunner
+
+        config, output = self._config, self._output
+        create = portable(config.provider)
+        requests = functools.partial(_requests, create, config.model, config.prompt, config.system, config.schema,
+                                     self._requests.has_row_options, config.options)  # fmt: skip
+
+        def begin() -> Iterator[RowOutcome]:
+            rows = functools.partial(_wanted_rows, self._open_rows, output.done, output.failed, self._finished,
+                                     config.retry_errors, config.shard)  # fmt: skip
+            return outcomes(rows, requests, workers=config.workers, jobs=config.jobs, attempts=config.attempts,
+                            requests_per_minute=config.requests_per_minute,
+                            tokens_per_minute=config.tokens_per_minute, address=config.ray_address)  # fmt: skip
+
+        def deliver(outcome: RowOutcome) -> None:
+            if outcome.id is None:
+                output.write_invalid(outcome.number, outcome.line)
+            elif self._finished.add(outcome.id):
+                if outcome.error:
+                    self.spending.note_failure(outcome.error)
+                    output.write_error(outcome.id, outcome.line)
+                else:
+                    self.spending.replies += 1
+                    self.spending.note_reply(Reply(usage=outcome.usage))
+                    output.write_reply(outcome.id, outcome.line)
+                if reason := self.spending.reason_to_stop():
+                    self.stop(reason)
+
+        return RayRunner(begin, deliver, lambda: next(self._rows_left(), None) is not None)
 
     def _rows_left(self) -> Iterator[Row]:
         """Yield the rows that are not finished, from the beginning of the input."""
@@ -237,3 +284,35 @@ def _check_via_provider(config: BatchConfig) -> None:
         raise UsageError("the input of --via provider is read more than once: write it to a file")
     if config.caps != Caps():
         raise UsageError("caps on cost, tokens and failures cannot be kept with --via provider: leave them out")
+
+
+def _requests(
+    create: Callable[[], AsyncGeneratorProvider],
+    model: str,
+    prompt: str | None,
+    system: str,
+    schema: dict[str, Any] | None,
+    row_options: bool,
+    options: Mapping[str, Any],
+) -> Requests:
+    """Return the requests of a batch on another machine."""
+    return Requests(create(), model=model, prompt=prompt, system=system, schema=schema, row_options=row_options,
+                    options=options)  # fmt: skip
+
+
+def _wanted_rows(
+    open_rows: Callable[[], Rows],
+    done: IdSet,
+    failed: IdSet,
+    finished: IdSet,
+    retry_errors: bool,
+    shard: tuple[int, int] | None,
+) -> Iterator[Row]:
+    """Yield the rows that are not finished, and those that cannot be read, on another machine."""
+    with contextlib.closing(open_rows()) as rows:
+        for row in rows:
+            if shard is not None and shard_of(row.id, shard[1]) != shard[0] - 1:
+                continue
+            is_wanted = row.id not in done and (row.id in failed) is retry_errors and row.id not in finished
+            if is_wanted or row.error is not None:
+                yield row

@@ -50,6 +50,9 @@ _EXIT_CODES = {"complete": 0, "complete with errors": 3, "unfinished": 4}
     metavar="SECONDS",
     help="How often --via provider looks for results.",
 )
+@click.option("--engine", type=click.Choice(["ray"]), help="Run on a Ray cluster that can read INPUT.")
+@click.option("--address", default="", metavar="ADDRESS", help="Ray cluster; by default Ray starts on this machine.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Workers of --engine ray.")
 @click.option("--shard", metavar="N/M", help="Only this one of M shares of the rows, such as 3/16, by hash of the id.")
 @click.option("--retry-errors", is_flag=True, help="Ask again for the rows that have an error, and for no others.")
 @click.option("--overwrite", is_flag=True, help="Begin again: remove the replies and errors that are there.")
@@ -81,6 +84,9 @@ def batch(
     deadline: str | None,
     via: str | None,
     poll: float,
+    engine: str | None,
+    address: str,
+    workers: int,
     shard: str | None,
     retry_errors: bool,
     overwrite: bool,
@@ -120,7 +126,7 @@ def batch(
     from acytoo.routing.addresses import mask_targets
     from acytoo.secret import mask_url
 
-    address = " ".join([*filter(None, [mask_targets(endpoint["model"] or ""), mask_url(endpoint["url"] or "")])])
+    named = " ".join([*filter(None, [mask_targets(endpoint["model"] or ""), mask_url(endpoint["url"] or "")])])
     provider = provider_from_options(**endpoint)
     options = parse_request_options(pairs, provider)
     if drop_unsupported:
@@ -132,7 +138,7 @@ def batch(
             provider=provider,
             input=arguments[0],
             output=Path(output),
-            address=address,
+            address=named,
             input_format=input_format or "",
             prompt=prompt,
             system=system,
@@ -147,6 +153,8 @@ def batch(
             via_provider=via is not None,
             poll_every=poll,
             report=_report_step,
+            workers=workers if engine else 0,
+            ray_address=address,
             shard=_parse_shard(shard) if shard else None,
             overwrite=overwrite,
             accept_changes=accept_changes,
