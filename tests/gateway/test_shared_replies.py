@@ -132,6 +132,12 @@ async def test_a_request_with_a_seed_is_deterministic(tmp_path: Path) -> None:
         assert cache_headers([await server.post(CHAT, seeded) for _ in range(2)]) == ["miss", "hit"]
 
 
+async def test_a_large_request_is_answered_from_the_cache_too(tmp_path: Path) -> None:
+    large = {**HELLO, "messages": [{"role": "user", "content": "x" * 1_000_000}]}
+    async with cached(tmp_path, ANSWER, OTHER) as (server, _):
+        assert cache_headers([await server.post(CHAT, large) for _ in range(2)]) == ["miss", "hit"]
+
+
 async def test_without_a_cache_in_the_config_nothing_is_kept(tmp_path: Path) -> None:
     rest = '[models.fast]\ntargets = ["up/m1"]\n'
     async with cached(tmp_path, ANSWER, OTHER, rest=rest) as (server, fake):
@@ -340,3 +346,16 @@ async def test_closing_the_gateway_stops_what_is_still_arriving(tmp_path: Path) 
         asking = asyncio.ensure_future(server.post(CHAT, {**HELLO, "stream": True}))
         await until_asked(fake)
     await asking
+
+
+async def test_two_hundred_that_ask_at_once_cause_as_many_calls_as_they_are_different(tmp_path: Path) -> None:
+    async with cached(tmp_path, ANSWER) as (server, fake):
+        bodies = [
+            {**HELLO, "stream": number % 2 == 0, "messages": [{"role": "user", "content": f"Question {number % 10}"}]}
+            for number in range(200)
+        ]
+        responses = await asyncio.gather(*[server.post(CHAT, body) for body in bodies])
+        found = await rows(server)
+    assert {response.status for response in responses} == {200}
+    assert len(fake.requests) == found["complete"].attempts == 10
+    assert (found["cached"].input_tokens, found["cached"].cost) == (190_000, 0)

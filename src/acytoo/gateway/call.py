@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from acytoo.gateway.control import GatewayControl
 from acytoo.gateway.setup import Leaf
 
+_LARGE = 256 * 1024
+"""Bytes of a body whose hash is computed in a thread: the event loop would stand still for too long."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """The identifiers of callers that are kept; others are replaced."""
 
@@ -143,7 +146,8 @@ class GatewayCall(Call):
     async def share(self, request: Request, ask: Ask) -> BackendReply:
         """Return the reply to a request for a model that has a cache. Raises AcytooError."""
         name, _ = split_model(self.setup.backends, self.model)
-        key = key_of(self.setup.cached[name], request)
+        scope = self.setup.cached[name]
+        key = await asyncio.to_thread(key_of, scope, request) if self.size > _LARGE else key_of(scope, request)
         seconds = self.setup.config.models[name].cache
         reply = await self._control.replies.open(key, seconds, ask, self._note_task)
         self._hit = reply.batches if isinstance(reply.batches, Hit) else None
