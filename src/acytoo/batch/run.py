@@ -157,6 +157,11 @@ class BatchRun:
         """How many requests are under way now."""
         return self._runner.concurrency.in_flight if isinstance(self._runner, Scheduler) else 0
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many rows have a reply, and how many an error."""
+        return len(self._output.done), self._output.errors
+
     def stop(self, reason: str) -> None:
         """Begin no further row; those in flight are completed."""
         self._runner.stop(reason)

@@ -39,6 +39,7 @@ def check(config: GatewayConfig) -> None:
         _check_models,
         _check_keys,
         _check_prices,
+        _check_files,
     ):
         part(config)
 
@@ -212,6 +213,12 @@ def _check_keys(config: GatewayConfig) -> None:
             raise _error(
                 config, path, f"the same hash as {shown(('keys', other))}: make a key for each with acytoo keys new"
             )
+
+
+def _check_files(config: GatewayConfig) -> None:
+    if config.storage.files and config.server.workers > 1:
+        place = config.place("storage", "files")
+        raise UsageError(f"{place}: batches run in one process: leave out [server] workers, or files")
 
 
 def _check_prices(config: GatewayConfig) -> None:

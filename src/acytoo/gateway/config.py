@@ -86,7 +86,8 @@ class StorageTable(Table, frozen=True):
     `counters`: `memory`, or a URL of Redis or Valkey. `ledger`: `sqlite:PATH`, a URL of PostgreSQL, or `none`. `cache`,
     for the models that have one: `memory`, `sqlite:PATH` or a URL of Redis. Instead of a URL with a password:
     `env:NAME`. `on_failure` is for requests and tokens, `budgets_on_failure` for money. `cache_bytes` and
-    `cache_entries` limit the cache; one in Redis is limited by Redis's own `maxmemory`.
+    `cache_entries` limit the cache; one in Redis is limited by Redis's own `maxmemory`. `files`: the folder of
+    `/v1/files` and `/v1/batches`; without it there are neither.
     """
 
     counters: str = "memory"
@@ -96,6 +97,7 @@ class StorageTable(Table, frozen=True):
     cache: str = "memory"
     cache_bytes: Size = 64 * 1024 * 1024
     cache_entries: Count = 10_000
+    files: str = ""
 
 
 class Upstream(Limits, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,6 +12,7 @@ from acytoo.errors import AuthenticationError
 from acytoo.gateway.cache import MemoryCache
 from acytoo.gateway.call import ADMIN, GatewayCall
 from acytoo.gateway.counters import Counters
+from acytoo.gateway.keys import Key, hash_secret
 from acytoo.gateway.ledger import Ledger
 from acytoo.gateway.setup import Setup
 from acytoo.gateway.shared_replies import SharedReplies
@@ -43,10 +45,11 @@ class GatewayControl(Control):
         self.consumers = [*consumers, *([tracing] if tracing is not None else [])]
         self.tracing = tracing
         self._routes: list[PathRoute] = []
+        self._stand_ins: dict[str, str] = {}
 
     def find(self, presented: Sequence[Secret]) -> Caller | None:
         """Return the key that is presented. Raises AuthenticationError for one that has expired."""
-        key = self.setup.keys.find(presented)
+        key = self.setup.keys.find(presented) or self._key_of_stand_in(presented)
         if key is None:
             expected = self.setup.admin_key.reveal().encode()
             is_admin = expected and any(
@@ -57,6 +60,25 @@ class GatewayControl(Control):
             message = f"the key {key.name!r} expired at the end of {key.expires}: ask for a new one"
             raise AuthenticationError(message, status=401, code="authentication_error")
         return key
+
+    def stand_in(self, name: str) -> Secret | None:
+        """Return a secret that stands for a key in this process, for what the server does in its name.
+
+        None if there is no such key any more; with the name "", an empty one if there are no keys at all.
+        """
+        if not name and not self.setup.keys:
+            return Secret()
+        if all(key.name != name for key in self.setup.keys):
+            return None
+        secret = secrets.token_urlsafe(32)
+        self._stand_ins[hash_secret(secret)] = name
+        return Secret(secret)
+
+    def _key_of_stand_in(self, presented: Sequence[Secret]) -> Key | None:
+        if not self._stand_ins:
+            return None
+        names = {self._stand_ins.get(hash_secret(secret.reveal())) for secret in presented} - {None}
+        return next((key for key in self.setup.keys if key.name in names), None)
 
     def begin(self, request: IncomingRequest) -> GatewayCall:
         """Return what follows a request."""

@@ -29,6 +29,7 @@ from acytoo.gateway.tracing import Tracing
 from acytoo.secret import Secret
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
+from acytoo.server.extension import Extension
 from acytoo.server.run import serve
 
 _LOG = logging.getLogger("acytoo.gateway")
@@ -65,6 +66,11 @@ class Gateway:
         assert self._control is not None
         return self._control.ledger
 
+    def stand_in(self, key: str) -> Secret | None:
+        """Return a secret that stands for a key in this process, None if there is no such key any more."""
+        assert self._control is not None
+        return self._control.stand_in(key)
+
     async def reloaded(self) -> None:
         """Read the file again now, and wait until its config is in effect. One with a mistake never is."""
         self._has_reloaded.clear()
@@ -72,7 +78,7 @@ class Gateway:
         await self._has_reloaded.wait()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Application]:
+    async def running(self, extension: Extension | None = None) -> AsyncIterator[Application]:
         """Open everything, and yield the application. Raises AcytooError for what cannot be opened."""
         async with AsyncExitStack() as stack:
             storage = self.config.storage
@@ -88,7 +94,8 @@ class Gateway:
             stack.push_async_callback(replies.close)
             control = self._control = GatewayControl(setup, counters, ledger, consumers, self._tracing, replies)
             control.add_routes(admin_routes(control, self._metrics))
-            self._application = Application(self.server_config, control)
+            routes = extension.routes() if extension is not None else ()
+            self._application = Application(self.server_config, control, routes)
             self._reloader.start()
             stack.callback(self._reloader.stop)
             yield self._application
@@ -182,7 +189,7 @@ async def _restore(counters: Counters, ledger: Ledger) -> None:
                 await counters.restore(counter_name(subject, unit), window, amounts[unit])
 
 
-async def serve_gateway(gateway: Gateway, announce: Callable[[str], None]) -> None:
+async def serve_gateway(gateway: Gateway, announce: Callable[[str], None], extension: Extension | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
-    async with gateway.running() as application:
-        await serve(gateway.server_config, announce, application=application)
+    async with gateway.running(extension) as application:
+        await serve(gateway.server_config, announce, application=application, extension=extension)

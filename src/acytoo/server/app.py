@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from acytoo._version import __version__
 from acytoo.dialects import by_name
@@ -33,12 +33,12 @@ _LOG = logging.getLogger("acytoo.server")
 class Application:
     """The handler of all requests."""
 
-    def __init__(self, config: ServerConfig, control: Control | None = None) -> None:
+    def __init__(self, config: ServerConfig, control: Control | None = None, routes: Iterable[PathRoute] = ()) -> None:
         self.config = config
         self._control = control or Control()
         self._passwords = PasswordCheck(config, self._control)
         self._bodies = Bodies(config, self._passwords)
-        routes = [*self._control.routes(), *self._routes()]
+        routes = [*routes, *self._control.routes(), *self._routes()]
         self._router = Router([*routes, openapi_route(routes)])
 
     def replace(self, config: ServerConfig) -> None:

@@ -17,6 +17,7 @@ from acytoo.errors import UsageError
 from acytoo.http import bracketed
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
+from acytoo.server.extension import Extension
 from acytoo.server.http_server import HTTPServer
 from acytoo.server.notify import Watchdog, notify
 from acytoo.server.worker import SupervisorConnection
@@ -93,11 +94,17 @@ def loop_factory() -> LoopFactory:
 
 
 def run(
-    config: ServerConfig, announce: Callable[[str], None], new_loop: LoopFactory, *, access_log: bool = False
+    config: ServerConfig,
+    announce: Callable[[str], None],
+    new_loop: LoopFactory,
+    *,
+    access_log: bool = False,
+    extension: Extension | None = None,
 ) -> None:
     """Serve until a signal."""
+    application = Application(config, routes=extension.routes()) if extension is not None else None
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(serve(config, announce, access_log=access_log))
+        runner.run(serve(config, announce, access_log=access_log, application=application, extension=extension))
 
 
 async def serve(
@@ -106,6 +113,7 @@ async def serve(
     *,
     access_log: bool = False,
     application: Application | None = None,
+    extension: Extension | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -129,6 +137,8 @@ async def serve(
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:  # on Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    if extension is not None:
+        extension.start(url)
     watchdog = Watchdog()
     if supervisor is None:
         announce(url)
@@ -141,6 +151,8 @@ async def serve(
     try:
         await stop.wait()
         notify("STOPPING=1")
+        if extension is not None:
+            extension.stop()
         stop.clear()
         closing = asyncio.ensure_future(_drain_and_close(server) if is_replaced else server.close())
         second_signal = asyncio.ensure_future(stop.wait())
@@ -151,6 +163,8 @@ async def serve(
         await asyncio.gather(closing, second_signal, return_exceptions=True)
     finally:
         watchdog.stop()
+        if extension is not None:
+            await extension.close()
         if supervisor is not None:
             supervisor.close()
 

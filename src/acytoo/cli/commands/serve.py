@@ -13,8 +13,12 @@ from acytoo.cli.options import lacks_url, print_warnings, read_secret, secret_op
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from acytoo.base_provider import AsyncGeneratorProvider
+    from acytoo.batch.service import BatchService
     from acytoo.gateway.config import GatewayConfig
+    from acytoo.secret import Secret
 
 
 @click.command
@@ -44,6 +48,11 @@ if TYPE_CHECKING:
 @click.option("--log", is_flag=True, help="Log each request to stderr.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve the port.")
 @click.option(
+    "--files",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for /v1/files and /v1/batches, which then work for every backend.",
+)
+@click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Serve what this TOML file describes: upstreams, models, keys, limits. It replaces the other options.",
@@ -65,6 +74,7 @@ def serve(
     grace: float,
     log: bool,
     workers: int,
+    files: Path | None,
     config: Path | None,
 ) -> None:
     """Serve the built-in model or any provider to any chat client.
@@ -84,6 +94,8 @@ def serve(
     if config is not None:
         _serve_config(config, _given_options(ctx))
         return
+    if workers > 1 and files is not None:
+        raise UsageError("--files works with one worker only: leave out --workers")
     if workers > 1 and not is_worker():
         _supervise(host, port, workers, grace)
 
@@ -111,7 +123,18 @@ def serve(
             drop_unsupported=drop_unsupported,
         )
         new_loop = loop_factory()
-    run(server_config, _announce, new_loop, access_log=log)
+    extension = _batch_service(files, lambda _: server_config.password) if files is not None else None
+    run(server_config, _announce, new_loop, access_log=log, extension=extension)
+
+
+def _batch_service(folder: Path, secret_of: Callable[[str], Secret | None]) -> BatchService:
+    """Return the service behind `/v1/files` and `/v1/batches`. Raises UsageError if the folder cannot be used."""
+    from acytoo.batch.service import BatchService
+
+    try:
+        return BatchService(folder, secret_of)
+    except OSError as error:
+        raise UsageError(f"cannot keep files in {folder}: {error.strerror}") from error
 
 
 def _given_options(ctx: click.Context) -> list[str]:
@@ -144,8 +167,10 @@ def _serve_config(path: Path, given: list[str]) -> None:
             _supervise_config(config)
         gateway = Gateway(path)
         new_loop = loop_factory()
+        files = gateway.config.storage.files
+        extension = _batch_service(path.parent / files, gateway.stand_in) if files else None
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(serve_gateway(gateway, _announce))
+        runner.run(serve_gateway(gateway, _announce, extension))
 
 
 _MIB = 1024 * 1024

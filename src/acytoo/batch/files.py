@@ -1,0 +1,110 @@
+"""Files that a server keeps for its callers: OpenAI's Files API, as far as batches need it.
+
+A file is its bytes and a JSON document beside them, in one folder. Both are written under another name first, so that a
+crash leaves no half of one. A caller sees its own files only.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from acytoo.errors import NotFoundError, RequestError, ServerError
+
+MAX_BYTES = 4 * 1024**3
+"""Bytes that all files of a server may take together."""
+
+
+class StoredFile(msgspec.Struct, kw_only=True):
+    """A file, as OpenAI's API describes it. `owner` is the name of the caller's key."""
+
+    id: str
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    owner: str = ""
+
+    def document(self) -> dict[str, object]:
+        """Return the file as its API has it."""
+        document = {name: getattr(self, name) for name in self.__struct_fields__ if name != "owner"}
+        return {"object": "file", **document, "status": "processed", "expires_at": None}
+
+
+class FileStore:
+    """The files in a folder, which belongs to one server."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the folder, and create it if it does not exist. Raises OSError."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = folder
+        self._files = {file.id: file for file in self._read_all()}
+
+    def _read_all(self) -> Iterator[StoredFile]:
+        for path in self.folder.glob("file-*.json"):
+            try:
+                yield msgspec.json.decode(path.read_bytes(), type=StoredFile)
+            except (msgspec.DecodeError, OSError):
+                continue  # not one of ours
+
+    def path(self, file_id: str) -> Path:
+        """Return where the bytes of a file are. The id is one that this store has made."""
+        return self.folder / file_id
+
+    def reserve(self, owner: str, filename: str, purpose: str) -> StoredFile:
+        """Return a new file whose bytes are still to be written to its path, before `add`."""
+        file_id = f"file-{secrets.token_hex(12)}"
+        return StoredFile(
+            id=file_id, bytes=0, created_at=int(time.time()), filename=filename, purpose=purpose, owner=owner
+        )
+
+    def save(self, owner: str, filename: str, purpose: str, body: bytes) -> StoredFile:
+        """Keep a file. Raises RequestError if there is no room, ServerError if it cannot be written."""
+        if sum(file.bytes for file in self._files.values()) + len(body) > MAX_BYTES:
+            raise RequestError("the server's files are full: delete some", status=413, code="storage_full")
+        file = self.reserve(owner, filename, purpose)
+        self._write(self.path(file.id), body)
+        self.add(file)
+        return file
+
+    def add(self, file: StoredFile) -> None:
+        """Keep a file whose bytes have been written. Raises ServerError."""
+        file.bytes = self.path(file.id).stat().st_size
+        self._write(self.folder / f"{file.id}.json", msgspec.json.encode(file))
+        self._files[file.id] = file
+
+    def _write(self, path: Path, data: bytes) -> None:
+        temporary = path.with_suffix(".tmp")
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise ServerError(f"the file cannot be kept: {error.strerror}", status=507) from None
+
+    def get(self, file_id: str, owner: str) -> StoredFile:
+        """Return a file of the caller. Raises NotFoundError."""
+        file = self._files.get(file_id)
+        if file is None or file.owner != owner:
+            raise NotFoundError(f"there is no file {file_id!r}", status=404, code="not_found_error")
+        return file
+
+    def list(self, owner: str, purpose: str) -> list[StoredFile]:
+        """Return the files of a caller, the newest first; with a purpose, only those."""
+        files = [file for file in self._files.values() if file.owner == owner and purpose in ("", file.purpose)]
+        return sorted(files, key=lambda file: (file.created_at, file.id), reverse=True)
+
+    def delete(self, file_id: str, owner: str) -> None:
+        """Delete a file of the caller. Raises NotFoundError."""
+        self.get(file_id, owner)
+        del self._files[file_id]
+        (self.folder / f"{file_id}.json").unlink(missing_ok=True)
+        self.path(file_id).unlink(missing_ok=True)

@@ -1,0 +1,303 @@
+"""Batches that a server runs for its callers: OpenAI's Batch API over any backend.
+
+A batch asks the server itself, over HTTP, with a secret that stands for its caller. So its rows count against the
+caller's limits and are in the ledger, and every backend can answer them. Its output is the checkpoint: after a restart
+it goes on with the rows that have no line yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.batch.files import FileStore
+from acytoo.batch.output import errors_path, fingerprint_path
+from acytoo.batch.run import BatchConfig, BatchRun
+from acytoo.errors import AcytooError, NotFoundError, RequestError, one_line
+from acytoo.secret import Secret
+from acytoo.server.router import PathRoute
+
+_LOG = logging.getLogger("acytoo.server")
+
+ENDPOINTS = ("/v1/chat/completions", "/v1/responses")
+"""What the rows of a batch can ask."""
+
+_JOBS = 16
+"""Requests of one batch at once."""
+
+_UNFINISHED = ("validating", "in_progress", "cancelling")
+
+_CANCELLED = "cancelled by its owner"
+_STOPPING = "the server stops"
+
+
+class RequestCounts(msgspec.Struct):
+    """How many rows a batch has, and how many of them have ended."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+class StoredBatch(msgspec.Struct, kw_only=True):
+    """A batch, as OpenAI's API describes it. `owner` is the name of the caller's key."""
+
+    id: str
+    endpoint: str
+    input_file_id: str
+    completion_window: str
+    status: str = "validating"
+    created_at: int
+    expires_at: int
+    in_progress_at: int | None = None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+    expired_at: int | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    errors: dict[str, object] | None = None
+    request_counts: RequestCounts = msgspec.field(default_factory=RequestCounts)
+    metadata: dict[str, str] | None = None
+    owner: str = ""
+
+    def document(self) -> dict[str, object]:
+        """Return the batch as its API has it."""
+        return {
+            "object": "batch",
+            **{name: getattr(self, name) for name in self.__struct_fields__ if name != "owner"},
+        }
+
+
+class BatchService:
+    """The files and batches of one server."""
+
+    def __init__(self, folder: Path, secret_of: Callable[[str], Secret | None]) -> None:
+        """Open the folder. `secret_of` returns what presents a caller to the server, None if it has gone.
+
+        Raises OSError.
+        """
+        self.files = FileStore(folder)
+        self._folder = folder
+        self._secret_of = secret_of
+        self._url = ""
+        self._is_stopping = False
+        self._batches: dict[str, StoredBatch] = {}
+        self._runs: dict[str, BatchRun] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        for path in folder.glob("batch_*.json"):
+            with suppress(msgspec.DecodeError, OSError):
+                batch = msgspec.json.decode(path.read_bytes(), type=StoredBatch)
+                self._batches[batch.id] = batch
+
+    def start(self, url: str) -> None:
+        """Go on with the batches that are not finished. `url` is the server's own."""
+        self._url = url
+        for batch in self._batches.values():
+            if batch.status in _UNFINISHED:
+                self._begin(batch)
+
+    def routes(self) -> Iterator[PathRoute]:
+        """Return the routes of files and batches."""
+        from acytoo.batch.routes import batch_routes
+
+        return batch_routes(self)
+
+    def stop(self) -> None:
+        """Begin no further rows. The next start goes on with them."""
+        self._is_stopping = True
+        for run in self._runs.values():
+            run.stop(_STOPPING)
+
+    async def close(self) -> None:
+        """Wait until the rows in flight are written."""
+        self.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10.0)
+        for task in self._tasks:
+            task.cancel()
+
+    def create(
+        self, owner: str, input_file_id: str, endpoint: str, completion_window: str, metadata: dict[str, str] | None
+    ) -> StoredBatch:
+        """Begin a batch. Raises RequestError, NotFoundError."""
+        if endpoint not in ENDPOINTS:
+            raise RequestError(f"unknown endpoint {endpoint!r}: use {' or '.join(ENDPOINTS)}", status=400)
+        if self.files.get(input_file_id, owner).purpose != "batch":
+            raise RequestError(f"the purpose of {input_file_id} is not batch: upload it with that", status=400)
+        now = int(time.time())
+        batch = StoredBatch(
+            id=f"batch_{secrets.token_hex(12)}",
+            endpoint=endpoint,
+            input_file_id=input_file_id,
+            completion_window=completion_window,
+            created_at=now,
+            expires_at=now + 86400,
+            metadata=metadata,
+            owner=owner,
+        )
+        self._batches[batch.id] = batch
+        self._save(batch)
+        self._begin(batch)
+        return batch
+
+    def get(self, batch_id: str, owner: str) -> StoredBatch:
+        """Return a batch of the caller. Raises NotFoundError."""
+        batch = self._batches.get(batch_id)
+        if batch is None or batch.owner != owner:
+            raise NotFoundError(f"there is no batch {batch_id!r}", status=404, code="not_found_error")
+        if (run := self._runs.get(batch_id)) is not None:
+            self._count(batch, run)
+        return batch
+
+    def list(self, owner: str) -> list[StoredBatch]:
+        """Return the batches of a caller, the newest first."""
+        batches = [self.get(batch.id, owner) for batch in self._batches.values() if batch.owner == owner]
+        return sorted(batches, key=lambda batch: (batch.created_at, batch.id), reverse=True)
+
+    def cancel(self, batch_id: str, owner: str) -> StoredBatch:
+        """Stop a batch: no further row is begun, and what has been answered is kept. Raises RequestError."""
+        batch = self.get(batch_id, owner)
+        if batch.status not in _UNFINISHED:
+            raise RequestError(f"the batch is {batch.status} already", status=400)
+        batch.status, batch.cancelling_at = "cancelling", int(time.time())
+        self._save(batch)
+        if (run := self._runs.get(batch_id)) is not None:
+            run.stop(_CANCELLED)
+        return batch
+
+    # One batch.
+
+    def _begin(self, batch: StoredBatch) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, batch: StoredBatch) -> None:
+        try:
+            secret = self._secret_of(batch.owner)
+            if secret is None:
+                raise RequestError(f"the key {batch.owner!r} does not exist any more", status=400)
+            total = await asyncio.to_thread(self._check_rows, batch)
+            config = BatchConfig(
+                provider=self._provider(secret),
+                input=str(self.files.path(batch.input_file_id)),
+                input_format="jsonl",
+                output=self._output(batch),
+                jobs=_JOBS,
+            )
+            run = await asyncio.to_thread(BatchRun, config)
+        except AcytooError as error:
+            self._fail(batch, error)
+            return
+        self._runs[batch.id] = run
+        batch.request_counts.total = total
+        if self._is_stopping:
+            run.stop(_STOPPING)
+        elif batch.status == "cancelling":
+            run.stop(_CANCELLED)
+        else:
+            batch.status, batch.in_progress_at = "in_progress", batch.in_progress_at or int(time.time())
+            self._save(batch)
+        try:
+            summary = await run.run()
+        except AcytooError as error:
+            self._fail(batch, error)
+            return
+        finally:
+            del self._runs[batch.id]
+        self._count(batch, run)
+        if summary.reason == _STOPPING:
+            self._save(batch)
+            return
+        if summary.cause is not None:
+            self._finish(batch)
+            self._fail(batch, summary.cause)
+            return
+        self._finish(batch)
+        if batch.status == "cancelling":
+            batch.status, batch.cancelled_at = "cancelled", int(time.time())
+        else:
+            batch.status, batch.completed_at = "completed", int(time.time())
+        self._save(batch)
+
+    def _check_rows(self, batch: StoredBatch) -> int:
+        """Return how many rows a batch has. Raises RequestError for a row of another endpoint, or no rows."""
+        total = 0
+        with self.files.path(batch.input_file_id).open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                total += 1
+                try:
+                    row = msgspec.json.decode(line, type=_RowHead)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    continue  # the run makes it an error of its own
+                if row.url and row.url != batch.endpoint:
+                    raise RequestError(
+                        f"line {number} is for {row.url}, but the batch is for {batch.endpoint}", status=400
+                    )
+        if not total:
+            raise RequestError("the input file is empty", status=400)
+        return total
+
+    def _provider(self, secret: Secret) -> AsyncGeneratorProvider:
+        from acytoo.registry import provider
+
+        return provider("compatible", url=f"{self._url}/v1", key=secret, trust_env=False)
+
+    def _output(self, batch: StoredBatch) -> Path:
+        return self._folder / f"{batch.id}.replies.jsonl"
+
+    def _count(self, batch: StoredBatch, run: BatchRun) -> None:
+        replies, errors = run.counts
+        batch.request_counts.completed, batch.request_counts.failed = replies, errors
+
+    def _finish(self, batch: StoredBatch) -> None:
+        """Make files of the output and the errors."""
+        batch.finalizing_at = int(time.time())
+        output = self._output(batch)
+        batch.output_file_id = self._keep(batch, output, f"{batch.id}_output.jsonl")
+        batch.error_file_id = self._keep(batch, errors_path(output), f"{batch.id}_error.jsonl")
+        fingerprint_path(output).unlink(missing_ok=True)
+
+    def _keep(self, batch: StoredBatch, path: Path, name: str) -> str | None:
+        if not path.exists() or not path.stat().st_size:
+            path.unlink(missing_ok=True)
+            return None
+        file = self.files.reserve(batch.owner, name, "batch_output")
+        path.replace(self.files.path(file.id))
+        self.files.add(file)
+        return file.id
+
+    def _fail(self, batch: StoredBatch, error: AcytooError) -> None:
+        _LOG.warning("batch %s failed: %s", batch.id, one_line(str(error)))
+        batch.status, batch.failed_at = "failed", int(time.time())
+        entry = {
+            "code": getattr(error, "code", "") or "invalid_request",
+            "message": str(error),
+            "param": None,
+            "line": None,
+        }
+        batch.errors = {"object": "list", "data": [entry]}
+        self._save(batch)
+
+    def _save(self, batch: StoredBatch) -> None:
+        path = self._folder / f"{batch.id}.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.encode(batch))
+        temporary.replace(path)
+
+
+class _RowHead(msgspec.Struct):
+    url: str = ""
