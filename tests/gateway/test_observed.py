@@ -234,9 +234,11 @@ async def test_a_request_and_its_attempts_are_a_trace_that_the_upstream_continue
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLLECTOR_KEY", "secret-of-the-collector")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     with Collector() as collector:
-        tracing = f'[tracing]\nendpoint = "{collector.url}"\nheaders = {{ x-key = "env:COLLECTOR_KEY" }}\n'
+        monkeypatch.setenv("COLLECTOR_URL", collector.url)
+        tracing = '[tracing]\nendpoint = "env:COLLECTOR_URL"\nheaders = { x-key = "env:COLLECTOR_KEY" }\n'
         two = '[models.fast]\ntargets = ["up/m0", "up/m1"]\nattempts = 2\n'
         scripts = (status(503, "busy"), ANSWER)
         async with (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from acytoo.errors import MissingExtraError
+from acytoo.errors import MissingExtraError, UsageError
 from acytoo.gateway.summary import Summary
 from acytoo.gateway.tracing import Tracing
 from acytoo.secret import Secret
@@ -231,6 +231,12 @@ def test_a_collector_that_is_away_disturbs_nothing(caplog: pytest.LogCaptureFixt
         tracing.ended(summary(traceparent=tracing.headers_for({})["traceparent"]))
     tracing.close()
     assert not [record for record in caplog.records if record.levelno > logging.ERROR]
+
+
+@pytest.mark.parametrize("endpoint", ["", "127.0.0.1:4317", "grpc://127.0.0.1:4317"])
+def test_an_endpoint_that_is_not_http_is_a_usage_error(endpoint: str) -> None:
+    with pytest.raises(UsageError, match="expected the URL of an OTLP collector"):
+        Tracing(endpoint, {})
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

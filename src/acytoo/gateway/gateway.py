@@ -115,7 +115,8 @@ class Gateway:
                 name: _header(value, config.place("tracing", "headers", name))
                 for name, value in config.tracing.headers.items()
             }
-            self._tracing = Tracing(config.tracing.endpoint, {}, headers=headers, sample=config.tracing.sample)
+            endpoint = resolve_url(config.tracing.endpoint, config.place("tracing", "endpoint"))
+            self._tracing = Tracing(endpoint.reveal(), {}, headers=headers, sample=config.tracing.sample)
             stack.push_async_callback(asyncio.to_thread, self._tracing.close)
         return consumers
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from acytoo._version import __version__
-from acytoo.errors import MissingExtraError
+from acytoo.errors import MissingExtraError, UsageError
 from acytoo.gateway.ledger import Row
 from acytoo.gateway.metrics import CLIENT_LEFT
 from acytoo.gateway.summary import Summary
@@ -109,8 +109,10 @@ class Tracing:
 
         `headers` go with each export. `sample`: the share of the requests that are traced, unless the caller has
         decided with its `traceparent`. The SDK's variables, such as `OTEL_SERVICE_NAME` and `OTEL_BSP_SCHEDULE_DELAY`,
-        apply. Raises MissingExtraError without the SDK.
+        apply. Raises MissingExtraError without the SDK, and UsageError for an endpoint that is not HTTP.
         """
+        if not endpoint.startswith(("http://", "https://")):
+            raise UsageError("invalid endpoint for traces: expected the URL of an OTLP collector, http:// or https://")
         try:
             from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
