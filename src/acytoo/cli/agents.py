@@ -1,4 +1,4 @@
-"""How each coding agent is told which server to use: by variables, arguments or a config file of its own.
+"""How each coding agent is configured to use a server: by variables, arguments or a config file of its own.
 
 Each entry was tried with the version that docs/agents.md names. Nothing of the user's own configuration is changed.
 """

@@ -65,7 +65,7 @@ async def _serve_agent(program: str, agent: Agent, arguments: tuple[str, ...], p
     from acytoo.server.run import start
 
     key = secrets.token_urlsafe(24)
-    # Agents send fields that other APIs do not have, and cannot be told to leave them out.
+    # Agents send fields that other APIs do not have, and have no option to leave them out.
     config = ServerConfig({"launch": provider}, Secret(key), port=0, grace=0.0, drop_unsupported=True)
     server, url = await start(config)
     loop = asyncio.get_running_loop()
