@@ -123,6 +123,38 @@ async def test_workers_share_a_port_and_end_with_their_supervisor() -> None:
             assert not [pid for pid in workers if psutil.pid_exists(pid)]
 
 
+async def test_connections_are_spread_over_the_workers() -> None:
+    async with upstream() as fake:
+        with supervised("--to", fake.url) as server:
+            connections = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(64)]
+
+            def accepted() -> list[int]:
+                found = [psutil.Process(pid).net_connections("tcp") for pid in server.workers()]
+                return [sum(each.laddr.port == server.port and bool(each.raddr) for each in one) for one in found]
+
+            await asyncio.to_thread(wait_until, lambda: sum(accepted()) == 64, "the connections are not accepted")
+            assert min(accepted()) > 5
+            for _, writer in connections:
+                writer.close()
+
+
+async def test_while_a_worker_cannot_be_replaced_another_one_takes_its_connections(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("p1")
+    async with upstream() as fake:
+        with supervised("--to", fake.url, "--password-file", str(password)) as server:
+            password.unlink()  # no other worker can start
+            os.kill(min(server.workers()), signal.SIGKILL)
+            body = {"messages": MESSAGES, "password": "p1"}
+            connector, timeout = aiohttp.TCPConnector(force_close=True), aiohttp.ClientTimeout(LIMIT)
+            async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+                for _ in range(30):
+                    async with session.post(f"{server.url}/api/completions", json=body) as response:
+                        assert await response.text() == "Hello world"
+            password.write_text("p1")
+            await asyncio.to_thread(wait_until, lambda: len(server.workers()) == 2, "the worker is not replaced")
+
+
 async def test_a_rolling_restart_fails_no_request() -> None:
     async with upstream() as fake:
         with supervised("--to", fake.url) as server:
@@ -215,6 +247,14 @@ def test_a_port_that_is_taken_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run([ACYTOO, "serve", "--port", str(port), "--workers", "2", "--to", "http://127.0.0.1:1"])
+    assert b"cannot listen on 127.0.0.1 port" in done.stderr
+    assert done.returncode == 2
+
+
+def test_two_supervisors_do_not_share_a_port() -> None:
+    with supervised("--to", "http://127.0.0.1:1") as server:
+        command = [ACYTOO, "serve", "--port", str(server.port), "--workers", "2", "--to", "http://127.0.0.1:1"]
+        done = run(command)
     assert b"cannot listen on 127.0.0.1 port" in done.stderr
     assert done.returncode == 2
 

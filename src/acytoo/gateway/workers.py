@@ -1,9 +1,11 @@
 """Several processes that serve one port, and a supervisor that keeps them running.
 
-The problem: a connection that the kernel has accepted for a process is lost if that process ends, and a port of several
-sockets (SO_REUSEPORT) has a queue of such connections for each. The strategy: the supervisor opens the sockets, and all
-workers accept from the same queue, so that one that ends leaves nothing behind. A rolling restart starts a new worker,
-and lets the old one drain when the new one serves. The cost: each new connection wakes the workers that are idle.
+The problem: if all processes accept from one socket, the one that is awake gets nearly all connections. If each has a
+socket of its own on the port (SO_REUSEPORT), the kernel spreads connections evenly, but resets those in the queue of a
+process that ends. The strategy: the supervisor opens a socket for each worker's place and never closes it. A worker
+that replaces another one accepts from the same queue, and while a place is empty another worker accepts for it. A
+rolling restart starts a new worker, and lets the old one drain when the new one serves. Where SO_REUSEPORT does not
+spread connections, all places have the same socket.
 """
 
 from __future__ import annotations
@@ -23,9 +25,12 @@ from acytoo.http import bracketed
 from acytoo.server.listener import bind
 from acytoo.server.notify import notify, notify_reloading, watchdog_interval
 from acytoo.server.run import listening_errors
-from acytoo.server.worker import READY, VARIABLE
+from acytoo.server.worker import LEND, READY, TAKE_BACK, VARIABLE
 
 _LOG = logging.getLogger("acytoo.server")
+
+_SPREADS_CONNECTIONS = sys.platform == "linux"
+"""Whether SO_REUSEPORT spreads connections over all sockets of a port."""
 
 _FIRST_PAUSE = 0.5
 _LAST_PAUSE = 30.0
@@ -88,6 +93,16 @@ class _Worker:
         with suppress(ProcessLookupError):
             self.process.send_signal(number)
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it has begun to serve, and was not asked to drain."""
+        return self.is_ready.done() and self.is_ready.result() and not self.is_draining
+
+    def tell(self, action: bytes, place: int) -> None:
+        """Send a message. One that does not read it gets no connections either way."""
+        with suppress(OSError):
+            self._connection.send(b"%b%d\n" % (action, place))
+
     def drain(self) -> None:
         """Let it finish: another one has taken its place."""
         self.is_draining = True
@@ -137,9 +152,12 @@ class _Supervisor:
         self._can_reload = can_reload
         self._on_exit = on_exit
         self._watchdog = watchdog_interval()
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[list[socket.socket]] = []
+        """The listening sockets of each place, or of all."""
         self._places: list[_Worker] = []
         """The workers that should be running."""
+        self._lenders: dict[int, _Worker] = {}
+        """The worker that accepts connections for a place while it is empty."""
         self._workers: set[_Worker] = set()
         """All that have not ended, also those that drain."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -150,7 +168,7 @@ class _Supervisor:
     async def run(self, host: str, port: int, announce: Callable[[str], None]) -> int:
         """Serve until a signal, and return the exit code."""
         with listening_errors(host, port):
-            self._sockets = await bind(host.removeprefix("[").removesuffix("]"), port)
+            await self._bind(host.removeprefix("[").removesuffix("]"), port)
         for number, action in (
             (signal.SIGTERM, self._request_stop),
             (signal.SIGINT, self._request_stop),
@@ -159,16 +177,16 @@ class _Supervisor:
         ):
             asyncio.get_running_loop().add_signal_handler(number, action)
         try:
-            first = await self._start()  # alone: its mistakes are reported once
+            first = await self._start(0)  # alone: its mistakes are reported once
             if not await self._wait_until_ready(first) and not self._stopping.is_set():
                 return await first.process.wait() or 1
             if not self._stopping.is_set():
-                self._places = [first, *[await self._start() for _ in range(self._count - 1)]]
+                self._places = [first, *[await self._start(place) for place in range(1, self._count)]]
                 for place, worker in enumerate(self._places):
                     self._run(self._keep(place))
                     await self._wait_until_ready(worker)
             if not self._stopping.is_set():
-                address, bound = self._sockets[0].getsockname()[:2]
+                address, bound = self._sockets[0][0].getsockname()[:2]
                 announce(f"http://{bracketed(address)}:{bound}")
                 notify("READY=1")
             await self._watch_until_stopped()
@@ -176,12 +194,26 @@ class _Supervisor:
             await self._end()
         return 0
 
-    async def _start(self) -> _Worker:
-        """Start a worker. Raises OSError."""
+    async def _bind(self, host: str, port: int) -> None:
+        """Open the listening sockets. Raises what `create_server` raises."""
+        alone = await bind(host, port)  # fails if another program has the port, even one that would share it
+        if not _SPREADS_CONNECTIONS:
+            self._sockets = [alone]
+            return
+        bound = alone[0].getsockname()[1]
+        for each in alone:
+            each.close()
+        for _ in range(self._count):
+            self._sockets.append(await bind(host, bound, reuse_port=True))
+
+    async def _start(self, place: int) -> _Worker:
+        """Start a worker in a place. Raises OSError."""
         ours, theirs = socket.socketpair()
-        listening = [each.fileno() for each in self._sockets]
+        groups = [[each.fileno() for each in sockets] for sockets in self._sockets]
+        listening = [descriptor for group in groups for descriptor in group]
         interval = 0.0 if self._watchdog is None else self._watchdog / 4
-        value = f"{','.join(map(str, listening))}:{theirs.fileno()}:{interval:g}"
+        descriptors = ";".join([",".join(map(str, group)) for group in groups])
+        value = f"{place % len(groups)}:{descriptors}:{theirs.fileno()}:{interval:g}"
         environment = {name: text for name, text in os.environ.items() if name not in _OWN_VARIABLES}
         with theirs:
             try:
@@ -197,6 +229,7 @@ class _Supervisor:
         worker = _Worker(process, ours, self._watchdog)
         self._workers.add(worker)
         self._run(self._wait(worker))
+        worker.is_ready.add_done_callback(lambda _: self._lend())
         return worker
 
     async def _wait(self, worker: _Worker) -> None:
@@ -204,7 +237,23 @@ class _Supervisor:
         await worker.process.wait()
         worker.close()
         self._workers.discard(worker)
+        self._lend()
         self._on_exit(worker.process.pid)
+
+    def _lend(self) -> None:
+        """Let workers accept connections for the places whose workers do not serve."""
+        if len(self._sockets) == 1:
+            return
+        serving = [worker for worker in self._places if worker in self._workers and worker.is_serving]
+        for place, worker in enumerate(self._places):
+            before = self._lenders.pop(place, None)
+            if worker not in serving and serving:
+                lender = before if before in serving else serving[place % len(serving)]
+                self._lenders[place] = lender
+                if lender is not before:
+                    lender.tell(LEND, place)
+            elif before is not None:
+                before.tell(TAKE_BACK, place)
 
     async def _wait_until_ready(self, worker: _Worker) -> bool:
         """Return whether a worker serves. Return early if the supervisor is asked to stop."""
@@ -229,7 +278,7 @@ class _Supervisor:
             pause = min(2 * pause, _LAST_PAUSE)
             if not self._stopping.is_set() and worker is self._places[place]:
                 try:
-                    self._places[place] = await self._start()
+                    self._places[place] = await self._start(place)
                 except OSError as error:
                     _LOG.error("cannot start a worker: %s", error)
 
@@ -249,13 +298,14 @@ class _Supervisor:
         """Replace the workers one after the other. Stop at one that cannot be replaced: it goes on."""
         try:
             for place in range(self._count):
-                new = await self._start()
+                new = await self._start(place)
                 if not await self._wait_until_ready(new):
                     if not self._stopping.is_set():
                         _LOG.error("a new worker does not start: the old ones go on")
                     return
                 old, self._places[place] = self._places[place], new
                 old.drain()
+                self._lend()
         except OSError as error:
             _LOG.error("cannot start a worker: %s", error)
         finally:
@@ -289,8 +339,9 @@ class _Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for each in self._sockets:
-            each.close()
+        for sockets in self._sockets:
+            for each in sockets:
+                each.close()
 
     async def _wait_for_all(self, seconds: float) -> bool:
         """Return whether all workers end in that time, and before a signal."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 
 from acytoo.dialects import by_name
 from acytoo.dialects.fields import invalid
@@ -50,7 +50,7 @@ class HTTPServer:
         """Whether each response announces the end of its connection. `is_closing`: idle connections are closed."""
         self.connections: set[ServerConnection] = set()
         self._emptied: asyncio.Future[None] | None = None
-        self._listener: Listener | None = None
+        self.listener: Listener | None = None
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Accept connections. Return the address. Raises what `create_server` raises."""
@@ -58,13 +58,15 @@ class HTTPServer:
             raise OverflowError("a port is a number from 0 to 65535")
         listener = Listener(lambda: ServerConnection(self))
         address = await listener.listen(host, port)
-        self._listener = listener
+        self.listener = listener
         return address
 
-    def listen_on(self, sockets: Iterable[socket.socket]) -> tuple[str, int]:
-        """Accept connections from sockets that other processes accept from too. Return the address."""
-        self._listener = Listener(lambda: ServerConnection(self))
-        return self._listener.listen_on(sockets)
+    def listen_on(self, sockets: Sequence[socket.socket]) -> tuple[str, int]:
+        """Accept connections from sockets that listen, which other processes have too. Return the address."""
+        self.listener = Listener(lambda: ServerConnection(self))
+        self.listener.add(sockets)
+        address, port = sockets[0].getsockname()[:2]
+        return address, port
 
     async def drain(self) -> None:
         """Stop accepting connections, and answer those that exist until each has ended.
@@ -72,17 +74,17 @@ class HTTPServer:
         A client may be sending a request on a connection just when the server closes it, and cannot know whether it
         was received. So each connection may send one more for a while, and its response announces the end.
         """
-        if self._listener is not None:
+        if self.listener is not None:
             self.is_stopping = True
-            self._listener.close()
+            self.listener.close()
             await self._wait_until_empty(_LAST_REQUEST_WITHIN)
 
     async def close(self) -> None:
         """Stop accepting connections, let running replies finish for `config.grace` seconds, then close everything."""
-        if self._listener is None or self.is_closing:
+        if self.listener is None or self.is_closing:
             return
         self.is_closing = self.is_stopping = True
-        self._listener.close()
+        self.listener.close()
         for _ in range(4):  # asyncio takes some turns to read a request that has already arrived
             await asyncio.sleep(0)
         try:

@@ -29,10 +29,13 @@ _LOG_INTERVAL = 60.0
 """Seconds between two reports of failures."""
 
 
-async def bind(host: str, port: int) -> list[socket.socket]:
-    """Return sockets that listen, for processes to inherit. Raises what `create_server` raises."""
+async def bind(host: str, port: int, *, reuse_port: bool = False) -> list[socket.socket]:
+    """Return sockets that listen, for processes to inherit. Raises what `create_server` raises.
+
+    With `reuse_port`, connections are spread over all sockets of the port that were bound so.
+    """
     server = await asyncio.get_running_loop().create_server(
-        asyncio.Protocol, host, port, backlog=_BACKLOG, start_serving=False
+        asyncio.Protocol, host, port, backlog=_BACKLOG, start_serving=False, reuse_port=reuse_port or None
     )
     sockets = [socket.socket(fileno=os.dup(bound.fileno())) for bound in server.sockets]
     server.close()
@@ -71,22 +74,30 @@ class Listener:
             server.close()
         return address, port
 
-    def listen_on(self, sockets: Iterable[socket.socket]) -> tuple[str, int]:
-        """Accept connections from sockets that other processes accept from too. Return the address of the first."""
-        for bound in sockets:
-            self._watch(bound.dup())
-        address, port = next(iter(self._sockets)).getsockname()[:2]
-        return address, port
+    def add(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections from sockets that listen. They are closed with the listener."""
+        for listening in sockets:
+            if listening not in self._sockets:
+                self._watch(listening)
+
+    def remove(self, sockets: Iterable[socket.socket]) -> None:
+        """Leave the connections of these sockets to another process, which has them too."""
+        for listening in sockets:
+            if listening in self._sockets:
+                self._ignore(listening, self._sockets.pop(listening))
+
+    def _ignore(self, listening: socket.socket, timer: asyncio.TimerHandle | None) -> None:
+        if timer is None:
+            self._loop.remove_reader(listening)
+        else:
+            timer.cancel()
 
     def close(self) -> None:
         """Accept no more."""
         if self._server is not None:
             self._server.close()
         for listening, timer in self._sockets.items():
-            if timer is None:
-                self._loop.remove_reader(listening)
-            else:
-                timer.cancel()
+            self._ignore(listening, timer)
             listening.close()
         self._sockets.clear()
 

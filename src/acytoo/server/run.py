@@ -146,7 +146,8 @@ async def serve(
         watchdog.start()
     else:
         loop.add_signal_handler(signal.SIGUSR2, replace)
-        supervisor.start(stop.set)
+        assert server.listener is not None
+        supervisor.start(server.listener, stop.set)
     _collect_garbage_less_often()
     try:
         await stop.wait()

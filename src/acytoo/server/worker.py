@@ -1,7 +1,8 @@
 """A worker's connection to its supervisor, which has opened the listening sockets before.
 
 The supervisor passes the descriptors in an environment variable. Over the connection the worker reports that it serves,
-and then signs of life. The end of the connection shows each that the other has ended, however that came.
+and then signs of life; the supervisor lends it the sockets of a worker that has ended, until there is another one
+(`+PLACE` and `-PLACE`, a line each). The end of the connection shows each that the other has ended, however that came.
 """
 
 from __future__ import annotations
@@ -9,14 +10,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from acytoo.server.listener import Listener
+
 VARIABLE = "ACYTOO_WORKER"
-"""`DESCRIPTOR,…:CONNECTION:INTERVAL`: the listening sockets, the connection, seconds between signs of life or 0."""
+"""`PLACE:DESCRIPTOR,…;DESCRIPTOR,…:CONNECTION:INTERVAL`: the worker's place, the listening sockets of all places, the
+connection, seconds between signs of life or 0.
+"""
 
 READY = b"r"
 ALIVE = b"."
+LEND = b"+"
+TAKE_BACK = b"-"
 
 
 def is_worker() -> bool:
@@ -25,14 +32,18 @@ def is_worker() -> bool:
 
 
 class SupervisorConnection:
-    """The worker's end. `sockets` listen already, and other workers accept from them too."""
+    """The worker's end. `places` are the listening sockets of all workers, `sockets` its own."""
 
-    def __init__(self, sockets: list[socket.socket], connection: socket.socket, interval: float) -> None:
-        self.sockets = sockets
+    def __init__(
+        self, place: int, places: Sequence[Sequence[socket.socket]], connection: socket.socket, interval: float
+    ) -> None:
+        self.sockets = places[place]
+        self._places = places
         self._connection = connection
         self._interval = interval
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._received = b""
 
     @classmethod
     def from_environment(cls) -> SupervisorConnection | None:
@@ -40,13 +51,17 @@ class SupervisorConnection:
         value = os.environ.pop(VARIABLE, None)
         if value is None:
             return None
-        listening, connection, interval = value.split(":")
-        sockets = [socket.socket(fileno=int(descriptor)) for descriptor in listening.split(",")]
-        return cls(sockets, socket.socket(fileno=int(connection)), float(interval))
+        place, listening, connection, interval = value.split(":")
+        places = [
+            [socket.socket(fileno=int(descriptor)) for descriptor in descriptors.split(",")]
+            for descriptors in listening.split(";")
+        ]
+        return cls(int(place), places, socket.socket(fileno=int(connection)), float(interval))
 
-    def start(self, on_end: Callable[[], None]) -> None:
+    def start(self, listener: Listener, on_end: Callable[[], None]) -> None:
         """Report that this worker serves. Call `on_end` when the supervisor has ended."""
         self._connection.setblocking(False)
+        self._listener = listener
         self._on_end = on_end
         self._loop.add_reader(self._connection, self._on_readable)
         self._send(READY)
@@ -58,13 +73,26 @@ class SupervisorConnection:
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self._connection)
-        for each in (self._connection, *self.sockets):
-            each.close()
+        self._connection.close()
+        for sockets in self._places:
+            for each in sockets:
+                each.close()
 
     def _on_readable(self) -> None:
-        """The supervisor sends nothing: this is the end."""
-        self._loop.remove_reader(self._connection)
-        self._on_end()
+        try:
+            data = self._connection.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._connection)
+            self._on_end()
+            return
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            sockets = self._places[int(line[1:])]
+            (self._listener.add if line[:1] == LEND else self._listener.remove)(sockets)
 
     def _beat(self) -> None:
         self._send(ALIVE)
