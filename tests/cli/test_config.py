@@ -42,9 +42,9 @@ def test_a_missing_secret_is_a_mistake_unless_secrets_are_left_out(file: Path) -
     assert run([ACYTOO, "config", "check", "--no-secrets", str(file)]).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["admin_key", "counters", "ledger", "cache"])
+@pytest.mark.parametrize("name", ["admin_key", "counters", "ledger", "cache", "endpoint"])
 def test_the_secrets_of_the_server_itself_are_looked_for(file: Path, name: str) -> None:
-    table = "server" if name == "admin_key" else "storage"
+    table = {"admin_key": "server", "endpoint": "tracing"}.get(name, "storage")
     file.write_text(f'{file.read_text()}[{table}]\n{name} = "env:OTHER"\n')
     done = run([ACYTOO, "config", "check", str(file)], env={"TEAM_KEY": "hunter2"})
     assert done.returncode == 1

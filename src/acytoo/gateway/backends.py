@@ -43,8 +43,9 @@ def check_secrets(config: GatewayConfig) -> None:
     headers = [("tracing", "headers", name) for name in config.tracing.headers]
     storage = [("storage", name) for name in ("counters", "ledger", "cache")]
     references = [config.server.admin_key, *[getattr(config.storage, name) for _, name in storage]]
-    references += config.tracing.headers.values()
-    for path, reference in zip([("server", "admin_key"), *storage, *headers], references, strict=True):
+    references += [config.tracing.endpoint, *config.tracing.headers.values()]
+    paths = [("server", "admin_key"), *storage, ("tracing", "endpoint"), *headers]
+    for path, reference in zip(paths, references, strict=True):
         if is_reference(reference):
             resolve_secret(reference, config.place(*path))
 
