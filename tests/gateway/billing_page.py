@@ -32,6 +32,9 @@ requests and tokens that a scripted upstream has counted itself. They are genera
   bytes of text, 1000 for an image. Of a report from before the end, the input counts as reported.
 - An answer with an error status counts nothing, and neither does a request that nobody received. A request that may have been
   received counts, whoever stopped waiting.
+- A reply from the [cache](gateway.md#the-cache), or of a call that is already in progress for somebody else, has one row without an upstream:
+  `cached`, with the tokens that the upstream reported for the original, and a cost of 0. The tokens count for the key's own limits. The
+  call in progress is on the key of the first request, also if that one leaves while others stay.
 - Tokens and money are counted for each attempt, for its key and its upstream. Requests are counted once for the key. What was reserved is
   settled in the same moment in which the row is written.
 - A price is that of the config (`[prices."UPSTREAM/MODEL"]`), else that of `genai-prices` for the upstream's provider, else unknown:
