@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from acytoo.batch.routes import BatchExtension
 from acytoo.batch.service import BatchService
 from acytoo.dialects import OpenAI
 from acytoo.errors import UsageError
@@ -34,7 +35,7 @@ async def serving(folder: Path, fake: FakeEndpoint, password: str = "") -> Async
     secret = Secret(password)
     service = BatchService(folder, lambda _: secret)
     config = ServerConfig({"up": Compatible(url=fake.url, model="m1")}, secret, port=0, grace=1.0)
-    server, url = await start(config, application=Application(config, routes=service.routes()))
+    server, url = await start(config, application=Application(config, routes=BatchExtension(service).routes()))
     service.start(url)
     try:
         yield url, service
@@ -213,7 +214,7 @@ async def test_a_key_sees_its_own_files_and_its_rows_are_in_the_ledger(tmp_path:
         )
         gateway = Gateway(path)
         service = BatchService(tmp_path / "files", gateway.stand_in)
-        async with gateway.running(service) as application:
+        async with gateway.running(BatchExtension(service)) as application:
             server, url = await start(gateway.server_config, application=application)
             service.start(url)
             alice, bob = client(url, "sk-alice"), client(url, "sk-bob")

@@ -36,18 +36,36 @@ class _NewBatch(msgspec.Struct):
     metadata: dict[str, str] | None = None
 
 
-def batch_routes(service: BatchService) -> Iterator[PathRoute]:
-    """Yield the routes of files and batches."""
-    handlers = _Handlers(service)
-    yield PathRoute("POST", "/v1/files", handlers.upload)
-    yield PathRoute("GET", "/v1/files", handlers.list_files)
-    yield PathRoute("GET", "/v1/files/{model:.+}/content", handlers.content)
-    yield PathRoute("GET", "/v1/files/{model:.+}", handlers.file)
-    yield PathRoute("DELETE", "/v1/files/{model:.+}", handlers.delete)
-    yield PathRoute("POST", "/v1/batches", handlers.create)
-    yield PathRoute("GET", "/v1/batches", handlers.list_batches)
-    yield PathRoute("POST", "/v1/batches/{model:.+}/cancel", handlers.cancel)
-    yield PathRoute("GET", "/v1/batches/{model:.+}", handlers.batch)
+class BatchExtension:
+    """What makes a service a part of a server: its paths, and its beginning and end."""
+
+    def __init__(self, service: BatchService) -> None:
+        self._service = service
+
+    def routes(self) -> Iterator[PathRoute]:
+        """Yield the routes of files and batches."""
+        handlers = _Handlers(self._service)
+        yield PathRoute("POST", "/v1/files", handlers.upload)
+        yield PathRoute("GET", "/v1/files", handlers.list_files)
+        yield PathRoute("GET", "/v1/files/{model:.+}/content", handlers.content)
+        yield PathRoute("GET", "/v1/files/{model:.+}", handlers.file)
+        yield PathRoute("DELETE", "/v1/files/{model:.+}", handlers.delete)
+        yield PathRoute("POST", "/v1/batches", handlers.create)
+        yield PathRoute("GET", "/v1/batches", handlers.list_batches)
+        yield PathRoute("POST", "/v1/batches/{model:.+}/cancel", handlers.cancel)
+        yield PathRoute("GET", "/v1/batches/{model:.+}", handlers.batch)
+
+    def start(self, url: str) -> None:
+        """Go on with the batches that are not finished."""
+        self._service.start(url)
+
+    def stop(self) -> None:
+        """Begin no further rows."""
+        self._service.stop()
+
+    async def close(self) -> None:
+        """Wait until the rows in flight are written."""
+        await self._service.close()
 
 
 class _Handlers:

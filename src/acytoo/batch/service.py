@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from acytoo.batch.output import errors_path, fingerprint_path
 from acytoo.batch.run import BatchConfig, BatchRun
 from acytoo.errors import AcytooError, NotFoundError, RequestError, one_line
 from acytoo.secret import Secret
-from acytoo.server.router import PathRoute
 
 _LOG = logging.getLogger("acytoo.server")
 
@@ -106,12 +105,6 @@ class BatchService:
         for batch in self._batches.values():
             if batch.status in _UNFINISHED:
                 self._begin(batch)
-
-    def routes(self) -> Iterator[PathRoute]:
-        """Return the routes of files and batches."""
-        from acytoo.batch.routes import batch_routes
-
-        return batch_routes(self)
 
     def stop(self) -> None:
         """Begin no further rows. The next start goes on with them."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acytoo.base_provider import AsyncGeneratorProvider
-    from acytoo.batch.service import BatchService
+    from acytoo.batch.routes import BatchExtension
     from acytoo.gateway.config import GatewayConfig
     from acytoo.secret import Secret
 
@@ -123,16 +123,17 @@ def serve(
             drop_unsupported=drop_unsupported,
         )
         new_loop = loop_factory()
-    extension = _batch_service(files, lambda _: server_config.password) if files is not None else None
+    extension = _batch_extension(files, lambda _: server_config.password) if files is not None else None
     run(server_config, _announce, new_loop, access_log=log, extension=extension)
 
 
-def _batch_service(folder: Path, secret_of: Callable[[str], Secret | None]) -> BatchService:
-    """Return the service behind `/v1/files` and `/v1/batches`. Raises UsageError if the folder cannot be used."""
+def _batch_extension(folder: Path, secret_of: Callable[[str], Secret | None]) -> BatchExtension:
+    """Return what answers `/v1/files` and `/v1/batches`. Raises UsageError if the folder cannot be used."""
+    from acytoo.batch.routes import BatchExtension
     from acytoo.batch.service import BatchService
 
     try:
-        return BatchService(folder, secret_of)
+        return BatchExtension(BatchService(folder, secret_of))
     except OSError as error:
         raise UsageError(f"cannot keep files in {folder}: {error.strerror}") from error
 
@@ -168,7 +169,7 @@ def _serve_config(path: Path, given: list[str]) -> None:
         gateway = Gateway(path)
         new_loop = loop_factory()
         files = gateway.config.storage.files
-        extension = _batch_service(path.parent / files, gateway.stand_in) if files else None
+        extension = _batch_extension(path.parent / files, gateway.stand_in) if files else None
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve_gateway(gateway, _announce, extension))
 
