@@ -181,6 +181,7 @@ async def test_a_reply_from_the_cache_costs_nothing_and_is_marked(tmp_path: Path
     assert found["complete"].cost == (1000 * 2 + 500 * 4) * 1000
     assert (found["cached"].cost, found["cached"].input_tokens, found["cached"].output_tokens) == (0, 2000, 1000)
     assert value(series, "acytoo_attempts_total", upstream="", target="", outcome="cached") == 2
+    assert value(series, "acytoo_first_content_seconds_count", dialect="openai", model="fast") == 3
     tokens = {"key": "ci", "model": "fast", "upstream": "up", "target": "up/m1", "type": "input"}
     assert value(series, "acytoo_tokens_total", **tokens) == 1000
 

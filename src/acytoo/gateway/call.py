@@ -225,7 +225,8 @@ class GatewayCall(Call):
 
     def _report(self, rows: list[Row], ending: _Ending, error: str) -> None:
         request = self._request
-        first = next((a.first_content_at for a in self._attempts if a.first_content_at is not None), None)
+        sources = self._attempts if self._hit is None else [self._hit]
+        first = next((a.first_content_at for a in sources if a.first_content_at is not None), None)
         summary = Summary(
             self.request_id,
             self.key.name if self.key is not None else "",

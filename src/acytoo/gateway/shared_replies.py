@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Self
@@ -10,7 +11,7 @@ from typing import Self
 from acytoo.gateway.cache import Cache, decode_reply, encode_reply
 from acytoo.gateway.flights import Flights
 from acytoo.server.control import Ask, BackendReply
-from acytoo.types import Closable, Item, Usage
+from acytoo.types import Closable, Item, Usage, has_content
 
 _OF_REQUEST = ("x-acytoo-dropped",)
 """Headers that say how the request was changed: they hold for all identical requests, others for one only."""
@@ -23,6 +24,7 @@ class Hit:
         self._batches = batches
         self.usage = Usage()
         """What the upstream reported when it was asked."""
+        self.first_content_at: float | None = None
         self.is_complete = False
 
     def __aiter__(self) -> Self:
@@ -34,6 +36,8 @@ class Hit:
         except StopAsyncIteration:
             self.is_complete = True
             raise
+        if self.first_content_at is None and has_content(batch):
+            self.first_content_at = time.monotonic()
         for item in batch:
             if isinstance(item, Usage):
                 self.usage = item
