@@ -169,7 +169,7 @@ def test_a_reply_that_was_cut_after_its_status_is_an_error_of_the_span(collector
     assert server_span(collector).status.code == Status.STATUS_CODE_ERROR
 
 
-@pytest.mark.parametrize("outcome", ["complete", "incomplete", "content_filter", "left", "cancelled"])
+@pytest.mark.parametrize("outcome", ["complete", "incomplete", "content_filter", "left", "stopped", "cancelled"])
 def test_an_attempt_that_has_not_failed_has_no_error(collector: Collector, outcome: str) -> None:
     export(collector, summary(rows=[row(outcome=outcome)]))
     (span,) = attempt_spans(collector)

@@ -77,7 +77,7 @@ _OF_ATTEMPTS: dict[str, Callable[[Row], Value | None]] = {
 }
 """All except `gen_ai.provider.name`, which the configuration knows."""
 
-_NO_ERRORS = frozenset({"complete", "cached", "incomplete", "content_filter", "left", "cancelled"})
+_NO_ERRORS = frozenset({"complete", "cached", "incomplete", "content_filter", "left", "stopped", "cancelled"})
 """Outcomes of attempts that have not failed. Others are the class of an error."""
 
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
