@@ -129,7 +129,7 @@ async def test_connections_are_spread_over_the_workers() -> None:
             connections = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(64)]
 
             def accepted() -> list[int]:
-                found = [psutil.Process(pid).net_connections("tcp") for pid in server.workers()]
+                found = [_connections_of(pid) for pid in server.workers()]
                 return [sum(each.laddr.port == server.port and bool(each.raddr) for each in one) for one in found]
 
             await asyncio.to_thread(wait_until, lambda: sum(accepted()) == 64, "the connections are not accepted")
@@ -215,6 +215,11 @@ async def test_workers_end_if_their_supervisor_is_killed() -> None:
             await asyncio.to_thread(
                 wait_until, lambda: not any(map(_is_alive, workers)), "the workers go on without a supervisor"
             )
+
+
+def _connections_of(pid: int) -> list[Any]:
+    process = psutil.Process(pid)
+    return list(process.net_connections("tcp"))
 
 
 def _is_alive(pid: int) -> bool:
