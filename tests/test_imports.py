@@ -29,7 +29,7 @@ LAYERS = [
     ["routing"],
     ["server"],
     ["gateway"],
-    ["batch"],
+    ["batch", "measure"],
     ["embedded"],
     ["cli"],
 ]

@@ -1,0 +1,82 @@
+"""`acytoo bench` against scripted endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from acytoo.dialects import OpenAI
+from acytoo.measure import quantile
+from acytoo.testing import FakeEndpoint, reply, status
+from acytoo.types import Finish, Usage
+
+ANSWER = reply("one ", "two ", "three", Finish(), Usage(5, 9))
+
+
+async def bench(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-c",
+        "from acytoo.cli import main; main()",
+        "bench",
+        "-m",
+        "compatible/m1",
+        "--url",
+        url,
+    ]
+    return await asyncio.to_thread(
+        subprocess.run, [*command, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+async def test_it_measures_each_number_of_requests_at_once(tmp_path: Path) -> None:
+    plot = tmp_path / "plot.svg"
+    async with FakeEndpoint(OpenAI(), ANSWER) as fake:
+        result = await bench(fake.url, "-c", "1,3", "-n", "4", "--max-tokens", "7", "--json", "--plot", str(plot))
+    assert (result.returncode, result.stderr) == (0, "")
+    levels = json.loads(result.stdout)
+    assert [(level["concurrency"], level["requests"], level["errors"]) for level in levels] == [(1, 4, 0), (3, 4, 0)]
+    assert [level["tokens"] for level in levels] == [36, 36]
+    assert not any(level["tokens_estimated"] for level in levels)
+    assert all(level["first_content"]["p50"] <= level["first_content"]["p95"] for level in levels)
+    assert len(fake.requests) == 8
+    assert {request.json["max_tokens"] for request in fake.requests} == {7}
+    assert len({request.json["messages"][0]["content"] for request in fake.requests}) == 4
+    assert ElementTree.parse(plot).getroot().tag.endswith("svg")
+
+
+async def test_the_table_has_a_line_for_each_and_counts_pieces_without_usage() -> None:
+    async with FakeEndpoint(OpenAI(), reply("one ", "two", Finish())) as fake:
+        result = await bench(fake.url, "-c", "1,2", "-n", "2")
+    head, *lines = result.stdout.splitlines()
+    assert head.split()[:2] == ["at", "once"]
+    assert [line.split()[:2] for line in lines] == [["1", "2"], ["2", "2"]]
+    assert all("~" in line for line in lines)
+
+
+async def test_replies_that_fail_are_reported_and_counted() -> None:
+    async with FakeEndpoint(OpenAI(), status(503, "overloaded")) as fake:
+        result = await bench(fake.url, "-c", "2", "-n", "3")
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[1].split()[:2] == ["2", "0"]
+    assert "2 at once: 3 not complete, the first: 503: overloaded" in result.stderr
+
+
+@pytest.mark.parametrize("numbers", ["0", "1,x", "", "-3"])
+async def test_numbers_that_are_wrong_are_refused_before_anything_is_sent(numbers: str) -> None:
+    result = await bench("http://127.0.0.1:9", "-c", numbers)
+    assert result.returncode == 2
+    assert "expected numbers such as 1,4,16" in result.stderr
+
+
+def test_a_quantile_is_one_of_the_values() -> None:
+    assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert quantile([3.0, 1.0, 2.0], 0.95) == 3.0
+    assert quantile([3.0], 0.01) == 3.0
+    assert quantile([], 0.5) != quantile([], 0.5)  # nan
