@@ -551,7 +551,7 @@ async def _observed(batches: Closable[list[Item]], observation: Observation) -> 
     outcome, failure, size = "cancelled", None, 0
     try:
         await observation.begin()
-        observation.is_sent = True
+        observation.has_begun = observation.is_sent = True
         async for batch in batches:
             observation.note_content()
             size += sum([len(item.encode("utf-8", "surrogatepass")) for item in batch if isinstance(item, str)])

@@ -152,8 +152,12 @@ class Client(msgspec.Struct, frozen=True):
             if observation is not None:
                 http_request.headers |= observation.headers
                 await observation.begin()
-                observation.is_sent = True
-            exchange = await client.send(http_request)
+                observation.has_begun = True
+            try:
+                exchange = await client.send(http_request)
+            finally:
+                if observation is not None:
+                    observation.is_sent = http_request.is_sent
             if observation is not None:
                 observation.status = exchange.head.status
             if exchange.head.status != 401 or client.source is None or client.source.preparation is None:

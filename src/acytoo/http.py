@@ -40,6 +40,8 @@ class HTTPRequest(msgspec.Struct):
     query: Secret = Secret()
     is_repeatable: bool = True
     """Whether it may be sent again if a pooled connection ends without a response. One that is not gets a new one."""
+    is_sent: bool = False
+    """Whether the server may have received it: set before its first byte is written to a connection."""
 
     def __repr__(self) -> str:
         return f"HTTPRequest({self.method} {mask_url(self.url)})"  # headers and body contain secrets

@@ -38,13 +38,25 @@ class Observation:
     asks_for_usage: bool = False
     """Whether a stream that passes through is to report its usage, which the caller does not see if it did not ask."""
 
-    __slots__ = ("error", "first_content_at", "headers", "is_sent", "outcome", "received", "started_at", "status")
+    __slots__ = (
+        "error",
+        "first_content_at",
+        "has_begun",
+        "headers",
+        "is_sent",
+        "outcome",
+        "received",
+        "started_at",
+        "status",
+    )
 
     def __init__(self, headers: dict[str, str] | None = None) -> None:
         self.headers = headers or {}
         """Further headers of the request."""
         self.started_at = time.monotonic()
         self.first_content_at: float | None = None
+        self.has_begun = False
+        """Whether the request was let through by `begin`."""
         self.is_sent = False
         """Whether the endpoint may have received the request."""
         self.status = 0

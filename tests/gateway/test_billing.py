@@ -39,6 +39,7 @@ from acytoo.server.run import start
 from acytoo.testing import (
     FakeEndpoint,
     ScriptedResponse,
+    black_hole,
     garbage,
     hang_up,
     page,
@@ -657,6 +658,30 @@ async def test_legacy_endpoints_are_counted_too(api: str, path: str, monkeypatch
             (row,) = await served.ledger.wait()
             await check_counters(served, [row])
     assert (row.outcome, row.input_tokens, row.output_tokens) == ("complete", USAGE.input_tokens, USAGE.output_tokens)
+
+
+@pytest.mark.parametrize("mode", ["stream", "document"])
+@pytest.mark.parametrize("ending", ["left", "TimedOutError"])
+@pytest.mark.parametrize("caller", DIALECTS)
+async def test_what_an_upstream_cannot_have_received_costs_nothing(
+    caller: str, ending: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "key-of-the-upstream-0123456789")
+    async with asyncio.timeout(LIMIT), black_hole() as port:
+        up = f"http://127.0.0.1:{port}"
+        async with gateway("openai", up, up, "timeout = {connect = %s}" % (0.3 if ending != "left" else 60)) as served:
+            request = Request([{"role": "user", "content": "Hello"}], "up/m", stream=mode == "stream")
+            _, writer = await send(served.url, DIALECTS[caller], request)
+            if ending == "left":
+                # Its tokens are reserved just before the upstream is connected.
+                while not await served.used("upstream:up:tokens", "day"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                writer.transport.abort()
+            (row,) = await served.ledger.wait()
+            await check_counters(served, [row])
+            writer.close()
+    assert (row.attempt, row.outcome, row.status, row.target) == (1, ending, 0, "up/m")
+    assert (row.input_tokens, row.output_tokens, row.is_estimated, row.cost) == (0, 0, False, 0)
 
 
 async def test_a_target_whose_upstream_is_at_its_limit_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def _is_counted(observation: Observation) -> bool:
     if observation.status:
         return 200 <= observation.status < 300
     error = observation.error  # before the head: who waits no longer does not know what the upstream does
-    return error is None or (isinstance(error, TimedOutError) and error.phase != "connect")
+    return error is None or isinstance(error, TimedOutError)
 
 
 def outcome_of(observation: Observation, cancelled: str) -> str:

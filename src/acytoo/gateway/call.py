@@ -188,7 +188,7 @@ class GatewayCall(Call):
             cancelled = "stopped" if was_stopped else "left"
         rows: list[Row] = []  # none for an attempt that was refused here, such as by a limit of its upstream
         for attempt in self._attempts:
-            own = [attempt.row(len(rows) + 1, cancelled)] if attempt.is_sent else []
+            own = [attempt.row(len(rows) + 1, cancelled)] if attempt.has_begun else []
             rows += own
             if attempt.hold is not None:
                 control.counters.settle_soon(attempt.hold, _actual(f"upstream:{attempt.leaf.upstream}", own))
