@@ -116,6 +116,13 @@ def soak(arguments: argparse.Namespace) -> None:
     sys.exit(1 if problems(result) else 0)
 
 
+def batch(arguments: argparse.Namespace) -> None:
+    """Measure batches beside other libraries."""
+    from bench.batch import run
+
+    run(arguments.rows, arguments.jobs, arguments.peers, arguments.save, _progress)
+
+
 def fuzz(arguments: argparse.Namespace) -> None:
     """Fuzz the HTTP parsers, the wire codecs and the dialects until libFuzzer's options end it.
 
@@ -141,6 +148,10 @@ def _progress(line: str) -> None:
     sys.stderr.flush()
 
 
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
 def _names(text: str) -> list[str]:
     return text.split(",")
 
@@ -159,6 +170,7 @@ def main() -> None:
         "guard": guard,
         "faults": faults,
         "soak": soak,
+        "batch": batch,
         "fuzz": fuzz,
     }.items():
         parsers[name] = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -178,6 +190,11 @@ def main() -> None:
     option("--callers", type=int, default=40)
     option("--seed", type=int, default=1)
     option("--save", action="store_true", help="write bench/logs/soak.md")
+    option = parsers["batch"].add_argument
+    option("--rows", type=_numbers, default=[1000, 10_000], metavar="NUMBERS", help="sizes, separated by commas")
+    option("--jobs", type=_numbers, default=[1, 50, 500], metavar="NUMBERS", help="requests at once")
+    option("--peers", action="store_true", help="measure the peers too")
+    option("--save", action="store_true", help="write bench/logs/batch.md")
     parsers["fuzz"].add_argument("--target", default="", help="only this one, such as documents or http-response")
     parsers["fuzz"].add_argument(
         "corpora", nargs="*", metavar="CORPUS", help="folders; libFuzzer's options are passed on"
