@@ -53,6 +53,12 @@ The API of Acytoo reports no usage, so what it answers is always estimated. Olla
 | --- | --- | --- | --- | --- |
 """
 
+CONNECTING = """\
+| timed out while connecting | `TimedOutError` | 0 | nothing |  |
+| client left while the upstream was being connected | `left` | 0 | nothing | no upstream has received the request |
+| server stopped in the middle of a reply | `stopped` | 200 | estimate: the request, and the part of the reply that was received |  |
+"""
+
 EARLY = """
 ## Usage before the end of a stream
 
@@ -131,7 +137,7 @@ def page() -> str:
         f"| {refusal.name} | {refusal.status} | {f'`{refusal.outcome}`' if refusal.outcome else 'no row'} |"
         for refusal in REFUSALS
     ]
-    return INTRODUCTION + "\n".join(rows) + "\n" + EARLY + "\n".join(refusals) + "\n" + REST
+    return INTRODUCTION + "\n".join(rows) + "\n" + CONNECTING + EARLY + "\n".join(refusals) + "\n" + REST
 
 
 def _lines(way: Way) -> Iterator[str]:

@@ -32,6 +32,9 @@ MOST_ROWS = 100_000
 BATCH = 2_000
 """Rows in one transaction."""
 
+AHEAD = 60.0
+"""Seconds that the clocks of two writers may differ. Totals leave out rows that are further in the future."""
+
 _LONGEST_PAUSE = 5.0
 """Seconds between two tries while the database is away."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from acytoo.errors import AcytooError, MissingExtraError, UnreachableError
 from acytoo.gateway import ledger_sql
-from acytoo.gateway.ledger import BufferedLedger, Row, Total, UsageRow
+from acytoo.gateway.ledger import AHEAD, BufferedLedger, Row, Total, UsageRow
 from acytoo.secret import Secret, mask_url, redact, split_url
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 _CONNECT_WITHIN = 10.0
 _STATEMENT_WITHIN = 30.0
-
-_AHEAD = 60.0
-"""Seconds that the clocks of two replicas may differ."""
 
 _LOCK = 0x4163_7974_6F6F
 """The advisory lock under which tables are created: replicas start at the same time."""
@@ -69,7 +66,7 @@ class PostgresLedger(BufferedLedger):
 
     async def totals(self, since: float) -> list[Total]:
         """Return what each key and each upstream has used until now. Rows from a clock that was ahead are left out."""
-        return ledger_sql.total_rows(await self._select(ledger_sql.TOTALS, since, time.time() + _AHEAD))
+        return ledger_sql.total_rows(await self._select(ledger_sql.TOTALS, since, time.time() + AHEAD))
 
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""

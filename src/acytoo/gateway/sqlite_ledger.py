@@ -19,13 +19,10 @@ from typing import Any
 
 from acytoo.errors import AcytooError
 from acytoo.gateway import ledger_sql
-from acytoo.gateway.ledger import BufferedLedger, Row, Total, UsageRow
+from acytoo.gateway.ledger import AHEAD, BufferedLedger, Row, Total, UsageRow
 
 _BUSY = 2.0
 """Seconds to wait for the lock of another process in one try: few, because `close` waits for the thread."""
-
-_AHEAD = 60.0
-"""Seconds that the clocks of two processes may differ."""
 
 _EXPRESSIONS = {
     "day": "strftime('%Y-%m-%d', at, 'unixepoch')",
@@ -59,7 +56,7 @@ class SQLiteLedger(BufferedLedger):
 
     async def totals(self, since: float) -> list[Total]:
         """Return what each key and each upstream has used until now. Rows from a clock that was ahead are left out."""
-        arguments = [since, time.time() + _AHEAD]
+        arguments = [since, time.time() + AHEAD]
         return ledger_sql.total_rows(await asyncio.to_thread(self._select, ledger_sql.TOTALS, arguments))
 
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
