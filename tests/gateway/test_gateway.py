@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -177,3 +178,23 @@ async def test_the_access_log_is_a_file_beside_the_config_file(tmp_path: Path) -
         async with gateway(tmp_path, fake.url, '[log]\nrequests = "file:requests.log"\n') as (url, _):
             await openai(url).create_async("fast", HELLO)
     assert '"model":"fast"' in (tmp_path / "requests.log").read_text()
+
+
+async def test_a_request_whose_body_arrives_during_a_reload_is_answered_from_the_new_config(tmp_path: Path) -> None:
+    body = b'{"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}'
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake, gateway(tmp_path, fake.url, "") as (url, running):
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-ci\r\n"
+        head += f"content-length: {len(body)}"
+        writer.write(head.encode() + b"\r\n\r\n" + body[:10])
+        path = tmp_path / "acytoo.toml"
+        path.write_text(path.read_text().replace('"up/m1"', '"up/m2"'))
+        await running.reloaded()
+        writer.write(body[10:])
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        await writer.wait_closed()
+        (row,) = await usage(running, "target")
+    assert row.group["target"] == "up/m2"
+    assert fake.requests[0].json["model"] == "m2"

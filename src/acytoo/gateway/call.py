@@ -97,7 +97,9 @@ class GatewayCall(Call):
 
     async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
         """Check what the key may ask for, and reserve an estimate. Raises AcytooError."""
-        caller, setup = self._request.caller, self.setup
+        # The file may have been read again while the body arrived; the server selects the backend from the new one.
+        caller, setup = self._request.caller, self._control.setup
+        self.setup = setup
         self._parsed, self._dialect, self.size = parsed, dialect.name, size
         model = self.model = parsed.request.model or next(iter(setup.backends))
         name, _ = split_model(setup.backends, model)
