@@ -233,3 +233,43 @@ def test_an_invalid_grace_is_rejected(grace: str) -> None:
     done = run([ACYTOO, "serve", "--to", "http://127.0.0.1:9", "--grace", grace])
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"acytoo: invalid grace ")
+
+
+async def test_a_server_that_drains_answers_kept_connections_once_more_and_announces_their_end() -> None:
+    async with FakeEndpoint(dialects.OpenAI(), HELLO) as fake:
+        server, url = await start(ServerConfig({"backend": backend(dialects.OpenAI(), url=fake.url)}, port=0))
+        port = int(url.rpartition(":")[2])
+        kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for reader, writer in kept:
+            writer.write(head("GET /healthz HTTP/1.1"))
+            assert (await read_response(reader)).headers.get("connection") is None
+        draining = asyncio.create_task(server.drain())
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectionError):
+            await asyncio.open_connection("127.0.0.1", port)
+        for (reader, writer), data, status in zip(
+            kept, (head("GET /healthz HTTP/1.1"), request(dialects.OpenAI())), (503, 200), strict=True
+        ):
+            writer.write(data)
+            response = await read_response(reader)
+            assert (response.status, response.headers["connection"]) == (status, "close")
+            assert await reader.read() == b""
+            writer.close()
+        await draining
+        await server.close()
+
+
+async def test_a_stream_that_promised_to_keep_its_connection_keeps_it_while_the_server_drains() -> None:
+    async with FakeEndpoint(dialects.OpenAI(), reply("one", "two").wait(1, after=1)) as fake:
+        server, url = await start(ServerConfig({"backend": backend(dialects.OpenAI(), url=fake.url)}, port=0))
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(request(dialects.OpenAI()))
+        received = await reader.readuntil(b"one")
+        draining = asyncio.create_task(server.drain())
+        received += await reader.readuntil(b"\r\n0\r\n\r\n")
+        assert b"connection: close" not in received
+        writer.write(head("GET /healthz HTTP/1.1"))
+        assert (await read_response(reader)).headers["connection"] == "close"
+        writer.close()
+        await draining
+        await server.close()
