@@ -131,6 +131,15 @@ def test_a_changed_input_is_refused(tmp_path: Path) -> None:
     assert (done.returncode, len(texts(out)), upstream.counts.total()) == (0, 3, 3)
 
 
+def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
+    rows = write_prompts(tmp_path / "in.jsonl", 2)
+    before = rows.read_bytes()
+    with Upstream() as upstream:
+        done = run(upstream.command(rows, tmp_path / "x" / ".." / "in.jsonl", "--overwrite"))
+    assert (done.returncode, b"the input and the output are the same file" in done.stderr) == (2, True)
+    assert rows.read_bytes() == before
+
+
 def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
     """Wait until a condition is true or the process has ended."""
     assert callable(condition)

@@ -102,6 +102,8 @@ class BatchRun:
                                   schema=config.schema, row_options=not has_text_columns,
                                   options=config.options)  # fmt: skip
         columns = self._requests.columns or (["prompt"] if has_text_columns and config.prompt is None else [])
+        if config.input != "-" and Path(config.input).resolve() == config.output.resolve():
+            raise UsageError(f"the input and the output are the same file: {config.input}")
         self._open_rows = functools.partial(read_rows, config.input, format, columns)
         if config.via_provider:
             _check_via_provider(config)
