@@ -49,7 +49,7 @@ _clients: list[Any] = []
 
 
 @pytest.fixture(autouse=True)
-async def _closed_clients() -> AsyncIterator[None]:
+async def closed_clients() -> AsyncIterator[None]:
     yield
     while _clients:
         await _clients.pop().close()

@@ -1,7 +1,8 @@
 """Files that a server keeps for its callers: OpenAI's Files API, as far as batches need it.
 
 A file is its bytes and a JSON document beside them, in one folder. Both are written under another name first, so that a
-crash leaves no half of one. A caller sees its own files only.
+crash leaves no half of one. Bytes without a document are of an upload that a crash has interrupted: the next start
+removes them. A caller sees its own files only.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from acytoo.dialects.json import UNDECODABLE
 from acytoo.errors import NotFoundError, RequestError, ServerError
 
 MAX_BYTES = 4 * 1024**3
@@ -49,46 +52,50 @@ class FileStore:
         for path in self.folder.glob("file-*.json"):
             try:
                 yield msgspec.json.decode(path.read_bytes(), type=StoredFile)
-            except (msgspec.DecodeError, OSError):
+            except (*UNDECODABLE, OSError):
                 continue  # not one of ours
+
+    def remove_incomplete(self, kept: Container[str]) -> None:
+        """Remove what a server that was killed has left. `kept` are ids of files that are still to be added."""
+        for path in [*self.folder.glob("file-*"), *self.folder.glob("batch_*.tmp")]:
+            is_orphan = not path.suffix and path.name not in kept and not path.with_suffix(".json").exists()
+            if path.suffix == ".tmp" or is_orphan:
+                path.unlink(missing_ok=True)
 
     def path(self, file_id: str) -> Path:
         """Return where the bytes of a file are. The id is one that this store has made."""
         return self.folder / file_id
 
-    def reserve(self, owner: str, filename: str, purpose: str) -> StoredFile:
-        """Return a new file whose bytes are still to be written to its path, before `add`."""
-        file_id = f"file-{secrets.token_hex(12)}"
-        return StoredFile(
-            id=file_id, bytes=0, created_at=int(time.time()), filename=filename, purpose=purpose, owner=owner
-        )
+    def new_id(self) -> str:
+        """Return the id of a file that does not exist yet."""
+        return f"file-{secrets.token_hex(12)}"
 
     def save(self, owner: str, filename: str, purpose: str, body: bytes) -> StoredFile:
         """Keep a file. Raises RequestError if there is no room, ServerError if it cannot be written."""
-        if sum(file.bytes for file in self._files.values()) + len(body) > MAX_BYTES:
+        if sum(file.bytes for file in self._all()) + len(body) > MAX_BYTES:
             raise RequestError("the server's files are full: delete some", status=413, code="storage_full")
-        file = self.reserve(owner, filename, purpose)
-        self._write(self.path(file.id), body)
-        self.add(file)
+        file_id = self.new_id()
+        write_file(self.path(file_id), body)
+        return self._add(file_id, owner, filename, purpose)
+
+    def adopt(self, file_id: str, owner: str, filename: str, purpose: str, source: Path) -> None:
+        """Move a file here, under a new id. Doing it again after a crash completes it. Raises OSError, ServerError."""
+        if source.exists():
+            source.replace(self.path(file_id))
+        if file_id not in self._files and self.path(file_id).exists():
+            self._add(file_id, owner, filename, purpose)
+
+    def _add(self, file_id: str, owner: str, filename: str, purpose: str) -> StoredFile:
+        size = self.path(file_id).stat().st_size
+        file = StoredFile(
+            id=file_id, bytes=size, created_at=int(time.time()), filename=filename, purpose=purpose, owner=owner
+        )
+        write_file(self.folder / f"{file_id}.json", msgspec.json.encode(file))
+        self._files[file_id] = file
         return file
 
-    def add(self, file: StoredFile) -> None:
-        """Keep a file whose bytes have been written. Raises ServerError."""
-        file.bytes = self.path(file.id).stat().st_size
-        self._write(self.folder / f"{file.id}.json", msgspec.json.encode(file))
-        self._files[file.id] = file
-
-    def _write(self, path: Path, data: bytes) -> None:
-        temporary = path.with_suffix(".tmp")
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise ServerError(f"the file cannot be kept: {error.strerror}", status=507) from None
+    def _all(self) -> list[StoredFile]:
+        return list(self._files.values())  # in one step, because threads add files
 
     def get(self, file_id: str, owner: str) -> StoredFile:
         """Return a file of the caller. Raises NotFoundError."""
@@ -99,7 +106,7 @@ class FileStore:
 
     def list(self, owner: str, purpose: str) -> list[StoredFile]:
         """Return the files of a caller, the newest first; with a purpose, only those."""
-        files = [file for file in self._files.values() if file.owner == owner and purpose in ("", file.purpose)]
+        files = [file for file in self._all() if file.owner == owner and purpose in ("", file.purpose)]
         return sorted(files, key=lambda file: (file.created_at, file.id), reverse=True)
 
     def delete(self, file_id: str, owner: str) -> None:
@@ -108,3 +115,18 @@ class FileStore:
         del self._files[file_id]
         (self.folder / f"{file_id}.json").unlink(missing_ok=True)
         self.path(file_id).unlink(missing_ok=True)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace a file in one step, which survives a loss of power. Raises ServerError."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ServerError(f"the file cannot be kept: {error.strerror}", status=507) from None

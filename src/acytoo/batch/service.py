@@ -13,16 +13,19 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.batch.files import FileStore
-from acytoo.batch.output import errors_path, fingerprint_path
+from acytoo.batch.files import FileStore, write_file
+from acytoo.batch.output import AppendedFile, errors_path, fingerprint_path
 from acytoo.batch.run import BatchConfig, BatchRun
-from acytoo.errors import AcytooError, NotFoundError, RequestError, one_line
+from acytoo.dialects.json import UNDECODABLE
+from acytoo.errors import AcytooError, NotFoundError, RequestError, ServerError, StatusError, one_line
 from acytoo.secret import Secret
+from acytoo.wire.limits import json_excess
 
 _LOG = logging.getLogger("acytoo.server")
 
@@ -32,7 +35,10 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/responses")
 _JOBS = 16
 """Requests of one batch at once."""
 
-_UNFINISHED = ("validating", "in_progress", "cancelling")
+_UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
+
+_MAX_ROW = 32 * 1024 * 1024
+"""Bytes of a row: a server's limit for the body of a request, unless it has another one."""
 
 _CANCELLED = "cancelled by its owner"
 _STOPPING = "the server stops"
@@ -84,9 +90,11 @@ class BatchService:
     def __init__(self, folder: Path, secret_of: Callable[[str], Secret | None]) -> None:
         """Open the folder. `secret_of` returns what presents a caller to the server, None if it has gone.
 
-        Raises OSError.
+        Raises OSError, and UsageError if another server has the folder.
         """
         self.files = FileStore(folder)
+        self._lock = AppendedFile(folder / "lock")
+        self._lock.lock()
         self._folder = folder
         self._secret_of = secret_of
         self._url = ""
@@ -95,9 +103,13 @@ class BatchService:
         self._runs: dict[str, BatchRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         for path in folder.glob("batch_*.json"):
-            with suppress(msgspec.DecodeError, OSError):
+            with suppress(*UNDECODABLE, OSError):
                 batch = msgspec.json.decode(path.read_bytes(), type=StoredBatch)
                 self._batches[batch.id] = batch
+        unfinished = [batch for batch in self._batches.values() if batch.status in _UNFINISHED]
+        self.files.remove_incomplete(
+            {id for batch in unfinished for id in (batch.output_file_id, batch.error_file_id) if id is not None}
+        )
 
     def start(self, url: str) -> None:
         """Go on with the batches that are not finished. `url` is the server's own."""
@@ -119,11 +131,14 @@ class BatchService:
             await asyncio.wait(self._tasks, timeout=10.0)
         for task in self._tasks:
             task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._lock.close()
 
     def create(
         self, owner: str, input_file_id: str, endpoint: str, completion_window: str, metadata: dict[str, str] | None
     ) -> StoredBatch:
-        """Begin a batch. Raises RequestError, NotFoundError."""
+        """Begin a batch. Raises RequestError, NotFoundError, and ServerError if it cannot be written."""
         if endpoint not in ENDPOINTS:
             raise RequestError(f"unknown endpoint {endpoint!r}: use {' or '.join(ENDPOINTS)}", status=400)
         if self.files.get(input_file_id, owner).purpose != "batch":
@@ -139,8 +154,8 @@ class BatchService:
             metadata=metadata,
             owner=owner,
         )
-        self._batches[batch.id] = batch
         self._save(batch)
+        self._batches[batch.id] = batch
         self._begin(batch)
         return batch
 
@@ -161,7 +176,7 @@ class BatchService:
     def cancel(self, batch_id: str, owner: str) -> StoredBatch:
         """Stop a batch: no further row is begun, and what has been answered is kept. Raises RequestError."""
         batch = self.get(batch_id, owner)
-        if batch.status not in _UNFINISHED:
+        if batch.status not in _UNFINISHED or batch.status == "finalizing":
             raise RequestError(f"the batch is {batch.status} already", status=400)
         batch.status, batch.cancelling_at = "cancelling", int(time.time())
         self._save(batch)
@@ -178,63 +193,72 @@ class BatchService:
 
     async def _run(self, batch: StoredBatch) -> None:
         try:
-            secret = self._secret_of(batch.owner)
-            if secret is None:
-                raise RequestError(f"the key {batch.owner!r} does not exist any more", status=400)
-            total = await asyncio.to_thread(self._check_rows, batch)
-            config = BatchConfig(
-                provider=self._provider(secret),
-                input=str(self.files.path(batch.input_file_id)),
-                input_format="jsonl",
-                output=self._output(batch),
-                jobs=_JOBS,
-            )
-            run = await asyncio.to_thread(BatchRun, config)
-        except AcytooError as error:
+            if batch.finalizing_at is None and not await self._ask(batch):
+                return  # the server stops
+            self._finish(batch)
+        except StatusError as error:
             self._fail(batch, error)
-            return
+        except (AcytooError, OSError) as error:  # its message has the path, which is for the operator only
+            _LOG.error("batch %s: %s", batch.id, one_line(str(error)))
+            self._fail(batch, ServerError("the files of the batch cannot be read or written", status=507))
+        except Exception:
+            _LOG.exception("internal error in batch %s", batch.id)
+            self._fail(batch, ServerError("internal server error", status=500))
+
+    async def _ask(self, batch: StoredBatch) -> bool:
+        """Ask for all rows. Return whether they are finished. Raises AcytooError, OSError."""
+        secret = self._secret_of(batch.owner)
+        if secret is None:
+            raise RequestError(f"the key {batch.owner!r} does not exist any more", status=400)
+        try:
+            self.files.get(batch.input_file_id, batch.owner)
+        except NotFoundError:
+            raise RequestError("the input file has been deleted", status=400) from None
+        total = await asyncio.to_thread(self._check_rows, batch)
+        config = BatchConfig(
+            provider=self._provider(secret),
+            input=str(self.files.path(batch.input_file_id)),
+            input_format="jsonl",
+            output=self._output(batch),
+            jobs=_JOBS,
+        )
+        run = await asyncio.to_thread(BatchRun, config)
         self._runs[batch.id] = run
         batch.request_counts.total = total
-        if self._is_stopping:
-            run.stop(_STOPPING)
-        elif batch.status == "cancelling":
-            run.stop(_CANCELLED)
-        else:
-            batch.status, batch.in_progress_at = "in_progress", batch.in_progress_at or int(time.time())
-            self._save(batch)
         try:
+            if self._is_stopping:
+                run.stop(_STOPPING)
+            elif batch.status == "cancelling":
+                run.stop(_CANCELLED)
+            else:
+                batch.status, batch.in_progress_at = "in_progress", batch.in_progress_at or int(time.time())
+                self._save(batch)
             summary = await run.run()
-        except AcytooError as error:
-            self._fail(batch, error)
-            return
         finally:
             del self._runs[batch.id]
-        self._count(batch, run)
+            self._count(batch, run)
         if summary.reason == _STOPPING:
             self._save(batch)
-            return
+            return False
         if summary.cause is not None:
-            self._finish(batch)
-            self._fail(batch, summary.cause)
-            return
-        self._finish(batch)
-        if batch.status == "cancelling":
-            batch.status, batch.cancelled_at = "cancelled", int(time.time())
-        else:
-            batch.status, batch.completed_at = "completed", int(time.time())
-        self._save(batch)
+            batch.errors = _errors(summary.cause)
+        return True
 
     def _check_rows(self, batch: StoredBatch) -> int:
         """Return how many rows a batch has. Raises RequestError for a row of another endpoint, or no rows."""
         total = 0
         with self.files.path(batch.input_file_id).open("rb") as lines:
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(iter(partial(lines.readline, _MAX_ROW + 1), b""), 1):
+                if len(line) > _MAX_ROW:
+                    raise RequestError(f"line {number} is larger than {_MAX_ROW} bytes", status=400)
                 if not line.strip():
                     continue
                 total += 1
+                if excess := json_excess(line):  # a run decodes rows on the event loop
+                    raise RequestError(f"line {number}: the JSON {excess}", status=400)
                 try:
                     row = msgspec.json.decode(line, type=_RowHead)
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                except UNDECODABLE:
                     continue  # the run makes it an error of its own
                 if row.url and row.url != batch.endpoint:
                     raise RequestError(
@@ -257,39 +281,49 @@ class BatchService:
         batch.request_counts.completed, batch.request_counts.failed = replies, errors
 
     def _finish(self, batch: StoredBatch) -> None:
-        """Make files of the output and the errors."""
-        batch.finalizing_at = int(time.time())
-        output = self._output(batch)
-        batch.output_file_id = self._keep(batch, output, f"{batch.id}_output.jsonl")
-        batch.error_file_id = self._keep(batch, errors_path(output), f"{batch.id}_error.jsonl")
-        fingerprint_path(output).unlink(missing_ok=True)
+        """Make files of the output and the errors. A start after a crash does it again from the beginning.
 
-    def _keep(self, batch: StoredBatch, path: Path, name: str) -> str | None:
-        if not path.exists() or not path.stat().st_size:
+        The ids are noted first, so that a crash loses no output that has moved: then all rows would be asked again.
+        """
+        output = self._output(batch)
+        places = {"output_file_id": output, "error_file_id": errors_path(output)}
+        names = {"output_file_id": f"{batch.id}_output.jsonl", "error_file_id": f"{batch.id}_error.jsonl"}
+        if batch.finalizing_at is None:
+            batch.finalizing_at = int(time.time())
+            for field, path in places.items():
+                if path.exists() and path.stat().st_size:
+                    setattr(batch, field, self.files.new_id())
+            if batch.status != "cancelling":
+                batch.status = "finalizing"
+            self._save(batch)
+        for field, path in places.items():
+            if file_id := getattr(batch, field):
+                self.files.adopt(file_id, batch.owner, names[field], "batch_output", path)
             path.unlink(missing_ok=True)
-            return None
-        file = self.files.reserve(batch.owner, name, "batch_output")
-        path.replace(self.files.path(file.id))
-        self.files.add(file)
-        return file.id
+        fingerprint_path(output).unlink(missing_ok=True)
+        now = int(time.time())
+        if batch.errors is not None:
+            batch.status, batch.failed_at = "failed", now
+        elif batch.status == "cancelling":
+            batch.status, batch.cancelled_at = "cancelled", now
+        else:
+            batch.status, batch.completed_at = "completed", now
+        self._save(batch)
 
     def _fail(self, batch: StoredBatch, error: AcytooError) -> None:
         _LOG.warning("batch %s failed: %s", batch.id, one_line(str(error)))
-        batch.status, batch.failed_at = "failed", int(time.time())
-        entry = {
-            "code": getattr(error, "code", "") or "invalid_request",
-            "message": str(error),
-            "param": None,
-            "line": None,
-        }
-        batch.errors = {"object": "list", "data": [entry]}
-        self._save(batch)
+        batch.status, batch.failed_at, batch.errors = "failed", int(time.time()), _errors(error)
+        with suppress(ServerError):  # the disk is full: the next start tries again
+            self._save(batch)
 
     def _save(self, batch: StoredBatch) -> None:
-        path = self._folder / f"{batch.id}.json"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(batch))
-        temporary.replace(path)
+        write_file(self._folder / f"{batch.id}.json", msgspec.json.encode(batch))
+
+
+def _errors(error: AcytooError) -> dict[str, object]:
+    """Return what a batch that has failed shows of the reason."""
+    code = getattr(error, "code", "") or "invalid_request"
+    return {"object": "list", "data": [{"code": code, "message": str(error), "param": None, "line": None}]}
 
 
 class _RowHead(msgspec.Struct):

@@ -45,7 +45,9 @@ class GatewayControl(Control):
         self.consumers = [*consumers, *([tracing] if tracing is not None else [])]
         self.tracing = tracing
         self._routes: list[PathRoute] = []
-        self._stand_ins: dict[str, str] = {}
+        self._stand_ins: dict[str, Secret] = {}
+        self._names: dict[str, str] = {}
+        """Which key the hash of a stand-in is for."""
 
     def find(self, presented: Sequence[Secret]) -> Caller | None:
         """Return the key that is presented. Raises AuthenticationError for one that has expired."""
@@ -70,14 +72,14 @@ class GatewayControl(Control):
             return Secret()
         if all(key.name != name for key in self.setup.keys):
             return None
-        secret = secrets.token_urlsafe(32)
-        self._stand_ins[hash_secret(secret)] = name
-        return Secret(secret)
+        secret = self._stand_ins.setdefault(name, Secret(secrets.token_urlsafe(32)))
+        self._names[hash_secret(secret.reveal())] = name
+        return secret
 
     def _key_of_stand_in(self, presented: Sequence[Secret]) -> Key | None:
-        if not self._stand_ins:
+        if not self._names:
             return None
-        names = {self._stand_ins.get(hash_secret(secret.reveal())) for secret in presented} - {None}
+        names = {self._names.get(hash_secret(secret.reveal())) for secret in presented} - {None}
         return next((key for key in self.setup.keys if key.name in names), None)
 
     def begin(self, request: IncomingRequest) -> GatewayCall:
