@@ -9,8 +9,8 @@ import pytest
 from acytoo import dialects
 from acytoo.dialects.base import Dialect
 from acytoo.gateway.config import Limits
-from acytoo.gateway.counters import Claim, Exceeded, Hold, Level, MemoryCounters, Window
-from acytoo.gateway.limits import claims_of, headers_of, refusal
+from acytoo.gateway.counters import Claim, Claims, Exceeded, Hold, Level, MemoryCounters, Window, quotas_of
+from acytoo.gateway.limits import amounts_of, plan_of, refusal
 
 ALL_LIMITS = Limits(
     requests_per_minute=1,
@@ -29,7 +29,9 @@ def exceeded(unit: str, window: Window, limit: int, wait: float | None = 12.3, a
 
 
 def test_each_limit_that_is_set_is_one_claim() -> None:
-    assert claims_of(ALL_LIMITS, "key:a", 1, 20, 30) == [
+    plan = plan_of(ALL_LIMITS, "key:a")
+    assert plan is not None
+    assert [*Claims(plan, amounts_of(20, 30))] == [
         Claim("key:a:money", "month", 7_500_000_000, 30),
         Claim("key:a:money", "day", 100_000_000, 30),
         Claim("key:a:tokens", "day", 4, 20),
@@ -40,13 +42,15 @@ def test_each_limit_that_is_set_is_one_claim() -> None:
     ]
 
 
-def test_without_limits_there_are_no_claims() -> None:
-    assert claims_of(Limits(), "key:a", 1, 20, 30) == []
+def test_without_limits_there_is_no_plan() -> None:
+    assert plan_of(Limits(), "key:a") is None
 
 
 async def test_if_several_limits_are_reached_the_wait_is_that_of_the_longest_window() -> None:
     counters = MemoryCounters()
-    claims = claims_of(Limits(requests_per_minute=1, requests_per_day=1), "key:a", 1, 0, 0)
+    plan = plan_of(Limits(requests_per_minute=1, requests_per_day=1), "key:a")
+    assert plan is not None
+    claims = Claims(plan, amounts_of(0, 0))
     assert isinstance(await counters.reserve(claims), Hold)
     refused = await counters.reserve(claims)
     assert isinstance(refused, Exceeded)
@@ -104,7 +108,7 @@ LEVELS = [
 
 
 def test_headers_report_the_limit_of_which_the_least_is_left_as_openai_does() -> None:
-    assert headers_of(LEVELS, dialects.by_name("openai"), NOW) == {
+    assert dialects.by_name("openai").quota_headers(quotas_of(LEVELS), NOW) == {
         "x-ratelimit-limit-requests": "10",
         "x-ratelimit-remaining-requests": "9",
         "x-ratelimit-reset-requests": "1m0s",
@@ -115,7 +119,7 @@ def test_headers_report_the_limit_of_which_the_least_is_left_as_openai_does() ->
 
 
 def test_headers_have_the_names_and_times_of_anthropic_for_its_clients() -> None:
-    assert headers_of(LEVELS[1:3], dialects.by_name("anthropic"), NOW) == {
+    assert dialects.by_name("anthropic").quota_headers(quotas_of(LEVELS[1:3]), NOW) == {
         "anthropic-ratelimit-requests-limit": "100",
         "anthropic-ratelimit-requests-remaining": "60",
         "anthropic-ratelimit-requests-reset": "2027-01-15T10:02:06Z",
@@ -127,10 +131,11 @@ def test_headers_have_the_names_and_times_of_anthropic_for_its_clients() -> None
 
 @pytest.mark.parametrize(("seconds", "duration"), [(0, "0ms"), (1, "1s"), (59, "59s"), (360, "6m0s"), (7325, "2h2m5s")])
 def test_openai_reports_durations(seconds: float, duration: str) -> None:
-    headers = headers_of([level("requests", "day", 1, 1, seconds)], dialects.by_name("openai"))
+    quotas = quotas_of([level("requests", "day", 1, 1, seconds)])
+    headers = dialects.by_name("openai").quota_headers(quotas, NOW)
     assert headers["x-ratelimit-reset-requests"] == duration
 
 
 def test_without_limits_there_are_no_headers() -> None:
     for dialect in dialects.ALL:
-        assert headers_of([], dialect) == {}
+        assert dialect.quota_headers(quotas_of([]), NOW) == {}

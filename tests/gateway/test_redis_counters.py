@@ -62,7 +62,7 @@ async def until_counted(counters: RedisCounters) -> Hold:
         try:
             held = await reserve(counters, REQUEST)
         except ServerError:
-            held = Hold((), (), ())
+            held = Hold((), ())
         if held.levels:
             return held
         await asyncio.sleep(0.05)

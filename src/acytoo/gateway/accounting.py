@@ -65,7 +65,7 @@ def outcome_of(observation: Observation, cancelled: str) -> str:
         return cancelled
     finish = observation.received.finish
     reason = finish.reason if finish is not None else "stop"
-    return {"length": "incomplete", "content_filter": "content_filter"}.get(reason, "complete")
+    return "incomplete" if reason == "length" else "content_filter" if reason == "content_filter" else "complete"
 
 
 def estimate_input(request: Request, size: int) -> int:
@@ -84,7 +84,7 @@ def _measure(messages: ChatMessages) -> tuple[int, int]:
     for message in messages:
         content = message.get("content")
         if isinstance(content, str):
-            length += _length(content)
+            length += len(content) if content.isascii() else _length(content)
         elif isinstance(content, list):
             for part in content:
                 if part.get("type") in ("text", "refusal"):
@@ -92,7 +92,8 @@ def _measure(messages: ChatMessages) -> tuple[int, int]:
                 else:
                     attachments += 1
         for name in ("tool_calls", "reasoning"):
-            length += _length(message.get(name))
+            if name in message:
+                length += _length(message[name])
     return length, attachments
 
 

@@ -12,7 +12,9 @@ import difflib
 import re
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect, ParsedRequest
@@ -20,10 +22,12 @@ from acytoo.dialects.server_side import new_id
 from acytoo.errors import AuthenticationError, NotFoundError, ServerError
 from acytoo.gateway.accounting import DEFAULT_OUTPUT, estimate_input, outcome_of, tokens_of
 from acytoo.gateway.cache import is_deterministic, key_of
-from acytoo.gateway.counters import Claim, Exceeded, Hold
+from acytoo.gateway.counters import Claims, Exceeded, Hold, Plan
 from acytoo.gateway.keys import Key
 from acytoo.gateway.ledger import Row
-from acytoo.gateway.limits import claims_of, counter_name, headers_of, refusal
+from acytoo.gateway.limits import amounts_of, refusal
+from acytoo.gateway.prices import Rates
+from acytoo.gateway.setup import Leaf
 from acytoo.gateway.shared_replies import Hit
 from acytoo.gateway.summary import Summary
 from acytoo.http import HTTPResponse
@@ -37,7 +41,6 @@ from acytoo.types import Request
 
 if TYPE_CHECKING:
     from acytoo.gateway.control import GatewayControl
-from acytoo.gateway.setup import Leaf
 
 _LARGE = 256 * 1024
 """Bytes of a body whose hash is computed in a thread: the event loop would stand still for too long."""
@@ -73,7 +76,7 @@ class GatewayCall(Call):
         self._sent = request.connection.sent
         self._address = address_of(request) if control.consumers else ""
         given = request.headers.get("x-request-id", "")
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else new_id("req_")
+        self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_id("req_")
         self.headers = {"x-request-id": self.request_id}
         self.upstream_headers = {"x-request-id": self.request_id}
         if control.tracing is not None:
@@ -95,6 +98,11 @@ class GatewayCall(Call):
         caller = self._request.caller
         return caller if isinstance(caller, Key) else None
 
+    @property
+    def _key_name(self) -> str:
+        caller = self._request.caller
+        return caller.name if isinstance(caller, Key) else ""
+
     async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
         """Check what the key may ask for, and reserve an estimate. Raises AcytooError."""
         # The file may have been read again while the body arrived; the server selects the backend from the new one.
@@ -102,8 +110,8 @@ class GatewayCall(Call):
         self.setup = setup
         self._parsed, self._dialect, self.size = parsed, dialect.name, size
         model = self.model = parsed.request.model or next(iter(setup.backends))
-        name, _ = split_model(setup.backends, model)
-        if model.partition("/")[0] not in setup.backends:
+        name, _, rest = model.partition("/")
+        if name not in setup.backends:
             raise _unknown_model(model, [one for one in setup.backends if caller is None or caller.allows(one)])
         if caller is not None and not caller.allows(model):
             if caller is ADMIN:
@@ -113,21 +121,25 @@ class GatewayCall(Call):
         if self._control.ledger.is_full:
             raise ServerError("usage cannot be recorded at the moment: try again later", status=503, retry_after=5)
         key = self.key
-        if key is not None and (claims := self._claims(key, name, parsed.request)):
-            held = await self._control.counters.reserve(claims)
-            if isinstance(held, Exceeded):
-                raise refusal(held)
-            self._hold = held
-            self.headers |= headers_of(held.levels, dialect)
+        if key is not None and (plan := key.plan) is not None:
+            tokens = self.estimated_input(parsed.request) + (parsed.request.max_tokens or DEFAULT_OUTPUT)
+            money = self._estimated_cost(name, rest, parsed.request) if key.limits.has_budget else 0
+            self._hold = await self.reserve(plan, tokens, money)
+            self.headers |= dialect.quota_headers(self._hold.quotas(), self._at)
 
-    def _claims(self, key: Key, name: str, request: Request) -> list[Claim]:
-        incoming = self.estimated_input(request)
-        output = request.max_tokens or DEFAULT_OUTPUT
-        money = 0
-        if key.limits.has_budget and (leaf := self.setup.first_leaf(name)) is not None:
-            model = leaf.model or split_model(self.setup.backends, self.model)[1]
-            money = self.setup.prices.cost(leaf.provider, leaf.target(model), model, incoming, output) or 0
-        return claims_of(key.limits, f"key:{key.name}", 1, incoming + output, money)
+    def _estimated_cost(self, name: str, model: str, request: Request) -> int:
+        """Return what a request for a model may cost at the upstream that is asked first, 0 if that is unknown."""
+        leaf = self.setup.first_leaf(name)
+        if leaf is None:
+            return 0
+        rates = self.rates_of(leaf, leaf.model or model)
+        if rates is None:
+            return 0
+        return rates.cost(self.estimated_input(request), request.max_tokens or DEFAULT_OUTPUT)
+
+    def rates_of(self, leaf: Leaf, model: str) -> Rates | None:
+        """Return the rates of a model, None if its price is unknown."""
+        return self.setup.prices.rates(leaf.provider, leaf.target(model), model, self._at)
 
     def estimated_input(self, request: Request) -> int:
         """Return about how many tokens the request has."""
@@ -158,9 +170,9 @@ class GatewayCall(Call):
     def _note_task(self, task: asyncio.Task[None]) -> None:
         self._task = task
 
-    async def reserve(self, claims: Sequence[Claim]) -> Hold:
-        """Reserve the claims of an attempt. Raises RateLimitError."""
-        held = await self._control.counters.reserve(claims)
+    async def reserve(self, plan: Plan, tokens: int, money: int) -> Hold:
+        """Reserve a place in the limits of a key or an upstream. Raises RateLimitError."""
+        held = await self._control.counters.reserve(Claims(plan, amounts_of(tokens, money)))
         if isinstance(held, Exceeded):
             raise refusal(held)
         return held
@@ -190,19 +202,22 @@ class GatewayCall(Call):
             cancelled = "stopped" if was_stopped else "left"
         rows: list[Row] = []  # none for an attempt that was refused here, such as by a limit of its upstream
         for attempt in self._attempts:
-            own = [attempt.row(len(rows) + 1, cancelled)] if attempt.has_begun else []
+            own = [self.row_of(attempt, len(rows) + 1, cancelled)] if attempt.has_begun else []
             rows += own
             if attempt.hold is not None:
-                control.counters.settle_soon(attempt.hold, _actual(f"upstream:{attempt.leaf.upstream}", own))
+                assert attempt.leaf.plan is not None
+                control.counters.settle_soon(attempt.hold, _actual(attempt.leaf.plan, own))
         name = type(self.error).__name__ if self.error is not None else ""
-        is_chat = self.route is not None and self.route.dialect is not None
         if self._hit is not None:
             rows = [self._row_of_hit(self._hit, ending, name)]
         if self._hold is not None:
             assert self.key is not None
-            control.counters.settle_soon(self._hold, _actual(f"key:{self.key.name}", rows))
-        if not rows and self.error is not None and is_chat and self._request.caller is not None:
-            rows = [self._row(0, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
+            assert self.key.plan is not None
+            control.counters.settle_soon(self._hold, _actual(self.key.plan, rows))
+        if not rows and self.error is not None and self._request.caller is not None:
+            is_chat = self.route is not None and self.route.dialect is not None
+            if is_chat:
+                rows = [self._row(0, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
         if rows:
             control.ledger.add(rows)
         if control.consumers:
@@ -231,7 +246,7 @@ class GatewayCall(Call):
         first = next((a.first_content_at for a in sources if a.first_content_at is not None), None)
         summary = Summary(
             self.request_id,
-            self.key.name if self.key is not None else "",
+            self._key_name,
             self._dialect,
             self.route.template if self.route is not None else "",
             request.method,
@@ -255,7 +270,7 @@ class GatewayCall(Call):
             "request_id": self.request_id,
             "attempt": attempt,
             "at": self._at,
-            "key": self.key.name if self.key is not None else "",
+            "key": self._key_name,
             "dialect": self._dialect or (self.route.dialect.name if self.route and self.route.dialect else ""),
             "model": self.model,
         }
@@ -268,19 +283,20 @@ class GatewayCall(Call):
         model = wanted.model or leaf.model
         cost: int | None = 0
         if usage.input_tokens or usage.output_tokens:
-            cost = self.setup.prices.cost(
-                leaf.provider,
-                leaf.target(model),
-                model,
-                usage.input_tokens,
-                usage.output_tokens,
-                usage.cached_tokens,
-                usage.cache_write_tokens,
-            )
-        first = attempt.first_content_at
-        return self._row(
-            number,
-            at=self._at + attempt.started_at - self._started,
+            rates = self.rates_of(leaf, model)
+            cost = None
+            if rates is not None:
+                cost = rates.cost(
+                    usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens
+                )
+        started, first = attempt.started_at, attempt.first_content_at
+        return Row(
+            request_id=self.request_id,
+            attempt=number,
+            at=self._at + started - self._started,
+            key=self._key_name,
+            dialect=self._dialect,
+            model=self.model,
             target=leaf.target(model),
             upstream=leaf.upstream,
             status=attempt.status,
@@ -292,12 +308,12 @@ class GatewayCall(Call):
             reasoning_tokens=usage.reasoning_tokens,
             is_estimated=is_estimated,
             cost=cost,
-            first_content=None if first is None else first - attempt.started_at,
-            seconds=attempt.ended_at - attempt.started_at,
+            first_content=None if first is None else first - started,
+            seconds=attempt.ended_at - started,
         )
 
 
-class _Ending(NamedTuple):
+class _Ending(msgspec.Struct):
     """The end of a request as its client sees it; `error` is there if the client has left."""
 
     status: int
@@ -323,33 +339,28 @@ class GatewayAttempt(Observation):
 
     async def begin(self) -> None:
         """Reserve a place in the limits of the upstream. Raises AcytooError if there is none."""
-        limits, key = self.leaf.limits, self.call.key
-        has_budget = (limits is not None and limits.has_budget) or (key is not None and key.limits.has_budget)
-        if limits is None and not has_budget:
+        leaf, call, wanted = self.leaf, self.call, self.wanted
+        plan, key = leaf.plan, call.key
+        if plan is None and (key is None or not key.limits.has_budget):
             return
-        incoming, output = self.call.estimated_input(self.wanted), self.wanted.max_tokens or DEFAULT_OUTPUT
-        money = self._cost(incoming, output) if has_budget else 0
-        if money is None:
-            target = self.leaf.target(self.wanted.model)
-            message = f'the price of {target!r} is unknown, so that no budget can be kept: set [prices."{target}"]'
-            raise AuthenticationError(message, status=403, code="price_unknown")
-        if limits is not None and self.hold is None:
-            claims = claims_of(limits, f"upstream:{self.leaf.upstream}", 1, incoming + output, money)
-            self.hold = await self.call.reserve(claims)
-
-    def _cost(self, incoming: int, output: int) -> int | None:
-        model = self.wanted.model or self.leaf.model
-        return self.call.setup.prices.cost(self.leaf.provider, self.leaf.target(model), model, incoming, output)
+        money = 0
+        if leaf.has_budget or (key is not None and key.limits.has_budget):
+            rates = call.rates_of(leaf, wanted.model or leaf.model)
+            if rates is None:
+                target = leaf.target(wanted.model)
+                message = f'the price of {target!r} is unknown, so that no budget can be kept: set [prices."{target}"]'
+                raise AuthenticationError(message, status=403, code="price_unknown")
+            if leaf.has_budget:
+                money = rates.cost(call.estimated_input(wanted), wanted.max_tokens or DEFAULT_OUTPUT)
+        if plan is not None and self.hold is None:
+            tokens = call.estimated_input(wanted) + (wanted.max_tokens or DEFAULT_OUTPUT)
+            self.hold = await call.reserve(plan, tokens, money)
 
     def end(self, outcome: str, received: object, error: object = None) -> None:
         """Note the end and its time."""
         if not self.outcome:
             self.ended_at = time.monotonic()
         super().end(outcome, received, error)  # type: ignore[arg-type]
-
-    def row(self, number: int, cancelled: str) -> Row:
-        """Return the row for the ledger."""
-        return self.call.row_of(self, number, cancelled)
 
 
 def _name_of(error: BaseException | None) -> str:
@@ -359,13 +370,17 @@ def _name_of(error: BaseException | None) -> str:
     return type(error).__name__ if error is not None else ""
 
 
-def _actual(subject: str, rows: Sequence[Row]) -> dict[str, int]:
+def _actual(plan: Plan, rows: Sequence[Row]) -> dict[str, int]:
     """Return what was really used, by counter. A request that was refused here is not counted."""
+    requests, tokens, money, _ = plan.names
+    if len(rows) == 1:
+        row = rows[0]
+        return {tokens: row.input_tokens + row.output_tokens, money: row.cost or 0}
     actual = {
-        counter_name(subject, "tokens"): sum(row.input_tokens + row.output_tokens for row in rows),
-        counter_name(subject, "money"): sum(row.cost or 0 for row in rows),
+        tokens: sum([row.input_tokens + row.output_tokens for row in rows]),
+        money: sum([row.cost or 0 for row in rows]),
     }
-    return actual if rows else {**actual, counter_name(subject, "requests"): 0}
+    return actual if rows else {**actual, requests: 0}
 
 
 def _unknown_model(model: str, names: list[str]) -> NotFoundError:

@@ -11,9 +11,11 @@ is another one, also an earlier one: a clock that jumps never locks anybody out 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, overload
+
+from acytoo.dialects.quotas import UNITS, Quota
 
 Window: TypeAlias = Literal["minute", "day", "month", "flight"]
 """How long an amount counts; "flight": until it is settled."""
@@ -50,20 +52,93 @@ class Level(NamedTuple):
         return max(0, self.claim.limit - self.used)
 
 
-class Hold:
-    """A reservation that counts until it is settled. `levels` are those after it.
+class Limit(NamedTuple):
+    """A limit of a counter. `unit` is the place of its amount among the amounts of a request."""
 
-    `marks` identify the windows in which the claims were counted; empty if they were not.
+    counter: str
+    window: Window
+    limit: int
+    unit: int
+
+
+class Plan:
+    """The limits of a key or an upstream, which count together; each counter and window may occur once.
+
+    The first units are those of `quotas.UNITS`. A plan is made once. So `MemoryCounters` keeps in it what it has looked
+    up: the counts, and from when until when they are the current ones.
     """
 
-    __slots__ = ("claims", "is_settled", "levels", "marks", "name")
+    __slots__ = ("counts", "end", "limits", "minute_end", "minute_start", "names", "start", "version")
 
-    def __init__(self, claims: Sequence[Claim], levels: Sequence[Level], marks: Sequence[int], name: str = "") -> None:
+    def __init__(self, limits: Iterable[Limit], names: Sequence[str] = ()) -> None:
+        """Create a plan. `names`: the counters of the subject, by unit, also of those without a limit."""
+        self.limits = tuple(limits)
+        self.names = names
+        self.counts: list[tuple[_Count, Limit, int, int]] = []
+        self.version: object = None
+        self.start = self.minute_start = float("-inf")
+        self.end = self.minute_end = float("inf")
+
+
+class Claims(Sequence[Claim]):
+    """The claims of one request on the limits of a plan: one for each, made when they are looked at."""
+
+    __slots__ = ("amounts", "plan")
+
+    def __init__(self, plan: Plan, amounts: Sequence[int]) -> None:
+        self.plan = plan
+        self.amounts = amounts
+
+    @classmethod
+    def of(cls, claims: Sequence[Claim]) -> Claims:
+        """Return claims that have no plan as those on a plan of their own, with a unit for each."""
+        limits = [
+            Limit(claim.counter, claim.window, claim.limit, unit) for unit, claim in enumerate(claims, len(UNITS))
+        ]
+        return cls(Plan(limits), [*[0] * len(UNITS), *[claim.amount for claim in claims]])
+
+    def __len__(self) -> int:
+        return len(self.plan.limits)
+
+    @overload
+    def __getitem__(self, index: int) -> Claim: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Claim]: ...
+
+    def __getitem__(self, index: int | slice) -> Claim | list[Claim]:
+        if isinstance(index, slice):
+            return [*self][index]
+        counter, window, limit, unit = self.plan.limits[index]
+        return Claim(counter, window, limit, self.amounts[unit])
+
+
+class Hold:
+    """A reservation that counts until it is settled. `levels` are those after it, none if it was not counted."""
+
+    __slots__ = ("claims", "is_settled", "levels", "name")
+
+    def __init__(self, claims: Sequence[Claim], levels: Sequence[Level], name: str = "") -> None:
         self.claims = claims
         self.levels = levels
-        self.marks = marks
         self.name = name
         self.is_settled = False
+
+    def quotas(self) -> list[Quota]:
+        """Return what is left of requests and tokens, for headers."""
+        return quotas_of(self.levels)
+
+
+def quotas_of(levels: Iterable[Level]) -> list[Quota]:
+    """Return what is left of requests and tokens. Of several limits on one unit, the one of which the least is left."""
+    least: dict[str, Quota] = {}
+    for level in levels:
+        for unit in UNITS:
+            if level.claim.counter.endswith(f":{unit}") and (
+                unit not in least or level.remaining < least[unit].remaining
+            ):
+                least[unit] = Quota(unit, level.claim.limit, level.remaining, level.resets_in)
+    return list(least.values())
 
 
 class Exceeded(NamedTuple):
@@ -115,30 +190,29 @@ class MemoryCounters:
         self._wall = wall
         self._monotonic = monotonic
         self._counts: dict[tuple[str, str], _Count] = {}
-        self._mark = 0
+        self._version = object()
+        """Another one whenever a count is replaced."""
 
     async def reserve(self, claims: Sequence[Claim]) -> Hold | Exceeded:
         """Count all claims, or none if one does not fit."""
-        now, elapsed = self._wall(), self._monotonic()
-        counts: list[_Count] = []
-        levels = []
-        for claim in claims:  # without calls of ours: this is done for every request
-            counter, window, limit, amount = claim
-            at = elapsed if window == "minute" else now
-            count = self._counts.get((counter, window))
-            if count is None or not count.start <= at < count.end:
-                count = self._begin(window, at)
-            used = count.used
-            resets_in = count.end - at if window != "flight" else 0.0
-            if used + (amount or 1) > limit:
-                level = Level(claim, used, resets_in)
-                return Exceeded(level, retry_after(level))
-            counts.append(count)
-            levels.append(Level(claim, used + amount, resets_in))
-        for claim, count in zip(claims, counts, strict=True):
-            count.used += claim.amount
-            self._counts[claim.counter, claim.window] = count
-        return Hold(claims, levels, [count.mark for count in counts])
+        # Without a call for each claim: this is done for every request.
+        if type(claims) is not Claims:
+            claims = Claims.of(claims)
+        plan, amounts, now, elapsed = claims.plan, claims.amounts, self._wall(), self._monotonic()
+        is_current = (
+            plan.version is self._version
+            and plan.start <= now < plan.end
+            and plan.minute_start <= elapsed < plan.minute_end
+        )
+        counts = plan.counts if is_current else self._counts_of(plan, now, elapsed)
+        for count, limit, most, unit in counts:
+            if count.used + (amounts[unit] or 1) > most:
+                return _exceeded(count, limit, amounts[unit], elapsed if limit.window == "minute" else now)
+        if not is_current:
+            self._keep(plan, counts)
+        for count, _, _, unit in counts:
+            count.used += amounts[unit]
+        return _MemoryHold(claims, counts, now, elapsed)
 
     async def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
         """Replace the reserved amounts by the real ones, and free the places in flight."""
@@ -149,41 +223,121 @@ class MemoryCounters:
         if hold.is_settled:
             return
         hold.is_settled = True
-        now, elapsed = self._wall(), self._monotonic()
-        for claim, mark in zip(hold.claims, hold.marks, strict=True):
-            counter, window, _, amount = claim
-            count = self._counts[counter, window]
-            if count.mark == mark and count.start <= (elapsed if window == "minute" else now) < count.end:
-                count.used += settled(claim, actual) - amount
+        assert isinstance(hold, _MemoryHold)
+        amounts = hold.amounts
+        for count, limit, _, unit in hold.counts:  # nobody looks at the count of a window that has ended
+            if limit.window == "flight":
+                count.used -= amounts[unit]
+            elif (used := actual.get(limit.counter)) is not None:
+                count.used += used - amounts[unit]
 
     async def restore(self, counter: str, window: Window, used: int) -> None:
         """Count at least `used` in the current window."""
         at = self._monotonic() if window == "minute" else self._wall()
         count = self._counts.get((counter, window))
         if count is None or not count.start <= at < count.end:
-            count = self._counts[counter, window] = self._begin(window, at)
+            count = self._counts[counter, window] = _begin(window, at)
+            self._version = object()
         count.used = max(count.used, used)
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""
 
-    def _begin(self, window: Window, at: float) -> _Count:
-        """Return the count of a window that begins."""
-        self._mark += 1
-        start, end = (at, at + MINUTE) if window == "minute" else bounds(window, at)
-        return _Count(start, end, self._mark)
+    def _counts_of(self, plan: Plan, now: float, elapsed: float) -> list[tuple[_Count, Limit, int, int]]:
+        """Return the counts of a plan in the current windows; those that begin are not kept yet."""
+        counts = []
+        for limit in plan.limits:
+            at = elapsed if limit.window == "minute" else now
+            count = self._counts.get((limit.counter, limit.window))
+            if count is None or not count.start <= at < count.end:
+                count = _begin(limit.window, at)
+            counts.append((count, limit, limit.limit, limit.unit))
+        return counts
+
+    def _keep(self, plan: Plan, counts: list[tuple[_Count, Limit, int, int]]) -> None:
+        """Keep the counts of a plan, and for how long they are the current ones."""
+        for count, limit, _, _ in counts:
+            key = limit.counter, limit.window
+            if self._counts.get(key) is not count:
+                self._counts[key] = count
+                self._version = object()  # another plan may have the one that is replaced
+        plan.counts, plan.version = counts, self._version
+        minutes = [count for count, limit, _, _ in counts if limit.window == "minute"]
+        others = [count for count, limit, _, _ in counts if limit.window != "minute"]
+        plan.start, plan.end = _common(others)
+        plan.minute_start, plan.minute_end = _common(minutes)
+
+
+class _MemoryHold(Hold):
+    """A reservation in memory. Its levels are calculated when they are looked at."""
+
+    __slots__ = ("amounts", "counts", "elapsed", "now")
+
+    def __init__(
+        self, claims: Claims, counts: list[tuple[_Count, Limit, int, int]], now: float, elapsed: float
+    ) -> None:
+        self.claims = claims
+        self.amounts = claims.amounts
+        self.counts = counts
+        self.now = now
+        self.elapsed = elapsed
+        self.name = ""
+        self.is_settled = False
+
+    @property
+    def levels(self) -> list[Level]:  # type: ignore[override]
+        return [
+            Level(claim, count.used, _resets_in(count, limit, self.elapsed if limit.window == "minute" else self.now))
+            for claim, (count, limit, _, _) in zip(self.claims, self.counts, strict=True)
+        ]
+
+    def quotas(self) -> list[Quota]:
+        least: list[tuple[_Count, Limit] | None] = [None] * len(UNITS)
+        smallest = [0] * len(UNITS)
+        for count, limit, most, unit in self.counts:
+            if unit < len(UNITS) and (least[unit] is None or most - count.used < smallest[unit]):
+                least[unit], smallest[unit] = (count, limit), most - count.used
+        return [
+            Quota(
+                UNITS[limit.unit],
+                limit.limit,
+                max(0, limit.limit - count.used),
+                _resets_in(count, limit, self.elapsed if limit.window == "minute" else self.now),
+            )
+            for count, limit in filter(None, least)
+        ]
 
 
 class _Count:
-    """What is used in one window, from `start` to `end` of its clock. A mark is never used again."""
+    """What is used in one window, from `start` to `end` of its clock."""
 
-    __slots__ = ("end", "mark", "start", "used")
+    __slots__ = ("end", "start", "used")
 
-    def __init__(self, start: float, end: float, mark: int) -> None:
+    def __init__(self, start: float, end: float) -> None:
         self.start = start
         self.end = end
-        self.mark = mark
         self.used = 0
+
+
+def _begin(window: Window, at: float) -> _Count:
+    """Return the count of a window that begins."""
+    return _Count(at, at + MINUTE) if window == "minute" else _Count(*bounds(window, at))
+
+
+def _common(counts: list[_Count]) -> tuple[float, float]:
+    """Return from when until when all these windows are the current ones."""
+    starts, ends = [count.start for count in counts], [count.end for count in counts]
+    return max(starts, default=float("-inf")), min(ends, default=float("inf"))
+
+
+def _resets_in(count: _Count, limit: Limit, at: float) -> float:
+    return count.end - at if limit.window != "flight" else 0.0
+
+
+def _exceeded(count: _Count, limit: Limit, amount: int, at: float) -> Exceeded:
+    claim = Claim(limit.counter, limit.window, limit.limit, amount)
+    level = Level(claim, count.used, _resets_in(count, limit, at))
+    return Exceeded(level, retry_after(level))
 
 
 def bounds(window: Window, now: float) -> tuple[float, float]:
@@ -197,11 +351,6 @@ def bounds(window: Window, now: float) -> tuple[float, float]:
     year, month = today.year, today.month
     following = (year, month + 1) if month < 12 else (year + 1, 1)
     return datetime(year, month, 1, tzinfo=UTC).timestamp(), datetime(*following, 1, tzinfo=UTC).timestamp()
-
-
-def settled(claim: Claim, actual: Mapping[str, int]) -> int:
-    """Return what of a claim stays counted after the call."""
-    return 0 if claim.window == "flight" else actual.get(claim.counter, claim.amount)
 
 
 def retry_after(level: Level) -> float | None:

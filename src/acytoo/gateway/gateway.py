@@ -34,8 +34,6 @@ from acytoo.server.run import serve
 
 _LOG = logging.getLogger("acytoo.gateway")
 
-_LOG = logging.getLogger("acytoo.gateway")
-
 _SHARED_FIELDS = frozenset(ServerConfig.__struct_fields__) & frozenset(ServerTable.__struct_fields__)
 """The settings of a server that its config file has under the same name."""
 

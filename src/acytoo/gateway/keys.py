@@ -17,6 +17,8 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from acytoo.gateway.config import GatewayConfig, Limits
+from acytoo.gateway.counters import Plan
+from acytoo.gateway.limits import plan_of
 from acytoo.secret import Secret
 
 PREFIX = "sk-acytoo-"
@@ -38,10 +40,15 @@ class Key(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     expires: date | None = None
     max_body: int | None = None
+    plan: Plan | None = None
+    """The limits as counters; made from `limits`."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "plan", plan_of(self.limits, f"key:{self.name}"))
 
     def allows(self, model: str) -> bool:
         """Return whether the key may ask for a model."""
-        return any(pattern == "*" or fnmatchcase(model, pattern) for pattern in self.models)
+        return "*" in self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
 
     def is_expired(self, now: float) -> bool:
         """Return whether the key is not valid any more at a Unix time."""

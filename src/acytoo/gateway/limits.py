@@ -1,24 +1,15 @@
-"""Limits of keys and upstreams: as claims on counters, as errors, and as response headers."""
+"""Limits of keys and upstreams: as plans for counters, and as errors."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from functools import lru_cache
-from operator import attrgetter
 from typing import Literal, NamedTuple, TypeAlias
 
-from acytoo.dialects.base import Dialect
-from acytoo.dialects.quotas import Quota
 from acytoo.errors import RateLimitError
 from acytoo.gateway.config import Limits
-from acytoo.gateway.counters import Claim, Exceeded, Level, Window
+from acytoo.gateway.counters import Exceeded, Limit, Plan, Window
 
 Unit: TypeAlias = Literal["requests", "tokens", "money", "concurrent"]
 """What a counter counts: the last part of its name. Money is in nanodollars."""
-
-_QUOTAS: dict[str, Literal["requests", "tokens"]] = {"requests": "requests", "tokens": "tokens"}
-"""The units that headers report."""
 
 NANODOLLARS = 1_000_000_000
 """In a dollar."""
@@ -47,32 +38,22 @@ def counter_name(subject: str, unit: Unit) -> str:
     return f"{subject}:{unit}"
 
 
-def unit_of(counter: str) -> str:
-    """Return what a counter counts."""
-    return counter.rpartition(":")[2]
+def plan_of(limits: Limits, subject: str) -> Plan | None:
+    """Return the limits that are set, as counters of a subject; None if none is. For the order of `amounts_of`."""
+    plan = []
+    for field, unit, window in _LIMITS:
+        if (limit := getattr(limits, field)) is not None:
+            most = round(limit * NANODOLLARS) if unit == "money" else int(limit)
+            plan.append(Limit(counter_name(subject, unit), window, most, _PLACES[unit]))
+    return Plan(plan, [counter_name(subject, unit) for unit in _PLACES]) if plan else None
 
 
-def claims_of(limits: Limits, subject: str, requests: int, tokens: int, nanodollars: int) -> list[Claim]:
-    """Return the claims of a request on the limits that are set; the amounts are estimates."""
-    amounts = {"requests": requests, "tokens": tokens, "money": nanodollars, "concurrent": 1}
-    return [
-        Claim(counter, window, limit, amounts[unit])
-        for counter, window, limit, unit in _parts(subject, _values(limits))
-    ]
+_PLACES: dict[Unit, int] = {"requests": 0, "tokens": 1, "money": 2, "concurrent": 3}
 
 
-_values = attrgetter(*[limit.field for limit in _LIMITS])
-
-
-@lru_cache(maxsize=4096)
-def _parts(subject: str, values: tuple[float | None, ...]) -> list[tuple[str, Window, int, Unit]]:
-    """Return the counter, window, limit and unit of each limit that is set."""
-    parts: list[tuple[str, Window, int, Unit]] = []
-    for (_, unit, window), limit in zip(_LIMITS, values, strict=True):
-        if limit is not None:
-            whole = round(limit * NANODOLLARS) if unit == "money" else int(limit)
-            parts.append((counter_name(subject, unit), window, whole, unit))
-    return parts
+def amounts_of(tokens: int, nanodollars: int) -> tuple[int, int, int, int]:
+    """Return the amounts that one request claims, in the order of a plan's units: first those of `quotas.UNITS`."""
+    return 1, tokens, nanodollars, 1
 
 
 def refusal(exceeded: Exceeded) -> RateLimitError:
@@ -93,22 +74,6 @@ def refusal(exceeded: Exceeded) -> RateLimitError:
     else:
         message = f"{owner}: the limit of {limit} is reached: try again in {_wait(wait)}"
     return RateLimitError(message, status=429, code=code, retry_after=wait)
-
-
-def headers_of(levels: Sequence[Level], dialect: Dialect, now: float | None = None) -> dict[str, str]:
-    """Return the response headers that report what is left of requests and tokens, as the dialect's clients read them.
-
-    Of several limits on the same unit, the one of which the least is left.
-    """
-    least: dict[Literal["requests", "tokens"], Level] = {}
-    for level in levels:
-        unit = _QUOTAS.get(unit_of(level.claim.counter))
-        if unit is not None and (unit not in least or level.remaining < least[unit].remaining):
-            least[unit] = level
-    if not least:
-        return {}
-    quotas = [Quota(unit, level.claim.limit, level.remaining, level.resets_in) for unit, level in least.items()]
-    return dialect.quota_headers(quotas, time.time() if now is None else now)
 
 
 def _describe(amount: int, unit: str, window: Window) -> str:

@@ -22,8 +22,8 @@ _LOG = logging.getLogger("acytoo.gateway")
 _Rate = list[tuple[int, float]]
 """Dollars per million tokens, by the number of input tokens beyond which they apply; the first is 0."""
 
-
 _QUARTER = 900
+"""Seconds for which the rates of a model are kept: finding them takes as long as a request through the server."""
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -42,6 +42,7 @@ class Prices:
     """
 
     def __init__(self, own: Mapping[str, Price] | None = None) -> None:
+        self._rates = functools.lru_cache(4096)(self._find_rates)  # callers may invent names of models
         self._own = {target: _own_rates(price) for target, price in (own or {}).items()}
         try:
             self._listed: _ListedPrices | None = _ListedPrices()
@@ -64,18 +65,23 @@ class Prices:
         `upstream_provider` is the name of a provider of ours, `model` the name it knows. As in `Usage`, the input
         tokens include the cached and the cache-written ones.
         """
-        total, output = max(0, input_tokens), max(0, output_tokens)
-        cached = max(0, min(cached_tokens, total))
-        tokens = (total, output, cached, max(0, min(cache_write_tokens, total - cached)))
+        rates = self.rates(upstream_provider, target, model, time.time())
+        return None if rates is None else rates.cost(input_tokens, output_tokens, cached_tokens, cache_write_tokens)
+
+    def rates(self, upstream_provider: str, target: str, model: str, at: float) -> Rates | None:
+        """Return the rates at a Unix time, or None if the price is unknown. Arguments are as for `cost`."""
+        return self._rates(upstream_provider, target, model, int(at // _QUARTER))
+
+    def _find_rates(self, provider: str, target: str, model: str, quarter: int) -> Rates | None:
         rates = self._own.get(target) or self._own.get(target.partition("/")[0])
-        if rates is None and upstream_provider == "embedded":
-            return 0  # this machine's own model
+        if rates is None and provider == "embedded":
+            return _FREE  # this machine's own model
         if rates is None and self._listed is not None:
-            rates = self._listed.rates(upstream_provider, model)
-        return None if rates is None else rates.cost(tokens)
+            rates = self._listed.rates(provider, model, quarter)
+        return rates
 
 
-class _Rates(msgspec.Struct, frozen=True):
+class Rates(msgspec.Struct, frozen=True):
     """The rates of one model."""
 
     input: _Rate
@@ -85,40 +91,45 @@ class _Rates(msgspec.Struct, frozen=True):
     request: float = 0.0
     """Nanodollars for the request itself, which some search models cost."""
 
-    def cost(self, tokens: tuple[int, int, int, int]) -> int:
-        """Return the cost in nanodollars: a dollar per million tokens is a thousand nanodollars per token."""
-        total, output, cached, written = tokens
-        plain = total - cached - written
-        dollars_per_million = (
-            plain * _at(self.input, total)
-            + output * _at(self.output, total)
-            + cached * _at(self.cached, total)
-            + written * _at(self.cache_write, total)
-        )
-        return round(dollars_per_million * 1000 + self.request)
+    def cost(self, total: int, output: int, cached: int = 0, written: int = 0) -> int:
+        """Return the cost in nanodollars: a dollar per million tokens is a thousand nanodollars per token.
+
+        As in `Usage`, `total` includes the cached and the cache-written tokens.
+        """
+        if total < 0 or output < 0:
+            total, output = max(0, total), max(0, output)
+        dollars_per_million = output * _at(self.output, total)
+        plain = total
+        if cached or written:
+            cached = max(0, min(cached, total))
+            written = max(0, min(written, total - cached))
+            plain -= cached + written
+            dollars_per_million += cached * _at(self.cached, total) + written * _at(self.cache_write, total)
+        return round((dollars_per_million + plain * _at(self.input, total)) * 1000 + self.request)
 
 
 def _at(rate: _Rate, total: int) -> float:
     """Return the rate for a request with so many input tokens."""
     price = rate[0][1]
+    if len(rate) == 1:
+        return price
     for start, value in rate[1:]:
         if total > start:
             price = value
     return price
 
 
-def _own_rates(price: Price) -> _Rates:
+_FREE = Rates([(0, 0.0)], [(0, 0.0)], [(0, 0.0)], [(0, 0.0)])
+
+
+def _own_rates(price: Price) -> Rates:
     cached = price.input if price.cached is None else price.cached
     written = price.input if price.cache_write is None else price.cache_write
-    return _Rates([(0, price.input)], [(0, price.output)], [(0, cached)], [(0, written)])
+    return Rates([(0, price.input)], [(0, price.output)], [(0, cached)], [(0, written)])
 
 
 class _ListedPrices:
-    """The prices of genai-prices.
-
-    Its own `calc_price` takes as long as a request through the server, so the rates of a model are kept for a quarter
-    of an hour. They may depend on the date and on the time of day.
-    """
+    """The prices of genai-prices. They may depend on the date and on the time of day."""
 
     def __init__(self) -> None:
         try:
@@ -126,14 +137,10 @@ class _ListedPrices:
         except ImportError as error:
             raise MissingExtraError("a list of prices", "gateway") from error
         self._library = genai_prices
-        self._rates = functools.lru_cache(4096)(self._find_rates)  # callers may invent names of models
-        self.rates("openai", "gpt-5-mini")  # loads the data
+        self.rates("openai", "gpt-5-mini", int(time.time() // _QUARTER))  # loads the data
 
-    def rates(self, provider: str, model: str) -> _Rates | None:
-        """Return the rates of a model, or None if they are unknown."""
-        return self._rates(provider, model, int(time.time() // _QUARTER))
-
-    def _find_rates(self, provider: str, model: str, quarter: int) -> _Rates | None:
+    def rates(self, provider: str, model: str, quarter: int) -> Rates | None:
+        """Return the rates of a model in a quarter of an hour since 1970, or None if they are unknown."""
         at = datetime.fromtimestamp(quarter * _QUARTER, UTC)
         try:
             usage = self._library.Usage(input_tokens=0)
@@ -146,7 +153,7 @@ class _ListedPrices:
             return None
         cached, written = _rate(price.cache_read_mtok), _rate(price.cache_write_mtok)
         request = (_rate(price.requests_kcount) or [(0, 0.0)])[0][1] * 1e6  # dollars per thousand requests
-        return _Rates(input_, output, cached or input_, written or input_, request)
+        return Rates(input_, output, cached or input_, written or input_, request)
 
 
 def _rate(price: Any) -> _Rate | None:

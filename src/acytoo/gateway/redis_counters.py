@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from acytoo.errors import MissingExtraError, ServerError, UsageError
-from acytoo.gateway.counters import Claim, Exceeded, Hold, Level, Window, retry_after, settled
+from acytoo.gateway.counters import Claim, Exceeded, Hold, Level, Window, retry_after
 from acytoo.secret import Secret, redact, secrets_of, split_secrets
 
 _LOG = logging.getLogger("acytoo.gateway")
@@ -248,7 +248,7 @@ class RedisCounters:
     async def reserve(self, claims: Sequence[Claim]) -> Hold | Exceeded:
         """Count all claims, or none if one does not fit. Raises ServerError if it is not known and must be."""
         if not claims:
-            return Hold(claims, (), ())
+            return Hold(claims, ())
         name = uuid.uuid4().hex
         task = self._start(self._try_to_reserve(name, claims))
         try:
@@ -336,7 +336,7 @@ class RedisCounters:
         levels = [Level(claim, used, resets_in / 1e6) for claim, used, resets_in in pairs]
         if any(claim.window == "flight" for claim in claims):
             self._in_flight[name] = claims
-        return Hold(claims, levels, (), name)
+        return Hold(claims, levels, name)
 
     def _uncounted(self, claims: Sequence[Claim]) -> Hold:
         """Return a reservation that counts nowhere. Raises ServerError if one of the limits must not be passed."""
@@ -348,7 +348,7 @@ class RedisCounters:
                     code="overloaded_error",
                     retry_after=_TRY_AGAIN_AFTER,
                 )
-        return Hold(claims, (), ())
+        return Hold(claims, ())
 
     def _give_back(self, name: str, claims: Sequence[Claim]) -> None:
         """Undo a reservation that nobody uses, if it was made."""
@@ -363,7 +363,8 @@ class RedisCounters:
         values: list[str | int] = [name]
         for claim in claims:
             keys.append(self._key(claim.counter, claim.window))
-            values += [claim.window, settled(claim, actual) - claim.amount]
+            used = 0 if claim.window == "flight" else actual.get(claim.counter, claim.amount)
+            values += [claim.window, used - claim.amount]
         try:
             await self._call(self._settle, keys, values)
         except _Lost:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.gateway.config import GatewayConfig, Upstream
 from acytoo.gateway.keys import KeySet
+from acytoo.gateway.limits import plan_of
 from acytoo.gateway.prices import Price, Prices
 from acytoo.registry import provider_class
 from acytoo.routing.route import Route
@@ -16,11 +17,12 @@ from acytoo.secret import Secret
 class Leaf:
     """A provider behind the server: which upstream it is, and its model if that is fixed."""
 
-    __slots__ = ("limits", "model", "provider", "upstream")
+    __slots__ = ("has_budget", "model", "plan", "provider", "upstream")
 
     def __init__(self, upstream: str, limits: Upstream, provider: AsyncGeneratorProvider) -> None:
         self.upstream = upstream
-        self.limits = limits if limits.has_any else None
+        self.plan = plan_of(limits, f"upstream:{upstream}")
+        self.has_budget = limits.has_budget
         self.provider = provider.address_name()
         self.model = provider.model
 
