@@ -2,19 +2,21 @@
 
 The problem: a label whose values callers choose makes a time series for each of them, until the memory of the server
 and of Prometheus is full. The strategy: a model's name is a label only if the configuration has it; key, upstream and
-dialect are bounded by the configuration already. The cost: some twenty increments for each request, each through an
-object that is looked up once for its labels.
+dialect are bounded by the configuration already. The cost: some ten increments for each request. They are our own,
+and read by a collector when somebody asks: prometheus-client takes a lock for each of its own.
 
-Several workers share a directory of prometheus-client's memory-mapped files (its "multiprocess mode"), and each of them
-reports the sums. That library decides on its mode when it is imported, by an environment variable: see `share`.
+Several workers share a directory of its memory-mapped files (its "multiprocess mode"), and each of them reports the
+sums. That library decides on its mode when it is imported, by an environment variable: see `share`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from acytoo._version import __version__
 from acytoo.errors import MissingExtraError
@@ -23,7 +25,6 @@ from acytoo.gateway.summary import Summary
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
-    from prometheus_client.metrics import MetricWrapperBase
 
 OTHER = "other"
 """The label of all models that the configuration does not name."""
@@ -70,18 +71,32 @@ class Metrics:
             raise MissingExtraError("/metrics", "gateway") from error
         self.models = frozenset(models)
         self._registry = registry = CollectorRegistry()
-        if _SHARED not in os.environ:  # shared figures would be those of the worker that happens to answer
+        is_shared = _SHARED in os.environ
+        if not is_shared:  # shared figures would be those of the worker that happens to answer
             ProcessCollector(registry=registry)
 
         def counter(name: str, text: str, *labels: str) -> _Series:
-            return _Series(Counter(f"acytoo_{name}", text, labels, registry=registry))
+            name = f"acytoo_{name}"
+            if is_shared:
+                return _Series(Counter(name, text, labels, registry=registry).labels)
+            series = _Series(_Count)
+            registry.register(_Collector(lambda: _counter_family(name, text, labels, series)))
+            return series
 
         def histogram(name: str, text: str, *labels: str) -> _Series:
-            return _Series(Histogram(f"acytoo_{name}", text, labels, buckets=_SECONDS, registry=registry))
+            name = f"acytoo_{name}"
+            if is_shared:
+                return _Series(Histogram(name, text, labels, buckets=_SECONDS, registry=registry).labels)
+            series = _Series(_Histogram)
+            registry.register(_Collector(lambda: _histogram_family(name, text, labels, series)))
+            return series
 
-        self._in_progress = Gauge(
+        in_progress = Gauge(
             "acytoo_requests_in_progress", "Requests being answered.", registry=registry, multiprocess_mode="livesum"
         )
+        self._in_progress: Any = in_progress if is_shared else _Count()
+        if not is_shared:
+            in_progress.set_function(lambda: self._in_progress.value)
         info = Gauge("acytoo_info", "The version.", ["version"], registry=registry, multiprocess_mode="max")
         info.labels(__version__).set(1)
         self._requests = counter("requests", "Requests answered.", "key", "dialect", "model", "status")
@@ -111,7 +126,7 @@ class Metrics:
 
     def ended(self, summary: Summary) -> None:
         """Count a request that has been answered, and its attempts."""
-        self._in_progress.dec()
+        self._in_progress.inc(-1)
         key, dialect, model = summary.key, summary.dialect, self._known(summary.model)
         self._requests[key, dialect, model, str(summary.status or CLIENT_LEFT)].inc()
         self._sent[key, dialect, model].inc(summary.sent)
@@ -158,15 +173,73 @@ class Metrics:
 
 
 class _Series(dict[tuple[str, ...], Any]):
-    """The children of one metric by their labels: prometheus-client's own look-up checks them each time."""
+    """The figures of one metric by their labels."""
 
-    def __init__(self, metric: MetricWrapperBase) -> None:
+    def __init__(self, make: Callable[..., Any]) -> None:
         super().__init__()
-        self._metric = metric
+        self._make = make
 
     def __missing__(self, labels: tuple[str, ...]) -> Any:
-        child = self[labels] = self._metric.labels(*labels)
-        return child
+        figure = self[labels] = self._make(*labels)
+        return figure
+
+
+class _Count:
+    """A sum of this process, with the method of prometheus-client's counters."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, *_: str) -> None:
+        self.value = 0.0
+
+    def inc(self, amount: float = 1) -> None:
+        self.value += amount
+
+
+class _Histogram:
+    """A histogram of this process, with the method of prometheus-client's."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self, *_: str) -> None:
+        self.counts = [0] * (len(_SECONDS) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(_SECONDS, value)] += 1
+        self.sum += value
+
+
+_Family: TypeAlias = "Callable[[], Metric]"
+
+
+class _Collector:
+    """What prometheus-client asks for the figures of one metric, in any thread."""
+
+    def __init__(self, family: _Family) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return [self._family()]
+
+
+def _counter_family(name: str, text: str, labels: tuple[str, ...], series: _Series) -> Metric:
+    from prometheus_client.core import CounterMetricFamily
+
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, figure in list(series.items()):
+        family.add_metric(values, figure.value)
+    return family
+
+
+def _histogram_family(name: str, text: str, labels: tuple[str, ...], series: _Series) -> Metric:
+    from prometheus_client.core import HistogramMetricFamily
+
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, figure in list(series.items()):
+        bounds = [*map(str, _SECONDS), "+Inf"]
+        family.add_metric(values, [*zip(bounds, accumulate(figure.counts), strict=True)], figure.sum)
+    return family
 
 
 class _WithoutCreated:
