@@ -150,7 +150,9 @@ class Client(msgspec.Struct, frozen=True):
                 client = await client.resolved()
                 http_request = request_for(client)
             if observation is not None:
-                http_request.headers |= observation.headers
+                for name in observation.headers:
+                    http_request.headers.pop(name, None)
+                http_request.own_headers = observation.headers
                 await observation.begin()
                 observation.has_begun = True
             try:

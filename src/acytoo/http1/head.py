@@ -28,13 +28,26 @@ def encode_head(first_line: str, fields: Iterable[tuple[str, str]]) -> bytes:
     Raises ValueError for a name or value that would break out of its field, or that HTTP cannot carry. The error does
     not show the value, which may be a secret.
     """
-    lines = [first_line]
+    return _encode_lines([first_line, *_lines(fields)]) + b"\r\n"
+
+
+def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Return the bytes of further fields of a head, to be put before its empty line. Raises as `encode_head`."""
+    return _encode_lines(_lines(fields))
+
+
+def _lines(fields: Iterable[tuple[str, str]]) -> list[str]:
+    lines = []
     for name, value in fields:
         _check_name(name)
         lines.append(f"{name}: {value}")
-    head = "\r\n".join([*lines, "", ""])
+    return lines
+
+
+def _encode_lines(lines: list[str]) -> bytes:
+    head = "\r\n".join([*lines, ""])
     # One look at the complete head is cheaper than one at each value.
-    ends = len(lines) + 1
+    ends = len(lines)
     if head.count("\n") != ends or head.count("\r") != ends or "\0" in head:
         raise ValueError(f"{_field_with_line_end(lines)} contains a line end or NUL")
     try:
@@ -51,7 +64,8 @@ def _check_name(name: str) -> None:
 
 def _field_with_line_end(lines: list[str]) -> str:
     """Return the name of the field that cannot be sent, without its value."""
-    for line in lines[1:]:
-        if re.search(r"[\0\r\n]", line):
-            return f"the header {line.partition(':')[0]!r}"
+    for line in lines:
+        name, colon, _ = line.partition(": ")
+        if colon and _NAME.fullmatch(name) and re.search(r"[\0\r\n]", line):
+            return f"the header {name!r}"
     return "the request target"

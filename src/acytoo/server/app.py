@@ -55,8 +55,6 @@ class Application:
         failure: BaseException | None = None
         try:
             response = await self._answer(request)
-            if response is not None:
-                response.headers.update(call.headers)
             return response
         except BaseException as error:
             failure = error

@@ -298,7 +298,8 @@ class ServerConnection(asyncio.BufferedProtocol):
     def _send(self, request: IncomingRequest, response: HTTPResponse) -> None:
         request.status = response.status
         request.can_continue = self.may_keep_alive(request)
-        self.write(encode_response(response, request.can_continue, request.version, request.method == "HEAD"))
+        own = request.call.headers if request.call is not None else {}
+        self.write(encode_response(response, request.can_continue, request.version, request.method == "HEAD", own))
 
     def _next(self) -> None:
         """Go on after a response: with the next request, with the report of an error, or with waiting."""

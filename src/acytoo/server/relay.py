@@ -220,8 +220,6 @@ class _Stream:
             "content-type": exchange.writer.content_type, "cache-control": "no-cache", "x-accel-buffering": "no"
         }  # fmt: skip
         self._headers |= cors_headers(request, config)
-        if request.call is not None:
-            self._headers |= request.call.headers
         self._response = StreamedResponse(request, self._headers)
         self._loop = asyncio.get_running_loop()
         self._written_at = self._loop.time()

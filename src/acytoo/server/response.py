@@ -3,7 +3,8 @@
 The problem: most replies are short, and each write is a system call. A stream that ends early must be recognised as
 cut by every client. The strategy: a stream's head waits for the first data and for everything else that arrives within
 the same turn of the event loop, so that a short reply is one write. Later data is written at once. A cut body ends
-without the last chunk, or, over HTTP/1.0, with a reset. Heads are cached: replies of the same second share a few.
+without the last chunk, or, over HTTP/1.0, with a reset. Heads are cached: replies of the same second share a few, and
+what is of one reply alone is added to them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ import msgspec
 
 from acytoo._reset import reset
 from acytoo.http import HTTPResponse
-from acytoo.http1.head import encode_head
+from acytoo.http1.head import encode_fields, encode_head
 
 if TYPE_CHECKING:
     from acytoo.server.request import IncomingRequest
@@ -152,7 +154,9 @@ class StreamedResponse:
             headers = {**headers, "transfer-encoding": "chunked"}
         self._keep_alive = self._chunked and self._connection.may_keep_alive(self._request)
         connection = "" if self._keep_alive else "close"
-        return _encode_head(200, tuple(headers.items()), connection, int(time.time())) + b"\r\n"
+        head = _encode_head(200, tuple(headers.items()), connection, int(time.time()))
+        call = self._request.call
+        return head + (encode_fields(call.headers.items()) if call is not None else b"") + b"\r\n"
 
 
 def json_response(document: object, status: int = 200) -> HTTPResponse:
@@ -160,10 +164,17 @@ def json_response(document: object, status: int = 200) -> HTTPResponse:
     return HTTPResponse(status, {"content-type": "application/json"}, msgspec.json.encode(document))
 
 
-def encode_response(response: HTTPResponse, keep_alive: bool, version: str, head_only: bool) -> bytes:
-    """Return the bytes of a complete response; the body of a response to HEAD is only counted."""
+def encode_response(
+    response: HTTPResponse, keep_alive: bool, version: str, head_only: bool, own_headers: Mapping[str, str] = {}
+) -> bytes:
+    """Return the bytes of a complete response; the body of a response to HEAD is only counted.
+
+    `own_headers` are further ones, of this response alone: the others are encoded once for many.
+    """
     connection = "close" if not keep_alive else "keep-alive" if version == "1.0" else ""
     head = _encode_head(response.status, tuple(response.headers.items()), connection, int(time.time()))
+    if own_headers:
+        head += encode_fields(own_headers.items())
     if response.status in _NO_BODY:
         return head + b"\r\n"
     body = b"" if head_only else response.body
