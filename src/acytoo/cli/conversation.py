@@ -1,117 +1,258 @@
-"""A conversation in the terminal: history, commands, and Ctrl-C to stop a reply."""
+"""A conversation: its messages, its commands, and Ctrl-C to stop a reply. A `Screen` reads and shows."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import click
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.cli.exit_codes import error_text, print_error, replace_controls
-from acytoo.cli.options import as_text
-from acytoo.cli.output import print_text
-from acytoo.errors import AcytooError
+from acytoo.errors import AcytooError, UsageError
+from acytoo.types import Item, Refusal, Usage
 
-_HELP = '''Type a message and press Enter. """ starts and ends a message of several lines.
-/new    start a new conversation
-/undo   remove the last message and its reply
-/help   show this help
-/exit   leave (or Ctrl-D)
-Ctrl-C stops a reply. The part that was received stays in the conversation.'''
+
+class Screen(Protocol):
+    """What reads messages from the keyboard and shows replies."""
+
+    hint: str
+    """How to write a message of several lines."""
+
+    def read(self, runner: asyncio.Runner, draft: str) -> str:
+        """Read a message, which begins as the draft. Raises EOFError after Ctrl-D, KeyboardInterrupt after Ctrl-C."""
+
+    async def show(self, stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
+        """Show a reply as it arrives, and append its items to `items`."""
+
+
+class Command(NamedTuple):
+    """A slash command: what its argument is called, what it does, and the function that does it."""
+
+    argument: str
+    help: str
+    run: Callable[[Conversation, str], None]
+
+    @property
+    def needs_argument(self) -> bool:
+        """Whether the command is an error without its argument."""
+        return self.argument.isupper()
 
 
 class Conversation:
-    """A conversation with a provider. Every turn sends all messages so far."""
+    """A conversation with a provider. Every turn sends all messages so far.
+
+    `model` is the current model as `-m` takes it, and `provider_for` returns the provider of another one.
+    """
 
     def __init__(
-        self, provider: AsyncGeneratorProvider, messages: list[dict[str, Any]], options: dict[str, Any]
+        self,
+        provider: AsyncGeneratorProvider,
+        messages: list[dict[str, Any]],
+        options: dict[str, Any],
+        *,
+        provider_for: Callable[[str], AsyncGeneratorProvider],
+        model: str = "",
     ) -> None:
+        self.model = model
         self._provider = provider
-        self._initial_messages = messages
+        self._provider_for = provider_for
         self._messages = list(messages)
         self._options = options
+        self._images: list[dict[str, Any]] = []
+        self._failed: dict[str, Any] | None = None
+        """The last message, if it got no reply and is not in the conversation."""
+        self._draft = ""
+        self._to_send: dict[str, Any] | None = None
+        self._usages: list[Usage] = []
+        self._is_over = False
 
-    def run(self) -> None:
-        """Read messages and print replies until Ctrl-D or /exit."""
-        _enable_line_editing()
+    def run(self, screen: Screen) -> None:
+        """Read messages and show replies until Ctrl-D or /exit."""
+        self._hint = screen.hint
         click.echo("Type a message. /help shows the commands, Ctrl-D ends.", err=True)
         with asyncio.Runner() as runner:
-            while True:
+            while not self._is_over:
+                draft, self._draft = self._draft, ""
                 try:
-                    message = _read_message()
+                    message = screen.read(runner, draft)
                 except EOFError:
                     click.echo(err=True)
                     return
                 except KeyboardInterrupt:
                     click.echo("\n(to end the conversation: Ctrl-D or /exit)", err=True)
                     continue
-                if message.strip() in ("/exit", "/quit"):
-                    return
                 if message.strip() and not self._run_command(message.strip()):
-                    self._take_turn(runner, message)
+                    self._to_send = {"role": "user", "content": self._content(message)}
+                if self._to_send is not None:
+                    message_to_send, self._to_send = self._to_send, None
+                    self._take_turn(runner, screen, message_to_send)
 
     def _run_command(self, message: str) -> bool:
         """Run a slash command. Return whether the message was one, known or unknown."""
-        if message == "/new":
-            self._messages = list(self._initial_messages)
-            click.echo("(new conversation)", err=True)
-        elif message == "/undo":
-            while len(self._messages) > len(self._initial_messages) and self._messages.pop()["role"] != "user":
-                pass
-            click.echo(f"({len(self._messages) - len(self._initial_messages)} messages left)", err=True)
-        elif message == "/help":
-            click.echo(_HELP, err=True)
-        elif message.startswith("/") and " " not in message:
+        name, _, argument = message.partition(" ")
+        command = COMMANDS.get(name)
+        if command is not None and (not argument or command.argument):
+            if command.needs_argument and not argument.strip():
+                print_error(f"{name} needs an argument: {name} {command.argument}")
+                return True
+            try:
+                command.run(self, argument.strip())
+            except AcytooError as error:
+                print_error(error_text(error))
+            return True
+        if message.startswith("/") and not any(space in message for space in " \n"):
             click.echo(f"unknown command {replace_controls(message)}; /help shows the commands", err=True)
-        else:
-            return False
-        return True
+            return True
+        return False
 
-    def _take_turn(self, runner: asyncio.Runner, message: str) -> None:
-        """Send the message and print the reply.
+    def _content(self, message: str) -> str | list[dict[str, Any]]:
+        if not self._images:
+            return message
+        images, self._images = self._images, []
+        return [{"type": "text", "text": message}, *images]
+
+    def _take_turn(self, runner: asyncio.Runner, screen: Screen, message: dict[str, Any]) -> None:
+        """Send the message and show the reply.
 
         The part of an interrupted reply that was received stays in the history. If nothing was received, the message
         is removed again, so that roles alternate.
         """
-        self._messages.append({"role": "user", "content": message})
-        texts: list[str] = []
+        self._messages.append(message)
+        items: list[Item] = []
         try:
-            runner.run(print_text(self._provider.stream(self._messages, **self._options), texts))
+            runner.run(screen.show(self._provider.stream(self._messages, **self._options), items))
         except KeyboardInterrupt:
             click.echo("(stopped)", err=True)
         except AcytooError as error:
             print_error(error_text(error))
-        if texts:
-            self._messages.append({"role": "assistant", "content": "".join(texts)})
+        usages = [item for item in items if isinstance(item, Usage)]
+        self._usages += usages[-1:]
+        if text := reply_text(items):
+            self._messages.append({"role": "assistant", "content": text})
+            self._failed = None
         else:
-            self._messages.pop()
+            self._failed = self._messages.pop()
+
+    def _take_back(self) -> dict[str, Any] | None:
+        """Remove the last message of the user and all after it. Return it, or None if there is none."""
+        if self._failed is not None:
+            message, self._failed = self._failed, None
+            return message
+        for place in range(len(self._messages) - 1, -1, -1):
+            if self._messages[place]["role"] == "user":
+                message = self._messages[place]
+                del self._messages[place:]
+                return message
+        return None
+
+    def _help(self, argument: str) -> None:
+        usages = {name: f"{name} {command.argument}".rstrip() for name, command in COMMANDS.items()}
+        width = max(map(len, usages.values()))
+        lines = [f"{usages[name]:{width}}  {command.help}" for name, command in COMMANDS.items()]
+        ending = "Ctrl-C stops a reply. The part that was received stays in the conversation."
+        click.echo("\n".join([f"Type a message and press Enter. {self._hint}", *lines, ending]), err=True)
+
+    def _new(self, argument: str) -> None:
+        self._messages = [message for message in self._messages if message["role"] == "system"]
+        self._images, self._failed, self._usages = [], None, []
+        click.echo("(new conversation)", err=True)
+
+    def _undo(self, argument: str) -> None:
+        self._failed = None
+        self._take_back()
+        click.echo(f"({sum(message['role'] != 'system' for message in self._messages)} messages left)", err=True)
+
+    def _retry(self, argument: str) -> None:
+        self._to_send = self._take_back()
+        if self._to_send is None:
+            raise UsageError("there is no message to send again")
+
+    def _edit(self, argument: str) -> None:
+        message = self._take_back()
+        if message is None:
+            raise UsageError("there is no message to edit")
+        content = message["content"]
+        if isinstance(content, list):
+            self._images = [part for part in content if part["type"] != "text"]
+            content = "\n\n".join(part["text"] for part in content if part["type"] == "text")
+        self._draft = content
+
+    def _set_model(self, model: str) -> None:
+        if model:
+            if provider_of(self.model).isidentifier() and not provider_of(model):
+                model = f"{provider_of(self.model)}/{model}"
+            self._provider, self.model = self._provider_for(model), model
+        click.echo(f"(model: {replace_controls(self.model) or 'the default'})", err=True)
+
+    def _set_system(self, text: str) -> None:
+        self._messages = [message for message in self._messages if message["role"] != "system"]
+        if text:
+            self._messages.insert(0, {"role": "system", "content": text})
+        click.echo(f"({'system prompt set' if text else 'no system prompt'})", err=True)
+
+    def _save(self, path: str) -> None:
+        from acytoo.cli.conversation_file import save
+
+        save(Path(path).expanduser(), self._messages, self.model)
+        click.echo(f"({len(self._messages)} messages saved)", err=True)
+
+    def _load(self, path: str) -> None:
+        from acytoo.cli.conversation_file import load
+
+        self._messages = load(Path(path).expanduser())
+        self._images, self._failed = [], None
+        click.echo(f"({len(self._messages)} messages loaded)", err=True)
+
+    def _attach_image(self, path: str) -> None:
+        from acytoo.cli.attachments import image_part
+
+        self._images.append(image_part(path))
+        click.echo("(the next message gets the image)", err=True)
+
+    def _print_usage(self, argument: str) -> None:
+        if not self._usages:
+            click.echo("(no usage reported)", err=True)
+            return
+        for name, usages in (("last reply", self._usages[-1:]), ("conversation", self._usages)):
+            sent = sum(usage.input_tokens for usage in usages)
+            received = sum(usage.output_tokens for usage in usages)
+            click.echo(f"{name}: {sent:,} tokens sent, {received:,} received", err=True)
+
+    def _exit(self, argument: str) -> None:
+        self._is_over = True
 
 
-def _read_message() -> str:
-    line = _read_line("> ")
-    if not line.lstrip().startswith('"""'):
-        return line
-    lines = [line.lstrip()[3:]]
-    while not lines[-1].rstrip().endswith('"""'):
-        lines.append(_read_line("… "))
-    lines[-1] = lines[-1].rstrip()[:-3]
-    return "\n".join(lines).strip("\n")
+COMMANDS = {
+    "/new": Command("", "start a new conversation", Conversation._new),
+    "/undo": Command("", "remove the last message and its reply", Conversation._undo),
+    "/retry": Command("", "send the last message again", Conversation._retry),
+    "/edit": Command("", "edit the last message and send it again", Conversation._edit),
+    "/model": Command("[NAME]", "ask another model, as -m takes it; show the current one", Conversation._set_model),
+    "/system": Command("[TEXT]", "set the system prompt, or remove it", Conversation._set_system),
+    "/image": Command("FILE", "attach an image to the next message", Conversation._attach_image),
+    "/save": Command("FILE", "save the conversation as JSON", Conversation._save),
+    "/load": Command("FILE", "continue a saved conversation", Conversation._load),
+    "/usage": Command("", "show the tokens used", Conversation._print_usage),
+    "/help": Command("", "show this help", Conversation._help),
+    "/exit": Command("", "leave (or Ctrl-D)", Conversation._exit),
+    "/quit": Command("", "leave", Conversation._exit),
+}
+"""The commands in the order of the help."""
 
 
-def _read_line(prompt: str) -> str:
-    """Read a line from the keyboard. If standard output is a file, the prompt goes to stderr."""
-    if sys.stdout.isatty():
-        return as_text(input(prompt))
-    click.echo(prompt, nl=False, err=True)
-    return as_text(input())
+def reply_text(items: list[Item]) -> str:
+    """Return the text of a reply, or of a refusal."""
+    return "".join(item if isinstance(item, str) else item.text for item in items if isinstance(item, (str, Refusal)))
 
 
-def _enable_line_editing() -> None:
-    """Enable arrow keys and history if the platform has readline."""
-    try:
-        import readline
-    except ImportError:
-        return
-    readline.set_auto_history(True)
+def provider_of(address: str) -> str:
+    """Return the provider that an address of `-m` names, a URL or a route as it is, and "" for a model alone."""
+    from acytoo.registry import providers
+
+    if "://" in address or "|" in address:
+        return address
+    name = address.partition("/")[0].lower()
+    return name if name in providers() else ""

@@ -15,54 +15,58 @@ from acytoo.errors import AcytooError, StatusError
 from acytoo.types import Item, Refusal, ToolCall, collect
 
 
-async def print_text(stream: AsyncGenerator[Item, None], texts: list[str]) -> None:
-    """Print each text as it arrives, append it to `texts`, and end with a newline. Then print the tool calls.
+async def print_text(stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
+    """Print each text as it arrives, and end with a newline. Then print the tool calls. Append all items to `items`.
 
     A refusal is printed as a text. In a terminal, control characters are replaced, words are not broken at its edge,
     keys typed meanwhile are not shown, and a line shows that a reply is awaited. A pipe or file gets the text as it is.
     """
     is_terminal = sys.stdout.isatty()
-    calls: list[Item] = []
-    pieces = _texts_of(stream, calls)
-    await (_print_in_terminal if is_terminal else _print_plain)(pieces, texts)
-    for call in collect(calls).tool_calls:
-        line = f"{call['function']['name']}({call['function']['arguments']})"
+    await (_print_in_terminal if is_terminal else _print_plain)(texts_of(stream, items))
+    for line in call_lines(items):
         _write((replace_controls(line) if is_terminal else line) + "\n")
 
 
-async def _texts_of(stream: AsyncGenerator[Item, None], calls: list[Item]) -> AsyncGenerator[str, None]:
-    """Yield the texts and refusals of a reply, and append the pieces of tool calls to `calls`."""
+async def texts_of(stream: AsyncGenerator[Item, None], items: list[Item]) -> AsyncGenerator[str, None]:
+    """Yield the texts and refusals of a reply, and append all its items to `items`."""
     async with aclosing(stream):
         async for item in stream:
-            if isinstance(item, ToolCall):
-                calls.append(item)
-            elif isinstance(item, (str, Refusal)):
+            items.append(item)
+            if isinstance(item, (str, Refusal)):
                 yield item if isinstance(item, str) else item.text
 
 
-async def _print_in_terminal(stream: AsyncGenerator[str, None], texts: list[str]) -> None:
+def call_lines(items: list[Item]) -> list[str]:
+    """Return a line for each tool call of a reply."""
+    calls = collect([item for item in items if isinstance(item, ToolCall)]).tool_calls
+    return [f"{call['function']['name']}({call['function']['arguments']})" for call in calls]
+
+
+async def _print_in_terminal(stream: AsyncGenerator[str, None]) -> None:
     wrapper, waiting = WordWrapper(width()), WaitingSign()
+    last = "\n"
     with silent_keyboard():
         try:
             async with aclosing(stream):
                 async for text in stream:
                     waiting.clear()
-                    texts.append(text)
+                    last = text
                     _write(wrapper.feed(replace_controls(text)))
         finally:
             waiting.clear()
-            if texts and not texts[-1].endswith("\n"):
+            if not last.endswith("\n"):
                 _write("\n")
 
 
-async def _print_plain(stream: AsyncGenerator[str, None], texts: list[str]) -> None:
+async def _print_plain(stream: AsyncGenerator[str, None]) -> None:
+    last = "\n"
     try:
         async with aclosing(stream):
             async for text in stream:
-                texts.append(text)
+                last = text
                 _write(text)
     finally:
-        if texts and not texts[-1].endswith("\n"):
+        if not last.endswith("\n"):
             _write("\n")
 
 

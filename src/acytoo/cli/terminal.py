@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import sys
@@ -77,6 +78,13 @@ def _is_wide(piece: str) -> bool:
 def width() -> int:
     """Return the number of columns of the terminal."""
     return max(20, shutil.get_terminal_size().columns)
+
+
+def can_move_cursor() -> bool:
+    """Return whether input and output are a terminal that understands escape sequences."""
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    return sys.platform == "win32" or os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 @contextlib.contextmanager

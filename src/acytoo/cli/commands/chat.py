@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from acytoo.cli.options import as_text, endpoint_options, parse_request_options, provider_from_options
 from acytoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from acytoo.cli.conversation import Screen
 
 
 @click.command
@@ -57,7 +60,13 @@ def chat(
     if text is None:
         from acytoo.cli.conversation import Conversation
 
-        Conversation(provider, messages, options).run()
+        Conversation(
+            provider,
+            messages,
+            options,
+            provider_for=lambda address: provider_from_options(**settings_for_model(address, endpoint)),
+            model=endpoint["model"] or "",
+        ).run(_open_screen())
         return
     if not text.strip():
         raise UsageError("the prompt is empty")
@@ -70,6 +79,31 @@ def chat(
         asyncio.run(print_json(provider.stream(messages, **options)))
     else:
         asyncio.run(print_text(provider.stream(messages, **options), []))
+
+
+def settings_for_model(address: str, endpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return the endpoint options for another model. Another provider must not receive the URL, key and password."""
+    from acytoo.cli.conversation import provider_of
+
+    if provider_of(address) in ("", provider_of(endpoint["model"] or "")):
+        return {**endpoint, "model": address}
+    return {**dict.fromkeys(endpoint), "proxy": endpoint["proxy"], "timeout": endpoint["timeout"], "model": address}
+
+
+def _open_screen() -> Screen:
+    """Return the screen of the extra `tui` if it is installed and the terminal can show it, else the plain one."""
+    from acytoo.cli.plain import PlainScreen
+    from acytoo.cli.terminal import can_move_cursor
+
+    if not can_move_cursor():
+        return PlainScreen()
+    try:
+        from acytoo.cli.tui import RichScreen
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("acytoo"):
+            raise
+        return PlainScreen()
+    return RichScreen()
 
 
 def _append_piped_text(prompt: str | None) -> str | None:

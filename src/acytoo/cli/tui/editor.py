@@ -1,0 +1,104 @@
+"""The editor for messages: several lines, history across runs, completion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import FileHistory, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings
+
+from acytoo.cli.conversation import COMMANDS
+from acytoo.cli.options import as_text
+from acytoo.cli.state import private_file
+from acytoo.errors import UsageError
+
+HISTORY = "history"
+_FILE_COMMANDS = ("/image", "/save", "/load")
+
+
+class Editor:
+    """Reads messages from the keyboard."""
+
+    def __init__(self) -> None:
+        self._session: Any = PromptSession(
+            "> ",
+            multiline=True,
+            prompt_continuation="… ",
+            history=_history(),
+            completer=ConversationCompleter(),
+            complete_while_typing=False,
+            key_bindings=_key_bindings(),
+            reserve_space_for_menu=4,
+        )
+
+    async def read(self, draft: str) -> str:
+        """Return a message, which begins as the draft. Raises EOFError and KeyboardInterrupt."""
+        text: str = await self._session.prompt_async(default=draft)
+        return as_text(text)
+
+
+class ConversationCompleter(Completer):  # type: ignore[misc]
+    """Completes slash commands, the models of `/model`, and the files of commands that take one."""
+
+    def __init__(self) -> None:
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, event: object) -> Iterator[Completion]:
+        """Yield the completions of the text before the cursor."""
+        text = document.text_before_cursor
+        name, space, argument = text.partition(" ")
+        if not name.startswith("/") or "\n" in text:
+            return
+        if not space:
+            for command, entry in COMMANDS.items():
+                if command.startswith(name):
+                    yield Completion(command, -len(name), display_meta=entry.help)
+        elif name == "/model":
+            for model in _model_names():
+                if model.startswith(argument):
+                    yield Completion(model, -len(argument))
+        elif name in _FILE_COMMANDS:
+            yield from self._paths.get_completions(Document(argument), event)
+
+
+def _model_names() -> list[str]:
+    """Return the addresses of models that are known without asking a server."""
+    from acytoo.embedded.weights import KNOWN
+    from acytoo.registry import providers
+
+    names = [f"embedded/{name}" for name in KNOWN]
+    names += [f"{name}/{provider.environment('model')}" for name, provider in providers().items()]
+    return sorted(set(names))
+
+
+def _history() -> object:
+    """Return the history of typed messages, in memory if its file cannot be written."""
+    try:
+        return FileHistory(str(private_file(HISTORY)))
+    except (OSError, UsageError):
+        return InMemoryHistory()
+
+
+def _key_bindings() -> KeyBindings:
+    bindings = KeyBindings()
+
+    @bindings.add("enter")  # type: ignore[untyped-decorator]
+    def _(event: Any) -> None:
+        buffer = event.current_buffer
+        if buffer.complete_state is not None and buffer.complete_state.current_completion is not None:
+            buffer.complete_state = None
+        elif buffer.document.text_before_cursor.endswith("\\"):
+            buffer.delete_before_cursor()
+            buffer.newline(copy_margin=False)
+        else:
+            buffer.validate_and_handle()
+
+    @bindings.add("escape", "enter")  # type: ignore[untyped-decorator]
+    def _(event: Any) -> None:
+        event.current_buffer.newline(copy_margin=False)
+
+    return bindings
