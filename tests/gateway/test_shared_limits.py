@@ -45,7 +45,9 @@ class Replica:
             hash = "{hash_secret("sk-ci")}"
             {limits}
         """)
-        self.process = start([ACYTOO, "serve", "--config", str(self.config)], env={"COUNTERS": redis.url})
+        self.process = start(
+            [ACYTOO, "serve", "--config", str(self.config)], env={"COUNTERS": redis.url, "TMPDIR": str(folder)}
+        )
         assert self.process.stderr is not None
         line = self.process.stderr.readline().decode()
         assert line.startswith("Acytoo serves "), line + self.process.stderr.read().decode()
