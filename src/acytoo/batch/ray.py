@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
@@ -233,12 +234,14 @@ def outcomes(
     the address of a cluster, Ray is started on this machine.
     """
     ray = import_ray()
+    is_cluster = bool(address or os.environ.get("RAY_ADDRESS")) or ray.is_initialized()
     if not ray.is_initialized():
-        ray.init(
-            address or None, log_to_driver=False, logging_level="ERROR", include_dashboard=None if address else False
-        )
+        own = {} if is_cluster else {"include_dashboard": False}
+        ray.init(address or None, log_to_driver=False, logging_level="ERROR", **own)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    # A worker can use a core. On one machine all of them have to start, whatever it has.
+    share = 1.0 if is_cluster else min(1.0, round(ray.cluster_resources()["CPU"] / (2 * workers), 3))
     limits = ""
     holder = None
     if requests_per_minute is not None or tokens_per_minute is not None:
@@ -246,12 +249,12 @@ def outcomes(
         actor = ray.remote(num_cpus=0)(SharedLimits)
         holder = actor.options(name=limits).remote(requests_per_minute, tokens_per_minute)
     each = max(1, jobs // workers)
-    dataset = ray.data.read_datasource(_row_source(rows)).map_batches(
+    dataset = ray.data.read_datasource(_row_source(rows), ray_remote_args={"num_cpus": share}).map_batches(
         _RowReplies,
         batch_size=max(1, min(_BLOCK_ROWS, each)),
         batch_format="pyarrow",
         concurrency=workers,
-        num_cpus=0.5,
+        num_cpus=share,
         fn_constructor_args=(requests, each, attempts, limits),
     )
     decode = msgspec.json.Decoder(RowOutcome).decode
