@@ -25,6 +25,7 @@ _EXAMPLES = """
 Examples:
   acytoo "Hello, how are you?"          stream a reply from the built-in model
   cat notes.txt | acytoo "Summarise:"   append piped text to the prompt
+  acytoo -f notes.txt "Summarise:"      append a file; -a attaches an image
   acytoo chat                           hold a conversation; Ctrl-C stops a reply, Ctrl-D ends
   acytoo -m openai/gpt-5-mini "Hi"      use another provider, with the key in OPENAI_API_KEY
   acytoo serve                          start a server for any chat client, on port 8000

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from acytoo.cli.options import as_text
 from acytoo.errors import UsageError
 
 _SIGNATURES = {
@@ -37,23 +38,30 @@ def image_part(source: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{base64.b64encode(data).decode()}"}}
 
 
-def text_with_files(text: str, files: Sequence[Path]) -> str:
-    """Return the text followed by each file, fenced and under its name.
+def file_text(source: str) -> str:
+    """Return the text of a file, fenced and under its name.
 
     Raises:
-        UsageError: A file cannot be read, or is not UTF-8 text.
+        UsageError: The file cannot be read, or is not UTF-8 text.
     """
-    parts = [text] if text else []
-    for path in files:
-        try:
-            content = _read(path).decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise UsageError(f"{path} is not UTF-8 text: for an image, use -a") from None
-        longest = max(map(len, re.findall("`+", content)), default=0)
-        fence = "`" * max(3, longest + 1)
-        end = "" if content.endswith("\n") else "\n"
-        parts.append(f"{path.name}:\n\n{fence}\n{content}{end}{fence}")
-    return "\n\n".join(parts)
+    path = Path(source).expanduser()
+    try:
+        content = _read(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text: for an image, use -a") from None
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", content)), default=0))
+    end = "" if content.endswith("\n") else "\n"
+    return f"{as_text(path.name)}:\n\n{fence}\n{content}{end}{fence}"
+
+
+def message_content(text: str, parts: Sequence[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Return the content of a message: one text if all parts are texts, as every API takes it, else a list of parts."""
+    texts = [*([text] if text else []), *(part["text"] for part in parts if part["type"] == "text")]
+    joined = "\n\n".join(texts)
+    others = [part for part in parts if part["type"] != "text"]
+    if not others:
+        return joined
+    return [*([{"type": "text", "text": joined}] if joined else []), *others]
 
 
 def _read(path: Path) -> bytes:

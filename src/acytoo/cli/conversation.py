@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import click
 
 from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.cli.attachments import image_part, message_content
 from acytoo.cli.exit_codes import error_text, print_error, replace_controls
+from acytoo.cli.output import reply_text
 from acytoo.errors import AcytooError, UsageError
-from acytoo.types import Item, Refusal, Usage
+from acytoo.types import Item, Usage
+
+if TYPE_CHECKING:
+    from acytoo.cli.conversation_log import ConversationLog
 
 
 class Screen(Protocol):
@@ -26,6 +32,23 @@ class Screen(Protocol):
 
     async def show(self, stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
         """Show a reply as it arrives, and append its items to `items`."""
+
+
+class Recorder:
+    """Records one conversation after each turn, if recording is on. `number` is None before the first one."""
+
+    def __init__(self, log: ConversationLog, number: int | None = None) -> None:
+        self._log = log
+        self.number = number
+
+    def record(self, model: str, messages: list[dict[str, Any]]) -> None:
+        """Record the messages. A failure is reported and does not end the conversation."""
+        if "://" in model:  # a URL may contain a password
+            model = ""
+        try:
+            self.number = self._log.save(self.number, model, messages)
+        except (sqlite3.Error, AcytooError) as error:
+            print_error(f"the conversation is not recorded: {error}")
 
 
 class Command(NamedTuple):
@@ -45,6 +68,7 @@ class Conversation:
     """A conversation with a provider. Every turn sends all messages so far.
 
     `model` is the current model as `-m` takes it, and `provider_for` returns the provider of another one.
+    `attachments` are content parts of the first message.
     """
 
     def __init__(
@@ -55,13 +79,16 @@ class Conversation:
         *,
         provider_for: Callable[[str], AsyncGeneratorProvider],
         model: str = "",
+        recorder: Recorder | None = None,
+        attachments: list[dict[str, Any]] | None = None,
     ) -> None:
         self.model = model
         self._provider = provider
         self._provider_for = provider_for
         self._messages = list(messages)
         self._options = options
-        self._images: list[dict[str, Any]] = []
+        self._recorder = recorder
+        self._attachments = list(attachments or [])
         self._failed: dict[str, Any] | None = None
         """The last message, if it got no reply and is not in the conversation."""
         self._draft = ""
@@ -109,10 +136,8 @@ class Conversation:
         return False
 
     def _content(self, message: str) -> str | list[dict[str, Any]]:
-        if not self._images:
-            return message
-        images, self._images = self._images, []
-        return [{"type": "text", "text": message}, *images]
+        attachments, self._attachments = self._attachments, []
+        return message_content(message, attachments)
 
     def _take_turn(self, runner: asyncio.Runner, screen: Screen, message: dict[str, Any]) -> None:
         """Send the message and show the reply.
@@ -133,6 +158,8 @@ class Conversation:
         if text := reply_text(items):
             self._messages.append({"role": "assistant", "content": text})
             self._failed = None
+            if self._recorder is not None:
+                self._recorder.record(self.model, self._messages)
         else:
             self._failed = self._messages.pop()
 
@@ -157,8 +184,13 @@ class Conversation:
 
     def _new(self, argument: str) -> None:
         self._messages = [message for message in self._messages if message["role"] == "system"]
-        self._images, self._failed, self._usages = [], None, []
+        self._attachments, self._failed, self._usages = [], None, []
+        self._record_as_new()
         click.echo("(new conversation)", err=True)
+
+    def _record_as_new(self) -> None:
+        if self._recorder is not None:
+            self._recorder.number = None
 
     def _undo(self, argument: str) -> None:
         self._failed = None
@@ -176,7 +208,7 @@ class Conversation:
             raise UsageError("there is no message to edit")
         content = message["content"]
         if isinstance(content, list):
-            self._images = [part for part in content if part["type"] != "text"]
+            self._attachments = [part for part in content if part["type"] != "text"]
             content = "\n\n".join(part["text"] for part in content if part["type"] == "text")
         self._draft = content
 
@@ -203,13 +235,12 @@ class Conversation:
         from acytoo.cli.conversation_file import load
 
         self._messages = load(Path(path).expanduser())
-        self._images, self._failed = [], None
+        self._attachments, self._failed = [], None
+        self._record_as_new()
         click.echo(f"({len(self._messages)} messages loaded)", err=True)
 
     def _attach_image(self, path: str) -> None:
-        from acytoo.cli.attachments import image_part
-
-        self._images.append(image_part(path))
+        self._attachments.append(image_part(path))
         click.echo("(the next message gets the image)", err=True)
 
     def _print_usage(self, argument: str) -> None:
@@ -241,11 +272,6 @@ COMMANDS = {
     "/quit": Command("", "leave", Conversation._exit),
 }
 """The commands in the order of the help."""
-
-
-def reply_text(items: list[Item]) -> str:
-    """Return the text of a reply, or of a refusal."""
-    return "".join(item if isinstance(item, str) else item.text for item in items if isinstance(item, (str, Refusal)))
 
 
 def provider_of(address: str) -> str:

@@ -36,6 +36,11 @@ async def texts_of(stream: AsyncGenerator[Item, None], items: list[Item]) -> Asy
                 yield item if isinstance(item, str) else item.text
 
 
+def reply_text(items: list[Item]) -> str:
+    """Return the text of a reply, or of a refusal."""
+    return "".join(item if isinstance(item, str) else item.text for item in items if isinstance(item, (str, Refusal)))
+
+
 def call_lines(items: list[Item]) -> list[str]:
     """Return a line for each tool call of a reply."""
     calls = collect([item for item in items if isinstance(item, ToolCall)]).tool_calls
@@ -70,11 +75,15 @@ async def _print_plain(stream: AsyncGenerator[str, None]) -> None:
             _write("\n")
 
 
-async def print_json(stream: AsyncGenerator[Item, None]) -> None:
-    """Print each item as a JSON object with a `type`, one per line. Print an error as the last line, then raise it."""
+async def print_json(stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
+    """Print each item as a JSON object with a `type`, one per line, and append it to `items`.
+
+    An error is printed as the last line, then raised.
+    """
     async with aclosing(stream):
         try:
             async for item in stream:
+                items.append(item)
                 _write_json({"type": "text", "text": item} if isinstance(item, str) else item)
         except AcytooError as error:
             status, message = (

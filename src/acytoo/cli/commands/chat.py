@@ -13,11 +13,17 @@ from acytoo.cli.options import as_text, endpoint_options, parse_request_options,
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from acytoo.cli.conversation import Screen
+    from collections.abc import AsyncGenerator
+
+    from acytoo.cli.conversation import Recorder, Screen
+    from acytoo.types import Item
 
 
 @click.command
 @click.argument("prompt", nargs=-1)
+@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="Append a text file to the prompt.")
+@click.option("-a", "--attach", "images", multiple=True, metavar="IMAGE", help="Attach an image, a file or a URL.")
+@click.option("-c", "--continue", "continues", is_flag=True, help="Continue the last conversation (see `acytoo logs`).")
 @click.option("-s", "--system", metavar="TEXT", help="System prompt.")
 @click.option("-t", "--temperature", type=float, metavar="NUMBER", help="Sampling temperature (0 = deterministic).")
 @click.option("-o", "--option", "pairs", multiple=True, metavar="NAME=VALUE", help="Request option, such as seed=7.")
@@ -26,6 +32,9 @@ if TYPE_CHECKING:
 @endpoint_options
 def chat(
     prompt: tuple[str, ...],
+    files: tuple[str, ...],
+    images: tuple[str, ...],
+    continues: bool,
     system: str | None,
     temperature: float | None,
     pairs: tuple[str, ...],
@@ -42,9 +51,14 @@ def chat(
       acytoo "Hello, how are you?"
       acytoo chat -s "Answer in French." "Good morning"
       git diff | acytoo "Write a commit message for:"
+      acytoo -f report.md -a chart.png "Does the chart show what the report says?"
       acytoo chat --url http://localhost:8000 --password-file password.txt
       acytoo --json -o seed=7 -m openai/gpt-5-mini "A number?" | jq .
     """
+    from acytoo.cli.attachments import file_text, image_part, message_content
+
+    parts = [{"type": "text", "text": file_text(file)} for file in files] + [image_part(image) for image in images]
+    recorder, messages = _recorder(continues, endpoint)
     provider = provider_from_options(**endpoint)
     options = parse_request_options(pairs, provider)
     if temperature is not None:
@@ -55,7 +69,9 @@ def chat(
         from acytoo.embedded import engine
 
         engine.use_idle_processors()
-    messages: list[dict[str, Any]] = [{"role": "system", "content": as_text(system)}] if system else []
+    if system:
+        others = [message for message in messages if message["role"] != "system"]
+        messages = [{"role": "system", "content": as_text(system)}, *others]
     text = _append_piped_text(as_text(" ".join(prompt)) if prompt else None)
     if text is None:
         from acytoo.cli.conversation import Conversation
@@ -66,19 +82,55 @@ def chat(
             options,
             provider_for=lambda address: provider_from_options(**settings_for_model(address, endpoint)),
             model=endpoint["model"] or "",
+            recorder=recorder,
+            attachments=parts,
         ).run(_open_screen())
         return
-    if not text.strip():
+    if not text.strip() and not parts:
         raise UsageError("the prompt is empty")
+    messages.append({"role": "user", "content": message_content(text, parts)})
+    stream = provider.stream(messages, **options)
+    _print_reply(stream, as_json, messages, recorder, endpoint["model"] or "")
+
+
+def _print_reply(
+    stream: AsyncGenerator[Item, None],
+    as_json: bool,
+    messages: list[dict[str, Any]],
+    recorder: Recorder | None,
+    model: str,
+) -> None:
+    """Print the reply, and record it, also a part of it."""
     import asyncio
 
-    from acytoo.cli.output import print_json, print_text
+    from acytoo.cli.output import print_json, print_text, reply_text
 
-    messages.append({"role": "user", "content": text})
-    if as_json:
-        asyncio.run(print_json(provider.stream(messages, **options)))
-    else:
-        asyncio.run(print_text(provider.stream(messages, **options), []))
+    items: list[Item] = []
+    try:
+        asyncio.run((print_json if as_json else print_text)(stream, items))
+    finally:
+        if recorder is not None and (reply := reply_text(items)):
+            recorder.record(model, [*messages, {"role": "assistant", "content": reply}])
+
+
+def _recorder(continues: bool, endpoint: dict[str, Any]) -> tuple[Recorder | None, list[dict[str, Any]]]:
+    """Return the recorder, None if recording is off, and the messages so far.
+
+    A conversation continues with its own model, unless another one or a URL is set.
+    """
+    from acytoo.cli.conversation_log import ConversationLog, is_recording
+
+    messages: list[dict[str, Any]] = []
+    number = None
+    if continues:
+        number, model, messages = ConversationLog().read()
+        if not endpoint["model"] and not endpoint["url"]:
+            endpoint["model"] = model or None
+    if not is_recording():
+        return None, messages
+    from acytoo.cli.conversation import Recorder
+
+    return Recorder(ConversationLog(), number), messages
 
 
 def settings_for_model(address: str, endpoint: dict[str, Any]) -> dict[str, Any]:
