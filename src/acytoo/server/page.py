@@ -17,11 +17,29 @@ def page_routes() -> Iterator[PathRoute]:
 
 
 def _handler(file: PageFile) -> Handler:
+    plain = file.headers
+    # What is compressed is another representation: a strong ETag names its bytes.
+    compressed = {**plain, "content-encoding": "gzip", "etag": plain["etag"][:-1] + '-gzip"'}
+
     async def send(request: IncomingRequest) -> HTTPResponse:
-        if request.headers.get("if-none-match") == file.headers["etag"]:
-            return HTTPResponse(304, dict(file.headers), b"")
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            return HTTPResponse(200, {**file.headers, "content-encoding": "gzip"}, file.compressed)
-        return HTTPResponse(200, dict(file.headers), file.body)
+        is_compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
+        headers = dict(compressed if is_compressed else plain)
+        if _matches(request.headers.get("if-none-match", ""), headers["etag"]):
+            return HTTPResponse(304, headers, b"")
+        return HTTPResponse(200, headers, file.compressed if is_compressed else file.body)
 
     return send
+
+
+def _accepts_gzip(header: str) -> bool:
+    """Return whether an Accept-Encoding header has gzip with a weight above 0."""
+    for coding in header.lower().split(","):
+        name, _, weight = coding.replace(" ", "").partition(";q=")
+        if name == "gzip":
+            return weight.strip("0.") != "" or not weight
+    return False
+
+
+def _matches(header: str, tag: str) -> bool:
+    """Return whether an If-None-Match header has the tag. Proxies make tags weak."""
+    return any(known.strip().removeprefix("W/") in (tag, "*") for known in header.split(","))

@@ -74,22 +74,22 @@ export async function* reply(body, signal) {
       break;
     }
     const chunk = JSON.parse(data);
-    if (chunk.error) throw new ApiError(chunk.error.message ?? "The reply failed.", response.status);
-    if (chunk.model) yield { model: chunk.model };
+    if (chunk.error) throw new ApiError(String(chunk.error.message ?? "The reply failed."), 0);
+    if (typeof chunk.model === "string") yield { model: chunk.model };
     if (chunk.usage) yield { usage: chunk.usage };
     const choice = chunk.choices?.[0];
     if (!choice) continue;
     const delta = choice.delta ?? {};
     const reasoning = delta.reasoning_content ?? delta.reasoning;
     if (typeof reasoning === "string" && reasoning) yield { reasoning };
-    if (delta.content) yield { text: delta.content };
-    if (delta.refusal) yield { text: delta.refusal };
+    for (const text of [delta.content, delta.refusal]) if (typeof text === "string" && text) yield { text };
     if (choice.finish_reason) yield { finish: choice.finish_reason };
   }
-  if (!isComplete) throw new ApiError("The connection ended before the reply did.", response.status);
+  if (!isComplete) throw new ApiError("The connection ended before the reply did.", 0);
 }
 
-async function* events(response, signal) {
+// Yield the data of each event of a stream. Its lines may end in CR LF, and in two chunks.
+export async function* events(response, signal) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "";
   try {
@@ -99,10 +99,10 @@ async function* events(response, signal) {
         part = await reader.read();
       } catch (error) {
         if (signal?.aborted) throw error;
-        throw new ApiError("The connection was lost before the reply was complete.", response.status);
+        throw new ApiError("The connection was lost before the reply was complete.", 0);
       }
       if (part.done) return;
-      buffer += part.value.replaceAll("\r\n", "\n");
+      buffer = (buffer + part.value).replaceAll("\r\n", "\n");
       for (let end = buffer.indexOf("\n\n"); end >= 0; end = buffer.indexOf("\n\n")) {
         const record = buffer.slice(0, end);
         buffer = buffer.slice(end + 2);

@@ -2,19 +2,26 @@
 
 import * as api from "./api.js";
 import * as store from "./store.js";
-import { MarkdownView } from "./markdown.js";
+import { MarkdownView, copy } from "./markdown.js";
 
 const $ = (id) => document.getElementById(id);
 const SHOWN = 40; // messages that are in the page at first, and that "Earlier messages" adds
+const LISTED = 500; // conversations in the list
 const SAVE_EVERY = 1000; // milliseconds between two saves of a reply that arrives
+const DRAFT = "acytoo-draft-"; // with the conversation's id, or "new"
+const MODEL = "acytoo-model";
+const OTHER = "\u0000other"; // the value of the entry "Other model"
 const OPTIONS = ["temperature", "top_p", "max_tokens", "seed"];
 
 const tabs = new BroadcastChannel("acytoo");
 let current = null; // the open conversation
 let nodes = new Map(); // its nodes by id
 let images = []; // data URLs that go with the next message
-let running = null; // {controller, node} of the reply that arrives
+const awaited = new Set(); // ids of replies that arrive in other tabs
+const replies = new Map(); // by conversation: {controller, node, view} of the reply that arrives
 let shown = SHOWN;
+
+const running = () => replies.get(current?.id);
 
 // Elements.
 
@@ -72,8 +79,17 @@ function draw() {
   list.replaceChildren(...views);
   if (!all.length) list.append(element("p", { className: "empty" }, "What can I help with?"));
   list.scrollTop = list.scrollHeight;
-  $("send").hidden = Boolean(running);
-  $("stop").hidden = !running;
+  $("send").hidden = Boolean(running());
+  $("stop").hidden = !running();
+  document.title = current.title ? `${current.title} – Acytoo` : "Acytoo";
+  showEndButton();
+}
+
+// The end is near enough to follow the reply that arrives.
+const isAtEnd = (list) => list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+
+function showEndButton() {
+  $("to-end").hidden = isAtEnd($("messages"));
 }
 
 function showEarlier() {
@@ -88,34 +104,48 @@ function view(node) {
   const article = element("article", { className: node.role, id: `m-${node.id}` });
   article.append(element("h2", { className: "hidden" }, node.role === "user" ? "You" : "Assistant"));
   for (const url of node.images ?? []) article.append(element("img", { src: url, alt: "Attached image" }));
-  if (node.reasoning) article.append(reasoningView(node));
   const body = element("div", { className: "body" });
-  article.append(body);
   if (node.role === "user") {
     body.textContent = node.content;
   } else {
     const markdown = new MarkdownView(body);
     markdown.write(node.content);
+    const reply = running();
+    if (reply?.node === node) reply.view = { markdown, body, reasoning: null };
+    else if (node.state === "streaming") awaitOtherTab(node);
     if (node.state !== "streaming") markdown.end();
+    if (node.reasoning) {
+      const reasoning = reasoningView(node.reasoning);
+      article.append(reasoning);
+      if (reply?.node === node) reply.view.reasoning = reasoning;
+    }
   }
-  article.append(notes(node), actions(node));
+  article.append(body, notes(node), actions(node));
   return article;
 }
 
-function reasoningView(node) {
-  const text = element("div", { className: "reasoning" }, node.reasoning);
-  return element("details", {}, element("summary", {}, "Reasoning"), text);
+function reasoningView(text) {
+  return element("details", {}, element("summary", {}, "Reasoning"), element("div", { className: "reasoning" }, text));
 }
 
 const CUT = "This reply was cut: it is not complete.";
 
 function notes(node) {
   const box = element("div", { className: "notes" });
-  if (node.state === "cut") box.append(element("p", { className: "cut" }, node.error ? `${CUT} ${node.error}` : CUT));
+  if (node.state === "cut") box.append(element("p", { className: "cut" }, reasonOf(node)));
   if (node.state === "stopped") box.append(element("p", { className: "stopped" }, "You stopped this reply."));
-  if (node.state === "streaming" && running?.node !== node) box.append(element("p", {}, "Arriving in another tab …"));
+  if (node.state === "streaming" && running()?.node !== node) box.append(element("p", {}, "Arriving in another tab …"));
   if (node.finish === "length") box.append(element("p", { className: "cut" }, "The reply reached the limit of tokens."));
   return box;
+}
+
+// A request that was refused has no text that could be cut.
+function reasonOf(node) {
+  const reason = node.error ?? "";
+  if (node.content || node.reasoning) return `${CUT} ${reason}`.trim();
+  const hasImages = node.refused && path().some((one) => one.images?.length);
+  const hint = hasImages ? " If the model takes no images, choose another model or edit the message without them." : "";
+  return `There is no reply. ${reason}${hint}`;
 }
 
 function details(node) {
@@ -142,10 +172,10 @@ function actions(node) {
     });
     row.append(previous, element("span", {}, `${place + 1}/${siblings.length}`), next);
   }
-  if (running) return row;
-  if (node.role === "user") row.append(button("Edit", () => edit(node)));
+  if (running()) return row;
+  if (node.role === "user") row.append(button("Edit", () => edit(node), { className: "edit" }));
   else {
-    row.append(button("Copy", () => navigator.clipboard?.writeText(node.content).then(() => say("Copied."))));
+    row.append(button("Copy", async () => say((await copy(node.content, row)) ? "Copied." : "Copying is not allowed.")));
     row.append(button("Regenerate", () => answer(node.parent)));
   }
   return row;
@@ -155,85 +185,158 @@ function edit(node) {
   const article = $(`m-${node.id}`);
   const field = element("textarea", { value: node.content, rows: 4, ariaLabel: "Edit the message" });
   const save = button("Send", async () => {
-    if (field.value.trim()) await send(field.value, node.images ?? [], node.parent);
+    if (running() || (!field.value.trim() && !node.images?.length)) return;
+    $("prompt").focus();
+    await send(field.value, node.images ?? [], node.parent);
   });
-  article.replaceChildren(field, element("div", { className: "actions" }, save, button("Cancel", draw)));
+  const cancel = () => {
+    article.replaceWith(view(node));
+    $(`m-${node.id}`).querySelector(".edit")?.focus();
+  };
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") cancel();
+  });
+  article.replaceChildren(field, element("div", { className: "actions" }, save, button("Cancel", cancel)));
   field.focus();
 }
 
+let drawings = 0;
+
 async function drawConversations() {
+  const drawing = ++drawings;
   const words = $("search").value.trim();
   const found = words ? await store.search(words) : null;
   const all = (await store.conversations()).filter(
     (one) => !words || found.has(one.id) || one.title.toLowerCase().includes(words.toLowerCase()),
   );
-  const items = all.slice(0, 500).map((one) => {
+  if (drawing !== drawings || document.querySelector("#conversations input")) return;
+  const items = all.slice(0, LISTED).map((one) => {
     const isCurrent = one.id === current?.id;
     const open = button(one.title || "New chat", () => openConversation(one.id), { className: "title" });
     if (isCurrent) open.setAttribute("aria-current", "page");
+    const name = button("✎", () => rename(one, item), { ariaLabel: `Rename ${one.title}` });
     const drop = button("✕", () => removeConversation(one), { ariaLabel: `Delete ${one.title}` });
-    return element("li", {}, open, drop);
+    const item = element("li", {}, open, name, drop);
+    return item;
   });
+  if (all.length > LISTED) items.push(element("li", {}, `${all.length - LISTED} more: search for them`));
   $("conversations").replaceChildren(...items);
+}
+
+function rename(one, item) {
+  const field = element("input", { value: one.title, ariaLabel: "Name of the conversation", maxLength: 80 });
+  let isDone = false;
+  const end = async (isKept) => {
+    if (isDone) return;
+    isDone = true;
+    const hadFocus = document.activeElement === field;
+    const title = field.value.trim();
+    item.replaceChildren();
+    if (isKept && title) {
+      const stored = one.id === current.id ? current : await store.conversation(one.id);
+      stored.title = title;
+      await store.save("conversations", stored);
+      if (stored === current) draw();
+    }
+    await changed();
+    if (hadFocus) document.querySelector(`[aria-label="Rename ${CSS.escape(title)}"]`)?.focus();
+  };
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.isComposing) end(true);
+    if (event.key === "Escape") end(false);
+  });
+  field.addEventListener("blur", () => end(true));
+  item.replaceChildren(field);
+  field.select();
 }
 
 async function removeConversation(one) {
   if (!confirm(`Delete “${one.title}”?`)) return;
+  replies.get(one.id)?.controller.abort();
   await store.remove(one.id);
+  localStorage.removeItem(`${DRAFT}${one.id}`);
   if (one.id === current?.id) newConversation();
-  changed();
+  else $("new").focus();
+  changed(one.id);
 }
 
-function changed() {
-  drawConversations();
-  tabs.postMessage({ conversation: current?.id });
+// Draw the list again, and let other tabs do the same with it and the conversation.
+function changed(id = current.id) {
+  tabs.postMessage({ conversation: id });
+  return drawConversations();
 }
 
 // Conversations.
 
 function newConversation() {
-  stop();
-  const before = current;
-  current = { id: store.newId(), title: "", updated: Date.now(), leaf: null, settings: { ...before?.settings } };
-  nodes = new Map();
-  shown = SHOWN;
-  history.replaceState(null, "", "/");
-  fillSettings();
-  draw();
   showError(null);
-  drawConversations();
-  closeSidebar();
+  show({ id: store.newId(), title: "", updated: Date.now(), leaf: null, settings: {} }, []);
+  history.replaceState(null, "", "/");
   $("prompt").focus();
 }
 
-async function openConversation(id) {
-  const found = await store.conversation(id);
-  if (!found) return newConversation();
-  stop();
-  current = found;
-  nodes = new Map((await store.nodesOf(id)).map((node) => [node.id, node]));
-  await markAbandoned();
+function show(conversation, itsNodes) {
+  current = conversation;
+  nodes = new Map(itsNodes.map((node) => [node.id, node]));
+  const arriving = running()?.node;
+  if (arriving) nodes.set(arriving.id, arriving);
   shown = SHOWN;
-  history.replaceState(null, "", `/#${id}`);
-  if (current.model && [...$("model").options].some((option) => option.value === current.model)) {
-    $("model").value = current.model;
-  }
+  chooseModel(current.model ?? localStorage.getItem(MODEL));
   fillSettings();
+  $("prompt").value = localStorage.getItem(draftKey()) ?? "";
+  $("prompt").disabled = false; // until now there was no conversation to write in
+  resize();
   draw();
-  showError(null);
   drawConversations();
   closeSidebar();
 }
 
+const draftKey = () => DRAFT + (current.leaf ? current.id : "new");
+
+function keepDraft() {
+  if ($("prompt").value) localStorage.setItem(draftKey(), $("prompt").value);
+  else localStorage.removeItem(draftKey());
+}
+
+async function openConversation(id) {
+  showError(null);
+  const found = await store.conversation(id);
+  if (!found) return newConversation();
+  const itsNodes = await store.nodesOf(id);
+  await markAbandoned(itsNodes);
+  history.replaceState(null, "", `/#${id}`);
+  show(found, itsNodes);
+}
+
 // A reply that was arriving when its page was closed is cut. One that still arrives holds a lock.
-async function markAbandoned() {
+async function markAbandoned(itsNodes) {
   const held = new Set(((await navigator.locks?.query())?.held ?? []).map((lock) => lock.name));
-  for (const node of nodes.values()) {
+  for (const node of itsNodes) {
     if (node.state !== "streaming" || held.has(`reply-${node.id}`)) continue;
     node.state = "cut";
     node.error = "The page was closed while it arrived.";
     await store.save("nodes", node);
   }
+}
+
+// Show a reply of another tab again once that tab has received it, or was closed.
+function awaitOtherTab(node) {
+  if (!navigator.locks || awaited.has(node.id)) return;
+  awaited.add(node.id);
+  navigator.locks.request(`reply-${node.id}`, () => awaited.delete(node.id)).then(() => {
+    if (current.id === node.conversation) reread();
+  });
+}
+
+async function reread() {
+  const found = await store.conversation(current.id);
+  if (!found || running()) return;
+  const itsNodes = await store.nodesOf(found.id);
+  await markAbandoned(itsNodes);
+  if (found.id !== current.id || running()) return;
+  nodes = new Map(itsNodes.map((node) => [node.id, node]));
+  current = { ...found, leaf: deepest(found.leaf) };
+  if (!document.querySelector("article > textarea")) draw();
 }
 
 async function addNode(node) {
@@ -251,9 +354,11 @@ async function addNode(node) {
 async function send(text, attached, parent) {
   showError(null);
   const question = await addNode({ parent, role: "user", content: text, images: attached });
-  changed();
   await answer(question.id);
 }
+
+// What is sent in place of the rest of a reply that was cut or stopped, so that the model does not take it for all.
+const INCOMPLETE = "\n\n[This reply is incomplete.]";
 
 function messagesUpTo(id) {
   const found = [];
@@ -262,7 +367,8 @@ function messagesUpTo(id) {
       const parts = node.images.map((url) => ({ type: "image_url", image_url: { url } }));
       found.push({ role: "user", content: [...(node.content ? [{ type: "text", text: node.content }] : []), ...parts] });
     } else if (node.content) {
-      found.push({ role: node.role, content: node.content });
+      const isComplete = node.role === "user" || node.state === "complete";
+      found.push({ role: node.role, content: isComplete ? node.content : node.content + INCOMPLETE });
     }
   }
   const system = current.settings?.system;
@@ -271,37 +377,54 @@ function messagesUpTo(id) {
 }
 
 async function answer(parent) {
-  if (running) return;
+  if (running()) return;
   showError(null);
+  const conversation = current;
+  await modelsLoaded;
+  if (running() || conversation.id !== current.id) return;
   current.model = $("model").value;
   const body = { model: current.model, messages: messagesUpTo(parent) };
   for (const option of OPTIONS) {
     const value = current.settings?.[option];
     if (value !== undefined && value !== "") body[option] = Number(value);
   }
-  const controller = new AbortController();
-  const node = await addNode({ parent, role: "assistant", content: "", reasoning: "", state: "streaming", model: body.model });
-  running = { controller, node };
-  draw();
-  say("The reply is arriving.");
-  const locked = navigator.locks
-    ? (work) => navigator.locks.request(`reply-${node.id}`, work)
-    : (work) => work();
-  const conversation = current;
-  await locked(() => receive(node, body, controller.signal));
-  running = null;
-  if (current === conversation) draw();
-  say(node.state === "complete" ? "The reply is complete." : node.state === "stopped" ? "Stopped." : CUT);
-  await store.save("nodes", node);
-  changed();
+  const id = store.newId();
+  const reply = { controller: new AbortController(), node: null, view: null };
+  replies.set(conversation.id, reply);
+  const receiving = async () => {
+    const model = body.model;
+    reply.node = await addNode({ id, parent, role: "assistant", content: "", reasoning: "", state: "streaming", model });
+    draw();
+    say("The reply is arriving.");
+    changed(conversation.id);
+    await receive(reply, body);
+  };
+  try {
+    // The lock shows other tabs that the reply is still arriving. Browsers have locks on secure origins only.
+    await (navigator.locks ? navigator.locks.request(`reply-${id}`, receiving) : receiving());
+  } finally {
+    replies.delete(conversation.id);
+  }
+  const node = reply.node;
+  if (await store.conversation(conversation.id)) await store.save("nodes", node);
+  if (current.id === conversation.id) {
+    const hadFocus = [document.body, $("stop")].includes(document.activeElement);
+    draw();
+    if (hadFocus) $("prompt").focus();
+  }
+  say(node.state === "complete" ? "The reply is complete." : node.state === "stopped" ? "Stopped." : reasonOf(node));
+  changed(conversation.id);
 }
 
-async function receive(node, body, signal) {
-  const article = $(`m-${node.id}`);
-  const markdown = new MarkdownView(article.querySelector(".body"));
-  let reasoning = null;
-  let saved = performance.now();
+async function receive(reply, body) {
+  const node = reply.node;
+  const signal = reply.controller.signal;
   let first = 0;
+  let timer = null;
+  const save = () => {
+    timer = null;
+    return store.save("nodes", node);
+  };
   try {
     for await (const part of api.reply(body, signal)) {
       if (part.headers) Object.assign(node, part.headers);
@@ -310,21 +433,15 @@ async function receive(node, body, signal) {
       if (part.finish) node.finish = part.finish;
       if (part.reasoning) {
         node.reasoning += part.reasoning;
-        if (!reasoning) {
-          const made = reasoningView(node);
-          article.insertBefore(made, article.querySelector(".body"));
-          reasoning = made.querySelector(".reasoning");
-        } else reasoning.append(part.reasoning);
+        keepAtEnd(() => showReasoning(reply.view, part.reasoning));
       }
       if (part.text) {
         first ||= performance.now();
         node.content += part.text;
-        keepAtBottom(() => markdown.write(part.text));
+        keepAtEnd(() => reply.view?.markdown.write(part.text));
       }
-      if (performance.now() - saved > SAVE_EVERY) {
-        saved = performance.now();
-        store.save("nodes", { ...node });
-      }
+      if (part.text && part.text === node.content) await store.save("nodes", node); // the first text
+      timer ??= setTimeout(save, SAVE_EVERY);
     }
     node.state = "complete";
   } catch (error) {
@@ -332,23 +449,33 @@ async function receive(node, body, signal) {
     else {
       node.state = "cut";
       node.error = error.message;
-      if (!node.content) showError(error);
-      if (error.status === 401) askPassword("The password or key is wrong.");
+      node.refused = error.status >= 400;
+      if (error.status === 401) askPassword(api.hasPassword() ? WRONG : "");
     }
   }
+  clearTimeout(timer);
   node.seconds = first ? (performance.now() - first) / 1000 : 0;
-  markdown.end();
 }
 
-function keepAtBottom(change) {
+function showReasoning(place, text) {
+  if (!place) return;
+  if (place.reasoning) place.reasoning.lastChild.append(text);
+  else {
+    place.reasoning = reasoningView(text);
+    place.body.before(place.reasoning);
+  }
+}
+
+function keepAtEnd(change) {
   const list = $("messages");
-  const isAtBottom = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+  const wasAtEnd = isAtEnd(list);
   change();
-  if (isAtBottom) list.scrollTop = list.scrollHeight;
+  if (wasAtEnd) list.scrollTop = list.scrollHeight;
+  else showEndButton();
 }
 
 function stop() {
-  running?.controller.abort();
+  running()?.controller.abort();
 }
 
 // Settings, password, usage, files.
@@ -356,11 +483,32 @@ function stop() {
 function fillSettings() {
   $("system").value = current.settings?.system ?? "";
   for (const option of OPTIONS) $(option).value = current.settings?.[option] ?? "";
+  const isChanged = Object.values(current.settings ?? {}).some((value) => value !== "");
+  $("settings").textContent = isChanged ? "Settings (changed)" : "Settings";
 }
 
 function readSettings() {
   current.settings = { system: $("system").value };
   for (const option of OPTIONS) current.settings[option] = $(option).value;
+  fillSettings();
+  if (current.leaf) store.save("conversations", current);
+}
+
+function chooseModel(name) {
+  const list = $("model");
+  const isListed = [...list.options].some((option) => option.value === name);
+  if (name && !isListed) list.prepend(element("option", { value: name, textContent: name }));
+  if (name) list.value = name;
+  else list.selectedIndex = 0;
+}
+
+function pickModel() {
+  if ($("model").value === OTHER) {
+    chooseModel(current.model ?? null);
+    chooseModel(prompt("Name of the model, such as NAME/MODEL:")?.trim() || $("model").value);
+  }
+  current.model = $("model").value;
+  localStorage.setItem(MODEL, current.model);
   if (current.leaf) store.save("conversations", current);
 }
 
@@ -368,6 +516,8 @@ function applyTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
   else delete document.documentElement.dataset.theme;
 }
+
+const WRONG = "The password or key is wrong.";
 
 function askPassword(message = "") {
   $("password-error").textContent = message;
@@ -377,11 +527,15 @@ function askPassword(message = "") {
 async function loadModels() {
   try {
     const names = await api.models();
-    $("model").replaceChildren(...names.map((name) => element("option", { value: name, textContent: name })));
+    const options = names.map((name) => element("option", { value: name, textContent: name }));
+    const other = element("option", { value: OTHER, textContent: "Other model …" });
+    if (!names.length) options.push(element("option", { value: "", textContent: "No models are listed" }));
+    $("model").replaceChildren(...options, other);
+    if (current) chooseModel(current.model ?? localStorage.getItem(MODEL));
     showError(null);
     $("usage").hidden = !(await api.hasUsage());
   } catch (error) {
-    if (error.status === 401) askPassword(api.hasPassword() ? "The password or key is wrong." : "");
+    if (error.status === 401) askPassword(api.hasPassword() ? WRONG : "");
     else showError(error);
   }
 }
@@ -425,7 +579,10 @@ async function importConversations(file) {
 
 function attach(files) {
   for (const file of files) {
-    if (!file.type.startsWith("image/")) continue;
+    if (!file.type.startsWith("image/")) {
+      showError(new Error(`${file.name} is not an image.`));
+      continue;
+    }
     const reader = new FileReader();
     reader.onload = () => {
       images.push(reader.result);
@@ -441,14 +598,21 @@ function drawImages() {
       element("li", {}, element("img", { src: url, alt: `Image ${place + 1}` }), button("✕", () => {
         images.splice(place, 1);
         drawImages();
+        $("prompt").focus();
       }, { ariaLabel: `Remove image ${place + 1}` })),
     ),
   );
 }
 
+function showSidebar(isOpen) {
+  document.body.classList.toggle("with-sidebar", isOpen);
+  $("open-sidebar").setAttribute("aria-expanded", String(isOpen));
+}
+
 function closeSidebar() {
-  document.body.classList.remove("with-sidebar");
-  $("open-sidebar").setAttribute("aria-expanded", "false");
+  const hadFocus = document.body.classList.contains("with-sidebar") && $("sidebar").contains(document.activeElement);
+  showSidebar(false);
+  if (hadFocus) $("open-sidebar").focus();
 }
 
 function resize() {
@@ -461,10 +625,11 @@ function listen() {
   $("composer").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = $("prompt").value;
-    if (running || (!text.trim() && !images.length)) return;
+    if (running() || (!text.trim() && !images.length)) return;
     const attached = images;
     images = [];
     $("prompt").value = "";
+    keepDraft();
     resize();
     drawImages();
     send(text, attached, current.leaf);
@@ -475,17 +640,33 @@ function listen() {
       $("composer").requestSubmit();
     }
   });
-  $("prompt").addEventListener("input", resize);
+  $("prompt").addEventListener("input", () => {
+    resize();
+    keepDraft();
+  });
   $("prompt").addEventListener("paste", (event) => attach(event.clipboardData.files));
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && running && !document.querySelector("dialog[open]")) stop();
+    if (event.key !== "Escape" || event.target.closest("article, nav li, dialog")) return;
+    if (document.body.classList.contains("with-sidebar")) closeSidebar();
+    else stop();
+  });
+  $("messages").addEventListener("scroll", showEndButton, { passive: true });
+  $("to-end").addEventListener("click", () => {
+    $("messages").scrollTop = $("messages").scrollHeight;
+    $("prompt").focus();
+  });
+  $("model").addEventListener("change", pickModel);
+  $("attach").addEventListener("click", () => $("attach-file").click());
+  $("attach-file").addEventListener("change", () => {
+    attach($("attach-file").files);
+    $("attach-file").value = "";
   });
   $("stop").addEventListener("click", stop);
   $("new").addEventListener("click", newConversation);
   $("search").addEventListener("input", drawConversations);
   $("open-sidebar").addEventListener("click", () => {
-    const isOpen = document.body.classList.toggle("with-sidebar");
-    $("open-sidebar").setAttribute("aria-expanded", String(isOpen));
+    showSidebar(true);
+    $("close-sidebar").focus();
   });
   $("close-sidebar").addEventListener("click", closeSidebar);
   $("settings").addEventListener("click", () => $("settings-dialog").showModal());
@@ -496,9 +677,14 @@ function listen() {
     applyTheme($("theme").value);
   });
   $("password-dialog").addEventListener("close", () => {
-    api.setPassword($("password").value);
+    const dialog = $("password-dialog");
+    const isGiven = dialog.returnValue === "ok" && $("password").value;
+    dialog.returnValue = "";
+    if (isGiven) {
+      api.setPassword($("password").value);
+      loadModels();
+    } else showError(new Error("This server needs a password or a key. Reload the page to enter it."));
     $("password").value = "";
-    loadModels();
   });
   $("usage").addEventListener("click", showUsage);
   $("export").addEventListener("click", exportConversations);
@@ -509,18 +695,14 @@ function listen() {
   });
   tabs.addEventListener("message", async (event) => {
     drawConversations();
-    if (running || !current || event.data.conversation !== current.id) return;
-    const found = await store.conversation(current.id);
-    if (!found) return;
-    nodes = new Map((await store.nodesOf(current.id)).map((node) => [node.id, node]));
-    current.leaf = deepest(found.leaf);
-    draw();
+    if (event.data.conversation === current?.id) await reread();
   });
+  addEventListener("unhandledrejection", (event) => showError(event.reason)); // such as a full disk
 }
 
 applyTheme(localStorage.getItem("acytoo-theme"));
 listen();
-await loadModels();
+const modelsLoaded = loadModels();
 const wanted = location.hash.slice(1);
 if (wanted && (await store.conversation(wanted))) await openConversation(wanted);
 else newConversation();

@@ -29,7 +29,8 @@ export class MarkdownView {
         if (type === smd.SRC) element.textContent = value;
       } else if (type === smd.LANG) {
         const language = value.trim().split(/\s/)[0].slice(0, 30);
-        if (language) element.closest("pre")?.setAttribute("data-language", language);
+        const label = element.closest(".code")?.querySelector(".language");
+        if (label) label.textContent = language;
       } else {
         set_attr(data, type, value);
       }
@@ -53,18 +54,25 @@ function addCopyButton(code) {
   const figure = document.createElement("div");
   figure.className = "code";
   pre.replaceWith(figure);
+  const language = document.createElement("span");
+  language.className = "language";
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Copy";
   button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(code.textContent);
-      button.textContent = "Copied";
-    } catch {
-      getSelection().selectAllChildren(code);
-      button.textContent = "Selected";
-    }
+    button.textContent = (await copy(code.textContent, code)) ? "Copied" : "Selected";
     setTimeout(() => (button.textContent = "Copy"), 1500);
   });
-  figure.append(pre, button);
+  figure.append(language, button, pre);
+}
+
+// Copy a text, or select its element if the browser has no clipboard, as on origins that are not secure.
+export async function copy(text, element) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    getSelection().selectAllChildren(element);
+    return false;
+  }
 }

@@ -79,27 +79,66 @@ export async function exportAll() {
   return { format: "acytoo-conversations", version: 1, conversations: all, nodes };
 }
 
+const isText = (value) => typeof value === "string";
+const texts = (from, names) => Object.fromEntries(names.filter((name) => isText(from[name])).map((name) => [name, from[name]]));
+const numbers = (from, names) =>
+  Object.fromEntries(names.filter((name) => Number.isFinite(from[name])).map((name) => [name, from[name]]));
+
+const STATES = ["complete", "stopped", "cut"];
+const SETTINGS = ["system", "temperature", "top_p", "max_tokens", "seed"];
+
+function cleanConversation(one) {
+  const settings = texts(one.settings ?? {}, SETTINGS);
+  return { updated: 0, leaf: null, ...texts(one, ["id", "title", "leaf", "model"]), ...numbers(one, ["updated"]), settings };
+}
+
+function cleanNode(node) {
+  return {
+    time: 0,
+    parent: null,
+    ...texts(node, ["id", "conversation", "parent", "role", "content", "reasoning", "model", "target", "cache", "error", "finish"]),
+    ...numbers(node, ["time", "seconds", "attempts"]),
+    state: STATES.includes(node.state) ? node.state : "cut",
+    usage: numbers(node.usage ?? {}, ["prompt_tokens", "completion_tokens"]),
+    images: (Array.isArray(node.images) ? node.images : []).filter((url) => isText(url) && url.startsWith("data:image/")),
+  };
+}
+
 // Add the conversations of an export; one that exists already is replaced. Returns how many there are.
+// The file may come from anybody: only known fields of the right types are kept, and only trees.
 export async function importAll(document) {
   if (document?.format !== "acytoo-conversations" || !Array.isArray(document.conversations) || !Array.isArray(document.nodes)) {
     throw new Error("This file is not an export of this page.");
   }
-  const isText = (value) => typeof value === "string";
-  const good = document.conversations.filter((one) => isText(one?.id) && isText(one.title));
+  const good = document.conversations.filter((one) => isText(one?.id) && isText(one.title)).map(cleanConversation);
   const ids = new Set(good.map((one) => one.id));
-  const nodes = document.nodes.filter(
-    (node) =>
-      isText(node?.id) && ids.has(node.conversation) && isText(node.content) && ["user", "assistant"].includes(node.role),
-  );
-  const transaction = (await database()).transaction(["conversations", "nodes"], "readwrite");
-  for (const one of good) transaction.objectStore("conversations").put({ ...one, updated: Number(one.updated) || 0 });
-  for (const node of nodes) {
-    const images = (Array.isArray(node.images) ? node.images : []).filter((url) => isText(url) && url.startsWith("data:image/"));
-    transaction.objectStore("nodes").put({ ...node, images });
+  const isNode = (node) =>
+    isText(node?.id) && ids.has(node.conversation) && isText(node.content) && ["user", "assistant"].includes(node.role);
+  const nodes = new Map(document.nodes.filter(isNode).map((node) => [node.id, cleanNode(node)]));
+  for (const node of await promised((await store("nodes", "readonly")).getAll())) {
+    if (nodes.has(node.id) && nodes.get(node.id).conversation !== node.conversation) nodes.delete(node.id);
   }
+  cutCircles(nodes);
+  const transaction = (await database()).transaction(["conversations", "nodes"], "readwrite");
+  for (const one of good) transaction.objectStore("conversations").put(one);
+  for (const node of nodes.values()) transaction.objectStore("nodes").put(node);
   await new Promise((resolve, reject) => {
     transaction.oncomplete = resolve;
     transaction.onerror = () => reject(transaction.error);
   });
   return good.length;
+}
+
+// Take the parent from nodes whose parent is missing, in another conversation, or below them.
+function cutCircles(nodes) {
+  const rooted = new Set([null]);
+  for (const start of nodes.values()) {
+    const trail = new Set();
+    for (let node = start; node && !rooted.has(node.id); node = nodes.get(node.parent)) {
+      const parent = nodes.get(node.parent);
+      trail.add(node.id);
+      if (!parent || trail.has(parent.id) || parent.conversation !== node.conversation) node.parent = null;
+    }
+    for (const id of trail) rooted.add(id);
+  }
 }

@@ -1,0 +1,106 @@
+"""What goes wrong while a reply arrives, and who may ask: nothing incomplete is taken for a complete reply."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from acytoo import dialects
+from acytoo.testing import FakeEndpoint, status
+from tests.processes import ACYTOO, start
+from tests.web.chat import answer
+from tests.web.conftest import OpenChat, OpenSite
+
+expect = pytest.importorskip("playwright.sync_api", reason="the extra dev has Playwright").expect
+
+
+def test_the_text_of_a_server_that_dies_is_kept_and_marked_and_sent_as_incomplete(
+    open_site: OpenSite, open_chat: OpenChat, tmp_path: Path
+) -> None:
+    with FakeEndpoint(dialects.Acytoo(), answer("Once upon a", " time").stall(after=2)) as upstream:
+        process = start([ACYTOO, "serve", "--port", "0", "--to", upstream.url])
+        try:
+            assert process.stderr is not None
+            chat = open_chat(process.stderr.readline().split()[2].decode())
+            chat.ask("A story")
+            expect(chat.replies).to_contain_text("Once upon")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        expect(chat.replies.locator(".cut")).to_contain_text("This reply was cut")
+        expect(chat.replies).to_contain_text("Once upon")
+
+
+def test_a_reply_that_was_cut_is_sent_as_an_incomplete_one(open_site: OpenSite, open_chat: OpenChat) -> None:
+    site = open_site(answer("Once upon a", " time").reset(after=2), answer("time."))
+    chat = open_chat(site.url)
+    chat.ask("A story")
+    expect(chat.replies.locator(".cut")).to_contain_text("This reply was cut")
+    chat.ask("Continue")
+    expect(chat.replies.nth(1)).to_contain_text("time.")
+    question, half, _ = site.asked(1)
+    assert question["content"] == "A story"
+    assert half == {"role": "assistant", "content": "Once upon a\n\n[This reply is incomplete.]"}
+
+
+def test_an_error_in_mid_stream_is_shown_and_the_text_before_it_is_kept(
+    open_site: OpenSite, open_chat: OpenChat
+) -> None:
+    chat = open_chat(open_site(answer("Once upon a", " time").fail("out of memory", after=2)).url)
+    chat.ask("A story")
+    expect(chat.replies.locator(".cut")).to_contain_text("out of memory")
+    expect(chat.replies.locator(".body")).to_have_text("Once upon a")
+
+
+def test_a_refused_request_shows_the_message_and_is_not_sent_again_as_a_reply(
+    open_site: OpenSite, open_chat: OpenChat
+) -> None:
+    site = open_site(status(400, "this model takes no images"), answer("Fine"))
+    chat = open_chat(site.url)
+    chat.ask("Look")
+    expect(chat.replies.locator(".cut")).to_contain_text("this model takes no images")
+    expect(chat.replies.locator(".cut")).not_to_contain_text("This reply was cut")
+    chat.button("Regenerate").click()
+    expect(chat.replies.locator(".body")).to_have_text("Fine")
+    assert [message["role"] for message in site.asked(1)] == ["user"]
+
+
+def test_a_server_that_cannot_be_reached_is_named_as_the_reason(open_site: OpenSite, open_chat: OpenChat) -> None:
+    chat = open_chat(open_site(answer("Hi")).url)
+    chat.page.context.set_offline(True)
+    chat.ask("Hello")
+    expect(chat.replies.locator(".cut")).to_contain_text("The server cannot be reached")
+
+
+def test_the_password_is_asked_for_once_and_again_if_it_is_wrong(open_site: OpenSite, open_chat: OpenChat) -> None:
+    chat = open_chat(open_site(answer("Hi"), password="secret").url)
+    dialog = chat.page.get_by_role("dialog")
+    field = chat.page.get_by_label("Password or key")
+    expect(field).to_be_focused()
+    field.fill("wrong")
+    field.press("Enter")
+    expect(dialog).to_contain_text("wrong")
+    field.fill("secret")
+    field.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(chat.page.get_by_label("Model")).not_to_be_empty()
+    chat.reload()
+    chat.ask("Hello")
+    expect(chat.replies.locator(".body")).to_have_text("Hi")
+    expect(dialog).to_be_hidden()
+
+
+def test_a_password_dialog_that_is_closed_keeps_the_password_and_comes_back_when_it_is_needed(
+    open_site: OpenSite, open_chat: OpenChat
+) -> None:
+    chat = open_chat(open_site(answer("Hi"), password="secret").url)
+    dialog = chat.page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    chat.page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(chat.page.get_by_role("alert")).to_contain_text("password")
+    chat.ask("Hello")
+    expect(dialog).to_be_visible()
