@@ -78,9 +78,26 @@ def values_of(writer: int, place: int, rows: Iterable[Row]) -> list[tuple[Any, .
     such row would keep all later ones from being written.
     """
     return [
-        (writer, number, *[_storable(value) for value in msgspec.structs.astuple(row)])
+        (writer, number, *(_plain_values(row) or [_storable(value) for value in msgspec.structs.astuple(row)]))
         for number, row in enumerate(rows, place)
     ]
+
+
+def _plain_values(row: Row) -> tuple[Any, ...] | None:
+    """Return the values of a row of which a database refuses none, as in nearly all; None for another row.
+
+    What holds for all values together holds for each: this is done for every request.
+    """
+    (request_id, attempt, at, key, dialect, model, target, upstream, status, outcome, input_tokens, output_tokens,
+     cached, written, reasoning, is_estimated, cost, first_content, seconds) = msgspec.structs.astuple(row)  # fmt: skip
+    texts = f"{request_id}{key}{dialect}{model}{target}{upstream}{outcome}"
+    numbers = (attempt, at, status, input_tokens, output_tokens, cached, written, reasoning, cost or 0,
+               first_content or 0, seconds)  # fmt: skip
+    # A sum with "not a number" is that too, which is not below the limit.
+    if len(texts) > _LONGEST_TEXT or not texts.isprintable() or min(numbers) < 0 or not sum(numbers) <= _MOST:
+        return None
+    return (request_id, attempt, at, key, dialect, model, target, upstream, status, outcome, input_tokens,
+            output_tokens, cached, written, reasoning, int(is_estimated), cost, first_content, seconds)  # fmt: skip
 
 
 def _storable(value: object) -> object:

@@ -39,8 +39,6 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 
 
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
-_TOKENS = ("input", "output", "cached", "cache_write", "reasoning")
-
 
 def share(directory: Path) -> None:
     """Let this process and those that it starts report common figures, kept in files in the directory.
@@ -127,7 +125,9 @@ class Metrics:
     def ended(self, summary: Summary) -> None:
         """Count a request that has been answered, and its attempts."""
         self._in_progress.inc(-1)
-        key, dialect, model = summary.key, summary.dialect, self._known(summary.model)
+        key, dialect, model = summary.key, summary.dialect, summary.model
+        if model not in self.models:
+            model = model and OTHER
         self._requests[key, dialect, model, str(summary.status or CLIENT_LEFT)].inc()
         self._sent[key, dialect, model].inc(summary.sent)
         self._seconds[dialect, model].observe(summary.seconds)
@@ -139,26 +139,34 @@ class Metrics:
             self._count(row)
 
     def _count(self, row: Row) -> None:
-        model, upstream, target = self._known(row.model), row.upstream, self._known(row.target)
+        models, model, upstream, target = self.models, row.model, row.upstream, row.target
+        if model not in models:
+            model = model and OTHER
+        if target not in models:
+            target = target and OTHER
         self._attempts[upstream, target, row.outcome].inc()
         if not target:  # refused here
             return
         self._attempt_seconds[upstream, target].observe(row.seconds)
         if row.first_content is not None:
             self._attempt_first[upstream, target].observe(row.first_content)
-        tokens = (row.input_tokens, row.output_tokens, row.cached_tokens, row.cache_write_tokens, row.reasoning_tokens)
-        for kind, count in zip(_TOKENS, tokens, strict=True):
-            if count:
-                self._tokens[row.key, model, upstream, target, kind].inc(count)
+        key, tokens = row.key, self._tokens
+        if row.input_tokens:
+            tokens[key, model, upstream, target, "input"].inc(row.input_tokens)
+        if row.output_tokens:
+            tokens[key, model, upstream, target, "output"].inc(row.output_tokens)
+        if row.cached_tokens:
+            tokens[key, model, upstream, target, "cached"].inc(row.cached_tokens)
+        if row.cache_write_tokens:
+            tokens[key, model, upstream, target, "cache_write"].inc(row.cache_write_tokens)
+        if row.reasoning_tokens:
+            tokens[key, model, upstream, target, "reasoning"].inc(row.reasoning_tokens)
         if row.is_estimated:
             self._estimated[upstream, target].inc()
         if row.cost is None:
             self._unpriced[upstream, target].inc()
         elif row.cost:
-            self._cost[row.key, model, upstream, target].inc(row.cost / 1e9)
-
-    def _known(self, name: str) -> str:
-        return name if not name or name in self.models else OTHER
+            self._cost[key, model, upstream, target].inc(row.cost / 1e9)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format, for `CONTENT_TYPE`."""

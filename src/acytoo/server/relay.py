@@ -200,6 +200,8 @@ _MAX_HEADER = 4096
 
 
 def _printable(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     return "".join([c if c.isprintable() and c.isascii() else "?" for c in text])
 
 
