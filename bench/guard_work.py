@@ -1,4 +1,4 @@
-"""The tasks of the guard: fixed amounts of work on the hot paths of the wire, the dialects and the routes.
+"""The tasks of the guard: fixed amounts of work on the hot paths of the wire, the dialects, the routes and the gateway.
 
 The guard may run an older commit's copy of this file, so the protocol of `main` must stay as it is.
 """
@@ -7,13 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from acytoo import AsyncGeneratorProvider, Route, dialects
 from acytoo.dialects.base import Dialect, Unsupported
-from acytoo.http import Endpoint, ResponseHead
+from acytoo.gateway.backends import create_backends, settings_of
+from acytoo.gateway.config import load
+from acytoo.gateway.control import GatewayControl
+from acytoo.gateway.counters import MemoryCounters
+from acytoo.gateway.ledger import NoLedger, Row
+from acytoo.gateway.ledger_sql import values_of
+from acytoo.gateway.metrics import Metrics
+from acytoo.gateway.setup import Setup, prices_of
+from acytoo.http import Endpoint, HTTPResponse, ResponseHead, ServerRequest
+from acytoo.observation import Received
+from acytoo.secret import Secret
+from acytoo.server.response import encode_response
 from acytoo.types import Finish, Item, Request, Start, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
 from acytoo.wire.sse import SSEDecoder
@@ -101,6 +116,76 @@ def _route() -> Callable[[], None]:
     return lambda: loop.run_until_complete(read())
 
 
+_TEAM_CONFIG = f"""
+[storage]
+ledger = "none"
+[upstreams.openai]
+url = "http://127.0.0.1:1/v1"
+key = "file:key"
+requests_per_minute = 1000000000
+[models."gpt-4o-mini"]
+targets = ["openai/gpt-4o-mini"]
+[keys.bench]
+hash = "sha256:{hashlib.sha256(b"bench").hexdigest()}"
+requests_per_minute = 1000000000
+tokens_per_minute = 1000000000000
+tokens_per_day = 1000000000000
+concurrent = 100000
+budget_per_day = 1000000.0
+budget_per_month = 1000000.0
+"""
+
+
+class _Ledger(NoLedger):
+    """A ledger that encodes the rows, and writes them nowhere."""
+
+    def add(self, rows: Any) -> None:
+        values_of(1, 0, list[Row](rows))
+
+
+def _gateway() -> Callable[[], None]:
+    """Return a task that does what a gateway adds to a request: keys, limits, ledger, metrics and headers."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "acytoo.toml"
+        path.write_text(_TEAM_CONFIG)
+        path.with_name("key").write_text("bench")
+        config = load(path)
+        backends = create_backends(config, settings_of(config))
+    setup = Setup(config, backends, Secret(), prices_of(config))
+    control = GatewayControl(setup, MemoryCounters(), _Ledger(), [Metrics(setup.model_names())])
+    dialect = dialects.OpenAI()
+    body = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello, how are you?"}]}'
+    parsed = dialect.decode_request(ServerRequest("/v1/chat/completions", {}, body))
+    [leaf] = [leaf for leaf in setup.leaves if leaf != id(setup.backends["openai"])]
+    backend: Any = setup.backends["gpt-4o-mini"]
+    [provider] = [target.provider for target in backend.targets if id(target.provider) == leaf]
+    route: Any = SimpleNamespace(dialect=dialect, template="/v1/chat/completions")
+    loop = asyncio.new_event_loop()
+
+    async def answer() -> None:
+        connection = SimpleNamespace(sent=0, transport=None)
+        request: Any = SimpleNamespace(connection=connection, headers={}, caller=None, method="POST", status=200)
+        call = control.begin(request)
+        request.caller = control.find([Secret("bench")])
+        call.route = route
+        await call.admit(parsed, dialect, len(body))
+        attempt = call.observe(provider, parsed.request)
+        await attempt.begin()
+        attempt.has_begun = attempt.is_sent = True
+        attempt.status = 200
+        attempt.note_content()
+        attempt.end("complete", Received(Usage(10, 20), Finish("stop"), 80))
+        response = HTTPResponse(200, {"content-type": "application/json"}, b"{}")
+        call.end(response, None)
+        encode_response(response, True, "1.1", False, call.headers)
+
+    async def ten() -> None:
+        for _ in range(10):
+            await answer()
+
+    return lambda: loop.run_until_complete(ten())
+
+
 def tasks() -> dict[str, Callable[[], None]]:
     """Return every task by its name."""
     table = {
@@ -115,6 +200,7 @@ def tasks() -> dict[str, Callable[[], None]]:
         table[f"{dialect.name} build"] = _build(dialect)
     table["openai pass on"] = _read(dialects.OpenAI(), scan=True)
     table["route with one healthy target, short reply"] = _route()
+    table["gateway, ten requests"] = _gateway()
     return table
 
 
