@@ -10,7 +10,8 @@ import pytest
 
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, status
-from tests.processes import ACYTOO
+from acytoo.types import Finish, Usage
+from tests.processes import ACYTOO, run
 from tests.terminal import CTRL_C, CTRL_D, Terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
@@ -230,3 +231,135 @@ def test_keys_typed_during_a_reply_appear_at_the_next_prompt_and_not_in_the_repl
         terminal.press("\n")
         terminal.wait_for(PROMPT)
     assert sent(fake)[-1] == ["first", "onetwothree", "second"]
+
+
+def test_retry_sends_the_last_message_again_also_after_an_error() -> None:
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("one"), reply("two"), status(500, "oh"), reply("three")) as fake,
+        conversation(fake) as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        assert "acytoo: there is no message" in enter(terminal, "/retry")
+        enter(terminal, "first")
+        assert "two" in enter(terminal, "/retry")
+        enter(terminal, "second")
+        assert "three" in enter(terminal, "/retry")
+    assert sent(fake) == [["first"], ["first"], ["first", "two", "second"], ["first", "two", "second"]]
+
+
+def test_system_sets_and_removes_the_system_prompt() -> None:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
+        terminal.wait_for(PROMPT)
+        enter(terminal, "/system Be brief.")
+        enter(terminal, "first")
+        enter(terminal, "/system")
+        enter(terminal, "second")
+    assert sent(fake) == [["Be brief.", "first"], ["first", "ok", "second"]]
+
+
+def test_a_saved_conversation_can_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, other = Path("a.json"), Path("other.json")
+    other.write_text("{}")
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
+        terminal.wait_for(PROMPT)
+        enter(terminal, "first")
+        assert "(2 messages saved)" in enter(terminal, f"/save {path}")
+        assert "exists and is not a saved conversation" in enter(terminal, f"/save {other}")
+        assert "is not a saved conversation" in enter(terminal, f"/load {other}")
+        assert "cannot read" in enter(terminal, "/load /nowhere/a.json")
+        assert "needs an argument: /load FILE" in enter(terminal, "/load")
+        enter(terminal, "/new")
+        assert "(2 messages loaded)" in enter(terminal, f"/load {path}")
+        enter(terminal, "second")
+    assert sent(fake)[-1] == ["first", "ok", "second"]
+    assert other.read_text() == "{}"
+
+
+def test_image_attaches_an_image_to_the_next_message_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("a.gif")
+    path.write_bytes(b"GIF89a rest")
+    with (
+        FakeEndpoint(dialects.OpenAI(), reply("ok")) as fake,
+        conversation(fake, "-m", "compatible/m") as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        assert "cannot read" in enter(terminal, "/image /nowhere.gif")
+        enter(terminal, f"/image {path}")
+        enter(terminal, "first")
+        enter(terminal, "second")
+    contents = [message["content"] for message in fake.requests[-1].json["messages"]]
+    url = "data:image/gif;base64,R0lGODlhIHJlc3Q="
+    assert contents == [
+        [{"type": "text", "text": "first"}, {"type": "image_url", "image_url": {"url": url}}],
+        "ok",
+        "second",
+    ]
+
+
+def test_usage_shows_the_tokens_of_the_last_reply_and_of_all() -> None:
+    with (
+        FakeEndpoint(dialects.OpenAI(), reply("ok", Finish("stop"), Usage(10, 2))) as fake,
+        conversation(fake, "-m", "compatible/m") as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        assert "(no usage reported)" in enter(terminal, "/usage")
+        enter(terminal, "first")
+        enter(terminal, "second")
+        shown = enter(terminal, "/usage")
+    assert "last reply: 10 tokens sent, 2 received\nconversation: 20 tokens sent, 4 received\n" in shown
+
+
+def test_model_asks_another_model_of_the_same_provider_with_the_same_key() -> None:
+    with (
+        FakeEndpoint(dialects.OpenAI(), reply("ok")) as fake,
+        conversation(fake, "-m", "compatible/one", "--key", "k") as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        enter(terminal, "first")
+        assert "(model: compatible/two)" in enter(terminal, "/model two")
+        enter(terminal, "second")
+        assert "(model: compatible/two)" in enter(terminal, "/model")
+    assert [request.json["model"] for request in fake.requests] == ["one", "two"]
+    assert [request.headers.get("authorization") for request in fake.requests] == ["Bearer k"] * 2
+
+
+def test_model_never_sends_the_key_to_another_provider() -> None:
+    with (
+        FakeEndpoint(dialects.OpenAI(), reply("one")) as fake,
+        FakeEndpoint(dialects.OpenAI(), reply("two")) as other,
+        Terminal(
+            [ACYTOO, "chat", "-m", "compatible/m", "--url", fake.url, "--key", "private"],
+            env={"OPENAI_BASE_URL": other.url, "OPENAI_API_KEY": "own"},
+        ) as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        enter(terminal, "first")
+        enter(terminal, "/model openai/m")
+        assert "two" in enter(terminal, "second")
+        assert "acytoo: " in enter(terminal, "/model nothing://x")
+    assert [request.headers.get("authorization") for request in other.requests] == ["Bearer own"]
+
+
+def test_a_conversation_is_recorded_after_each_turn_if_that_is_on(tmp_path: Path) -> None:
+    env = {"ACYTOO_STATE": str(tmp_path)}
+    run([ACYTOO, "logs", "on"], env=env)
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake,
+        Terminal([ACYTOO, "chat", "--url", fake.url], env=env) as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        enter(terminal, "first")
+        enter(terminal, "second")
+        enter(terminal, "/new")
+        enter(terminal, "third")
+    lines = run([ACYTOO, "logs"], env=env).stdout.decode().splitlines()
+    assert ["third" in lines[0], "first" in lines[1], len(lines)] == [True, True, 2]
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake,
+        Terminal([ACYTOO, "chat", "-c", "--url", fake.url], env=env) as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        enter(terminal, "fourth")
+    assert sent(fake) == [["third", "ok", "fourth"]]

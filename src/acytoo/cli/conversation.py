@@ -61,7 +61,7 @@ class Command(NamedTuple):
     @property
     def needs_argument(self) -> bool:
         """Whether the command is an error without its argument."""
-        return self.argument.isupper()
+        return bool(self.argument) and not self.argument.startswith("[")
 
 
 class Conversation:
