@@ -45,7 +45,7 @@ def bench(
     plot: Path | None,
     **endpoint: Any,
 ) -> None:
-    """Measure an endpoint: the time to the first content, the pauses in a stream, and tokens per second.
+    """Measure how soon and how fast an endpoint answers.
 
     Every request costs tokens. Exits with 1 if a reply was not complete.
 
