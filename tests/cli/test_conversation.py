@@ -363,3 +363,15 @@ def test_a_conversation_is_recorded_after_each_turn_if_that_is_on(tmp_path: Path
         terminal.wait_for(PROMPT)
         enter(terminal, "fourth")
     assert sent(fake) == [["third", "ok", "fourth"]]
+
+
+def test_edit_opens_the_last_message_in_the_editor() -> None:
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("one"), reply("two")) as fake,
+        Terminal([ACYTOO, "chat", "--url", fake.url], env={"VISUAL": "sed -i s/first/second/"}) as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        assert "acytoo: there is no message" in enter(terminal, "/edit")
+        enter(terminal, "first")
+        assert "two" in enter(terminal, "/edit")
+    assert sent(fake) == [["first"], ["second"]]

@@ -183,3 +183,13 @@ def test_a_file_that_cannot_be_sent_is_an_error(
     if content is not None:
         path.write_bytes(content)
     assert message in acytoo(option, str(path), "Hi", code=2).stderr.decode()
+
+
+def test_a_damaged_file_is_reported_and_the_reply_is_printed(acytoo: Run, state: Path) -> None:
+    state.mkdir()
+    (state / "conversations.db").write_bytes(b"not a database, but long enough to look at" * 100)
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
+        done = acytoo("--url", fake.url, "Hi")
+    assert done.stdout == b"ok\n"
+    assert b"is not recorded: cannot open" in done.stderr
+    assert b"cannot open" in acytoo("logs", code=2).stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -18,7 +17,7 @@ from acytoo.errors import AcytooError, UsageError
 from acytoo.types import Item, Usage
 
 if TYPE_CHECKING:
-    from acytoo.cli.conversation_log import ConversationLog
+    from acytoo.cli.conversation_log import Recorder
 
 
 class Screen(Protocol):
@@ -32,23 +31,6 @@ class Screen(Protocol):
 
     async def show(self, stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
         """Show a reply as it arrives, and append its items to `items`."""
-
-
-class Recorder:
-    """Records one conversation after each turn, if recording is on. `number` is None before the first one."""
-
-    def __init__(self, log: ConversationLog, number: int | None = None) -> None:
-        self._log = log
-        self.number = number
-
-    def record(self, model: str, messages: list[dict[str, Any]]) -> None:
-        """Record the messages. A failure is reported and does not end the conversation."""
-        if "://" in model:  # a URL may contain a password
-            model = ""
-        try:
-            self.number = self._log.save(self.number, model, messages)
-        except (sqlite3.Error, AcytooError) as error:
-            print_error(f"the conversation is not recorded: {error}")
 
 
 class Command(NamedTuple):

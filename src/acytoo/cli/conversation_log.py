@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from acytoo.cli.state import private_file, state_dir
-from acytoo.errors import UsageError
+from acytoo.cli.exit_codes import print_error
+from acytoo.cli.state import CONVERSATIONS, private_file, state_dir
+from acytoo.errors import AcytooError, UsageError
 from acytoo.messages import content_text
-
-FILE = "conversations.db"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
@@ -48,7 +47,7 @@ class ConversationLog:
     """The file with the conversations. Every method opens it for itself: other commands use it at the same time."""
 
     def __init__(self) -> None:
-        self.path = state_dir() / FILE
+        self.path = state_dir() / CONVERSATIONS
 
     @property
     def is_on(self) -> bool:
@@ -167,7 +166,7 @@ class ConversationLog:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            private_file(FILE)
+            private_file(CONVERSATIONS)
             database = sqlite3.connect(self.path, timeout=10)
             database.executescript(_SCHEMA)
             try:
@@ -188,9 +187,18 @@ def _has_index(database: sqlite3.Connection) -> bool:
     return True
 
 
-def is_recording() -> bool:
-    """Return whether conversations are recorded. Without a home directory, they are not."""
-    try:
-        return ConversationLog().is_on
-    except UsageError:
-        return False
+class Recorder:
+    """Records one conversation after each turn, if recording is on. `number` is None before the first one."""
+
+    def __init__(self, log: ConversationLog, number: int | None = None) -> None:
+        self._log = log
+        self.number = number
+
+    def record(self, model: str, messages: list[dict[str, Any]]) -> None:
+        """Record the messages. A failure is reported and does not end the conversation."""
+        if "://" in model:  # a URL may contain a password
+            model = ""
+        try:
+            self.number = self._log.save(self.number, model, messages)
+        except (sqlite3.Error, AcytooError) as error:
+            print_error(f"the conversation is not recorded: {error}")

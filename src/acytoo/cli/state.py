@@ -8,6 +8,9 @@ from pathlib import Path
 
 from acytoo.errors import UsageError
 
+CONVERSATIONS = "conversations.db"
+"""The file of recorded conversations. It exists if recording was ever turned on."""
+
 
 def state_dir() -> Path:
     """Return `$ACYTOO_STATE`, or `acytoo` in the platform's folder for state. It may not exist.
@@ -42,3 +45,11 @@ def private_file(name: str) -> Path:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o600))
     return path
+
+
+def has_conversations() -> bool:
+    """Return whether the file of recorded conversations exists. Without a home directory, it does not."""
+    try:
+        return (state_dir() / CONVERSATIONS).exists()
+    except (OSError, UsageError):
+        return False

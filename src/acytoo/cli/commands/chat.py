@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acytoo.cli.exit_codes import print_error
 from acytoo.cli.options import as_text, endpoint_options, parse_request_options, provider_from_options
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from acytoo.cli.conversation import Recorder, Screen
+    from acytoo.cli.conversation import Screen
+    from acytoo.cli.conversation_log import Recorder
     from acytoo.types import Item
 
 
@@ -118,19 +120,25 @@ def _recorder(continues: bool, endpoint: dict[str, Any]) -> tuple[Recorder | Non
 
     A conversation continues with its own model, unless another one or a URL is set.
     """
-    from acytoo.cli.conversation_log import ConversationLog, is_recording
+    from acytoo.cli.state import has_conversations
 
+    if not continues and not has_conversations():
+        return None, []
+    from acytoo.cli.conversation_log import ConversationLog, Recorder
+
+    log = ConversationLog()
+    number: int | None = None
     messages: list[dict[str, Any]] = []
-    number = None
     if continues:
-        number, model, messages = ConversationLog().read()
+        number, model, messages = log.read()
         if not endpoint["model"] and not endpoint["url"]:
             endpoint["model"] = model or None
-    if not is_recording():
-        return None, messages
-    from acytoo.cli.conversation import Recorder
-
-    return Recorder(ConversationLog(), number), messages
+    try:
+        is_on = log.is_on
+    except UsageError as error:
+        print_error(f"the conversation is not recorded: {error}")
+        is_on = False
+    return Recorder(log, number) if is_on else None, messages
 
 
 def settings_for_model(address: str, endpoint: dict[str, Any]) -> dict[str, Any]:
