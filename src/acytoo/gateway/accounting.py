@@ -20,6 +20,9 @@ _IMAGE_TOKENS = 1000
 DEFAULT_OUTPUT = 1024
 """Tokens that are reserved for the reply to a request without `max_tokens`."""
 
+_MOST_OUTPUT = 2**53
+"""Tokens that are reserved at most: a larger number is beyond every limit, and beyond what a float or Redis has."""
+
 
 def tokens_of(observation: Observation, request: Request, size: int) -> tuple[Usage, bool]:
     """Return the tokens of an attempt that has ended, and whether some of them are estimated.
@@ -66,6 +69,15 @@ def outcome_of(observation: Observation, cancelled: str) -> str:
     finish = observation.received.finish
     reason = finish.reason if finish is not None else "stop"
     return "incomplete" if reason == "length" else "content_filter" if reason == "content_filter" else "complete"
+
+
+def estimate_output(request: Request) -> int:
+    """Return how many tokens to reserve for the reply.
+
+    A negative `max_tokens` must not give room to other requests. Some servers take it for no limit.
+    """
+    most = request.max_tokens
+    return min(most, _MOST_OUTPUT) if most is not None and most > 0 else DEFAULT_OUTPUT
 
 
 def estimate_input(request: Request, size: int) -> int:

@@ -20,7 +20,7 @@ from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect, ParsedRequest
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import AuthenticationError, NotFoundError, ServerError
-from acytoo.gateway.accounting import DEFAULT_OUTPUT, estimate_input, outcome_of, tokens_of
+from acytoo.gateway.accounting import estimate_input, estimate_output, outcome_of, tokens_of
 from acytoo.gateway.cache import is_deterministic, key_of
 from acytoo.gateway.counters import Claims, Exceeded, Hold, Plan
 from acytoo.gateway.keys import Key
@@ -122,7 +122,7 @@ class GatewayCall(Call):
             raise ServerError("usage cannot be recorded at the moment: try again later", status=503, retry_after=5)
         key = self.key
         if key is not None and (plan := key.plan) is not None:
-            tokens = self.estimated_input(parsed.request) + (parsed.request.max_tokens or DEFAULT_OUTPUT)
+            tokens = self.estimated_input(parsed.request) + estimate_output(parsed.request)
             money = self._estimated_cost(name, rest, parsed.request) if key.limits.has_budget else 0
             self._hold = await self.reserve(plan, tokens, money)
             self.headers |= dialect.quota_headers(self._hold.quotas(), self._at)
@@ -135,7 +135,7 @@ class GatewayCall(Call):
         rates = self.rates_of(leaf, leaf.model or model)
         if rates is None:
             return 0
-        return rates.cost(self.estimated_input(request), request.max_tokens or DEFAULT_OUTPUT)
+        return rates.cost(self.estimated_input(request), estimate_output(request))
 
     def rates_of(self, leaf: Leaf, model: str) -> Rates | None:
         """Return the rates of a model, None if its price is unknown."""
@@ -351,9 +351,9 @@ class GatewayAttempt(Observation):
                 message = f'the price of {target!r} is unknown, so that no budget can be kept: set [prices."{target}"]'
                 raise AuthenticationError(message, status=403, code="price_unknown")
             if leaf.has_budget:
-                money = rates.cost(call.estimated_input(wanted), wanted.max_tokens or DEFAULT_OUTPUT)
+                money = rates.cost(call.estimated_input(wanted), estimate_output(wanted))
         if plan is not None and self.hold is None:
-            tokens = call.estimated_input(wanted) + (wanted.max_tokens or DEFAULT_OUTPUT)
+            tokens = call.estimated_input(wanted) + estimate_output(wanted)
             self.hold = await call.reserve(plan, tokens, money)
 
     def end(self, outcome: str, received: object, error: object = None) -> None:

@@ -1,0 +1,69 @@
+"""Requests that try to get around the limits of their key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acytoo.dialects import OpenAI
+from acytoo.testing import FakeEndpoint, reply
+from acytoo.types import Finish
+from tests.gateway.served import served
+from tests.server.live_server import call, head
+
+HELLO = [{"role": "user", "content": "Hello"}]
+PARTS = [{"role": "user", "parts": [{"text": "Hello"}]}]
+
+LIMITS = """
+tokens_per_day = 2000
+budget_per_month = 1
+[models.fast]
+targets = ["up/m1"]
+[prices."up/m1"]
+input = 1
+output = 1
+"""
+
+
+def requests(most: int) -> list[tuple[str, dict[str, Any]]]:
+    """A request of each API with so many tokens at most."""
+    return [
+        ("/v1/chat/completions", {"model": "fast", "messages": HELLO, "max_tokens": most}),
+        ("/v1/chat/completions", {"model": "fast", "messages": HELLO, "max_completion_tokens": most}),
+        ("/v1/completions", {"model": "fast", "prompt": "Hello", "max_tokens": most}),
+        ("/v1/responses", {"model": "fast", "input": "Hello", "max_output_tokens": most}),
+        ("/v1/messages", {"model": "fast", "messages": HELLO, "max_tokens": most}),
+        ("/v1beta/models/fast:generateContent", {"contents": PARTS, "generationConfig": {"maxOutputTokens": most}}),
+        ("/api/chat", {"model": "fast", "messages": HELLO, "options": {"num_predict": most}}),
+        ("/api/generate", {"model": "fast", "prompt": "Hello", "options": {"num_predict": most}}),
+        ("/api/completions", {"model": "fast", "messages": HELLO, "max_tokens": most}),
+    ]
+
+
+@pytest.mark.parametrize("most", [-1, -(10**9), -(10**400)])
+@pytest.mark.parametrize("number", range(len(requests(0))))
+async def test_a_negative_number_of_tokens_gives_no_room_to_others(number: int, most: int, tmp_path: Path) -> None:
+    path, body = requests(7)[number]
+    data = repr(body).replace("'", '"').replace(": 7", f": {most}").encode()
+    async with FakeEndpoint(OpenAI(), reply("Hi", Finish())) as fake, served(tmp_path, fake.url, LIMITS) as gate:
+        prefix = f"content-length: {len(data)}\r\nauthorization: Bearer sk-ci\r\n"
+        response = await call(gate.port, head(f"POST {path} HTTP/1.1", prefix) + data)
+        values = [value for name, value in response.headers.items() if "ratelimit" in name and "tokens" in name]
+        numbers = [int(value) for value in values if value.isdecimal()]
+        assert response.status == 200
+        assert max(numbers) == 2000  # the limit itself; less remains while the request is in progress
+        assert min(numbers) < 1000
+
+
+@pytest.mark.parametrize("most", [10**18, 10**30, 10**400])
+@pytest.mark.parametrize("number", range(len(requests(0))))
+async def test_any_number_of_tokens_above_the_limit_is_refused(number: int, most: int, tmp_path: Path) -> None:
+    path, body = requests(7)[number]
+    data = repr(body).replace("'", '"').replace(": 7", f": {most}").encode()
+    async with FakeEndpoint(OpenAI(), reply("Hi", Finish())) as fake, served(tmp_path, fake.url, LIMITS) as gate:
+        prefix = f"content-length: {len(data)}\r\nauthorization: Bearer sk-ci\r\n"
+        response = await call(gate.port, head(f"POST {path} HTTP/1.1", prefix) + data)
+        assert response.status == 429
+        assert not fake.requests
