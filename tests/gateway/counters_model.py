@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from hypothesis import strategies as st
 
-from acytoo.gateway.counters import Claim, Counters, Exceeded, Hold, Window
+from acytoo.gateway.counters import Claim, Claims, Counters, Exceeded, Hold, Limit, Plan, Window
 
 START = datetime(2027, 1, 31, 23, 57, tzinfo=UTC).timestamp()
 """Three minutes before a day and a month end."""
@@ -139,6 +139,7 @@ steps = st.lists(
 async def follow(counters: Counters, steps: list[Step], wait: Callable[[float], Awaitable[None]]) -> None:
     """Take the same steps with counters and with the model; compare every answer."""
     model = Model()
+    plans: dict[tuple[Limit, ...], Plan] = {}
     held: list[tuple[Hold, list[Entry]]] = []
     for step in steps:
         if isinstance(step, Wait):
@@ -152,7 +153,9 @@ async def follow(counters: Counters, steps: list[Step], wait: Callable[[float], 
                 await counters.settle(hold, {"tokens": 10_000})  # the second time counts for nothing
         else:
             expected = model.reserve(step.claims)
-            result = await counters.reserve(step.claims)
+            claims = Claims.of(step.claims)
+            plan = plans.setdefault(claims.plan.limits, claims.plan)  # several plans have some counters in common
+            result = await counters.reserve(Claims(plan, claims.amounts))
             if isinstance(expected, Claim):
                 assert isinstance(result, Exceeded)
                 assert result.level.claim == expected

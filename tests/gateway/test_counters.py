@@ -7,7 +7,20 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acytoo.gateway.counters import Claim, Counters, Exceeded, Hold, MemoryCounters, Window
+from acytoo.gateway.config import Limits
+from acytoo.gateway.counters import (
+    Claim,
+    Claims,
+    Counters,
+    Exceeded,
+    Hold,
+    Limit,
+    MemoryCounters,
+    Plan,
+    Window,
+    quotas_of,
+)
+from acytoo.gateway.limits import amounts_of, plan_of
 from tests.gateway.counters_model import START, Clock, Step, follow, steps
 
 
@@ -161,3 +174,44 @@ async def test_however_the_clock_jumps_no_sum_becomes_negative(jumps: list[float
         await counters.settle(hold, {"key:a:tokens": 0})
     levels = (await reserve(counters, tokens(10_000, 1, "day"), tokens(10_000, 1, "month"))).levels
     assert all(level.used >= 1 for level in levels)
+
+
+async def test_two_plans_with_one_counter_count_together_though_a_clock_jumps() -> None:
+    clock = Clock()
+    counters = MemoryCounters(wall=clock, monotonic=clock)
+    first, second = (Plan([Limit("key:a:tokens", "day", 100, 0)]) for _ in range(2))
+
+    async def used(plan: Plan) -> int:
+        held = await counters.reserve(Claims(plan, [1]))
+        assert isinstance(held, Hold)
+        return held.levels[0].used
+
+    assert [await used(first), await used(second), await used(first)] == [1, 2, 3]
+    clock.now += 86400
+    assert await used(second) == 1
+    clock.now -= 86400
+    assert [await used(second), await used(first), await used(second)] == [1, 2, 3]
+
+
+async def test_a_plan_whose_day_has_ended_while_its_minute_has_not_counts_from_zero() -> None:
+    clock = Clock()
+    counters = MemoryCounters(wall=clock, monotonic=clock)
+    plan = Plan([Limit("key:a:tokens", "day", 100, 0), Limit("key:a:tokens", "minute", 100, 0)])
+    clock.now = START + 170
+    assert isinstance(await counters.reserve(Claims(plan, [5])), Hold)
+    clock.now = START + 190
+    held = await counters.reserve(Claims(plan, [5]))
+    assert isinstance(held, Hold)
+    assert [level.used for level in held.levels] == [5, 10]
+
+
+async def test_quotas_are_what_is_left_of_the_tightest_limit_on_requests_and_on_tokens() -> None:
+    clock = Clock()
+    counters = MemoryCounters(wall=clock, monotonic=clock)
+    limits = Limits(requests_per_minute=5, requests_per_day=3, tokens_per_minute=50, concurrent=1, budget_per_day=1)
+    plan = plan_of(limits, "key:a")
+    assert plan is not None
+    held = await counters.reserve(Claims(plan, amounts_of(20, 1)))
+    assert isinstance(held, Hold)
+    assert held.quotas() == quotas_of(held.levels)
+    assert {quota[:3] for quota in held.quotas()} == {("requests", 3, 2), ("tokens", 50, 30)}

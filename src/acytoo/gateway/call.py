@@ -66,6 +66,15 @@ ADMIN = Admin()
 class GatewayCall(Call):
     """One request to a gateway."""
 
+    _dialect = ""
+    model = ""
+    size = 0
+    _incoming: int | None = None
+    _hold: Hold | None = None
+    _hit: Hit | None = None
+    _task: asyncio.Task[None] | None = None
+    """What asks an upstream for this request and for others; it may outlast the request."""
+
     def __init__(self, control: GatewayControl, request: IncomingRequest) -> None:
         super().__init__()
         self._control = control
@@ -81,16 +90,7 @@ class GatewayCall(Call):
         self.upstream_headers = {"x-request-id": self.request_id}
         if control.tracing is not None:
             self.upstream_headers |= control.tracing.headers_for(request.headers)
-        self._dialect = ""
-        self.model = ""
-        self._parsed: ParsedRequest | None = None
-        self.size = 0
-        self._incoming: int | None = None
-        self._hold: Hold | None = None
         self._attempts: list[GatewayAttempt] = []
-        self._hit: Hit | None = None
-        self._task: asyncio.Task[None] | None = None
-        """What asks an upstream for this request and for others; it may outlast the request."""
 
     @property
     def key(self) -> Key | None:
@@ -108,7 +108,7 @@ class GatewayCall(Call):
         # The file may have been read again while the body arrived; the server selects the backend from the new one.
         caller, setup = self._request.caller, self._control.setup
         self.setup = setup
-        self._parsed, self._dialect, self.size = parsed, dialect.name, size
+        self._dialect, self.size = dialect.name, size
         model = self.model = parsed.request.model or next(iter(setup.backends))
         name, _, rest = model.partition("/")
         if name not in setup.backends:
@@ -155,7 +155,8 @@ class GatewayCall(Call):
 
     def may_share(self, request: Request) -> bool:
         """Return whether the model has a cache, and the request asks for a deterministic reply."""
-        return split_model(self.setup.backends, self.model)[0] in self.setup.cached and is_deterministic(request)
+        cached = self.setup.cached
+        return bool(cached) and self.model.partition("/")[0] in cached and is_deterministic(request)
 
     async def share(self, request: Request, ask: Ask) -> BackendReply:
         """Return the reply to a request for a model that has a cache. Raises AcytooError."""
