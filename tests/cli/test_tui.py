@@ -212,6 +212,20 @@ def test_long_lines_of_code_are_not_wrapped(capsys: pytest.CaptureFixture[str]) 
     assert shown(["```\n", code[:200], code[200:], "\n```"], capsys).text == f"{code}\n"
 
 
+def test_tabs_of_code_stay_but_never_make_a_live_line_longer_than_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    view = MarkdownView()
+    view.feed("```make\n" + "\t" * 20 + "x")
+    view.draw()
+    live = capsys.readouterr().out
+    assert "\t" not in live
+    assert max(len(line) for line in re.sub(r"\x1b\[[\d;]*\w", "", live).splitlines()) < 40
+    view.finish()
+    assert "\t" * 20 + "x" in capsys.readouterr().out
+
+
 def conversation(fake: FakeEndpoint, state: Path, *options: str, **env: str) -> Terminal:
     env = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "ACYTOO_STATE": str(state), **env}
     return Terminal([ACYTOO, "chat", "--url", fake.url, *options], env=env)

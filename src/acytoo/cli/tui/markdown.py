@@ -105,9 +105,12 @@ class MarkdownView:
     def _render_code(self, block: Block, is_live: bool) -> list[str]:
         """Return the new lines of a code block. Only live ones are cut: the others are copied as they are."""
         language = (block.language.split() or [""])[0]
-        syntax = Syntax("", language or "text", theme=THEME, background_color="default")
+        syntax = Syntax("", language or "text", theme=THEME, background_color="default", tab_size=0)
         count = block.source.count("\n") + (not block.source.endswith("\n"))
         texts = syntax.highlight(block.source).split("\n", allow_blank=True)[block.start : count]
+        if is_live:
+            for text in texts:
+                text.expand_tabs(8)  # rich counts a tab as one column
         lines = [list(text.render(self._console)) for text in texts]
         if is_live:
             lines = [Segment.adjust_line_length(line, self._console.width, pad=False) for line in lines]
