@@ -339,21 +339,24 @@ async function reread() {
   if (!document.querySelector("article > textarea")) draw();
 }
 
-async function addNode(node) {
-  const complete = { id: store.newId(), conversation: current.id, time: Date.now(), images: [], ...node };
-  nodes.set(complete.id, complete);
-  current.leaf = complete.id;
-  current.updated = Date.now();
-  if (!current.title) current.title = (node.content || "Image").slice(0, 80);
+// Add a message to a conversation, which may no longer be the open one.
+async function addNode(conversation, node) {
+  const complete = { id: store.newId(), conversation: conversation.id, time: Date.now(), images: [], ...node };
+  conversation.leaf = complete.id;
+  conversation.updated = Date.now();
+  if (!conversation.title) conversation.title = (node.content || "Image").slice(0, 80);
+  if (conversation.id === current.id) {
+    nodes.set(complete.id, complete);
+    history.replaceState(null, "", `/#${conversation.id}`);
+  }
   await store.save("nodes", complete);
-  await store.save("conversations", current);
-  history.replaceState(null, "", `/#${current.id}`);
+  await store.save("conversations", conversation);
   return complete;
 }
 
 async function send(text, attached, parent) {
   showError(null);
-  const question = await addNode({ parent, role: "user", content: text, images: attached });
+  const question = await addNode(current, { parent, role: "user", content: text, images: attached });
   await answer(question.id);
 }
 
@@ -379,9 +382,9 @@ function messagesUpTo(id) {
 async function answer(parent) {
   if (running()) return;
   showError(null);
-  const conversation = current;
   await modelsLoaded;
-  if (running() || conversation.id !== current.id) return;
+  if (running() || !nodes.has(parent)) return; // another conversation may be open by now
+  const conversation = current;
   current.model = $("model").value;
   const body = { model: current.model, messages: messagesUpTo(parent) };
   for (const option of OPTIONS) {
@@ -393,8 +396,9 @@ async function answer(parent) {
   replies.set(conversation.id, reply);
   const receiving = async () => {
     const model = body.model;
-    reply.node = await addNode({ id, parent, role: "assistant", content: "", reasoning: "", state: "streaming", model });
-    draw();
+    const empty = { id, parent, role: "assistant", content: "", reasoning: "", state: "streaming", model };
+    reply.node = await addNode(conversation, empty);
+    if (current.id === conversation.id) draw();
     say("The reply is arriving.");
     changed(conversation.id);
     await receive(reply, body);
