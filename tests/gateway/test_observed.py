@@ -11,6 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
+from acytoo.server.auth import BURST, MAX_WAITING
 from acytoo.testing import FakeEndpoint, reply
 from acytoo.testing.hostile.site import example, read_response
 from acytoo.testing.script.responses import status
@@ -124,6 +125,21 @@ async def test_with_an_admin_key_the_metrics_need_it(tmp_path: Path, monkeypatch
             for headers in ("", "authorization: Bearer sk-ci\r\n", "authorization: Bearer sk-admin\r\n")
         ]
     assert statuses == [401, 401, 200]
+
+
+async def test_who_guesses_the_admin_key_at_the_metrics_has_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_KEY", "sk-admin")
+    async with served(tmp_path, "http://127.0.0.1:9", server='admin_key = "env:ADMIN_KEY"') as server:
+
+        async def guess(number: int) -> int:
+            return (await server.get("/metrics", f"authorization: Bearer wrong{number}\r\n")).status
+
+        assert {await guess(number) for number in range(BURST)} == {401}
+        statuses = await asyncio.gather(*[guess(number) for number in range(MAX_WAITING + 8)])
+        assert set(statuses) == {401, 429}
+        assert (await server.get("/livez")).status == 200
 
 
 async def test_without_an_admin_key_the_metrics_are_not_for_other_machines(tmp_path: Path) -> None:

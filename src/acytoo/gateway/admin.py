@@ -13,7 +13,7 @@ from acytoo.gateway.control import GatewayControl
 from acytoo.gateway.metrics import CONTENT_TYPE, Metrics
 from acytoo.gateway.usage import usage_document
 from acytoo.http import HTTPResponse
-from acytoo.server.auth import address_of
+from acytoo.server.auth import WrongPasswordError, address_of
 from acytoo.server.control import ANYONE
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import json_response
@@ -26,7 +26,11 @@ def admin_routes(control: GatewayControl, metrics: Metrics | None) -> Iterator[P
     async def show_metrics(request: IncomingRequest) -> HTTPResponse:
         assert metrics is not None
         if control.setup.admin_key:
-            if control.find(secrets_in(request.received())) is not ADMIN:
+            presented = secrets_in(request.received())
+            caller = control.find(presented)
+            if caller is None:
+                raise WrongPasswordError(guessed=bool(presented))
+            if caller is not ADMIN:
                 raise AuthenticationError("the metrics need the admin key", status=401, code="authentication_error")
         elif not _is_local(request):
             message = "the metrics are for this machine only: set admin_key in [server] to read them from others"

@@ -98,10 +98,16 @@ class Application:
 
     async def _authenticate(self, request: IncomingRequest, route: PathRoute | None) -> None:
         """Note who has sent a request. Raises AuthenticationError if its head has to show that, and does not."""
-        if self.config.is_open or (route is not None and route.is_public):
+        is_public = route is not None and route.is_public
+        if self.config.is_open and not is_public:
             request.caller = ANYONE
             return
         presented = secrets_in(request.received())
+        if is_public:
+            if presented:  # a handler may check it, as that of a gateway's metrics does
+                await self._passwords.wait(request)
+            request.caller = ANYONE
+            return
         has_body_secrets = route is not None and route.dialect is not None and not route.dialect.can_pass_through
         if presented or has_body_secrets:
             await self._passwords.wait(request)
