@@ -194,14 +194,19 @@ def test_markdown_cannot_encode_a_control_character(text: str, capsys: pytest.Ca
     shown(list(text), capsys)  # the screen refuses every control character
 
 
-def test_only_the_last_lines_are_ever_written_again(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("rows", [4, 24])
+def test_only_the_last_lines_are_ever_written_again(
+    rows: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINES", str(rows))
+    monkeypatch.setenv("COLUMNS", "80")
     text = "".join(f"line {number} of one paragraph\n" for number in range(100))
     view, screen = MarkdownView(), Screen()
     for line in text.splitlines(keepends=True):
         view.feed(line)
         view.draw()
         screen.write(capsys.readouterr().out)
-        assert len(screen.lines) <= LIVE_LINES
+        assert len(screen.lines) <= min(LIVE_LINES, rows - 1)
     view.finish()
     screen.write(capsys.readouterr().out)
     assert screen.text == text

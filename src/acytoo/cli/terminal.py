@@ -80,6 +80,11 @@ def width() -> int:
     return max(20, shutil.get_terminal_size().columns)
 
 
+def height() -> int:
+    """Return the number of lines of the terminal."""
+    return max(2, shutil.get_terminal_size().lines)
+
+
 def can_move_cursor() -> bool:
     """Return whether input and output are a terminal that understands escape sequences."""
     if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):

@@ -16,11 +16,14 @@ from rich.syntax import Syntax
 from rich.theme import Theme
 
 from acytoo.cli.exit_codes import replace_controls
-from acytoo.cli.terminal import width
+from acytoo.cli.terminal import height, width
 from acytoo.cli.tui.blocks import Block, BlockSplitter, parser
 
 LIVE_LINES = 8
-"""Lines of the unfinished block that are shown. Longer ones are shown completely when they are finished."""
+"""Lines of the unfinished block that are shown, if the terminal has more.
+
+A longer block is shown completely when it is finished.
+"""
 
 THEME = "ansi_dark"
 """Colours of the terminal's own palette, without a background."""
@@ -56,7 +59,7 @@ class MarkdownView:
         rest = self._splitter.rest
         live: list[str] = []
         if rest.source.strip():
-            live = self._spaced(rest, self._render(rest, is_live=True))[-LIVE_LINES:]
+            live = self._spaced(rest, self._render(rest, is_live=True))[-min(LIVE_LINES, height() - 1) :]
         self._write(finished, live)
 
     def finish(self) -> None:
