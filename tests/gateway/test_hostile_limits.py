@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,17 @@ async def test_any_number_of_tokens_above_the_limit_is_refused(number: int, most
         response = await call(gate.port, head(f"POST {path} HTTP/1.1", prefix) + data)
         assert response.status == 429
         assert not fake.requests
+
+
+async def test_a_file_that_has_lost_its_keys_does_not_open_a_running_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi", Finish())) as fake, served(tmp_path, fake.url) as gate:
+        path = tmp_path / "acytoo.toml"
+        text = path.read_text()
+        path.write_text(text[: text.index("[keys.ci]")])  # as an editor may have written it so far
+        while "no keys any more" not in caplog.text:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        body = {"model": "up/m1", "messages": HELLO}
+        assert (await gate.post("/v1/chat/completions", body, headers="")).status == 401
+        assert (await gate.post("/v1/chat/completions", body)).status == 200

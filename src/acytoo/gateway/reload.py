@@ -138,6 +138,10 @@ class Reloader:
 
     def _reload(self) -> None:
         loaded = load(self._path)
+        if self.config.keys and not loaded.keys:  # the file may be half written
+            raise UsageError(
+                f"{self._path}: no keys any more, so everybody would be let in: restart the server for that"
+            )
         check_secrets(loaded)
         settings = settings_of(loaded)
         config = _with_fixed_values(loaded, self.config)
