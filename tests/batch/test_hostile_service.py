@@ -189,7 +189,7 @@ async def test_an_output_that_cannot_be_written_fails_the_batch_without_showing_
         service.stop()
         sdk = client(url)
         created = await begin(sdk, (await upload(sdk, lines("one"))).id)
-    (tmp_path / f"{created.id}.replies.jsonl").unlink()
+    (tmp_path / f"{created.id}.replies.jsonl").unlink(missing_ok=True)
     (tmp_path / f"{created.id}.replies.jsonl").mkdir()
     async with FakeEndpoint(OpenAI(), ANSWER) as fake, serving(tmp_path, fake) as (url, _):
         batch = await finished(client(url), created.id)

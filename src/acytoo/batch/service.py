@@ -210,10 +210,8 @@ class BatchService:
         secret = self._secret_of(batch.owner)
         if secret is None:
             raise RequestError(f"the key {batch.owner!r} does not exist any more", status=400)
-        try:
-            self.files.get(batch.input_file_id, batch.owner)
-        except NotFoundError:
-            raise RequestError("the input file has been deleted", status=400) from None
+        if self._is_stopping:
+            return False
         total = await asyncio.to_thread(self._check_rows, batch)
         config = BatchConfig(
             provider=self._provider(secret),
@@ -222,7 +220,11 @@ class BatchService:
             output=self._output(batch),
             jobs=_JOBS,
         )
-        run = await asyncio.to_thread(BatchRun, config)
+        try:
+            run = await asyncio.to_thread(BatchRun, config)
+        except AcytooError:
+            self._require_input(batch)
+            raise
         self._runs[batch.id] = run
         batch.request_counts.total = total
         try:
@@ -247,6 +249,7 @@ class BatchService:
     def _check_rows(self, batch: StoredBatch) -> int:
         """Return how many rows a batch has. Raises RequestError for a row of another endpoint, or no rows."""
         total = 0
+        self._require_input(batch)
         with self.files.path(batch.input_file_id).open("rb") as lines:
             for number, line in enumerate(iter(partial(lines.readline, _MAX_ROW + 1), b""), 1):
                 if len(line) > _MAX_ROW:
@@ -267,6 +270,11 @@ class BatchService:
         if not total:
             raise RequestError("the input file is empty", status=400)
         return total
+
+    def _require_input(self, batch: StoredBatch) -> None:
+        """Raise RequestError if the input file has been deleted."""
+        if not self.files.path(batch.input_file_id).exists():
+            raise RequestError("the input file has been deleted", status=400)
 
     def _provider(self, secret: Secret) -> AsyncGeneratorProvider:
         from acytoo.registry import provider
