@@ -10,7 +10,7 @@ import gc
 import hashlib
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,17 +103,28 @@ async def _short_reply() -> AsyncGenerator[list[Item], None]:
     yield [" word", Finish("stop")]
 
 
+def _in_a_loop(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Return a task that does the work in an event loop, which the first call creates: naming tasks needs none."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def run() -> None:
+        if not loops:
+            loops.append(asyncio.new_event_loop())
+        loops[0].run_until_complete(work())
+
+    return run
+
+
 def _route() -> Callable[[], None]:
     """Return a task that reads ten short replies through a route with one healthy target."""
     route = Route(_Stub())
-    loop = asyncio.new_event_loop()
 
     async def read() -> None:
         for _ in range(10):
             async for _ in route.stream(_REQUEST.messages, model="m"):
                 pass
 
-    return lambda: loop.run_until_complete(read())
+    return _in_a_loop(read)
 
 
 _TEAM_CONFIG = f"""
@@ -160,7 +171,6 @@ def _gateway() -> Callable[[], None]:
     backend: Any = setup.backends["gpt-4o-mini"]
     [provider] = [target.provider for target in backend.targets if id(target.provider) == leaf]
     route: Any = SimpleNamespace(dialect=dialect, template="/v1/chat/completions")
-    loop = asyncio.new_event_loop()
 
     async def answer() -> None:
         connection = SimpleNamespace(sent=0, transport=None)
@@ -183,7 +193,7 @@ def _gateway() -> Callable[[], None]:
         for _ in range(10):
             await answer()
 
-    return lambda: loop.run_until_complete(ten())
+    return _in_a_loop(ten)
 
 
 def tasks() -> dict[str, Callable[[], None]]:
