@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from acytoo.web import PageFile, page_files
+from acytoo.web import PATHS, PageFile, page_file
 from tests.web.chat import Site, answer
 from tests.web.conftest import OpenSite
 from tests.web.npm import npm_file
 
-FILES = page_files()
+FILES = [page_file(path) for path in PATHS]
 LIMIT = 60 * 1024
 """Bytes of all files together, compressed."""
 

@@ -6,29 +6,26 @@ from collections.abc import Iterator
 
 from acytoo.http import HTTPResponse
 from acytoo.server.request import IncomingRequest
-from acytoo.server.router import Handler, PathRoute
-from acytoo.web import PageFile, page_files
+from acytoo.server.router import PathRoute
+from acytoo.web import PATHS, page_file
 
 
 def page_routes() -> Iterator[PathRoute]:
     """Yield the routes of the page's files."""
-    for file in page_files():
-        yield PathRoute("GET", file.path, _handler(file), is_public=True)
+    for path in PATHS:
+        yield PathRoute("GET", path, _send, is_public=True)
 
 
-def _handler(file: PageFile) -> Handler:
-    plain = file.headers
-    # What is compressed is another representation: a strong ETag names its bytes.
-    compressed = {**plain, "content-encoding": "gzip", "etag": plain["etag"][:-1] + '-gzip"'}
-
-    async def send(request: IncomingRequest) -> HTTPResponse:
-        is_compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
-        headers = dict(compressed if is_compressed else plain)
-        if _matches(request.headers.get("if-none-match", ""), headers["etag"]):
-            return HTTPResponse(304, headers, b"")
-        return HTTPResponse(200, headers, file.compressed if is_compressed else file.body)
-
-    return send
+async def _send(request: IncomingRequest) -> HTTPResponse:
+    file = page_file(request.path)
+    headers = dict(file.headers)
+    is_compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
+    if is_compressed:
+        # What is compressed is another representation: a strong ETag names its bytes.
+        headers |= {"content-encoding": "gzip", "etag": headers["etag"][:-1] + '-gzip"'}
+    if _matches(request.headers.get("if-none-match", ""), headers["etag"]):
+        return HTTPResponse(304, headers, b"")
+    return HTTPResponse(200, headers, file.compressed if is_compressed else file.body)
 
 
 def _accepts_gzip(header: str) -> bool:

@@ -1,11 +1,12 @@
 """The chat page: static files, served as they are.
 
-Each file is compressed once, when the server starts. The page loads nothing from elsewhere and has no inline script, so
-its policy allows only this server.
+A file is read and compressed when it is first asked for: most servers are never asked by a browser. The page loads
+nothing from elsewhere and has no inline script, so its policy allows only this server.
 """
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 from importlib.resources import files
@@ -25,6 +26,16 @@ POLICY = (
 """The page's Content-Security-Policy."""
 
 
+PATHS = {
+    "/": "index.html",
+    **{
+        f"/web/{name}": name
+        for name in ("app.js", "api.js", "store.js", "markdown.js", "style.css", "icon.svg", "vendor/smd.min.js")
+    },
+}
+"""The page's files by their paths on the server; the first is the page itself."""
+
+
 class PageFile(NamedTuple):
     """A file of the page: its path on the server, its bytes, and the headers that it is served with."""
 
@@ -34,14 +45,11 @@ class PageFile(NamedTuple):
     headers: dict[str, str]
 
 
-def page_files() -> list[PageFile]:
-    """Return all files of the page; the first is the page itself, at `/`."""
-    folder = files(__name__) / "static"
-    names = ["index.html", "app.js", "api.js", "store.js", "markdown.js", "style.css", "icon.svg", "vendor/smd.min.js"]
-    return [_page_file(name, (folder / name).read_bytes()) for name in names]
-
-
-def _page_file(name: str, body: bytes) -> PageFile:
+@functools.cache
+def page_file(path: str) -> PageFile:
+    """Return the file at one of the paths."""
+    name = PATHS[path]
+    body = (files(__name__) / "static" / name).read_bytes()
     headers = {
         "content-type": _TYPES[name[name.rindex(".") :]],
         "cache-control": "no-cache",  # ask each time whether it has changed
@@ -51,5 +59,4 @@ def _page_file(name: str, body: bytes) -> PageFile:
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
     }
-    path = "/" if name == "index.html" else f"/web/{name}"
     return PageFile(path, body, gzip.compress(body, mtime=0), headers)
