@@ -19,7 +19,7 @@ import msgspec
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect, ParsedRequest
 from acytoo.dialects.server_side import new_id
-from acytoo.errors import AuthenticationError, NotFoundError, ServerError
+from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError
 from acytoo.gateway.accounting import estimate_input, estimate_output, outcome_of, tokens_of
 from acytoo.gateway.cache import is_deterministic, key_of
 from acytoo.gateway.counters import Claims, Exceeded, Hold, Plan
@@ -31,7 +31,7 @@ from acytoo.gateway.setup import Leaf
 from acytoo.gateway.shared_replies import Hit
 from acytoo.gateway.summary import Summary
 from acytoo.http import HTTPResponse
-from acytoo.observation import Observation
+from acytoo.observation import Observation, Received
 from acytoo.server.auth import address_of
 from acytoo.server.backends import split_model
 from acytoo.server.connection import DisconnectedError
@@ -357,11 +357,11 @@ class GatewayAttempt(Observation):
             tokens = call.estimated_input(wanted) + estimate_output(wanted)
             self.hold = await call.reserve(plan, tokens, money)
 
-    def end(self, outcome: str, received: object, error: object = None) -> None:
+    def end(self, outcome: str, received: Received, error: AcytooError | None = None) -> None:
         """Note the end and its time."""
         if not self.outcome:
             self.ended_at = time.monotonic()
-        super().end(outcome, received, error)  # type: ignore[arg-type]
+        super().end(outcome, received, error)
 
 
 def _name_of(error: BaseException | None) -> str:

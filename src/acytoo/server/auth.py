@@ -55,11 +55,7 @@ class PasswordCheck:
         """Return who has presented the password or a key. Raises AuthenticationError for a key that has expired."""
         if self.config.is_open:
             return ANYONE
-        expected = self.config.password.reveal().encode()
-        # compare_digest takes the same time for every wrong secret, so that nobody can guess one byte after another.
-        if expected and any(
-            hmac.compare_digest(secret.reveal().encode("utf-8", "surrogatepass"), expected) for secret in presented
-        ):
+        if is_among(self.config.password, presented):
             return ANYONE
         return self._control.find(presented)
 
@@ -94,6 +90,17 @@ class PasswordCheck:
         address = address_of(request)
         if number := self._failures.add(address, time.monotonic()):
             _LOG.warning("%d wrong password%s from %s", number, "" if number == 1 else "s", address)
+
+
+def is_among(expected: Secret, presented: Sequence[Secret]) -> bool:
+    """Return whether a secret is one of those presented; an empty one never is.
+
+    compare_digest takes the same time for every wrong secret, so that nobody can guess one byte after another.
+    """
+    known = expected.reveal().encode()
+    return bool(known) and any(
+        hmac.compare_digest(secret.reveal().encode("utf-8", "surrogatepass"), known) for secret in presented
+    )
 
 
 class WrongPasswordError(AuthenticationError):
