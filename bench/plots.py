@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from html import escape
 
-_STYLE = (
-    "<style>text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}"
-    ".g{stroke:#d0d7de}.m{fill:#656d76}@media(prefers-color-scheme:dark){text{fill:#e6edf3}.g{stroke:#30363d}"
-    ".m{fill:#8b949e}svg{background:#0d1117}}</style>"
-)
+from acytoo.svg import STYLE
+
 _OURS, _OTHERS = "#1a7f37", "#8c959f"
 _COLOURS = ("#1a7f37", "#0969da", "#bf8700", "#cf222e", "#8250df")
 
@@ -77,7 +74,7 @@ def lines(title: str, across: str, up: str, series: dict[str, list[tuple[float, 
 def _head(width: int, height: int, title: str, unit: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(title)}">{_STYLE}'
+        f'aria-label="{escape(title)}">{STYLE}'
         f'<text class="t" x="12" y="20">{escape(title)}</text>'
         f'<text class="m" x="{width - 12}" y="20" text-anchor="end">{escape(unit)}</text>'
     )

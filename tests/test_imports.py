@@ -16,7 +16,7 @@ SOURCE = Path(acytoo.__file__).parent
 
 LAYERS = [
     ["errors", "types", "observation", "secret", "http", "_process", "_reset", "_version"],
-    ["wire", "http1", "messages", "credentials", "compat", "sync", "_hybridmethod", "web"],
+    ["wire", "http1", "messages", "credentials", "compat", "sync", "_hybridmethod", "web", "svg"],
     ["dialects"],
     ["testing"],
     ["transport"],

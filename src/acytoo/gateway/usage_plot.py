@@ -9,13 +9,8 @@ from html import escape
 
 from acytoo.errors import UsageError
 from acytoo.gateway.ledger import UsageRow
-
-_STYLE = (
-    "<style>text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}"
-    ".g{stroke:#d0d7de}.m{fill:#656d76}@media(prefers-color-scheme:dark){text{fill:#e6edf3}.g{stroke:#30363d}"
-    ".m{fill:#8b949e}svg{background:#0d1117}}</style>"
-)
-_COLOURS = ("#1a7f37", "#0969da", "#bf8700", "#cf222e", "#8250df", "#1b7c83", "#8c959f")
+from acytoo.gateway.prices import NANODOLLARS
+from acytoo.svg import COLOURS, grid, head, round_up
 
 _LEFT, _TOP, _WIDTH, _HEIGHT = 70, 46, 440, 230
 _LONGEST_NAME = 22
@@ -53,7 +48,7 @@ def plot_usage(rows: Sequence[UsageRow], since: float, until: float, name: str) 
 
 
 def _amount(row: UsageRow, has_cost: bool) -> float:
-    return (row.cost or 0) / 1e9 if has_cost else float(row.input_tokens + row.output_tokens)
+    return (row.cost or 0) / NANODOLLARS if has_cost else float(row.input_tokens + row.output_tokens)
 
 
 def stacked_bars(title: str, unit: str, steps: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
@@ -63,17 +58,13 @@ def stacked_bars(title: str, unit: str, steps: Sequence[str], series: Mapping[st
     """
     shown = _largest(series)
     heights = [sum(values) for values in zip(*shown.values(), strict=True)] or [0.0]
-    top = _round_up(max(heights))
+    top = round_up(max(heights))
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {_TOP + _HEIGHT + 44}" role="img" '
-        f'aria-label="{_text(title)}">{_STYLE}'
+        head(700, _TOP + _HEIGHT + 44, _text(title)),
         f'<text class="t" x="12" y="20">{_text(title)}</text>'
-        f'<text class="m" x="688" y="20" text-anchor="end">{_text(unit)}</text>'
+        f'<text class="m" x="688" y="20" text-anchor="end">{_text(unit)}</text>',
+        *grid(_LEFT, _TOP, _WIDTH, _HEIGHT, top),
     ]
-    for part in range(5):
-        y = _TOP + _HEIGHT * (4 - part) / 4
-        out.append(f'<line class="g" x1="{_LEFT}" y1="{y:.1f}" x2="{_LEFT + _WIDTH}" y2="{y:.1f}"/>')
-        out.append(f'<text class="m" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{top * part / 4:g}</text>')
     pitch = _WIDTH / max(1, len(steps))
     every = math.ceil(len(steps) * 70 / _WIDTH) or 1
     for place, step in enumerate(steps):
@@ -84,14 +75,14 @@ def stacked_bars(title: str, unit: str, steps: Sequence[str], series: Mapping[st
             if height > 0:
                 out.append(
                     f'<rect x="{x + pitch * 0.1:.1f}" y="{y:.1f}" width="{pitch * 0.8:.1f}" height="{height:.1f}" '
-                    f'fill="{_COLOURS[number]}"/>'
+                    f'fill="{COLOURS[number]}"/>'
                 )
         if place % every == 0:
             middle = x + pitch / 2
             out.append(f'<text class="m" x="{middle:.1f}" y="{_TOP + _HEIGHT + 18}" text-anchor="middle">{step}</text>')
     for number, name in enumerate(shown):
         y = _TOP + 6 + 22 * number
-        out.append(f'<rect x="{_LEFT + _WIDTH + 15}" y="{y}" width="12" height="12" fill="{_COLOURS[number]}"/>')
+        out.append(f'<rect x="{_LEFT + _WIDTH + 15}" y="{y}" width="12" height="12" fill="{COLOURS[number]}"/>')
         out.append(f'<text x="{_LEFT + _WIDTH + 33}" y="{y + 11}">{_text(name)}</text>')
     return "\n".join([*out, "</svg>\n"])
 
@@ -99,19 +90,11 @@ def stacked_bars(title: str, unit: str, steps: Sequence[str], series: Mapping[st
 def _largest(series: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
     """Return the series in the order of their sums, the smallest ones as "other"."""
     ordered = sorted(series.items(), key=lambda pair: -sum(pair[1]))
-    most = len(_COLOURS) if len(ordered) <= len(_COLOURS) else len(_COLOURS) - 1
+    most = len(COLOURS) if len(ordered) <= len(COLOURS) else len(COLOURS) - 1
     shown = dict(ordered[:most])
     if rest := [values for _, values in ordered[most:]]:
         shown["other"] = [sum(values) for values in zip(*rest, strict=True)]
     return shown
-
-
-def _round_up(value: float) -> float:
-    """Return the next number from 1, 2, 4, 5 or 8 times a power of ten: a quarter of it is a short number too."""
-    if value <= 0:
-        return 1.0
-    power: float = 10 ** math.floor(math.log10(value))
-    return next((step * power for step in (1, 2, 4, 5, 8) if step * power >= value), 10 * power)
 
 
 def _text(name: str) -> str:

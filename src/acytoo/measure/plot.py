@@ -6,12 +6,8 @@ import math
 from collections.abc import Sequence
 
 from acytoo.measure import Level
+from acytoo.svg import COLOURS, grid, head, round_up
 
-_STYLE = (
-    "<style>text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}"
-    ".g{stroke:#d0d7de}.m{fill:#656d76}@media(prefers-color-scheme:dark){text{fill:#e6edf3}.g{stroke:#30363d}"
-    ".m{fill:#8b949e}svg{background:#0d1117}}</style>"
-)
 _LEFT, _TOP, _WIDTH, _HEIGHT, _BETWEEN = 64, 44, 250, 200, 100
 
 
@@ -19,29 +15,22 @@ def plot(levels: Sequence[Level]) -> str:
     """Return two panels: tokens a second, and the median and 95th percentile of the time to the first content."""
     width = _LEFT + 2 * _WIDTH + _BETWEEN + 30
     labels = [str(level.concurrency) for level in levels]
-    throughput = [("all", "#0969da", [level.tokens_per_second for level in levels])]
+    throughput = [("all", COLOURS[1], [level.tokens_per_second for level in levels])]
     first = [
-        ("p50", "#1a7f37", [level.first(0.5) for level in levels]),
-        ("p95", "#bf8700", [level.first(0.95) for level in levels]),
+        ("p50", COLOURS[0], [level.first(0.5) for level in levels]),
+        ("p95", COLOURS[2], [level.first(0.95) for level in levels]),
     ]
     panels = [
         *_panel(_LEFT, "Tokens per second", labels, throughput),
         *_panel(_LEFT + _WIDTH + _BETWEEN, "Seconds to the first content", labels, first),
     ]
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_TOP + _HEIGHT + 46}" role="img" '
-        f'aria-label="Throughput and time to the first content against concurrency">{_STYLE}'
-    )
-    return "\n".join([head, *panels, "</svg>\n"])
+    label = "Throughput and time to the first content against concurrency"
+    return "\n".join([head(width, _TOP + _HEIGHT + 46, label), *panels, "</svg>\n"])
 
 
 def _panel(left: int, title: str, labels: Sequence[str], series: Sequence[tuple[str, str, list[float]]]) -> list[str]:
-    top = max([value for _, _, values in series for value in values if not math.isnan(value)], default=0.0) * 1.1 or 1.0
-    out = [f'<text class="t" x="{left}" y="20">{title}</text>']
-    for part in range(5):
-        y = _TOP + _HEIGHT * (4 - part) / 4
-        out.append(f'<line class="g" x1="{left}" y1="{y:.1f}" x2="{left + _WIDTH}" y2="{y:.1f}"/>')
-        out.append(f'<text class="m" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{top * part / 4:.3g}</text>')
+    top = round_up(max([value for _, _, values in series for value in values if not math.isnan(value)], default=0.0))
+    out = [f'<text class="t" x="{left}" y="20">{title}</text>', *grid(left, _TOP, _WIDTH, _HEIGHT, top)]
     pitch = _WIDTH / max(1, len(labels) - 1) if len(labels) > 1 else 0.0
     start = left if len(labels) > 1 else left + _WIDTH / 2
     for place, label in enumerate(labels):

@@ -1,0 +1,38 @@
+"""Shared parts of the plots that commands draw: SVG that reads well on a light and on a dark page."""
+
+from __future__ import annotations
+
+import math
+
+STYLE = (
+    "<style>text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}"
+    ".g{stroke:#d0d7de}.m{fill:#656d76}@media(prefers-color-scheme:dark){text{fill:#e6edf3}.g{stroke:#30363d}"
+    ".m{fill:#8b949e}svg{background:#0d1117}}</style>"
+)
+"""Classes: `t` is a title, `m` a label of an axis, `g` a line of the grid."""
+
+COLOURS = ("#1a7f37", "#0969da", "#bf8700", "#cf222e", "#8250df", "#1b7c83", "#8c959f")
+
+
+def head(width: int, height: int, label: str) -> str:
+    """Return the beginning of an image. The label is for screen readers, and escaped already."""
+    size = f"0 0 {width} {height}"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" role="img" aria-label="{label}">{STYLE}'
+
+
+def grid(left: int, top: int, width: int, height: int, highest: float) -> list[str]:
+    """Return the lines of a scale from 0 to `highest`, with their labels to the left."""
+    out = []
+    for part in range(5):
+        y = top + height * (4 - part) / 4
+        out.append(f'<line class="g" x1="{left}" y1="{y:.1f}" x2="{left + width}" y2="{y:.1f}"/>')
+        out.append(f'<text class="m" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{highest * part / 4:g}</text>')
+    return out
+
+
+def round_up(value: float) -> float:
+    """Return the next number from 1, 2, 4, 5 or 8 times a power of ten: a quarter of it is a short number too."""
+    if value <= 0:
+        return 1.0
+    power: float = 10 ** math.floor(math.log10(value))
+    return next((step * power for step in (1, 2, 4, 5, 8) if step * power >= value), 10 * power)
