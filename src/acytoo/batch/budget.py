@@ -9,14 +9,13 @@ import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
+from acytoo.gateway.prices import NANODOLLARS, Prices
 from acytoo.routing.route import Route
 from acytoo.routing.target import name_of
 from acytoo.types import Reply, Usage
 
 Price: TypeAlias = Callable[[Reply], int | None]
 """Returns what a reply has cost, in nanodollars, or None if that is unknown."""
-
-NANODOLLARS = 1_000_000_000
 
 _FEWEST_FOR_SHARE = 100
 """Finished rows before a share of failures means anything."""
@@ -105,8 +104,6 @@ def price_of(provider: AsyncGeneratorProvider, *, must_be_known: bool = False) -
 
     Raises UsageError or MissingExtraError if the price of a target's model must be known and is not.
     """
-    from acytoo.gateway.prices import Prices
-
     providers = dict(_leaves(provider))
     if must_be_known:
         import_prices()

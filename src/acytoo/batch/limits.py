@@ -20,6 +20,7 @@ import msgspec
 
 from acytoo.batch.rows import Row
 from acytoo.dialects.quotas import Quota
+from acytoo.gateway.accounting import BYTES_PER_TOKEN
 from acytoo.types import Usage
 
 _BURST_S = 6.0
@@ -31,8 +32,6 @@ _LONGEST_WINDOW = 86400.0
 
 _FIRST_OUTPUT = 500
 """Tokens that a reply is expected to have before there has been one."""
-
-_BYTES_PER_TOKEN = 4
 
 
 class Bucket:
@@ -102,7 +101,7 @@ class Limiter:
         now = self._clock()
         reservation = Reservation()
         if "tokens" in self._own or "tokens" in self._learned:
-            size = len(msgspec.json.encode(row.fields)) / _BYTES_PER_TOKEN
+            size = len(msgspec.json.encode(row.fields)) / BYTES_PER_TOKEN
             limit = row.fields.get("max_tokens")
             reservation.tokens = size + (min(limit, self._output) if isinstance(limit, int) else self._output)
         delay = 0.0

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from acytoo.errors import UsageError
+from acytoo.gateway.prices import NANODOLLARS
 from acytoo.gateway.summary import Summary
 
 _LOG = logging.getLogger("acytoo.server")
@@ -142,7 +143,7 @@ def fields_of(summary: Summary) -> dict[str, Any]:
             "outcome": rows[-1].outcome,
             "input_tokens": sum(row.input_tokens for row in rows),
             "output_tokens": sum(row.output_tokens for row in rows),
-            "cost_dollars": None if None in costs else sum(cost or 0 for cost in costs) / 1e9,
+            "cost_dollars": None if None in costs else sum(cost or 0 for cost in costs) / NANODOLLARS,
         }
     return fields
 

@@ -7,12 +7,10 @@ from typing import Literal, NamedTuple, TypeAlias
 from acytoo.errors import RateLimitError
 from acytoo.gateway.config import Limits
 from acytoo.gateway.counters import Exceeded, Limit, Plan, Window
+from acytoo.gateway.prices import NANODOLLARS
 
 Unit: TypeAlias = Literal["requests", "tokens", "money", "concurrent"]
 """What a counter counts: the last part of its name. Money is in nanodollars."""
-
-NANODOLLARS = 1_000_000_000
-"""In a dollar."""
 
 
 class _Limit(NamedTuple):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from acytoo._version import __version__
 from acytoo.errors import MissingExtraError
 from acytoo.gateway.ledger import Row
+from acytoo.gateway.prices import NANODOLLARS
 from acytoo.gateway.summary import Summary
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Metrics:
         if row.cost is None:
             self._unpriced[upstream, target].inc()
         elif row.cost:
-            self._cost[key, model, upstream, target].inc(row.cost / 1e9)
+            self._cost[key, model, upstream, target].inc(row.cost / NANODOLLARS)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format, for `CONTENT_TYPE`."""

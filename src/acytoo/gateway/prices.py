@@ -19,6 +19,9 @@ from acytoo.errors import MissingExtraError
 
 _LOG = logging.getLogger("acytoo.gateway")
 
+NANODOLLARS = 1_000_000_000
+"""In a dollar. Money is counted in them, as whole numbers."""
+
 _Rate = list[tuple[int, float]]
 """Dollars per million tokens, by the number of input tokens beyond which they apply; the first is 0."""
 

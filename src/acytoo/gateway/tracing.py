@@ -21,6 +21,7 @@ from acytoo._version import __version__
 from acytoo.errors import MissingExtraError, UsageError
 from acytoo.gateway.ledger import Row
 from acytoo.gateway.metrics import CLIENT_LEFT
+from acytoo.gateway.prices import NANODOLLARS
 from acytoo.gateway.summary import Summary
 from acytoo.secret import Secret
 
@@ -73,7 +74,7 @@ _OF_ATTEMPTS: dict[str, Callable[[Row], Value | None]] = {
     "acytoo.outcome": lambda row: row.outcome,
     "acytoo.target": lambda row: row.target,
     "acytoo.usage.is_estimated": lambda row: row.is_estimated,
-    "acytoo.cost_dollars": lambda row: None if row.cost is None else row.cost / 1e9,
+    "acytoo.cost_dollars": lambda row: None if row.cost is None else row.cost / NANODOLLARS,
 }
 """All except `gen_ai.provider.name`, which the configuration knows."""
 

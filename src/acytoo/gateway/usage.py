@@ -12,6 +12,7 @@ import msgspec
 
 from acytoo.errors import RequestError, UsageError
 from acytoo.gateway.ledger import GROUPS, Ledger, UsageRow
+from acytoo.gateway.prices import NANODOLLARS
 from acytoo.secret import show
 
 DEFAULT_SINCE = "7d"
@@ -65,7 +66,7 @@ def format_time(at: float) -> str:
 
 def dollars(nanodollars: int | None) -> float | None:
     """Return nanodollars as US dollars; None is an unknown price."""
-    return None if nanodollars is None else nanodollars / 1e9
+    return None if nanodollars is None else nanodollars / NANODOLLARS
 
 
 def row_document(row: UsageRow) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,7 +140,7 @@ def _print_table(levels: list[Level]) -> None:
                 *[_seconds(level.first(share)) for share in (0.5, 0.95)],
                 *[_seconds(level.gap(share)) for share in (0.5, 0.95)],
                 f"{about}{level.tokens_per_second:,.1f}",
-                f"{about}{level.speed(0.5):,.1f}" if level.speed(0.5) == level.speed(0.5) else "-",
+                "-" if math.isnan(level.speed(0.5)) else f"{about}{level.speed(0.5):,.1f}",
                 "█" * round(20 * level.tokens_per_second / most),
             ]
         )
@@ -150,6 +151,6 @@ def _print_table(levels: list[Level]) -> None:
 
 
 def _seconds(value: float) -> str:
-    if value != value:  # nan: there was none
+    if math.isnan(value):  # there was none
         return "-"
     return f"{value * 1000:,.1f} ms" if value < 1 else f"{value:,.2f} s"

@@ -129,9 +129,11 @@ def _numbers(row: UsageRow) -> list[str]:
 
 
 def _cost(row: UsageRow) -> str:
+    from acytoo.gateway.prices import NANODOLLARS
+
     if row.cost is None:
         return "unknown" if row.unpriced else ""
-    return f"${row.cost / 1e9:,.4f}" + ("+" if row.unpriced else "")
+    return f"${row.cost / NANODOLLARS:,.4f}" + ("+" if row.unpriced else "")
 
 
 async def _plot(file: Path, by: list[str], since: float, until: float, key: str | None, path: Path) -> None:
