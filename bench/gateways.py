@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import socket
 import sys
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import native
+from bench import native, team
 from bench.peers import PEERS, home, missing, nginx, python_of
 from bench.processes import Refused, Watched, environment, pinned, running, started
 
@@ -96,35 +95,14 @@ def running_gateway(name: str, service: Watched) -> Iterator[Watched]:
 
 @contextmanager
 def _team_gateway(service: Watched, folder: Path) -> Iterator[Watched]:
-    """Run `acytoo serve --config` with keys, limits, a ledger, a log and metrics."""
+    """Run `acytoo serve --config` with keys, limits, a ledger and metrics."""
     config = folder / "acytoo.toml"
-    config.write_text(_TEAM_CONFIG.format(url=f"{service.url}/v1", hash=hashlib.sha256(b"bench").hexdigest()))
+    config.write_text(team.config(f"{service.url}/v1", "env:BENCH_KEY", "sqlite:ledger.db"))
     command = [str(Path(sys.executable).with_name("acytoo")), "serve", "--config", str(config)]
     env = environment(BENCH_KEY="bench", PYTHONUNBUFFERED="1")
     with started(pinned(0, command), env, announced_on="stderr") as watched:
         watched.url = watched.url.split()[2]
         yield watched
-
-
-_TEAM_CONFIG = """[server]
-port = 0
-[storage]
-ledger = "sqlite:ledger.db"
-[upstreams.openai]
-url = "{url}"
-key = "env:BENCH_KEY"
-requests_per_minute = 1000000000
-[models."gpt-4o-mini"]
-targets = ["openai/gpt-4o-mini"]
-[keys.bench]
-hash = "sha256:{hash}"
-requests_per_minute = 1000000000
-tokens_per_minute = 1000000000000
-tokens_per_day = 1000000000000
-concurrent = 100000
-budget_per_day = 1000000.0
-budget_per_month = 1000000.0
-"""
 
 
 def _peer_command(name: str, service: Watched, port: int, folder: Path) -> tuple[list[str], str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -33,6 +32,7 @@ from acytoo.types import Finish, Item, Request, Start, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
 from acytoo.wire.sse import SSEDecoder
 from acytoo.wire.text import TextDecoder
+from bench import team
 
 _ITEMS: list[Item] = [" word"] * 100
 _REQUEST = Request([{"role": "user", "content": "Hello, how are you?"}], "m", extra={}, extra_for="openai")
@@ -127,26 +127,6 @@ def _route() -> Callable[[], None]:
     return _in_a_loop(read)
 
 
-_TEAM_CONFIG = f"""
-[storage]
-ledger = "none"
-[upstreams.openai]
-url = "http://127.0.0.1:1/v1"
-key = "file:key"
-requests_per_minute = 1000000000
-[models."gpt-4o-mini"]
-targets = ["openai/gpt-4o-mini"]
-[keys.bench]
-hash = "sha256:{hashlib.sha256(b"bench").hexdigest()}"
-requests_per_minute = 1000000000
-tokens_per_minute = 1000000000000
-tokens_per_day = 1000000000000
-concurrent = 100000
-budget_per_day = 1000000.0
-budget_per_month = 1000000.0
-"""
-
-
 class _Ledger(NoLedger):
     """A ledger that encodes the rows, and writes them nowhere."""
 
@@ -158,7 +138,7 @@ def _gateway() -> Callable[[], None]:
     """Return a task that does what a gateway adds to a request: keys, limits, ledger, metrics and headers."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "acytoo.toml"
-        path.write_text(_TEAM_CONFIG)
+        path.write_text(team.config("http://127.0.0.1:1/v1", "file:key", "none"))
         path.with_name("key").write_text("bench")
         config = load(path)
         backends = create_backends(config, settings_of(config))

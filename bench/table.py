@@ -82,7 +82,14 @@ def _gateways() -> list[Row]:
                 Row(f"{what}, CPU a chunk", sweep, "cpu_us", ours, bare, 0.75),
                 Row(f"{what}, p99 added", sweep, "p99_ms", ours, bare, 1.0),
             ]
-    return rows
+    team, plain = "acytoo-team+uvloop", "acytoo-through+uvloop"
+    beside = "gateway with keys, limits, ledger and metrics: requests/s at"
+    return [
+        *rows,
+        Row(f"{beside} 64, beside without", "gateway-64", "requests_per_s", team, plain, 0.75),
+        Row(f"{beside} 1, beside without", "gateway-1", "requests_per_s", team, plain, 0.75),
+        Row("the same, 50 paced streams: CPU a chunk", "gateway-50", "cpu_us", team, plain, 1.0),
+    ]
 
 
 GATEWAY_FIGURES = (
