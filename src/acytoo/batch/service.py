@@ -61,7 +61,7 @@ class StoredBatch(msgspec.Struct, kw_only=True):
     completion_window: str
     status: str = "validating"
     created_at: int
-    expires_at: int
+    expires_at: int | None = None
     in_progress_at: int | None = None
     finalizing_at: int | None = None
     completed_at: int | None = None
@@ -143,14 +143,12 @@ class BatchService:
             raise RequestError(f"unknown endpoint {endpoint!r}: use {' or '.join(ENDPOINTS)}", status=400)
         if self.files.get(input_file_id, owner).purpose != "batch":
             raise RequestError(f"the purpose of {input_file_id} is not batch: upload it with that", status=400)
-        now = int(time.time())
         batch = StoredBatch(
             id=f"batch_{secrets.token_hex(12)}",
             endpoint=endpoint,
             input_file_id=input_file_id,
             completion_window=completion_window,
-            created_at=now,
-            expires_at=now + 86400,
+            created_at=int(time.time()),
             metadata=metadata,
             owner=owner,
         )
