@@ -1,4 +1,4 @@
-"""The application: routes, who may call, error responses and the start page."""
+"""The application: routes, who may call, and error responses."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -81,9 +82,10 @@ async def _serve_agent(program: str, agent: Agent, arguments: tuple[str, ...], p
             }
             process = await asyncio.create_subprocess_exec(program, *configured.arguments, *arguments, env=environment)
             # Ctrl-C reaches the agent too, which decides what it means.
-            loop.add_signal_handler(signal.SIGINT, lambda: None)
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(number, process.send_signal, number)
+            with suppress(NotImplementedError):  # on Windows
+                loop.add_signal_handler(signal.SIGINT, lambda: None)
+                for number in (signal.SIGTERM, signal.SIGHUP):
+                    loop.add_signal_handler(number, process.send_signal, number)
             code = await process.wait()
             return code if code >= 0 else 128 - code
     finally:
