@@ -15,7 +15,7 @@ from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, U
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import decoder, dumps
-from acytoo.dialects.openai.reader import TOO_LONG, CumulativeReader, StreamReader, is_usage_chunk, read_document
+from acytoo.dialects.openai.reader import TOO_LONG, CumulativeReader, StreamReader, read_document, without_usage
 from acytoo.dialects.openai.request import (
     NAME,
     decode_completion_request,
@@ -29,7 +29,6 @@ from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
-from acytoo.wire.records import split_records
 
 if TYPE_CHECKING:
     from acytoo.dialects.batches import BatchAPI
@@ -121,9 +120,7 @@ class OpenAI(Dialect):
 
     def without_usage(self, records: bytes) -> bytes:
         """Return chunks without the one that has the usage and no choice."""
-        if b'"usage"' not in records:
-            return records
-        return b"".join([record for record in split_records(records, "sse") if not is_usage_chunk(record)])
+        return without_usage(records)
 
     def models(self, names: list[str], created: int) -> JSONObject:
         """Return a list of `model` objects."""

@@ -42,6 +42,7 @@ from acytoo.types import (
     collect,
     signature_of,
 )
+from acytoo.wire.records import split_records
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -667,8 +668,18 @@ def _decode_usage(fields: JSONObject) -> Usage:
     return Usage(input_tokens, output_tokens, cached, cache_write, reasoning)
 
 
-def is_usage_chunk(record: bytes) -> bool:
-    """Return whether a record of a stream is the chunk that has the usage and no choice."""
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+"""A chunk with the usage. While it is asked for, OpenAI sends a null in each chunk before."""
+
+
+def without_usage(records: bytes) -> bytes:
+    """Return complete chunks without the one that has the usage and no choice."""
+    if _USAGE.search(records) is None:
+        return records
+    return b"".join([record for record in split_records(records, "sse") if not _is_usage_chunk(record)])
+
+
+def _is_usage_chunk(record: bytes) -> bool:
     for line in record.splitlines():
         if line.startswith(b"data:"):
             try:
