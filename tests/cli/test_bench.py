@@ -47,7 +47,7 @@ async def test_it_measures_each_number_of_requests_at_once(tmp_path: Path) -> No
     assert all(level["first_content"]["p50"] <= level["first_content"]["p95"] for level in levels)
     assert len(fake.requests) == 8
     assert {request.json["max_tokens"] for request in fake.requests} == {7}
-    assert len({request.json["messages"][0]["content"] for request in fake.requests}) == 4
+    assert len({request.json["messages"][0]["content"] for request in fake.requests}) == 8
     assert ElementTree.parse(plot).getroot().tag.endswith("svg")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -103,12 +104,12 @@ async def measure(
     on_reply: Callable[[Sample], None] = lambda sample: None,
 ) -> Level:
     """Send requests, so many at the same time, and return what was measured. Errors are in the samples."""
-    numbers = iter(range(requests))
+    numbers = iter(range(requests))  # shared by all workers
     samples: list[Sample] = []
 
     async def work() -> None:
-        for number in numbers:
-            sample = await _one(provider, _prompt(prompt, number), options)
+        for _ in numbers:
+            sample = await _one(provider, _unique(prompt), options)
             samples.append(sample)
             on_reply(sample)
 
@@ -119,9 +120,9 @@ async def measure(
     return Level(concurrency, time.perf_counter() - started, samples)
 
 
-def _prompt(text: str, number: int) -> str:
-    """Return a prompt of its own for each request: with a cached prefix, the first content comes sooner."""
-    return f"[{number}] {text}"
+def _unique(prompt: str) -> str:
+    """Return a prompt that nobody has sent before: with a cached prefix, the first content comes sooner."""
+    return f"[{secrets.token_hex(4)}] {prompt}"
 
 
 async def _one(provider: AsyncGeneratorProvider, prompt: str, options: Mapping[str, Any]) -> Sample:
