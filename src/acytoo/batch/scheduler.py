@@ -28,7 +28,7 @@ from acytoo.batch.limits import Limiter, Reservation
 from acytoo.batch.rows import Row
 from acytoo.dialects.quotas import Quota
 from acytoo.errors import AcytooError, AuthenticationError, InvalidReplyError, StatusError
-from acytoo.routing.policy import verdict, wait_of
+from acytoo.routing.policy import LONGEST_REQUESTED_PAUSE, verdict, wait_of
 from acytoo.types import Reply
 
 _FIRST_PLACES = 8
@@ -45,9 +45,6 @@ _LONGEST_BACKOFF = 30.0
 _LONGEST_PAUSE = 60.0
 _FEWEST_FOR_OUTAGE = 20
 """Failures in a row, without a reply between them, before they are taken for an outage."""
-
-_LONGEST_REQUESTED_PAUSE = 3600.0
-"""The most for which a server can ask. Some send a point in time, such as 1700000000, instead of seconds."""
 
 
 class Answer(msgspec.Struct):
@@ -363,7 +360,7 @@ class Scheduler:
                 wait = min(_LONGEST_PAUSE, 2.0**self._pauses) * random.uniform(0.5, 1.0)
             self._pauses += 1
         if wait is not None:
-            self._resumes_at = max(self._resumes_at, now + min(wait, _LONGEST_REQUESTED_PAUSE))
+            self._resumes_at = max(self._resumes_at, now + min(wait, LONGEST_REQUESTED_PAUSE))
         if self._refused_since is None:
             self._refused_since = now
         if now - self._refused_since > self._patience:

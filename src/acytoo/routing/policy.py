@@ -55,6 +55,10 @@ _NOT_THE_TARGET: ErrorClasses = (RequestError, NotFoundError)
 """Answers that show that a target works. A model that is not found may have been the client's choice."""
 
 
+LONGEST_REQUESTED_PAUSE = 3600.0
+"""The most seconds for which a server can ask. Some send a point in time, such as 1700000000, instead of seconds."""
+
+
 def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
     """Return what a route does after an error that was raised before the first content."""
     if isinstance(error, StatusError) and not CONTEXT_LENGTH_CODES.isdisjoint((error.code, error.type)):

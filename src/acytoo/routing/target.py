@@ -27,11 +27,10 @@ import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
+from acytoo.routing.policy import LONGEST_REQUESTED_PAUSE
 from acytoo.types import Request
 
 _LONGEST_PAUSE = 120.0
-_LONGEST_REQUESTED_PAUSE = 3600.0
-"""The most for which a server can ask. Some send a point in time, such as 1700000000, instead of seconds."""
 _FULL_TRUST = 64
 """Answers after which a target counts as recovered."""
 
@@ -210,7 +209,7 @@ class Target:
         """Note a failure. It pauses the target if it is one too many, or for as long as the target asks (seconds)."""
         self._failures += 1
         if retry_after:  # 0 says nothing about how long the failure will last
-            self._close(min(retry_after, _LONGEST_REQUESTED_PAUSE))
+            self._close(min(retry_after, LONGEST_REQUESTED_PAUSE))
         elif self._failures >= self._max_failures and time.monotonic() >= self.opens_at:
             # Not for the other requests in flight: their failures would make it the longest pause at once.
             self._pause = min(_LONGEST_PAUSE, self._pause * 2 or self._first_pause)
