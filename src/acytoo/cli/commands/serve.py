@@ -179,7 +179,7 @@ _MIB = 1024 * 1024
 
 def _supervise(host: str, port: int, workers: int, grace: float, **options: Any) -> NoReturn:
     """Run this command in several workers, and exit."""
-    from acytoo.gateway.workers import supervise
+    from acytoo.server.supervisor import supervise
 
     if sys.platform == "win32":
         raise UsageError("several workers need signals that Windows does not have: use one")
