@@ -29,15 +29,13 @@ from acytoo.batch.requests import Requests
 from acytoo.batch.rows import Row, row_of
 from acytoo.batch.scheduler import Answer, Ask, Result, Scheduler, Stopped, is_refusal
 from acytoo.errors import AcytooError, MissingExtraError, UsageError
-from acytoo.routing.policy import wait_of
+from acytoo.routing.policy import LONGEST_REQUESTED_PAUSE, wait_of
 from acytoo.routing.route import Route
 from acytoo.routing.target import Target
 from acytoo.types import JSONObject, Usage
 
 _BLOCK_ROWS = 200
 """Rows that are read at a time."""
-
-_LONGEST_PAUSE = 3600.0
 
 
 def import_ray() -> Any:
@@ -320,7 +318,7 @@ class SharedLimits:
 
         self._limiter.settle(self._reservations.pop(number), usage)
         if wait is not None:
-            self._resumes_at = max(self._resumes_at, time.monotonic() + min(wait, _LONGEST_PAUSE))
+            self._resumes_at = max(self._resumes_at, time.monotonic() + min(wait, LONGEST_REQUESTED_PAUSE))
 
 
 def _limited(ask: Ask, name: str) -> Ask:
