@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
-from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
+
+_FOLDER = Path(__file__).parent / "static"  # importlib.resources would import its readers during a request
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -49,7 +51,7 @@ class PageFile(NamedTuple):
 def page_file(path: str) -> PageFile:
     """Return the file at one of the paths."""
     name = PATHS[path]
-    body = (files(__name__) / "static" / name).read_bytes()
+    body = (_FOLDER / name).read_bytes()
     headers = {
         "content-type": _TYPES[name[name.rindex(".") :]],
         "cache-control": "no-cache",  # ask each time whether it has changed
