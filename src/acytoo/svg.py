@@ -1,8 +1,12 @@
-"""Shared parts of the plots that commands draw: SVG that reads well on a light and on a dark page."""
+"""Shared parts of the plots that commands draw: SVG that reads well on a light and on a dark page, also as PNG."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
+
+from acytoo.errors import MissingExtraError, UsageError
 
 STYLE = (
     "<style>text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}"
@@ -10,6 +14,9 @@ STYLE = (
     ".m{fill:#8b949e}svg{background:#0d1117}}</style>"
 )
 """Classes: `t` is a title, `m` a label of an axis, `g` a line of the grid."""
+
+_PNG_ZOOM = 2
+"""Pixels for each unit of an SVG."""
 
 COLOURS = ("#1a7f37", "#0969da", "#bf8700", "#cf222e", "#8250df", "#1b7c83", "#8c959f")
 
@@ -36,3 +43,33 @@ def round_up(value: float) -> float:
         return 1.0
     power: float = 10 ** math.floor(math.log10(value))
     return next((step * power for step in (1, 2, 4, 5, 8) if step * power >= value), 10 * power)
+
+
+def image_writer(path: Path) -> Callable[[str], None]:
+    """Return a function that writes an SVG document to the file: as it is, or drawn as PNG if its name ends so.
+
+    Call it before the work whose result is drawn. Raises UsageError for a name or a folder that cannot be, and
+    MissingExtraError for PNG without the extra `png`. The function raises UsageError if the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".svg", ".png"):
+        raise UsageError(f"cannot draw {path}: expected a name that ends in .svg or .png")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+    encode = _png_encoder() if suffix == ".png" else str.encode
+
+    def write(document: str) -> None:
+        try:
+            path.write_bytes(encode(document))
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+    return write
+
+
+def _png_encoder() -> Callable[[str], bytes]:
+    try:
+        import resvg_py
+    except ImportError as error:
+        raise MissingExtraError("a plot as PNG", "png") from error
+    return lambda document: bytes(resvg_py.svg_to_bytes(svg_string=document, zoom=_PNG_ZOOM, background="white"))

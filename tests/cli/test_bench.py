@@ -13,23 +13,16 @@ import pytest
 
 from acytoo.dialects import OpenAI
 from acytoo.measure import quantile
-from acytoo.testing import FakeEndpoint, reply, status
+from acytoo.testing import FakeEndpoint, reply, silent, status
 from acytoo.types import Finish, Usage
+from tests.terminal import CTRL_C, Terminal, needs_terminal
 
+BENCH = [sys.executable, "-c", "from acytoo.cli import main; main()", "bench"]
 ANSWER = reply("one ", "two ", "three", Finish(), Usage(5, 9))
 
 
 async def bench(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-c",
-        "from acytoo.cli import main; main()",
-        "bench",
-        "-m",
-        "compatible/m1",
-        "--url",
-        url,
-    ]
+    command = [*BENCH, "-m", "compatible/m1", "--url", url]
     return await asyncio.to_thread(
         subprocess.run, [*command, *arguments], capture_output=True, text=True, timeout=60, check=False
     )
@@ -54,7 +47,7 @@ async def test_it_measures_each_number_of_requests_at_once(tmp_path: Path) -> No
 async def test_the_table_has_a_line_for_each_and_counts_pieces_without_usage() -> None:
     async with FakeEndpoint(OpenAI(), reply("one ", "two", Finish())) as fake:
         result = await bench(fake.url, "-c", "1,2", "-n", "2")
-    head, *lines = result.stdout.splitlines()
+    head, *lines = result.stdout.split("\n\n")[0].splitlines()
     assert head.split()[:2] == ["at", "once"]
     assert [line.split()[:2] for line in lines] == [["1", "2"], ["2", "2"]]
     assert all("~" in line for line in lines)
@@ -80,3 +73,55 @@ def test_a_quantile_is_one_of_the_values() -> None:
     assert quantile([3.0, 1.0, 2.0], 0.95) == 3.0
     assert quantile([3.0], 0.01) == 3.0
     assert quantile([], 0.5) != quantile([], 0.5)  # nan
+
+
+async def test_bars_are_to_scale_and_have_the_figures_of_the_table() -> None:
+    async with FakeEndpoint(OpenAI(), ANSWER) as fake:
+        result = await bench(fake.url, "-c", "1,2", "-n", "4")
+    table, speeds, firsts = result.stdout.split("\n\n")
+    title, *bars = speeds.splitlines()
+    assert title == "tokens/s"
+    figures = [float(line.split()[-2].replace(",", "")) for line in table.splitlines()[1:]]
+    assert [bar.split()[-1] for bar in bars] == [f"{figure:,.1f}" for figure in figures]
+    lengths = [bar.count("█") for bar in bars]
+    assert lengths == [round(max(lengths) * figure / max(figures)) for figure in figures]
+    assert all(bar.count("█") + bar.count("░") <= 60 for bar in firsts.splitlines()[1:])
+
+
+async def test_a_plot_is_written_as_png_too(tmp_path: Path) -> None:
+    pytest.importorskip("resvg_py", reason="needs the extra png")
+    async with FakeEndpoint(OpenAI(), ANSWER) as fake:
+        result = await bench(fake.url, "-c", "1", "-n", "1", "--plot", str(tmp_path / "plot.PNG"))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "plot.PNG").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("plot.pdf", "expected a name that ends in .svg or .png"), ("no/plot.svg", "there is no folder")],
+)
+async def test_a_plot_that_cannot_be_written_is_refused_before_anything_is_sent(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    result = await bench("http://127.0.0.1:9", "--plot", str(tmp_path / name))
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+@needs_terminal
+async def test_a_terminal_shows_the_progress_and_after_an_interrupt_what_was_measured() -> None:
+    async with FakeEndpoint(OpenAI(), ANSWER, ANSWER, ANSWER, silent()) as fake:
+        command = [*BENCH, "-m", "compatible/m1", "--url", fake.url, "-c", "1,3", "-n", "2"]
+        with Terminal(command, env={"COLUMNS": "100"}) as terminal:
+            await asyncio.to_thread(terminal.wait_for, "3/5 replies  3 at once  ")
+            terminal.press(CTRL_C)
+            rest = await asyncio.to_thread(terminal.wait_for, "time to the first content")
+            assert [line.split()[:2] for line in rest.splitlines() if line.startswith("      1")] == [["1", "2"]]
+            assert await asyncio.to_thread(terminal.wait) == 130
+
+
+async def test_errors_are_counted_by_class() -> None:
+    async with FakeEndpoint(OpenAI(), status(503, "overloaded"), status(429, "slow down")) as fake:
+        result = await bench(fake.url, "-c", "1", "-n", "3", "--json")
+    (level,) = json.loads(result.stdout)
+    assert level["errors_by_class"] == {"RateLimitError": 2, "ServerError": 1}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,7 @@ import pytest
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, reply, status
 from tests.processes import ACYTOO, run
-from tests.terminal import Terminal
-
-needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+from tests.terminal import Terminal, needs_terminal
 
 PLAIN = {"LC_ALL": "C", "LANG": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 """A locale in which Python uses ASCII for the standard streams."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 import stat
-import sys
 import time
 from pathlib import Path
 
@@ -16,15 +15,13 @@ from hypothesis import strategies as st
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, reply
 from tests.processes import ACYTOO
-from tests.terminal import CTRL_C, CTRL_D, Terminal
+from tests.terminal import CTRL_C, CTRL_D, Terminal, needs_terminal
 
 pytest.importorskip("rich", reason="needs the extra tui")
 pytest.importorskip("prompt_toolkit", reason="needs the extra tui")
 
 from acytoo.cli.tui.blocks import Block, BlockSplitter
 from acytoo.cli.tui.markdown import LIVE_LINES, MarkdownView
-
-needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 PROMPT = "\x1b[0m>"
 """The beginning of the prompt: prompt_toolkit moves the cursor instead of writing a space."""

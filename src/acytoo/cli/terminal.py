@@ -1,4 +1,4 @@
-"""What only a terminal needs: whole words at the edge, no echo of keys during a reply, a line while it is awaited."""
+"""What only a terminal needs: whole words at the edge, no echo of keys during a reply, lines that show progress."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _PIECES = re.compile(r"\n|[ \t]+|[\x21-\x7e]+|.")
 """A newline, spaces, a run of ASCII, or any other character."""
@@ -141,3 +141,28 @@ class WaitingSign:
         if self._is_shown:
             sys.stderr.write("\r" + " " * 50 + "\r")
             sys.stderr.flush()
+
+
+class ProgressLine:
+    """A line at the bottom of a terminal that is made anew twice a second. Nothing is shown if stderr is not one."""
+
+    def __init__(self, line: Callable[[], str]) -> None:
+        self._line = line
+        self._is_shown = False
+
+    async def show(self) -> None:
+        """Show the line, again and again."""
+        import asyncio
+
+        while sys.stderr is not None and sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{self._line()[: width() - 1]}")
+            sys.stderr.flush()
+            self._is_shown = True
+            await asyncio.sleep(0.5)
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._is_shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._is_shown = False

@@ -6,6 +6,7 @@ import asyncio
 import math
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -15,6 +16,9 @@ import msgspec
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import AcytooError
 from acytoo.types import Reasoning, Refusal, ToolCall, Usage
+
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+"""The quantiles that are shown."""
 
 _CONTENT = (str, Reasoning, ToolCall, Refusal)
 
@@ -45,6 +49,12 @@ class Level(msgspec.Struct):
         """The replies that were complete."""
         return [sample for sample in self.samples if sample.error is None]
 
+    @property
+    def errors(self) -> dict[str, int]:
+        """How many of the others failed with each class of error, the most frequent first."""
+        classes = [type(sample.error).__name__ for sample in self.samples if sample.error is not None]
+        return dict(Counter(classes).most_common())
+
     def first(self, share: float) -> float:
         """Return the seconds to the first content that a share of the replies needed at most; nan without any."""
         return quantile([sample.first for sample in self.complete], share)
@@ -73,9 +83,10 @@ class Level(msgspec.Struct):
             "concurrency": self.concurrency,
             "requests": len(self.samples),
             "errors": len(self.samples) - len(self.complete),
+            "errors_by_class": self.errors,
             "seconds": self.seconds,
-            "first_content": {"p50": _number(self.first(0.5)), "p95": _number(self.first(0.95))},
-            "between_pieces": {"p50": _number(self.gap(0.5)), "p95": _number(self.gap(0.95))},
+            "first_content": {name: _number(self.first(share)) for name, share in SHARES.items()},
+            "between_pieces": {name: _number(self.gap(share)) for name, share in SHARES.items()},
             "tokens": sum(sample.tokens for sample in self.complete),
             "tokens_estimated": any(sample.is_estimated for sample in self.complete),
             "tokens_per_second": self.tokens_per_second,

@@ -1,31 +1,39 @@
-"""An SVG of what was measured: throughput, and the time to the first content, against concurrency."""
+"""An SVG of what was measured against concurrency: throughput, time to the first content, and pauses."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from acytoo.measure import Level
+from acytoo.measure import SHARES, Level
 from acytoo.svg import COLOURS, grid, head, round_up
 
-_LEFT, _TOP, _WIDTH, _HEIGHT, _BETWEEN = 64, 44, 250, 200, 100
+_LEFT, _TOP, _WIDTH, _HEIGHT, _BETWEEN = 64, 54, 250, 200, 90
 
 
 def plot(levels: Sequence[Level]) -> str:
-    """Return two panels: tokens a second, and the median and 95th percentile of the time to the first content."""
-    width = _LEFT + 2 * _WIDTH + _BETWEEN + 30
+    """Return three panels: tokens a second, the times to the first content, and the pauses between pieces."""
     labels = [str(level.concurrency) for level in levels]
-    throughput = [("all", COLOURS[1], [level.tokens_per_second for level in levels])]
-    first = [
-        ("p50", COLOURS[0], [level.first(0.5) for level in levels]),
-        ("p95", COLOURS[2], [level.first(0.95) for level in levels]),
-    ]
+    quantiles = list(zip(SHARES.items(), (COLOURS[0], COLOURS[2], COLOURS[3]), strict=True))
     panels = [
-        *_panel(_LEFT, "Tokens per second", labels, throughput),
-        *_panel(_LEFT + _WIDTH + _BETWEEN, "Seconds to the first content", labels, first),
+        ("Tokens per second", [("all", COLOURS[1], [level.tokens_per_second for level in levels])]),
+        (
+            "Seconds to the first content",
+            [(name, colour, [level.first(share) for level in levels]) for (name, share), colour in quantiles],
+        ),
+        (
+            "Milliseconds between two pieces",
+            [(name, colour, [1000 * level.gap(share) for level in levels]) for (name, share), colour in quantiles],
+        ),
     ]
-    label = "Throughput and time to the first content against concurrency"
-    return "\n".join([head(width, _TOP + _HEIGHT + 46, label), *panels, "</svg>\n"])
+    out = [
+        line
+        for place, (title, series) in enumerate(panels)
+        for line in _panel(_LEFT + place * (_WIDTH + _BETWEEN), title, labels, series)
+    ]
+    width = _LEFT + len(panels) * (_WIDTH + _BETWEEN) - _BETWEEN + 30
+    label = "Throughput, time to the first content and pauses against concurrency"
+    return "\n".join([head(width, _TOP + _HEIGHT + 46, label), *out, "</svg>\n"])
 
 
 def _panel(left: int, title: str, labels: Sequence[str], series: Sequence[tuple[str, str, list[float]]]) -> list[str]:
@@ -50,7 +58,7 @@ def _panel(left: int, title: str, labels: Sequence[str], series: Sequence[tuple[
         out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
         if len(series) > 1:
-            x = left + _WIDTH - 60
-            out.append(f'<rect x="{x}" y="{_TOP - 14 + 16 * number}" width="10" height="10" fill="{colour}"/>')
-            out.append(f'<text x="{x + 15}" y="{_TOP - 5 + 16 * number}">{name}</text>')
+            x = left + 55 * number
+            out.append(f'<rect x="{x}" y="{_TOP - 16}" width="10" height="10" fill="{colour}"/>')
+            out.append(f'<text class="m" x="{x + 15}" y="{_TOP - 7}">{name}</text>')
     return out

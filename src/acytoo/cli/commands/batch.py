@@ -219,6 +219,8 @@ async def _run(run: BatchRun, seconds: float | None, deadline: str | None) -> Su
     """Run the batch. The first Ctrl-C lets the rows in flight end, the second one leaves them."""
     import asyncio
 
+    from acytoo.cli.terminal import ProgressLine
+
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -237,7 +239,7 @@ async def _run(run: BatchRun, seconds: float | None, deadline: str | None) -> Su
         loop.add_signal_handler(signal.SIGTERM, interrupt)
     if seconds is not None:
         loop.call_later(seconds, run.stop, f"the deadline of {deadline} has passed")
-    line = _ProgressLine(run)
+    line = ProgressLine(run.progress.line)
     showing = asyncio.create_task(line.show())
     try:
         return await run.run()
@@ -254,33 +256,6 @@ def _report_step(text: str) -> None:
 
     if sys.stderr is not None and sys.stderr.isatty():
         click.echo(f"\r\x1b[K{replace_controls(text)}", err=True)
-
-
-class _ProgressLine:
-    """The line at the bottom of a terminal. Nothing is shown if standard error is not one."""
-
-    def __init__(self, run: BatchRun) -> None:
-        self._run = run
-        self._is_shown = False
-
-    async def show(self) -> None:
-        """Show the line, again and again."""
-        import asyncio
-        import shutil
-        import sys
-
-        while sys.stderr is not None and sys.stderr.isatty():
-            width = shutil.get_terminal_size().columns
-            sys.stderr.write(f"\r\x1b[K{self._run.progress.line()[: width - 1]}")
-            sys.stderr.flush()
-            self._is_shown = True
-            await asyncio.sleep(0.5)
-
-    def clear(self) -> None:
-        """Remove the line."""
-        if self._is_shown:
-            click.echo("\r\x1b[K", nl=False, err=True)
-            self._is_shown = False
 
 
 def _report(summary: Summary) -> None:

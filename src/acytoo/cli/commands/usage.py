@@ -31,7 +31,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--key", metavar="NAME", help="The usage of one key.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--json", "form", flag_value="json", help="Print the JSON document of GET /usage.")
-@click.option("--plot", type=_FILE, metavar="FILE.svg", help="Draw the usage over time, by the first group.")
+@click.option(
+    "--plot", type=_FILE, metavar="FILE", help="Draw the usage over time, by the first group, as .svg or .png."
+)
 def usage(
     file: Path, by: str, since: str, until: str | None, key: str | None, form: str | None, plot: Path | None
 ) -> None:
@@ -137,9 +139,10 @@ def _cost(row: UsageRow) -> str:
 
 
 async def _plot(file: Path, by: list[str], since: float, until: float, key: str | None, path: Path) -> None:
-    from acytoo.errors import AcytooError
     from acytoo.gateway.usage_plot import plot_usage, step_of
+    from acytoo.svg import image_writer
 
+    write = image_writer(path)
     step = step_of(since, until)
     names = [name for name in by if name not in ("day", "hour")][:1]
     ledger = await _open(file)
@@ -147,8 +150,4 @@ async def _plot(file: Path, by: list[str], since: float, until: float, key: str 
         rows = await ledger.usage(since, until, [step, *names], key)
     finally:
         await ledger.close()
-    svg = plot_usage(rows, since, until, names[0] if names else "")
-    try:
-        path.write_text(svg, encoding="utf-8")  # noqa: ASYNC240
-    except OSError as error:
-        raise AcytooError(f"cannot write {path}: {error.strerror}") from None
+    write(plot_usage(rows, since, until, names[0] if names else ""))
