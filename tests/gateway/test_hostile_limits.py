@@ -28,18 +28,18 @@ output = 1
 """
 
 
-def requests(most: int) -> list[tuple[str, dict[str, Any]]]:
+def requests(most: int, model: str = "fast") -> list[tuple[str, dict[str, Any]]]:
     """A request of each API with so many tokens at most."""
     return [
-        ("/v1/chat/completions", {"model": "fast", "messages": HELLO, "max_tokens": most}),
-        ("/v1/chat/completions", {"model": "fast", "messages": HELLO, "max_completion_tokens": most}),
-        ("/v1/completions", {"model": "fast", "prompt": "Hello", "max_tokens": most}),
-        ("/v1/responses", {"model": "fast", "input": "Hello", "max_output_tokens": most}),
-        ("/v1/messages", {"model": "fast", "messages": HELLO, "max_tokens": most}),
-        ("/v1beta/models/fast:generateContent", {"contents": PARTS, "generationConfig": {"maxOutputTokens": most}}),
-        ("/api/chat", {"model": "fast", "messages": HELLO, "options": {"num_predict": most}}),
-        ("/api/generate", {"model": "fast", "prompt": "Hello", "options": {"num_predict": most}}),
-        ("/api/completions", {"model": "fast", "messages": HELLO, "max_tokens": most}),
+        ("/v1/chat/completions", {"model": model, "messages": HELLO, "max_tokens": most}),
+        ("/v1/chat/completions", {"model": model, "messages": HELLO, "max_completion_tokens": most}),
+        ("/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": most}),
+        ("/v1/responses", {"model": model, "input": "Hello", "max_output_tokens": most}),
+        ("/v1/messages", {"model": model, "messages": HELLO, "max_tokens": most}),
+        (f"/v1beta/models/{model}:generateContent", {"contents": PARTS, "generationConfig": {"maxOutputTokens": most}}),
+        ("/api/chat", {"model": model, "messages": HELLO, "options": {"num_predict": most}}),
+        ("/api/generate", {"model": model, "prompt": "Hello", "options": {"num_predict": most}}),
+        ("/api/completions", {"model": model, "messages": HELLO, "max_tokens": most}),
     ]
 
 
@@ -68,6 +68,23 @@ async def test_any_number_of_tokens_above_the_limit_is_refused(number: int, most
         response = await call(gate.port, head(f"POST {path} HTTP/1.1", prefix) + data)
         assert response.status == 429
         assert not fake.requests
+
+
+@pytest.mark.parametrize("prefix", ["", "up/"])
+@pytest.mark.parametrize("number", range(len(requests(0))))
+async def test_a_model_with_an_endless_name_is_unknown_and_not_repeated(
+    number: int, prefix: str, tmp_path: Path
+) -> None:
+    path, body = requests(10, prefix + "x" * 10_000)[number]
+    rest = f'{LIMITS}[log]\nrequests = "file:access.log"\n'
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        async with served(tmp_path, fake.url, rest) as gate:
+            response = await gate.post(path, body)
+        assert response.status == 404
+        assert b"unknown model" in response.body
+        assert len(response.body) < 1000
+        assert not fake.requests
+    assert len((tmp_path / "access.log").read_bytes()) < 2000
 
 
 async def test_a_file_that_has_lost_its_keys_does_not_open_a_running_server(

@@ -32,6 +32,7 @@ from acytoo.gateway.shared_replies import Hit
 from acytoo.gateway.summary import Summary
 from acytoo.http import HTTPResponse
 from acytoo.observation import Observation, Received
+from acytoo.secret import show, truncate
 from acytoo.server.auth import address_of
 from acytoo.server.backends import split_model
 from acytoo.server.connection import DisconnectedError
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 _LARGE = 256 * 1024
 """Bytes of a body whose hash is computed in a thread: the event loop would stand still for too long."""
+
+_LONGEST_MODEL = 500
+"""Characters of a model's name that a caller may ask for: it is in the log, in traces and in rows that wait in memory."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """The identifiers of callers that are kept; others are replaced."""
@@ -110,6 +114,10 @@ class GatewayCall(Call):
         self.setup = setup
         self._dialect, self.size = dialect.name, size
         model = self.model = parsed.request.model or next(iter(setup.backends))
+        if len(model) > _LONGEST_MODEL:
+            self.model = truncate(model, _LONGEST_MODEL)
+            reason = f"a name has at most {_LONGEST_MODEL} characters"
+            raise NotFoundError(f"unknown model {show(model)}: {reason}", status=404, code="model_not_found")
         name, _, rest = model.partition("/")
         if name not in setup.backends:
             raise _unknown_model(model, [one for one in setup.backends if caller is None or caller.allows(one)])
