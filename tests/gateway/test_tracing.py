@@ -39,7 +39,8 @@ def collector() -> Iterator[Collector]:
 
 def export(collector: Collector, *summaries: Summary, headers: dict[str, str] | None = None, **settings: Any) -> None:
     """Trace requests, and wait until the collector has everything."""
-    tracing = Tracing(collector.url + "/", {"openai": "openai", "google": "gemini"}, **settings)
+    models = {"openai/gpt-5-mini", "google/gemini-3"}
+    tracing = Tracing(collector.url + "/", {"openai": "openai", "google": "gemini"}, models, **settings)
     for each in summaries:
         tracing.started()
         each.traceparent = tracing.headers_for(headers or {})["traceparent"]
@@ -200,6 +201,16 @@ def test_estimated_tokens_are_not_in_the_metric_of_tokens(collector: Collector) 
     export(collector, summary(rows=[row(is_estimated=True)]))
     assert "gen_ai.client.token.usage" not in collector.metrics
     assert attributes(attempt_spans(collector)[0])["acytoo.usage.is_estimated"] is True
+
+
+def test_models_that_callers_invent_share_one_series_and_keep_their_names_in_traces(collector: Collector) -> None:
+    export(collector, summary(rows=[row(target=f"openai/invented-{number}") for number in range(100)]))
+    for name in ("gen_ai.client.operation.duration", "gen_ai.client.operation.time_to_first_chunk"):
+        assert [(each["gen_ai.request.model"], point.count) for each, point in points(collector, name)] == [
+            ("other", 100)
+        ]
+    assert len(points(collector, "gen_ai.client.token.usage")) == 2
+    assert "invented-7" in {attributes(span)["gen_ai.request.model"] for span in attempt_spans(collector)}
 
 
 def test_the_process_is_named_and_the_environment_may_rename_it(

@@ -47,7 +47,7 @@ _LARGE = 256 * 1024
 """Bytes of a body whose hash is computed in a thread: the event loop would stand still for too long."""
 
 _LONGEST_MODEL = 500
-"""Characters of a model's name that a caller may ask for: it is in the log, in traces and in rows that wait in memory."""
+"""Characters of a model's name that a caller may ask for: the log, traces and rows that wait in memory have it."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """The identifiers of callers that are kept; others are replaced."""

@@ -123,10 +123,11 @@ class Gateway:
         if config.server.admin_key:
             admin_key = resolve_secret(config.server.admin_key, config.place("server", "admin_key"))
         setup = Setup(config, backends, admin_key, self._prices)
+        models = frozenset(setup.model_names())
         if self._metrics is not None:
-            self._metrics.models = frozenset(setup.model_names())
+            self._metrics.models = models
         if self._tracing is not None:
-            self._tracing.providers = setup.providers
+            self._tracing.providers, self._tracing.models = setup.providers, models
         return setup
 
     def _replace(self, config: GatewayConfig, backends: Mapping[str, AsyncGeneratorProvider]) -> None:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from acytoo._version import __version__
 from acytoo.errors import MissingExtraError, UsageError
 from acytoo.gateway.ledger import Row
-from acytoo.gateway.metrics import CLIENT_LEFT
+from acytoo.gateway.metrics import CLIENT_LEFT, OTHER
 from acytoo.gateway.prices import NANODOLLARS
 from acytoo.gateway.summary import Summary
 from acytoo.secret import Secret
@@ -95,13 +95,15 @@ _LAST_EXPORT = 2.0
 class Tracing:
     """Traces and metrics of one gateway: a Consumer of summaries.
 
-    `providers`: the provider of each upstream.
+    `providers`: the provider of each upstream. `models`: the targets that the metrics name; others are "other", because
+    callers may invent any number of them. Traces have all names.
     """
 
     def __init__(
         self,
         endpoint: str,
         providers: Mapping[str, str],
+        models: Collection[str] = (),
         *,
         headers: Mapping[str, Secret] | None = None,
         sample: float = 1.0,
@@ -126,6 +128,7 @@ class Tracing:
         except ImportError as error:
             raise MissingExtraError("tracing", "otel") from error
         self.providers = providers
+        self.models = frozenset(models)
         base, revealed = endpoint.rstrip("/"), {name: value.reveal() for name, value in (headers or {}).items()}
         resource = _resource()
         self._tracers = TracerProvider(ParentBased(TraceIdRatioBased(sample)), resource, shutdown_on_exit=False)
@@ -216,7 +219,7 @@ class Tracing:
     def _record(self, row: Row) -> None:
         labels: dict[str, Value] = {
             "gen_ai.operation.name": "chat", "gen_ai.provider.name": self._provider(row),
-            "gen_ai.request.model": _model(row),
+            "gen_ai.request.model": _model(row) if row.target in self.models else OTHER,
         }  # fmt: skip
         if row.first_content is not None:
             self._first_chunk.record(row.first_content, labels)
