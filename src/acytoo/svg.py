@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from acytoo.errors import MissingExtraError, UsageError
+from acytoo.errors import AcytooError, MissingExtraError, UsageError
 
 STYLE = (
     "<style>text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}"
@@ -48,21 +48,22 @@ def round_up(value: float) -> float:
 def image_writer(path: Path) -> Callable[[str], None]:
     """Return a function that writes an SVG document to the file: as it is, or drawn as PNG if its name ends so.
 
-    Call it before the work whose result is drawn. Raises UsageError for a name or a folder that cannot be, and
-    MissingExtraError for PNG without the extra `png`. The function raises UsageError if the file cannot be written.
+    Call it before the work whose result is drawn. Raises UsageError for another name, AcytooError for a folder that
+    does not exist, and MissingExtraError for PNG without the extra `png`. The function raises AcytooError if the file
+    cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in (".svg", ".png"):
         raise UsageError(f"cannot draw {path}: expected a name that ends in .svg or .png")
     if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+        raise AcytooError(f"cannot write {path}: there is no folder {path.parent}")
     encode = _png_encoder() if suffix == ".png" else str.encode
 
     def write(document: str) -> None:
         try:
             path.write_bytes(encode(document))
         except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from None
+            raise AcytooError(f"cannot write {path}: {error.strerror}") from None
 
     return write
 
