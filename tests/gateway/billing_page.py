@@ -126,7 +126,16 @@ Groups are `key`, `model` (the name that was asked for), `target` (`UPSTREAM/MOD
 | `cost` | nanodollars (10⁻⁹ US dollars), null if the price is unknown |
 | `writer`, `sequence` | the process, and the row's place among its rows: the primary key |
 
-Nothing is ever deleted: `DELETE FROM ledger WHERE at < …` is up to you, but keep the current month if keys have budgets.
+Nothing is deleted, unless the config says for how long rows are kept:
+
+```toml
+[storage]
+retention_days = 400
+```
+
+Older rows are deleted when the server starts and once an hour, in small batches, so that neither requests nor other writers wait. Rows of the
+current month are always kept, because budgets continue from them after a start. SQLite returns the space to the disk, PostgreSQL
+uses it for new rows. A million rows take about 200 MB. If the clock jumps by more than a day, nothing is deleted for an hour.
 """
 
 

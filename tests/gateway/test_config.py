@@ -109,7 +109,10 @@ def test_absolute_paths_stay(tmp_path: Path) -> None:
             '[upstreams.openai]\napi_key = "env:K"\n',
             "acytoo.toml:2: unknown field 'api_key' in [upstreams.openai]: did you mean 'key'?",
         ),
-        ('[storage]\nzzz = ""\n', "unknown field 'zzz' in [storage]: expected counters, ledger, on_failure, budgets"),
+        (
+            '[storage]\nzzz = ""\n',
+            "unknown field 'zzz' in [storage]: expected counters, ledger, retention_days, on_failure, budgets",
+        ),
         ("[server]\nport = 'x'\n", "acytoo.toml:2: [server] port: expected `integer`, got `string`"),
         ("[server]\nport = 70000\n", "acytoo.toml:2: [server] port: expected `integer` <= 65535"),
         ("[storage]\non_failure = 'shut'\n", "acytoo.toml:2: [storage] on_failure: invalid enum value 'shut'"),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from acytoo.errors import AcytooError, UsageError
 from acytoo.gateway.ledger import FLUSH_INTERVAL, Ledger, NoLedger, Row, Total, open_ledger
+from acytoo.gateway.retention import Pruner
 from acytoo.secret import Secret
 from tests.services import Postgres
 
@@ -177,9 +178,9 @@ async def test_no_value_of_a_caller_or_an_upstream_keeps_rows_from_being_written
 ) -> None:
     ledger = await reopen()
     odd = row(1, model=text, request_id=other, input_tokens=number, seconds=duration, cost=cost, first_content=first)
+    before = await all_rows(ledger)
     ledger.add([odd, row(2)])
     try:
-        before = await all_rows(ledger)
         await ledger.flush()
         assert await all_rows(ledger) == before + 2
     finally:
@@ -223,3 +224,35 @@ def test_a_row_has_the_fields_of_the_table() -> None:
     from acytoo.gateway.ledger_sql import COLUMNS
 
     assert [field.name for field in msgspec.structs.fields(Row)] == list(COLUMNS[2:])
+
+
+async def test_pruning_deletes_the_oldest_rows_up_to_a_number_and_keeps_the_others(reopen: Open) -> None:
+    ledger = await reopen()
+    ledger.add([row(number, at=NOON + number) for number in range(10)])
+    await ledger.flush()
+    assert [await ledger.prune(NOON + 5, 3) for _ in range(3)] == [3, 2, 0]
+    assert await all_rows(ledger) == 5
+    (kept,) = await ledger.usage(NOON + 5, 1e11, [])
+    assert kept.requests == 5
+    ledger.add([row(10, at=NOON + 10)])
+    await ledger.flush()
+    assert await all_rows(ledger) == 6
+
+
+async def test_rows_are_written_and_read_while_old_ones_are_deleted(reopen: Open) -> None:
+    ledger = await reopen()
+    ledger.add([row(number, at=float(number)) for number in range(10_000)])
+    await ledger.flush()
+    pruner = Pruner(ledger, 30)
+    pruner.start()
+    now = time.time()
+    try:
+        for number in range(20):
+            ledger.add([row(number, at=now)])
+            await ledger.flush()
+            assert (await ledger.usage(now - 1, now + 1, []))[0].requests == number + 1
+        while await all_rows(ledger) > 20:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    finally:
+        await pruner.stop()
+    assert await all_rows(ledger) == 20

@@ -295,3 +295,12 @@ async def test_a_ledger_can_be_read_while_it_is_written_and_after(path: Path) ->
         assert [group.requests for group in await reader.usage(0, 10, [])] == [3]
     assert [group.requests for group in await reader.usage(0, 10, [])] == [3]
     await reader.close()
+
+
+async def test_the_space_of_deleted_rows_is_returned_to_the_disk(path: Path) -> None:
+    await write(path, 20_000)
+    before = path.stat().st_size  # noqa: ASYNC240
+    async with opened(path) as ledger:
+        for _ in range(10):
+            assert await ledger.prune(1e11, 2000) == 2000
+    assert path.stat().st_size < before / 20  # noqa: ASYNC240

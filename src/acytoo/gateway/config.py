@@ -83,15 +83,17 @@ class ServerTable(Table, frozen=True):
 class StorageTable(Table, frozen=True):
     """Where counters, ledger and cache are kept, and what happens to requests while the counters cannot be reached.
 
-    `counters`: `memory`, or a URL of Redis or Valkey. `ledger`: `sqlite:PATH`, a URL of PostgreSQL, or `none`. `cache`,
-    for the models that have one: `memory`, `sqlite:PATH` or a URL of Redis. Instead of a URL with a password:
-    `env:NAME`. `on_failure` is for requests and tokens, `budgets_on_failure` for money. `cache_bytes` and
+    `counters`: `memory`, or a URL of Redis or Valkey. `ledger`: `sqlite:PATH`, a URL of PostgreSQL, or `none`.
+    `retention_days`: for how many days the ledger's rows are kept, by default forever; those that budgets need are
+    always kept. `cache`, for the models that have one: `memory`, `sqlite:PATH` or a URL of Redis. Instead of a URL with
+    a password: `env:NAME`. `on_failure` is for requests and tokens, `budgets_on_failure` for money. `cache_bytes` and
     `cache_entries` limit the cache; one in Redis is limited by Redis's own `maxmemory`. `files`: the folder of
     `/v1/files` and `/v1/batches`; without it there are neither.
     """
 
     counters: str = "memory"
     ledger: str = "sqlite:acytoo.db"
+    retention_days: Count | None = None
     on_failure: OnFailure = "open"
     budgets_on_failure: OnFailure = "closed"
     cache: str = "memory"

@@ -21,6 +21,7 @@ from acytoo.gateway.ledger import Ledger, open_ledger
 from acytoo.gateway.limits import counter_name
 from acytoo.gateway.metrics import Metrics
 from acytoo.gateway.reload import Reloader
+from acytoo.gateway.retention import Pruner
 from acytoo.gateway.secrets import is_reference, resolve_secret, resolve_url
 from acytoo.gateway.setup import Setup, prices_of
 from acytoo.gateway.shared_replies import SharedReplies
@@ -82,6 +83,10 @@ class Gateway:
             storage = self.config.storage
             ledger = await open_ledger(resolve_url(storage.ledger, self.config.place("storage", "ledger")))
             stack.push_async_callback(ledger.close)
+            if storage.retention_days is not None:
+                pruner = Pruner(ledger, storage.retention_days)
+                stack.push_async_callback(pruner.stop)
+                pruner.start()
             counters = _open_counters(self.config, ledger)
             stack.push_async_callback(counters.close)
             await _restore(counters, ledger)

@@ -136,6 +136,9 @@ class Ledger(Protocol):
         more than 10,000 groups.
         """
 
+    async def prune(self, before: float, most: int) -> int:
+        """Delete at most so many rows from before a Unix time, the oldest first, and return how many were deleted."""
+
 
 GROUPS = ("key", "dialect", "model", "target", "upstream", "status", "outcome", "day", "hour")
 """What `Ledger.usage` can group by. Days and hours are UTC's."""
@@ -162,6 +165,10 @@ class NoLedger:
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Raise UsageError."""
         raise UsageError('there is no ledger: set [storage] ledger = "sqlite:FILE"')
+
+    async def prune(self, before: float, most: int) -> int:
+        """Do nothing."""
+        return 0
 
 
 async def open_ledger(url: str | Secret, *, read_only: bool = False) -> Ledger:
@@ -267,6 +274,10 @@ class BufferedLedger:
 
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""
+        raise NotImplementedError
+
+    async def prune(self, before: float, most: int) -> int:
+        """Delete at most so many rows from before a Unix time, the oldest first, and return how many were deleted."""
         raise NotImplementedError
 
     def _schedule(self, delay: float) -> None:

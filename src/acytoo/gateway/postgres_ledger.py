@@ -1,6 +1,6 @@
 """The ledger in PostgreSQL, for several replicas.
 
-One connection writes, for one batch at a time, and every query of usage has its own. A statement that takes too long
+One connection writes, for one batch at a time, and every other query has its own. A statement that takes too long
 is given up and its connection closed. Whether such a batch was committed is not known, so it is sent again: the primary
 key keeps its rows from being there twice.
 """
@@ -38,6 +38,11 @@ _INSERT = (
     f"INSERT INTO ledger ({', '.join(ledger_sql.COLUMNS)}) SELECT * FROM unnest({_arrays})"
     " ON CONFLICT (writer, sequence) DO NOTHING"
 )
+# Replicas that delete at the same time do not wait for one another.
+_PRUNE = (
+    "DELETE FROM ledger WHERE ctid = ANY(ARRAY("
+    "SELECT ctid FROM ledger WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1"
+)
 
 
 class PostgresLedger(BufferedLedger):
@@ -66,13 +71,17 @@ class PostgresLedger(BufferedLedger):
 
     async def totals(self, since: float) -> list[Total]:
         """Return what each key and each upstream has used until now. Rows from a clock that was ahead are left out."""
-        return ledger_sql.total_rows(await self._select(ledger_sql.TOTALS, since, time.time() + AHEAD))
+        return ledger_sql.total_rows(await self._fetch(ledger_sql.TOTALS, since, time.time() + AHEAD))
 
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""
         query = ledger_sql.usage_query(by, _EXPRESSIONS, has_key=key is not None)
         arguments = [since, until, *([key] if key is not None else [])]
-        return ledger_sql.usage_rows(by, await self._select(query, *arguments))
+        return ledger_sql.usage_rows(by, await self._fetch(query, *arguments))
+
+    async def prune(self, before: float, most: int) -> int:
+        """Delete at most so many rows from before a Unix time, the oldest first, and return how many were deleted."""
+        return len(await self._fetch(_PRUNE, before, most))
 
     async def _write(self, place: int, rows: Sequence[Row]) -> None:
         columns = zip(*ledger_sql.values_of(self._writer, place, rows), strict=True)
@@ -101,7 +110,7 @@ class PostgresLedger(BufferedLedger):
             ledger_sql.check_version(await connection.fetchval(ledger_sql.SELECT_VERSION))
         return connection
 
-    async def _select(self, query: str, *arguments: Any) -> list[Any]:
+    async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
         async with self._errors():
             connection = await self._connect()
             try:

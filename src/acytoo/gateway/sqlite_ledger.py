@@ -2,8 +2,9 @@
 
 All writes are made by one thread, so that the event loop never waits for the disk. WAL lets queries run beside them,
 and several processes share the file. `synchronous=FULL` makes a commit survive a power failure: at two commits a second
-that costs nothing. After an error the connection is closed and the next try opens the file again, so that a ledger
-recovers when the disk has space again, or when somebody has moved a damaged file away.
+that costs nothing. Space of deleted rows is returned to the disk, a part with each batch. After an error the connection
+is closed and the next try opens the file again, so that a ledger recovers when the disk has space again, or when
+somebody has moved a damaged file away.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from acytoo.gateway.ledger import AHEAD, BufferedLedger, Row, Total, UsageRow
 _BUSY = 2.0
 """Seconds to wait for the lock of another process in one try: few, because `close` waits for the thread."""
 
+_PAGES = 1000
+"""Pages that a batch of deleted rows returns to the disk at most: more than it has, because some may be left over."""
+
 _EXPRESSIONS = {
     "day": "strftime('%Y-%m-%d', at, 'unixepoch')",
     "hour": "strftime('%Y-%m-%dT%H:00Z', at, 'unixepoch')",
@@ -31,6 +35,7 @@ _EXPRESSIONS = {
 
 _names = ", ".join(ledger_sql.COLUMNS)
 _marks = ", ".join("?" for _ in ledger_sql.COLUMNS)
+_PRUNE = "DELETE FROM ledger WHERE rowid IN (SELECT rowid FROM ledger WHERE at < ? ORDER BY at LIMIT ?)"
 _INSERT = f"INSERT INTO ledger ({_names}) VALUES ({_marks}) ON CONFLICT (writer, sequence) DO NOTHING"
 
 
@@ -65,6 +70,11 @@ class SQLiteLedger(BufferedLedger):
         arguments = [since, until, *([key] if key is not None else [])]
         return ledger_sql.usage_rows(by, await asyncio.to_thread(self._select, query, arguments))
 
+    async def prune(self, before: float, most: int) -> int:
+        """Delete at most so many rows from before a Unix time, the oldest first, and return how many were deleted."""
+        deleted: int = await self._run(self._delete, before, most)
+        return deleted
+
     async def _write(self, place: int, rows: Sequence[Row]) -> None:
         await self._run(self._insert, place, rows)
 
@@ -95,6 +105,7 @@ class SQLiteLedger(BufferedLedger):
             self._connection = connection = sqlite3.connect(
                 self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False
             )
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has an effect on a new file only
             _use_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
@@ -112,6 +123,13 @@ class SQLiteLedger(BufferedLedger):
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(_INSERT, values)
             connection.execute("COMMIT")
+
+    def _delete(self, before: float, most: int) -> int:
+        connection = self._connect()
+        with self._errors():
+            deleted = connection.execute(_PRUNE, (before, most)).rowcount
+            connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")  # `execute` stops after the first page
+        return deleted
 
     def _disconnect(self) -> None:
         if self._connection is not None:
