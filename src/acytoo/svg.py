@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +58,7 @@ def image_writer(path: Path) -> Callable[[str], None]:
     if suffix not in (".svg", ".png"):
         raise UsageError(f"cannot draw {path}: expected a name that ends in .svg or .png")
     if not path.parent.is_dir():
-        raise AcytooError(f"cannot write {path}: there is no folder {path.parent}")
+        raise AcytooError(f"cannot write {path}: {os.strerror(errno.ENOENT)}")
     encode = _png_encoder() if suffix == ".png" else str.encode
 
     def write(document: str) -> None:
