@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, reply
+from acytoo.types import Reasoning
 from tests.processes import ACYTOO
 from tests.terminal import CTRL_C, CTRL_D, Terminal, needs_terminal
 
@@ -228,6 +229,34 @@ def test_tabs_of_code_stay_but_never_make_a_live_line_longer_than_the_terminal(
     assert "\t" * 20 + "x" in capsys.readouterr().out
 
 
+def test_reasoning_is_shown_until_the_text_and_then_one_line_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    view, screen = MarkdownView(), Screen()
+    for number in range(30):
+        view.think(f"thought number {number} is a long one\n")
+        view.draw()
+        screen.write(capsys.readouterr().out)
+        assert len(screen.lines) <= LIVE_LINES
+    assert screen.lines[-1] == "thought number 29 is a long one"
+    view.feed("The **answer**.")
+    view.draw()
+    view.think("an afterthought is not shown")
+    view.draw()
+    view.finish()
+    screen.write(capsys.readouterr().out)
+    assert screen.text == "(thought for 0 s; /reasoning shows it)\n\nThe answer.\n"
+
+
+def test_a_reply_of_reasoning_alone_leaves_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    view, screen = MarkdownView(), Screen()
+    view.think("only this")
+    view.finish()
+    screen.write(capsys.readouterr().out)
+    assert screen.text == "(thought for 0 s; /reasoning shows it)\n"
+
+
 def conversation(fake: FakeEndpoint, state: Path, *options: str, **env: str) -> Terminal:
     env = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "ACYTOO_STATE": str(state), **env}
     return Terminal([ACYTOO, "chat", "--url", fake.url, *options], env=env)
@@ -375,6 +404,28 @@ def test_edit_begins_the_prompt_with_the_last_message(tmp_path: Path) -> None:
         terminal.press("!\r")
         terminal.wait_for("two")
     assert sent(fake) == [["first"], ["first!"]]
+
+
+@needs_terminal
+def test_the_reasoning_of_the_last_reply_can_be_read(tmp_path: Path) -> None:
+    thought = [Reasoning("First\x1b[2J "), Reasoning("this."), Reasoning("Then that.", index=1)]
+    with (
+        FakeEndpoint(dialects.OpenAI(), reply(*thought, "Done."), reply("Plain.")) as fake,
+        conversation(fake, tmp_path, "-m", "compatible/m1") as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        terminal.press("first\r")
+        terminal.wait_for("Done.")
+        terminal.wait_for(PROMPT)
+        terminal.press("/reasoning\r")
+        terminal.wait_for("First\ufffd[2J this.")
+        terminal.wait_for("Then that.")
+        terminal.wait_for(PROMPT)
+        terminal.press("second\r")
+        terminal.wait_for("Plain.")
+        terminal.wait_for(PROMPT)
+        terminal.press("/reasoning\r")
+        terminal.wait_for("(the last reply has no reasoning)")
 
 
 @needs_terminal

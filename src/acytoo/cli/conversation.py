@@ -12,7 +12,7 @@ import click
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.cli.attachments import image_part, message_content
 from acytoo.cli.exit_codes import error_text, print_error, replace_controls
-from acytoo.cli.output import reply_text
+from acytoo.cli.output import reasoning_text, reply_text
 from acytoo.errors import AcytooError, UsageError
 from acytoo.types import Item, Usage
 
@@ -76,6 +76,8 @@ class Conversation:
         self._draft = ""
         self._to_send: dict[str, Any] | None = None
         self._usages: list[Usage] = []
+        self._reasoning = ""
+        """The reasoning of the last reply."""
         self._is_over = False
 
     def run(self, screen: Screen) -> None:
@@ -137,6 +139,7 @@ class Conversation:
             print_error(error_text(error))
         usages = [item for item in items if isinstance(item, Usage)]
         self._usages += usages[-1:]
+        self._reasoning = reasoning_text(items)
         if text := reply_text(items):
             self._messages.append({"role": "assistant", "content": text})
             self._failed = None
@@ -166,7 +169,7 @@ class Conversation:
 
     def _new(self, argument: str) -> None:
         self._messages = [message for message in self._messages if message["role"] == "system"]
-        self._attachments, self._failed, self._usages = [], None, []
+        self._attachments, self._failed, self._usages, self._reasoning = [], None, [], ""
         self._record_as_new()
         click.echo("(new conversation)", err=True)
 
@@ -234,6 +237,9 @@ class Conversation:
             received = sum(usage.output_tokens for usage in usages)
             click.echo(f"{name}: {sent:,} tokens sent, {received:,} received", err=True)
 
+    def _print_reasoning(self, argument: str) -> None:
+        click.echo(replace_controls(self._reasoning) or "(the last reply has no reasoning)", err=True)
+
     def _exit(self, argument: str) -> None:
         self._is_over = True
 
@@ -249,6 +255,7 @@ COMMANDS = {
     "/save": Command("FILE", "save the conversation as JSON", Conversation._save),
     "/load": Command("FILE", "continue a saved conversation", Conversation._load),
     "/usage": Command("", "show the tokens used", Conversation._print_usage),
+    "/reasoning": Command("", "show the reasoning of the last reply", Conversation._print_reasoning),
     "/help": Command("", "show this help", Conversation._help),
     "/exit": Command("", "leave (or Ctrl-D)", Conversation._exit),
     "/quit": Command("", "leave", Conversation._exit),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from acytoo.cli.exit_codes import error_text, replace_controls
 from acytoo.cli.terminal import WaitingSign, WordWrapper, silent_keyboard, width
 from acytoo.errors import AcytooError, StatusError
-from acytoo.types import Item, Refusal, ToolCall, collect
+from acytoo.types import Item, Reasoning, Refusal, ToolCall, collect
 
 
 async def print_text(stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
@@ -22,23 +22,41 @@ async def print_text(stream: AsyncGenerator[Item, None], items: list[Item]) -> N
     keys typed meanwhile are not shown, and a line shows that a reply is awaited. A pipe or file gets the text as it is.
     """
     is_terminal = sys.stdout.isatty()
-    await (_print_in_terminal if is_terminal else _print_plain)(texts_of(stream, items))
+    if is_terminal:
+        await _print_in_terminal(stream, items)
+    else:
+        await _print_plain(texts_of(stream, items))
     for line in call_lines(items):
         _write((replace_controls(line) if is_terminal else line) + "\n")
 
 
-async def texts_of(stream: AsyncGenerator[Item, None], items: list[Item]) -> AsyncGenerator[str, None]:
-    """Yield the texts and refusals of a reply, and append all its items to `items`."""
+async def texts_of(
+    stream: AsyncGenerator[Item, None],
+    items: list[Item],
+    on_reasoning: Callable[[str], None] = lambda text: None,
+) -> AsyncGenerator[str, None]:
+    """Yield the texts and refusals of a reply, and append all its items to `items`. Reasoning goes to a function."""
     async with aclosing(stream):
         async for item in stream:
             items.append(item)
             if isinstance(item, (str, Refusal)):
                 yield item if isinstance(item, str) else item.text
+            elif isinstance(item, Reasoning):
+                on_reasoning(item.text)
 
 
 def reply_text(items: list[Item]) -> str:
     """Return the text of a reply, or of a refusal."""
     return "".join(item if isinstance(item, str) else item.text for item in items if isinstance(item, (str, Refusal)))
+
+
+def reasoning_text(items: list[Item]) -> str:
+    """Return the reasoning of a reply, with an empty line between two blocks."""
+    texts: dict[int, str] = {}
+    for item in items:
+        if isinstance(item, Reasoning):
+            texts[item.index] = texts.get(item.index, "") + item.text
+    return "\n\n".join(text for text in texts.values() if text)
 
 
 def call_lines(items: list[Item]) -> list[str]:
@@ -47,13 +65,13 @@ def call_lines(items: list[Item]) -> list[str]:
     return [f"{call['function']['name']}({call['function']['arguments']})" for call in calls]
 
 
-async def _print_in_terminal(stream: AsyncGenerator[str, None]) -> None:
+async def _print_in_terminal(stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
     wrapper, waiting = WordWrapper(width()), WaitingSign()
     last = "\n"
     with silent_keyboard():
         try:
-            async with aclosing(stream):
-                async for text in stream:
+            async with aclosing(texts_of(stream, items, lambda text: waiting.show_thinking())) as texts:
+                async for text in texts:
                     waiting.clear()
                     last = text
                     _write(wrapper.feed(replace_controls(text)))

@@ -117,6 +117,7 @@ class WaitingSign:
     def __init__(self) -> None:
         self._is_over = threading.Event()
         self._is_shown = False
+        self._activity = "reading the prompt"
         self._thread = threading.Thread(target=self._run, name="acytoo-waiting", daemon=True)
         if sys.stderr is not None and sys.stderr.isatty():
             self._thread.start()
@@ -128,8 +129,12 @@ class WaitingSign:
             delay = 1.0
             self._is_shown = True
             seconds = time.monotonic() - started
-            sys.stderr.write(f"\r(reading the prompt, {seconds:.0f} s; Ctrl-C stops)")
+            sys.stderr.write(f"\r({self._activity}, {seconds:.0f} s; Ctrl-C stops)".ljust(50))
             sys.stderr.flush()
+
+    def show_thinking(self) -> None:
+        """Say from now on that the model thinks."""
+        self._activity = "thinking"
 
     def clear(self) -> None:
         """Remove the line. Later calls do nothing."""

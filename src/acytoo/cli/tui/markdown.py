@@ -7,12 +7,14 @@ text. Only the lines of the unfinished block are written again, at most a few, a
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any, ClassVar
 
 from rich.console import Console
 from rich.markdown import Heading, Markdown
 from rich.segment import Segment, Segments
 from rich.syntax import Syntax
+from rich.text import Text
 from rich.theme import Theme
 
 from acytoo.cli.exit_codes import replace_controls
@@ -46,10 +48,21 @@ class MarkdownView:
         self._finished: list[Block] = []
         self._live: list[str] = []
         self._is_empty = True
+        self._thought = ""
+        """The end of the reasoning, while no text has come."""
+        self._thinking_since: float | None = None
         self._console: Any = Console(file=sys.stdout, highlight=False, width=width() - 1, theme=STYLES)
+
+    def think(self, text: str) -> None:
+        """Add reasoning, which must have no control characters. Before the text, its last lines are shown."""
+        if self._thinking_since is None:
+            self._thinking_since = time.monotonic()
+        if self._is_empty:
+            self._thought = (self._thought + text)[-LIVE_LINES * self._console.width :]
 
     def feed(self, text: str) -> None:
         """Add text, which must have no control characters."""
+        self._end_thinking()
         self._finished += self._splitter.feed(text)
 
     def draw(self) -> None:
@@ -59,14 +72,29 @@ class MarkdownView:
         rest = self._splitter.rest
         live: list[str] = []
         if rest.source.strip():
-            live = self._spaced(rest, self._render(rest, is_live=True))[-min(LIVE_LINES, height() - 1) :]
+            live = self._spaced(rest, self._render(rest, is_live=True))
+        elif self._is_empty and self._thought.strip():
+            live = self._dim(self._thought.strip("\n"))
+        live = live[-min(LIVE_LINES, height() - 1) :]
         self._write(finished, live)
 
     def finish(self) -> None:
         """Write all that is left, complete."""
+        self._end_thinking()
         self._finished += self._splitter.flush()
         self._console.width = width() - 1
         self._write(self._take_finished(), [])
+
+    def _end_thinking(self) -> None:
+        """Leave a line in the place of the reasoning."""
+        if self._thinking_since is None or not self._is_empty:
+            return
+        seconds = time.monotonic() - self._thinking_since
+        self._write(self._dim(f"(thought for {seconds:.0f} s; /reasoning shows it)"), [])
+        self._is_empty = False
+
+    def _dim(self, text: str) -> list[str]:
+        return self._encode(self._console.render_lines(Text(text, style="dim"), pad=False))
 
     def _take_finished(self) -> list[str]:
         lines: list[str] = []

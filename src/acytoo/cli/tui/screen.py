@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 
 import click
 
@@ -48,14 +49,18 @@ class RichScreen:
             frame, drawn = None, loop.time()
             view.draw()
 
+        def add(feed: Callable[[str], None], text: str) -> None:
+            nonlocal frame
+            waiting.clear()
+            feed(replace_controls(text))
+            if frame is None:
+                frame = loop.call_at(max(loop.time(), drawn + FRAME_S), draw)
+
         with silent_keyboard():
             try:
-                async with aclosing(texts_of(stream, items)) as texts:
+                async with aclosing(texts_of(stream, items, partial(add, view.think))) as texts:
                     async for text in texts:
-                        waiting.clear()
-                        view.feed(replace_controls(text))
-                        if frame is None:
-                            frame = loop.call_at(max(loop.time(), drawn + FRAME_S), draw)
+                        add(view.feed, text)
             finally:
                 waiting.clear()
                 if frame is not None:
