@@ -16,7 +16,7 @@ from typing import Any
 
 from acytoo import AsyncGeneratorProvider, Route, dialects
 from acytoo.dialects.base import Dialect, Unsupported
-from acytoo.gateway.backends import create_backends, settings_of
+from acytoo.gateway.backends import create_backends
 from acytoo.gateway.config import load
 from acytoo.gateway.control import GatewayControl
 from acytoo.gateway.counters import MemoryCounters
@@ -141,7 +141,7 @@ def _gateway() -> Callable[[], None]:
         path.write_text(team.config("http://127.0.0.1:1/v1", "file:key", "none"))
         path.with_name("key").write_text("bench")
         config = load(path)
-        backends = create_backends(config, settings_of(config))
+        backends = create_backends(config)
     setup = Setup(config, backends, Secret(), prices_of(config))
     control = GatewayControl(setup, MemoryCounters(), _Ledger(), [Metrics(setup.model_names())])
     dialect = dialects.OpenAI()

@@ -10,11 +10,13 @@ from types import ModuleType
 import pytest
 
 from acytoo.errors import MissingExtraError, NotFoundError, UsageError
-from acytoo.gateway.backends import check_extras, create_backends
+from acytoo.gateway.backends import Backends, Running, check_extras, create_backends
 from acytoo.gateway.config import parse
 from acytoo.providers.ollama import Ollama
 from acytoo.providers.openai import OpenAI
 from acytoo.routing.route import Route
+from acytoo.routing.target import Target
+from acytoo.types import Request
 
 UPSTREAMS = """
 [upstreams.openai]
@@ -106,6 +108,74 @@ def test_models_share_a_target_with_the_same_settings() -> None:
     a, b, c = (route_of(backends[name]).targets[0] for name in "abc")
     assert a is b
     assert a is not c
+
+
+MODELS = """
+[models.fast]
+targets = ["openai/a", "local/b"]
+balance = true
+[models.best]
+targets = ["fast", "openai/c"]
+"""
+
+
+def reloaded(before: str, after: str) -> tuple[dict[str, Target], dict[str, Target]]:
+    """Return the targets by their names, before and after a config is replaced by another one."""
+    config = parse(UPSTREAMS + before, Path("acytoo.toml"))
+    backends = create_backends(config)
+    others = create_backends(parse(after, Path("acytoo.toml")), Running(config, backends))
+    return _targets(backends), _targets(others)
+
+
+def _targets(backends: Backends) -> dict[str, Target]:
+    routes = [backend for backend in backends.values() if isinstance(backend, Route)]
+    return {target.name: target for route in routes for target in route.targets}
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "kept"),
+    [
+        ("", "", {"openai/a", "local/b", "openai/c", "fast"}),
+        ("[models.best]", "[models.other]", {"openai/a", "local/b", "openai/c", "fast"}),
+        ('["fast", "openai/c"]', '["openai/c", "fast", "local/d"]', {"openai/a", "local/b", "openai/c", "fast"}),
+        ('url = "http://127.0.0.1:9"', 'url = "http://127.0.0.1:8"', {"openai/a", "openai/c"}),
+        ('X-Team = "a"', 'X-Team = "b"', {"openai/a", "openai/c"}),
+        ('"openai/a",', '{ to = "openai/a", limit = 2 },', {"local/b", "openai/c"}),
+        ("balance = true", "balance = true\naffinity = 9.0", {"openai/a", "local/b", "openai/c"}),
+        ("[upstreams.local]", "[upstreams.third]\nprovider = 'ollama'\n[upstreams.local]",
+         {"openai/a", "local/b", "openai/c", "fast"}),
+    ],
+)  # fmt: skip
+def test_a_reload_keeps_each_target_whose_settings_are_the_same(change: str, to: str, kept: set[str]) -> None:
+    before, after = reloaded(MODELS, (UPSTREAMS + MODELS).replace(change, to))
+    assert {name for name in before if after.get(name) is before[name]} == kept
+
+
+def test_a_reload_creates_the_targets_again_whose_secret_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse(UPSTREAMS + MODELS, Path("acytoo.toml"))
+    before = create_backends(config)
+    monkeypatch.setenv("TEAM_KEY", "other")
+    after = create_backends(config, Running(config, before))
+    assert all(after[name] is not backend for name, backend in before.items())
+    assert after["openai"].settings_with({}).endpoint.key.reveal() == "other"
+
+
+def test_a_route_whose_targets_change_keeps_the_affinity_of_its_requests() -> None:
+    config = parse(UPSTREAMS + MODELS, Path("acytoo.toml"))
+    before = create_backends(config)
+    old = route_of(before["fast"])
+    assert old.balance is not None
+    request = Request([{"role": "user", "content": "Hi"}])
+    first, other = old.targets
+    sessions = [name for name in map(str, range(100)) if old.balance.choose([first, other], request, name) is first]
+    text = (UPSTREAMS + MODELS).replace('"local/b"', '"local/b", "local/d"')
+    new = route_of(create_backends(parse(text, Path("acytoo.toml")), Running(config, before))["fast"])
+    assert new is not old
+    assert new.balance is not None
+    for _ in range(3):
+        first.take()  # is too busy for a new key, and not for one of the last minutes
+    assert {new.balance.choose([first, other], request, name) for name in sessions} == {first}
+    assert {new.balance.choose([first, other], request, f"new-{name}") for name in sessions} == {other}
 
 
 def test_a_missing_variable_is_an_error_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:

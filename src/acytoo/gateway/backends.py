@@ -5,37 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import MissingExtraError, UsageError
 from acytoo.gateway.checks import error_class
-from acytoo.gateway.config import GatewayConfig, TargetConfig
+from acytoo.gateway.config import GatewayConfig, Model, TargetConfig
 from acytoo.gateway.secrets import is_reference, resolve_secret, resolve_url
 from acytoo.registry import provider_class
 from acytoo.routing.policy import DEFAULT_NEXT
 from acytoo.routing.route import Route
 from acytoo.routing.target import Target
 
-UpstreamSettings: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""The settings of each upstream's providers, with its secrets."""
+Backends: TypeAlias = Mapping[str, AsyncGeneratorProvider]
+"""The backends of a config by name: the models first, each a Route, then the upstreams."""
 
 
-def create_backends(
-    config: GatewayConfig, settings: UpstreamSettings | None = None
-) -> dict[str, AsyncGeneratorProvider]:
-    """Return the backends by name: the models first, each a Route, then the upstreams.
+class Running(NamedTuple):
+    """A config in effect, and its backends."""
+
+    config: GatewayConfig
+    backends: Backends
+
+
+def create_backends(config: GatewayConfig, running: Running | None = None) -> Backends:
+    """Return the backends of a config, with the secrets as they are now.
 
     A target is named `UPSTREAM/MODEL`, or like the model of the file that it is. Models that have the same target with
-    the same settings share it, and so its limit and its health. `settings` are those of `settings_of`. Raises
-    UsageError with the line, such as for a secret that is missing.
+    the same settings share it, and so its limit and its health. Those of the `running` ones whose settings are the same
+    are taken over, with their health, their places and the affinity of their requests. Raises UsageError with the line,
+    such as for a secret that is missing.
     """
-    return _Builder(config, settings_of(config) if settings is None else settings).backends()
-
-
-def settings_of(config: GatewayConfig) -> UpstreamSettings:
-    """Return the settings of each upstream, with the secrets as they are now. Raises UsageError with the line."""
-    return {name: _settings_of(config, name) for name in config.upstreams}
+    return _Builder(config, running).backends()
 
 
 def check_secrets(config: GatewayConfig) -> None:
@@ -74,13 +75,28 @@ def _is_redis(url: str) -> bool:
 
 
 class _Builder:
-    def __init__(self, config: GatewayConfig, settings: UpstreamSettings) -> None:
+    def __init__(self, config: GatewayConfig, running: Running | None) -> None:
         self._config = config
-        self._settings = settings
         self._routes: dict[str, Route] = {}
         self._targets: dict[TargetConfig, Target] = {}
+        self._old_providers: dict[str, AsyncGeneratorProvider] = {}
+        """By the names of their targets, or of their upstreams."""
+        self._old_routes: dict[str, tuple[Model, Route]] = {}
+        self._old_targets: dict[TargetConfig, Target] = {}
+        if running is not None:
+            self._note_running(*running)
 
-    def backends(self) -> dict[str, AsyncGeneratorProvider]:
+    def _note_running(self, config: GatewayConfig, backends: Backends) -> None:
+        for name, model in config.models.items():
+            route = backends[name]
+            assert isinstance(route, Route)
+            self._old_routes[name] = model, route
+            for target_config, target in zip(model.target_configs, route.targets, strict=True):
+                self._old_targets[target_config] = target
+                self._old_providers[target.name] = target.provider
+        self._old_providers |= {name: backends[name] for name in config.upstreams}
+
+    def backends(self) -> Backends:
         upstreams = {name: self._provider(name, "") for name in self._config.upstreams}
         models = {name: self._route(name) for name in self._config.models}
         return {**models, **upstreams}
@@ -89,13 +105,15 @@ class _Builder:
         upstream = self._config.upstreams[name]
         place = self._config.place("upstreams", name)
         cls = provider_class(upstream.provider or name)
+        settings = _settings_of(self._config, name)
         with _at(place):
-            provider = cls(model=model or upstream.model or None, **self._settings[name])
+            provider = cls(model=model or upstream.model or None, **settings)
         if cls.needs_auth and not provider.has_key:
             raise UsageError(
                 f'{place}: {cls.address_name()} needs a key: set {cls.variable("key")}, or write key = "env:NAME"'
             )
-        return provider
+        old = self._old_providers.get(f"{name}/{model}" if model else name)
+        return old if old is not None and _is_same(old, provider) else provider
 
     def _route(self, name: str) -> Route:
         if name in self._routes:
@@ -108,6 +126,10 @@ class _Builder:
         next_on = DEFAULT_NEXT
         if model.next_on is not None:
             next_on = tuple([cls for cls in map(error_class, model.next_on) if cls is not None])
+        old_model, old = self._old_routes.get(name, (None, None))
+        if old is not None and old_model == model and old.targets == tuple(targets):
+            self._routes[name] = old
+            return old
         with _at(self._config.place("models", name)):
             route = self._routes[name] = Route(
                 *targets,
@@ -119,12 +141,18 @@ class _Builder:
                 affinity=model.affinity,
                 hedge=model.hedge,
             )
+        if old is not None and old.balance is not None and route.balance is not None:
+            route.balance.take_over(old.balance)
         return route
 
     def _target(self, config: TargetConfig, place: str) -> Target:
         if config not in self._targets:
             name, _, model = config.to.partition("/")
             provider = self._route(name) if name in self._config.models else self._provider(name, model)
+            old = self._old_targets.get(config)
+            if old is not None and old.provider is provider:
+                self._targets[config] = old
+                return old
             with _at(place):
                 self._targets[config] = Target(
                     provider,
@@ -162,6 +190,15 @@ def _settings_of(config: GatewayConfig, name: str) -> dict[str, Any]:
             for header, value in upstream.extra_headers.items()
         }
     return settings
+
+
+def _is_same(provider: AsyncGeneratorProvider, other: AsyncGeneratorProvider) -> bool:
+    """Return whether two providers ask the same service in the same way."""
+    return (
+        type(provider) is type(other)
+        and (provider.url, provider.model) == (other.url, other.model)
+        and provider.settings_with({}) == other.settings_with({})
+    )
 
 
 @contextmanager

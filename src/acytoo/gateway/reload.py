@@ -12,21 +12,20 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
-from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
-from acytoo.gateway.backends import UpstreamSettings, check_secrets, create_backends, settings_of
+from acytoo.gateway.backends import Backends, Running, check_secrets, create_backends
 from acytoo.gateway.config import GatewayConfig, LogTable, MetricsTable, StorageTable, TracingTable, load, warnings_of
 
 _LOG = logging.getLogger("acytoo.server")
 
-OnReload: TypeAlias = Callable[[GatewayConfig, Mapping[str, AsyncGeneratorProvider]], None]
+OnReload: TypeAlias = Callable[[GatewayConfig, Backends], None]
 
 FIXED = {
     "server": ("host", "port", "workers"),
@@ -82,16 +81,14 @@ class Reloader:
     def __init__(self, path: Path, on_reload: OnReload, interval: float = 1.0) -> None:
         """Read a config file and create its backends. Raises UsageError as `load` and `create_backends` do.
 
-        `on_reload` is called in the event loop of `start` with each new config and its backends. They are the same
-        objects as before, with their health and their places, unless an upstream, a model or a secret has changed.
-        `interval`: seconds between two looks at the file.
+        `on_reload` is called in the event loop of `start` with each new config and its backends. What has not changed
+        is the same object as before, with its health and its places. `interval`: seconds between two looks at the file.
         """
         self._path = path
         self._watch = FileWatch(path)  # before the file is read: a later change is noticed
         self.config = load(path)
         check_secrets(self.config)
-        self._settings: UpstreamSettings = settings_of(self.config)
-        self.backends: Mapping[str, AsyncGeneratorProvider] = create_backends(self.config, self._settings)
+        self.backends = create_backends(self.config)
         self._on_reload = on_reload
         self._interval = interval
         self._is_requested = self._is_stopping = False
@@ -143,19 +140,14 @@ class Reloader:
                 f"{self._path}: no keys any more, so everybody would be let in: restart the server for that"
             )
         check_secrets(loaded)
-        settings = settings_of(loaded)
         config = _with_fixed_values(loaded, self.config)
-        backends = self.backends
-        if settings != self._settings or _structure(config) != _structure(self.config):
-            backends = create_backends(config, settings)
+        backends = create_backends(config, Running(self.config, self.backends))
         for warning in warnings_of(config):
             _LOG.warning("%s", warning)
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._hand_over, config, backends, settings)
+            self._loop.call_soon_threadsafe(self._hand_over, config, backends)
 
-    def _hand_over(
-        self, config: GatewayConfig, backends: Mapping[str, AsyncGeneratorProvider], settings: UpstreamSettings
-    ) -> None:
+    def _hand_over(self, config: GatewayConfig, backends: Backends) -> None:
         if self._is_stopping:
             return
         try:
@@ -163,7 +155,7 @@ class Reloader:
         except Exception as error:
             _LOG.error("%s: %s; the server goes on with the config it has", self._path, error, exc_info=True)
         else:
-            self.config, self.backends, self._settings = config, backends, settings
+            self.config, self.backends = config, backends
             _LOG.info("reloaded %s", self._path)
 
 
@@ -179,9 +171,3 @@ def _with_fixed_values(config: GatewayConfig, running: GatewayConfig) -> Gateway
                 _LOG.warning("%s: [%s] %s has changed, which takes effect at the next start", place, table, field)
         tables[table] = msgspec.structs.replace(new, **values)
     return msgspec.structs.replace(config, **tables)
-
-
-def _structure(config: GatewayConfig) -> object:
-    """Return what the backends are made of, beside their settings, in order: the first is the default."""
-    upstreams = [(name, upstream.provider, upstream.model) for name, upstream in config.upstreams.items()]
-    return upstreams, list(config.models.items())

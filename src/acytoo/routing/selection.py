@@ -31,6 +31,10 @@ class Balance:
         self._affinity = affinity
         self._used_at: dict[bytes, float] = {}  # the least recently used key first
 
+    def take_over(self, other: Balance) -> None:
+        """Continue with the keys of a balance whose place this one takes."""
+        self._used_at = other._used_at
+
     def choose(self, free: list[Target], request: Request, session: str) -> Target:
         """Return the target for a request. `session` is the caller's own key for requests with a common prefix."""
         key = _affinity_key(request, session) if self._affinity > 0 else b""
