@@ -16,7 +16,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, reply
-from acytoo.types import Finish, Start
+from acytoo.types import Finish, Start, Usage
 
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -49,7 +49,7 @@ def test_readme_has_its_two_commands_and_code_in_python_and_shell() -> None:
 @pytest.fixture(scope="module")
 def services() -> Iterator[dict[str, str]]:
     """Yield an environment in which the examples' services are scripted servers on loopback."""
-    answer = reply(Start("id-1", "m-1", 7), "Hello", " there", Finish("stop"))
+    answer = reply(Start("id-1", "m-1", 7), "Hello", " there", Finish("stop"), Usage(9, 2))
     with (
         FakeEndpoint(dialects.OpenAI(), answer) as openai,
         FakeEndpoint(dialects.Anthropic(), answer) as anthropic,

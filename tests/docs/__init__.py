@@ -1,0 +1,1 @@
+"""Tests of the documentation: its links, its site, and what it claims."""
