@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from acytoo.batch.files import FileStore
 from acytoo.batch.routes import BatchExtension
-from acytoo.batch.service import BatchService
+from acytoo.batch.service import MAX_UNFINISHED, BatchService
 from acytoo.dialects import OpenAI
-from acytoo.errors import UsageError
+from acytoo.errors import RequestError, UsageError
 from acytoo.gateway.config import parse
 from acytoo.gateway.gateway import Gateway
 from acytoo.gateway.keys import hash_secret
@@ -27,6 +28,8 @@ from acytoo.testing import FakeEndpoint, reply, status
 from acytoo.types import Finish
 
 openai = pytest.importorskip("openai")
+
+ANSWER = reply("Hello", Finish())
 
 
 @asynccontextmanager
@@ -236,3 +239,43 @@ def test_several_workers_cannot_have_batches(tmp_path: Path) -> None:
     text = '[server]\nworkers = 2\n[storage]\nfiles = "f"\ncounters = "redis://h"\n[upstreams.ollama]\n'
     with pytest.raises(UsageError, match=r"a\.toml:4: .*batches run in one process"):
         parse(text, tmp_path / "a.toml")
+
+
+def test_a_caller_has_a_share_of_the_room_for_files(tmp_path: Path) -> None:
+    store = FileStore(tmp_path, owner_bytes=10, owner_files=2)
+    first = store.save("alice", "a", "batch", b"123456")
+    with pytest.raises(RequestError, match="your files take 6 of 10 bytes, and 5 more do not fit: delete some"):
+        store.save("alice", "b", "batch", b"12345")
+    store.save("alice", "b", "batch", b"1234")
+    with pytest.raises(RequestError, match="you have 2 files, and no more are kept: delete some"):
+        store.save("alice", "c", "batch", b"")
+    store.save("bob", "a", "batch", b"1234567890")
+    store.delete(first.id, "alice")
+    store.save("alice", "c", "batch", b"123456")
+
+
+async def test_a_callers_batches_wait_for_their_turn(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), ANSWER.stall()) as fake, serving(tmp_path, fake) as (url, _):
+        sdk = client(url)
+        file = await upload(sdk, lines("one"))
+        batches = [(await begin(sdk, file.id)).id for _ in range(6)]
+        await fake.until(lambda: len(fake.requests) == 4)
+        statuses = {each: (await sdk.batches.retrieve(each)).status for each in batches}
+        assert sorted(statuses.values()) == ["in_progress"] * 4 + ["validating"] * 2
+        waiting = next(each for each, status in statuses.items() if status == "validating")
+        await sdk.batches.cancel(waiting)
+        assert (await finished(sdk, waiting)).status == "cancelled"
+    async with FakeEndpoint(OpenAI(), ANSWER) as fake, serving(tmp_path, fake) as (url, _):
+        sdk = client(url)
+        ended = {each: (await finished(sdk, each)).status for each in batches}
+        assert ended == {each: "cancelled" if each == waiting else "completed" for each in batches}
+
+
+async def test_a_caller_has_a_limited_number_of_unfinished_batches(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), ANSWER.stall()) as fake, serving(tmp_path, fake) as (url, _):
+        sdk = client(url)
+        file = await upload(sdk, lines("one"))
+        for _ in range(MAX_UNFINISHED):
+            await begin(sdk, file.id)
+        with pytest.raises(openai.RateLimitError, match="you have 100 batches that are not finished"):
+            await begin(sdk, file.id)

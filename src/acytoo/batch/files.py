@@ -2,7 +2,7 @@
 
 A file is its bytes and a JSON document beside them, in one folder. Both are written under another name first, so that a
 crash leaves no half of one. Bytes without a document are of an upload that a crash has interrupted: the next start
-removes them. A caller sees its own files only.
+removes them. A caller sees its own files only, and has a share of the room.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from acytoo.errors import NotFoundError, RequestError, ServerError
 
 MAX_BYTES = 4 * 1024**3
 """Bytes that all files of a server may take together."""
+
+MAX_OWNER_BYTES = 1024**3
+MAX_OWNER_FILES = 1000
+"""Bytes and files that one caller may have, so that it cannot use up what is for all."""
 
 
 class StoredFile(msgspec.Struct, kw_only=True):
@@ -42,10 +46,12 @@ class StoredFile(msgspec.Struct, kw_only=True):
 class FileStore:
     """The files in a folder, which belongs to one server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, owner_bytes: int = MAX_OWNER_BYTES, owner_files: int = MAX_OWNER_FILES) -> None:
         """Open the folder, and create it if it does not exist. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder = folder
+        self._owner_bytes = owner_bytes
+        self._owner_files = owner_files
         self._files = {file.id: file for file in self._read_all()}
 
     def _read_all(self) -> Iterator[StoredFile]:
@@ -74,6 +80,14 @@ class FileStore:
         """Keep a file. Raises RequestError if there is no room, ServerError if it cannot be written."""
         if sum(file.bytes for file in self._all()) + len(body) > MAX_BYTES:
             raise RequestError("the server's files are full: delete some", status=413, code="storage_full")
+        own = self.list(owner, "")
+        if len(own) >= self._owner_files:
+            problem = f"you have {len(own):,} files, and no more are kept: delete some"
+            raise RequestError(problem, status=413, code="storage_full")
+        size = sum(file.bytes for file in own)
+        if size + len(body) > self._owner_bytes:
+            problem = f"your files take {size:,} of {self._owner_bytes:,} bytes, and {len(body):,} more do not fit"
+            raise RequestError(f"{problem}: delete some", status=413, code="storage_full")
         file_id = self.new_id()
         write_file(self.path(file_id), body)
         return self._add(file_id, owner, filename, purpose)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,12 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/responses")
 
 _JOBS = 16
 """Requests of one batch at once."""
+
+_RUNNING = 4
+"""Batches of one caller that run at the same time; others wait for their turn."""
+
+MAX_UNFINISHED = 100
+"""Batches of one caller that are not finished, running or waiting."""
 
 _UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
 
@@ -101,7 +107,8 @@ class BatchService:
         self._is_stopping = False
         self._batches: dict[str, StoredBatch] = {}
         self._runs: dict[str, BatchRun] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        """The running batches; an unfinished one without a task waits for its turn."""
         for path in folder.glob("batch_*.json"):
             with suppress(*UNDECODABLE, OSError):
                 batch = msgspec.json.decode(path.read_bytes(), type=StoredBatch)
@@ -114,9 +121,8 @@ class BatchService:
     def start(self, url: str) -> None:
         """Go on with the batches that are not finished. `url` is the server's own."""
         self._url = url
-        for batch in self._batches.values():
-            if batch.status in _UNFINISHED:
-                self._begin(batch)
+        for owner in {batch.owner for batch in self._batches.values()}:
+            self._begin_next(owner)
 
     def stop(self) -> None:
         """Begin no further rows. The next start goes on with them."""
@@ -127,12 +133,13 @@ class BatchService:
     async def close(self) -> None:
         """Wait until the rows in flight are written."""
         self.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=10.0)
-        for task in self._tasks:
+        tasks = list(self._tasks.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=10.0)
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks)
         self._lock.close()
 
     def create(
@@ -143,6 +150,9 @@ class BatchService:
             raise RequestError(f"unknown endpoint {endpoint!r}: use {' or '.join(ENDPOINTS)}", status=400)
         if self.files.get(input_file_id, owner).purpose != "batch":
             raise RequestError(f"the purpose of {input_file_id} is not batch: upload it with that", status=400)
+        if (count := len(self._unfinished(owner))) >= MAX_UNFINISHED:
+            problem = f"you have {count} batches that are not finished: wait until one is, or cancel one"
+            raise RequestError(problem, status=429, code="batch_limit_exceeded")
         batch = StoredBatch(
             id=f"batch_{secrets.token_hex(12)}",
             endpoint=endpoint,
@@ -154,7 +164,7 @@ class BatchService:
         )
         self._save(batch)
         self._batches[batch.id] = batch
-        self._begin(batch)
+        self._begin_next(owner)
         return batch
 
     def get(self, batch_id: str, owner: str) -> StoredBatch:
@@ -180,14 +190,33 @@ class BatchService:
         self._save(batch)
         if (run := self._runs.get(batch_id)) is not None:
             run.stop(_CANCELLED)
+        elif batch_id not in self._tasks:
+            self._begin(batch)  # which is done at once, so it need not wait for its turn
         return batch
 
     # One batch.
 
+    def _unfinished(self, owner: str) -> Sequence[StoredBatch]:
+        """Return a caller's batches that are not finished, the oldest first."""
+        batches = [batch for batch in self._batches.values() if batch.owner == owner and batch.status in _UNFINISHED]
+        return sorted(batches, key=lambda batch: (batch.created_at, batch.id))
+
+    def _begin_next(self, owner: str) -> None:
+        """Begin as many of a caller's batches as may run at the same time."""
+        unfinished = self._unfinished(owner)
+        waiting = [batch for batch in unfinished if batch.id not in self._tasks]
+        free = _RUNNING - (len(unfinished) - len(waiting))
+        for batch in waiting[: max(0, free)]:
+            self._begin(batch)
+
     def _begin(self, batch: StoredBatch) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(batch))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        def end(task: asyncio.Task[None]) -> None:
+            del self._tasks[batch.id]
+            if not self._is_stopping:
+                self._begin_next(batch.owner)
+
+        task = self._tasks[batch.id] = asyncio.get_running_loop().create_task(self._run(batch))
+        task.add_done_callback(end)
 
     async def _run(self, batch: StoredBatch) -> None:
         try:
