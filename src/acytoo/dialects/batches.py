@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -48,6 +49,10 @@ class BatchAPI:
     max_requests: int
     max_bytes: int
 
+    def share_of_price(self, endpoint: Endpoint) -> float:
+        """Return what a request in a batch costs, as a share of its usual price."""
+        return 1.0
+
     def line(self, custom_id: str, body: bytes) -> bytes:
         """Return one request as a part of a submission, given the body of a request that is not streamed."""
         raise NotImplementedError
@@ -66,6 +71,10 @@ class BatchAPI:
 
     def retrieve(self, dialect: Dialect, endpoint: Endpoint, id: str) -> HTTPRequest:
         """Return the request for the state of a batch."""
+        raise NotImplementedError
+
+    def cancel(self, dialect: Dialect, endpoint: Endpoint, id: str) -> HTTPRequest:
+        """Return the request to stop a batch. It ends later, with the results of what has been answered."""
         raise NotImplementedError
 
     def recent(self, dialect: Dialect, endpoint: Endpoint) -> HTTPRequest:
@@ -93,6 +102,11 @@ def plain_request(dialect: Dialect, endpoint: Endpoint, url: str, body: bytes = 
     request = dialect.http_request(_NO_REQUEST, endpoint, body)
     request.url, request.method = url, method or ("POST" if body else "GET")
     return request
+
+
+def is_at(endpoint: Endpoint, host: str) -> bool:
+    """Return whether an endpoint is at that host."""
+    return urlsplit(endpoint.url).hostname == host
 
 
 def chat_url(dialect: Dialect, endpoint: Endpoint) -> str:

@@ -80,7 +80,7 @@ class OpenAI(Dialect):
         """Return this API's batches. Few programs need them, so they are imported here."""
         from acytoo.dialects.openai.batches import OpenAIBatches
 
-        return OpenAIBatches()
+        return OpenAIBatches(self.routes[0])
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from acytoo.dialects.batches import BatchAPI, BatchResult, BatchState, plain_request
+from acytoo.dialects.batches import BatchAPI, BatchResult, BatchState, is_at, plain_request
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.json import decoder
@@ -41,11 +41,17 @@ class _Line(msgspec.Struct):
 
 
 class OpenAIBatches(BatchAPI):
-    """Batches of chat completions."""
+    """Batches of requests for one of OpenAI's chat APIs, such as `/v1/chat/completions`."""
 
     max_requests = 50_000
     max_bytes = 200_000_000
-    url = "/v1/chat/completions"
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def share_of_price(self, endpoint: Endpoint) -> float:
+        """Return a half for OpenAI itself. Source: the guide "Batch API"."""
+        return 0.5 if is_at(endpoint, "api.openai.com") else 1.0
 
     def line(self, custom_id: str, body: bytes) -> bytes:
         """Return a line of the input file."""
@@ -79,6 +85,10 @@ class OpenAIBatches(BatchAPI):
     def retrieve(self, dialect: Dialect, endpoint: Endpoint, id: str) -> HTTPRequest:
         """Return the request for a batch."""
         return plain_request(dialect, endpoint, join_url(endpoint.url, f"/batches/{id}"))
+
+    def cancel(self, dialect: Dialect, endpoint: Endpoint, id: str) -> HTTPRequest:
+        """Return the request to stop a batch, which takes up to ten minutes."""
+        return plain_request(dialect, endpoint, join_url(endpoint.url, f"/batches/{id}/cancel"), method="POST")
 
     def recent(self, dialect: Dialect, endpoint: Endpoint) -> HTTPRequest:
         """Return the request for the latest hundred batches."""

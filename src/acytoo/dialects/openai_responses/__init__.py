@@ -5,6 +5,8 @@ Source: OpenAI's API reference ("Responses"), and the types of its Python SDK.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from acytoo.dialects.base import Dialect, Memory, ParsedRequest, Reader, Unsupported, Writer
@@ -20,6 +22,9 @@ from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import Item, JSONObject, Reply, Request
+
+if TYPE_CHECKING:
+    from acytoo.dialects.batches import BatchAPI
 
 _OFFERS = frozenset(f"tools:hosted:{kind}" for kind in HOSTED_TOOLS)
 
@@ -89,6 +94,12 @@ class OpenAIResponses(Dialect):
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """Return the HTTP request with this body, and the key as a bearer token."""
         return HTTPRequest(join_url(endpoint.url, self.path), json_headers(endpoint.key), body)
+
+    def batches(self) -> BatchAPI:
+        """Return OpenAI's batches, which take requests for this API too."""
+        from acytoo.dialects.openai.batches import OpenAIBatches
+
+        return OpenAIBatches(self.routes[0])
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
