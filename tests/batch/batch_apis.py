@@ -12,7 +12,10 @@ from acytoo import dialects
 from acytoo.testing import FakeEndpoint, ReceivedRequest, ScriptedResponse, hang_up, status
 
 Outcome = Callable[[str, int], str]
-"""Returns what becomes of a prompt that is submitted for the nth time: "ok", "bad" or "expired"."""
+"""Returns what becomes of a prompt that is submitted for the nth time: "ok", "bad", "expired" or "slow".
+
+A slow one is answered only if its batch is not cancelled.
+"""
 
 
 class BatchServer(FakeEndpoint):
@@ -27,7 +30,7 @@ class BatchServer(FakeEndpoint):
         self.faults: dict[str, ScriptedResponse | None] = {}
         """None does what was requested and then hangs up."""
         self.is_slow = False
-        """Whether no batch ends."""
+        """Whether no batch ends by itself."""
 
     def _respond(self, received: ReceivedRequest) -> ScriptedResponse:
         called = f"{received.method} {received.path}"
@@ -59,6 +62,8 @@ def lines(rows: list[Any]) -> ScriptedResponse:
 class OpenAIBatchServer(BatchServer):
     """OpenAI's files and batches, as its API reference describes them."""
 
+    endpoint = "/v1/chat/completions"
+
     def __init__(self, outcome: Outcome = lambda prompt, count: "ok") -> None:
         super().__init__(dialects.OpenAI(), outcome)
         self.files: dict[str, list[Any]] = {}
@@ -72,6 +77,12 @@ class OpenAIBatchServer(BatchServer):
             return document(self._create(received.json))
         if called == "GET /batches":
             return document({"object": "list", "data": list(self.batches.values()), "has_more": False})
+        if method == "POST" and parts[2:] == ["cancel"]:
+            batch = self.batches[parts[1]]
+            if batch["status"] != "in_progress":
+                return status(400, "the batch has ended")
+            self._end(batch, is_cancelled=True)
+            return document({**batch, "status": "cancelling"})
         if method == "GET" and parts[0] == "batches":
             batch = self.batches[parts[1]]
             if batch["status"] == "in_progress" and not self.is_slow:
@@ -92,7 +103,7 @@ class OpenAIBatchServer(BatchServer):
         return document({"id": id, "object": "file", "purpose": "batch"})
 
     def _create(self, body: dict[str, Any]) -> dict[str, Any]:
-        assert body["endpoint"] == "/v1/chat/completions"
+        assert body["endpoint"] == self.endpoint
         assert body["completion_window"] == "24h"
         requests = self.files[body["input_file_id"]]
         for request in requests:
@@ -100,7 +111,7 @@ class OpenAIBatchServer(BatchServer):
             assert "stream" not in request["body"]
         assert len({request["custom_id"] for request in requests}) == len(requests)
         id = f"batch_{len(self.batches)}"
-        outcomes = {r["custom_id"]: self.submit(r["body"]["messages"][-1]["content"]) for r in requests}
+        outcomes = {r["custom_id"]: self.submit(self.prompt_of(r["body"])) for r in requests}
         self.batches[id] = {
             "id": id, "object": "batch", "status": "in_progress", "input_file_id": body["input_file_id"],
             "created_at": int(time.time()), "errors": None, "output_file_id": None, "error_file_id": None,
@@ -108,30 +119,57 @@ class OpenAIBatchServer(BatchServer):
         }  # fmt: skip
         return self.batches[id]
 
-    def _end(self, batch: dict[str, Any]) -> None:
+    def prompt_of(self, body: Any) -> str:
+        prompt: str = body["messages"][-1]["content"]
+        return prompt
+
+    def reply_to(self, body: Any) -> Any:
+        message = {"role": "assistant", "content": f"re: {self.prompt_of(body)}"}
+        return {
+            "id": "c", "object": "chat.completion", "created": 1, "model": body["model"],
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5},
+        }  # fmt: skip
+
+    def _end(self, batch: dict[str, Any], *, is_cancelled: bool = False) -> None:
         outputs, errors = [], []
         for request in self.files[batch["input_file_id"]]:
-            prompt, outcome = request["body"]["messages"][-1]["content"], batch["metadata"][request["custom_id"]]
+            outcome = batch["metadata"][request["custom_id"]]
             line = {"id": "batch_req_1", "custom_id": request["custom_id"], "response": None, "error": None}
-            if outcome == "expired":
-                error = {"code": "batch_expired", "message": "This request could not be executed in time."}
-                errors.append({**line, "error": error})
+            if outcome == "expired" or (outcome == "slow" and is_cancelled):
+                code = "batch_cancelled" if is_cancelled else "batch_expired"
+                errors.append({**line, "error": {"code": code, "message": "This request could not be executed."}})
             elif outcome == "bad":
                 refused = {"error": {"message": "no such thing", "type": "invalid_request_error"}}
                 errors.append({**line, "response": {"status_code": 400, "request_id": "r", "body": refused}})
             else:
-                message = {"role": "assistant", "content": f"re: {prompt}"}
-                body: Any = {
-                    "id": "c", "object": "chat.completion", "created": 1, "model": request["body"]["model"],
-                    "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                    "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5},
-                }  # fmt: skip
+                body = self.reply_to(request["body"])
                 outputs.append({**line, "response": {"status_code": 200, "request_id": "r", "body": body}})
         batch["status"] = "expired" if "expired" in batch["metadata"].values() else "completed"
+        if is_cancelled:
+            batch["status"] = "cancelled"
         for name, rows in (("output_file_id", outputs), ("error_file_id", errors)):
             if rows:
                 batch[name] = f"file-{len(self.files)}"
                 self.files[batch[name]] = rows
+
+
+class ResponsesBatchServer(OpenAIBatchServer):
+    """OpenAI's batches of requests for its Responses API."""
+
+    endpoint = "/v1/responses"
+
+    def prompt_of(self, body: Any) -> str:
+        prompt: str = body["input"][-1]["content"]
+        return prompt
+
+    def reply_to(self, body: Any) -> Any:
+        text = {"type": "output_text", "text": f"re: {self.prompt_of(body)}", "annotations": []}
+        message = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [text]}
+        return {
+            "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": body["model"],
+            "output": [message], "usage": {"input_tokens": 2, "output_tokens": 3, "total_tokens": 5},
+        }  # fmt: skip
 
 
 class AnthropicBatchServer(BatchServer):
@@ -152,6 +190,13 @@ class AnthropicBatchServer(BatchServer):
             return document({"data": list(self.batches.values()), "has_more": False})
         id, _, results = rest.strip("/").partition("/")
         batch = self.batches[id]
+        if results == "cancel":
+            assert method == "POST"
+            if batch["processing_status"] == "in_progress":
+                batch["processing_status"] = "ended"
+                for request in self.requests_of[id]:
+                    request["outcome"] = "canceled" if request["outcome"] == "slow" else request["outcome"]
+            return document({**batch, "processing_status": "canceling"})
         if results:
             assert batch["processing_status"] == "ended"
             return lines(self._results(id))
@@ -187,7 +232,9 @@ class AnthropicBatchServer(BatchServer):
             result = {
                 "ok": {"type": "succeeded", "message": message},
                 "bad": {"type": "errored", "error": error},
+                "slow": {"type": "succeeded", "message": message},
                 "expired": {"type": "expired"},
+                "canceled": {"type": "canceled"},
             }[request["outcome"]]
             rows.append({"custom_id": request["custom_id"], "result": result})
         return rows

@@ -8,23 +8,43 @@ from typing import Any
 
 import pytest
 
-from acytoo import AcytooError, UsageError, provider
+from acytoo import AcytooError, Reply, UsageError, provider
+from acytoo.batch.budget import Caps
 from acytoo.batch.output import errors_path
 from acytoo.batch.run import BatchConfig, BatchRun, Summary
-from acytoo.batch.submitted import submissions_path
+from acytoo.batch.submitted import price_in_batches, submissions_path
 from acytoo.testing import status
-from tests.batch.batch_apis import AnthropicBatchServer, BatchServer, OpenAIBatchServer, Outcome
+from tests.batch.batch_apis import (
+    AnthropicBatchServer,
+    BatchServer,
+    OpenAIBatchServer,
+    Outcome,
+    ResponsesBatchServer,
+)
 from tests.batch.upstream import read, write_rows
 from tests.processes import ACYTOO, run
 
-SERVERS = {"openai": OpenAIBatchServer, "anthropic": AnthropicBatchServer}
-CREATE = {"openai": "POST /batches", "anthropic": "POST /v1/messages/batches"}
+SERVERS = {
+    "openai": OpenAIBatchServer,
+    "openai-responses": ResponsesBatchServer,
+    "anthropic": AnthropicBatchServer,
+}
+CREATE = {
+    "openai": "POST /batches",
+    "openai-responses": "POST /batches",
+    "anthropic": "POST /v1/messages/batches",
+}
 
 each_api = pytest.mark.parametrize("api", SERVERS)
 
 
 def folder_of(output: Path) -> list[Path]:
     return list(output.parent.iterdir())
+
+
+def len_of(batch: dict[str, Any]) -> int:
+    counts = batch["request_counts"]
+    return int(counts["total"] if "total" in counts else counts["processing"])
 
 
 class Job:
@@ -163,6 +183,119 @@ async def test_a_batch_that_is_too_much_at_once_is_submitted_again_later(tmp_pat
     assert job.texts() == ALL
 
 
+# Each row is expected to take 10 tokens (4 for its message, 6 for the reply), and takes 5.
+MAX = {"max_tokens": 6}
+
+
+@each_api
+async def test_no_more_is_submitted_than_is_expected_to_fit_under_the_cap_on_tokens(tmp_path: Path, api: str) -> None:
+    job = Job(tmp_path, api)
+    async with job.server:
+        summary = await job.run(caps=Caps(tokens=50), options=MAX)
+        assert (summary.outcome, summary.replies) == ("unfinished", 9)
+        # 5 rows fit, then (50 - 25) / 10, then (50 - 35) / 10, then (50 - 40) / 10.
+        assert sorted(map(len_of, job.server.batches.values())) == [1, 1, 1, 2, 4]
+        assert summary.reason == "the cap of 50 tokens would be passed: 55 are expected with the next row"
+        assert (await job.run(options=MAX)).outcome == "complete"
+    assert job.texts() == ALL
+    assert set(job.server.counts.values()) == {1}
+
+
+async def test_what_an_earlier_run_has_submitted_counts_for_the_cap(tmp_path: Path) -> None:
+    job = Job(tmp_path, "openai")
+    job.server.is_slow = True
+    async with job.server:
+        first = job.start(caps=Caps(tokens=50), options=MAX)
+        task = asyncio.create_task(first.run())
+        await job.server.until(lambda: len(job.server.batches) == 2)
+        first.stop("interrupted")
+        await task
+        second = job.start(caps=Caps(tokens=50), options=MAX)
+        task = asyncio.create_task(second.run())
+        looked = len(job.server.requests)
+        await job.server.until(lambda: len(job.server.requests) > looked + 4)
+        assert len(job.server.batches) == 2
+        job.server.is_slow = False
+        assert (await task).outcome == "unfinished"
+
+
+@each_api
+async def test_the_cap_on_the_cost_counts_what_is_expected(tmp_path: Path, api: str) -> None:
+    def price(reply: Reply) -> int:
+        assert reply.usage is not None
+        return (reply.usage.input_tokens + reply.usage.output_tokens) * 1_000_000
+
+    job = Job(tmp_path, api)
+    async with job.server:
+        summary = await job.run(caps=Caps(dollars=0.05), price=price, options=MAX)
+    assert (summary.replies, summary.spending.dollars) == (9, 0.045)
+    assert summary.reason == "the cap of $0.05 would be passed: $0.055 are expected with the next row"
+
+
+async def test_a_cap_on_the_cost_needs_a_price(tmp_path: Path) -> None:
+    job = Job(tmp_path, "openai")
+    async with job.server:
+        with pytest.raises(UsageError, match="the price of m is unknown, so --max-cost cannot be kept"):
+            await job.run(caps=Caps(dollars=1))
+    assert not job.server.batches
+
+
+@each_api
+async def test_too_many_failures_cancel_what_is_submitted_and_what_was_answered_is_kept(
+    tmp_path: Path, api: str
+) -> None:
+    def outcome(prompt: str, count: int) -> str:
+        return "bad" if prompt < "p4" else "slow" if prompt < "p9" and count == 1 else "ok"
+
+    job = Job(tmp_path, api, outcome)
+    async with job.server:
+        summary = await job.run(caps=Caps(failures=4))
+        assert (summary.outcome, summary.reason, summary.errors) == ("unfinished", "4 rows have failed", 4)
+        assert job.texts() == {"row 9": "re: p9"}
+        assert (await job.run()).outcome == "complete with errors"
+    assert job.server.counts["p9"] == 1
+
+
+@each_api
+async def test_the_deadline_cancels_what_is_submitted_and_what_was_answered_is_kept(tmp_path: Path, api: str) -> None:
+    job = Job(tmp_path, api, lambda prompt, count: "slow" if prompt > "p5" and count == 1 else "ok")
+    job.server.is_slow = True
+    async with job.server:
+        batch = job.start()
+        task = asyncio.create_task(batch.run())
+        await job.server.until(lambda: len(job.server.batches) == 3)
+        batch.stop("the deadline has passed", cancel=True)
+        summary = await task
+        assert (summary.outcome, summary.reason) == ("unfinished", "the deadline has passed")
+        assert job.texts() == {f"row {n}": f"re: p{n}" for n in range(6)}
+        job.server.is_slow = False
+        assert (await job.run()).outcome == "complete"
+    assert job.texts() == ALL
+    assert job.server.counts == {f"p{n}": 1 if n < 6 else 2 for n in range(10)}
+
+
+async def test_a_cap_that_the_last_row_reaches_does_not_make_the_batch_unfinished(tmp_path: Path) -> None:
+    job = Job(tmp_path, "openai")
+    async with job.server:
+        assert (await job.run(caps=Caps(tokens=50), max_submission=1, options={"max_tokens": 1})).outcome == "complete"
+
+
+@pytest.mark.parametrize(
+    ("address", "share"),
+    [
+        ("openai/gpt-5-mini", 0.5),
+        ("openai-responses/gpt-5-mini", 0.5),
+        ("anthropic/claude-haiku-4-5", 0.5),
+        ("compatible/m", 1),
+    ],
+)
+def test_a_request_in_a_batch_costs_half_where_that_is_published(address: str, share: float) -> None:
+    url = {"url": "https://llm.example/v1"} if address.startswith("compatible") else {}
+    price = price_in_batches(provider(address, key="k", **url), lambda reply: 1000)
+    assert price is not None
+    assert price(Reply()) == 1000 * share
+
+
 @each_api
 async def test_the_key_goes_to_the_endpoint_alone_and_into_no_file(tmp_path: Path, api: str) -> None:
     job = Job(tmp_path, api)
@@ -176,7 +309,7 @@ async def test_the_key_goes_to_the_endpoint_alone_and_into_no_file(tmp_path: Pat
     [
         (["in.jsonl", "-m", "ollama/m"], "the ollama API cannot express batches of its own"),
         (["-", "-m", "openai/m", "--key", "k"], "the input of --via provider is read more than once"),
-        (["in.jsonl", "-m", "openai/m", "--key", "k", "--max-tokens", "5"], "caps on cost, tokens and failures cannot"),
+        (["in.jsonl", "-m", "openai/m", "--key", "k", "--max-cost", "5"], "the price of openai/m is unknown"),
     ],
 )
 def test_what_the_providers_batches_cannot_do_is_a_usage_error(

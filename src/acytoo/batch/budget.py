@@ -9,10 +9,11 @@ import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
+from acytoo.gateway.accounting import estimate_input, estimate_output
 from acytoo.gateway.prices import NANODOLLARS, Prices
 from acytoo.routing.route import Route
 from acytoo.routing.target import name_of
-from acytoo.types import Reply, Usage
+from acytoo.types import Reply, Request, Usage
 
 Price: TypeAlias = Callable[[Reply], int | None]
 """Returns what a reply has cost, in nanodollars, or None if that is unknown."""
@@ -30,6 +31,16 @@ class Caps(msgspec.Struct, frozen=True):
     failure_share: float | None = None
     first_failures: int | None = None
     """How many rows may fail before the first reply. Then nothing works, such as a model that does not exist."""
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """What requests are expected to take."""
+
+    tokens: int = 0
+    nanodollars: int = 0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(self.tokens + other.tokens, self.nanodollars + other.nanodollars)
 
 
 _NO_CAPS = Caps()
@@ -73,6 +84,35 @@ class Spending:
             self.has_unknown_cost = True
         else:
             self.nanodollars += cost
+
+    def estimate(self, request: Request) -> Estimate:
+        """Return what a request is expected to take; `max_tokens` counts completely. Without caps on it, nothing.
+
+        Raises UsageError if there is a cap on the cost and the price is unknown.
+        """
+        if self._caps.dollars is None and self._caps.tokens is None:
+            return Estimate()
+        usage = Usage(input_tokens=estimate_input(request, 0), output_tokens=estimate_output(request))
+        cost = None
+        if self._caps.dollars is not None:
+            cost = self._price(Reply(model=request.model, usage=usage)) if self._price is not None else None
+            if cost is None:
+                raise UsageError(
+                    f"the price of {request.model} is unknown, so --max-cost cannot be kept: use --max-tokens"
+                )
+        return Estimate(usage.input_tokens + usage.output_tokens, cost or 0)
+
+    def excess(self, expected: Estimate) -> str:
+        """Return which cap would be passed by what is expected, "" if none would be."""
+        caps = self._caps
+        if caps.dollars is not None:
+            dollars = (self.nanodollars + expected.nanodollars) / NANODOLLARS
+            if dollars > caps.dollars:
+                return f"the cap of ${caps.dollars:g} would be passed: ${dollars:.4g} are expected with the next row"
+        tokens = self.input_tokens + self.output_tokens + expected.tokens
+        if caps.tokens is not None and tokens > caps.tokens:
+            return f"the cap of {caps.tokens:,} tokens would be passed: {tokens:,} are expected with the next row"
+        return ""
 
     def reason_to_stop(self) -> str:
         """Return which cap has been reached, "" if none has."""

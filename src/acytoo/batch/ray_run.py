@@ -34,7 +34,10 @@ class RayRunner:
         """Write the outcome of every row that is not finished."""
         for _ in range(_PASSES):
             await asyncio.to_thread(self._pass)
-            if self.stop_reason or not await asyncio.to_thread(self._is_left):
+            if not await asyncio.to_thread(self._is_left):
+                self.stop_reason = ""  # it came after the last outcome
+                return
+            if self.stop_reason:
                 return
         self.stop("some rows have no result")
 

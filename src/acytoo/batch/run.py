@@ -23,7 +23,13 @@ from acytoo.batch.progress import Progress
 from acytoo.batch.requests import Requests
 from acytoo.batch.rows import Row, Rows, ThreadedRows, format_of, is_pipe, read_rows
 from acytoo.batch.scheduler import Result, Scheduler, Stopped
-from acytoo.batch.submitted import SubmittedBatches, count_submitted, submissions_path
+from acytoo.batch.submitted import (
+    SubmittedBatches,
+    batches_of,
+    count_submitted,
+    price_in_batches,
+    submissions_path,
+)
 from acytoo.errors import AcytooError, UsageError
 from acytoo.types import OPTIONS, Reply
 
@@ -135,13 +141,15 @@ class BatchRun:
         self._synced_at = time.monotonic()
         self._finished = IdSet()
         """Rows of this run."""
-        self.spending = Spending(config.caps, config.price)
+        price = price_in_batches(config.provider, config.price) if config.via_provider else config.price
+        self.spending = Spending(config.caps, price)
         limiter = Limiter(config.requests_per_minute, config.tokens_per_minute)
         self._runner: Scheduler | SubmittedBatches | RayRunner
         if config.via_provider:
             self._runner = SubmittedBatches(config.provider, self._requests, self._rows_left, self._deliver_result,
-                                            config.output, sync=self._output.sync, poll_every=config.poll_every,
-                                            max_requests=config.max_submission, report=config.report)  # fmt: skip
+                                            config.output, self.spending, sync=self._output.sync,
+                                            poll_every=config.poll_every, max_requests=config.max_submission,
+                                            report=config.report)  # fmt: skip
         elif config.workers:
             self._runner = self._ray_runner()
         else:
@@ -164,9 +172,16 @@ class BatchRun:
         """How many rows have a reply, and how many an error."""
         return len(self._output.done), self._output.errors
 
-    def stop(self, reason: str) -> None:
-        """Begin no further row; those in flight are completed."""
-        self._runner.stop(reason)
+    def stop(self, reason: str, *, cancel: bool = False) -> None:
+        """Begin no further row; those in flight are completed.
+
+        The provider's own batches go on, and the next run collects their results. With `cancel` they are cancelled, and
+        what has been answered is written.
+        """
+        if cancel and isinstance(self._runner, SubmittedBatches):
+            self._runner.cancel(reason)
+        else:
+            self._runner.stop(reason)
 
     async def run(self) -> Summary:
         """Ask for all rows that are not finished. Raises OutputError."""
@@ -286,11 +301,10 @@ class BatchRun:
 
 
 def _check_via_provider(config: BatchConfig) -> None:
-    """Raise UsageError for what the provider's own batches cannot do."""
+    """Raise UsageError or UnsupportedError for what the provider's own batches cannot do."""
     if config.input == "-":
         raise UsageError("the input of --via provider is read more than once: write it to a file")
-    if config.caps != Caps():
-        raise UsageError("caps on cost, tokens and failures cannot be kept with --via provider: leave them out")
+    batches_of(config.provider)
 
 
 def _requests(

@@ -6,7 +6,8 @@ process is killed. Some of its requests may expire unanswered.
 The strategy: a pass over the input submits the rows that are neither finished nor submitted, in batches of an allowed
 size. A file beside the output has a line for each step: before a batch is created, when its id is known, when its
 results are in the output. Results are written like any other reply, so that writing them again after a crash finds
-what is there already. What has expired is submitted by the next pass.
+what is there already. What has expired is submitted by the next pass. With a cap on cost or tokens, a pass submits only
+what is expected to fit beside what is submitted already; the usage of the results makes room for the next one.
 
 If the process is killed between the creation and the next line, the batch is looked for among the latest ones: by its
 uploaded file, or else by its time and size.
@@ -15,6 +16,7 @@ uploaded file, or else by its time and size.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import tempfile
 import time
@@ -25,6 +27,7 @@ from typing import TypeVar
 import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.batch.budget import Estimate, Price, Spending
 from acytoo.batch.ids import IdSet, token_of
 from acytoo.batch.output import AppendedFile
 from acytoo.batch.requests import Requests
@@ -33,9 +36,17 @@ from acytoo.batch.scheduler import Result
 from acytoo.client import Client
 from acytoo.dialects.batches import BatchAPI, BatchState
 from acytoo.dialects.json import UNDECODABLE
-from acytoo.errors import AcytooError, InvalidReplyError, ProtocolError, ServerError, UnsupportedError, UsageError
+from acytoo.errors import (
+    AcytooError,
+    InvalidReplyError,
+    ProtocolError,
+    ServerError,
+    StatusError,
+    UnsupportedError,
+    UsageError,
+)
 from acytoo.http import Endpoint, HTTPRequest
-from acytoo.types import collect
+from acytoo.types import Reply, Request, collect
 
 T = TypeVar("T")
 
@@ -57,6 +68,7 @@ class Step(msgspec.Struct, omit_defaults=True):
     started: float = 0.0
     tokens: list[str] = []
     """The `custom_id`s of its rows."""
+    expected: Estimate = Estimate()
     batch: str = ""
     collected: bool = False
 
@@ -68,14 +80,52 @@ class Submission(msgspec.Struct):
     upload: str = ""
     started: float = 0.0
     tokens: list[str] = []
+    expected: Estimate = Estimate()
+    """What its rows are expected to take."""
     batch: str = ""
     is_collected: bool = False
     was_sent: bool = False
+    is_cancelled: bool = False
+
+
+class _Part:
+    """Rows that are submitted together."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.tokens: list[str] = []
+        self.size = 0
+        self.expected = Estimate()
+
+    def add(self, line: bytes, token: str, estimate: Estimate) -> None:
+        self.lines.append(line)
+        self.tokens.append(token)
+        self.size += len(line) + 1
+        self.expected += estimate
 
 
 def submissions_path(output: Path) -> Path:
     """Return the file of submissions: `replies.submitted.jsonl` beside `replies.jsonl`."""
     return output.with_name(f"{output.stem}.submitted.jsonl")
+
+
+def batches_of(provider: AsyncGeneratorProvider) -> BatchAPI:
+    """Return how a provider takes batches. Raises UnsupportedError if it does not."""
+    api = provider.dialect.batches() if provider.dialect is not None else None
+    if api is None:
+        raise UnsupportedError("batches of its own", provider.address_name(), "leave out --via provider")
+    return api
+
+
+def price_in_batches(provider: AsyncGeneratorProvider, price: Price | None) -> Price | None:
+    """Return what knows the cost of a reply in a batch. Raises UnsupportedError if the provider has no batches."""
+    share = batches_of(provider).share_of_price(provider.client().endpoint)
+
+    def reduced(reply: Reply) -> int | None:
+        cost = price(reply) if price is not None else None
+        return None if cost is None else round(cost * share)
+
+    return None if price is None else reduced
 
 
 class SubmittedBatches:
@@ -88,6 +138,7 @@ class SubmittedBatches:
         rows: Callable[[], Iterator[Row]],
         deliver: Callable[[Result], Awaitable[None]],
         output: Path,
+        spending: Spending,
         *,
         sync: Callable[[], None] = lambda: None,
         poll_every: float = 30.0,
@@ -96,25 +147,27 @@ class SubmittedBatches:
     ) -> None:
         """Open the file of submissions.
 
-        `rows` returns the rows that are not finished, each time that it is called. `sync` has what was delivered
-        survive a loss of power. `max_requests`: how many rows a batch has, if not as many as the API allows. Raises
-        UnsupportedError if the provider has no batches.
+        `rows` returns the rows that are not finished, each time that it is called. `spending` has the caps, and gets
+        what is delivered. `sync` has that survive a loss of power. `max_requests`: how many rows a batch has, if not as
+        many as the API allows. Raises UnsupportedError if the provider has no batches.
         """
-        dialect = provider.dialect
-        api = dialect.batches() if dialect is not None else None
-        if dialect is None or api is None:
-            raise UnsupportedError("batches of its own", provider.address_name(), "leave out --via provider")
-        self._dialect = dialect
-        self._api: BatchAPI = api
+        self._api = batches_of(provider)
         self._client: Client = provider.client()
+        self._dialect = self._client.dialect
         self._requests = requests
         self._rows = rows
         self._deliver = deliver
         self._sync = sync
         self._poll_every = poll_every
-        self._max_requests = min(max_requests or api.max_requests, api.max_requests)
+        self._max_requests = min(max_requests or self._api.max_requests, self._api.max_requests)
         self._report = report
+        self._spending = spending
+        self._delivered = 0
+        """Rows that have got a result in this run."""
         self._stopping = asyncio.Event()
+        self._is_cancelling = False
+        self._ending = asyncio.Event()
+        """Set as soon as the run is stopped or its batches are cancelled: nothing more is submitted."""
         self.stop_reason = ""
         self._file = AppendedFile(submissions_path(output))
         self._file.cut_torn_line()
@@ -122,9 +175,15 @@ class SubmittedBatches:
 
     def stop(self, reason: str) -> None:
         """Wait no longer; what has been submitted is collected by the next run."""
-        if not self._stopping.is_set():
-            self.stop_reason = reason
-            self._stopping.set()
+        self.stop_reason = self.stop_reason or reason
+        self._stopping.set()
+        self._ending.set()
+
+    def cancel(self, reason: str) -> None:
+        """Submit nothing more, and cancel what is submitted; what has been answered until then is collected."""
+        self.stop_reason = self.stop_reason or reason
+        self._is_cancelling = True
+        self._ending.set()
 
     async def run(self) -> None:
         """Submit all rows, wait, and write their results, until every row is finished or the run is stopped."""
@@ -132,12 +191,18 @@ class SubmittedBatches:
             for submission in self._open():
                 if not submission.batch and not await self._find(submission):
                     self._finish(submission)  # it was never created: its rows are submitted again
-            for _ in range(_ATTEMPTS):
+            fruitless = 0
+            while fruitless < _ATTEMPTS and not self._ending.is_set():
+                before = self._delivered
                 has_submitted = await self._submit_all()
                 await self._collect_all()
-                if self._stopping.is_set() or not (has_submitted or self._is_left()):
-                    return
-            self.stop(f"some requests were not answered in {_ATTEMPTS} batches")
+                if not (has_submitted or self._is_left()):
+                    break
+                fruitless = 0 if self._delivered > before else fruitless + 1
+            if fruitless == _ATTEMPTS:
+                self.stop(f"some requests were not answered in {_ATTEMPTS} batches")
+            elif self.stop_reason and not self._open() and not self._is_left():
+                self.stop_reason = ""  # it came after the last result
         finally:
             self._file.close()
 
@@ -155,38 +220,43 @@ class SubmittedBatches:
         for submission in self._open():
             for token in submission.tokens:
                 waiting.add(token)
+        expected = sum([submission.expected for submission in self._open()], Estimate())
         has_submitted = False
-        lines: list[bytes] = []
-        tokens: list[str] = []
-        size = 0
+        excess = ""
+        part = _Part()
         for row in self._rows():
-            if self._stopping.is_set():
+            if self._ending.is_set():
                 return has_submitted
             token = token_of(row.id)
             if token in waiting:
                 continue
             try:
-                line = self._line(row, token)
+                request = self._requests.single(row)
+                line = self._line(request, token)
             except AcytooError as error:
-                await self._deliver(Result(row, error=error))
+                await self._give(Result(row, error=error))
                 continue
-            if lines and (len(lines) >= self._max_requests or size + len(line) > _MAX_BYTES):
-                has_submitted |= await self._submit(lines, tokens)
-                lines, tokens, size = [], [], 0
-            lines.append(line)
-            tokens.append(token)
-            size += len(line) + 1
-        if lines and not self._stopping.is_set():
-            has_submitted |= await self._submit(lines, tokens)
+            estimate = self._spending.estimate(request)
+            if excess := self._spending.excess(expected + estimate):
+                break
+            if part.lines and (len(part.lines) >= self._max_requests or part.size + len(line) > _MAX_BYTES):
+                has_submitted |= await self._submit(part)
+                part = _Part()
+            part.add(line, token, estimate)
+            expected += estimate
+        if part.lines and not self._ending.is_set():
+            has_submitted |= await self._submit(part)
+        if excess and not self._open():
+            self.cancel(excess)
         return has_submitted
 
-    def _line(self, row: Row, token: str) -> bytes:
-        request = self._requests.single(row)
+    def _line(self, request: Request, token: str) -> bytes:
         encoded = self._dialect.encode_request(request, self._client.endpoint, self._requests.unsupported())
         return self._api.line(token, encoded.body)
 
-    async def _submit(self, lines: list[bytes], tokens: list[str]) -> bool:
-        submission = Submission(len(self._submissions), started=time.time(), tokens=tokens)
+    async def _submit(self, part: _Part) -> bool:
+        lines = part.lines
+        submission = Submission(len(self._submissions), "", time.time(), part.tokens, part.expected)
         api, dialect = self._api, self._dialect
         if api.upload(dialect, self._client.endpoint, []) is not None:
             upload = await self._repeat(lambda: self._upload(lines))
@@ -194,7 +264,9 @@ class SubmittedBatches:
                 return False
             submission.upload = upload
         self._submissions.append(submission)
-        self._write(Step(submission.number, submission.upload, submission.started, tokens))
+        self._write(
+            Step(submission.number, submission.upload, submission.started, submission.tokens, submission.expected)
+        )
         if await self._repeat(lambda: self._create(submission, lines)) is None:
             return False
         self._report(f"submitted {len(lines):,} rows as {submission.batch}")
@@ -247,6 +319,8 @@ class SubmittedBatches:
         """Wait for the batches and write their results, as each of them ends."""
         while pending := self._open():
             for submission in pending:
+                if self._is_cancelling and not submission.is_cancelled:
+                    await self._cancel(submission)
                 state = await self._repeat(functools.partial(self._state, submission.batch))
                 if state is None or self._stopping.is_set():
                     return
@@ -255,6 +329,13 @@ class SubmittedBatches:
                     return
             if self._open():
                 await self._wait(self._poll_every)
+
+    async def _cancel(self, submission: Submission) -> None:
+        submission.is_cancelled = True
+        with contextlib.suppress(StatusError):  # it has ended already
+            await self._repeat(
+                lambda: self._send(lambda at: self._api.cancel(self._dialect, at, submission.batch), self._api.states)
+            )
 
     async def _state(self, batch: str) -> BatchState:
         states = await self._send(lambda at: self._api.retrieve(self._dialect, at, batch), self._api.states)
@@ -310,15 +391,22 @@ class SubmittedBatches:
         if row is None:  # not one of ours, or written by a run that was killed
             return
         if result.error is not None:
-            await self._deliver(Result(row, error=result.error, attempts=1))
+            await self._give(Result(row, error=result.error, attempts=1))
         elif result.items is not None:
             reply = collect(result.items)
             try:
                 data = self._requests.data_of(reply)
             except InvalidReplyError as error:
-                await self._deliver(Result(row, error=error, attempts=1))
+                self._spending.note_reply(reply)
+                await self._give(Result(row, error=error, attempts=1))
             else:
-                await self._deliver(Result(row, reply, data, attempts=1))
+                await self._give(Result(row, reply, data, attempts=1))
+
+    async def _give(self, result: Result) -> None:
+        self._delivered += 1
+        await self._deliver(result)
+        if reason := self._spending.reason_to_stop():
+            self.cancel(reason)
 
     # Requests.
 
@@ -343,9 +431,10 @@ class SubmittedBatches:
         return None
 
     async def _wait(self, seconds: float) -> None:
+        """Wait for so long, or until the run is stopped or its batches are to be cancelled."""
         try:
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await (self._stopping if self._is_cancelling else self._ending).wait()
         except TimeoutError:
             pass
 
@@ -372,7 +461,7 @@ def _read_steps(path: Path) -> list[Submission]:
             try:
                 step = decode(line)
                 if step.number == len(submissions):
-                    submissions.append(Submission(step.number, step.upload, step.started, step.tokens))
+                    submissions.append(Submission(step.number, step.upload, step.started, step.tokens, step.expected))
                 submission = submissions[step.number]
             except (*UNDECODABLE, IndexError) as error:
                 raise UsageError(f"{path}, line {number} is not that of a batch: {error}") from error

@@ -149,7 +149,7 @@ def batch(
             requests_per_minute=rpm,
             tokens_per_minute=tpm,
             caps=Caps(max_cost, max_tokens, failures, share, None if retry_errors or via else _FIRST_FAILURES),
-            price=None if via else price_of(provider, must_be_known=max_cost is not None),
+            price=price_of(provider, must_be_known=max_cost is not None),
             via_provider=via is not None,
             poll_every=poll,
             report=_report_step,
@@ -238,7 +238,7 @@ async def _run(run: BatchRun, seconds: float | None, deadline: str | None) -> Su
         loop.add_signal_handler(signal.SIGINT, interrupt)
         loop.add_signal_handler(signal.SIGTERM, interrupt)
     if seconds is not None:
-        loop.call_later(seconds, run.stop, f"the deadline of {deadline} has passed")
+        loop.call_later(seconds, lambda: run.stop(f"the deadline of {deadline} has passed", cancel=True))
     line = ProgressLine(run.progress.line)
     showing = asyncio.create_task(line.show())
     try:
