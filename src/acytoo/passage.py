@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from acytoo.dialects.base import Reader, Writer
 from acytoo.errors import AcytooError, StatusError
+from acytoo.record_redactor import RecordRedactor
 from acytoo.redactor import Redactor
 from acytoo.secret import Secret, shows_secret
 from acytoo.types import Item, has_content
@@ -117,7 +118,7 @@ class PassingStream(Passage):
     ) -> None:
         super().__init__(reader)
         self._framing = framing
-        self._redactor = redactor
+        self._redactor = RecordRedactor(redactor, framing)
         self._all_secrets = all_secrets
         self._records = RecordBuffer(framing)
         self._held = b""
@@ -139,11 +140,11 @@ class PassingStream(Passage):
         if self.failure is not None:
             secrets = self._all_secrets()
             # The caller reports the error in place of a record that shows a secret.
-            records = split_records(data, self._framing)
+            records = split_records(self._redactor.flush() + data, self._framing)
             clean = [record for record in records if not shows_secret(record.decode("utf-8", "replace"), secrets)]
             self._is_withheld = len(clean) < len(records)
             return b"".join(clean)
-        return self._redactor.redact_bytes(data)
+        return self._redactor.redact(data)
 
     def _read(self, chunk: bytes) -> bytes:
         # The official SDKs repeat a request for which they get a status, but not one that fails in its stream. Only the
@@ -155,8 +156,11 @@ class PassingStream(Passage):
             self._reader.scan(chunk)
         return b""
 
+    def flush(self) -> bytes:
+        return super().flush() + self._redactor.flush()
+
     def end(self) -> bytes:
-        return self._without_secrets(self._held + self._records.flush())
+        return self._without_secrets(self._held + self._records.flush()) + self._redactor.flush()
 
     def shows(self, error: AcytooError) -> bool:
         # A finish reason that reports a failure is no error to the official SDKs, and has no `body`.

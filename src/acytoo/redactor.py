@@ -6,8 +6,9 @@ thousands of pieces, and practically none has a key.
 The strategy: only long secrets are searched, because a short one may be a word of the reply. Texts are searched for the
 first characters of each secret, together with the last ones that have left. Only what has these is looked at closely:
 a text that ends with the beginning of a secret waits for the next piece. Bytes that pass through are not decoded, so
-they are searched for two inner parts of each secret, one of which is in the larger half of a secret that is in two
-records. The cost: one search for each secret and batch of items, two for each secret and chunk of bytes.
+they are searched for two inner parts of each secret, one of which is in every string that has more than half of it;
+`record_redactor` finds the others. The cost: one search for each secret and batch of items, two for each secret and
+chunk of bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 
 from acytoo.types import Event, Finish, Item, Logprobs, Reasoning, Refusal, ToolCall
 
-_PROBE = 4
+PROBE = 4
 """Characters of a secret that are searched for. One less may leave before a secret is noticed."""
 
 _TEXTS: dict[type, str] = {Reasoning: "text", Refusal: "text", ToolCall: "arguments"}
@@ -31,14 +32,15 @@ _MASK = "***"
 class Redactor:
     """What replaces the secrets in one reply, which is either items or bytes."""
 
-    __slots__ = ("_before", "_byte_probes", "_encoded_probes", "_forms", "_held", "_probes", "_secrets")
+    __slots__ = ("_before", "_byte_probes", "_encoded_probes", "_held", "_probes", "_secrets", "forms")
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = tuple(secrets)
-        self._probes = [secret[:_PROBE] for secret in self._secrets]
+        self._probes = [secret[:PROBE] for secret in self._secrets]
         self._encoded_probes = [msgspec.json.encode(probe)[1:-1] for probe in self._probes]
-        self._forms = [form for secret in self._secrets for form in _forms(secret)]
-        self._byte_probes = list(dict.fromkeys(probe for form in self._forms for probe, _ in _inner_parts(form)))
+        self.forms = tuple([form for secret in self._secrets for form in _forms(secret)])
+        """The secrets as JSON writes them."""
+        self._byte_probes = list(dict.fromkeys(probe for form in self.forms for probe, _ in _inner_parts(form)))
         self._before = ""
         """The last characters of the texts that have left."""
         self._held: list[Item] = []
@@ -60,7 +62,7 @@ class Redactor:
         for probe in self._probes:
             if probe in text:
                 return self._redact_closely(items)
-        self._before = text[1 - _PROBE :]
+        self._before = text[1 - PROBE :]
         return items
 
     def flush(self) -> list[Item]:
@@ -71,7 +73,7 @@ class Redactor:
         """Return complete records or a document without secrets, and without parts of at least half of one."""
         for probe in self._byte_probes:
             if probe in data:
-                spans = [span for form in self._forms for span in _spans_in_bytes(data, form)]
+                spans = [span for form in self.forms for span in _spans_in_bytes(data, form)]
                 masked: bytes = _masked(data, spans, _MASK.encode())
                 return masked
         return data
@@ -111,16 +113,16 @@ class Redactor:
                 leaving += [shown] if shown else []
             place += len(piece)
         left = max(begun, before)
-        self._before = text[max(end, min(begun, left + 1 - _PROBE)) : left]
+        self._before = text[max(end, min(begun, left + 1 - PROBE)) : left]
         return leaving
 
     def _beginning(self, text: str, start: int) -> tuple[int, int]:
         """Return where a beginning of a secret ends the text, and the length of that secret; else the text's end."""
         found = len(text), 0
         for secret in self._secrets:
-            place = text.find(secret[:_PROBE], max(start, len(text) - len(secret) + 1))
+            place = text.find(secret[:PROBE], max(start, len(text) - len(secret) + 1))
             while place >= 0 and not secret.startswith(text[place:]):
-                place = text.find(secret[:_PROBE], place + 1)
+                place = text.find(secret[:PROBE], place + 1)
             if 0 <= place < found[0]:
                 found = place, len(secret)
         return found

@@ -17,7 +17,7 @@ from acytoo.errors import status_error
 from acytoo.http import ResponseHead
 from acytoo.secret import redact
 from acytoo.testing import ScriptedResponse, reply, status
-from acytoo.types import Finish, Item, Request, Start, collect
+from acytoo.types import Finish, Item, Reasoning, Request, Start, ToolCall, collect
 from tests.server.live_server import Response, call, live_server, request
 
 KEY = "sk/upstream-k3y+0123456789-abcdefghijklmnop="
@@ -213,14 +213,28 @@ def text_of(dialect: Dialect, answer: Response) -> str:
 
 
 @EACH
-async def test_the_larger_part_of_a_key_in_two_records_of_a_passed_reply_is_replaced(dialect: Dialect) -> None:
-    for size in (10, len(KEY) // 2, len(KEY) - 10):
-        script = reply(Start("id-1", "m-1", 7), "Hello ", KEY[:size], KEY[size:], " there", Finish("stop"))
-        answer = await answer_of(dialect, script)
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 10, 15, 22, 34])
+async def test_a_key_in_the_records_of_a_passed_reply_is_replaced(size: int, dialect: Dialect) -> None:
+    pieces = [KEY[at : at + size] for at in range(0, len(KEY), size)]
+    joined = ["Hello " + pieces[0], *pieces[1:-1], pieces[-1] + " there"]
+    call = [ToolCall(0, "call_1", "send", ""), *[ToolCall(0, arguments=piece) for piece in ['{"to": "', *pieces, '"}']]]
+    for texts in (["Hello ", *pieces, " there"], joined):
+        answer = await answer_of(dialect, reply(Start("id-1", "m-1", 7), *texts, Finish("stop")))
         assert answer.whole
-        assert "***" in (text := text_of(dialect, answer))
-        assert text.startswith("Hello ")
-        assert not any(KEY[at : at + 23] in text for at in range(len(KEY) - 22))
+        assert re.fullmatch(r"Hello (sk/|sk|s)?\*\*\* there", text_of(dialect, answer))
+    called: list[Item] = ["Hello", *call, Finish("tool_calls")]
+    reasoned: list[Item] = [*map(Reasoning, ["hm ", *pieces]), "Hello", Finish("stop")]
+    for items in (called, reasoned):
+        answer = await answer_of(dialect, reply(Start("id-1", "m-1", 7), *items))
+        assert answer.whole
+        assert b"***" in answer.body
+        assert not any(f'"{piece}"'.encode() in answer.body for piece in pieces[1:-1])
+
+
+async def test_records_that_begin_like_a_key_leave_unchanged_before_the_error_of_a_cut_reply() -> None:
+    dialect = dialects.OpenAI()
+    body = stream_of(dialect, ["Hello ", KEY[:3], KEY[3:9]])
+    assert (await answer_of(dialect, streamed(dialect, body))).body.startswith(body)
 
 
 async def test_the_beginning_of_a_key_at_the_end_of_a_cut_reply_is_sent_before_the_error() -> None:

@@ -1,0 +1,173 @@
+"""Replace a backend's secrets in a stream whose records pass through, also one that is in pieces in several records.
+
+The problem: a model may repeat a key token by token, so that every record has a few characters of it. Decoding every
+record to find them would cost more than passing it on.
+
+The strategy: a secret in several records begins with a string that ends with its first characters, or that is a piece
+from its beginning. Records that have neither leave at once. From one that has, records are held back while their
+strings continue the secret, and released unchanged if that was less than half of it. The cost: one search of each chunk
+with a regular expression, which takes as long as finding a word in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from acytoo.redactor import PROBE, Redactor
+from acytoo.wire.records import Framing, split_records
+
+_MASK = b"***"
+
+_STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"(\s*:)?')
+"""The characters of a string in a JSON document, and what follows one that is the name of a field."""
+
+
+class _Run(NamedTuple):
+    """Strings in consecutive records that are a part of a secret when they are joined."""
+
+    form: bytes
+    start: int
+    """Where in the form the part begins."""
+    stop: int
+    spans: tuple[tuple[int, int, bytes], ...]
+    """Where the strings are in the records that are held back, and what to replace them with."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.stop == len(self.form)
+
+    @property
+    def is_large(self) -> bool:
+        return 2 * (self.stop - self.start) >= len(self.form)
+
+
+class RecordRedactor:
+    """What replaces the secrets in one stream of records."""
+
+    __slots__ = ("_beginning", "_framing", "_held", "_redactor", "_runs", "_spans", "_strings")
+
+    def __init__(self, redactor: Redactor, framing: Framing) -> None:
+        self._redactor = redactor
+        self._framing = framing
+        self._beginning = _beginnings(redactor.forms)
+        self._held = b""
+        self._runs: list[_Run] = []
+        """The runs that the next record may continue."""
+        self._strings: set[bytes] = set()
+        """The strings of the records that are held back."""
+        self._spans: set[tuple[int, int, bytes]] = set()
+        """What of the records that are held back will be replaced, and what with."""
+
+    def redact(self, data: bytes) -> bytes:
+        """Return complete records without secrets, perhaps none yet."""
+        if not self._held and (self._beginning is None or self._beginning.search(data) is None):
+            return self._redactor.redact_bytes(data)
+        leaving = b""
+        for record in split_records(data, self._framing):
+            if not record.startswith(b":"):  # a comment of server-sent events
+                self._read(record)
+            self._held += record
+            if not self._runs:
+                leaving += self._release()
+        return self._redactor.redact_bytes(leaving)
+
+    def flush(self) -> bytes:
+        """Return the records that were held back, after the last ones."""
+        self._finish(self._runs)
+        self._runs = []
+        return self._redactor.redact_bytes(self._release())
+
+    def _read(self, record: bytes) -> None:
+        """Continue the runs with the strings of a record, and begin those that begin in it."""
+        runs: dict[tuple[bytes, int, int], _Run] = {}
+        continued: set[_Run] = set()
+        is_new = False
+        for match in _STRING.finditer(record):
+            string, span = match[1], (len(self._held) + match.start(1), len(self._held) + match.end(1))
+            if not string or match[2]:
+                continue
+            found = []
+            for run in self._runs:
+                if longer := _continued(run, string, span):
+                    continued.add(run)
+                    found.append(longer)
+            for form in self._redactor.forms:
+                found += _begun(form, string, span)
+            for run in found:
+                same = runs.get(run[:3])  # in another field of this record
+                runs[run[:3]] = run if same is None else run._replace(spans=(*same.spans, *run.spans))
+            is_new = is_new or string not in self._strings
+            self._strings.add(string)
+        if not runs and not is_new and len(self._held) < _MAX_HELD:
+            return  # it has no text, perhaps an empty one
+        ended = [run for run in self._runs if run not in continued]
+        self._finish([*ended, *(run for run in runs.values() if run.is_complete)])
+        self._runs = [run for run in runs.values() if not run.is_complete][:_MAX_RUNS]
+
+    def _finish(self, runs: Sequence[_Run]) -> None:
+        """Note what has to be replaced of runs that end."""
+        self._spans.update([span for run in runs if run.is_large for span in run.spans])
+
+    def _release(self) -> bytes:
+        """Return the records that were held back, without what is a part of a secret, and forget them."""
+        pieces, end = [], 0
+        for start, stop, mask in sorted(self._spans, key=lambda span: (span[0], -span[1], span[2])):
+            if start >= end:  # a run may be a part of another, which has its mask already
+                pieces += [self._held[end:start], mask]
+                end = stop
+        data = b"".join([*pieces, self._held[end:]])
+        self._held, self._spans, self._strings = b"", set(), set()
+        return data
+
+
+_MAX_HELD = 64 * 1024
+"""Bytes that are held back while records without a text follow."""
+
+_MAX_RUNS = 64
+"""How many ways to continue a secret are followed; a secret of equal characters has many."""
+
+
+def _continued(run: _Run, string: bytes, span: tuple[int, int]) -> _Run | None:
+    """Return a run with another string, None if that does not continue it."""
+    rest = run.form[run.stop :]
+    if rest.startswith(string):
+        return run._replace(stop=run.stop + len(string), spans=(*run.spans, (*span, b"")))
+    if string.startswith(rest):
+        end = span[0] + len(rest)
+        return run._replace(stop=len(run.form), spans=(*run.spans, (span[0], end, b"")))
+    return None
+
+
+def _begun(form: bytes, string: bytes, span: tuple[int, int]) -> list[_Run]:
+    """Return the runs that begin with a string: a piece from the first characters, or the end of a longer text."""
+    runs = [
+        _Run(form, place, place + len(string), ((*span, _MASK),))
+        for place in range(PROBE)
+        if form.startswith(string, place) and place + len(string) < len(form)
+    ]
+    place = string.find(form[:PROBE], 1)
+    while place >= 0 and not form.startswith(string[place:]):
+        place = string.find(form[:PROBE], place + 1)
+    if place >= 0 and len(string) - place < len(form):
+        runs.append(_Run(form, 0, len(string) - place, ((span[0] + place, span[1], _MASK),)))
+    return runs
+
+
+@functools.lru_cache(maxsize=64)
+def _beginnings(forms: tuple[bytes, ...]) -> re.Pattern[bytes] | None:
+    """Return a pattern for records in which one of several secrets may begin."""
+    if not forms:
+        return None
+    pieces = []
+    for form in forms:
+        pieces.append(re.escape(form[:PROBE]))
+        for place in range(PROBE):
+            first, *others = [re.escape(form[at : at + 1]) for at in range(place, place + PROBE)]
+            piece = b""
+            for character in reversed(others):
+                piece = b'(?:"|' + character + piece + b")"
+            pieces.append(b'"' + first + piece)
+    return re.compile(b"|".join(dict.fromkeys(pieces)))

@@ -1,0 +1,95 @@
+"""A backend's secrets are replaced in streams that pass through, also if they are in several records."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acytoo.record_redactor import RecordRedactor
+from acytoo.redactor import Redactor
+
+KEY = "sk-proj-0123456789abcdefghij/KLMNOP"
+
+
+def record(text: str, **fields: object) -> bytes:
+    return b"data: " + json.dumps({"id": "id-1", "delta": {"text": text, **fields}}).encode() + b"\n\n"
+
+
+def passed(*chunks: bytes, secrets: tuple[str, ...] = (KEY,)) -> list[bytes]:
+    redactor = RecordRedactor(Redactor(secrets), "sse")
+    return [*[redactor.redact(chunk) for chunk in chunks], redactor.flush()]
+
+
+def text_in(data: bytes) -> str:
+    lines = [line.removeprefix(b"data: ") for line in data.splitlines() if line.startswith(b"data: ")]
+    return "".join([json.loads(line)["delta"]["text"] for line in lines])
+
+
+def pieces_of(text: str, cuts: list[int]) -> list[str]:
+    places = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
+    return [text[start:stop] for start, stop in itertools.pairwise(places)]
+
+
+@given(
+    st.sampled_from(["", "it is ", "sk-", "sk-p", "s"]),
+    st.sampled_from(["", ".", " sk-proj", KEY]),
+    st.lists(st.integers(0, 400), max_size=12),
+    st.integers(1, 5),
+)
+def test_a_secret_in_any_pieces_is_replaced(before: str, after: str, cuts: list[int], size: int) -> None:
+    text = before + KEY + after
+    records = [record(piece) for piece in pieces_of(text, cuts)]
+    shown = text_in(b"".join(passed(*[b"".join(records[at : at + size]) for at in range(0, len(records), size)])))
+    # Up to three characters may have left before a secret was noticed.
+    assert re.sub(r"(sk-|sk|s)+(?=\*\*\*)", "", shown) == re.sub("(sk-|sk|s)+$", "", before) + "***" + after.replace(
+        KEY, "***"
+    )
+
+
+@given(
+    st.lists(st.sampled_from(["sk", "-", "proj", "sk-pr", "s", "k", " the", "-proj-0", "\u00e9", '"sk']), max_size=12)
+)
+def test_records_without_half_of_a_secret_leave_unchanged(texts: list[str]) -> None:
+    records = [record(text) for text in texts]
+    assert b"".join(passed(*records)) == b"".join(records)
+
+
+def test_a_record_waits_only_while_its_text_may_be_a_part_of_a_secret() -> None:
+    hello, begun, other = record("Hello"), record("my sk-pr"), record("etty")
+    assert passed(hello, begun, other) == [hello, b"", begun + other, b""]
+    assert passed(hello, begun) == [hello, b"", begun]
+
+
+def test_a_piece_is_replaced_in_each_field_that_repeats_it() -> None:
+    pieces = [KEY[at : at + 3] for at in range(0, len(KEY), 3)]
+    shown = b"".join(passed(*[record(piece, details=[{"text": piece}]) for piece in pieces]))
+    assert text_in(shown) == "***"
+    assert re.findall(rb'"details": \[{"text": "(.+?)"', shown) == [b"***"]
+
+
+def test_comments_between_its_records_do_not_hide_a_secret() -> None:
+    records = [record(KEY[:9]), b": keep-alive\n\n", record(KEY[9:20]), record(KEY[20:])]
+    assert text_in(b"".join(passed(*records))) == "***"
+
+
+@pytest.mark.parametrize("secrets", [(KEY, "AIza0123456789abcdefghijklmnop"), ("a" * 40,)])
+def test_each_of_several_secrets_is_replaced(secrets: tuple[str, ...]) -> None:
+    for secret in secrets:
+        records = [record(secret[at : at + 2]) for at in range(0, len(secret), 2)]
+        assert set(text_in(b"".join(passed(*records, record("!"), secrets=secrets)))) == {"*", "!"}
+
+
+def test_without_secrets_nothing_waits() -> None:
+    assert passed(record("sk-pr"), secrets=()) == [record("sk-pr"), b""]
+
+
+def test_records_without_a_text_do_not_wait_forever() -> None:
+    empty = record("", padding="x" * 1000)
+    shown = passed(record("sk-pr"), *[empty] * 100)
+    assert shown[0] == b""
+    assert b"".join(shown[:80]).startswith(record("sk-pr") + empty)
