@@ -21,7 +21,7 @@ LAYERS = [
     ["testing"],
     ["transport"],
     ["settings"],
-    ["preparation", "passage", "redactor"],
+    ["preparation", "passage", "redactor", "record_redactor"],
     ["client"],
     ["base_provider"],
     ["providers"],

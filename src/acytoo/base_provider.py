@@ -394,6 +394,13 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             raise UnsupportedError("requests of its own", type(self).__name__, "a legacy provider has none")
         return self._client(self._settings, self.dialect)
 
+    @property
+    def secrets(self) -> list[Secret]:
+        """The secrets in the settings."""
+        from acytoo.client import all_secrets
+
+        return all_secrets(self._settings.endpoint, self._settings.connection, self._settings.extra_headers)
+
     def _client(self, settings: Settings, dialect: Dialect) -> Client:
         """Return a client for the settings. Raises AuthenticationError if a required key is missing."""
         if self.needs_auth and not settings.endpoint.key:

@@ -34,7 +34,7 @@ from acytoo.secret import Secret, mask_url, redact, secrets_of, shows_secret, us
 from acytoo.settings import MAX_REPLY, resolve, scheme_of
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import Exchange, open_exchange
-from acytoo.types import Item, Request, has_content
+from acytoo.types import Closable, Item, Request, has_content
 
 if TYPE_CHECKING:
     from acytoo.preparation import Preparation
@@ -186,24 +186,11 @@ class Client(msgspec.Struct, frozen=True):
     @property
     def secrets(self) -> list[Secret]:
         """Everything that no error may show."""
-        secrets = [self.endpoint.key, self.endpoint.password, *self._other_secrets]
-        with suppress(UsageError):  # the proxy in the environment may be invalid
-            proxy = self.connection.proxy_for(self.endpoint.url)
-            secrets += proxy.secrets if proxy is not None else []
-        return secrets
-
-    @property
-    def _other_secrets(self) -> list[Secret]:
-        endpoint = self.endpoint
-        if not (self.extra_headers or endpoint.user or endpoint.query):
-            return []
-        return secrets_of(endpoint.user, endpoint.query, self.extra_headers)
+        return all_secrets(self.endpoint, self.connection, self.extra_headers)
 
     def redactor(self) -> Redactor:
-        """Return what replaces the endpoint's secrets in a reply to others, those that are too long to be a word."""
-        endpoint = self.endpoint
-        secrets = [endpoint.key, endpoint.password, *self._other_secrets]
-        return Redactor([value for secret in secrets if len(value := secret.reveal()) >= _LONG])
+        """Return what replaces the endpoint's secrets in a reply to others."""
+        return Redactor(_secrets_at(self.endpoint, self.extra_headers))
 
     def __repr__(self) -> str:
         return f"Client({self.dialect.name!r}, {mask_url(self.endpoint.url)!r})"
@@ -224,8 +211,20 @@ def _is_below(url: str, base: str) -> bool:
     return url.startswith(base) and url[len(base) : len(base) + 1] in ("", "/", "?")
 
 
-_LONG = 20
-"""Characters of a secret that cannot be a word of a reply. Keys of real services have 30 and more."""
+def _secrets_at(endpoint: Endpoint, extra_headers: Mapping[str, Secret]) -> list[Secret]:
+    secrets = [endpoint.key, endpoint.password]
+    if extra_headers or endpoint.user or endpoint.query:
+        secrets += secrets_of(endpoint.user, endpoint.query, extra_headers)
+    return secrets
+
+
+def all_secrets(endpoint: Endpoint, connection: Connection, extra_headers: Mapping[str, Secret]) -> list[Secret]:
+    """Return the secrets of an endpoint and of the proxy to it."""
+    secrets = _secrets_at(endpoint, extra_headers)
+    with suppress(UsageError):  # the proxy in the environment may be invalid
+        proxy = connection.proxy_for(endpoint.url)
+        secrets += proxy.secrets if proxy is not None else []
+    return secrets
 
 
 class ReplyStream:
@@ -493,6 +492,23 @@ def redact_error(error: AcytooError, text: bytes | bytearray, secrets: list[Secr
     if _shows_secret(error.__cause__, secrets) or _shows_secret(error.__context__, secrets):
         error.__cause__ = error.__context__ = None
     return error
+
+
+async def without_secrets(batches: Closable[list[Item]], secrets: list[Secret]) -> AsyncGenerator[list[Item], None]:
+    """Yield a reply that no ReplyStream reads to others than the owner of the secrets, and redact its errors."""
+    redactor = Redactor(secrets)
+    try:
+        async for batch in batches:
+            if shown := redactor.redact(batch):
+                yield shown
+        if rest := redactor.flush():
+            yield rest
+    except AcytooError as error:
+        if rest := redactor.flush():
+            yield rest
+        raise redact_error(error, _in_utf8([error.text]), secrets) from error.__cause__
+    finally:
+        await batches.aclose()
 
 
 def _shows_secret(error: BaseException | None, secrets: list[Secret]) -> bool:

@@ -18,10 +18,14 @@ from typing import Any
 
 import msgspec
 
+from acytoo.secret import Secret
 from acytoo.types import Event, Finish, Item, Logprobs, Reasoning, Refusal, ToolCall
 
 PROBE = 4
 """Characters of a secret that are searched for. One less may leave before a secret is noticed."""
+
+_LONG = 20
+"""Characters of a secret that cannot be a word of a reply. Keys of real services have 30 and more."""
 
 _TEXTS: dict[type, str] = {Reasoning: "text", Refusal: "text", ToolCall: "arguments"}
 """The field of an event that is a piece of a longer text."""
@@ -30,12 +34,12 @@ _MASK = "***"
 
 
 class Redactor:
-    """What replaces the secrets in one reply, which is either items or bytes."""
+    """What replaces the long ones of some secrets in one reply, which is either items or bytes."""
 
     __slots__ = ("_before", "_byte_probes", "_encoded_probes", "_held", "_probes", "_secrets", "forms")
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = tuple(secrets)
+    def __init__(self, secrets: Iterable[Secret]) -> None:
+        self._secrets = tuple([value for secret in secrets if len(value := secret.reveal()) >= _LONG])
         self._probes = [secret[:PROBE] for secret in self._secrets]
         self._encoded_probes = [msgspec.json.encode(probe)[1:-1] for probe in self._probes]
         self.forms = tuple([form for secret in self._secrets for form in _forms(secret)])

@@ -6,16 +6,20 @@ import asyncio
 import json
 import re
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from acytoo import dialects
+from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects import Dialect
 from acytoo.errors import status_error
 from acytoo.http import ResponseHead
 from acytoo.secret import redact
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
 from acytoo.testing import ScriptedResponse, reply, status
 from acytoo.types import Finish, Item, Reasoning, Request, Start, ToolCall, collect
 from tests.server.live_server import Response, call, live_server, request
@@ -242,3 +246,43 @@ async def test_the_beginning_of_a_key_at_the_end_of_a_cut_reply_is_sent_before_t
     answer = await answer_of(dialects.OpenAI(), script, client=dialects.Anthropic())
     assert KEY[:8].encode() in answer.body
     assert b"error" in answer.body
+
+
+class Legacy(AsyncGeneratorProvider):
+    """A legacy class whose backend repeats the key."""
+
+    refuses = False
+
+    @classmethod
+    async def create_async_generator(  # type: ignore[override]
+        cls, model: str, messages: Any, api_key: str = ""
+    ) -> AsyncIterator[str]:
+        yield "Hello "
+        for at in range(0, len(api_key), 5):
+            yield api_key[at : at + 5]
+        if cls.refuses:
+            raise status_error(401, f"invalid key {api_key}!")
+
+
+class Refusing(Legacy):
+    """The same, with an error at the end."""
+
+    refuses = True
+
+
+@pytest.mark.parametrize("client", dialects.ALL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "document"])
+@pytest.mark.parametrize("legacy", [Legacy, Refusing])
+async def test_a_legacy_provider_does_not_show_it(legacy: type[Legacy], stream: bool, client: Dialect) -> None:
+    backend = legacy("http://127.0.0.1:9", key=KEY)
+    server, url = await start(ServerConfig({"old": backend}, port=0, grace=0.1, drop_unsupported=True))
+    try:
+        answer = await call(urlsplit(url).port or 0, request(client, stream=stream))
+    finally:
+        await server.close()
+    assert not shows_key(answer)
+    if legacy is Legacy:
+        assert answer.whole
+        assert text_of(client, answer) == "Hello ***"
+    elif client.name != "acytoo" or not stream:
+        assert b"***" in answer.body

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.client import DeliveredError, ReplyStream
+from acytoo.client import DeliveredError, ReplyStream, without_secrets
 from acytoo.dialects.base import Dialect, ParsedRequest, Turn, Unsupported
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
@@ -133,6 +133,8 @@ class _Exchange:
             reply = backend.answer(translated, unsupported=unsupported, observation=observation)
             if isinstance(reply, ReplyStream):
                 reply.hides_secrets = True
+            elif backend.dialect is None:
+                reply = without_secrets(reply, backend.secrets)
         self._opened[reply] = backend, unsupported
         return reply
 
