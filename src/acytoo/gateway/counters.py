@@ -64,20 +64,17 @@ class Limit(NamedTuple):
 class Plan:
     """The limits of a key or an upstream, which count together; each counter and window may occur once.
 
-    The first units are those of `quotas.UNITS`. A plan is made once. So `MemoryCounters` keeps in it what it has looked
-    up: the counts, and from when until when they are the current ones.
+    The first units are those of `quotas.UNITS`. A plan is made once. So `MemoryCounters` keeps in it the counts that it
+    has looked up.
     """
 
-    __slots__ = ("counts", "end", "limits", "minute_end", "minute_start", "names", "start", "version")
+    __slots__ = ("counted", "limits", "names")
 
     def __init__(self, limits: Iterable[Limit], names: Sequence[str] = ()) -> None:
         """Create a plan. `names`: the counters of the subject, by unit, also of those without a limit."""
         self.limits = tuple(limits)
         self.names = names
-        self.counts: list[tuple[_Count, Limit, int, int]] = []
-        self.version: object = None
-        self.start = self.minute_start = float("-inf")
-        self.end = self.minute_end = float("inf")
+        self.counted: _Counted | None = None
 
 
 class Claims(Sequence[Claim]):
@@ -199,20 +196,23 @@ class MemoryCounters:
         if type(claims) is not Claims:
             claims = Claims.of(claims)
         plan, amounts, now, elapsed = claims.plan, claims.amounts, self._wall(), self._monotonic()
+        counted = plan.counted
         is_current = (
-            plan.version is self._version
-            and plan.start <= now < plan.end
-            and plan.minute_start <= elapsed < plan.minute_end
+            counted is not None
+            and counted.version is self._version
+            and counted.start <= now < counted.end
+            and counted.minute_start <= elapsed < counted.minute_end
         )
-        counts = plan.counts if is_current else self._counts_of(plan, now, elapsed)
-        for count, limit, most, unit in counts:
+        if counted is None or not is_current:
+            counted = self._counts_of(plan, now, elapsed)
+        for count, most, unit, _ in counted.counts:
             if count.used + (amounts[unit] or 1) > most:
-                return _exceeded(count, limit, amounts[unit], elapsed if limit.window == "minute" else now)
+                return _exceeded(counted, plan, amounts, now, elapsed)
         if not is_current:
-            self._keep(plan, counts)
-        for count, _, _, unit in counts:
+            self._keep(plan, counted)
+        for count, _, unit, _ in counted.counts:
             count.used += amounts[unit]
-        return _MemoryHold(claims, counts, now, elapsed)
+        return _MemoryHold(claims, counted, now, elapsed)
 
     async def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
         """Replace the reserved amounts by the real ones, and free the places in flight."""
@@ -225,10 +225,10 @@ class MemoryCounters:
         hold.is_settled = True
         assert isinstance(hold, _MemoryHold)
         amounts = hold.amounts
-        for count, limit, _, unit in hold.counts:  # nobody looks at the count of a window that has ended
-            if limit.window == "flight":
+        for count, _, unit, counter in hold.counted.counts:  # nobody looks at the count of a window that has ended
+            if not counter:
                 count.used -= amounts[unit]
-            elif (used := actual.get(limit.counter)) is not None:
+            elif (used := actual.get(counter)) is not None:
                 count.used += used - amounts[unit]
 
     async def restore(self, counter: str, window: Window, used: int) -> None:
@@ -243,7 +243,7 @@ class MemoryCounters:
     async def close(self) -> None:
         """Do nothing: there are no connections."""
 
-    def _counts_of(self, plan: Plan, now: float, elapsed: float) -> list[tuple[_Count, Limit, int, int]]:
+    def _counts_of(self, plan: Plan, now: float, elapsed: float) -> _Counted:
         """Return the counts of a plan in the current windows; those that begin are not kept yet."""
         counts = []
         for limit in plan.limits:
@@ -251,34 +251,52 @@ class MemoryCounters:
             count = self._counts.get((limit.counter, limit.window))
             if count is None or not count.start <= at < count.end:
                 count = _begin(limit.window, at)
-            counts.append((count, limit, limit.limit, limit.unit))
-        return counts
+            counts.append(count)
+        return _Counted(plan.limits, counts)
 
-    def _keep(self, plan: Plan, counts: list[tuple[_Count, Limit, int, int]]) -> None:
-        """Keep the counts of a plan, and for how long they are the current ones."""
-        for count, limit, _, _ in counts:
+    def _keep(self, plan: Plan, counted: _Counted) -> None:
+        """Keep the counts of a plan."""
+        for limit, (count, *_) in zip(plan.limits, counted.counts, strict=True):
             key = limit.counter, limit.window
             if self._counts.get(key) is not count:
                 self._counts[key] = count
                 self._version = object()  # another plan may have the one that is replaced
-        plan.counts, plan.version = counts, self._version
-        minutes = [count for count, limit, _, _ in counts if limit.window == "minute"]
-        others = [count for count, limit, _, _ in counts if limit.window != "minute"]
-        plan.start, plan.end = _common(others)
-        plan.minute_start, plan.minute_end = _common(minutes)
+        plan.counted, counted.version = counted, self._version
+
+
+class _Counted:
+    """The counts of a plan: what is done for every request is looked up once for many.
+
+    `counts` has a count for each limit, with the limit, the unit and the counter ("" for a place in flight), `quotas`
+    the counts of requests and of tokens. They are the current ones between `start` and `end`, and between
+    `minute_start` and `minute_end`, as long as the counters have the `version`.
+    """
+
+    __slots__ = ("counts", "end", "minute_end", "minute_start", "quotas", "start", "version")
+
+    def __init__(self, limits: Sequence[Limit], counts: Sequence[_Count]) -> None:
+        self.version: object = None
+        self.counts: list[tuple[_Count, int, int, str]] = []
+        quotas: dict[int, list[tuple[_Count, int, bool]]] = {}
+        for limit, count in zip(limits, counts, strict=True):
+            self.counts.append((count, limit.limit, limit.unit, limit.counter if limit.window != "flight" else ""))
+            quotas.setdefault(limit.unit, []).append((count, limit.limit, limit.window == "minute"))
+        self.quotas = [(unit, quotas[place]) for place, unit in enumerate(UNITS) if place in quotas]
+        self.start, self.end = _common([c for c, limit in zip(counts, limits, strict=True) if limit.window != "minute"])
+        self.minute_start, self.minute_end = _common(
+            [c for c, limit in zip(counts, limits, strict=True) if limit.window == "minute"]
+        )
 
 
 class _MemoryHold(Hold):
     """A reservation in memory. Its levels are calculated when they are looked at."""
 
-    __slots__ = ("amounts", "counts", "elapsed", "now")
+    __slots__ = ("amounts", "counted", "elapsed", "now")
 
-    def __init__(
-        self, claims: Claims, counts: list[tuple[_Count, Limit, int, int]], now: float, elapsed: float
-    ) -> None:
+    def __init__(self, claims: Claims, counted: _Counted, now: float, elapsed: float) -> None:
         self.claims = claims
         self.amounts = claims.amounts
-        self.counts = counts
+        self.counted = counted
         self.now = now
         self.elapsed = elapsed
         self.name = ""
@@ -287,25 +305,21 @@ class _MemoryHold(Hold):
     @property
     def levels(self) -> list[Level]:  # type: ignore[override]
         return [
-            Level(claim, count.used, _resets_in(count, limit, self.elapsed if limit.window == "minute" else self.now))
-            for claim, (count, limit, _, _) in zip(self.claims, self.counts, strict=True)
+            _level(claim, count, self.now, self.elapsed)
+            for claim, (count, *_) in zip(self.claims, self.counted.counts, strict=True)
         ]
 
     def quotas(self) -> list[Quota]:
-        least: list[tuple[_Count, Limit] | None] = [None] * len(UNITS)
-        smallest = [0] * len(UNITS)
-        for count, limit, most, unit in self.counts:
-            if unit < len(UNITS) and (least[unit] is None or most - count.used < smallest[unit]):
-                least[unit], smallest[unit] = (count, limit), most - count.used
-        return [
-            Quota(
-                UNITS[limit.unit],
-                limit.limit,
-                max(0, limit.limit - count.used),
-                _resets_in(count, limit, self.elapsed if limit.window == "minute" else self.now),
-            )
-            for count, limit in filter(None, least)
-        ]
+        quotas = []
+        for unit, counts in self.counted.quotas:
+            tightest, most, is_minute = counts[0]
+            for count, limit, is_other_minute in counts[1:]:
+                if limit - count.used < most - tightest.used:
+                    tightest, most, is_minute = count, limit, is_other_minute
+            left = most - tightest.used
+            resets_in = tightest.end - (self.elapsed if is_minute else self.now)
+            quotas.append(Quota(unit, most, left if left > 0 else 0, resets_in))
+        return quotas
 
 
 class _Count:
@@ -330,13 +344,19 @@ def _common(counts: list[_Count]) -> tuple[float, float]:
     return max(starts, default=float("-inf")), min(ends, default=float("inf"))
 
 
-def _resets_in(count: _Count, limit: Limit, at: float) -> float:
-    return count.end - at if limit.window != "flight" else 0.0
+def _level(claim: Claim, count: _Count, now: float, elapsed: float) -> Level:
+    at = elapsed if claim.window == "minute" else now
+    return Level(claim, count.used, count.end - at if claim.window != "flight" else 0.0)
 
 
-def _exceeded(count: _Count, limit: Limit, amount: int, at: float) -> Exceeded:
-    claim = Claim(limit.counter, limit.window, limit.limit, amount)
-    level = Level(claim, count.used, _resets_in(count, limit, at))
+def _exceeded(counted: _Counted, plan: Plan, amounts: Sequence[int], now: float, elapsed: float) -> Exceeded:
+    """Return the first claim that does not fit."""
+    claim, count = next(
+        (claim, count)
+        for claim, (count, *_) in zip(Claims(plan, amounts), counted.counts, strict=True)
+        if count.used + (claim.amount or 1) > claim.limit
+    )
+    level = _level(claim, count, now, elapsed)
     return Exceeded(level, retry_after(level))
 
 
