@@ -6,6 +6,7 @@ such as `1s`, `6m0s` or `12ms`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
@@ -24,16 +25,22 @@ def openai_quota_headers(quotas: Iterable[Quota]) -> dict[str, str]:
     """Return the headers for quotas, of which each unit may occur once."""
     headers = {}
     for unit, limit, remaining, resets_in in quotas:
-        headers["x-ratelimit-limit-" + unit] = str(limit)
-        headers["x-ratelimit-remaining-" + unit] = str(remaining)
-        headers["x-ratelimit-reset-" + unit] = _duration(resets_in)
+        limit_name, remaining_name, reset_name = _NAMES[unit]
+        headers[limit_name] = str(limit)
+        headers[remaining_name] = str(remaining)
+        headers[reset_name] = _duration(round(resets_in)) if resets_in >= 1 else f"{max(0, round(resets_in * 1000))}ms"
     return headers
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{max(0, round(seconds * 1000))}ms"
-    minutes, rest = divmod(round(seconds), 60)
+_NAMES = {
+    unit: (f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}")
+    for unit in ("requests", "tokens")
+}
+
+
+@functools.lru_cache(256)
+def _duration(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours}h{minutes}m{rest}s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 
 MAX_HEAD = 64 * 1024
 """Bytes of names and values that the head of a message may have; some real servers send tens of kilobytes."""
@@ -22,7 +22,7 @@ class HTTPError(Exception):
     """Bytes that are not a message of HTTP/1.1, or exceed a limit."""
 
 
-def encode_head(first_line: str, fields: Iterable[tuple[str, str]]) -> bytes:
+def encode_head(first_line: str, fields: Collection[tuple[str, str]]) -> bytes:
     """Return the bytes of a head, with the empty line at its end.
 
     Raises ValueError for a name or value that would break out of its field, or that HTTP cannot carry. The error does
@@ -31,17 +31,14 @@ def encode_head(first_line: str, fields: Iterable[tuple[str, str]]) -> bytes:
     return _encode_lines([first_line, *_lines(fields)]) + b"\r\n"
 
 
-def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
+def encode_fields(fields: Mapping[str, str]) -> bytes:
     """Return the bytes of further fields of a head, to be put before its empty line. Raises as `encode_head`."""
-    return _encode_lines(_lines(fields))
+    return _encode_lines(_lines(fields.items()))
 
 
-def _lines(fields: Iterable[tuple[str, str]]) -> list[str]:
-    lines = []
-    for name, value in fields:
-        _check_name(name)
-        lines.append(f"{name}: {value}")
-    return lines
+def _lines(fields: Collection[tuple[str, str]]) -> list[str]:
+    _check_names(tuple([name for name, _ in fields]))
+    return [f"{name}: {value}" for name, value in fields]
 
 
 def _encode_lines(lines: list[str]) -> bytes:
@@ -57,9 +54,10 @@ def _encode_lines(lines: list[str]) -> bytes:
 
 
 @functools.lru_cache(maxsize=256)
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"invalid header name {name!r}")
+def _check_names(names: tuple[str, ...]) -> None:
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"invalid header name {name!r}")
 
 
 def _field_with_line_end(lines: list[str]) -> str:

@@ -156,7 +156,7 @@ class StreamedResponse:
         connection = "" if self._keep_alive else "close"
         head = _encode_head(200, tuple(headers.items()), connection, int(time.time()))
         call = self._request.call
-        return head + (encode_fields(call.headers.items()) if call is not None else b"") + b"\r\n"
+        return head + (encode_fields(call.headers) if call is not None else b"") + b"\r\n"
 
 
 def json_response(document: object, status: int = 200) -> HTTPResponse:
@@ -174,7 +174,7 @@ def encode_response(
     connection = "close" if not keep_alive else "keep-alive" if version == "1.0" else ""
     head = _encode_head(response.status, tuple(response.headers.items()), connection, int(time.time()))
     if own_headers:
-        head += encode_fields(own_headers.items())
+        head += encode_fields(own_headers)
     if response.status in _NO_BODY:
         return head + b"\r\n"
     body = b"" if head_only else response.body

@@ -106,7 +106,7 @@ class _Message:
         head = _encode_head(request.method, address, query, proxy, tuple(request.headers.items()))
         if request.own_headers:
             try:
-                head += encode_fields(request.own_headers.items())
+                head += encode_fields(request.own_headers)
             except ValueError as error:
                 raise UsageError(f"the request cannot be sent: {error}") from None
         if self.body or request.method != "GET":
