@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count
@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from acytoo.errors import ServerError, UsageError
-from acytoo.gateway.counters import Claim, Exceeded, Hold, bounds
+from acytoo.errors import ServerError, UnreachableError, UsageError
+from acytoo.gateway.counters import Claim, Exceeded, Hold, Level, bounds
 from acytoo.gateway.redis_counters import RedisCounters
 from tests.gateway.counters_model import START, Clock, Step, follow, steps
 from tests.processes import script
@@ -251,26 +251,85 @@ async def test_a_redis_that_was_killed_counts_again_once_it_is_back(
         assert "can be reached again" in caplog.records[-1].message
 
 
+KNOWN = 10**6
+"""What is known from elsewhere: more than the tests reserve."""
+
+
+async def restored(counters: RedisCounters) -> None:
+    """Reserve until it has been restored what is known from elsewhere."""
+    async with asyncio.timeout(60):
+        levels: Sequence[Level] = ()
+        while not levels or levels[0].used < KNOWN:
+            await asyncio.sleep(0.01)
+            levels = (await reserve(counters, REQUEST._replace(limit=2 * KNOWN))).levels
+
+
 async def test_what_redis_has_lost_is_restored_from_elsewhere(redis_server: Redis) -> None:
     calls = 0
 
     async def restore() -> None:
         nonlocal calls
         calls += 1
-        await counters.restore(REQUEST.counter, REQUEST.window, 70)
+        await counters.restore(REQUEST.counter, REQUEST.window, KNOWN)
 
-    async with connected(redis_server, on_empty=restore) as counters, connected(redis_server) as other:
-        await counters.restore(REQUEST.counter, REQUEST.window, 60)
+    async with connected(redis_server, on_empty=restore) as counters:
+        for number in (1, 2):  # at the first request ever, and after a loss
+            await restored(counters)
+            await restored(counters)
+            assert calls == number
+            redis_server.kill()
+            redis_server.start()
+
+
+async def test_each_process_restores_what_it_knows(redis_server: Redis) -> None:
+    async def restore() -> None:
+        await first.restore(REQUEST.counter, REQUEST.window, KNOWN)
+
+    async def restore_less() -> None:
+        await second.restore(REQUEST.counter, REQUEST.window, KNOWN // 2)
+
+    async with (
+        connected(redis_server, on_empty=restore) as first,
+        connected(redis_server, on_empty=restore_less) as second,
+    ):
+        await reserve(second, REQUEST)
+        await restored(first)
+        await restored(second)
+
+
+async def test_what_cannot_be_restored_at_once_is_restored_later(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = 0
+
+    async def restore() -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise UnreachableError("the ledger is away")
+        await counters.restore(REQUEST.counter, REQUEST.window, KNOWN)
+
+    async with connected(redis_server, on_empty=restore) as counters:
+        await restored(counters)
+    assert calls == 3
+    (message,) = caplog.messages
+    assert message.endswith("trying again: the ledger is away")
+
+
+async def test_what_is_lost_while_it_is_restored_is_restored_later(persistent_redis_server: Redis) -> None:
+    is_lost = asyncio.Event()
+
+    async def restore() -> None:
+        if not is_lost.is_set():
+            persistent_redis_server.kill()
+        await counters.restore(REQUEST.counter, REQUEST.window, KNOWN)
+        is_lost.set()
+
+    async with connected(persistent_redis_server, on_empty=restore) as counters:
         await reserve(counters, REQUEST)
-        assert calls == 0  # it was not empty
-        redis_server.kill()
-        redis_server.start()
-        await reserve(counters, REQUEST)
-        async with asyncio.timeout(60):
-            while await used(counters, REQUEST) < 70:
-                pass
-        assert await used(other, REQUEST) >= 70
-        assert calls == 1
+        await is_lost.wait()
+        persistent_redis_server.start()
+        await restored(counters)
 
 
 async def test_a_restart_between_two_requests_is_not_noticed(persistent_redis_server: Redis) -> None:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.errors import AcytooError, UsageError
+from acytoo.errors import UsageError
 from acytoo.gateway.access_log import AccessLog
 from acytoo.gateway.admin import admin_routes
 from acytoo.gateway.cache import open_cache
@@ -169,11 +169,8 @@ def _open_counters(config: GatewayConfig, ledger: Ledger) -> Counters:
     url = resolve_url(storage.counters, config.place("storage", "counters"))
 
     async def restore() -> None:
-        try:
-            await ledger.flush()
-            await _restore(counters, ledger)
-        except AcytooError as error:
-            _LOG.error("cannot restore the counters from the ledger: %s", error)
+        await ledger.flush()
+        await _restore(counters, ledger)
 
     counters = RedisCounters(
         url, on_failure=storage.on_failure, budgets_on_failure=storage.budgets_on_failure, on_empty=restore

@@ -20,7 +20,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, Literal
 
-from acytoo.errors import MissingExtraError, ServerError, UsageError
+from acytoo.errors import AcytooError, MissingExtraError, ServerError, UsageError
 from acytoo.gateway.counters import Claim, Exceeded, Hold, Level, Window, retry_after
 from acytoo.secret import Secret, redact, secrets_of, split_secrets
 
@@ -112,13 +112,13 @@ end
 _RESERVE = (
     _COMMON
     + """
--- KEYS: number, open, each claim. ARGV: now, name, lease, open at most, then for each claim window, limit, amount.
--- Returns 0, which claim, used, time left; or 1, and used and time left of each; 2 instead of 1 if Redis was empty.
+-- KEYS: number, open, id, each claim. ARGV: now, name, lease, open at most, then for each claim window, limit, amount.
+-- Returns 0, which claim, used, time left; or the id of the data, and used and time left of each.
 local name, lease = ARGV[2], tonumber(ARGV[3])
 local is_made = redis.call('ZSCORE', KEYS[2], name)  -- by a call whose answer was lost
-local states, result = {}, {1}
-for i = 3, #KEYS do
-  local at = 3 * i - 4
+local states, result = {}, {redis.call('GET', KEYS[3]) or name}
+for i = 4, #KEYS do
+  local at = 3 * i - 7
   local window, limit, amount = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local used, last, first
   if window == 'flight' then
@@ -129,7 +129,7 @@ for i = 3, #KEYS do
   if is_made then
     amount = 0
   elseif used + math.max(amount, 1) > limit then
-    return {0, i - 3, used, last - now}
+    return {0, i - 4, used, last - now}
   end
   states[i] = {window, amount, first}
   result[#result + 1] = used + amount
@@ -137,8 +137,8 @@ for i = 3, #KEYS do
 end
 if is_made then return result end
 local number = redis.call('INCR', KEYS[1])
-if number == 1 then result[1] = 2 end
-for i = 3, #KEYS do
+if result[1] == name then redis.call('SET', KEYS[3], name) end
+for i = 4, #KEYS do
   local window, amount, first = states[i][1], states[i][2], states[i][3]
   if window == 'flight' then
     lease_place(KEYS[i], lease, name)
@@ -206,8 +206,9 @@ class RedisCounters:
 
     While Redis cannot be reached, `on_failure` "open" lets requests through uncounted, "closed" refuses them with
     status 503; `budgets_on_failure` is for claims on money. `lease`: seconds after which the places in flight of a
-    killed process are free again. `on_empty` is called if Redis has lost its data, to restore what is known from
-    elsewhere, and at the first request ever. `prefix` begins all keys. `now` replaces Redis's clock, in tests.
+    killed process are free again. `on_empty` restores what is known from elsewhere. It is called at the first request,
+    and if Redis has lost its data, until it does not raise an AcytooError. `prefix` begins all keys. `now` replaces
+    Redis's clock, in tests.
     """
 
     def __init__(
@@ -244,6 +245,10 @@ class RedisCounters:
         self._connections = asyncio.Semaphore(_MAX_CONNECTIONS)
         self._try_again_at = 0.0
         self._is_lost = False
+        self._restored_id = b""
+        """The id of the data in Redis to which everything was restored: other data has another id."""
+        self._is_restoring = self._is_restore_complete = self._is_restore_reported = False
+        self._restore_again_at = 0.0
 
     async def reserve(self, claims: Sequence[Claim]) -> Hold | Exceeded:
         """Count all claims, or none if one does not fit. Raises ServerError if it is not known and must be."""
@@ -273,8 +278,10 @@ class RedisCounters:
     async def restore(self, counter: str, window: Window, used: int) -> None:
         """Count at least `used` in the current window. Does nothing while Redis cannot be reached."""
         keys = [self._key("number"), self._key(counter, window)]
-        with suppress(_Lost):
+        try:
             await self._call(self._restore, keys, [window, used])
+        except _Lost:
+            self._is_restore_complete = False
 
     async def renew(self) -> None:
         """Renew the leases of the places in flight, and settle what could not be settled before."""
@@ -316,7 +323,7 @@ class RedisCounters:
         return task
 
     async def _try_to_reserve(self, name: str, claims: Sequence[Claim]) -> Hold | Exceeded:
-        keys = [self._key("number"), self._key("open")]
+        keys = [self._key("number"), self._key("open"), self._key("id")]
         values: list[str | int] = [name, round(self._lease * 1e6), _MAX_OPEN]
         for claim in claims:
             keys.append(self._key(claim.counter, claim.window))
@@ -330,13 +337,31 @@ class RedisCounters:
         if not result[0]:
             level = Level(claims[result[1]], result[2], result[3] / 1e6)
             return Exceeded(level, retry_after(level))
-        if result[0] == 2 and self._on_empty is not None:
-            _ = self._start(self._on_empty())
+        if result[0] != self._restored_id and self._on_empty is not None and not self._is_restoring:
+            self._is_restoring = True
+            _ = self._start(self._restore_all(result[0], self._on_empty))
         pairs = zip(claims, result[1::2], result[2::2], strict=True)
         levels = [Level(claim, used, resets_in / 1e6) for claim, used, resets_in in pairs]
         if any(claim.window == "flight" for claim in claims):
             self._in_flight[name] = claims
         return Hold(claims, levels, name)
+
+    async def _restore_all(self, data_id: bytes, restore: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Restore to the data with an id what is known from elsewhere. A later reservation tries again if it fails."""
+        await asyncio.sleep(self._restore_again_at - time.monotonic())
+        self._is_restore_complete = True
+        try:
+            await restore()
+        except AcytooError as error:
+            if not self._is_restore_reported:
+                _LOG.error("cannot restore the counters at %s, trying again: %s", self._shown, error)
+            self._is_restore_reported = True
+        else:
+            if self._is_restore_complete:
+                self._restored_id, self._is_restore_reported = data_id, False
+        finally:
+            self._restore_again_at = time.monotonic() + _TRY_AGAIN_AFTER
+            self._is_restoring = False
 
     def _uncounted(self, claims: Sequence[Claim]) -> Hold:
         """Return a reservation that counts nowhere. Raises ServerError if one of the limits must not be passed."""
