@@ -216,20 +216,35 @@ async def test_a_server_that_does_not_answer_cannot_hold_up_the_end(
     assert await stored(postgres_server, url) == []
 
 
+async def user_with(server: Postgres, url: str, name: str, rights: str) -> str:
+    """Create a user who has these rights on the ledger, and return the URL of the ledger for that user."""
+    sql = (
+        f"CREATE ROLE {name} LOGIN PASSWORD 'a-password'; REVOKE CREATE ON SCHEMA public FROM PUBLIC; "
+        f"GRANT SELECT ON ledger_version TO {name}; GRANT {rights} ON ledger TO {name}"
+    )
+    await asyncio.to_thread(server.query, sql, url.rpartition("/")[2])
+    return url.replace(f"{server.user}:{server.password}", f"{name}:a-password")
+
+
 async def test_a_user_who_may_not_create_tables_can_use_those_that_exist(postgres_server: Postgres, url: str) -> None:
     async with opened(url):
         pass
-    name = url.rpartition("/")[2]
-    grants = (
-        "CREATE ROLE clerk LOGIN PASSWORD 'clerks-password'; REVOKE CREATE ON SCHEMA public FROM PUBLIC; "
-        "GRANT SELECT, INSERT ON ledger, ledger_version TO clerk"
-    )
-    await asyncio.to_thread(postgres_server.query, grants, name)
-    async with opened(
-        url.replace(f"{postgres_server.user}:{postgres_server.password}", "clerk:clerks-password")
-    ) as own:
+    async with opened(await user_with(postgres_server, url, "clerk", "SELECT, INSERT")) as own:
         own.add(rows(2))
     assert await stored(postgres_server, url) == [0, 1]
+
+
+@pytest.mark.parametrize("missing", ["SELECT", "INSERT"])
+async def test_a_user_who_may_not_read_or_write_rows_is_refused(
+    missing: str, postgres_server: Postgres, url: str
+) -> None:
+    async with opened(url):
+        pass
+    rights = {"SELECT", "INSERT"} - {missing}
+    own = await user_with(postgres_server, url, f"no_{missing.lower()}", rights.pop())
+    with pytest.raises(AcytooError, match=r"permission denied|may not INSERT"):
+        async with opened(own) as ledger:
+            await ledger.totals(0)
 
 
 async def test_a_ledger_of_another_version_is_refused(postgres_server: Postgres, url: str) -> None:

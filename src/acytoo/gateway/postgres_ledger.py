@@ -108,6 +108,8 @@ class PostgresLedger(BufferedLedger):
                 for statement in ledger_sql.CREATE:
                     await connection.execute(statement)
             ledger_sql.check_version(await connection.fetchval(ledger_sql.SELECT_VERSION))
+            if not await connection.fetchval("SELECT has_table_privilege('ledger', 'INSERT')"):
+                raise AcytooError("this user may not INSERT into the table ledger: GRANT it")
         return connection
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
