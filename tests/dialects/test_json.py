@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import acytoo.dialects.json
-from acytoo.dialects.json import decoder, display_json, dumps, is_complete_json
+from acytoo.dialects.json import closed_json, decoder, display_json, dumps, is_complete_json
 from acytoo.errors import UsageError
 
 
@@ -81,6 +84,44 @@ def test_numbers_are_decoded_by_python(number: str) -> None:
 def test_a_number_beyond_all_floats_is_an_error() -> None:
     with pytest.raises(msgspec.ValidationError, match="out of range"):
         decoder(Any).decode("[1e400]")
+
+
+@pytest.mark.parametrize(
+    ("body", "closed"),
+    [
+        (b'{"a":"hel', b'{"a":"hel"}'),
+        (b'{"a":"\xc3\xa9\xc3', b'{"a":"\xc3\xa9"}'),
+        (b'{"a":"hel\\', b'{"a":"hel"}'),
+        (b'{"a":"hel\\u00', b'{"a":"hel"}'),
+        (b'{"a":"hel","b', b'{"a":"hel"}'),
+        (b'{"a":[1,{"b": "c"', b'{"a":[1,{"b": "c"}]}'),
+        (b'{"a": 12', b"{}"),
+        (b'{"a": 12,', b'{"a": 12}'),
+        (b'{"a": tr', b"{}"),
+        (b"", b""),
+        (b"<html", b""),
+        (b"]}", b""),
+    ],
+)
+def test_a_document_that_was_cut_is_closed(body: bytes, closed: bytes) -> None:
+    assert closed_json(body) == closed
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+)
+
+
+@given(st.lists(VALUES) | st.dictionaries(st.text(), VALUES), st.booleans(), st.integers(0, 2), st.data())
+def test_every_beginning_of_a_document_is_closed_to_a_document(
+    document: object, is_ascii: bool, indent: int, data: st.DataObject
+) -> None:
+    body = json.dumps(document, ensure_ascii=is_ascii, indent=indent or None).encode("utf-8", "replace")
+    size = data.draw(st.integers(1, len(body)))
+    closed = json.loads(closed_json(body[:size]))
+    assert type(closed) is type(document)
+    assert json.loads(closed_json(body)) == json.loads(body)
 
 
 def test_no_dialect_decodes_untyped_numbers_with_msgspec_alone_because_some_take_it_forty_microseconds() -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from tests.gateway.test_billing import DIALECTS, REFUSALS, WAYS, Attempt, Way
 
@@ -29,7 +29,8 @@ requests and tokens that a scripted upstream has counted itself. They are genera
   refused here has one row without an upstream. A key that nobody has leaves no row.
 - What the upstream reports counts, once, and as it is: the last report of a reply, not the sum of its reports.
 - If a reply has no report, or was cut before its last one, an estimate counts, and the row is marked (`is_estimated`): a token for four
-  bytes of text, 1000 for an image. Of a report from before the end, the input counts as reported.
+  bytes of text, 1000 for an image. Of a report from before the end, the input counts as reported. Of a document that was cut, the text up
+  to there counts, as in a stream.
 - An answer with an error status counts nothing, and neither does a request that nobody received. A request that may have been
   received counts, whoever stopped waiting.
 - A reply from the [cache](gateway.md#the-cache), or of a call that is already in progress for somebody else, has one row without an upstream:
@@ -110,7 +111,7 @@ be recorded.
 
 ## Reading it
 
-`acytoo usage --config acytoo.toml --by key,model --since 7d` prints a table; `--csv`, `--json` and `--plot FILE.svg` are for other
+`acytoo usage --config acytoo.toml --by key,model --since 7d` prints a table; `--csv`, `--json` and `--plot FILE.svg` (or `.png`) are for other
 programs. `GET /usage?by=model&since=7d` returns the same document for the key that asks, and for all keys to the `admin_key`.
 Groups are `key`, `model` (the name that was asked for), `target` (`UPSTREAM/MODEL`), `upstream`, `dialect`, `status`, `outcome`, `day` and
 `hour`. Anything else is a query on the table `ledger`:
@@ -141,19 +142,12 @@ uses it for new rows. A million rows take about 200 MB. If the clock jumps by mo
 
 def page() -> str:
     """Return docs/billing.md."""
-    rows = [line for way in WAYS for line in _lines(way)]
+    rows = [f"| {way.name}{_only(way)} | {_cells(way.attempts)} | {way.why} |" for way in WAYS]
     refusals = [
         f"| {refusal.name} | {refusal.status} | {f'`{refusal.outcome}`' if refusal.outcome else 'no row'} |"
         for refusal in REFUSALS
     ]
     return INTRODUCTION + "\n".join(rows) + "\n" + CONNECTING + EARLY + "\n".join(refusals) + "\n" + REST
-
-
-def _lines(way: Way) -> Iterator[str]:
-    name = way.name + _only(way)
-    yield f"| {name} | {_cells(way.attempts)} | {way.why if way.document is None else ''} |"
-    if way.document is not None:
-        yield f"| {name}, not streamed | {_cells([way.document[1]])} | {way.why} |"
 
 
 def _only(way: Way) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -73,3 +74,36 @@ def is_complete_json(record: bytes) -> bool:
     except UNDECODABLE:
         return record.strip() == b"[DONE]"
     return True
+
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*+("?)|[][{},:]|[^][{},:"\s]+')
+"""A string, which is not closed if the group is empty; a bracket, comma or colon; a number or another literal."""
+
+
+def closed_json(body: bytes) -> bytes:
+    """Return the part of a JSON document that was received before it was cut, as a document that is complete.
+
+    A string that was cut is closed, a number that may have been cut and a key without a value are left out.
+    """
+    closers: list[bytes] = []
+    end, tail, is_key = 0, b"", False  # `end`: of the last complete value, or of the bracket that opens one
+    for match in _TOKEN.finditer(body):
+        token = match[0]
+        first = token[:1]
+        if first == b'"' and not match[1]:
+            if not is_key:
+                end, tail = match.start(), token.decode("utf-8", "ignore").encode() + b'"'
+            break
+        if first in b"{[":
+            closers.append(b"}" if first == b"{" else b"]")
+        elif first in b"}]":
+            if not closers:
+                break
+            closers.pop()
+        if first in b",:" or (first == b'"' and is_key):
+            is_key = first == b"," and closers[-1:] == [b"}"]
+            continue
+        is_key = first == b"{"
+        if first in b'{[}]"' or match.end() < len(body):
+            end = match.end()
+    return body[:end] + tail + b"".join(reversed(closers))

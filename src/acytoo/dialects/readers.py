@@ -12,7 +12,7 @@ import msgspec
 
 from acytoo.dialects.base import Dialect, Reader, not_this_api
 from acytoo.dialects.error_bodies import error_details_of
-from acytoo.dialects.json import UNDECODABLE, decoder, is_complete_json
+from acytoo.dialects.json import UNDECODABLE, closed_json, decoder, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
@@ -31,6 +31,9 @@ BOM = b"\xef\xbb\xbf"
 
 _MAX_ERROR = 64 * 1024
 """Bytes of a document that is inspected before it has ended."""
+
+_CUT_SAMPLE = 64 * 1024
+"""Bytes of a document that was cut from which the length of its text is estimated: more would block the event loop."""
 
 _ERROR_START = re.compile(rb'\s*\[?\s*\{\s*"error"\s*:')
 
@@ -111,10 +114,24 @@ class DocumentReader(Reader):
             self._stream.close()
 
     def received(self) -> Received:
-        """Return what the document has."""
+        """Return what the document has; of one that was cut, what its first part has, and its length in proportion."""
         if self._reads_lines and self._stream is not None:
             return self._stream.received()
-        return _received(self._items)
+        if self._items or not self._body:
+            return _received(self._items)
+        beginning = bytes(self._body[:_CUT_SAMPLE])
+        received = self._received_before_cut(closed_json(beginning.removeprefix(BOM)))
+        received.size = received.size * len(self._body) // len(beginning)
+        received.is_partial = True
+        return received
+
+    def _received_before_cut(self, document: bytes) -> Received:
+        try:
+            return _received(self._dialect.read_reply(document))
+        except AcytooError as error:
+            return _received([error.text])
+        except UNDECODABLE:
+            return Received()
 
 
 def _bare_lines(body: bytes) -> list[bytes]:
