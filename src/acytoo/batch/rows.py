@@ -271,14 +271,20 @@ def _read_tsv(stream: IO[bytes], columns: frozenset[str]) -> Iterator[Row]:
     return _read_csv(stream, columns, "\t")
 
 
-def _read_parquet(stream: IO[bytes], columns: frozenset[str]) -> Iterator[Row]:
+def import_parquet() -> Any:
+    """Import pyarrow with its Parquet library. Raises MissingExtraError."""
     try:
         import pyarrow
-        from pyarrow import parquet
+        import pyarrow.parquet
     except ImportError as error:
         raise MissingExtraError("Parquet", "parquet") from error
+    return pyarrow
+
+
+def _read_parquet(stream: IO[bytes], columns: frozenset[str]) -> Iterator[Row]:
+    pyarrow = import_parquet()
     try:
-        file = parquet.ParquetFile(stream)
+        file = pyarrow.parquet.ParquetFile(stream)
     except pyarrow.ArrowException as error:
         raise UsageError(f"cannot read the Parquet file: {error}") from error
     _check_columns(file.schema_arrow.names, columns)

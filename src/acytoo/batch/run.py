@@ -18,10 +18,10 @@ from acytoo.batch.budget import Caps, Price, Spending
 from acytoo.batch.ids import IdSet, shard_of
 from acytoo.batch.limits import Limiter
 from acytoo.batch.lines import error_line, reply_line
-from acytoo.batch.output import Fingerprint, Output, file_fingerprint, options_fingerprint
+from acytoo.batch.output import Fingerprint, Output, file_fingerprint, options_fingerprint, read_fingerprint
 from acytoo.batch.progress import Progress
 from acytoo.batch.requests import Requests
-from acytoo.batch.rows import Row, Rows, ThreadedRows, format_of, is_pipe, read_rows
+from acytoo.batch.rows import Row, Rows, ThreadedRows, format_of, import_parquet, is_pipe, read_rows
 from acytoo.batch.scheduler import Result, Scheduler, Stopped
 from acytoo.batch.submitted import (
     SubmittedBatches,
@@ -30,6 +30,7 @@ from acytoo.batch.submitted import (
     price_in_batches,
     submissions_path,
 )
+from acytoo.batch.table import checkpoint_of, is_table, write_table
 from acytoo.errors import AcytooError, UsageError
 from acytoo.types import OPTIONS, Reply
 
@@ -48,6 +49,7 @@ class BatchConfig(msgspec.Struct, kw_only=True):
     provider: AsyncGeneratorProvider
     input: str
     output: Path
+    """JSONL, or a Parquet table that is made of it."""
     address: str = ""
     """What the user calls the provider and its model; a changed one is noticed."""
     input_format: str = ""
@@ -108,8 +110,19 @@ class BatchRun:
                                   schema=config.schema, row_options=not has_text_columns,
                                   options=config.options)  # fmt: skip
         columns = self._requests.columns or (["prompt"] if has_text_columns and config.prompt is None else [])
-        if config.input != "-" and Path(config.input).resolve() == config.output.resolve():
-            raise UsageError(f"the input and the output are the same file: {config.input}")
+        self._replies = replies = checkpoint_of(config.output)
+        if config.input != "-" and Path(config.input).resolve() in (config.output.resolve(), replies.resolve()):
+            raise UsageError(
+                f"the input and the output are the same file: {config.input}"
+                if replies == config.output
+                else f"the output {config.output} has its replies in {replies} too, which must not be the input"
+            )
+        if is_table(config.output):
+            import_parquet()
+            if config.output.exists() and read_fingerprint(replies) is None and not config.overwrite:
+                raise UsageError(
+                    f"{config.output} exists and is not the output of a batch: use another output, or --overwrite"
+                )
         self._open_rows = functools.partial(read_rows, config.input, format, columns)
         if config.via_provider:
             _check_via_provider(config)
@@ -121,14 +134,14 @@ class BatchRun:
                 raise UsageError("the workers cannot read standard input: write it to a file that all of them can read")
         self._rows = self._open_rows()
         try:
-            self._output = Output.open(config.output, self._fingerprint(), overwrite=config.overwrite,
+            self._output = Output.open(replies, self._fingerprint(), overwrite=config.overwrite,
                                        accept_changes=config.accept_changes)  # fmt: skip
         except BaseException:
             self._rows.close()
             raise
         if config.overwrite:
-            submissions_path(config.output).unlink(missing_ok=True)
-        elif not config.via_provider and (submitted := count_submitted(config.output)):
+            submissions_path(replies).unlink(missing_ok=True)
+        elif not config.via_provider and (submitted := count_submitted(replies)):
             self._rows.close()
             self._output.close()
             raise UsageError(
@@ -147,7 +160,7 @@ class BatchRun:
         self._runner: Scheduler | SubmittedBatches | RayRunner
         if config.via_provider:
             self._runner = SubmittedBatches(config.provider, self._requests, self._rows_left, self._deliver_result,
-                                            config.output, self.spending, sync=self._output.sync,
+                                            replies, self.spending, sync=self._output.sync,
                                             poll_every=config.poll_every, max_requests=config.max_submission,
                                             report=config.report)  # fmt: skip
         elif config.workers:
@@ -195,6 +208,8 @@ class BatchRun:
             if not is_pipe(self._config.input):  # a thread may be reading from it
                 self._rows.close()
             self._output.close()
+        if is_table(self._config.output):
+            await asyncio.to_thread(write_table, self._replies, self._config.output)
         reason = self._runner.stop_reason
         errors = self._output.errors
         outcome: Outcome = "unfinished" if reason else "complete with errors" if errors else "complete"

@@ -8,6 +8,7 @@ import msgspec
 
 from acytoo.batch.ids import IdSet
 from acytoo.batch.output import errors_path, is_being_written, read_fingerprint, read_lines
+from acytoo.batch.table import checkpoint_of
 from acytoo.errors import UsageError
 
 
@@ -25,9 +26,10 @@ class Status(msgspec.Struct):
 
 def status_of(path: Path) -> Status:
     """Return the status of a batch by its output. Raises UsageError if that is not the output of a batch."""
+    output, path = path, checkpoint_of(path)
     fingerprint = read_fingerprint(path)
     if fingerprint is None or not path.exists():
-        raise UsageError(f"{path} is not the output of a batch")
+        raise UsageError(f"{output} is not the output of a batch")
     status = Status(is_running=is_being_written(path), options=fingerprint.options)
     done = IdSet()
     for line in read_lines(path):

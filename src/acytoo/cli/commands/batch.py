@@ -24,7 +24,7 @@ _EXIT_CODES = {"complete": 0, "complete with errors": 3, "unfinished": 4}
 
 @click.command
 @click.argument("arguments", nargs=-1, required=True, metavar="INPUT")
-@click.option("-o", "--output", metavar="FILE", help="File for the replies, one JSON object per line.")
+@click.option("-o", "--output", metavar="FILE", help="File for the replies: JSONL, or .parquet.")
 @click.option("-p", "--prompt", metavar="TEXT", help="Prompt with columns in braces, such as 'Summarise: {text}'.")
 @click.option("-s", "--system", default="", metavar="TEXT", help="System prompt for every row.")
 @click.option("--schema", "schema_file", metavar="FILE", help="JSON schema that every reply has to match.")
