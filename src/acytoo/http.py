@@ -45,7 +45,7 @@ class HTTPRequest(msgspec.Struct):
     """Whether it may be sent again if a pooled connection ends without a response. One that is not gets a new one."""
     is_sent: bool = False
     """Whether the server may have received it: set before its first byte is written to a connection."""
-    own_headers: dict[str, str] = {}
+    own_headers: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return f"HTTPRequest({self.method} {mask_url(self.url)})"  # headers and body contain secrets

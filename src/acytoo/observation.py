@@ -8,6 +8,7 @@ kept, and the length of the rest is estimated from that if the server reports no
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,33 +39,22 @@ class Observation:
     asks_for_usage: bool = False
     """Whether a stream that passes through is to report its usage, which the caller does not see if it did not ask."""
 
-    __slots__ = (
-        "error",
-        "first_content_at",
-        "has_begun",
-        "headers",
-        "is_sent",
-        "outcome",
-        "received",
-        "started_at",
-        "status",
-    )
+    first_content_at: float | None = None
+    has_begun = False
+    """Whether the request was let through by `begin`."""
+    is_sent = False
+    """Whether the endpoint may have received the request."""
+    status = 0
+    """The status of the response, 0 without one."""
+    outcome = ""
+    """"complete", "cancelled" or "error"; "" before the end."""
+    error: AcytooError | None = None
+    received = Received()
 
-    def __init__(self, headers: dict[str, str] | None = None) -> None:
-        self.headers = headers or {}
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.headers = headers
         """Further headers of the request."""
         self.started_at = time.monotonic()
-        self.first_content_at: float | None = None
-        self.has_begun = False
-        """Whether the request was let through by `begin`."""
-        self.is_sent = False
-        """Whether the endpoint may have received the request."""
-        self.status = 0
-        """The status of the response, 0 without one."""
-        self.outcome = ""
-        """"complete", "cancelled" or "error"; "" before the end."""
-        self.error: AcytooError | None = None
-        self.received = Received()
 
     async def begin(self) -> None:
         """Prepare for the request, which is not sent if this raises an AcytooError."""

@@ -68,11 +68,12 @@ class Plan:
     has looked up.
     """
 
-    __slots__ = ("counted", "limits", "names")
+    __slots__ = ("counted", "has_budget", "limits", "names")
 
-    def __init__(self, limits: Iterable[Limit], names: Sequence[str] = ()) -> None:
+    def __init__(self, limits: Iterable[Limit], names: Sequence[str] = (), *, has_budget: bool = False) -> None:
         """Create a plan. `names`: the counters of the subject, by unit, also of those without a limit."""
         self.limits = tuple(limits)
+        self.has_budget = has_budget
         self.names = names
         self.counted: _Counted | None = None
 

@@ -43,7 +43,8 @@ def plan_of(limits: Limits, subject: str) -> Plan | None:
         if (limit := getattr(limits, field)) is not None:
             most = round(limit * NANODOLLARS) if unit == "money" else int(limit)
             plan.append(Limit(counter_name(subject, unit), window, most, _PLACES[unit]))
-    return Plan(plan, [counter_name(subject, unit) for unit in _PLACES]) if plan else None
+    names = [counter_name(subject, unit) for unit in _PLACES]
+    return Plan(plan, names, has_budget=limits.has_budget) if plan else None
 
 
 _PLACES: dict[Unit, int] = {"requests": 0, "tokens": 1, "money": 2, "concurrent": 3}

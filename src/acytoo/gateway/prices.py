@@ -101,14 +101,18 @@ class Rates(msgspec.Struct, frozen=True):
         """
         if total < 0 or output < 0:
             total, output = max(0, total), max(0, output)
-        dollars_per_million = output * _at(self.output, total)
+        output_rate, input_rate = self.output, self.input
+        # Most prices do not depend on the size of the request: then there is nothing to look for.
+        price = output_rate[0][1] if len(output_rate) == 1 else _at(output_rate, total)
+        dollars_per_million = output * price
         plain = total
         if cached or written:
             cached = max(0, min(cached, total))
             written = max(0, min(written, total - cached))
             plain -= cached + written
             dollars_per_million += cached * _at(self.cached, total) + written * _at(self.cache_write, total)
-        return round((dollars_per_million + plain * _at(self.input, total)) * 1000 + self.request)
+        price = input_rate[0][1] if len(input_rate) == 1 else _at(input_rate, total)
+        return round((dollars_per_million + plain * price) * 1000 + self.request)
 
 
 def _at(rate: _Rate, total: int) -> float:

@@ -17,12 +17,11 @@ from acytoo.secret import Secret
 class Leaf:
     """A provider behind the server: which upstream it is, and its model if that is fixed."""
 
-    __slots__ = ("has_budget", "model", "plan", "provider", "upstream")
+    __slots__ = ("model", "plan", "provider", "upstream")
 
     def __init__(self, upstream: str, limits: Upstream, provider: AsyncGeneratorProvider) -> None:
         self.upstream = upstream
         self.plan = plan_of(limits, f"upstream:{upstream}")
-        self.has_budget = limits.has_budget
         self.provider = provider.address_name()
         self.model = provider.model
 
@@ -49,6 +48,8 @@ class Setup:
             self.leaves[id(provider)] = Leaf(name, upstream, provider)
         for name in config.models:
             self._add_targets(backends[name])
+        self.first_leaves = {name: self._first_leaf(backend) for name, backend in backends.items()}
+        """The upstream that each backend asks first, for an estimate of the cost."""
         self.cached = {name: [name, *self._identities(backends[name])] for name, m in config.models.items() if m.cache}
         """What the replies of a model with a cache depend on, besides the request."""
 
@@ -71,9 +72,7 @@ class Setup:
             leaf = self.leaves[id(backend)]
             yield f"{leaf.target('')} {leaf.provider} {backend.url}"
 
-    def first_leaf(self, name: str) -> Leaf | None:
-        """Return the upstream that a backend asks first, for an estimate of the cost."""
-        backend = self.backends[name]
+    def _first_leaf(self, backend: AsyncGeneratorProvider) -> Leaf | None:
         while isinstance(backend, Route):
             backend = backend.targets[0].provider
         return self.leaves.get(id(backend))

@@ -6,7 +6,7 @@ nothing: the server's password alone decides.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -68,13 +68,12 @@ Ask: TypeAlias = Callable[[], Awaitable[BackendReply]]
 class Call:
     """One request to a server, from its head to the end of the response."""
 
-    def __init__(self) -> None:
-        self.headers: dict[str, str] = {}
-        """Further headers of the response."""
-        self.route: PathRoute | None = None
-        """The route of the request, None until it is found."""
-        self.error: AcytooError | None = None
-        """The error that was reported to the client."""
+    headers: Mapping[str, str] = {}
+    """Further headers of the response."""
+    route: PathRoute | None = None
+    """The route of the request, None until it is found."""
+    error: AcytooError | None = None
+    """The error that was reported to the client."""
 
     async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
         """Begin a chat request whose body has `size` bytes. Raises AcytooError if the caller may not send it."""
