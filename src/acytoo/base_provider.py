@@ -384,6 +384,12 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             raise UnsupportedError("token counting", type(self).__name__, "a legacy provider has none")
         return await self._client(self._settings, dialect).count_tokens(request)
 
+    async def list_models(self) -> list[str]:
+        """Return the names of the models that the endpoint lists, in its order. Raises UnsupportedError."""
+        if self.dialect is None:
+            raise UnsupportedError("a list of models", type(self).__name__, "ask one that speaks an API")
+        return await self.client().list_models()
+
     def chat_request(self, model: str, messages: Messages, options: Mapping[str, object]) -> tuple[Request, Settings]:
         """Return the request and the settings that a call with these arguments has. Raises UsageError."""
         return self._prepared(model, messages, dict(options))

@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 _TRIM_AFTER = 1024 * 1024
 """The bytes of a reply after which the reader is asked to keep no more of it than the limit."""
+
+
+T = TypeVar("T")
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -86,9 +89,19 @@ class Client(msgspec.Struct, frozen=True):
     async def count_tokens(self, request: Request) -> int:
         """Return the number of tokens that the endpoint counts in a request."""
         request = for_service(request, self.dialect.name, self.service)
-        body = b"".join([c async for c in self.download(lambda c: c.dialect.encode_count_request(request, c.endpoint))])
+        read = self.dialect.read_count
+        return await self._fetched(lambda client: client.dialect.encode_count_request(request, client.endpoint), read)
+
+    async def list_models(self) -> list[str]:
+        """Return the names of the endpoint's models."""
+        read = self.dialect.read_models
+        return await self._fetched(lambda client: client.dialect.encode_models_request(client.endpoint), read)
+
+    async def _fetched(self, request_for: Callable[[Client], HTTPRequest], read: Callable[[bytes], T]) -> T:
+        """Return what a response says."""
+        body = b"".join([chunk async for chunk in self.download(request_for)])
         try:
-            return self.dialect.read_count(body)
+            return read(body)
         except UNDECODABLE as error:
             failure = not_this_api(self.dialect.name, body, str(error))
             raise redact_error(failure, b"", self.secrets) from error

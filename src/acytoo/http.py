@@ -103,6 +103,11 @@ def join_url(base: str, path: str) -> str:
     return url.rstrip("/") + path + mark + query
 
 
+def with_query(url: str, query: str) -> str:
+    """Return the URL with more of a query, which is escaped already."""
+    return f"{url}{'&' if '?' in url else '?'}{query}"
+
+
 def json_headers(key: Secret, key_header: str = "authorization") -> dict[str, str]:
     """Return the headers of a JSON request. The key is a bearer token if `key_header` is `authorization`."""
     headers = {"accept": "*/*", "content-type": "application/json"}

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acytoo import dialects
-from acytoo.testing import FakeEndpoint, reply
+from acytoo.testing import FakeEndpoint, raw, reply
 from acytoo.types import Reasoning
 from tests.processes import ACYTOO
 from tests.terminal import CTRL_C, CTRL_D, Terminal, needs_terminal
@@ -358,6 +358,20 @@ def test_tab_completes_commands_and_models(keys: str, expected: str, tmp_path: P
         terminal.press(keys)
         rest = expected.removeprefix(keys.rpartition(" ")[2].rstrip("\t"))
         terminal.wait_for(rest)
+
+
+@needs_terminal
+def test_tab_completes_the_models_that_the_server_lists(tmp_path: Path) -> None:
+    body = b'{"data": [{"id": "first-one"}, {"id": "second-one"}]}'
+    answer = raw(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+    with (
+        FakeEndpoint(dialects.OpenAI(), answer) as fake,
+        conversation(fake, tmp_path, "-m", "compatible/m1") as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        assert not fake.requests
+        terminal.press("/model compatible/sec\t")
+        terminal.wait_for("ond-one")
 
 
 @needs_terminal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,13 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from acytoo import AsyncGeneratorProvider, dialects
+from acytoo import AsyncGeneratorProvider, AuthenticationError, ProtocolError, UnsupportedError, dialects
+from acytoo.dialects import Dialect
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
-from acytoo.testing import FakeEndpoint, reply
+from acytoo.testing import FakeEndpoint, page, reply
 from acytoo.types import Finish, Start
-from tests.server.live_server import Response, call, head
+from tests.server.live_server import Response, backend, call, head, live_server
 
 MESSAGES: list[Any] = [{"role": "user", "content": "Hi"}]
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
@@ -146,3 +147,31 @@ async def test_a_model_is_found_by_geminis_name_for_it_whichever_client_asks(hea
     async with served(plain=(Plain, "")) as server:
         found = await server.get("/v1/models/models/plain", headers)
         assert found.get("id", found.get("name")) in ("plain", "models/plain")
+
+
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+async def test_a_provider_of_each_dialect_lists_the_models_of_our_server(dialect: Dialect) -> None:
+    base = "/v1" if dialect.name.startswith("openai") else ""
+    async with live_server(HELLO, password="p-1") as server:
+        asking = backend(dialect, server.url + base, key="p-1")
+        assert await asking.list_models() == ["m-1"]
+        with pytest.raises(AuthenticationError):
+            await backend(dialect, server.url + base, key="wrong").list_models()
+
+
+async def test_something_else_than_a_list_is_an_error_that_shows_it() -> None:
+    async with FakeEndpoint(dialects.OpenAI(), page("<title>Login</title>")) as fake:
+        with pytest.raises(ProtocolError, match="an HTML page"):
+            await Plain(fake.url).list_models()
+
+
+async def test_a_provider_without_a_dialect_says_that_it_lists_no_models() -> None:
+    class Old(AsyncGeneratorProvider):
+        @classmethod
+        async def create_async_generator(  # type: ignore[override]
+            cls, model: str, messages: Any, **kwargs: Any
+        ) -> AsyncGenerator[str, None]:
+            yield "x"
+
+    with pytest.raises(UnsupportedError, match="a list of models"):
+        await Old().list_models()

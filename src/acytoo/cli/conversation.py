@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import click
 
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from acytoo.cli.conversation_log import Recorder
 
 
+ListModels: TypeAlias = Callable[[], Awaitable[list[str]]]
+"""Returns the models that can be asked, as `/model` takes them."""
+
+
 class Screen(Protocol):
     """What reads messages from the keyboard and shows replies."""
 
     hint: str
     """How to write a message of several lines."""
 
-    def read(self, runner: asyncio.Runner, draft: str) -> str:
+    def read(self, runner: asyncio.Runner, draft: str, list_models: ListModels) -> str:
         """Read a message, which begins as the draft. Raises EOFError after Ctrl-D, KeyboardInterrupt after Ctrl-C."""
 
     async def show(self, stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
@@ -78,6 +82,8 @@ class Conversation:
         self._usages: list[Usage] = []
         self._reasoning = ""
         """The reasoning of the last reply."""
+        self._listed: tuple[AsyncGeneratorProvider, list[str]] | None = None
+        """The provider that was asked for its models, and their names."""
         self._is_over = False
 
     def run(self, screen: Screen) -> None:
@@ -88,7 +94,7 @@ class Conversation:
             while not self._is_over:
                 draft, self._draft = self._draft, ""
                 try:
-                    message = screen.read(runner, draft)
+                    message = screen.read(runner, draft, self._list_models)
                 except EOFError:
                     click.echo(err=True)
                     return
@@ -239,6 +245,17 @@ class Conversation:
 
     def _print_reasoning(self, argument: str) -> None:
         click.echo(replace_controls(self._reasoning) or "(the last reply has no reasoning)", err=True)
+
+    async def _list_models(self) -> list[str]:
+        """Return the models that the current provider lists, none if it does not. It is asked once."""
+        if self._listed is None or self._listed[0] is not self._provider:
+            try:
+                names = await self._provider.list_models()
+            except AcytooError:
+                names = []
+            own = provider_of(self.model)
+            self._listed = self._provider, [f"{own}/{name}" if own.isidentifier() else name for name in names]
+        return self._listed[1]
 
     def _exit(self, argument: str) -> None:
         self._is_over = True

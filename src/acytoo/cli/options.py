@@ -125,8 +125,9 @@ def provider_from_options(
     timeout: float | None,
     key_file: str | None,
     password_file: str | None,
+    needs_model: bool = True,
 ) -> AsyncGeneratorProvider:
-    """Return the provider that the endpoint options select.
+    """Return the provider that the endpoint options select. Without `needs_model` it may lack the name of a model.
 
     If `model` is `PROVIDER[/MODEL]`, that is the provider, and if it is a URL, an Acytoo server. Otherwise `model` is
     passed on unchanged to the Acytoo server at `url`: model names may contain slashes. Without a URL, the provider is
@@ -139,7 +140,7 @@ def provider_from_options(
     settings = {"url": url, "key": key, "password": password, "proxy": proxy, "timeout": timeout}
     if model and "|" in model:
         return _route(model, settings)
-    return _provider(model, settings)
+    return _provider(model, settings, needs_model)
 
 
 def _route(model: str, settings: dict[str, Any]) -> AsyncGeneratorProvider:
@@ -153,7 +154,7 @@ def _route(model: str, settings: dict[str, Any]) -> AsyncGeneratorProvider:
     return route_to(model, lambda part: _provider(part, dict(settings)), f"-m {mask_targets(model)!r}")
 
 
-def _provider(model: str | None, settings: dict[str, Any]) -> AsyncGeneratorProvider:
+def _provider(model: str | None, settings: dict[str, Any], needs_model: bool = True) -> AsyncGeneratorProvider:
     if model and "://" in model:
         if settings["url"]:
             raise UsageError("the URL is set twice: use either -m or --url")
@@ -163,11 +164,11 @@ def _provider(model: str | None, settings: dict[str, Any]) -> AsyncGeneratorProv
 
         name, _, rest = model.partition("/")
         if name.lower() in providers():
-            return _named_provider(name, rest, settings)
+            return _named_provider(name, rest, settings, needs_model)
     return _acytoo_provider(model, settings)
 
 
-def _named_provider(name: str, model: str, settings: dict[str, Any]) -> AsyncGeneratorProvider:
+def _named_provider(name: str, model: str, settings: dict[str, Any], needs_model: bool) -> AsyncGeneratorProvider:
     from acytoo.providers.embedded import Embedded
     from acytoo.registry import provider_class
 
@@ -175,7 +176,7 @@ def _named_provider(name: str, model: str, settings: dict[str, Any]) -> AsyncGen
     if not settings["url"] and lacks_url(cls):
         raise UsageError(f"{name} needs a URL: use --url, or set {cls.variable('url')}")
     provider = cls(model=model or None, **settings)
-    if cls.needs_model and not provider.model:
+    if needs_model and cls.needs_model and not provider.model:
         raise UsageError(f"{name} needs a model: use -m {name}/MODEL")
     if cls.needs_auth and not provider.has_key:
         raise UsageError(

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 
 import click
 
+from acytoo.cli.conversation import ListModels
 from acytoo.cli.options import as_text
 from acytoo.cli.output import print_text
 from acytoo.types import Item
@@ -21,7 +22,7 @@ class PlainScreen:
     def __init__(self) -> None:
         _enable_line_editing()
 
-    def read(self, runner: asyncio.Runner, draft: str) -> str:
+    def read(self, runner: asyncio.Runner, draft: str, list_models: ListModels) -> str:
         """Read a message. A draft is edited in the editor of the user first.
 
         Raises:

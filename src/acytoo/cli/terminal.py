@@ -149,7 +149,7 @@ class WaitingSign:
 
 
 class ProgressLine:
-    """A line at the bottom of a terminal that is made anew twice a second. Nothing is shown if stderr is not one."""
+    """A line at the bottom of a terminal, written again twice a second. Nothing is shown if stderr is not one."""
 
     def __init__(self, line: Callable[[], str]) -> None:
         self._line = line

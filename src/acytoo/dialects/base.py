@@ -393,6 +393,14 @@ class Dialect:
         """Return the description of one model."""
         raise NotImplementedError
 
+    def encode_models_request(self, endpoint: Endpoint) -> HTTPRequest:
+        """Return the HTTP request for the list of an endpoint's models. Raises UnsupportedError."""
+        raise UnsupportedError("a list of models", self.name, "its API has no way to ask for it")
+
+    def read_models(self, body: bytes) -> list[str]:
+        """Return the names in a list of models, in its order. Raises msgspec.DecodeError for anything else."""
+        raise NotImplementedError
+
     # Token counting, for APIs that have it.
 
     count_routes: ClassVar[tuple[str, ...]] = ()

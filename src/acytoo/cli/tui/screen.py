@@ -9,6 +9,7 @@ from functools import partial
 
 import click
 
+from acytoo.cli.conversation import ListModels
 from acytoo.cli.exit_codes import replace_controls
 from acytoo.cli.output import call_lines, texts_of
 from acytoo.cli.terminal import WaitingSign, silent_keyboard
@@ -28,14 +29,14 @@ class RichScreen:
     def __init__(self) -> None:
         self._editor = Editor()
 
-    def read(self, runner: asyncio.Runner, draft: str) -> str:
+    def read(self, runner: asyncio.Runner, draft: str, list_models: ListModels) -> str:
         """Read a message. The editor begins with the draft.
 
         Raises:
             EOFError: Ctrl-D was pressed.
             KeyboardInterrupt: Ctrl-C was pressed.
         """
-        return runner.run(self._editor.read(draft))
+        return runner.run(self._editor.read(draft, list_models))
 
     async def show(self, stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
         """Render a reply as it arrives, and append its items to `items`."""

@@ -30,7 +30,7 @@ from acytoo.dialects.quotas import UNITS, Quota, number
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError, UsageError
-from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers, with_query
 from acytoo.types import Item, JSONObject, Reply, Request
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ if TYPE_CHECKING:
 
 class _TokenCount(msgspec.Struct):
     input_tokens: int
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
 
 
 _ANTHROPIC_HOST = "//api.anthropic.com"
@@ -224,6 +232,16 @@ class Anthropic(Dialect):
         """Return a `model` object."""
         created_at = datetime.fromtimestamp(created, UTC).isoformat()
         return {"type": "model", "id": name, "display_name": name, "created_at": created_at, "lifecycle": "active"}
+
+    def encode_models_request(self, endpoint: Endpoint) -> HTTPRequest:
+        """Return a GET of `/v1/models`, in one page of the greatest size."""
+        url = with_query(join_url(_without_version(endpoint.url), "/v1/models"), "limit=1000")
+        headers = {**json_headers(endpoint.key, self.key_header), "anthropic-version": self.version}
+        return HTTPRequest(url, headers, b"", "GET")
+
+    def read_models(self, body: bytes) -> list[str]:
+        """Return each `id`."""
+        return [model.id for model in msgspec.json.decode(body, type=_Models).data]
 
     def encode_count_request(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
         """Return the HTTP request that counts tokens. It has the same body, without what only a reply needs."""

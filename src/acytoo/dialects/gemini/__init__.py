@@ -21,7 +21,7 @@ from acytoo.dialects.json import UNDECODABLE, decoder, dumps
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, StatusError, UsageError
-from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
+from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers, with_query
 from acytoo.secret import truncate
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
 
@@ -52,6 +52,15 @@ def _in_path(model: str) -> str:
 
 class _TokenCount(msgspec.Struct, rename="camel"):
     total_tokens: int
+
+
+class _Model(msgspec.Struct, rename="camel"):
+    name: str
+    supported_generation_methods: list[str] = []
+
+
+class _Models(msgspec.Struct):
+    models: list[_Model]
 
 
 class Gemini(Dialect):
@@ -103,8 +112,22 @@ class Gemini(Dialect):
         folder = "" if model.startswith("tunedModels/") else "models/"
         url = join_url(endpoint.url, f"/{self.version}/{folder}{_in_path(model)}:{verb}")
         if verb == _STREAM:
-            url += "&alt=sse" if "?" in url else "?alt=sse"
+            url = with_query(url, "alt=sse")
         return HTTPRequest(url, json_headers(endpoint.key, "x-goog-api-key"), body)
+
+    def encode_models_request(self, endpoint: Endpoint) -> HTTPRequest:
+        """Return a GET of `/models`, in one page of the greatest size."""
+        url = with_query(join_url(endpoint.url, f"/{self.version}/models"), "pageSize=1000")
+        return HTTPRequest(url, json_headers(endpoint.key, "x-goog-api-key"), b"", "GET")
+
+    def read_models(self, body: bytes) -> list[str]:
+        """Return each `name` without `models/`, of the models that generate content."""
+        models = msgspec.json.decode(body, type=_Models).models
+        return [
+            model.name.removeprefix("models/")
+            for model in models
+            if not model.supported_generation_methods or _GENERATE in model.supported_generation_methods
+        ]
 
     def for_model(self, body: bytes, model: str) -> bytes:
         """Return the body unchanged: the model is in the URL."""

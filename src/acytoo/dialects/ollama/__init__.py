@@ -61,6 +61,14 @@ _DETAILS = {
 """The `details` of any model. They are empty, because the models of a server may be those of other APIs."""
 
 
+class _Model(msgspec.Struct):
+    name: str
+
+
+class _Models(msgspec.Struct):
+    models: list[_Model]
+
+
 class Ollama(Dialect):
     """Ollama's chat API. The endpoint's URL is the server's root; a key is sent as a bearer token.
 
@@ -113,6 +121,14 @@ class Ollama(Dialect):
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """Return the HTTP request with this body. Ollama itself needs no key, but a proxy in front of it may."""
         return HTTPRequest(join_url(endpoint.url, "/api/chat"), json_headers(endpoint.key), body)
+
+    def encode_models_request(self, endpoint: Endpoint) -> HTTPRequest:
+        """Return a GET of `/api/tags`."""
+        return HTTPRequest(join_url(endpoint.url, "/api/tags"), json_headers(endpoint.key), b"", "GET")
+
+    def read_models(self, body: bytes) -> list[str]:
+        """Return each `name`."""
+        return [model.name for model in msgspec.json.decode(body, type=_Models).models]
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for JSON lines, or for one document if the content type says so.

@@ -15,6 +15,7 @@ from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, U
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import decoder, dumps
+from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai.reader import TOO_LONG, CumulativeReader, StreamReader, read_document, without_usage
 from acytoo.dialects.openai.request import (
     NAME,
@@ -56,7 +57,7 @@ class OpenAI(Dialect):
     )
     no_op_values = {"logit_bias": ({},), "functions": ([],), "modalities": (["text"],)}
     capabilities = Capabilities(reasoning_blocks=False, request_fields={"stream_options": {"include_usage": True}})
-    list_routes = ("/v1/models", "/v1/models/{model:.+}")
+    list_routes = ("/v1/models", "/v1/models/{model:.+}", "/models", "/models/{model:.+}")
     too_long_messages = TOO_LONG
 
     def __init__(self, variations: Variations = Variations()) -> None:
@@ -129,6 +130,15 @@ class OpenAI(Dialect):
     def model(self, name: str, created: int) -> JSONObject:
         """Return a `model` object."""
         return {"id": name, "object": "model", "created": created, "owned_by": "acytoo"}
+
+    def encode_models_request(self, endpoint: Endpoint) -> HTTPRequest:
+        """Return a GET of `/models` beside the path of chats."""
+        server = self.variations
+        return models_request(endpoint, server.path.removesuffix("/chat/completions"), server.key_header)
+
+    def read_models(self, body: bytes) -> list[str]:
+        """Return each `id`."""
+        return read_models(body)
 
 
 class OpenAICompletions(OpenAI):

@@ -13,6 +13,7 @@ from acytoo.dialects.base import Dialect, Memory, ParsedRequest, Reader, Unsuppo
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
+from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai_responses.reader import StreamReader, read_document
 from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
 from acytoo.dialects.openai_responses.tools import HOSTED_TOOLS, TRANSLATED_ITEMS, TRANSLATED_TOOLS
@@ -100,6 +101,14 @@ class OpenAIResponses(Dialect):
         from acytoo.dialects.openai.batches import OpenAIBatches
 
         return OpenAIBatches(self.routes[0])
+
+    def encode_models_request(self, endpoint: Endpoint) -> HTTPRequest:
+        """Return a GET of `/models` beside the path of replies."""
+        return models_request(endpoint, self.path.removesuffix("/responses"))
+
+    def read_models(self, body: bytes) -> list[str]:
+        """Return each `id`."""
+        return read_models(body)
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
