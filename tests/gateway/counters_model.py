@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
@@ -136,6 +137,14 @@ steps = st.lists(
 )
 
 
+async def settle(counters: Counters, hold: Hold, actual: dict[str, int]) -> None:
+    """Settle, and wait for the task that does it if the counters are in a server."""
+    before = asyncio.all_tasks()
+    counters.settle(hold, actual)
+    if started := asyncio.all_tasks() - before:
+        await asyncio.wait(started)
+
+
 async def follow(counters: Counters, steps: list[Step], wait: Callable[[float], Awaitable[None]]) -> None:
     """Take the same steps with counters and with the model; compare every answer."""
     model = Model()
@@ -149,8 +158,8 @@ async def follow(counters: Counters, steps: list[Step], wait: Callable[[float], 
             if step.place < len(held):
                 hold, added = held.pop(step.place)
                 model.settle(added, step.actual)
-                await counters.settle(hold, step.actual)
-                await counters.settle(hold, {"tokens": 10_000})  # the second time counts for nothing
+                await settle(counters, hold, step.actual)
+                await settle(counters, hold, {"tokens": 10_000})  # the second time counts for nothing
         else:
             expected = model.reserve(step.claims)
             claims = Claims.of(step.claims)

@@ -208,14 +208,14 @@ class GatewayCall(Call):
             rows += own
             if attempt.hold is not None:
                 assert attempt.leaf.plan is not None
-                control.counters.settle_soon(attempt.hold, _actual(attempt.leaf.plan, own))
+                control.counters.settle(attempt.hold, _actual(attempt.leaf.plan, own))
         name = type(self.error).__name__ if self.error is not None else ""
         if self._hit is not None:
             rows = [self._row_of_hit(self._hit, ending, name)]
         if self._hold is not None:
             assert key is not None
             assert key.plan is not None
-            control.counters.settle_soon(self._hold, _actual(key.plan, rows))
+            control.counters.settle(self._hold, _actual(key.plan, rows))
         if not rows and self.error is not None and self._request.caller is not None:
             is_chat = self.route is not None and self.route.dialect is not None
             if is_chat:

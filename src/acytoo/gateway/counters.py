@@ -156,15 +156,12 @@ class Counters(Protocol):
         """
         ...
 
-    async def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
+    def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
         """Replace the reserved amounts by the real ones, by counter, and free the places in flight. Works once.
 
-        Counters without a real amount keep the reserved one. A window that has ended meanwhile is left alone.
+        Counters without a real amount keep the reserved one. A window that has ended meanwhile is left alone. Nobody
+        waits for a server that has the counters: `close` does.
         """
-        ...
-
-    def settle_soon(self, hold: Hold, actual: Mapping[str, int]) -> None:
-        """Settle without waiting for it."""
         ...
 
     async def restore(self, counter: str, window: Window, used: int) -> None:
@@ -215,12 +212,8 @@ class MemoryCounters:
             count.used += amounts[unit]
         return _MemoryHold(claims, counted, now, elapsed)
 
-    async def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
+    def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
         """Replace the reserved amounts by the real ones, and free the places in flight."""
-        self.settle_soon(hold, actual)
-
-    def settle_soon(self, hold: Hold, actual: Mapping[str, int]) -> None:
-        """Do what `settle` does, at once."""
         if hold.is_settled:
             return
         hold.is_settled = True

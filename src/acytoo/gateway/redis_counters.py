@@ -262,15 +262,8 @@ class RedisCounters:
             task.add_done_callback(lambda _: self._give_back(name, claims))
             raise
 
-    async def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
-        """Replace the reserved amounts by the real ones, and free the places in flight; later, if Redis is lost."""
-        if not hold.name or hold.is_settled:
-            return
-        hold.is_settled = True
-        await asyncio.shield(self._start(self._settle_or_keep(hold.name, hold.claims, dict(actual))))
-
-    def settle_soon(self, hold: Hold, actual: Mapping[str, int]) -> None:
-        """Begin to settle."""
+    def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
+        """Begin to replace the reserved amounts by the real ones; later, if Redis is lost."""
         if hold.name and not hold.is_settled:
             hold.is_settled = True
             _ = self._start(self._settle_or_keep(hold.name, hold.claims, dict(actual)))
