@@ -11,7 +11,7 @@ import msgspec
 from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body, with_context_code
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
-from acytoo.dialects.quotas import Quota, openai_quota_headers, read_openai_quotas
+from acytoo.dialects.quotas import Quota
 from acytoo.errors import (
     AcytooError,
     ProtocolError,
@@ -274,8 +274,8 @@ class Dialect:
         raise NotImplementedError
 
     def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
-        """Return what a response reports of the caller's limits at the time `now`, by default in OpenAI's headers."""
-        return read_openai_quotas(head.headers)
+        """Return what a response reports of the caller's limits at the time `now`; by default nothing."""
+        return []
 
     def read_error(self, status: int | None, body: bytes, retry_after: float | None = None) -> StatusError:
         """Return the error that a response body reports, with the server's own message."""
@@ -350,8 +350,11 @@ class Dialect:
         raise NotImplementedError
 
     def quota_headers(self, quotas: Sequence[Quota], now: float) -> dict[str, str]:
-        """Return the headers that report what is left of limits at the time `now`. Each unit may occur once."""
-        return openai_quota_headers(quotas)
+        """Return the headers that report what is left of limits at the time `now`; by default none.
+
+        Each unit may occur once.
+        """
+        return {}
 
     def for_model(self, body: bytes, model: str) -> bytes:
         """Return a body of this dialect with another model. Every other field keeps its bytes."""

@@ -1,15 +1,11 @@
-"""What is left of a client's limits, in the headers of OpenAI's API, which most clients read.
-
-Source: OpenAI's guide "Rate limits" ("Rate limits in headers"): counts, and the time until the reset as a duration
-such as `1s`, `6m0s` or `12ms`.
-"""
+"""What is left of a client's limits, which responses report in the headers of their API."""
 
 from __future__ import annotations
 
-import functools
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
+
+UNITS: tuple[Literal["requests", "tokens"], ...] = ("requests", "tokens")
 
 
 class Quota(NamedTuple):
@@ -21,65 +17,7 @@ class Quota(NamedTuple):
     resets_in: float
 
 
-def openai_quota_headers(quotas: Iterable[Quota]) -> dict[str, str]:
-    """Return the headers for quotas, of which each unit may occur once."""
-    headers = {}
-    for unit, limit, remaining, resets_in in quotas:
-        limit_name, remaining_name, reset_name = _NAMES[unit]
-        headers[limit_name] = str(limit)
-        headers[remaining_name] = str(remaining)
-        headers[reset_name] = _duration(round(resets_in)) if resets_in >= 1 else f"{max(0, round(resets_in * 1000))}ms"
-    return headers
-
-
-_NAMES = {
-    unit: (f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}")
-    for unit in ("requests", "tokens")
-}
-
-
-@functools.lru_cache(256)
-def _duration(seconds: int) -> str:
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes}m{rest}s"
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-UNITS: tuple[Literal["requests", "tokens"], ...] = ("requests", "tokens")
-
-
-def read_openai_quotas(headers: Mapping[str, str]) -> list[Quota]:
-    """Return the quotas in the headers of a response. A value that cannot be read counts as absent."""
-    quotas: list[Quota] = []
-    if not any(name in headers for name in _LIMITS):
-        return quotas
-    for unit in UNITS:
-        limit, remaining = (
-            number(headers, f"x-ratelimit-limit-{unit}"),
-            number(headers, f"x-ratelimit-remaining-{unit}"),
-        )
-        if limit is not None and remaining is not None:
-            quotas.append(Quota(unit, limit, remaining, _seconds(headers.get(f"x-ratelimit-reset-{unit}", ""))))
-    return quotas
-
-
-_LIMITS = tuple([f"x-ratelimit-limit-{unit}" for unit in UNITS])
-
-
 def number(headers: Mapping[str, str], name: str) -> int | None:
     """Return the whole number in a header, or None."""
     value = headers.get(name, "").partition(".")[0]
     return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None
-
-
-def _seconds(duration: str) -> float:
-    """Return a duration such as `1h2m3.5s`, `12ms` or `3.5` (seconds) in seconds, 0 if it cannot be read."""
-    if not re.fullmatch(f"(?:{_PART}){{1,6}}", duration):
-        return 0.0
-    return sum([float(value) * _UNIT_SECONDS[unit] for value, unit in re.findall(_PART, duration)])
-
-
-_PART = r"(\d{1,12}(?:\.\d{1,12})?)(ms|us|µs|ns|d|h|m|s|)"
-_UNIT_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 0.0}

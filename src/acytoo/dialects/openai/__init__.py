@@ -7,6 +7,7 @@ servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenR
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +17,7 @@ from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import decoder, dumps
 from acytoo.dialects.openai.models import models_request, read_models
+from acytoo.dialects.openai.quotas import quota_headers, read_quotas
 from acytoo.dialects.openai.reader import TOO_LONG, CumulativeReader, StreamReader, read_document, without_usage
 from acytoo.dialects.openai.request import (
     NAME,
@@ -25,6 +27,7 @@ from acytoo.dialects.openai.request import (
 )
 from acytoo.dialects.openai.request import Variations as Variations
 from acytoo.dialects.openai.writer import CompletionWriter, StreamWriter, completion_document, reply_document
+from acytoo.dialects.quotas import Quota
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError
@@ -108,6 +111,14 @@ class OpenAI(Dialect):
     def error_document(self, error: AcytooError) -> JSONObject:
         """Return `{"error": {"message", "type", "param", "code"}}`."""
         return {"error": openai_error(error)}
+
+    def quota_headers(self, quotas: Sequence[Quota], now: float) -> dict[str, str]:
+        """Return the `x-ratelimit-*` headers."""
+        return quota_headers(quotas)
+
+    def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
+        """Return the quotas in the `x-ratelimit-*` headers of a response."""
+        return read_quotas(head.headers)
 
     def with_usage(self, body: bytes) -> bytes | None:
         """Return the body with `stream_options.include_usage`, None if it has that or the server does not know it."""

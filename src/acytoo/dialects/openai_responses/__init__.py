@@ -5,6 +5,7 @@ Source: OpenAI's API reference ("Responses"), and the types of its Python SDK.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +19,7 @@ from acytoo.dialects.openai_responses.reader import StreamReader, read_document
 from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
 from acytoo.dialects.openai_responses.tools import HOSTED_TOOLS, TRANSLATED_ITEMS, TRANSLATED_TOOLS
 from acytoo.dialects.openai_responses.writer import StreamWriter, reply_document
+from acytoo.dialects.quotas import Quota
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError
@@ -149,6 +151,18 @@ class OpenAIResponses(Dialect):
     def write_reply(self, reply: Reply, request: Request) -> bytes:
         """Return a complete reply as one `response` document."""
         return msgspec.json.encode(reply_document(reply, request))
+
+    def quota_headers(self, quotas: Sequence[Quota], now: float) -> dict[str, str]:
+        """Return the `x-ratelimit-*` headers."""
+        from acytoo.dialects.openai.quotas import quota_headers
+
+        return quota_headers(quotas)
+
+    def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
+        """Return the quotas in the `x-ratelimit-*` headers of a response."""
+        from acytoo.dialects.openai.quotas import read_quotas
+
+        return read_quotas(head.headers)
 
     def error_document(self, error: AcytooError) -> JSONObject:
         """Return `{"error": {"message", "type", "param", "code"}}`."""
