@@ -6,6 +6,7 @@ variable, is found by `create_backends`.
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
@@ -337,8 +338,12 @@ def _with_absolute_paths(value: Any, folder: Path) -> Any:
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of a config file."""
+    tables = msgspec.json.schema(Tables)
+    for table in tables["$defs"].values():
+        if "description" in table:  # a docstring, which only Python 3.13 and later store without its indentation
+            table["description"] = inspect.cleandoc(table["description"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The config file of acytoo serve",
-        **msgspec.json.schema(Tables),
+        **tables,
     }
