@@ -9,7 +9,7 @@ import pytest
 from acytoo.types import Reasoning
 from tests.web.chat import Chat, answer
 from tests.web.conftest import OpenChat, OpenSite
-from tests.web.npm import npm_file
+from tests.web.npm import AXE, npm_file
 
 expect = pytest.importorskip("playwright.sync_api", reason="the extra dev has Playwright").expect
 
@@ -42,7 +42,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The source of axe-core."""
-    return npm_file("axe-core@4.14.1", "axe.min.js", tmp_path_factory.mktemp("axe")).decode()
+    return npm_file(AXE, "axe.min.js", tmp_path_factory.mktemp("axe")).decode()
 
 
 def assert_accessible(chat: Chat, axe: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from acytoo.web import PATHS, PageFile, page_file
 from tests.web.chat import Site, answer
 from tests.web.conftest import OpenSite
-from tests.web.npm import npm_file
+from tests.web.npm import STREAMING_MARKDOWN, VENDOR, npm_file
 
 FILES = [page_file(path) for path in PATHS]
 LIMIT = 60 * 1024
@@ -85,11 +85,11 @@ def test_all_files_together_are_at_most_60_kib() -> None:
     assert sum(len(file.compressed) for file in FILES) <= LIMIT
 
 
-def test_every_file_in_the_folder_is_served_or_a_licence() -> None:
+def test_every_file_in_the_folder_is_served_or_describes_what_is_vendored() -> None:
     folder = Path(__file__).parents[2] / "src/acytoo/web/static"
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     served = {"index.html" if file.path == "/" else file.path.removeprefix("/web/") for file in FILES}
-    assert {name for name in found if not name.endswith(".LICENSE")} == served
+    assert {name for name in found if not name.endswith((".LICENSE", ".cdx.json"))} == served
 
 
 def test_no_file_of_ours_has_an_inline_script_style_or_handler_or_makes_html_of_text() -> None:
@@ -113,5 +113,4 @@ def test_no_file_of_ours_has_an_inline_script_style_or_handler_or_makes_html_of_
     ("vendored", "name"), [("smd.min.js", "smd.min.js"), ("streaming-markdown.LICENSE", "license")]
 )
 def test_a_vendored_file_is_the_one_in_the_registry(vendored: str, name: str, tmp_path: Path) -> None:
-    path = Path(__file__).parents[2] / "src/acytoo/web/static/vendor" / vendored
-    assert path.read_bytes() == npm_file("streaming-markdown@0.2.15", name, tmp_path)
+    assert (VENDOR / vendored).read_bytes() == npm_file(STREAMING_MARKDOWN, name, tmp_path)
