@@ -1,4 +1,7 @@
-"""API keys in the system's keyring, for providers whose environment variable is not set."""
+"""Secrets in the system's keyring: of providers whose environment variable is not set, and of config files.
+
+A secret of a provider has the provider's name. Upper and lower case are the same.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +13,29 @@ from acytoo.errors import AcytooError, MissingExtraError
 _SERVICE = "acytoo"
 
 
-def stored_key(provider: str) -> str:
-    """Return the key stored for a provider, or "" if there is no key, no usable keyring or no `keyring` extra."""
+def stored_key(name: str) -> str:
+    """Return the secret stored under a name, or "" if there is no key, no usable keyring or no `keyring` extra."""
     try:
-        return _keyring().get_password(_SERVICE, provider) or ""
+        return _keyring().get_password(_SERVICE, name.lower()) or ""
     except Exception as error:
         # Backends raise exceptions of many kinds, and a locked or missing keyring must not stop a call that will then
         # name the environment variable to set.
         import logging  # here, because it is slow to import and rarely needed
 
         logging.getLogger(__name__).debug(
-            "no key for %s from the system keyring: %s: %s", provider, type(error).__name__, error
+            "no key for %s from the system keyring: %s: %s", name, type(error).__name__, error
         )
         return ""
 
 
-def store_key(provider: str, key: str) -> None:
+def store_key(name: str, key: str) -> None:
     """Store a key. Raises MissingExtraError, or AcytooError if the system has no usable keyring."""
-    _try("store the key", lambda ring: ring.set_password(_SERVICE, provider, key))
+    _try("store the key", lambda ring: ring.set_password(_SERVICE, name.lower(), key))
 
 
-def remove_key(provider: str) -> None:
+def remove_key(name: str) -> None:
     """Remove a stored key. Raises as `store_key` does, and if there is none."""
-    _try("remove the key", lambda ring: ring.delete_password(_SERVICE, provider))
+    _try("remove the key", lambda ring: ring.delete_password(_SERVICE, name.lower()))
 
 
 def _keyring() -> Any:
@@ -50,5 +53,5 @@ def _try(task: str, action: Callable[[Any], object]) -> None:
     except Exception as error:
         raise AcytooError(
             f"the system keyring could not {task} ({type(error).__name__}: {error}); "
-            "set the provider's environment variable instead"
+            "use an environment variable instead"
         ) from error

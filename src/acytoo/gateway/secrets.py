@@ -68,7 +68,7 @@ def _resolve(reference: str, where: str) -> Secret:
     else:
         text = stored_key(name)
         if not text:
-            raise UsageError(f"{where}: the keyring has no key of {name!r}: run acytoo credentials set {name}")
+            raise UsageError(f"{where}: the keyring has no {name!r}: run acytoo credentials set {name}")
     text = text.strip()
     if not text:
         raise UsageError(f"{where}: {reference} is empty")

@@ -1,4 +1,4 @@
-"""`acytoo credentials`: store API keys in the system keyring."""
+"""`acytoo credentials`: store API keys and other secrets in the system keyring."""
 
 from __future__ import annotations
 
@@ -11,44 +11,59 @@ from acytoo.errors import UsageError
 
 @click.group
 def credentials() -> None:
-    """Store API keys in the system keyring.
+    """Store API keys and other secrets in the system keyring.
 
-    A stored key is used if the provider's environment variable is not set.
+    The key of a provider is used if the provider's environment variable is not set. A secret with another name is for
+    the config file of a server, as keyring:NAME.
 
     \b
     Examples:
       acytoo credentials set openai             prompts for the key
       pass show openai | acytoo credentials set openai
+      acytoo credentials set team-redis         for counters = "keyring:team-redis"
       acytoo credentials remove openai
     """
 
 
 @credentials.command("set")
-@click.argument("provider")
-def set_(provider: str) -> None:
-    """Store the key of PROVIDER, read from a prompt or a pipe."""
+@click.argument("name")
+def set_(name: str) -> None:
+    """Store the secret NAME, such as a provider's key, read from a prompt or a pipe."""
     from acytoo.credentials import store_key
+    from acytoo.registry import suggest
 
-    name = _provider_name(provider)
-    key = click.prompt("Key", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
-    if not key.strip():
-        raise UsageError("the key is empty")
-    store_key(name, key.strip())
-    click.echo(f"stored the key of {name}", err=True)
+    name, is_provider = _name(name)
+    secret = click.prompt("Secret", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
+    if not secret.strip():
+        raise UsageError("the secret is empty")
+    store_key(name, secret.strip())
+    if is_provider:
+        click.echo(f"stored the key of {name}", err=True)
+    else:
+        similar = suggest(name)
+        hint = f"; for a provider's key, did you mean {similar!r}?" if similar else ""
+        click.echo(f"stored {name}, for keyring:{name} in a config file: no provider has this name{hint}", err=True)
 
 
 @credentials.command
-@click.argument("provider")
-def remove(provider: str) -> None:
-    """Remove the stored key of PROVIDER."""
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove the stored secret NAME."""
     from acytoo.credentials import remove_key
 
-    name = _provider_name(provider)
+    name, _ = _name(name)
     remove_key(name)
-    click.echo(f"removed the key of {name}", err=True)
+    click.echo(f"removed {name}", err=True)
 
 
-def _provider_name(address: str) -> str:
+def _name(text: str) -> tuple[str, bool]:
+    """Return the name under which a secret is stored, and whether it is a provider's. Raises UsageError."""
     from acytoo.registry import provider_class
 
-    return provider_class(address.partition("/")[0]).address_name()
+    text = text.strip()
+    if not text or not text.isprintable():
+        raise UsageError(f"invalid name {text!r}: expected a provider or a name of your own, such as team-redis")
+    try:
+        return provider_class(text.partition("/")[0]).address_name(), True
+    except UsageError:
+        return text.lower(), False
