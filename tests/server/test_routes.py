@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,10 +12,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from acytoo import Finish, Route, Start, Target, dialects
+from acytoo import Attempt, Finish, Route, Start, Target, dialects
 from acytoo.dialects import Dialect
 from acytoo.secret import Secret
 from acytoo.server.config import ServerConfig
+from acytoo.server.relay import attempt_headers
 from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, silent, status
 from tests.server.live_server import LIMIT, backend, call, request
@@ -105,6 +107,35 @@ async def test_the_error_of_a_route_names_its_last_target_and_counts_the_attempt
         assert response.status == 401
         assert response.headers["x-acytoo-target"] == "b/two"
         assert response.headers["x-acytoo-attempts"] == "2"
+
+
+async def test_several_attempts_are_listed_with_their_outcomes_and_times() -> None:
+    async with server(dialects.OpenAI(), dialects.OpenAI(), status(429, "slow down"), TWO) as (port, _):
+        answered = await call(port, request())
+        member = r'"(a/one|b/two)";outcome=(RateLimitError|answered);seconds=(\d+\.\d{3})'
+        assert re.fullmatch(f"{member}, {member}", answered.headers["x-acytoo-trace"])
+        assert re.findall(member, answered.headers["x-acytoo-trace"])[0][:2] == ("a/one", "RateLimitError")
+    async with server(dialects.OpenAI(), dialects.OpenAI(), TWO, TWO) as (port, _):
+        at_once = await call(port, request())
+        assert at_once.headers["x-acytoo-attempts"] == "1"
+        assert "x-acytoo-trace" not in at_once.headers
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_error_of_a_route_lists_its_attempts(stream: bool) -> None:
+    refusing = status(401, "wrong key")
+    async with server(dialects.OpenAI(), dialects.OpenAI(), refusing, refusing) as (port, _):
+        response = await call(port, request(stream=stream))
+        assert re.findall(r'"([^"]+)";outcome=(\w+)', response.headers["x-acytoo-trace"]) == [
+            ("a/one", "AuthenticationError"),
+            ("b/two", "AuthenticationError"),
+        ]
+
+
+def test_a_traced_target_cannot_end_its_text() -> None:
+    attempts = [Attempt('a"\\b\r\nx: y', "answered", 0.5)] * 2
+    trace = attempt_headers(attempts)["x-acytoo-trace"]
+    assert trace.split(", ")[0] == '"a\\"\\\\b??x: y";outcome=answered;seconds=0.500'
 
 
 async def test_a_complete_response_that_fails_after_its_first_content_names_its_target() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -78,6 +79,10 @@ def test_the_target_that_answered_and_the_usage_of_the_key_are_shown(
     chat.ask("Hello")
     expect(chat.replies.locator(".body")).to_have_text("Hi")
     expect(chat.replies.locator(".details")).to_contain_text("up/m-2 after 2 attempts")
+    chat.replies.get_by_text("Attempts", exact=True).click()
+    attempts = chat.replies.locator(".trace li")
+    failed, answered = r"up/m-1: not found after \d\.\d\d s", r"up/m-2: answered after \d\.\d\d s"
+    expect(attempts).to_have_text([re.compile(failed), re.compile(answered)])
     gateway.flush()
     chat.button("Usage").click()
     dialog = chat.page.get_by_role("dialog")

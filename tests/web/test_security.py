@@ -104,7 +104,9 @@ HOSTILE_FILES: dict[str, Any] = {
     "payloads in every field": [
         node(
             id=PAYLOAD, content=PAYLOAD, reasoning=PAYLOAD, state=PAYLOAD, model=PAYLOAD, target=PAYLOAD, error=PAYLOAD,
-            usage={"completion_tokens": PAYLOAD}, attempts=PAYLOAD, finish=PAYLOAD, seconds=PAYLOAD, time=PAYLOAD,
+            usage={"completion_tokens": PAYLOAD},
+            trace=[{"target": PAYLOAD, "outcome": PAYLOAD, "seconds": 1}] * 2 + [None, 5],
+            attempts=PAYLOAD, finish=PAYLOAD, seconds=PAYLOAD, time=PAYLOAD,
         )
     ],
     "images of another host": [node(role="user", images=[f"{ELSEWHERE}/a.png", "data:text/html,x", 7])],
@@ -112,7 +114,10 @@ HOSTILE_FILES: dict[str, Any] = {
     "messages in a circle": [node(parent="n2"), node(id="n2", parent="n1")],
     "a parent that is missing": [node(parent="n9")],
     "other types everywhere": [
-        node(reasoning=[1], model={}, target=[], error={}, usage=7, images={}, seconds="x", time={}, finish=[])
+        node(
+            reasoning=[1], model={}, target=[], error={}, usage=7, trace={"target": 1}, images={}, seconds="x", time={},
+            finish=[],
+        )
     ],
     "values that are not messages": [None, 1, "x", [], {}],
 }  # fmt: skip

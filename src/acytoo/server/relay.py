@@ -183,10 +183,19 @@ async def _batches(items: list[Item]) -> AsyncGenerator[list[Item], None]:
 
 
 def attempt_headers(attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Return the headers that name the target of a route, and how many requests it took."""
+    """Return the headers that name the target of a route, how many requests it took and, of several, each one."""
     if not attempts:
         return {}
-    return {"x-acytoo-target": _printable(attempts[-1].target), "x-acytoo-attempts": str(len(attempts))}
+    headers = {"x-acytoo-target": _printable(attempts[-1].target), "x-acytoo-attempts": str(len(attempts))}
+    if len(attempts) > 1:
+        headers["x-acytoo-trace"] = ", ".join([_trace(attempt) for attempt in attempts[-_MAX_TRACED:]])
+    return headers
+
+
+def _trace(attempt: Attempt) -> str:
+    """Return an attempt as a member of a list of RFC 9651."""
+    target = _printable(attempt.target[:200]).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{target}";outcome={attempt.outcome};seconds={attempt.seconds:.3f}'
 
 
 def _dropped_header(unsupported: Unsupported | None) -> dict[str, str]:
@@ -197,6 +206,8 @@ def _dropped_header(unsupported: Unsupported | None) -> dict[str, str]:
     return {"x-acytoo-dropped": _printable(names)} if names else {}
 
 
+_MAX_TRACED = 8
+"""Attempts in a header, the last ones."""
 _MAX_HEADER = 4096
 """Characters of a header; many clients and proxies refuse a head of more than 8 KiB."""
 

@@ -64,6 +64,7 @@ export async function* reply(body, signal) {
     headers: {
       target: response.headers.get("x-acytoo-target") ?? "",
       attempts: Number(response.headers.get("x-acytoo-attempts") ?? 0),
+      trace: traceOf(response.headers.get("x-acytoo-trace") ?? ""),
       cache: response.headers.get("x-acytoo-cache") ?? "",
     },
   };
@@ -86,6 +87,16 @@ export async function* reply(body, signal) {
     if (choice.finish_reason) yield { finish: choice.finish_reason };
   }
   if (!isComplete) throw new ApiError("The connection ended before the reply did.", 0);
+}
+
+// Return the attempts of a list like `"openai/m";outcome=RateLimitError;seconds=0.112, …`.
+function traceOf(header) {
+  const members = header.matchAll(/"((?:[^"\\]|\\.)*)";outcome=(\w+);seconds=([\d.]+)/g);
+  return [...members].map(([, target, outcome, seconds]) => ({
+    target: target.replaceAll(/\\(.)/g, "$1"),
+    outcome,
+    seconds: Number(seconds),
+  }));
 }
 
 // Yield the data of each event of a stream. Its lines may end in CR LF, and in two chunks.

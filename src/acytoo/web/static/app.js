@@ -120,12 +120,22 @@ function view(node) {
       if (reply?.node === node) reply.view.reasoning = reasoning;
     }
   }
-  article.append(body, notes(node), actions(node));
+  article.append(body, notes(node), actions(node), ...trace(node));
   return article;
 }
 
 function reasoningView(text) {
   return element("details", {}, element("summary", {}, "Reasoning"), element("div", { className: "reasoning" }, text));
+}
+
+// What happened at each target of a route, if it took several.
+function trace(node) {
+  if (!(node.trace?.length > 1)) return [];
+  const items = node.trace.map(({ target, outcome, seconds }) => {
+    const words = outcome.replace(/Error$/, "").replaceAll(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
+    return element("li", {}, `${target}: ${words} after ${seconds.toFixed(2)} s`);
+  });
+  return [element("details", { className: "trace" }, element("summary", {}, "Attempts"), element("ol", {}, ...items))];
 }
 
 const CUT = "This reply was cut: it is not complete.";

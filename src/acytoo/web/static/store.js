@@ -98,6 +98,7 @@ function cleanNode(node) {
     parent: null,
     ...texts(node, ["id", "conversation", "parent", "role", "content", "reasoning", "model", "target", "cache", "error", "finish"]),
     ...numbers(node, ["time", "seconds", "attempts"]),
+    trace: (Array.isArray(node.trace) ? node.trace : []).filter((one) => isText(one?.target) && isText(one.outcome) && Number.isFinite(one.seconds)),
     state: STATES.includes(node.state) ? node.state : "cut",
     usage: numbers(node.usage ?? {}, ["prompt_tokens", "completion_tokens"]),
     images: (Array.isArray(node.images) ? node.images : []).filter((url) => isText(url) && url.startsWith("data:image/")),
