@@ -12,8 +12,10 @@ import openai
 import pytest
 
 from acytoo import Acytoo
+from acytoo.embedded.forced_tools import request_call
 from acytoo.embedded.provider import EngineProvider, load_provider
 from acytoo.errors import UsageError
+from acytoo.types import Request
 from tests.processes import ACYTOO, LIMIT, start
 from tests.server_process import Served
 
@@ -232,3 +234,47 @@ async def test_a_custom_tool_is_called_as_one(stream: bool, url: str) -> None:
             assert next(call for call in calls if call)[0].type == "custom"
         else:
             assert received.choices[0].message.tool_calls[0].custom.name == "say"
+
+
+async def test_options_in_extra_body_reach_the_engine(model: EngineProvider) -> None:
+    reply = await model.reply(HELLO, extra_body={"max_tokens": 2, "temperature": 0})
+    assert reply.finish is not None
+    assert reply.finish.reason == "length"
+    assert reply.usage is not None
+    assert reply.usage.output_tokens == 2
+    stopped = await model.reply(HELLO, temperature=0, extra_body={"stop": reply.text[:2], "max_tokens": 5})
+    assert stopped.text == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"max_tokens": "x"}, r"extra_body\['max_tokens'\]"),
+        ({"tools": [{}]}, r"tools\[0\]"),
+        ({"num_ctx": 9}, "num_ctx"),
+        ({"stream": True}, "stream"),
+    ],
+)
+async def test_what_extra_body_names_is_never_left_out_silently(
+    fields: dict[str, Any], message: str, model: EngineProvider
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        await model.reply(HELLO, max_tokens=1, extra_body=fields)
+    if "num_ctx" in fields:
+        await model.reply(HELLO, max_tokens=1, extra_body=fields, drop_unsupported=True)
+
+
+async def test_a_client_learns_which_of_its_fields_the_engine_does_not_know(url: str) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/v1/chat/completions", json=chat(num_ctx=9, max_tokens=1)) as response,
+    ):
+        assert response.status == 200
+        assert response.headers["x-acytoo-dropped"] == "num_ctx"
+
+
+def test_a_forced_call_keeps_the_arguments_of_the_chat_template() -> None:
+    tools: Any = TOOLS[:1]
+    request = Request(HELLO, tools=tools, extra={"chat_template_kwargs": {"enable_thinking": False}})
+    forced = request_call(request, [tools[0]["function"]])
+    assert forced.extra["chat_template_kwargs"] == {"enable_thinking": False, "functions": [tools[0]["function"]]}

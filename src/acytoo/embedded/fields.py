@@ -4,7 +4,9 @@ The problem: llama.cpp trusts its callers. `repeat_last_n` of two billion alloca
 compiles any regular expression. A server for strangers cannot pass on whatever a request contains.
 
 The strategy: allow fields by name, numbers within a range, and lists up to a length. Leave out fields that neither
-llama.cpp nor OpenAI's API knows, which llama.cpp would ignore: then no field of a later version arrives unchecked.
+llama.cpp nor OpenAI's API knows, which llama.cpp would ignore: then no field of a later version arrives unchecked. The
+caller learns of it: such a field of `extra_body` is refused, one of a client's body is in the header with what was
+dropped.
 
 Source: `tools/server/server-schema.cpp` of llama.cpp.
 """
@@ -94,8 +96,13 @@ def check_fields(extra: JSONObject) -> JSONObject:
             _CHECKS[name](name, value)
         elif name in _REFUSED or name.startswith("speculative."):
             raise UsageError(f"the embedded model does not take the field {name!r}: leave it out")
-    unknown = {name for name in extra if not _is_known(name)}
+    unknown = unknown_fields(extra)
     return {name: value for name, value in extra.items() if name not in unknown} if unknown else extra
+
+
+def unknown_fields(extra: JSONObject) -> list[str]:
+    """Return the names of the fields that neither the engine nor OpenAI's API knows."""
+    return [name for name in extra if not _is_known(name)]
 
 
 def _is_known(name: str) -> bool:

@@ -35,7 +35,7 @@ def request_call(request: Request, functions: list[FunctionDefinition]) -> Reque
         parallel_tool_calls=None,
         response_format={"type": "json_schema", "json_schema": {"name": "call", "schema": schema}},
         # The chat template shows the functions to the model.
-        extra={**extra, "chat_template_kwargs": {"functions": functions}},
+        extra={**extra, "chat_template_kwargs": {**extra.get("chat_template_kwargs", {}), "functions": functions}},
         extra_for="",
     )
 

@@ -17,8 +17,9 @@ from acytoo.dialects.json import dumps
 from acytoo.dialects.openai.request import encode_request
 from acytoo.embedded.constraints import constrain, has_schema, is_constrained, require_json
 from acytoo.embedded.engine import Engine
+from acytoo.embedded.fields import unknown_fields
 from acytoo.embedded.forced_tools import convert_reply, request_call
-from acytoo.embedded.validate import forced_functions, normalize
+from acytoo.embedded.validate import forced_functions, normalize, with_extra_options
 from acytoo.embedded.weights import KNOWN, fetch
 from acytoo.errors import RequestError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest
@@ -92,7 +93,13 @@ class EngineProvider(AsyncGeneratorProvider):
         observation: Observation | None = None,
     ) -> Closable[list[Item]]:
         """Return the reply, as every provider does. A required tool call is forced."""
-        request = normalize(as_functions(request, unsupported or Unsupported(self.dialect.name)))
+        settings = settings or self._settings
+        unsupported = unsupported or Unsupported(self.name, drop=settings.drop_unsupported)
+        request = with_extra_options(as_functions(request, unsupported))
+        if request.extra_for in ("", "openai"):
+            for field in unknown_fields(request.extra):
+                (unsupported.note if request.extra_for else unsupported)(field)
+        request = normalize(request)
         functions = forced_functions(request)
         if functions:
             return convert_reply(super().answer(request_call(request, functions), settings, unsupported, observation))

@@ -12,14 +12,32 @@ from acytoo.dialects.tool_calls import arguments_object
 from acytoo.embedded.constraints import check_constraints
 from acytoo.embedded.fields import CONTEXT_TOKENS, check_fields, check_list, check_number
 from acytoo.errors import UsageError
-from acytoo.messages import content_parts
-from acytoo.types import ChatMessage, FunctionDefinition, JSONObject, Request, ToolCallDict
+from acytoo.messages import check_options, content_parts
+from acytoo.types import OPTIONS, ChatMessage, FunctionDefinition, JSONObject, Request, ToolCallDict
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _MAX_PROMPT = 64 * CONTEXT_TOKENS
 """Bytes of all messages and tools. A longer prompt has too many tokens, but counting them could take minutes."""
 _ANNOTATIONS = ("description", "title")
 """Schema keywords whose text never becomes part of a grammar."""
+
+
+def with_extra_options(request: Request) -> Request:
+    """Return the request with its options in their own fields, also those that the caller has put into `extra_body`."""
+    if request.extra_for or not (named := OPTIONS & request.extra.keys()):
+        return request
+    extra, options = dict(request.extra), {}
+    for name in sorted(named):
+        value = extra.pop(name)
+        if name == "stop" and isinstance(value, str):
+            value = [value]
+        try:
+            options[name] = getattr(msgspec.convert({"messages": [], name: value}, Request), name)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"invalid extra_body[{name!r}]: {error}") from error
+    request = msgspec.structs.replace(request, extra=extra, **options)
+    check_options(request)
+    return request
 
 
 def normalize(request: Request) -> Request:
