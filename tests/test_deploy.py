@@ -90,13 +90,17 @@ def test_the_container_installs_extras_that_exist() -> None:
 
 
 def test_services_have_more_time_to_stop_than_replies_to_finish() -> None:
-    grace = load(DEPLOY / "acytoo.toml").server.grace
+    server = load(DEPLOY / "acytoo.toml").server
+    needed = server.shutdown_delay + server.grace
     unit = (DEPLOY / "acytoo.service").read_text()
     pod = manifest("Deployment")["spec"]["template"]["spec"]
-    [pause] = re.findall(r"\d+", str(pod["containers"][0]["lifecycle"]))
-    assert int(COMPOSE["services"]["acytoo"]["stop_grace_period"].removesuffix("s")) > grace
-    assert int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > grace
-    assert pod["terminationGracePeriodSeconds"] > grace + int(pause)
+    assert int(COMPOSE["services"]["acytoo"]["stop_grace_period"].removesuffix("s")) > needed
+    assert int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > needed
+    in_pod = tomllib.loads(manifest("ConfigMap")["data"]["acytoo.toml"])["server"]
+    probe = pod["containers"][0]["readinessProbe"]
+    assert probe["httpGet"]["path"] == "/readyz"
+    assert in_pod["shutdown_delay"] > probe["periodSeconds"]
+    assert pod["terminationGracePeriodSeconds"] > in_pod["shutdown_delay"] + in_pod.get("grace", server.grace)
 
 
 def test_the_unit_is_valid_and_hardened(tmp_path: Path) -> None:

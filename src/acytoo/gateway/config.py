@@ -69,6 +69,7 @@ class ServerTable(Table, frozen=True):
     workers: Count = 1
     admin_key: str = ""
     drop_unsupported: bool = False
+    shutdown_delay: Seconds = 0.0
     grace: Seconds = 30.0
     max_body: Size = 32 * 1024 * 1024
     max_bodies: Size = 512 * 1024 * 1024

@@ -28,7 +28,9 @@ class ServerConfig(msgspec.Struct, frozen=True):
     `first_ping_after`: silence after which a stream's head and a keep-alive are sent; a later error keeps no status.
     `max_reply`: how much of a reply is kept, if it is not streamed; a larger one is an error.
     `ping_after`: silence in a stream after which a keep-alive is sent.
-    `grace`: how long running replies may take to finish after the server was asked to stop.
+    `shutdown_delay`: how long requests are answered as usual after the server was asked to stop, except for health
+    checks: time for load balancers to notice.
+    `grace`: how long running replies may take to finish after that.
     `idle`: how long a new or kept-alive connection may take to send a complete request head.
     `receive`: how long a request body may take to arrive.
     `unread`: how long a client may leave sent data unread before its connection is closed.
@@ -47,6 +49,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     first_ping_after: float = 15.0
     max_reply: int = MAX_REPLY
     ping_after: float = 5.0
+    shutdown_delay: float = 0.0
     grace: float = 30.0
     idle: float = 75.0
     receive: float = 120.0

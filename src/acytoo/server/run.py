@@ -117,8 +117,9 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Running replies then have `config.grace` seconds to finish; a second signal ends them at once. SIGUSR2 lets a worker
-    drain: another one takes its place.
+    Running replies then have `config.grace` seconds to finish; a second signal ends them at once. Before that, new
+    requests are accepted for `config.shutdown_delay` seconds, or until a signal. SIGUSR2 lets a worker drain: another
+    one takes its place, and is not missed.
     """
     supervisor = SupervisorConnection.from_environment()
     sockets = supervisor.sockets if supervisor is not None else ()
@@ -154,6 +155,11 @@ async def serve(
         notify("STOPPING=1")
         if extension is not None:
             extension.stop()
+        if not is_replaced and config.shutdown_delay:
+            server.is_stopping = True
+            stop.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), config.shutdown_delay)
         stop.clear()
         closing = asyncio.ensure_future(_drain_and_close(server) if is_replaced else server.close())
         second_signal = asyncio.ensure_future(stop.wait())

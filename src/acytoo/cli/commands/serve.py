@@ -200,7 +200,8 @@ def _supervise_config(config: GatewayConfig) -> NoReturn:
     server = config.server
     with TemporaryDirectory(prefix="acytoo-metrics-") as folder:
         share(Path(folder))
-        _supervise(server.host, server.port, server.workers, server.grace, can_reload=True, on_exit=on_exit)
+        grace = server.shutdown_delay + server.grace
+        _supervise(server.host, server.port, server.workers, grace, can_reload=True, on_exit=on_exit)
 
 
 def _create_backends(
