@@ -159,3 +159,8 @@ def test_every_list_and_table_is_one_in_the_site_too(site: Path) -> None:
     for path in site.rglob("*.html"):
         text = re.sub(r"<(pre|script)\b.*?</\1>", "", path.read_text(), flags=re.DOTALL)
         assert not re.findall(r"^(?:[-*] |\|).*", text, re.MULTILINE), path.name
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    missing_pages = {f"docs/{page.name}" for page in PAGES} - set(read(ROOT / "README.md").links)
+    assert not missing_pages
