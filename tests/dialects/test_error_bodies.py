@@ -254,12 +254,47 @@ TOO_LONG = [
     ("gemini", "INVALID_ARGUMENT", "Unable to submit request because the input token count is 12 but model only"),
     ("openai", "invalid_request_error", "This model's maximum context length is 10 tokens. However, you requested 12"),
     ("openai", "invalid_request_error", "This endpoint's maximum context length is 10 tokens. However, you requested"),
+    ("anthropic", "invalid_request_error", "Input is too long for requested model."),
+    ("ollama", "", "the input length exceeds the context length"),
+    ("ollama", "", "prompt too long; exceeded max context length by 100918 tokens"),
+    (
+        "openai-responses",
+        "invalid_request_error",
+        "Input length 12 exceeds the maximum allowed input length of 10 tokens.",
+    ),
+    *[
+        ("openai", "invalid_request_error", message)
+        for message in (
+            "This model's maximum prompt length is 131072 but the request contains 537812 tokens",
+            "Requested token count exceeds the model's maximum context length of 131072 tokens.",
+            "Input length (265330) exceeds model's maximum context length (262144).",
+            "Provider returned error: Input length 131393 exceeds the maximum allowed input length of 131040 tokens.",
+            "The input (516368 tokens) is longer than the model's context length (262144 tokens).",
+            "The prompt (total length 25938) is too long to fit into the model (context length 4096).",
+            "The decoder prompt (length 9000) is longer than the maximum model length of 4096.",
+            "Please reduce the length of the messages or completion.",
+            "prompt token count of 200000 exceeds the limit of 128000",
+            "Prompt contains 300000 tokens and 0 images too large for model with 262144 maximum context length",
+            "Prompt has 5,958,968 tokens, but the configured context size is 256,000 tokens",
+            "Range of input length should be [1, 129024]",
+            "the request exceeds the available context size, try increasing it",
+            "request (2622 tokens) exceeds the available context size (512 tokens), try increasing it",
+            "Trying to keep the first 111490 tokens when context the overflows. However, the model is loaded with",
+            "Your request exceeded model token limit: 262144 (requested: 300000)",
+            "invalid params, context window exceeds limit",
+            "Prompt too long",
+        )
+    ],
 ]
 """The API, the type it sends for every bad request, and the message for a conversation that is too long."""
 
 
 def document_of(dialect: Dialect, kind: str, message: str) -> dict[str, Any]:
     """Return the error document of an API."""
+    if dialect.name == "ollama":
+        return {"error": message}
+    if dialect.name == "openai-responses":
+        return {"type": "error", "code": kind, "message": message}
     fields = {"code": 400, "status": kind} if dialect.name == "gemini" else {"type": kind}
     return {"type": "error", "error": {**fields, "message": message}}
 
@@ -272,7 +307,7 @@ def test_a_conversation_that_is_too_long_has_the_code_of_openai(name: str, kind:
     assert (type(error), error.code, error.message) == (RequestError, "context_length_exceeded", message)
     reader = dialect.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
     with pytest.raises(RequestError, match=re.escape(message)) as caught:
-        reader.feed(b"event: error\ndata: " + document + b"\n\n")
+        reader.feed(document + b"\n" if dialect.framing == "ndjson" else b"event: error\ndata: " + document + b"\n\n")
         raise reader.pending_error or AssertionError
     assert caught.value.code == "context_length_exceeded"
 
@@ -283,3 +318,11 @@ def test_another_error_with_such_words_keeps_its_code(name: str, kind: str, mess
     for status, text in ((500, message), (429, message), (400, f"messages.0: the text {message!r} is not allowed")):
         error = dialect.read_error(status, msgspec.json.encode(document_of(dialect, kind, text)))
         assert error.code == kind
+
+
+def test_the_error_of_llama_cpp_inside_that_of_ollama_has_its_code() -> None:
+    # Ollama 0.34 and later
+    message = "request (2622 tokens) exceeds the available context size (512 tokens), try increasing it"
+    inner = msgspec.json.encode({"error": {"code": 400, "message": message, "type": "exceed_context_size_error"}})
+    error = by_name("ollama").read_error(400, msgspec.json.encode({"error": inner.decode()}))
+    assert (error.code, error.message) == ("context_length_exceeded", message)

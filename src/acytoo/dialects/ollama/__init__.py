@@ -13,7 +13,7 @@ import msgspec
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
-from acytoo.dialects.ollama.reader import StreamReader, read_document
+from acytoo.dialects.ollama.reader import TOO_LONG, StreamReader, read_document
 from acytoo.dialects.ollama.request import (
     decode_generate_request,
     decode_request,
@@ -77,6 +77,7 @@ class Ollama(Dialect):
 
     name = "ollama"
     options = OPTIONS - {"user"}
+    too_long_messages = TOO_LONG
     routes = ("/api/chat",)
     ignorable_fields = frozenset(
         {

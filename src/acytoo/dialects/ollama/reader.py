@@ -6,6 +6,7 @@ package (`ChatResponse`).
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -112,14 +113,14 @@ class StreamReader(RecordReader):
             elif (line.error is not None or (message is None and not line.done)) and (
                 error := bare_error(record)
             ) is not None:
-                raise error_from_event(error)  # the line itself: a status may be beside `error`
+                raise error_from_event(error, too_long=TOO_LONG)  # the line itself: a status may be beside `error`
             else:
                 self.append(line, items)
 
     def append(self, line: _Line, items: list[Item]) -> None:
         """Append the items of one line, or of a complete reply. Raises the error that it reports."""
         if line.error is not None:
-            raise error_from_event(line.error)
+            raise error_from_event(line.error, too_long=TOO_LONG)
         if not self._has_identity and (line.model or line.created_at):
             self._has_identity = True
             items.append(Start(model=line.model or "", created=_decode_time(line.created_at)))
@@ -194,3 +195,14 @@ def _decode_time(created_at: str | None) -> int:
         return max(0, int(datetime.fromisoformat(created_at or "").timestamp()))
     except (ValueError, OverflowError):
         return 0
+
+
+TOO_LONG = re.compile(
+    "the input length exceeds the context length|prompt too long; exceeded|"
+    r"request \([\d,]+ tokens\) exceeds the available context size"
+)
+"""How the error begins for a conversation that is too long. By default Ollama shortens such a conversation.
+
+Sources: Ollama 0.12 with `truncate: false` (nano-step/nano-brain#208); Ollama's cloud; since Ollama 0.34 the error of
+llama.cpp, as JSON in the text.
+"""

@@ -690,9 +690,33 @@ def _is_usage_chunk(record: bytes) -> bool:
     return False
 
 
-TOO_LONG = ("This model's maximum context length is", "This endpoint's maximum context length is")
+TOO_LONG = re.compile(
+    r"(?:Provider returned error: )?(?:"
+    r"This (?:model|endpoint)'s maximum (?:context|prompt) length is|"
+    r"Requested token count exceeds the model's maximum context length|"
+    r"[Ii]nput length \(?[\d,]+\)? exceeds|"
+    r"The input \([\d,]+ tokens\) is longer than the model's context length|"
+    r"The (?:decoder )?prompt \((?:total )?length [\d,]+\) is "
+    r"(?:too long to fit into the model|longer than the maximum)|"
+    r"Please reduce the length of the messages or completion|"
+    r"prompt token count of [\d,]+ exceeds the limit of|"
+    r"Prompt contains [\d,]+ tokens.* too large for model with [\d,]+ maximum context length|"
+    r"Prompt has [\d,]+ tokens, but the configured context size is|"
+    r"Range of input length should be|"
+    r"(?:the )?request(?: \([\d,]+ tokens\))? exceeds the available context size|"
+    r"Trying to keep the first [\d,]+ tokens when context the overflows|"
+    r"The number of tokens to keep from the initial prompt is greater than the context length|"
+    r"Your request exceeded model token limit|"
+    r"invalid params, context window exceeds limit|"
+    r"Prompt too long|"
+    r"prompt too long; exceeded|the input length exceeds the context length"
+    r")"
+)
 """How the error begins for a conversation that is too long, at services that do not send OpenAI's code for it.
 
-Sources: DeepSeek, with the code `invalid_request_error` (FoundationAgents/OpenManus#79), vLLM; OpenRouter
-(continuedev/continue#10690).
+Sources, in this order: DeepSeek, with the code `invalid_request_error` (FoundationAgents/OpenManus#79), vLLM,
+OpenRouter (continuedev/continue#10690), xAI; LiteLLM; SGLang and Poolside; Together and SGLang
+(sgl-project/sglang#8096); vLLM (vllm-project/vllm#12165); Groq; GitHub Copilot; Mistral; DS4; DashScope; llama.cpp;
+LM Studio (lmstudio-ai/lmstudio-bug-tracker#546); Moonshot; MiniMax; Zhipu; Ollama. The tests of pi
+(earendil-works/pi, the file `overflow.test.ts`) have their complete texts.
 """

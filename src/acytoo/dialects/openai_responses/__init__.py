@@ -15,6 +15,7 @@ from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai.models import models_request, read_models
+from acytoo.dialects.openai.reader import TOO_LONG
 from acytoo.dialects.openai_responses.reader import StreamReader, read_document
 from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
 from acytoo.dialects.openai_responses.tools import HOSTED_TOOLS, TRANSLATED_ITEMS, TRANSLATED_TOOLS
@@ -58,6 +59,7 @@ class OpenAIResponses(Dialect):
     )
     routes = ("/v1/responses", "/responses")
     minimal_body = {"input": ""}
+    too_long_messages = TOO_LONG
     ignorable_fields = frozenset(
         {
             "store",

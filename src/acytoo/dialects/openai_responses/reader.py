@@ -24,6 +24,7 @@ from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_e
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
+from acytoo.dialects.openai.reader import TOO_LONG
 from acytoo.dialects.openai_responses.request import (
     NAME,
     decode_reasoning_texts,
@@ -605,7 +606,7 @@ def decode_error(error: object) -> StatusError:
     """Return the error that a document or an event reports. Every code about an image is the fault of the request."""
     fields = error if isinstance(error, dict) else {"message": str(error)}
     codes = [code for code in (fields.get("code"), fields.get("type")) if isinstance(code, str)]
-    return error_from_event(fields, {**{code: 400 for code in codes if "image" in code}, **STATUSES})
+    return error_from_event(fields, {**{code: 400 for code in codes if "image" in code}, **STATUSES}, TOO_LONG)
 
 
 STATUSES = {
