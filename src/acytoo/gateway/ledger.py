@@ -306,8 +306,8 @@ class BufferedLedger:
         now = asyncio.get_running_loop().time()
         if now - self._reported_at >= _LOG_EVERY:
             self._reported_at = now
-            reason = error if isinstance(error, AcytooError) else f"{type(error).__name__}: {error}"
-            _LOG.error("%s: %s; %d rows are kept in memory, trying again", self._name, reason, len(self._rows))
+            reason = error if isinstance(error, AcytooError) else f"{self._name}: {type(error).__name__}: {error}"
+            _LOG.error("%s; %d rows are kept in memory, trying again", reason, len(self._rows))
 
     async def _write(self, place: int, rows: Sequence[Row]) -> None:
         """Write rows, the first of which has this place in the writer's sequence; those written before are ignored."""
