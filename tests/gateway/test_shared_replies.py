@@ -342,6 +342,29 @@ async def test_an_error_of_the_shared_call_is_reported_to_all(tmp_path: Path) ->
     assert len(fake.requests) == 1
 
 
+async def test_a_target_that_only_the_budget_of_one_key_refuses_is_asked_for_another_key(tmp_path: Path) -> None:
+    rest = f"""
+budget_per_day = 5
+[keys.second]
+hash = "{hash_secret("sk-second")}"
+[models.fast]
+targets = ["up/m1", "up/m2"]
+attempts = 2
+cache = 600
+[prices."up/m1"]
+input = 1
+output = 1
+"""
+    async with cached(tmp_path, status(503, "no").wait(0.3, at_byte=1), ANSWER, rest=rest) as (server, fake):
+        first = asyncio.ensure_future(server.post(CHAT, HELLO))
+        await until_asked(fake)
+        second = await server.post(CHAT, HELLO, "authorization: Bearer sk-second\r\n")
+        assert (await first).status == 503  # the price of up/m2 is unknown
+        third = await server.post(CHAT, HELLO)
+    assert second.status == 200
+    assert third.headers["x-acytoo-cache"] == "hit"
+
+
 async def test_closing_the_gateway_stops_what_is_still_arriving(tmp_path: Path) -> None:
     async with cached(tmp_path, ANSWER.stall(after=1)) as (server, fake):
         asking = asyncio.ensure_future(server.post(CHAT, {**HELLO, "stream": True}))

@@ -164,7 +164,8 @@ class GatewayCall(Call):
         scope = self.setup.cached[name]
         key = await asyncio.to_thread(key_of, scope, request) if self.size > _LARGE else key_of(scope, request)
         seconds = self.setup.config.models[name].cache
-        reply = await self._control.replies.open(key, seconds, ask, self._note_task)
+        has_budget = self.key is not None and self.key.limits.has_budget
+        reply = await self._control.replies.open(key, seconds, ask, self._note_task, has_budget=has_budget)
         self._hit = reply.batches if isinstance(reply.batches, Hit) else None
         return reply
 

@@ -56,23 +56,30 @@ class SharedReplies:
         self._flights = Flights()
 
     async def open(
-        self, key: bytes, seconds: float, ask: Ask, note_task: Callable[[asyncio.Task[None]], None]
+        self,
+        key: bytes,
+        seconds: float,
+        ask: Ask,
+        note_task: Callable[[asyncio.Task[None]], None],
+        *,
+        has_budget: bool = False,
     ) -> BackendReply:
         """Return the reply to the request with a key: its batches are a Hit, unless it has to be asked for.
 
         Then it is kept for some seconds, and `note_task` is given the task that asks, which belongs to no request.
-        Raises AcytooError.
+        A call that may fail because a budget needs prices is shared only by requests with a budget. Raises AcytooError.
         """
-        reader = self._flights.join(key)
+        flight = key + b"budget" if has_budget else key
+        reader = self._flights.join(flight)
         if reader is None:
             value = await self._cache.get(key)
             kept = decode_reply(value) if value is not None else None
             if kept is not None:
                 return _hit(_replayed(kept.items), kept.headers)
-            reader = self._flights.join(key)  # of a request that came while the cache was asked
+            reader = self._flights.join(flight)  # of a request that came while the cache was asked
         is_first = reader is None
         if reader is None:
-            reader = self._flights.start(key, ask, partial(self._keep, key, seconds))
+            reader = self._flights.start(flight, ask, partial(self._keep, key, seconds))
             note_task(reader.task)
         try:
             headers = await reader.opened()
