@@ -140,8 +140,11 @@ class StatusError(AcytooError):
 
     `status` is the HTTP status; None for an error inside a stream that has none. `code` is the server's most specific
     error code, `type` a broader one and `param` the wrong field of the request; each "" if not reported.
-    `retry_after` is in seconds. `body` is the start of the response.
+    `retry_after` is in seconds. `body` is the start of the response. `is_local`: whether this process refused the
+    request, so that it was not sent and nothing is known about the server.
     """
+
+    is_local: bool = False
 
     def __init__(
         self,

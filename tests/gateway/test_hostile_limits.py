@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from acytoo.dialects import OpenAI
+from acytoo.gateway.keys import hash_secret
 from acytoo.testing import FakeEndpoint, reply, silent
-from acytoo.types import Finish
+from acytoo.types import Finish, Usage
 from tests.gateway.served import served
 from tests.server.live_server import call, head
 
@@ -89,6 +90,41 @@ async def test_a_model_with_an_endless_name_is_unknown_and_not_repeated(
         assert len(response.body) < 1000
         assert not fake.requests
     assert len((tmp_path / "access.log").read_bytes()) < 2000
+
+
+OF_UPSTREAM = """
+{}
+[keys.other]
+hash = "{}"
+[upstreams.small]
+provider = "compatible"
+url = "{}"
+{}
+[models.fast]
+targets = ["small/m1"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "upstream", "most", "status"),
+    [
+        ("", "tokens_per_day = 2000", 1990, 429),  # as much as is left, but for a few
+        ("", "tokens_per_day = 2000", 9999, 429),
+        ("budget_per_day = 5", "", 10, 403),  # the price is unknown
+    ],
+)
+async def test_what_a_limit_refuses_to_one_does_not_close_the_upstream_to_others(
+    key: str, upstream: str, most: int, status: int, tmp_path: Path
+) -> None:
+    other = "authorization: Bearer sk-other\r\n"
+    async with FakeEndpoint(OpenAI(), reply("Hi", Usage(10, 10), Finish())) as fake:
+        rest = OF_UPSTREAM.format(key, hash_secret("sk-other"), fake.url, upstream)
+        async with served(tmp_path, fake.url, rest) as gate:
+            body = {"model": "fast", "messages": HELLO, "max_tokens": 10}
+            assert (await gate.post("/v1/chat/completions", body, other)).status == 200
+            for _ in range(6):  # five failures in a row would pause a target
+                assert (await gate.post("/v1/chat/completions", {**body, "max_tokens": most})).status == status
+            assert (await gate.post("/v1/chat/completions", body, other)).status == 200
 
 
 async def test_a_file_that_has_lost_its_keys_does_not_open_a_running_server(

@@ -19,7 +19,7 @@ import msgspec
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect, ParsedRequest
 from acytoo.dialects.server_side import new_id
-from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError
+from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError, StatusError
 from acytoo.gateway.accounting import estimate_input, estimate_output, outcome_of, tokens_of
 from acytoo.gateway.cache import is_deterministic, key_of
 from acytoo.gateway.counters import Claims, Exceeded, Hold, Plan
@@ -334,6 +334,13 @@ class GatewayAttempt(Observation):
 
     async def begin(self) -> None:
         """Reserve a place in the limits of the upstream. Raises AcytooError if there is none."""
+        try:
+            await self._reserve()
+        except StatusError as error:  # must not close the upstream to requests for which there is a place
+            error.is_local = True
+            raise
+
+    async def _reserve(self) -> None:
         leaf, call, wanted = self.leaf, self.call, self.wanted
         plan, key = leaf.plan, call.key
         key_has_budget = key is not None and key.plan is not None and key.plan.has_budget

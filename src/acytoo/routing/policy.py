@@ -24,7 +24,9 @@ from acytoo.errors import (
 
 
 class BusyError(ServerError):
-    """A request for which there is no room in a queue of this process. It shows nothing about the target."""
+    """A request for which there is no room in a queue of this process."""
+
+    is_local = True
 
     def __init__(self, names: str) -> None:
         super().__init__(f"too many requests are waiting for {names}: try again later", status=503, retry_after=1.0)
@@ -48,7 +50,7 @@ _ALWAYS_NEXT: ErrorClasses = (
 )
 """What only another target can change: this one is set up wrongly, or cannot take this request."""
 
-_NOT_SENT: ErrorClasses = (UsageError, MissingExtraError, BusyError)
+_NOT_SENT: ErrorClasses = (UsageError, MissingExtraError)
 """Errors that are raised before anything is sent, so that they show nothing about the target."""
 
 _NOT_THE_TARGET: ErrorClasses = (RequestError, NotFoundError)
@@ -61,8 +63,11 @@ LONGEST_REQUESTED_PAUSE = 3600.0
 
 def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
     """Return what a route does after an error that was raised before the first content."""
-    if isinstance(error, StatusError) and not CONTEXT_LENGTH_CODES.isdisjoint((error.code, error.type)):
-        return "next"
+    if isinstance(error, StatusError):
+        if not CONTEXT_LENGTH_CODES.isdisjoint((error.code, error.type)):
+            return "next"
+        if error.is_local and not error.retryable:  # the limits of another target may be different
+            return "next"
     if isinstance(error, _ALWAYS_NEXT + next_on):
         return "next"
     return "retry" if error.retryable else "raise"
@@ -70,7 +75,7 @@ def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
 
 def is_failure_of_target(error: AcytooError) -> bool | None:
     """Return whether an error counts against the health of the target, None if it shows nothing about that."""
-    if isinstance(error, _NOT_SENT):
+    if isinstance(error, _NOT_SENT) or (isinstance(error, StatusError) and error.is_local):
         return None
     return error.retryable or not isinstance(error, _NOT_THE_TARGET)
 

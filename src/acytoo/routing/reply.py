@@ -14,7 +14,7 @@ import msgspec
 
 from acytoo.base_provider import ReplyOpener
 from acytoo.client import DeliveredError
-from acytoo.errors import AcytooError, ServerError, TimedOutError, one_line
+from acytoo.errors import AcytooError, ServerError, StatusError, TimedOutError, one_line
 from acytoo.routing.policy import BusyError, is_failure_of_target, verdict, wait_of
 from acytoo.routing.target import Lease, Target, Waiter
 from acytoo.types import Attempt, Attempts, Closable, Request, has_content
@@ -391,6 +391,8 @@ async def _with_own_errors(batches: Closable[T], max_text: int) -> AsyncGenerato
 
 
 def _log_failure(target: Target, error: AcytooError, when: str = "") -> None:
+    if isinstance(error, StatusError) and error.is_local:  # such as a limit, which is reached in normal operation
+        return
     # Not the error itself: a handler that keeps records would keep its traceback, and with that the request.
     message = one_line(f"target {target.name} failed{when}: {type(error).__name__}: {error}")
     _LOG.warning("%s", message)
