@@ -258,3 +258,21 @@ async def test_closing_stops_all_upstream_calls(upstream: Upstream, kept: Kept) 
     await flights.close()
     assert upstream.is_closed
     await reader.aclose()
+
+
+async def test_closing_waits_until_a_complete_reply_is_kept(upstream: Upstream) -> None:
+    begun, is_kept = asyncio.Event(), False
+
+    async def keep(items: Sequence[Item], headers: Mapping[str, str]) -> None:
+        nonlocal is_kept
+        begun.set()
+        await turns()
+        is_kept = True
+
+    flights = Flights()
+    reader = flights.start(b"key", upstream.ask, keep)
+    upstream.send("Hello", None)
+    assert await read(reader) == "Hello"
+    await begun.wait()
+    await flights.close()
+    assert is_kept

@@ -38,7 +38,7 @@ class Flights:
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
         self._flights: dict[bytes, Flight] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: set[Flight] = set()
 
     def join(self, key: bytes) -> FlightReader | None:
         """Return a reader of the reply to the same request, None if there is no such reply."""
@@ -48,8 +48,8 @@ class Flights:
     def start(self, key: bytes, ask: Ask, keep: Keep) -> FlightReader:
         """Send a request that no other is like. Return a reader of the reply."""
         flight = self._flights[key] = Flight(self, key, ask, keep)
-        self._tasks.add(flight.task)
-        flight.task.add_done_callback(self._tasks.discard)
+        self._running.add(flight)
+        flight.task.add_done_callback(lambda _: self._running.discard(flight))
         return flight.enter()
 
     def remove(self, key: bytes, flight: Flight) -> None:
@@ -58,11 +58,12 @@ class Flights:
             del self._flights[key]
 
     async def close(self) -> None:
-        """Stop receiving."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        """Stop receiving. Wait until the replies that are complete have been kept."""
+        for flight in self._running:
+            if not flight.is_complete:
+                flight.task.cancel()
+        if self._running:
+            await asyncio.wait({flight.task for flight in self._running})
 
 
 class Flight:
