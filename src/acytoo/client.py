@@ -4,9 +4,10 @@ The problem: a reply must be complete or an error, and the error must carry the 
 
 The strategy: `ReplyStream` alternates between `Exchange.read` (bytes from the socket) and `Reader.feed` (bytes to
 items), and yields one list of items for each read. The reader knows whether the reply is complete; the transport knows
-whether the body is. Every AcytooError leaves through `redact_error`.
+whether the body is. Every AcytooError leaves through `redact_error`. A server has its reply forwarded: a function of it
+gets each batch as it arrives, and its task is woken only at the end, for an error or when a client is behind.
 
-The cost: one list for each read. `ReplyStream` is a plain asynchronous iterator, because an async generator around it
+The cost: one list for each read. Both streams are plain asynchronous iterators, because an async generator around them
 costs as much as parsing a short reply (measured).
 """
 
@@ -16,7 +17,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import msgspec
 
@@ -39,12 +40,10 @@ from acytoo.types import Closable, Item, Request, has_content
 if TYPE_CHECKING:
     from acytoo.preparation import Preparation
 
+T = TypeVar("T")
 
 _TRIM_AFTER = 1024 * 1024
 """The bytes of a reply after which the reader is asked to keep no more of it than the limit."""
-
-
-T = TypeVar("T")
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -71,7 +70,7 @@ class Client(msgspec.Struct, frozen=True):
 
     def pass_through(
         self, body: bytes, request: Request, writer: Writer | None, observation: Observation | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> PassedReply:
         """Return the answer to a body that is already in this dialect: complete records, as they are received.
 
         What precedes the first content is held back, so that an error before it can be reported with a status; a
@@ -84,7 +83,7 @@ class Client(msgspec.Struct, frozen=True):
         if observation is not None and observation.asks_for_usage and request.stream:
             with_usage = self.dialect.with_usage(body)
         http_request = self.dialect.http_request(request, self.endpoint, with_usage or body)
-        return _pass_through(self, request, http_request, writer, observation, with_usage is not None)
+        return PassedReply(self, request, http_request, writer, observation, with_usage is not None)
 
     async def count_tokens(self, request: Request) -> int:
         """Return the number of tokens that the endpoint counts in a request."""
@@ -240,30 +239,112 @@ def all_secrets(endpoint: Endpoint, connection: Connection, extra_headers: Mappi
     return secrets
 
 
-class ReplyStream:
-    """The reply to a request as non-empty batches of items, one for each read of the socket.
+class BatchStream(Generic[T]):
+    """A reply as batches, one for each read of the socket.
 
-    The end of the iteration means that the reply is complete. Anything else raises an AcytooError that carries the text
-    so far and no secret. Whoever iterates must call `aclose`: unlike an async generator, a dropped ReplyStream is not
-    closed by the event loop.
+    The end of the iteration means that the reply is complete. Whoever iterates must call `aclose`: unlike an async
+    generator, a dropped stream is not closed by the event loop.
     """
 
-    __slots__ = ("_caller", "_client", "_error", "_exchange", "_http_request", "_is_flushed", "_observation", "_reader",
-                 "_received", "_redactor", "_request", "_room", "_text", "hides_secrets")  # fmt: skip
+    __slots__ = ("_client", "_error", "_exchange", "_http_request", "_is_flushed", "_observation", "_reader",
+                 "_request")  # fmt: skip
+
+    def __init__(
+        self, client: Client, request: Request, http_request: HTTPRequest, observation: Observation | None
+    ) -> None:
+        self._client = client
+        self._request: Request | None = request
+        self._http_request: HTTPRequest | None = http_request
+        self._observation = observation
+        self._exchange: Exchange | None = None
+        self._reader: Reader | None = None
+        self._is_flushed = False
+        self._error: AcytooError | None = None
+        """What the next step raises."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        raise NotImplementedError
+
+    async def forward(self, deliver: Callable[[T], bool]) -> None:
+        """Call `deliver` with the batches that arrive, in the same step of the event loop, until it returns False.
+
+        Return at the latest when only a step of the iteration shows what comes next: at the end and for an error.
+        Raises what `deliver` raises.
+        """
+        exchange = self._exchange
+        if exchange is None or self._error is not None:
+            return
+        if self._reader is not None:
+            self._reader = self._reader.current
+
+        def consume(chunk: bytes) -> bool:
+            try:
+                batch = self._read(chunk)
+            except AcytooError as error:
+                self._error = error
+                return False
+            return (not batch or deliver(batch)) and self._error is None
+
+        await exchange.forward(consume)
+
+    def _read(self, chunk: bytes) -> T:
+        """Return the batch that a chunk completes, which may be empty, and keep an error that follows it.
+
+        Raises AcytooError if no batch precedes it.
+        """
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Stop reading. The connection is closed at once unless the reply has ended."""
+        self._end()
+
+    async def _begin(self) -> Exchange:
+        """Send the request, and create the reader of a successful response. Raises StatusError for any other."""
+        request, http_request = self._request, self._http_request
+        self._request = self._http_request = None
+        assert request is not None
+        assert http_request is not None
+        request_for = _request_for(request, http_request)
+        self._client, exchange = await self._client.open(http_request, request_for, self._observation)
+        self._exchange = exchange
+        del request, http_request, request_for  # a long history need not stay in memory while the reply is read
+        dialect = self._client.dialect
+        if not 200 <= exchange.head.status < 300:
+            raise await _status_error(exchange, dialect)
+        self._reader = dialect.reader(exchange.head)
+        return exchange
+
+    def _end(self, outcome: str = "cancelled", error: AcytooError | None = None) -> None:
+        self._request = self._http_request = None
+        if self._observation is not None:
+            self._observation.end(outcome, self._summary(outcome), error)
+            self._observation = None
+        if self._exchange is not None:
+            self._exchange.close()
+            self._exchange = None
+
+    def _summary(self, outcome: str) -> Received:
+        """Return what has been received at the end, for the observation."""
+        raise NotImplementedError
+
+
+class ReplyStream(BatchStream[list[Item]]):
+    """The reply to a request as non-empty batches of items.
+
+    An AcytooError that it raises carries the text so far and no secret.
+    """
+
+    __slots__ = ("_caller", "_received", "_redactor", "_room", "_text", "hides_secrets")
 
     def __init__(
         self, client: Client, request: Request, http_request: HTTPRequest, observation: Observation | None = None
     ) -> None:
+        super().__init__(client, request, http_request, observation)
         self._caller = client
         """The client before its endpoint was resolved: the next turn is encoded for that one."""
-        self._client = client
-        self._request: Request | None = request
-        self._http_request: HTTPRequest | None = http_request
-        self._exchange: Exchange | None = None
-        self._observation = observation
-        self._reader: Reader | None = None
-        self._is_flushed = False
-        self._error: AcytooError | None = None
         self._text = bytearray()
         self._room = client.max_reply  # for more of the text
         self._received = 0  # bytes since the reader's memory was trimmed
@@ -271,39 +352,32 @@ class ReplyStream:
         """Whether to replace the endpoint's long secrets, because the reply goes to others than their owner."""
         self._redactor: Redactor | None = None
 
-    def __aiter__(self) -> Self:
-        return self
-
     async def __anext__(self) -> list[Item]:
         batch: list[Item] = []
         try:
             if self._http_request is not None:
                 await self._begin()
-            elif self._error is not None:
-                error, self._error = self._error, None
-                raise error
+                if self.hides_secrets:
+                    self._redactor = self._client.redactor()
             exchange, reader = self._exchange, self._reader
-            while not batch and exchange is not None and reader is not None:
-                if reader.pending_error is not None:
-                    raise reader.pending_error
+            while not batch:
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    raise error
+                if exchange is None or reader is None:
+                    break
                 if self._is_flushed:
                     reader.close()
                     break
                 if chunk := await exchange.read():
-                    batch = reader.feed(chunk)
-                    self._received += len(chunk)
-                    if self._received > _TRIM_AFTER:
-                        self._received = 0
-                        reader.trim(self._caller.max_reply)
-                    if reader.received_content:
-                        exchange.deadlines.content_received()
+                    batch = self._read(chunk)
                 else:
                     self._is_flushed = True
                     batch = reader.flush()
-                if self._redactor is not None:
-                    batch = self._redactor.redact(batch)
-                    if self._is_flushed:
-                        batch += self._redactor.flush()
+                    self._error = reader.pending_error
+                    if self._redactor is not None:
+                        batch = self._redactor.redact(batch) + self._redactor.flush()
+                    batch = self._noted(batch)
         except AcytooError as error:
             self._end("error", error)
             # The items that are still held back come before the error, which the next step raises.
@@ -313,6 +387,7 @@ class ReplyStream:
             self._reader = None
             if not batch:
                 raise redact_error(error, self._text, self._client.secrets) from error.__cause__
+            batch = self._noted(batch)
             self._error = error
         except BaseException:
             self._end()
@@ -320,6 +395,26 @@ class ReplyStream:
         if not batch:
             self._end("complete")
             raise StopAsyncIteration
+        return batch
+
+    def _read(self, chunk: bytes) -> list[Item]:
+        exchange, reader = self._exchange, self._reader
+        assert exchange is not None
+        assert reader is not None
+        batch = reader.feed(chunk)
+        self._error = reader.pending_error
+        self._received += len(chunk)
+        if self._received > _TRIM_AFTER:
+            self._received = 0
+            reader.trim(self._caller.max_reply)
+        if reader.received_content:
+            exchange.deadlines.content_received()
+        if self._redactor is not None:
+            batch = self._redactor.redact(batch)
+        return self._noted(batch) if batch else batch
+
+    def _noted(self, batch: list[Item]) -> list[Item]:
+        """Keep the text of a batch, which an error may need later. Return the batch as the caller gets it."""
         texts = [item for item in batch if type(item) is str]
         text = _in_utf8(texts)
         self._room -= len(text)
@@ -342,32 +437,117 @@ class ReplyStream:
         exchange = self._exchange
         return self._client.dialect.read_quotas(exchange.head, time.time()) if exchange is not None else []
 
-    async def aclose(self) -> None:
-        """Stop reading. The connection is closed at once unless the reply has ended."""
-        self._end()
+    def _summary(self, outcome: str) -> Received:
+        received = self._reader.received() if self._reader is not None else Received()
+        received.size = max(received.size, self._client.max_reply - self._room)  # not all readers keep the text
+        return received
 
-    async def _begin(self) -> None:
-        request, http_request = self._request, self._http_request
-        self._request = self._http_request = None
-        assert request is not None
-        assert http_request is not None
-        request_for = _request_for(request, http_request)
-        self._client, self._exchange = await self._client.open(http_request, request_for, self._observation)
-        del request, http_request, request_for  # a long history need not stay in memory while the reply is read
-        self._reader = await _reader_for(self._exchange, self._client.dialect)
-        if self.hides_secrets:
-            self._redactor = self._client.redactor()
 
-    def _end(self, outcome: str = "cancelled", error: AcytooError | None = None) -> None:
-        self._request = self._http_request = None
-        if self._observation is not None:
-            received = self._reader.received() if self._reader is not None else Received()
-            received.size = max(received.size, self._client.max_reply - self._room)  # not all readers keep the text
-            self._observation.end(outcome, received, error)
-            self._observation = None
-        if self._exchange is not None:
-            self._exchange.close()
-            self._exchange = None
+class PassedReply(BatchStream[bytes]):
+    """The answer to a body that is passed through, as complete records or as one document.
+
+    Raises DeliveredError for an error that the records contain already.
+    """
+
+    __slots__ = ("_head", "_hides_usage", "_passage", "_room", "_sample", "_total", "_trim_at", "_writer")
+
+    def __init__(
+        self,
+        client: Client,
+        request: Request,
+        http_request: HTTPRequest,
+        writer: Writer | None,
+        observation: Observation | None,
+        hides_usage: bool,
+    ) -> None:
+        super().__init__(client, request, http_request, observation)
+        self._writer = writer
+        self._hides_usage = hides_usage
+        self._passage: Passage | None = None
+        self._head = ResponseHead(0, {})
+        self._total = 0  # bytes of the response
+        self._trim_at = _TRIM_AFTER
+        self._sample: list[bytes] = []
+        self._room = SAMPLE_SIZE if observation is not None else 0  # for more of the sample
+
+    async def __anext__(self) -> bytes:
+        data = b""
+        try:
+            if self._http_request is not None:
+                self._passage = self._passage_of(await self._begin())
+            exchange, passage, reader = self._exchange, self._passage, self._reader
+            while not data and exchange is not None and passage is not None and reader is not None:
+                if self._error is not None:
+                    raise self._error
+                if self._is_flushed:
+                    reader.close()
+                    data = self._shown(passage.end())
+                    self._end("complete")
+                    break
+                if chunk := await exchange.read():
+                    data = self._read(chunk)
+                    if not passage.reader.received_content:
+                        exchange.deadlines.pause_waiting()
+                else:
+                    self._is_flushed = True
+                    data = passage.flush()
+        except AcytooError as error:
+            passage = self._passage
+            redact_error(error, passage.text if passage is not None else b"", self._client.secrets)
+            self._end("error", error)
+            is_delivered = passage is not None and error is passage.failure and passage.shows(error)
+            self._error = self._passage = passage = None  # its traceback holds this frame, which holds them
+            if is_delivered:
+                raise DeliveredError(error) from error
+            raise error from error.__cause__
+        except BaseException:
+            self._end()
+            raise
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    def _read(self, chunk: bytes) -> bytes:
+        exchange, passage = self._exchange, self._passage
+        assert exchange is not None
+        assert passage is not None
+        data = passage.read(chunk)
+        self._error = passage.failure
+        self._total += len(chunk)
+        if self._total > self._trim_at:
+            self._trim_at = self._total + _TRIM_AFTER
+            passage.reader.trim(self._client.max_reply)
+        if self._room > 0:
+            self._sample.append(chunk)
+            self._room -= len(chunk)
+        if passage.reader.received_content:
+            exchange.deadlines.content_received()
+        if data and self._observation is not None:
+            data = self._shown(data)
+            if data:
+                self._observation.note_content()
+        return data
+
+    def _passage_of(self, exchange: Exchange) -> Passage:
+        client, writer, reader = self._client, self._writer, self._reader
+        assert reader is not None
+        self._head = exchange.head
+        if writer is None:
+            return PassingDocument(reader, client.redactor())
+        if exchange.head.content_type != writer.content_type.partition(";")[0]:
+            return RenderedDocument(reader, client.redactor(), writer)
+        return PassingStream(reader, writer.framing, client.redactor(), lambda: client.secrets)
+
+    def _shown(self, data: bytes) -> bytes:
+        """Return records without the usage that was requested for the observation only."""
+        return self._client.dialect.without_usage(data) if self._hides_usage else data
+
+    def _summary(self, outcome: str) -> Received:
+        received = self._reader.received() if self._reader is not None else Received()
+        if outcome != "complete" or received.usage is None or received.is_partial:
+            size = _estimate_size(self._client.dialect, self._head, self._sample, self._total)
+            received.size = max(received.size, size)
+        return received
 
 
 class DeliveredError(Exception):
@@ -376,80 +556,6 @@ class DeliveredError(Exception):
     def __init__(self, error: AcytooError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-async def _pass_through(
-    client: Client,
-    request: Request,
-    http_request: HTTPRequest,
-    writer: Writer | None,
-    observation: Observation | None = None,
-    hides_usage: bool = False,
-) -> AsyncGenerator[bytes, None]:
-    passage: Passage | None = None
-    reader: Reader | None = None
-    head = ResponseHead(0, {})
-    max_reply = client.max_reply
-    total, room, outcome, failure = 0, SAMPLE_SIZE if observation is not None else 0, "cancelled", None
-    sample: list[bytes] = []
-    try:
-        client, exchange = await client.open(http_request, _request_for(request, http_request), observation)
-        del request, http_request
-        head = exchange.head
-        with exchange:
-            reader = await _reader_for(exchange, client.dialect)
-            if writer is None:
-                passage = PassingDocument(reader, client.redactor())
-            elif exchange.head.content_type != writer.content_type.partition(";")[0]:
-                passage = RenderedDocument(reader, client.redactor(), writer)
-            else:
-                passage = PassingStream(reader, writer.framing, client.redactor(), lambda: client.secrets)
-            trim_at = _TRIM_AFTER
-            while chunk := await exchange.read():
-                data = passage.read(chunk)
-                total += len(chunk)
-                if total > trim_at:
-                    trim_at = total + _TRIM_AFTER
-                    reader.trim(max_reply)
-                if room > 0:
-                    sample.append(chunk)
-                    room -= len(chunk)
-                if reader.received_content:
-                    exchange.deadlines.content_received()
-                else:
-                    exchange.deadlines.pause_waiting()
-                if hides_usage:
-                    data = client.dialect.without_usage(data)
-                if data:
-                    if observation is not None:
-                        observation.note_content()
-                    yield data
-                if passage.failure is not None:
-                    raise passage.failure
-            if data := passage.flush():
-                yield data
-            reader.close()
-            outcome = "complete"
-            data = passage.end()
-            if hides_usage:
-                data = client.dialect.without_usage(data)
-            if data:
-                yield data
-    except AcytooError as error:
-        outcome, failure = "error", error
-        redact_error(error, passage.text if passage is not None else b"", client.secrets)
-        is_delivered = passage is not None and error is passage.failure and passage.shows(error)
-        passage = None  # its failure's traceback holds this frame: a reference from here would be a cycle
-        if is_delivered:
-            raise DeliveredError(error) from error
-        raise error from error.__cause__
-    finally:
-        if observation is not None:
-            received = reader.received() if reader is not None else Received()
-            if outcome != "complete" or received.usage is None or received.is_partial:
-                received.size = max(received.size, _estimate_size(client.dialect, head, sample, total))
-            observation.end(outcome, received, failure)
-        failure = None  # its traceback holds this frame
 
 
 def _estimate_size(dialect: Dialect, head: ResponseHead, sample: list[bytes], total: int) -> int:
@@ -467,13 +573,6 @@ def _estimate_size(dialect: Dialect, head: ResponseHead, sample: list[bytes], to
 def _request_for(request: Request, http_request: HTTPRequest) -> Callable[[Client], HTTPRequest]:
     """Return what creates the request with the same body for another client's address and credentials."""
     return lambda client: client.dialect.http_request(request, client.endpoint, http_request.body)
-
-
-async def _reader_for(exchange: Exchange, dialect: Dialect) -> Reader:
-    """Return the reader for a successful response. Raises StatusError for any other."""
-    if 200 <= exchange.head.status < 300:
-        return dialect.reader(exchange.head)
-    raise await _status_error(exchange, dialect)
 
 
 async def _status_error(exchange: Exchange, dialect: Dialect) -> StatusError:

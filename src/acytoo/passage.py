@@ -29,14 +29,15 @@ class Passage:
     """The text so far, as far as it is known."""
 
     def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+        self.reader = reader
+        """What reads the response along."""
 
     def read(self, chunk: bytes) -> bytes:
         """Return what leaves after this chunk. An error in it is kept as `failure`."""
         data = b""
         try:
             data = self._read(chunk)
-            self.failure = self._reader.pending_error
+            self.failure = self.reader.pending_error
         except AcytooError as error:
             self.failure = error
         return data
@@ -46,7 +47,7 @@ class Passage:
 
     def flush(self) -> bytes:
         """Return what leaves after the body has ended, before it is known whether the reply is complete."""
-        self._reader.flush()
+        self.reader.flush()
         return b""
 
     def end(self) -> bytes:
@@ -67,7 +68,7 @@ class PassingDocument(Passage):
         self._body = bytearray()
 
     def _read(self, chunk: bytes) -> bytes:
-        self._reader.scan(chunk)
+        self.reader.scan(chunk)
         self._body += chunk
         return b""
 
@@ -85,10 +86,10 @@ class RenderedDocument(Passage):
         self.text = bytearray()
 
     def _read(self, chunk: bytes) -> bytes:
-        return self._render(self._reader.feed(chunk))
+        return self._render(self.reader.feed(chunk))
 
     def flush(self) -> bytes:
-        return self._render(self._reader.flush()) + self._write(self._redactor.flush())
+        return self._render(self.reader.flush()) + self._write(self._redactor.flush())
 
     def end(self) -> bytes:
         return self._writer.end()
@@ -125,7 +126,14 @@ class PassingStream(Passage):
         self._is_begun = self._is_withheld = False
 
     def read(self, chunk: bytes) -> bytes:
-        super().read(chunk)
+        try:
+            if self._is_begun:
+                self.reader.scan(chunk)
+            else:
+                self._read_start(chunk)
+            self.failure = self.reader.pending_error
+        except AcytooError as error:
+            self.failure = error
         data = self._records.feed(chunk)
         if self.failure is not None:
             data += self._records.flush()
@@ -146,15 +154,16 @@ class PassingStream(Passage):
             return b"".join(clean)
         return self._redactor.redact(data)
 
-    def _read(self, chunk: bytes) -> bytes:
+    def _read_start(self, chunk: bytes) -> None:
         # The official SDKs repeat a request for which they get a status, but not one that fails in its stream. Only the
         # pieces up to the first content are decoded, because that costs more than scanning.
-        while chunk and not self._is_begun and self._reader.pending_error is None:
-            self._is_begun = has_content(self._reader.feed(chunk[:_FIRST_PIECE])) or len(self._held) > _MAX_HELD
+        while chunk and not self._is_begun and self.reader.pending_error is None:
+            self._is_begun = has_content(self.reader.feed(chunk[:_FIRST_PIECE])) or len(self._held) > _MAX_HELD
             chunk = chunk[_FIRST_PIECE:]
-        if chunk and self._reader.pending_error is None:
-            self._reader.scan(chunk)
-        return b""
+        if chunk and self.reader.pending_error is None:
+            self.reader.scan(chunk)
+        if self._is_begun:
+            self.reader = self.reader.current
 
     def flush(self) -> bytes:
         return super().flush() + self._redactor.flush()

@@ -118,6 +118,11 @@ class Reader:
         """Read a chunk that is passed through, only for errors and the end of the reply. Raises as `feed`."""
         self.feed(chunk)
 
+    @property
+    def current(self) -> Reader:
+        """What reads the rest of the body in the same way: this reader, or one that it has chosen."""
+        return self
+
     def trim(self, max_size: int) -> None:
         """Keep at most so many bytes of the reply. Raises ReplyTooLargeError if more of it is needed."""
 

@@ -180,6 +180,11 @@ class AutoReader(Reader):
         self.received_content = self._reader.received_content
         self.pending_error = self._reader.pending_error
 
+    @property
+    def current(self) -> Reader:
+        """The chosen reader, unless `close` has to explain what the body began with."""
+        return self if self._reader is None or self._stray else self._reader
+
     def trim(self, max_size: int) -> None:
         """Trim what the chosen reader keeps."""
         if self._reader is not None:

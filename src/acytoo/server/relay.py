@@ -7,7 +7,7 @@ translated.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.client import DeliveredError, ReplyStream, without_secrets
+from acytoo.client import BatchStream, DeliveredError, ReplyStream, without_secrets
 from acytoo.dialects.base import Dialect, ParsedRequest, Turn, Unsupported
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
@@ -68,7 +68,7 @@ class _Exchange:
         self, turn: Turn, parsed: ParsedRequest, dialect: Dialect, config: ServerConfig, call: Call | None
     ) -> None:
         self.writer = dialect.writer(parsed.request)
-        self._size = ReplySize(config.max_reply) if self.writer.keeps_reply else None
+        self._size = ReplySize(config.max_reply)
         self._turn = turn
         self._parsed = parsed
         self._dialect = dialect
@@ -140,12 +140,15 @@ class _Exchange:
 
     # The parts of a streamed response.
 
-    def encode(self, batch: Any) -> bytes:
-        """Return the bytes of a batch of the backend's reply."""
+    @property
+    def encode(self) -> Callable[[Any], bytes]:
+        """What returns the bytes of a batch of the backend's reply."""
         if self._passes_through:
-            return self._turn.watch(batch)
-        if self._size is not None:
-            self._size.add(batch)
+            return self._turn.watch
+        return self._encode_limited if self.writer.keeps_reply else self.writer.write
+
+    def _encode_limited(self, batch: list[Item]) -> bytes:
+        self._size.add(batch)
         return self.writer.write(batch)
 
     def end(self) -> bytes:
@@ -236,6 +239,7 @@ class _Stream:
         }  # fmt: skip
         self._headers |= cors_headers(request, config)
         self._response = StreamedResponse(request, self._headers)
+        self._encode: Callable[[Any], bytes] = exchange.writer.write
         self._loop = asyncio.get_running_loop()
         self._written_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
@@ -249,11 +253,13 @@ class _Stream:
         try:
             reply = await opening
             self._headers |= reply.headers  # too late if a keep-alive has sent the head
-            encode = exchange.encode
-            async for batch in reply.batches:
-                if data := encode(batch):
-                    self._written_at = self._loop.time()
-                    await response.send(data)
+            batches, self._encode = reply.batches, exchange.encode
+            async for batch in batches:
+                if not self._write(batch):
+                    await response.drain()
+                if isinstance(batches, BatchStream):
+                    await batches.forward(self._write)
+                    await response.drain()
             await response.end(exchange.end())
         except DeliveredError as delivered:
             if not response.started:
@@ -272,6 +278,13 @@ class _Stream:
                 self._timer.cancel()
             if reply is not None:
                 await reply.batches.aclose()
+
+    def _write(self, batch: Any) -> bool:
+        """Write a batch of the reply. Return whether the client keeps up."""
+        if data := self._encode(batch):
+            self._written_at = self._loop.time()
+            return self._response.write(data)
+        return True
 
     async def _fail(self, error: AcytooError, *, cut: bool) -> None:
         """Report an error as the API does, then cut the body or end it.

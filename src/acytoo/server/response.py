@@ -56,7 +56,7 @@ class StreamedResponse:
 
     @property
     def started(self) -> bool:
-        """Whether data was given to `send`: the status can no longer be changed."""
+        """Whether data was given to `write`: the status can no longer be changed."""
         return self._head_sent or self._first_flush is not None
 
     @property
@@ -65,10 +65,10 @@ class StreamedResponse:
         transport = self._connection.transport
         return transport is not None and transport.get_write_buffer_size() > 0
 
-    async def send(self, data: bytes) -> None:
-        """Send a part, and wait while the client is behind.
+    def write(self, data: bytes) -> bool:
+        """Send a part. Return whether the client keeps up; if it does not, await `drain` before the next part.
 
-        Raises DisconnectedError if the client has left. A client that reads nothing is disconnected.
+        Raises DisconnectedError if the client has left.
         """
         if self._head_sent:
             self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
@@ -78,8 +78,11 @@ class StreamedResponse:
                 self.flush()
             elif self._first_flush is None:
                 self._first_flush = asyncio.get_running_loop().call_soon(self.flush)
-        if self._connection.write_paused:
-            await self._connection.drain()
+        return not self._connection.write_paused
+
+    async def drain(self) -> None:
+        """Wait while the client is behind. One that reads nothing is disconnected."""
+        await self._connection.drain()
 
     def flush(self, data: bytes = b"") -> None:
         """Send what was held back, the head included, and then `data`. Does nothing after the end or a disconnect."""
@@ -95,7 +98,7 @@ class StreamedResponse:
         await asyncio.sleep(_TIME_TO_READ)
 
     async def end(self, data: bytes) -> None:
-        """Send the last part and the end. Raises as `send`.
+        """Send the last part and the end. Raises as `write`.
 
         If nothing but the end of the connection marks the end of the body, wait until the client has received it all.
         """

@@ -5,7 +5,8 @@ leaving must end the connection at once, whatever is still to be sent.
 
 The strategy: a `BufferedProtocol` receives into a buffer that all connections of an event loop share, and the parser
 is fed from there; only the pieces of the body are copied. Whoever reads takes all pieces at once and otherwise waits
-for one future. The cost: one Python call for each read of the socket.
+for one future, or has a function called that takes them, without a task being woken. The cost: one Python call for each
+read of the socket.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, cast
 
 from acytoo.http1.head import HTTPError
@@ -43,8 +44,9 @@ class HTTPConnection(asyncio.BufferedProtocol):
     Connections with equal keys are interchangeable.
     """
 
-    __slots__ = ("_awaits_head", "_buffer", "_deadlines", "_loop", "_paused", "_pool", "_timer", "_timer_at", "_unread",
-                 "_waiter", "error", "idle_since", "is_lost", "key", "parser", "transport")  # fmt: skip
+    __slots__ = ("_awaits_head", "_buffer", "_consume", "_deadlines", "_loop", "_paused", "_pool", "_timer",
+                 "_timer_at", "_unread", "_waiter", "error", "idle_since", "is_lost", "key", "parser",
+                 "transport")  # fmt: skip
 
     def __init__(self, pool: Pool, key: Hashable, buffer: memoryview) -> None:
         """`buffer`: received into; the connections of one event loop may share it."""
@@ -54,6 +56,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._paused = self._awaits_head = False
         self._unread = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._consume: Callable[[bytes], bool] | None = None
         self._deadlines: Deadlines | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -104,8 +107,11 @@ class HTTPConnection(asyncio.BufferedProtocol):
         parser = self.parser
         pieces = parser.pieces
         if pieces:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
+            if len(pieces) == 1:
+                data = pieces.pop()
+            else:
+                data = b"".join(pieces)
+                pieces.clear()
             self._unread = 0
             if self._paused:
                 self._resume()
@@ -117,6 +123,19 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._awaits_head = self.parser.head is None
         waiter = self._waiter = self._loop.create_future()
         return waiter
+
+    async def forward(self, consume: Callable[[bytes], bool]) -> None:
+        """Call `consume` with all of the body that arrives, in the step of the event loop that receives it.
+
+        Return once it returns False, or nothing more will arrive. Raises what it raises. Only after `take` has returned
+        None, and while `error` is None.
+        """
+        waiter = self.wait()
+        self._consume = consume
+        try:
+            await waiter
+        finally:
+            self._consume = None
 
     def fail(self, error: Exception) -> None:
         """End the connection with an error, unless it has one; whoever waits is woken."""
@@ -173,17 +192,28 @@ class HTTPConnection(asyncio.BufferedProtocol):
             self.fail(error)
             return
         waiter = self._waiter
-        if waiter is not None:
-            if not (parser.pieces or parser.is_complete or (self._awaits_head and parser.head is not None)):
-                return  # only framing
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
-        elif parser.pieces:
-            self._unread += nbytes
-            if self._unread > _MAX_UNREAD and not self._paused:
-                self._paused = True
-                self.transport.pause_reading()
+        if waiter is None:
+            if parser.pieces:
+                self._unread += nbytes
+                if self._unread > _MAX_UNREAD and not self._paused:
+                    self._paused = True
+                    self.transport.pause_reading()
+            return
+        if parser.pieces:
+            if self._consume is not None and not waiter.done():
+                try:
+                    if self._consume(self.take() or b"") and not parser.is_complete:
+                        return
+                except Exception as error:
+                    self._waiter = None
+                    waiter.set_exception(error)
+                    waiter.exception()  # a task that is cancelled now does not look at it
+                    return
+        elif not (parser.is_complete or (self._awaits_head and parser.head is not None)):
+            return  # only framing
+        self._waiter = None
+        if not waiter.done():
+            waiter.set_result(None)
 
     def eof_received(self) -> bool:
         """Note that the server sends no more; the event loop then closes the connection."""

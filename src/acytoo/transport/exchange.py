@@ -9,6 +9,7 @@ why it cannot become so; what has arrived before is returned first. Every failur
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -69,6 +70,23 @@ class Exchange:
             data = _decode(self._decoder, chunk)
             if data or not chunk:
                 return data
+
+    async def forward(self, consume: Callable[[bytes], bool]) -> None:
+        """Call `consume` with the data that arrives, in the same step of the event loop, until it returns False.
+
+        Return at the latest at the end of the body or at a failure, which `read` then reports; at once if data is
+        waiting already or has to be decompressed. Raises what `consume` raises.
+        """
+        connection, deadlines = self._connection, self.deadlines
+        parser = connection.parser
+        if self._decoder is not None or parser.pieces or parser.is_complete or connection.error is not None:
+            return
+        deadlines.start_waiting()
+        deadlines.is_waiting_on = True
+        try:
+            await connection.forward(consume)
+        finally:
+            deadlines.is_waiting_on = False
 
     async def read_all(self) -> bytes:
         """Return the complete body. Raises as `read`."""

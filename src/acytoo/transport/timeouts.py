@@ -27,7 +27,7 @@ class Deadlines:
     """
 
     __slots__ = ("_is_in_grace", "_limit", "_timeout", "_total_deadline", "_waited", "_waiting_since", "expired",
-                 "loop", "phase")  # fmt: skip
+                 "is_waiting_on", "loop", "phase")  # fmt: skip
 
     def __init__(self, timeout: Timeout, loop: asyncio.AbstractEventLoop) -> None:
         self._timeout = timeout
@@ -37,6 +37,8 @@ class Deadlines:
         self._waited = 0.0
         """Seconds waited for content before the reader turned to something else."""
         self._is_in_grace = False
+        self.is_waiting_on = False
+        """Whether the reader goes on waiting after each content, as it does while a reply is forwarded."""
         self.phase, self._limit = "connect", timeout.connect
         self.expired: TimedOutError | None = None
 
@@ -73,7 +75,7 @@ class Deadlines:
 
     def content_received(self) -> None:
         """Note that content has arrived: from now on the idle timeout holds."""
-        self._waiting_since = None
+        self._waiting_since = self.loop.time() if self.is_waiting_on else None
         self._waited = 0.0
         if self.phase != "idle":
             self.phase, self._limit = "idle", self._timeout.idle

@@ -46,6 +46,11 @@ class SSEDecoder:
             self._buffer += rest
         return _records(chunk[:end]) if end >= 0 else []
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether nothing of an event is buffered, so that the next chunk begins one."""
+        return self._started and not self._buffer and not self._skip_lf
+
     def close(self) -> list[bytes]:
         """Return the data of a last event that no blank line ended; a browser would discard it."""
         if not self._buffer:

@@ -134,11 +134,13 @@ class StreamReader(RecordReader):
     cumulative_hint = "; or give the provider a dialect with Variations(cumulative_texts=True)"
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
-        super().__init__(name, SSEDecoder(), ends_without_finish)
+        self._decoder = SSEDecoder()
+        super().__init__(name, self._decoder, ends_without_finish)
         self._reasoning_field = ""  # the one that the reasoning text is in
         self._details: list[JSONObject] = []
         self._annotations: list[JSONObject] = []
         self._scanned = b""  # the last chunk of which only the significant records were read
+        self._scans_texts = False  # the next chunk begins a record, and texts have been scanned
         self._has_identity = False
         self.has_content = False  # a text, a call or a refusal
         self._started = False  # both of the above: a text needs no further check
@@ -157,7 +159,24 @@ class StreamReader(RecordReader):
         return self.finished or (self._done and self.has_content)
 
     def scan(self, chunk: bytes) -> None:
-        """Read the significant records of a chunk that is passed through. Raises as `feed`."""
+        """Read the significant records of a chunk that is passed through. Raises as `feed`.
+
+        Nearly all chunks are one record with a piece of a text, in which nothing below is significant.
+        """
+        if (
+            self._scans_texts
+            and chunk[:6] == b"data: "
+            and chunk.find(b"\n") == len(chunk) - 2
+            and chunk[-1:] == b"\n"
+            and chunk.find(b"\r") < 0
+            and chunk.rfind(b'"finish_reason":null') >= 0
+            and chunk.find(b'"error"') < 0
+            and chunk.find(b'""') < 0
+            and chunk != self._scanned
+        ):
+            self._scanned = chunk
+            self.received_content = True
+            return
         self._scans = True
         records = self._decode_chunk(chunk)
         significant = self._significant(records) if records else records
@@ -171,6 +190,7 @@ class StreamReader(RecordReader):
             self._scanned = chunk
         elif not records:
             self.received_content = False
+        self._scans_texts = self.has_content and self._decoder.is_between_events
 
     def is_keep_alive(self, record: bytes) -> bool:
         """Return whether a record has an empty text or no choice, and nothing else that shows progress."""
