@@ -141,3 +141,8 @@ def test_a_fingerprint_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> N
     fingerprint_path(path).write_text("{")
     with pytest.raises(UsageError, match=r"cannot read .*replies\.batch\.json: .*--overwrite begins again"):
         Output.open(path, BATCH)
+
+
+def test_an_output_that_cannot_be_continued_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot write /dev/null: the output is the checkpoint, so it must be a file"):
+        Output.open(Path("/dev/null"), Fingerprint("", {}))

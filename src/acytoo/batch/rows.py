@@ -168,6 +168,8 @@ def format_of(path: str) -> str:
     if path == "-":
         return "jsonl"
     suffix = Path(path).suffix.lower()
+    if suffix in _COMPRESSED:
+        raise UsageError(f"{path} is compressed: pipe what it contains into `acytoo batch -`")
     if suffix not in _FORMATS:
         raise UsageError(f"unknown format of {path}: expected one of {', '.join(_FORMATS)}, or use --input-format")
     return _FORMATS[suffix]
@@ -316,5 +318,7 @@ _READERS: dict[str, Callable[[IO[bytes], frozenset[str]], Iterator[Row]]] = {
     "parquet": _read_parquet,
 }
 """Each format's reader. It checks the columns at once, if the format has a header."""
+
+_COMPRESSED = frozenset({".gz", ".zst", ".bz2", ".xz", ".zip"})
 
 _FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}

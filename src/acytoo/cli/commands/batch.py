@@ -162,7 +162,7 @@ def batch(
         )
     )
     summary = asyncio.run(_run(run, seconds, deadline))
-    _report(summary)
+    _report(summary, Path(output))
     if summary.reason == _INTERRUPTED:
         context.exit(130)
     context.exit(_EXIT_CODES[summary.outcome])
@@ -258,14 +258,16 @@ def _report_step(text: str) -> None:
         click.echo(f"\r\x1b[K{replace_controls(text)}", err=True)
 
 
-def _report(summary: Summary) -> None:
+def _report(summary: Summary, output: Path) -> None:
+    from acytoo.batch.output import errors_path
     from acytoo.batch.progress import by_class, summary_text
 
     if summary.cause is not None:
         print_error(error_text(summary.cause))
     errors = summary.spending.errors
     shown = f" ({by_class(errors)})" if errors else ""
-    click.echo(f"{summary.replies:,} replies, {summary.errors:,} errors{shown}", err=True)
+    place = f", see {errors_path(output)}" if summary.errors else ""
+    click.echo(f"{summary.replies:,} replies, {summary.errors:,} errors{shown}{place}", err=True)
     click.echo(summary_text(summary.spending, summary.seconds), err=True)
     if summary.reason and summary.cause is None:
         click.echo(f"not finished: {summary.reason}", err=True)
