@@ -5,47 +5,57 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.record import Record
+    from bench.sweeps import Sweep
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure the sweeps of the tables and save the results."""
     from bench import machine
-    from bench.peers import missing
-    from bench.processes import Refused
     from bench.record import Record
     from bench.sweeps import Bench, Sizes, with_services
 
     sizes = Sizes(rounds=2, scale=0.02, window=1.0) if arguments.quick else Sizes(rounds=arguments.rounds)
     machine.warn_if_busy()
     record = Record(arguments.name)
-    unavailable = missing()
 
     def measure(bench: Bench) -> None:
-        sweeps = [sweep for sweep in bench.sweeps() if not arguments.only or sweep.name in arguments.only]
-        for position, sweep in enumerate(sweeps):
-            ours = [] if arguments.peers_only else sweep.contenders
-            with_peers = arguments.peers or arguments.peers_only
-            peers = [peer for peer in sweep.peers if peer not in unavailable] if with_peers else []
-            rounds = 1 if sweep.name == "install" else sizes.rounds
-            samples = record.begin(sweep.name, [*ours, *peers])
-            for number in range(rounds):
-                order = [*ours, *(peers if number < arguments.peer_rounds else [])]
-                for name in order if number % 2 == 0 else order[::-1]:
-                    done = (position + number / rounds) / len(sweeps)
-                    _progress(f"{_bar(done)} {sweep.name}, round {number + 1} of {rounds}: {name}")
-                    try:
-                        samples.add(name, sweep.measure(name))
-                    except Refused as error:
-                        samples.add(name, None)
-                        samples.refused[name] = str(error)
-                        _progress(f"refused: {sweep.name}, {name}: {error}\n")
-            _progress(f"{sweep.name}: {samples.summarize(sweep.name)}\n")
-            if not arguments.quick:
-                record.save(sweep.name)
+        _measure(bench.sweeps(), record, arguments, sizes.rounds)
 
     with_services(sizes, measure)
     if not arguments.quick:
         _progress(f"saved in {record.path}\n")
+
+
+def _measure(sweeps: list[Sweep], record: Record, arguments: argparse.Namespace, rounds: int) -> None:
+    """Measure each of the sweeps that are asked for, round after round, and save it."""
+    from bench.peers import missing
+    from bench.processes import Refused
+
+    unavailable = missing()
+    sweeps = [sweep for sweep in sweeps if not arguments.only or sweep.name in arguments.only]
+    for position, sweep in enumerate(sweeps):
+        ours = [] if arguments.peers_only else sweep.contenders
+        with_peers = arguments.peers or arguments.peers_only
+        peers = [peer for peer in sweep.peers if peer not in unavailable] if with_peers else []
+        samples = record.begin(sweep.name, [*ours, *peers])
+        for number in range(1 if sweep.name == "install" else rounds):
+            order = [*ours, *(peers if number < arguments.peer_rounds else [])]
+            for name in order if number % 2 == 0 else order[::-1]:
+                done = (position + number / rounds) / len(sweeps)
+                _progress(f"{_bar(done)} {sweep.name}, round {number + 1} of {rounds}: {name}")
+                try:
+                    samples.add(name, sweep.measure(name))
+                except Refused as error:
+                    samples.add(name, None)
+                    samples.refused[name] = str(error)
+                    _progress(f"refused: {sweep.name}, {name}: {error}\n")
+        _progress(f"{sweep.name}: {samples.summarize(sweep.name)}\n")
+        if not arguments.quick:
+            record.save(sweep.name)
 
 
 def install_peers(arguments: argparse.Namespace) -> None:
@@ -117,10 +127,19 @@ def soak(arguments: argparse.Namespace) -> None:
 
 
 def batch(arguments: argparse.Namespace) -> None:
-    """Measure batches beside other libraries."""
-    from bench.batch import run
+    """Measure batches, and write their table and plot."""
+    from bench.batch import running_upstream, sweeps
+    from bench.machine import warn_if_busy
+    from bench.record import Record
+    from bench.report import write
 
-    run(arguments.rows, arguments.jobs, arguments.peers, arguments.save, _progress)
+    warn_if_busy()
+    record = Record("batch")
+    with running_upstream() as service:
+        _measure(sweeps(service, 0.02 if arguments.quick else 1.0), record, arguments, arguments.rounds)
+    if not arguments.quick:
+        write()
+        _progress(f"saved in {record.path}\n")
 
 
 def fuzz(arguments: argparse.Namespace) -> None:
@@ -175,14 +194,15 @@ def main() -> None:
     }.items():
         parsers[name] = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         parsers[name].set_defaults(command=command)
-    option = parsers["run"].add_argument
-    option("--quick", action="store_true", help="use tiny sizes, to see that it works; save nothing")
-    option("--only", type=_names, default=[], metavar="NAMES", help="only these sweeps, separated by commas")
-    option("--rounds", type=int, default=5)
-    option("--peers", action="store_true", help="measure the peers too")
-    option("--peers-only", action="store_true", help="measure only the peers and keep our samples of the same commit")
-    option("--peer-rounds", type=int, default=3)
-    option("--name", default="latest", help="name of the results file")
+    for name, rounds, peer_rounds in (("run", 5, 3), ("batch", 1, 1)):
+        option = parsers[name].add_argument
+        option("--quick", action="store_true", help="use tiny sizes, to see that it works; save nothing")
+        option("--only", type=_names, default=[], metavar="NAMES", help="only these sweeps, separated by commas")
+        option("--rounds", type=int, default=rounds)
+        option("--peers", action="store_true", help="measure the peers too")
+        option("--peers-only", action="store_true", help="measure only the peers and keep our samples of this commit")
+        option("--peer-rounds", type=int, default=peer_rounds)
+    parsers["run"].add_argument("--name", default="latest", help="name of the results file")
     parsers["guard"].add_argument("--commit", action="store_true", help="write the counts instead")
     parsers["faults"].add_argument("--only", type=_names, default=[], metavar="NAMES", help="only these libraries")
     option = parsers["soak"].add_argument
@@ -190,11 +210,6 @@ def main() -> None:
     option("--callers", type=int, default=40)
     option("--seed", type=int, default=1)
     option("--save", action="store_true", help="write bench/logs/soak.md")
-    option = parsers["batch"].add_argument
-    option("--rows", type=_numbers, default=[1000, 10_000], metavar="NUMBERS", help="sizes, separated by commas")
-    option("--jobs", type=_numbers, default=[1, 50, 500], metavar="NUMBERS", help="requests at once")
-    option("--peers", action="store_true", help="measure the peers too")
-    option("--save", action="store_true", help="write bench/logs/batch.md")
     parsers["fuzz"].add_argument("--target", default="", help="only this one, such as documents or http-response")
     parsers["fuzz"].add_argument(
         "corpora", nargs="*", metavar="CORPUS", help="folders; libFuzzer's options are passed on"

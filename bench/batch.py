@@ -1,12 +1,13 @@
-"""What a row of a batch costs: rows a second, CPU for 1,000 rows and peak memory, beside other libraries.
+"""What a row of a batch costs: rows a second, CPU and peak memory, beside other libraries.
 
 Every contender is a process of its own that reads the same prompts, asks the same upstream, and writes a line for each
-reply. The upstream answers after a log-normal time, as chat services do, with a stream or a document, as requested.
+reply. The upstream begins a reply after a log-normal time, as chat services do. A stream has a chunk every 6 ms from
+then on; a document comes when the stream would have ended. Acytoo asks for streams, the others for documents, as they
+do by default.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
@@ -16,76 +17,38 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import msgspec
+import psutil
 
-from bench.machine import description, warn_if_busy
-from bench.peers import missing, python_of
-from bench.processes import LOGS, environment
-from bench.upstream import _CLOSING, _END, _OPENING, event, framed
+from bench.native import program
+from bench.peers import python_of
+from bench.processes import ROOT, Refused, Watched, environment, last_line, started
+from bench.sweeps import Sweep
+from bench.table import BATCH_SWEEPS
 
-DOCUMENT = LOGS / "batch.md"
-
-_MEDIAN_S = 0.2
+_MEDIAN_US = 100_000
 _SPREAD = 0.5
-"""The median time to a reply, and the standard deviation of its logarithm."""
+"""The median time until a reply begins, and the standard deviation of its logarithm."""
+
+_CHUNKS = 16
+_INTERVAL_US = 6250
 
 _MOST_S = 3600.0
 """Seconds after which a contender is stopped."""
 
-_TEXTS = ["The answer ", "to that ", "question is ", "not known."]
-_STREAM = b"".join([_OPENING, *[framed(event({"content": text})) for text in _TEXTS], _CLOSING, _END])
-_STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-_REPLY = {
-    "id": "chatcmpl-1",
-    "object": "chat.completion",
-    "created": 1760000000,
-    "model": "gpt-bench",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "".join(_TEXTS)}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18},
-}
-_BODY = json.dumps(_REPLY).encode()
-_DOCUMENT = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+_SAMPLE_S = 0.2
+"""Seconds between two looks at the processes of Ray."""
 
+_BUSY = 0.9
+"""The share of a core above which the upstream counts as the bottleneck."""
 
-class Upstream(asyncio.Protocol):
-    """One connection of the upstream."""
-
-    def __init__(self) -> None:
-        self._received = b""
-        self._random = random.Random(1)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store the transport."""
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Answer a complete request after its time."""
-        self._received += data
-        head, separator, body = self._received.partition(b"\r\n\r\n")
-        place = head.lower().find(b"content-length: ")
-        if not separator or len(body) < int(head[place + 16 :].split(b"\r")[0]):
-            return
-        self._received = b""
-        answer = _STREAM_HEAD + _STREAM if b'"stream":true' in body.replace(b" ", b"") else _DOCUMENT
-        delay = _MEDIAN_S * self._random.lognormvariate(0, _SPREAD)
-        asyncio.get_running_loop().call_later(delay, self._write, answer)
-
-    def _write(self, answer: bytes) -> None:
-        assert isinstance(self._transport, asyncio.WriteTransport)
-        if not self._transport.is_closing():
-            self._transport.write(answer)
-
-
-async def _serve() -> None:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(Upstream, "127.0.0.1", 0, backlog=2048)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
-
+_PROMPTS = [
+    {"prompt": f"N={_CHUNKS};I={_INTERVAL_US};D={round(_MEDIAN_US * number)}; What is the answer?"}
+    for number in (random.Random(1).lognormvariate(0, _SPREAD) for _ in range(1000))
+]
 
 _OPENAI = """
 import asyncio, json, sys
@@ -118,104 +81,159 @@ with open(out, "w") as file:
         file.write(json.dumps({"id": number, "text": reply.choices[0].message.content}) + "\\n")
 """
 
+_ASYNC_BATCH_LLM = """
+import asyncio, json, sys
+from async_batch_llm import llm, process_stream
+url, rows, out, jobs = sys.argv[1:]
+model = llm("openai-compatible:gpt-bench", base_url=url + "/v1", api_key="k", max_connections=int(jobs))
 
-def _acytoo(url: str, rows: Path, out: Path, jobs: int) -> list[str]:
-    program = str(Path(sys.executable).with_name("acytoo"))
-    model = ["-m", "compatible/gpt-bench", "--url", f"{url}/v1"]
-    return [program, "batch", str(rows), "-o", str(out), "-j", str(jobs), *model]
+async def main():
+    prompts = (json.loads(line)["prompt"] for line in open(rows))
+    with open(out, "w") as file:
+        async for result in process_stream(model, prompts, concurrency=int(jobs)):
+            file.write(json.dumps({"id": result.item_id, "text": result.output}) + "\\n")
+
+asyncio.run(main())
+"""
+
+_RAY = """
+import json, sys
+import ray
+from ray.data.llm import HttpRequestProcessorConfig, build_processor
+url, rows, out, jobs = sys.argv[1:]
+ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.data.DataContext.get_current().enable_progress_bars = False
+config = HttpRequestProcessorConfig(url=url + "/v1/chat/completions", headers={"Authorization": "Bearer k"},
+                                    batch_size=int(jobs), concurrency=1)
+asked = build_processor(
+    config,
+    preprocess=lambda row: {
+        "payload": {"model": "gpt-bench", "messages": [{"role": "user", "content": row["prompt"]}]}
+    },
+    postprocess=lambda row: {"text": row["http_response"]["choices"][0]["message"]["content"]},
+)
+with open(out, "w") as file:
+    for row in asked(ray.data.read_json(rows)).iter_rows():
+        file.write(json.dumps({"text": row["text"]}) + "\\n")
+"""
+
+_SCRIPTS = {"openai": _OPENAI, "litellm": _LITELLM, "async-batch-llm": _ASYNC_BATCH_LLM, "ray": _RAY}
+_CLI = "from acytoo.cli import main; main()"
 
 
-def _python(name: str, code: str) -> Callable[[str, Path, Path, int], list[str]]:
-    return lambda url, rows, out, jobs: [str(python_of(name)), "-c", code, url, str(rows), str(out), str(jobs)]
+def sweeps(service: Watched, scale: float) -> list[Sweep]:
+    """Return the sweeps of batches; a scale below 1 has fewer rows, and its figures do not count."""
+
+    def rows(number: int) -> int:
+        return max(20, int(number * scale))
+
+    def beside(count: int, jobs: int, peers: list[str]) -> Sweep:
+        return Sweep(
+            f"batch-{count}-{jobs}", ["acytoo"], lambda name: _measure(service, name, rows(count), jobs), peers
+        )
+
+    sizes = {"10,000 rows": 10_000, "1,000,000 rows": 1_000_000}
+    workers = {"1 worker": 1, "2 workers": 2}
+    return [
+        *[beside(count, jobs, peers) for (count, jobs), peers in BATCH_SWEEPS.items()],
+        Sweep("batch-memory", [*sizes], lambda name: _measure(service, "acytoo", rows(sizes[name]), 500)),
+        Sweep("batch-ray", [*workers], lambda name: _on_ray(service, workers[name], rows(40_000), 100)),
+    ]
 
 
-CONTENDERS = {"acytoo": _acytoo, "openai": _python("openai", _OPENAI), "litellm": _python("litellm", _LITELLM)}
+def running_upstream() -> Any:
+    """Run the upstream of the batches."""
+    return started([program("upstream")], environment())
 
 
-class Figures(msgspec.Struct):
-    """What one run took."""
+def _measure(service: Watched, contender: str, count: int, jobs: int) -> dict[str, Any]:
+    def command(rows: Path, out: Path) -> list[str]:
+        if contender == "acytoo":
+            program = str(Path(sys.executable).with_name("acytoo"))
+            return [program, "batch", str(rows), "-o", str(out), "-j", str(jobs), *_model(service)]
+        return [str(python_of(contender)), "-c", _SCRIPTS[contender], service.url, str(rows), str(out), str(jobs)]
 
-    contender: str
-    rows: int
-    jobs: int
-    rows_per_s: float
-    cpu_s_per_1000: float
-    peak_mb: float
-
-
-@contextmanager
-def _upstream() -> Iterator[str]:
-    command = [sys.executable, "-m", "bench.batch", "upstream"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment())
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.communicate()
+    return _run(service, command, count, has_workers=contender == "ray")
 
 
-def measure(contender: str, url: str, count: int, jobs: int) -> Figures:
-    """Run one contender. Raises RuntimeError unless it writes every reply."""
-    with tempfile.TemporaryDirectory() as folder:
+def _on_ray(service: Watched, workers: int, count: int, jobs: int) -> dict[str, Any]:
+    """Measure our engine on Ray, with so many requests at once for each worker."""
+
+    def command(rows: Path, out: Path) -> list[str]:
+        options = ["--engine", "ray", "--workers", str(workers), "-j", str(jobs * workers)]
+        return [str(python_of("ray")), "-c", _CLI, "batch", str(rows), "-o", str(out), *options, *_model(service)]
+
+    return _run(service, command, count, has_workers=True)
+
+
+def _model(service: Watched) -> list[str]:
+    return ["-m", "compatible/gpt-bench", "--url", f"{service.url}/v1"]
+
+
+def _run(
+    service: Watched, command: Callable[[Path, Path], list[str]], count: int, *, has_workers: bool
+) -> dict[str, Any]:
+    """Run one contender. Raises Refused unless it writes every reply, or if the upstream was the bottleneck."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
         rows, out = Path(folder) / "rows.jsonl", Path(folder) / "out.jsonl"
         with rows.open("w") as file:
-            file.writelines(json.dumps({"prompt": f"What is the answer to question {n}?"}) + "\n" for n in range(count))
-        command = CONTENDERS[contender](url, rows, out, jobs)
+            file.writelines(json.dumps(_PROMPTS[number % len(_PROMPTS)]) + "\n" for number in range(count))
+        env = environment(PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "src")]))
+        service.restart()
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+        process = subprocess.Popen(command(rows, out), stdout=subprocess.DEVNULL, stderr=errors, env=env, cwd=folder)
+        processes = _Tree(process.pid) if has_workers else None
         limit = threading.Timer(_MOST_S, process.kill)
         limit.start()
         _, status, usage = os.wait4(process.pid, 0)
         limit.cancel()
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
+        cpu, memory = (_cpu(usage), usage.ru_maxrss * 1024) if processes is None else processes.stop()
         written = out.read_bytes().count(b"\n") if out.exists() else 0
         if process.returncode or written != count:
-            raise RuntimeError(f"{contender} ended with {process.returncode} after {written} of {count} replies")
-    return Figures(contender, count, jobs, count / seconds, _cpu(usage) / count * 1000, usage.ru_maxrss / 1024)
+            errors.seek(0)
+            reason = last_line(errors.read())
+            raise Refused(f"ended with {process.returncode} after {written:,} of {count:,} replies: {reason}")
+    if (share := service.used()[1]) > _BUSY:
+        raise Refused(f"the upstream used {share:.0%} of a core")
+    return {"wall_s": seconds, "rows_per_s": count / seconds, "cpu_ms": cpu / count * 1000, "memory_mb": memory / 1e6}
 
 
 def _cpu(usage: resource.struct_rusage) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def table(figures: list[Figures]) -> str:
-    """Return the figures as a Markdown table."""
-    lines = [
-        "| rows | at once | | rows/s | CPU s for 1,000 rows | peak MB |",
-        "| ---: | ---: | --- | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {f.rows:,} | {f.jobs} | {f.contender} | {f.rows_per_s:,.0f} | {f.cpu_s_per_1000:.3f} | {f.peak_mb:.0f} |"
-        for f in sorted(figures, key=lambda f: (f.rows, f.jobs))
-    ]
-    return "\n".join(lines) + "\n"
+class _Tree:
+    """The CPU and the memory of a process and all its children, which Ray does not wait for."""
 
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+        self._cpu: dict[int, float] = {}
+        self._peak = 0
+        self._is_done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
 
-def run(sizes: list[int], jobs: list[int], with_peers: bool, save: bool, progress: Callable[[str], None]) -> None:
-    """Measure every size with each number of requests at once, and print or save the table."""
-    warn_if_busy()
-    unavailable = missing()
-    contenders = [name for name in CONTENDERS if name == "acytoo" or (with_peers and name not in unavailable)]
-    figures: list[Figures] = []
-    with _upstream() as url:
-        for size in sizes:
-            for number in jobs:
-                for contender in contenders:
-                    progress(f"{size:,} rows, {number} at once: {contender}")
-                    try:
-                        figures.append(measure(contender, url, size, number))
-                        progress(f"{figures[-1]}\n")
-                    except RuntimeError as error:
-                        progress(f"{error}\n")
-    text = table(figures)
-    print(text)
-    if save:
-        machine = description()
-        about = f"{machine['when']}, {machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
-        about += f"commit {machine['commit']}, other work {machine['busy']}"
-        DOCUMENT.write_text(f"# Batches\n\n`python -m bench batch --save`: {about}.\n\n{text}")
+    def stop(self) -> tuple[float, int]:
+        """Return the seconds of CPU, and the most memory that all processes had at once (proportional set size)."""
+        self._is_done.set()
+        self._thread.join()
+        return sum(self._cpu.values()), self._peak
 
-
-if __name__ == "__main__" and sys.argv[1:] == ["upstream"]:
-    asyncio.run(_serve())
+    def _watch(self) -> None:
+        known: dict[int, psutil.Process] = {}
+        while not self._is_done.wait(_SAMPLE_S):
+            memory = 0
+            try:
+                known |= {each.pid: each for each in [self._root, *self._root.children(recursive=True)]}
+            except psutil.NoSuchProcess:
+                continue
+            for pid, process in known.items():
+                try:
+                    times = process.cpu_times()
+                    self._cpu[pid] = times.user + times.system
+                    memory += process.memory_full_info().pss
+                except psutil.NoSuchProcess:
+                    continue
+            self._peak = max(self._peak, memory)

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import machine
 from bench.peers import PEERS, missing
-from bench.table import PEER_ROWS, ROWS, TUNED, Row
+from bench.table import BATCH_ROWS, PEER_ROWS, ROWS, TUNED, Row
 
 RESULTS = Path(__file__).parent / "results"
 MIN_KEPT_UP = 0.98
@@ -118,7 +118,7 @@ class Samples:
                 elif values and figure not in _UNSUMMARIZED:
                     medians[figure] = _rounded(statistics.median(values))
             summary.contenders[contender] = medians
-        for row in (*ROWS, *TUNED, *PEER_ROWS):
+        for row in (*ROWS, *TUNED, *PEER_ROWS, *BATCH_ROWS):
             pairs = zip(self.values(row.subject, row.figure), self.values(row.baseline, row.figure), strict=False)
             ratios = [_rounded(ours / theirs) for ours, theirs in pairs if ours is not None and theirs]
             if row.sweep == sweep and ratios:

@@ -10,7 +10,7 @@ from typing import Any
 from bench.peers import CLIENTS, FAST_GATEWAYS, PEER_GATEWAYS
 from bench.plots import bars, lines
 from bench.record import MIN_KEPT_UP, RESULTS, Record, Summary
-from bench.table import GATEWAY_FIGURES, GATEWAYS, HIGHER_IS_BETTER, ROWS, TUNED, Row
+from bench.table import BATCH_ROWS, BATCH_SWEEPS, GATEWAY_FIGURES, GATEWAYS, HIGHER_IS_BETTER, ROWS, TUNED, Row
 
 Column = tuple[str, str, str]
 """A title, a sweep, a figure."""
@@ -28,6 +28,8 @@ _UNITS = {
     "requests_per_s": "/s",
     "replies_per_s": "/s",
     "chunks_per_s": "/s",
+    "rows_per_s": "/s",
+    "cpu_ms": "ms",
 }
 
 
@@ -44,12 +46,13 @@ def write() -> None:
         "short": _readme_table(record),
     }
     _plot(record)
+    parts |= _batches(Record("batch"))
     for name, render in (("growth", _growth), ("layers", _layers)):
         result = json.loads((RESULTS / f"{name}.json").read_text())
         machine = result.pop("machine")
         busy = f"Others used {machine['busy'] or 0:.1%} of the processors when it began."
         parts[name] = f"{render(result)}\n\nTaken on {_machine(machine)} {busy}"
-    for document in (DOCS / "performance.md", DOCS.parent / "README.md"):
+    for document in (DOCS / "performance.md", DOCS / "batch.md", DOCS.parent / "README.md"):
         text = document.read_text()
         for name, part in parts.items():
             begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
@@ -216,6 +219,49 @@ def _matrix(record: Record, names: list[str], columns: tuple[Column, ...]) -> st
         rows.append([_label(name, record), *cells])
     table = _markdown(["", *(title for title, _, _ in columns)], rows)
     return "\n".join([table, *(["", "Failed, refused or missing:", "", *reasons] if reasons else [])])
+
+
+_BATCH_FIGURES = ("rows_per_s", "cpu_ms", "memory_mb")
+
+
+def _batches(record: Record) -> dict[str, str]:
+    """Return the parts about batches, and write their plot. Without results there are none."""
+    if not record.sweeps:
+        return {}
+    rows = [
+        _batch_row(record, sweep, name, f"{count:,}", str(jobs), _label(name, record))
+        for (count, jobs), peers in BATCH_SWEEPS.items()
+        for sweep in [f"batch-{count}-{jobs}"]
+        for name in ["acytoo", *peers]
+    ]
+    rows += [
+        _batch_row(record, "batch-memory", name, name.removesuffix(" rows"), "500", "**acytoo**")
+        for name in ("10,000 rows", "1,000,000 rows")
+    ]
+    rows += [
+        _batch_row(record, "batch-ray", name, "40,000", f"100 × {name[0]}", f"**acytoo** on Ray, {name}")
+        for name in ("1 worker", "2 workers")
+    ]
+    if values := record.sweeps[_PLOTTED].medians("cpu_ms") if _PLOTTED in record.sweeps else {}:
+        (DOCS / "batch-cpu.svg").write_text(bars("Batches: CPU for each row", "ms, less is better", values))
+    refused = [
+        f"- {sweep}, {name}: {' '.join(reason.split())[:200]}"
+        for sweep, summary in record.sweeps.items()
+        for name, reason in summary.refused.items()
+    ]
+    table = _markdown(["rows", "at once", "", "rows/s", "CPU a row", "peak memory"], rows, "rrlrrr")
+    return {
+        "batch": "\n".join([table, *(["", "Failed or refused:", "", *refused] if refused else [])]),
+        "batch-targets": _comparisons(BATCH_ROWS, record),
+        "batch-machine": _machines(record),
+    }
+
+
+_PLOTTED = "batch-100000-500"
+
+
+def _batch_row(record: Record, sweep: str, name: str, *titles: str) -> list[str]:
+    return [*titles, *[_cell(record, name, sweep, figure) for figure in _BATCH_FIGURES]]
 
 
 _GROWTH = {

@@ -18,7 +18,7 @@ GATEWAYS = [
 ]
 """Ours, and the bare ones; on uvloop, or on asyncio without a suffix."""
 
-HIGHER_IS_BETTER = frozenset({"requests_per_s", "chunks_per_s", "replies_per_s"})
+HIGHER_IS_BETTER = frozenset({"requests_per_s", "chunks_per_s", "replies_per_s", "rows_per_s"})
 
 
 @dataclass(frozen=True)
@@ -152,3 +152,35 @@ PEER_ROWS = [
     for _, sweep, figure in GATEWAY_FIGURES
 ]
 """Our gateway beside each peer's."""
+
+_LOOPS = ["openai", "litellm", "async-batch-llm"]
+BATCH_SWEEPS = {
+    (1_000, 1): _LOOPS,
+    (1_000, 50): [*_LOOPS, "ray"],
+    (1_000, 500): [*_LOOPS, "ray"],
+    (100_000, 50): [],
+    (100_000, 500): _LOOPS,
+}
+"""How many rows and requests at once batches are measured with, and beside which peers.
+
+Ray Data's HTTP processor sends the requests of a batch one after another, so 100,000 rows would take it hours.
+"""
+
+BATCH_ROWS = [
+    *[
+        Row(
+            f"{rows:,} rows, {jobs} at once: CPU a row, beside {peer}",
+            f"batch-{rows}-{jobs}",
+            "cpu_ms",
+            "acytoo",
+            peer,
+            0.2,
+        )
+        for (rows, jobs), peers in BATCH_SWEEPS.items()
+        for peer in peers
+    ],
+    Row(
+        "1,000,000 rows: peak memory, beside 10,000", "batch-memory", "memory_mb", "1,000,000 rows", "10,000 rows", 1.1
+    ),
+    Row("2 workers on Ray: rows/s, beside 1", "batch-ray", "rows_per_s", "2 workers", "1 worker", 1.7),
+]

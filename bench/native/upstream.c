@@ -1,10 +1,11 @@
-/* The upstream of the gateway sweeps: OpenAI's chat completions from bytes rendered in advance, in one thread.
+/* The upstream of the gateway sweeps and of the batches: OpenAI's chat completions from bytes rendered in advance, in one thread.
  *
  * Build: gcc -O2 -o upstream upstream.c
  * Run:   upstream                       (prints the free port of 127.0.0.1 on which it listens)
  *
  * The prompt says what to send, because every gateway passes it on: "N=<chunks>;I=<microseconds between two, 0 for a
- * burst>;". Without `"stream":true` the reply is a short JSON document. Each chunk is an event and an HTTP chunk of its
+ * burst>;D=<microseconds until it begins>;". Without `"stream":true` the reply is a short JSON document. With D, it comes when the
+ * stream would have ended. Each chunk is an event and an HTTP chunk of its
  * own, with the text "t=" and 19 digits: CLOCK_MONOTONIC in nanoseconds, so that the load generator knows its delay.
  * Chunks become due on a schedule, whether or not the peer reads, and are sent at most every 0.5 ms.
  */
@@ -28,6 +29,9 @@ struct connection {
     int fd;
     int is_streaming;
     int wants_to_write;
+    int is_delayed;    /* the reply begins when it is due */
+    int is_document;
+    int has_usage;
     long left;         /* chunks to send */
     uint64_t interval; /* nanoseconds between two chunks, 0 for a burst */
     uint64_t due;      /* when the next one is sent */
@@ -43,6 +47,9 @@ struct connection {
 #define EVENT(delta, finish) \
     "data: {" FIELDS ",\"choices\":[{\"index\":0,\"delta\":" delta ",\"logprobs\":null," \
     "\"finish_reason\":" finish "}]}\n\n"
+
+#define USAGE \
+    "data: {" FIELDS ",\"choices\":[],\"usage\":{\"prompt_tokens\":24,\"completion_tokens\":48,\"total_tokens\":72}}\n\n"
 
 static const char DOCUMENT[] =
     "{\"id\":\"chatcmpl-CfA1b2C3d4E5f6G7h8I9j0K1l2M3n\",\"object\":\"chat.completion\",\"created\":1760000000,"
@@ -61,8 +68,8 @@ static const char STREAM_HEAD[] =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
     "Transfer-Encoding: chunked\r\nx-request-id: req_bench\r\n\r\n";
 
-static char opening[1024], chunk[1024], closing[2048];
-static size_t opening_size, chunk_size, closing_size, stamp_offset;
+static char opening[1024], chunk[1024], closing[2048], usage_closing[2048];
+static size_t opening_size, chunk_size, closing_size, usage_closing_size, stamp_offset;
 static struct connection *connections[MAX_CONNECTIONS]; /* by file descriptor */
 static int active[MAX_CONNECTIONS], active_count;       /* the file descriptors of those that stream */
 static uint64_t last_tick;
@@ -76,6 +83,11 @@ static uint64_t now(void) {
 
 static size_t frame(char *target, const char *event) {
     return sprintf(target, "%zx\r\n%s\r\n", strlen(event), event);
+}
+
+static size_t put_end(char *target, size_t size) {
+    size += frame(target + size, "data: [DONE]\n\n");
+    return size + sprintf(target + size, "0\r\n\r\n");
 }
 
 static void put(struct connection *c, const char *data, size_t size) {
@@ -109,6 +121,12 @@ static void watch(struct connection *c, int wants_to_write) {
     c->wants_to_write = wants_to_write;
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | (wants_to_write ? EPOLLOUT : 0), .data.fd = c->fd};
     epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &event);
+}
+
+static void start_streaming(struct connection *c) {
+    if (!c->is_streaming)
+        active[active_count++] = c->fd;
+    c->is_streaming = 1;
 }
 
 static void stop_streaming(struct connection *c) {
@@ -161,8 +179,27 @@ static void put_chunk(struct connection *c, uint64_t time) {
     c->left--;
 }
 
+static int step(struct connection *c, uint64_t time);
+
+/* Begin a reply; return -1 if the connection is gone. */
+static int begin(struct connection *c, uint64_t time) {
+    c->is_delayed = 0;
+    if (c->is_document) {
+        stop_streaming(c);
+        put_document(c, DOCUMENT);
+        return flush(c);
+    }
+    put(c, STREAM_HEAD, sizeof STREAM_HEAD - 1);
+    put(c, opening, opening_size);
+    c->due = time + c->interval;
+    start_streaming(c);
+    return c->interval ? flush(c) : step(c, time);
+}
+
 /* Send what is due; return -1 if the connection is gone. */
 static int step(struct connection *c, uint64_t time) {
+    if (c->is_delayed)
+        return begin(c, time);
     do {
         while (c->interval == 0 && c->left > 0 && c->output_size - c->output_start < BURST_BUFFER)
             put_chunk(c, time);
@@ -171,7 +208,7 @@ static int step(struct connection *c, uint64_t time) {
             c->due += c->interval;
         }
         if (c->left == 0) {
-            put(c, closing, closing_size);
+            put(c, c->has_usage ? usage_closing : closing, c->has_usage ? usage_closing_size : closing_size);
             stop_streaming(c);
         }
         if (flush(c) < 0)
@@ -190,19 +227,17 @@ static int respond(struct connection *c, const char *head, const char *body) {
         put_document(c, MODELS);
         return flush(c);
     }
-    if (!strstr(body, "\"stream\":true") && !strstr(body, "\"stream\": true")) {
-        put_document(c, DOCUMENT);
-        return flush(c);
-    }
-    put(c, STREAM_HEAD, sizeof STREAM_HEAD - 1);
-    put(c, opening, opening_size);
+    c->is_document = !strstr(body, "\"stream\":true") && !strstr(body, "\"stream\": true");
     c->left = order(body, "N=", 16);
     c->interval = order(body, "I=", 0) * 1000ull;
-    uint64_t time = now();
-    c->due = time + c->interval;
-    c->is_streaming = 1;
-    active[active_count++] = c->fd;
-    return c->interval ? flush(c) : step(c, time);
+    uint64_t delay = order(body, "D=", 0) * 1000ull, time = now();
+    c->has_usage = delay && strstr(body, "\"include_usage\":true"); /* the gateway sweeps have none */
+    if (!delay)
+        return begin(c, time);
+    c->is_delayed = 1;
+    c->due = time + delay + (c->is_document ? c->left * c->interval : 0);
+    start_streaming(c);
+    return 0;
 }
 
 /* Respond to the complete requests that were received; return -1 if the connection is gone. */
@@ -286,7 +321,7 @@ static void on_event(struct epoll_event *event) {
         return;
     if (!(event->events & EPOLLOUT) || flush(c) < 0)
         return;
-    if (c->is_streaming && c->interval == 0 && c->output_size == 0 && step(c, now()) == 0)
+    if (c->is_streaming && !c->is_delayed && c->interval == 0 && c->output_size == 0 && step(c, now()) == 0)
         parse(c);
 }
 
@@ -296,7 +331,7 @@ static void on_tick(uint64_t time) {
     for (int i = 0; i < active_count;) {
         int fd = active[i];
         struct connection *c = connections[fd];
-        int is_due = c->interval ? time >= c->due : c->output_size == 0;
+        int is_due = c->interval || c->is_delayed ? time >= c->due : c->output_size == 0;
         if (is_due && step(c, time) == 0 && !c->is_streaming)
             parse(c);
         if (i < active_count && active[i] == fd) /* else another one has taken its place */
@@ -309,7 +344,7 @@ static struct timespec *pause_until_due(struct timespec *pause) {
     uint64_t time = now(), due = UINT64_MAX;
     for (int i = 0; i < active_count; i++) {
         struct connection *c = connections[active[i]];
-        if (c->interval && c->due < due)
+        if ((c->interval || c->is_delayed) && c->due < due)
             due = c->due;
     }
     if (due == UINT64_MAX)
@@ -331,8 +366,10 @@ int main(void) {
     chunk_size = frame(chunk, EVENT("{\"content\":\"t=0000000000000000000\"}", "null"));
     stamp_offset = strstr(chunk, "t=0000") + 2 - chunk;
     closing_size = frame(closing, EVENT("{}", "\"stop\""));
-    closing_size += frame(closing + closing_size, "data: [DONE]\n\n");
-    closing_size += sprintf(closing + closing_size, "0\r\n\r\n");
+    usage_closing_size = sprintf(usage_closing, "%s", closing);
+    usage_closing_size += frame(usage_closing + usage_closing_size, USAGE);
+    closing_size = put_end(closing, closing_size);
+    usage_closing_size = put_end(usage_closing, usage_closing_size);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 4096)) {
