@@ -10,7 +10,7 @@ import pytest
 
 from acytoo.dialects import OpenAI
 from acytoo.gateway.keys import hash_secret
-from acytoo.testing import FakeEndpoint, reply, silent
+from acytoo.testing import FakeEndpoint, reply, silent, status
 from acytoo.types import Finish, Usage
 from tests.gateway.served import served
 from tests.server.live_server import call, head
@@ -106,7 +106,7 @@ targets = ["small/m1"]
 
 
 @pytest.mark.parametrize(
-    ("key", "upstream", "most", "status"),
+    ("key", "upstream", "most", "refused"),
     [
         ("", "tokens_per_day = 2000", 1990, 429),  # as much as is left, but for a few
         ("", "tokens_per_day = 2000", 9999, 429),
@@ -114,7 +114,7 @@ targets = ["small/m1"]
     ],
 )
 async def test_what_a_limit_refuses_to_one_does_not_close_the_upstream_to_others(
-    key: str, upstream: str, most: int, status: int, tmp_path: Path
+    key: str, upstream: str, most: int, refused: int, tmp_path: Path
 ) -> None:
     other = "authorization: Bearer sk-other\r\n"
     async with FakeEndpoint(OpenAI(), reply("Hi", Usage(10, 10), Finish())) as fake:
@@ -123,8 +123,37 @@ async def test_what_a_limit_refuses_to_one_does_not_close_the_upstream_to_others
             body = {"model": "fast", "messages": HELLO, "max_tokens": 10}
             assert (await gate.post("/v1/chat/completions", body, other)).status == 200
             for _ in range(6):  # five failures in a row would pause a target
-                assert (await gate.post("/v1/chat/completions", {**body, "max_tokens": most})).status == status
+                assert (await gate.post("/v1/chat/completions", {**body, "max_tokens": most})).status == refused
             assert (await gate.post("/v1/chat/completions", body, other)).status == 200
+
+
+FALLBACK = """
+budget_per_day = 0.05
+[upstreams.dear]
+provider = "compatible"
+url = "{}"
+[models.fast]
+targets = ["up/m1", "dear/m1"]
+attempts = 2
+[prices."up/m1"]
+input = 1
+output = 1
+[prices."dear/m1"]
+input = 1000
+output = 1000
+"""
+
+
+async def test_requests_that_race_while_a_cheap_target_is_away_do_not_pass_the_budget(tmp_path: Path) -> None:
+    async with (
+        FakeEndpoint(OpenAI(), status(404)) as cheap,
+        FakeEndpoint(OpenAI(), reply("Hi", Usage(5, 10), Finish()).wait(0.3, after=0)) as dear,
+        served(tmp_path, cheap.url, FALLBACK.format(dear.url)) as gate,
+    ):
+        body = {"model": "fast", "messages": HELLO, "max_tokens": 10}  # may cost $0.015
+        responses = await asyncio.gather(*[gate.post("/v1/chat/completions", body) for _ in range(20)])
+        assert sorted(response.status for response in responses) == [200] * 3 + [429] * 17
+        assert len(dear.requests) == 3
 
 
 async def test_a_file_that_has_lost_its_keys_does_not_open_a_running_server(

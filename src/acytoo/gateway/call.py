@@ -126,7 +126,8 @@ class GatewayCall(Call):
         if key is not None and (plan := key.plan) is not None:
             incoming, outgoing = self.estimated_input(parsed.request), estimate_output(parsed.request)
             money = 0
-            if plan.has_budget and (leaf := setup.first_leaves[name]) is not None:
+            if plan.has_budget:
+                leaf = setup.dearest_leaves[name]
                 rates = self.offer_of(leaf, leaf.model or rest).rates
                 money = rates.cost(incoming, outgoing) if rates is not None else 0
             self._hold = await self.reserve(plan, incoming + outgoing, money)

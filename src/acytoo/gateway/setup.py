@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 
 from acytoo.base_provider import AsyncGeneratorProvider
@@ -48,8 +49,8 @@ class Setup:
             self.leaves[id(provider)] = Leaf(name, upstream, provider)
         for name in config.models:
             self._add_targets(backends[name])
-        self.first_leaves = {name: self._first_leaf(backend) for name, backend in backends.items()}
-        """The upstream that each backend asks first, for an estimate of the cost."""
+        self.dearest_leaves = {name: max(self._leaves_of(each), key=self._price) for name, each in backends.items()}
+        """The upstream of each backend whose price is the highest that is known, for an estimate of the cost."""
         self.cached = {name: [name, *self._identities(backends[name])] for name, m in config.models.items() if m.cache}
         """What the replies of a model with a cache depend on, besides the request."""
 
@@ -65,17 +66,17 @@ class Setup:
 
     def _identities(self, backend: AsyncGeneratorProvider) -> Iterator[str]:
         """Yield what identifies each provider behind a backend."""
-        if isinstance(backend, Route):
-            for target in backend.targets:
-                yield from self._identities(target.provider)
-        else:
-            leaf = self.leaves[id(backend)]
-            yield f"{leaf.target('')} {leaf.provider} {backend.url}"
+        for provider in _providers_of(backend):
+            leaf = self.leaves[id(provider)]
+            yield f"{leaf.target('')} {leaf.provider} {provider.url}"
 
-    def _first_leaf(self, backend: AsyncGeneratorProvider) -> Leaf | None:
-        while isinstance(backend, Route):
-            backend = backend.targets[0].provider
-        return self.leaves.get(id(backend))
+    def _leaves_of(self, backend: AsyncGeneratorProvider) -> list[Leaf]:
+        return [self.leaves[id(provider)] for provider in _providers_of(backend)]
+
+    def _price(self, leaf: Leaf) -> int:
+        """Return what a request of medium size costs at an upstream now, -1 if that is unknown."""
+        rates = self.prices.rates(leaf.provider, leaf.target(""), leaf.model, time.time())
+        return -1 if rates is None else rates.cost(1000, 1000)
 
     def model_names(self) -> set[str]:
         """Return the names of models and targets that the config has, for bounded labels."""
@@ -88,6 +89,15 @@ class Setup:
             name: provider_class(upstream.provider or name).address_name()
             for name, upstream in self.config.upstreams.items()
         }
+
+
+def _providers_of(backend: AsyncGeneratorProvider) -> Iterator[AsyncGeneratorProvider]:
+    """Yield the providers behind a backend."""
+    if isinstance(backend, Route):
+        for target in backend.targets:
+            yield from _providers_of(target.provider)
+    else:
+        yield backend
 
 
 def prices_of(config: GatewayConfig) -> Prices:
