@@ -184,6 +184,14 @@ def test_a_value_that_does_not_fit_is_an_error_with_its_line(text: str, message:
         ),
         ("[upstreams.'a b']\n", "acytoo.toml:1: invalid name 'a b': expected letters, digits and . _ -"),
         (
+            with_models(f"[keys.a]\nhash = '{HASH}'\nprevious_hash = '{HASH}'\nprevious_expires = 2030-01-01\n"),
+            "acytoo.toml:7: [keys.a] previous_hash: the same hash as [keys.a] hash",
+        ),
+        (
+            with_models(f"[keys.a]\nhash = '{HASH}'\nprevious_expires = 2030-01-01\n"),
+            "acytoo.toml:5: [keys.a] needs both previous_hash and previous_expires, or none of them",
+        ),
+        (
             with_models(f"[keys.a]\nhash = '{HASH}'\n[keys.b]\nhash = '{HASH}'\n"),
             "acytoo.toml:8: [keys.b] hash: the same hash as [keys.a]",
         ),

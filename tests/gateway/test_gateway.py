@@ -100,6 +100,36 @@ async def test_a_key_is_presented_as_each_dialect_does_it(tmp_path: Path) -> Non
         assert [(row.group["key"], row.attempts) for row in await usage(running, "key")] == [("ci", 1)]
 
 
+async def test_a_disabled_key_is_refused_and_says_why(tmp_path: Path) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake, gateway(tmp_path, fake.url, "disabled = true") as (url, _):
+        with pytest.raises(AuthenticationError, match="the key 'ci' is disabled: ask those who run this server"):
+            await openai(url).create_async("fast", HELLO)
+    assert not fake.requests
+
+
+async def test_a_key_that_is_rotated_has_two_secrets_and_one_limit(tmp_path: Path) -> None:
+    rest = f"""
+        previous_hash = "{hash_secret("sk-old")}"
+        previous_expires = 2999-01-01
+        requests_per_minute = 2
+    """
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake, gateway(tmp_path, fake.url, rest) as (url, running):
+        assert await openai(url).create_async("fast", HELLO) == "Hi"
+        provider = OpenAIProvider(url=url + "/v1", key="sk-old")
+        assert await provider.create_async("fast", HELLO) == "Hi"
+        with pytest.raises(RateLimitError):
+            await provider.create_async("fast", HELLO)
+        assert {row.group["key"] for row in await usage(running, "key")} == {"ci"}
+
+
+async def test_the_old_secret_of_a_key_ends_on_its_day(tmp_path: Path) -> None:
+    rest = f'previous_hash = "{hash_secret("sk-old")}"\nprevious_expires = 2020-01-01'
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake, gateway(tmp_path, fake.url, rest) as (url, _):
+        with pytest.raises(AuthenticationError, match="the key 'ci' expired at the end of 2020-01-01"):
+            await OpenAIProvider(url=url + "/v1", key="sk-old").create_async("fast", HELLO)
+        assert await openai(url).create_async("fast", HELLO) == "Hi"
+
+
 async def test_a_limit_refuses_with_the_time_to_wait(tmp_path: Path) -> None:
     async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
         async with gateway(tmp_path, fake.url, "requests_per_minute = 1") as (url, running):

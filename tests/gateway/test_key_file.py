@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from acytoo.errors import UsageError
 from acytoo.gateway.config import load
-from acytoo.gateway.key_file import add_key, remove_key
+from acytoo.gateway.key_file import add_key, change_key, remove_key
 from acytoo.gateway.keys import hash_secret
 
 FILE = f"""# The team's gateway.
@@ -72,6 +73,37 @@ def test_a_key_is_removed_with_its_table_and_nothing_else(file: Path) -> None:
     remove_key(file, "first")
     start, end = before.index("\n[keys.first]"), before.index("# Nobody")
     assert file.read_text() == before[:start] + before[end:]
+
+
+@pytest.mark.parametrize("content", [FILE + "\n", (FILE + "\n").replace("\n", "\r\n"), "\ufeff" + FILE])
+def test_fields_of_a_key_are_set_and_removed_and_every_other_byte_stays(file: Path, content: str) -> None:
+    file.write_bytes(content.encode())
+    change_key(file, "first", {"disabled": True, "expires": date(2030, 1, 31)})
+    assert (load(file).keys["first"].disabled, load(file).keys["first"].expires) == (True, date(2030, 1, 31))
+    change_key(file, "first", {"disabled": False, "expires": date(2031, 1, 31)})
+    line = f'hash = "{hash_secret("first")}"'
+    newline = "\r\n" if "\r\n" in content else "\n"
+    lines = newline.join([line, "disabled = false", "expires = 2031-01-31"])
+    assert file.read_bytes().decode() == content.replace(line, lines)
+    change_key(file, "first", {"disabled": None, "expires": None, "max_body": None})
+    assert file.read_bytes().decode() == content
+
+
+def test_a_comment_beside_a_field_that_is_changed_stays(file: Path) -> None:
+    old, new = hash_secret("first"), hash_secret("other")
+    file.write_text(FILE.replace(f'"{old}"', f"'{old}'   # made in May"))
+    change_key(file, "first", {"hash": new})
+    assert file.read_text() == FILE.replace(f'"{old}"', f'"{new}"   # made in May')
+
+
+def test_a_key_whose_fields_have_no_lines_is_not_changed(file: Path) -> None:
+    content = FILE.replace("[keys.first]   # of Ann\nhash", '[keys]\nfirst.models = ["*"]\nfirst.hash').replace(
+        'models = [\n    "fast",  # ]\n]\n', ""
+    )
+    file.write_text(content)
+    with pytest.raises(UsageError, match="the key is not a table of its own"):
+        change_key(file, "first", {"disabled": True})
+    assert file.read_text() == content
 
 
 @pytest.mark.parametrize(

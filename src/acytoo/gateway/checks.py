@@ -198,20 +198,26 @@ def _check_cycle(config: GatewayConfig, name: str, users: tuple[str, ...]) -> No
 
 
 def _check_keys(config: GatewayConfig) -> None:
-    users: dict[str, str] = {}
+    users: dict[str, KeyPath] = {}
     for name, key in config.keys.items():
-        path = ("keys", name, "hash")
-        if not _HASH.fullmatch(key.hash):
-            raise _error(
-                config,
-                path,
-                "expected sha256: and 64 hexadecimal digits, not the key itself: acytoo keys new prints a new key and "
-                "its hash",
-            )
-        other = users.setdefault(key.hash, name)
-        if other != name:
-            raise _error(
-                config, path, f"the same hash as {shown(('keys', other))}: make a key for each with acytoo keys new"
+        for field in ("hash", "previous_hash"):
+            path = ("keys", name, field)
+            if (value := getattr(key, field)) is None:
+                continue
+            if not _HASH.fullmatch(value):
+                raise _error(
+                    config,
+                    path,
+                    "expected sha256: and 64 hexadecimal digits, not the key itself: acytoo keys new prints a new key "
+                    "and its hash",
+                )
+            other = users.setdefault(value, path)
+            if other != path:
+                raise _error(config, path, f"the same hash as {shown(other)}: make a key for each with acytoo keys new")
+        if (key.previous_hash is None) != (key.previous_expires is None):
+            raise UsageError(
+                f"{config.place('keys', name)}: {shown(('keys', name))} needs both previous_hash and previous_expires, "
+                "or none of them: acytoo keys rotate writes them"
             )
 
 

@@ -31,6 +31,7 @@ Size: TypeAlias = Annotated[int, Meta(ge=1, le=_MOST)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
 Dollars: TypeAlias = Annotated[float, Meta(gt=0, le=1e6)]
 Price: TypeAlias = Annotated[float, Meta(ge=0, le=1e6)]
+Hash: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^sha256:[0-9a-f]{64}$"})]
 OnFailure: TypeAlias = Literal["open", "closed"]
 """Whether a request that cannot be counted is let through."""
 
@@ -165,10 +166,15 @@ class Model(Table, frozen=True):
 class KeyConfig(Limits, frozen=True, kw_only=True):
     """A client's key: the hash of its secret, what it may ask for and how much.
 
-    `models`: patterns of the names it may ask for. `expires`: the last day, in UTC, on which it is valid.
+    `models`: patterns of the names it may ask for. `expires`: the last day, in UTC, on which it is valid. `disabled`:
+    refuse it until this is false again. `previous_hash`: of the secret that it had before, which is valid until
+    `previous_expires` too.
     """
 
-    hash: Annotated[str, Meta(extra_json_schema={"pattern": "^sha256:[0-9a-f]{64}$"})]
+    hash: Hash
+    previous_hash: Hash | None = None
+    previous_expires: date | None = None
+    disabled: bool = False
     models: tuple[str, ...] = ("*",)
     expires: date | None = None
     max_body: Size | None = None

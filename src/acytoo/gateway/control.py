@@ -47,12 +47,15 @@ class GatewayControl(Control):
         """Which key the hash of a stand-in is for."""
 
     def find(self, presented: Sequence[Secret]) -> Caller | None:
-        """Return the key that is presented. Raises AuthenticationError for one that has expired."""
+        """Return the key that is presented. Raises AuthenticationError for one that has expired or is disabled."""
         key = self.setup.keys.find(presented) or self._key_of_stand_in(presented)
         if key is None:
             return ADMIN if is_among(self.setup.admin_key, presented) else None
         if key.is_expired(time.time()):
             message = f"the key {key.name!r} expired at the end of {key.expires}: ask for a new one"
+            raise AuthenticationError(message, status=401, code="authentication_error")
+        if key.is_disabled:
+            message = f"the key {key.name!r} is disabled: ask those who run this server"
             raise AuthenticationError(message, status=401, code="authentication_error")
         return key
 

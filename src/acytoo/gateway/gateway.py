@@ -16,9 +16,8 @@ from acytoo.gateway.admin import admin_routes
 from acytoo.gateway.cache import open_cache
 from acytoo.gateway.config import GatewayConfig, ServerTable
 from acytoo.gateway.control import GatewayControl
-from acytoo.gateway.counters import Counters, MemoryCounters, Window, bounds
+from acytoo.gateway.counters import Counters, MemoryCounters
 from acytoo.gateway.ledger import Ledger, open_ledger
-from acytoo.gateway.limits import counter_name
 from acytoo.gateway.metrics import Metrics
 from acytoo.gateway.reload import Reloader
 from acytoo.gateway.retention import Pruner
@@ -27,6 +26,7 @@ from acytoo.gateway.setup import Setup, prices_of
 from acytoo.gateway.shared_replies import SharedReplies
 from acytoo.gateway.summary import Consumer
 from acytoo.gateway.tracing import Tracing
+from acytoo.gateway.usage import used_amounts
 from acytoo.secret import Secret
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
@@ -180,15 +180,8 @@ def _open_counters(config: GatewayConfig, ledger: Ledger) -> Counters:
 
 async def _restore(counters: Counters, ledger: Ledger) -> None:
     """Count what the ledger has of the current day and month."""
-    now = time.time()
-    windows: tuple[Window, ...] = ("month", "day")
-    for window in windows:
-        start, _ = bounds(window, now)
-        for total in await ledger.totals(start):
-            subject = f"{total.subject}:{total.name}"
-            amounts = {"requests": total.requests, "tokens": total.tokens, "money": total.cost}
-            for unit in ("requests", "tokens", "money"):
-                await counters.restore(counter_name(subject, unit), window, amounts[unit])
+    for (counter, window), used in (await used_amounts(ledger, time.time())).items():
+        await counters.restore(counter, window, used)
 
 
 async def serve_gateway(gateway: Gateway, announce: Callable[[str], None], extension: Extension | None = None) -> None:

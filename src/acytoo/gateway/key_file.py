@@ -1,8 +1,9 @@
-"""Keys added to and removed from a config file; all its other bytes stay as they are.
+"""Keys added to, changed in and removed from a config file; all its other bytes stay as they are.
 
 The problem: the file belongs to a person, with comments, an order and perhaps version control, and a server reads it at
-any moment. The strategy: the text of one table is appended or cut out. The result must decode to the old tables and
-that one change, or nothing is written. A new file takes the place of the old one at once.
+any moment. The strategy: the text of one table is appended or cut out, or some of its lines are changed. The result
+must decode to the old tables and that one change, or nothing is written. A new file takes the place of the old one at
+once.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import Any
 from acytoo.errors import UsageError
 from acytoo.gateway.config import decode_text, parse, parse_document
 from acytoo.gateway.source import nearest
-from acytoo.gateway.toml_lines import span_of_table
-from acytoo.gateway.toml_writer import write_table
+from acytoo.gateway.toml_lines import lines_of, span_of_table
+from acytoo.gateway.toml_writer import write_table, write_value
 
 try:
     import fcntl
@@ -55,9 +56,7 @@ def remove_key(path: Path, name: str) -> None:
     """
 
     def removed(text: str, document: dict[str, Any]) -> str:
-        parse(text, path)  # its error has the lines of the file as it is
-        if name not in document["keys"]:
-            raise UsageError(f"{path}: there is no key {name!r}{nearest(name, document['keys'])}")
+        _check_has_key(text, path, document, name)
         if len(document["keys"]) == 1:
             # Without keys a server on a loopback address would ask nobody for one.
             raise UsageError(
@@ -70,6 +69,48 @@ def remove_key(path: Path, name: str) -> None:
         return before + text[end:]
 
     _change(path, removed)
+
+
+def change_key(path: Path, name: str, changes: Mapping[str, Any]) -> None:
+    """Set fields of a key in a config file, which have a line each; None removes one.
+
+    Raises UsageError if there is no such key, if it has no table of its own, or if the result is invalid.
+    """
+
+    def changed(text: str, document: dict[str, Any]) -> str:
+        _check_has_key(text, path, document, name)
+        key, lines, numbers = document["keys"][name], text.split("\n"), lines_of(text)
+        hash_at = numbers.get(("keys", name, "hash"), 1) - 1
+        end = "\r" if lines[hash_at].endswith("\r") else ""
+        removed, added = set(), []
+        for field, value in changes.items():
+            number = numbers.get(("keys", name, field))
+            if value is None:
+                key.pop(field, None)
+                removed.add(number)
+                continue
+            key[field] = value
+            entry = f"{field} = {write_value(value)}"
+            if number is None:
+                added.append(entry + end)
+            else:
+                match = _VALUE.fullmatch(lines[number - 1])
+                lines[number - 1] = entry + (match[1] if match is not None else end)
+        kept = [line for number, line in enumerate(lines[: hash_at + 1], 1) if number not in removed]
+        rest = [line for number, line in enumerate(lines[hash_at + 1 :], hash_at + 2) if number not in removed]
+        return "\n".join([*kept, *added, *rest])
+
+    _change(path, changed)
+
+
+_VALUE = re.compile(r"""\s*\w+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s#]+)(.*)""", re.DOTALL)
+"""A field with a value on one line, and what follows it."""
+
+
+def _check_has_key(text: str, path: Path, document: dict[str, Any], name: str) -> None:
+    parse(text, path)  # its error has the lines of the file as it is
+    if name not in document["keys"]:
+        raise UsageError(f"{path}: there is no key {name!r}{nearest(name, document['keys'])}")
 
 
 def _change(path: Path, change: Callable[[str, dict[str, Any]], str]) -> None:

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from acytoo.gateway.config import GatewayConfig, Limits
+from acytoo.gateway.config import GatewayConfig, KeyConfig, Limits
 from acytoo.gateway.counters import Plan
 from acytoo.gateway.limits import plan_of
 from acytoo.secret import Secret
@@ -31,7 +31,7 @@ class Key(msgspec.Struct, frozen=True):
     """A client's key, without its secret.
 
     `models` are patterns (`*`, `?`, `[…]`) of the names it may ask for. `expires` is the last day, in UTC, on which it
-    is valid.
+    is valid. A key that is being rotated has two secrets, and so is there twice.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Key(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     expires: date | None = None
     max_body: int | None = None
+    is_disabled: bool = False
     plan: Plan | None = None
     """The limits as counters; made from `limits`."""
 
@@ -64,10 +65,7 @@ class KeySet:
     @classmethod
     def of(cls, config: GatewayConfig) -> KeySet:
         """Return the keys of a config."""
-        return cls(
-            Key(name, key.hash, key.models, key, key.expires, key.max_body)  # a KeyConfig is also its Limits
-            for name, key in config.keys.items()
-        )
+        return cls(key for name, table in config.keys.items() for key in _keys_of(name, table))
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -83,6 +81,16 @@ class KeySet:
             if key is not None and hmac.compare_digest(key.hash, digest):
                 return key
         return None
+
+
+def _keys_of(name: str, table: KeyConfig) -> Iterator[Key]:
+    """Yield the key of a table, and then the one with the secret that it had before."""
+    # A KeyConfig is also its Limits.
+    key = Key(name, table.hash, table.models, table, table.expires, table.max_body, table.disabled)
+    yield key
+    if table.previous_hash is not None and table.previous_expires is not None:
+        expires = min(table.previous_expires, table.expires or table.previous_expires)
+        yield msgspec.structs.replace(key, hash=table.previous_hash, expires=expires)
 
 
 def new_secret() -> str:

@@ -36,13 +36,19 @@ def counter_name(subject: str, unit: Unit) -> str:
     return f"{subject}:{unit}"
 
 
-def plan_of(limits: Limits, subject: str) -> Plan | None:
-    """Return the limits that are set, as counters of a subject; None if none is. For the order of `amounts_of`."""
-    plan = []
+def limits_of(limits: Limits, subject: str) -> dict[str, Limit]:
+    """Return the limits that are set, by their fields, as counters of a subject."""
+    found = {}
     for field, unit, window in _LIMITS:
         if (limit := getattr(limits, field)) is not None:
             most = round(limit * NANODOLLARS) if unit == "money" else int(limit)
-            plan.append(Limit(counter_name(subject, unit), window, most, _PLACES[unit]))
+            found[field] = Limit(counter_name(subject, unit), window, most, _PLACES[unit])
+    return found
+
+
+def plan_of(limits: Limits, subject: str) -> Plan | None:
+    """Return the limits that are set, as counters of a subject; None if none is. For the order of `amounts_of`."""
+    plan = [*limits_of(limits, subject).values()]
     names = [counter_name(subject, unit) for unit in _PLACES]
     return Plan(plan, names, has_budget=limits.has_budget) if plan else None
 

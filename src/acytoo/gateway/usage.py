@@ -11,8 +11,12 @@ from typing import Any
 import msgspec
 
 from acytoo.errors import RequestError, UsageError
-from acytoo.gateway.ledger import GROUPS, Ledger, UsageRow
+from acytoo.gateway.config import GatewayConfig
+from acytoo.gateway.counters import Window, bounds
+from acytoo.gateway.ledger import GROUPS, Ledger, UsageRow, open_ledger
+from acytoo.gateway.limits import counter_name
 from acytoo.gateway.prices import NANODOLLARS
+from acytoo.gateway.secrets import resolve_url
 from acytoo.secret import show
 
 DEFAULT_SINCE = "7d"
@@ -116,3 +120,22 @@ async def rows_and_total(
     rows = await ledger.usage(since, until, by, key)
     total = rows if not by else await ledger.usage(since, until, [], key)
     return rows, total[0] if total else None
+
+
+async def open_ledger_of(config: GatewayConfig) -> Ledger:
+    """Return the ledger of a server, to be read. Raises AcytooError."""
+    return await open_ledger(resolve_url(config.storage.ledger, config.place("storage", "ledger")), read_only=True)
+
+
+async def used_amounts(ledger: Ledger, now: float) -> dict[tuple[str, Window], int]:
+    """Return what a ledger has of the current day and month, by counter and window."""
+    used: dict[tuple[str, Window], int] = {}
+    windows: tuple[Window, ...] = ("month", "day")
+    for window in windows:
+        start, _ = bounds(window, now)
+        for total in await ledger.totals(start):
+            subject = f"{total.subject}:{total.name}"
+            used[counter_name(subject, "requests"), window] = total.requests
+            used[counter_name(subject, "tokens"), window] = total.tokens
+            used[counter_name(subject, "money"), window] = total.cost
+    return used

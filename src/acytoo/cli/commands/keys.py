@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acytoo.cli.exit_codes import print_error
+from acytoo.errors import AcytooError
 
 if TYPE_CHECKING:
-    from acytoo.gateway.config import KeyConfig
+    from collections.abc import Mapping
+
+    from acytoo.gateway.config import GatewayConfig, KeyConfig
+    from acytoo.gateway.counters import Window
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -23,7 +27,7 @@ _DAYS = {"d": 1, "w": 7, "y": 365}
 
 @click.group
 def keys() -> None:
-    """Make, list and revoke the keys of a server's clients.
+    """Manage the keys of a server's clients.
 
     The config file of the server has only their hashes. A running server notices a change within a second.
 
@@ -32,6 +36,8 @@ def keys() -> None:
       acytoo keys new ci-bot --models 'fast,claude*' --rpm 60 --budget 5usd/month --expires 90d
       acytoo keys new alice --config acytoo.toml
       acytoo keys list --config acytoo.toml
+      acytoo keys rotate ci-bot --keep 7d --config acytoo.toml
+      acytoo keys disable ci-bot --config acytoo.toml
       acytoo keys revoke ci-bot --config acytoo.toml
     """
 
@@ -127,26 +133,113 @@ def new(name: str, budgets: dict[str, float], file: Path | None, **fields: Any) 
 @keys.command("list")
 @click.option("--config", "file", type=_FILE, required=True, help="Config file.")
 def list_(file: Path) -> None:
-    """List the keys of a config file: name, last day, models, limits."""
+    """List the keys of a config file: name, last day, models, limits.
+
+    A limit of days or months has what the ledger has of it in the current one, in UTC: tokens_per_day=1200/200000.
+    """
+    import asyncio
+
     from acytoo.gateway.config import load
 
     config = load(file)
+    used = None
+    try:
+        if config.storage.ledger != "none":
+            used = asyncio.run(_used_amounts(config))
+    except AcytooError as error:
+        print_error(f"the use of the keys is unknown: {error}")
     width = max(map(len, config.keys), default=0)
     for name, key in config.keys.items():
-        click.echo(f"{name:{width}}  {_expiry(key):20}  {','.join(key.models)}  {_limits(key)}".rstrip())
+        click.echo(f"{name:{width}}  {_state(key):20}  {','.join(key.models)}  {_limits(name, key, used)}".rstrip())
 
 
-def _expiry(key: KeyConfig) -> str:
+async def _used_amounts(config: GatewayConfig) -> dict[tuple[str, Window], int]:
+    import time
+
+    from acytoo.gateway.usage import open_ledger_of, used_amounts
+
+    ledger = await open_ledger_of(config)
+    try:
+        return await used_amounts(ledger, time.time())
+    finally:
+        await ledger.close()
+
+
+def _state(key: KeyConfig) -> str:
+    if key.disabled:
+        return "disabled"
     if key.expires is None:
         return "no end"
     return f"{'expired' if key.expires < _today() else 'until'} {key.expires}"
 
 
-def _limits(key: KeyConfig) -> str:
-    from acytoo.gateway.config import Limits
+def _limits(name: str, key: KeyConfig, used: Mapping[tuple[str, Window], int] | None) -> str:
+    from acytoo.gateway.limits import limits_of
+    from acytoo.gateway.prices import NANODOLLARS
 
-    limits = {name: getattr(key, name) for name in Limits.__struct_fields__}
-    return " ".join([f"{name}={value:g}" for name, value in limits.items() if value is not None])
+    texts = []
+    for field, limit in limits_of(key, f"key:{name}").items():
+        size, form = (NANODOLLARS, "$%.12g") if field.startswith("budget") else (1, "%d")
+        most = form % (limit.limit / size)
+        if used is not None and limit.window in ("day", "month"):
+            most = form % (used.get((limit.counter, limit.window), 0) / size) + "/" + most
+        texts.append(f"{field}={most}")
+    return " ".join(texts)
+
+
+@keys.command
+@click.argument("name")
+@click.option(
+    "--keep",
+    "last_day",
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    callback=_last_day,
+    help="How long the old secret is valid too; 0d: not at all.",
+)
+@click.option("--config", "file", type=_FILE, required=True, help="Config file.")
+def rotate(name: str, last_day: date, file: Path) -> None:
+    """Give the key NAME a new secret, and print it. The old one stays valid for a while."""
+    from acytoo.gateway.config import load
+    from acytoo.gateway.key_file import change_key
+    from acytoo.gateway.keys import hash_secret, new_secret
+
+    config = load(file)
+    old = config.keys[name].hash if name in config.keys else ""
+    secret = new_secret()
+    is_kept = last_day > _today()
+    changes = {
+        "hash": hash_secret(secret),
+        "previous_hash": old if is_kept else None,
+        "previous_expires": last_day if is_kept else None,
+    }
+    change_key(file, name, changes)
+    click.echo(secret)
+    until = f"is valid until the end of {last_day} (UTC)" if is_kept else "is not valid any more"
+    click.echo(f"{name} has a new secret, which is stored nowhere; the old one {until}", err=True)
+
+
+@keys.command
+@click.argument("name")
+@click.option("--config", "file", type=_FILE, required=True, help="Config file.")
+def disable(name: str, file: Path) -> None:
+    """Refuse the key NAME until it is enabled again."""
+    from acytoo.gateway.key_file import change_key
+
+    change_key(file, name, {"disabled": True})
+    click.echo(f"disabled {name} in {file}", err=True)
+
+
+@keys.command
+@click.argument("name")
+@click.option("--config", "file", type=_FILE, required=True, help="Config file.")
+def enable(name: str, file: Path) -> None:
+    """Accept the key NAME again."""
+    from acytoo.gateway.key_file import change_key
+
+    change_key(file, name, {"disabled": None})
+    click.echo(f"enabled {name} in {file}", err=True)
 
 
 @keys.command

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -62,9 +62,10 @@ def usage(
 
 
 async def _print(file: Path, by: list[str], since: float, until: float, key: str | None, form: str | None) -> None:
-    from acytoo.gateway.usage import document, rows_and_total
+    from acytoo.gateway.config import load
+    from acytoo.gateway.usage import document, open_ledger_of, rows_and_total
 
-    ledger = await _open(file)
+    ledger = await open_ledger_of(load(file))
     try:
         rows, total = await rows_and_total(ledger, since, until, by, key)
     finally:
@@ -79,15 +80,6 @@ async def _print(file: Path, by: list[str], since: float, until: float, key: str
         print_error("no requests in this time")
     else:
         _print_table(by, rows, total)
-
-
-async def _open(file: Path) -> Any:
-    from acytoo.gateway.config import load
-    from acytoo.gateway.ledger import open_ledger
-    from acytoo.gateway.secrets import resolve_url
-
-    config = load(file)
-    return await open_ledger(resolve_url(config.storage.ledger, config.place("storage", "ledger")), read_only=True)
 
 
 def _print_csv(by: Sequence[str], rows: Sequence[UsageRow]) -> None:
@@ -139,13 +131,15 @@ def _cost(row: UsageRow) -> str:
 
 
 async def _plot(file: Path, by: list[str], since: float, until: float, key: str | None, path: Path) -> None:
+    from acytoo.gateway.config import load
+    from acytoo.gateway.usage import open_ledger_of
     from acytoo.gateway.usage_plot import plot_usage, step_of
     from acytoo.svg import image_writer
 
     write = image_writer(path)
     step = step_of(since, until)
     names = [name for name in by if name not in ("day", "hour")][:1]
-    ledger = await _open(file)
+    ledger = await open_ledger_of(load(file))
     try:
         rows = await ledger.usage(since, until, [step, *names], key)
     finally:
