@@ -19,11 +19,12 @@ from acytoo.server.body import MAX_ALL_UNKNOWN, MAX_UNKNOWN
 from acytoo.testing import reply
 from acytoo.types import Finish, Request, Start
 from acytoo.wire.limits import MAX_COST, MAX_DEPTH, MAX_ELEMENTS
-from tests.server.live_server import LIMIT, LiveServer, call, head, live_server, read_response, request
+from tests.server.live_server import LIMIT, LiveServer, call, example, head, live_server, read_response, request
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
 EVERY = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
 WITH_CALLS = [dialect for dialect in dialects.ALL if "tools" in dialect.options]
+NAMES = json.dumps({"password": "salami"} | {f"x{number}": 0 for number in range(120_000)}).encode()
 LISTS = b'{"password": "salami", "x": [' + b"[]," * MAX_ELEMENTS + b"0]}"
 DEEP = b'{"password": "salami", "x": ' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}"
 
@@ -138,8 +139,12 @@ async def test_a_body_in_tiny_chunks_takes_little_more_memory_than_its_bytes() -
 @EVERY
 @pytest.mark.parametrize(
     ("body", "why"),
-    [(LISTS, "has more than 250000 values and fields"), (DEEP, "is nested more than 200 levels deep")],
-    ids=["values", "depth"],
+    [
+        (LISTS, "has more than 250000 values and fields"),
+        (DEEP, "is nested more than 200 levels deep"),
+        (NAMES, "has fields with more than 50000 different names"),
+    ],
+    ids=["values", "depth", "names"],
 )
 @pytest.mark.parametrize("coding", ["", "content-encoding: gzip\r\n"], ids=["plain", "gzip"])
 async def test_a_body_that_is_too_costly_to_decode_is_400_in_the_clients_format(
@@ -151,6 +156,25 @@ async def test_a_body_that_is_too_costly_to_decode_is_400_in_the_clients_format(
         assert response.status == 400
         assert dialect.read_error(400, response.body).message == f"the request body {why}"
         assert server.fake.requests == []
+
+
+@pytest.mark.parametrize("dialect", [d for d in dialects.ALL if d.name != "gemini"], ids=lambda dialect: dialect.name)
+async def test_a_long_name_of_a_model_is_400(dialect: Dialect) -> None:
+    _, fields = example(dialect)
+    async with live_server(HELLO) as server, asyncio.timeout(LIMIT):
+        for size, status in ((1000, 200), (1001, 400)):
+            body = json.dumps(fields | {"model": "x" * size}).encode()
+            assert (await call(server.port, request(dialect, body=body))).status == status
+
+
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+async def test_an_error_does_not_repeat_a_long_value(dialect: Dialect) -> None:
+    _, fields = example(dialect)
+    body = json.dumps(fields).replace('"user"', f'"{"x/" * 100_000}"').encode()
+    async with live_server(HELLO) as server, asyncio.timeout(LIMIT):
+        answer = await call(server.port, request(dialect, body=body))
+        assert answer.status in (200, 400)  # Gemini's roles may be anything
+        assert len(answer.body) < 10_000
 
 
 @pytest.mark.parametrize("dialect", WITH_CALLS, ids=lambda dialect: dialect.name)

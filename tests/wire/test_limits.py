@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acytoo.wire.limits import MAX_DEPTH, MAX_ELEMENTS, json_excess
+from acytoo.wire.limits import MAX_DEPTH, MAX_ELEMENTS, MAX_NAMES, json_excess, json_excess_of
 
 TOO_MANY = f"has more than {MAX_ELEMENTS} values and fields"
 TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
@@ -27,6 +27,7 @@ def nested(depth: int) -> bytes:
         (b"[" + b"[]," * (MAX_ELEMENTS // 2) + b"0]", TOO_MANY),
         (b"[" + b'{"":0},' * (MAX_ELEMENTS // 2) + b"0]", TOO_MANY),
         (b"{" + b'"":0,' * MAX_ELEMENTS + b'"":0}', TOO_MANY),
+        (b"{" + b'"":0,' * (MAX_ELEMENTS - 2) + b'"":0}', ""),
         (nested(MAX_DEPTH), ""),
         (nested(MAX_DEPTH + 2), TOO_DEEP),
         (b"[" * 1_000_000, TOO_DEEP),
@@ -36,7 +37,7 @@ def nested(depth: int) -> bytes:
         (b'["' + b"\\" * 200_000 + b'", "' + b"[" * 1_000 + b'"]', ""),
         (b"[" + b"[]," * 100_000 + nested(MAX_DEPTH) + b"]", TOO_DEEP),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_a_body_has_a_number_of_elements_and_a_depth(body: bytes, excess: str) -> None:
     assert json_excess(body) == excess
@@ -83,3 +84,24 @@ def test_strings_and_the_ends_of_slices_do_not_count(value: Any, offset: int, es
     if depth:
         assert "values and fields" in json_excess(body, elements - 1, depth)
         assert "levels deep" in json_excess(body, elements, depth - 1)
+
+
+def names(numbers: range, pattern: str = '"name {}"') -> str:
+    return ",".join([f"{pattern.format(number)}: 0" for number in numbers])
+
+
+@pytest.mark.parametrize("pattern", ['"name {}"', '"\u00e9{:x}"', '"{:x}\\\\"  ', '"{:017b}"'])
+def test_different_names_of_fields_are_limited(pattern: str) -> None:
+    def with_escapes(number: int) -> str:
+        return f"{pattern.format(number)}: 0".replace("0", '\\"') if "b" in pattern else f"{pattern.format(number)}: 0"
+
+    body = "{" + ",".join(map(with_escapes, range(2 * MAX_NAMES + 10))) + "}"
+    assert json_excess(body.encode()) == f"has fields with more than {MAX_NAMES} different names"
+
+
+def test_the_names_of_several_bodies_are_counted_together() -> None:
+    step = MAX_NAMES // 2
+    bodies = [f"{{{names(range(at, at + step))}}}".encode() for at in range(0, 6 * step, step)]
+    assert json_excess_of(bodies) == f"has fields with more than {MAX_NAMES} different names"
+    assert json_excess_of(bodies[:1] * 6) == ""
+    assert json_excess(f"{{{names(range(MAX_NAMES))}}}".encode()) == ""

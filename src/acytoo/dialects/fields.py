@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.errors import RequestError
 from acytoo.http import ServerRequest
+from acytoo.secret import truncate
 from acytoo.types import JSONObject
 
 T = TypeVar("T")
@@ -16,8 +17,11 @@ _KINDS: dict[type, str] = {str: "text", dict: "an object", list: "a list"}
 
 
 def invalid(message: str) -> RequestError:
-    """Return the error that a server answers a malformed request with (400)."""
-    return RequestError(message, status=400, code="invalid_request_error")
+    """Return the error that a server answers a malformed request with (400).
+
+    A value in the message may be as long as the request.
+    """
+    return RequestError(truncate(message, 2000), status=400, code="invalid_request_error")
 
 
 def decode_body(request: ServerRequest, type_: Any = JSONObject) -> Any:

@@ -36,6 +36,9 @@ _SMALL = 64 * 1024
 
 _THREADS = 2
 
+_MAX_MODEL = 1000
+"""Characters of a model's name. It is compared with every model, and part of every record of a reply and of the log."""
+
 _BROKEN = "the request body is corrupt: check its content-encoding and its chunks"
 
 
@@ -100,6 +103,8 @@ class Bodies:
             raise invalid(f"the request body {excess}")
         turn = memory.turn(request.received(body))
         parsed = dialect.decode_request_lenient(turn.request)
+        if len(parsed.request.model) > _MAX_MODEL:
+            raise invalid(f"the model's name has more than {_MAX_MODEL} characters")
         if len(body) > _SMALL and (excess := json_excess_of(_arguments_in(parsed.request.messages))):
             raise invalid(f"the arguments of the calls, together: the JSON {excess}")
         return turn, parsed

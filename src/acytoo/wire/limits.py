@@ -34,6 +34,12 @@ A token with 20 alternatives has up to 180.
 _LARGE = 256 * 1024
 """Bytes of a record below which nothing in it is counted."""
 
+MAX_NAMES = 50_000
+"""The maximum number of different names of fields in a JSON body, counted from the field of that number on.
+
+The names of a conversation are always the same few. A new one costs five times as much as one that is known.
+"""
+
 MAX_DEPTH = 200
 """The maximum nesting of lists and objects in a JSON body. Schemas of tools, the deepest seen, have 30."""
 
@@ -53,7 +59,7 @@ _STEPS[ord("{")] = _STEPS[ord("[")] = 1
 _STEPS[ord("}")] = _STEPS[ord("]")] = -1
 _ASCII = bytes(range(128))
 _BLANKS = (b" ", b"\n", b"\r", b"\t")
-_CHEAP = bytes(byte for byte in _ASCII if byte not in b"{[,\\ \n\r\t")
+_CHEAP = bytes(byte for byte in _ASCII if byte not in b"{[,:\\ \n\r\t")
 _NO_BRACKETS = bytes(byte for byte in range(256) if not _STEPS[byte])
 
 
@@ -67,32 +73,49 @@ def json_excess_of(bodies: Iterable[bytes], max_elements: int = MAX_ELEMENTS, ma
 
     The structure is what remains without the strings. It is found with operations on slices that run in C.
     """
-    elements = cost = 0
+    counts = _Counts()
     for body in bodies:
-        openings, bound, cost_bound = _bounds_of(body)
-        if openings <= max_depth and elements + bound <= max_elements and cost + cost_bound <= MAX_COST:
-            elements, cost = elements + bound, cost + cost_bound
-            continue
-        excess, elements, cost = _excess_of(body, elements, max_elements, max_depth, cost)
-        if excess:
+        bound = _bounds_of(body)
+        if (
+            bound.openings <= max_depth
+            and counts.elements + bound.elements <= max_elements
+            and counts.fields + bound.fields <= MAX_NAMES
+            and counts.cost + bound.cost <= MAX_COST
+        ):
+            counts.elements += bound.elements
+            counts.fields += bound.fields
+            counts.cost += bound.cost
+        elif excess := _excess_of(body, counts, max_elements, max_depth):
             return excess
     return ""
 
 
-def _bounds_of(body: bytes) -> tuple[int, int, int]:
-    """Return the brackets, elements and cost that a body has at most: as if nothing of it were in strings."""
-    openings = commas = escapes = costly = 0
+class _Counts:
+    """What JSON bodies have."""
+
+    __slots__ = ("cost", "elements", "fields", "names", "openings")
+
+    def __init__(self) -> None:
+        self.openings = self.elements = self.fields = self.cost = 0
+        self.names: set[bytes] = set()
+
+
+def _bounds_of(body: bytes) -> _Counts:
+    """Return what a body has at most: as if nothing of it were in strings."""
+    bound = _Counts()
     for start in range(0, len(body), _SLICE):
         piece = body[start : start + _SLICE].translate(None, _CHEAP)
-        openings += piece.count(b"{") + piece.count(b"[")
-        commas += piece.count(b",")
-        escapes += piece.count(b"\\")
-        costly += len(piece)
-    return openings, openings + commas, costly + (_ESCAPE_COST - 1) * escapes
+        colons = piece.count(b":")
+        bound.openings += piece.count(b"{") + piece.count(b"[")
+        bound.elements += piece.count(b",")
+        bound.fields += colons
+        bound.cost += len(piece) - colons + (_ESCAPE_COST - 1) * piece.count(b"\\")
+    bound.elements += bound.openings
+    return bound
 
 
-def _excess_of(body: bytes, elements: int, max_elements: int, max_depth: int, cost: int) -> tuple[str, int, int]:
-    """Return what is too much in a body, "" if nothing is, and the elements and the cost with those before it."""
+def _excess_of(body: bytes, counts: _Counts, max_elements: int, max_depth: int) -> str:
+    """Return what is too much in a body together with what those before it have, "" if nothing is. Count it."""
     depth = 0
     in_string = False
     is_ascii = body.isascii()
@@ -101,23 +124,30 @@ def _excess_of(body: bytes, elements: int, max_elements: int, max_depth: int, co
         piece = escape + body[start : start + _SLICE]
         backslashes = len(piece) - len(piece.rstrip(b"\\"))
         escape = b"\\" if backslashes % 2 else b""  # what it escapes is in the next slice
-        parts = piece[: len(piece) - len(escape)].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        # Two escapes become two control characters, which no string has, so that names stay different.
+        parts = piece[: len(piece) - len(escape)].replace(b"\\\\", b"\0").replace(b'\\"', b"\1").split(b'"')
         structure = b"".join(parts[in_string::2])
-        cost += sum([structure.count(blank) for blank in _BLANKS]) + _ESCAPE_COST * piece.count(b"\\")
+        counts.cost += sum([structure.count(blank) for blank in _BLANKS]) + _ESCAPE_COST * piece.count(b"\\")
         if not is_ascii:
-            cost += len(piece.translate(None, _ASCII))
-        if cost > MAX_COST:
-            return "takes too long to decode: send fewer escapes, characters beyond ASCII and blanks", elements, cost
+            counts.cost += len(piece.translate(None, _ASCII))
+        if counts.cost > MAX_COST:
+            return "takes too long to decode: send fewer escapes, characters beyond ASCII and blanks"
+        counts.elements += structure.count(b",") + structure.count(b"{") + structure.count(b"[")
+        if counts.elements > max_elements:
+            return f"has more than {max_elements} values and fields"
+        counts.fields += structure.count(b":")
+        if counts.fields > MAX_NAMES:
+            following = zip(parts[1 - in_string :: 2], parts[2 - in_string :: 2], strict=False)
+            counts.names.update([string for string, after in following if after.lstrip()[:1] == b":"])
+            if len(counts.names) > MAX_NAMES:
+                return f"has fields with more than {MAX_NAMES} different names"
         in_string ^= len(parts) % 2 == 0
-        elements += structure.count(b",") + structure.count(b"{") + structure.count(b"[")
-        if elements > max_elements:
-            return f"has more than {max_elements} values and fields", elements, cost
         steps = map(_STEPS.__getitem__, structure.translate(None, _NO_BRACKETS))
         depths = list(accumulate(steps, initial=depth))
         if max(depths) > max_depth:
-            return f"is nested more than {max_depth} levels deep", elements, cost
+            return f"is nested more than {max_depth} levels deep"
         depth = depths[-1]
-    return "", elements, cost
+    return ""
 
 
 def check_elements(body: bytes) -> None:
