@@ -15,6 +15,9 @@ HEADER = """# API reference
 
 Generated from the docstrings by `python -m tests.api_reference > docs/api.md`. Import every name from `acytoo`.
 """
+LINE = 82
+"""Characters of a line of code that the site shows without scrolling."""
+
 SECTIONS = ("Providers", "Requests and settings", "Events and replies", "Errors")
 
 
@@ -41,7 +44,7 @@ def entry(name: str, value: Any) -> Iterator[str]:
     """Yield the lines for one name: its signature, its docstring, and the same for its own public methods."""
     yield f"### `{name}`\n"
     if inspect.isfunction(value) or not issubclass(value, BaseException):
-        yield f"```text\n{name}{signature(value)}\n```\n"
+        yield f"```text\n{name}{signature(value, len(name))}\n```\n"
     yield text(value)
     if not inspect.isclass(value):
         return
@@ -49,12 +52,12 @@ def entry(name: str, value: Any) -> Iterator[str]:
         function = getattr(member, "__func__", getattr(member, "function", member))
         if attribute.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
             continue
-        yield f"#### `{name}.{attribute}`\n\n```text\n{attribute}{signature(function)}\n```\n"
+        yield f"#### `{name}.{attribute}`\n\n```text\n{attribute}{signature(function, len(attribute))}\n```\n"
         yield text(function)
 
 
-def signature(value: Any) -> str:
-    """Return a signature with short type names, one parameter to a line if it is long."""
+def signature(value: Any, indent: int) -> str:
+    """Return a signature with short type names, one parameter to a line if it is long with the name before it."""
     try:
         shown = str(inspect.signature(value))
     except (TypeError, ValueError):
@@ -62,7 +65,7 @@ def signature(value: Any) -> str:
     shown = re.sub(r"(: |-> )'([^']*)'", r"\1\2", shown)  # annotations are strings: drop their quotes
     shown = re.sub(r"(?:[a-z_]+\.)+(?=[A-Z])", "", shown)
     shown = re.sub(r"<\w+\.?\w* object at 0x\w+>", "…", shown)
-    if len(shown) <= 100:
+    if indent + len(shown) <= LINE:
         return shown
     inner, _, returns = shown[1:].rpartition(")")
     parameters = re.split(r", (?=[*\w]+(?::| =|=|,|$)|/|\*)", inner)
