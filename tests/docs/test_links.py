@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -17,10 +14,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from markdown_it import MarkdownIt
 
-from tests.services import missing
+from tests.docs.conftest import DOCS, ROOT
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES, *sorted((ROOT / "examples").rglob("*.md"))]
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -115,22 +110,6 @@ class Page(HTMLParser):
             self.loads.append(address)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the site, strictly, and return its folder."""
-    try:
-        import zensical  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
-    except ModuleNotFoundError:
-        missing("zensical (pip install 'acytoo[docs]')", "python3-pip")
-    folder = tmp_path_factory.mktemp("site")
-    shutil.copytree(DOCS, folder / "docs")
-    shutil.copy(ROOT / "zensical.toml", folder)
-    command = [sys.executable, "-m", "zensical", "build", "--strict"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "site"
-
-
 def test_every_link_of_the_site_leads_to_a_file_and_an_id(site: Path) -> None:
     pages = {path: Page(path) for path in sorted(site.rglob("*.html")) if path.name != "404.html"}
     assert {path.stem for path in pages} == {page.stem for page in PAGES}
@@ -161,6 +140,7 @@ def test_every_list_and_table_is_one_in_the_site_too(site: Path) -> None:
         assert not re.findall(r"^(?:[-*] |\|).*", text, re.MULTILINE), path.name
 
 
-def test_the_readme_leads_to_every_page() -> None:
-    missing_pages = {f"docs/{page.name}" for page in PAGES} - set(read(ROOT / "README.md").links)
-    assert not missing_pages
+@pytest.mark.parametrize(("path", "folder"), [(ROOT / "README.md", "docs/"), (DOCS / "index.md", "")])
+def test_a_reader_finds_every_page_with_one_click(path: Path, folder: str) -> None:
+    pages = {folder + page.name for page in PAGES} - {"index.md"}
+    assert not pages - set(read(path).links)
