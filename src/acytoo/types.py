@@ -388,12 +388,17 @@ class ReplySize:
 
     def add(self, items: Iterable[Item | bytes]) -> None:
         """Count items, or pieces of a document. Raises ReplyTooLargeError above the limit."""
+        size = self._size
         for item in items:
-            self._size += size_of(item)
+            if type(item) is str:  # as nearly all items of a stream are
+                size += getsizeof(item) + _OVERHEAD
+                continue
+            size += size_of(item)
             if isinstance(item, _NUMBERED) and (key := (type(item), item.index)) not in self._begun:
                 self._begun.add(key)
-                self._size += _BLOCK
-        if self._size > self._limit:
+                size += _BLOCK
+        self._size = size
+        if size > self._limit:
             raise ReplyTooLargeError(self._limit)
 
 
