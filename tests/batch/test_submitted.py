@@ -12,6 +12,7 @@ from acytoo import AcytooError, Reply, UsageError, provider
 from acytoo.batch.budget import Caps
 from acytoo.batch.output import errors_path
 from acytoo.batch.run import BatchConfig, BatchRun, Summary
+from acytoo.batch.status import status_of
 from acytoo.batch.submitted import price_in_batches, submissions_path
 from acytoo.testing import status
 from tests.batch.batch_apis import (
@@ -117,6 +118,7 @@ async def test_a_run_that_is_stopped_is_continued_by_the_next_one(tmp_path: Path
         assert (await task).outcome == "unfinished"
         with pytest.raises(UsageError, match="10 rows are submitted to the provider: collect them with --via provider"):
             job.start(via_provider=False)
+        assert status_of(job.output).submitted == 10
         job.server.is_slow = False
         assert (await job.run()).outcome == "complete"
     assert job.texts() == ALL
@@ -307,7 +309,7 @@ async def test_the_key_goes_to_the_endpoint_alone_and_into_no_file(tmp_path: Pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["in.jsonl", "-m", "ollama/m"], "the ollama API cannot express batches of its own"),
+        (["in.jsonl", "-m", "ollama/m"], "ollama has no batches of its own: leave out --via provider"),
         (["-", "-m", "openai/m", "--key", "k"], "the input of --via provider is read more than once"),
         (["in.jsonl", "-m", "openai/m", "--key", "k", "--max-cost", "5"], "the price of openai/m is unknown"),
     ],

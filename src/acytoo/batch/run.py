@@ -316,7 +316,7 @@ class BatchRun:
 
 
 def _check_via_provider(config: BatchConfig) -> None:
-    """Raise UsageError or UnsupportedError for what the provider's own batches cannot do."""
+    """Raise UsageError for what the provider's own batches cannot do."""
     if config.input == "-":
         raise UsageError("the input of --via provider is read more than once: write it to a file")
     batches_of(config.provider)

@@ -8,16 +8,21 @@ import msgspec
 
 from acytoo.batch.ids import IdSet
 from acytoo.batch.output import errors_path, is_being_written, read_fingerprint, read_lines
+from acytoo.batch.submitted import count_submitted
 from acytoo.batch.table import checkpoint_of
 from acytoo.errors import UsageError
 
 
 class Status(msgspec.Struct):
-    """What the files of a batch contain. `errors` are those of rows without a reply, by class."""
+    """What the files of a batch contain.
+
+    `errors` are those of rows without a reply, by class; `submitted` are rows that the provider has in its own batches.
+    """
 
     replies: int = 0
     errors: dict[str, int] = {}
     retryable: int = 0
+    submitted: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     is_running: bool = False
@@ -30,7 +35,7 @@ def status_of(path: Path) -> Status:
     fingerprint = read_fingerprint(path)
     if fingerprint is None or not path.exists():
         raise UsageError(f"{output} is not the output of a batch")
-    status = Status(is_running=is_being_written(path), options=fingerprint.options)
+    status = Status(submitted=count_submitted(path), is_running=is_being_written(path), options=fingerprint.options)
     done = IdSet()
     for line in read_lines(path):
         if line.row_id is not None and done.add(line.row_id):

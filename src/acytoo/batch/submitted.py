@@ -42,7 +42,6 @@ from acytoo.errors import (
     ProtocolError,
     ServerError,
     StatusError,
-    UnsupportedError,
     UsageError,
 )
 from acytoo.http import Endpoint, HTTPRequest
@@ -110,15 +109,15 @@ def submissions_path(output: Path) -> Path:
 
 
 def batches_of(provider: AsyncGeneratorProvider) -> BatchAPI:
-    """Return how a provider takes batches. Raises UnsupportedError if it does not."""
+    """Return how a provider takes batches. Raises UsageError if it does not."""
     api = provider.dialect.batches() if provider.dialect is not None else None
     if api is None:
-        raise UnsupportedError("batches of its own", provider.address_name(), "leave out --via provider")
+        raise UsageError(f"{provider.address_name()} has no batches of its own: leave out --via provider")
     return api
 
 
 def price_in_batches(provider: AsyncGeneratorProvider, price: Price | None) -> Price | None:
-    """Return what knows the cost of a reply in a batch. Raises UnsupportedError if the provider has no batches."""
+    """Return what knows the cost of a reply in a batch. Raises UsageError if the provider has no batches."""
     share = batches_of(provider).share_of_price(provider.client().endpoint)
 
     def reduced(reply: Reply) -> int | None:
@@ -149,7 +148,7 @@ class SubmittedBatches:
 
         `rows` returns the rows that are not finished, each time that it is called. `spending` has the caps, and gets
         what is delivered. `sync` has that survive a loss of power. `max_requests`: how many rows a batch has, if not as
-        many as the API allows. Raises UnsupportedError if the provider has no batches.
+        many as the API allows. Raises UsageError if the provider has no batches.
         """
         self._api = batches_of(provider)
         self._client: Client = provider.client()

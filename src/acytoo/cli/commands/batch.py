@@ -285,3 +285,5 @@ def _print_status(output: Path) -> None:
     click.echo(f"  replies: {status.replies:,}, with {status.input_tokens:,} + {status.output_tokens:,} tokens")
     shown = f" ({by_class(status.errors)}), {status.retryable:,} may succeed later" if errors else ""
     click.echo(f"  errors: {errors:,}{shown}")
+    if status.submitted:
+        click.echo(f"  submitted to the provider: {status.submitted:,} rows")
