@@ -98,8 +98,10 @@ def test_absolute_paths_stay(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("[server\n", "acytoo.toml:1: not valid TOML: expected ']' at the end of a table declaration"),
-        ("[server]\nport = 1\nport = 2\n", "acytoo.toml:3: not valid TOML: cannot overwrite a value"),
-        ("[server]\n\nport = \n", "acytoo.toml:3: not valid TOML: invalid value"),
+        ("[server]\nport = 1\nport = 2\n", "acytoo.toml:3: not valid TOML: a field is there twice in its table"),
+        ("[server]\n[server]\n", "acytoo.toml:2: not valid TOML: the table [server] is there twice"),
+        ('[storage]\nledger = "none\n', "acytoo.toml:2: not valid TOML: a text has no quote at its end"),
+        ("[server]\n\nport = \n", "acytoo.toml:3: not valid TOML: invalid value: a text needs quotes"),
         ("[upstream.openai]\n", "acytoo.toml:1: unknown table 'upstream': did you mean 'upstreams'?"),
         ("upstreams = 3\n", "acytoo.toml:1: [upstreams] must be a table, not an integer"),
         ("[upstreams]\nopenai = 'x'\n", "acytoo.toml:2: [upstreams.openai] must be a table, not a string"),
@@ -113,22 +115,31 @@ def test_absolute_paths_stay(tmp_path: Path) -> None:
             '[storage]\nzzz = ""\n',
             "unknown field 'zzz' in [storage]: expected counters, ledger, retention_days, on_failure, budgets",
         ),
-        ("[server]\nport = 'x'\n", "acytoo.toml:2: [server] port: expected `integer`, got `string`"),
-        ("[server]\nport = 70000\n", "acytoo.toml:2: [server] port: expected `integer` <= 65535"),
+        ("[server]\nport = 'x'\n", "acytoo.toml:2: [server] port: expected a whole number, got a text in quotes"),
+        ("[server]\nport = 70000\n", "acytoo.toml:2: [server] port: expected a whole number <= 65535"),
         ("[storage]\non_failure = 'shut'\n", "acytoo.toml:2: [storage] on_failure: invalid enum value 'shut'"),
         ("[models.fast]\nbalance = true\n", "acytoo.toml:1: [models.fast]: targets is missing"),
-        ("[models.fast]\ntargets = []\n", "acytoo.toml:2: [models.fast] targets: expected `array` of length >= 1"),
+        (
+            "[models.fast]\ntargets = []\n",
+            "acytoo.toml:2: [models.fast] targets: expected a list in [ ] of length >= 1",
+        ),
         (
             "[models.fast]\ntargets = [\n 'openai/x',\n { to = 'openai/y',\n\n wieght = 2 }]\n".replace(",\n\n", ","),
             "acytoo.toml:4: unknown field 'wieght' in [models.fast] targets[1]: did you mean 'weight'?",
         ),
         ("[models.fast]\ntargets = [\n 'a',\n 7]\n", "acytoo.toml:4: [models.fast] targets[1]: expected"),
-        ("[keys.a]\nrequests_per_minute = 0\n", "acytoo.toml:2: [keys.a] requests_per_minute: expected `integer` >= 1"),
+        (
+            "[keys.a]\nrequests_per_minute = 0\n",
+            "acytoo.toml:2: [keys.a] requests_per_minute: expected a whole number >= 1",
+        ),
         ("[keys.a]\nconcurrent = 99999999999999999999\n", "acytoo.toml:2: [keys.a] concurrent: "),
-        ("[keys.a]\nbudget_per_day = inf\n", "acytoo.toml:2: [keys.a] budget_per_day: expected `float` <= 1000000.0"),
+        ("[keys.a]\nbudget_per_day = inf\n", "acytoo.toml:2: [keys.a] budget_per_day: expected a number <= 1000000.0"),
         ("[keys.a]\nbudget_per_day = nan\n", "acytoo.toml:2: [keys.a] budget_per_day: "),
-        ("[models.a]\ntargets = ['x']\ncache = inf\n", "acytoo.toml:3: [models.a] cache: expected `float` <= 1"),
-        ("[keys.a]\nhash = ''\nexpires = '2027'\n", "acytoo.toml:3: [keys.a] expires: "),
+        ("[models.a]\ntargets = ['x']\ncache = inf\n", "acytoo.toml:3: [models.a] cache: expected a number <= 1"),
+        (
+            "[keys.a]\nhash = ''\nexpires = '2027'\n",
+            "acytoo.toml:3: [keys.a] expires: expected a date, such as 2027-01-31",
+        ),
     ],
 )
 def test_a_value_that_does_not_fit_is_an_error_with_its_line(text: str, message: str) -> None:
@@ -184,6 +195,27 @@ def test_a_value_that_does_not_fit_is_an_error_with_its_line(text: str, message:
         ),
         ("[upstreams.'a b']\n", "acytoo.toml:1: invalid name 'a b': expected letters, digits and . _ -"),
         (
+            with_models("[models.gpt-4.1]\ntargets = ['openai/gpt-4.1']\n"),
+            "acytoo.toml:5: unknown field '1' in [models.gpt-4]: if the name has a dot, write it in quotes: "
+            '[models."gpt-4.1"]',
+        ),
+        (
+            with_models("[models.fast]\ntargets = ['openai/x']\n[prices.fast]\ninput = 1\noutput = 1\n"),
+            "acytoo.toml:7: 'fast' is a model of this file, but prices are those of its targets, UPSTREAM/MODEL",
+        ),
+        (
+            with_models("[server]\nhost = '127.0.0.1:9000'\n"),
+            'acytoo.toml:6: [server] host: expected a host without its port: write host = "127.0.0.1" and port = 9000',
+        ),
+        (
+            with_models("[tracing]\nendpoint = 'localhost:4318'\n"),
+            "acytoo.toml:6: [tracing] endpoint: expected http://…, https://… or env:NAME",
+        ),
+        (
+            with_models("[storage]\nledger = 'acytoo.db'\n"),
+            "acytoo.toml:6: [storage] ledger: expected sqlite:PATH, none, postgresql://…, postgres://… or env:NAME",
+        ),
+        (
             with_models(f"[keys.a]\nhash = '{HASH}'\nprevious_hash = '{HASH}'\nprevious_expires = 2030-01-01\n"),
             "acytoo.toml:7: [keys.a] previous_hash: the same hash as [keys.a] hash",
         ),
@@ -209,7 +241,10 @@ def test_a_value_that_does_not_fit_is_an_error_with_its_line(text: str, message:
         ("[storage]\ncache = 'sqlite:'\n", "acytoo.toml:2: [storage] cache: expected"),
         ("[storage]\ncache = 'http://x'\n", "acytoo.toml:2: [storage] cache: expected memory, sqlite:PATH, redis://"),
         ("[log]\nrequests = 'log.txt'\n", "acytoo.toml:2: [log] requests: expected stderr, stdout or file:PATH"),
-        ("[tracing]\nendpoint = 'collector'\n", "acytoo.toml:2: [tracing] endpoint: expected a URL"),
+        (
+            "[tracing]\nendpoint = 'collector'\n",
+            "acytoo.toml:2: [tracing] endpoint: expected http://…, https://… or env:NAME",
+        ),
         (
             "[storage]\nledger = 'mysql://x'\n",
             "acytoo.toml:2: [storage] ledger: expected sqlite:PATH, none, postgresql://",
@@ -299,10 +334,19 @@ def test_an_expired_key_is_a_warning_with_its_line() -> None:
     assert warnings_of(config_of(text)) == ["acytoo.toml:7: the key 'a' expired at the end of 2020-01-31"]
 
 
+def test_a_price_of_a_target_that_is_probably_misspelt_is_a_warning_with_its_line() -> None:
+    price = "input = 1\noutput = 1\n"
+    text = with_models(f'[models.fast]\ntargets = ["openai/gpt-5-mini"]\n[prices."openai/gpt5-mini"]\n{price}')
+    expected = "there is a price of 'openai/gpt5-mini', but no such target: did you mean 'openai/gpt-5-mini'?"
+    assert warnings_of(config_of(text)) == [f"acytoo.toml:7: {expected}"]
+    assert warnings_of(config_of(text + f'[prices."openai/gpt-5-mini"]\n{price}')) == []
+
+
 EXAMPLES = [
     pytest.param(match.group(1), id=f"{document.name}:{document.read_text()[: match.start()].count(chr(10)) + 1}")
     for document in sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
     for match in re.finditer(r"^```toml\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+    if not match[1].startswith("[project")  # of a pyproject.toml
 ]
 
 

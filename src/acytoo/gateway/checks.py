@@ -64,6 +64,9 @@ def _check_server(config: GatewayConfig) -> None:
     server = config.server
     if server.admin_key:
         check_reference(server.admin_key, _label(config, ("server", "admin_key")))
+    if port := re.fullmatch(r"([^:]+|\[.*\]):(\d+)", server.host):
+        message = f'expected a host without its port: write host = "{port[1]}" and port = {port[2]}'
+        raise _error(config, ("server", "host"), message)
     if not (is_loopback(server.host) or config.keys):
         raise _error(
             config,
@@ -91,11 +94,11 @@ def _check_place(config: GatewayConfig, path: KeyPath, value: str, schemes: tupl
     kind, _, rest = value.partition(":")
     if kind in also and bool(rest) is (kind == "sqlite"):
         return
-    check_url(value, _label(config, path))
     if not (is_reference(value) or value.partition("://")[0] in schemes):
         forms = [f"{name}:PATH" if name == "sqlite" else name for name in also]
         urls = [f"{scheme}://…" for scheme in schemes]
         raise _error(config, path, f"expected {', '.join([*forms, *urls])} or env:NAME")
+    check_url(value, _label(config, path))
 
 
 def _check_log(config: GatewayConfig) -> None:
@@ -232,12 +235,16 @@ def _check_prices(config: GatewayConfig) -> None:
         name = target.partition("/")[0]
         if name not in config.upstreams:
             message = f"unknown upstream {name!r}{nearest(name, config.upstreams)}"
+            if name in config.models:
+                message = f"{name!r} is a model of this file, but prices are those of its targets, UPSTREAM/MODEL"
             raise UsageError(f"{config.place('prices', target)}: {message}")
 
 
 def _check_tracing(config: GatewayConfig) -> None:
     tracing = config.tracing
     if tracing.endpoint:
+        if not (is_reference(tracing.endpoint) or tracing.endpoint.startswith(("http://", "https://"))):
+            raise _error(config, ("tracing", "endpoint"), "expected http://…, https://… or env:NAME")
         check_url(tracing.endpoint, _label(config, ("tracing", "endpoint")))
     for header, value in tracing.headers.items():
         if is_secret_name(header):

@@ -308,7 +308,10 @@ def parse(text: str, path: Path) -> GatewayConfig:
 
 
 def warnings_of(config: GatewayConfig) -> list[str]:
-    """Return what is valid, but probably not meant: keys that have expired, and patterns of models that match none."""
+    """Return what is valid, but probably not meant.
+
+    That are keys that have expired, patterns of models that match none, and prices whose target is misspelt.
+    """
     warnings = []
     today = datetime.now(UTC).date()
     names = [*config.models, *config.upstreams]
@@ -321,6 +324,11 @@ def warnings_of(config: GatewayConfig) -> list[str]:
                 place = config.place("keys", name, "models", number)
                 hint = did_you_mean(get_close_matches(pattern, names, 1)) or ": models are NAME or UPSTREAM/MODEL"
                 warnings.append(f"{place}: the key {name!r} may use {pattern!r}, which no model can be named{hint}")
+    targets = {target.to for model in config.models.values() for target in model.target_configs}
+    for name in config.prices.keys() - targets:
+        if near := get_close_matches(name, targets - config.prices.keys(), 1, 0.9):
+            place = config.place("prices", name)
+            warnings.append(f"{place}: there is a price of {name!r}, but no such target{did_you_mean(near)}")
     return warnings
 
 

@@ -57,7 +57,7 @@ class Source(msgspec.Struct, frozen=True):
         match = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
         line = (match.group(1) if match else None) or text.count("\n") + 1
         reason = str(error)[: match.start()] if match else "too deeply nested"
-        return UsageError(f"{self.path}:{line}: not valid TOML: {reason[:1].lower()}{reason[1:]}")
+        return UsageError(f"{self.path}:{line}: not valid TOML: {_plain_reason(reason)}")
 
     def as_table(self, value: object, path: KeyPath) -> dict[str, Any]:
         """Return a value that has to be a table. Raises UsageError."""
@@ -69,11 +69,12 @@ class Source(msgspec.Struct, frozen=True):
         """Raise UsageError for a name that a table does not have."""
         known = list(known)
         in_table = f" in {shown(path)}" if path else ""
-        for name in table:
+        for name, value in table.items():
             if name not in known:
-                raise self.error(
-                    (*path, name), f"unknown {'field' if path else 'table'} {name!r}{in_table}{nearest(name, known)}"
-                )
+                hint = nearest(name, known)
+                if isinstance(value, Mapping) and len(path) == 2 and "did you mean" not in hint:
+                    hint = f": if the name has a dot, write it in quotes: {shown((path[0], f'{path[1]}.{name}'))}"
+                raise self.error((*path, name), f"unknown {'field' if path else 'table'} {name!r}{in_table}{hint}")
 
 
 def decode(cls: type[T], value: object, path: KeyPath, source: Source) -> T:
@@ -133,13 +134,37 @@ def _in_toml_terms(message: str) -> str:
     """Return a message of msgspec in the terms of TOML."""
     if missing := re.fullmatch(r"Object missing required field `(.*)`", message):
         return f"{missing[1]} is missing"
-    message = message.replace(" | null`", "`")
-    for term, toml in _TERMS.items():
-        message = re.sub(rf"(?<=[`\s]){term}(?=[`\s])", toml, message)
+    if "RFC3339" in message:
+        return "expected a date, such as 2027-01-31"
+    message = re.sub(r"`([a-z |]+)`", lambda match: _nouns(match[1]), message)
     return message[:1].lower() + message[1:]
 
 
-_TERMS = {"str": "string", "int": "integer", "bool": "boolean", "object": "table"}
+def _nouns(types: str) -> str:
+    """Return msgspec's names of types, such as `int | null`, as TOML's writers call them."""
+    return " or ".join([_NOUNS.get(name, name) for name in types.split(" | ") if name != "null"])
+
+
+_NOUNS = {
+    "str": "a text in quotes", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "array": "a list in [ ]", "object": "a table",
+}  # fmt: skip
+
+
+def _plain_reason(reason: str) -> str:
+    """Return a message of tomllib, with what to do if that is known."""
+    if twice := re.fullmatch(r"Cannot declare \((.*?),?\) twice", reason):
+        names = re.findall(r"'([^']*)'", twice[1])
+        return f"the table [{'.'.join(map(_quoted, names))}] is there twice"
+    return _REASONS.get(reason, reason[:1].lower() + reason[1:])
+
+
+_REASONS = {
+    "Cannot overwrite a value": "a field is there twice in its table",
+    "Invalid value": "invalid value: a text needs quotes",
+    r"Illegal character '\n'": "a text has no quote at its end",
+}
+"""Messages of tomllib that leave open what to do."""
 
 
 def _type_name(value: object) -> str:
