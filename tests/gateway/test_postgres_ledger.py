@@ -259,3 +259,14 @@ async def test_a_ledger_of_another_version_is_refused(postgres_server: Postgres,
 async def test_reading_only_creates_no_tables(url: str) -> None:
     with pytest.raises(AcytooError, match='relation "ledger_version" does not exist'):
         await open_ledger(Secret(url), read_only=True)
+
+
+async def test_queries_of_usage_take_few_connections_however_many_are_asked(
+    postgres_server: Postgres, url: str
+) -> None:
+    async with opened(url):
+        pass
+    own = await user_with(postgres_server, url, "reader", "SELECT, INSERT")
+    await asyncio.to_thread(postgres_server.query, "ALTER ROLE reader CONNECTION LIMIT 10")
+    async with opened(own) as ledger:
+        assert await asyncio.gather(*[ledger.usage(0, 1e12, ["key"]) for _ in range(100)]) == [[]] * 100

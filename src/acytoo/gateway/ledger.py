@@ -41,6 +41,9 @@ _LONGEST_PAUSE = 5.0
 _LOG_EVERY = 60.0
 """Seconds between two reports that the database is away."""
 
+_QUERIES = 2
+"""Queries at the same time: each has a connection or a thread of its own, and any key may ask for its usage."""
+
 _CLOSE_WITHIN = 8.0
 """Seconds that `close` tries; containers are killed ten seconds after SIGTERM."""
 
@@ -211,6 +214,7 @@ class BufferedLedger:
         self._written = 0
         """How many rows of this writer are written: the place of the first row in memory."""
         self._lock = asyncio.Lock()
+        self._queries = asyncio.Semaphore(_QUERIES)
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._failures = 0

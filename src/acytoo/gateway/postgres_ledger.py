@@ -113,7 +113,7 @@ class PostgresLedger(BufferedLedger):
         return connection
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
-        async with self._errors():
+        async with self._queries, self._errors():
             connection = await self._connect()
             try:
                 records: list[Any] = await connection.fetch(query, *arguments)

@@ -61,14 +61,13 @@ class SQLiteLedger(BufferedLedger):
 
     async def totals(self, since: float) -> list[Total]:
         """Return what each key and each upstream has used until now. Rows from a clock that was ahead are left out."""
-        arguments = [since, time.time() + AHEAD]
-        return ledger_sql.total_rows(await asyncio.to_thread(self._select, ledger_sql.TOTALS, arguments))
+        return ledger_sql.total_rows(await self._fetch(ledger_sql.TOTALS, since, time.time() + AHEAD))
 
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""
         query = ledger_sql.usage_query(by, _EXPRESSIONS, has_key=key is not None)
         arguments = [since, until, *([key] if key is not None else [])]
-        return ledger_sql.usage_rows(by, await asyncio.to_thread(self._select, query, arguments))
+        return ledger_sql.usage_rows(by, await self._fetch(query, *arguments))
 
     async def prune(self, before: float, most: int) -> int:
         """Delete at most so many rows from before a Unix time, the oldest first, and return how many were deleted."""
@@ -82,6 +81,10 @@ class SQLiteLedger(BufferedLedger):
         await self._run(self._disconnect)
         self._thread.shutdown()
 
+    async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
+        async with self._queries:
+            return await asyncio.to_thread(self._select, query, arguments)
+
     async def _run(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
@@ -89,7 +92,7 @@ class SQLiteLedger(BufferedLedger):
 
     def _check(self) -> None:
         if self._read_only:
-            self._select(ledger_sql.SELECT_VERSION, [])
+            self._select(ledger_sql.SELECT_VERSION, ())
             return
         connection = self._connect()
         with self._errors():
@@ -136,7 +139,7 @@ class SQLiteLedger(BufferedLedger):
             self._connection.close()
             self._connection = None
 
-    def _select(self, query: str, arguments: list[Any]) -> list[Any]:
+    def _select(self, query: str, arguments: Sequence[Any]) -> list[Any]:
         """Return the records of a query, on a connection of its own that cannot write."""
         if not self._path.exists():
             raise AcytooError(f"{self._name} does not exist")
