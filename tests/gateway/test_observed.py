@@ -285,6 +285,18 @@ async def test_without_tracing_a_callers_traceparent_is_not_passed_on(tmp_path: 
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+async def test_a_ledger_that_cannot_be_read_does_not_show_clients_where_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FakeEndpoint(dialects.OpenAI(), reply("Hi")) as fake, served(tmp_path, fake.url) as server:
+        (tmp_path / "acytoo.db").unlink()
+        response = await server.get("/usage", "authorization: Bearer sk-ci\r\n")
+    assert response.status == 503
+    assert b"usage cannot be read at the moment" in response.body
+    assert str(tmp_path).encode() not in response.body
+    assert str(tmp_path) in caplog.text
+
+
 async def test_health_checks_need_no_key_and_ask_nobody(tmp_path: Path, path: str) -> None:
     async with FakeEndpoint(dialects.OpenAI(), ANSWER) as fake, served(tmp_path, fake.url, FAST) as server:
         assert (await server.get(path)).status == 200

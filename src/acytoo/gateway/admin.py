@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from ipaddress import ip_address
 
 from acytoo.dialects.server_side import secrets_in
-from acytoo.errors import AuthenticationError
+from acytoo.errors import AcytooError, AuthenticationError, ServerError, StatusError
 from acytoo.gateway.call import ADMIN
 from acytoo.gateway.control import GatewayControl
 from acytoo.gateway.metrics import CONTENT_TYPE, Metrics
@@ -18,6 +19,8 @@ from acytoo.server.control import ANYONE
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import json_response
 from acytoo.server.router import PathRoute
+
+_LOG = logging.getLogger("acytoo.gateway")
 
 
 def admin_routes(control: GatewayControl, metrics: Metrics | None) -> Iterator[PathRoute]:
@@ -41,7 +44,14 @@ def admin_routes(control: GatewayControl, metrics: Metrics | None) -> Iterator[P
     async def show_usage(request: IncomingRequest) -> HTTPResponse:
         caller = request.caller
         key = None if caller is ADMIN or caller is ANYONE else caller.name if caller is not None else ""
-        return json_response(await usage_document(control.ledger, key, request.query))
+        try:
+            return json_response(await usage_document(control.ledger, key, request.query))
+        except StatusError:  # about the query
+            raise
+        except AcytooError as error:  # has the ledger's path or host
+            _LOG.error("/usage: %s", error)
+            message = "usage cannot be read at the moment: try again later"
+            raise ServerError(message, status=503, retry_after=5) from error
 
     if metrics is not None:
         yield PathRoute("GET", "/metrics", show_metrics, is_public=True)
