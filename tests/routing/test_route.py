@@ -534,7 +534,7 @@ def test_a_route_does_not_keep_the_event_loops_alive_that_used_it() -> None:
             await text_of(kept[-1])
         return weakref.ref(asyncio.get_running_loop())
 
-    dead = Route(Target(Plain("http://127.0.0.1:9"), failures=1))
+    dead = Route(Target(Plain("http://127.0.0.1:9"), failures=1, pause=0.1))
     loops = [asyncio.run(ask(dead)) for _ in range(2)]
     gc.collect()
     assert [loop() for loop in loops] == [None, None]
