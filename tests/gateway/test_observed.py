@@ -284,7 +284,6 @@ async def test_without_tracing_a_callers_traceparent_is_not_passed_on(tmp_path: 
 # Health checks.
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
 async def test_a_ledger_that_cannot_be_read_does_not_show_clients_where_it_is(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -297,6 +296,7 @@ async def test_a_ledger_that_cannot_be_read_does_not_show_clients_where_it_is(
     assert str(tmp_path) in caplog.text
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
 async def test_health_checks_need_no_key_and_ask_nobody(tmp_path: Path, path: str) -> None:
     async with FakeEndpoint(dialects.OpenAI(), ANSWER) as fake, served(tmp_path, fake.url, FAST) as server:
         assert (await server.get(path)).status == 200
