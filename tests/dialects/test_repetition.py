@@ -297,6 +297,33 @@ def test_such_pieces_may_have_everything_of_the_reply_so_far(size: int) -> None:
     ]
 
 
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize("name", ["gemini", "ollama"])
+def test_other_dialects_read_such_pieces_too_if_they_declare_them(name: str, size: int) -> None:
+    dialect = dialects.Gemini(cumulative_texts=True) if name == "gemini" else dialects.Ollama(cumulative_texts=True)
+    assert read(dialect, CUMULATIVE[name][1], size).text == PIECES[-1]
+    assert not dialect.can_pass_through
+
+
+def test_such_pieces_may_consist_of_several_parts() -> None:
+    def frame(*parts: object, **fields: object) -> dict[str, object]:
+        return {"candidates": [{"content": {"parts": parts}, **fields}]}
+
+    thought = {"text": "hm", "thought": True}
+    body = sse(
+        frame({"text": "h", "thought": True}),
+        frame(thought, {"text": "Hel"}),
+        frame(thought, {"text": "Hel"}, {"text": "lo"}),
+        frame(thought, {"text": "Hel"}, {"text": "lo"}),
+        frame(thought, {"text": "Hello there"}, finishReason="STOP"),
+    )
+    reply = read(dialects.Gemini(cumulative_texts=True), body, 100_000)
+    assert (reply.text, "".join([block["text"] for block in reply.reasoning])) == ("Hello there", "hm")
+    body = sse(frame({"text": "Hello"}), frame({"text": "Hel"}, finishReason="STOP"))
+    with pytest.raises(ProtocolError, match="leave out cumulative_texts"):
+        read(dialects.Gemini(cumulative_texts=True), body, 100_000)
+
+
 def test_increments_are_an_error_if_the_dialect_declares_such_pieces() -> None:
     for body in (
         sse(delta(content="Hello "), delta(content="world"), delta("stop")),
@@ -314,9 +341,11 @@ def test_increments_are_an_error_if_the_dialect_declares_such_pieces() -> None:
 def test_the_error_names_the_argument_where_there_is_one() -> None:
     with pytest.raises(ProtocolError, match=r"Variations\(cumulative_texts=True\)"):
         read(*CUMULATIVE["openai"], 1)
-    with pytest.raises(ProtocolError) as caught:
+    with pytest.raises(ProtocolError, match=r"dialect with cumulative_texts=True"):
         read(*CUMULATIVE["ollama"], 1)
-    assert "Variations" not in str(caught.value)
+    with pytest.raises(ProtocolError) as caught:
+        read(*CUMULATIVE["anthropic"], 1)
+    assert "dialect with" not in str(caught.value)
 
 
 def test_a_long_stream_of_such_pieces_is_an_error_too() -> None:

@@ -15,6 +15,7 @@ from acytoo.dialects.error_bodies import error_details_of
 from acytoo.dialects.json import UNDECODABLE, closed_json, decoder, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
+from acytoo.dialects.tool_calls import increment
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
 from acytoo.observation import Received
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect, size_of
@@ -535,6 +536,62 @@ class RecordReader(Reader):
             if not (type(item) in repeated and not getattr(item, "signature", ""))
             and not (isinstance(item, ToolCall) and item.arguments and item.arguments == arguments.get(item.index))
         ]
+
+
+class CumulativeRecordReader(RecordReader):
+    """What replaces methods of a dialect's reader if each piece of a text has all of it so far.
+
+    Such a stream costs the square of its length, so this need not be fast: it reads one record at a time.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._texts: dict[type, str] = {}
+
+    def _read(self, records: list[bytes]) -> list[Item]:
+        items: list[Item] = []
+        has_content = False
+        for record in records:
+            try:
+                items += super()._read([record])
+            except AcytooError as error:
+                if not items:
+                    raise
+                self.pending_error = error
+            has_content = has_content or self.received_content
+            if self.pending_error is not None:
+                break
+        self.received_content = has_content
+        return items
+
+    def read(self, records: list[bytes], items: list[Item]) -> None:
+        """Append the items of a record, with only what their texts add to those before them."""
+        complete: list[Item] = []
+        super().read(records, complete)
+        texts: dict[type, str] = {}  # a record may have one text in several parts
+        for item in complete:
+            kind = type(item)
+            if not isinstance(item, str | Reasoning | Refusal):
+                items.append(item)
+                continue
+            before = texts.get(kind, "")
+            text = texts[kind] = before + (item if isinstance(item, str) else item.text)
+            known = self._texts.get(kind, "")
+            if known.startswith(text):  # this part, or a repetition of the last record
+                new = ""
+            else:
+                new = increment(known, text)
+                self._texts[kind] = text
+            if isinstance(item, str):
+                items += [new] if new else []
+            elif new or getattr(item, "signature", ""):
+                items.append(msgspec.structs.replace(item, text=new))
+        for kind, text in texts.items():
+            increment(self._texts[kind], text)  # raises an error if the record has only a part of it
+
+    def unrepeated(self, last: list[Item], items: list[Item]) -> list[Item]:
+        """Return the items of the last record: `read` leaves out whatever they repeat."""
+        return last
 
 
 _CUMULATIVE = (

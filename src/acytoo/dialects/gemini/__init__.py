@@ -14,7 +14,7 @@ import msgspec
 from acytoo._version import __version__
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body, invalid
-from acytoo.dialects.gemini.reader import TOO_LONG, StreamReader, add_details, read_document
+from acytoo.dialects.gemini.reader import TOO_LONG, CumulativeReader, StreamReader, add_details, read_document
 from acytoo.dialects.gemini.request import decode_request, encode_request
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
 from acytoo.dialects.json import UNDECODABLE, decoder, dumps
@@ -67,6 +67,7 @@ class Gemini(Dialect):
     """Google's Gemini API. The endpoint's URL is the root, before `version`.
 
     `ends_without_finish`: whether the server ends complete replies without `finishReason`.
+    `cumulative_texts`: whether each piece of a streamed text has all of it so far.
     """
 
     name = "gemini"
@@ -91,9 +92,13 @@ class Gemini(Dialect):
     model_prefix = "models/"
     too_long_messages = TOO_LONG
 
-    def __init__(self, version: str = "v1beta", ends_without_finish: bool = False) -> None:
+    def __init__(
+        self, version: str = "v1beta", ends_without_finish: bool = False, cumulative_texts: bool = False
+    ) -> None:
         self.version = version
         self.ends_without_finish = ends_without_finish
+        self._reader_class = CumulativeReader if cumulative_texts else StreamReader
+        self.can_pass_through = not cumulative_texts
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
@@ -152,7 +157,7 @@ class Gemini(Dialect):
 
         Some servers answer a streaming request with a document, and the other way around.
         """
-        return AutoReader(self, StreamReader(self.name, self.ends_without_finish))
+        return AutoReader(self, self._reader_class(self.name, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a complete reply."""

@@ -16,7 +16,7 @@ from acytoo.dialects.finish import check_finish
 from acytoo.dialects.gemini.parts import FINISH_REASONS, READ_FIELDS, Part, TurnReader
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
-from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
+from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCalls
 from acytoo.errors import AuthenticationError, ProtocolError, StatusError
@@ -90,6 +90,7 @@ class StreamReader(RecordReader):
     substring searches per chunk.
     """
 
+    cumulative_hint = "; or give the provider a dialect with cumulative_texts=True"
     ending = "finishReason"
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
@@ -216,6 +217,10 @@ class StreamReader(RecordReader):
         if reason == "STOP" and self._calls:  # this API has no reason of its own for tool calls
             return Finish("tool_calls")
         return Finish(FINISH_REASONS.get(reason, reason), raw="" if reason in ("STOP", "MAX_TOKENS") else reason)
+
+
+class CumulativeReader(CumulativeRecordReader, StreamReader):
+    """A reader of a stream in which each piece of a text has all of it so far (tashfeenahmed/freellmapi#1007)."""
 
 
 def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> list[Item]:

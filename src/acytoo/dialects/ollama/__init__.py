@@ -13,7 +13,7 @@ import msgspec
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
-from acytoo.dialects.ollama.reader import TOO_LONG, StreamReader, read_document
+from acytoo.dialects.ollama.reader import TOO_LONG, CumulativeReader, StreamReader, read_document
 from acytoo.dialects.ollama.request import (
     decode_generate_request,
     decode_request,
@@ -73,6 +73,7 @@ class Ollama(Dialect):
     """Ollama's chat API. The endpoint's URL is the server's root; a key is sent as a bearer token.
 
     `ends_without_finish`: whether the server ends complete replies without a line with `"done": true`.
+    `cumulative_texts`: whether each piece of a streamed text has all of it so far.
     """
 
     name = "ollama"
@@ -111,8 +112,10 @@ class Ollama(Dialect):
         """Return whether to drop an extra field for another API. Ollama ignores any that it does not know."""
         return field in self.ignorable_fields or "." not in field
 
-    def __init__(self, ends_without_finish: bool = False) -> None:
+    def __init__(self, ends_without_finish: bool = False, cumulative_texts: bool = False) -> None:
         self.ends_without_finish = ends_without_finish
+        self._reader_class = CumulativeReader if cumulative_texts else StreamReader
+        self.can_pass_through = not cumulative_texts
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
@@ -138,7 +141,7 @@ class Ollama(Dialect):
         """
         if head.content_type in ("application/json", "text/html"):
             return DocumentReader(self)
-        return StreamReader(self.name, self.ends_without_finish)
+        return self._reader_class(self.name, self.ends_without_finish)
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a complete reply."""

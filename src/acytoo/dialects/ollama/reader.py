@@ -17,7 +17,7 @@ from acytoo.dialects.fields import count
 from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder, is_complete_json
 from acytoo.dialects.lenient import NEEDED, decode_document
-from acytoo.dialects.readers import RecordReader, bare_error, text_on_error
+from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
 from acytoo.dialects.tool_calls import ReceivedCalls
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Reasoning, Start, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
@@ -58,6 +58,7 @@ _decode = decoder(_Line).decode
 class StreamReader(RecordReader):
     """A reader of a streamed reply, which is complete once a line has `"done": true`."""
 
+    cumulative_hint = "; or give the provider a dialect with cumulative_texts=True"
     ending = "a line with done: true"
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
@@ -154,6 +155,10 @@ class StreamReader(RecordReader):
         if reason == "stop" and self._calls:  # this API has no reason of its own for tool calls
             return Finish("tool_calls")
         return Finish(reason, raw="" if reason in _SHARED_REASONS else reason)
+
+
+class CumulativeReader(CumulativeRecordReader, StreamReader):
+    """A reader of a stream in which each piece of a text has all of it so far, as some gateways send it."""
 
 
 def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> list[Item]:

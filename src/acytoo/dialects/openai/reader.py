@@ -23,10 +23,17 @@ from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai.request import NAME
-from acytoo.dialects.readers import RecordReader, bare_error, continuation, reasoning_text, text_on_error
+from acytoo.dialects.readers import (
+    CumulativeRecordReader,
+    RecordReader,
+    bare_error,
+    continuation,
+    reasoning_text,
+    text_on_error,
+)
 from acytoo.dialects.server_side import new_id
-from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text, increment
-from acytoo.errors import AcytooError, ProtocolError, TruncatedError
+from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text
+from acytoo.errors import ProtocolError, TruncatedError
 from acytoo.types import (
     Finish,
     Item,
@@ -553,49 +560,12 @@ class StreamReader(RecordReader):
         return None if is_new else call
 
 
-class CumulativeReader(StreamReader):
-    """A reader of a stream in which each piece of a text has all of it so far, as with DashScope's default.
-
-    Such a stream costs the square of its length, so this need not be fast: it reads one record at a time.
-    """
+class CumulativeReader(CumulativeRecordReader, StreamReader):
+    """A reader of a stream in which each piece of a text has all of it so far, as with DashScope's default."""
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
         super().__init__(name, ends_without_finish)
         self._calls = ReceivedCalls(is_cumulative=True)
-        self._texts: dict[type, str] = {}
-
-    def _read(self, records: list[bytes]) -> list[Item]:
-        items: list[Item] = []
-        has_content = False
-        for record in records:
-            try:
-                items += super()._read([record])
-            except AcytooError as error:
-                if not items:
-                    raise
-                self.pending_error = error
-            has_content = has_content or self.received_content
-            if self.pending_error is not None:
-                break
-        self.received_content = has_content
-        return items
-
-    def read(self, records: list[bytes], items: list[Item]) -> None:
-        """Append the items of a record, with only what their texts add to those before them."""
-        complete: list[Item] = []
-        super().read(records, complete)
-        for item in complete:
-            if not isinstance(item, str | Reasoning | Refusal):
-                items.append(item)
-                continue
-            text = item if isinstance(item, str) else item.text
-            if new := increment(self._texts.get(type(item), ""), text):
-                self._texts[type(item)] = text
-                items.append(new if isinstance(item, str) else type(item)(new))
-
-    def unrepeated(self, last: list[Item], items: list[Item]) -> list[Item]:
-        """Return the items of the last record: `read` leaves out whatever they repeat."""
-        return last
 
 
 def read_document(name: str, body: bytes) -> list[Item]:
