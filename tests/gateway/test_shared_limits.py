@@ -18,7 +18,7 @@ from acytoo.dialects import OpenAI
 from acytoo.gateway.keys import hash_secret
 from acytoo.testing import FakeEndpoint, reply
 from tests.processes import ACYTOO, LIMIT, run, start
-from tests.services import Redis
+from tests.services import Postgres, Redis
 
 BODY = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -26,7 +26,9 @@ BODY = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}
 class Replica:
     """A running `acytoo serve --config`."""
 
-    def __init__(self, folder: Path, upstream: str, *, workers: int, redis: Redis, limits: str) -> None:
+    def __init__(
+        self, folder: Path, upstream: str, *, workers: int, redis: Redis, limits: str, ledger: str = "none"
+    ) -> None:
         folder.mkdir()
         self.config = folder / "acytoo.toml"
         self.config.write_text(f"""
@@ -35,7 +37,7 @@ class Replica:
             workers = {workers}
             [storage]
             counters = "env:COUNTERS"
-            ledger = "none"
+            ledger = "env:LEDGER"
             [upstreams.up]
             provider = "compatible"
             url = "{upstream}"
@@ -46,7 +48,8 @@ class Replica:
             {limits}
         """)
         self.process = start(
-            [ACYTOO, "serve", "--config", str(self.config)], env={"COUNTERS": redis.url, "TMPDIR": str(folder)}
+            [ACYTOO, "serve", "--config", str(self.config)],
+            env={"COUNTERS": redis.url, "LEDGER": ledger, "TMPDIR": str(folder)},
         )
         assert self.process.stderr is not None
         line = self.process.stderr.readline().decode()
@@ -64,13 +67,15 @@ class Replica:
 
 @contextmanager
 def replicas(
-    count: int, folder: Path, upstream: str, redis: Redis, limits: str, workers: int = 1
+    count: int, folder: Path, upstream: str, redis: Redis, limits: str, workers: int = 1, ledger: str = "none"
 ) -> Iterator[list[Replica]]:
     """Start replicas, and kill them at the end."""
     with ExitStack() as stack:
         yield [
             stack.enter_context(
-                closing(Replica(folder / str(number), upstream, workers=workers, redis=redis, limits=limits))
+                closing(
+                    Replica(folder / str(number), upstream, workers=workers, redis=redis, limits=limits, ledger=ledger)
+                )
             )
             for number in range(count)
         ]
@@ -145,6 +150,36 @@ async def test_the_places_of_a_replica_that_is_killed_come_back(tmp_path: Path, 
             assert isinstance(waiting.exception(), aiohttp.ClientError)
             assert await statuses([servers[1].url]) == {429: 1}
             await until_status(200, servers[1].url)
+
+
+async def test_a_replica_that_is_killed_under_load_leaves_the_other_and_the_counts_as_they_were(
+    tmp_path: Path, redis_server: Redis, postgres_server: Postgres
+) -> None:
+    ledger = await asyncio.to_thread(postgres_server.new_database)
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        with replicas(2, tmp_path, fake.url, redis_server, "requests_per_day = 200", ledger=ledger) as servers:
+            living = asyncio.create_task(statuses([servers[0].url] * 100))
+            doomed = asyncio.create_task(statuses([servers[1].url] * 99))
+            await fake.received(20)
+            await asyncio.to_thread(servers[1].close)
+            await asyncio.wait({doomed})
+            assert await living == {200: 100}
+            received = len(fake.requests)
+            async with aiohttp.ClientSession(headers={"authorization": "Bearer sk-ci"}) as session:
+                async with session.post(f"{servers[0].url}/v1/chat/completions", json=BODY) as response:
+                    counted = 199 - int(response.headers["x-ratelimit-remaining-requests"])
+                assert received <= counted <= 199  # and what the killed one had reserved and not sent
+                await until_rows(session, servers[0].url, 101)
+
+
+async def until_rows(session: aiohttp.ClientSession, url: str, least: int) -> None:
+    """Return once the ledger has so many requests."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            async with session.get(f"{url}/usage?by=") as response:
+                total = (await response.json())["total"]
+            if total is not None and total["requests"] >= least:
+                return
 
 
 async def test_while_redis_is_lost_requests_pass_and_budgets_refuse(tmp_path: Path, redis_server: Redis) -> None:
