@@ -75,7 +75,8 @@ def _machines(record: Record) -> str:
     machines: dict[str, list[str]] = {}
     for name, sweep in record.sweeps.items():
         machines.setdefault(_machine(sweep.machine), []).append(name)
-    shares = [sweep.machine["busy"] or 0.0 for sweep in record.sweeps.values()]
+    # A size does not depend on what else the machine does.
+    shares = [sweep.machine["busy"] or 0.0 for name, sweep in record.sweeps.items() if name != "install"]
     busy = f"Others used {min(shares):.1%} to {max(shares):.1%} of the processors when the sweeps began."
     rounds = f"Rounds: {_rounds(record, peers=False)}; of the peers: {_rounds(record, peers=True)}."
     if len(machines) == 1:
