@@ -25,13 +25,20 @@ def asker(requests: Requests) -> Ask:
         items: list[Item] = []
         size = ReplySize(max_reply)
         batches = requests.begin(row)
+
+        def take(batch: list[Item]) -> bool:
+            size.add(batch)
+            items.extend(batch)
+            return True
+
         try:
             async for batch in batches:
+                take(batch)
                 if first is None and has_content(batch):
                     first = time.monotonic() - started
-                    quotas = batches.quotas if isinstance(batches, ReplyStream) else []
-                size.add(batch)
-                items += batch
+                    if isinstance(batches, ReplyStream):
+                        quotas = batches.quotas
+                        await batches.forward(take)  # no task is woken for the rest
         except ReplyTooLargeError as error:
             error.text = ""  # it would be held until the row is written
             raise
