@@ -42,7 +42,7 @@ def request_from_body(body: dict[str, Any], dialect: str) -> Request:
 
 def new_id(prefix: str) -> str:
     """Return a new identifier: the prefix and 24 random hexadecimal digits."""
-    return f"{prefix}{random.getrandbits(96):024x}"
+    return prefix + random.randbytes(12).hex()
 
 
 def header_secrets(incoming: ServerRequest) -> list[Secret]:

@@ -28,25 +28,23 @@ def encode_head(first_line: str, fields: Collection[tuple[str, str]]) -> bytes:
     Raises ValueError for a name or value that would break out of its field, or that HTTP cannot carry. The error does
     not show the value, which may be a secret.
     """
-    return _encode_lines([first_line, *_lines(fields)]) + b"\r\n"
+    return _encode(f"{first_line}\r\n", fields, tuple([name for name, _ in fields])) + b"\r\n"
 
 
 def encode_fields(fields: Mapping[str, str]) -> bytes:
     """Return the bytes of further fields of a head, to be put before its empty line. Raises as `encode_head`."""
-    return _encode_lines(_lines(fields.items()))
+    return _encode("", fields.items(), tuple(fields))
 
 
-def _lines(fields: Collection[tuple[str, str]]) -> list[str]:
-    _check_names(tuple([name for name, _ in fields]))
-    return [f"{name}: {value}" for name, value in fields]
-
-
-def _encode_lines(lines: list[str]) -> bytes:
-    head = "\r\n".join([*lines, ""])
+def _encode(head: str, fields: Collection[tuple[str, str]], names: tuple[str, ...]) -> bytes:
+    """Return the bytes of a first line, if there is one, and of the fields with these names after it."""
+    _check_names(names)
+    ends = len(names) + bool(head)
+    for name, value in fields:
+        head += f"{name}: {value}\r\n"
     # One look at the complete head is cheaper than one at each value.
-    ends = len(lines)
     if head.count("\n") != ends or head.count("\r") != ends or "\0" in head:
-        raise ValueError(f"{_field_with_line_end(lines)} contains a line end or NUL")
+        raise ValueError(f"{_field_with_line_end(fields)} contains a line end or NUL")
     try:
         return head.encode("utf-8")
     except UnicodeEncodeError:
@@ -60,10 +58,9 @@ def _check_names(names: tuple[str, ...]) -> None:
             raise ValueError(f"invalid header name {name!r}")
 
 
-def _field_with_line_end(lines: list[str]) -> str:
+def _field_with_line_end(fields: Collection[tuple[str, str]]) -> str:
     """Return the name of the field that cannot be sent, without its value."""
-    for line in lines:
-        name, colon, _ = line.partition(": ")
-        if colon and _NAME.fullmatch(name) and re.search(r"[\0\r\n]", line):
+    for name, value in fields:
+        if re.search(r"[\0\r\n]", value):
             return f"the header {name!r}"
     return "the request target"
