@@ -118,6 +118,9 @@ class Metrics:
         self._estimated = counter("estimated_attempts", "Attempts with estimated tokens.", "upstream", "target")
         self._cost = counter("cost_dollars", "Cost of attempts.", "key", "model", "upstream", "target")
         self._unpriced = counter("unpriced_attempts", "Attempts of unknown cost.", "upstream", "target")
+        # The figures that a request or a row with these labels changes: found with one look instead of one for each.
+        self._of_requests = _Series(self._figures_of_request)
+        self._of_rows = _Series(self._figures_of_row)
 
     def started(self) -> None:
         """Count a request as being answered."""
@@ -126,48 +129,71 @@ class Metrics:
     def ended(self, summary: Summary) -> None:
         """Count a request that has been answered, and its attempts."""
         self._in_progress.inc(-1)
-        key, dialect, model = summary.key, summary.dialect, summary.model
+        model, first = summary.model, summary.first_content
         if model not in self.models:
             model = model and OTHER
-        self._requests[key, dialect, model, str(summary.status or CLIENT_LEFT)].inc()
-        self._sent[key, dialect, model].inc(summary.sent)
-        self._seconds[dialect, model].observe(summary.seconds)
-        if summary.first_content is not None:
-            self._first[dialect, model].observe(summary.first_content)
+        figures = self._of_requests[summary.key, summary.dialect, model, summary.status, first is not None]
+        requests, sent, seconds, first_content = figures
+        requests.inc()
+        sent.inc(summary.sent)
+        seconds.observe(summary.seconds)
+        if first is not None:
+            first_content.observe(first)
         if summary.error:
-            self._errors[dialect, model, summary.error].inc()
+            self._errors[summary.dialect, model, summary.error].inc()
         for row in summary.rows:
             self._count(row)
 
+    def _figures_of_request(self, key: str, dialect: str, model: str, status: int, has_content: bool) -> _Figures:
+        return (
+            self._requests[key, dialect, model, str(status or CLIENT_LEFT)],
+            self._sent[key, dialect, model],
+            self._seconds[dialect, model],
+            self._first[dialect, model] if has_content else None,
+        )
+
     def _count(self, row: Row) -> None:
-        models, model, upstream, target = self.models, row.model, row.upstream, row.target
+        models, model, target, first, cost = self.models, row.model, row.target, row.first_content, row.cost
         if model not in models:
             model = model and OTHER
         if target not in models:
             target = target and OTHER
-        self._attempts[upstream, target, row.outcome].inc()
         if not target:  # refused here
+            self._attempts[row.upstream, target, row.outcome].inc()
             return
-        self._attempt_seconds[upstream, target].observe(row.seconds)
-        if row.first_content is not None:
-            self._attempt_first[upstream, target].observe(row.first_content)
-        key, tokens = row.key, self._tokens
+        figures = self._of_rows[row.key, model, row.upstream, target, row.outcome, first is not None, bool(cost)]
+        attempts, seconds, first_content, tokens, dollars = figures
+        attempts.inc()
+        seconds.observe(row.seconds)
+        if first is not None:
+            first_content.observe(first)
         if row.input_tokens:
-            tokens[key, model, upstream, target, "input"].inc(row.input_tokens)
+            tokens[("input",)].inc(row.input_tokens)
         if row.output_tokens:
-            tokens[key, model, upstream, target, "output"].inc(row.output_tokens)
+            tokens[("output",)].inc(row.output_tokens)
         if row.cached_tokens:
-            tokens[key, model, upstream, target, "cached"].inc(row.cached_tokens)
+            tokens[("cached",)].inc(row.cached_tokens)
         if row.cache_write_tokens:
-            tokens[key, model, upstream, target, "cache_write"].inc(row.cache_write_tokens)
+            tokens[("cache_write",)].inc(row.cache_write_tokens)
         if row.reasoning_tokens:
-            tokens[key, model, upstream, target, "reasoning"].inc(row.reasoning_tokens)
+            tokens[("reasoning",)].inc(row.reasoning_tokens)
         if row.is_estimated:
-            self._estimated[upstream, target].inc()
-        if row.cost is None:
-            self._unpriced[upstream, target].inc()
-        elif row.cost:
-            self._cost[key, model, upstream, target].inc(row.cost / NANODOLLARS)
+            self._estimated[row.upstream, target].inc()
+        if cost:
+            dollars.inc(cost / NANODOLLARS)
+        elif cost is None:
+            self._unpriced[row.upstream, target].inc()
+
+    def _figures_of_row(
+        self, key: str, model: str, upstream: str, target: str, outcome: str, has_content: bool, has_cost: bool
+    ) -> _Figures:
+        return (
+            self._attempts[upstream, target, outcome],
+            self._attempt_seconds[upstream, target],
+            self._attempt_first[upstream, target] if has_content else None,
+            _Series(lambda kind: self._tokens[key, model, upstream, target, kind]),
+            self._cost[key, model, upstream, target] if has_cost else None,
+        )
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format, for `CONTENT_TYPE`."""
@@ -181,14 +207,18 @@ class Metrics:
         return generate_latest(_WithoutCreated(registry))
 
 
-class _Series(dict[tuple[str, ...], Any]):
-    """The figures of one metric by their labels."""
+_Figures: TypeAlias = tuple[Any, ...]
+"""Figures that change together; None for one that does not."""
+
+
+class _Series(dict[tuple[Any, ...], Any]):
+    """The figures of one metric, or of several that change together, by their labels."""
 
     def __init__(self, make: Callable[..., Any]) -> None:
         super().__init__()
         self._make = make
 
-    def __missing__(self, labels: tuple[str, ...]) -> Any:
+    def __missing__(self, labels: tuple[Any, ...]) -> Any:
         figure = self[labels] = self._make(*labels)
         return figure
 
