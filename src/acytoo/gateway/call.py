@@ -82,6 +82,7 @@ class GatewayCall(Call):
 
     def __init__(self, control: GatewayControl, request: IncomingRequest) -> None:
         self._control = control
+        self.counters = control.counters
         self._request = request
         self.setup = control.setup
         self._at = time.time()
@@ -130,8 +131,12 @@ class GatewayCall(Call):
                 leaf = setup.dearest_leaves[name]
                 rates = self.offer_of(leaf, leaf.model or rest).rates
                 money = rates.cost(incoming, outgoing) if rates is not None else 0
-            self._hold = await self.reserve(plan, incoming + outgoing, money)
-            self.headers = {**self.headers, **dialect.quota_headers(self._hold.quotas(), self._at)}
+            counters, amounts = self.counters, amounts_of(incoming + outgoing, money)
+            held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
+            if isinstance(held, Exceeded):
+                raise refusal(held)
+            self._hold = held
+            self.headers = {**self.headers, **dialect.quota_headers(held.quotas(), self._at)}
 
     def offer_of(self, leaf: Leaf, model: str) -> Offer:
         """Return what an upstream offers for a model. The last one is kept: it is looked at several times."""
@@ -173,13 +178,6 @@ class GatewayCall(Call):
     def _note_task(self, task: asyncio.Task[None]) -> None:
         self._task = task
 
-    async def reserve(self, plan: Plan, tokens: int, money: int) -> Hold:
-        """Reserve a place in the limits of a key or an upstream. Raises RateLimitError."""
-        held = await self._control.counters.reserve(Claims(plan, amounts_of(tokens, money)))
-        if isinstance(held, Exceeded):
-            raise refusal(held)
-        return held
-
     def end(self, response: HTTPResponse | None, error: BaseException | None) -> None:
         """Settle what was reserved, and report the request.
 
@@ -210,14 +208,14 @@ class GatewayCall(Call):
             rows += own
             if attempt.hold is not None:
                 assert attempt.leaf.plan is not None
-                control.counters.settle(attempt.hold, _actual(attempt.leaf.plan, own))
+                self.counters.settle(attempt.hold, _actual(attempt.leaf.plan, own))
         name = type(self.error).__name__ if self.error is not None else ""
         if self._hit is not None:
             rows = [self._row_of_hit(self._hit, ending, name)]
         if self._hold is not None:
             assert key is not None
             assert key.plan is not None
-            control.counters.settle(self._hold, _actual(key.plan, rows))
+            self.counters.settle(self._hold, _actual(key.plan, rows))
         if not rows and self.error is not None and self._request.caller is not None:
             is_chat = self.route is not None and self.route.dialect is not None
             if is_chat:
@@ -360,7 +358,11 @@ class GatewayAttempt(Observation):
             if has_budget:
                 money = offer.rates.cost(incoming, outgoing)
         if plan is not None and self.hold is None:
-            self.hold = await call.reserve(plan, incoming + outgoing, money)
+            counters, amounts = call.counters, amounts_of(incoming + outgoing, money)
+            held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
+            if isinstance(held, Exceeded):
+                raise refusal(held)
+            self.hold = held
 
     def end(self, outcome: str, received: Received, error: AcytooError | None = None) -> None:
         """Note the end and its time."""

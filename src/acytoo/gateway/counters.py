@@ -156,6 +156,10 @@ class Counters(Protocol):
         """
         ...
 
+    def reserve_now(self, plan: Plan, amounts: Sequence[int]) -> Hold | Exceeded | None:
+        """Do what `reserve` does for the claims of a plan, or return None if that has to be awaited."""
+        ...
+
     def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
         """Replace the reserved amounts by the real ones, by counter, and free the places in flight. Works once.
 
@@ -190,11 +194,14 @@ class MemoryCounters:
 
     async def reserve(self, claims: Sequence[Claim]) -> Hold | Exceeded:
         """Count all claims, or none if one does not fit."""
-        # Without a call for each claim: this is done for every request.
         if type(claims) is not Claims:
             claims = Claims.of(claims)
-        plan, amounts, now, elapsed = claims.plan, claims.amounts, self._wall(), self._monotonic()
-        counted = plan.counted
+        return self.reserve_now(claims.plan, claims.amounts)
+
+    def reserve_now(self, plan: Plan, amounts: Sequence[int]) -> Hold | Exceeded:
+        """Do what `reserve` does for the claims of a plan."""
+        # Without a call for each claim: this is done for every request.
+        counted, now, elapsed = plan.counted, self._wall(), self._monotonic()
         is_current = (
             counted is not None
             and counted.version is self._version
@@ -210,7 +217,7 @@ class MemoryCounters:
             self._keep(plan, counted)
         for count, _, unit, _ in counted.counts:
             count.used += amounts[unit]
-        return _MemoryHold(claims, counted, now, elapsed)
+        return _MemoryHold(plan, amounts, counted, now, elapsed)
 
     def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
         """Replace the reserved amounts by the real ones, and free the places in flight."""
@@ -285,16 +292,19 @@ class _Counted:
 class _MemoryHold(Hold):
     """A reservation in memory. Its levels are calculated when they are looked at."""
 
-    __slots__ = ("amounts", "counted", "elapsed", "now")
+    __slots__ = ("amounts", "counted", "elapsed", "now", "plan")
 
-    def __init__(self, claims: Claims, counted: _Counted, now: float, elapsed: float) -> None:
-        self.claims = claims
-        self.amounts = claims.amounts
+    def __init__(self, plan: Plan, amounts: Sequence[int], counted: _Counted, now: float, elapsed: float) -> None:
+        self.plan = plan
+        self.amounts = amounts
         self.counted = counted
         self.now = now
         self.elapsed = elapsed
-        self.name = ""
         self.is_settled = False
+
+    @property
+    def claims(self) -> Claims:  # type: ignore[override]
+        return Claims(self.plan, self.amounts)
 
     @property
     def levels(self) -> list[Level]:  # type: ignore[override]

@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from acytoo.errors import AcytooError, MissingExtraError, ServerError, UsageError
-from acytoo.gateway.counters import Claim, Exceeded, Hold, Level, Window, retry_after
+from acytoo.gateway.counters import Claim, Exceeded, Hold, Level, Plan, Window, retry_after
 from acytoo.secret import Secret, redact, secrets_of, split_secrets
 
 _LOG = logging.getLogger("acytoo.gateway")
@@ -261,6 +261,9 @@ class RedisCounters:
         except asyncio.CancelledError:
             task.add_done_callback(lambda _: self._give_back(name, claims))
             raise
+
+    def reserve_now(self, plan: Plan, amounts: Sequence[int]) -> None:
+        """Return None: Redis has to be asked."""
 
     def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
         """Begin to replace the reserved amounts by the real ones; later, if Redis is lost."""
