@@ -71,6 +71,8 @@ class GatewayCall(Call):
     """One request to a gateway."""
 
     _dialect = ""
+    key: Key | None = None
+    """The key of the caller, None before the request is admitted."""
     model = ""
     size = 0
     _incoming: int | None = None
@@ -96,12 +98,6 @@ class GatewayCall(Call):
             self.upstream_headers = self.headers | control.tracing.headers_for(request.headers)
         self._attempts: list[GatewayAttempt] = []
 
-    @property
-    def key(self) -> Key | None:
-        """The key of the caller."""
-        caller = self._request.caller
-        return caller if isinstance(caller, Key) else None
-
     async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
         """Check what the key may ask for, and reserve an estimate. Raises AcytooError."""
         # The file may have been read again while the body arrived; the server selects the backend from the new one.
@@ -123,7 +119,7 @@ class GatewayCall(Call):
             raise AuthenticationError(message, status=403, code="permission_error")
         if self._control.ledger.is_full:
             raise ServerError("usage cannot be recorded at the moment: try again later", status=503, retry_after=5)
-        key = self.key
+        key = self.key = caller if isinstance(caller, Key) else None
         if key is not None and (plan := key.plan) is not None:
             incoming, outgoing = self.estimated_input(parsed.request), estimate_output(parsed.request)
             money = 0
@@ -196,41 +192,41 @@ class GatewayCall(Call):
             self._task.add_done_callback(lambda _: self._finish(ending))
 
     def _finish(self, ending: _Ending) -> None:
-        control, error, key = self._control, ending.error, self.key
-        key_name = key.name if key is not None else ""
+        control, error, caller = self._control, ending.error, self._request.caller
+        key = caller.name if isinstance(caller, Key) else ""
         cancelled = "cancelled"  # such as the slower one of two attempts
         if error is not None:
             was_stopped = isinstance(error, asyncio.CancelledError) and self._request.connection.is_server_stopping
             cancelled = "stopped" if was_stopped else "left"
         rows: list[Row] = []  # none for an attempt that was refused here, such as by a limit of its upstream
         for attempt in self._attempts:
-            own = [self._row_of(attempt, len(rows) + 1, key_name, cancelled)] if attempt.has_begun else []
+            own = [self._row_of(attempt, len(rows) + 1, key, cancelled)] if attempt.has_begun else []
             rows += own
             if attempt.hold is not None:
                 assert attempt.leaf.plan is not None
                 self.counters.settle(attempt.hold, _actual(attempt.leaf.plan, own))
         name = type(self.error).__name__ if self.error is not None else ""
         if self._hit is not None:
-            rows = [self._row_of_hit(self._hit, ending, name)]
+            rows = [self._row_of_hit(self._hit, key, ending, name)]
         if self._hold is not None:
-            assert key is not None
-            assert key.plan is not None
-            self.counters.settle(self._hold, _actual(key.plan, rows))
+            assert self.key is not None
+            assert self.key.plan is not None
+            self.counters.settle(self._hold, _actual(self.key.plan, rows))
         if not rows and self.error is not None and self._request.caller is not None:
             is_chat = self.route is not None and self.route.dialect is not None
             if is_chat:
-                rows = [self._row(0, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
+                rows = [self._row(key, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
         if rows:
             control.ledger.add(rows)
         if control.consumers:
-            self._report(rows, ending, key_name, name or _name_of(error))
+            self._report(rows, ending, key, name or _name_of(error))
         self._attempts = []
 
-    def _row_of_hit(self, hit: Hit, ending: _Ending, error: str) -> Row:
+    def _row_of_hit(self, hit: Hit, key: str, ending: _Ending, error: str) -> Row:
         """Return the row of a reply for which no upstream was asked, with what the upstream once reported."""
         usage = hit.usage
         return self._row(
-            0,
+            key,
             status=ending.status,
             outcome="cached" if hit.is_complete else error or "left",
             input_tokens=usage.input_tokens,
@@ -269,12 +265,13 @@ class GatewayCall(Call):
         for consumer in self._control.consumers:
             consumer.ended(summary)
 
-    def _row(self, attempt: int, **fields: object) -> Row:
+    def _row(self, key: str, **fields: object) -> Row:
+        """Return the row of a request for which no upstream was asked."""
         defaults = {
             "request_id": self.request_id,
-            "attempt": attempt,
+            "attempt": 0,
             "at": self._at,
-            "key": self.key.name if self.key is not None else "",
+            "key": key,
             "dialect": self._dialect or (self.route.dialect.name if self.route and self.route.dialect else ""),
             "model": self.model,
         }

@@ -51,7 +51,7 @@ class GatewayControl(Control):
         key = self.setup.keys.find(presented) or self._key_of_stand_in(presented)
         if key is None:
             return ADMIN if is_among(self.setup.admin_key, presented) else None
-        if key.is_expired(time.time()):
+        if key.expires is not None and key.is_expired(time.time()):
             message = f"the key {key.name!r} expired at the end of {key.expires}: ask for a new one"
             raise AuthenticationError(message, status=401, code="authentication_error")
         if key.is_disabled:
