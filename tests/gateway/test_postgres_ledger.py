@@ -171,6 +171,21 @@ async def test_a_lost_connection_is_opened_again(postgres_server: Postgres, url:
     assert await stored(postgres_server, url) == [0, 1]
 
 
+async def test_rows_wait_while_the_database_is_read_only(postgres_server: Postgres, url: str) -> None:
+    name = url.rpartition("/")[2]
+    async with opened(url) as ledger:
+        for value in ("on", "off"):
+            change = f"ALTER DATABASE {name} SET default_transaction_read_only = {value}"
+            end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            await asyncio.to_thread(postgres_server.query, f"{change}; {end}")
+            ledger.add(rows(1))
+            if value == "on":
+                with pytest.raises(AcytooError, match="read-only transaction"):
+                    await ledger.flush()
+        await ledger.flush()
+    assert await stored(postgres_server, url) == [0, 0]
+
+
 async def test_replicas_that_start_together_create_the_tables_once(postgres_server: Postgres, url: str) -> None:
     async def replica() -> None:
         async with opened(url) as ledger:

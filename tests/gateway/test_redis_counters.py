@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -345,6 +346,42 @@ async def test_what_ends_while_redis_is_lost_is_settled_once_it_is_back(persiste
         persistent_redis_server.start()
         await until_counted(counters)
         await counters.renew()
+        assert [await used(counters, claim) for claim in (MONEY, PLACE)] == [4, 0]
+
+
+@pytest.mark.parametrize(
+    ("refuse", "accept"),
+    [
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),  # a replica is read-only
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+    ],
+)
+async def test_a_redis_that_refuses_to_write_counts_as_lost_and_loses_no_count(
+    refuse: str, accept: str, redis_server: Redis
+) -> None:
+    admin: Any = redis.asyncio.Redis.from_url(redis_server.url)
+    async with connected(redis_server) as counters, admin:
+        held = await reserve(counters, MONEY)
+        await admin.execute_command(refuse)
+        with pytest.raises(ServerError, match="the limits cannot be checked"):
+            await counters.reserve([MONEY])
+        await settle(counters, held, {MONEY.counter: 4})
+        await admin.execute_command(accept)
+        await until_counted(counters)
+        await counters.renew()
+        assert await used(counters, MONEY) == 4
+
+
+async def test_scripts_that_redis_has_forgotten_are_sent_again(redis_server: Redis) -> None:
+    admin: Any = redis.asyncio.Redis.from_url(redis_server.url)
+    async with connected(redis_server) as counters, admin:
+        held = await reserve(counters, MONEY, PLACE)
+        await admin.script_flush()
+        await counters.renew()
+        await admin.script_flush()
+        await settle(counters, held, {MONEY.counter: 4})
+        await admin.script_flush()
         assert [await used(counters, claim) for claim in (MONEY, PLACE)] == [4, 0]
 
 

@@ -7,12 +7,14 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
 import pytest
+import redis.asyncio
 
 from acytoo.dialects import OpenAI
 from acytoo.gateway.keys import hash_secret
@@ -219,3 +221,42 @@ def test_a_mistake_in_the_config_file_is_reported_once(tmp_path: Path) -> None:
     done = run([ACYTOO, "serve", "--config", str(path)])
     assert done.returncode == 2
     assert done.stderr.count(b"MISSING") == 1
+
+
+async def test_a_rolling_restart_and_changes_of_the_file_under_load_fail_no_request_and_lose_no_count(
+    tmp_path: Path, redis_server: Redis
+) -> None:
+    async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
+        with replicas(1, tmp_path, fake.url, redis_server, "requests_per_day = 1000000", workers=2) as [server]:
+            found: Counter[int] = Counter()
+            stop = asyncio.Event()
+
+            async def ask() -> None:
+                while not stop.is_set():
+                    found.update(await statuses([server.url]))
+
+            asking = [asyncio.create_task(ask()) for _ in range(4)]
+            old = _workers(server)
+            server.process.send_signal(signal.SIGUSR2)
+            async with asyncio.timeout(LIMIT):
+                while len(now := _workers(server)) != 2 or now & old:
+                    server.config.write_text(server.config.read_text() + "\n")
+                    await asyncio.sleep(0.2)
+            stop.set()
+            await asyncio.gather(*asking)
+            assert set(found) == {200}
+            assert len(fake.requests) == found[200]
+    client: Any = redis.asyncio.Redis.from_url(redis_server.url)
+    async with client:
+        counted = await client.hget("acytoo:key:ci:requests:day", "used")
+    assert int(counted) == found[200]
+
+
+def _workers(server: Replica) -> set[int]:
+    """Return the process ids of the workers that run."""
+    running = set()
+    for child in psutil.Process(server.process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if child.status() != psutil.STATUS_ZOMBIE:
+                running.add(child.pid)
+    return running
