@@ -14,6 +14,17 @@ from acytoo.types import Event
 HEADER = """# API reference
 
 Generated from the docstrings by `python -m tests.api_reference > docs/api.md`. Import every name from `acytoo`.
+
+| to | use |
+| --- | --- |
+| get a provider by its name | [`provider`](#provider) |
+| stream text in asyncio | [`create_async_generator`](#asyncgeneratorprovidercreate_async_generator) |
+| stream text and [events](#events-and-replies) | [`stream`](#asyncgeneratorproviderstream) |
+| get a complete [`Reply`](#reply) | [`reply`](#asyncgeneratorproviderreply) |
+| get a complete text | [`create_async`](#asyncgeneratorprovidercreate_async) |
+| iterate without asyncio | [`create_completion`](#asyncgeneratorprovidercreate_completion) |
+| ask several providers as one | [`Route`](#route), [`Target`](#target) |
+| find out whether a provider works | [`check`](#asyncgeneratorprovidercheck) |
 """
 LINE = 82
 """Characters of a line of code that the site shows without scrolling."""

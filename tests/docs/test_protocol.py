@@ -9,10 +9,13 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
-from acytoo.testing import ScriptedResponse, reply
+from acytoo import dialects
+from acytoo.testing import FakeEndpoint, ScriptedResponse, reply
+from acytoo.testing.script import responses
 from acytoo.types import Finish, Start
 from tests.server.live_server import live_server
 
@@ -124,3 +127,19 @@ def test_the_client_of_the_page_raises_the_servers_message(ask: Callable[..., It
             list(ask("127.0.0.1", port, [], password="right"))
 
     with_client(read, COMPLETE, password="right")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (responses.status(200, body=""), RuntimeError),
+        (reply("ab é").cut_bytes(1).end(after_bytes=4), UnicodeDecodeError),
+    ],
+)
+def test_the_client_of_the_page_raises_for_a_reply_that_is_empty_or_ends_in_a_character(
+    answer: ScriptedResponse, error: type[Exception], ask: Callable[..., Iterator[str]]
+) -> None:
+    with FakeEndpoint(dialects.Acytoo(), answer) as fake:
+        address = urlsplit(fake.url)
+        with pytest.raises(error):
+            list(ask(address.hostname, address.port, HI))
