@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -110,3 +111,14 @@ def test_the_memory_of_keys_is_bounded() -> None:
     for number in range(10_050):
         balance.choose(ts, Request([{"role": "user", "content": str(number)}]), "")
     assert len(balance._used_at) <= 10_000
+
+
+def test_a_long_key_of_the_caller_is_not_kept() -> None:
+    balance, ts = Balance(300), targets(1, 1)
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            balance.choose(ts, request("Hi", extra={"prompt_cache_key": f"{number}" + "x" * 1_000_000}), "")
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -63,12 +63,15 @@ def _affinity_key(request: Request, session: str) -> bytes:
     """Return what requests have in common that share a prompt cache, or b"" if nothing is known of the prompt."""
     session = session or str(request.extra.get("prompt_cache_key") or "")
     if session:
-        return session.encode("utf-8", "surrogatepass")
+        return _hash(session)
     if not request.messages:
         return b""
     first_user = next((i for i, message in enumerate(request.messages) if message.get("role") == "user"), 0)
-    prefix = [request.tools, request.messages[: first_user + 1]]
-    return blake2b(repr(prefix).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return _hash(repr([request.tools, request.messages[: first_user + 1]]))
+
+
+def _hash(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _score(key: bytes, target: Target) -> float:
