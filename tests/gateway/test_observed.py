@@ -234,6 +234,14 @@ async def test_a_request_is_a_line_in_the_log_and_no_secret_is(tmp_path: Path) -
     assert (lines[2]["path"], lines[2]["status"]) == ("", 404)
 
 
+async def test_a_user_agent_without_end_is_cut_in_the_log(tmp_path: Path) -> None:
+    log = f'[log]\nrequests = "file:{tmp_path / "access.log"}"\n'
+    async with FakeEndpoint(dialects.OpenAI(), ANSWER) as fake, served(tmp_path, fake.url, FAST + log) as server:
+        await server.post(CHAT, HELLO, f"authorization: Bearer sk-ci\r\nuser-agent: {'x' * 10_000}\r\n")
+    line = json.loads((tmp_path / "access.log").read_text())
+    assert line["user_agent"] == "x" * 499 + "…"
+
+
 async def test_a_renamed_log_is_opened_again_when_the_config_is_read_again(tmp_path: Path) -> None:
     log = f'[log]\nrequests = "file:{tmp_path / "access.log"}"\n'
     async with served(tmp_path, "http://127.0.0.1:9", log) as server:

@@ -49,6 +49,9 @@ _LARGE = 256 * 1024
 _LONGEST_MODEL = 500
 """Characters of a model's name that a caller may ask for: the log, traces and rows that wait in memory have it."""
 
+_LONGEST_AGENT = 500
+"""Characters of a `user-agent` in the log and in traces: thousands of lines may wait for a reader that has stalled."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """The identifiers of callers that are kept; others are replaced."""
 
@@ -258,7 +261,7 @@ class GatewayCall(Call):
             None if first is None else first - self._started,
             ending.sent,
             self._address,
-            request.headers.get("user-agent", ""),
+            truncate(request.headers.get("user-agent", ""), _LONGEST_AGENT),
             error,
             self.upstream_headers.get("traceparent", ""),
         )
