@@ -247,11 +247,14 @@ def outcomes(
         actor = ray.remote(num_cpus=0)(SharedLimits)
         holder = actor.options(name=limits).remote(requests_per_minute, tokens_per_minute)
     each = max(1, jobs // workers)
+    # Ray waits for all rows of a call, so a worker needs calls with twice as many rows as it has requests at once.
+    size = min(_BLOCK_ROWS, max(1, each // 2))
     dataset = ray.data.read_datasource(_row_source(rows), ray_remote_args={"num_cpus": share}).map_batches(
         _RowReplies,
-        batch_size=max(1, min(_BLOCK_ROWS, each)),
+        batch_size=size,
         batch_format="pyarrow",
         concurrency=workers,
+        max_concurrency=-(-2 * each // size),
         num_cpus=share,
         fn_constructor_args=(requests, each, attempts, limits),
     )
