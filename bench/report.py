@@ -229,19 +229,23 @@ def _batches(record: Record) -> dict[str, str]:
     """Return the parts about batches, and write their plot. Without results there are none."""
     if not record.sweeps:
         return {}
-    rows = [
-        _batch_row(record, sweep, name, f"{count:,}", str(jobs), _label(name, record))
+    places = [
+        (f"batch-{count}-{jobs}", name, f"{count:,}", str(jobs), _label(name, record).split()[0])
         for (count, jobs), peers in BATCH_SWEEPS.items()
-        for sweep in [f"batch-{count}-{jobs}"]
         for name in ["acytoo", *peers]
     ]
-    rows += [
-        _batch_row(record, "batch-memory", name, name.removesuffix(" rows"), "500", "**acytoo**")
+    places += [
+        ("batch-memory", name, name.removesuffix(" rows"), "500", "**acytoo**")
         for name in ("10,000 rows", "1,000,000 rows")
     ]
-    rows += [
-        _batch_row(record, "batch-ray", name, "40,000", f"100 × {name[0]}", f"**acytoo** on Ray, {name}")
+    places += [
+        ("batch-ray", name, "40,000", f"100 × {name[0]}", f"**acytoo** on Ray, {name}")
         for name in ("1 worker", "2 workers")
+    ]
+    rows = [
+        [*titles, *[_cell(record, name, sweep, figure) for figure in _BATCH_FIGURES]]
+        for sweep, name, *titles in places
+        if sweep in record.sweeps
     ]
     plots = [
         (f"Batches: CPU for each of {count:,} rows, {jobs} at once", record.sweeps[sweep].medians("cpu_ms"))
@@ -261,13 +265,9 @@ def _batches(record: Record) -> dict[str, str]:
     table = _markdown(["rows", "at once", "", "rows/s", "CPU a row", "peak memory"], rows, "rrlrrr")
     return {
         "batch": "\n".join([table, *(["", "Failed or refused:", "", *refused] if refused else []), *plot]),
-        "batch-targets": _comparisons(BATCH_ROWS, record),
+        "batch-targets": _comparisons([row for row in BATCH_ROWS if row.sweep in record.sweeps], record),
         "batch-machine": _machines(record),
     }
-
-
-def _batch_row(record: Record, sweep: str, name: str, *titles: str) -> list[str]:
-    return [*titles, *[_cell(record, name, sweep, figure) for figure in _BATCH_FIGURES]]
 
 
 _GROWTH = {
