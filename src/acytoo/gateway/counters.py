@@ -282,7 +282,7 @@ class _Counted:
         for limit, count in zip(limits, counts, strict=True):
             self.counts.append((count, limit.limit, limit.unit, limit.counter if limit.window != "flight" else ""))
             quotas.setdefault(limit.unit, []).append((count, limit.limit, limit.window == "minute"))
-        self.quotas = [(unit, quotas[place]) for place, unit in enumerate(UNITS) if place in quotas]
+        self.quotas = [(unit, quotas[n][0], quotas[n][1:]) for n, unit in enumerate(UNITS) if n in quotas]
         self.start, self.end = _common([c for c, limit in zip(counts, limits, strict=True) if limit.window != "minute"])
         self.minute_start, self.minute_end = _common(
             [c for c, limit in zip(counts, limits, strict=True) if limit.window == "minute"]
@@ -315,12 +315,11 @@ class _MemoryHold(Hold):
 
     def quotas(self) -> list[Quota]:
         quotas = []
-        for unit, counts in self.counted.quotas:
-            tightest, most, is_minute = counts[0]
-            for count, limit, is_other_minute in counts[1:]:
-                if limit - count.used < most - tightest.used:
-                    tightest, most, is_minute = count, limit, is_other_minute
+        for unit, (tightest, most, is_minute), others in self.counted.quotas:
             left = most - tightest.used
+            for count, limit, is_other_minute in others:
+                if limit - count.used < left:
+                    left, tightest, most, is_minute = limit - count.used, count, limit, is_other_minute
             resets_in = tightest.end - (self.elapsed if is_minute else self.now)
             quotas.append(Quota(unit, most, left if left > 0 else 0, resets_in))
         return quotas
