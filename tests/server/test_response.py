@@ -145,6 +145,20 @@ async def test_a_search_in_the_web_that_is_left_out_beside_functions_is_reported
         assert response.whole
 
 
+@pytest.mark.parametrize("behind", [dialects.Anthropic(), dialects.OpenAI()], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("in_namespace", [True, False], ids=["namespace", "alone"])
+async def test_a_grammar_that_nothing_enforces_is_reported(in_namespace: bool, behind: Dialect) -> None:
+    patch = {"type": "custom", "name": "patch", "format": {"type": "grammar", "syntax": "lark", "definition": "s: /a/"}}
+    free = {"type": "custom", "name": "patch", "format": {"type": "text"}}
+    async with live_server(reply("ok"), dialect=behind) as server:
+        for tool, dropped in ((patch, "tools:custom:grammar"), (free, None)):
+            tools = [{"type": "namespace", "name": "n", "tools": [tool]}] if in_namespace else [tool]
+            body = json.dumps({"model": "m-1", "input": "Hello", "store": False, "tools": tools}).encode()
+            response = await call(server.port, request(dialects.OpenAIResponses(), body=body))
+            assert response.status == 200
+            assert response.headers.get("x-acytoo-dropped") == dropped
+
+
 async def test_the_header_with_dropped_fields_is_limited() -> None:
     fields = {**example(dialects.OpenAI())[1], **{f"field-{number}": 1 for number in range(10_000)}}
     async with live_server(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:

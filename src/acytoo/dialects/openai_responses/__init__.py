@@ -18,7 +18,7 @@ from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai.reader import TOO_LONG
 from acytoo.dialects.openai_responses.reader import StreamReader, read_document
 from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
-from acytoo.dialects.openai_responses.tools import HOSTED_TOOLS, TRANSLATED_ITEMS, TRANSLATED_TOOLS
+from acytoo.dialects.openai_responses.tools import GRAMMAR, HOSTED_TOOLS, TRANSLATED_ITEMS, TRANSLATED_TOOLS
 from acytoo.dialects.openai_responses.writer import StreamWriter, reply_document
 from acytoo.dialects.quotas import Quota
 from acytoo.dialects.readers import AutoReader
@@ -30,7 +30,7 @@ from acytoo.types import Item, JSONObject, Reply, Request
 if TYPE_CHECKING:
     from acytoo.dialects.batches import BatchAPI
 
-_OFFERS = frozenset(f"tools:hosted:{kind}" for kind in HOSTED_TOOLS)
+_REPORTED = frozenset({f"tools:{GRAMMAR}", *(f"tools:hosted:{kind}" for kind in HOSTED_TOOLS)})
 
 
 class OpenAIResponses(Dialect):
@@ -76,14 +76,14 @@ class OpenAIResponses(Dialect):
             "reasoning",
             "text",
             "client_metadata",
-            *_OFFERS,
+            *_REPORTED,
             *(f"tools:{kind}" for kind in TRANSLATED_TOOLS),
             *(f"input:{kind}" for kind in (*TRANSLATED_ITEMS, "namespace")),
             *(f"tool_choice:{kind}" for kind in ("function", "custom", "allowed_tools")),
         }
     )
     """Hints about caching, storage and service, tools that the API runs itself, and what `tools.py` has translated."""
-    reported_fields = _OFFERS
+    reported_fields = _REPORTED
     conversation_fields = frozenset({"previous_response_id", "conversation", "prompt"})
 
     def __init__(self, path: str = "/responses", ends_without_finish: bool = False) -> None:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
 
-from acytoo.dialects.custom_tools import custom_arguments, custom_function, custom_input
+from acytoo.dialects.custom_tools import custom_arguments, custom_function, custom_input, grammar_of
 from acytoo.dialects.fields import invalid, objects_in, without_none
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import arguments_object, arguments_text
@@ -25,6 +25,9 @@ Kind: TypeAlias = Literal["function", "custom", "tool_search"]
 
 TRANSLATED_TOOLS = frozenset({"namespace", "custom", "tool_search"})
 """Types of tools that become functions, besides functions."""
+
+GRAMMAR = "custom:grammar"
+"""What stands for the grammars of custom tools among their types: functions have none, so nothing enforces them."""
 
 HOSTED_TOOLS = frozenset({"web_search", "web_search_2025_08_26", "web_search_preview", "image_generation"})
 """Types of tools that the API runs itself and that Codex always offers beside its own. A model can do without them."""
@@ -68,9 +71,11 @@ def flat_name(name: str, namespace: object = None) -> str:
 
 
 def types_of(tools: Iterable[JSONObject]) -> set[str]:
-    """Return the types of tools, of namespaces and of the tools in them."""
+    """Return the types of tools, of namespaces and of the tools in them, and `GRAMMAR` if a custom tool has one."""
     tools = list(tools)
-    return {str(tool.get("type")) for tool in tools} | {str(tool.get("type")) for tool, _, _ in _flattened(tools)}
+    flat = [tool for tool, _, _ in _flattened(tools)]
+    has_grammar = any(tool.get("type") == "custom" and grammar_of(tool) is not None for tool in flat)
+    return {str(tool.get("type")) for tool in (*tools, *flat)} | ({GRAMMAR} if has_grammar else set())
 
 
 def native_tools(tools: Iterable[JSONObject]) -> list[NativeTool]:
