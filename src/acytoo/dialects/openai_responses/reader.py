@@ -208,6 +208,9 @@ class StreamReader(RecordReader):
             self._decode_start(object_or_empty(event.response), items)
         elif event.type in ("response.completed", "response.incomplete") and (event.response or self._output):
             self.end(object_or_empty(event.response), items, incomplete=event.type == "response.incomplete")
+        elif event.type == "response.done" and object_or_empty(event.response).get("status"):
+            # Some gateways send it as the last event (can1357/oh-my-pi#4692, decolua/9router#2142).
+            self.end(object_or_empty(event.response), items)
         elif event.type == "response.failed":
             if (error := object_or_empty(event.response).get("error")) is not None:
                 raise decode_error(error)

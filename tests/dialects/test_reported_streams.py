@@ -1,0 +1,508 @@
+"""Streams that servers were reported to send, each with its report: a complete reply is read, a failure is an error."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+
+from acytoo import dialects
+from acytoo.dialects import Dialect
+from acytoo.errors import AcytooError, ProtocolError, RequestError, ServerError, TruncatedError
+from acytoo.http import ResponseHead
+from acytoo.testing import status
+from acytoo.types import Item, collect
+from tests.server.live_server import call, live_server, request
+
+OPENAI, ANTHROPIC, GEMINI = dialects.OpenAI(), dialects.Anthropic(), dialects.Gemini()
+RESPONSES, OLLAMA = dialects.OpenAIResponses(), dialects.Ollama()
+
+
+class Reported(NamedTuple):
+    """A stream, and what it means: a reply, or the error after the text."""
+
+    dialect: Dialect
+    body: bytes
+    text: str = ""
+    arguments: str = ""
+    reasoning: str = ""
+    finish: str | None = "stop"
+    tokens: tuple[int, int] | None = None
+    error: type[AcytooError] | None = None
+    message: str = ""
+
+
+def sse(*documents: object) -> bytes:
+    return b"".join([f"data: {json.dumps(document)}\n\n".encode() for document in documents])
+
+
+def events(*documents: dict[str, Any]) -> bytes:
+    return b"".join([f"event: {document['type']}\n".encode() + sse(document) for document in documents])
+
+
+def lines(*documents: object) -> bytes:
+    return b"".join([json.dumps(document).encode() + b"\n" for document in documents])
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"id": "c", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def piece(arguments: str | None, index: object = 0, finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    """Return a chunk with a piece of a call; `name` is the function's."""
+    function = {"arguments": arguments} | {key: fields.pop(key) for key in ("name",) if key in fields}
+    return chunk(finish, tool_calls=[{"index": index, "function": function, **fields}])
+
+
+CALL = {"id": "a", "type": "function", "name": "f"}
+HI = chunk(content="Hi")
+STOP = chunk("stop")
+CALLS = chunk("tool_calls")
+
+STARTED = {"type": "message_start", "message": {"id": "m", "model": "c", "content": [], "usage": {"input_tokens": 10}}}
+ENDED = {"type": "message_stop"}
+TOOL_USE = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+
+
+def block(content: dict[str, Any], *deltas: dict[str, Any], index: int = 0) -> list[dict[str, Any]]:
+    return [
+        {"type": "content_block_start", "index": index, "content_block": content},
+        *[{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas],
+        {"type": "content_block_stop", "index": index},
+    ]
+
+
+def text_delta(text: str) -> dict[str, Any]:
+    return {"type": "text_delta", "text": text}
+
+
+def json_delta(text: str | None) -> dict[str, Any]:
+    return {"type": "input_json_delta", "partial_json": text}
+
+
+def stopped(reason: str = "end_turn", **fields: Any) -> dict[str, Any]:
+    return {"type": "message_delta", "delta": {"stop_reason": reason}, **fields}
+
+
+TEXT_BLOCK = block({"type": "text", "text": ""}, text_delta("Hi"))
+
+
+def frame(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"candidates": [{"content": {"parts": parts, "role": "model"}, **fields}]}
+
+
+CREATED = {"type": "response.created", "response": {"id": "r", "status": "in_progress", "output": []}}
+MESSAGE = {"type": "message", "id": "m", "role": "assistant", "content": []}
+WHOLE = {**MESSAGE, "status": "completed", "content": [{"type": "output_text", "text": "Hi", "annotations": []}]}
+WORD = {"type": "response.output_text.delta", "item_id": "m", "output_index": 0, "content_index": 0, "delta": "Hi"}
+FUNCTION = {"type": "function_call", "id": "fc", "call_id": "a", "name": "f", "arguments": ""}
+
+
+def item(stage: str, value: object, index: int = 0) -> dict[str, Any]:
+    return {"type": f"response.output_item.{stage}", "output_index": index, "item": value}
+
+
+def arguments(text: str, index: int = 0) -> dict[str, Any]:
+    kind = "response.function_call_arguments.delta"
+    return {"type": kind, "item_id": "fc", "output_index": index, "delta": text}
+
+
+def completed(kind: str = "completed", **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", "response": {"id": "r", "status": "completed", **fields}}
+
+
+MESSAGE_EVENTS = (item("added", MESSAGE), WORD, item("done", WHOLE))
+
+STREAMS = {
+    "vllm-project/vllm#42696: only the first piece of a call has its id and type": Reported(
+        OPENAI,
+        sse(piece("", **CALL), piece('{"a":'), piece("1}"), CALLS) + DONE,
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "jjang-ai/vmlx#219: empty deltas while a call is made": Reported(
+        OPENAI,
+        sse(*[{**chunk(), "tool_call_generating": True}] * 5, piece("{}", finish="tool_calls", **CALL)) + DONE,
+        arguments="{}",
+        finish="tool_calls",
+    ),
+    "kyutai-labs/unmute#80: the first content is null": Reported(
+        OPENAI, sse(chunk(role="assistant", content=None), HI, STOP) + DONE, "Hi"
+    ),
+    "darshi1337/apogee#139: no blank line after [DONE]": Reported(OPENAI, sse(HI, STOP) + b"data: [DONE]", "Hi"),
+    "open-webui/open-webui#16377: stop beside the reasoning, before the content": Reported(
+        OPENAI, sse(chunk("stop", reasoning_content="hm"), HI, STOP) + DONE, "Hi", reasoning="hm"
+    ),
+    "diegosouzapw/OmniRoute#8210: an error beside no choices": Reported(
+        OPENAI,
+        sse({"choices": [], "error": {"code": 502, "message": "limit reached"}}) + DONE,
+        error=ServerError,
+        message="limit reached",
+    ),
+    "damianvtran/local-operator#223: an error beside finish_reason error": Reported(
+        OPENAI,
+        sse(HI, {**chunk("error", content=""), "error": {"code": 502, "message": "Provider disconnected"}}),
+        "Hi",
+        error=ServerError,
+        message="Provider disconnected",
+    ),
+    "Mintplex-Labs/anything-llm#5112: the last chunk has the usage and no choices": Reported(
+        OPENAI,
+        sse(HI, STOP, {"id": "x", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}) + DONE,
+        "Hi",
+        tokens=(1, 2),
+    ),
+    "ollama/ollama#4357: finish_reason is empty text": Reported(
+        OPENAI, sse(chunk("", content="H"), chunk("", content="i"), chunk("stop", content="")) + DONE, "Hi"
+    ),
+    "openai/codex#7517: a server repeats the name and sends no index": Reported(
+        OPENAI,
+        sse(piece('{"a"', None, **CALL), piece(":1}", None, **CALL), CALLS) + DONE,
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "the follow-up of a call has an empty id and name": Reported(
+        OPENAI,
+        sse(piece("", **CALL), piece('{"a":1}', id="", type="function", name=""), CALLS) + DONE,
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "an index is text": Reported(
+        OPENAI,
+        sse(piece('{"a":', "0", **CALL), piece("1}", "0"), CALLS) + DONE,
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "Zhipu: finish_reason network_error": Reported(
+        OPENAI, sse(HI, chunk("network_error")) + DONE, "Hi", error=ServerError, message="network_error"
+    ),
+    "Moonshot: finish_reason engine_overloaded": Reported(
+        OPENAI, sse(HI, chunk("engine_overloaded")) + DONE, "Hi", error=ServerError, message="engine_overloaded"
+    ),
+    "DeepSeek: finish_reason insufficient_system_resource": Reported(
+        OPENAI, sse(HI, chunk("insufficient_system_resource")) + DONE, "Hi", error=ServerError, message="insufficient"
+    ),
+    "vLLM: an error object in the stream": Reported(
+        OPENAI,
+        sse(HI, {"object": "error", "message": "boom", "code": 400}) + DONE,
+        "Hi",
+        error=RequestError,
+        message="boom",
+    ),
+    "an HTML page after the first chunks": Reported(
+        OPENAI, sse(HI) + b"<html><body>502 Bad Gateway</body></html>", "Hi", error=TruncatedError
+    ),
+    "earendil-works/pi#6567: message_delta has no usage": Reported(
+        ANTHROPIC, events(STARTED, *TEXT_BLOCK, stopped(), ENDED), "Hi", tokens=(10, 0)
+    ),
+    "karthink/gptel#1331: message_delta has output_tokens only, others are null": Reported(
+        ANTHROPIC,
+        events(STARTED, *TEXT_BLOCK, stopped(usage={"output_tokens": 76, "input_tokens": None}), ENDED),
+        "Hi",
+        tokens=(10, 76),
+    ),
+    "BerriAI/litellm#33315: an empty thinking_delta": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *block(
+                {"type": "thinking", "thinking": "", "signature": ""},
+                {"type": "thinking_delta", "thinking": ""},
+                {"type": "thinking_delta", "thinking": "hm"},
+                {"type": "signature_delta", "signature": "s"},
+            ),
+            *block({"type": "text", "text": ""}, text_delta("Hi"), index=1),
+            stopped(),
+            ENDED,
+        ),
+        "Hi",
+        reasoning="hm",
+    ),
+    "MoonshotAI/kimi-code#3207: a block and a delta without a text": Reported(
+        ANTHROPIC,
+        events(STARTED, *block({"type": "text"}, {"type": "text_delta"}, text_delta("Hi")), stopped(), ENDED),
+        "Hi",
+    ),
+    "sgl-project/sglang#24293: a text in the block of a call": Reported(
+        ANTHROPIC,
+        events(STARTED, *block(TOOL_USE, json_delta('{"a":1}'), text_delta("Hi")), stopped("tool_use"), ENDED),
+        "Hi",
+        '{"a":1}',
+        finish="tool_calls",
+    ),
+    "archestra-ai/archestra#5409: two sets of arguments in one block": Reported(
+        ANTHROPIC,
+        events(STARTED, *block(TOOL_USE, json_delta('{"a":1}'), json_delta('{"b":2}')), stopped("tool_use"), ENDED),
+        error=ProtocolError,
+        message="two different sets of arguments",
+    ),
+    "the arguments are in content_block_start": Reported(
+        ANTHROPIC,
+        events(STARTED, *block({**TOOL_USE, "input": {"a": 1}}), stopped("tool_use"), ENDED),
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "a null partial_json": Reported(
+        ANTHROPIC,
+        events(STARTED, *block(TOOL_USE, json_delta(None), json_delta('{"a":1}')), stopped("tool_use"), ENDED),
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "all blocks have the index 0": Reported(
+        ANTHROPIC,
+        events(STARTED, *TEXT_BLOCK, *block(TOOL_USE, json_delta("{}")), stopped("tool_use"), ENDED),
+        "Hi",
+        "{}",
+        finish="tool_calls",
+    ),
+    "no message_start, and [DONE] after the end": Reported(
+        ANTHROPIC, events(*TEXT_BLOCK, stopped(), ENDED) + DONE, "Hi"
+    ),
+    "agentjido/req_llm#638: the last frame has no content": Reported(
+        GEMINI,
+        sse(
+            frame({"text": "Hi"}),
+            {
+                "candidates": [{"finishReason": "STOP"}],
+                "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2},
+            },
+        ),
+        "Hi",
+        tokens=(1, 2),
+    ),
+    "inngest/agent-kit#178: empty content and MALFORMED_FUNCTION_CALL": Reported(
+        GEMINI,
+        sse({"candidates": [{"content": {}, "finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": "Malformed"}]}),
+        error=ServerError,
+        message="Malformed",
+    ),
+    "BerriAI/litellm#40864: NO_IMAGE without content": Reported(
+        GEMINI, sse({"candidates": [{"finishReason": "NO_IMAGE", "index": 0}]}), error=ServerError, message="NO_IMAGE"
+    ),
+    "neuron-core/neuron-ai#447: no parts in a frame": Reported(
+        GEMINI,
+        sse(
+            {"candidates": [{"content": {"parts": None}}]},
+            {"candidates": []},
+            frame({"text": "Hi"}, finishReason="STOP"),
+        ),
+        "Hi",
+    ),
+    "google-gemini-php/client#44: a call without arguments": Reported(
+        GEMINI,
+        sse(frame({"functionCall": {"name": "f", "args": None}}, finishReason="STOP")),
+        arguments="{}",
+        finish="tool_calls",
+    ),
+    "a finish reason in every frame": Reported(
+        GEMINI,
+        sse(
+            frame({"text": "H"}, finishReason="STOP"),
+            frame({"text": "i"}, finishReason="FINISH_REASON_UNSPECIFIED"),
+            frame({"text": None}, finishReason="STOP"),
+        ),
+        "Hi",
+    ),
+    "TOO_MANY_TOOL_CALLS after a text": Reported(
+        GEMINI,
+        sse(frame({"text": "Hi"}), {"candidates": [{"finishReason": "TOO_MANY_TOOL_CALLS"}]}),
+        "Hi",
+        error=ServerError,
+        message="TOO_MANY_TOOL_CALLS",
+    ),
+    "decolua/9router#705: response.completed has no output": Reported(
+        RESPONSES, events(CREATED, *MESSAGE_EVENTS, completed()), "Hi"
+    ),
+    "QuantumNous/new-api#4362: response.completed has an empty output": Reported(
+        RESPONSES, events(CREATED, *MESSAGE_EVENTS, completed(output=[])), "Hi"
+    ),
+    "NousResearch/hermes-agent#32914: response.completed has a null output": Reported(
+        RESPONSES, events(CREATED, *MESSAGE_EVENTS, completed(output=None)), "Hi"
+    ),
+    "moeru-ai/airi#2593: no response.completed": Reported(
+        RESPONSES, events(CREATED, *MESSAGE_EVENTS) + DONE, "Hi", error=TruncatedError, message="ends_without_finish"
+    ),
+    "can1357/oh-my-pi#4692: response.done ends a complete reply": Reported(
+        RESPONSES, events(CREATED, *MESSAGE_EVENTS, completed("done", output=[WHOLE])), "Hi"
+    ),
+    "jlcodes99/cockpit-tools#2332: response.done ends an incomplete reply": Reported(
+        RESPONSES,
+        events(
+            CREATED,
+            *MESSAGE_EVENTS,
+            completed("done", status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+        ),
+        "Hi",
+        finish="length",
+    ),
+    "jlcodes99/cockpit-tools#2332: response.done ends a reply that failed": Reported(
+        RESPONSES,
+        events(CREATED, *MESSAGE_EVENTS, completed("done", status="failed", error={"message": "boom"})),
+        "Hi",
+        error=ServerError,
+        message="boom",
+    ),
+    "jlcodes99/cockpit-tools#2332: response.done without a status ends nothing": Reported(
+        RESPONSES,
+        events(CREATED, *MESSAGE_EVENTS, {"type": "response.done", "response": {"id": "r"}}),
+        "Hi",
+        error=TruncatedError,
+    ),
+    "maximhq/bifrost#5169: deltas without their items": Reported(
+        RESPONSES,
+        events(
+            CREATED,
+            {"type": "response.reasoning_summary_text.delta", "output_index": 0, "delta": "hm"},
+            WORD,
+            completed(output=[]),
+        ),
+        "Hi",
+        reasoning="hm",
+    ),
+    "Shelpuk-AI-Technology-Consulting/kitty-bridge#122: two items have one output_index": Reported(
+        RESPONSES,
+        events(
+            CREATED,
+            *MESSAGE_EVENTS,
+            item("added", FUNCTION),
+            arguments('{"a":1}'),
+            item("done", {**FUNCTION, "arguments": '{"a":1}'}),
+            completed(output=[]),
+        ),
+        "Hi",
+        '{"a":1}',
+        finish="tool_calls",
+    ),
+    "vllm-project/vllm#42683: the first piece of the arguments is lost": Reported(
+        RESPONSES,
+        events(
+            CREATED,
+            item("added", FUNCTION),
+            arguments('"a":1}'),
+            item("done", {**FUNCTION, "arguments": '{"a":1}'}),
+            completed(output=[]),
+        ),
+        error=ProtocolError,
+        message="two different sets of arguments",
+    ),
+    "vllm-project/vllm#52418: a piece of a call after the next item has begun": Reported(
+        RESPONSES,
+        events(
+            CREATED,
+            item("added", FUNCTION),
+            arguments('{"a":'),
+            item("added", MESSAGE, 1),
+            {**WORD, "output_index": 1},
+            arguments("1}"),
+            completed(output=[]),
+        ),
+        "Hi",
+        '{"a":1}',
+        finish="tool_calls",
+    ),
+    "openai/openai-python#3126: an item that is null": Reported(
+        RESPONSES, events(CREATED, item("added", None), WORD, completed(output=[])), "Hi"
+    ),
+    "the last line has no done_reason": Reported(OLLAMA, lines({"message": {"content": "Hi"}}, {"done": True}), "Hi"),
+    "the arguments of a call are text": Reported(
+        OLLAMA,
+        lines({"message": {"tool_calls": [{"function": {"name": "f", "arguments": '{"a":1}'}}]}}, {"done": True}),
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "the last line repeats the call": Reported(
+        OLLAMA,
+        lines(
+            {"message": {"tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}},
+            {"message": {"tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}, "done": True},
+        ),
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "the model's process has ended": Reported(
+        OLLAMA,
+        lines({"message": {"content": "Hi"}}, {"error": "model runner has unexpectedly stopped"}),
+        "Hi",
+        error=ServerError,
+        message="unexpectedly stopped",
+    ),
+    "lines end with CR LF, and null stands for no text": Reported(
+        OLLAMA,
+        lines(
+            {"message": {"content": None, "thinking": "hm"}},
+            {"message": {"content": "Hi", "thinking": None}, "done": True},
+        ).replace(b"\n", b"\r\n"),
+        "Hi",
+        reasoning="hm",
+    ),
+}
+"""By the report, or by what is unusual where several servers do it."""
+
+
+def read(reported: Reported, size: int) -> tuple[list[Item], AcytooError | None]:
+    reader = reported.dialect.reader(ResponseHead(200, {"content-type": content_type(reported.dialect)}))
+    items: list[Item] = []
+    try:
+        for at in range(0, len(reported.body), size):
+            items += reader.feed(reported.body[at : at + size])
+            if reader.pending_error is not None:
+                return items, reader.pending_error
+        items += reader.flush()
+        reader.close()
+    except AcytooError as error:
+        return items, error
+    return items, None
+
+
+def content_type(dialect: Dialect) -> str:
+    return "application/x-ndjson" if dialect.framing == "ndjson" else "text/event-stream"
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_complete_reply_is_read_and_a_failure_is_an_error(name: str, size: int) -> None:
+    reported = STREAMS[name]
+    items, error = read(reported, size)
+    reply = collect(items)
+    assert reply.text == reported.text
+    if reported.error is not None:
+        assert type(error) is reported.error
+        assert reported.message in str(error)
+        return
+    assert error is None
+    assert "".join([call["function"]["arguments"] for call in reply.tool_calls]) == reported.arguments
+    assert "".join([block["text"] for block in reply.reasoning]) == reported.reasoning
+    assert reply.finish is not None
+    assert reply.finish.reason == reported.finish
+    if reported.tokens is not None:
+        assert reply.usage is not None
+        assert (reply.usage.input_tokens, reply.usage.output_tokens) == reported.tokens
+
+
+@pytest.mark.parametrize("client", [OPENAI, ANTHROPIC, GEMINI, RESPONSES, OLLAMA], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("name", STREAMS)
+async def test_a_server_passes_on_or_translates_it(name: str, client: Dialect) -> None:
+    reported = STREAMS[name]
+    script = status(200, body=reported.body, content_type=content_type(reported.dialect))
+    async with live_server(script, dialect=reported.dialect, drop_unsupported=True) as server:
+        answer = await call(server.port, request(client))
+    if answer.status != 200:
+        # An error about the format of the backend is for the log.
+        message = "" if reported.error is ProtocolError else reported.message
+        assert reported.error is not None
+        assert message in client.read_error(answer.status, answer.body).message
+        return
+    items, error = read(Reported(client, answer.body), 100_000)
+    reply = collect(items)
+    assert reply.text == reported.text
+    if reported.error is not None:
+        assert error is not None or not answer.whole
+        return
+    assert error is None
+    assert answer.whole
+    found = [json.loads(call["function"]["arguments"]) for call in reply.tool_calls]
+    assert found == ([json.loads(reported.arguments)] if reported.arguments else [])
