@@ -6,6 +6,7 @@ import pytest
 
 from acytoo import Attempt, Reply, Route, Usage, UsageError, provider
 from acytoo.batch.budget import Caps, Price, Spending, price_of
+from tests.processes import run, script
 
 REPLY = Reply("Hello", usage=Usage(input_tokens=100, output_tokens=50))
 
@@ -86,3 +87,11 @@ def test_failures_before_the_first_reply_stop_a_batch_in_which_nothing_works() -
     assert spending.reason_to_stop() == "the first 3 rows have failed"
     spending.replies = 1
     assert spending.reason_to_stop() == ""
+
+
+def test_the_list_of_prices_is_not_loaded_for_providers_that_are_not_in_it() -> None:
+    code = "import sys; from acytoo import Route, provider; from acytoo.batch.budget import price_of; "
+    code += "assert price_of(Route('ollama/a', provider('compatible/m', url='http://127.0.0.1:1'))) is None; "
+    code += "assert 'genai_prices' not in sys.modules"
+    done = run(script(code))
+    assert done.returncode == 0, done.stderr
