@@ -22,6 +22,20 @@ class HTTPError(Exception):
     """Bytes that are not a message of HTTP/1.1, or exceed a limit."""
 
 
+@functools.lru_cache(maxsize=256)
+def field_name(name: bytes) -> str:
+    """Return the name of a received field in lower case. Peers send few different ones."""
+    return name.decode("latin-1").lower()
+
+
+def field_value(value: bytes) -> str:
+    """Return the value of a received field; bytes that are not UTF-8 become lone surrogates."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("utf-8", "surrogateescape")
+
+
 def encode_head(first_line: str, fields: Collection[tuple[str, str]]) -> bytes:
     """Return the bytes of a head, with the empty line at its end.
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from acytoo.http1.head import MAX_HEAD, MAX_TRAILERS, HTTPError
+from acytoo.http1.head import MAX_HEAD, MAX_TRAILERS, HTTPError, field_name, field_value
 
 _MAX_FIELD = 16 * 1024
 """Bytes of the request target, or of one field's name and value."""
@@ -53,7 +53,7 @@ class RequestParser:
         self.is_done = False
         """Whether no more requests can follow."""
         self._is_open = self._is_replay = self._is_upgrade = False
-        self._progress = self._stalled = 0
+        self._progress = self._count = self._stalled = 0
         self._data: bytes | memoryview = b""
         self._head: bytearray | None = None  # what has arrived of one that is unfinished
         self._seen: bytes | None = None
@@ -63,7 +63,7 @@ class RequestParser:
         """Parse bytes and report what they complete. Raises HTTPError if they are not HTTP/1.1, or exceed a limit."""
         if self.is_done or self._parser is None:
             return
-        before = self._progress
+        before = self._progress + self._count
         rest: bytes | memoryview = data
         self._data, self._seen = data, None
         while rest:
@@ -90,7 +90,7 @@ class RequestParser:
                     self._head = bytearray()
                 self._head += data
             # llhttp collects an unfinished field or chunk extension without any limit.
-            self._stalled = self._stalled + len(data) if self._progress == before else 0
+            self._stalled = self._stalled + len(data) if self._progress + self._count == before else 0
             if self._stalled > _MAX_FIELD:
                 self.is_done = True
                 raise HTTPError(f"a header field or chunk extension is larger than {_MAX_FIELD} bytes")
@@ -120,6 +120,7 @@ class RequestParser:
         self._in_body = False
         self._target = b""
         self._fields: dict[str, str] = {}
+        self._progress += self._count
         self._size = self._count = 0
 
     def on_url(self, part: bytes) -> None:
@@ -135,22 +136,14 @@ class RequestParser:
         """Keep a field of the head; check and drop a trailer."""
         if self._is_replay:
             return
-        self._progress += 1
         size = len(name) + len(value)
         self._size += size
         self._count += 1
-        if size > _MAX_FIELD:
-            raise HTTPError(f"a header field is larger than {_MAX_FIELD} bytes")
-        if self._count > _MAX_FIELDS:
-            raise HTTPError(f"more than {_MAX_FIELDS} header fields")
+        if size > _MAX_FIELD or self._count > _MAX_FIELDS or self._size > MAX_TRAILERS:
+            self._check_sizes(size)
         if self._in_body:
-            if self._size > MAX_TRAILERS:
-                raise HTTPError(f"the trailers are larger than {MAX_TRAILERS} bytes")
             return
-        if self._size > MAX_HEAD:
-            raise HTTPError(f"the head is larger than {MAX_HEAD} bytes")
-        key = name.decode("latin-1").lower()
-        text = value.rstrip().decode("utf-8", "surrogateescape")
+        key, text = field_name(name), field_value(value.rstrip())
         fields = self._fields
         if key in fields:
             if key in _SINGLE:
@@ -158,6 +151,17 @@ class RequestParser:
             # Fields of one name are one list (RFC 9110, section 5.3), but see RFC 6265, section 5.4, for cookies.
             text = fields[key] + ("; " if key == "cookie" else ", ") + text
         fields[key] = text
+
+    def _check_sizes(self, size: int) -> None:
+        """Raise HTTPError if a field of this size is too large, or all of them are, or too many."""
+        if size > _MAX_FIELD:
+            raise HTTPError(f"a header field is larger than {_MAX_FIELD} bytes")
+        if self._count > _MAX_FIELDS:
+            raise HTTPError(f"more than {_MAX_FIELDS} header fields")
+        if self._in_body and self._size > MAX_TRAILERS:
+            raise HTTPError(f"the trailers are larger than {MAX_TRAILERS} bytes")
+        if self._size > MAX_HEAD:
+            raise HTTPError(f"the head is larger than {MAX_HEAD} bytes")
 
     def on_headers_complete(self) -> None:
         """Check the version and the framing, and report the head."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpResponseParser
 
 from acytoo.http import ResponseHead
-from acytoo.http1.head import MAX_FIELDS, MAX_HEAD, MAX_TRAILERS, HTTPError
+from acytoo.http1.head import MAX_FIELDS, MAX_HEAD, MAX_TRAILERS, HTTPError, field_name, field_value
 
 _WITHOUT_BODY = frozenset({204, 304})
 
@@ -119,8 +119,7 @@ class ResponseParser:
             return
         if self._size > MAX_HEAD:
             raise HTTPError(f"the head is larger than {MAX_HEAD} bytes")
-        key = name.decode("latin-1").lower()
-        text = value.decode("utf-8", "surrogateescape")
+        key, text = field_name(name), field_value(value)
         fields = self._fields
         if key in fields:
             # Fields of one name are one list (RFC 9110, section 5.3), except these, of which a response has one.
