@@ -13,6 +13,7 @@ chunk of bytes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,11 +41,8 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._secrets = tuple([value for secret in secrets if len(value := secret.reveal()) >= _LONG])
-        self._probes = [secret[:PROBE] for secret in self._secrets]
-        self._encoded_probes = [msgspec.json.encode(probe)[1:-1] for probe in self._probes]
-        self.forms = tuple([form for secret in self._secrets for form in _forms(secret)])
-        """The secrets as JSON writes them."""
-        self._byte_probes = list(dict.fromkeys(probe for form in self.forms for probe, _ in _inner_parts(form)))
+        self._probes, self._encoded_probes, self.forms, self._byte_probes = _searches(self._secrets)
+        """`forms`: the secrets as JSON writes them."""
         self._before = ""
         """The last characters of the texts that have left."""
         self._held: list[Item] = []
@@ -178,6 +176,18 @@ def _bare(item: Item, piece: str) -> Item:
         values["index"] = getattr(item, "index", 0)
     continued: Event = type(item)(**values)
     return continued
+
+
+@functools.lru_cache(maxsize=16)
+def _searches(secrets: tuple[str, ...]) -> tuple[list[str], list[bytes], tuple[bytes, ...], list[bytes]]:
+    """Return the beginnings of secrets, as they are and in JSON, all their forms, and the inner parts of these.
+
+    An endpoint has the same secrets in each reply.
+    """
+    probes = [secret[:PROBE] for secret in secrets]
+    encoded = [msgspec.json.encode(probe)[1:-1] for probe in probes]
+    forms = tuple([form for secret in secrets for form in _forms(secret)])
+    return probes, encoded, forms, list(dict.fromkeys(probe for form in forms for probe, _ in _inner_parts(form)))
 
 
 def _forms(secret: str) -> set[bytes]:

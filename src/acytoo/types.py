@@ -407,9 +407,9 @@ def size_of(item: Item | bytes) -> int:
     size = getsizeof(item) + _OVERHEAD
     if isinstance(item, (str, bytes)):
         return size
-    for name in item.__struct_fields__:
-        if value := getattr(item, name):
-            size += getsizeof(value) if isinstance(value, str) else _size_of_value(value)
+    for value in msgspec.structs.astuple(item):
+        if value:
+            size += _size_of_value(value) if isinstance(value, (dict, list)) else getsizeof(value)
     return size
 
 
@@ -481,6 +481,12 @@ def collect(items: Iterable[Item]) -> Reply:
                 segments.append(segment)
                 turn.append({"type": "text"})
             segment.append(item)
+        elif isinstance(item, Start):
+            reply.id, reply.model, reply.created = item.id, item.model, item.created
+        elif isinstance(item, Usage):
+            reply.usage = item
+        elif isinstance(item, Finish):
+            reply.finish = item
         elif isinstance(item, Reasoning):
             block = blocks.get(item.index)
             if block is None:
@@ -524,14 +530,8 @@ def collect(items: Iterable[Item]) -> Reply:
             refusals.append(item.text)
         elif isinstance(item, Logprobs):
             reply.logprobs.extend(item.tokens)
-        elif isinstance(item, Usage):
-            reply.usage = item
-        elif isinstance(item, Finish):
-            reply.finish = item
         elif isinstance(item, Attempts):
             reply.attempts = item.attempts
-        elif isinstance(item, Start):
-            reply.id, reply.model, reply.created = item.id, item.model, item.created
     for index, block in blocks.items():
         text = "".join(thoughts[index])
         if text:

@@ -77,6 +77,8 @@ def text_or_empty(value: object) -> str:
 
 def count(value: object) -> int:
     """Return a number of tokens or seconds from a reply, 0 for anything that is not one. Some servers send text."""
+    if type(value) is int and 0 <= value < 2**63:
+        return value
     if isinstance(value, str) and value.isdecimal() and len(value) < 20:
         value = int(value)
     return int(value) if isinstance(value, (int, float)) and 0 <= value < 2**63 else 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
@@ -43,14 +43,14 @@ class DocumentReader(Reader):
     """A reader of one JSON document, which is decoded when the body has ended.
 
     Some gateways send the records of a stream as bare lines, without the `data:` of server-sent events. Such a body
-    begins like a document too, so it is read as one, and `stream` then reads its lines.
+    begins like a document too, so it is read as one, and a reader of `new_stream` then reads its lines.
     Source: QuantumNous/new-api issue 6797.
     """
 
-    def __init__(self, dialect: Dialect, stream: Reader | None = None) -> None:
+    def __init__(self, dialect: Dialect, new_stream: Callable[[], Reader] | None = None) -> None:
         self._dialect = dialect
-        self._stream = stream
-        self._reads_lines = False
+        self._new_stream = new_stream
+        self._lines: Reader | None = None
         self._body = bytearray()
         self._items: list[Item] = []
 
@@ -87,11 +87,11 @@ class DocumentReader(Reader):
         if not body:
             raise TruncatedError("the server ended the reply without sending anything")
         check_elements(body)
-        if self._stream is not None and (lines := _bare_lines(body)):
-            self._reads_lines = True
-            items = self._stream.feed(b"".join([sse(line) for line in lines]))
-            self.pending_error = self._stream.pending_error
-            return items if self.pending_error is not None else items + self._stream.flush()
+        if self._new_stream is not None and (lines := _bare_lines(body)):
+            reader = self._lines = self._new_stream()
+            items = reader.feed(b"".join([sse(line) for line in lines]))
+            self.pending_error = reader.pending_error
+            return items if self.pending_error is not None else items + reader.flush()
         try:
             self._items = self._dialect.read_reply(body)
             return self._items
@@ -111,13 +111,13 @@ class DocumentReader(Reader):
         """Raise the pending error, or TruncatedError if the body was a stream in bare lines that is not complete."""
         if self.pending_error is not None:
             raise self.pending_error
-        if self._reads_lines and self._stream is not None:
-            self._stream.close()
+        if self._lines is not None:
+            self._lines.close()
 
     def received(self) -> Received:
         """Return what the document has; of one that was cut, what its first part has, and its length in proportion."""
-        if self._reads_lines and self._stream is not None:
-            return self._stream.received()
+        if self._lines is not None:
+            return self._lines.received()
         if self._items or not self._body:
             return _received(self._items)
         beginning = bytes(self._body[:_CUT_SAMPLE])
@@ -153,9 +153,10 @@ class AutoReader(Reader):
     The content type cannot decide, because many servers send a wrong one.
     """
 
-    def __init__(self, dialect: Dialect, stream: Reader) -> None:
+    def __init__(self, dialect: Dialect, new_stream: Callable[[], Reader]) -> None:
+        """`new_stream` creates the reader of a stream."""
         self._dialect = dialect
-        self._stream = stream
+        self._new_stream = new_stream
         self._reader: Reader | None = None
         self._start = b""
         self._stray = b""
@@ -198,9 +199,12 @@ class AutoReader(Reader):
         is_short = len(start) <= _MAX_FIELD and len(chunk) < 1024
         if is_short and (BOM.startswith(chunk) or any(field.startswith(start) for field in _FIELDS)):
             return b""
-        self._reader = DocumentReader(self._dialect, self._stream) if start[:1] in (b"{", b"[", b"<") else self._stream
-        if self._reader is self._stream and not start.startswith(_FIELDS) and b"data:" not in start:
-            self._stray = start
+        if start[:1] in (b"{", b"[", b"<"):
+            self._reader = DocumentReader(self._dialect, self._new_stream)
+        else:
+            self._reader = self._new_stream()
+            if not start.startswith(_FIELDS) and b"data:" not in start:
+                self._stray = start
         self._start = b""
         return chunk
 
@@ -215,7 +219,7 @@ class AutoReader(Reader):
     def close(self) -> None:
         """Raise TruncatedError if the reply is not complete, ProtocolError if it did not begin as one."""
         try:
-            (self._reader or self._stream).close()
+            (self._reader or self._new_stream()).close()
         except TruncatedError as error:
             if self._stray:
                 raise not_this_api(self._dialect.name, self._stray, str(error)) from error
@@ -223,7 +227,7 @@ class AutoReader(Reader):
 
     def received(self) -> Received:
         """Return what the chosen reader has received."""
-        return (self._reader or self._stream).received()
+        return self._reader.received() if self._reader is not None else Received()
 
 
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
@@ -285,14 +289,22 @@ def _joined_records(record: bytes) -> list[bytes]:
     return record.split(b"\n") if line_end and is_complete_json(first) else [record]
 
 
-@contextmanager
-def text_on_error(items: list[Item]) -> Iterator[None]:
+class text_on_error:
     """Give an error that a document reports the text of the items that precede it."""
-    try:
-        yield
-    except AcytooError as error:
-        error.text = "".join([item for item in items if isinstance(item, str)])
-        raise
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: list[Item]) -> None:
+        self._items = items
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, AcytooError):
+            error.text = "".join([item for item in self._items if isinstance(item, str)])
 
 
 class RecordReader(Reader):
@@ -319,7 +331,8 @@ class RecordReader(Reader):
         # with a thousand streams, it stopped the event loop for tens of milliseconds.
         self._items: list[Item] = []
         self._joined = 0  # how many of them have been joined
-        self._lengths = _TextLength(self._items), _TextLength([])  # of them, and of those of one call of `read`
+        self._length = _TextLength(self._items)
+        self._read_length: _TextLength | None = None  # of the items of one call of `read`
         self._checks = 0
         self._counts: dict[int, int] = {}  # of records without content, by their hashes
         self._limit = 0
@@ -468,14 +481,13 @@ class RecordReader(Reader):
         self.forgotten = self.emitted_text_length([])
         self._limit = max_size
         self._items.clear()
-        self._joined = self._kept_size = self._sized = self._lengths[0].measured = 0
+        self._joined = self._kept_size = self._sized = self._length.measured = 0
 
     def _join_items(self) -> None:
         """Join the pieces among the items that are new since the last call."""
-        before = self._lengths[0]
-        before.measure()
+        self._length.measure()
         self._items[self._joined :] = _with_joined_pieces(self._items[self._joined :])
-        self._joined = before.measured = len(self._items)
+        self._joined = self._length.measured = len(self._items)
 
     def emitted(self, items: list[Item]) -> Reply:
         """Return all items so far as a reply; `items` are those of the present call of `read`.
@@ -501,11 +513,9 @@ class RecordReader(Reader):
 
     def emitted_text_length(self, items: list[Item]) -> int:
         """Return the length of `emitted_text`."""
-        before, current = self._lengths
-        if current.items is not items:
-            current = _TextLength(items)
-            self._lengths = before, current
-        return before.measure() + current.measure()
+        if self._read_length is None or self._read_length.items is not items:
+            self._read_length = _TextLength(items)
+        return self._length.measure() + self._read_length.measure()
 
     def unrepeated(self, last: list[Item], items: list[Item]) -> list[Item]:
         """Return the items of the last record of a reply without those that only repeat all that precede it.

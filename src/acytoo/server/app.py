@@ -92,7 +92,7 @@ class Application:
                 raise  # with a response begun, no error can be sent: a body that is cut is never complete
             _LOG.exception("internal error while answering %s", request.path)
             return self._report(request, None, ServerError("internal server error", status=500))
-        if response is not None and not config.is_open:
+        if response is not None and "origin" in request.headers:
             response.headers.update(cors_headers(request, config))
         return response
 

@@ -57,8 +57,8 @@ def _is_own(host: str) -> bool:
 def is_preflight(request: IncomingRequest, config: ServerConfig) -> bool:
     """Return whether this is a CORS preflight, which browsers send before most cross-origin requests."""
     return (
-        not config.is_open
-        and request.method == "OPTIONS"
+        request.method == "OPTIONS"
+        and not config.is_open
         and request.headers.keys() >= {"origin", "access-control-request-method"}
     )
 
@@ -74,6 +74,6 @@ def preflight_response(request: IncomingRequest) -> HTTPResponse:
 
 def cors_headers(request: IncomingRequest, config: ServerConfig) -> dict[str, str]:
     """Return the headers that let another site's page read a response. The server has no cookies `*` could expose."""
-    if config.is_open or "origin" not in request.headers:
+    if "origin" not in request.headers or config.is_open:
         return {}
     return {"access-control-allow-origin": "*", "access-control-expose-headers": "*"}

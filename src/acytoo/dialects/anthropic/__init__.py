@@ -156,7 +156,7 @@ class Anthropic(Dialect):
 
         Some servers answer a streaming request with a document, and the other way around.
         """
-        return AutoReader(self, StreamReader(self.name, self.ends_without_finish))
+        return AutoReader(self, lambda: StreamReader(self.name, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a complete reply."""

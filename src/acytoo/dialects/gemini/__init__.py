@@ -157,7 +157,7 @@ class Gemini(Dialect):
 
         Some servers answer a streaming request with a document, and the other way around.
         """
-        return AutoReader(self, self._reader_class(self.name, self.ends_without_finish))
+        return AutoReader(self, lambda: self._reader_class(self.name, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a complete reply."""

@@ -89,7 +89,7 @@ class OpenAI(Dialect):
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
         reader_class = CumulativeReader if self.variations.cumulative_texts else StreamReader
-        return AutoReader(self, reader_class(self.name, self.ends_without_finish))
+        return AutoReader(self, lambda: reader_class(self.name, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a `chat.completion`."""

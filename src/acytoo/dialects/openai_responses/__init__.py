@@ -116,7 +116,7 @@ class OpenAIResponses(Dialect):
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
-        return AutoReader(self, StreamReader(self.name, self.ends_without_finish))
+        return AutoReader(self, lambda: StreamReader(self.name, self.ends_without_finish))
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a `response` document."""
