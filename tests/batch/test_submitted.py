@@ -164,6 +164,21 @@ async def test_a_creation_without_an_answer_is_looked_for_before_it_is_repeated(
     assert set(job.server.counts.values()) == {1}
 
 
+@each_api
+async def test_a_run_that_is_stopped_before_its_batch_is_created_ends_cleanly(tmp_path: Path, api: str) -> None:
+    job = Job(tmp_path, api)
+    job.server.faults[CREATE[api]] = status(429, retry_after=60)
+    async with job.server:
+        batch = job.start()
+        task = asyncio.create_task(batch.run())
+        await job.server.until(lambda: not job.server.faults)
+        batch.stop("interrupted")
+        assert (await task).reason == "interrupted"
+        assert not job.server.batches
+        assert (await job.run()).outcome == "complete"
+    assert job.texts() == ALL
+
+
 async def test_a_batch_that_the_provider_refuses_is_an_error(tmp_path: Path) -> None:
     job = Job(tmp_path, "openai")
     failed = {"id": "b", "object": "batch", "status": "failed", "input_file_id": "file-0"}

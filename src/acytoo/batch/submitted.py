@@ -316,7 +316,7 @@ class SubmittedBatches:
 
     async def _collect_all(self) -> None:
         """Wait for the batches and write their results, as each of them ends."""
-        while pending := self._open():
+        while not self._stopping.is_set() and (pending := self._open()):
             for submission in pending:
                 if self._is_cancelling and not submission.is_cancelled:
                     await self._cancel(submission)
