@@ -77,7 +77,7 @@ async def test_any_number_of_tokens_above_the_limit_is_refused(number: int, most
 
 @pytest.mark.parametrize("prefix", ["", "up/"])
 @pytest.mark.parametrize("number", range(len(requests(0))))
-async def test_a_model_with_an_endless_name_is_unknown_and_not_repeated(
+async def test_a_model_with_an_endless_name_is_refused_and_not_repeated(
     number: int, prefix: str, tmp_path: Path
 ) -> None:
     path, body = requests(10, prefix + "x" * 900)[number]
@@ -85,8 +85,8 @@ async def test_a_model_with_an_endless_name_is_unknown_and_not_repeated(
     async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
         async with served(tmp_path, fake.url, rest) as gate:
             response = await gate.post(path, body)
-        assert response.status == 404
-        assert b"unknown model" in response.body
+        assert response.status == 400
+        assert b"name has more than 1000 characters" in response.body
         assert len(response.body) < 1000
         assert not fake.requests
     assert len((tmp_path / "access.log").read_bytes()) < 2000

@@ -32,7 +32,7 @@ from acytoo.gateway.shared_replies import Hit
 from acytoo.gateway.summary import Summary
 from acytoo.http import HTTPResponse
 from acytoo.observation import Observation, Received
-from acytoo.secret import show, truncate
+from acytoo.secret import truncate
 from acytoo.server.auth import address_of
 from acytoo.server.backends import split_model
 from acytoo.server.connection import DisconnectedError
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 
 _LARGE = 256 * 1024
 """Bytes of a body whose hash is computed in a thread: the event loop would stand still for too long."""
-
-_LONGEST_MODEL = 500
-"""Characters of a model's name that a caller may ask for: the log, traces and rows that wait in memory have it."""
 
 _LONGEST_AGENT = 500
 """Characters of a `user-agent` in the log and in traces: thousands of lines may wait for a reader that has stalled."""
@@ -108,10 +105,6 @@ class GatewayCall(Call):
         self.setup = setup
         self._dialect, self.size = dialect.name, size
         model = self.model = parsed.request.model or next(iter(setup.backends))
-        if len(model) > _LONGEST_MODEL:
-            self.model = truncate(model, _LONGEST_MODEL)
-            reason = f"a name has at most {_LONGEST_MODEL} characters"
-            raise NotFoundError(f"unknown model {show(model)}: {reason}", status=404, code="model_not_found")
         name, _, rest = model.partition("/")
         if name not in setup.backends:
             raise _unknown_model(model, [one for one in setup.backends if caller is None or caller.allows(one)])
