@@ -17,10 +17,12 @@ import pytest
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, reply
 from acytoo.types import Finish, Start, Usage
+from tests.services import free_port
 
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INSTALLS = re.compile(r"^(python3 -m venv|pip install|git clone)", re.MULTILINE)
+PORT = re.compile(r"^(?:.*acytoo serve .*--port|port =) (\d+)", re.MULTILINE)
 TIMEOUT_S = 240
 
 
@@ -66,10 +68,13 @@ def services() -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.name)
 def test_a_code_block_runs(block: Block, services: dict[str, str], model_file: Path, tmp_path: Path) -> None:
+    code = block.code
+    if listens := PORT.search(code):  # another run on this machine, or another block, may have the same port
+        code = code.replace(listens[1], str(free_port()))
     if block.language == "python":
-        command = [sys.executable, "-W", "error", "-c", block.code]
+        command = [sys.executable, "-W", "error", "-c", code]
     else:
-        command = ["bash", "-euo", "pipefail", "-c", block.code]
+        command = ["bash", "-euo", "pipefail", "-c", code]
     environment = {**os.environ, **services, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     out, err = tmp_path / "out", tmp_path / "err"
     with (
@@ -86,9 +91,9 @@ def test_a_code_block_runs(block: Block, services: dict[str, str], model_file: P
         ) as process,
     ):
         try:
-            code = process.wait(TIMEOUT_S)
+            status = process.wait(TIMEOUT_S)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-    assert code == 0, err.read_text()
+    assert status == 0, err.read_text()
     assert out.read_text().strip() or "print" not in block.code, err.read_text()
