@@ -80,7 +80,7 @@ async def test_any_number_of_tokens_above_the_limit_is_refused(number: int, most
 async def test_a_model_with_an_endless_name_is_refused_and_not_repeated(
     number: int, prefix: str, tmp_path: Path
 ) -> None:
-    path, body = requests(10, prefix + "x" * 900)[number]
+    path, body = requests(10, prefix + "x" * 10_000)[number]
     rest = f'{LIMITS}[log]\nrequests = "file:access.log"\n'
     async with FakeEndpoint(OpenAI(), reply("Hi")) as fake:
         async with served(tmp_path, fake.url, rest) as gate:
