@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from acytoo import dialects
+from acytoo import Route, Target, dialects
 from acytoo.client import BatchStream
 from acytoo.errors import TimedOutError, TruncatedError
 from acytoo.providers.compatible import Compatible
+from acytoo.routing.reply import RoutedReply
 from acytoo.types import Request
 from tests.helpers import MESSAGES
 
@@ -84,6 +85,14 @@ def passed(url: str, **settings: Any) -> BatchStream[Any]:
     return reply
 
 
+def routed(url: str, **settings: Any) -> RoutedReply[Any]:
+    """Return a reply of a route in a route, as items."""
+    inner = Route(Compatible(url, model="m", **settings))
+    reply = Route(Target(inner, name="inner")).answer(Request(MESSAGES, "m"))
+    assert isinstance(reply, RoutedReply)
+    return reply
+
+
 async def first_batch(server: Service, reply: BatchStream[Any]) -> Any:
     """Begin the reply and return its first batch."""
     first = asyncio.ensure_future(anext(reply))
@@ -106,10 +115,10 @@ def shown(batches: list[Any]) -> str:
     return "".join([batch.decode() if isinstance(batch, bytes) else str(batch) for batch in batches])
 
 
-both = pytest.mark.parametrize("ask", [answered, passed])
+every = pytest.mark.parametrize("ask", [answered, passed, routed])
 
 
-@both
+@every
 async def test_batches_are_delivered_while_a_reply_is_forwarded(ask: Any) -> None:
     async with service() as server, aclosing(ask(server.url)) as reply:
         arrived: asyncio.Queue[Any] = asyncio.Queue()
@@ -123,7 +132,7 @@ async def test_batches_are_delivered_while_a_reply_is_forwarded(ask: Any) -> Non
         assert [batch async for batch in reply] == []
 
 
-@both
+@every
 async def test_a_step_of_the_iteration_goes_on_where_delivery_was_stopped(ask: Any) -> None:
     async with service() as server, aclosing(ask(server.url)) as reply:
         batches = [await first_batch(server, reply)]
@@ -141,7 +150,7 @@ async def test_a_step_of_the_iteration_goes_on_where_delivery_was_stopped(ask: A
         assert text.index("one") < text.index("two") < text.index("three")
 
 
-@both
+@every
 async def test_an_error_of_the_delivery_leaves_the_forwarding(ask: Any) -> None:
     def fail(batch: Any) -> bool:
         raise KeyError("disconnected")
@@ -154,7 +163,7 @@ async def test_an_error_of_the_delivery_leaves_the_forwarding(ask: Any) -> None:
             await forwarding
 
 
-@both
+@every
 async def test_a_forwarded_reply_that_is_cut_is_an_error_of_the_next_step(ask: Any) -> None:
     async with service() as server, aclosing(ask(server.url)) as reply:
         await first_batch(server, reply)
@@ -168,7 +177,7 @@ async def test_a_forwarded_reply_that_is_cut_is_an_error_of_the_next_step(ask: A
             await anext(reply)
 
 
-@both
+@every
 async def test_an_error_in_a_forwarded_reply_is_raised_by_the_next_step(ask: Any) -> None:
     async with service() as server, aclosing(ask(server.url)) as reply:
         await first_batch(server, reply)
@@ -179,7 +188,7 @@ async def test_an_error_in_a_forwarded_reply_is_raised_by_the_next_step(ask: Any
             await anext(reply)
 
 
-@both
+@every
 async def test_the_idle_timeout_holds_while_a_reply_is_forwarded(ask: Any) -> None:
     async with service() as server, aclosing(ask(server.url, timeout={"idle": 0.2})) as reply:
         await first_batch(server, reply)

@@ -10,6 +10,7 @@ from acytoo.batch.scheduler import Answer, Ask
 from acytoo.client import ReplyStream
 from acytoo.dialects.quotas import Quota
 from acytoo.errors import AcytooError, ReplyTooLargeError, ServerError
+from acytoo.routing.reply import RoutedReply
 from acytoo.types import Item, ReplySize, collect, has_content
 
 
@@ -38,6 +39,7 @@ def asker(requests: Requests) -> Ask:
                     first = time.monotonic() - started
                     if isinstance(batches, ReplyStream):
                         quotas = batches.quotas
+                    if isinstance(batches, (ReplyStream, RoutedReply)):
                         await batches.forward(take)  # no task is woken for the rest
         except ReplyTooLargeError as error:
             error.text = ""  # it would be held until the row is written

@@ -7,13 +7,13 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import msgspec
 
 from acytoo.base_provider import ReplyOpener
-from acytoo.client import DeliveredError
+from acytoo.client import BatchStream, DeliveredError
 from acytoo.errors import AcytooError, ServerError, StatusError, TimedOutError, one_line
 from acytoo.routing.policy import BusyError, is_failure_of_target, verdict, wait_of
 from acytoo.routing.target import Lease, Target, Waiter
@@ -102,6 +102,12 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
         except DeliveredError as delivered:
             self._note_late_failure(reply, delivered.error)
             raise
+
+    async def forward(self, deliver: Callable[[T], bool]) -> None:
+        """Call `deliver` with the batches that arrive, as BatchStream.forward does, once the held ones are taken."""
+        reply = self._reply
+        if reply is not None and not reply.held and isinstance(reply.batches, (BatchStream, RoutedReply)):
+            await reply.batches.forward(deliver)
 
     @property
     def text(self) -> str:
