@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ from acytoo import Acytoo
 from acytoo.embedded.constraints import check_schema, constrain, move_schema
 from acytoo.embedded.provider import EngineProvider, load_provider
 from acytoo.errors import RequestError, UsageError
+from tests.dialects.test_growth import assert_linear
 from tests.server_process import Served
 
 HELLO: list[Any] = [{"role": "user", "content": "Say hi."}]
@@ -230,6 +232,7 @@ async def test_a_schema_that_the_engine_gives_up_on_is_an_error(model: EnginePro
         ({"$ref": 5}, "not to another part"),
         ({"$ref": "#"}, "not to another part"),
         ({"$ref": "#/$defs/none"}, "leads to nothing"),
+        ({"anyOf": [{"$ref": "#/anyOf/" + "1" * 5000}]}, "leads to nothing"),
         ({"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"$ref": "#/$defs/a"}}}, "not to another part"),
         (object_of(251), "at most 250 properties"),
         ({"enum": list(range(2001))}, "at most 2,000 values"),
@@ -253,6 +256,14 @@ def test_a_schema_that_is_nested_too_deeply_is_an_error() -> None:
 def test_references_to_the_schema_itself_are_allowed_below_it() -> None:
     check_schema("x", {"properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}})
     check_schema("x", {"items": {"$ref": "#/$defs/a~1b"}, "$defs": {"a/b": True}, "prefixItems": [{}]})
+
+
+def test_a_chain_of_references_is_followed_once() -> None:
+    def check_chain(length: int) -> Callable[[], object]:
+        links: dict[str, Any] = {f"{link}": {"$ref": f"#/$defs/{link + 1}"} for link in range(length)}
+        return partial(check_schema, "x", {"$defs": {**links, str(length): {}}})
+
+    assert_linear(check_chain)
 
 
 def test_a_moved_schema_keeps_its_references_and_texts() -> None:

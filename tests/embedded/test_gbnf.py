@@ -46,6 +46,7 @@ def test_a_grammar_is_translated_rule_by_rule(grammar: str, rules: list[str]) ->
         ("root ::= *", "nothing precedes"),
         ('root ::= "a"{1001}', "repeats"),
         ('root ::= "a"{0,99999999999}', "repeats"),
+        ('root ::= "a"{' + "1" * 5000 + "}", "repeats"),
         (r'root ::= "\q"', "unknown escape"),
         (r'root ::= "\uD800"', "not a character"),
         ("root ::= []", "empty character class"),

@@ -205,6 +205,7 @@ class _SchemaCheck:
         self._name = name
         self._root = root
         self._values = self._text = self._enum = 0
+        self._followed: set[str] = set()  # references that lead to something, so that a chain is followed once
 
     def run(self) -> None:
         self._measure(self._root, 0)
@@ -288,10 +289,13 @@ class _SchemaCheck:
         target: object = {"$ref": reference}
         while isinstance(target, Mapping) and "$ref" in target:
             pointer = target["$ref"]
+            if isinstance(pointer, str) and pointer in self._followed:
+                break
             if not isinstance(pointer, str) or pointer in seen or not (pointer == "#" or pointer.startswith("#/")):
                 raise self._fail(f"the reference {pointer!r:.80} is not to another part of this schema")
             seen.add(pointer)
             target = self._resolve(pointer)
+        self._followed |= seen
 
     def _resolve(self, pointer: str) -> object:
         value: object = self._root
@@ -299,7 +303,8 @@ class _SchemaCheck:
             key = token.replace("~1", "/").replace("~0", "~")
             if isinstance(value, Mapping) and key in value:
                 value = value[key]
-            elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            # A float, because int() refuses more than 4300 digits with a ValueError.
+            elif isinstance(value, list) and key.isdecimal() and float(key) < len(value):
                 value = value[int(key)]
             else:
                 raise self._fail(f"the reference {pointer!r:.80} leads to nothing")

@@ -106,7 +106,8 @@ def _translate(kind: str, text: str, names: dict[str, str]) -> str:
 
 def _repetition(part: str, text: str) -> str:
     """Return the part with its repetition."""
-    if any(int(number) > _MAX_REPETITIONS for number in re.findall("[0-9]+", text)):
+    # A float, because int() refuses more than 4300 digits with a ValueError.
+    if any(float(number) > _MAX_REPETITIONS for number in re.findall("[0-9]+", text)):
         raise UsageError(f"invalid grammar: it repeats something more than {_MAX_REPETITIONS:,} times")
     return part + re.sub(r"[ \t]", "", text)
 
