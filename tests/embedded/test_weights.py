@@ -133,6 +133,17 @@ def test_a_lock_file_that_is_a_link_is_not_followed(
     assert precious.read_text() == "data"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such links")
+def test_a_record_of_a_verified_file_that_is_a_link_is_not_followed(cache: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    cache.mkdir()
+    TINY.path.write_bytes(CONTENT)
+    TINY.path.with_suffix(".verified").symlink_to(precious)
+    assert fetch(TINY) == TINY.path
+    assert precious.read_text() == "data"
+
+
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these have folders of their own")
 def test_a_relative_xdg_cache_home_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ACYTOO_CACHE", raising=False)

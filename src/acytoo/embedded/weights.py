@@ -144,8 +144,9 @@ def is_cached(weights: Weights) -> bool:
     except OSError:
         return False
     _verified[path] = fingerprint
-    with suppress(OSError):
-        _record_path(path).write_text(fingerprint)
+    with suppress(OSError), _open_own(_record_path(path)) as record:
+        record.truncate(0)
+        record.write(fingerprint.encode())
     return True
 
 
@@ -299,7 +300,7 @@ def _locked_folder(weights: Weights) -> Iterator[Path]:
     parent, prefix = weights.path.parent, f"fetching-{weights.name}-"
     try:
         parent.mkdir(0o700, parents=True, exist_ok=True)
-        lock_file = _open_lock(weights.path.with_suffix(".lock"))
+        lock_file = _open_own(weights.path.with_suffix(".lock"))
     except OSError as error:
         raise EmbeddedError(
             f"cannot write to the cache directory {parent} ({error}): set ACYTOO_CACHE to another"
@@ -312,8 +313,8 @@ def _locked_folder(weights: Weights) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _open_lock(path: Path) -> IO[bytes]:
-    """Open the lock file. Raises OSError if it is a symbolic link, which could lead to any file of the user's."""
+def _open_own(path: Path) -> IO[bytes]:
+    """Open a file to read and write. Raises OSError if it is a symbolic link, which could lead to any of the user's."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, 0o600), "r+b")
 
