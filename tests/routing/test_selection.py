@@ -61,6 +61,18 @@ def test_a_session_or_prompt_cache_key_decides_before_the_messages() -> None:
     assert len({balance.choose(ts, asked, "").name for asked in keyed}) == 1
 
 
+@pytest.mark.parametrize("same", ["x" * 2_000_000, "\ud83d" * 2_000_000], ids=["long", "lone surrogates"])
+def test_only_the_beginning_of_a_very_long_text_or_session_is_looked_at(same: str) -> None:
+    balance, ts = Balance(300), targets(1, 1, 1, 1)
+
+    def chosen(*texts: str, session: bool = False) -> set[str]:
+        return {balance.choose(ts, request("" if session else text), text if session else "").name for text in texts}
+
+    for session in (False, True):
+        assert len(chosen(*[f"{same}{number:02}" for number in range(30)], session=session)) == 1
+        assert len(chosen(*[f"{number:02}{same}" for number in range(30)], session=session)) > 1
+
+
 def test_different_tools_make_different_keys() -> None:
     balance, ts = Balance(300), targets(1, 1, 1, 1)
     tools: list[Any] = [[{"type": "function", "function": {"name": f"f{n}"}}] for n in range(50)]

@@ -8,7 +8,8 @@ Rendezvous hashing maps a key to the same target in every process, without share
 target that is lost. A target that is much busier than the others is passed over: soon for a new key, late for a key of
 the last minutes. A request without a key goes to the less busy one of two random targets.
 
-The cost: encoding and hashing the tools and the first messages once for each request of a balanced route.
+The cost: encoding the tools and the first messages once for each request of a balanced route, and hashing as much of
+it as a conversation may have in common with others.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ import random
 import time
 from hashlib import blake2b
 
+import msgspec
+
 from acytoo.routing.target import Target
 from acytoo.types import Request
 
 _MAX_KEYS = 10_000
+
+_MAX_HASHED = 1024 * 1024
+"""Bytes or characters of a key that are hashed, which takes a millisecond. A request may have 32 times as many."""
 
 
 class Balance:
@@ -61,22 +67,32 @@ class Balance:
 
 def _affinity_key(request: Request, session: str) -> bytes:
     """Return what requests have in common that share a prompt cache, or b"" if nothing is known of the prompt."""
-    session = session or str(request.extra.get("prompt_cache_key") or "")
+    cache_key = request.extra.get("prompt_cache_key")
+    session = session or (cache_key if isinstance(cache_key, str) else "")
     if session:
-        return _hash(session)
+        return _hash(_as_bytes(session[:_MAX_HASHED]))
     if not request.messages:
         return b""
     first_user = next((i for i, message in enumerate(request.messages) if message.get("role") == "user"), 0)
-    return _hash(repr([request.tools, request.messages[: first_user + 1]]))
+    prompt = [request.tools, request.messages[: first_user + 1]]
+    try:
+        encoded = msgspec.msgpack.encode(prompt)
+    except (TypeError, ValueError, OverflowError):  # a lone surrogate, or a value that msgpack does not have
+        encoded = _as_bytes(repr(prompt))
+    return _hash(encoded[:_MAX_HASHED])
 
 
-def _hash(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _hash(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
 
 
 def _score(key: bytes, target: Target) -> float:
     """Return the weighted rendezvous score: the target with the highest one has the key."""
-    digest = blake2b(key + b"\0" + target.name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    digest = blake2b(key + b"\0" + _as_bytes(target.name), digest_size=8).digest()
     return -target.weight / math.log((int.from_bytes(digest) + 0.5) / 2**64)
 
 
