@@ -164,6 +164,29 @@ def test_a_response_repeats_the_fields_of_its_request() -> None:
     assert (response["metadata"], response["temperature"]) == ({"a": "b"}, 0.1)
 
 
+LONG = "x" * 300_000
+
+
+@pytest.mark.parametrize(
+    ("field", "instead"),
+    [
+        ({"instructions": LONG}, None),
+        ({"user": LONG}, None),
+        ({"metadata": {LONG: "a"}}, {}),
+        ({"tools": [{"type": "function", "name": LONG}]}, []),
+        ({"tool_choice": {"type": "function", "name": LONG}}, "auto"),
+        ({"reasoning": {"effort": LONG}}, {"effort": None, "summary": None}),
+        ({"text": {"format": {"type": "json_schema", "name": LONG, "schema": {}}}}, {"format": {"type": "text"}}),
+        ({"truncation": LONG}, "disabled"),
+    ],
+    ids=["instructions", "user", "metadata", "tools", "tool_choice", "reasoning", "text", "truncation"],
+)
+def test_a_response_does_not_repeat_a_field_that_is_very_long(field: dict[str, Any], instead: object) -> None:
+    request = decode({"model": "m", "input": "x", "temperature": 0.1, **field})
+    response = json.loads(DIALECT.write_reply(Reply("hi"), request))
+    assert (response[next(iter(field))], response["temperature"]) == (instead, 0.1)
+
+
 @pytest.mark.parametrize(
     ("error", "expected", "status"),
     [

@@ -41,6 +41,9 @@ from acytoo.wire.sse import COMMENT, sse
 
 _TEXT_DELTA = "response.output_text.delta"
 
+_MAX_ECHO = 256 * 1024
+"""Bytes of a field of the request that a response repeats. A stream repeats it three times, for whoever sends it."""
+
 _INCOMPLETE = {reason: raw for raw, reason in INCOMPLETE_REASONS.items()}
 
 _ERROR_CODES = {429: "rate_limit_exceeded", 400: "invalid_prompt"}
@@ -362,9 +365,12 @@ def _encode_echo(request: Request) -> JSONObject:
     """Return the fields of a request that its response repeats."""
     body = encode_options(request, Unsupported(NAME, drop=True))
     add_extra(body, request.extra if request.extra_for == NAME else {})
+    body["instructions"] = encode_instructions(request.messages) or None
+    if len(msgspec.json.encode(body)) > _MAX_ECHO:
+        body = {name: value for name, value in body.items() if len(msgspec.json.encode(value)) <= _MAX_ECHO}
     return {
         "background": False,
-        "instructions": encode_instructions(request.messages) or None,
+        "instructions": body.get("instructions"),
         "max_output_tokens": body.get("max_output_tokens"),
         "metadata": body.get("metadata") or {},
         "parallel_tool_calls": body.get("parallel_tool_calls", True),
