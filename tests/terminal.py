@@ -99,6 +99,12 @@ class Terminal:
         os.close(self._master)
 
 
+def paste(terminal: Terminal, text: str) -> str:
+    """Return the keys that a terminal sends for a pasted text: between two marks, if the command has enabled that."""
+    is_marked = terminal.shown.rfind("\x1b[?2004h") > terminal.shown.rfind("\x1b[?2004l")
+    return f"\x1b[200~{text}\x1b[201~" if is_marked else text
+
+
 def _is_waiting_for_keys(process: Path) -> bool:
     """Return whether the process sleeps in `poll` or `select`. Some kernels hide where a process sleeps: "0"."""
     wchan = (process / "wchan").read_text()

@@ -12,7 +12,7 @@ from acytoo import dialects
 from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, status
 from acytoo.types import Finish, Usage
 from tests.processes import ACYTOO, run
-from tests.terminal import CTRL_C, CTRL_D, Terminal
+from tests.terminal import CTRL_C, CTRL_D, Terminal, paste
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
@@ -29,6 +29,26 @@ def enter(terminal: Terminal, *lines: str) -> str:
         terminal.press(f"{line}\n")
         terminal.wait_for(line)
     return terminal.wait_for(PROMPT)
+
+
+WITHOUT_TUI = [sys.executable, "-c", "import sys; sys.modules['rich'] = None; from acytoo.cli import main; main()"]
+
+
+def test_lines_pasted_during_a_reply_are_one_message() -> None:
+    if "libedit" in (pytest.importorskip("readline").__doc__ or ""):
+        pytest.skip("libedit does not know the marks of a paste")
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("partial", "never").stall(after=1), reply("again")) as fake,
+        Terminal([*WITHOUT_TUI, "chat", "--url", fake.url, "--timeout", "1"], env={"TERM": "xterm"}) as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        terminal.press("first\r")
+        terminal.wait_for("partial")
+        terminal.press(paste(terminal, "second\rthird\r"))
+        terminal.wait_for("third")
+        terminal.press("\r")
+        terminal.wait_for("again")
+    assert sent(fake)[-1] == ["first", "partial", "second\nthird\n"]
 
 
 def sent(fake: FakeEndpoint) -> list[list[str]]:

@@ -16,7 +16,7 @@ from acytoo import dialects
 from acytoo.testing import FakeEndpoint, raw, reply
 from acytoo.types import Reasoning
 from tests.processes import ACYTOO
-from tests.terminal import CTRL_C, CTRL_D, Terminal, needs_terminal
+from tests.terminal import CTRL_C, CTRL_D, Terminal, needs_terminal, paste
 
 pytest.importorskip("rich", reason="needs the extra tui")
 pytest.importorskip("prompt_toolkit", reason="needs the extra tui")
@@ -293,6 +293,22 @@ def test_a_message_may_have_several_lines(tmp_path: Path) -> None:
         terminal.press(f"one{ALT_ENTER}two\\\rthree\r")
         terminal.wait_for("ok")
     assert sent(fake) == [["one\ntwo\nthree"]]
+
+
+@needs_terminal
+def test_lines_pasted_during_a_reply_are_one_message(tmp_path: Path) -> None:
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("par", "tial", "never").stall(after=2), reply("again")) as fake,
+        conversation(fake, tmp_path, "--timeout", "1") as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        terminal.press("first\r")
+        terminal.wait_for("partial")
+        terminal.press(paste(terminal, "second\rthird\r"))
+        terminal.wait_for("third")
+        terminal.press("\r")
+        terminal.wait_for("again")
+    assert sent(fake)[-1] == ["first", "partial", "second\nthird\n"]
 
 
 @needs_terminal

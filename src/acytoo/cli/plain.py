@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 
 import click
 
 from acytoo.cli.conversation import ListModels
 from acytoo.cli.options import as_text
 from acytoo.cli.output import print_text
+from acytoo.cli.terminal import marked_pastes
 from acytoo.types import Item
 
 
@@ -20,7 +22,7 @@ class PlainScreen:
     hint = '""" starts and ends a message of several lines.'
 
     def __init__(self) -> None:
-        _enable_line_editing()
+        self._reads_marked_pastes = _enable_line_editing()
 
     def read(self, runner: asyncio.Runner, draft: str, list_models: ListModels) -> str:
         """Read a message. A draft is edited in the editor of the user first.
@@ -37,7 +39,8 @@ class PlainScreen:
 
     async def show(self, stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
         """Print a reply as it arrives, and append its items to `items`."""
-        await print_text(stream, items)
+        with marked_pastes() if self._reads_marked_pastes else nullcontext():
+            await print_text(stream, items)
 
 
 def _read_message() -> str:
@@ -59,10 +62,11 @@ def _read_line(prompt: str) -> str:
     return as_text(input())
 
 
-def _enable_line_editing() -> None:
-    """Enable arrow keys and history if the platform has readline."""
+def _enable_line_editing() -> bool:
+    """Enable arrow keys and history if the platform has readline. Return whether that knows the marks of a paste."""
     try:
         import readline
     except ImportError:
-        return
+        return False
     readline.set_auto_history(True)
+    return "libedit" not in (readline.__doc__ or "")

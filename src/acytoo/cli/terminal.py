@@ -111,6 +111,24 @@ def silent_keyboard() -> Iterator[None]:
         termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
+@contextlib.contextmanager
+def marked_pastes() -> Iterator[None]:
+    """Let the terminal mark what is pasted meanwhile ("bracketed paste").
+
+    A prompt that knows the marks takes pasted lines for one message. Without them, each line would be sent.
+    """
+    if not can_move_cursor():
+        yield
+        return
+    sys.stdout.write("\x1b[?2004h")
+    sys.stdout.flush()
+    try:
+        yield
+    finally:
+        sys.stdout.write("\x1b[?2004l")
+        sys.stdout.flush()
+
+
 class WaitingSign:
     """A line on stderr, if that is a terminal, with the seconds spent waiting; `clear` removes it. Shown after two."""
 

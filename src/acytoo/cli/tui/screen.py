@@ -12,7 +12,7 @@ import click
 from acytoo.cli.conversation import ListModels
 from acytoo.cli.exit_codes import replace_controls
 from acytoo.cli.output import call_lines, texts_of
-from acytoo.cli.terminal import WaitingSign, silent_keyboard
+from acytoo.cli.terminal import WaitingSign, marked_pastes, silent_keyboard
 from acytoo.cli.tui.editor import Editor
 from acytoo.cli.tui.markdown import MarkdownView
 from acytoo.types import Item
@@ -57,7 +57,7 @@ class RichScreen:
             if frame is None:
                 frame = loop.call_at(max(loop.time(), drawn + FRAME_S), draw)
 
-        with silent_keyboard():
+        with silent_keyboard(), marked_pastes():
             try:
                 async with aclosing(texts_of(stream, items, partial(add, view.think))) as texts:
                     async for text in texts:
