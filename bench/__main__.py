@@ -156,6 +156,13 @@ def fuzz(arguments: argparse.Namespace) -> None:
     fuzz(arguments.target, [*arguments.options, *arguments.corpora])
 
 
+def mutate(arguments: argparse.Namespace) -> None:
+    """Change the code of a part in one place at a time, and exit with 1 if its tests notice less than 95 %."""
+    from bench.mutation import mutate
+
+    sys.exit(0 if mutate(arguments.part, arguments.sample, arguments.seed) else 1)
+
+
 def _bar(share: float) -> str:
     filled = int(share * 20)
     return f"[{'#' * filled}{'.' * (20 - filled)}] {share:4.0%}"
@@ -191,6 +198,7 @@ def main() -> None:
         "soak": soak,
         "batch": batch,
         "fuzz": fuzz,
+        "mutate": mutate,
     }.items():
         parsers[name] = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         parsers[name].set_defaults(command=command)
@@ -210,6 +218,10 @@ def main() -> None:
     option("--callers", type=int, default=40)
     option("--seed", type=int, default=1)
     option("--save", action="store_true", help="write bench/logs/soak.md")
+    option = parsers["mutate"].add_argument
+    option("part", help="a file or folder of src/acytoo, such as secret or wire")
+    option("--sample", type=int, default=0, metavar="N", help="only N of its mutants, chosen at random")
+    option("--seed", type=int, default=1)
     parsers["fuzz"].add_argument("--target", default="", help="only this one, such as documents or http-response")
     parsers["fuzz"].add_argument(
         "corpora", nargs="*", metavar="CORPUS", help="folders; libFuzzer's options are passed on"

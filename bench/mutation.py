@@ -1,0 +1,425 @@
+"""Change the code of a part in one place at a time and see whether its tests notice.
+
+The tests of the part are collected and run once, to learn which test reaches which line and how long it takes. Then
+each mutant gets a fork of this process: it replaces the code of the changed function, in every function object that
+has it, and runs the tests that reach the changed line, the fastest first, until one fails. Nothing is imported or
+collected again, so a mutant costs little more than those tests.
+
+Only function bodies are changed: no defaults of parameters, no constants of modules, and no text of an error that is
+raised. Tests that run our code in another process do not see a mutant.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import gc
+import importlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import pytest
+
+from bench.equivalent_mutants import EQUIVALENT
+
+_ROOT = Path(__file__).parent.parent
+_SOURCE = _ROOT / "src" / "acytoo"
+_RESULTS = _ROOT / "bench" / "results" / "mutation.json"
+_DOCUMENT = _ROOT / "bench" / "logs" / "mutation.md"
+
+PARTS = {
+    "secret": ["tests/test_secret.py", "tests/test_redactor.py", "tests/test_record_redactor.py"],
+    "settings": ["tests/test_arguments.py", "tests/test_schemes.py", "tests/test_client.py", "tests/test_registry.py"],
+    "wire": ["tests/wire"],
+    "http1": ["tests/http1"],
+    "dialects": ["tests/dialects"],
+    "transport": ["tests/transport"],
+    "server": ["tests/server"],
+}
+"""The tests of each file or folder in `src/acytoo/`."""
+
+_SECONDS = 60.0
+"""How long the tests of one mutant take at most, without it. The slowest are left out."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change: `old` becomes `new` in a field of a node of a file's tree, or in a list of nodes."""
+
+    file: str
+    function: str
+    line: int
+    last_line: int
+    place: Any
+    key: str | int
+    old: str
+    new: str
+    replacement: Any
+
+    def apply(self) -> None:
+        """Change the tree."""
+        if isinstance(self.key, int):
+            self.place[self.key] = self.replacement
+        else:
+            setattr(self.place, self.key, self.replacement)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} {self.function}: {self.old} -> {self.new}"
+
+
+def mutants_of(file: str, tree: ast.Module) -> Iterator[Mutant]:
+    """Yield every mutant of the functions of a file."""
+    stack: list[tuple[ast.AST, str]] = [(tree, "")]
+    while stack:
+        node, prefix = stack.pop()
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef):
+                stack.append((child, f"{prefix}{child.name}."))
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                for statement in child.body:
+                    yield from _mutants_in(file, prefix + child.name, child.body, statement)
+
+
+def _mutants_in(file: str, function: str, siblings: list[ast.stmt], statement: ast.stmt) -> Iterator[Mutant]:
+    """Yield the mutants of a statement and of those in it."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return  # a docstring
+    blocks: list[list[ast.stmt]] = [getattr(statement, name, []) for name in ("body", "orelse", "finalbody")]
+    blocks += [part.body for name in ("handlers", "cases") for part in getattr(statement, name, [])]
+    first = min((block[0].lineno for block in blocks if block), default=0)
+    last_line = max(statement.lineno, first - 1) if first else statement.end_lineno or statement.lineno
+
+    def mutant(place: Any, key: str | int, old: str, new: str, replacement: Any) -> Mutant:
+        return Mutant(file, function, statement.lineno, last_line, place, key, old, new, replacement)
+
+    def visit(node: ast.AST) -> Iterator[Mutant]:
+        for field, value in ast.iter_fields(node):
+            if field in ("annotation", "returns", "decorator_list", "format_spec", "type"):
+                continue
+            for number, child in enumerate(value if isinstance(value, list) else [value]):
+                if not isinstance(child, ast.AST) or isinstance(child, ast.stmt | ast.arguments):
+                    continue
+                is_text = isinstance(child, ast.Constant) and isinstance(child.value, str)
+                if not (is_text and isinstance(statement, ast.Raise)):
+                    for old, new in _replacements(node, field, child):
+                        place, key = (value, number) if isinstance(value, list) else (node, field)
+                        yield mutant(place, key, old, ast.unparse(new), new)
+                yield from visit(child)
+        if isinstance(node, ast.Call):
+            for number, keyword in enumerate(node.keywords):
+                rest = node.keywords[:number] + node.keywords[number + 1 :]
+                yield mutant(node, "keywords", ast.unparse(node), f"no {ast.unparse(keyword)}", rest)
+
+    text = ast.unparse(statement)
+    match statement:
+        case ast.Expr(value=ast.Call() | ast.Await()):
+            yield mutant(statement, "value", text, "None", ast.Constant(None))
+        case ast.AugAssign(op=operator) if type(operator) in _OPERATORS:
+            changed = _OPERATORS[type(operator)]
+            yield mutant(statement, "op", text, f"with {changed.__name__}", changed())
+        case ast.Break() | ast.Continue():
+            other = ast.copy_location(ast.Continue() if text == "break" else ast.Break(), statement)
+            place = siblings.index(statement)
+            yield mutant(siblings, place, text, ast.unparse(other), other)
+    yield from visit(statement)
+    for block in blocks:
+        for child in block:
+            yield from _mutants_in(file, function, block, child)
+
+
+_OPERATORS: dict[type[ast.AST], type[Any]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
+    ast.And: ast.Or, ast.Or: ast.And,
+}  # fmt: skip
+
+
+def _replacements(parent: ast.AST, field: str, node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the text of a node and each node that a plausible mistake would have in its place."""
+    text = ast.unparse(node)
+    match node:
+        case ast.Compare(left=left, ops=[operator], comparators=right) if type(operator) in _OPERATORS:
+            yield text, ast.copy_location(ast.Compare(left, [_OPERATORS[type(operator)]()], right), node)
+        case ast.BoolOp(op=operator, values=values):
+            yield text, ast.copy_location(ast.BoolOp(_OPERATORS[type(operator)](), values), node)
+        case ast.BinOp(left=left, op=operator, right=operand) if type(operator) in _OPERATORS:
+            yield text, ast.copy_location(ast.BinOp(left, _OPERATORS[type(operator)](), operand), node)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield text, operand
+        case ast.Constant(value=bool(value)):
+            yield text, ast.copy_location(ast.Constant(not value), node)
+        case ast.Constant(value=int(value)):
+            yield text, ast.copy_location(ast.Constant(value + 1), node)
+        case ast.Constant(value=str(value)):
+            yield text, ast.copy_location(ast.Constant(f"XX{value}XX"), node)
+        case ast.Constant(value=bytes(value)):
+            yield text, ast.copy_location(ast.Constant(b"XX" + value + b"XX"), node)
+    is_bare = not isinstance(node, ast.Compare | ast.BoolOp | ast.Constant) and isinstance(node, ast.expr)
+    is_not = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    if is_bare and not is_not and (field == "test" or isinstance(parent, ast.BoolOp) or field == "ifs"):
+        yield text, ast.copy_location(ast.UnaryOp(ast.Not(), node), node)  # type: ignore[arg-type]
+    is_value = field == "value" and isinstance(parent, ast.Return | ast.Assign)
+    if is_value and not isinstance(node, ast.Constant):
+        yield text, ast.copy_location(ast.Constant(None), node)
+
+
+class _Session:
+    """A pytest plugin that runs the tests once, and then those of every mutant."""
+
+    def __init__(self, part: str, sample: int, seed: int, progress: Callable[[str], None]) -> None:
+        self.part, self.sample, self.seed, self.progress = part, sample, seed, progress
+        self.results: list[tuple[str, Mutant]] = []
+        self.total = 0
+        self.failures: set[str] = set()
+        self.on_failure = self._leave_out
+        self._error = ""
+        path = _SOURCE / part
+        self.files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+        self.trees = {self._name(file): ast.parse(file.read_text()) for file in self.files}
+
+    def _name(self, file: Path) -> str:
+        return str(file.relative_to(_SOURCE))
+
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        self._error = call.excinfo.typename if call.excinfo else ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.on_failure(report.nodeid, self._error)
+
+    def _leave_out(self, test: str, error: str) -> None:
+        """Leave out a test that fails without a mutant."""
+        self.failures.add(test)
+        self.progress(f"without a mutant, {test} failed: {error}")
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Take the place of pytest's own loop."""
+        import hypothesis  # pytest wants to import it first
+
+        hypothesis.settings.register_profile(
+            "mutation", deadline=None, database=None, derandomize=True, phases=["explicit", "generate"]
+        )
+        hypothesis.settings.load_profile("mutation")
+        names = {name: name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in self.trees}
+        for name in names.values():
+            importlib.import_module(f"acytoo.{name}")
+        reached, seconds = self._baseline(session.items)
+        mutants = [mutant for name, tree in self.trees.items() for mutant in mutants_of(name, tree)]
+        self.total = len(mutants)
+        if self.sample and self.sample < len(mutants):
+            mutants = random.Random(self.seed).sample(mutants, self.sample)
+        functions = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
+        for number, mutant in enumerate(mutants, 1):
+            lines = range(mutant.line, mutant.last_line + 1)
+            reaching = set().union(*(reached.get((mutant.file, line), set()) for line in lines))
+            items = sorted((item for item in session.items if item in reaching), key=lambda item: seconds[item])
+            outcome = self._try(mutant, items, seconds, functions)
+            if outcome != "same code":
+                self.results.append((outcome, mutant))
+            if outcome != "assertion":
+                self.progress(f"{number} of {len(mutants)}, {outcome}: {mutant}")
+        return True
+
+    def _baseline(self, items: list[pytest.Item]) -> tuple[dict[tuple[str, int], set[pytest.Item]], dict[Any, float]]:
+        """Run all tests; return which of them reach a line, and their seconds."""
+        names = {str(file): self._name(file) for file in self.files}
+        reached: dict[tuple[str, int], set[pytest.Item]] = {}
+        seconds: dict[Any, float] = {}
+        lines: set[tuple[str, int]] = set()
+
+        def line(frame: FrameType, event: str, argument: Any) -> Any:
+            lines.add((names[frame.f_code.co_filename], frame.f_lineno))
+            return line
+
+        def trace(frame: FrameType, event: str, argument: Any) -> Any:
+            return line(frame, event, argument) if frame.f_code.co_filename in names else None
+
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            lines.clear()
+            threading.settrace(trace)
+            sys.settrace(trace)
+            started = time.monotonic()
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            sys.settrace(None)
+            threading.settrace(None)
+            seconds[item] = time.monotonic() - started
+            if item.nodeid not in self.failures:
+                for place in lines.copy():
+                    reached.setdefault(place, set()).add(item)
+        return reached, seconds
+
+    def _try(
+        self, mutant: Mutant, items: list[pytest.Item], seconds: dict[Any, float], functions: list[FunctionType]
+    ) -> str:
+        """Run the tests in a fork with the mutant; return what they notice."""
+        if not items:
+            return "not reached"
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+
+            def report(test: str, error: str) -> None:
+                os.write(writer, b"timeout" if "Timeout" in error else b"assertion")
+                os._exit(0)
+
+            self.on_failure = report
+            try:
+                if not self._replace(mutant, functions):
+                    os.write(writer, b"same code")
+                    os._exit(0)
+                spent = 0.0
+                for item, following in zip(items, [*items[1:], None], strict=True):
+                    spent += seconds[item]
+                    if spent > _SECONDS and item is not items[0]:
+                        break
+                    signal.setitimer(signal.ITIMER_REAL, 10 + 5 * seconds[item])
+                    item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                os.write(writer, b"survived")
+            except BaseException as error:
+                os.write(writer, f"invalid: {error!r}".encode())
+            os._exit(0)
+        os.close(writer)
+        os.waitpid(child, 0)
+        os.set_blocking(reader, False)
+        try:
+            outcome = os.read(reader, 1000)
+        except BlockingIOError:  # something that the tests started has the pipe
+            outcome = b""
+        os.close(reader)
+        try:
+            os.killpg(child, signal.SIGKILL)  # what the tests started
+        except ProcessLookupError:
+            pass
+        return outcome.decode() or "timeout"
+
+    def _replace(self, mutant: Mutant, functions: list[FunctionType]) -> int:
+        """Give every function of the changed file the code that it has with the mutant; return how many change."""
+        path = str(_SOURCE / mutant.file)
+        mutant.apply()
+        tree = ast.fix_missing_locations(self.trees[mutant.file])
+        codes = {(code.co_qualname, code.co_firstlineno): code for code in _codes(compile(tree, path, "exec"))}
+        for cache in gc.get_objects():
+            if isinstance(cache, functools._lru_cache_wrapper) and cache.__module__.startswith("acytoo."):
+                cache.cache_clear()
+        changed = 0
+        for function in functions:
+            old = function.__code__
+            new = codes.get((old.co_qualname, old.co_firstlineno))
+            if old.co_filename == path and new is not None and new != old:
+                function.__code__ = new
+                changed += 1
+        return changed
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def mutate(part: str, sample: int, seed: int) -> bool:
+    """Try the mutants of a part, or a sample; save the result and return whether 95 % of them were noticed."""
+    os.chdir(_ROOT)
+    with tempfile.TemporaryDirectory() as storage, os.fdopen(os.dup(2), "w", buffering=1) as progress:
+        session = _Session(part, sample, seed, lambda line: print(line, file=progress))
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = storage
+        pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", *PARTS[part]], plugins=[session])
+    if not session.results:
+        return False
+    return _save(part, session, sample, seed)
+
+
+def _save(part: str, session: _Session, sample: int, seed: int) -> bool:
+    """Save the result of a part and write the document."""
+    counts: Counter[str] = Counter()
+    survivors, equivalent = [], []
+    for outcome, mutant in session.results:
+        place = f"{mutant.file} {mutant.function}"
+        change = f"{mutant.old} -> {mutant.new}"
+        if outcome not in ("assertion", "timeout"):
+            if reason := EQUIVALENT.get(place, {}).get(change):
+                outcome = "equivalent"
+                equivalent.append([place, change, reason])
+            else:
+                survivors.append([f"{place}, line {mutant.line}", change, outcome])
+        counts[outcome] += 1
+    results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=True, cwd=_ROOT)
+    results[part] = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+        "mutants": session.total,
+        "tried": len(session.results),
+        "seed": seed if sample else None,
+        "counts": counts,
+        "survivors": survivors,
+        "equivalent": equivalent,
+        "left out": sorted(session.failures),
+    }
+    _RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    _DOCUMENT.write_text(render({name: results[name] for name in PARTS if name in results}))
+    return _share(results[part]) >= 0.95
+
+
+def _share(result: dict[str, Any]) -> float:
+    """Return the share of the mutants that are not equivalent which an assertion noticed."""
+    counts = result["counts"]
+    different = result["tried"] - counts.get("equivalent", 0)
+    return float(counts.get("assertion", 0) / different) if different else 1.0
+
+
+def render(results: dict[str, Any]) -> str:
+    """Return the document: the figures of each part, and every mutant that was not noticed."""
+    lines = [_INTRODUCTION]
+    for part, result in results.items():
+        counts = result["counts"]
+        tried = f"{result['tried']}" + ("" if result["seed"] is None else f" (seed {result['seed']})")
+        survived = sum(counts.get(name, 0) for name in counts if name not in ("assertion", "timeout", "equivalent"))
+        figures = [counts.get("assertion", 0), counts.get("timeout", 0), survived, counts.get("equivalent", 0)]
+        cells = [part, result["date"], result["commit"], result["mutants"], tried, *figures, f"{_share(result):.0%}"]
+        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |\n")
+    for title, key in (("Survived", "survivors"), ("Equivalent", "equivalent")):
+        lines.append(f"\n## {title}\n\n")
+        for result in results.values():
+            lines += [f"- {place}: `` {change} ``: {remark}\n" for place, change, remark in result[key]]
+    return "".join(lines)
+
+
+_INTRODUCTION = """\
+# Mutation testing
+
+`python -m bench mutate wire` changes the code of a part in one place at a time and runs the tests of the part
+(`PARTS` in `bench/mutation.py`) that reach this place. `--sample 60 --seed 1` tries so many of the mutants, chosen at
+random. The command writes this page.
+
+A mutant is *noticed* if a test fails, other than by a timeout. *Survived* means that all tests passed, or that none
+reaches the line ("not reached"). *Equivalent* mutants change nothing that a caller could see; the reasons are in
+`bench/equivalent_mutants.py`. The share is that of the noticed ones among those that are not equivalent. Only function
+bodies are changed, but not the text of an error that is raised. Tests that run our code in another process do not
+count.
+
+| part | date | commit | mutants | tried | noticed | timeout | survived | equivalent | share |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""

@@ -1,0 +1,71 @@
+"""The mutation tool changes every place of a function that a plausible mistake could change, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from bench.mutation import PARTS, mutants_of, render
+
+ROOT = Path(__file__).parent.parent
+
+SOURCE = '''
+LIMIT = 8
+
+class Counter:
+    def add(self, number: int = 1) -> int | None:
+        """Add a number."""
+        if not number or number > LIMIT:
+            raise ValueError("too large")
+        for each in range(number):
+            if each:
+                continue
+            self.total += self.sum(each, start=0)
+        return self.total
+'''
+
+CHANGES = {
+    "not number or number > LIMIT -> not number and number > LIMIT",
+    "not number -> number",
+    "number > LIMIT -> number >= LIMIT",
+    "each -> not each",
+    "continue -> break",
+    "self.total += self.sum(each, start=0) -> with Sub",
+    "0 -> 1",
+    "self.sum(each, start=0) -> no start=0",
+    "self.total -> None",
+}
+
+
+def test_every_place_of_a_function_is_changed_once() -> None:
+    mutants = list(mutants_of("counter.py", ast.parse(SOURCE)))
+    assert sorted(f"{mutant.old} -> {mutant.new}" for mutant in mutants) == sorted(CHANGES)
+    assert {(mutant.file, mutant.function) for mutant in mutants} == {("counter.py", "Counter.add")}
+
+
+@pytest.mark.parametrize("number", range(len(CHANGES)))
+def test_a_mutant_changes_the_code(number: int) -> None:
+    tree = ast.parse(SOURCE)
+    list(mutants_of("counter.py", tree))[number].apply()
+    assert ast.unparse(tree) != ast.unparse(ast.parse(SOURCE))
+    compile(ast.fix_missing_locations(tree), "counter.py", "exec")
+
+
+def test_the_share_leaves_out_equivalent_mutants_and_timeouts_do_not_count_as_noticed() -> None:
+    result = {
+        "date": "2026-01-01", "commit": "abc", "mutants": 50, "tried": 12, "seed": 7,
+        "counts": {"assertion": 8, "timeout": 1, "survived": 1, "equivalent": 2},
+        "survivors": [["a.py f, line 3", "0 -> 1", "survived"]], "equivalent": [["a.py g", "1 -> 2", "never read"]],
+    }  # fmt: skip
+    document = render({"wire": result})
+    assert "| wire | 2026-01-01 | abc | 50 | 12 (seed 7) | 8 | 1 | 1 | 2 | 80% |" in document
+    assert "- a.py f, line 3: `` 0 -> 1 ``: survived" in document
+    assert "- a.py g: `` 1 -> 2 ``: never read" in document
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_and_its_tests_exist(part: str) -> None:
+    source = ROOT / "src" / "acytoo" / part
+    assert source.is_dir() or source.with_suffix(".py").is_file()
+    assert all((ROOT / tests).exists() for tests in PARTS[part])
