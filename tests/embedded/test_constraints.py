@@ -29,6 +29,12 @@ def formatted(schema: dict[str, Any]) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}
 
 
+def linked(count: int, wrap: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """Return a schema that refers to the first of many parts, each of which refers to the next one."""
+    links = {str(link): wrap({"$ref": f"#/$defs/{link + 1}"}) for link in range(count)}
+    return {"$ref": "#/$defs/0", "$defs": {**links, str(count): {"type": "string"}}}
+
+
 def with_tool(schema: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}], **fields}
 
@@ -234,6 +240,17 @@ async def test_a_schema_that_the_engine_gives_up_on_is_an_error(model: EnginePro
         ({"$ref": "#/$defs/none"}, "leads to nothing"),
         ({"anyOf": [{"$ref": "#/anyOf/" + "1" * 5000}]}, "leads to nothing"),
         ({"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"$ref": "#/$defs/a"}}}, "not to another part"),
+        ({"$ref": "#/x", "x": {"pattern": "^a{1001}$"}}, "repeats"),
+        ({"$ref": "#/x", "x": 5}, "where a schema must be"),
+        ({"patternProperties": 5}, "patternProperties is not an object"),
+        ({"$ref": "#/anyOf/00", "anyOf": [{}]}, "leads to nothing"),
+        (linked(300, lambda link: link), "levels of its references"),
+        (linked(130, lambda link: {"type": "object", "properties": {"a": link}}), "levels of its references"),
+        (linked(130, lambda link: {"anyOf": [link, {"type": "null"}]}), "levels of its references"),
+        ({"allOf": [{"pattern": f"a{number}"} for number in range(11)]}, "11 patterns"),
+        ({"pattern": "a", "anyOf": [{}, {"allOf": [{"format": "date"}] * 10}]}, "11 patterns"),
+        (linked(11, lambda link: {"pattern": "a", **link}), "11 patterns"),
+        ({"patternProperties": {f"a{number}": {} for number in range(11)}}, "11 patterns"),
         (object_of(251), "at most 250 properties"),
         ({"enum": list(range(2001))}, "at most 2,000 values"),
         ({"const": ["x"] * 10_000}, "larger than"),
@@ -260,10 +277,16 @@ def test_references_to_the_schema_itself_are_allowed_below_it() -> None:
 
 def test_a_chain_of_references_is_followed_once() -> None:
     def check_chain(length: int) -> Callable[[], object]:
-        links: dict[str, Any] = {f"{link}": {"$ref": f"#/$defs/{link + 1}"} for link in range(length)}
-        return partial(check_schema, "x", {"$defs": {**links, str(length): {}}})
+        return partial(check_schema, "x", linked(length, lambda link: link))
 
     assert_linear(check_chain)
+
+
+def test_a_schema_may_have_many_patterns_for_different_texts() -> None:
+    texts = {f"p{number}": {"pattern": f"a{number}"} for number in range(100)}
+    check_schema("x", {"properties": texts})
+    check_schema("x", {"anyOf": [*texts.values()]})
+    check_schema("x", {"$ref": "#/$defs/a", "$defs": {"a": {"pattern": "a", "items": {"$ref": "#/$defs/a"}}}})
 
 
 def test_a_moved_schema_keeps_its_references_and_texts() -> None:

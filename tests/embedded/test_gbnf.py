@@ -53,6 +53,7 @@ def test_a_grammar_is_translated_rule_by_rule(grammar: str, rules: list[str]) ->
         ("root ::= [z-a]", "reversed"),
         ("root ::= " + "(" * 65 + '"a"' + ")" * 65, "nested"),
         ("root ::= " + '"a" ' * 50_000, "at most"),
+        ("\n".join(["root ::= a0", *[f"a{rule} ::= (a{rule})" for rule in range(300)]]), "at most 500 rules"),
         (5, "expected a text"),
     ],
 )

@@ -5,8 +5,9 @@ neighbouring repetitions, large enums and many properties then take hours for on
 
 The strategy: send everything as a grammar of llguidance, which xllamacpp contains. Its parser takes polynomial time and
 has limits of its own. Bound sizes before that, because llguidance gives up beyond its limits: the reply would then not
-be constrained. A tool that the model is free to call keeps its parameters in the prompt, but only `{"type": "object"}`
-of them becomes part of a grammar.
+be constrained. Bound what it does not limit itself: chains of references end the process with a stack overflow, and
+patterns that a text must match all at once take minutes and gigabytes. A tool that the model is free to call keeps its
+parameters in the prompt, but only `{"type": "object"}` of them becomes part of a grammar.
 
 The cost: the arguments of a tool that need not be called may deviate from its schema. llguidance does not report that
 it has given up, so a reply that ought to be JSON is checked at its end.
@@ -17,7 +18,7 @@ Source: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -39,8 +40,14 @@ _MAX_ENUM = 2_000
 _MAX_PATTERN = 500
 _MAX_REPETITIONS = 1_000
 """The number in a repetition of a pattern, such as `{1,1000}`."""
+_MAX_PATTERNS = 10
+"""Patterns and formats that one text may have to match at the same time. With 20, a token takes up to half a minute."""
+_MAX_LEVELS = 500
+"""Levels of all parts that references lead to, together. llguidance overflows the stack at a few thousand."""
 _MAX_LENGTH = 10_000
 """The number in `maxLength`, `minItems` and the like."""
+
+_INDEX = re.compile("0|[1-9][0-9]{0,4}")
 
 _TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 _LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
@@ -204,12 +211,19 @@ class _SchemaCheck:
     def __init__(self, name: str, root: Mapping[str, Any]) -> None:
         self._name = name
         self._root = root
-        self._values = self._text = self._enum = 0
-        self._followed: set[str] = set()  # references that lead to something, so that a chain is followed once
+        self._values = self._text = self._enum = self._levels = 0
+        self._targets: dict[str, object] = {}  # by reference
+        self._patterns: dict[str, int] = {}  # of the targets, 0 while they are counted
+        self._checked: dict[int, Mapping[str, Any]] = {}
+        self._pending: list[object] = [root]
 
     def run(self) -> None:
         self._measure(self._root, 0)
-        self._check(self._root)
+        while self._pending:
+            self._check(self._pending.pop())
+        for schema in self._checked.values():
+            if (count := self._patterns_of(schema)) > _MAX_PATTERNS:
+                raise self._fail(f"a text would have to match {count} patterns at once, at most are {_MAX_PATTERNS}")
 
     def _fail(self, problem: str) -> UsageError:
         return UsageError(f"invalid schema of {self._name}: {problem}")
@@ -236,6 +250,9 @@ class _SchemaCheck:
             return
         if not isinstance(schema, Mapping):
             raise self._fail("expected an object or a boolean where a schema must be")
+        if id(schema) in self._checked:
+            return
+        self._checked[id(schema)] = schema
         self._check_keywords(schema)
         for keyword in _SCHEMA_MAPS:
             if keyword in schema:
@@ -243,7 +260,9 @@ class _SchemaCheck:
                     raise self._fail(f"{keyword} is not an object")
                 if keyword == "properties" and len(schema[keyword]) > _MAX_PROPERTIES:
                     raise self._fail(f"the embedded model takes at most {_MAX_PROPERTIES} properties of one object")
-                for part in schema[keyword].values():
+                for name, part in schema[keyword].items():
+                    if keyword == "patternProperties":
+                        self._check_pattern(name)
                     self._check(part)
         for keyword in _SCHEMA_LISTS:
             if keyword in schema:
@@ -272,8 +291,7 @@ class _SchemaCheck:
             value = schema.get(keyword, 0)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_LENGTH:
                 raise self._fail(f"{keyword} is not a number from 0 to {_MAX_LENGTH:,}")
-        for pattern in (schema.get("pattern", ""), *(schema.get("patternProperties") or ())):
-            self._check_pattern(pattern)
+        self._check_pattern(schema.get("pattern", ""))
         if "$ref" in schema:
             self._check_reference(schema["$ref"])
 
@@ -289,13 +307,17 @@ class _SchemaCheck:
         target: object = {"$ref": reference}
         while isinstance(target, Mapping) and "$ref" in target:
             pointer = target["$ref"]
-            if isinstance(pointer, str) and pointer in self._followed:
-                break
             if not isinstance(pointer, str) or pointer in seen or not (pointer == "#" or pointer.startswith("#/")):
                 raise self._fail(f"the reference {pointer!r:.80} is not to another part of this schema")
+            if pointer in self._targets:
+                return
             seen.add(pointer)
             target = self._resolve(pointer)
-        self._followed |= seen
+            self._levels += _levels(target)
+            if self._levels > _MAX_LEVELS:
+                raise self._fail(f"the levels of its references are more than {_MAX_LEVELS} together: simplify it")
+            self._pending.append(target)
+            self._targets[pointer] = target
 
     def _resolve(self, pointer: str) -> object:
         value: object = self._root
@@ -303,9 +325,34 @@ class _SchemaCheck:
             key = token.replace("~1", "/").replace("~0", "~")
             if isinstance(value, Mapping) and key in value:
                 value = value[key]
-            # A float, because int() refuses more than 4300 digits with a ValueError.
-            elif isinstance(value, list) and key.isdecimal() and float(key) < len(value):
+            elif isinstance(value, list) and _INDEX.fullmatch(key) and int(key) < len(value):
                 value = value[int(key)]
             else:
                 raise self._fail(f"the reference {pointer!r:.80} leads to nothing")
         return value
+
+    def _patterns_of(self, schema: object) -> int:
+        """Return how many patterns a text may have to match at the same time. The schema must have been checked."""
+        if not isinstance(schema, Mapping):
+            return 0
+        count = ("pattern" in schema) + ("format" in schema) + len(schema.get("patternProperties", ()))
+        for part in schema.get("allOf", ()):
+            count += self._patterns_of(part)
+        for keyword in ("anyOf", "oneOf"):
+            most = 0
+            for part in schema.get(keyword, ()):
+                most = max(most, self._patterns_of(part))
+            count += most
+        if "$ref" in schema:
+            pointer = schema["$ref"]
+            if pointer not in self._patterns:
+                self._patterns[pointer] = 0
+                self._patterns[pointer] = self._patterns_of(self._targets[pointer])
+            count += self._patterns[pointer]
+        return count
+
+
+def _levels(value: object) -> int:
+    """Return how deeply objects and lists are nested in a value, and 1 for what is in the last one."""
+    parts: Iterable[object] = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return 1 + max(map(_levels, parts), default=0)

@@ -15,6 +15,8 @@ from acytoo.errors import UsageError
 _MAX_CHARACTERS = 50_000
 _MAX_REPETITIONS = 1_000
 _MAX_DEPTH = 64
+_MAX_GROUPS = 500
+"""Rules and parentheses. llguidance overflows the stack at a few thousand that are inside of each other."""
 
 _TOKENS = re.compile(
     r"""
@@ -46,6 +48,8 @@ def translate_grammar(grammar: object) -> str:
         raise UsageError(f"invalid grammar: expected a text of at most {_MAX_CHARACTERS:,} characters")
     tokens = list(_tokens(grammar))
     rules = [text for kind, text in tokens if kind == "rule"]
+    if sum([kind == "rule" or text == "(" for kind, text in tokens]) > _MAX_GROUPS:
+        raise UsageError(f"invalid grammar: the embedded model takes at most {_MAX_GROUPS} rules and parentheses")
     names = {text: f"r{index}" for index, text in enumerate(rules)}
     if len(names) < len(rules):
         raise UsageError("invalid grammar: two rules have the same name")
