@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acytoo.http1.head import encode_head
+from acytoo.http1.head import encode_fields, encode_head
 
 
 def test_a_head_ends_with_an_empty_line() -> None:
@@ -41,3 +41,13 @@ def test_a_first_line_with_a_line_end_is_refused() -> None:
 def test_a_lone_surrogate_is_refused() -> None:
     with pytest.raises(ValueError, match="lone surrogate"):
         encode_head("GET / HTTP/1.1", [("x-a", "\ud800")])
+
+
+def test_further_fields_have_no_line_before_or_after_them() -> None:
+    assert encode_fields({"x-a": "1", "x-b": "2"}) == b"x-a: 1\r\nx-b: 2\r\n"
+    assert encode_fields({}) == b""
+
+
+def test_a_further_field_with_a_line_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="x-b"):
+        encode_fields({"x-a": "1", "x-b": "2\r\nx-c: 3"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from acytoo.http1.head import HTTPError
 from acytoo.http1.request_parser import RequestParser
+from tests.http1.helpers import sized
 
 
 @dataclass
@@ -331,3 +333,87 @@ def test_any_number_of_requests_that_offer_another_protocol_are_read() -> None:
 def test_a_broken_request_after_one_that_offers_another_protocol_is_refused() -> None:
     requests, accepted = parse(UPGRADE + b"GET / HTTP/1.1\r\nHost : a\r\n\r\n")
     assert ([request.is_complete for request in requests], accepted) == ([True], False)
+
+
+LINE = b"POST / HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = LINE + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+LIMITS: dict[str, tuple[Callable[[int], bytes], int]] = {
+    "target": (lambda size: b"GET /" + b"y" * (size - 1) + b" HTTP/1.1\r\nHost: a\r\n\r\n", 16 * 1024),
+    "field": (lambda size: LINE + sized(size, 1) + b"\r\n", 16 * 1024),
+    "fields": (lambda count: LINE + b"x: y\r\n" * (count - 1) + b"\r\n", 128),
+    "fields and trailers": (lambda count: CHUNKED + b"x: y\r\n" * (count - 2) + b"\r\n", 128),
+    "head": (lambda size: LINE + sized(size - len("hosta"), 8) + b"\r\n", 64 * 1024),
+    "trailers": (lambda size: CHUNKED + sized(size, 8) + b"\r\n", 16 * 1024),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_exactly_as_much_as_a_limit_is_accepted(name: str) -> None:
+    request, limit = LIMITS[name]
+    [received], accepted = parse(request(limit))
+    assert (received.is_complete, accepted) == (True, True)
+    received_requests, accepted = parse(request(limit + 1))
+    assert ([each.is_complete for each in received_requests if each.is_complete], accepted) == ([], False)
+
+
+def test_the_limits_hold_for_each_request_on_a_connection() -> None:
+    request = LINE + b"x: y\r\n" * 100 + b"\r\n"
+    requests, accepted = parse(request * 3, request, request)
+    assert (len(requests), accepted) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "no host header"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", "two host headers"),
+        (b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "transfer-encoding in HTTP/1.0"),
+        (LINE + b"Transfer-Encoding: gzip, chunked\r\n\r\n", "unknown transfer-encoding 'gzip, chunked'"),
+        (LINE + b"x: " + b"y" * 20_000 + b"\r\n\r\n", "a header field is larger than 16384 bytes"),
+        (LINE + b"x: y\r\n" * 128 + b"\r\n", "more than 128 header fields"),
+        (LINE + sized(66_000, 8) + b"\r\n", "the head is larger than 65536 bytes"),
+        (CHUNKED + sized(17_000, 8) + b"\r\n", "the trailers are larger than 16384 bytes"),
+    ],
+)
+def test_the_error_names_what_is_wrong(head: bytes, message: str) -> None:
+    with pytest.raises(HTTPError, match=f"^{re.escape(message)}$"):
+        RequestParser(Collector()).feed(head)
+
+
+def test_nothing_is_reported_after_an_error_or_the_last_request() -> None:
+    collector = Collector()
+    for first in (b"GET / HTTP/1.1\r\n\r\n", LINE + b"Connection: close\r\n\r\n"):
+        parser = RequestParser(collector)
+        try:
+            parser.feed(first)
+        except HTTPError:
+            collector.requests.clear()
+        assert parser.is_done
+        before = len(collector.requests)
+        parser.feed(LINE + b"\r\n")
+        assert len(collector.requests) == before
+
+
+def test_a_closed_parser_ignores_what_it_is_fed() -> None:
+    parser = RequestParser(collector := Collector())
+    parser.close()
+    parser.feed(LINE + b"\r\n")
+    assert (collector.requests, parser.is_done) == ([], False)
+
+
+def test_connect_ends_the_connection() -> None:
+    [request], accepted = parse(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n" + LINE)
+    assert (request.method, request.target, request.keep_alive, accepted) == ("CONNECT", "a:1", False, True)
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 2\r\n\r\nhi", b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_the_body_of_a_request_that_offers_another_protocol_is_read(framing: bytes, size: int) -> None:
+    fields = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+    data = (LINE + fields + framing) * 2
+    requests, accepted = parse(*[data[start : start + size] for start in range(0, len(data), size)])
+    assert ([(each.body, each.is_complete) for each in requests], accepted) == ([(b"hi", True)] * 2, True)
+    requests, accepted = parse(LINE + b"Connection: close, Upgrade\r\nUpgrade: h2c\r\n" + framing + LINE)
+    assert ([(each.body, each.is_complete) for each in requests], accepted) == ([(b"hi", True)], True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from acytoo.http1.head import MAX_FIELDS, MAX_HEAD, MAX_TRAILERS, HTTPError
 from acytoo.http1.response_parser import ResponseParser
+from tests.http1.helpers import sized
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -266,3 +268,79 @@ def test_generated_responses_are_read_as_h11_reads_them(data: bytes, cuts: tuple
     ), data
     if ours.is_complete:
         assert ours.body == theirs.body
+
+
+LIMITS: dict[str, tuple[Callable[[int], bytes], int]] = {
+    "reason": (lambda size: b"HTTP/1.1 204 " + b"y" * size + b"\r\n\r\n", MAX_HEAD),
+    "fields": (lambda count: b"HTTP/1.1 204 OK\r\n" + b"x: y\r\n" * count + b"\r\n", MAX_FIELDS),
+    "fields and trailers": (lambda count: CHUNKED + b"0\r\n" + b"x: y\r\n" * (count - 1) + b"\r\n", MAX_FIELDS),
+    "head": (lambda size: b"HTTP/1.1 204 OK\r\n" + sized(size, 8) + b"\r\n", MAX_HEAD),
+    "trailers": (lambda size: CHUNKED + b"0\r\n" + sized(size, 8) + b"\r\n", MAX_TRAILERS),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_exactly_as_much_as_a_limit_is_accepted(name: str) -> None:
+    response, limit = LIMITS[name]
+    parser = ResponseParser()
+    parser.feed(response(limit))
+    assert parser.is_complete
+    with pytest.raises(HTTPError, match=r"larger than|more than|too long"):
+        ResponseParser().feed(response(limit + 1))
+
+
+@pytest.mark.parametrize(
+    ("data", "limit", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx: ", MAX_HEAD, f"the head is larger than {MAX_HEAD} bytes"),
+        (CHUNKED + b"2\r\nhi\r\n2;", MAX_TRAILERS, f"the framing is larger than {MAX_TRAILERS} bytes"),
+    ],
+)
+def test_an_unfinished_element_may_be_as_large_as_the_limit(data: bytes, limit: int, message: str) -> None:
+    parser = ResponseParser()
+    parser.feed(data)
+    counted = len(data) if parser.head is None else 0
+    parser.feed(b"y" * (limit - counted))
+    with pytest.raises(HTTPError, match=f"^{message}$"):
+        parser.feed(b"y")
+
+
+def test_the_reason_phrase_is_that_of_the_final_response() -> None:
+    parser = ResponseParser()
+    assert parser.reason == ""
+    parser.feed(b"HTTP/1.1 103 Early\r\nx: 1\r\n\r\nHTTP/1.1 404 Not ")
+    parser.feed(b"F\xffound\r\ncontent-length: 0\r\n\r\n")
+    assert parser.reason == "Not F\ufffdound"
+    assert parser.head is not None
+    assert parser.head.headers == {"content-length": "0"}
+
+
+def test_whether_a_response_has_begun_is_known() -> None:
+    parser = ResponseParser()
+    assert not parser.has_begun
+    parser.feed(b"H")
+    assert parser.has_begun
+    parser.feed(b"TTP/1.1 204 OK\r\n\r\n")
+    parser.start()
+    assert not parser.has_begun
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_response_without_a_body_is_framed(status: int) -> None:
+    parser = ResponseParser()
+    parser.feed(b"HTTP/1.1 %d OK\r\n\r\n" % status)
+    assert (parser.is_complete, parser.is_framed, parser.can_reuse) == (True, True, True)
+
+
+def test_a_closed_connection_cannot_be_reused_after_a_complete_response() -> None:
+    parser = ResponseParser()
+    parser.feed(b"HTTP/1.1 204 OK\r\n\r\n")
+    parser.end()
+    assert (parser.is_complete, parser.can_reuse) == (True, False)
+
+
+def test_a_closed_parser_reads_nothing() -> None:
+    parser = ResponseParser()
+    parser.close()
+    parser.feed(b"HTTP/1.1 204 OK\r\n\r\n")
+    assert (parser.head, parser.is_complete, parser.can_reuse) == (None, False, False)
