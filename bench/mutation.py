@@ -43,7 +43,13 @@ _DOCUMENT = _ROOT / "bench" / "logs" / "mutation.md"
 
 PARTS = {
     "secret": ["tests/test_secret.py", "tests/test_redactor.py", "tests/test_record_redactor.py"],
-    "settings": ["tests/test_arguments.py", "tests/test_schemes.py", "tests/test_client.py", "tests/test_registry.py"],
+    "settings": [
+        "tests/test_settings.py",
+        "tests/test_arguments.py",
+        "tests/test_schemes.py",
+        "tests/test_client.py",
+        "tests/test_registry.py",
+    ],
     "wire": ["tests/wire"],
     "http1": ["tests/http1"],
     "dialects": ["tests/dialects"],
@@ -213,7 +219,7 @@ class _Session:
         import hypothesis  # pytest wants to import it first
 
         hypothesis.settings.register_profile(
-            "mutation", deadline=None, database=None, derandomize=True, phases=["explicit", "generate"]
+            "mutation", deadline=None, database=None, derandomize=True, max_examples=25, phases=["explicit", "generate"]
         )
         hypothesis.settings.load_profile("mutation")
         names = {name: name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in self.trees}

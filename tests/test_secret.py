@@ -96,6 +96,7 @@ ESCAPED = {
     "a Python string": (r"b'sk-1/\xe9'", "b'***'"),
     "after a line end": (r"no\nsk-1\/é", r"no\n***"),
     "cut by truncate": (r"key sk-\u0031… is bad", "key ***… is bad"),
+    "at the beginning": (r"sk-1\/é", "***"),
     "another one": (r"key \u0073k-2/\u00e9 is bad", r"key \u0073k-2/\u00e9 is bad"),
 }
 
@@ -170,6 +171,7 @@ def test_a_secret_with_a_lone_surrogate_is_redacted() -> None:
         ("sk-0…sk-0…", "***…***…"),
         ("sksk-0…", "sk***…"),
         ("sksksk-0…", "sksk***…"),
+        ("sksk…", "sk***…"),
     ],
 )
 def test_the_beginning_of_a_secret_is_found_before_every_cut(text: str, redacted: str) -> None:
@@ -178,6 +180,15 @@ def test_the_beginning_of_a_secret_is_found_before_every_cut(text: str, redacted
 
 def test_a_beginning_that_repeats_itself_is_found_at_the_cut() -> None:
     assert redact("aabaab…", [Secret("aabaacaab")]) == "aab***…"
+    assert redact("aaa…", [Secret("aabaacaab")]) == "a***…"
+
+
+def test_a_secret_that_contains_the_sign_of_a_cut_is_found_at_a_cut() -> None:
+    assert redact("a……", [Secret("a…bcd")]) == "***…"
+
+
+def test_base64_of_a_secret_alone_is_replaced_completely() -> None:
+    assert redact(b64encode(b"0123456789ab").decode(), [Secret("0123456789ab")]) == "***"
 
 
 def test_a_secret_of_one_character_beside_backslashes_is_kept() -> None:
