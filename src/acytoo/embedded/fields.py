@@ -13,6 +13,7 @@ Source: `tools/server/server-schema.cpp` of llama.cpp.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from acytoo.errors import UsageError
@@ -20,6 +21,9 @@ from acytoo.types import JSONObject
 
 CONTEXT_TOKENS = 8192
 """The tokens of a prompt and its reply."""
+
+_MAX_BIASED = 100
+"""Characters of a text whose tokens have a bias."""
 
 _RANGES: dict[str, tuple[float, float]] = {
     "n": (1, 4),
@@ -157,8 +161,20 @@ def _check_object(name: str, value: object) -> None:
 
 
 def _check_biases(name: str, value: object) -> None:
-    if not isinstance(value, (Mapping, list)) or len(value) > 1024:
+    """Allow biases of tokens and of short texts: the time to split a text into tokens grows with its square."""
+    pairs = [*value.items()] if isinstance(value, Mapping) else value
+    if pairs is None:
+        return
+    if not isinstance(pairs, list) or len(pairs) > 1024:
         raise UsageError(f"invalid {name}: the embedded model takes at most 1,024 biases")
+    for pair in pairs:
+        if not (isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], (int, str))):
+            raise UsageError(f"invalid {name}: expected a number for each token, such as {{'1024': -100}}")
+        token, bias = pair
+        if isinstance(token, str) and len(token) > _MAX_BIASED:
+            raise UsageError(f"invalid {name}: the embedded model takes texts of at most {_MAX_BIASED} characters")
+        if bias is not False:
+            check_number(name, bias, -math.inf, math.inf)
 
 
 def _check_later(name: str, value: object) -> None:
