@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, status
 from tests.processes import ACYTOO, start
-from tests.web.chat import answer
+from tests.web.chat import Chat, answer
 from tests.web.conftest import OpenChat, OpenSite
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 expect = pytest.importorskip("playwright.sync_api", reason="the extra dev has Playwright").expect
 
@@ -104,3 +109,41 @@ def test_a_password_dialog_that_is_closed_keeps_the_password_and_comes_back_when
     expect(chat.page.get_by_role("alert")).to_contain_text("password")
     chat.ask("Hello")
     expect(dialog).to_be_visible()
+
+
+def test_conversations_are_kept_in_memory_if_the_browser_does_not_allow_storage(
+    browser: Browser, open_site: OpenSite, tmp_path: Path
+) -> None:
+    preferences = tmp_path / "Default" / "Preferences"
+    preferences.parent.mkdir()
+    preferences.write_text('{"profile": {"default_content_setting_values": {"cookies": 2}}}')
+    site = open_site(answer("one"), answer("two"))
+    with browser.browser_type.launch_persistent_context(
+        tmp_path, executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+    ) as context:
+        chat = Chat(context.new_page(), site.url)
+        expect(chat.page.locator("#unsaved")).to_contain_text("conversations are lost when it is closed")
+        chat.ask("First")
+        expect(chat.replies.locator(".body")).to_have_text("one")
+        expect(chat.button("Regenerate")).to_be_visible()
+        chat.button("New chat").click()
+        chat.ask("Second")
+        expect(chat.replies.locator(".body")).to_have_text("two")
+        chat.conversations.filter(has_text="First").click()
+        expect(chat.replies.locator(".body")).to_have_text("one")
+        assert not chat.errors
+
+
+def test_a_full_disk_does_not_end_a_conversation(open_site: OpenSite, open_chat: OpenChat) -> None:
+    site = open_site(answer("one"), answer("two"))
+    chat = open_chat(site.url)
+    chat.page.context.new_cdp_session(chat.page).send(
+        "Storage.overrideQuotaForOrigin", {"origin": site.url, "quotaSize": 1}
+    )
+    chat.ask("First " * 10_000)
+    expect(chat.replies.locator(".body")).to_have_text("one")
+    expect(chat.replies.locator(".cut")).to_have_count(0)
+    expect(chat.page.locator("#unsaved")).to_contain_text("could not store the last change")
+    chat.ask("Second")
+    expect(chat.replies.last.locator(".body")).to_have_text("two")
+    assert [message["role"] for message in site.asked(1)] == ["user", "assistant", "user"]

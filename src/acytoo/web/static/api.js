@@ -1,5 +1,7 @@
 // The server's public API: models, usage and streamed replies.
 
+import { local } from "./store.js";
+
 const PASSWORD = "acytoo-password";
 
 export class ApiError extends Error {
@@ -9,15 +11,15 @@ export class ApiError extends Error {
   }
 }
 
-export const hasPassword = () => Boolean(localStorage.getItem(PASSWORD));
+export const hasPassword = () => Boolean(local.get(PASSWORD));
 
 export function setPassword(password) {
-  if (password) localStorage.setItem(PASSWORD, password);
-  else localStorage.removeItem(PASSWORD);
+  if (password) local.set(PASSWORD, password);
+  else local.remove(PASSWORD);
 }
 
 function headers() {
-  const password = localStorage.getItem(PASSWORD);
+  const password = local.get(PASSWORD);
   return { "content-type": "application/json", ...(password ? { authorization: `Bearer ${password}` } : {}) };
 }
 

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import * as store from "./store.js";
+import { local } from "./store.js";
 import { MarkdownView, copy } from "./markdown.js";
 
 const $ = (id) => document.getElementById(id);
@@ -13,6 +14,8 @@ const MODEL = "acytoo-model";
 const OTHER = "\u0000other"; // the value of the entry "Other model"
 const OPTIONS = ["temperature", "top_p", "max_tokens", "seed"];
 
+const isLasting = await store.isLasting();
+const locks = isLasting ? navigator.locks : undefined; // without storage, a lock is an error too
 const tabs = new BroadcastChannel("acytoo");
 let current = null; // the open conversation
 let nodes = new Map(); // its nodes by id
@@ -47,6 +50,23 @@ function showError(error) {
   $("error").textContent = error ? (error.message ?? String(error)) : "";
 }
 
+// Save, or show why not. The chat goes on.
+async function save(name, value) {
+  try {
+    await store.save(name, value);
+    showUnsaved(isLasting ? "" : NOT_ALLOWED);
+  } catch (error) {
+    showUnsaved(`This browser could not store the last change: ${error.message || error.name}`);
+  }
+}
+
+const NOT_ALLOWED = "This browser does not let the page store anything: conversations are lost when it is closed.";
+
+function showUnsaved(text) {
+  $("unsaved").hidden = !text;
+  $("unsaved").textContent = text;
+}
+
 // The tree of a conversation.
 
 const childrenOf = (id) => [...nodes.values()].filter((node) => node.parent === id).sort((a, b) => a.time - b.time);
@@ -64,7 +84,7 @@ function deepest(id) {
 
 async function select(id) {
   current.leaf = deepest(id);
-  await store.save("conversations", current);
+  await save("conversations", current);
   draw();
 }
 
@@ -245,7 +265,7 @@ function rename(one, item) {
     if (isKept && title) {
       const stored = one.id === current.id ? current : await store.conversation(one.id);
       stored.title = title;
-      await store.save("conversations", stored);
+      await save("conversations", stored);
       if (stored === current) draw();
     }
     await changed();
@@ -264,7 +284,7 @@ async function removeConversation(one) {
   if (!confirm(`Delete “${one.title}”?`)) return;
   replies.get(one.id)?.controller.abort();
   await store.remove(one.id);
-  localStorage.removeItem(`${DRAFT}${one.id}`);
+  local.remove(`${DRAFT}${one.id}`);
   if (one.id === current?.id) newConversation();
   else $("new").focus();
   changed(one.id);
@@ -291,9 +311,9 @@ function show(conversation, itsNodes) {
   const arriving = running()?.node;
   if (arriving) nodes.set(arriving.id, arriving);
   shown = SHOWN;
-  chooseModel(current.model ?? localStorage.getItem(MODEL));
+  chooseModel(current.model ?? local.get(MODEL));
   fillSettings();
-  $("prompt").value = localStorage.getItem(draftKey()) ?? "";
+  $("prompt").value = local.get(draftKey()) ?? "";
   $("prompt").disabled = false; // until now there was no conversation to write in
   resize();
   draw();
@@ -304,8 +324,8 @@ function show(conversation, itsNodes) {
 const draftKey = () => DRAFT + (current.leaf ? current.id : "new");
 
 function keepDraft() {
-  if ($("prompt").value) localStorage.setItem(draftKey(), $("prompt").value);
-  else localStorage.removeItem(draftKey());
+  if ($("prompt").value) local.set(draftKey(), $("prompt").value);
+  else local.remove(draftKey());
 }
 
 async function openConversation(id) {
@@ -320,20 +340,20 @@ async function openConversation(id) {
 
 // A reply that was arriving when its page was closed is cut. One that still arrives holds a lock.
 async function markAbandoned(itsNodes) {
-  const held = new Set(((await navigator.locks?.query())?.held ?? []).map((lock) => lock.name));
+  const held = new Set(((await locks?.query())?.held ?? []).map((lock) => lock.name));
   for (const node of itsNodes) {
     if (node.state !== "streaming" || held.has(`reply-${node.id}`)) continue;
     node.state = "cut";
     node.error = "The page was closed while it arrived.";
-    await store.save("nodes", node);
+    await save("nodes", node);
   }
 }
 
 // Show a reply of another tab again once that tab has received it, or was closed.
 function awaitOtherTab(node) {
-  if (!navigator.locks || awaited.has(node.id)) return;
+  if (!locks || awaited.has(node.id)) return;
   awaited.add(node.id);
-  navigator.locks.request(`reply-${node.id}`, () => awaited.delete(node.id)).then(() => {
+  locks.request(`reply-${node.id}`, () => awaited.delete(node.id)).then(() => {
     if (current.id === node.conversation) reread();
   });
 }
@@ -359,8 +379,8 @@ async function addNode(conversation, node) {
     nodes.set(complete.id, complete);
     history.replaceState(null, "", `/#${conversation.id}`);
   }
-  await store.save("nodes", complete);
-  await store.save("conversations", conversation);
+  await save("nodes", complete);
+  await save("conversations", conversation);
   return complete;
 }
 
@@ -415,12 +435,12 @@ async function answer(parent) {
   };
   try {
     // The lock shows other tabs that the reply is still arriving. Browsers have locks on secure origins only.
-    await (navigator.locks ? navigator.locks.request(`reply-${id}`, receiving) : receiving());
+    await (locks ? locks.request(`reply-${id}`, receiving) : receiving());
   } finally {
     replies.delete(conversation.id);
   }
   const node = reply.node;
-  if (await store.conversation(conversation.id)) await store.save("nodes", node);
+  if (await store.conversation(conversation.id)) await save("nodes", node);
   if (current.id === conversation.id) {
     const hadFocus = [document.body, $("stop")].includes(document.activeElement);
     draw();
@@ -435,9 +455,9 @@ async function receive(reply, body) {
   const signal = reply.controller.signal;
   let first = 0;
   let timer = null;
-  const save = () => {
+  const saveReply = () => {
     timer = null;
-    return store.save("nodes", node);
+    return save("nodes", node);
   };
   try {
     for await (const part of api.reply(body, signal)) {
@@ -454,8 +474,8 @@ async function receive(reply, body) {
         node.content += part.text;
         keepAtEnd(() => reply.view?.markdown.write(part.text));
       }
-      if (part.text && part.text === node.content) await store.save("nodes", node); // the first text
-      timer ??= setTimeout(save, SAVE_EVERY);
+      if (part.text && part.text === node.content) await save("nodes", node); // the first text
+      timer ??= setTimeout(saveReply, SAVE_EVERY);
     }
     node.state = "complete";
   } catch (error) {
@@ -505,7 +525,7 @@ function readSettings() {
   current.settings = { system: $("system").value };
   for (const option of OPTIONS) current.settings[option] = $(option).value;
   fillSettings();
-  if (current.leaf) store.save("conversations", current);
+  if (current.leaf) save("conversations", current);
 }
 
 function chooseModel(name) {
@@ -522,8 +542,8 @@ function pickModel() {
     chooseModel(prompt("Name of the model, such as NAME/MODEL:")?.trim() || $("model").value);
   }
   current.model = $("model").value;
-  localStorage.setItem(MODEL, current.model);
-  if (current.leaf) store.save("conversations", current);
+  local.set(MODEL, current.model);
+  if (current.leaf) save("conversations", current);
 }
 
 function applyTheme(theme) {
@@ -545,7 +565,7 @@ async function loadModels() {
     const other = element("option", { value: OTHER, textContent: "Other model …" });
     if (!names.length) options.push(element("option", { value: "", textContent: "No models are listed" }));
     $("model").replaceChildren(...options, other);
-    if (current) chooseModel(current.model ?? localStorage.getItem(MODEL));
+    if (current) chooseModel(current.model ?? local.get(MODEL));
     showError(null);
     $("usage").hidden = !(await api.hasUsage());
   } catch (error) {
@@ -685,9 +705,9 @@ function listen() {
   $("close-sidebar").addEventListener("click", closeSidebar);
   $("settings").addEventListener("click", () => $("settings-dialog").showModal());
   $("settings-dialog").addEventListener("close", readSettings);
-  $("theme").value = localStorage.getItem("acytoo-theme") ?? "";
+  $("theme").value = local.get("acytoo-theme") ?? "";
   $("theme").addEventListener("change", () => {
-    localStorage.setItem("acytoo-theme", $("theme").value);
+    local.set("acytoo-theme", $("theme").value);
     applyTheme($("theme").value);
   });
   $("password-dialog").addEventListener("close", () => {
@@ -714,7 +734,8 @@ function listen() {
   addEventListener("unhandledrejection", (event) => showError(event.reason)); // such as a full disk
 }
 
-applyTheme(localStorage.getItem("acytoo-theme"));
+if (!isLasting) showUnsaved(NOT_ALLOWED);
+applyTheme(local.get("acytoo-theme"));
 listen();
 const modelsLoaded = loadModels();
 const wanted = location.hash.slice(1);

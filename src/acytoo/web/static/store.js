@@ -5,10 +5,12 @@
 // `state` of a reply: "streaming", "complete", "stopped" or "cut".
 
 const NAME = "acytoo";
+const STORES = ["conversations", "nodes"];
 let opened = null;
 
+// Return the database, or null if the browser does not allow one, as with blocked cookies.
 function database() {
-  opened ??= new Promise((resolve, reject) => {
+  opened ??= new Promise((resolve) => {
     const request = indexedDB.open(NAME, 1);
     request.onupgradeneeded = () => {
       const db = request.result;
@@ -16,10 +18,20 @@ function database() {
       db.createObjectStore("nodes", { keyPath: "id" }).createIndex("conversation", "conversation");
     };
     request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
+    request.onerror = () => resolve(null);
+  }).catch(() => null);
   return opened;
 }
+
+// What is used in place of a database. It is lost with the page.
+class Memory extends Map {
+  put(value) {
+    this.set(value.id, structuredClone(value));
+  }
+}
+const memory = { conversations: new Memory(), nodes: new Memory() };
+
+export const isLasting = async () => (await database()) !== null;
 
 function promised(request) {
   return new Promise((resolve, reject) => {
@@ -28,38 +40,74 @@ function promised(request) {
   });
 }
 
-async function store(name, mode) {
-  return (await database()).transaction(name, mode).objectStore(name);
+async function all(name) {
+  const db = await database();
+  return db ? promised(db.transaction(name).objectStore(name).getAll()) : structuredClone([...memory[name].values()]);
 }
+
+// Call `change` with the stores by name. All that it puts and deletes is stored, or nothing: a full disk is noticed at the end.
+async function write(change) {
+  const db = await database();
+  if (!db) return change(memory);
+  const transaction = db.transaction(STORES, "readwrite");
+  await new Promise((resolve, reject) => {
+    transaction.oncomplete = resolve;
+    transaction.onabort = () => reject(transaction.error);
+    change(Object.fromEntries(STORES.map((name) => [name, transaction.objectStore(name)])));
+  });
+}
+
+// `localStorage`, or memory for what it does not take. Where it is not allowed, even naming it throws.
+const unstored = new Map();
+export const local = {
+  get(name) {
+    try {
+      return unstored.get(name) ?? localStorage.getItem(name);
+    } catch {
+      return null;
+    }
+  },
+  set(name, value) {
+    unstored.delete(name);
+    try {
+      localStorage.setItem(name, value);
+    } catch {
+      unstored.set(name, value);
+    }
+  },
+  remove(name) {
+    unstored.delete(name);
+    try {
+      localStorage.removeItem(name);
+    } catch {
+      // There is nothing to remove.
+    }
+  },
+};
 
 export const newId = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-export async function conversations() {
-  const all = await promised((await store("conversations", "readonly")).getAll());
-  return all.sort((a, b) => b.updated - a.updated);
-}
+export const conversations = async () => (await all("conversations")).sort((a, b) => b.updated - a.updated);
 
 export async function conversation(id) {
-  return promised((await store("conversations", "readonly")).get(id));
+  const db = await database();
+  return db ? promised(db.transaction("conversations").objectStore("conversations").get(id)) : structuredClone(memory.conversations.get(id));
 }
 
 export async function nodesOf(id) {
-  return promised((await store("nodes", "readonly")).index("conversation").getAll(id));
+  const db = await database();
+  if (!db) return (await all("nodes")).filter((node) => node.conversation === id);
+  return promised(db.transaction("nodes").objectStore("nodes").index("conversation").getAll(id));
 }
 
-export async function save(name, value) {
-  await promised((await store(name, "readwrite")).put(value));
-}
+export const save = (name, value) => write((stores) => stores[name].put(value));
 
 export async function remove(id) {
   const nodes = await nodesOf(id);
-  const transaction = (await database()).transaction(["conversations", "nodes"], "readwrite");
-  transaction.objectStore("conversations").delete(id);
-  for (const node of nodes) transaction.objectStore("nodes").delete(node.id);
-  await new Promise((resolve, reject) => {
-    transaction.oncomplete = resolve;
-    transaction.onerror = () => reject(transaction.error);
+  await write((stores) => {
+    stores.conversations.delete(id);
+    for (const node of nodes) stores.nodes.delete(node.id);
   });
 }
 
@@ -67,16 +115,14 @@ export async function remove(id) {
 export async function search(words) {
   const wanted = words.toLowerCase();
   const found = new Set();
-  for (const node of await promised((await store("nodes", "readonly")).getAll())) {
+  for (const node of await all("nodes")) {
     if (node.content.toLowerCase().includes(wanted)) found.add(node.conversation);
   }
   return found;
 }
 
 export async function exportAll() {
-  const all = await conversations();
-  const nodes = await promised((await store("nodes", "readonly")).getAll());
-  return { format: "acytoo-conversations", version: 1, conversations: all, nodes };
+  return { format: "acytoo-conversations", version: 1, conversations: await conversations(), nodes: await all("nodes") };
 }
 
 const isText = (value) => typeof value === "string";
@@ -116,16 +162,13 @@ export async function importAll(document) {
   const isNode = (node) =>
     isText(node?.id) && ids.has(node.conversation) && isText(node.content) && ["user", "assistant"].includes(node.role);
   const nodes = new Map(document.nodes.filter(isNode).map((node) => [node.id, cleanNode(node)]));
-  for (const node of await promised((await store("nodes", "readonly")).getAll())) {
+  for (const node of await all("nodes")) {
     if (nodes.has(node.id) && nodes.get(node.id).conversation !== node.conversation) nodes.delete(node.id);
   }
   cutCircles(nodes);
-  const transaction = (await database()).transaction(["conversations", "nodes"], "readwrite");
-  for (const one of good) transaction.objectStore("conversations").put(one);
-  for (const node of nodes.values()) transaction.objectStore("nodes").put(node);
-  await new Promise((resolve, reject) => {
-    transaction.oncomplete = resolve;
-    transaction.onerror = () => reject(transaction.error);
+  await write((stores) => {
+    for (const one of good) stores.conversations.put(one);
+    for (const node of nodes.values()) stores.nodes.put(node);
   });
   return good.length;
 }
