@@ -147,3 +147,19 @@ def test_a_full_disk_does_not_end_a_conversation(open_site: OpenSite, open_chat:
     chat.ask("Second")
     expect(chat.replies.last.locator(".body")).to_have_text("two")
     assert [message["role"] for message in site.asked(1)] == ["user", "assistant", "user"]
+
+
+def test_a_conversation_that_another_tab_deletes_is_gone_here_too(open_site: OpenSite, open_chat: OpenChat) -> None:
+    site = open_site(answer("Once upon a", " time").stall(after=2), answer("new"))
+    here = open_chat(site.url)
+    here.ask("First")
+    expect(here.replies).to_contain_text("Once upon")
+    there = open_chat(here.page.url, here.page.context)
+    there.button("Delete First").click()
+    expect(here.page.get_by_role("alert").filter(has_text="deleted in another tab")).to_be_visible()
+    site.upstream.wait_disconnected()
+    here.ask("Second")
+    expect(here.replies.locator(".body")).to_have_text("new")
+    assert len(site.asked(1)) == 1
+    count = "async () => (await (await import('/web/store.js')).exportAll()).nodes.length"
+    assert here.page.evaluate(count) == 2

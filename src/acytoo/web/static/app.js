@@ -287,7 +287,16 @@ async function removeConversation(one) {
   local.remove(`${DRAFT}${one.id}`);
   if (one.id === current?.id) newConversation();
   else $("new").focus();
-  changed(one.id);
+  tabs.postMessage({ conversation: one.id, isDeleted: true });
+  drawConversations();
+}
+
+// A conversation that another tab has deleted is not shown or continued here.
+function forget(id) {
+  replies.get(id)?.controller.abort();
+  if (id !== current?.id) return;
+  newConversation();
+  showError(new Error("This conversation was deleted in another tab."));
 }
 
 // Draw the list again, and let other tabs do the same with it and the conversation.
@@ -441,6 +450,7 @@ async function answer(parent) {
   }
   const node = reply.node;
   if (await store.conversation(conversation.id)) await save("nodes", node);
+  else await store.remove(conversation.id); // what was saved while it was deleted
   if (current.id === conversation.id) {
     const hadFocus = [document.body, $("stop")].includes(document.activeElement);
     draw();
@@ -729,7 +739,8 @@ function listen() {
   });
   tabs.addEventListener("message", async (event) => {
     drawConversations();
-    if (event.data.conversation === current?.id) await reread();
+    if (event.data.isDeleted) forget(event.data.conversation);
+    else if (event.data.conversation === current?.id) await reread();
   });
   addEventListener("unhandledrejection", (event) => showError(event.reason)); // such as a full disk
 }
