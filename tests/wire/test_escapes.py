@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,3 +17,9 @@ def test_escaped_json_is_one_line_and_decodes_to_the_same_value(text: str) -> No
     rendered = escape_line_ends(msgspec.json.encode({text: text}))
     assert len(rendered.decode().splitlines()) == 1
     assert msgspec.json.decode(rendered) == {text: text}
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85"])
+def test_a_line_end_beyond_ascii_is_escaped_everywhere(character: str) -> None:
+    text = f"a{character}é{character}"
+    assert escape_line_ends(msgspec.json.encode(text)) == f'"a\\u{ord(character):04x}é\\u{ord(character):04x}"'.encode()

@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acytoo.wire.limits import MAX_DEPTH, MAX_ELEMENTS, MAX_NAMES, json_excess, json_excess_of
+from acytoo.errors import ProtocolError
+from acytoo.wire.limits import (
+    MAX_COST,
+    MAX_DEPTH,
+    MAX_ELEMENTS,
+    MAX_NAMES,
+    MAX_RECORD,
+    MAX_REPLY_ELEMENTS,
+    check_elements,
+    check_record_size,
+    json_excess,
+    json_excess_of,
+)
 
 TOO_MANY = f"has more than {MAX_ELEMENTS} values and fields"
 TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
@@ -105,3 +117,50 @@ def test_the_names_of_several_bodies_are_counted_together() -> None:
     assert json_excess_of(bodies) == f"has fields with more than {MAX_NAMES} different names"
     assert json_excess_of(bodies[:1] * 6) == ""
     assert json_excess(f"{{{names(range(MAX_NAMES))}}}".encode()) == ""
+
+
+TOO_SLOW = "takes too long to decode: send fewer escapes, characters beyond ASCII and blanks"
+COSTS = {
+    "characters of two bytes": ('["', "é", MAX_COST // 2, '"]'),
+    "characters of four bytes": ('["', "😀", MAX_COST // 4, '"]'),
+    "escapes": ('["', "\\n", MAX_COST // 4, '"]'),
+    "escaped backslashes": ('["', "\\\\", MAX_COST // 8, '"]'),
+    "blanks": ("[", " ", MAX_COST, "]"),
+    "line ends": ("[", "\r\n", MAX_COST // 2, "]"),
+    "tabs": ("[", "\t", MAX_COST, "]"),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_what_takes_long_to_decode_is_limited(name: str) -> None:
+    start, part, number, end = COSTS[name]
+    assert json_excess(f"{start}{part * number}{end}".encode()) == ""
+    assert json_excess(f"{start}{part * (number + 1)}{end}".encode()) == TOO_SLOW
+
+
+def test_blanks_in_strings_cost_nothing() -> None:
+    assert json_excess(b'["' + b" " * (MAX_COST + 100) + b'"]') == ""
+
+
+def test_the_costs_and_elements_of_several_bodies_are_counted_together() -> None:
+    for half, excess in (
+        (b'["' + "é".encode() * (MAX_COST // 4 - 2) + b'"]', TOO_SLOW),
+        ("é".encode() * (MAX_COST // 4 - 2), TOO_SLOW),
+        (b"[" + b"0," * (MAX_ELEMENTS // 2 - 1) + b"0]", TOO_MANY),
+    ):
+        assert json_excess_of([half, half]) == ""
+        assert json_excess_of([half, half, half]) == excess
+
+
+def test_a_record_may_be_exactly_as_large_as_the_limit() -> None:
+    check_record_size(MAX_RECORD)
+    with pytest.raises(ProtocolError, match="larger than 16 MiB"):
+        check_record_size(MAX_RECORD + 1)
+
+
+def test_the_elements_of_a_large_record_of_a_reply_are_limited() -> None:
+    check_elements(b"[" + b"0," * (MAX_REPLY_ELEMENTS - 2) + b"0]")
+    check_elements(b"[" * 256 * 1024)
+    check_elements(b"[" * 300_000)
+    with pytest.raises(ProtocolError, match=f"has more than {MAX_REPLY_ELEMENTS} values and fields"):
+        check_elements(b"[" + b"0," * MAX_REPLY_ELEMENTS + b"0]")

@@ -33,3 +33,11 @@ def test_no_record_leaves_before_its_end(framing: Framing, records: list[bytes],
 @pytest.mark.parametrize(("framing", "records"), STREAMS)
 def test_bytes_are_split_into_records(framing: Framing, records: list[bytes]) -> None:
     assert split_records(b"".join(records), framing) == records
+
+
+@pytest.mark.parametrize(("framing", "end"), [("sse", b"\n\n"), ("sse", b"\r\n\r\n"), ("ndjson", b"\n")])
+def test_an_end_at_the_very_beginning_ends_a_record(framing: Framing, end: bytes) -> None:
+    buffer = RecordBuffer(framing)
+    assert buffer.feed(end + b"rest") == end
+    assert buffer.flush() == b"rest"
+    assert buffer.flush() == b""

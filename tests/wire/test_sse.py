@@ -150,3 +150,43 @@ def test_a_million_tiny_records_leave_no_memory_in_use(record: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        (b"event: x\ndata:a\ndata: b\n\n", [b"a\nb"]),
+        (b"event: x\ndata: a\nid: 7\n\n", [b"a"]),
+        (b"event: x\nid: 7\ndata: a\n\n", [b"a"]),
+        (b"id: 7\ndata: a\n\n", [b"a"]),
+        (b"event: x\ndata: \nid: 7\n\n", [b""]),
+    ],
+)
+def test_other_lines_of_an_event_do_not_change_its_data(body: bytes, data: list[bytes]) -> None:
+    assert decoded([body]) == data
+    assert decoded([b"data: 0\n\n" + body]) == [b"0", *data]
+
+
+def test_whether_an_event_is_unfinished_is_known() -> None:
+    decoder = SSEDecoder()
+    known = []
+    for chunk in (b"data: a\n\n", b"d", b"ata: b\n", b"\n", b"data: c\r\r", b"\n", b"\xef"):
+        decoder.feed(chunk)
+        known.append(decoder.is_between_events)
+    assert not SSEDecoder().is_between_events
+    assert known == [True, False, False, True, False, True, False]
+
+
+def test_a_blank_line_over_two_chunks_does_not_delay_the_next_event() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"\n") == []
+    assert decoder.feed(b"\ndata: a\n\n") == [b"a"]
+
+
+def test_the_elements_of_an_event_in_many_chunks_are_limited() -> None:
+    decoder = SSEDecoder()
+    decoder.feed(b"data: [")
+    with pytest.raises(ProtocolError, match="values and fields"):
+        for _ in range(20):
+            decoder.feed(b"[]," * 50_000)
+        decoder.feed(b"\n\n")

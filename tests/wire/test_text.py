@@ -53,6 +53,7 @@ def test_bytes_that_are_not_utf8_are_an_error(body: bytes) -> None:
 def test_a_byte_order_mark_is_removed_only_at_the_start() -> None:
     decoder = TextDecoder()
     assert [decoder.feed(part) for part in (b"\xef", b"\xbb\xbf", b"a\xef\xbb\xbfb")] == ["", "", "a\ufeffb"]
+    assert decoder.feed(b"\xef\xbb\xbfc") == "\ufeffc"
 
 
 @pytest.mark.parametrize(
