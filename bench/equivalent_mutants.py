@@ -7,5 +7,16 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "6 -> 7": "the offsets are 0, 1 and 2: rounded up, both numbers give 0, 2 and 3",
     },
     "secret.py truncate": {"4 -> 5": "decodes a few more bytes, which are cut off"},
+    "wire/compression.py _zstd": {
+        "3 -> 4": "reached by Python 3.14 only",
+        "(lambda: module.ZstdDecompressor(options=options), module.ZstdError) -> None": "reached by Python 3.14 only",
+    },
+    "wire/sse.py SSEDecoder.feed": {
+        "1 -> 2": "leaves out the fast path; the general one returns the same",
+        "True -> False": "leaves out the fast path for the first event; `_complete` sets it too",
+    },
+    "wire/sse.py _data_of": {
+        "event.find(b'\\n') < 0 -> event.find(b'\\n') <= 0": "it begins with `event:`, so not with a line end",
+    },
 }
 """The reason for each `old -> new`, by `file function`."""
