@@ -417,3 +417,17 @@ def test_the_body_of_a_request_that_offers_another_protocol_is_read(framing: byt
     assert ([(each.body, each.is_complete) for each in requests], accepted) == ([(b"hi", True)] * 2, True)
     requests, accepted = parse(LINE + b"Connection: close, Upgrade\r\nUpgrade: h2c\r\n" + framing + LINE)
     assert ([(each.body, each.is_complete) for each in requests], accepted) == ([(b"hi", True)], True)
+
+
+def test_any_number_of_line_ends_between_requests_is_ignored() -> None:
+    requests, accepted = parse(LINE + b"\r\n", *[b"\r\n" * 1000] * 20, LINE + b"\r\n")
+    assert ([request.is_complete for request in requests], accepted) == ([True, True], True)
+
+
+def test_an_unfinished_field_may_be_as_long_as_the_limit() -> None:
+    parser = RequestParser(Collector())
+    parser.feed(LINE + b"x: ")
+    for _ in range(16):
+        parser.feed(b"y" * 1024)
+    with pytest.raises(HTTPError, match="16384"):
+        parser.feed(b"y")
