@@ -1,6 +1,18 @@
 """Mutants that no test can notice, each with the reason."""
 
 EQUIVALENT: dict[str, dict[str, str]] = {
+    "http1/request_parser.py RequestParser.__init__": {"b'' -> b'XXXX'": "`feed` sets it before it is read"},
+    "http1/request_parser.py RequestParser._check_sizes": {
+        "self._size > MAX_TRAILERS -> self._size >= MAX_TRAILERS": "it is called only if something is larger",
+    },
+    "http1/request_parser.py RequestParser.on_headers_complete": {
+        "length.isascii() and length.isdigit() -> length.isascii() or length.isdigit()": "llhttp refuses the rest",
+        "'content-length' -> 'XXcontent-lengthXX'": "llhttp refuses what is not a number",
+    },
+    "http1/response_parser.py ResponseParser.on_message_begin": {
+        "False -> True": "`feed` sets it to False after the error"
+    },
+    "http1/request_parser.py RequestParser.on_body": {"1 -> 2": "only whether the number changes counts"},
     "secret.py _encoded": {
         "3 -> 4": "a fourth offset gives the form of the first one again",
         "8 -> 9": "the offsets are 0, 1 and 2: rounded up, both numbers give 0, 2 and 3",
@@ -15,6 +27,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "1 -> 2": "leaves out the fast path; the general one returns the same",
         "True -> False": "leaves out the fast path for the first event; `_complete` sets it too",
     },
+    "wire/sse.py SSEDecoder._complete": {"1 -> 2": "searches a byte again"},
     "wire/sse.py _data_of": {
         "event.find(b'\\n') < 0 -> event.find(b'\\n') <= 0": "it begins with `event:`, so not with a line end",
     },

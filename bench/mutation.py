@@ -63,6 +63,10 @@ _SECONDS = 60.0
 """How long the tests of one mutant take at most, without it. The slowest are left out."""
 
 
+_BASELINE_SECONDS = 30.0
+"""How long one test takes at most without a mutant. One that waits forever for what the tracer keeps is left out."""
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A change: `old` becomes `new` in a field of a node of a file's tree, or in a list of nodes."""
@@ -247,6 +251,11 @@ class _Session:
 
     def _baseline(self, items: list[pytest.Item]) -> tuple[dict[tuple[str, int], set[pytest.Item]], dict[Any, float]]:
         """Run all tests; return which of them reach a line, and their seconds."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            raise TimeoutError(f"it takes more than {_BASELINE_SECONDS:.0f} seconds")
+
+        signal.signal(signal.SIGALRM, stop)
         names = {str(file): self._name(file) for file in self.files}
         reached: dict[tuple[str, int], set[pytest.Item]] = {}
         seconds: dict[Any, float] = {}
@@ -264,7 +273,9 @@ class _Session:
             threading.settrace(trace)
             sys.settrace(trace)
             started = time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, _BASELINE_SECONDS)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            signal.setitimer(signal.ITIMER_REAL, 0)
             sys.settrace(None)
             threading.settrace(None)
             seconds[item] = time.monotonic() - started
@@ -283,6 +294,7 @@ class _Session:
         child = os.fork()
         if child == 0:
             os.setsid()
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
