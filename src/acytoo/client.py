@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import msgspec
@@ -98,27 +98,37 @@ class Client(msgspec.Struct, frozen=True):
 
     async def _fetched(self, request_for: Callable[[Client], HTTPRequest], read: Callable[[bytes], T]) -> T:
         """Return what a response says."""
-        body = b"".join([chunk async for chunk in self.download(request_for)])
+        body = await self.document(request_for)
         try:
             return read(body)
         except UNDECODABLE as error:
             failure = not_this_api(self.dialect.name, body, str(error))
             raise redact_error(failure, b"", self.secrets) from error
 
+    async def document(self, request_for: Callable[[Client], HTTPRequest]) -> bytes:
+        """Return the response to a request that is not a chat, if it is a document. Raises as `download`."""
+        async with self._response(request_for) as exchange:
+            return await exchange.read_all()
+
     async def download(self, request_for: Callable[[Client], HTTPRequest]) -> AsyncGenerator[bytes, None]:
         """Yield the response to a request that is not a chat, chunk by chunk. Raises StatusError for an error status.
 
         `request_for` returns the request for a client's address and credentials.
         """
+        async with self._response(request_for) as exchange:
+            while chunk := await exchange.read():
+                exchange.deadlines.content_received()
+                yield chunk
+
+    @asynccontextmanager
+    async def _response(self, request_for: Callable[[Client], HTTPRequest]) -> AsyncGenerator[Exchange, None]:
         client = self
         try:
             client, exchange = await client.open(request_for(client), request_for)
             with exchange:
                 if not 200 <= exchange.head.status < 300:
                     raise await _status_error(exchange, client.dialect)
-                while chunk := await exchange.read():
-                    exchange.deadlines.content_received()
-                    yield chunk
+                yield exchange
         except AcytooError as error:
             raise redact_error(error, b"", client.secrets) from error.__cause__
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from acytoo import AsyncGeneratorProvider, AuthenticationError, ProtocolError, UnsupportedError, dialects
+from acytoo import AsyncGeneratorProvider, AuthenticationError, ProtocolError, TimedOutError, UnsupportedError, dialects
 from acytoo.dialects import Dialect
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
@@ -163,6 +163,19 @@ async def test_something_else_than_a_list_is_an_error_that_shows_it() -> None:
     async with FakeEndpoint(dialects.OpenAI(), page("<title>Login</title>")) as fake:
         with pytest.raises(ProtocolError, match="an HTML page"):
             await Plain(fake.url).list_models()
+
+
+async def test_a_list_that_is_too_large_is_an_error() -> None:
+    async with FakeEndpoint(dialects.OpenAI(), page("x" * (17 << 20)), page("x" * (17 << 20)).gzip()) as fake:
+        for _ in range(2):
+            with pytest.raises(ProtocolError, match=r"larger than 16 MiB|more than 16777216 bytes"):
+                await Plain(fake.url).list_models()
+
+
+async def test_a_list_that_arrives_too_slowly_is_an_error() -> None:
+    async with FakeEndpoint(dialects.OpenAI(), page("x" * 1000).drip(1, 0.01)) as fake:
+        with pytest.raises(TimedOutError):
+            await Plain(fake.url, timeout={"first_byte": 0.3}).list_models()
 
 
 async def test_a_provider_without_a_dialect_says_that_it_lists_no_models() -> None:

@@ -410,7 +410,7 @@ class SubmittedBatches:
     # Requests.
 
     async def _send(self, request_at: Callable[[Endpoint], HTTPRequest], read: Callable[[bytes], T]) -> T:
-        body = b"".join([chunk async for chunk in self._client.download(lambda c: request_at(c.endpoint))])
+        body = await self._client.document(lambda c: request_at(c.endpoint))
         try:
             return read(body)
         except (*UNDECODABLE, KeyError) as error:

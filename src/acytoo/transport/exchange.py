@@ -21,7 +21,7 @@ from acytoo.transport.errors import describe
 from acytoo.transport.request import open_response
 from acytoo.transport.timeouts import Deadlines
 from acytoo.wire.compression import ContentDecoder, DecodingError, IncompleteDataError, content_decoder
-from acytoo.wire.limits import check_elements
+from acytoo.wire.limits import check_elements, check_record_size
 
 _MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the rest is ignored."""
@@ -89,12 +89,17 @@ class Exchange:
             deadlines.is_waiting_on = False
 
     async def read_all(self) -> bytes:
-        """Return the complete body. Raises as `read`."""
+        """Return the complete body, a document. Raises as `read`, and ProtocolError if it is too large.
+
+        The first-byte timeout holds for all of it: a part of a document is not content yet.
+        """
         body = bytearray()
         while chunk := await self.read():
-            self.deadlines.content_received()
             body += chunk
-        return bytes(body)
+            check_record_size(len(body))
+        document = bytes(body)
+        check_elements(document)
+        return document
 
     async def read_error(self) -> bytes:
         """Return the start of an error's body: what arrives soon, and before reading fails.
