@@ -14,6 +14,7 @@ import pytest
 from acytoo import Acytoo
 from acytoo.embedded.forced_tools import request_call
 from acytoo.embedded.provider import EngineProvider, load_provider
+from acytoo.embedded.validate import normalize
 from acytoo.errors import UsageError
 from acytoo.types import Request
 from tests.processes import ACYTOO, LIMIT, start
@@ -271,6 +272,15 @@ async def test_a_client_learns_which_of_its_fields_the_engine_does_not_know(url:
     ):
         assert response.status == 200
         assert response.headers["x-acytoo-dropped"] == "num_ctx"
+
+
+@pytest.mark.parametrize("character", [" ", "-"])
+def test_a_long_run_of_one_character_is_an_error_before_the_engine_splits_it(character: str) -> None:
+    long: list[Any] = [{"role": "user", "content": f"x{character * 100_000}"}]
+    with pytest.raises(UsageError, match="repeats a character"):
+        normalize(Request(long))
+    short: list[Any] = [{"role": "user", "content": f"x{character * 900}x" * 10}]
+    normalize(Request(short))
 
 
 def test_a_forced_call_keeps_the_arguments_of_the_chat_template() -> None:

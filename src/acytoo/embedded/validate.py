@@ -18,6 +18,8 @@ from acytoo.types import OPTIONS, ChatMessage, FunctionDefinition, JSONObject, R
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _MAX_PROMPT = 64 * CONTEXT_TOKENS
 """Bytes of all messages and tools. A longer prompt has too many tokens, but counting them could take minutes."""
+_MAX_RUN = 1_000
+"""Bytes of a run of one character. The time to split it into tokens grows with its square: minutes for 500,000."""
 _ANNOTATIONS = ("description", "title")
 """Schema keywords whose text never becomes part of a grammar."""
 
@@ -66,7 +68,13 @@ def normalize(request: Request) -> Request:
 
 
 def _check_prompt_size(request: Request) -> None:
-    size = len(dumps([request.messages, request.tools]))
+    prompt = dumps([request.messages, request.tools])
+    size = len(prompt)
+    if any(prompt.count(prompt[at : at + 1], at, at + _MAX_RUN) == _MAX_RUN for at in range(0, size, _MAX_RUN)):
+        raise UsageError(
+            f"the prompt repeats a character more than {_MAX_RUN:,} times in a row, and the embedded model takes very "
+            "long to split that into tokens: shorten it"
+        )
     if size > _MAX_PROMPT:
         raise UsageError(
             f"the prompt has {size:,} bytes, but the model reads at most {CONTEXT_TOKENS:,} tokens: "
