@@ -250,6 +250,8 @@ def test_a_long_value_is_shown_in_part_and_a_deep_one_by_its_type() -> None:
         ("http://u:p/@w@h:x/", "http://***@h:x/"),
         ("ht+tp://u:p\n@h:x", "ht+tp://***@h:x"),
         ("http://h:x/", "http://h:x/"),
+        ("http://u:p@h:99999/v1?k=v", "http://***@h:99999/v1?***"),
+        ("http://[::1/v1?k=v", "http://[::1/v1?***"),
     ],
 )
 def test_mask_url_hides_the_secret_parts(url: str, masked: str) -> None:

@@ -176,8 +176,9 @@ def mask_url(url: str) -> str:
     """
     if "://" in url and split_url(url) is not None:
         url = re.sub(r"//[^/?#\s]*@", "//***@", url, count=1)
-        return re.sub(r"\?[^#]+", "?***", url, count=1)
-    return re.sub(r"^([\w+.-]*://)?.*@", r"\1***@", url, flags=re.DOTALL)
+    else:
+        url = re.sub(r"^([\w+.-]*://)?.*@", r"\1***@", url, flags=re.DOTALL)
+    return re.sub(r"\?[^#]+", "?***", url, count=1)
 
 
 def split_secrets(url: str) -> tuple[str, Secret, Secret]:

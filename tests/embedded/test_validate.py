@@ -13,7 +13,7 @@ import pytest
 
 from acytoo import Acytoo
 from acytoo.embedded.forced_tools import request_call
-from acytoo.embedded.provider import EngineProvider, load_provider
+from acytoo.embedded.provider import EngineProvider, load_provider, resolve_model
 from acytoo.embedded.validate import normalize
 from acytoo.errors import UsageError
 from acytoo.types import Request
@@ -272,6 +272,12 @@ async def test_a_client_learns_which_of_its_fields_the_engine_does_not_know(url:
     ):
         assert response.status == 200
         assert response.headers["x-acytoo-dropped"] == "num_ctx"
+
+
+def test_the_error_about_an_unknown_model_does_not_show_a_user() -> None:
+    with pytest.raises(UsageError, match="unknown embedded model 'model'") as caught:
+        resolve_model("embedded://user:password@model")
+    assert "password" not in str(caught.value)
 
 
 @pytest.mark.parametrize("character", [" ", "-"])

@@ -137,7 +137,7 @@ def resolve_model(url: str) -> Model:
         weights = KNOWN.get(parts.netloc)
         if weights is None:
             raise UsageError(
-                f"unknown embedded model {parts.netloc!r}: use {', '.join(KNOWN)}, "
+                f"unknown embedded model {parts.netloc.rpartition('@')[2]!r}: use {', '.join(KNOWN)}, "
                 "or a GGUF file as embedded:///path/model.gguf"
             )
         template = files("acytoo.embedded").joinpath(weights.template).read_text() if weights.template else None
