@@ -163,7 +163,7 @@ async def test_no_error_shows_a_credential_of_the_login(provider: type[AsyncGene
 
 
 async def test_the_dialect_of_the_documentation_reads_a_reply_or_reports_that_it_was_cut() -> None:
-    code = (Path(__file__).parent.parent / "docs" / "providers.md").read_text()
+    code = (Path(__file__).parent.parent / "docs" / "own-provider.md").read_text()
     block = next(block for block in code.split("```python\n") if "class PromptReader" in block).partition("```")[0]
     names: dict[str, Any] = {}
     exec(block, names)
