@@ -92,8 +92,15 @@ def in_forked_child(function: Callable[[], None]) -> Callable[[], None]:
 def leak(value: object) -> None:
     """Keep an object until the process exits, without ever calling its destructor.
 
-    For objects in a forked child that would reach into the parent's threads or event loop when destroyed.
+    For objects that would wait for threads when they are destroyed, such as the parent's in a forked child.
     """
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+
+
+def unleak(value: object) -> None:
+    """Undo `leak`."""
+    import ctypes
+
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(value))

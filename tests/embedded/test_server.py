@@ -193,6 +193,28 @@ def test_ctrl_c_at_any_moment_of_the_start_ends_the_command(command: list[str]) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_ctrl_c_does_not_destroy_a_model_that_has_just_been_loaded(tmp_path: Path) -> None:
+    # The real one's destructor would wait for a thread that has not begun yet.
+    fake = """
+import os, signal, time
+from unittest.mock import MagicMock
+CommonParams = MagicMock
+class Server:
+    def __init__(self, params):
+        print('loading', flush=True)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+    def __del__(self):
+        os.write(1, b'destroyed')
+"""
+    (tmp_path / "xllamacpp.py").write_text(fake)
+    code = "import pathlib; from acytoo.embedded.engine import Engine; Engine(pathlib.Path('m'), 'm', is_verified=True)"
+    result = run(script(code, "-W", "error"), env={"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == -signal.SIGINT
+    assert result.stdout == b"loading\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
 def test_ctrl_c_does_not_interrupt_the_import_of_llama_cpp(tmp_path: Path) -> None:
     # The real one imports orjson, whose initialization crashes if it is interrupted.
     fake = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.1)\nprint('imported')\n"

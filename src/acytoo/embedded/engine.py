@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from acytoo._process import in_forked_child, leak
+from acytoo._process import in_forked_child, leak, unleak
 from acytoo.embedded.fields import CONTEXT_TOKENS
 from acytoo.embedded.gguf import check_header
 from acytoo.errors import EmbeddedError, MissingExtraError
@@ -82,10 +82,9 @@ class Engine:
         params.ui = False
         params.verbosity = 3 if os.environ.get("ACYTOO_ENGINE_LOG") else -1
         try:
-            self._server: Any = _run_uninterrupted(xllamacpp.Server, params)
+            self._server: Any = _run_uninterrupted(_create_server, xllamacpp, params)
         except (RuntimeError, ValueError) as error:
             raise EmbeddedError(f"cannot load the model {model}: {error}") from error
-        _servers.append(self._server)
         if _is_forked_child:
             leak(self._server)
         self.url: str = f"{self._server.listening_address}/v1"
@@ -103,7 +102,19 @@ class Engine:
         """Stop the engine and free its memory. Running replies are aborted."""
         if self._server in _servers:
             _servers.remove(self._server)
+            unleak(self._server)
         self._server = None
+
+
+def _create_server(xllamacpp: Any, params: Any) -> Any:
+    """Return a llama.cpp server that is destroyed by `Engine.close` only.
+
+    After Ctrl-C nobody takes the server. Its destructor, just after the constructor, waits forever for its thread.
+    """
+    server = xllamacpp.Server(params)
+    leak(server)
+    _servers.append(server)
+    return server
 
 
 def _run_uninterrupted(function: Callable[..., Any], *args: Any) -> Any:
