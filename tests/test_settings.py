@@ -103,14 +103,14 @@ def test_only_a_registered_scheme_has_to_be_resolved(url: str, monkeypatch: pyte
 
 def test_the_connection_changes_by_parts() -> None:
     context = ssl.create_default_context()
-    start = changed(proxy="http://p:1", timeout=Timeout(connect=1), trust_env=False, ca=context)
+    start = changed(proxy="http://p:1", timeout=Timeout(connect=1), trust_env=True, ca=context)
     assert start.connection == Connection(
-        proxy=Proxy.of("http://p:1"), timeout=Timeout(connect=1), trust_env=False, ca=context
+        proxy=Proxy.of("http://p:1"), timeout=Timeout(connect=1), trust_env=True, ca=context
     )
     after = changed(start, timeout={"idle": 2})
     assert after.connection.timeout == Timeout(idle=2)
     assert (after.connection.proxy, after.connection.ca) == (start.connection.proxy, context)
-    assert after.connection.trust_env is False
+    assert after.connection.trust_env is True
     assert changed(start, proxy=Secret("http://p:2")).connection.proxy == Proxy.of("http://p:2")
 
 
