@@ -219,7 +219,7 @@ def main() -> None:
     option("--seed", type=int, default=1)
     option("--save", action="store_true", help="write bench/logs/soak.md")
     option = parsers["mutate"].add_argument
-    option("part", help="a file or folder of src/acytoo, such as secret or wire")
+    option("part", help="a file or folder of src/acytoo, such as secret or wire; another name prints all")
     option("--sample", type=int, default=0, metavar="N", help="only N of its mutants, chosen at random")
     option("--seed", type=int, default=1)
     parsers["fuzz"].add_argument("--target", default="", help="only this one, such as documents or http-response")
