@@ -48,8 +48,9 @@ def nested(depth: int) -> bytes:
         (b'["\\\\"' + b"[" * 1_000 + b"]", TOO_DEEP),
         (b'["' + b"\\" * 200_000 + b'", "' + b"[" * 1_000 + b'"]', ""),
         (b"[" + b"[]," * 100_000 + nested(MAX_DEPTH) + b"]", TOO_DEEP),
+        (b'["' + b"x" * (64 * 1024 - 3) + b'\\"' + b"[" * 1_000 + b'"]', ""),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_a_body_has_a_number_of_elements_and_a_depth(body: bytes, excess: str) -> None:
     assert json_excess(body) == excess

@@ -41,3 +41,9 @@ def test_an_end_at_the_very_beginning_ends_a_record(framing: Framing, end: bytes
     assert buffer.feed(end + b"rest") == end
     assert buffer.flush() == b"rest"
     assert buffer.flush() == b""
+
+
+def test_text_is_not_held_back() -> None:
+    buffer = RecordBuffer("text")
+    assert buffer.feed(b"a") == b"a"
+    assert buffer.flush() == b""

@@ -160,6 +160,7 @@ def test_a_million_tiny_records_leave_no_memory_in_use(record: bytes) -> None:
         (b"event: x\nid: 7\ndata: a\n\n", [b"a"]),
         (b"id: 7\ndata: a\n\n", [b"a"]),
         (b"event: x\ndata: \nid: 7\n\n", [b""]),
+        (b"data: \nid: 7\n\ndata: b\n\n", [b"", b"b"]),
     ],
 )
 def test_other_lines_of_an_event_do_not_change_its_data(body: bytes, data: list[bytes]) -> None:
@@ -175,6 +176,15 @@ def test_whether_an_event_is_unfinished_is_known() -> None:
         known.append(decoder.is_between_events)
     assert not SSEDecoder().is_between_events
     assert known == [True, False, False, True, False, True, False]
+    decoder = SSEDecoder()
+    decoder.feed(b"\xef\xbb\xbf")
+    assert decoder.is_between_events
+
+
+def test_a_line_end_before_the_last_byte_of_a_chunk_does_not_end_an_event() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: a\nd") == []
+    assert decoder.feed(b"ata: b\n\n") == [b"a\nb"]
 
 
 def test_a_blank_line_over_two_chunks_does_not_delay_the_next_event() -> None:

@@ -66,3 +66,11 @@ def test_a_byte_order_mark_is_removed_only_at_the_start() -> None:
 def test_an_unknown_charset_is_an_error(charset: str) -> None:
     with pytest.raises(ProtocolError, match="unknown charset"):
         TextDecoder(charset)
+
+
+def test_the_text_before_an_invalid_byte_is_kept() -> None:
+    decoder = TextDecoder()
+    assert decoder.feed("\ufeffé".encode()) == "é"
+    with pytest.raises(ProtocolError, match=r"not utf-8: b'\\xff'"):
+        decoder.feed("a你".encode() + b"\xff" + b"b")
+    assert decoder.before_error == "a你"
