@@ -25,11 +25,14 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wire/sse.py SSEDecoder.feed": {
         "1 -> 2": "leaves out the fast path; the general one returns the same",
+        "0 -> 1": "an empty event at the beginning is buffered, and skipped with the next one",
         "True -> False": "leaves out the fast path for the first event; `_complete` sets it too",
     },
     "wire/sse.py SSEDecoder._complete": {"1 -> 2": "searches a byte again"},
     "wire/sse.py _data_of": {
         "event.find(b'\\n') < 0 -> event.find(b'\\n') <= 0": "it begins with `event:`, so not with a line end",
+        "b'event:' -> b'XXevent:XX'": "leaves out the fast path; the general one returns the same",
+        "6 -> 7": "leaves out the fast path; the general one returns the same",
     },
 }
 """The reason for each `old -> new`, by `file function`."""

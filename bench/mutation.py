@@ -54,6 +54,10 @@ PARTS = {
     "wire": ["tests/wire"],
     "http1": ["tests/http1"],
     "dialects": ["tests/dialects"],
+    **{
+        f"dialects/{name}": [f"tests/dialects/{name}", "tests/dialects/test_recordings.py"]
+        for name in ("acytoo", "anthropic", "gemini", "ollama", "openai", "openai_responses")
+    },
     "transport": ["tests/transport"],
     "server": [
         "tests/server",
