@@ -11,7 +11,7 @@ from acytoo.testing import FakeEndpoint, raw, status
 from tests.processes import ACYTOO, run
 from tests.server.live_server import live_server
 
-BODY = rb'{"data": [{"id": "b\u001b[2J"}, {"id": "a"}]}'
+BODY = rb'{"data": [{"id": "b\u001b[2J"}, {"id": "c\nd"}, {"id": "a"}]}'
 LIST = raw(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(BODY) + BODY)
 
 
@@ -22,7 +22,7 @@ def models(*arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
 def test_names_are_printed_as_the_model_option_takes_them() -> None:
     with FakeEndpoint(dialects.OpenAI(), LIST) as fake:
         done = models("openai", "--url", fake.url, OPENAI_API_KEY="k-1")
-    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, "openai/b\ufffd[2J\nopenai/a\n", b"")
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, "openai/b\ufffd[2J\nopenai/c\ufffdd\nopenai/a\n", b"")
 
 
 async def test_a_url_alone_is_a_server_like_ours() -> None:

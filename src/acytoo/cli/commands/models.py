@@ -43,4 +43,5 @@ def models(address: str | None, **endpoint: Any) -> None:
     else:
         name, names = provider_of(endpoint["model"] or ""), asyncio.run(provider.list_models())
     for model in names:
-        click.echo(replace_controls(f"{name}/{model}" if name.isidentifier() else model))
+        line = replace_controls(f"{name}/{model}" if name.isidentifier() else model)
+        click.echo(line.replace("\n", "\N{REPLACEMENT CHARACTER}"))
