@@ -312,6 +312,23 @@ def test_lines_pasted_during_a_reply_are_one_message(tmp_path: Path) -> None:
 
 
 @needs_terminal
+def test_a_long_line_pasted_during_a_reply_is_complete(tmp_path: Path) -> None:
+    line = "long " * 1000 + "end"
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("par", "tial", "never").stall(after=2), reply("again")) as fake,
+        conversation(fake, tmp_path, "--timeout", "1") as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        terminal.press("first\r")
+        terminal.wait_for("partial")
+        terminal.press(paste(terminal, line))
+        terminal.wait_for("end")
+        terminal.press("\r")
+        terminal.wait_for("again")
+    assert sent(fake)[-1] == ["first", "partial", line]
+
+
+@needs_terminal
 def test_ctrl_c_stops_the_reply_and_keeps_what_was_received(tmp_path: Path) -> None:
     with (
         FakeEndpoint(dialects.Acytoo(), reply("par", "tial", "never").stall(after=2), reply("again")) as fake,

@@ -103,7 +103,7 @@ def silent_keyboard() -> Iterator[None]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     silent = [*before]
-    silent[3] &= ~termios.ECHO
+    silent[3] &= ~(termios.ECHO | termios.ICANON)  # with ICANON, the end of a line of more than 4095 bytes is lost
     termios.tcsetattr(descriptor, termios.TCSANOW, silent)
     try:
         yield
