@@ -53,7 +53,7 @@ class Running:
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Running]:
     """A gateway whose model `fast` has two targets, the first of which fails."""
-    with FakeEndpoint(dialects.OpenAI(), status(404, "no such model"), answer("Hi")) as upstream:
+    with FakeEndpoint(dialects.OpenAI(), status(404, "no such model"), answer("Hi"), status(404), status(404)) as upstream:
         running = Running(tmp_path, upstream.url)
         running.thread.start()
         try:
@@ -81,8 +81,13 @@ def test_the_target_that_answered_and_the_usage_of_the_key_are_shown(
     expect(chat.replies.locator(".details")).to_contain_text("up/m-2 after 2 attempts")
     chat.replies.get_by_text("Attempts", exact=True).click()
     attempts = chat.replies.locator(".trace li")
-    failed, answered = r"up/m-1: not found after \d\.\d\d s", r"up/m-2: answered after \d\.\d\d s"
+    failed, answered = r"up/m-1: not found error after \d\.\d\d s", r"up/m-2: answered after \d\.\d\d s"
     expect(attempts).to_have_text([re.compile(failed), re.compile(answered)])
+    chat.ask("Again")
+    expect(chat.replies.last).to_contain_text("There is no reply")
+    chat.replies.last.get_by_text("Attempts", exact=True).click()
+    failed, missing = r"up/m-1: not found error after \d\.\d\d s", r"up/m-2: not found error after \d\.\d\d s"
+    expect(chat.replies.last.locator(".trace li")).to_have_text([re.compile(failed), re.compile(missing)])
     gateway.flush()
     chat.button("Usage").click()
     dialog = chat.page.get_by_role("dialog")

@@ -5,9 +5,10 @@ import { local } from "./store.js";
 const PASSWORD = "acytoo-password";
 
 export class ApiError extends Error {
-  constructor(message, status) {
+  constructor(message, status, attempts = {}) {
     super(message);
     this.status = status;
+    this.attempts = attempts;
   }
 }
 
@@ -31,7 +32,7 @@ async function call(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("The server cannot be reached. Is it running?", 0);
   }
-  if (!response.ok) throw new ApiError(await messageOf(response), response.status);
+  if (!response.ok) throw new ApiError(await messageOf(response), response.status, attemptsOf(response));
   return response;
 }
 
@@ -62,14 +63,7 @@ export async function usage() {
 export async function* reply(body, signal) {
   const request = { ...body, stream: true, stream_options: { include_usage: true } };
   const response = await call("/v1/chat/completions", { method: "POST", body: JSON.stringify(request), signal });
-  yield {
-    headers: {
-      target: response.headers.get("x-acytoo-target") ?? "",
-      attempts: Number(response.headers.get("x-acytoo-attempts") ?? 0),
-      trace: traceOf(response.headers.get("x-acytoo-trace") ?? ""),
-      cache: response.headers.get("x-acytoo-cache") ?? "",
-    },
-  };
+  yield { headers: { ...attemptsOf(response), cache: response.headers.get("x-acytoo-cache") ?? "" } };
   let isComplete = false;
   for await (const data of events(response, signal)) {
     if (data === "[DONE]") {
@@ -89,6 +83,15 @@ export async function* reply(body, signal) {
     if (choice.finish_reason) yield { finish: choice.finish_reason };
   }
   if (!isComplete) throw new ApiError("The connection ended before the reply did.", 0);
+}
+
+// Return which targets of a route were asked. A refusal has that too.
+function attemptsOf({ headers }) {
+  return {
+    target: headers.get("x-acytoo-target") ?? "",
+    attempts: Number(headers.get("x-acytoo-attempts") ?? 0),
+    trace: traceOf(headers.get("x-acytoo-trace") ?? ""),
+  };
 }
 
 // Return the attempts of a list like `"openai/m";outcome=RateLimitError;seconds=0.112, …`.

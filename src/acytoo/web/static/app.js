@@ -152,7 +152,7 @@ function reasoningView(text) {
 function trace(node) {
   if (!(node.trace?.length > 1)) return [];
   const items = node.trace.map(({ target, outcome, seconds }) => {
-    const words = outcome.replace(/Error$/, "").replaceAll(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
+    const words = outcome.replaceAll(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
     return element("li", {}, `${target}: ${words} after ${seconds.toFixed(2)} s`);
   });
   return [element("details", { className: "trace" }, element("summary", {}, "Attempts"), element("ol", {}, ...items))];
@@ -494,6 +494,7 @@ async function receive(reply, body) {
       node.state = "cut";
       node.error = error.message;
       node.refused = error.status >= 400;
+      Object.assign(node, error.attempts);
       if (error.status === 401) askPassword(api.hasPassword() ? WRONG : "");
     }
   }
