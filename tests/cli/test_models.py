@@ -22,7 +22,11 @@ def models(*arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
 def test_names_are_printed_as_the_model_option_takes_them() -> None:
     with FakeEndpoint(dialects.OpenAI(), LIST) as fake:
         done = models("openai", "--url", fake.url, OPENAI_API_KEY="k-1")
-    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, "openai/b\ufffd[2J\nopenai/c\ufffdd\nopenai/a\n", b"")
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (
+        0,
+        "openai/b\ufffd[2J\nopenai/c\ufffdd\nopenai/a\n",
+        b"",
+    )
 
 
 async def test_a_url_alone_is_a_server_like_ours() -> None:

@@ -53,7 +53,9 @@ class Running:
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Running]:
     """A gateway whose model `fast` has two targets, the first of which fails."""
-    with FakeEndpoint(dialects.OpenAI(), status(404, "no such model"), answer("Hi"), status(404), status(404)) as upstream:
+    with FakeEndpoint(
+        dialects.OpenAI(), status(404, "no such model"), answer("Hi"), status(404), status(404)
+    ) as upstream:
         running = Running(tmp_path, upstream.url)
         running.thread.start()
         try:

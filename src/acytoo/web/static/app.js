@@ -375,6 +375,8 @@ async function reread() {
   if (found.id !== current.id || running()) return;
   nodes = new Map(itsNodes.map((node) => [node.id, node]));
   current = { ...found, leaf: deepest(found.leaf) };
+  chooseModel(current.model ?? $("model").value);
+  if (!$("settings-dialog").open) fillSettings();
   if (!document.querySelector("article > textarea")) draw();
 }
 
@@ -536,7 +538,14 @@ function readSettings() {
   current.settings = { system: $("system").value };
   for (const option of OPTIONS) current.settings[option] = $(option).value;
   fillSettings();
-  if (current.leaf) save("conversations", current);
+  keepSettings();
+}
+
+// Save the settings and the model, also for other tabs.
+async function keepSettings() {
+  if (!current.leaf) return;
+  await save("conversations", current);
+  changed();
 }
 
 function chooseModel(name) {
@@ -554,7 +563,7 @@ function pickModel() {
   }
   current.model = $("model").value;
   local.set(MODEL, current.model);
-  if (current.leaf) save("conversations", current);
+  keepSettings();
 }
 
 function applyTheme(theme) {
