@@ -341,6 +341,7 @@ LIMITS: dict[str, tuple[Callable[[int], bytes], int]] = {
     "target": (lambda size: b"GET /" + b"y" * (size - 1) + b" HTTP/1.1\r\nHost: a\r\n\r\n", 16 * 1024),
     "field": (lambda size: LINE + sized(size, 1) + b"\r\n", 16 * 1024),
     "fields": (lambda count: LINE + b"x: y\r\n" * (count - 1) + b"\r\n", 128),
+    "large fields": (lambda count: LINE + sized(200 * count, count - 1) + b"\r\n", 128),
     "fields and trailers": (lambda count: CHUNKED + b"x: y\r\n" * (count - 2) + b"\r\n", 128),
     "head": (lambda size: LINE + sized(size - len("hosta"), 8) + b"\r\n", 64 * 1024),
     "trailers": (lambda size: CHUNKED + sized(size, 8) + b"\r\n", 16 * 1024),
