@@ -185,6 +185,8 @@ def test_a_line_end_before_the_last_byte_of_a_chunk_does_not_end_an_event() -> N
     decoder = SSEDecoder()
     assert decoder.feed(b"data: a\nd") == []
     assert decoder.feed(b"ata: b\n\n") == [b"a\nb"]
+    assert decoder.feed(b"data: a\n:\n") == []
+    assert decoder.feed(b"\n") == [b"a"]
 
 
 def test_a_blank_line_over_two_chunks_does_not_delay_the_next_event() -> None:
