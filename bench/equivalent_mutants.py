@@ -35,6 +35,11 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "0 -> 1": "an empty event at the beginning is buffered, and skipped with the next one",
         "True -> False": "leaves out the fast path for the first event; `_complete` sets it too",
     },
+    "wire/limits.py json_excess_of": {
+        "counts.elements + bound.elements <= max_elements -> counts.elements + bound.elements < max_elements": (
+            "the exact count decides then"
+        ),
+    },
     "wire/sse.py SSEDecoder._complete": {"1 -> 2": "searches a byte again"},
     "wire/sse.py _data_of": {
         "event.find(b'\\n') < 0 -> event.find(b'\\n') <= 0": "it begins with `event:`, so not with a line end",

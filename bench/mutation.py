@@ -202,6 +202,8 @@ class _Session:
 
     def __init__(self, part: str, sample: int, seed: int, progress: Callable[[str], None]) -> None:
         self.sample, self.seed, self.progress = sample, seed, progress
+        command = ["git", "rev-parse", "--short", "HEAD"]
+        self.commit = subprocess.run(command, capture_output=True, text=True, check=True, cwd=_ROOT).stdout.strip()
         self.results: list[tuple[str, Mutant]] = []
         self.total = 0
         self.failures: set[str] = set()
@@ -398,11 +400,9 @@ def _save(part: str, session: _Session, seed: int) -> bool:
                 survivors.append([f"{place}, line {mutant.line}", change, outcome])
         counts[outcome] += 1
     results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=True, cwd=_ROOT)
     results[part] = {
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
+        "commit": session.commit,
         "mutants": session.total,
         "tried": len(session.results),
         "seed": seed if len(session.results) < session.total else None,
