@@ -25,7 +25,7 @@ from acytoo.dialects.base import Dialect, Reader, Unsupported, Writer, not_this_
 from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.quotas import Quota
 from acytoo.dialects.services import for_service, service_at, with_service
-from acytoo.dialects.surrogates import replace_surrogates
+from acytoo.dialects.surrogates import replace_lone_escapes, replace_surrogates
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
 from acytoo.observation import SAMPLE_SIZE, Observation, Received
@@ -93,7 +93,10 @@ class Client(msgspec.Struct, frozen=True):
 
     async def list_models(self) -> list[str]:
         """Return the names of the endpoint's models."""
-        read = self.dialect.read_models
+
+        def read(body: bytes) -> list[str]:
+            return [name for name in self.dialect.read_models(replace_lone_escapes(body)) if name]
+
         return await self._fetched(lambda client: client.dialect.encode_models_request(client.endpoint), read)
 
     async def _fetched(self, request_for: Callable[[Client], HTTPRequest], read: Callable[[bytes], T]) -> T:

@@ -15,7 +15,7 @@ from acytoo import AsyncGeneratorProvider, AuthenticationError, ProtocolError, T
 from acytoo.dialects import Dialect
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
-from acytoo.testing import FakeEndpoint, page, reply
+from acytoo.testing import FakeEndpoint, page, raw, reply
 from acytoo.types import Finish, Start
 from tests.server.live_server import Response, backend, call, head, live_server
 
@@ -157,6 +157,13 @@ async def test_a_provider_of_each_dialect_lists_the_models_of_our_server(dialect
         assert await asking.list_models() == ["m-1"]
         with pytest.raises(AuthenticationError):
             await backend(dialect, server.url + base, key="wrong").list_models()
+
+
+async def test_a_name_that_is_no_text_does_not_hide_the_others() -> None:
+    body = rb'{"data": [{"id": ""}, {"id": "a"}, {"id": "b\ud800"}]}'
+    answer = raw(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+    async with FakeEndpoint(dialects.OpenAI(), answer) as fake:
+        assert await Plain(fake.url).list_models() == ["a", "b\ufffd"]
 
 
 async def test_something_else_than_a_list_is_an_error_that_shows_it() -> None:
