@@ -46,7 +46,17 @@ def test_model_key_and_password_are_sent() -> None:
         "http://h/api/completions",
         headers(),
     )
-    assert msgspec.json.decode(http_request.body) == payload(HELLO, 1, model="m", key="k", password="p")
+    assert msgspec.json.decode(http_request.body) == {
+        "key": "k",
+        "model": "m",
+        "messages": HELLO,
+        "temperature": 1,
+        "password": "p",
+    }
+
+
+def test_the_default_model_is_sent_if_a_request_names_none() -> None:
+    assert encode(Request(HELLO, ""))["model"] == "gpt-3.5-turbo"
 
 
 @pytest.mark.parametrize("temperature", [0, 0.0])
@@ -78,6 +88,12 @@ def test_what_the_protocol_cannot_express_is_refused_by_name_or_dropped(request_
     with pytest.raises(UnsupportedError, match=feature):
         encode(request_)
     assert encode(request_, drop=True).keys() == {"key", "model", "messages", "temperature", "password"}
+
+
+def test_tool_calls_that_are_dropped_leave_a_message_of_text() -> None:
+    call: Any = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turn: Any = {"role": "assistant", "content": "Let me see.", "tool_calls": [call]}
+    assert encode(Request([turn]), drop=True)["messages"] == [{"role": "assistant", "content": "Let me see."}]
 
 
 def test_text_parts_become_text_and_reasoning_is_not_sent() -> None:
@@ -188,6 +204,17 @@ def test_a_file_of_a_web_client_is_a_file(url: str, field: str) -> None:
 def test_an_image_beside_a_text_content_is_not_lost() -> None:
     message = decode_parts({"type": "text", "text": "What?"}, IMAGE, content="What?")
     assert [part["type"] for part in message["content"]] == ["text", "image_url"]
+
+
+def test_the_content_beside_parts_of_text_is_the_message() -> None:
+    parts = ({"type": "reasoning", "text": "Hm"}, {"type": "text", "text": "Hel"})
+    assert decode_parts(*parts, content="Hello") == {"role": "user", "content": "Hello"}
+
+
+@pytest.mark.parametrize("kind", ["tool-weather", "dynamic-tool"])
+def test_a_tool_call_beside_a_text_content_is_refused(kind: str) -> None:
+    with pytest.raises(RequestError, match=rf"parts\[1\] has the type '{kind}'"):
+        decode_parts({"type": "text", "text": "Hi"}, {"type": kind}, role="assistant", content="Hi")
 
 
 @pytest.mark.parametrize("kind", ["step-start", "source-url", "source-document", "data-weather"])
