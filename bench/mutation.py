@@ -55,7 +55,11 @@ PARTS = {
     "http1": ["tests/http1"],
     "dialects": ["tests/dialects"],
     **{
-        f"dialects/{name}": [f"tests/dialects/{name}", "tests/dialects/test_recordings.py"]
+        f"dialects/{name}": [
+            f"tests/dialects/{name}",
+            "tests/dialects/test_models.py",
+            "tests/dialects/test_recordings.py",
+        ]
         for name in ("acytoo", "anthropic", "gemini", "ollama", "openai", "openai_responses")
     },
     "transport": ["tests/transport"],

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from acytoo import dialects
+from acytoo._version import __version__
 from acytoo.dialects.base import Dialect
 from acytoo.dialects.openai import Variations
 from acytoo.http import Endpoint
@@ -63,6 +64,7 @@ def test_the_password_comes_before_the_key_of_an_acytoo_server() -> None:
             ["gemini-3", "tunedModels/mine"],
         ),
         (dialects.Ollama(), {"models": [{"name": "llama3.2:latest", "model": "llama3.2:latest"}]}, ["llama3.2:latest"]),
+        (dialects.Acytoo(), {"object": "list", "data": [{"id": "b"}, {"id": "a"}]}, ["b", "a"]),
     ],
 )
 def test_names_are_read_in_their_order(dialect: Dialect, document: Any, names: list[str]) -> None:
@@ -73,3 +75,56 @@ def test_names_are_read_in_their_order(dialect: Dialect, document: Any, names: l
 def test_a_list_that_is_written_is_read(dialect: Dialect) -> None:
     names = ["b/1", "a", "ü"]
     assert dialect.read_models(msgspec.json.encode(dialect.models(names, 5))) == names
+
+
+MODELS: list[tuple[Dialect, dict[str, Any]]] = [
+    (dialects.OpenAI(), {"id": "m", "object": "model", "created": 1691139139, "owned_by": "acytoo"}),
+    (
+        dialects.Anthropic(),
+        {
+            "type": "model",
+            "id": "m",
+            "display_name": "m",
+            "created_at": "2023-08-04T08:52:19+00:00",
+            "lifecycle": "active",
+        },
+    ),
+    (
+        dialects.Gemini(),
+        {
+            "name": "models/m",
+            "displayName": "m",
+            "version": __version__,
+            "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
+        },
+    ),
+    (
+        dialects.Ollama(),
+        {
+            "name": "m",
+            "model": "m",
+            "modified_at": "2023-08-04T08:52:19+00:00",
+            "size": 0,
+            "digest": "",
+            "details": {
+                "parent_model": "",
+                "format": "",
+                "family": "",
+                "families": [],
+                "parameter_size": "",
+                "quantization_level": "",
+            },
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("dialect", "document"), MODELS, ids=[dialect.name for dialect, _ in MODELS])
+def test_a_model_is_written_with_the_fields_of_its_api(dialect: Dialect, document: dict[str, Any]) -> None:
+    assert dialect.model("m", 1691139139) == document
+
+
+def test_a_list_of_anthropic_names_its_ends() -> None:
+    first, none = dialects.Anthropic().models(["a", "b"], 5), dialects.Anthropic().models([], 5)
+    assert (first["first_id"], first["last_id"], first["has_more"]) == ("a", "b", False)
+    assert (none["data"], none["first_id"], none["last_id"], none["has_more"]) == ([], None, None, False)

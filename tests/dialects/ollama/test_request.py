@@ -217,6 +217,20 @@ def test_results_without_ids_match_calls_by_name_then_in_order() -> None:
     assert [message["tool_call_id"] for message in messages[1:]] == ["call_1", "call_0", "call_2", "call_3"]
 
 
+def test_a_new_id_is_not_one_that_another_call_has() -> None:
+    calls: list[Any] = [{"function": {"name": "now", "arguments": {}}, **own} for own in ({}, {"id": "call_0"})]
+    turns = [{"role": "assistant", "tool_calls": calls}, {"role": "tool", "tool_name": "now", "content": "x"}]
+    messages = decode({"messages": turns}).messages
+    assert [call["id"] for call in messages[0]["tool_calls"]] == ["call_1", "call_0"]
+    assert messages[1]["tool_call_id"] == "call_1"
+
+
+@pytest.mark.parametrize(("num_predict", "max_tokens"), [(1, 1), (0, 0), (-1, None), (-2, None)])
+def test_a_negative_number_of_tokens_is_no_limit(num_predict: int, max_tokens: int | None) -> None:
+    request = decode({"messages": HELLO, "options": {"num_predict": num_predict}})
+    assert (request.max_tokens, request.extra) == (max_tokens, {})
+
+
 @pytest.mark.parametrize("field", ["messages", None])
 @pytest.mark.parametrize(
     ("keep_alive", "reason"),
@@ -295,6 +309,7 @@ def test_translation_drops_runner_options_and_keeps_sampling_options() -> None:
         ({"messages": []}, "empty"),
         ({"messages": ["x"]}, "list of objects"),
         ({"messages": [{"role": "king", "content": "x"}]}, "king"),
+        ({"messages": [{"content": "x"}]}, "has the role ''"),
         ({"messages": HELLO, "options": 3}, "options"),
         ({"messages": HELLO, "options": {"temperature": "hot"}}, "temperature"),
         ({"messages": [{"role": "user", "content": "x", "images": [3]}]}, "images"),
