@@ -5,6 +5,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "http1/request_parser.py RequestParser._check_sizes": {
         "self._size > MAX_TRAILERS -> self._size >= MAX_TRAILERS": "it is called only if something is larger",
     },
+    "http1/request_parser.py RequestParser._require_http": {"b'' -> b'XXXX'": "precedes the bytes that are searched"},
     "http1/request_parser.py RequestParser.feed": {"b'' -> b'XXXX'": "`feed` sets it again before it is read"},
     "http1/request_parser.py RequestParser.on_header": {
         "size > _MAX_FIELD -> size >= _MAX_FIELD": "`_check_sizes` compares again",
@@ -20,6 +21,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "False -> True": "`feed` sets it to False after the error"
     },
     "http1/request_parser.py RequestParser.on_body": {"1 -> 2": "only whether the number changes counts"},
+    "dialects/ollama/writer.py StreamWriter.end": {"1 -> 2": "a nanosecond instead of none, by which clients divide"},
     "secret.py _encoded": {
         "3 -> 4": "a fourth offset gives the form of the first one again",
         "8 -> 9": "the offsets are 0, 1 and 2: rounded up, both numbers give 0, 2 and 3",
@@ -32,6 +34,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wire/sse.py SSEDecoder.feed": {
         "1 -> 2": "leaves out the fast path; the general one returns the same",
+        "2 -> 3": "leaves out the fast path; the general one returns the same",
         "0 -> 1": "an empty event at the beginning is buffered, and skipped with the next one",
         "True -> False": "leaves out the fast path for the first event; `_complete` sets it too",
     },
@@ -40,7 +43,14 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "the exact count decides then"
         ),
     },
+    "wire/limits.py _excess_of": {
+        "b'' -> b'XXXX'": "letters count for nothing",
+        "b'\\x01' -> b'XX\\x01XX'": "only whether names are different counts",
+    },
     "wire/sse.py SSEDecoder._complete": {"1 -> 2": "searches a byte again"},
+    "wire/sse.py _records": {
+        "b'data: ' -> b'XXdata: XX'": "leaves out the fast path; the general one returns the same"
+    },
     "wire/sse.py _data_of": {
         "event.find(b'\\n') < 0 -> event.find(b'\\n') <= 0": "it begins with `event:`, so not with a line end",
         "b'event:' -> b'XXevent:XX'": "leaves out the fast path; the general one returns the same",
