@@ -34,6 +34,7 @@ ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "x-gzip": ("x-gzip", gzip.compress),
     "deflate": ("deflate", zlib.compress),
     "deflate without a header": ("deflate", raw_deflate),
+    "deflate with a header of gzip": ("deflate", gzip.compress),
     "zstd": ("zstd", zstandard.compress),
 }
 

@@ -125,7 +125,7 @@ def _excess_of(body: bytes, counts: _Counts, max_elements: int, max_depth: int) 
         backslashes = len(piece) - len(piece.rstrip(b"\\"))
         escape = b"\\" if backslashes % 2 else b""  # what it escapes is in the next slice
         # Two escapes become two control characters, which no string has, so that names stay different.
-        parts = piece[: len(piece) - len(escape)].replace(b"\\\\", b"\0").replace(b'\\"', b"\1").split(b'"')
+        parts = piece.replace(b"\\\\", b"\0").replace(b'\\"', b"\1").split(b'"')
         structure = b"".join(parts[in_string::2])
         counts.cost += sum([structure.count(blank) for blank in _BLANKS]) + _ESCAPE_COST * piece.count(b"\\")
         if not is_ascii:
