@@ -432,3 +432,17 @@ def test_an_unfinished_field_may_be_as_long_as_the_limit() -> None:
         parser.feed(b"y" * 1024)
     with pytest.raises(HTTPError, match="16384"):
         parser.feed(b"y")
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_a_body_that_arrives_with_its_head_has_no_limit(count: int) -> None:
+    head = LINE + b"Transfer-Encoding: chunked\r\n\r\n"
+    [request], accepted = parse(head + b"4e20\r\n%b\r\n" % (b"y" * 20_000) * count)
+    assert (request.body, accepted) == (b"y" * 20_000 * count, True)
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_the_fields_of_a_request_may_arrive_with_the_end_of_the_one_before(count: int) -> None:
+    first = LINE + b"Transfer-Encoding: chunked\r\n\r\n"
+    requests, accepted = parse(first, b"0\r\n\r\n" + LINE + sized(20_000, count + 1) + b"x: ")
+    assert ([request.is_complete for request in requests], accepted) == ([True], True)
