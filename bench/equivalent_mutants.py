@@ -28,6 +28,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "6 -> 7": "the offsets are 0, 1 and 2: rounded up, both numbers give 0, 2 and 3",
     },
     "secret.py truncate": {"4 -> 5": "decodes a few more bytes, which are cut off"},
+    "transport/connect.py _to_proxy": {
+        "0 -> 1": "the URL of a proxy has a port",
+        "'' -> 'XXXX'": "the URL of a proxy has a host",
+    },
     "wire/compression.py _zstd": {
         "3 -> 4": "reached by Python 3.14 only",
         "(lambda: module.ZstdDecompressor(options=options), module.ZstdError) -> None": "reached by Python 3.14 only",

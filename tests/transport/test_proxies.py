@@ -9,6 +9,7 @@ import pytest
 from acytoo import Acytoo, dialects
 from acytoo.errors import ProxyError, UnreachableError, UsageError
 from acytoo.testing import Authority, FakeEndpoint, FakeHTTPProxy, FakeSOCKSProxy, hang_up, raw, refused_port, reply
+from acytoo.testing.conformance.clock import occurs_within
 from tests.helpers import failure, texts
 
 
@@ -71,11 +72,12 @@ async def test_a_wrong_proxy_password_is_a_proxy_error_that_does_not_show_it(tls
         assert fake.connections == 0
 
 
-async def test_a_proxy_that_refuses_a_tunnel_is_a_proxy_error() -> None:
-    async with FakeHTTPProxy(refuse=403) as proxy:
+@pytest.mark.parametrize("refuse", [300, 403, 503])
+async def test_a_proxy_that_refuses_a_tunnel_is_a_proxy_error(refuse: int) -> None:
+    async with FakeHTTPProxy(refuse=refuse) as proxy:
         error = await failure(Acytoo("https://127.0.0.1:9", proxy=proxy.url))
         assert type(error) is ProxyError
-        assert error.status == 403
+        assert error.status == refuse
 
 
 @pytest.mark.parametrize("answered", [b"407 Non autoris\xe9", b"403 \xff", b"502 \xed\xa0\xbd"])
@@ -86,12 +88,14 @@ async def test_a_proxys_message_that_is_not_utf8_can_be_printed(answered: bytes)
         assert type(error) is ProxyError
         for text in (str(error), error.message, *error.args):
             assert text.encode().startswith(b"the proxy")
+        assert await occurs_within(mute.disconnected(), 5.0)
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks4", "socks4a", "socks5", "socks5h"])
-async def test_an_unreachable_proxy_is_a_proxy_error(scheme: str) -> None:
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://127.0.0.1:9"])
+async def test_an_unreachable_proxy_is_a_proxy_error(scheme: str, url: str) -> None:
     with refused_port() as port:
-        error = await failure(Acytoo("http://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{port}"))
+        error = await failure(Acytoo(url, proxy=f"{scheme}://127.0.0.1:{port}"))
         assert type(error) is ProxyError
         assert str(port) in str(error)
 
