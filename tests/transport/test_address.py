@@ -43,6 +43,10 @@ def test_user_and_password_of_a_url_become_a_header(url: str, credentials: str) 
     assert address_of(url).authorization == expected
 
 
+def test_the_repr_of_an_address_has_no_credentials_and_no_query() -> None:
+    assert repr(address_of("https://u:p@h:1/a?key=k")) == "Address(https://h:1)"
+
+
 def test_a_host_that_cannot_be_a_name_is_refused() -> None:
     with pytest.raises(UsageError, match=r"invalid URL 'http://\*\*\*@é.*': its host is not a valid name"):
         address_of(f"http://u:p@é{'x' * 70}/")

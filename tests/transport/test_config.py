@@ -1,0 +1,30 @@
+"""The settings of connections are checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from acytoo.errors import UsageError
+from acytoo.transport.config import Proxy, check_http_url
+
+HINT = " (in a password, write %23, %2F and %3F for #, / and ?)"
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (check_http_url, "invalid URL 'http://h:port': bad host or port"),
+        (Proxy.of, "invalid proxy: expected a URL like http://host:port or socks5://host:port"),
+    ],
+)
+def test_the_error_for_a_url_has_a_hint_only_if_there_may_be_a_password(
+    check: Callable[[str], object], message: str
+) -> None:
+    with pytest.raises(UsageError) as plain:
+        check("http://h:port")
+    assert str(plain.value) == message
+    with pytest.raises(UsageError) as with_password:
+        check("http://u:p@h:port")
+    assert str(with_password.value).endswith(HINT)
