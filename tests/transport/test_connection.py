@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -256,6 +257,23 @@ async def test_a_response_before_the_body_was_received_is_read_and_the_connectio
         assert connections == 2
 
 
+async def test_a_response_that_ends_with_its_side_of_the_connection_is_read_while_the_body_is_sent() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nHello")
+        writer.write_eof()
+        await read.wait()
+
+    read = asyncio.Event()
+    async with serving(handle) as url, asyncio.timeout(10):
+        try:
+            text = await Acytoo(url).create_async("", [{"role": "user", "content": "x" * 50_000_000}])
+        finally:
+            read.set()
+        assert text == "Hello"
+
+
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux shows the timers of a connection")
 async def test_the_kernel_probes_a_connection_that_is_silent() -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("a", "b").stall(after=1)) as fake:
@@ -265,6 +283,8 @@ async def test_the_kernel_probes_a_connection_that_is_silent() -> None:
         table = Path("/proc/net/tcp").read_text()  # noqa: ASYNC240 - it is in memory
         lines = [line.split() for line in table.splitlines()[1:]]
         # 01 is ESTABLISHED: an earlier test's connection to a port of this number may still be in TIME_WAIT.
-        timers = [line[5].partition(":")[0] for line in lines if line[2] == remote and line[3] == "01"]
-        assert timers == ["02"], "the keep-alive timer"
+        [timer] = [line[5] for line in lines if line[2] == remote and line[3] == "01"]
+        kind, _, ticks = timer.partition(":")
+        assert kind == "02", "the keep-alive timer"
+        assert int(ticks, 16) <= 30 * os.sysconf("SC_CLK_TCK")
         await stream.aclose()

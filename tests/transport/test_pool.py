@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +138,26 @@ def test_each_connection_is_closed_half_a_minute_after_its_last_use() -> None:
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(use_two())
+
+
+class RecordingLoop(asyncio.SelectorEventLoop):
+    """An event loop that keeps its timers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers: list[asyncio.TimerHandle] = []
+
+    def call_at(self, *args: Any, **options: Any) -> asyncio.TimerHandle:  # type: ignore[override]
+        self.timers.append(super().call_at(*args, **options))
+        return self.timers[-1]
+
+
+def test_no_timer_remains_of_a_loop_that_has_ended() -> None:
+    loop = RecordingLoop()
+    with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, asyncio.Runner(loop_factory=lambda: loop) as runner:
+        assert runner.run(texts(Acytoo(fake.url))) == ["Hi"]
+    pending = [timer for timer in loop.timers if timer.when() > loop.time() and not timer.cancelled()]
+    assert (bool(loop.timers), pending) == (True, [])
 
 
 def test_consecutive_event_loops_each_open_and_close_a_connection() -> None:
