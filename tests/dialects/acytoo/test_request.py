@@ -155,6 +155,7 @@ def test_messages_are_accepted_in_the_shapes_of_web_clients(message: dict[str, A
     [
         ([], "request body"),
         ({}, "messages is missing"),
+        ({"messages": ["Hello"]}, r"messages\[0\].* not str"),
         ({"messages": [{"role": "user"}]}, r"messages\[0\]"),
         ({"messages": [{"role": "user", "parts": 5}]}, r"messages\[0\]"),
         ({"messages": HELLO, "temperature": "hot"}, r"\$\.temperature"),

@@ -246,3 +246,10 @@ def test_garbage_in_a_reply_raises_only_acytoo_errors(documents: list[Any], as_d
         read(lines(*documents), head=DOCUMENT if as_document else STREAM)
     except AcytooError:
         pass
+
+
+def test_a_line_may_have_text_and_thinking_wherever_it_stands() -> None:
+    message = {"role": "assistant", "content": "a", "thinking": "b"}
+    turns = [{"model": "m", "message": message, "done": False}] * 3
+    reply = collect(read(lines(*turns, {"model": "m", "done": True, "done_reason": "stop"})))
+    assert (reply.text, reply.reasoning) == ("aaa", [{"text": "bbb"}])
