@@ -99,7 +99,7 @@ class Acytoo(Dialect):
         """Return `key` and `password`."""
         try:
             values = [bytes(value) for value in msgspec.structs.astuple(msgspec.json.decode(body, type=_Secrets))]
-            return [Secret(msgspec.json.decode(value)) for value in values if value.startswith(b'"')]
+            return [Secret(msgspec.json.decode(value, type=str)) for value in values if value.startswith(b'"')]
         except UNDECODABLE:
             return []
 
