@@ -310,7 +310,7 @@ def parse(text: str, path: Path) -> GatewayConfig:
 def warnings_of(config: GatewayConfig) -> list[str]:
     """Return what is valid, but probably not meant.
 
-    That are keys that have expired, patterns of models that match none, and prices whose target is misspelt.
+    These are keys that have expired, patterns of models that match none, and prices whose target is misspelt.
     """
     warnings = []
     today = datetime.now(UTC).date()
