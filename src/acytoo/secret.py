@@ -142,10 +142,9 @@ def split_url(url: Any) -> SplitResult | None:
     """Return the URL's parts, or None if it is invalid: an exception's message could contain a part of its password."""
     try:
         parts: SplitResult = urlsplit(url)
-        _ = parts.port
+        return parts if parts.port != 0 else None  # nothing can be reached at it
     except (ValueError, TypeError, AttributeError):
         return None
-    return parts
 
 
 _CUT = "…"

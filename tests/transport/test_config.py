@@ -28,3 +28,10 @@ def test_the_error_for_a_url_has_a_hint_only_if_there_may_be_a_password(
     with pytest.raises(UsageError) as with_password:
         check("http://u:p@h:port")
     assert str(with_password.value).endswith(HINT)
+
+
+@pytest.mark.parametrize("check", [check_http_url, Proxy.of])
+@pytest.mark.parametrize("port", ["0", "00", "65536", "-1"])
+def test_a_port_that_nothing_can_be_reached_at_is_refused(check: Callable[[str], object], port: str) -> None:
+    with pytest.raises(UsageError, match="invalid"):
+        check(f"http://h:{port}")
