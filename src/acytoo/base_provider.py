@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 import msgspec
 
 from acytoo._hybridmethod import hybridmethod
-from acytoo.compat import g4f
-from acytoo.compat.legacy import LegacyMethod, Parameters
+from acytoo.compat import g4f, legacy
 from acytoo.credentials import stored_key
 from acytoo.dialects.base import Dialect, Fetch, Unsupported, Writer
 from acytoo.errors import (
@@ -86,8 +85,9 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     """A chat API as an async generator of text.
 
     A subclass sets `url` and `dialect`. A legacy (gpt4free-style) subclass leaves `dialect` None and overrides
-    `create_async_generator` with a classmethod that does its own HTTP; every other method works for it too. It gets an
-    instance's settings as arguments, and the URL as its class's `url`. What it cannot take is refused by name.
+    `create_async_generator`, or else `create_async` or `create_completion`, with a classmethod that does its own HTTP;
+    every other method works for it too. It gets an instance's settings as arguments, and the URL as its class's `url`.
+    What it cannot take is refused by name.
     """
 
     name: ClassVar[str] = ""
@@ -105,8 +105,9 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     is_legacy: ClassVar[bool] = False
     """Whether the class overrides `create_async_generator` and has no dialect. Set when the class is created."""
     _settings = Settings()  # error reporters show the repr of an instance whose arguments are invalid
-    legacy_settings: Mapping[str, object]
-    """The settings that an instance of a legacy class passes to `create_async_generator`."""
+    legacy_settings: Mapping[str, object] = {}  # class attributes, for legacy classes whose __init__ is their own
+    """The settings that an instance passes to the legacy methods of its class."""
+    model: str = ""
     working: bool = True
     needs_auth: bool = False
     needs_model: bool = False
@@ -116,11 +117,8 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.dialect is not None:
-            cls.is_legacy = False
-        elif "create_async_generator" in vars(cls):
-            cls.is_legacy = True
-            setattr(cls, "create_async_generator", LegacyMethod(vars(cls)["create_async_generator"]))  # noqa: B010
+        has_own = legacy.adopt(cls, AsyncGeneratorProvider)
+        cls.is_legacy = cls.dialect is None and (has_own or cls.is_legacy)
 
     def __init__(
         self, url: str | None = None, *, model: str | None = None, **settings: Unpack[SettingArguments]
@@ -144,7 +142,8 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         # The keyring is slow, so it is read only if no key is passed.
         key = Secret() if changes.get("key") or changes.get("api_key") else Secret(self.own_key())
         env_url = Secret(self.environment("url"))
-        if self.dialect is None:
+        self.legacy_settings = changes.copy()
+        if self.is_legacy:
             self.legacy_settings = {**({"url": env_url} if env_url else {}), **self._key_if_taken(key), **changes}
         before = Settings(Endpoint("", key, Secret(self.environment("password"))))
         if not (changes.get("url") or changes.get("base_url")):
@@ -210,7 +209,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     @classmethod
     def _takes(cls, name: str) -> bool:
         """Return whether a legacy class's `create_async_generator` can be called with the argument."""
-        return Parameters(cls.create_async_generator).keyword(name) is not None
+        return legacy.takes(cls, name)
 
     @classmethod
     def _key_if_taken(cls, key: Secret) -> dict[str, object]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-import inspect
 import pkgutil
 import warnings
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from acytoo.base_provider import AsyncGeneratorProvider
+from acytoo.compat.legacy import METHODS
 from acytoo.errors import UsageError
 
 ENTRY_POINT_GROUP = "acytoo.providers"
@@ -105,14 +105,14 @@ def _load(name: str) -> type[AsyncGeneratorProvider]:
 
 
 def _as_provider(value: Any) -> type[AsyncGeneratorProvider] | None:
-    """Return a provider class as it is, and a foreign class with `create_async_generator` as a legacy provider."""
+    """Return a provider class as it is, and a foreign class with a method of gpt4free's classes as a legacy one."""
     if _is_provider(value):
         return value  # type: ignore[no-any-return]
-    if not isinstance(value, type) or not hasattr(value, "create_async_generator"):
+    if not isinstance(value, type) or not any(hasattr(value, name) for name in METHODS):
         return None
-    method = inspect.getattr_static(value, "create_async_generator")
-    body = {"__module__": value.__module__, "__doc__": value.__doc__, "create_async_generator": method}
-    return type(value.__name__, (value, AsyncGeneratorProvider), body)
+    return type(
+        value.__name__, (value, AsyncGeneratorProvider), {"__module__": value.__module__, "__doc__": value.__doc__}
+    )
 
 
 @functools.cache

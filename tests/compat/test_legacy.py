@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
-from acytoo import AsyncGeneratorProvider, UsageError
+from acytoo import Acytoo, AsyncGeneratorProvider, UsageError, dialects
 from acytoo.errors import ProtocolError, ReplyTooLargeError, UnsupportedError
+from acytoo.testing import FakeEndpoint, reply
 from acytoo.types import Request
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
@@ -233,16 +236,149 @@ async def test_what_is_not_text_is_an_error_that_names_it(item: Any) -> None:
         list(cls.create_completion("m", MESSAGES))
 
 
-async def test_a_method_that_is_not_a_generator_is_an_error() -> None:
-    class Coroutine(AsyncGeneratorProvider):
+class Mixin:
+    """A mixin with the method; a class that inherits it has none of its own."""
+
+    @classmethod
+    async def create_async_generator(cls, model: str, messages: Any, **kwargs: Any) -> AsyncIterator[str]:
+        yield repr({"url": getattr(cls, "url", ""), **kwargs})
+
+
+class FromMixin(Mixin, AsyncGeneratorProvider):  # type: ignore[misc]
+    url = "http://a"
+
+
+class Returning(AsyncGeneratorProvider):
+    """gpt4free's AsyncProvider."""
+
+    url = "http://a"
+
+    @classmethod
+    async def create_async(cls, model: str, messages: Any, **kwargs: Any) -> str:  # type: ignore[override]
+        return repr({"url": cls.url, **kwargs})
+
+
+class Synchronous(AsyncGeneratorProvider):
+    """gpt4free's AbstractProvider."""
+
+    url = "http://a"
+
+    @classmethod
+    def create_completion(cls, model: str, messages: Any, stream: bool, **kwargs: Any) -> Any:  # type: ignore[override]
+        assert stream
+        yield "{'url': "
+        yield f"{cls.url!r}, **{kwargs!r}}}"
+
+
+class Wrapping(AsyncGeneratorProvider):
+    """A class whose method is a coroutine that returns the generator."""
+
+    url = "http://a"
+
+    @classmethod
+    async def create_async_generator(cls, model: str, messages: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        return FromMixin.create_async_generator(model, messages, **kwargs, url=cls.url)
+
+
+@EVERY_METHOD
+@pytest.mark.parametrize("cls", [FromMixin, Returning, Synchronous, Wrapping])
+async def test_a_class_of_any_age_gets_the_settings_of_its_instance(ask: Ask, cls: Any) -> None:
+    assert eval(await ask(cls("http://b", proxy=PROXY, key="k"))) == {"url": "http://b", "proxy": PROXY, "key": "k"}
+
+
+@pytest.mark.parametrize("cls", [Returning, Synchronous])
+async def test_a_class_without_the_generator_streams_its_other_method(cls: Any) -> None:
+    assert eval("".join([text async for text in cls.create_async_generator("m", MESSAGES, proxy=PROXY)])) == {
+        "url": "http://a",
+        "proxy": PROXY,
+    }
+
+
+async def test_an_iterator_without_aclose_is_read() -> None:
+    class Letters:
+        def __init__(self) -> None:
+            self.left = ["a", "b"]
+
+        def __aiter__(self) -> Letters:
+            return self
+
+        async def __anext__(self) -> str:
+            if not self.left:
+                raise StopAsyncIteration
+            return self.left.pop(0)
+
+    class Iterating(AsyncGeneratorProvider):
         url = "http://a"
 
         @classmethod
-        async def create_async_generator(cls, model: str, messages: Any) -> str:  # type: ignore[override]
-            return "Hello"
+        def create_async_generator(cls, model: str, messages: Any) -> Letters:  # type: ignore[override]
+            return Letters()
 
-    with pytest.raises(ProtocolError, match="not an async generator"):
-        await Coroutine.create_async("m", MESSAGES)
+    assert await Iterating().create_async("m", MESSAGES) == "ab"
+
+
+@pytest.mark.parametrize("result", [5, {"text": "a"}, b"bytes"])
+async def test_a_result_that_is_not_text_is_an_error(result: Any) -> None:
+    class Wrong(AsyncGeneratorProvider):
+        url = "http://a"
+
+        @classmethod
+        async def create_async_generator(cls, model: str, messages: Any) -> Any:  # type: ignore[override]
+            return result
+
+    with pytest.raises(ProtocolError, match=f"Wrong has yielded {type(result).__name__}, not str"):
+        await Wrong.create_async("m", MESSAGES)
+
+
+async def test_the_iterator_of_a_synchronous_method_does_not_stop_the_event_loop() -> None:
+    is_going = threading.Event()
+
+    class Waiting(AsyncGeneratorProvider):
+        url = "http://a"
+
+        @staticmethod
+        def create_completion(model: str, messages: Any, stream: bool = False) -> Any:  # type: ignore[override]
+            assert is_going.wait(10)
+            yield "a"
+
+    asyncio.get_running_loop().call_soon(is_going.set)
+    assert (await Waiting().reply(MESSAGES, model="m")).text == "a"
+
+
+async def test_the_model_of_an_instance_is_passed() -> None:
+    class Named(AsyncGeneratorProvider):
+        url = "http://a"
+
+        @classmethod
+        async def create_async_generator(cls, model: str, messages: Any) -> AsyncIterator[str]:  # type: ignore[override]
+            yield model
+
+    assert [text async for text in Named(model="mine").create_async_generator("", MESSAGES)] == ["mine"]
+
+
+async def test_a_class_with_an_initializer_of_its_own_has_no_settings() -> None:
+    class Alone(AsyncGeneratorProvider):
+        url = "http://a"
+
+        def __init__(self) -> None:
+            self.mine = "mine"
+
+        async def create_async_generator(self, model: str, messages: Any) -> AsyncIterator[str]:  # type: ignore[override]
+            yield self.mine
+
+    assert await Alone.create_async("m", MESSAGES) == "mine"
+
+
+async def test_a_classmethod_around_that_of_a_dialect_gets_the_settings() -> None:
+    class Loud(Acytoo):
+        @classmethod
+        async def create_async_generator(cls, model: str, messages: Any, **kwargs: Any) -> AsyncIterator[str]:  # type: ignore[override]
+            async for text in super().create_async_generator(model, messages, **kwargs):
+                yield text.upper()
+
+    async with FakeEndpoint(dialects.Acytoo(), reply("hello")) as fake:
+        assert await Loud(fake.url, key="k").create_async("m", MESSAGES) == "HELLO"
+    assert fake.requests[0].json["key"] == "k"
 
 
 async def test_settings_that_acytoo_applies_itself_are_no_arguments_of_the_method() -> None:
