@@ -103,7 +103,7 @@ be recorded.
 | --- | --- |
 | SQLite: disk full | rows wait until there is space |
 | SQLite: locked by another process | rows wait; several servers can share the file |
-| SQLite: file damaged | a start is refused, and the file left as it is. While the server runs: move it away, and a new file is created |
+| SQLite: file damaged | a start is refused, and the file left as it is. Of a file above 64 MiB a start reads only what it needs: other damage is an error of the query or the write that meets it; `PRAGMA integrity_check` finds all. While the server runs: move it away, and a new file is created |
 | SQLite: file moved or deleted | a new file is created |
 | PostgreSQL: down, restarted, slow, connection cut | rows wait. A row whose commit was not acknowledged is written again, and is there once |
 | the database is still away when the server stops | it waits for eight seconds, then logs how many rows are lost |

@@ -145,26 +145,62 @@ async def test_an_unknown_group_is_refused(reopen: Open) -> None:
 async def test_totals_are_what_keys_and_upstreams_have_used_since_then(reopen: Open) -> None:
     now = time.time()
     ledger = await reopen()
-    ledger.add([row(0, at=now - 100, input_tokens=1000)])
+    ledger.add([row(0, at=now // DAY * DAY - 1, input_tokens=1000)])
     ledger.add([row(1, at=now, attempt=0, upstream="", status=429)])
     ledger.add([row(2, at=now, upstream="a", input_tokens=2, cost=None)])
     ledger.add([row(2, at=now, attempt=2, upstream="b", input_tokens=3, output_tokens=4, cost=9)])
     ledger.add([row(3, at=now, upstream="a", key="other", cost=1)])
     ledger.add([row(4, at=now, attempt=0, upstream="", key="other", status=200, output_tokens=6, cost=0)])
     await ledger.flush()
-    assert sorted(await ledger.totals(now - 50), key=lambda total: (total.subject, total.name)) == [
-        Total("key", "bot", requests=1, tokens=9, cost=9),
-        Total("key", "other", requests=2, tokens=6, cost=1),
-        Total("upstream", "a", requests=2, tokens=2, cost=1),
-        Total("upstream", "b", requests=1, tokens=7, cost=9),
+    assert sorted(await ledger.totals(now), key=lambda total: (total.subject, total.name)) == [
+        Total("key", "bot", requests=1, tokens=9, cost=9, last=now),
+        Total("key", "other", requests=2, tokens=6, cost=1, last=now),
+        Total("upstream", "a", requests=2, tokens=2, cost=1, last=now),
+        Total("upstream", "b", requests=1, tokens=7, cost=9, last=now),
     ]
+
+
+DAYS = [NOON + number * DAY for number in range(3)]
+
+
+async def test_totals_are_the_sums_of_the_rows_however_they_were_written(reopen: Open) -> None:
+    writers = [await reopen() for _ in range(3)]
+
+    async def write(place: int) -> None:
+        for number in range(60):
+            rows = [
+                row(number, at=DAYS[(place + number + n) % 3] + n, upstream="abc"[n % 3], input_tokens=n, cost=number)
+                for n in range(7)
+            ]
+            writers[place].add(rows)
+            if number % 5 == place:
+                await writers[place].flush()
+
+    await asyncio.gather(*[write(place) for place in range(3)])
+    for writer in writers:
+        await writer.flush()
+    for since in DAYS:
+        totals = {(total.subject, total.name): total for total in await writers[0].totals(since)}
+        start = since // DAY * DAY
+        (key,) = await writers[0].usage(start, 1e11, ["key"])
+        found = totals["key", "bot"]
+        assert (found.requests, found.tokens, found.cost) == (key.requests, key.input_tokens, key.cost)
+        for upstream in await writers[0].usage(start, 1e11, ["upstream"]):
+            found = totals["upstream", upstream.group["upstream"]]
+            assert (found.requests, found.tokens) == (upstream.attempts, upstream.input_tokens)
+            assert found.cost == upstream.cost
+    assert await writers[0].prune(DAYS[2], 10**6) > 0
+    assert {total.tokens for total in await writers[0].totals(0)} == {
+        total.tokens for total in await writers[0].totals(DAYS[2])
+    }
 
 
 async def test_rows_from_a_clock_that_was_ahead_do_not_count_against_a_budget(reopen: Open) -> None:
     ledger = await reopen()
-    ledger.add([row(1, at=time.time() + 400 * DAY, cost=10**15), row(2, at=time.time() - 5, cost=1)])
+    now = time.time()
+    ledger.add([row(1, at=now + 400 * DAY, cost=10**15), row(2, at=now, cost=1)])
     await ledger.flush()
-    assert [total.cost for total in await ledger.totals(time.time() - 100)] == [1, 1]
+    assert [total.cost for total in await ledger.totals(now)] == [1, 1]
 
 
 TEXTS = st.text(st.characters(), max_size=20)

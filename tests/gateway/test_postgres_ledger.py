@@ -95,12 +95,13 @@ async def test_rows_whose_commit_was_not_acknowledged_are_there_once(postgres_se
     async with Proxy(postgres_server.port) as proxy:
         async with opened(url.replace(f":{postgres_server.port}/", f":{proxy.port}/")) as ledger:
             proxy.loses_answers = True
-            ledger.add(rows(3))
+            ledger.add([Row(request_id="r", attempt=1, at=float(number), key="bot") for number in range(3)])
             with pytest.raises(AcytooError):
                 await ledger.flush()
             assert await stored(postgres_server, url) == [0, 1, 2]
             proxy.loses_answers = False
             await ledger.flush()
+            assert [total.requests for total in await ledger.totals(0)] == [3]
     assert await stored(postgres_server, url) == [0, 1, 2]
 
 
@@ -236,7 +237,8 @@ async def user_with(server: Postgres, url: str, name: str, rights: str) -> str:
     """Create a user who has these rights on the ledger, and return the URL of the ledger for that user."""
     sql = (
         f"CREATE ROLE {name} LOGIN PASSWORD 'a-password'; REVOKE CREATE ON SCHEMA public FROM PUBLIC; "
-        f"GRANT SELECT ON ledger_version TO {name}; GRANT {rights} ON ledger TO {name}"
+        f"GRANT SELECT ON ledger_version TO {name}; GRANT {rights} ON ledger TO {name}; "
+        f"GRANT SELECT, INSERT, UPDATE ON ledger_days TO {name}"
     )
     await asyncio.to_thread(server.query, sql, url.rpartition("/")[2])
     return url.replace(f"{server.user}:{server.password}", f"{name}:a-password")
@@ -260,7 +262,7 @@ async def test_a_user_who_may_not_read_or_write_rows_is_refused(
     own = await user_with(postgres_server, url, f"no_{missing.lower()}", rights.pop())
     with pytest.raises(AcytooError, match=r"permission denied|may not INSERT"):
         async with opened(own) as ledger:
-            await ledger.totals(0)
+            await ledger.usage(0, 1, [])
 
 
 async def test_a_ledger_of_another_version_is_refused(postgres_server: Postgres, url: str) -> None:
@@ -268,7 +270,7 @@ async def test_a_ledger_of_another_version_is_refused(postgres_server: Postgres,
         pass
     await asyncio.to_thread(postgres_server.query, "UPDATE ledger_version SET version = 99", url.rpartition("/")[2])
     for read_only in (False, True):
-        with pytest.raises(AcytooError, match="its tables have version 99, this acytoo needs version 1: use the ac"):
+        with pytest.raises(AcytooError, match="its tables have version 99, this acytoo needs version 2: use the ac"):
             await open_ledger(Secret(url), read_only=read_only)
 
 

@@ -125,6 +125,37 @@ def test_processes_that_start_together_share_a_new_file(path: Path) -> None:
     assert stored(path) == sorted([*range(300)] * 4)
 
 
+async def test_rows_whose_commit_was_not_acknowledged_are_there_once_and_counted_once(path: Path) -> None:
+    async with opened(path) as ledger:
+        ledger.add([Row(request_id="r", attempt=1, at=0.0, key="bot", input_tokens=7)])
+        written = asyncio.ensure_future(ledger.flush())
+        await asyncio.sleep(0)  # the thread has the batch
+        written.cancel()
+        await asyncio.gather(written, return_exceptions=True)
+        ledger.add([Row(request_id="r", attempt=1, at=1.0, key="bot", input_tokens=2)])
+        await ledger.flush()
+        (total,) = await ledger.totals(0)
+    assert stored(path) == [0, 1]
+    assert (total.requests, total.tokens) == (2, 9)
+
+
+async def test_a_ledger_of_a_busy_month_is_opened_without_reading_its_rows(path: Path) -> None:
+    """The rows of a large file are not read: damage there is reported by what meets it."""
+    text = "x" * 500
+    async with opened(path) as ledger:
+        ledger.add([Row(text, 1, float(number), "", text, text, text, outcome=text) for number in range(30_000)])
+    assert path.stat().st_size > 64 * 1024**2  # noqa: ASYNC240
+    with closing(sqlite3.connect(path)) as connection:
+        page, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    with path.open("r+b") as file:
+        file.seek(page // 2 * size)
+        file.write(os.urandom(size))
+    async with opened(path) as ledger:
+        assert [total.requests for total in await ledger.totals(0)] == []
+        with pytest.raises(AcytooError, match="the file is damaged; move it away"):
+            await ledger.usage(0, 1e12, ["model"])
+
+
 async def test_rows_wait_while_another_process_holds_a_lock(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with opened(path) as ledger:
         with locked(path):
@@ -283,7 +314,7 @@ async def test_a_ledger_of_another_version_is_refused(path: Path) -> None:
         connection.execute("UPDATE ledger_version SET version = 99")
         connection.commit()
     for read_only in (False, True):
-        with pytest.raises(AcytooError, match="its tables have version 99, this acytoo needs version 1: use the ac"):
+        with pytest.raises(AcytooError, match="its tables have version 99, this acytoo needs version 2: use the ac"):
             await open_ledger(f"sqlite:{path}", read_only=read_only)
 
 

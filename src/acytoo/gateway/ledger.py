@@ -33,7 +33,7 @@ BATCH = 2_000
 """Rows in one transaction."""
 
 AHEAD = 60.0
-"""Seconds that the clocks of two writers may differ. Totals leave out rows that are further in the future."""
+"""Seconds that the clocks of two writers may differ. Totals leave out days that are further in the future."""
 
 _LONGEST_PAUSE = 5.0
 """Seconds between two tries while the database is away."""
@@ -80,13 +80,17 @@ class Row(msgspec.Struct):
 
 
 class Total(msgspec.Struct, frozen=True):
-    """What a key or an upstream has used: `subject` is "key" or "upstream", `cost` is in nanodollars."""
+    """What a key or an upstream has used.
+
+    `subject` is "key" or "upstream", `cost` is in nanodollars, `last` the Unix time of the last row.
+    """
 
     subject: str
     name: str
     requests: int
     tokens: int
     cost: int
+    last: float
 
 
 class UsageRow(msgspec.Struct, frozen=True):
@@ -130,7 +134,7 @@ class Ledger(Protocol):
         """Write what is left and close the database. Never raises."""
 
     async def totals(self, since: float) -> list[Total]:
-        """Return what each key and each upstream has used from a Unix time until now."""
+        """Return what each key and each upstream has used from the day (UTC) of a Unix time until today."""
 
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`.
@@ -273,7 +277,7 @@ class BufferedLedger:
         await self._close()
 
     async def totals(self, since: float) -> list[Total]:
-        """Return what each key and each upstream has used from a Unix time until now."""
+        """Return what each key and each upstream has used from the day (UTC) of a Unix time until today."""
         raise NotImplementedError
 
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:

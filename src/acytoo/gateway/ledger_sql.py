@@ -1,5 +1,8 @@
 """The ledger's tables and queries, in the SQL that SQLite and PostgreSQL share.
 
+A start needs what each key has used of its budgets, and a month may have millions of rows. So `ledger_days` has their
+sums by day, key and upstream. Rows and their part of the sums are written in one transaction.
+
 Both take `$1`, `$2`, … as parameters, and both know these names of types.
 """
 
@@ -12,9 +15,10 @@ from typing import Any
 import msgspec
 
 from acytoo.errors import AcytooError, UsageError
+from acytoo.gateway.counters import DAY
 from acytoo.gateway.ledger import GROUPS, Row, Total, UsageRow
 
-VERSION = 1
+VERSION = 2
 """Increment it with every change of the tables."""
 
 _LONGEST_TEXT = 500
@@ -47,19 +51,43 @@ _columns = ", ".join(
 CREATE = (
     f"CREATE TABLE IF NOT EXISTS ledger ({_columns}, PRIMARY KEY (writer, sequence))",
     "CREATE INDEX IF NOT EXISTS ledger_at ON ledger (at)",
+    "CREATE TABLE IF NOT EXISTS ledger_days (day BIGINT, key TEXT, upstream TEXT, requests BIGINT NOT NULL,"
+    " attempts BIGINT NOT NULL, tokens BIGINT NOT NULL, cost BIGINT NOT NULL, last DOUBLE PRECISION NOT NULL,"
+    " PRIMARY KEY (day, key, upstream))",
     "CREATE TABLE IF NOT EXISTS ledger_version (version INTEGER PRIMARY KEY)",
     f"INSERT INTO ledger_version SELECT {VERSION} WHERE NOT EXISTS (SELECT 1 FROM ledger_version)",
 )
 
 SELECT_VERSION = "SELECT MAX(version) FROM ledger_version"
 
-_SUMS = """SUM(input_tokens + output_tokens), SUM(COALESCE(cost, 0)) FROM ledger WHERE at >= $1 AND at <= $2"""
 # A request without attempts counts if it was answered, from a cache, and not if it was refused.
 _REQUESTS = "SUM(CASE WHEN attempt = 1 OR attempt = 0 AND status < 400 THEN 1 ELSE 0 END)"
+_DAYS = "SUM(tokens), SUM(cost), MAX(last) FROM ledger_days WHERE day >= $1 AND day <= $2"
 TOTALS = (
-    f"SELECT 'key', key, {_REQUESTS}, {_SUMS} AND key <> '' GROUP BY key"
-    f" UNION ALL SELECT 'upstream', upstream, COUNT(*), {_SUMS} AND upstream <> '' GROUP BY upstream"
+    f"SELECT 'key', key, SUM(requests), {_DAYS} AND key <> '' GROUP BY key"
+    f" UNION ALL SELECT 'upstream', upstream, SUM(attempts), {_DAYS} AND upstream <> '' GROUP BY upstream"
 )
+"""What is used from a day until another, both included; see `day_of`."""
+
+
+def day_of(at: float) -> int:
+    """Return the day of a Unix time, in UTC, as `ledger_days` counts them."""
+    return int(at // DAY)
+
+
+def add_to_days(rows: str, day: str) -> str:
+    """Return the statement that adds rows to the sums of their days.
+
+    `rows` is what follows FROM and has to end in a condition, or SQLite would take ON CONFLICT for that of a join.
+    `day` is the database's expression for the day of a row. The order keeps two replicas from waiting for each other.
+    """
+    return (
+        f"INSERT INTO ledger_days SELECT {day}, key, upstream, {_REQUESTS}, COUNT(*),"
+        f" SUM(input_tokens + output_tokens), SUM(COALESCE(cost, 0)), MAX(at) FROM {rows}"
+        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 ON CONFLICT (day, key, upstream) DO UPDATE SET "
+        + ", ".join(f"{n} = ledger_days.{n} + excluded.{n}" for n in ("requests", "attempts", "tokens", "cost"))
+        + ", last = CASE WHEN excluded.last > ledger_days.last THEN excluded.last ELSE ledger_days.last END"
+    )
 
 
 def check_version(version: int | None) -> None:
@@ -161,5 +189,6 @@ def _usage_row(by: Sequence[str], record: Sequence[Any]) -> UsageRow:
 def total_rows(records: Iterable[Sequence[Any]]) -> list[Total]:
     """Return the records of the totals query as rows."""
     return [
-        Total(subject, name, int(requests), int(tokens), int(cost)) for subject, name, requests, tokens, cost in records
+        Total(subject, name, int(requests), int(tokens), int(cost), last)
+        for subject, name, requests, tokens, cost, last in records
     ]

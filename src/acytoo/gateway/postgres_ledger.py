@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from acytoo.errors import AcytooError, MissingExtraError, UnreachableError
 from acytoo.gateway import ledger_sql
+from acytoo.gateway.counters import DAY
 from acytoo.gateway.ledger import AHEAD, BufferedLedger, Row, Total, UsageRow
 from acytoo.secret import Secret, mask_url, redact, split_url
 
@@ -35,11 +36,13 @@ _EXPRESSIONS = {
 _ARRAYS = {"TEXT": "text[]", "BIGINT": "bigint[]", "DOUBLE PRECISION": "float8[]"}
 _arrays = ", ".join(f"${number}::{_ARRAYS[name]}" for number, name in enumerate(ledger_sql.COLUMN_TYPES, 1))
 _INSERT = (
-    f"INSERT INTO ledger ({', '.join(ledger_sql.COLUMNS)}) SELECT * FROM unnest({_arrays})"
-    " ON CONFLICT (writer, sequence) DO NOTHING"
-)
+    f"WITH added AS (INSERT INTO ledger ({', '.join(ledger_sql.COLUMNS)}) SELECT * FROM unnest({_arrays})"
+    " ON CONFLICT (writer, sequence) DO NOTHING RETURNING *) "
+) + ledger_sql.add_to_days("added", f"FLOOR(at / {DAY})")
 # Replicas that delete at the same time do not wait for one another.
 _PRUNE = (
+    "WITH days AS (DELETE FROM ledger_days WHERE ctid = ANY(ARRAY("
+    "SELECT ctid FROM ledger_days WHERE day < $3 FOR UPDATE SKIP LOCKED))) "
     "DELETE FROM ledger WHERE ctid = ANY(ARRAY("
     "SELECT ctid FROM ledger WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1"
 )
@@ -70,8 +73,9 @@ class PostgresLedger(BufferedLedger):
                 await _disconnect(connection)
 
     async def totals(self, since: float) -> list[Total]:
-        """Return what each key and each upstream has used until now. Rows from a clock that was ahead are left out."""
-        return ledger_sql.total_rows(await self._fetch(ledger_sql.TOTALS, since, time.time() + AHEAD))
+        """Return what each key and each upstream has used since a day. A clock that was ahead does not count."""
+        days = ledger_sql.day_of(since), ledger_sql.day_of(time.time() + AHEAD)
+        return ledger_sql.total_rows(await self._fetch(ledger_sql.TOTALS, *days))
 
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""
@@ -81,7 +85,7 @@ class PostgresLedger(BufferedLedger):
 
     async def prune(self, before: float, most: int) -> int:
         """Delete at most so many rows from before a Unix time, the oldest first, and return how many were deleted."""
-        return len(await self._fetch(_PRUNE, before, most))
+        return len(await self._fetch(_PRUNE, before, most, ledger_sql.day_of(before)))
 
     async def _write(self, place: int, rows: Sequence[Row]) -> None:
         columns = zip(*ledger_sql.values_of(self._writer, place, rows), strict=True)
@@ -108,8 +112,9 @@ class PostgresLedger(BufferedLedger):
                 for statement in ledger_sql.CREATE:
                     await connection.execute(statement)
             ledger_sql.check_version(await connection.fetchval(ledger_sql.SELECT_VERSION))
-            if not await connection.fetchval("SELECT has_table_privilege('ledger', 'INSERT')"):
-                raise AcytooError("this user may not INSERT into the table ledger: GRANT it")
+            for table, right in (("ledger", "INSERT"), ("ledger_days", "INSERT"), ("ledger_days", "UPDATE")):
+                if not await connection.fetchval("SELECT has_table_privilege($1, $2)", table, right):
+                    raise AcytooError(f"this user may not {right} the table {table}: GRANT it")
         return connection
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
