@@ -252,6 +252,44 @@ began.wait()
     assert done.returncode == 0
 
 
+STUCK = """
+import asyncio, atexit, json, os, signal, threading, urllib.request
+from acytoo.embedded.provider import load_engine, resolve_model
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import run
+
+engine, provider = load_engine(resolve_model("embedded://smollm2-135m-instruct"))
+atexit.register(engine.close)
+
+def ask(timeout, **fields):
+    headers = {"content-type": "application/json", "authorization": "Bearer " + engine.key.reveal()}
+    body = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9, **fields}).encode()
+    request = urllib.request.Request(engine.url + "/chat/completions", body, headers)
+    urllib.request.urlopen(request, timeout=timeout)
+
+def stick(url):
+    schema = {"type": "string", "pattern": "^((a{0,40}){0,40}){0,40}$"}  # in the engine's own grammars, it never ends
+    fields = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}
+    threading.Thread(target=ask, args=(1000,), kwargs=fields, daemon=True).start()
+    try:
+        while True:
+            ask(3)
+    except TimeoutError:
+        print("stuck", flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+config = ServerConfig({"embedded": provider}, port=0, grace=0.5)
+run(config, lambda url: threading.Thread(target=stick, args=(url,), daemon=True).start(), asyncio.new_event_loop)
+raise SystemExit(7)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs an exit handler of glibc")
+def test_sigterm_ends_a_server_whose_engine_is_stuck() -> None:
+    done = run(script(STUCK, "-W", "error"))
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"stuck\n", b"")
+
+
 def test_a_variable_enables_the_log_of_the_engine() -> None:
     done = run(script(CONTRACT, "-W", "error"), env={"ACYTOO_ENGINE_LOG": "1"})
     assert done.returncode == 0

@@ -18,10 +18,12 @@ import contextlib
 import ctypes
 import os
 import secrets
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from acytoo._process import in_forked_child, leak, unleak
 from acytoo.embedded.fields import CONTEXT_TOKENS
@@ -42,6 +44,8 @@ _REPEAT_TOKENS = 64
 """A stronger penalty makes the model avoid names from the prompt, which counts too (docs/decisions.md)."""
 _CACHE_MIB = 256
 """Memory for the computed prompts of earlier requests."""
+_STUCK_AFTER = 5.0
+"""Seconds after which an engine that does not answer is not waited for at exit."""
 
 
 class Engine:
@@ -99,11 +103,31 @@ class Engine:
             self._server.handle_chat_completions(request, lambda answer: None)
 
     def close(self) -> None:
-        """Stop the engine and free its memory. Running replies are aborted."""
+        """Stop the engine and free its memory. Running replies are aborted.
+
+        An engine that does not answer for `_STUCK_AFTER` seconds is left to the end of the process instead.
+        """
         if self._server in _servers:
+            if not self._answers():
+                _skip_exit_handlers()
+                return
             _servers.remove(self._server)
             unleak(self._server)
         self._server = None
+
+    def _answers(self) -> bool:
+        """Return whether the thread that computes replies is not stuck. It answers `/slots`.
+
+        The destructor waits for that thread, and holds the GIL meanwhile: no signal could end the process any more.
+        """
+        parts = urlsplit(self.url)
+        request = f"GET /slots HTTP/1.0\r\nAuthorization: Bearer {self.key.reveal()}\r\n\r\n"
+        try:
+            with socket.create_connection((parts.hostname, parts.port), _STUCK_AFTER) as connection:
+                connection.sendall(request.encode())
+                return bool(connection.recv(1))
+        except OSError:
+            return False
 
 
 def _create_server(xllamacpp: Any, params: Any) -> Any:
@@ -181,8 +205,7 @@ _is_forked_child = False
 def _leak_servers() -> None:
     """Prevent that a forked child destroys llama.cpp's servers or runs its exit handlers.
 
-    Both would wait forever for threads that exist only in the parent. Leaked servers are never destroyed. The exit
-    handlers cannot be removed, but glibc calls the last registered handler first: ours exits before they run.
+    Both would wait forever for threads that exist only in the parent. Leaked servers are never destroyed.
     """
     global _is_forked_child
     if not _servers:
@@ -191,6 +214,14 @@ def _leak_servers() -> None:
     for server in _servers:
         leak(server)
     _servers.clear()
+    _skip_exit_handlers()
+
+
+def _skip_exit_handlers() -> None:
+    """Let the process exit without llama.cpp's exit handlers, but with its own status.
+
+    They cannot be removed, but glibc calls the last registered handler first: ours exits before they run.
+    """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "on_exit"):  # glibc; it passes the exit status to the handler
         libc.on_exit(libc._exit, None)
