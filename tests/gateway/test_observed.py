@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
+from acytoo.gateway.call import GatewayCall
 from acytoo.server.auth import BURST, MAX_WAITING
 from acytoo.testing import FakeEndpoint, reply
 from acytoo.testing.hostile.site import example, read_response
@@ -321,3 +323,23 @@ async def test_a_server_that_is_stopping_is_alive_and_not_ready(tmp_path: Path, 
         await server.http.close()
         assert (await read_response(reader)).status == expected
         writer.close()
+
+
+# Memory.
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("code", [200, 401])
+async def test_nothing_of_a_request_waits_for_the_garbage_collector(tmp_path: Path, stream: bool, code: int) -> None:
+    async with FakeEndpoint(dialects.OpenAI(), ANSWER) as fake, served(tmp_path, fake.url, FAST + PRICE) as server:
+        gc.collect()
+        gc.disable()
+        try:
+            key = "sk-ci" if code == 200 else "wrong"
+            response = await server.post(CHAT, {**HELLO, "stream": stream}, f"authorization: Bearer {key}\r\n")
+            assert response.status == code
+            for _ in range(3):  # the server's task ends after the client has the response
+                await asyncio.sleep(0)
+            assert not [kept for kept in gc.get_objects() if isinstance(kept, GatewayCall)]
+        finally:
+            gc.enable()

@@ -48,7 +48,7 @@ _CLOSE_WITHIN = 8.0
 """Seconds that `close` tries; containers are killed ten seconds after SIGTERM."""
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, gc=False):
     """One attempt to answer a request.
 
     `attempt` counts from 1; it is 0 in the row of a request for which no upstream was asked. `at` is the Unix time at
