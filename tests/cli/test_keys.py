@@ -138,12 +138,13 @@ async def test_keys_are_listed_with_what_they_have_used_of_their_limits(file: Pa
     )
     ledger.add([row, row])
     await ledger.close()
+    day = datetime.fromtimestamp(row.at, UTC).date()
     done = await asyncio.to_thread(run, [ACYTOO, "keys", "list", "--config", str(file)])
     assert (done.stdout.decode().splitlines(), done.stderr) == (
         [
-            "alice  no end                *  budget_per_month=$0.025/$0.5 tokens_per_day=240/1000 "
-            "requests_per_day=2/5 concurrent=3",
-            "bob    disabled              *  tokens_per_day=0/1000",
+            f"alice  no end                used {day}  *  budget_per_month=$0.025/$0.5 "
+            "tokens_per_day=240/1000 requests_per_day=2/5 concurrent=3",
+            "bob    disabled              not used         *  tokens_per_day=0/1000",
         ],
         b"",
     )

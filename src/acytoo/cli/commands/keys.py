@@ -133,9 +133,10 @@ def new(name: str, budgets: dict[str, float], file: Path | None, **fields: Any) 
 @keys.command("list")
 @click.option("--config", "file", type=_FILE, required=True, help="Config file.")
 def list_(file: Path) -> None:
-    """List the keys of a config file: name, last day, models, limits.
+    """List the keys of a config file: name, last day, last use, models, limits.
 
-    A limit of days or months has what the ledger has of it in the current one, in UTC: tokens_per_day=1200/200000.
+    The last use is from the ledger. A limit of days or months has what the ledger has of it in the current one, in UTC:
+    tokens_per_day=1200/200000.
     """
     import asyncio
 
@@ -143,24 +144,31 @@ def list_(file: Path) -> None:
 
     config = load(file)
     used = None
+    last_days: dict[str, str] | None = None
     try:
         if config.storage.ledger != "none":
-            used = asyncio.run(_used_amounts(config))
+            used, last_days = asyncio.run(_use(config))
     except AcytooError as error:
         print_error(f"the use of the keys is unknown: {error}")
     width = max(map(len, config.keys), default=0)
     for name, key in config.keys.items():
-        click.echo(f"{name:{width}}  {_state(key):20}  {','.join(key.models)}  {_limits(name, key, used)}".rstrip())
+        last = "" if last_days is None else f"{last_days.get(name, 'not used'):15}  "
+        click.echo(
+            f"{name:{width}}  {_state(key):20}  {last}{','.join(key.models)}  {_limits(name, key, used)}".rstrip()
+        )
 
 
-async def _used_amounts(config: GatewayConfig) -> dict[tuple[str, Window], int]:
+async def _use(config: GatewayConfig) -> tuple[dict[tuple[str, Window], int], dict[str, str]]:
+    """Return what is used of limits, and when each key was used last."""
     import time
 
-    from acytoo.gateway.usage import open_ledger_of, used_amounts
+    from acytoo.gateway.usage import format_time, open_ledger_of, used_amounts
 
     ledger = await open_ledger_of(config)
     try:
-        return await used_amounts(ledger, time.time())
+        totals = [total for total in await ledger.totals(0) if total.subject == "key"]
+        last_days = {total.name: f"used {format_time(total.last).partition('T')[0]}" for total in totals}
+        return await used_amounts(ledger, time.time()), last_days
     finally:
         await ledger.close()
 
