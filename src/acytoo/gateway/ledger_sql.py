@@ -52,7 +52,7 @@ CREATE = (
     f"CREATE TABLE IF NOT EXISTS ledger ({_columns}, PRIMARY KEY (writer, sequence))",
     "CREATE INDEX IF NOT EXISTS ledger_at ON ledger (at)",
     "CREATE TABLE IF NOT EXISTS ledger_days (day BIGINT, key TEXT, upstream TEXT, requests BIGINT NOT NULL,"
-    " attempts BIGINT NOT NULL, tokens BIGINT NOT NULL, cost BIGINT NOT NULL, last DOUBLE PRECISION NOT NULL,"
+    " attempts BIGINT NOT NULL, tokens NUMERIC NOT NULL, cost NUMERIC NOT NULL, last DOUBLE PRECISION NOT NULL,"
     " PRIMARY KEY (day, key, upstream))",
     "CREATE TABLE IF NOT EXISTS ledger_version (version INTEGER PRIMARY KEY)",
     f"INSERT INTO ledger_version SELECT {VERSION} WHERE NOT EXISTS (SELECT 1 FROM ledger_version)",
