@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from acytoo.dialects.fields import object_or_empty
+from acytoo.dialects.fields import count, object_or_empty, text_or_empty
 from acytoo.dialects.json import UNDECODABLE, decoder, display_json
 from acytoo.dialects.surrogates import replace_lone_escapes, replace_surrogates
 from acytoo.errors import (
@@ -96,15 +96,29 @@ NO_MESSAGE = "an error without a message"
 MESSAGE_FIELDS = (
     "msg",
     "message",
+    "Message",
     "detail",
     "error",
     "error_description",
     "error_message",
+    "errorMessage",
     "error_msg",
     "errmsg",
     "errors",
 )
 """Fields that hold an error's message."""
+
+BASE_RESP = "base_resp"
+"""The field in which MiniMax reports whether a request succeeded, with HTTP status 200 in any case."""
+
+_CODES_OF_BASE_RESP = {
+    1001: "timeout_error",
+    1002: "rate_limit_exceeded",
+    1004: "invalid_api_key",
+    1008: "insufficient_quota",
+    2013: "invalid_request_error",
+}
+"""What a `status_code` is called in OpenAI's API. Source: "Error codes" in MiniMax's documentation."""
 
 _NESTED_FIELDS = ("innererror", "inner_error", "details", "errors", "cause")
 """Fields of an error that may hold more specific errors (Azure, Google, gateways)."""
@@ -121,7 +135,8 @@ def error_details_of(document: Any, depth: int = 0) -> ErrorDetails | None:
 
     Known shapes: `{"error": {"message", "type", "code", "param", "status"}}` (some of them: OpenAI, Anthropic, Gemini),
     `{"error": "…"}` (Ollama), `{"msg"}` (Acytoo servers), `{"message"}`, `{"detail"}` (FastAPI), `{"errors": […]}`
-    (Cloudflare); a list around any. The messages of errors inside the error are part of its message.
+    (Cloudflare), `{"base_resp": {"status_code", "status_msg"}}` (MiniMax); a list around any. The messages of errors
+    inside the error are part of its message.
     """
     inner: JSONObject | None = None
     while True:
@@ -130,6 +145,10 @@ def error_details_of(document: Any, depth: int = 0) -> ErrorDetails | None:
         if not isinstance(document, dict):
             break
         if not isinstance(document.get("error"), dict):
+            if number := object_or_empty(document.get(BASE_RESP)).get("status_code"):
+                message = text_or_empty(document[BASE_RESP].get("status_msg"))
+                code = _CODES_OF_BASE_RESP.get(count(number), text_or_empty(number))
+                return ErrorDetails(replace_surrogates(message) or NO_MESSAGE, code)
             for field in MESSAGE_FIELDS:
                 if isinstance(document.get(field), (str, list, dict)) and document[field]:
                     return _details(document[field], document, depth)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from acytoo.dialects.base import Dialect, Reader, not_this_api
-from acytoo.dialects.error_bodies import error_details_of
+from acytoo.dialects.error_bodies import BASE_RESP, MESSAGE_FIELDS, error_details_of
 from acytoo.dialects.json import UNDECODABLE, closed_json, decoder, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
@@ -19,7 +19,7 @@ from acytoo.dialects.tool_calls import increment
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
 from acytoo.observation import Received
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect, size_of
-from acytoo.wire.limits import check_elements
+from acytoo.wire.limits import check_elements, json_excess
 from acytoo.wire.sse import sse
 
 T = TypeVar("T")
@@ -268,7 +268,7 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
     Such records come from vLLM, LMDeploy, servers built on FastAPI (`{"detail": …}`) and gateways. Call it only for
     records that have no field of a reply.
     """
-    if not any(field in record for field in (b'"error"', b'"message"', b'"detail"', b'"msg"')):
+    if _MAY_BE_ERROR.search(record) is None or json_excess(record, max_depth=len(record)):
         return None
     try:
         document = decoder(Any).decode(replace_lone_escapes(record))
@@ -276,6 +276,8 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
         return None
     return document if error_details_of(document) is not None else None
 
+
+_MAY_BE_ERROR = re.compile(f'"(?:{"|".join((*MESSAGE_FIELDS, BASE_RESP))})"'.encode())
 
 _NO_BLANK_LINES = "its `data:` lines have no blank line between them"
 

@@ -260,6 +260,8 @@ class StreamReader(RecordReader):
         except ProtocolError:
             event = _raw_event(record)
             if not _has_unknown_type(event):
+                if event.get("type", "error") == "error" and (reported := bare_error(record)) is not None:
+                    raise error_from_event(reported, STATUSES_OF_TYPES, TOO_LONG) from None
                 raise
             if isinstance(index := event.get("index"), int):
                 self._read_opaque(index, event)
@@ -542,6 +544,8 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     if message.error is not None:
         raise error_from_event(message.error, STATUSES_OF_TYPES, TOO_LONG)
     if message.content is None:
+        if (reported := bare_error(body)) is not None:
+            raise error_from_event(reported, STATUSES_OF_TYPES, TOO_LONG)
         raise msgspec.ValidationError("it has no content")
     reader = StreamReader(name, ends_without_finish)
     items: list[Item] = []

@@ -239,6 +239,8 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
             reader.append(response, bytes(document), items)
     if not reader.complete:
         if not any(response.candidates for response in responses):
+            if (error := bare_error(body)) is not None:
+                raise decode_error(error)
             raise msgspec.ValidationError("it has no candidates")
         with text_on_error(items):
             reader.require_end("the reply has no finishReason", items)

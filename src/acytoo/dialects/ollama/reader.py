@@ -19,6 +19,7 @@ from acytoo.dialects.json import UNDECODABLE, decoder, is_complete_json
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
 from acytoo.dialects.tool_calls import ReceivedCalls
+from acytoo.errors import ProtocolError, StatusError
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Reasoning, Start, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
 
@@ -98,7 +99,7 @@ class StreamReader(RecordReader):
             try:
                 line = _decode(record)
             except UNDECODABLE:
-                line = self.decode_unusual(record, _Line)
+                line = self._decode_unusual_line(record)
             message = line.message
             if (
                 message is not None
@@ -117,6 +118,15 @@ class StreamReader(RecordReader):
                 raise error_from_event(error, too_long=TOO_LONG)  # the line itself: a status may be beside `error`
             else:
                 self.append(line, items)
+
+    def _decode_unusual_line(self, record: bytes) -> _Line:
+        """Decode a line that msgspec refused. Raises the error that it is in place of a line, else ProtocolError."""
+        try:
+            return self.decode_unusual(record, _Line)
+        except ProtocolError:
+            if (error := _error_in_place_of(record)) is not None:
+                raise error from None
+            raise
 
     def append(self, line: _Line, items: list[Item]) -> None:
         """Append the items of one line, or of a complete reply. Raises the error that it reports."""
@@ -174,7 +184,14 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
         items += reader.feed(body) + reader.flush()
         reader.close()
         return items
-    line = decode_document(body, _Line)
+    try:
+        line = decode_document(body, _Line)
+    except msgspec.ValidationError:
+        if (error := _error_in_place_of(body)) is not None:
+            raise error from None
+        raise
+    if line.message is None and line.error is None and (error := _error_in_place_of(body)) is not None:
+        raise error
     with text_on_error(items):
         reader.append(line, items)
     if line.message is None and not line.done:
@@ -182,6 +199,13 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     with text_on_error(items):
         reader.require_end("the reply is not done", items)
     return items
+
+
+def _error_in_place_of(record: bytes) -> StatusError | None:
+    """Return the error that a line or a document reports whose `message` is a text, None if it is part of a reply."""
+    if b'"done"' in record or (error := bare_error(record)) is None:
+        return None
+    return error_from_event(error, too_long=TOO_LONG)
 
 
 _ENDS = frozenset({"stop", "length", "load", "unload", "content_filter", "tool_calls"})

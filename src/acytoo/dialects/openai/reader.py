@@ -260,7 +260,9 @@ class StreamReader(RecordReader):
                             for call in calls:
                                 items += self._decode_call(call, siblings)
                         continue
-            if choices is None and chunk.usage is None and (error := bare_error(record)) is not None:
+            # MiniMax counts the tokens of its errors too.
+            is_bare = not choices and (chunk.usage is None or b'"base_resp"' in record)
+            if is_bare and (error := bare_error(record)) is not None:
                 raise error_from_event(error, STATUSES, TOO_LONG)  # the record itself: a status may be beside `error`
             self.append(chunk, items)
 

@@ -579,6 +579,8 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     if document.error is not None and document.output is None:
         raise decode_error(document.error)
     if document.output is None and not isinstance(document.output_text, str):
+        if (error := bare_error(body)) is not None:
+            raise decode_error(error)
         raise msgspec.ValidationError("it has no output")
     items: list[Item] = []
     with text_on_error(items):
@@ -607,9 +609,9 @@ def _decode_incomplete(response: JSONObject) -> Finish:
 
 def decode_error(error: object) -> StatusError:
     """Return the error that a document or an event reports. Every code about an image is the fault of the request."""
-    fields = error if isinstance(error, dict) else {"message": str(error)}
+    fields = object_or_empty(error)
     codes = [code for code in (fields.get("code"), fields.get("type")) if isinstance(code, str)]
-    return error_from_event(fields, {**{code: 400 for code in codes if "image" in code}, **STATUSES}, TOO_LONG)
+    return error_from_event(error, {**{code: 400 for code in codes if "image" in code}, **STATUSES}, TOO_LONG)
 
 
 STATUSES = {
