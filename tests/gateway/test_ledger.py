@@ -296,9 +296,9 @@ async def test_rows_are_written_and_read_while_old_ones_are_deleted(reopen: Open
 
 async def test_absurd_numbers_of_an_upstream_do_not_keep_rows_from_being_written(reopen: Open) -> None:
     ledger = await reopen()
-    for _ in range(100):
+    for _ in range(66):  # their sum needs more than 64 bits
         ledger.add([row(number, input_tokens=10**40, output_tokens=10**40, cost=10**40) for number in range(2000)])
     await ledger.flush()
     total = (await ledger.totals(NOON))[0]
-    assert total.tokens >= 2**46 * 199_999
-    assert total.cost >= 2**45 * 199_999
+    assert total.tokens >= 2**46 * 131_999
+    assert total.cost >= 2**45 * 131_999

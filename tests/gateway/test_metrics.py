@@ -157,20 +157,47 @@ def test_each_of_several_workers_reports_the_sums_of_all(tmp_path: Path) -> None
     script = f"""
 import subprocess, sys
 from pathlib import Path
-from acytoo.gateway.metrics import Metrics, forget_worker, share
+from acytoo.gateway.metrics import Metrics, forget_ended_workers, share
 share(Path({str(tmp_path)!r}))
-workers = [subprocess.Popen([sys.executable, "-c", {WORKER!r}], stdout=subprocess.PIPE) for _ in range(3)]
+wait = {WORKER!r} + "sys.stdin.read()"
+workers = [subprocess.Popen([sys.executable, "-c", wait], stdin=-1, stdout=-1) for _ in range(3)]
 for worker in workers:
-    worker.communicate()
+    worker.stdout.read(1)
 for worker in workers[1:]:
-    forget_worker(worker.pid)
+    worker.kill()
+    worker.wait()
+forget_ended_workers()
 sys.stdout.buffer.write(Metrics([]).render())
+workers[0].communicate()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     series = parse(done.stdout)
     assert value(series, "acytoo_requests_total", key="ci-bot", dialect="openai", model="fast", status="200") == 3
     assert value(series, "acytoo_request_duration_seconds_count", dialect="openai", model="fast") == 3
-    assert value(series, "acytoo_requests_in_progress") == 1  # of the worker that was not forgotten
+    assert value(series, "acytoo_requests_in_progress") == 1  # of the worker that has not ended
+
+
+@pytest.mark.parametrize("is_forgotten", [True, False])
+def test_workers_that_are_replaced_again_and_again_leave_no_files_and_lose_no_counts(
+    tmp_path: Path, is_forgotten: bool
+) -> None:
+    script = f"""
+import subprocess, sys
+from pathlib import Path
+from acytoo.gateway.metrics import forget_ended_workers, share
+share(Path({str(tmp_path)!r}))
+for _ in range(6):
+    last = subprocess.run([sys.executable, "-c", {WORKER!r}], stdout=subprocess.PIPE)
+    if {is_forgotten}:
+        forget_ended_workers()
+sys.stdout.buffer.write(last.stdout)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    series = parse(done.stdout)
+    assert value(series, "acytoo_requests_total", key="ci-bot", dialect="openai", model="fast", status="200") == 6
+    assert value(series, "acytoo_request_duration_seconds_count", dialect="openai", model="fast") == 6
+    assert value(series, "acytoo_requests_in_progress") == 1
+    assert len(list(tmp_path.glob("*.db"))) <= 4  # one for each type of metric
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ sums. That library decides on its mode when it is imported, by an environment va
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -49,11 +51,48 @@ def share(directory: Path) -> None:
     os.environ[_SHARED] = str(directory)
 
 
-def forget_worker(pid: int) -> None:
-    """Drop the requests in progress of a worker that has ended; what it has counted is kept."""
+def forget_ended_workers() -> None:
+    """Drop the requests in progress of the workers that have ended; what they have counted is kept."""
+    for path in Path(os.environ[_SHARED]).glob("*.lock"):
+        descriptor = _lock(path)
+        if descriptor is not None:
+            _drop_live(path)
+            os.close(descriptor)
+
+
+@functools.cache
+def _number(directory: str) -> int:
+    """Return the number of this process, which is part of the names of its files.
+
+    A process that has ended frees its number, and the next one with it counts on in the same files. So there are as
+    many files as there were workers at the same time, however often they are replaced.
+    """
+    for number in itertools.count(1):
+        path = Path(directory, f"{number}.lock")
+        if _lock(path) is not None:  # stays open, and so locked, until the process ends
+            _drop_live(path)
+            return number
+    raise AssertionError
+
+
+def _lock(path: Path) -> int | None:
+    """Return the descriptor of a file that this process has locked, None if another one has."""
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _drop_live(path: Path) -> None:
+    """Delete what only holds while the process with the lock at this path runs."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    mark_process_dead(int(path.stem))  # type: ignore[no-untyped-call]
 
 
 class Metrics:
@@ -65,13 +104,16 @@ class Metrics:
     def __init__(self, models: Collection[str] = ()) -> None:
         """Create the metrics, all 0. Raises MissingExtraError without prometheus-client."""
         try:
-            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, values
         except ImportError as error:
             raise MissingExtraError("/metrics", "gateway") from error
         self.models = frozenset(models)
         self._registry = registry = CollectorRegistry()
         is_shared = _SHARED in os.environ
-        if not is_shared:  # shared figures would be those of the worker that happens to answer
+        if is_shared:
+            number = _number(os.environ[_SHARED])
+            values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+        else:  # shared figures would be those of the worker that happens to answer
             ProcessCollector(registry=registry)
 
         def counter(name: str, text: str, *labels: str) -> _Series:
@@ -96,7 +138,7 @@ class Metrics:
         self._in_progress: Any = in_progress if is_shared else _Count()
         if not is_shared:
             in_progress.set_function(lambda: self._in_progress.value)
-        info = Gauge("acytoo_info", "The version.", ["version"], registry=registry, multiprocess_mode="max")
+        info = Gauge("acytoo_info", "The version.", ["version"], registry=registry, multiprocess_mode="livemax")
         info.labels(__version__).set(1)
         self._requests = counter("requests", "Requests answered.", "key", "dialect", "model", "status")
         self._sent = counter("sent_bytes", "Bytes of responses.", "key", "dialect", "model")

@@ -190,12 +190,12 @@ def _supervise_config(config: GatewayConfig) -> NoReturn:
     """Run this command in several workers, which share their metrics, and exit."""
     from tempfile import TemporaryDirectory
 
-    from acytoo.gateway.metrics import forget_worker, share
+    from acytoo.gateway.metrics import forget_ended_workers, share
 
     def on_exit(pid: int) -> None:
         if config.metrics.enabled:
             with suppress(ImportError):  # the worker has reported that
-                forget_worker(pid)
+                forget_ended_workers()
 
     server = config.server
     with TemporaryDirectory(prefix="acytoo-metrics-") as folder:
