@@ -2,8 +2,7 @@
 
 Every contender is a process of its own that reads the same prompts, asks the same upstream, and writes a line for each
 reply. The upstream begins a reply after a log-normal time, as chat services do. A stream has a chunk every 6 ms from
-then on; a document comes when the stream would have ended. Acytoo asks for streams, the others for documents, as they
-do by default.
+then on; a document comes when the stream would have ended. All ask for documents, as they do by default.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ async def test_a_key_that_is_revoked_in_mid_batch_stops_it_and_what_was_answered
     monkeypatch.setenv("TEST_ADMIN_KEY", "sk-the-admin-key")
     bob = f'[keys.bob]\nhash = "{hash_secret("sk-bob")}"\n'
     async with (
-        FakeEndpoint(OpenAI(), ANSWER, ANSWER.stall()) as fake,
+        FakeEndpoint(OpenAI(), ANSWER, ANSWER.stall(after=0)) as fake,
         gateway(tmp_path, fake, bob) as (url, running),
     ):
         sdk = client(url, "sk-bob")
@@ -143,7 +143,7 @@ async def test_a_server_that_is_killed_while_it_finalizes_a_batch_asks_nothing_a
 
 
 async def test_rows_in_flight_when_the_server_stops_are_asked_again_and_are_no_errors(tmp_path: Path) -> None:
-    async with FakeEndpoint(OpenAI(), ANSWER.stall()) as fake, serving(tmp_path, fake) as (url, _):
+    async with FakeEndpoint(OpenAI(), ANSWER.stall(after=0)) as fake, serving(tmp_path, fake) as (url, _):
         sdk = client(url)
         created = await begin(sdk, (await upload(sdk, lines("one", "two"))).id)
         await fake.received()

@@ -54,7 +54,7 @@ def test_the_same_command_asks_for_no_row_again(tmp_path: Path) -> None:
 
 def test_errors_are_rows_of_their_own_and_are_retried_on_request(tmp_path: Path) -> None:
     def answer(prompt: str, count: int) -> ScriptedResponse | None:
-        return status(400, "no such thing") if prompt == "p2" and count == 1 else None
+        return status(422, "no such thing") if prompt == "p2" and count == 1 else None
 
     rows, out = write_prompts(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
     with Upstream(answer) as upstream:
@@ -64,14 +64,16 @@ def test_errors_are_rows_of_their_own_and_are_retried_on_request(tmp_path: Path)
         retried = run(upstream.command(rows, out, "--retry-errors"))
     assert (first.returncode, again.returncode, retried.returncode) == (3, 3, 0)
     assert read(tmp_path / "out.errors.jsonl") == [
-        {"id": 2, "row": 2, "error": "RequestError", "status": 400, "message": "no such thing", "attempts": 1,
+        {"id": 2, "row": 2, "error": "RequestError", "status": 422, "message": "no such thing", "attempts": 1,
          "retryable": False}
     ]  # fmt: skip
     assert texts(out) == {1: "re: p1", 2: "re: p2", 3: "re: p3"}
     assert upstream.counts == {"p1": 1, "p2": 2, "p3": 1}
 
 
-@pytest.mark.parametrize("failure", [status(500), reply("re: ", "cut").reset(after=1), reply("cut").without_end()])
+@pytest.mark.parametrize(
+    "failure", [status(500), reply("cut").reset(after_bytes=50), reply("cut").close(after_bytes=50)]
+)
 def test_what_may_succeed_later_is_asked_again_and_a_cut_reply_never_counts(
     tmp_path: Path, failure: ScriptedResponse
 ) -> None:
@@ -204,7 +206,7 @@ def test_a_batch_killed_fifty_times_has_every_row_once_and_asks_again_only_what_
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_completes_the_rows_in_flight_and_begins_no_other(tmp_path: Path, number: int) -> None:
     rows, out = write_prompts(tmp_path / "in.jsonl", 100), tmp_path / "out.jsonl"
-    with Upstream(lambda prompt, count: reply("re: ", prompt).wait(0.5, after=1)) as upstream:
+    with Upstream(lambda prompt, count: reply("re: ", prompt).wait(0.5, after=0)) as upstream:
         process = start(upstream.command(rows, out, "-j", "5"))
         wait_for(lambda: upstream.counts.total() >= 5, process)
         process.send_signal(number)
@@ -218,7 +220,7 @@ def test_an_interrupt_completes_the_rows_in_flight_and_begins_no_other(tmp_path:
 
 def test_a_second_interrupt_leaves_the_rows_in_flight(tmp_path: Path) -> None:
     rows, out = write_prompts(tmp_path / "in.jsonl", 100), tmp_path / "out.jsonl"
-    with Upstream(lambda prompt, count: reply("re: ", prompt).stall(after=1)) as upstream:
+    with Upstream(lambda prompt, count: reply("re: ", prompt).stall(after=0)) as upstream:
         process = start(upstream.command(rows, out, "-j", "5"))
         wait_for(lambda: upstream.counts.total() >= 5, process)
         process.send_signal(signal.SIGINT)

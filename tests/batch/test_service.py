@@ -144,7 +144,7 @@ async def test_a_batch_goes_on_after_a_restart_without_asking_again(tmp_path: Pa
 
 
 async def test_a_batch_can_be_cancelled(tmp_path: Path) -> None:
-    held = reply("Hello", Finish()).stall()
+    held = reply("Hello", Finish()).stall(after=0)
     async with FakeEndpoint(OpenAI(), held) as fake, serving(tmp_path, fake) as (url, _):
         sdk = client(url)
         created = await begin(sdk, (await upload(sdk, lines("one"))).id)
@@ -255,7 +255,7 @@ def test_a_caller_has_a_share_of_the_room_for_files(tmp_path: Path) -> None:
 
 
 async def test_a_callers_batches_wait_for_their_turn(tmp_path: Path) -> None:
-    async with FakeEndpoint(OpenAI(), ANSWER.stall()) as fake, serving(tmp_path, fake) as (url, _):
+    async with FakeEndpoint(OpenAI(), ANSWER.stall(after=0)) as fake, serving(tmp_path, fake) as (url, _):
         sdk = client(url)
         file = await upload(sdk, lines("one"))
         batches = [(await begin(sdk, file.id)).id for _ in range(6)]
@@ -272,7 +272,7 @@ async def test_a_callers_batches_wait_for_their_turn(tmp_path: Path) -> None:
 
 
 async def test_a_caller_has_a_limited_number_of_unfinished_batches(tmp_path: Path) -> None:
-    async with FakeEndpoint(OpenAI(), ANSWER.stall()) as fake, serving(tmp_path, fake) as (url, _):
+    async with FakeEndpoint(OpenAI(), ANSWER.stall(after=0)) as fake, serving(tmp_path, fake) as (url, _):
         sdk = client(url)
         file = await upload(sdk, lines("one"))
         for _ in range(MAX_UNFINISHED):

@@ -16,6 +16,7 @@ from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.dialects.json import UNDECODABLE, display_json
 from acytoo.errors import InvalidReplyError, MissingExtraError, RequestError, UsageError
 from acytoo.http import ServerRequest
+from acytoo.settings import Settings
 from acytoo.types import OPTIONS, Closable, Item, JSONObject, Reply, Request
 
 
@@ -105,21 +106,25 @@ class Requests:
         self._validate(data, reply)
         return data
 
-    def begin(self, row: Row) -> Closable[list[Item]]:
+    def begin(self, row: Row, *, stream: bool = True) -> Closable[list[Item]]:
         """Return the reply to a row, as batches of items. Raises UsageError if the row or its options are wrong."""
-        if self._template is None and row.is_openai:
-            request = self.openai_request(row)[1]
-            return self.provider.answer(request, None, self.unsupported() if self._drops else None)
-        return self.provider.begin(*self._call(row))
+        is_openai = self._template is None and row.is_openai
+        if stream and not is_openai:  # the only way of legacy providers
+            return self.provider.begin(*self._call(row))
+        request, settings = self._request(row, stream=stream)
+        return self.provider.answer(request, settings, self.unsupported() if self._drops and is_openai else None)
 
     def single(self, row: Row) -> Request:
         """Return the request of a row, for a reply that is not streamed. Raises UsageError as `begin` does."""
+        return self._request(row, stream=False)[0]
+
+    def _request(self, row: Row, *, stream: bool) -> tuple[Request, Settings | None]:
         if self._template is None and row.is_openai:
-            request = self.openai_request(row)[1]
+            request, settings = self.openai_request(row)[1], None
         else:
-            model, messages, options = self._call(row)
-            request = self.provider.chat_request(model, messages, options)[0]
-        return msgspec.structs.replace(request, stream=False)
+            request, settings = self.provider.chat_request(*self._call(row))
+        request.stream = stream
+        return request, settings
 
     def _call(self, row: Row) -> tuple[str, Any, dict[str, Any]]:
         """Return the model, the messages and the options of a row."""
@@ -162,7 +167,6 @@ class Requests:
             request = dialect.decode_request(ServerRequest(str(url), {}, msgspec.json.encode(body))).request
         except RequestError as error:
             raise UsageError(f"row {row.number}: {error.message}") from error
-        request.stream = True
         model = self._model or request.model
         return dialect, msgspec.structs.replace(request, model=model) if model != request.model else request
 
