@@ -200,7 +200,8 @@ def main() -> None:
         "fuzz": fuzz,
         "mutate": mutate,
     }.items():
-        parsers[name] = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        text = (command.__doc__ or "").replace("%", "%%")
+        parsers[name] = commands.add_parser(name, help=text, description=command.__doc__)
         parsers[name].set_defaults(command=command)
     for name, rounds, peer_rounds in (("run", 5, 3), ("batch", 1, 1)):
         option = parsers[name].add_argument
