@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from acytoo.errors import UsageError
-from acytoo.transport.config import Proxy, check_http_url
+from acytoo.transport.config import Proxy, Timeout, check_http_url
 
 HINT = " (in a password, write %23, %2F and %3F for #, / and ?)"
 
@@ -35,3 +35,11 @@ def test_the_error_for_a_url_has_a_hint_only_if_there_may_be_a_password(
 def test_a_port_that_nothing_can_be_reached_at_is_refused(check: Callable[[str], object], port: str) -> None:
     with pytest.raises(UsageError, match="invalid"):
         check(f"http://h:{port}")
+
+
+def test_no_timeout_setting_means_the_defaults() -> None:
+    assert Timeout.of(None) == Timeout()
+
+
+def test_the_repr_of_a_proxy_is_its_url_without_credentials() -> None:
+    assert repr(Proxy.of("http://u:p@h:1")) == "Proxy('http://h:1')"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import tracemalloc
 import zlib
 
@@ -159,12 +161,14 @@ async def test_a_connection_reset_at_any_byte_is_an_error(at_byte: int) -> None:
 async def test_a_body_shorter_than_its_stated_length_is_truncated() -> None:
     error = await failure_of(reply("Hello").with_length(20).close())
     assert type(error) is TruncatedError
+    assert "the connection ended before the response was complete" in str(error)
     assert error.text == "Hello"
 
 
 async def test_a_body_without_length_that_is_reset_is_truncated() -> None:
     error = await failure_of(reply("Hello").until_close().reset())
     assert type(error) is TruncatedError
+    assert os.strerror(errno.ECONNRESET) in str(error)
     assert error.text == "Hello"
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import msgspec
+import pytest
 
 from acytoo import dialects
+from acytoo.errors import UnreachableError
 from acytoo.http import HTTPRequest
+from acytoo.http1.response_parser import ResponseParser
 from acytoo.secret import Secret
-from acytoo.testing import FakeEndpoint, raw
+from acytoo.testing import FakeEndpoint, raw, refused_port
+from acytoo.testing.conformance.clock import finishes_within
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import Exchange, open_exchange
 from tests.helpers import MESSAGES
@@ -55,3 +60,61 @@ async def test_the_query_of_a_request_is_added_to_that_of_its_url() -> None:
             with await opened(fake, target, "k=l m") as exchange:
                 assert await exchange.read_all() == b"one "
             assert fake.requests[-1].target == sent
+
+
+async def test_a_request_is_sent_once_a_connection_has_been_established() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), raw(BEGUN, b"0\r\n\r\n")) as fake:
+        request = HTTPRequest(fake.url, {}, BODY)
+        with await open_exchange(request, Connection()):
+            assert request.is_sent
+    with refused_port() as port:
+        request = HTTPRequest(f"http://127.0.0.1:{port}", {}, BODY)
+        with pytest.raises(UnreachableError):
+            await open_exchange(request, Connection())
+    assert not request.is_sent
+
+
+async def test_a_connection_that_was_closed_is_freed_without_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with FakeEndpoint(dialects.Acytoo(), raw(BEGUN, b"0\r\n\r\n").close()) as fake:
+            with await opened(fake) as exchange:
+                assert await exchange.read_all() == b"one "
+            del exchange
+            await fake.peers[0].client_left.wait()
+            await asyncio.sleep(0)
+        kept = [thing for thing in gc.get_objects() if type(thing) is ResponseParser]
+    finally:
+        gc.enable()
+    assert not kept
+
+
+async def test_a_server_is_slowed_down_until_its_response_is_read() -> None:
+    size = 50_000_000
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size
+    async with FakeEndpoint(dialects.Acytoo(), raw(head)) as fake, asyncio.timeout(30):
+        with await opened(fake) as exchange:
+            sending = asyncio.ensure_future(fake.peers[0].send(b"x" * size))
+            assert not await finishes_within(sending, 0.5)
+            received = 0
+            while chunk := await exchange.read():
+                received += len(chunk)
+            assert received == size
+            await sending
+
+
+async def test_a_response_of_which_nothing_was_read_leaves_a_connection_that_works() -> None:
+    size = 150_000  # more than is received before the server is slowed down
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size
+    async with FakeEndpoint(dialects.Acytoo(), raw(head), raw(BEGUN, b"0\r\n\r\n")) as fake:
+        with await opened(fake):
+            for part in (size - 30_000, 30_000):
+                await fake.peers[0].send(b"x" * part)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+        next_one = asyncio.ensure_future(opened(fake))
+        assert await finishes_within(next_one, 10.0)
+        with next_one.result() as exchange:
+            assert await exchange.read_all() == b"one "
+        assert fake.connections == 1
