@@ -42,6 +42,21 @@ _SOURCE = _ROOT / "src" / "acytoo"
 _RESULTS = _ROOT / "bench" / "results" / "mutation.json"
 _DOCUMENT = _ROOT / "bench" / "logs" / "mutation.md"
 
+_DIALECTS = ("acytoo", "anthropic", "gemini", "ollama", "openai", "openai_responses")
+
+_SLOW = [
+    *[f"--ignore=tests/dialects/test_{name}.py" for name in ("fuzzed", "growth", "hostile_documents", "json", "shape")],
+    *[
+        f"--deselect=tests/dialects/test_{name}"
+        for name in (
+            "every_dialect.py::test_a_large_record_in_chunks_of_one_byte_is_read",
+            "every_dialect.py::test_a_million_tiny_records_are_read",
+            "lenient.py::test_any_value_in_any_optional_field_of_a_stream_changes_nothing",
+        )
+    ],
+]
+"""Tests of dialects that take minutes while their lines are recorded."""
+
 PARTS = {
     "secret": ["tests/test_secret.py", "tests/test_redactor.py", "tests/test_record_redactor.py"],
     "settings": [
@@ -56,11 +71,12 @@ PARTS = {
     "dialects": ["tests/dialects"],
     **{
         f"dialects/{name}": [
-            f"tests/dialects/{name}",
-            "tests/dialects/test_models.py",
-            "tests/dialects/test_recordings.py",
+            "tests/dialects",
+            *[f"--ignore=tests/dialects/{other}" for other in _DIALECTS if other != name],
+            *_SLOW,
+            "tests/batch/test_submitted.py",
         ]
-        for name in ("acytoo", "anthropic", "gemini", "ollama", "openai", "openai_responses")
+        for name in _DIALECTS
     },
     "transport": ["tests/transport"],
     "server": [
@@ -327,7 +343,7 @@ class _Session:
                     spent += seconds[item]
                     if spent > _SECONDS and item is not items[0]:
                         break
-                    signal.setitimer(signal.ITIMER_REAL, 10 + 5 * seconds[item])
+                    signal.setitimer(signal.ITIMER_REAL, 30 + 5 * seconds[item])
                     item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 os.write(writer, b"survived")
             except BaseException as error:
