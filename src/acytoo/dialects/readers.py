@@ -15,7 +15,7 @@ from acytoo.dialects.error_bodies import BASE_RESP, MESSAGE_FIELDS, error_detail
 from acytoo.dialects.json import UNDECODABLE, closed_json, decoder, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
-from acytoo.dialects.tool_calls import increment
+from acytoo.dialects.tool_calls import ReceivedCalls, increment
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
 from acytoo.observation import Received
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect, size_of
@@ -329,6 +329,7 @@ class RecordReader(Reader):
         self._decode_chunk = decoder.feed
         self._rest = decoder.close
         self._surrogates = SurrogateJoiner()
+        self._calls = ReceivedCalls()
         # All items so far. One list, because the garbage collector would visit a list for each batch again and again:
         # with a thousand streams, it stopped the event loop for tens of milliseconds.
         self._items: list[Item] = []
@@ -383,7 +384,19 @@ class RecordReader(Reader):
         complete = [record for record in records if self.is_complete_record(record)]
         self._is_cut = len(complete) < len(records)
         items = self._read(complete) if complete else []
-        return items + self._surrogates.flush() if self.complete or self._may_end() else items
+        if self.complete:
+            return items + self._surrogates.flush()
+        return items + self._held_items() + self._surrogates.flush() if self._may_end() else items
+
+    def _held_items(self) -> list[Item]:
+        """Return the complete calls that were held back, at the end of a body that has no other end."""
+        try:
+            items = self._calls.close()
+        except ProtocolError as error:
+            self.pending_error = error
+            return []
+        self._items += items
+        return items
 
     def close(self) -> None:
         """Raise the pending error, or TruncatedError if the reply is not complete."""
@@ -399,19 +412,26 @@ class RecordReader(Reader):
         `document` has its items if it is one document.
         """
         if not self.complete and not self._may_end(document):
-            hint = f"; {_ENDS_WITHOUT_FINISH}" if self.has_content and not self._ends_without_finish else ""
-            raise TruncatedError(message + hint)
+            may_be_lax = self.has_content and not self._ends_without_finish and not self.is_inside_call
+            raise TruncatedError(f"{message}; {_ENDS_WITHOUT_FINISH}" if may_be_lax else message)
+
+    @property
+    def is_inside_call(self) -> bool:
+        """Whether a call is not complete, so that the body was cut if it ends here."""
+        return self._calls.is_cut
 
     def _may_end(self, document: Sequence[Item] = ()) -> bool:
         """Whether the end of the body ends the reply: not inside a record or a call. Only some records are scanned."""
         if not (self._ends_without_finish and self.has_content) or self._is_cut:
             return False
-        if self._scans or self.forgotten:
+        if self._scans:
+            return True
+        if self.is_inside_call:
+            return False
+        if self.forgotten or self._calls.last is not None:
             return True
         reply = self.emitted([*document])
-        return bool(reply.text or reply.refusal or reply.tool_calls) and all(
-            is_complete_json(call["function"]["arguments"].encode("utf-8", "replace")) for call in reply.tool_calls
-        )
+        return bool(reply.text or reply.refusal)
 
     def is_complete_record(self, record: bytes) -> bool:
         """Return whether a last record without its terminator is complete."""

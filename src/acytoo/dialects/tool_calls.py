@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from acytoo.dialects.json import UNDECODABLE, decoder, dumps
+from acytoo.dialects.json import UNDECODABLE, decoder, dumps, is_complete_json
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import ProtocolError
 from acytoo.types import Finish, Item, JSONObject, ToolCall
@@ -225,6 +225,13 @@ class ReceivedCalls:
         return any(call.is_begun for call in self._calls)
 
     @property
+    def is_cut(self) -> bool:
+        """Whether a call's arguments so far are not complete, so that its end is missing. `{}` that is held back is."""
+        return any(
+            not (call.is_empty or is_complete_json(call.arguments.encode("utf-8", "replace"))) for call in self._calls
+        )
+
+    @property
     def last(self) -> ReceivedCall | None:
         """Return the call that was opened last."""
         return self._calls[-1] if self._calls else None
@@ -296,6 +303,7 @@ class ReceivedCalls:
         if not call.name:
             if call.fragments:
                 raise ProtocolError("the server sent a tool call without a name")
+            call.is_empty = True  # it is not cut
             return []
         call.id = call.id or self._unique("")
         if not call.fragments:

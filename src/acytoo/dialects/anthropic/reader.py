@@ -25,7 +25,7 @@ from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
-from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_object, arguments_text
+from acytoo.dialects.tool_calls import ReceivedCall, arguments_object, arguments_text
 from acytoo.errors import ProtocolError, ReplyTooLargeError
 from acytoo.observation import Received
 from acytoo.types import Finish, Item, JSONObject, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
@@ -185,7 +185,6 @@ class StreamReader(RecordReader):
         self._finished = False
         self._usage: JSONObject = {}
         self._has_last_usage = False
-        self._calls = ReceivedCalls()
         self._open_calls: dict[int, _OpenCall] = {}  # by the index of their blocks
         self._repeated_calls: dict[int, _OpenCall] = {}  # blocks with the id of an earlier call
         self._texts: dict[int, _OpenText] = {}  # by the index of their blocks
@@ -203,8 +202,13 @@ class StreamReader(RecordReader):
 
     @property
     def complete(self) -> bool:
-        """Whether a stop reason was read, or `message_stop` after a block that is not reasoning."""
-        return self._finished or (self._stopped and self.has_content)
+        """Whether a stop reason was read, or `message_stop` after a block that is neither reasoning nor a call cut."""
+        return self._finished or (self._stopped and self.has_content and not self.is_inside_call)
+
+    @property
+    def is_inside_call(self) -> bool:
+        """Whether a call, or a block that only this API has, is not complete."""
+        return bool(self._opaque) or super().is_inside_call
 
     def received(self) -> Received:
         """Return what has been received, with the usage so far if the reply was cut.

@@ -18,7 +18,6 @@ from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
 from acytoo.dialects.surrogates import replace_lone_escapes
-from acytoo.dialects.tool_calls import ReceivedCalls
 from acytoo.errors import AuthenticationError, ProtocolError, StatusError
 from acytoo.observation import Received
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Refusal, Start, ToolCall, Usage
@@ -95,7 +94,6 @@ class StreamReader(RecordReader):
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
         super().__init__(name, SSEDecoder(), ends_without_finish)
-        self._calls = ReceivedCalls()
         self._turn = TurnReader(self._calls.whole)
         self._started = False
         self._unframed = b""
@@ -107,6 +105,11 @@ class StreamReader(RecordReader):
     def complete(self) -> bool:
         """Whether a finish reason was read, or the prompt was blocked."""
         return self._finished
+
+    @property
+    def is_inside_call(self) -> bool:
+        """Whether the last piece of a call is missing."""
+        return bool(self._turn.partial_call)
 
     def received(self) -> Received:
         """Return what has been received, with the usage so far if the reply was cut."""

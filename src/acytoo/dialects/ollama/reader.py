@@ -18,7 +18,6 @@ from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder, is_complete_json
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
-from acytoo.dialects.tool_calls import ReceivedCalls
 from acytoo.errors import ProtocolError, StatusError
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Reasoning, Start, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
@@ -68,7 +67,6 @@ class StreamReader(RecordReader):
         self._started = False  # an identity and a content were read: a text needs no further check
         self._done = False
         self.has_content = False  # a text or a call
-        self._calls = ReceivedCalls()
 
     @property
     def complete(self) -> bool:

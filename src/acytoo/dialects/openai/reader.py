@@ -156,14 +156,13 @@ class StreamReader(RecordReader):
         self._number: int | None = 0  # of the choice that finished
         self._reads_messages = False  # the content came as `message`, not as `delta`
         self._reads_pieces = False  # …and each of them is a piece of it
-        self._calls = ReceivedCalls()
         self._by_index: dict[int | None, ReceivedCall] = {}
         self._inputs: dict[int, list[str]] = {}  # the pieces of custom calls, which are emitted together, by number
 
     @property
     def complete(self) -> bool:
-        """Whether a finish reason was read, or `[DONE]` after any content."""
-        return self.finished or (self._done and self.has_content)
+        """Whether a finish reason was read, or `[DONE]` after any content that was not cut inside a call."""
+        return self.finished or (self._done and self.has_content and (self._scans or not self.is_inside_call))
 
     def scan(self, chunk: bytes) -> None:
         """Read the significant records of a chunk that is passed through. Raises as `feed`.
@@ -586,9 +585,14 @@ def read_document(name: str, body: bytes) -> list[Item]:
         reader.append(document, items)
         reader.close_calls(items)
     reader.append_own_fields(items)
-    if reader.finished or reader.has_content:
+    if reader.finished or (reader.has_content and not reader.is_inside_call):
         return items
-    raise TruncatedError("the reply has neither content nor finish_reason")
+    what = (
+        "no finish_reason, and was cut inside a tool call"
+        if reader.has_content
+        else "neither content nor finish_reason"
+    )
+    raise TruncatedError(f"the reply has {what}")
 
 
 def _is_empty(delta: _Delta) -> bool:

@@ -33,7 +33,7 @@ from acytoo.dialects.openai_responses.request import (
     own_opaque,
 )
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, text_on_error
-from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_object
+from acytoo.dialects.tool_calls import ReceivedCall, arguments_object
 from acytoo.errors import ProtocolError, StatusError, TruncatedError, status_error
 from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Reasoning, Refusal, Start, Usage
 from acytoo.wire.sse import SSEDecoder
@@ -145,9 +145,9 @@ class StreamReader(RecordReader):
         super().__init__(name, SSEDecoder(), ends_without_finish)
         self._done = False
         self._failed = False
+        self._incomplete_type = ""  # of an output item that was cut
         self._start = Start()
         self._output: dict[int | str | None, _OutputItem] = {}
-        self._calls = ReceivedCalls()
         self._blocks = 0
         self._emitted_types: set[str] = set()
         self._texts: list[_Text] = []
@@ -440,9 +440,16 @@ class StreamReader(RecordReader):
         elif kind == "message" and done:
             for index, part in enumerate(output_parts(item)):
                 self._decode_part(output, index, part, items)
+        if done:
+            self._note_incomplete(item)
         if done and not output.has_own_part:
             output.has_own_part = True
             self._append_own_part(output, item, items)
+
+    def _note_incomplete(self, item: JSONObject) -> None:
+        """Remember that a text or a call was cut, which is an error unless the response is incomplete too."""
+        if item.get("status") == "incomplete" and item.get("type") in ("message", *_CALL_TYPES):
+            self._incomplete_type = item["type"]
 
     def _end_input(self, output: _OutputItem, items: list[Item]) -> None:
         """Append the arguments of a call whose tool takes text."""
@@ -514,8 +521,9 @@ class StreamReader(RecordReader):
             if status != "completed":
                 raise TruncatedError(f"the reply is not complete, its status is {status!r}")
             for item in output_items:
-                if item.get("type") in ("message", *_CALL_TYPES) and item.get("status") == "incomplete":
-                    raise TruncatedError(f"the response is completed, but its {item['type']} is incomplete")
+                self._note_incomplete(item)
+            if self._incomplete_type:
+                raise TruncatedError(f"the response is completed, but its {self._incomplete_type} is incomplete")
             self._done = True
             items.append(Finish("tool_calls" if self._calls else "stop"))
 
