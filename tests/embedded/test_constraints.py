@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,7 +16,7 @@ import pytest
 
 from acytoo import Acytoo
 from acytoo.embedded.constraints import check_schema, constrain, move_schema
-from acytoo.embedded.provider import EngineProvider, load_provider
+from acytoo.embedded.provider import EngineProvider, Model, load_engine, load_provider
 from acytoo.errors import RequestError, UsageError
 from tests.dialects.test_growth import assert_linear
 from tests.server_process import Served
@@ -209,10 +210,22 @@ async def test_the_prompt_has_the_complete_tools(model: EngineProvider) -> None:
     assert long.input_tokens - short.input_tokens == 100
 
 
-async def test_a_schema_that_the_engine_gives_up_on_is_an_error(model: EngineProvider) -> None:
-    choices = [{"anyOf": [{**object_of(1), "required": [f"p{i}{j}"]} for j in range(6)]} for i in range(20)]
+TOO_LARGE = formatted(
+    {"allOf": [{"anyOf": [{**object_of(1), "required": [f"p{i}{j}"]} for j in range(6)]} for i in range(20)]}
+)
+
+
+async def test_a_schema_that_the_engine_gives_up_on_is_an_error_with_the_reason(model: EngineProvider) -> None:
+    with pytest.raises(UsageError, match=r"cannot follow this schema or grammar: .*schema too large"):
+        await model.reply(HELLO, temperature=0, **TOO_LARGE)
+
+
+async def test_a_schema_that_was_not_tried_and_that_the_engine_gives_up_on_is_an_error(model_file: Path) -> None:
+    engine, provider = load_engine(Model("m", model_file))
+    provider.checker = None
     with pytest.raises(RequestError, match="too complex"):
-        await model.reply(HELLO, temperature=0, **formatted({"allOf": choices}))
+        await provider.reply(HELLO, temperature=0, **TOO_LARGE)
+    engine.close()
 
 
 @pytest.mark.parametrize(

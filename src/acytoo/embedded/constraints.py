@@ -6,8 +6,9 @@ neighbouring repetitions, large enums and many properties then take hours for on
 The strategy: send everything as a grammar of llguidance, which xllamacpp contains. Its parser takes polynomial time and
 has limits of its own. Bound sizes before that, because llguidance gives up beyond its limits: the reply would then not
 be constrained. Bound what it does not limit itself: chains of references end the process with a stack overflow, and
-patterns that a text must match all at once take minutes and gigabytes. A tool that the model is free to call keeps its
-parameters in the prompt, but only `{"type": "object"}` of them becomes part of a grammar.
+patterns that a text must match all at once take minutes and gigabytes. These limits are estimates, so what is not
+obviously harmless is tried in another process first: see `grammar_checker`. A tool that the model is free to call keeps
+its parameters in the prompt, but only `{"type": "object"}` of them becomes part of a grammar.
 
 The cost: the arguments of a tool that need not be called may deviate from its schema. llguidance does not report that
 it has given up, so a reply that ought to be JSON is checked at its end.
@@ -46,6 +47,15 @@ _MAX_LEVELS = 500
 """Levels of all parts that references lead to, together. llguidance overflows the stack at a few thousand."""
 _MAX_LENGTH = 10_000
 """The number in `maxLength`, `minItems` and the like."""
+
+_MAX_SIMPLE = 10_000
+"""Characters of a schema that need not be tried."""
+_SIMPLE = frozenset(
+    {
+        *("type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf", "$ref", "$defs"),
+        *("title", "description", "default", "minimum", "maximum"),
+    }
+)
 
 _INDEX = re.compile("0|[1-9][0-9]{0,4}")
 
@@ -127,6 +137,33 @@ def _schema_of(response_format: Mapping[str, Any]) -> object:
         schema = named.get("schema") if isinstance(named, Mapping) else None
         return response_format.get("schema") if schema is None else schema
     return response_format.get("schema") if response_format.get("type") == "json_object" else None
+
+
+def grammar_to_try(request: Request) -> str:
+    """Return the grammar that the reply has to follow, "" if it has none or an obviously harmless one."""
+    schema = _schema_of(request.response_format or {})
+    schema = _extra(request, "json_schema") if schema is None else schema
+    if schema is not None:
+        return "" if _is_simple(schema) else _json_grammar(schema)
+    grammar = _extra(request, "grammar")
+    return translate_grammar(grammar) if grammar else ""
+
+
+def _is_simple(schema: Any) -> bool:
+    """Return whether a valid schema is small and has only keywords that are cheap to follow."""
+    if len(dumps(schema)) > _MAX_SIMPLE:
+        return False
+    pending = [schema]
+    while pending:
+        part = pending.pop()
+        if not isinstance(part, bool):
+            if not _SIMPLE.issuperset(part):
+                return False
+            for keyword in ("properties", "$defs"):
+                pending += part.get(keyword, {}).values()
+            pending += part.get("anyOf", ())
+            pending += [part[keyword] for keyword in ("items", "additionalProperties") if keyword in part]
+    return True
 
 
 def constrain(body: JSONObject) -> JSONObject:

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 from acytoo._process import in_forked_child, leak, unleak
 from acytoo.embedded.fields import CONTEXT_TOKENS
 from acytoo.embedded.gguf import check_header
+from acytoo.embedded.grammar_checker import GrammarChecker
 from acytoo.errors import EmbeddedError, MissingExtraError
 from acytoo.secret import Secret
 
@@ -91,6 +92,7 @@ class Engine:
             raise EmbeddedError(f"cannot load the model {model}: {error}") from error
         if _is_forked_child:
             leak(self._server)
+        self.checker = GrammarChecker(model)
         self.url: str = f"{self._server.listening_address}/v1"
 
     def warm_up(self) -> None:
@@ -107,6 +109,7 @@ class Engine:
 
         An engine that does not answer for `_STUCK_AFTER` seconds is left to the end of the process instead.
         """
+        self.checker.close()
         if self._server in _servers:
             if not self._answers():
                 _skip_exit_handlers()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,10 +17,11 @@ from acytoo.dialects.base import Unsupported
 from acytoo.dialects.custom_tools import as_functions, custom_names
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai.request import encode_request
-from acytoo.embedded.constraints import constrain, has_schema, is_constrained, require_json
+from acytoo.embedded.constraints import constrain, grammar_to_try, has_schema, is_constrained, require_json
 from acytoo.embedded.engine import Engine
 from acytoo.embedded.fields import unknown_fields
 from acytoo.embedded.forced_tools import convert_reply, request_call
+from acytoo.embedded.grammar_checker import GrammarChecker
 from acytoo.embedded.validate import forced_functions, normalize, with_extra_options
 from acytoo.embedded.weights import KNOWN, fetch
 from acytoo.errors import RequestError, StatusError, UsageError
@@ -84,6 +87,8 @@ class EngineProvider(AsyncGeneratorProvider):
     name = "embedded"
     dialect = _EngineDialect()
     token_count_dialect = dialects.Anthropic()
+    checker: GrammarChecker | None = None
+    """What tries schemas and grammars first. Without one, a grammar that takes forever holds up everybody."""
 
     def answer(
         self,
@@ -100,10 +105,13 @@ class EngineProvider(AsyncGeneratorProvider):
             for field in unknown_fields(request.extra):
                 (unsupported.note if request.extra_for else unsupported)(field)
         request = normalize(request)
-        functions = forced_functions(request)
-        if functions:
-            return convert_reply(super().answer(request_call(request, functions), settings, unsupported, observation))
+        if functions := forced_functions(request):
+            request = request_call(request, functions)
         batches = super().answer(request, settings, unsupported, observation)
+        if self.checker is not None and (grammar := grammar_to_try(request)):
+            batches = _after_check(self.checker, grammar, batches)
+        if functions:
+            return convert_reply(batches)
         return require_json(batches) if has_schema(request) else batches
 
     def can_pass_through(self, request: Request) -> bool:
@@ -123,6 +131,16 @@ class EngineProvider(AsyncGeneratorProvider):
     async def count_tokens(self, request: Request) -> int:
         """Return the number of input tokens, as every provider does."""
         return await super().count_tokens(normalize(as_functions(request, Unsupported(self.name, drop=True))))
+
+
+async def _after_check(
+    checker: GrammarChecker, grammar: str, batches: Closable[list[Item]]
+) -> AsyncGenerator[list[Item], None]:
+    """Yield the reply if the engine can follow the grammar."""
+    async with aclosing(batches):
+        await checker.check(grammar)
+        async for batch in batches:
+            yield batch
 
 
 def resolve_model(url: str) -> Model:
@@ -154,7 +172,9 @@ def load_engine(model: Model) -> tuple[Engine, EngineProvider]:
         MissingExtraError: llama.cpp is not installed.
     """
     engine = Engine(model.path, model.name, model.template, is_verified=model.is_verified)
-    return engine, EngineProvider(engine.url, key=engine.key, model=model.name)
+    provider = EngineProvider(engine.url, key=engine.key, model=model.name)
+    provider.checker = engine.checker
+    return engine, provider
 
 
 def load_provider(url: str) -> EngineProvider:

@@ -1,0 +1,139 @@
+"""Try schemas and grammars where they can be killed.
+
+The problem: the limits of `constraints` are estimates. A grammar that is within them, and takes very long nevertheless,
+would hold up the thread that computes everybody's replies, which nobody can interrupt. And llguidance gives up on some
+grammars without an error for the caller.
+
+The strategy: a grammar that is not obviously harmless first generates a few tokens in a child process (see
+`grammar_worker`). One that takes too long or crashes ends that process only. The process is started for the first such
+grammar, and again after one that ended it; grammars are tried one at a time, equal ones once.
+
+The cost: a second or two for the first grammar, about a tenth of a second for others, and some memory: the weights are
+a mapped file that both processes share. Later tokens may take longer than the first ones; llguidance's own limits hold
+for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from acytoo.errors import EmbeddedError, UsageError, one_line
+
+_SECONDS = 60.0
+"""The time for one grammar and for the start of the process. The process itself limits its CPU time."""
+_MAX_RESULTS = 1_000
+_MAX_REASON = 300
+_CODE = """import sys
+sys.path += sys.argv[2:]
+from acytoo.embedded.grammar_worker import main
+main(sys.argv[1])"""
+
+
+class GrammarChecker:
+    """The process that tries grammars with the model, and its results."""
+
+    def __init__(self, model: Path) -> None:
+        self._model = model
+        self._process: subprocess.Popen[bytes] | None = None
+        self._problems: dict[bytes, str] = {}  # by the hash of the grammar
+        self._thread = ThreadPoolExecutor(1, "acytoo-grammars")
+        self._is_closed = False
+
+    async def check(self, grammar: str) -> None:
+        """Try a grammar of llguidance.
+
+        Raises:
+            UsageError: The engine cannot follow it, or not within the time limit.
+            EmbeddedError: The process cannot be started.
+        """
+        key = hashlib.sha256(grammar.encode()).digest()
+        problem = self._problems.get(key)
+        if problem is None:
+            try:
+                problem = await asyncio.wrap_future(self._thread.submit(self._try, key, grammar))
+            except RuntimeError as error:  # the thread has ended
+                raise _closed() from error
+        if problem:
+            raise UsageError(problem)
+
+    def close(self) -> None:
+        """End the process."""
+        self._is_closed = True
+        if self._process is not None:
+            self._process.kill()
+        self._thread.shutdown()
+        self._end_process()
+
+    def _try(self, key: bytes, grammar: str) -> str:
+        """Return the problem of a grammar, "" if it has none."""
+        if key not in self._problems:
+            if len(self._problems) >= _MAX_RESULTS:
+                del self._problems[next(iter(self._problems))]
+            self._problems[key] = self._problem_of(grammar)
+        return self._problems[key]
+
+    def _problem_of(self, grammar: str) -> str:
+        if self._process is None and self._ask(None) is None:
+            raise EmbeddedError("cannot start the process that tries schemas and grammars: use a simpler one")
+        reason = self._ask(grammar)
+        if self._is_closed:
+            raise _closed()
+        if reason is None:
+            return "the embedded model takes too long to follow this schema or grammar: simplify it"
+        if reason:
+            return f"the embedded model cannot follow this schema or grammar: {one_line(reason[:_MAX_REASON])}"
+        return ""
+
+    def _ask(self, grammar: str | None) -> str | None:
+        """Return the answer of the process to a grammar, or to its start. Return None if it has ended instead."""
+        if self._is_closed:
+            raise _closed()
+        try:
+            process = self._process = self._process or _start(self._model)
+        except OSError as error:
+            raise EmbeddedError(f"cannot start the process that tries grammars: {error.strerror}") from error
+        assert process.stdin is not None and process.stdout is not None
+        timer = threading.Timer(_SECONDS, process.kill)
+        timer.start()
+        try:
+            if grammar is not None:
+                process.stdin.write(json.dumps(grammar).encode() + b"\n")
+                process.stdin.flush()
+            answer = process.stdout.readline()
+        except OSError:
+            answer = b""
+        finally:
+            timer.cancel()
+        if not answer:
+            self._end_process()
+            return None
+        reason: str = json.loads(answer)
+        return reason
+
+    def _end_process(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            with suppress(OSError), process:  # closes the pipes and waits
+                pass
+
+
+def _closed() -> EmbeddedError:
+    return EmbeddedError("the embedded model was closed")
+
+
+def _start(model: Path) -> subprocess.Popen[bytes]:
+    """Start the process. It imports from where this one does, but never from the current folder."""
+    folders = [path for path in sys.path if path not in ("", str(Path.cwd()))]
+    own = str(Path(__file__).parents[2])
+    command = [sys.executable, "-I", "-c", _CODE, str(model), *folders, own]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
