@@ -159,6 +159,44 @@ async def test_a_grammar_that_nothing_enforces_is_reported(in_namespace: bool, b
             assert response.headers.get("x-acytoo-dropped") == dropped
 
 
+FUNCTION = {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize("behind", [dialects.Gemini(), dialects.Ollama()], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    ("api", "fields"),
+    [
+        (
+            dialects.OpenAI(),
+            {
+                "parallel_tool_calls": False,
+                "tools": [{"type": "function", "function": {"name": "f", "parameters": FUNCTION}}],
+            },
+        ),
+        (
+            dialects.OpenAIResponses(),
+            {"parallel_tool_calls": False, "tools": [{"type": "function", "name": "f", "parameters": FUNCTION}]},
+        ),
+        (
+            dialects.Anthropic(),
+            {
+                "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+                "tools": [{"name": "f", "input_schema": FUNCTION}],
+            },
+        ),
+    ],
+    ids=["openai", "openai-responses", "anthropic"],
+)
+async def test_a_client_that_prefers_one_call_at_a_time_is_answered(
+    api: Dialect, fields: dict[str, Any], behind: Dialect
+) -> None:
+    body = {**example(api)[1], **fields}
+    async with live_server(reply("ok"), dialect=behind) as server:
+        response = await call(server.port, request(api, body=json.dumps(body).encode()))
+        assert response.status == 200
+        assert response.headers["x-acytoo-dropped"] == "parallel_tool_calls=False"
+
+
 async def test_the_header_with_dropped_fields_is_limited() -> None:
     fields = {**example(dialects.OpenAI())[1], **{f"field-{number}": 1 for number in range(10_000)}}
     async with live_server(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:

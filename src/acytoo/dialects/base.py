@@ -68,12 +68,15 @@ class Capabilities(msgspec.Struct, frozen=True):
 class Unsupported:
     """A callable that handles what an API cannot express: it raises UnsupportedError, or with `drop` records it.
 
-    `hint` is the advice at the end of the error message.
+    `hint` is the advice at the end of the error message. With `drop_preferences` it records what is only preferred.
     """
 
-    def __init__(self, dialect: str, *, drop: bool = False, hint: str = "leave it out") -> None:
+    def __init__(
+        self, dialect: str, *, drop: bool = False, hint: str = "leave it out", drop_preferences: bool = False
+    ) -> None:
         self._dialect = dialect
         self._drop = drop
+        self._drop_preferences = drop_preferences
         self._hint = hint
         self._dropped: dict[str, None] = {}
 
@@ -86,6 +89,13 @@ class Unsupported:
         if not self._drop:
             raise UnsupportedError(feature, self._dialect, self._hint)
         self.note(feature)
+
+    def preference(self, feature: str) -> None:
+        """Handle what a server's client can do without, and its user did not choose."""
+        if self._drop_preferences:
+            self.note(feature)
+        else:
+            self(feature)
 
     def note(self, feature: str) -> None:
         """Record something that was left out without an error."""

@@ -107,7 +107,7 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
     ):
         body["toolConfig"] = {"functionCallingConfig": calling}
     if request.parallel_tool_calls is False:
-        unsupported("parallel_tool_calls=False")
+        unsupported.preference("parallel_tool_calls=False")
     if config := _encode_config(request, unsupported):
         body["generationConfig"] = config
     # `alt` belongs to the URL, which shows whether to stream.

@@ -140,7 +140,7 @@ def _encode_tools(request: Request, unsupported: Unsupported) -> list[ToolDefini
     if request.tool_choice not in (None, "auto", "none"):
         unsupported(f"tool_choice={show(request.tool_choice)}")
     if request.parallel_tool_calls is False:
-        unsupported("parallel_tool_calls=False")
+        unsupported.preference("parallel_tool_calls=False")
     tools: list[ToolDefinition] = []
     for tool in request.tools or ():
         if tool.get("type", "function") != "function":
