@@ -64,6 +64,16 @@ def points(collector: Collector, name: str) -> list[tuple[dict[str, Any], Any]]:
     return [(attributes(point), point) for point in collector.metrics[name].histogram.data_points]
 
 
+PER_OPERATION = "gen_ai.client.inference.operation.input_tokens"
+
+
+def used(collector: Collector, name: str) -> list[tuple[dict[str, Any], int]]:
+    """Return the attributes and values of a counter of tokens."""
+    counter = collector.metrics[f"gen_ai.client.inference.usage.{name}"].sum
+    assert counter.is_monotonic
+    return [(attributes(point), point.as_int) for point in counter.data_points]
+
+
 def test_a_request_is_a_span_of_its_route(collector: Collector) -> None:
     export(collector, summary())
     span = server_span(collector)
@@ -106,7 +116,7 @@ def test_each_attempt_is_a_span_below_its_request_by_the_genai_conventions(colle
         "gen_ai.usage.input_tokens": 12,
         "gen_ai.usage.output_tokens": 30,
         "gen_ai.usage.cache_read.input_tokens": 4,
-        "gen_ai.usage.cache_creation.input_tokens": 0,
+        "gen_ai.usage.cache_write.input_tokens": 0,
         "gen_ai.usage.reasoning.output_tokens": 5,
         "gen_ai.response.time_to_first_chunk": 0.2,
         "http.response.status_code": 200,
@@ -182,34 +192,44 @@ def test_the_metrics_have_the_names_units_and_bounds_of_the_conventions(collecto
     export(collector, summary(rows=[row(outcome="TruncatedError", first_content=None), row()]))
     assert {name: metric.unit for name, metric in collector.metrics.items()} == {
         "http.server.request.duration": "s",
-        "gen_ai.client.operation.duration": "s",
-        "gen_ai.client.operation.time_to_first_chunk": "s",
-        "gen_ai.client.token.usage": "{token}",
+        "gen_ai.client.inference.duration": "s",
+        "gen_ai.client.inference.time_to_first_chunk": "s",
+        "gen_ai.client.inference.usage.input_tokens": "{token}",
+        "gen_ai.client.inference.usage.output_tokens": "{token}",
+        "gen_ai.client.inference.usage.cache_read.input_tokens": "{token}",
+        "gen_ai.client.inference.usage.reasoning.output_tokens": "{token}",
+        "gen_ai.client.inference.operation.input_tokens": "{token}",
+        "gen_ai.client.inference.operation.output_tokens": "{token}",
     }
     labels = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}
-    durations = points(collector, "gen_ai.client.operation.duration")
+    durations = points(collector, "gen_ai.client.inference.duration")
     assert [each for each, _ in durations] == [{**labels, "error.type": "TruncatedError"}, labels]
-    tokens = {each["gen_ai.token.type"]: point.sum for each, point in points(collector, "gen_ai.client.token.usage")}
-    assert tokens == {"input": 24, "output": 60}
-    ((first_labels, first),) = points(collector, "gen_ai.client.operation.time_to_first_chunk")
+    for name, tokens in (("input_tokens", 24), ("output_tokens", 60), ("cache_read.input_tokens", 8)):
+        assert used(collector, name) == [({**labels, "gen_ai.token.modality": "unknown"}, tokens)]
+    assert [each for each, _ in points(collector, PER_OPERATION)] == [
+        {**labels, "error.type": "TruncatedError"},
+        labels,
+    ]
+    ((first_labels, first),) = points(collector, "gen_ai.client.inference.time_to_first_chunk")
     assert (first_labels, first.count, first.sum) == (labels, 1, 0.2)
     assert (first.explicit_bounds[0], first.explicit_bounds[-1]) == (0.01, 81.92)
-    assert points(collector, "gen_ai.client.token.usage")[0][1].explicit_bounds[-1] == 67108864
+    assert points(collector, PER_OPERATION)[0][1].explicit_bounds[-1] == 67108864
 
 
-def test_estimated_tokens_are_not_in_the_metric_of_tokens(collector: Collector) -> None:
+def test_estimated_tokens_are_not_in_the_metrics_of_tokens(collector: Collector) -> None:
     export(collector, summary(rows=[row(is_estimated=True)]))
-    assert "gen_ai.client.token.usage" not in collector.metrics
+    assert not [name for name in collector.metrics if ".usage." in name]
+    assert [point.sum for _, point in points(collector, PER_OPERATION)] == [0]
     assert attributes(attempt_spans(collector)[0])["acytoo.usage.is_estimated"] is True
 
 
 def test_models_that_callers_invent_share_one_series_and_keep_their_names_in_traces(collector: Collector) -> None:
     export(collector, summary(rows=[row(target=f"openai/invented-{number}") for number in range(100)]))
-    for name in ("gen_ai.client.operation.duration", "gen_ai.client.operation.time_to_first_chunk"):
+    for name in ("gen_ai.client.inference.duration", "gen_ai.client.inference.time_to_first_chunk"):
         assert [(each["gen_ai.request.model"], point.count) for each, point in points(collector, name)] == [
             ("other", 100)
         ]
-    assert len(points(collector, "gen_ai.client.token.usage")) == 2
+    assert len(used(collector, "input_tokens")) == 1
     assert "invented-7" in {attributes(span)["gen_ai.request.model"] for span in attempt_spans(collector)}
 
 

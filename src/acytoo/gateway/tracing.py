@@ -4,9 +4,10 @@ A request is a span of kind SERVER. It begins when the request does, because its
 a span of kind CLIENT below it, made when the request has ended, of what the ledger has. Nothing is done for a chunk.
 The SDK's own threads send; if the collector is away, they drop what does not fit into their queue.
 
-Names are of the conventions' state in October 2026, "development", when they had moved to a repository of their own:
-https://github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai/gen-ai-spans.md and gen-ai-metrics.md; those
-of HTTP are stable: https://opentelemetry.io/docs/specs/semconv/http/. Names that begin with `acytoo.` are ours.
+Names are of version 0.1.0 of the conventions, the first of their own repository, "development":
+https://github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai/client-inference.md and
+gen-ai-token-metrics.md; those of HTTP are stable: https://opentelemetry.io/docs/specs/semconv/http/. Names that begin
+with `acytoo.` are ours.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ _OF_ATTEMPTS: dict[str, Callable[[Row], Value | None]] = {
     "gen_ai.usage.input_tokens": lambda row: row.input_tokens,
     "gen_ai.usage.output_tokens": lambda row: row.output_tokens,
     "gen_ai.usage.cache_read.input_tokens": lambda row: row.cached_tokens,
-    "gen_ai.usage.cache_creation.input_tokens": lambda row: row.cache_write_tokens,
+    "gen_ai.usage.cache_write.input_tokens": lambda row: row.cache_write_tokens,
     "gen_ai.usage.reasoning.output_tokens": lambda row: row.reasoning_tokens,
     "gen_ai.response.time_to_first_chunk": lambda row: row.first_content,
     "http.response.status_code": lambda row: row.status or None,
@@ -77,6 +78,15 @@ _OF_ATTEMPTS: dict[str, Callable[[Row], Value | None]] = {
     "acytoo.cost_dollars": lambda row: None if row.cost is None else row.cost / NANODOLLARS,
 }
 """All except `gen_ai.provider.name`, which the configuration knows."""
+
+_USAGE: dict[str, tuple[str, Callable[[Row], int]]] = {
+    "input_tokens": ("Input tokens, including cached ones.", lambda row: row.input_tokens),
+    "output_tokens": ("Output tokens, including those of reasoning.", lambda row: row.output_tokens),
+    "cache_read.input_tokens": ("Input tokens read from a cache.", lambda row: row.cached_tokens),
+    "cache_write.input_tokens": ("Input tokens written to a cache.", lambda row: row.cache_write_tokens),
+    "reasoning.output_tokens": ("Output tokens of reasoning.", lambda row: row.reasoning_tokens),
+}
+"""The tokens that are counted: their name, description and number."""
 
 _NO_ERRORS = frozenset({"complete", "cached", "incomplete", "content_filter", "left", "stopped", "cancelled"})
 """Outcomes of attempts that have not failed. Others are the class of an error."""
@@ -147,16 +157,23 @@ class Tracing:
             explicit_bucket_boundaries_advisory=_SECONDS,
         )  # fmt: skip
         self._attempt_seconds = meter.create_histogram(
-            "gen_ai.client.operation.duration", "s", "GenAI operation duration.",
+            "gen_ai.client.inference.duration", "s", "GenAI client inference operation duration.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )  # fmt: skip
         self._first_chunk = meter.create_histogram(
-            "gen_ai.client.operation.time_to_first_chunk", "s", "Time to receive the first chunk.",
+            "gen_ai.client.inference.time_to_first_chunk", "s", "Time to receive the first chunk.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )  # fmt: skip
-        self._tokens = meter.create_histogram(
-            "gen_ai.client.token.usage", "{token}", "Number of input and output tokens used.",
-            explicit_bucket_boundaries_advisory=_TOKENS,
+        self._usage = [
+            (meter.create_counter(f"gen_ai.client.inference.usage.{name}", "{token}", text), number)
+            for name, (text, number) in _USAGE.items()
+        ]
+        self._input_tokens, self._output_tokens = (
+            meter.create_histogram(
+                f"gen_ai.client.inference.operation.{name}", "{token}", f"{_USAGE[name][0][:-1]}, per operation.",
+                explicit_bucket_boundaries_advisory=_TOKENS,
+            )
+            for name in ("input_tokens", "output_tokens")
         )  # fmt: skip
 
     def headers_for(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -223,12 +240,16 @@ class Tracing:
         }  # fmt: skip
         if row.first_content is not None:
             self._first_chunk.record(row.first_content, labels)
-        if not row.is_estimated:  # the conventions: estimates must not be reported
-            self._tokens.record(row.input_tokens, {**labels, "gen_ai.token.type": "input"})
-            self._tokens.record(row.output_tokens, {**labels, "gen_ai.token.type": "output"})
+        if not row.is_estimated:  # the conventions: what the provider reports, or 0
+            with_modality = {**labels, "gen_ai.token.modality": "unknown"}
+            for counter, number in self._usage:
+                if tokens := number(row):
+                    counter.add(tokens, with_modality)
         if error := _error(row):
             labels["error.type"] = error
         self._attempt_seconds.record(row.seconds, labels)
+        self._input_tokens.record(0 if row.is_estimated else row.input_tokens, labels)
+        self._output_tokens.record(0 if row.is_estimated else row.output_tokens, labels)
 
     def _provider(self, row: Row) -> str:
         provider = self.providers.get(row.upstream, row.upstream)
