@@ -7,6 +7,7 @@ then on; a document comes when the stream would have ended. All ask for document
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -44,10 +45,17 @@ _SAMPLE_S = 0.2
 _BUSY = 0.9
 """The share of a core above which the upstream counts as the bottleneck."""
 
-_PROMPTS = [
-    {"prompt": f"N={_CHUNKS};I={_INTERVAL_US};D={round(_MEDIAN_US * number)}; What is the answer?"}
-    for number in (random.Random(1).lognormvariate(0, _SPREAD) for _ in range(1000))
-]
+_SPEED_UP = 10
+"""How much faster the upstream is with fewer than 500 requests at once: contenders would only wait for it."""
+
+
+def _prompts(speed: int) -> list[str]:
+    """Return a thousand lines, each of which tells the upstream when to reply."""
+    chance = random.Random(1)
+    delays = [_MEDIAN_US / speed * chance.lognormvariate(0, _SPREAD) for _ in range(1000)]
+    prompts = [f"N={_CHUNKS};I={_INTERVAL_US // speed};D={round(delay)}; What is the answer?" for delay in delays]
+    return [json.dumps({"prompt": prompt}) + "\n" for prompt in prompts]
+
 
 _OPENAI = """
 import asyncio, json, sys
@@ -136,7 +144,7 @@ def sweeps(service: Watched, scale: float) -> list[Sweep]:
     return [
         *[beside(count, jobs, peers) for (count, jobs), peers in BATCH_SWEEPS.items()],
         Sweep("batch-memory", [*sizes], lambda name: _measure(service, "acytoo", rows(sizes[name]), 500)),
-        Sweep("batch-ray", [*workers], lambda name: _on_ray(service, workers[name], rows(40_000), 100)),
+        Sweep("batch-ray", [*workers], lambda name: _on_ray(service, workers[name], rows(20_000), 100)),
     ]
 
 
@@ -152,7 +160,8 @@ def _measure(service: Watched, contender: str, count: int, jobs: int) -> dict[st
             return [program, "batch", str(rows), "-o", str(out), "-j", str(jobs), *_model(service)]
         return [str(python_of(contender)), "-c", _SCRIPTS[contender], service.url, str(rows), str(out), str(jobs)]
 
-    return _run(service, command, count, has_workers=contender == "ray")
+    speed = 1 if jobs >= 500 else _SPEED_UP
+    return _run(service, command, count, speed, has_workers=contender == "ray")
 
 
 def _on_ray(service: Watched, workers: int, count: int, jobs: int) -> dict[str, Any]:
@@ -162,7 +171,7 @@ def _on_ray(service: Watched, workers: int, count: int, jobs: int) -> dict[str, 
         options = ["--engine", "ray", "--workers", str(workers), "-j", str(jobs * workers)]
         return [str(python_of("ray")), "-c", _CLI, "batch", str(rows), "-o", str(out), *options, *_model(service)]
 
-    return _run(service, command, count, has_workers=True)
+    return _run(service, command, count, 1, has_workers=True)
 
 
 def _model(service: Watched) -> list[str]:
@@ -170,13 +179,13 @@ def _model(service: Watched) -> list[str]:
 
 
 def _run(
-    service: Watched, command: Callable[[Path, Path], list[str]], count: int, *, has_workers: bool
+    service: Watched, command: Callable[[Path, Path], list[str]], count: int, speed: int, *, has_workers: bool
 ) -> dict[str, Any]:
     """Run one contender. Raises Refused unless it writes every reply, or if the upstream was the bottleneck."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
         rows, out = Path(folder) / "rows.jsonl", Path(folder) / "out.jsonl"
         with rows.open("w") as file:
-            file.writelines(json.dumps(_PROMPTS[number % len(_PROMPTS)]) + "\n" for number in range(count))
+            file.writelines(itertools.islice(itertools.cycle(_prompts(speed)), count))
         env = environment(PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "src")]))
         service.restart()
         began = time.perf_counter()

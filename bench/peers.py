@@ -18,7 +18,14 @@ PEERS = {
     "langchain-openai": ("langchain-openai==1.7.4",),
     "pydantic-ai": ("pydantic-ai-slim[openai]==2.68.0",),
     "async-batch-llm": ("async-batch-llm[openai]==0.28.0",),
-    "ray": ("ray[data]==2.60.0", "aiohttp==3.14.5", "click==8.5.1", "httptools==0.9.0", "msgspec==0.22.0"),
+    "ray": (
+        "ray[data]==2.60.0",
+        "pydantic==2.14.4",
+        "aiohttp==3.14.5",
+        "click==8.5.1",
+        "httptools==0.9.0",
+        "msgspec==0.22.0",
+    ),
     "tensorzero": ("tensorzero==2026.6.0",),
     "ferrogw": ("ferrogw==1.5.10",),
     "portkey": ("@portkey-ai/gateway@1.15.2", "@hono/node-server@1.13.7"),
@@ -26,7 +33,8 @@ PEERS = {
 """What is installed for each. A name that begins with `@` is an npm package.
 
 Portkey's gateway responds 500 with the newest server library that its range allows, so an earlier one is pinned.
-async-batch-llm is called llm-minder from its version 1 on. Ray's environment has what Acytoo needs to run on it.
+async-batch-llm is called llm-minder from its version 1 on. `ray.data.llm` needs pydantic, and Ray's environment
+has what Acytoo needs to run on it.
 """
 
 CLIENTS = ["httpx", "g4f", "openai", "any-llm-sdk", "langchain-openai", "pydantic-ai", "litellm"]
