@@ -65,6 +65,9 @@ _NO_BRACKETS = bytes(byte for byte in range(256) if not _STEPS[byte])
 
 def json_excess(body: bytes, max_elements: int = MAX_ELEMENTS, max_depth: int = MAX_DEPTH) -> str:
     """Return what makes a JSON body too costly to decode, "" if nothing does. The body need not be valid."""
+    # A short body, as most are, cannot have too much of anything but levels.
+    if len(body) <= MAX_NAMES and len(body) <= max_elements and body.count(b"{") + body.count(b"[") <= max_depth:
+        return ""
     return json_excess_of([body], max_elements, max_depth)
 
 
