@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.client import BatchStream, DeliveredError, ReplyStream, without_secrets
-from acytoo.dialects.base import Dialect, ParsedRequest, Turn, Unsupported
+from acytoo.dialects.base import Dialect, ParsedRequest, Turn, Unsupported, Writer
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
 from acytoo.http import HTTPResponse
@@ -49,15 +48,16 @@ async def relay(
         await _Stream(request, exchange, config).run(exchange.open(backend, wanted))
         return None
     reply = await exchange.open(backend, wanted)
-    async with aclosing(reply.batches) as batches:
-        size, parts = ReplySize(config.max_reply), []
-        async for part in batches:
-            size.add((part,) if reply.passes_through else part)
-            parts.append(part)
-    if reply.passes_through:
-        document = b"".join(parts)
-    else:
-        document = dialect.write_reply(collect([item for batch in parts for item in batch]), parsed.request)
+    size = ReplySize(config.max_reply)
+    parts: list[Any] = []
+    try:
+        async for batch in reply.batches:
+            received = (batch,) if reply.passes_through else batch
+            size.add(received)
+            parts += received
+    finally:
+        await reply.batches.aclose()
+    document = b"".join(parts) if reply.passes_through else dialect.write_reply(collect(parts), parsed.request)
     headers = {"content-type": "application/json", **reply.headers}
     return HTTPResponse(200, headers, turn.watch(document))
 
@@ -68,19 +68,26 @@ class _Exchange:
     def __init__(
         self, turn: Turn, parsed: ParsedRequest, dialect: Dialect, config: ServerConfig, call: Call | None
     ) -> None:
-        self.writer = dialect.writer(parsed.request)
-        self._size = ReplySize(config.max_reply)
         self._turn = turn
         self._parsed = parsed
         self._dialect = dialect
         self._call = call
-        self._drop_unsupported = config.drop_unsupported
+        self._config = config
         self._opened: dict[Closable[Any], tuple[AsyncGeneratorProvider, Unsupported | None]] = {}
         """The backends of the replies that were opened, and what was dropped from the request for them.
 
         None: it passes through unchanged.
         """
         self._passes_through = self._is_shared = False
+
+    @cached_property
+    def writer(self) -> Writer:
+        """The writer of a streamed response."""
+        return self._dialect.writer(self._parsed.request)
+
+    @cached_property
+    def _size(self) -> ReplySize:
+        return ReplySize(self._config.max_reply)
 
     async def open(self, backend: AsyncGeneratorProvider, wanted: Request) -> BackendReply:
         """Send the request to the backend. Raises AcytooError."""
@@ -107,7 +114,9 @@ class _Exchange:
         self._passes_through = unsupported is None
         if self._passes_through:  # a reply that is translated has an id of its own
             self._turn.stored_by = id(source)
-        headers = {**_dropped_header(unsupported), **attempt_headers(opened.attempts)}
+        headers = attempt_headers(opened.attempts)
+        if unsupported is not None and (dropped := unsupported.dropped):
+            headers["x-acytoo-dropped"] = _dropped_header(dropped)
         return BackendReply(opened.batches, unsupported is None, headers)
 
     def _open_at(self, backend: AsyncGeneratorProvider, wanted: Request) -> Closable[Any]:
@@ -129,7 +138,7 @@ class _Exchange:
             reply: Closable[Any] = backend.pass_through(body, wanted, writer, observation)
         else:
             _require_decoded(self._parsed)
-            unsupported = Unsupported(api, drop=self._drop_unsupported, hint=_HINT, drop_preferences=True)
+            unsupported = Unsupported(api, drop=self._config.drop_unsupported, hint=_HINT, drop_preferences=True)
             translated = translate(self._turn.with_history(wanted), dialect, unsupported)
             reply = backend.answer(translated, unsupported=unsupported, observation=observation)
             if isinstance(reply, ReplyStream):
@@ -202,12 +211,10 @@ def _trace(attempt: Attempt) -> str:
     return f'"{target}";outcome={attempt.outcome};seconds={attempt.seconds:.3f}'
 
 
-def _dropped_header(unsupported: Unsupported | None) -> dict[str, str]:
-    """Return the header that lists what was dropped, as far as it fits. A client's own fields may have any names."""
-    names = ", ".join(unsupported.dropped) if unsupported is not None else ""
-    if len(names) > _MAX_HEADER:
-        names = names[: _MAX_HEADER - 3] + "..."
-    return {"x-acytoo-dropped": _printable(names)} if names else {}
+def _dropped_header(dropped: list[str]) -> str:
+    """Return a list of what was dropped, as far as it fits. A client's own fields may have any names."""
+    names = ", ".join(dropped)
+    return _printable(names if len(names) <= _MAX_HEADER else names[: _MAX_HEADER - 3] + "...")
 
 
 _MAX_TRACED = 8
