@@ -14,7 +14,10 @@ from acytoo.messages import check_messages, check_options
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
 
-_FIELDS = OPTIONS | {"model", "messages", "stream"}
+_NOT_NULL = ("model", "messages", "stream")
+"""Fields for which null is the same as none. For an option, `Request` has that itself."""
+
+_FIELDS = OPTIONS.union(_NOT_NULL)
 
 
 def request_from_body(body: dict[str, Any], dialect: str) -> Request:
@@ -22,16 +25,18 @@ def request_from_body(body: dict[str, Any], dialect: str) -> Request:
 
     Raises RequestError (400) that names the field of a wrong type or the malformed message.
     """
-    known = {name: value for name, value in body.items() if name in _FIELDS and value is not None}
-    extra = {name: value for name, value in body.items() if name not in _FIELDS}
+    extra = {} if body.keys() <= _FIELDS else {name: value for name, value in body.items() if name not in _FIELDS}
+    known = {**body, "extra": extra, "extra_for": dialect}
+    for name in _NOT_NULL:
+        if known.get(name, True) is None:
+            del known[name]
     if isinstance(known.get("stop"), str):
         known["stop"] = [known["stop"]]
-    messages = known.pop("messages", None)
-    if messages is None:
+    if "messages" not in known:
         raise invalid("messages is missing")
     try:
-        known["messages"] = check_messages(messages)
-        request = msgspec.convert({**known, "extra": extra, "extra_for": dialect}, Request)
+        known["messages"] = check_messages(known["messages"])
+        request = msgspec.convert(known, Request)
         check_options(request)
         return request
     except UsageError as error:
@@ -45,21 +50,22 @@ def new_id(prefix: str) -> str:
     return prefix + random.randbytes(12).hex()
 
 
+_KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
+
+
 def header_secrets(incoming: ServerRequest) -> list[Secret]:
     """Return the secrets in a request's headers: a bearer token and the key headers of all APIs' clients."""
-    secrets = []
-    scheme, _, token = incoming.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        secrets.append(Secret(token.strip()))
-    secrets += [
-        Secret(incoming.headers[name])
-        for name in ("x-api-key", "api-key", "x-goog-api-key")
-        if name in incoming.headers
-    ]
-    return secrets
+    headers, secrets = incoming.headers, []
+    if "authorization" in headers:
+        scheme, _, token = headers["authorization"].partition(" ")
+        if scheme.lower() == "bearer" and token:
+            secrets.append(Secret(token.strip()))
+    return secrets + [Secret(headers[name]) for name in _KEY_HEADERS if name in headers]
 
 
 def secrets_in(incoming: ServerRequest) -> list[Secret]:
     """Return the secrets in a request's headers, and the key that Gemini's clients may put into the query."""
-    key = incoming.query.get("key")
-    return header_secrets(incoming) + ([Secret(key)] if key else [])
+    secrets = header_secrets(incoming)
+    if key := incoming.query.get("key"):
+        secrets.append(Secret(key))
+    return secrets

@@ -24,11 +24,13 @@ def translate(request: Request, source: Dialect, unsupported: Unsupported | None
     removed = list(request.extra.items())
     if request.reasoning_effort == "none" and source.thinking_is_switch:
         request = msgspec.structs.replace(request, reasoning_effort=None)
-    if source.vendor_fields:
-        messages = _without(source.vendor_fields, request.messages, removed)
-        tools = _without(source.vendor_fields, request.tools or [], removed)
-        request = msgspec.structs.replace(request, messages=messages, tools=tools or None)
-    request = _with_plain_texts(request)
+    # Nearly all messages are just a role and a text.
+    if request.tools or not all(len(m) == 2 and type(m.get("content")) is str for m in request.messages):
+        if source.vendor_fields:
+            messages = _without(source.vendor_fields, request.messages, removed)
+            tools = _without(source.vendor_fields, request.tools or [], removed)
+            request = msgspec.structs.replace(request, messages=messages, tools=tools or None)
+        request = _with_plain_texts(request)
     if not removed and request.user is None:
         return request
     extra = {

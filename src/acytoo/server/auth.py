@@ -98,9 +98,11 @@ def is_among(expected: Secret, presented: Sequence[Secret]) -> bool:
     compare_digest takes the same time for every wrong secret, so that nobody can guess one byte after another.
     """
     known = expected.reveal().encode()
-    return bool(known) and any(
-        hmac.compare_digest(secret.reveal().encode("utf-8", "surrogatepass"), known) for secret in presented
-    )
+    if known:
+        for secret in presented:
+            if hmac.compare_digest(secret.reveal().encode("utf-8", "surrogatepass"), known):
+                return True
+    return False
 
 
 class WrongPasswordError(AuthenticationError):
