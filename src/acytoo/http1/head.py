@@ -42,23 +42,22 @@ def encode_head(first_line: str, fields: Collection[tuple[str, str]]) -> bytes:
     Raises ValueError for a name or value that would break out of its field, or that HTTP cannot carry. The error does
     not show the value, which may be a secret.
     """
-    return _encode(f"{first_line}\r\n", fields, tuple([name for name, _ in fields])) + b"\r\n"
+    names, values = tuple([name for name, _ in fields]), tuple([value for _, value in fields])
+    return _encode(f"{first_line}\r\n", names, values) + b"\r\n"
 
 
 def encode_fields(fields: Mapping[str, str]) -> bytes:
     """Return the bytes of further fields of a head, to be put before its empty line. Raises as `encode_head`."""
-    return _encode("", fields.items(), tuple(fields))
+    return _encode("", tuple(fields), tuple(fields.values()))
 
 
-def _encode(head: str, fields: Collection[tuple[str, str]], names: tuple[str, ...]) -> bytes:
-    """Return the bytes of a first line, if there is one, and of the fields with these names after it."""
-    _check_names(names)
-    ends = len(names) + bool(head)
-    for name, value in fields:
-        head += f"{name}: {value}\r\n"
+def _encode(first_line: str, names: tuple[str, ...], values: tuple[str, ...]) -> bytes:
+    """Return the bytes of a first line, if there is one, and of fields after it."""
+    head = first_line + _template(names) % values
+    ends = len(names) + bool(first_line)
     # One look at the complete head is cheaper than one at each value.
     if head.count("\n") != ends or head.count("\r") != ends or "\0" in head:
-        raise ValueError(f"{_field_with_line_end(fields)} contains a line end or NUL")
+        raise ValueError(f"{_field_with_line_end(names, values)} contains a line end or NUL")
     try:
         return head.encode("utf-8")
     except UnicodeEncodeError:
@@ -66,15 +65,17 @@ def _encode(head: str, fields: Collection[tuple[str, str]], names: tuple[str, ..
 
 
 @functools.lru_cache(maxsize=256)
-def _check_names(names: tuple[str, ...]) -> None:
+def _template(names: tuple[str, ...]) -> str:
+    """Return the fields with these names, to be formatted with their values. Raises ValueError for an invalid name."""
     for name in names:
         if not _NAME.fullmatch(name):
             raise ValueError(f"invalid header name {name!r}")
+    return "".join([f"{name.replace('%', '%%')}: %s\r\n" for name in names])
 
 
-def _field_with_line_end(fields: Collection[tuple[str, str]]) -> str:
+def _field_with_line_end(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     """Return the name of the field that cannot be sent, without its value."""
-    for name, value in fields:
+    for name, value in zip(names, values, strict=True):
         if re.search(r"[\0\r\n]", value):
             return f"the header {name!r}"
     return "the request target"
