@@ -475,7 +475,7 @@ class PassedReply(BatchStream[bytes]):
     ) -> None:
         super().__init__(client, request, http_request, observation)
         self._writer = writer
-        self._hides_usage = hides_usage
+        self._hides_usage = hides_usage  # which was requested for the observation only
         self._passage: Passage | None = None
         self._head = ResponseHead(0, {})
         self._total = 0  # bytes of the response
@@ -494,7 +494,9 @@ class PassedReply(BatchStream[bytes]):
                     raise self._error
                 if self._is_flushed:
                     reader.close()
-                    data = self._shown(passage.end())
+                    data = passage.end()
+                    if self._hides_usage:
+                        data = self._client.dialect.without_usage(data)
                     self._end("complete")
                     break
                 if chunk := await exchange.read():
@@ -535,10 +537,12 @@ class PassedReply(BatchStream[bytes]):
             self._room -= len(chunk)
         if passage.reader.received_content:
             exchange.deadlines.content_received()
-        if data and self._observation is not None:
-            data = self._shown(data)
-            if data:
-                self._observation.note_content()
+        observation = self._observation
+        if data and observation is not None:
+            if self._hides_usage:
+                data = self._client.dialect.without_usage(data)
+            if data and observation.first_content_at is None:
+                observation.note_content()
         return data
 
     def _passage_of(self, exchange: Exchange) -> Passage:
@@ -550,10 +554,6 @@ class PassedReply(BatchStream[bytes]):
         if exchange.head.content_type != writer.content_type.partition(";")[0]:
             return RenderedDocument(reader, client.redactor(), writer)
         return PassingStream(reader, writer.framing, client.redactor(), lambda: client.secrets)
-
-    def _shown(self, data: bytes) -> bytes:
-        """Return records without the usage that was requested for the observation only."""
-        return self._client.dialect.without_usage(data) if self._hides_usage else data
 
     def _summary(self, outcome: str) -> Received:
         received = self._reader.received() if self._reader is not None else Received()

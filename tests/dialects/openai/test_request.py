@@ -46,6 +46,35 @@ def test_a_field_varies_with_the_server(dialect: OpenAI, field: str, value: obje
     assert encode(Request(HELLO, "m", max_tokens=5), dialect).get(field) == value
 
 
+_ASKED = {"include_usage": True}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", _ASKED),
+        (',"stream_options":null', _ASKED),
+        (', "stream_options" : {"include_obfuscation": false}', {"include_obfuscation": False, **_ASKED}),
+        (r',"stream\u005foptions":{"include_obfuscation":false}', {"include_obfuscation": False, **_ASKED}),
+        (',"stream_options":{"include_usage":false}', _ASKED),
+        (',"stream_options":{"include_usage":true}', None),
+        (r',"\u0073tream_options":{"include_usage":true}', None),
+        (',"stream_options":7', None),
+    ],
+)
+@pytest.mark.parametrize("text", ["Hi", r"say \"stream_options\"", "stream_options", r"gr\u00fc\u00dfe"])
+@pytest.mark.parametrize("end", ["}", " } \r\n\t"])
+def test_the_body_of_a_passed_stream_asks_for_usage_unless_its_client_does(
+    options: str, expected: object, text: str, end: str
+) -> None:
+    fields = f'{{"model":"m","messages":[{{"role":"user","content":"{text}"}}],"stream":true'
+    body = OpenAI().with_usage(f"{fields}{options}{end}".encode())
+    if expected is None:
+        assert body is None
+    else:
+        assert msgspec.json.decode(body or b"") == {**msgspec.json.decode(f"{fields}}}"), "stream_options": expected}
+
+
 def test_azure_has_its_own_path_query_and_header() -> None:
     azure = OpenAI(Variations(path="/chat/completions", key_header="api-key"))
     endpoint = Endpoint("https://h/openai/deployments/d?api-version=1", Secret("k"))

@@ -124,6 +124,8 @@ class OpenAI(Dialect):
         """Return the body with `stream_options.include_usage`, None if it has that or the server does not know it."""
         if not self.variations.stream_usage:
             return None
+        if b'"stream_options"' not in body and b"\\u" not in body:  # nor is the name there in escapes
+            return body.rstrip()[:-1] + b',"stream_options":{"include_usage":true}}'
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         options = decoder(Any).decode(fields["stream_options"]) if "stream_options" in fields else None
         if options is not None and (not isinstance(options, dict) or options.get("include_usage")):

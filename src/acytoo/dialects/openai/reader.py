@@ -670,7 +670,8 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 def without_usage(records: bytes) -> bytes:
     """Return complete chunks without the one that has the usage and no choice."""
-    if _USAGE.search(records) is None:
+    place = records.find(b'"usage"')
+    if place < 0 or _USAGE.search(records, place) is None:
         return records
     return b"".join([record for record in split_records(records, "sse") if not _is_usage_chunk(record)])
 
