@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import msgspec
 import pytest
 
@@ -626,3 +628,22 @@ def test_two_choices_in_turn_may_pass_through() -> None:
 def test_a_finish_reason_that_is_repeated_with_the_next_number_is_one_end() -> None:
     chunks = [numbered(0, "Hel"), numbered(1, "lo"), numbered(2, "", "stop"), numbered(2, "", "stop")]
     assert collect(read(events(*chunks, "[DONE]"))).text == "Hello"
+
+
+_TEXT = {"choices": [{"delta": {"content": 'it has "usage":{} in it'}}]}
+_USAGE = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+_WITH_TEXT = {"choices": [{"delta": {"content": "Hi"}}], "usage": {"prompt_tokens": 1}}
+_NULL = {"choices": [{"delta": {"content": "Hi"}}], "usage": None}
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("seed", range(40))
+def test_only_chunks_with_the_usage_alone_are_left_out_of_a_stream(line_end: str, seed: int) -> None:
+    chunks = random.Random(seed).choices([_TEXT, _USAGE, _WITH_TEXT, _NULL, STOP, "[DONE]"], k=seed % 7)
+    expected = events(*[chunk for chunk in chunks if chunk is not _USAGE])
+    got = DIALECT.without_usage(events(*chunks).replace(b"\n", line_end.encode()))
+    assert got == expected.replace(b"\n", line_end.encode())
+
+
+def test_a_last_chunk_without_an_end_may_have_the_usage() -> None:
+    assert DIALECT.without_usage(events(STOP, _USAGE).rstrip()) == events(STOP)

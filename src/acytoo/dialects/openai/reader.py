@@ -671,9 +671,21 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 def without_usage(records: bytes) -> bytes:
     """Return complete chunks without the one that has the usage and no choice."""
     place = records.find(b'"usage"')
-    if place < 0 or _USAGE.search(records, place) is None:
+    match = _USAGE.search(records, place) if place >= 0 else None
+    if match is None:
         return records
-    return b"".join([record for record in split_records(records, "sse") if not _is_usage_chunk(record)])
+    if b"\r" in records:  # the ends of records may differ
+        return b"".join([record for record in split_records(records, "sse") if not _is_usage_chunk(record)])
+    kept, rest = b"", 0
+    while match is not None:
+        start = records.rfind(b"\n\n", rest, match.start()) + 2
+        start = start if start > 1 else rest
+        end = records.find(b"\n\n", match.end()) + 2
+        end = end if end > 1 else len(records)
+        kept += records[rest : start if _is_usage_chunk(records[start:end]) else end]
+        rest = end
+        match = _USAGE.search(records, rest)
+    return kept + records[rest:]
 
 
 def _is_usage_chunk(record: bytes) -> bool:
