@@ -231,7 +231,7 @@ static int respond(struct connection *c, const char *head, const char *body) {
     c->left = order(body, "N=", 16);
     c->interval = order(body, "I=", 0) * 1000ull;
     uint64_t delay = order(body, "D=", 0) * 1000ull, time = now();
-    c->has_usage = delay && strstr(body, "\"include_usage\":true"); /* the gateway sweeps have none */
+    c->has_usage = strstr(body, "\"include_usage\":true") != NULL;
     if (!delay)
         return begin(c, time);
     c->is_delayed = 1;
