@@ -209,6 +209,25 @@ def test_an_order_becomes_the_order_of_the_targets() -> None:
     assert "balance" not in model
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "line"),
+    [
+        ("weight: 3", "rpm: 0", "weights of 'm': some deployments have none, or 0"),
+        ("weight: 3", "weight: 0", "weights of 'm': some deployments have none, or 0"),
+        ("order: 2", "timeout: 9", "order of 'm': some deployments share one or have none"),
+        ("order: 1", "order: 1", "order of 'm': some deployments share one or have none"),
+    ],
+)
+def test_weights_and_orders_that_cannot_be_kept_are_listed(first: str, second: str, line: str) -> None:
+    tables, left_out = imported(f"""
+model_list:
+  - {{model_name: m, litellm_params: {{model: groq/a, {first}}}}}
+  - {{model_name: m, litellm_params: {{model: mistral/b, {second}}}}}
+""")
+    assert tables["models"]["m"]["balance"]
+    assert left_out.splitlines().count(line) == 1
+
+
 def test_aliases_become_models() -> None:
     tables, left_out = imported(RELIABILITY)
     assert tables["models"]["gpt-4"] == {"targets": ["gpt-4o"]}

@@ -56,6 +56,7 @@ class Models:
         others = [other for other in others if other in self._groups]
         if not others and [each.address for each in deployments] == [group] and not self._cache:
             return  # clients reach it by that name without a model
+        self._report_choice(group, deployments)
         own = self._balanced(deployments)
         if not others:
             self._models[self._names[group]] = self._with_attempts(own)
@@ -73,19 +74,26 @@ class Models:
                 targets.append(self._names[each])
         self._models[self._names[group]] = self._with_attempts({"targets": _unique(targets)})
 
+    def _report_choice(self, group: str, deployments: list[Deployment]) -> None:
+        """Report orders and weights that cannot be kept: requests would go where they did not."""
+        if len(deployments) < 2 or _is_ordered(deployments):
+            return
+        if any(each.order is not None for each in deployments):
+            self._document.leave_out(f"order of {group!r}", "some deployments share one or have none")
+        if any(each.weight is not None for each in deployments) and not _has_weights(deployments):
+            self._document.leave_out(f"weights of {group!r}", "some deployments have none, or 0")
+
     def _balanced(self, deployments: list[Deployment]) -> dict[str, Any]:
         """Return the model of one group of deployments."""
-        orders = [each.order for each in deployments]
-        is_ordered = None not in orders and len(set(orders)) == len(orders) > 1
+        is_ordered = _is_ordered(deployments)
         if is_ordered:
             deployments = sorted(deployments, key=lambda each: each.order or 0)
         is_balanced = len(deployments) > 1 and not is_ordered
-        weights = [each.weight for each in deployments]
-        has_weights = is_balanced and all(weight is not None and weight > 0 for weight in weights)
+        has_weights = is_balanced and _has_weights(deployments)
         targets: list[Any] = []
         for each in deployments:
             target: dict[str, Any] = {"to": each.address}
-            if has_weights and len(set(weights)) > 1:
+            if has_weights and len({each.weight for each in deployments}) > 1:
                 target["weight"] = each.weight
             if each.limit is not None and each.limit > 0:
                 target["limit"] = each.limit
@@ -168,3 +176,12 @@ def _unique(targets: list[Any]) -> list[Any]:
     for target in targets:
         by_address.setdefault(target if isinstance(target, str) else target["to"], target)
     return list(by_address.values())
+
+
+def _is_ordered(deployments: list[Deployment]) -> bool:
+    orders = [each.order for each in deployments]
+    return None not in orders and len(set(orders)) == len(orders) > 1
+
+
+def _has_weights(deployments: list[Deployment]) -> bool:
+    return all(each.weight is not None and each.weight > 0 for each in deployments)
