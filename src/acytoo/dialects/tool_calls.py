@@ -212,9 +212,13 @@ class ReceivedCalls:
     Sources: unslothai/unsloth issue 10275 (`{}` before fragments), vllm-project/vllm issue 19419 (no arguments).
     """
 
-    def __init__(self, is_cumulative: bool = False) -> None:
-        """`is_cumulative`: whether each piece of a call has all its arguments so far."""
+    def __init__(self, is_cumulative: bool = False, names_in_pieces: bool = False) -> None:
+        """`is_cumulative`: whether each piece of a call has all its arguments so far.
+
+        `names_in_pieces`: whether a name may arrive in pieces, so that a call is held back until its arguments begin.
+        """
         self._is_cumulative = is_cumulative
+        self._names_in_pieces = names_in_pieces
         self._calls: list[ReceivedCall] = []
         self._unfinished: list[ReceivedCall] = []  # those that `close` has not emitted completely
         self._by_id: dict[str, ReceivedCall] = {}
@@ -265,7 +269,8 @@ class ReceivedCalls:
         """
         if call_id and not call.is_begun and not call.received_id:
             self._identify(call, call_id)
-        call.name = call.name or name
+        if name and name != call.name:
+            call.name = self._joined_name(call, name)
         signed = signature or ("", "")
         if signature:
             call.signature, call.source = signature
@@ -276,7 +281,8 @@ class ReceivedCalls:
             items: list[Item] = [ToolCall(call.number, "", "", fragment, *signed)] if fragment or signature else []
             return items + self._attached(call)
         call.is_empty = not call.fragments and arguments not in (None, "")
-        return self._begin(call) if call.id and call.name and not call.is_empty else []
+        is_held = call.is_empty or (self._names_in_pieces and not call.fragments)
+        return self._begin(call) if call.id and call.name and not is_held else []
 
     def whole(self, call_id: str, name: str, arguments: object, signature: tuple[str, str] | None = None) -> list[Item]:
         """Return the items for a complete call: none if it is repeated."""
@@ -320,6 +326,12 @@ class ReceivedCalls:
         items = [item for call in self._unfinished for item in self.end(call)]
         self._unfinished = [call for call in self._unfinished if not call.is_begun]
         return items
+
+    def _joined_name(self, call: ReceivedCall, piece: str) -> str:
+        """Return a call's name with another piece, which may begin with all of it so far."""
+        if call.name and (call.is_begun or not self._names_in_pieces):
+            return call.name
+        return piece if piece.startswith(call.name) else call.name + piece
 
     def _identify(self, call: ReceivedCall, call_id: str) -> None:
         call.received_id, call.id = call_id, self._unique(call_id)

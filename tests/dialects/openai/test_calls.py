@@ -48,6 +48,36 @@ CALL_PIECES: dict[str, tuple[list[Any], list[tuple[str, str, str]]]] = {
     "a late index": ([piece(None, "", "f", id="a"), piece(0, '{"x"'), piece(0, ":1}")], [("a", "f", X)]),
     "an index only at first": ([piece(0, "", "f", id="a"), piece(None, '{"x"'), piece(None, ":1}")], [("a", "f", X)]),
     "an index that changes": ([piece(0, "", "f", id="a"), piece(1, '{"x"'), piece(2, ":1}")], [("a", "f", X)]),
+    # continuedev/continue pull request 5849: "edit_ex" and "isting_file".
+    "a name in pieces": ([piece(0, "", "f", id="a"), piece(0, "", "oo"), piece(0, X)], [("a", "foo", X)]),
+    "a name in pieces, the last with the arguments": (
+        [piece(0, None, "f", id="a"), piece(0, X, "oo", id="a")],
+        [("a", "foo", X)],
+    ),
+    "a name in pieces, without an id": ([piece(0, "", "f"), piece(0, "", "oo"), piece(0, X)], [("call_", "foo", X)]),
+    "a name that grows": ([piece(0, "", "f", id="a"), piece(0, "", "foo", id="a"), piece(0, X)], [("a", "foo", X)]),
+    "a name that repeats before the arguments": (
+        [piece(0, "", "foo", id="a"), piece(0, "", "foo", id="a"), piece(0, X, "foo")],
+        [("a", "foo", X)],
+    ),
+    "a name in pieces without arguments": ([piece(0, "", "f", id="a"), piece(0, "", "oo")], [("a", "foo", "{}")]),
+    "another name after a call without arguments": (
+        [piece(0, "{}", "f", id="a"), piece(0, X, "g", id="b")],
+        [("a", "f", "{}"), ("b", "g", X)],
+    ),
+    "another name with another id": (
+        [piece(0, "", "f", id="a"), piece(0, X, "g", id="b")],
+        [("a", "f", "{}"), ("b", "g", X)],
+    ),
+    "no object function": ([{"index": 0, "id": "a", "name": "f", "arguments": X}], [("a", "f", X)]),
+    "no object function, and arguments as an object": (
+        [{"id": "a", "name": "f", "arguments": {"x": 1}}],
+        [("a", "f", X)],
+    ),
+    "parameters in place of arguments": (
+        [{"index": 0, "id": "a", "function": {"name": "f", "parameters": {"x": 1}}}],
+        [("a", "f", X)],
+    ),
     "an id that changes": (
         [piece(0, "", "f", id="a"), piece(0, '{"x"', id="b"), piece(0, ":1}", id="c")],
         [("a", "f", X)],
@@ -94,8 +124,18 @@ def test_pieces_of_calls_become_calls_that_can_be_made(
 
 @pytest.mark.parametrize(
     "pieces",
-    [[piece(0, X, "f", id="a"), piece(0, Y, "f", id="a")], [piece(0, X, id="a")]],
-    ids=["different arguments for one call", "arguments without a name"],
+    [
+        [piece(0, X, "f", id="a"), piece(0, Y, "f", id="a")],
+        [piece(0, X, id="a")],
+        [piece(0, '{"x"', "f", id="a"), piece(0, ":1}", "oo")],  # ankit373/hydra issue 957
+        [piece(0, '{"x"', "f", id="a"), piece(0, Y, "g", id="b")],
+    ],
+    ids=[
+        "different arguments for one call",
+        "arguments without a name",
+        "more of a name among the arguments",
+        "another call among the arguments",
+    ],
 )
 def test_pieces_that_make_no_sense_are_an_error(pieces: list[Any]) -> None:
     with pytest.raises(ProtocolError):

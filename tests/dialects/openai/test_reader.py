@@ -90,10 +90,9 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
         ),
         [
             ToolCall(0, "a", "f"),
-            ToolCall(1, "b", "g"),
             ToolCall(0, arguments='{"x"'),
-            ToolCall(1, arguments="{}"),
             ToolCall(0, arguments=":1}"),
+            ToolCall(1, "b", "g", "{}"),
             Finish("tool_calls"),
         ],
     ),
@@ -136,7 +135,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             calling({"id": "", "type": "", "function": {"arguments": "{}"}}),
             CALLED,
         ),
-        [ToolCall(0, "a", "f"), ToolCall(0, arguments="{}"), Finish("tool_calls")],
+        [ToolCall(0, "a", "f", "{}"), Finish("tool_calls")],
     ),
     # ollama/ollama issue 15457: every call has index 0.
     "all calls at index 0": (
@@ -154,7 +153,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             calling({"index": 0, "id": "a", "function": {"name": "", "arguments": "{}"}}),
             CALLED,
         ),
-        [ToolCall(0, "a", "f"), ToolCall(0, arguments="{}"), Finish("tool_calls")],
+        [ToolCall(0, "a", "f", "{}"), Finish("tool_calls")],
     ),
     # Servers as in ollama/ollama issue 6473: arguments as an object, not as JSON text.
     "arguments as an object": (
@@ -170,9 +169,8 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
         ),
         [
             ToolCall(0, "a", "f"),
-            ToolCall(1, "b", "g"),
             ToolCall(0, arguments="{}"),
-            ToolCall(1, arguments="{}"),
+            ToolCall(1, "b", "g", "{}"),
             Finish("tool_calls"),
         ],
     ),
@@ -183,7 +181,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
             choice({"function_call": {"arguments": "{}"}}),
             choice({}, "function_call"),
         ),
-        [ToolCall(0, "call_", "f"), ToolCall(0, arguments="{}"), Finish("tool_calls", raw="function_call")],
+        [ToolCall(0, "call_", "f", "{}"), Finish("tool_calls", raw="function_call")],
     ),
     # DeepSeek API docs, "Reasoning Model": reasoning_content before content; the other field is null.
     "reasoning_content": (

@@ -56,6 +56,7 @@ from acytoo.wire.sse import SSEDecoder
 class _Function(msgspec.Struct, gc=False):
     name: Annotated[str | None, NEEDED] = None
     arguments: Annotated[str | JSONObject | None, NEEDED] = None  # JSON text, but some servers send an object
+    parameters: Any = None  # what models call it, and servers that pass on their words
 
 
 class _Custom(msgspec.Struct, gc=False):
@@ -68,6 +69,8 @@ class _ToolCall(msgspec.Struct, gc=False):
     id: str | None = None
     function: Annotated[_Function | None, NEEDED] = None
     custom: Annotated[_Custom | None, NEEDED] = None  # of a tool that takes text
+    name: Annotated[str | None, NEEDED] = None  # without `function`: Cloudflare's Workers AI
+    arguments: Annotated[str | JSONObject | None, NEEDED] = None
     extra_content: Any = None
 
 
@@ -156,6 +159,7 @@ class StreamReader(RecordReader):
         self._number: int | None = 0  # of the choice that finished
         self._reads_messages = False  # the content came as `message`, not as `delta`
         self._reads_pieces = False  # …and each of them is a piece of it
+        self._calls = ReceivedCalls(names_in_pieces=True)  # continuedev/continue pull request 5849
         self._by_index: dict[int | None, ReceivedCall] = {}
         self._inputs: dict[int, list[str]] = {}  # the pieces of custom calls, which are emitted together, by number
 
@@ -289,6 +293,7 @@ class StreamReader(RecordReader):
             items.append(OpaquePart(NAME, fields, "tool_call", number))
         self._inputs = {}
         items += self._calls.close()
+        self.has_content |= bool(self._calls)
 
     def append(self, chunk: _Chunk, items: list[Item]) -> None:
         """Append the items of one chunk, or of a complete reply. Raises the error that it reports."""
@@ -461,7 +466,7 @@ class StreamReader(RecordReader):
         self, number: int, piece: _ToolCall, siblings: set[ReceivedCall], items: list[Item]
     ) -> None:
         """Append what a complete call has beyond what was read of it before: the one with its id, or at its place."""
-        function = piece.function or _Function()
+        function = _function_of(piece)
         known = (self._calls.by_id(piece.id) if piece.id else None) or self._calls.at(number)
         if known is not None and known not in siblings and not self._reads_pieces:
             complete = arguments_text(function.arguments) if function.arguments is not None else ""
@@ -475,7 +480,7 @@ class StreamReader(RecordReader):
 
     def _decode_call(self, piece: _ToolCall, siblings: set[ReceivedCall] | None = None) -> list[Item]:
         """Return the items for a piece of a call. `siblings` are the calls of earlier elements of the same list."""
-        function = piece.function or _Function()
+        function = piece.function or _function_of(piece)
         arguments = function.arguments
         call = self._by_index.get(piece.index)
         if (
@@ -494,6 +499,7 @@ class StreamReader(RecordReader):
         if piece.custom is not None:
             return self._decode_custom(piece, piece.custom)
         items: list[Item] = []
+        arguments = _function_of(piece).arguments
         call_id, name = piece.id or "", function.name or ""
         call = self._call_of(piece.index, call_id, name, arguments, siblings or ())
         if call is None:
@@ -507,6 +513,8 @@ class StreamReader(RecordReader):
         self._by_index[piece.index] = call
         if siblings is not None:
             siblings.add(call)
+        if call.is_partial and call.name and name not in call.name:
+            raise ProtocolError(f"the server sent another name inside the arguments for {call.name!r}: {name!r}")
         signature = signature_of({"extra_content": piece.extra_content})
         if isinstance(piece.extra_content, dict):
             fields = {"extra_content": piece.extra_content}
@@ -551,6 +559,9 @@ class StreamReader(RecordReader):
         if call is None:
             last = self._calls.last
             return last if last is not None and not (call_id or name or last.is_complete) else None
+        is_same = (call_id or call.received_id) == call.received_id and call not in siblings
+        if name and index is not None and is_same and not (call.is_begun or call.fragments or call.is_empty):
+            return call  # a piece of its name
         if name:
             is_other = (call_id or call.received_id) != call.received_id or name not in (call.name or name)
             if index is None:
@@ -566,7 +577,7 @@ class CumulativeReader(CumulativeRecordReader, StreamReader):
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
         super().__init__(name, ends_without_finish)
-        self._calls = ReceivedCalls(is_cumulative=True)
+        self._calls = ReceivedCalls(is_cumulative=True, names_in_pieces=True)
 
 
 def read_document(name: str, body: bytes) -> list[Item]:
@@ -593,6 +604,14 @@ def read_document(name: str, body: bytes) -> list[Item]:
         else "neither content nor finish_reason"
     )
     raise TruncatedError(f"the reply has {what}")
+
+
+def _function_of(piece: _ToolCall) -> _Function:
+    """Return the function that a piece calls, from wherever the server has put its name and its arguments."""
+    function = piece.function or _Function(piece.name, piece.arguments)
+    if function.arguments is None and isinstance(function.parameters, str | dict):
+        function.arguments = function.parameters
+    return function
 
 
 def _is_empty(delta: _Delta) -> bool:
