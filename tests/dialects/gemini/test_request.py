@@ -382,9 +382,25 @@ def test_an_enum_reply_is_refused_by_name_in_translation() -> None:
 
 
 def test_a_field_name_that_begins_with_an_underscore_is_kept() -> None:
-    # Source: Gemini API reference, GenerationConfig, `_responseJsonSchema`.
-    body = {"contents": CONTENTS, "generationConfig": {"_responseJsonSchema": {"type": "object"}}}
+    body = {"contents": CONTENTS, "generationConfig": {"_unknownField": 1}}
     assert encode(decode(body)) == body
+
+
+def test_both_names_of_the_field_with_a_json_schema_are_read() -> None:
+    # Source: Gemini API reference, GenerationConfig, `responseJsonSchema` and `_responseJsonSchema`.
+    for name in ("responseJsonSchema", "_responseJsonSchema", "response_json_schema"):
+        config = {"responseMimeType": "application/json", name: {"type": "object"}}
+        request = translate(decode({"contents": CONTENTS, "generationConfig": config}), DIALECT)
+        assert request.response_format is not None
+        assert request.response_format["json_schema"]["schema"] == {"type": "object"}
+        assert request.extra == {}
+
+
+@pytest.mark.parametrize("config", [{"mediaResolution": "MEDIA_RESOLUTION_LOW"}, {"enableEnhancedCivicAnswers": False}])
+def test_hints_in_the_config_are_not_refused_in_translation(config: dict[str, Any]) -> None:
+    request = decode({"contents": CONTENTS, "generationConfig": config})
+    assert translate(request, DIALECT).extra == {}
+    assert encode(request)["generationConfig"] == config
 
 
 @pytest.mark.parametrize(

@@ -76,11 +76,22 @@ class Gemini(Dialect):
     count_routes = _routes(_COUNT)
     minimal_body = {"contents": [{"parts": [{"text": ""}]}]}
     ignorable_fields = frozenset(
-        {"alt", "safetySettings", "labels", "serviceTier", "store", "generationConfig.thinkingConfig"}
+        {
+            "alt",
+            "safetySettings",
+            "labels",
+            "serviceTier",
+            "store",
+            "generationConfig.mediaResolution",
+            "generationConfig.thinkingConfig",
+        }
     )
     conversation_fields = frozenset({"cachedContent"})
     thinking_is_switch = True
-    no_op_values = {"generationConfig.responseModalities": (["TEXT"],)}
+    no_op_values = {
+        "generationConfig.responseModalities": (["TEXT"],),
+        "generationConfig.enableEnhancedCivicAnswers": (False,),
+    }
     capabilities = Capabilities(
         frozenset({"id", "model"}),
         frozenset({"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"}),

@@ -319,7 +319,7 @@ def _camel_case_object(value: object, where: str) -> JSONObject:
 
 
 def _camel_case(name: str) -> str:
-    if name.startswith("_"):  # `_responseJsonSchema`, which the API calls an internal detail
+    if name.startswith("_"):  # `_responseJsonSchema`
         return name
     first, *rest = name.split("_")
     return first + "".join([word[:1].upper() + word[1:] for word in rest])
@@ -492,6 +492,8 @@ def _decode_config(config: JSONObject, shared: JSONObject) -> None:
         del config["candidateCount"]
     media_type = config.pop("responseMimeType", None)
     schema, gemini_schema = config.pop("responseJsonSchema", None), config.pop("responseSchema", None)
+    if (documented := config.pop("_responseJsonSchema", None)) is not None:  # its name in the API reference
+        schema = documented
     if schema is None and gemini_schema is not None:
         schema = _decode_schema(gemini_schema)
     if schema is not None:
