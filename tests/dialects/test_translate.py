@@ -212,12 +212,11 @@ def test_anthropics_own_fields_on_parts_and_tools_are_not_sent_to_another_api(ta
 
 
 @pytest.mark.parametrize("target", OTHER_APIS, ids=lambda dialect: dialect.name)
-@pytest.mark.parametrize(("field", "value"), [("context", "A letter."), ("transformations", [{"type": "crop"}])])
-def test_anthropics_own_fields_on_a_document_are_refused_by_name(target: Dialect, field: str, value: Any) -> None:
+def test_a_change_to_a_document_is_refused_by_name(target: Dialect) -> None:
     source = {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}
-    content = [{"type": "document", "source": source, field: value}]
+    content = [{"type": "document", "source": source, "transformations": [{"type": "crop"}]}]
     request = decode_anthropic({"messages": [{"role": "user", "content": content}]})
-    with pytest.raises(UnsupportedError, match=field):
+    with pytest.raises(UnsupportedError, match="transformations"):
         encode(target, translate(request, dialects.Anthropic()))
 
 
@@ -378,3 +377,63 @@ def test_a_choice_of_tools_that_were_all_dropped_is_not_sent_to_anthropic() -> N
     target = dialects.Anthropic()
     sent = msgspec.json.decode(target.encode_request(request, Endpoint("http://h"), Unsupported("a", drop=True)).body)
     assert not sent.keys() & {"tools", "tool_choice"}
+
+
+@pytest.mark.parametrize("target", [*OTHERS, dialects.Acytoo()], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("place", ["user", "result"])
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "search_result", "title": "One", "source": "two", "content": [{"type": "text", "text": "three"}]},
+        {
+            "type": "document",
+            "title": "One",
+            "context": "two",
+            "source": {"type": "content", "content": [{"type": "text", "text": "three"}]},
+        },
+        {"type": "document", "title": "One", "context": "two", "source": {"type": "content", "content": "three"}},
+    ],
+    ids=["search_result", "document", "document of text"],
+)
+def test_the_text_of_a_block_that_only_anthropic_has_is_sent_as_text(
+    target: Dialect, place: str, block: dict[str, Any]
+) -> None:
+    if place == "result" and target.name == "acytoo":
+        pytest.skip("that API has no calls")
+    call = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [block]}
+    turns = {
+        "user": [{"role": "user", "content": [block]}],
+        "result": [*HELLO, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}],
+    }
+    sent = encode(target, translate(decode_anthropic({"messages": turns[place]}), dialects.Anthropic())).body.decode()
+    assert "One\\ntwo" in sent
+    assert "three" in sent
+    assert "search_result" not in sent
+
+
+@pytest.mark.parametrize("target", [*OTHERS, dialects.Acytoo()], ids=lambda dialect: dialect.name)
+def test_the_summary_of_a_compacted_conversation_is_never_dropped(target: Dialect) -> None:
+    blocks = [{"type": "compaction", "content": "We spoke of Paris."}, {"type": "text", "text": "Good."}]
+    request = decode_anthropic({"messages": [*HELLO, {"role": "assistant", "content": blocks}, *HELLO]})
+    unsupported = Unsupported(target.name, drop=True)
+    translated = translate(request, dialects.Anthropic(), unsupported)
+    assert b"We spoke of Paris." in target.encode_request(translated, Endpoint("http://h"), unsupported).body
+    assert "compaction content" not in unsupported.dropped
+
+
+def test_a_block_of_anthropic_is_sent_to_anthropic_as_it_is() -> None:
+    block = {"type": "search_result", "title": "One", "source": "two", "content": [{"type": "text", "text": "three"}]}
+    request = decode_anthropic({"messages": [{"role": "user", "content": [block]}]})
+    sent = encode(dialects.Anthropic(), translate(request, dialects.Anthropic(), Unsupported("anthropic"))).body
+    assert msgspec.json.decode(sent)["messages"][0]["content"] == [block]
+
+
+@pytest.mark.parametrize("target", [dialects.OpenAI(), dialects.OpenAIResponses()], ids=lambda dialect: dialect.name)
+def test_the_context_of_a_document_is_sent_as_text(target: Dialect) -> None:
+    source = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
+    content = [{"type": "document", "source": source, "context": "A letter."}]
+    request = decode_anthropic({"messages": [{"role": "user", "content": content}]})
+    sent = encode(target, translate(request, dialects.Anthropic())).body
+    assert b"A letter." in sent
+    assert b"JVBERi0=" in sent

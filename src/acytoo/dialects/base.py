@@ -24,7 +24,7 @@ from acytoo.errors import (
 from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest
 from acytoo.observation import Received
 from acytoo.secret import Secret, truncate
-from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request, Start, Usage
+from acytoo.types import OPTIONS, ContentPart, Item, JSONObject, Reply, Request, Start, Usage
 from acytoo.wire.records import Framing
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ class Unsupported:
         self._drop_preferences = drop_preferences
         self._hint = hint
         self._dropped: dict[str, None] = {}
+
+    @property
+    def dialect(self) -> str:
+        """The name of the API that the request is for."""
+        return self._dialect
 
     @property
     def dropped(self) -> list[str]:
@@ -308,6 +313,10 @@ class Dialect:
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a client's request. Raises RequestError (400) that names the wrong field."""
         raise NotImplementedError
+
+    def plain_parts(self, part: ContentPart) -> list[ContentPart] | None:
+        """Return parts that every API has for one that only this API has; None for any other."""
+        return None
 
     def decode_request_lenient(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request as far as a server needs that passes its body through unchanged.

@@ -21,6 +21,8 @@ def translate(request: Request, source: Dialect, unsupported: Unsupported | None
 
     Raises RequestError (400) for a field that carries a part of the conversation: it must never be dropped.
     """
+    if unsupported is None or unsupported.dialect != source.name:
+        request = _with_plain_parts(source, request)
     removed = list(request.extra.items())
     if request.reasoning_effort == "none" and source.thinking_is_switch:
         request = msgspec.structs.replace(request, reasoning_effort=None)
@@ -46,6 +48,22 @@ def translate(request: Request, source: Dialect, unsupported: Unsupported | None
         if (error := source.conversation_error(name)) is not None:
             raise error
     return msgspec.structs.replace(request, extra=extra, user=None)
+
+
+def _with_plain_parts(source: Dialect, request: Request) -> Request:
+    """Return the request with parts that every API has in place of those that only the source has."""
+    changed: dict[int, Any] = {}
+    for index, message in enumerate(request.messages):
+        content = message.get("content")
+        if isinstance(content, list):
+            plain = [source.plain_parts(part) for part in content]
+            if any(parts is not None for parts in plain):
+                pairs = zip(content, plain, strict=True)
+                changed[index] = {**message, "content": [new for part, parts in pairs for new in parts or [part]]}
+    if not changed:
+        return request
+    messages: list[Any] = [changed.get(index, message) for index, message in enumerate(request.messages)]
+    return msgspec.structs.replace(request, messages=messages)
 
 
 def _with_plain_texts(request: Request) -> Request:

@@ -21,6 +21,7 @@ from acytoo.dialects.anthropic.request import (
     EffortStyle,
     decode_request,
     encode_request,
+    plain_parts,
 )
 from acytoo.dialects.anthropic.writer import THREAD_UNSUPPORTED, StreamWriter, error_document, reply_document
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
@@ -31,7 +32,7 @@ from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers, with_query
-from acytoo.types import Item, JSONObject, Reply, Request
+from acytoo.types import ContentPart, Item, JSONObject, Reply, Request
 
 if TYPE_CHECKING:
     from acytoo.dialects.batches import BatchAPI
@@ -169,6 +170,10 @@ class Anthropic(Dialect):
         if betas:
             shared["betas"] = [beta.strip() for beta in betas.split(",") if beta.strip()]
         return ParsedRequest(request_from_body(shared, self.name))
+
+    def plain_parts(self, part: ContentPart) -> list[ContentPart] | None:
+        """Return the text of a search result, a document of blocks, a compaction or a document's context as parts."""
+        return plain_parts(part)
 
     def conversation_error(self, field: str) -> RequestError | None:
         """Return the error after which the official SDKs and Claude Code send the complete conversation, unthreaded."""

@@ -653,6 +653,29 @@ def _decode_document(block: JSONObject, where: str) -> JSONObject:
     return {"type": "file", "file": file, **_part_fields(block)}
 
 
+def plain_parts(part: ContentPart) -> list[ContentPart] | None:
+    """Return parts that every API has for a block with text of its own shape; None for any other part."""
+    block: Mapping[str, Any] = part
+    kind = block["type"]
+    heading = [block.get("title"), block.get("context")]
+    if kind == "file" and block.get("context"):
+        return [*_texts([block["context"]]), cast(ContentPart, {k: v for k, v in block.items() if k != "context"})]
+    if kind == "document" and block["source"].get("type") == "content":
+        return [*_texts(heading), *content_parts(_decode_content(block["source"].get("content"), "document.source"))]
+    if kind == "search_result":
+        heading = [block.get("title"), block.get("source")]
+        return [*_texts(heading), *content_parts(_decode_content(block.get("content"), "search_result.content"))]
+    if kind == "compaction" and block.get("content"):
+        return _texts([block["content"]])
+    return None
+
+
+def _texts(values: list[object]) -> list[ContentPart]:
+    """Return one part of the values that are text, none if there are none."""
+    text = "\n".join([value for value in values if isinstance(value, str) and value])
+    return [{"type": "text", "text": text}] if text else []
+
+
 def _decode_tools(tools: object) -> list[ToolDefinition]:
     """Return the tools. Anthropic's own are kept unchanged."""
     if not isinstance(tools, list):
