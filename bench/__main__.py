@@ -157,10 +157,10 @@ def fuzz(arguments: argparse.Namespace) -> None:
 
 
 def mutate(arguments: argparse.Namespace) -> None:
-    """Change the code of a part in one place at a time, and exit with 1 if its tests notice less than 95 %."""
+    """Change the code of parts in one place at a time, and exit with 1 if the tests notice less than 95 % of one."""
     from bench.mutation import mutate
 
-    sys.exit(0 if mutate(arguments.part, arguments.sample, arguments.seed) else 1)
+    sys.exit(0 if mutate(arguments.parts, arguments.sample, arguments.seed) else 1)
 
 
 def _bar(share: float) -> str:
@@ -220,7 +220,7 @@ def main() -> None:
     option("--seed", type=int, default=1)
     option("--save", action="store_true", help="write bench/logs/soak.md")
     option = parsers["mutate"].add_argument
-    option("part", help="a file or folder of src/acytoo, such as secret or wire; another name prints all")
+    option("parts", nargs="+", help="files or folders of src/acytoo, such as secret or wire; another name prints all")
     option("--sample", type=int, default=0, metavar="N", help="only N of its mutants, chosen at random")
     option("--seed", type=int, default=1)
     parsers["fuzz"].add_argument("--target", default="", help="only this one, such as documents or http-response")

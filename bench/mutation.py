@@ -220,18 +220,17 @@ def _replacements(parent: ast.AST, field: str, node: ast.AST) -> Iterator[tuple[
 class _Session:
     """A pytest plugin that runs the tests once, and then those of every mutant."""
 
-    def __init__(self, part: str, sample: int, seed: int, progress: Callable[[str], None]) -> None:
+    def __init__(self, parts: list[str], sample: int, seed: int, progress: Callable[[str], None]) -> None:
         self.sample, self.seed, self.progress = sample, seed, progress
         command = ["git", "rev-parse", "--short", "HEAD"]
         self.commit = subprocess.run(command, capture_output=True, text=True, check=True, cwd=_ROOT).stdout.strip()
-        self.results: list[tuple[str, Mutant]] = []
-        self.total = 0
+        self.results: dict[str, list[tuple[str, Mutant]]] = {part: [] for part in parts}
+        self.totals: dict[str, int] = {}
         self.failures: set[str] = set()
         self.on_failure = self._leave_out
         self._error = ""
-        path = _SOURCE / part
-        self.files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
-        self.trees = {self._name(file): ast.parse(file.read_text()) for file in self.files}
+        self.files = {part: _files_of(part) for part in parts}
+        self.trees = {self._name(file): ast.parse(file.read_text()) for part in parts for file in self.files[part]}
 
     def _name(self, file: Path) -> str:
         return str(file.relative_to(_SOURCE))
@@ -261,22 +260,24 @@ class _Session:
             importlib.import_module(f"acytoo.{name}")
         self.progress(f"{len(session.items)} tests without a mutant")
         reached, seconds = self._baseline(session.items)
-        mutants = [mutant for name, tree in self.trees.items() for mutant in mutants_of(name, tree)]
-        self.total = len(mutants)
-        random.Random(self.seed).shuffle(mutants)
-        del mutants[self.sample or self.total :]
         functions = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
-        for number, mutant in enumerate(mutants, 1):
-            lines = range(mutant.line, mutant.last_line + 1)
-            reaching = set().union(*(reached.get((mutant.file, line), set()) for line in lines))
-            items = sorted((item for item in session.items if item in reaching), key=lambda item: seconds[item])
-            outcome = self._try(mutant, items, seconds, functions)
-            if outcome == "same code":
-                self.total -= 1
-            else:
-                self.results.append((outcome, mutant))
-            if outcome != "assertion" or number % 20 == 0:
-                self.progress(f"{number} of {len(mutants)}, {outcome}: {mutant}")
+        for part, files in self.files.items():
+            names_of_part = [self._name(file) for file in files]
+            mutants = [mutant for name in names_of_part for mutant in mutants_of(name, self.trees[name])]
+            self.totals[part] = len(mutants)
+            random.Random(self.seed).shuffle(mutants)
+            del mutants[self.sample or len(mutants) :]
+            for number, mutant in enumerate(mutants, 1):
+                lines = range(mutant.line, mutant.last_line + 1)
+                reaching = set().union(*(reached.get((mutant.file, line), set()) for line in lines))
+                items = sorted((item for item in session.items if item in reaching), key=lambda item: seconds[item])
+                outcome = self._try(mutant, items, seconds, functions)
+                if outcome == "same code":
+                    self.totals[part] -= 1
+                else:
+                    self.results[part].append((outcome, mutant))
+                if outcome != "assertion" or number % 20 == 0:
+                    self.progress(f"{part}: {number} of {len(mutants)}, {outcome}: {mutant}")
         return True
 
     def _baseline(self, items: list[pytest.Item]) -> tuple[dict[tuple[str, int], set[pytest.Item]], dict[Any, float]]:
@@ -286,7 +287,7 @@ class _Session:
             raise TimeoutError(f"it takes more than {_BASELINE_SECONDS:.0f} seconds")
 
         signal.signal(signal.SIGALRM, stop)
-        names = {str(file): self._name(file) for file in self.files}
+        names = {str(file): self._name(file) for files in self.files.values() for file in files}
         reached: dict[tuple[str, int], set[pytest.Item]] = {}
         seconds: dict[Any, float] = {}
         lines: set[tuple[str, int]] = set()
@@ -381,6 +382,11 @@ class _Session:
         return changed
 
 
+def _files_of(part: str) -> list[Path]:
+    path = _SOURCE / part
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
 def _codes(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -388,28 +394,32 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def mutate(part: str, sample: int, seed: int) -> bool:
-    """Try the mutants of a part, or a sample; save the result and return whether 95 % of them were noticed.
+def mutate(parts: list[str], sample: int, seed: int) -> bool:
+    """Try the mutants of parts, or a sample of each; save the results and return whether 95 % of each were noticed.
 
-    Ctrl-C ends it, and saves the result so far.
+    Ctrl-C ends it, and saves the results so far.
     """
-    if part not in PARTS:
-        raise SystemExit(f"mutate: unknown part {part!r}: expected {', '.join(PARTS)}")
+    for part in parts:
+        if part not in PARTS:
+            raise SystemExit(f"mutate: unknown part {part!r}: expected {', '.join(PARTS)}")
     os.chdir(_ROOT)
+    tests = list(dict.fromkeys(argument for part in parts for argument in PARTS[part]))
+    if len(parts) > 1:  # what one part leaves out may be another's own tests
+        tests = [test for test in tests if test.removeprefix("--ignore=tests/") not in parts]
     with tempfile.TemporaryDirectory() as storage, os.fdopen(os.dup(2), "w", buffering=1) as progress:
-        session = _Session(part, sample, seed, lambda line: print(line, file=progress))
+        session = _Session(parts, sample, seed, lambda line: print(line, file=progress))
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = storage
-        pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", *PARTS[part]], plugins=[session])
-    if not session.results:
-        return False
-    return _save(part, session, seed)
+        pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", *tests], plugins=[session])
+    # A result is saved even if that of another part is too low.
+    enough = [_save(part, session, seed) for part in parts if session.results[part]]
+    return all(enough) and bool(enough)
 
 
 def _save(part: str, session: _Session, seed: int) -> bool:
     """Save the result of a part and write the document."""
     counts: Counter[str] = Counter()
     survivors, equivalent = [], []
-    for outcome, mutant in session.results:
+    for outcome, mutant in session.results[part]:
         place = f"{mutant.file} {mutant.function}"
         change = f"{mutant.old} -> {mutant.new}"
         if outcome not in ("assertion", "timeout"):
@@ -423,9 +433,9 @@ def _save(part: str, session: _Session, seed: int) -> bool:
     results[part] = {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": session.commit,
-        "mutants": session.total,
-        "tried": len(session.results),
-        "seed": seed if len(session.results) < session.total else None,
+        "mutants": session.totals[part],
+        "tried": len(session.results[part]),
+        "seed": seed if len(session.results[part]) < session.totals[part] else None,
         "counts": counts,
         "survivors": survivors,
         "equivalent": equivalent,
