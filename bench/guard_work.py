@@ -167,7 +167,7 @@ def _gateway() -> Callable[[], None]:
         attempt.end("complete", Received(Usage(10, 20), Finish("stop"), 80))
         response = HTTPResponse(200, {"content-type": "application/json"}, b"{}")
         call.end(response, None)
-        encode_response(response, True, "1.1", False, call.headers)
+        encode_response(response, True, "1.1", False, call.fields)
 
     async def ten() -> None:
         for _ in range(10):

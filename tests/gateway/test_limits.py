@@ -11,6 +11,7 @@ from acytoo.dialects.base import Dialect
 from acytoo.gateway.config import Limits
 from acytoo.gateway.counters import Claim, Claims, Exceeded, Hold, Level, MemoryCounters, Window, quotas_of
 from acytoo.gateway.limits import amounts_of, plan_of, refusal
+from tests.dialects.test_quotas import written
 
 ALL_LIMITS = Limits(
     requests_per_minute=1,
@@ -108,7 +109,7 @@ LEVELS = [
 
 
 def test_headers_report_the_limit_of_which_the_least_is_left_as_openai_does() -> None:
-    assert dialects.by_name("openai").quota_headers(quotas_of(LEVELS), NOW) == {
+    assert written("openai", quotas_of(LEVELS)) == {
         "x-ratelimit-limit-requests": "10",
         "x-ratelimit-remaining-requests": "9",
         "x-ratelimit-reset-requests": "1m0s",
@@ -119,7 +120,7 @@ def test_headers_report_the_limit_of_which_the_least_is_left_as_openai_does() ->
 
 
 def test_headers_have_the_names_and_times_of_anthropic_for_its_clients() -> None:
-    assert dialects.by_name("anthropic").quota_headers(quotas_of(LEVELS[1:3]), NOW) == {
+    assert written("anthropic", quotas_of(LEVELS[1:3]), NOW) == {
         "anthropic-ratelimit-requests-limit": "100",
         "anthropic-ratelimit-requests-remaining": "60",
         "anthropic-ratelimit-requests-reset": "2027-01-15T10:02:06Z",
@@ -132,10 +133,10 @@ def test_headers_have_the_names_and_times_of_anthropic_for_its_clients() -> None
 @pytest.mark.parametrize(("seconds", "duration"), [(0, "0ms"), (1, "1s"), (59, "59s"), (360, "6m0s"), (7325, "2h2m5s")])
 def test_openai_reports_durations(seconds: float, duration: str) -> None:
     quotas = quotas_of([level("requests", "day", 1, 1, seconds)])
-    headers = dialects.by_name("openai").quota_headers(quotas, NOW)
+    headers = written("openai", quotas)
     assert headers["x-ratelimit-reset-requests"] == duration
 
 
 def test_without_limits_there_are_no_headers() -> None:
     for dialect in dialects.ALL:
-        assert dialect.quota_headers(quotas_of([]), NOW) == {}
+        assert written(dialect.name, quotas_of([])) == {}

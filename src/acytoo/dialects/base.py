@@ -374,12 +374,12 @@ class Dialect:
         """Return the JSON document that reports an error in this API."""
         raise NotImplementedError
 
-    def quota_headers(self, quotas: Sequence[Quota], now: float) -> dict[str, str]:
-        """Return the headers that report what is left of limits at the time `now`; by default none.
+    def quota_fields(self, quotas: Sequence[Quota], now: float) -> bytes:
+        """Return the header fields that report what is left of limits at the time `now`; by default none.
 
-        Each unit may occur once.
+        Each unit may occur once. The fields are encoded, as lines of a head: every response of a gateway has some.
         """
-        return {}
+        return b""
 
     def for_model(self, body: bytes, model: str) -> bytes:
         """Return a body of this dialect with another model. Every other field keeps its bytes."""

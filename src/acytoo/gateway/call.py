@@ -93,9 +93,10 @@ class GatewayCall(Call):
         self._address = address_of(request) if control.consumers else ""
         given = request.headers.get("x-request-id", "")
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_id("req_")
-        self.headers = self.upstream_headers = {"x-request-id": self.request_id}
+        self.fields = b"x-request-id: %b\r\n" % self.request_id.encode()
+        self.upstream_headers = {"x-request-id": self.request_id}
         if control.tracing is not None:
-            self.upstream_headers = self.headers | control.tracing.headers_for(request.headers)
+            self.upstream_headers |= control.tracing.headers_for(request.headers)
         self._attempts: list[GatewayAttempt] = []
 
     async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
@@ -128,7 +129,7 @@ class GatewayCall(Call):
             if isinstance(held, Exceeded):
                 raise refusal(held)
             self._hold = held
-            self.headers = {**self.headers, **dialect.quota_headers(held.quotas(), self._at)}
+            self.fields += dialect.quota_fields(held.quotas(), self._at)
 
     def offer_of(self, leaf: Leaf, model: str) -> Offer:
         """Return what an upstream offers for a model. The last one is kept: it is looked at several times."""

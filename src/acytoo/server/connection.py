@@ -298,7 +298,7 @@ class ServerConnection(asyncio.BufferedProtocol):
     def _send(self, request: IncomingRequest, response: HTTPResponse) -> None:
         request.status = response.status
         request.can_continue = self.may_keep_alive(request)
-        own = request.call.headers if request.call is not None else {}
+        own = request.call.fields if request.call is not None else b""
         self.write(encode_response(response, request.can_continue, request.version, request.method == "HEAD", own))
 
     def _next(self) -> None:

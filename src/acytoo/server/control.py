@@ -6,7 +6,7 @@ nothing: the server's password alone decides.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -68,8 +68,8 @@ Ask: TypeAlias = Callable[[], Awaitable[BackendReply]]
 class Call:
     """One request to a server, from its head to the end of the response."""
 
-    headers: Mapping[str, str] = {}
-    """Further headers of the response."""
+    fields = b""
+    """Further header fields of the response, encoded as lines of its head."""
     route: PathRoute | None = None
     """The route of the request, None until it is found."""
     error: AcytooError | None = None

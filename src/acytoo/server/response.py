@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ import msgspec
 
 from acytoo._reset import reset
 from acytoo.http import HTTPResponse
-from acytoo.http1.head import encode_fields, encode_head
+from acytoo.http1.head import encode_head
 
 if TYPE_CHECKING:
     from acytoo.server.request import IncomingRequest
@@ -159,7 +158,7 @@ class StreamedResponse:
         connection = "" if self._keep_alive else "close"
         head = _encode_head(200, tuple(headers.items()), connection, int(time.time()))
         call = self._request.call
-        return head + (encode_fields(call.headers) if call is not None else b"") + b"\r\n"
+        return head + (call.fields if call is not None else b"") + b"\r\n"
 
 
 def json_response(document: object, status: int = 200) -> HTTPResponse:
@@ -168,16 +167,15 @@ def json_response(document: object, status: int = 200) -> HTTPResponse:
 
 
 def encode_response(
-    response: HTTPResponse, keep_alive: bool, version: str, head_only: bool, own_headers: Mapping[str, str] = {}
+    response: HTTPResponse, keep_alive: bool, version: str, head_only: bool, own_fields: bytes = b""
 ) -> bytes:
     """Return the bytes of a complete response; the body of a response to HEAD is only counted.
 
-    `own_headers` are further ones, of this response alone: the others are encoded once for many.
+    `own_fields` are further header fields, of this response alone: the others are encoded once for many.
     """
     connection = "close" if not keep_alive else "keep-alive" if version == "1.0" else ""
     head = _encode_head(response.status, tuple(response.headers.items()), connection, int(time.time()))
-    if own_headers:
-        head += encode_fields(own_headers)
+    head += own_fields
     if response.status in _NO_BODY:
         return head + b"\r\n"
     body = b"" if head_only else response.body

@@ -196,15 +196,14 @@ class Anthropic(Dialect):
         """Return `{"type": "error", "error": {"type", "message"}}`."""
         return error_document(error)
 
-    def quota_headers(self, quotas: Sequence[Quota], now: float) -> dict[str, str]:
+    def quota_fields(self, quotas: Sequence[Quota], now: float) -> bytes:
         """Return the headers of "Rate limits, Response headers": counts, and the time of the reset in RFC 3339."""
-        headers = {}
+        fields = ""
         for quota in quotas:
-            reset = datetime.fromtimestamp(math.ceil(now + quota.resets_in), UTC)
-            headers[f"anthropic-ratelimit-{quota.unit}-limit"] = str(quota.limit)
-            headers[f"anthropic-ratelimit-{quota.unit}-remaining"] = str(quota.remaining)
-            headers[f"anthropic-ratelimit-{quota.unit}-reset"] = f"{reset:%Y-%m-%dT%H:%M:%SZ}"
-        return headers
+            name, reset = f"anthropic-ratelimit-{quota.unit}", math.ceil(now + quota.resets_in)
+            fields += f"{name}-limit: {quota.limit}\r\n{name}-remaining: {quota.remaining}\r\n"
+            fields += f"{name}-reset: {datetime.fromtimestamp(reset, UTC):%Y-%m-%dT%H:%M:%SZ}\r\n"
+        return fields.encode()
 
     def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
         """Return the quotas of a response; `tokens` is the limit of which the least is left."""

@@ -13,20 +13,16 @@ from collections.abc import Iterable, Mapping
 from acytoo.dialects.quotas import UNITS, Quota, number
 
 
-def quota_headers(quotas: Iterable[Quota]) -> dict[str, str]:
-    """Return the headers for quotas, of which each unit may occur once."""
-    headers = {}
+def quota_fields(quotas: Iterable[Quota]) -> bytes:
+    """Return the header fields for quotas, of which each unit may occur once."""
+    fields = ""
     for unit, limit, remaining, resets_in in quotas:
-        limit_name, remaining_name, reset_name = _NAMES[unit]
-        headers[limit_name] = str(limit)
-        headers[remaining_name] = str(remaining)
-        headers[reset_name] = _duration(round(resets_in)) if resets_in >= 1 else f"{max(0, round(resets_in * 1000))}ms"
-    return headers
-
-
-_NAMES = {
-    unit: (f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}") for unit in UNITS
-}
+        reset = _duration(round(resets_in)) if resets_in >= 1 else f"{max(0, round(resets_in * 1000))}ms"
+        fields += (
+            f"x-ratelimit-limit-{unit}: {limit}\r\nx-ratelimit-remaining-{unit}: {remaining}\r\n"
+            f"x-ratelimit-reset-{unit}: {reset}\r\n"
+        )
+    return fields.encode()
 
 
 @functools.lru_cache(256)

@@ -154,11 +154,11 @@ class OpenAIResponses(Dialect):
         """Return a complete reply as one `response` document."""
         return msgspec.json.encode(reply_document(reply, request))
 
-    def quota_headers(self, quotas: Sequence[Quota], now: float) -> dict[str, str]:
+    def quota_fields(self, quotas: Sequence[Quota], now: float) -> bytes:
         """Return the `x-ratelimit-*` headers."""
-        from acytoo.dialects.openai.quotas import quota_headers
+        from acytoo.dialects.openai.quotas import quota_fields
 
-        return quota_headers(quotas)
+        return quota_fields(quotas)
 
     def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
         """Return the quotas in the `x-ratelimit-*` headers of a response."""
