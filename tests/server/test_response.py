@@ -197,6 +197,27 @@ async def test_a_client_that_prefers_one_call_at_a_time_is_answered(
         assert response.headers["x-acytoo-dropped"] == "parallel_tool_calls=False"
 
 
+@pytest.mark.parametrize(
+    ("behind", "fields", "dropped"),
+    [
+        (dialects.Ollama(), {"tool_choice": "required"}, "tool_choice='required'"),
+        (dialects.Ollama(), {"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice={"),
+        (dialects.Anthropic(), {"response_format": {"type": "json_object"}}, "response_format of type 'json_object'"),
+    ],
+)
+async def test_a_client_that_asks_for_a_structured_reply_is_answered(
+    behind: Dialect, fields: dict[str, Any], dropped: str
+) -> None:
+    tools = [{"type": "function", "function": {"name": name, "parameters": FUNCTION}} for name in ("f", "g")]
+    body = {**example(dialects.OpenAI())[1], **fields, "tools": tools}
+    async with live_server(reply("ok"), dialect=behind) as server:
+        response = await call(server.port, request(body=json.dumps(body).encode()))
+        assert response.status == 200
+        assert response.headers["x-acytoo-dropped"].startswith(dropped)
+        sent = json.loads(server.fake.requests[0].body)
+    assert len(sent["tools"]) == (1 if isinstance(fields.get("tool_choice"), dict) else 2)
+
+
 async def test_the_header_with_dropped_fields_is_limited() -> None:
     fields = {**example(dialects.OpenAI())[1], **{f"field-{number}": 1 for number in range(10_000)}}
     async with live_server(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:

@@ -435,7 +435,10 @@ def _encode_format(response_format: JSONObject | None, unsupported: Unsupported)
     named_schema = response_format.get("json_schema")
     if kind == "json_schema" and isinstance(named_schema, dict) and isinstance(named_schema.get("schema"), dict):
         return {"type": "json_schema", "schema": named_schema["schema"]}
-    unsupported(f"response_format of type {kind!r}")
+    if kind == "json_object":  # the prompt asks for JSON too: OpenAI refuses a request whose prompt does not
+        unsupported.preference("response_format of type 'json_object'")
+    else:
+        unsupported(f"response_format of type {kind!r}")
     return None
 
 

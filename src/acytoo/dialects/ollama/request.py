@@ -135,17 +135,21 @@ def _encode_call(call: ToolCallDict, names: dict[str, str], where: str) -> JSONO
 def _encode_tools(request: Request, unsupported: Unsupported) -> list[ToolDefinition]:
     """Return the tools.
 
-    This API has no `tool_choice`: it always behaves like `auto`, and `none` is expressed by sending no tools.
+    This API has no `tool_choice`: it always behaves like `auto`, and `none` is expressed by sending no tools. Of a
+    client's choice a server keeps which tool it is. Ollama's own version of OpenAI's API ignores it.
     """
+    chosen = None
     if request.tool_choice not in (None, "auto", "none"):
-        unsupported(f"tool_choice={show(request.tool_choice)}")
+        unsupported.preference(f"tool_choice={show(request.tool_choice)}")
+        if isinstance(request.tool_choice, dict) and isinstance(request.tool_choice.get("function"), dict):
+            chosen = request.tool_choice["function"].get("name")
     if request.parallel_tool_calls is False:
         unsupported.preference("parallel_tool_calls=False")
     tools: list[ToolDefinition] = []
     for tool in request.tools or ():
         if tool.get("type", "function") != "function":
             unsupported(f"the tool type {tool['type']!r}")
-        elif request.tool_choice != "none":
+        elif request.tool_choice != "none" and chosen in (None, tool["function"].get("name")):
             tools.append(tool)
     return tools
 
