@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import tracemalloc
 from collections import Counter
 from typing import Any
@@ -134,3 +136,27 @@ def test_a_long_key_of_the_caller_is_not_kept() -> None:
         assert tracemalloc.get_traced_memory()[0] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_several_threads_can_choose_at_the_same_time() -> None:
+    balance, ts = Balance(1e-6), targets(1, 1)  # each choice drops the key of another one
+    errors: list[Exception] = []
+
+    def choose() -> None:
+        try:
+            for number in range(3000):
+                balance.choose(ts, Request([]), str(number % 7))
+        except Exception as error:
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=choose) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert errors == []

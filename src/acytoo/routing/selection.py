@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 import time
 from hashlib import blake2b
 
@@ -36,10 +37,11 @@ class Balance:
     def __init__(self, affinity: float) -> None:
         self._affinity = affinity
         self._used_at: dict[bytes, float] = {}  # the least recently used key first
+        self._lock = threading.Lock()  # for these keys: a route may serve the event loops of several threads
 
     def take_over(self, other: Balance) -> None:
         """Continue with the keys of a balance whose place this one takes."""
-        self._used_at = other._used_at
+        self._used_at, self._lock = other._used_at, other._lock
 
     def choose(self, free: list[Target], request: Request, session: str) -> Target:
         """Return the target for a request. `session` is the caller's own key for requests with a common prefix."""
@@ -57,11 +59,12 @@ class Balance:
     def _note_use(self, key: bytes) -> bool:
         """Return whether a key was used recently, and note that it is used now."""
         now = time.monotonic()
-        used_at = self._used_at.pop(key, -math.inf)
-        self._used_at[key] = now
-        oldest = next(iter(self._used_at))
-        if len(self._used_at) > _MAX_KEYS or self._used_at[oldest] < now - self._affinity:
-            del self._used_at[oldest]
+        with self._lock:
+            used_at = self._used_at.pop(key, -math.inf)
+            self._used_at[key] = now
+            oldest = next(iter(self._used_at))
+            if len(self._used_at) > _MAX_KEYS or self._used_at[oldest] < now - self._affinity:
+                del self._used_at[oldest]
         return used_at >= now - self._affinity
 
 
