@@ -418,6 +418,7 @@ async def test_a_target_that_is_silent_until_the_deadline_counts_as_failed() -> 
         for _ in range(5):
             error = await error_of(route)
             assert [(a.target, a.outcome) for a in error.attempts] == [("t1", "cancelled")]
+            assert str(error) == "no reply began within 0.1 s: t1"
         assert await text_of(route) == "two replies"
         assert counts(fakes) == [5, 1]
 

@@ -164,7 +164,8 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
             self._is_late = False
             if task.uncancel() > cancelling:
                 raise
-            names = ", ".join([target.name for target in route.targets])
+            asked = dict.fromkeys(attempt.target for attempt in self.attempts)
+            names = ", ".join(asked or [target.name for target in route.targets])
             late = TimedOutError("deadline", route.deadline, f"no reply began within {route.deadline:g} s: {names}")
             late.attempts = tuple(self.attempts)
             raise late from self._error
