@@ -162,6 +162,40 @@ async def test_stopping_does_not_wait_for_a_row_that_may_never_come() -> None:
     assert (len(delivered), closed, scheduler.stop_reason) == (1, True, "interrupted")
 
 
+async def stopped_after(attempted: int, count: int) -> Scheduler:
+    """Return a scheduler that one row at a time was stopped in, after so many of the rows."""
+
+    async def ask(row: Row) -> Answer:
+        if row.number == attempted:
+            scheduler.stop("interrupted")
+        return Answer(Reply(), 0.01)
+
+    async def deliver(result: Result) -> None:
+        pass
+
+    scheduler = Scheduler(iter([Row(n, n) for n in range(1, count + 1)]), ask, deliver, jobs=1)
+    await run(scheduler)
+    return scheduler
+
+
+async def test_a_run_that_is_stopped_at_its_last_row_is_finished() -> None:
+    assert (await stopped_after(3, 4)).stop_reason == "interrupted"
+    assert (await stopped_after(4, 4)).stop_reason == ""
+
+
+async def test_a_run_that_is_stopped_before_its_last_row_is_tried_again_is_not_finished() -> None:
+    async def ask(row: Row) -> Answer:
+        scheduler.stop("interrupted")
+        raise UnreachableError("no")
+
+    async def deliver(result: Result) -> None:
+        pass
+
+    scheduler = Scheduler(iter([Row(1, 1)]), ask, deliver, jobs=1)
+    await run(scheduler)
+    assert scheduler.stop_reason == "interrupted"
+
+
 async def test_an_error_of_the_rows_is_raised() -> None:
     def rows() -> Iterator[Row]:
         yield Row(1, 1)

@@ -200,6 +200,7 @@ class Scheduler:
         self._stopping = asyncio.Event()
         self._reading = asyncio.Lock()
         self._is_exhausted = False
+        self._has_left_row = False  # one that was read has no result
         self._resumes_at = -math.inf
         self._paused_at = -math.inf
         self._pauses = 0
@@ -211,7 +212,7 @@ class Scheduler:
     async def run(self) -> None:
         """Ask for every row. Returns when all are delivered, or those in flight after `stop`.
 
-        Raises the error that stopped the batch, if one did.
+        Then there is a `stop_reason`, unless no row was left. Raises the error that stopped the batch, if one did.
         """
         tasks = [asyncio.create_task(self._work()) for _ in range(self._jobs)]
         try:
@@ -225,6 +226,8 @@ class Scheduler:
             await asyncio.gather(*tasks, return_exceptions=True)
         if self._fatal is not None:
             raise Stopped(self._fatal)
+        if self.stop_reason and not self._has_left_row and not isinstance(self._rows, AsyncIterator):
+            self.stop_reason = self.stop_reason if next(self._rows, None) is not None else ""
 
     def stop(self, reason: str) -> None:
         """Begin no further row; those in flight are completed."""
@@ -246,7 +249,9 @@ class Scheduler:
                 result = await self._answer(row) if row.error is None else Result(row, error=row.error)
             finally:
                 concurrency.leave()
-            if result is not None:
+            if result is None:
+                self._has_left_row = True
+            else:
                 self._note(result)
                 await self._deliver(result)
 
