@@ -54,6 +54,14 @@ async def test_an_error_is_the_result_of_its_row() -> None:
     }
 
 
+async def test_a_value_that_is_null_is_an_empty_text_in_a_prompt() -> None:
+    async with Upstream() as upstream:
+        results = await collected(
+            at(upstream), [{"title": None, "text": "a", "tags": [None]}], prompt="{title}{text}{tags}"
+        )
+    assert text(results[1]) == "re: a[null]"
+
+
 async def test_a_missing_column_is_the_error_of_its_row() -> None:
     async with Upstream() as upstream:
         results = await collected(at(upstream), [{"text": "a"}, {"txt": "b"}], prompt="{text}")

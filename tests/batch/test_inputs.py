@@ -20,7 +20,7 @@ def request(id: str, prompt: str, **body: Any) -> dict[str, Any]:
 
 def test_requests_in_openais_batch_format_are_answered_in_it(tmp_path: Path) -> None:
     def answer(prompt: str, count: int) -> ScriptedResponse | None:
-        return status(400, "no such thing") if prompt == "bad" else None
+        return status(422, "no such thing") if prompt == "bad" else None
 
     rows = [
         request("a", "Hello", temperature=0.5),
@@ -48,7 +48,7 @@ def test_requests_in_openais_batch_format_are_answered_in_it(tmp_path: Path) -> 
     assert replies["c"]["response"]["body"]["output"][0]["content"][0]["text"] == "re: Hello there"
     errors = {line["custom_id"]: line for line in read(tmp_path / "out.errors.jsonl")}
     assert errors.keys() == {"b", "d", "e"}
-    assert errors["b"]["response"]["status_code"] == 400
+    assert errors["b"]["response"]["status_code"] == 422
     assert errors["b"]["response"]["body"]["error"]["message"] == "no such thing"
     assert errors["b"]["error"] is None
     assert errors["d"]["response"] is None

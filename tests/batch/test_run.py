@@ -133,6 +133,36 @@ def test_a_changed_input_is_refused(tmp_path: Path) -> None:
     assert (done.returncode, len(texts(out)), upstream.counts.total()) == (0, 3, 3)
 
 
+@pytest.mark.parametrize("name", ["out.csv", "out.TSV", "out.jsonl.gz"])
+def test_replies_in_a_format_that_is_not_written_are_refused(tmp_path: Path, name: str) -> None:
+    with Upstream() as upstream:
+        done = run(upstream.command(write_prompts(tmp_path / "in.jsonl", 1), tmp_path / name))
+    assert done.returncode == 2
+    assert b": replies are written as JSONL, or as a table to .parquet" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_a_cap_that_the_last_row_reaches_leaves_nothing_unfinished(tmp_path: Path) -> None:
+    with Upstream() as upstream:
+        rows = write_prompts(tmp_path / "in.jsonl", 3)
+        done = run(upstream.command(rows, tmp_path / "out.jsonl", "-j", "1", "--max-tokens", "15"))
+        assert (done.returncode, b"not finished" in done.stderr) == (0, False)
+        done = run(upstream.command(rows, tmp_path / "out-2.jsonl", "-j", "1", "--max-tokens", "14"))
+        assert (done.returncode, b"not finished" in done.stderr) == (0, False)
+        done = run(upstream.command(rows, tmp_path / "out-3.jsonl", "-j", "1", "--max-tokens", "10"))
+    assert (done.returncode, b"not finished: the cap of 10 tokens" in done.stderr) == (4, True)
+
+
+def test_a_run_that_leaves_errors_names_the_option_that_asks_again(tmp_path: Path) -> None:
+    rows, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    rows.write_text('{"prompt": "p1"}\nnot JSON\n')
+    hint = b"--retry-errors asks again for rows that have an error\n"
+    with Upstream(lambda prompt, count: status(422) if count == 1 else None) as upstream:
+        assert run(upstream.command(rows, out)).stderr.endswith(hint)
+        assert run(upstream.command(rows, out)).stderr.endswith(hint)
+        assert hint not in run(upstream.command(rows, out, "--retry-errors")).stderr
+
+
 def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
     rows = write_prompts(tmp_path / "in.jsonl", 2)
     before = rows.read_bytes()

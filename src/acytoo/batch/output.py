@@ -238,6 +238,11 @@ class Output:
             self._errors.append(line)
 
     @property
+    def has_failed_rows(self) -> bool:
+        """Whether a row that could be read has an error in place of a reply."""
+        return len(self.failed) > self._recovered
+
+    @property
     def errors(self) -> int:
         """How many rows have an error in place of a reply."""
         return len(self.failed) - self._recovered + len(self._invalid)

@@ -223,4 +223,6 @@ def _names(fields: JSONObject) -> str:
 
 
 def _as_text(value: object) -> str:
+    if value is None:  # as an empty cell of CSV
+        return ""
     return value if isinstance(value, str) else display_json(value)

@@ -175,6 +175,13 @@ def format_of(path: str) -> str:
     return _FORMATS[suffix]
 
 
+def check_output_format(path: Path) -> None:
+    """Raise UsageError for a suffix whose format is read, and never written."""
+    suffix = path.suffix.lower()
+    if suffix in _COMPRESSED or _FORMATS.get(suffix) in ("csv", "tsv"):
+        raise UsageError(f"cannot write {path} as {suffix}: replies are written as JSONL, or as a table to .parquet")
+
+
 def row_of(number: int, fields: object) -> Row:
     """Return the row of a decoded record."""
     if isinstance(fields, str):
@@ -257,7 +264,8 @@ def _check_columns(header: Iterable[str], columns: frozenset[str]) -> None:
     """Raise UsageError now if every row would lack a column."""
     header = list(header)
     for column in sorted(columns.difference(header)):
-        raise UsageError(f"no column {column!r}: the input has {', '.join(header) or 'no columns'}")
+        hint = "; --prompt makes a prompt of other columns" if column == "prompt" and header else ""
+        raise UsageError(f"no column {column!r}: the input has {', '.join(header) or 'no columns'}{hint}")
 
 
 def _without_mark(stream: Iterable[bytes]) -> Iterator[bytes]:

@@ -21,7 +21,16 @@ from acytoo.batch.lines import error_line, reply_line
 from acytoo.batch.output import Fingerprint, Output, file_fingerprint, options_fingerprint, read_fingerprint
 from acytoo.batch.progress import Progress
 from acytoo.batch.requests import Requests
-from acytoo.batch.rows import Row, Rows, ThreadedRows, format_of, import_parquet, is_pipe, read_rows
+from acytoo.batch.rows import (
+    Row,
+    Rows,
+    ThreadedRows,
+    check_output_format,
+    format_of,
+    import_parquet,
+    is_pipe,
+    read_rows,
+)
 from acytoo.batch.scheduler import Result, Scheduler, Stopped
 from acytoo.batch.submitted import (
     SubmittedBatches,
@@ -96,6 +105,8 @@ class Summary(msgspec.Struct):
     """Why it is unfinished."""
     cause: AcytooError | None = None
     """The error that stopped it, if one did."""
+    has_failed_rows: bool = False
+    """Whether there are rows that `retry_errors` asks for again: not only rows that could not be read."""
 
 
 class BatchRun:
@@ -117,6 +128,7 @@ class BatchRun:
                 if replies == config.output
                 else f"the output {config.output} has its replies in {replies} too, which must not be the input"
             )
+        check_output_format(config.output)
         if is_table(config.output):
             import_parquet()
             if config.output.exists() and read_fingerprint(replies) is None and not config.overwrite:
@@ -214,7 +226,8 @@ class BatchRun:
         errors = self._output.errors
         outcome: Outcome = "unfinished" if reason else "complete with errors" if errors else "complete"
         seconds = time.monotonic() - started
-        return Summary(outcome, len(self._output.done), errors, seconds, self.spending, reason, cause)
+        return Summary(outcome, len(self._output.done), errors, seconds, self.spending, reason, cause,
+                       self._output.has_failed_rows)  # fmt: skip
 
     def _ray_runner(self) -> RayRunner:
         from acytoo.batch.ray import RowOutcome, outcomes, portable

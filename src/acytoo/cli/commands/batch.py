@@ -271,6 +271,8 @@ def _report(summary: Summary, output: Path) -> None:
     click.echo(summary_text(summary.spending, summary.seconds), err=True)
     if summary.reason and summary.cause is None:
         click.echo(f"not finished: {summary.reason}", err=True)
+    if summary.outcome == "complete with errors" and summary.has_failed_rows:
+        click.echo("--retry-errors asks again for rows that have an error", err=True)
 
 
 def _print_status(output: Path) -> None:
