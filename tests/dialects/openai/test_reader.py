@@ -645,3 +645,35 @@ def test_only_chunks_with_the_usage_alone_are_left_out_of_a_stream(line_end: str
 
 def test_a_last_chunk_without_an_end_may_have_the_usage() -> None:
     assert DIALECT.without_usage(events(STOP, _USAGE).rstrip()) == events(STOP)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message", "choice_fields"),
+    [
+        ({}, {}, {}),
+        ({"id": "c-1", "model": "m", "created": 5}, {"role": "assistant", "refusal": None, "annotations": []}, {}),
+        ({"usage": {"prompt_tokens": 3, "completion_tokens": 4}}, {}, {"finish_reason": "length"}),
+        ({"usage": {"prompt_tokens": 3, "prompt_cache_hit_tokens": 2}}, {"tool_calls": []}, {"logprobs": None}),
+        ({}, {"annotations": [{"type": "file"}]}, {}),
+        ({}, {"reasoning_content": "thinking"}, {}),
+        ({}, {"refusal": "no"}, {}),
+        ({}, {}, {"finish_reason": "end_turn"}),
+        ({}, {}, {"finish_reason": None}),
+        ({}, {}, {"finish_reason": "tool_calls"}),
+        ({}, {}, {"finish_reason": "abort"}),
+        ({}, {}, {"logprobs": {"content": [{"token": "Hi"}]}}),
+        ({}, {}, {"error": {"message": "no"}}),
+        ({"error": {"message": "no"}}, {}, {}),
+    ],
+)
+def test_a_document_is_read_like_one_with_an_empty_delta_beside_its_message(
+    fields: dict[str, object], message: dict[str, object], choice_fields: dict[str, object]
+) -> None:
+    def read_document(**delta: object) -> list[Item] | str:
+        choice = {"message": {"content": "Hi", **message}, "finish_reason": "stop", **choice_fields, **delta}
+        try:
+            return DIALECT.read_reply(msgspec.json.encode({**fields, "choices": [choice]}))
+        except AcytooError as error:
+            return repr(error)
+
+    assert read_document() == read_document(delta={})

@@ -10,6 +10,7 @@ documentation of the servers that the tests name.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Collection
 from typing import Annotated, Any
@@ -590,6 +591,8 @@ def read_document(name: str, body: bytes) -> list[Item]:
         if (error := bare_error(body)) is not None:
             raise error_from_event(error, STATUSES, TOO_LONG)
         raise msgspec.ValidationError("it has no choices")
+    if (plain := _plain_items(document)) is not None:
+        return plain
     reader = StreamReader(name)
     items: list[Item] = []
     with text_on_error(items):
@@ -612,6 +615,41 @@ def _function_of(piece: _ToolCall) -> _Function:
     if function.arguments is None and isinstance(function.parameters, str | dict):
         function.arguments = function.parameters
     return function
+
+
+def _plain_items(document: _Chunk) -> list[Item] | None:
+    """Return the items of a document that has only a text and its usage, as nearly all have, None for any other.
+
+    The reader of a stream would find the same, but has much more to set up and to look for.
+    """
+    choices = document.choices
+    if document.error or choices is None or len(choices) != 1:
+        return None
+    choice, message = choices[0], choices[0].message
+    if (
+        message is None
+        or type(message.content) is not str
+        or not message.content
+        or any(_beside_content(message))
+        or choice.finish_reason not in _TEXT_ENDS
+        or choice.delta is not None
+        or choice.logprobs
+        or choice.error
+    ):
+        return None
+    items: list[Item] = []
+    if document.id or document.model:
+        items.append(Start(document.id or "", document.model or "", count(document.created)))
+    items += (message.content, Finish(choice.finish_reason))
+    if document.usage:
+        items.append(_decode_usage(document.usage))
+    return items
+
+
+_beside_content = operator.attrgetter(*[name for name in _Delta.__struct_fields__ if name != "content"])
+
+_TEXT_ENDS = frozenset({"stop", "length"})
+"""Finish reasons of a text, which the shared shape has too."""
 
 
 def _is_empty(delta: _Delta) -> bool:
@@ -672,7 +710,7 @@ def _decode_finish(reason: str) -> Finish:
 def _decode_usage(fields: JSONObject) -> Usage:
     """Return the token counts. DeepSeek reports cached tokens as `prompt_cache_hit_tokens`."""
     input_details, output_details = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
-    cached = count(fields.get("prompt_cache_hit_tokens"))
+    cached = count(fields["prompt_cache_hit_tokens"]) if "prompt_cache_hit_tokens" in fields else 0
     cache_write = reasoning = 0
     if input_details and isinstance(input_details, dict):
         cached = count(input_details.get("cached_tokens")) or cached
