@@ -422,7 +422,7 @@ class ReplyStream(BatchStream[list[Item]]):
             reader.trim(self._caller.max_reply)
         if reader.received_content:
             exchange.deadlines.content_received()
-        if self._redactor is not None:
+        if batch and self._redactor is not None:
             batch = self._redactor.redact(batch)
         return self._noted(batch) if batch else batch
 

@@ -394,9 +394,11 @@ class ReplySize:
                 size += getsizeof(item) + _OVERHEAD
                 continue
             size += size_of(item)
-            if isinstance(item, _NUMBERED) and (key := (type(item), item.index)) not in self._begun:
-                self._begun.add(key)
-                size += _BLOCK
+            if type(item) is ToolCall or type(item) is Reasoning:
+                key = (type(item), item.index)
+                if key not in self._begun:
+                    self._begun.add(key)
+                    size += _BLOCK
         self._size = size
         if size > self._limit:
             raise ReplyTooLargeError(self._limit)
@@ -407,10 +409,8 @@ def size_of(item: Item | bytes) -> int:
     size = getsizeof(item) + _OVERHEAD
     if isinstance(item, (str, bytes)):
         return size
-    for value in msgspec.structs.astuple(item):
-        if value:
-            size += _size_of_value(value) if isinstance(value, (dict, list)) else getsizeof(value)
-    return size
+    values = filter(None, msgspec.structs.astuple(item))
+    return size + sum(map(getsizeof if type(item) in _FLAT else _size_of_value, values))
 
 
 def _size_of_value(value: object) -> int:
@@ -430,7 +430,8 @@ def _size_of_value(value: object) -> int:
 _OVERHEAD = 16
 """Bytes that an item takes in lists of items, as they grow."""
 
-_NUMBERED = (ToolCall, Reasoning)
+_FLAT = frozenset({Start, Reasoning, ToolCall, Refusal, Usage, Finish})
+"""Events of which no field has a list or an object."""
 
 _BLOCK = 1200
 """Bytes that another call or block takes in a Reply, and while it is collected: five dicts and lists."""
@@ -474,20 +475,20 @@ def collect(items: Iterable[Item]) -> Reply:
     fragments: dict[int, list[str]] = {}
     thoughts: dict[int, list[str]] = {}
     reply = Reply(logprobs=[])
-    for item in items:
+    for item in items:  # `isinstance` takes five times as long for the classes of events
         if isinstance(item, str):
             if segment is None:
                 segment = []
                 segments.append(segment)
                 turn.append({"type": "text"})
             segment.append(item)
-        elif isinstance(item, Start):
+        elif type(item) is Start:
             reply.id, reply.model, reply.created = item.id, item.model, item.created
-        elif isinstance(item, Usage):
+        elif type(item) is Usage:
             reply.usage = item
-        elif isinstance(item, Finish):
+        elif type(item) is Finish:
             reply.finish = item
-        elif isinstance(item, Reasoning):
+        elif type(item) is Reasoning:
             block = blocks.get(item.index)
             if block is None:
                 segment = None
@@ -499,7 +500,7 @@ def collect(items: Iterable[Item]) -> Reply:
             for field in ("signature", "data", "id", "source"):
                 if value := getattr(item, field):
                     block[field] = value
-        elif isinstance(item, ToolCall):
+        elif type(item) is ToolCall:
             call = calls.get(item.index)
             if call is None:
                 segment = None
@@ -516,7 +517,7 @@ def collect(items: Iterable[Item]) -> Reply:
             fragments[item.index].append(item.arguments)
             if item.signature:
                 call["extra_content"] = signature_content(item.signature)
-        elif isinstance(item, OpaquePart):
+        elif type(item) is OpaquePart:
             part = turn[-1] if item.part == "text" and segment is not None else parts.get((item.part, item.index))
             if part is None:
                 part = {"type": item.part or "opaque"}
@@ -526,11 +527,11 @@ def collect(items: Iterable[Item]) -> Reply:
             part["source"], part["fields"] = item.source, item.fields
             if item.part in ("", "text"):
                 segment = None
-        elif isinstance(item, Refusal):
+        elif type(item) is Refusal:
             refusals.append(item.text)
-        elif isinstance(item, Logprobs):
+        elif type(item) is Logprobs:
             reply.logprobs.extend(item.tokens)
-        elif isinstance(item, Attempts):
+        elif type(item) is Attempts:
             reply.attempts = item.attempts
     for index, block in blocks.items():
         text = "".join(thoughts[index])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -37,8 +37,13 @@ def without_hosts(parts: Sequence[Any]) -> list[Any]:
     return [{**part, "source": api_of(part["source"])} if "source" in part else part for part in parts]
 
 
-def with_service(items: Iterable[Item], api: str, service: str) -> list[Item]:
+_WITH_SOURCE = frozenset({Reasoning, OpaquePart})
+
+
+def with_service(items: list[Item], api: str, service: str) -> list[Item]:
     """Return received items with the service as the `source` of the parts that are the API's own."""
+    if _WITH_SOURCE.isdisjoint(map(type, items)):
+        return items
     # `isinstance` takes five times as long for classes with a metaclass, and most items are texts.
     return [
         msgspec.structs.replace(item, source=service)
