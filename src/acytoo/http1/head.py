@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
+from itertools import chain
 
 MAX_HEAD = 64 * 1024
 """Bytes of names and values that the head of a message may have; some real servers send tens of kilobytes."""
@@ -28,12 +29,24 @@ def field_name(name: bytes) -> str:
     return name.decode("latin-1").lower()
 
 
-def field_value(value: bytes) -> str:
-    """Return the value of a received field; bytes that are not UTF-8 become lone surrogates."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("utf-8", "surrogateescape")
+def add_fields(fields: dict[str, str], received: Iterable[tuple[bytes, bytes]], single: Container[str]) -> None:
+    """Add received fields to those of a head. Bytes of values that are not UTF-8 become lone surrogates.
+
+    Raises HTTPError if there is a second field of a name in `single`.
+    """
+    for name, value in received:
+        key, text = field_name(name), value.rstrip().decode("utf-8", "surrogateescape")
+        if key in fields:
+            if key in single:
+                raise HTTPError(f"two {key} headers")
+            # Fields of one name are one list (RFC 9110, section 5.3), but see RFC 6265, section 5.4, for cookies.
+            text = fields[key] + ("; " if key == "cookie" else ", ") + text
+        fields[key] = text
+
+
+def size_of_fields(received: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return how many bytes the names and values of received fields have."""
+    return sum(map(len, chain.from_iterable(received)))
 
 
 def encode_head(first_line: str, fields: Collection[tuple[str, str]]) -> bytes:

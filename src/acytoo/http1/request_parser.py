@@ -14,7 +14,7 @@ from typing import Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from acytoo.http1.head import MAX_HEAD, MAX_TRAILERS, HTTPError, field_name, field_value
+from acytoo.http1.head import MAX_HEAD, MAX_TRAILERS, HTTPError, add_fields, size_of_fields
 
 _MAX_FIELD = 16 * 1024
 """Bytes of the request target, or of one field's name and value."""
@@ -45,7 +45,7 @@ class RequestParser:
 
     __slots__ = (
         "_count", "_data", "_fields", "_head", "_in_body", "_is_open", "_is_replay", "_is_upgrade", "_keep_alive",
-        "_parser", "_progress", "_receiver", "_seen", "_size", "_stalled", "_target", "is_done",
+        "_parser", "_progress", "_received", "_receiver", "_seen", "_size", "_stalled", "_target", "is_done",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver) -> None:
@@ -54,6 +54,7 @@ class RequestParser:
         """Whether no more requests can follow."""
         self._is_open = self._is_replay = self._is_upgrade = False
         self._progress = self._count = self._stalled = 0
+        self._received: list[tuple[bytes, bytes]] = []
         self._data: bytes | memoryview = b""
         self._head: bytearray | None = None  # what has arrived of one that is unfinished
         self._seen: bytes | None = None
@@ -85,6 +86,8 @@ class RequestParser:
             self._ignore_upgrade()
         self._data, self._seen = b"", None
         if self._is_open:
+            if self._received:
+                self._take_received()
             if not self._in_body:
                 if self._head is None:
                     self._head = bytearray()
@@ -133,28 +136,31 @@ class RequestParser:
             raise HTTPError(f"the request target is larger than {_MAX_FIELD} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a field of the head; check and drop a trailer."""
-        if self._is_replay:
-            return
-        size = len(name) + len(value)
-        self._size += size
-        self._count += 1
-        if size > _MAX_FIELD or self._count > _MAX_FIELDS or self._size > MAX_TRAILERS:
-            self._check_sizes(size)
-        if self._in_body:
-            return
-        key, text = field_name(name), field_value(value.rstrip())
-        fields = self._fields
-        if key in fields:
-            if key in _SINGLE:
-                raise HTTPError(f"two {key} headers")
-            # Fields of one name are one list (RFC 9110, section 5.3), but see RFC 6265, section 5.4, for cookies.
-            text = fields[key] + ("; " if key == "cookie" else ", ") + text
-        fields[key] = text
+        """Keep a field of the head, or a trailer, until all that arrived are checked."""
+        self._received.append((name, value))
 
-    def _check_sizes(self, size: int) -> None:
-        """Raise HTTPError if a field of this size is too large, or all of them are, or too many."""
-        if size > _MAX_FIELD:
+    def _take_fields(self) -> None:
+        """Add the fields that were received to the head, or drop trailers. Raises HTTPError above a limit."""
+        received = self._received
+        self._count += len(received)
+        self._size += size_of_fields(received)
+        if self._count > _MAX_FIELDS or self._size > min(_MAX_FIELD, MAX_TRAILERS):
+            self._check_sizes()
+        if not self._in_body:
+            add_fields(self._fields, received, _SINGLE)
+        received.clear()
+
+    def _take_received(self) -> None:
+        """Take the fields of a part of a head or of trailers. Raises HTTPError as `_take_fields`."""
+        try:
+            self._take_fields()
+        except HTTPError:
+            self.is_done = True
+            raise
+
+    def _check_sizes(self) -> None:
+        """Raise HTTPError if a field that was received is too large, or all of them are, or too many."""
+        if any(len(name) + len(value) > _MAX_FIELD for name, value in self._received):
             raise HTTPError(f"a header field is larger than {_MAX_FIELD} bytes")
         if self._count > _MAX_FIELDS:
             raise HTTPError(f"more than {_MAX_FIELDS} header fields")
@@ -167,7 +173,9 @@ class RequestParser:
         """Check the version and the framing, and report the head."""
         if self._is_replay:
             self._is_replay = self._is_upgrade = False
+            self._received.clear()
             return
+        self._take_fields()
         parser, receiver, fields = self._parser, self._receiver, self._fields
         assert parser is not None
         assert receiver is not None
@@ -218,6 +226,8 @@ class RequestParser:
         """Report the end of the request."""
         if self._is_upgrade:
             return
+        if self._received:
+            self._take_fields()
         self._is_open = False
         self.is_done = not self._keep_alive
         assert self._receiver is not None

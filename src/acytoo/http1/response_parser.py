@@ -13,9 +13,11 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpResponseParser
 
 from acytoo.http import ResponseHead
-from acytoo.http1.head import MAX_FIELDS, MAX_HEAD, MAX_TRAILERS, HTTPError, field_name, field_value
+from acytoo.http1.head import MAX_FIELDS, MAX_HEAD, MAX_TRAILERS, HTTPError, add_fields, size_of_fields
 
 _WITHOUT_BODY = frozenset({204, 304})
+_SINGLE = frozenset({"content-length", "transfer-encoding"})
+"""Fields of which a response must not have two."""
 
 
 class ResponseParser:
@@ -25,8 +27,8 @@ class ResponseParser:
     the body. Once `is_complete` is true, `can_reuse` is whether another request may follow on the connection.
     """
 
-    __slots__ = ("_count", "_fed", "_fields", "_is_interim", "_parser", "_reason", "_size", "can_reuse", "has_begun",
-                 "head", "is_complete", "is_framed", "on_body", "pieces")  # fmt: skip
+    __slots__ = ("_count", "_fed", "_fields", "_is_interim", "_parser", "_reason", "_received", "can_reuse",
+                 "has_begun", "head", "is_complete", "is_framed", "on_body", "pieces")  # fmt: skip
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -46,8 +48,9 @@ class ResponseParser:
         self._is_interim = False
         self._fields: dict[str, str] = {}
         self._reason = b""
-        self._count = self._size = 0
-        """The number of fields, and the bytes of their names and values."""
+        self._received: list[tuple[bytes, bytes]] = []
+        self._count = 0
+        """The number of fields that were taken."""
         self._fed = 0
         """Bytes fed since the last piece of the body."""
 
@@ -108,28 +111,28 @@ class ResponseParser:
             raise HTTPError("the status line is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a field of the head; check and drop a trailer."""
-        self._size += len(name) + len(value)
-        self._count += 1
+        """Keep a field of the head, or a trailer, until all of them are checked."""
+        self._received.append((name, value))
+
+    def _take_fields(self) -> None:
+        """Add the fields that were received to the head, or drop trailers. Raises HTTPError above a limit."""
+        received = self._received
+        self._count += len(received)
+        size = size_of_fields(received)
         if self._count > MAX_FIELDS:
             raise HTTPError(f"more than {MAX_FIELDS} header fields")
         if self.head is not None:
-            if self._size > MAX_TRAILERS:
+            if size > MAX_TRAILERS:
                 raise HTTPError(f"the trailers are larger than {MAX_TRAILERS} bytes")
-            return
-        if self._size > MAX_HEAD:
+        elif size > MAX_HEAD:
             raise HTTPError(f"the head is larger than {MAX_HEAD} bytes")
-        key, text = field_name(name), field_value(value)
-        fields = self._fields
-        if key in fields:
-            # Fields of one name are one list (RFC 9110, section 5.3), except these, of which a response has one.
-            if key in ("content-length", "transfer-encoding"):
-                raise HTTPError(f"two {key} headers")
-            text = f"{fields[key]}, {text}"
-        fields[key] = text
+        else:
+            add_fields(self._fields, received, _SINGLE)
+        received.clear()
 
     def on_headers_complete(self) -> None:
         """Decide what ends the body."""
+        self._take_fields()
         parser, fields = self._parser, self._fields
         assert parser is not None
         status = parser.get_status_code()
@@ -148,7 +151,7 @@ class ResponseParser:
                 raise HTTPError("both content-length and transfer-encoding")
         self.is_framed = coding is not None or "content-length" in fields or status in _WITHOUT_BODY
         self.head = ResponseHead(status, fields)
-        self._fed = self._size = 0
+        self._fed = 0
 
     def on_message_complete(self) -> None:
         """Note the end of the body, or that of an interim response."""
@@ -157,6 +160,8 @@ class ResponseParser:
             self._fields = {}
             self._reason = b""
             return
+        if self._received:
+            self._take_fields()
         assert self._parser is not None
         self.is_complete = True
         self.can_reuse = self._parser.should_keep_alive()
