@@ -299,7 +299,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     async def check(self, /, model: str = "", timeout: float = 30.0) -> Check:
         """Request a few tokens and return whether the endpoint works, how fast, or why it does not."""
         limits: dict[str, object] = {"max_tokens": 5} if self.dialect and "max_tokens" in self.dialect.options else {}
-        waiting = {"timeout": timeout} if self.dialect or self._takes("timeout") else {}
+        waiting = {"timeout": timeout} if not self.is_legacy or self._takes("timeout") else {}
         started = time.monotonic()
         first: float | None = None
         texts: list[str] = []
