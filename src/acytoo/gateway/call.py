@@ -22,10 +22,10 @@ from acytoo.dialects.server_side import new_id
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError, StatusError
 from acytoo.gateway.accounting import estimate_input, estimate_output, outcome_of, tokens_of
 from acytoo.gateway.cache import is_deterministic, key_of
-from acytoo.gateway.counters import Claims, Exceeded, Hold, Plan
+from acytoo.gateway.counters import Claims, Hold, Plan
 from acytoo.gateway.keys import Key
 from acytoo.gateway.ledger import Row
-from acytoo.gateway.limits import amounts_of, refusal
+from acytoo.gateway.limits import amounts_of, granted
 from acytoo.gateway.prices import Rates
 from acytoo.gateway.setup import Leaf
 from acytoo.gateway.shared_replies import Hit
@@ -71,8 +71,8 @@ class GatewayCall(Call):
     """One request to a gateway."""
 
     _dialect = ""
-    key: Key | None = None
-    """The key of the caller, None before the request is admitted."""
+    key_has_budget = False
+    """Whether the caller's key has one, so that the price of each attempt has to be known."""
     model = ""
     size = 0
     _incoming: int | None = None
@@ -102,8 +102,8 @@ class GatewayCall(Call):
     async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
         """Check what the key may ask for, and reserve an estimate. Raises AcytooError."""
         # The file may have been read again while the body arrived; the server selects the backend from the new one.
-        caller, setup = self._request.caller, self._control.setup
-        self.setup = setup
+        caller = self._request.caller
+        setup = self.setup = self._control.setup
         self._dialect, self.size = dialect.name, size
         model = self.model = parsed.request.model or next(iter(setup.backends))
         name, _, rest = model.partition("/")
@@ -116,20 +116,18 @@ class GatewayCall(Call):
             raise AuthenticationError(message, status=403, code="permission_error")
         if self._control.ledger.is_full:
             raise ServerError("usage cannot be recorded at the moment: try again later", status=503, retry_after=5)
-        key = self.key = caller if isinstance(caller, Key) else None
-        if key is not None and (plan := key.plan) is not None:
+        if isinstance(caller, Key) and (plan := caller.plan) is not None:
             incoming, outgoing = self.estimated_input(parsed.request), estimate_output(parsed.request)
             money = 0
             if plan.has_budget:
+                self.key_has_budget = True
                 leaf = setup.dearest_leaves[name]
                 rates = self.offer_of(leaf, leaf.model or rest).rates
                 money = rates.cost(incoming, outgoing) if rates is not None else 0
             counters, amounts = self.counters, amounts_of(incoming + outgoing, money)
             held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
-            if isinstance(held, Exceeded):
-                raise refusal(held)
-            self._hold = held
-            self.fields += dialect.quota_fields(held.quotas(), self._at)
+            hold = self._hold = granted(held)
+            self.fields += dialect.quota_fields(hold.quotas(), self._at)
 
     def offer_of(self, leaf: Leaf, model: str) -> Offer:
         """Return what an upstream offers for a model. The last one is kept: it is looked at several times."""
@@ -163,8 +161,7 @@ class GatewayCall(Call):
         scope = self.setup.cached[name]
         key = await asyncio.to_thread(key_of, scope, request) if self.size > _LARGE else key_of(scope, request)
         seconds = self.setup.config.models[name].cache
-        has_budget = self.key is not None and self.key.limits.has_budget
-        reply = await self._control.replies.open(key, seconds, ask, self._note_task, has_budget=has_budget)
+        reply = await self._control.replies.open(key, seconds, ask, self._note_task, has_budget=self.key_has_budget)
         self._hit = reply.batches if isinstance(reply.batches, Hit) else None
         return reply
 
@@ -206,9 +203,9 @@ class GatewayCall(Call):
         if self._hit is not None:
             rows = [self._row_of_hit(self._hit, key, ending, name)]
         if self._hold is not None:
-            assert self.key is not None
-            assert self.key.plan is not None
-            self.counters.settle(self._hold, _actual(self.key.plan, rows))
+            assert isinstance(caller, Key)
+            assert caller.plan is not None
+            self.counters.settle(self._hold, _actual(caller.plan, rows))
         if not rows and self.error is not None and self._request.caller is not None:
             is_chat = self.route is not None and self.route.dialect is not None
             if is_chat:
@@ -330,36 +327,30 @@ class GatewayAttempt(Observation):
 
     async def begin(self) -> None:
         """Reserve a place in the limits of the upstream. Raises AcytooError if there is none."""
+        call, plan = self.call, self.leaf.plan
         try:
-            await self._reserve()
+            if call.key_has_budget:
+                self._rates()
+            if plan is not None and self.hold is None:
+                incoming, outgoing = call.estimated_input(self.wanted), estimate_output(self.wanted)
+                money = self._rates().cost(incoming, outgoing) if plan.has_budget else 0
+                counters, amounts = call.counters, amounts_of(incoming + outgoing, money)
+                held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
+                self.hold = granted(held)
         except StatusError as error:  # must not close the upstream to requests for which there is a place
             error.is_local = True
             raise
 
-    async def _reserve(self) -> None:
-        leaf, call, wanted = self.leaf, self.call, self.wanted
-        plan, key = leaf.plan, call.key
-        key_has_budget = key is not None and key.plan is not None and key.plan.has_budget
-        if plan is None and not key_has_budget:
-            return
-        incoming, outgoing, money = call.estimated_input(wanted), estimate_output(wanted), 0
-        has_budget = plan is not None and plan.has_budget
-        if has_budget or key_has_budget:
-            offer = call.offer_of(leaf, wanted.model or leaf.model)
-            if offer.rates is None:
-                message = (
-                    f"the price of {offer.target!r} is unknown, so that no budget can be kept: "
-                    f'set [prices."{offer.target}"]'
-                )
-                raise AuthenticationError(message, status=403, code="price_unknown")
-            if has_budget:
-                money = offer.rates.cost(incoming, outgoing)
-        if plan is not None and self.hold is None:
-            counters, amounts = call.counters, amounts_of(incoming + outgoing, money)
-            held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
-            if isinstance(held, Exceeded):
-                raise refusal(held)
-            self.hold = held
+    def _rates(self) -> Rates:
+        """Return the rates, which a budget needs. Raises AuthenticationError if they are unknown."""
+        offer = self.call.offer_of(self.leaf, self.wanted.model or self.leaf.model)
+        if offer.rates is None:
+            message = (
+                f"the price of {offer.target!r} is unknown, so that no budget can be kept: "
+                f'set [prices."{offer.target}"]'
+            )
+            raise AuthenticationError(message, status=403, code="price_unknown")
+        return offer.rates
 
     def end(self, outcome: str, received: Received, error: AcytooError | None = None) -> None:
         """Note the end and its time."""

@@ -106,26 +106,28 @@ def values_of(writer: int, place: int, rows: Iterable[Row]) -> list[tuple[Any, .
     such row would keep all later ones from being written.
     """
     return [
-        (writer, number, *(_plain_values(row) or [_storable(value) for value in msgspec.structs.astuple(row)]))
-        for number, row in enumerate(rows, place)
+        (writer, number, *(values if _are_plain(values) else [_storable(value) for value in values]))
+        for number, values in enumerate(map(msgspec.structs.astuple, rows), place)
     ]
 
 
-def _plain_values(row: Row) -> tuple[Any, ...] | None:
-    """Return the values of a row of which a database refuses none, as in nearly all; None for another row.
+def _are_plain(values: tuple[Any, ...]) -> bool:
+    """Return whether a database refuses none of the values of a row, as in nearly all.
 
     What holds for all values together holds for each: this is done for every request.
     """
     (request_id, attempt, at, key, dialect, model, target, upstream, status, outcome, input_tokens, output_tokens,
-     cached, written, reasoning, is_estimated, cost, first_content, seconds) = msgspec.structs.astuple(row)  # fmt: skip
+     cached, written, reasoning, _, cost, first_content, seconds) = values  # fmt: skip
     texts = f"{request_id}{key}{dialect}{model}{target}{upstream}{outcome}"
     numbers = (attempt, at, status, input_tokens, output_tokens, cached, written, reasoning, cost or 0,
                first_content or 0, seconds)  # fmt: skip
-    # A sum with "not a number" is that too, which is not below the limit.
-    if len(texts) > _LONGEST_TEXT or not texts.isprintable() or min(numbers) < 0 or not sum(numbers) <= _MOST:
-        return None
-    return (request_id, attempt, at, key, dialect, model, target, upstream, status, outcome, input_tokens,
-            output_tokens, cached, written, reasoning, int(is_estimated), cost, first_content, seconds)  # fmt: skip
+    return (
+        len(texts) <= _LONGEST_TEXT
+        and texts.isascii()
+        and "\0" not in texts
+        and min(numbers) >= 0
+        and sum(numbers) <= _MOST  # a sum with "not a number" is that too, which is not below the limit
+    )
 
 
 def _storable(value: object) -> object:

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from acytoo.errors import RateLimitError
 from acytoo.gateway.config import Limits
-from acytoo.gateway.counters import Exceeded, Limit, Plan, Window
+from acytoo.gateway.counters import Exceeded, Hold, Limit, Plan, Window
 from acytoo.gateway.prices import NANODOLLARS
 
 Unit: TypeAlias = Literal["requests", "tokens", "money", "concurrent"]
@@ -59,6 +59,13 @@ _PLACES: dict[Unit, int] = {"requests": 0, "tokens": 1, "money": 2, "concurrent"
 def amounts_of(tokens: int, nanodollars: int) -> tuple[int, int, int, int]:
     """Return the amounts that one request claims, in the order of a plan's units: first those of `quotas.UNITS`."""
     return 1, tokens, nanodollars, 1
+
+
+def granted(held: Hold | Exceeded) -> Hold:
+    """Return a reservation that was made. Raises RateLimitError if there was no room for it."""
+    if isinstance(held, Exceeded):
+        raise refusal(held)
+    return held
 
 
 def refusal(exceeded: Exceeded) -> RateLimitError:
