@@ -153,7 +153,7 @@ def _gateway() -> Callable[[], None]:
     route: Any = SimpleNamespace(dialect=dialect, template="/v1/chat/completions")
 
     async def answer() -> None:
-        connection = SimpleNamespace(sent=0, transport=None)
+        connection = SimpleNamespace(sent=0, address="127.0.0.1")
         request: Any = SimpleNamespace(connection=connection, headers={}, caller=None, method="POST", status=200)
         call = control.begin(request)
         request.caller = control.find([Secret("bench")])

@@ -157,11 +157,15 @@ class _Failed:
 
 def address_of(request: IncomingRequest) -> str:
     """Return the address that a request counts for. An IPv6 network of 64 bits is one: a host may have all of it."""
-    transport = request.connection.transport
-    peer = transport.get_extra_info("peername") if transport is not None else None
-    if not peer:
-        return "-"
-    host: str = peer[0]
+    connection = request.connection
+    if not connection.address:  # which it keeps: finding it takes a system call, and is done for every request
+        transport = connection.transport
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        connection.address = _network_of(peer[0]) if peer else "-"
+    return connection.address
+
+
+def _network_of(host: str) -> str:
     if ":" not in host:
         return host
     address = ip_address(host.partition("%")[0])

@@ -58,7 +58,7 @@ class ServerConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_action", "_buffer", "_deadline", "_discarded", "_drained", "_error", "_hangup_timer", "_is_paused", "_loop",
         "_parser", "_queue", "_receiving", "_server", "_task", "_timer", "_timer_at", "_unasked", "_unsent", "_waiter",
-        "sent", "transport", "write_paused",
+        "address", "sent", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, server: HTTPServer) -> None:
@@ -85,6 +85,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         """Whether the client is so far behind that nothing more should be written."""
         self.sent = 0
         """Bytes written, for the log."""
+        self.address = ""
+        """The address that its requests count for, "" before anybody asks for it."""
 
     # Called by the event loop.
 
