@@ -106,22 +106,31 @@ class Client(msgspec.Struct, frozen=True):
             return read(body)
         except UNDECODABLE as error:
             failure = not_this_api(self.dialect.name, body, str(error))
-            raise redact_error(failure, b"", self.secrets) from error
+            failure.__cause__ = error
+            del body  # see `redact_error`
+            raise redact_error(failure, b"", self.secrets) from failure.__cause__
 
     async def document(self, request_for: Callable[[Client], HTTPRequest]) -> bytes:
         """Return the response to a request that is not a chat, if it is a document. Raises as `download`."""
-        async with self._response(request_for) as exchange:
-            return await exchange.read_all()
+        try:
+            async with self._response(request_for) as exchange:
+                return await exchange.read_all()
+        except AcytooError as error:  # the context manager has restored the traceback
+            raise redact_error(error, b"", self.secrets) from error.__cause__
 
     async def download(self, request_for: Callable[[Client], HTTPRequest]) -> AsyncGenerator[bytes, None]:
         """Yield the response to a request that is not a chat, chunk by chunk. Raises StatusError for an error status.
 
         `request_for` returns the request for a client's address and credentials.
         """
-        async with self._response(request_for) as exchange:
-            while chunk := await exchange.read():
-                exchange.deadlines.content_received()
-                yield chunk
+        try:
+            async with self._response(request_for) as exchange:
+                while chunk := await exchange.read():
+                    exchange.deadlines.content_received()
+                    yield chunk
+        except AcytooError as error:  # the context manager has restored the traceback
+            chunk = b""
+            raise redact_error(error, b"", self.secrets) from error.__cause__
 
     @asynccontextmanager
     async def _response(self, request_for: Callable[[Client], HTTPRequest]) -> AsyncGenerator[Exchange, None]:
@@ -367,6 +376,7 @@ class ReplyStream(BatchStream[list[Item]]):
 
     async def __anext__(self) -> list[Item]:
         batch: list[Item] = []
+        chunk = b""
         try:
             if self._http_request is not None:
                 await self._begin()
@@ -392,6 +402,7 @@ class ReplyStream(BatchStream[list[Item]]):
                         batch = self._redactor.redact(batch) + self._redactor.flush()
                     batch = self._noted(batch)
         except AcytooError as error:
+            chunk = b""  # see `redact_error`
             self._end("error", error)
             # The items that are still held back come before the error, which the next step raises.
             batch = self._reader.flush_truncated() if self._reader is not None else []
@@ -484,7 +495,7 @@ class PassedReply(BatchStream[bytes]):
         self._room = SAMPLE_SIZE if observation is not None else 0  # for more of the sample
 
     async def __anext__(self) -> bytes:
-        data = b""
+        data = chunk = b""
         try:
             if self._http_request is not None:
                 self._passage = self._passage_of(await self._begin())
@@ -507,6 +518,7 @@ class PassedReply(BatchStream[bytes]):
                     self._is_flushed = True
                     data = passage.flush()
         except AcytooError as error:
+            chunk = b""
             passage = self._passage
             redact_error(error, passage.text if passage is not None else b"", self._client.secrets)
             self._end("error", error)
@@ -607,7 +619,8 @@ def redact_error(error: AcytooError, text: bytes | bytearray, secrets: list[Secr
 
     Errors are raised in the dialects and the transport, and neither knows the secrets; a server may echo one in any
     field. So this is done once, where errors leave, for all their strings. A cause that shows a secret is dropped:
-    it belongs to another library and cannot be rewritten.
+    it belongs to another library and cannot be rewritten. So are the frames of the traceback so far, whose variables
+    hold the response as it was received, which error reporters show.
     """
     for name, value in vars(error).items():
         if isinstance(value, str):
@@ -616,7 +629,21 @@ def redact_error(error: AcytooError, text: bytes | bytearray, secrets: list[Secr
     error.text = text.decode("utf-8", "surrogatepass")
     if _shows_secret(error.__cause__, secrets) or _shows_secret(error.__context__, secrets):
         error.__cause__ = error.__context__ = None
+    if any(secrets):
+        _drop_tracebacks(error)
     return error
+
+
+def _drop_tracebacks(error: AcytooError) -> None:
+    """Drop the frames of an error and of those that led to it."""
+    pending: list[BaseException | None] = [error]
+    seen: set[BaseException | None] = {None}
+    while pending:
+        if (current := pending.pop()) not in seen:
+            seen.add(current)
+            assert current is not None
+            current.__traceback__ = None
+            pending += current.__cause__, current.__context__
 
 
 async def without_secrets(batches: Closable[list[Item]], secrets: list[Secret]) -> AsyncGenerator[list[Item], None]:

@@ -14,7 +14,8 @@ from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import UsageError
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
-from acytoo.testing import FakeEndpoint, ScriptedResponse, garbage, hang_up, page, redirect, reply, status
+from acytoo.testing import FakeEndpoint, ScriptedResponse, garbage, hang_up, page, raw, redirect, reply, status
+from acytoo.types import Request
 from tests.helpers import MESSAGES
 from tests.server.live_server import call, request
 
@@ -89,6 +90,65 @@ async def test_no_error_shows_a_secret_setting(setting: str, answer: str, caplog
         with pytest.raises(AcytooError) as caught:
             await provider.create_async("m", MESSAGES)
     assert not [text for text in shown_of(caught.value) if CANARY in text]
+    assert CANARY not in caplog.text
+
+
+CHUNKED = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nConnection: close\r\n%b\r\n"
+RAW: dict[str, tuple[bytes, bytes]] = {
+    "a JSON error": (CHUNKED % (b"400 Bad", b"application/json", b""), b'{"error": {"message": "no", "url": "%b"}}'),
+    "an error page": (CHUNKED % (b"502 Bad", b"text/html", b""), b"<title>no</title><p>%b"),
+    "a large error": (CHUNKED % (b"500 Bad", b"text/plain", b""), b"x" * 9000 + b"%b"),
+    "a JSON error with status 200": (CHUNKED % (b"200 OK", b"application/json", b""), b'{"error": "no", "u": "%b"}'),
+    "a document of another API": (CHUNKED % (b"200 OK", b"application/json", b""), b'{"url": "%b"}'),
+    "a broken document": (CHUNKED % (b"200 OK", b"application/json", b""), b'{"url": "%b" "x'),
+    "a page with status 200": (CHUNKED % (b"200 OK", b"text/html", b""), b"<html><p>%b</html>"),
+    "an error record": (CHUNKED % (b"200 OK", b"text/event-stream", b""), b'data: {"error": {"u": "%b"}}\n\n'),
+    "an error event": (
+        CHUNKED % (b"200 OK", b"text/event-stream", b""),
+        b'event: error\ndata: {"type": "error", "error": {"message": "no", "u": "%b"}}\n\n',
+    ),
+    "a broken record": (CHUNKED % (b"200 OK", b"text/event-stream", b""), b'data: {"u": "%b" "\n\n'),
+    "a record that is not text": (CHUNKED % (b"200 OK", b"text/event-stream", b""), b'data: "%b\xff"\n\n'),
+    "a wrong line": (CHUNKED % (b"200 OK", b"application/x-ndjson", b""), b'{"error": "no", "u": "%b"}\n'),
+    "a broken line": (CHUNKED % (b"200 OK", b"application/x-ndjson", b""), b'{"u": "%b" "\n'),
+    "text that is not UTF-8": (CHUNKED % (b"200 OK", b"text/plain", b""), b"%b\xff"),
+    "a body of no charset": (CHUNKED % (b"200 OK", b"text/plain; charset=%b", b""), b"x"),
+    "a coding that does not exist": (CHUNKED % (b"200 OK", b"text/plain", b"Content-Encoding: %b\r\n"), b"x"),
+    "data that is not gzip": (CHUNKED % (b"200 OK", b"text/plain", b"Content-Encoding: gzip\r\n"), b"%b"),
+    "a broken chunk": (CHUNKED % (b"200 OK", b"text/plain", b"Transfer-Encoding: chunked\r\n"), b"%b"),
+    "a broken header": (CHUNKED % (b"200 OK", b"text/plain", b"%b\r\n"), b""),
+    "a broken status": (b"HTTP/1.1 %b\r\n\r\n", b""),
+    "a header that is too long": (CHUNKED % (b"200 OK", b"text/plain", b"X: %b" + b"x" * 90_000 + b"\r\n"), b""),
+    "a wrong redirect": (CHUNKED % (b"302 Found", b"text/plain", b"Location: http://%b/\r\n"), b""),
+    "a limit": (CHUNKED % (b"429 Slow", b"text/plain", b"Retry-After: %b\r\n"), b"%b"),
+}
+"""Responses that repeat a secret at each `%b`."""
+
+METHODS: dict[str, Any] = {
+    "create_async": lambda provider: provider.create_async("m", MESSAGES),
+    "reply": lambda provider: provider.reply(MESSAGES, model="m"),
+    "list_models": lambda provider: provider.list_models(),
+    "count_tokens": lambda provider: provider.count_tokens(Request(messages=MESSAGES, model="m")),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=[dialect.name for dialect in dialects.ALL])
+@pytest.mark.parametrize("answer", RAW)
+async def test_no_response_that_repeats_a_secret_of_the_url_stays_in_an_error(
+    answer: str, dialect: Any, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(1)
+    response = b"".join(part.replace(b"%b", CANARY.encode()) for part in RAW[answer])
+    async with FakeEndpoint(dialect, raw(response).close()) as fake:
+        provider = type("Any", (Provider,), {"dialect": dialect})(f"{fake.url}?x={CANARY}", key=f"key-{CANARY}")
+        try:
+            await METHODS[method](provider)
+        except AcytooError as error:
+            is_reply = dialect.name == "acytoo" and method in ("create_async", "reply") and CANARY in error.text
+            assert is_reply or not [text for text in shown_of(error) if CANARY in text]
+        else:
+            assert answer not in ("a JSON error", "a broken status")
     assert CANARY not in caplog.text
 
 
