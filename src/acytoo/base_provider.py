@@ -6,7 +6,7 @@ import functools
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -384,7 +384,12 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         return await self._client(self._settings, dialect).count_tokens(request)
 
     async def list_models(self) -> list[str]:
-        """Return the names of the models that the endpoint lists, in its order. Raises UnsupportedError."""
+        """Return the names of the models that the endpoint lists, in its order. Raises UnsupportedError.
+
+        Those of a legacy class are its attribute `models`, as in gpt4free.
+        """
+        if self.dialect is None and isinstance(models := getattr(self, "models", None), Iterable):
+            return [model for model in models if isinstance(model, str)]
         if self.dialect is None:
             raise UnsupportedError("a list of models", type(self).__name__, "ask one that speaks an API")
         return await self.client().list_models()

@@ -193,5 +193,9 @@ async def test_a_provider_without_a_dialect_says_that_it_lists_no_models() -> No
         ) -> AsyncGenerator[str, None]:
             yield "x"
 
+    class WithModels(Old):
+        models = ("a", "b")
+
     with pytest.raises(UnsupportedError, match="a list of models"):
         await Old().list_models()
+    assert await WithModels().list_models() == ["a", "b"]
