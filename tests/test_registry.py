@@ -116,6 +116,13 @@ def test_looking_up_a_broken_entry_point_reports_the_reason(site: Path) -> None:
     )
 
 
+def test_the_command_reports_the_reason_if_a_broken_entry_point_is_named(site: Path) -> None:
+    install(site, "broken", "broken = broken:Shout")
+    done = run([ACYTOO, "-m", "broken", "Hi"], env=path(site))
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[-1].endswith("ZeroDivisionError: division by zero")
+
+
 def test_the_command_works_with_a_broken_entry_point_and_warns_in_one_line(site: Path) -> None:
     install(site, "broken", "broken = broken:Shout")
     with FakeEndpoint(dialects.OpenAI(), reply("Hello")) as fake:

@@ -38,7 +38,7 @@ def error_text(error: AcytooError) -> str:
         from acytoo.cli.options import flag_of
 
         return f"the provider {error.provider} cannot take {' and '.join(map(flag_of, error.names))}"
-    if isinstance(error, UnsupportedError):
+    if isinstance(error, UnsupportedError) and error.hint.startswith("leave it out"):
         return message.removesuffix(error.hint) + "leave it out, or add --drop-unsupported"
     if isinstance(error, TimedOutError) and error.hint:
         return message.removesuffix(error.hint) + "; --timeout sets another limit"

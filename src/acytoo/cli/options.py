@@ -143,6 +143,19 @@ def provider_from_options(
     return _provider(model, settings, needs_model)
 
 
+def select_address(address: str | None, endpoint: dict[str, Any]) -> None:
+    """Use the argument of a command, the URL of a server or PROVIDER[/MODEL], in place of `--url` or `-m`."""
+    from acytoo.registry import providers
+
+    if not address:
+        return
+    name = "model" if address.partition("/")[0].lower() in providers() else "url"
+    if endpoint[name]:
+        what, flag = ("provider", "-m") if name == "model" else ("URL", "--url")
+        raise UsageError(f"the {what} is set twice: use either {what.upper()} or {flag}")
+    endpoint[name] = address
+
+
 def _route(model: str, settings: dict[str, Any]) -> AsyncGeneratorProvider:
     """Return the route to several targets, separated by `|`."""
     from acytoo.routing.addresses import mask_targets, route_to
@@ -216,9 +229,12 @@ def _check_built_in(model: str) -> None:
 
 
 def _unknown_model(model: str) -> UsageError:
-    from acytoo.registry import suggest
+    from acytoo.embedded.weights import KNOWN
+    from acytoo.registry import provider_class, suggest
 
-    similar = suggest(model)
+    similar = next((name for name in KNOWN if name.startswith(model.lower())), "") or suggest(model)
+    if similar == model:  # a provider of another package that cannot be loaded
+        provider_class(model.partition("/")[0])  # raises the reason
     hint = (
         f"did you mean -m {similar}?" if similar else "expected PROVIDER/MODEL; `acytoo providers` lists the providers"
     )

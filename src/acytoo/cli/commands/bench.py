@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from acytoo.cli.exit_codes import error_text, print_error
-from acytoo.cli.options import endpoint_options, provider_from_options
+from acytoo.cli.options import endpoint_options, provider_from_options, select_address
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _PROMPT = "Write a story about a lighthouse."
 
 
 @click.command
-@click.argument("address", required=False, metavar="[URL]")
+@click.argument("address", required=False, metavar="[PROVIDER | URL]")
 @endpoint_options
 @click.option("-c", "--concurrency", default="1,4,16", show_default=True, metavar="NUMBERS", help="Requests at once.")
 @click.option(
@@ -66,9 +66,7 @@ def bench(
     from acytoo.measure import levels_of
     from acytoo.svg import image_writer
 
-    if address and endpoint["url"]:
-        raise UsageError("the URL is set twice: use either URL or --url")
-    endpoint["url"] = address or endpoint["url"]
+    select_address(address, endpoint)
     try:
         numbers = list(dict.fromkeys(levels_of(concurrency)))
     except ValueError:

@@ -7,13 +7,12 @@ from typing import Any
 import click
 
 from acytoo.cli.exit_codes import error_text, replace_controls
-from acytoo.cli.options import endpoint_options, provider_from_options
-from acytoo.errors import UsageError
+from acytoo.cli.options import endpoint_options, provider_from_options, select_address
 from acytoo.secret import mask_url
 
 
 @click.command
-@click.argument("address", required=False, metavar="[URL]")
+@click.argument("address", required=False, metavar="[PROVIDER | URL]")
 @endpoint_options
 @click.pass_context
 def check(context: click.Context, /, address: str | None, **endpoint: Any) -> None:
@@ -29,9 +28,7 @@ def check(context: click.Context, /, address: str | None, **endpoint: Any) -> No
     """
     import asyncio
 
-    if address and endpoint["url"]:
-        raise UsageError("the URL is set twice: use either URL or --url")
-    endpoint["url"] = address or endpoint["url"]
+    select_address(address, endpoint)
     provider = provider_from_options(**endpoint)
     result = asyncio.run(provider.check())
     url = mask_url(provider.url)
