@@ -18,7 +18,7 @@ from acytoo.dialects.services import for_service, service_at, with_service
 from acytoo.http import Endpoint, ResponseHead, ServerRequest
 from acytoo.messages import check_messages
 from acytoo.providers import azure, compatible, openai
-from acytoo.types import ChatMessage, Finish, Item, Reasoning, Request, collect
+from acytoo.types import ChatMessage, Finish, Item, Reasoning, Reply, Request, collect
 from tests.dialects.strategies import VALUES
 
 TOOLS: Any = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
@@ -291,12 +291,25 @@ CHOICES: list[Any] = [
     {"content": "One", "reasoning_content": "a"},
     {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}, {"type": "text", "text": "One"}]},
     {"content": None, "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}], "refusal": "No."},
+    # GitHub Copilot: anomalyco/opencode pull request 8900.
+    {"content": "One", "reasoning_text": "a", "reasoning_opaque": "x"},
+    # LiteLLM: BerriAI/litellm issue 8961.
+    {
+        "content": "One",
+        "reasoning_content": "a",
+        "thinking_blocks": [
+            {"type": "thinking", "thinking": "a", "signature": "sig"},
+            {"type": "redacted_thinking", "data": "x"},
+        ],
+    },
 ]
-"""Messages of OpenRouter, DeepSeek and Mistral."""
+"""Messages of OpenRouter, DeepSeek, Mistral, GitHub Copilot and LiteLLM."""
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
-@pytest.mark.parametrize("message", CHOICES, ids=["openrouter", "deepseek", "mistral", "encrypted"])
+@pytest.mark.parametrize(
+    "message", CHOICES, ids=["openrouter", "deepseek", "mistral", "encrypted", "copilot", "litellm"]
+)
 def test_a_client_of_ours_receives_what_a_compatible_service_has_of_its_own(message: Any, stream: bool) -> None:
     dialect = OpenAI()
     document = {"choices": [{"message": message, "finish_reason": "stop"}]}
@@ -574,6 +587,53 @@ def test_openrouters_pieces_of_one_reasoning_block_are_joined() -> None:
             {"type": "reasoning.encrypted", "data": "x", "index": 1},
         ],
     }
+
+
+def read_deltas(*deltas: Any) -> Reply:
+    chunks: list[Any] = [{"choices": [{"delta": delta, "finish_reason": None}]} for delta in deltas]
+    reader = OpenAI().reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    data = b"".join(b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in chunks) + b"data: [DONE]\n\n"
+    return collect(reader.feed(data) + reader.flush())
+
+
+def test_litellms_pieces_of_thinking_blocks_are_joined() -> None:
+    blocks = [
+        {"type": "thinking", "thinking": "Lo", "signature": None},
+        {"type": "thinking", "thinking": "ok.", "signature": None},
+        {"type": "thinking", "thinking": "", "signature": "sig"},
+        {"type": "thinking", "thinking": "Two.", "signature": "sig2"},
+        {"type": "redacted_thinking", "data": "x"},
+    ]
+    reply = read_deltas(*[{"content": "", "thinking_blocks": [block]} for block in blocks], {"content": "Hi"})
+    assert reply.reasoning == [{"text": "Look.Two."}]
+    assert body_of(OpenAI(), reply.message)["messages"][1] == {
+        "role": "assistant",
+        "content": "Hi",
+        "thinking_blocks": [
+            {"type": "thinking", "thinking": "Look.", "signature": "sig"},
+            {"type": "thinking", "thinking": "Two.", "signature": "sig2"},
+            {"type": "redacted_thinking", "data": "x"},
+        ],
+    }
+
+
+def test_copilots_opaque_reasoning_goes_back_with_the_calls_it_arrived_with() -> None:
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    reply = read_deltas({"content": None, "reasoning_text": "a"}, {"tool_calls": [call], "reasoning_opaque": "x"})
+    sent = body_of(OpenAI(), reply.message)["messages"][1]
+    assert (sent["reasoning_text"], sent["reasoning_opaque"], len(sent["tool_calls"])) == ("a", "x", 1)
+
+
+def test_a_spoken_turn_goes_back_as_its_id() -> None:
+    audio = {"id": "audio_1", "transcript": "Hi", "data": "AAAA", "expires_at": 5}
+    document = {"choices": [{"message": {"content": None, "audio": audio}, "finish_reason": "stop"}]}
+    message = message_of(OpenAI(), document)
+    assert body_of(OpenAI(), message)["messages"][1] == {
+        "role": "assistant",
+        "content": "Hi",
+        "audio": {"id": "audio_1"},
+    }
+    assert body_of(dialects.Anthropic(), message)["messages"][1]["content"] == "Hi"
 
 
 def test_a_signature_of_a_call_goes_only_to_google_and_to_where_it_came_from() -> None:

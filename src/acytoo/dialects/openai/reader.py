@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import operator
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Collection
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ import msgspec
 
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count, objects_in, text_or_empty, without_none
+from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
@@ -106,6 +107,33 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 _decode = decoder(_Chunk).decode
+
+
+# The same with more fields. Few servers have them, and every field makes decoding slower: a record is decoded again if
+# it has one of them.
+
+
+class _FullDelta(_Delta):
+    reasoning_text: str | None = None  # GitHub Copilot
+    reasoning_opaque: Any = None
+    thinking: str | None = None
+    thinking_blocks: Any = None  # LiteLLM
+    audio: Any = None
+    extra_content: Any = None  # Google
+
+
+class _FullChoice(_Choice):
+    delta: Annotated[_FullDelta | None, NEEDED] = None
+    message: Annotated[_FullDelta | None, NEEDED] = None
+
+
+class _FullChunk(_Chunk):
+    choices: Annotated[list[_FullChoice] | None, NEEDED] = None  # type: ignore[assignment]
+
+
+_decode_full = decoder(_FullChunk).decode
+
+
 _DONE = b"[DONE]"
 
 
@@ -150,6 +178,12 @@ class StreamReader(RecordReader):
         self._reasoning_field = ""  # the one that the reasoning text is in
         self._details: list[JSONObject] = []
         self._annotations: list[JSONObject] = []
+        self._thinking: list[JSONObject] = []
+        self._opaque: Any = None
+        self._audio: JSONObject = {}
+        self._sounds: list[str] = []
+        self._marks_thoughts = False  # some texts are thoughts
+        self._has_thought_tag = False  # which began with a tag
         self._scanned = b""  # the last chunk of which only the significant records were read
         self._scans_texts = False  # the next chunk begins a record, and texts have been scanned
         self._has_identity = False
@@ -255,20 +289,28 @@ class StreamReader(RecordReader):
                         and chunk.error is None
                         and choice.error is None
                     ):
-                        if not self._started:
-                            self._start(chunk, items, text or calls)
-                        if text:
+                        if text and self._started:
                             items.append(text)
-                        elif calls:
-                            siblings: set[ReceivedCall] | None = set() if len(calls) > 1 else None
-                            for call in calls:
-                                items += self._decode_call(call, siblings)
-                        continue
+                            continue
+                        if calls and self._started and calls[0].id is None:
+                            has_more = False
+                        else:
+                            has_more = self._has_thought_tag or self._has_more_fields(record)
+                        if not has_more:
+                            if not self._started:
+                                self._start(chunk, items, text or calls)
+                            if text:
+                                items.append(text)
+                            elif calls:
+                                siblings: set[ReceivedCall] | None = set() if len(calls) > 1 else None
+                                for call in calls:
+                                    items += self._decode_call(call, siblings)
+                            continue
             # MiniMax counts the tokens of its errors too.
             is_bare = not choices and (chunk.usage is None or b'"base_resp"' in record)
             if is_bare and (error := bare_error(record)) is not None:
                 raise error_from_event(error, STATUSES, TOO_LONG)  # the record itself: a status may be beside `error`
-            self.append(chunk, items)
+            self.append(self._decode_full_chunk(record) if self._has_more_fields(record) else chunk, items)
 
     def _decode_unusual_chunk(self, record: bytes, items: list[Item]) -> _Chunk | None:
         """Decode a record that msgspec refused. Returns None for an empty one (a keep-alive) and a padded `[DONE]`."""
@@ -279,6 +321,23 @@ class StreamReader(RecordReader):
             self._end(items)
             return None
         return self.decode_unusual(record, _Chunk)
+
+    def _has_more_fields(self, record: bytes) -> bool:
+        """Return whether a record may have a field of `_FullDelta`. A pattern for all of them would be much slower."""
+        return not self._scans and (
+            record.find(b'"reasoning_text"') >= 0
+            or record.find(b'"reasoning_opaque"') >= 0
+            or record.find(b'"thinking') >= 0
+            or record.find(b'"audio"') >= 0
+            or record.find(b'"extra_content"') >= 0
+        )
+
+    def _decode_full_chunk(self, record: bytes) -> _FullChunk:
+        try:
+            chunk: _FullChunk = _decode_full(record)
+            return chunk
+        except UNDECODABLE:
+            return self.decode_unusual(record, _FullChunk)
 
     def _end(self, items: list[Item]) -> None:
         self._done = True
@@ -350,7 +409,7 @@ class StreamReader(RecordReader):
             items.append(Start(chunk.id or "", chunk.model or "", count(chunk.created)))
         if content:
             self.has_content = True
-        self._started = self._has_identity and self.has_content
+        self._started = self._has_identity and self.has_content and not self._marks_thoughts
 
     def flush(self) -> list[Item]:
         """Return the last items, with the fields that the next turn must have if there was no finish reason."""
@@ -361,11 +420,20 @@ class StreamReader(RecordReader):
 
     def append_own_fields(self, items: list[Item]) -> None:
         """Append once what only this service needs back with the turn, see `TURN_FIELDS`."""
-        fields: JSONObject = {"reasoning_details": self._details, "annotations": self._annotations}
+        if self._sounds:
+            self._audio["data"] = _joined_base64(self._sounds)
+        fields: JSONObject = {
+            "reasoning_details": self._details,
+            "annotations": self._annotations,
+            "thinking_blocks": self._thinking,
+            "reasoning_opaque": self._opaque,
+            "audio": self._audio,
+        }
         fields = {name: value for name, value in fields.items() if value}
         if fields:
             items.append(OpaquePart(NAME, fields))
-            self._details, self._annotations = [], []
+            self._details, self._annotations, self._thinking = [], [], []
+            self._opaque, self._audio, self._sounds = None, {}, []
 
     def _note_reasoning_field(self, field: str, items: list[Item]) -> None:
         """Append, before the first reasoning text, the field in which this service sends it and wants it back."""
@@ -391,11 +459,66 @@ class StreamReader(RecordReader):
             if items is not None and piece and isinstance(piece, str):
                 items.append(Reasoning(piece))
 
+    def _add_thinking(self, blocks: list[JSONObject], items: list[Item] | None) -> None:
+        """Keep LiteLLM's blocks of thinking, of which a signature ends one. Append their text to `items`, if given."""
+        for block in blocks:
+            last = self._thinking[-1] if self._thinking else {}
+            text = text_or_empty(block.get("thinking"))
+            if block.get("type") == last.get("type") == "thinking" and not last.get("signature"):
+                last |= without_none(block) | {"thinking": text_or_empty(last.get("thinking")) + text}
+            else:
+                self._thinking.append(dict(block))
+            if items is not None and text:
+                items.append(Reasoning(text))
+
+    def _read_audio(self, audio: JSONObject, items: list[Item]) -> None:
+        """Keep a spoken reply, of which a later turn needs the `id`. Append its words."""
+        if transcript := text_or_empty(audio.get("transcript")):
+            items.append(transcript)
+        if isinstance(data := audio.get("data"), str):
+            self._sounds.append(data)
+        kept = {name: value for name, value in audio.items() if name not in ("transcript", "data")}
+        self._audio |= without_none(kept)
+
+    def _thought_in(self, delta: _FullDelta) -> str | None:
+        """Return the content if it is a thought, as Google's endpoint marks it, None if it is not.
+
+        The Gemini API has `<thought>` and `</thought>` around the thoughts, the latter before the answer; Vertex AI has
+        neither (NousResearch/hermes-agent pull request 91008).
+        """
+        text = delta.content
+        if not isinstance(text, str):
+            return None
+        if object_or_empty(object_or_empty(delta.extra_content).get("google")).get("thought") is True:
+            self._marks_thoughts, self._started = True, False
+            self._has_thought_tag = self._has_thought_tag or text.startswith("<thought>")
+            return text.removeprefix("<thought>")
+        return None
+
+    def _decode_more_fields(self, delta: _FullDelta, items: list[Item]) -> None:
+        """Append the items of fields that few servers have, and remove a content that is a thought."""
+        if reasoning := delta.reasoning_text or delta.thinking:
+            self._note_reasoning_field("reasoning_text" if delta.reasoning_text else "thinking", items)
+            items.append(Reasoning(reasoning))
+        if delta.thinking_blocks is not None:  # they repeat the text of `reasoning_content`
+            self._add_thinking(objects_in(delta.thinking_blocks), None if self._reasoning_field else items)
+        if delta.reasoning_opaque is not None:
+            self._opaque = delta.reasoning_opaque
+        if delta.audio is not None:
+            self._read_audio(object_or_empty(delta.audio), items)
+        if (thought := self._thought_in(delta)) is not None:
+            items += [Reasoning(thought)] if thought else []
+            delta.content = None
+
     def _decode_delta(self, delta: _Delta, items: list[Item]) -> None:
-        reasoning = delta.reasoning_content or delta.reasoning
-        if reasoning:
+        if reasoning := delta.reasoning_content or delta.reasoning:
             self._note_reasoning_field("reasoning_content" if delta.reasoning_content else "reasoning", items)
             items.append(Reasoning(reasoning))
+        if isinstance(delta, _FullDelta):
+            self._decode_more_fields(delta, items)
+        if self._has_thought_tag and isinstance(delta.content, str) and delta.content:
+            self._has_thought_tag = False
+            delta.content = delta.content.removeprefix("</thought>")
         if delta.reasoning_details is not None:  # they repeat the text of the other fields
             self._add_details(objects_in(delta.reasoning_details), None if self._reasoning_field else items)
         if delta.annotations is not None:
@@ -405,7 +528,7 @@ class StreamReader(RecordReader):
                 items.append(delta.content)
         elif delta.content:
             parts = _decode_parts(delta.content)
-            if any(isinstance(part, Reasoning) for part in parts):
+            if any(isinstance(part, dict) and isinstance(part.get("thinking"), list) for part in delta.content):
                 self._note_reasoning_field("content", items)
             items += parts
         if delta.refusal:
@@ -430,6 +553,8 @@ class StreamReader(RecordReader):
             self._details = []  # these are complete
         if message.annotations:
             self._annotations = []
+        if isinstance(message, _FullDelta) and message.thinking_blocks:
+            self._thinking = []
         self._decode_delta(message, parts)
         if not self._items and all(type(item) is Start for item in items):  # nothing to compare with, as in a document
             self._reads_messages = True
@@ -586,7 +711,7 @@ def read_document(name: str, body: bytes) -> list[Item]:
 
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has neither.
     """
-    document = decode_document(body, _Chunk)
+    document = decode_document(body, _FullChunk)
     if document.error is None and not document.choices:
         if (error := bare_error(body)) is not None:
             raise error_from_event(error, STATUSES, TOO_LONG)
@@ -657,17 +782,31 @@ def _is_empty(delta: _Delta) -> bool:
 
 
 def _decode_parts(parts: list[str | JSONObject]) -> list[Item]:
-    """Return the items of content parts (Mistral's `thinking` and `text`). Some servers send texts in their place."""
+    """Return the items of content parts: Mistral's `thinking`, Databricks' `reasoning`. Some are a text alone."""
     items: list[Item] = []
     for part in parts:
         if isinstance(part, str):
             items += [part] if part else []
-        elif isinstance(part.get("text"), str) and part["text"]:
-            items.append(part["text"])
-        elif isinstance(part.get("thinking"), list):
-            texts = [block.get("text") for block in part["thinking"] if isinstance(block, dict)]
-            items += [Reasoning(text) for text in texts if text and isinstance(text, str)]
+            continue
+        text = part.get("text")
+        if isinstance(text, dict):
+            text = text.get("value")
+        if isinstance(text, str) and text:
+            items.append(text)
+        elif isinstance(part.get("refusal"), str) and part["refusal"]:
+            items.append(Refusal(part["refusal"]))
+        elif thought := part.get("thinking") or part.get("summary"):
+            thoughts = [thought] if isinstance(thought, str) else [block.get("text") for block in objects_in(thought)]
+            items += [Reasoning(text) for text in thoughts if text and isinstance(text, str)]
     return items
+
+
+def _joined_base64(pieces: list[str]) -> str:
+    """Return base64 of the bytes of several pieces, or the pieces one after the other if they are not base64."""
+    try:
+        return b64encode(b"".join(map(b64decode, pieces))).decode()
+    except ValueError:
+        return "".join(pieces)
 
 
 _TEXT_OF_DETAILS = {"reasoning.text": "text", "reasoning.summary": "summary"}

@@ -16,7 +16,7 @@ import msgspec
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.custom_tools import as_functions, custom_input, custom_names
 from acytoo.dialects.extra_fields import merge_extra
-from acytoo.dialects.fields import invalid, objects_in
+from acytoo.dialects.fields import invalid, object_or_empty, objects_in
 from acytoo.dialects.json import dumps
 from acytoo.dialects.tool_calls import arguments_text
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
@@ -30,10 +30,11 @@ _MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call
 _STRICT_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
 """Message fields that every compatible service accepts."""
 
-TURN_FIELDS = ("reasoning_details", "annotations")
-"""Fields of a reply's message that only the server which sent them needs back. Both are lists.
+TURN_FIELDS = ("reasoning_details", "annotations", "thinking_blocks", "reasoning_opaque")
+"""Fields of a reply's message that only the server which sent them needs back.
 
-Sources: "Preserving reasoning blocks" and "Skip parsing costs" (of PDF files) in OpenRouter's documentation.
+Sources: "Preserving reasoning blocks" and "Skip parsing costs" (of PDF files) in OpenRouter's documentation; BerriAI's
+LiteLLM (BerriAI/litellm issue 8961); GitHub Copilot (anomalyco/opencode pull request 8900).
 """
 
 _CALL_FIELDS = frozenset({"id", "type", "function"})
@@ -192,6 +193,8 @@ class _MessageEncoder:
         field = self._server.reasoning_field or own.get("reasoning_field")
         if not self._server.strict_messages:
             encoded |= {name: own[name] for name in TURN_FIELDS if own.get(name)}
+            if audio := object_or_empty(own.get("audio")).get("id"):
+                encoded["audio"] = {"id": audio}
         if "reasoning_details" in encoded:
             return
         if field == "content":  # Mistral
@@ -394,7 +397,7 @@ def _decode_message(message: Any) -> Any:
         blocks, calls = objects_in(message.get("reasoning")), objects_in(message.get("tool_calls"))
         plain = plain_turn(message.get("content") or "", len(blocks), len(calls))
         return {**message, "turn_parts": [{"type": "opaque", "source": NAME, "fields": own}, *plain]}
-    for field in ("reasoning_content", "reasoning"):
+    for field in ("reasoning_content", "reasoning", "reasoning_text"):
         text = message.get(field)
         if isinstance(text, str):
             rest = {name: value for name, value in message.items() if name != field}
