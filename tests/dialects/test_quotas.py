@@ -53,6 +53,15 @@ def test_a_reset_is_a_duration(reset: str, seconds: float) -> None:
     assert quota.resets_in == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "duration"),
+    [(-1, "0ms"), (0, "0ms"), (0.0123, "12ms"), (1, "1s"), (59.4, "59s"), (360, "6m0s"), (7325, "2h2m5s")],
+)
+def test_openai_reports_durations(seconds: float, duration: str) -> None:
+    headers = dialects.by_name("openai").quota_headers([Quota("requests", 1, 1, seconds)], NOW)
+    assert headers["x-ratelimit-reset-requests"] == duration
+
+
 @pytest.mark.parametrize("value", ["", "many", "-1", "1e9", "9" * 30])
 def test_a_count_that_cannot_be_read_is_no_quota(value: str) -> None:
     assert read("openai", {"x-ratelimit-limit-requests": value, "x-ratelimit-remaining-requests": "1"}) == []

@@ -52,6 +52,16 @@ def test_a_call_of_a_custom_tool_is_a_call_with_the_argument_input(name: str) ->
     assert json.loads(found["function"]["arguments"]) == {"input": "ls"}
 
 
+def test_pieces_of_two_custom_calls_may_alternate() -> None:
+    other = {"id": "b", "type": "custom", "index": 1, "custom": {"name": "run", "input": "p"}}
+    body = events(
+        *[calling(BEGIN), calling(other), calling(piece("l"))],
+        *[calling({"index": 1, "custom": {"input": "wd"}}), calling(piece("s")), CALLED, "[DONE]"],
+    )
+    found = [json.loads(call["function"]["arguments"]) for call in reply(body).tool_calls]
+    assert found == [{"input": "ls"}, {"input": "pwd"}]
+
+
 def test_no_input_is_an_empty_text() -> None:
     (found,) = reply(document({"id": "a", "type": "custom", "custom": {"name": "run", "input": None}})).tool_calls
     assert json.loads(found["function"]["arguments"]) == {"input": ""}

@@ -677,3 +677,14 @@ def test_a_document_is_read_like_one_with_an_empty_delta_beside_its_message(
             return repr(error)
 
     assert read_document() == read_document(delta={})
+
+
+def test_a_padded_done_ends_a_reply() -> None:
+    assert read(events(choice({"content": "Hi"}), " [DONE] ", choice({"content": "more"}))) == ["Hi"]
+
+
+def test_a_complete_call_that_is_repeated_without_an_index_is_one_call() -> None:
+    call = {"id": "a", "function": {"name": "f", "arguments": '{"x":1}'}}
+    assert [found["id"] for found in collect(read(events(calling(call), calling(call), CALLED))).tool_calls] == ["a"]
+    longer = {"id": "a", "function": {"name": "f", "arguments": '{"x":2}'}}
+    assert len(collect(read(events(calling(call), calling(longer), CALLED))).tool_calls) == 2

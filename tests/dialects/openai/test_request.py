@@ -270,3 +270,20 @@ def test_the_logprobs_of_a_completion_are_those_of_a_chat(asked: Any, logprobs: 
 def test_echo_is_not_sent_to_another_endpoint() -> None:
     request = translate(completion(prompt="Hi", echo=True), OpenAICompletions())
     assert encode(request) == {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.mark.parametrize(("content", "sent"), [(None, "I cannot"), ("", "I cannot"), ("Well", "Well")])
+def test_a_refusal_is_the_text_of_a_turn_for_a_server_without_the_field(content: str | None, sent: str) -> None:
+    turn: Any = {"role": "assistant", "content": content, "refusal": "I cannot"}
+    strict = OpenAI(Variations(strict_messages=True))
+    assert encode(Request([*HELLO, turn], "m"), strict)["messages"][1] == {"role": "assistant", "content": sent}
+
+
+def test_several_replies_are_reported_as_unsupported() -> None:
+    for n, fine in ((None, True), (1, True), (2, False)):
+        request = Request(HELLO, "m", extra={"n": n})
+        if fine:
+            encode(request)
+        else:
+            with pytest.raises(UnsupportedError, match="n above 1"):
+                encode(request)

@@ -12,7 +12,20 @@ from acytoo.dialects import OpenAI
 from acytoo.dialects.base import Dialect
 from acytoo.dialects.openai import OpenAICompletions
 from acytoo.errors import ServerError, TimedOutError
-from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Request, Start, Usage, collect
+from acytoo.types import (
+    Finish,
+    Item,
+    Logprobs,
+    OpaquePart,
+    Reasoning,
+    Refusal,
+    Reply,
+    Request,
+    Start,
+    ToolCall,
+    Usage,
+    collect,
+)
 from tests.dialects.openai.helpers import DIALECT, HELLO, decode, read
 
 
@@ -178,3 +191,19 @@ def test_a_completion_without_a_finish_reason_ends_with_stop() -> None:
     writer = OpenAICompletions().writer(Request(HELLO, "m"))
     last = (writer.write(["Hi"]) + writer.end()).split(b"\n\n")[-3]
     assert msgspec.json.decode(last.removeprefix(b"data: "))["choices"][0]["finish_reason"] == "stop"
+
+
+def test_an_empty_thought_and_a_part_of_another_api_are_not_written() -> None:
+    writer = DIALECT.writer(Request(HELLO, "m"))
+    before = writer.write(["Hi"])
+    assert before
+    assert writer.write([Reasoning(""), OpaquePart("gemini", {"a": 1}), Usage(1, 2)]) == b""
+
+
+def test_a_call_of_a_custom_tool_without_an_id_gets_one() -> None:
+    tools: list[Any] = [{"type": "custom", "custom": {"name": "sh"}}]
+    writer = DIALECT.writer(decode({"messages": HELLO, "tools": tools}))
+    body = writer.write([ToolCall(0, "", "sh", '{"input":"ls"}'), Finish("tool_calls")]) + writer.end()
+    [call] = collect(read(body)).tool_calls
+    assert call["id"].startswith("call_")
+    assert len(call["id"]) > 10
