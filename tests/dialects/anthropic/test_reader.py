@@ -422,3 +422,25 @@ def test_known_events_with_wrong_fields_raise_only_acytoo_errors(document: dict[
             read(body, head=head)
         except AcytooError:
             pass
+
+
+def test_a_call_of_a_type_that_only_this_api_has_explains_the_stop_reason() -> None:
+    own = block(0, type="new_tool_use", id="x", name="n", input={})
+    items = read(events(start(), own, stop(0), *end("tool_use")))
+    assert items[-2:] != []
+    assert [item for item in items if isinstance(item, OpaquePart)]
+    with pytest.raises(ProtocolError, match="tool_use"):
+        read(events(start(), block(0, type="text", text="Hi"), stop(0), *end("tool_use")))
+
+
+def test_the_deltas_of_a_block_that_only_this_api_has_are_joined_or_replaced() -> None:
+    body = events(
+        start(),
+        block(0, type="new_thing", text="", number=1, rest=None),
+        delta(0, type="new_delta", text="a", number=2),
+        delta(0, type="new_delta", text="b", rest="c"),
+        stop(0),
+        *end("end_turn"),
+    )
+    (part,) = [item for item in read(body) if isinstance(item, OpaquePart)]
+    assert part.fields == {"type": "new_thing", "text": "ab", "number": 2, "rest": "c"}

@@ -514,3 +514,9 @@ def requests(draw: st.DrawFn) -> Request:
 @given(request=requests())
 def test_an_encoded_request_decodes_to_itself(request: Request) -> None:
     assert decode(encode(request)) == request
+
+
+def test_a_turn_without_content_is_left_out_and_those_after_it_are_sent() -> None:
+    messages: list[Any] = [*HELLO, {"role": "assistant", "content": ""}, {"role": "user", "content": "Again"}]
+    [turn] = encode(Request(messages, "claude"))["messages"]
+    assert [part["text"] for part in turn["content"]] == ["Hello", "Again"]
