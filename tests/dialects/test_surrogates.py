@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acytoo import dialects
+from acytoo.dialects import Dialect
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes, replace_surrogates
-from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, ToolCall, collect
+from acytoo.errors import ServerError
+from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Request, ToolCall, collect
 
 
 def join(items: list[Item]) -> list[Item]:
@@ -70,3 +73,11 @@ def test_only_escapes_of_lone_surrogates_are_replaced(document: bytes, replaced:
 
 def test_only_lone_surrogates_in_a_text_are_replaced() -> None:
     assert replace_surrogates("a\ud83d 😀 \ude00") == "a\ufffd 😀 \ufffd"
+
+
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+def test_an_error_with_a_lone_surrogate_can_be_written(dialect: Dialect) -> None:
+    error = ServerError("a\ud83db")
+    writer = dialect.writer(Request([{"role": "user", "content": "Hi"}], "m"))
+    for body in (writer.fail(error), dialect.write_error(error).body):
+        assert b"\xed" not in body  # the first byte of a surrogate, were it encoded

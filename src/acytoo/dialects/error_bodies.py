@@ -326,7 +326,7 @@ def describe_error(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
         status = 502
     else:
         status = 500
-    return status, error.message, code or _CODES.get(status, "server_error"), headers
+    return status, replace_surrogates(error.message), code or _CODES.get(status, "server_error"), headers
 
 
 def openai_error(error: AcytooError) -> JSONObject:

@@ -30,4 +30,5 @@ class StreamWriter(Writer):
 
 def error_document(error: AcytooError) -> JSONObject:
     """Return the message both as `msg` and as `error.message`."""
-    return {"error": {"message": error.message, "type": openai_error(error)["type"]}, "msg": error.message}
+    fields = openai_error(error)
+    return {"error": {"message": fields["message"], "type": fields["type"]}, "msg": fields["message"]}

@@ -12,7 +12,6 @@ from acytoo.dialects.anthropic.reader import FINISH_REASONS, STATUSES, STATUSES_
 from acytoo.dialects.anthropic.request import SOURCE, encode_reasoning
 from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import describe_error, in_stream
-from acytoo.dialects.json import dumps
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.services import api_of, without_hosts
 from acytoo.dialects.tool_calls import ArgumentPieces, parse_arguments
@@ -119,7 +118,7 @@ class StreamWriter(Writer):
         if more["status"] == STATUSES_OF_TYPES.get(document["error"]["type"]):
             del more["status"]  # the type implies it
         document["error"] |= more
-        return sse(dumps(document, surrogates="replace"), "error")
+        return sse(msgspec.json.encode(document), "error")
 
     def _write_event(self, item: Event, batch: list[Item], out: list[bytes]) -> None:
         if isinstance(item, Start):

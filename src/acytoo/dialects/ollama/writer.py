@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from acytoo.dialects.base import Writer
-from acytoo.dialects.error_bodies import in_stream
+from acytoo.dialects.error_bodies import describe_error, in_stream
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import parse_arguments
 from acytoo.errors import AcytooError, ProtocolError
@@ -171,7 +171,7 @@ def _flat_message(message: JSONObject) -> JSONObject:
 
 def error_document(error: AcytooError) -> JSONObject:
     """Return `{"error": "…"}`."""
-    return {"error": error.message}
+    return {"error": describe_error(error)[1]}
 
 
 def _encode_end(finish: Finish | None, usage: Usage | None, total: int, evaluation: int) -> JSONObject:
