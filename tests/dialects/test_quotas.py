@@ -58,7 +58,7 @@ def test_a_reset_is_a_duration(reset: str, seconds: float) -> None:
     [(-1, "0ms"), (0, "0ms"), (0.0123, "12ms"), (1, "1s"), (59.4, "59s"), (360, "6m0s"), (7325, "2h2m5s")],
 )
 def test_openai_reports_durations(seconds: float, duration: str) -> None:
-    headers = dialects.by_name("openai").quota_headers([Quota("requests", 1, 1, seconds)], NOW)
+    headers = written("openai", [Quota("requests", 1, 1, seconds)])
     assert headers["x-ratelimit-reset-requests"] == duration
 
 

@@ -130,13 +130,6 @@ def test_headers_have_the_names_and_times_of_anthropic_for_its_clients() -> None
     }
 
 
-@pytest.mark.parametrize(("seconds", "duration"), [(0, "0ms"), (1, "1s"), (59, "59s"), (360, "6m0s"), (7325, "2h2m5s")])
-def test_openai_reports_durations(seconds: float, duration: str) -> None:
-    quotas = quotas_of([level("requests", "day", 1, 1, seconds)])
-    headers = written("openai", quotas)
-    assert headers["x-ratelimit-reset-requests"] == duration
-
-
 def test_without_limits_there_are_no_headers() -> None:
     for dialect in dialects.ALL:
         assert written(dialect.name, quotas_of([])) == {}
