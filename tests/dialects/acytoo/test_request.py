@@ -181,6 +181,12 @@ def test_the_fields_of_a_text_stream_transport_are_ignored() -> None:
     assert translate(decode(body).request, DIALECT).extra == {}
 
 
+def test_a_prompt_of_a_web_client_is_the_message() -> None:
+    # Source: the AI SDK, `callCompletionApi`, whose body is the prompt and the caller's own fields.
+    request = decode({"prompt": "Hello"}).request
+    assert (request.messages, request.extra) == ([{"role": "user", "content": "Hello"}], {})
+
+
 def test_reasoning_of_a_web_client_is_no_part_of_the_text() -> None:
     message = decode_parts({"type": "reasoning", "text": "Hm"}, {"type": "text", "text": "Hi"}, role="assistant")
     assert message == {"role": "assistant", "content": "Hi", "reasoning": [{"text": "Hm"}]}

@@ -76,7 +76,9 @@ def _encode_message(message: ChatMessage, unsupported: Unsupported) -> JSONObjec
 
 def decode_request(body: JSONObject) -> JSONObject:
     """Decode a body, without its credentials, to the shared shape's fields. The reply is always a stream."""
-    if isinstance(body.get("messages"), list):
+    if "messages" not in body and isinstance(body.get("prompt"), str):  # the AI SDK's `useCompletion`
+        body["messages"] = [{"role": "user", "content": body.pop("prompt")}]
+    elif isinstance(body.get("messages"), list):
         body["messages"] = [
             _decode_message(message, f"messages[{index}]") for index, message in enumerate(body["messages"])
         ]
