@@ -86,9 +86,17 @@ def test_a_reference_to_a_part_of_the_conversation_is_an_error_and_never_dropped
 ) -> None:
     path = "/v1beta/models/m:generateContent" if source.name == "gemini" else source.routes[0]
     request = source.decode_request(ServerRequest(path, {}, msgspec.json.encode(body))).request
-    with pytest.raises(RequestError, match=r"send the|which only") as caught:
+    with pytest.raises(RequestError, match=r"send the|send its|which only") as caught:
         translate(request, source)
     assert caught.value.status == 400
+
+
+def test_a_stored_prompt_is_not_an_item_that_could_be_sent_itself() -> None:
+    source = dialects.OpenAIResponses()
+    body = msgspec.json.encode({"input": "Hello", "prompt": {"id": "pmpt_0"}})
+    request = source.decode_request(ServerRequest(source.routes[0], {}, body)).request
+    with pytest.raises(RequestError, match=r"prompt refers to a template .* send its text as instructions"):
+        translate(request, source)
 
 
 NO_OP_CASES = [(dialect, fields) for dialect in dialects.ALL for fields in NO_OP_FIELDS.get(dialect.name, ())]

@@ -135,6 +135,8 @@ class OpenAIResponses(Dialect):
 
     def conversation_error(self, field: str) -> RequestError | None:
         """Return the error for a reference to what the API stores, or for an item that only this API has."""
+        if field == "prompt":
+            return invalid("prompt refers to a template that this server does not have: send its text as instructions")
         if field in self.conversation_fields or field == "input:item_reference":
             return invalid(
                 f"{field.removeprefix('input:')} refers to items that this server does not have: "
