@@ -123,11 +123,14 @@ def test_the_command_reports_the_reason_if_a_broken_entry_point_is_named(site: P
     assert done.stderr.decode().splitlines()[-1].endswith("ZeroDivisionError: division by zero")
 
 
-def test_the_command_works_with_a_broken_entry_point_and_warns_in_one_line(site: Path) -> None:
+def test_the_command_imports_a_broken_package_only_for_its_own_provider_or_for_all(site: Path) -> None:
     install(site, "broken", "broken = broken:Shout")
     with FakeEndpoint(dialects.OpenAI(), reply("Hello")) as fake:
         arguments = ["-m", "compatible/m", "--url", fake.url, "Hi"]
         done = run([ACYTOO, *arguments], env=path(site))
-    assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert done.stderr.decode().startswith("acytoo: the entry point 'broken' of broken 1.0 ")
-    assert done.stderr.count(b"\n") == 1
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Hello\n", b"")
+    for command, returncode in ((["-m", "broken/m", "Hi"], 2), (["providers"], 0)):
+        done = run([ACYTOO, *command], env=path(site))
+        assert done.returncode == returncode
+        assert done.stderr.decode().startswith("acytoo: the entry point 'broken' of broken 1.0 ")
+        assert done.stderr.count(b"\n") == 1

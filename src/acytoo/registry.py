@@ -7,12 +7,14 @@ import functools
 import importlib
 import pkgutil
 import warnings
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.compat.legacy import METHODS
 from acytoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "acytoo.providers"
 
@@ -44,6 +46,11 @@ def provider_class(name: str) -> type[AsyncGeneratorProvider]:
     if lower in _entry_points():
         return _load(lower)
     raise unknown_provider(name)
+
+
+def is_known(name: str) -> bool:
+    """Return whether there is a provider with that name. No other package is imported."""
+    return name.lower() in _built_in() or name.lower() in _entry_points()
 
 
 def unknown_provider(address: str) -> UsageError:
@@ -83,6 +90,8 @@ def _built_in() -> dict[str, type[AsyncGeneratorProvider]]:
 @functools.cache
 def _entry_points() -> dict[str, EntryPoint]:
     """Return the entry points of other packages by name, without loading them. The first one with a name wins."""
+    from importlib.metadata import entry_points  # here, because it is slow to import and rarely needed
+
     entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         entries.setdefault(entry.name.lower(), entry)

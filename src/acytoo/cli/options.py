@@ -145,11 +145,11 @@ def provider_from_options(
 
 def select_address(address: str | None, endpoint: dict[str, Any]) -> None:
     """Use the argument of a command, the URL of a server or PROVIDER[/MODEL], in place of `--url` or `-m`."""
-    from acytoo.registry import providers
+    from acytoo.registry import is_known
 
     if not address:
         return
-    name = "model" if address.partition("/")[0].lower() in providers() else "url"
+    name = "model" if is_known(address.partition("/")[0]) else "url"
     if endpoint[name]:
         what, flag = ("provider", "-m") if name == "model" else ("URL", "--url")
         raise UsageError(f"the {what} is set twice: use either {what.upper()} or {flag}")
@@ -173,10 +173,10 @@ def _provider(model: str | None, settings: dict[str, Any], needs_model: bool = T
             raise UsageError("the URL is set twice: use either -m or --url")
         model, settings["url"] = None, model
     if model:
-        from acytoo.registry import providers
+        from acytoo.registry import is_known
 
         name, _, rest = model.partition("/")
-        if name.lower() in providers():
+        if is_known(name):
             return _named_provider(name, rest, settings, needs_model)
     return _acytoo_provider(model, settings)
 
