@@ -43,6 +43,18 @@ async def test_rows_are_asked_for_as_documents() -> None:
     assert are_streamed(upstream) == [False] * 3
 
 
+@pytest.mark.parametrize("longest", [25.0, 0.0])
+@pytest.mark.parametrize("name", ["openai", "openai-responses", "anthropic", "gemini", "ollama", "acytoo"])
+async def test_documents_and_streams_of_every_api_have_the_same_replies(name: str, longest: float) -> None:
+    async with FakeEndpoint(dialects.by_name(name), ANSWER) as upstream:
+        found = await ask(provider_at(f"{name}/m", url=upstream.url, key="k"), 2, longest)
+    replies = [result.reply for result in found]
+    assert [reply and reply.text for reply in replies] == ["Hello"] * 2
+    if name != "acytoo":
+        assert [reply and reply.finish_reason for reply in replies] == ["stop"] * 2
+        assert [reply and reply.usage and reply.usage.output_tokens for reply in replies] == [3, 3]
+
+
 async def test_after_a_document_that_took_long_rows_are_streamed() -> None:
     async with fake(ANSWER) as upstream:
         found = await ask(model_at(upstream), 3, longest_document=0.0)

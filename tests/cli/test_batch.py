@@ -44,7 +44,7 @@ def test_failures_stop_the_batch(tmp_path: Path, cap: str, reason: str) -> None:
 
 
 def test_a_deadline_stops_the_batch(tmp_path: Path) -> None:
-    with Upstream(lambda prompt, count: reply("re: ", prompt).wait(0.1)) as upstream:
+    with Upstream(lambda prompt, count: reply("re: ", prompt).wait(0.1, after=0)) as upstream:
         rows = write_prompts(tmp_path / "in.jsonl", 500)
         done = run(upstream.command(rows, tmp_path / "out.jsonl", "-j", "2", "--deadline", "0.5s"))
     assert done.returncode == 4
@@ -105,7 +105,7 @@ def test_the_status_is_that_of_the_files(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_a_terminal_shows_the_progress(tmp_path: Path) -> None:
     def answer(prompt: str, count: int) -> ScriptedResponse | None:
-        return reply("re: ", prompt).wait(1.5) if prompt == "p3" else None
+        return reply("re: ", prompt).wait(1.5, after=0) if prompt == "p3" else None
 
     rows = write_prompts(tmp_path / "in.jsonl", 3)
     with Upstream(answer) as upstream, Terminal(upstream.command(rows, tmp_path / "out.jsonl")) as terminal:

@@ -3,9 +3,9 @@
 The problem: a batch has no use for the pieces of a reply, and waking up for each piece costs more than all the rest.
 But proxies cut connections that are silent for long, and some models answer only in streams.
 
-The strategy: rows are asked for as documents. After one that takes long, or whose wait fails, all further rows are
-streamed: so they are, too, if a model refuses a document and accepts a stream. A route is always asked for streams,
-because it judges its targets by the time until a reply begins.
+The strategy: rows are asked for as documents. After one that has taken long or timed out, all further rows are
+streamed, and also if the model refuses a document and accepts a stream. A route is always asked for streams, because it
+judges its targets by the time until a reply begins.
 """
 
 from __future__ import annotations

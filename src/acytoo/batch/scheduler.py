@@ -227,7 +227,8 @@ class Scheduler:
         if self._fatal is not None:
             raise Stopped(self._fatal)
         if self.stop_reason and not self._has_left_row and not isinstance(self._rows, AsyncIterator):
-            self.stop_reason = self.stop_reason if next(self._rows, None) is not None else ""
+            row = next(self._rows, None)
+            self.stop_reason = self.stop_reason if row is not None else ""
 
     def stop(self, reason: str) -> None:
         """Begin no further row; those in flight are completed."""
