@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -212,10 +212,10 @@ class Client(msgspec.Struct, frozen=True):
                 raise await _status_error(exchange, self.dialect)
             return exchange.head, await exchange.read_all()
 
-    async def send(self, http_request: HTTPRequest) -> Exchange:
+    def send(self, http_request: HTTPRequest) -> Coroutine[Any, Any, Exchange]:
         """Send a request and return once the head of the response has been received, whatever its status."""
         _add_secrets(http_request, self.endpoint, self.extra_headers)
-        return await open_exchange(http_request, self.connection)
+        return open_exchange(http_request, self.connection)
 
     @property
     def secrets(self) -> list[Secret]:

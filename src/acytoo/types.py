@@ -533,6 +533,11 @@ def collect(items: Iterable[Item]) -> Reply:
             reply.logprobs.extend(item.tokens)
         elif type(item) is Attempts:
             reply.attempts = item.attempts
+    texts = ["".join(segment) for segment in segments]
+    reply.text = "".join(texts)
+    reply.refusal = "".join(refusals)
+    if not turn or turn == [{"type": "text"}]:  # as nearly all are
+        return reply
     for index, block in blocks.items():
         text = "".join(thoughts[index])
         if text:
@@ -541,12 +546,9 @@ def collect(items: Iterable[Item]) -> Reply:
         arguments = "".join(fragments[index])
         # A complete reply's call without arguments has an empty object; one that was cut may have had some.
         call["function"]["arguments"] = "{}" if reply.finish and not arguments.strip() else arguments
-    texts = ["".join(segment) for segment in segments]
-    reply.text = "".join(texts)
-    reply.refusal = "".join(refusals)
     reply.reasoning = [block for _, block in sorted(blocks.items())]
     reply.tool_calls = [call for _, call in sorted(calls.items())]
-    if len(turn) > 1 or (turn and "source" in turn[0]):
+    if len(turn) > 1 or "source" in turn[0]:
         reply.turn_parts = _complete_parts(turn, texts, sorted(blocks), sorted(calls))
         if reply.turn_parts == plain_turn(reply.text, len(blocks), len(calls)):
             reply.turn_parts = []

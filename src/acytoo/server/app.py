@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import Any
 
 from acytoo._version import __version__
 from acytoo.dialects import by_name
@@ -16,7 +17,7 @@ from acytoo.server.backends import model_names
 from acytoo.server.body import Bodies
 from acytoo.server.config import ServerConfig
 from acytoo.server.connection import DisconnectedError
-from acytoo.server.control import ANYONE, Control
+from acytoo.server.control import ANYONE, Call, Control
 from acytoo.server.cors import cors_headers, cross_site_reason, is_preflight, preflight_response
 from acytoo.server.errors import public_error
 from acytoo.server.models import model_routes
@@ -45,12 +46,12 @@ class Application:
         """Use another configuration from the next request on. Its `dialects` and addresses are not looked at."""
         self.config = self._passwords.config = self._bodies.config = config
 
-    async def answer(self, request: IncomingRequest) -> HTTPResponse | None:
+    def answer(self, request: IncomingRequest) -> Coroutine[Any, Any, HTTPResponse | None]:
         """Return the response to a request, or None if a stream has been sent. Errors are in the client's format."""
-        call = self._control.begin(request)
-        if call is None:
-            return await self._answer(request)
-        request.call = call
+        request.call = call = self._control.begin(request)
+        return self._answer(request) if call is None else self._answer_call(request, call)
+
+    async def _answer_call(self, request: IncomingRequest, call: Call) -> HTTPResponse | None:
         response: HTTPResponse | None = None
         failure: BaseException | None = None
         try:
