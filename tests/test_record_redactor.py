@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acytoo.record_redactor import RecordRedactor
-from acytoo.redactor import Redactor
+from acytoo.redactor import Redactor, Searches
 from acytoo.secret import Secret
 
 KEY = "sk-proj-0123456789abcdefghij/KLMNOP"
@@ -22,7 +22,7 @@ def record(text: str, **fields: object) -> bytes:
 
 
 def passed(*chunks: bytes, secrets: tuple[str, ...] = (KEY,)) -> list[bytes]:
-    redactor = RecordRedactor(Redactor(map(Secret, secrets)), "sse")
+    redactor = RecordRedactor(Redactor(Searches(map(Secret, secrets))), "sse")
     return [*[redactor.redact(chunk) for chunk in chunks], redactor.flush()]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acytoo.redactor import Redactor
+from acytoo.redactor import Redactor, Searches
 from acytoo.secret import Secret
 from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, collect
 
@@ -19,7 +19,7 @@ TEXTS = st.lists(st.sampled_from([KEY, KEY[:10], KEY[1:], "sk-", "s", "sk-proj",
 
 
 def redacted(*batches: list[Item], secrets: tuple[str, ...] = (KEY,)) -> list[Item]:
-    redactor = Redactor(map(Secret, secrets))
+    redactor = Redactor(Searches(map(Secret, secrets)))
     items = [item for batch in batches for item in redactor.redact(batch)]
     return items + redactor.flush()
 
@@ -70,7 +70,7 @@ def test_any_other_field_is_searched_too() -> None:
 
 
 def test_a_beginning_waits_for_the_next_piece_and_leaves_in_its_place() -> None:
-    redactor = Redactor([Secret(KEY)])
+    redactor = Redactor(Searches([Secret(KEY)]))
     assert redactor.redact(["a sk-pr"]) == ["a "]
     assert redactor.redact([Usage(1)]) == []
     assert redactor.redact(["ofit", "b"]) == ["sk-pr", Usage(1), "ofit", "b"]
@@ -81,7 +81,7 @@ def test_a_beginning_waits_for_the_next_piece_and_leaves_in_its_place() -> None:
 
 
 def test_a_call_that_begins_with_the_beginning_of_a_secret_keeps_its_name() -> None:
-    redactor = Redactor([Secret(KEY)])
+    redactor = Redactor(Searches([Secret(KEY)]))
     assert redactor.redact([ToolCall(1, "c", "f", KEY[:9])]) == [ToolCall(1, "c", "f")]
     assert redactor.redact([ToolCall(1, arguments=KEY[9:])]) == [ToolCall(1, arguments="***")]
 
@@ -100,8 +100,8 @@ def test_log_probabilities_beside_a_secret_are_dropped_because_they_spell_it() -
 
 def test_items_without_secrets_are_returned_as_they_are() -> None:
     batch: list[Item] = ["Hello", Reasoning("x"), ToolCall(0, "c", "f"), Usage(1)]
-    assert Redactor([Secret(KEY)]).redact(batch) is batch
-    assert Redactor([]).redact(batch) is batch
+    assert Redactor(Searches([Secret(KEY)])).redact(batch) is batch
+    assert Redactor(Searches([])).redact(batch) is batch
 
 
 def test_several_secrets_that_overlap_are_replaced_at_once() -> None:
@@ -113,14 +113,17 @@ def test_several_secrets_that_overlap_are_replaced_at_once() -> None:
 def test_the_larger_part_of_a_secret_in_two_records_is_replaced(cut: int) -> None:
     records = b"".join([f"data: {json.dumps({'content': part})}\n\n".encode() for part in (KEY[:cut], KEY[cut:])])
     for form in (records, records.replace(b"/", b"\\/")):
-        shown = Redactor([Secret(KEY)]).redact_bytes(form)
+        shown = Redactor(Searches([Secret(KEY)])).redact_bytes(form)
         assert b"***" in shown
         assert all(KEY[at : at + 18].encode() not in shown.replace(b"\\/", b"/") for at in range(len(KEY) - 17))
 
 
 def test_bytes_with_less_than_half_of_a_secret_are_returned_as_they_are() -> None:
     data = KEY[:17].encode() + b" " + KEY[-17:].encode() + b" " + KEY[9:26].encode()
-    assert Redactor([Secret(KEY)]).redact_bytes(data) is data or Redactor([Secret(KEY)]).redact_bytes(data) == data
+    assert (
+        Redactor(Searches([Secret(KEY)])).redact_bytes(data) is data
+        or Redactor(Searches([Secret(KEY)])).redact_bytes(data) == data
+    )
 
 
 def test_a_deep_field_is_left_out_if_it_may_have_a_secret() -> None:

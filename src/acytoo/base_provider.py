@@ -153,6 +153,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             self.url = self._normalize_url(Secret(changes.get("url") or changes.get("base_url")).reveal())
         else:
             self.url = self._settings.endpoint.url
+        self._own_client: Client | None = None
         self._preparation: Preparation | None = None
         if self.dialect is not None and (
             type(self).prepare is not AsyncGeneratorProvider.prepare
@@ -412,12 +413,21 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         return all_secrets(self._settings.endpoint, self._settings.connection, self._settings.extra_headers)
 
     def _client(self, settings: Settings, dialect: Dialect) -> Client:
-        """Return a client for the settings. Raises AuthenticationError if a required key is missing."""
+        """Return a client for the settings. Raises AuthenticationError if a required key is missing.
+
+        Nearly all calls have the provider's own settings and share one.
+        """
+        own = self._own_client
+        if own is not None and settings is self._settings and dialect is own.dialect:
+            return own
         if self.needs_auth and not settings.endpoint.key:
             raise AuthenticationError(f"{type(self).__name__} needs a key: set {self.variable('key')}, or pass key=…")
         headers, limit = settings.extra_headers, settings.max_reply
-        client = _client_class()
-        return client(dialect, settings.endpoint, settings.connection, headers, self._preparation, max_reply=limit)
+        create = _client_class()
+        client = create(dialect, settings.endpoint, settings.connection, headers, self._preparation, max_reply=limit)
+        if settings is self._settings and dialect is self.dialect:
+            self._own_client = client
+        return client
 
     def _legacy_answer(self, request: Request, unsupported: Unsupported) -> AsyncGenerator[list[Item], None]:
         options = {

@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import msgspec
@@ -30,7 +31,7 @@ from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
 from acytoo.observation import SAMPLE_SIZE, Observation, Received
 from acytoo.passage import Passage, PassingDocument, PassingStream, RenderedDocument
-from acytoo.redactor import Redactor
+from acytoo.redactor import Redactor, Searches
 from acytoo.secret import Secret, mask_url, redact, secrets_of, shows_secret, user_header
 from acytoo.settings import MAX_REPLY, resolve, scheme_of
 from acytoo.transport.config import Connection
@@ -46,7 +47,7 @@ _TRIM_AFTER = 1024 * 1024
 """The bytes of a reply after which the reader is asked to keep no more of it than the limit."""
 
 
-class Client(msgspec.Struct, frozen=True):
+class Client(msgspec.Struct, frozen=True, dict=True):
     """A dialect, an endpoint that uses it, and how to connect to that endpoint."""
 
     dialect: Dialect
@@ -144,7 +145,7 @@ class Client(msgspec.Struct, frozen=True):
         except AcytooError as error:
             raise redact_error(error, b"", client.secrets) from error.__cause__
 
-    @property
+    @cached_property
     def service(self) -> str:
         """The `source` of what only this endpoint knows of its replies."""
         return service_at(self.dialect.name, self.endpoint.url)
@@ -224,7 +225,11 @@ class Client(msgspec.Struct, frozen=True):
 
     def redactor(self) -> Redactor:
         """Return what replaces the endpoint's secrets in a reply to others."""
-        return Redactor(_secrets_at(self.endpoint, self.extra_headers))
+        return Redactor(self._searches)
+
+    @cached_property
+    def _searches(self) -> Searches:
+        return Searches(_secrets_at(self.endpoint, self.extra_headers))
 
     def __repr__(self) -> str:
         return f"Client({self.dialect.name!r}, {mask_url(self.endpoint.url)!r})"
@@ -648,7 +653,7 @@ def _drop_tracebacks(error: AcytooError) -> None:
 
 async def without_secrets(batches: Closable[list[Item]], secrets: list[Secret]) -> AsyncGenerator[list[Item], None]:
     """Yield a reply that no ReplyStream reads to others than the owner of the secrets, and redact its errors."""
-    redactor = Redactor(secrets)
+    redactor = Redactor(Searches(secrets))
     try:
         async for batch in batches:
             if shown := redactor.redact(batch):

@@ -52,7 +52,7 @@ class RecordRedactor:
     def __init__(self, redactor: Redactor, framing: Framing) -> None:
         self._redactor = redactor
         self._framing = framing
-        self._beginning = _beginnings(redactor.forms)
+        self._beginning = _beginnings(redactor.searches.forms)
         self._held = b""
         self._runs: list[_Run] = []
         """The runs that the next record may continue."""
@@ -94,7 +94,7 @@ class RecordRedactor:
                 if longer := _continued(run, string, span):
                     continued.add(run)
                     found.append(longer)
-            for form in self._redactor.forms:
+            for form in self._redactor.searches.forms:
                 found += _begun(form, string, span)
             for run in found:
                 same = runs.get(run[:3])  # in another field of this record

@@ -13,7 +13,6 @@ chunk of bytes.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,15 +33,33 @@ _TEXTS: dict[type, str] = {Reasoning: "text", Refusal: "text", ToolCall: "argume
 _MASK = "***"
 
 
-class Redactor:
-    """What replaces the long ones of some secrets in one reply, which is either items or bytes."""
+class Searches:
+    """The long ones of some secrets, and what is searched for to find them. All replies of an endpoint share it.
 
-    __slots__ = ("_before", "_byte_probes", "_encoded_probes", "_held", "_probes", "_secrets", "forms")
+    Not a tuple: error reporters print what is in one.
+    """
+
+    __slots__ = ("byte_probes", "encoded_probes", "forms", "probes", "secrets")
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        self._secrets = tuple([value for secret in secrets if len(value := secret.reveal()) >= _LONG])
-        self._probes, self._encoded_probes, self.forms, self._byte_probes = _searches(self._secrets)
-        """`forms`: the secrets as JSON writes them."""
+        self.secrets = [value for secret in secrets if len(value := secret.reveal()) >= _LONG]
+        self.probes = [secret[:PROBE] for secret in self.secrets]
+        """The beginnings of the secrets."""
+        self.encoded_probes = [msgspec.json.encode(probe)[1:-1] for probe in self.probes]
+        """The same in JSON."""
+        self.forms = tuple([form for secret in self.secrets for form in _forms(secret)])
+        """The secrets as JSON writes them."""
+        self.byte_probes = list(dict.fromkeys(probe for form in self.forms for probe, _ in _inner_parts(form)))
+        """Inner parts of these."""
+
+
+class Redactor:
+    """What replaces secrets in one reply, which is either items or bytes."""
+
+    __slots__ = ("_before", "_held", "searches")
+
+    def __init__(self, searches: Searches) -> None:
+        self.searches = searches
         self._before = ""
         """The last characters of the texts that have left."""
         self._held: list[Item] = []
@@ -50,7 +67,7 @@ class Redactor:
 
     def redact(self, items: list[Item]) -> list[Item]:
         """Return the items without secrets, perhaps none yet. One in several pieces in a row is found too."""
-        if not self._secrets:
+        if not self.searches.secrets:
             return items
         text = self._before
         has_events = False
@@ -63,7 +80,7 @@ class Redactor:
                     text += getattr(item, name)
         if self._held or (has_events and self._is_suspicious(items)):
             return self._redact_closely(items)
-        for probe in self._probes:
+        for probe in self.searches.probes:
             if probe in text:
                 return self._redact_closely(items)
         self._before = text[1 - PROBE :]
@@ -75,9 +92,9 @@ class Redactor:
 
     def redact_bytes(self, data: bytes) -> bytes:
         """Return complete records or a document without secrets, and without parts of at least half of one."""
-        for probe in self._byte_probes:
+        for probe in self.searches.byte_probes:
             if probe in data:
-                spans = [span for form in self.forms for span in _spans_in_bytes(data, form)]
+                spans = [span for form in self.searches.forms for span in _spans_in_bytes(data, form)]
                 masked: bytes = _masked(data, spans, _MASK.encode())
                 return masked
         return data
@@ -88,14 +105,14 @@ class Redactor:
             encoded = msgspec.json.encode(items)
         except (UnicodeEncodeError, RecursionError):  # for a lone surrogate, and for many levels
             return True
-        return any(probe in encoded for probe in self._encoded_probes)
+        return any(probe in encoded for probe in self.searches.encoded_probes)
 
     def _redact_closely(self, items: list[Item]) -> list[Item]:
         items = [*self._held, *items]
         self._held = []
         before = len(self._before)
         text = self._before + "".join([_piece(item) for item in items])
-        spans = _merged([span for secret in self._secrets for span in _spans_in_text(text, secret)])
+        spans = _merged([span for secret in self.searches.secrets for span in _spans_in_text(text, secret)])
         end = max([stop for _, stop in spans], default=0)
         begun, length = self._beginning(text, end)
         if begun < len(text) and any(type(item) is Finish for item in items):
@@ -123,7 +140,7 @@ class Redactor:
     def _beginning(self, text: str, start: int) -> tuple[int, int]:
         """Return where a beginning of a secret ends the text, and the length of that secret; else the text's end."""
         found = len(text), 0
-        for secret in self._secrets:
+        for secret in self.searches.secrets:
             place = text.find(secret[:PROBE], max(start, len(text) - len(secret) + 1))
             while place >= 0 and not secret.startswith(text[place:]):
                 place = text.find(secret[:PROBE], place + 1)
@@ -153,7 +170,9 @@ class Redactor:
 
     def _without_secrets(self, value: Any) -> Any:
         if isinstance(value, str):
-            return _masked(value, [span for secret in self._secrets for span in _spans_in_text(value, secret)], _MASK)
+            return _masked(
+                value, [span for secret in self.searches.secrets for span in _spans_in_text(value, secret)], _MASK
+            )
         if isinstance(value, list):
             return [self._without_secrets(item) for item in value]
         if isinstance(value, dict):
@@ -178,18 +197,6 @@ def _bare(item: Item, piece: str) -> Item:
         values["index"] = getattr(item, "index", 0)
     continued: Event = type(item)(**values)
     return continued
-
-
-@functools.lru_cache(maxsize=16)
-def _searches(secrets: tuple[str, ...]) -> tuple[list[str], list[bytes], tuple[bytes, ...], list[bytes]]:
-    """Return the beginnings of secrets, as they are and in JSON, all their forms, and the inner parts of these.
-
-    An endpoint has the same secrets in each reply.
-    """
-    probes = [secret[:PROBE] for secret in secrets]
-    encoded = [msgspec.json.encode(probe)[1:-1] for probe in probes]
-    forms = tuple([form for secret in secrets for form in _forms(secret)])
-    return probes, encoded, forms, list(dict.fromkeys(probe for form in forms for probe, _ in _inner_parts(form)))
 
 
 def _forms(secret: str) -> set[bytes]:
