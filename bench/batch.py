@@ -46,7 +46,10 @@ _BUSY = 0.9
 """The share of a core above which the upstream counts as the bottleneck."""
 
 _SPEED_UP = 10
-"""How much faster the upstream is with fewer than 500 requests at once: contenders would only wait for it."""
+"""How much faster the upstream is with fewer than 500 requests at once, and for the memory of a million rows.
+
+Contenders would only wait for it otherwise.
+"""
 
 
 def _prompts(speed: int) -> list[str]:
@@ -135,16 +138,17 @@ def sweeps(service: Watched, scale: float) -> list[Sweep]:
         return max(20, int(number * scale))
 
     def beside(count: int, jobs: int, peers: list[str]) -> Sweep:
+        speed = 1 if jobs >= 500 else _SPEED_UP
         return Sweep(
-            f"batch-{count}-{jobs}", ["acytoo"], lambda name: _measure(service, name, rows(count), jobs), peers
+            f"batch-{count}-{jobs}", ["acytoo"], lambda name: _measure(service, name, rows(count), jobs, speed), peers
         )
 
     sizes = {"10,000 rows": 10_000, "1,000,000 rows": 1_000_000}
     workers = {"1 worker": 1, "2 workers": 2}
     return [
         *[beside(count, jobs, peers) for (count, jobs), peers in BATCH_SWEEPS.items()],
-        Sweep("batch-memory", [*sizes], lambda name: _measure(service, "acytoo", rows(sizes[name]), 500)),
-        Sweep("batch-ray", [*workers], lambda name: _on_ray(service, workers[name], rows(20_000), 100)),
+        Sweep("batch-memory", [*sizes], lambda name: _measure(service, "acytoo", rows(sizes[name]), 500, _SPEED_UP)),
+        Sweep("batch-ray", [*workers], lambda name: _on_ray(service, workers[name], rows(40_000), 100)),
     ]
 
 
@@ -153,14 +157,13 @@ def running_upstream() -> Any:
     return started([program("upstream")], environment())
 
 
-def _measure(service: Watched, contender: str, count: int, jobs: int) -> dict[str, Any]:
+def _measure(service: Watched, contender: str, count: int, jobs: int, speed: int = 1) -> dict[str, Any]:
     def command(rows: Path, out: Path) -> list[str]:
         if contender == "acytoo":
             program = str(Path(sys.executable).with_name("acytoo"))
             return [program, "batch", str(rows), "-o", str(out), "-j", str(jobs), *_model(service)]
         return [str(python_of(contender)), "-c", _SCRIPTS[contender], service.url, str(rows), str(out), str(jobs)]
 
-    speed = 1 if jobs >= 500 else _SPEED_UP
     return _run(service, command, count, speed, has_workers=contender == "ray")
 
 

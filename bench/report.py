@@ -239,7 +239,7 @@ def _batches(record: Record) -> dict[str, str]:
         for name in ("10,000 rows", "1,000,000 rows")
     ]
     places += [
-        ("batch-ray", name, "20,000", f"100 × {name[0]}", f"**acytoo** on Ray, {name}")
+        ("batch-ray", name, "40,000", f"100 × {name[0]}", f"**acytoo** on Ray, {name}")
         for name in ("1 worker", "2 workers")
     ]
     rows = [
