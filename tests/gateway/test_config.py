@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, strategies
 
 from acytoo.errors import UsageError
-from acytoo.gateway.config import GatewayConfig, TargetConfig, load, parse, schema, warnings_of
+from acytoo.gateway.config import GatewayConfig, TargetConfig, load, parse, schema
+from acytoo.gateway.config_warnings import warnings_of
 
 HASH = f"sha256:{'0' * 64}"
 
@@ -301,45 +302,6 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"# ok\n# \xff\n")
     with pytest.raises(UsageError, match=r"binary.toml:2: the file is not UTF-8 text"):
         load(tmp_path / "binary.toml")
-
-
-@pytest.mark.parametrize(
-    ("pattern", "hint"),
-    [
-        ("*", None),
-        ("fast", None),
-        ("f?st", None),
-        ("fast*", None),
-        ("openai/*", None),
-        ("openai/gpt-5", None),
-        ("open*", None),
-        ("*/gpt-5", None),
-        ("*gpt-5", None),
-        ("openai", None),
-        ("fsat", "did you mean 'fast'?"),
-        ("claude*", "models are NAME or UPSTREAM/MODEL"),
-        ("anthropic/*", "models are NAME or UPSTREAM/MODEL"),
-        ("openaix/*", "did you mean 'openai'?"),
-        ("?", "models are NAME or UPSTREAM/MODEL"),
-    ],
-)
-def test_a_pattern_that_no_model_can_match_is_a_warning_with_its_line(pattern: str, hint: str | None) -> None:
-    text = with_models(f"[models.fast]\ntargets = ['openai/x']\n[keys.a]\nhash = '{HASH}'\nmodels = [\n'{pattern}']\n")
-    expected = f"acytoo.toml:10: the key 'a' may use {pattern!r}, which no model can be named: {hint}"
-    assert warnings_of(config_of(text)) == ([expected] if hint else [])
-
-
-def test_an_expired_key_is_a_warning_with_its_line() -> None:
-    text = with_models(f"[keys.a]\nhash = '{HASH}'\nexpires = 2020-01-31\n")
-    assert warnings_of(config_of(text)) == ["acytoo.toml:7: the key 'a' expired at the end of 2020-01-31"]
-
-
-def test_a_price_of_a_target_that_is_probably_misspelt_is_a_warning_with_its_line() -> None:
-    price = "input = 1\noutput = 1\n"
-    text = with_models(f'[models.fast]\ntargets = ["openai/gpt-5-mini"]\n[prices."openai/gpt5-mini"]\n{price}')
-    expected = "there is a price of 'openai/gpt5-mini', but no such target: did you mean 'openai/gpt-5-mini'?"
-    assert warnings_of(config_of(text)) == [f"acytoo.toml:7: {expected}"]
-    assert warnings_of(config_of(text + f'[prices."openai/gpt-5-mini"]\n{price}')) == []
 
 
 EXAMPLES = [

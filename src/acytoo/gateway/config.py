@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from datetime import UTC, date, datetime
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -18,7 +16,6 @@ import msgspec
 from msgspec import Meta
 
 from acytoo.errors import UsageError
-from acytoo.gateway.secrets import did_you_mean
 from acytoo.gateway.source import Source, decode
 from acytoo.gateway.toml_lines import lines_of
 from acytoo.settings import MAX_REPLY, without_frames
@@ -305,38 +302,6 @@ def parse(text: str, path: Path) -> GatewayConfig:
     config = GatewayConfig(source=source, **tables)
     check(config)
     return config
-
-
-def warnings_of(config: GatewayConfig) -> list[str]:
-    """Return what is valid, but probably not meant.
-
-    These are keys that have expired, patterns of models that match none, and prices whose target is misspelt.
-    """
-    warnings = []
-    today = datetime.now(UTC).date()
-    names = [*config.models, *config.upstreams]
-    for name, key in config.keys.items():
-        if key.expires is not None and key.expires < today:
-            place = config.place("keys", name, "expires")
-            warnings.append(f"{place}: the key {name!r} expired at the end of {key.expires}")
-        for number, pattern in enumerate(key.models):
-            if not any(_may_match(pattern, each) for each in names):
-                place = config.place("keys", name, "models", number)
-                hint = did_you_mean(get_close_matches(pattern, names, 1)) or ": models are NAME or UPSTREAM/MODEL"
-                warnings.append(f"{place}: the key {name!r} may use {pattern!r}, which no model can be named{hint}")
-    targets = {target.to for model in config.models.values() for target in model.target_configs}
-    for name in config.prices.keys() - targets:
-        if near := get_close_matches(name, targets - config.prices.keys(), 1, 0.9):
-            place = config.place("prices", name)
-            warnings.append(f"{place}: there is a price of {name!r}, but no such target{did_you_mean(near)}")
-    return warnings
-
-
-def _may_match(pattern: str, name: str) -> bool:
-    """Return whether a pattern matches a name, or something that begins with the name and a slash."""
-    return fnmatchcase(name, pattern) or any(
-        fnmatchcase(f"{name}/", pattern[: place + 1]) for place, part in enumerate(pattern) if part in "*/"
-    )
 
 
 def _with_absolute_paths(value: Any, folder: Path) -> Any:

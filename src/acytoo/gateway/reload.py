@@ -21,7 +21,8 @@ import msgspec
 
 from acytoo.errors import UsageError
 from acytoo.gateway.backends import Backends, Running, check_secrets, create_backends
-from acytoo.gateway.config import GatewayConfig, LogTable, MetricsTable, StorageTable, TracingTable, load, warnings_of
+from acytoo.gateway.config import GatewayConfig, LogTable, MetricsTable, StorageTable, TracingTable, load
+from acytoo.gateway.config_warnings import warnings_of
 
 _LOG = logging.getLogger("acytoo.server")
 

@@ -32,7 +32,8 @@ def config() -> None:
 def check(file: Path, no_secrets: bool) -> None:
     """Check a config file as a server does at its start. Exits with 1 if it has a mistake."""
     from acytoo.gateway.backends import check_extras, check_secrets, create_backends
-    from acytoo.gateway.config import load, warnings_of
+    from acytoo.gateway.config import load
+    from acytoo.gateway.config_warnings import warnings_of
 
     try:
         loaded = load(file)

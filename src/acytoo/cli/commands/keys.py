@@ -108,7 +108,8 @@ def new(name: str, budgets: dict[str, float], file: Path | None, **fields: Any) 
     The key is the first line of the output. Without --config, the table to paste into the config file follows.
     """
     from acytoo.gateway.checks import check_key_name
-    from acytoo.gateway.config import load, warnings_of
+    from acytoo.gateway.config import load
+    from acytoo.gateway.config_warnings import warnings_of
     from acytoo.gateway.key_file import add_key, key_table
     from acytoo.gateway.keys import hash_secret, new_secret
 

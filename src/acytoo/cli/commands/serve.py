@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from acytoo.cli.exit_codes import print_error
 from acytoo.cli.options import lacks_url, print_warnings, read_secret, secret_options
 from acytoo.errors import UsageError
 
@@ -159,13 +160,18 @@ def _serve_config(path: Path, given: list[str]) -> None:
         import logging
 
         from acytoo.gateway.config import load
+        from acytoo.gateway.config_warnings import warnings_of
         from acytoo.gateway.gateway import Gateway, serve_gateway
         from acytoo.server.run import loop_factory
         from acytoo.server.worker import is_worker
 
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        if not is_worker() and (config := load(path)).server.workers > 1:
-            _supervise_config(config)
+        if not is_worker():
+            config = load(path)
+            for warning in warnings_of(config):
+                print_error(warning)
+            if config.server.workers > 1:
+                _supervise_config(config)
         gateway = Gateway(path)
         new_loop = loop_factory()
         files = gateway.config.storage.files
