@@ -124,7 +124,7 @@ class Application:
         response = (dialect or client_dialect(request, self.config)).write_error(public)
         if isinstance(error, _MethodError):
             response.headers["allow"] = error.allowed
-        response.headers.update(attempt_headers(error.attempts) | cors_headers(request, self.config))
+        response.headers.update({**attempt_headers(error.attempts), **cors_headers(request, self.config)})
         return response
 
     def _routes(self) -> Iterator[PathRoute]:

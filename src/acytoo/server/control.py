@@ -6,7 +6,7 @@ nothing: the server's password alone decides.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -57,7 +57,7 @@ class BackendReply(msgspec.Struct):
 
     batches: Closable[Any]
     passes_through: bool
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     """What the response's head says about how the reply was made."""
 
 

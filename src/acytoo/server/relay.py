@@ -7,8 +7,8 @@ translated.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from functools import cached_property, partial
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -116,7 +116,7 @@ class _Exchange:
             self._turn.stored_by = id(source)
         headers = attempt_headers(opened.attempts)
         if unsupported is not None and (dropped := unsupported.dropped):
-            headers["x-acytoo-dropped"] = _dropped_header(dropped)
+            headers = {**headers, "x-acytoo-dropped": _dropped_header(dropped)}
         return BackendReply(opened.batches, unsupported is None, headers)
 
     def _open_at(self, backend: AsyncGeneratorProvider, wanted: Request) -> Closable[Any]:
@@ -195,14 +195,20 @@ async def _batches(items: list[Item]) -> AsyncGenerator[list[Item], None]:
     yield items
 
 
-def attempt_headers(attempts: Sequence[Attempt]) -> dict[str, str]:
+def attempt_headers(attempts: Sequence[Attempt]) -> Mapping[str, str]:
     """Return the headers that name the target of a route, how many requests it took and, of several, each one."""
     if not attempts:
         return {}
-    headers = {"x-acytoo-target": _printable(attempts[-1].target), "x-acytoo-attempts": str(len(attempts))}
+    headers = _target_headers(attempts[-1].target, len(attempts))
     if len(attempts) > 1:
-        headers["x-acytoo-trace"] = ", ".join([_trace(attempt) for attempt in attempts[-_MAX_TRACED:]])
+        trace = ", ".join([_trace(attempt) for attempt in attempts[-_MAX_TRACED:]])
+        return {**headers, "x-acytoo-trace": trace}
     return headers
+
+
+@lru_cache(256)
+def _target_headers(target: str, attempts: int) -> Mapping[str, str]:
+    return {"x-acytoo-target": _printable(target), "x-acytoo-attempts": str(attempts)}
 
 
 def _trace(attempt: Attempt) -> str:
