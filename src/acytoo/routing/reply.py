@@ -142,19 +142,25 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
         task = asyncio.current_task(loop)
         assert task is not None
         cancelling = task.cancelling()
-        self.ends_at = time.monotonic() + route.deadline
+        now = time.monotonic()
+        self.ends_at = now + route.deadline
         watch = route.watch(loop)
         watch.add(self, task)
         try:
-            while self._reply is None:
-                lease = self._free_place() or await self._place()
+            lease = self._free_place(now) if route.balance is None else None
+            while True:
+                if lease is None:
+                    lease = await self._place()
                 try:
                     delay = route.hedge_after if route.hedges else None
-                    self._reply = await (self._attempt(lease) if delay is None else self._hedged(lease, delay))
+                    reply = await (self._attempt(lease) if delay is None else self._hedged(lease, delay))
+                    break
                 except AcytooError as error:
                     if self._is_late or verdict(error, route.next_on) == "raise":
                         raise
-            self.attempts += self._reply.attempts
+                    lease = None
+            self._reply = reply
+            self.attempts += reply.attempts
         except AcytooError as error:
             error.attempts = tuple(self.attempts)
             raise
@@ -176,7 +182,7 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
             # A long history need not stay in memory while the reply is read, and an error's traceback refers to self.
             self._error = None
             del self._request, self._opener
-        return self._reply.source
+        return reply.source
 
     def expire(self, task: asyncio.Task[Any]) -> None:
         """Cancel the task that waits for the reply to begin, and make that a TimedOutError."""
@@ -286,14 +292,12 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
 
     # Which target is next.
 
-    def _free_place(self) -> Lease | None:
+    def _free_place(self, now: float) -> Lease | None:
         """Return a place for the first attempt of an ordered route, which is the usual case."""
-        if self._route.balance is None and not self.attempts:
-            now = time.monotonic()
-            for target in self._route.targets:
-                if target.opens_at <= now and (lease := target.take()) is not None:
-                    self._sent += 1
-                    return lease
+        for target in self._route.targets:
+            if target.opens_at <= now and (lease := target.take()) is not None:
+                self._sent = 1
+                return lease
         return None
 
     async def _place(self) -> Lease:
