@@ -26,7 +26,7 @@ from acytoo.gateway.counters import Claims, Hold, Plan
 from acytoo.gateway.keys import Key
 from acytoo.gateway.ledger import Row
 from acytoo.gateway.limits import amounts_of, granted
-from acytoo.gateway.prices import Rates
+from acytoo.gateway.prices import QUARTER, Rates
 from acytoo.gateway.setup import Leaf
 from acytoo.gateway.shared_replies import Hit
 from acytoo.gateway.summary import Summary
@@ -76,7 +76,6 @@ class GatewayCall(Call):
     model = ""
     size = 0
     _incoming: int | None = None
-    _offer: Offer | None = None
     _hold: Hold | None = None
     _hit: Hit | None = None
     _task: asyncio.Task[None] | None = None
@@ -88,6 +87,7 @@ class GatewayCall(Call):
         self._request = request
         self.setup = control.setup
         self._at = time.time()
+        self.quarter = int(self._at // QUARTER)
         self._started = time.monotonic()
         self._sent = request.connection.sent
         self._address = address_of(request) if control.consumers else ""
@@ -122,21 +122,12 @@ class GatewayCall(Call):
             if plan.has_budget:
                 self.key_has_budget = True
                 leaf = setup.dearest_leaves[name]
-                rates = self.offer_of(leaf, leaf.model or rest).rates
+                rates = setup.offer(leaf, leaf.model or rest, self.quarter).rates
                 money = rates.cost(incoming, outgoing) if rates is not None else 0
             counters, amounts = self.counters, amounts_of(incoming + outgoing, money)
             held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
             hold = self._hold = granted(held)
             self.fields += dialect.quota_fields(hold.quotas(), self._at)
-
-    def offer_of(self, leaf: Leaf, model: str) -> Offer:
-        """Return what an upstream offers for a model. The last one is kept: it is looked at several times."""
-        offer = self._offer
-        if offer is None or offer.leaf is not leaf or offer.model != model:
-            target = leaf.target(model)
-            rates = self.setup.prices.rates(leaf.provider, target, model, self._at)
-            offer = self._offer = Offer(leaf, model, target, rates)
-        return offer
 
     def estimated_input(self, request: Request) -> int:
         """Return about how many tokens the request has."""
@@ -278,7 +269,7 @@ class GatewayCall(Call):
         """Return the row of an attempt that has ended."""
         leaf, wanted = attempt.leaf, attempt.wanted
         usage, is_estimated = tokens_of(attempt, wanted, self.size)
-        offer = self.offer_of(leaf, wanted.model or leaf.model)
+        offer = attempt.offer
         incoming, outgoing = usage.input_tokens, usage.output_tokens
         cached, written = usage.cached_tokens, usage.cache_write_tokens
         cost: int | None = 0
@@ -292,15 +283,6 @@ class GatewayCall(Call):
             usage.reasoning_tokens, is_estimated, cost, None if first is None else first - started,
             attempt.ended_at - started,
         )  # fmt: skip
-
-
-class Offer(msgspec.Struct, frozen=True):
-    """What an upstream offers for a model: the name of the target, and its rates, None if they are unknown."""
-
-    leaf: Leaf
-    model: str
-    target: str
-    rates: Rates | None
 
 
 class _Ending(msgspec.Struct):
@@ -323,6 +305,7 @@ class GatewayAttempt(Observation):
         self.call = call
         self.leaf = leaf
         self.wanted = wanted
+        self.offer = call.setup.offer(leaf, wanted.model or leaf.model, call.quarter)
         self.ended_at = self.started_at
 
     async def begin(self) -> None:
@@ -343,14 +326,11 @@ class GatewayAttempt(Observation):
 
     def _rates(self) -> Rates:
         """Return the rates, which a budget needs. Raises AuthenticationError if they are unknown."""
-        offer = self.call.offer_of(self.leaf, self.wanted.model or self.leaf.model)
-        if offer.rates is None:
-            message = (
-                f"the price of {offer.target!r} is unknown, so that no budget can be kept: "
-                f'set [prices."{offer.target}"]'
-            )
+        rates, target = self.offer.rates, self.offer.target
+        if rates is None:
+            message = f'the price of {target!r} is unknown, so that no budget can be kept: set [prices."{target}"]'
             raise AuthenticationError(message, status=403, code="price_unknown")
-        return offer.rates
+        return rates
 
     def end(self, outcome: str, received: Received, error: AcytooError | None = None) -> None:
         """Note the end and its time."""

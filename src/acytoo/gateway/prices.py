@@ -25,7 +25,7 @@ NANODOLLARS = 1_000_000_000
 _Rate = list[tuple[int, float]]
 """Dollars per million tokens, by the number of input tokens beyond which they apply; the first is 0."""
 
-_QUARTER = 900
+QUARTER = 900
 """Seconds for which the rates of a model are kept: finding them takes as long as a request through the server."""
 
 
@@ -73,7 +73,7 @@ class Prices:
 
     def rates(self, upstream_provider: str, target: str, model: str, at: float) -> Rates | None:
         """Return the rates at a Unix time, or None if the price is unknown. Arguments are as for `cost`."""
-        return self._rates(upstream_provider, target, model, int(at // _QUARTER))
+        return self._rates(upstream_provider, target, model, int(at // QUARTER))
 
     def _find_rates(self, provider: str, target: str, model: str, quarter: int) -> Rates | None:
         rates = self._own.get(target) or self._own.get(target.partition("/")[0])
@@ -144,11 +144,11 @@ class _ListedPrices:
         except ImportError as error:
             raise MissingExtraError("a list of prices", "gateway") from error
         self._library = genai_prices
-        self.rates("openai", "gpt-5-mini", int(time.time() // _QUARTER))  # loads the data
+        self.rates("openai", "gpt-5-mini", int(time.time() // QUARTER))  # loads the data
 
     def rates(self, provider: str, model: str, quarter: int) -> Rates | None:
         """Return the rates of a model in a quarter of an hour since 1970, or None if they are unknown."""
-        at = datetime.fromtimestamp(quarter * _QUARTER, UTC)
+        at = datetime.fromtimestamp(quarter * QUARTER, UTC)
         try:
             usage = self._library.Usage(input_tokens=0)
             found = self._library.calc_price(usage, model, provider_id=provider, genai_request_timestamp=at)

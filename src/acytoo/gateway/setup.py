@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.gateway.config import GatewayConfig, Upstream
 from acytoo.gateway.keys import KeySet
 from acytoo.gateway.limits import plan_of
-from acytoo.gateway.prices import Price, Prices
+from acytoo.gateway.prices import QUARTER, Price, Prices, Rates
 from acytoo.registry import provider_class
 from acytoo.routing.route import Route
 from acytoo.secret import Secret
@@ -32,6 +35,13 @@ class Leaf:
         return f"{self.upstream}/{model}" if model else self.upstream
 
 
+class Offer(msgspec.Struct, frozen=True):
+    """What an upstream offers for a model: the name of the target, and its rates, None if they are unknown."""
+
+    target: str
+    rates: Rates | None
+
+
 class Setup:
     """What a config file sets up. Requests keep the one with which they began."""
 
@@ -43,6 +53,8 @@ class Setup:
         self.admin_key = admin_key
         self.keys = KeySet.of(config)
         self.prices = prices
+        self.offer = functools.lru_cache(4096)(self._find_offer)  # callers may invent names of models
+        """What an upstream offers for a model in a quarter of an hour since 1970."""
         self.leaves: dict[int, Leaf] = {}
         for name, upstream in config.upstreams.items():
             provider = backends[name]
@@ -53,6 +65,10 @@ class Setup:
         """The upstream of each backend whose price is the highest that is known, for an estimate of the cost."""
         self.cached = {name: [name, *self._identities(backends[name])] for name, m in config.models.items() if m.cache}
         """What the replies of a model with a cache depend on, besides the request."""
+
+    def _find_offer(self, leaf: Leaf, model: str, quarter: int) -> Offer:
+        target = leaf.target(model)
+        return Offer(target, self.prices.rates(leaf.provider, target, model, quarter * QUARTER))
 
     def _add_targets(self, backend: AsyncGeneratorProvider) -> None:
         if not isinstance(backend, Route):
