@@ -31,7 +31,7 @@ NO_OP_FIELDS: dict[str, tuple[dict[str, Any], ...]] = {
         {"tool_choice": "none"},
         {"presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}},
         {"logprobs": False, "top_logprobs": 0},
-        {"functions": [], "modalities": ["text"], "n": 1, "response_format": {"type": "text"}},
+        {"functions": [], "function_call": "none", "modalities": ["text"], "n": 1, "response_format": {"type": "text"}},
     ),
     "openai-responses": (
         {"tools": [], "parallel_tool_calls": True, "tool_choice": "auto"},
@@ -97,6 +97,18 @@ def test_a_stored_prompt_is_not_an_item_that_could_be_sent_itself() -> None:
     request = source.decode_request(ServerRequest(source.routes[0], {}, body)).request
     with pytest.raises(RequestError, match=r"prompt refers to a template .* send its text as instructions"):
         translate(request, source)
+
+
+def test_deprecated_functions_are_an_error_and_never_dropped() -> None:
+    source = dialects.OpenAI()
+    for fields in (
+        {"functions": [{"name": "f", "parameters": {}}], "function_call": "auto"},
+        {"messages": [*HELLO, {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": ""}}]},
+        {"messages": [*HELLO, {"role": "function", "name": "f", "content": "1"}]},
+    ):
+        body = msgspec.json.encode({"messages": HELLO, **fields})
+        with pytest.raises(RequestError, match=r"deprecated.*: send tool"):
+            translate(source.decode_request(ServerRequest(source.routes[0], {}, body)).request, source)
 
 
 NO_OP_CASES = [(dialect, fields) for dialect in dialects.ALL for fields in NO_OP_FIELDS.get(dialect.name, ())]

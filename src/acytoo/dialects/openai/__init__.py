@@ -14,7 +14,7 @@ import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import openai_error
-from acytoo.dialects.fields import decode_body
+from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import decoder, dumps
 from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai.quotas import quota_fields, read_quotas
@@ -30,7 +30,7 @@ from acytoo.dialects.openai.writer import CompletionWriter, StreamWriter, comple
 from acytoo.dialects.quotas import Quota
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
-from acytoo.errors import AcytooError
+from acytoo.errors import AcytooError, RequestError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
 
@@ -58,7 +58,12 @@ class OpenAI(Dialect):
             "verbosity",
         }
     )
-    no_op_values = {"logit_bias": ({},), "functions": ([],), "modalities": (["text"],)}
+    no_op_values = {
+        "logit_bias": ({},),
+        "functions": ([],),
+        "function_call": ("auto", "none"),
+        "modalities": (["text"],),
+    }
     capabilities = Capabilities(reasoning_blocks=False, request_fields={"stream_options": {"include_usage": True}})
     list_routes = ("/v1/models", "/v1/models/{model:.+}", "/models", "/models/{model:.+}")
     too_long_messages = TOO_LONG
@@ -99,6 +104,12 @@ class OpenAI(Dialect):
         """Decode a request. `max_completion_tokens` becomes `max_tokens`."""
         body = decode_request(decode_body(incoming))
         return ParsedRequest(request_from_body(body, self.name))
+
+    def conversation_error(self, field: str) -> RequestError | None:
+        """Return the error for the tools of a deprecated field. Without them, an agent would be left without tools."""
+        if field == "functions":
+            return invalid("functions are deprecated, and for this API only: send tools")
+        return super().conversation_error(field)
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of chunks. It sends usage only if the request has `stream_options.include_usage`."""

@@ -393,6 +393,8 @@ def _decode_message(message: Any) -> Any:
     """
     if not isinstance(message, dict):
         return message
+    if message.get("function_call") or message.get("role") == "function":
+        raise invalid("function_call and the role function are deprecated: send tool_calls and the role tool")
     own = {name: message[name] for name in TURN_FIELDS if message.get(name)}
     if own and isinstance(message.get("content"), str | None):
         message = _decode_message({name: value for name, value in message.items() if name not in TURN_FIELDS})
