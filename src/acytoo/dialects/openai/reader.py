@@ -742,7 +742,7 @@ def _function_of(piece: _ToolCall) -> _Function:
     return function
 
 
-def _plain_items(document: _Chunk) -> list[Item] | None:
+def _plain_items(document: _FullChunk) -> list[Item] | None:
     """Return the items of a document that has only a text and its usage, as nearly all have, None for any other.
 
     The reader of a stream would find the same, but has much more to set up and to look for.
@@ -771,7 +771,7 @@ def _plain_items(document: _Chunk) -> list[Item] | None:
     return items
 
 
-_beside_content = operator.attrgetter(*[name for name in _Delta.__struct_fields__ if name != "content"])
+_beside_content = operator.attrgetter(*[name for name in _FullDelta.__struct_fields__ if name != "content"])
 
 _TEXT_ENDS = frozenset({"stop", "length"})
 """Finish reasons of a text, which the shared shape has too."""
