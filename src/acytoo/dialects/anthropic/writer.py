@@ -231,16 +231,14 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as one message. Raises ProtocolError if a call's arguments are not a JSON object."""
     content = _encode_content(reply)
     reason, sequence = _encode_finish(reply.finish, bool(reply.refusal), bool(reply.tool_calls))
-    return _empty_message(reply.id or new_id("msg_"), reply.model or request.model) | {
-        "content": content,
-        "stop_reason": reason,
-        "stop_sequence": sequence,
-        "usage": _encode_usage(reply.usage or Usage()),
-    }
+    id_, model = reply.id or new_id("msg_"), reply.model or request.model
+    return _message(id_, model, content, reason, sequence, reply.usage or Usage())
 
 
 def _encode_content(reply: Reply) -> list[JSONObject]:
     """Return the blocks of a reply in their order, its refusal as text before the calls."""
+    if not (reply.turn_parts or reply.reasoning or reply.tool_calls or reply.refusal):
+        return [{"type": "text", "text": reply.text}] if reply.text else []
     content: list[JSONObject] = []
     refusal, blocks = reply.refusal, without_hosts(reply.reasoning)
     for part in without_hosts(reply.turn_parts or plain_turn(reply.text, len(blocks), len(reply.tool_calls))):
@@ -280,15 +278,21 @@ def error_document(error: AcytooError) -> JSONObject:
 
 def _empty_message(id_: str, model: str) -> JSONObject:
     """Return the message that a stream starts with. Its usage follows at the end."""
+    return _message(id_, model, [], None, None, Usage())
+
+
+def _message(
+    id_: str, model: str, content: list[JSONObject], reason: str | None, sequence: str | None, usage: Usage
+) -> JSONObject:
     return {
         "id": id_,
         "type": "message",
         "role": "assistant",
         "model": model,
-        "content": [],
-        "stop_reason": None,
-        "stop_sequence": None,
-        "usage": _encode_usage(Usage()),
+        "content": content,
+        "stop_reason": reason,
+        "stop_sequence": sequence,
+        "usage": _encode_usage(usage),
     }
 
 
