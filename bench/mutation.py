@@ -81,12 +81,15 @@ PARTS = {
     "transport": ["tests/transport"],
     "server": [
         "tests/server",
-        *[f"--ignore=tests/server/test_{name}.py" for name in ("command", "supervisor", "shutdown")],
+        *[
+            f"--ignore=tests/server/test_{name}.py"
+            for name in ("command", "supervisor", "shutdown", "every_fault", "imported_before", "memory", "slow")
+        ],
     ],
 }
-"""The tests of each file or folder in `src/acytoo/`, without files that run everything in another process."""
+"""The tests of each file or folder in `src/acytoo/`, without files that take long or run all in another process."""
 
-_SECONDS = 60.0
+_SECONDS = 30.0
 """How long the tests of one mutant take at most, without it. The slowest are left out."""
 
 
