@@ -85,6 +85,26 @@ def test_a_path_that_leads_nowhere_is_an_error(path: Any) -> None:
         read(sse(response(*pieces, reason="STOP")))
 
 
+@pytest.mark.parametrize("place", ["$.a.b", "$.a[0]"])
+def test_a_value_in_place_of_an_object_or_a_list_is_an_error(place: str) -> None:
+    pieces = [
+        call(name="weather"),
+        call(at(place, stringValue="x")),
+        call(at("$.a", stringValue="y")),
+        call(more=False),
+    ]
+    with pytest.raises(ProtocolError, match="weather"):
+        read(sse(response(*pieces, reason="STOP")))
+
+
+def test_a_call_in_pieces_without_an_id_gets_one_like_any_other() -> None:
+    pieces = [call(name="weather"), call(at("$.city", stringValue="Rome")), call(more=False)]
+    whole = {"functionCall": {"name": "weather", "args": {}}}
+    found = collect(read(sse(response(*pieces, whole, reason="STOP")))).tool_calls
+    assert len({len(each["id"]) for each in found}) == 1
+    assert found[0]["id"] != found[1]["id"]
+
+
 def test_a_server_reads_such_pieces_in_the_history() -> None:
     """Google's SDKs record each event of a stream as a content of its own."""
     history = [{"role": "model", "parts": [part]} for part in PIECES]

@@ -357,3 +357,16 @@ def test_garbage_in_a_reply_raises_only_acytoo_errors(documents: list[Any], as_d
         read(json.dumps(documents).encode() if as_document else sse(*documents))
     except AcytooError:
         pass
+
+
+def test_a_blank_record_and_done_are_skipped() -> None:
+    body = b"data:  \n\n" + sse(response({"text": "Hi"}, reason="STOP")) + b"data: [DONE]\n\n"
+    assert collect(read(body)).text == "Hi"
+
+
+def test_an_unknown_finish_reason_after_a_text_is_kept() -> None:
+    finish = collect(read(sse(response({"text": "Hi"}), response(reason="NEW_REASON")))).finish
+    assert finish is not None
+    assert finish.raw == "NEW_REASON"
+    with pytest.raises(AcytooError):
+        read(sse(response(reason="NEW_REASON")))

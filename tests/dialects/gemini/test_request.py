@@ -589,3 +589,39 @@ def test_a_request_survives_a_round_trip(request: Request) -> None:
     for message in decoded.messages:
         message.pop("turn_parts", None)
     assert decoded == request
+
+
+@pytest.mark.parametrize("part", [{}, {"text": None}, {"text": 5}, {"inlineData": {}}])
+def test_a_part_of_the_instruction_without_a_text_is_empty(part: dict[str, Any]) -> None:
+    request = decode({"systemInstruction": {"parts": [part]}, "contents": CONTENTS})
+    assert request.messages == [{"role": "system", "content": ""}, *HELLO]
+
+
+def test_a_file_by_its_uri_is_an_image_or_a_file() -> None:
+    def content_of(media_type: str) -> Any:
+        parts = [{"text": "See"}, {"fileData": {"mimeType": media_type, "fileUri": "gs://b/f"}}]
+        return decode({"contents": [{"role": "user", "parts": parts}]}).messages[0]["content"]
+
+    assert content_of("application/pdf")[1] == {"type": "file", "file": {"file_id": "gs://b/f"}}
+    assert content_of("image/png")[1] == {"type": "image_url", "image_url": {"url": "gs://b/f"}}
+
+
+def test_the_path_decides_about_the_model_and_the_stream_and_not_the_body() -> None:
+    fields = {"model": "other", "stream": False, "messages": "x"}
+    assert decode({"contents": CONTENTS, **fields}) == decode({"contents": CONTENTS})
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "query", "is_own"),
+    [
+        ("/v1beta/files", {}, {}, True),
+        ("/v1/models/m:generateContent", {}, {}, True),
+        ("/v1/models/m:countTokens", {}, {}, True),
+        ("/v1/models", {}, {"key": "k"}, True),
+        ("/v1/models", {"x-goog-api-key": "k"}, {}, True),
+        ("/v1/models", {"x-goog-api-client": "c"}, {}, True),
+        ("/v1/models", {}, {}, False),
+    ],
+)
+def test_its_clients_are_recognized(path: str, headers: dict[str, str], query: dict[str, str], is_own: bool) -> None:
+    assert DIALECT.is_client(ServerRequest(path, headers, b"", query)) is is_own

@@ -300,8 +300,6 @@ def decode_request(body: JSONObject) -> JSONObject:
     Raises RequestError (400) if a field has the wrong shape.
     """
     shared = _camel_case_object(body, "the body")
-    for field in ("model", "stream", "messages"):  # the model and whether to stream are in the path
-        shared.pop(field, None)
     instruction, contents = shared.pop("systemInstruction", None), shared.pop("contents", None)
     tools, tool_config = shared.pop("tools", None), shared.pop("toolConfig", None)
     config = _camel_case_object(shared.pop("generationConfig", None), "generationConfig")
