@@ -93,6 +93,14 @@ PNG = "data:image/png;base64,AAAA"
             [{"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}],
         ),
         (
+            {"role": "assistant", "content": [{"type": "text", "text": "so"}, {"type": "refusal", "refusal": "no"}]},
+            [{"type": "message", "role": "assistant", "content": [text("so"), {"type": "refusal", "refusal": "no"}]}],
+        ),
+        (
+            {"role": "tool", "tool_call_id": "c", "content": None},
+            [{"type": "function_call_output", "call_id": "c", "output": ""}],
+        ),
+        (
             {"role": "tool", "tool_call_id": "c", "name": "f", "content": [{"type": "text", "text": "sun"}]},
             [{"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "sun"}]}],
         ),
@@ -265,6 +273,14 @@ CHAT_CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments
             [{"role": "assistant", "content": None, "refusal": "no"}],
         ),
         (
+            [{**MESSAGE_ITEM, "content": [text("so"), {"type": "refusal", "refusal": "no"}]}],
+            [{"role": "assistant", "content": "so", "refusal": "no"}],
+        ),
+        (
+            [{"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]}],
+            [{"role": "assistant", "content": "", "reasoning": [{"text": "hm", "id": "rs_1", "source": NAME}]}],
+        ),
+        (
             [{"role": "user", "content": [{"type": "input_image", "image_url": PNG, "detail": "high"}]}],
             [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "high"}}]}],
         ),
@@ -434,3 +450,32 @@ def test_a_request_that_the_api_can_express_is_decoded_unchanged(chat_request: R
     assert "message.output_text.logprobs" in decoded.extra.pop("include")
     chat_request.extra_for = NAME
     assert decoded == chat_request
+
+
+@pytest.mark.parametrize(("data", "include"), [("gAAA", ["reasoning.encrypted_content"]), ("", None)])
+def test_encrypted_reasoning_is_requested_if_the_history_has_any(data: str, include: list[str] | None) -> None:
+    turn = {
+        "role": "assistant",
+        "content": "so",
+        "reasoning": [{"text": "hm", "id": "r", "data": data, "source": NAME}],
+    }
+    assert encode(make_request({"role": "user", "content": "Hi"}, turn)).get("include") == include
+
+
+def test_the_mode_of_allowed_tools_is_kept() -> None:
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}]}
+    tools = [{"type": "function", "name": "f"}]
+    assert decode({"model": "m", "input": "x", "tools": tools, "tool_choice": choice}).tool_choice == {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "f"}}]},
+    }
+
+
+def test_batches_are_those_of_this_api() -> None:
+    assert json.loads(DIALECT.batches().line("r", b"{}"))["url"] == "/v1/responses"
+
+
+def test_audio_of_a_turn_is_reported_as_unsupported() -> None:
+    turn = {"role": "assistant", "content": "so", "audio": {"id": "a"}}
+    with pytest.raises(UnsupportedError, match="audio of an assistant message"):
+        encode(make_request(turn))

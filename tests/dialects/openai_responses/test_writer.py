@@ -20,7 +20,7 @@ from acytoo.errors import (
     TruncatedError,
     status_error,
 )
-from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect
+from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect
 from tests.dialects.openai_responses.helpers import (
     DIALECT,
     DOCUMENT_HEAD,
@@ -146,6 +146,57 @@ def test_the_events_of_a_text_are_those_of_the_reference() -> None:
         "output_item.done",
         "completed",
     ]
+
+
+def test_the_events_of_a_thought_are_those_of_the_reference() -> None:
+    events = decode_events(write([START, Reasoning("hm"), Reasoning("!"), Finish()]))
+    [added] = [event for event in events if event["type"] == "response.output_item.added"]
+    place = {"item_id": added["item"]["id"], "output_index": 0, "summary_index": 0}
+    kinds = ["part.added", "text.delta", "text.delta", "text.done", "part.done"]
+    found = [event for event in events if event["type"].startswith("response.reasoning_summary_")]
+    assert [event["type"].removeprefix("response.reasoning_summary_") for event in found] == kinds
+    assert all({name: event[name] for name in place} == place for event in found)
+
+
+def test_the_status_of_a_response_is_in_progress_until_it_is_complete() -> None:
+    events = decode_events(write([START, "Hi", Finish()]))
+    assert [event["response"]["status"] for event in events if "response" in event] == [
+        "in_progress", "in_progress", "completed",
+    ]  # fmt: skip
+    [done] = [event for event in events if event["type"] == "response.output_item.done"]
+    assert done["item"]["status"] == "completed"
+    [added] = [event for event in events if event["type"] == "response.output_item.added"]
+    assert added["item"]["status"] == "in_progress"
+
+
+def test_every_event_begins_with_its_name() -> None:
+    data = write([START, Reasoning("hm"), "Hi", ToolCall(0, "c", "f", "{}"), Finish("tool_calls")])
+    names = [event.split(b"\n")[0] for event in data.removesuffix(b"\n\n").split(b"\n\n")]
+    assert names == [f"event: {event['type']}".encode() for event in decode_events(data)]
+
+
+def test_the_annotations_of_a_message_follow_its_text() -> None:
+    annotation = {"type": "url_citation", "url": "https://a.example", "start_index": 0, "end_index": 2, "title": "a"}
+    message = {"type": "message", "content": [{"type": "output_text", "text": "Hi", "annotations": [annotation]}]}
+    events = decode_events(write([START, "Hi", OpaquePart(NAME, message, "text"), Finish()]))
+    [found] = [event for event in events if event["type"] == "response.output_text.annotation.added"]
+    [added] = [event for event in events if event["type"] == "response.content_part.added"]
+    place = ("item_id", "output_index", "content_index")
+    assert [found[name] for name in place] == [added[name] for name in place]
+    assert (found["annotation_index"], found["annotation"]) == (0, annotation)
+    assert events[-1]["response"]["output"][0]["content"][0]["annotations"] == [annotation]
+
+
+def test_what_only_this_api_has_of_a_call_is_added_to_it() -> None:
+    own = {"type": "function_call", "id": "fc_9", "namespace": "n"}
+    items: list[Item] = [
+        START,
+        ToolCall(0, "c", "f", "{}"),
+        OpaquePart(NAME, own, "tool_call", 0),
+        Finish("tool_calls"),
+    ]
+    [call] = decode_events(write(items))[-1]["response"]["output"]
+    assert (call["type"], call["call_id"], call["namespace"]) == ("function_call", "c", "n")
 
 
 def test_an_empty_reply_is_a_complete_response() -> None:
