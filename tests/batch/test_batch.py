@@ -40,6 +40,23 @@ async def test_rows_are_prompts_messages_or_columns() -> None:
     assert bodies["a"]["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
+async def test_the_model_of_a_row_is_used_if_the_address_names_none() -> None:
+    rows = [{"prompt": "a", "model": "own"}]
+    async with Upstream() as upstream:
+        assert text((await collected(at(upstream), rows))[1]) == "re: a"
+        assert text((await collected(provider("compatible", url=upstream.url), rows))[1]) == "re: a"
+    assert [request.json["model"] for request in upstream.requests] == ["m", "own"]
+
+
+@pytest.mark.parametrize("is_route", [False, True])
+async def test_an_option_that_is_wrong_for_every_row_is_raised_before_the_first(is_route: bool) -> None:
+    async with Upstream() as upstream:
+        model = Route(at(upstream)) if is_route else at(upstream)
+        with pytest.raises(UsageError, match="invalid temperature 'hot': expected a number"):
+            await collected(model, ["a"], temperature="hot")
+    assert upstream.counts.total() == 0
+
+
 async def test_an_error_is_the_result_of_its_row() -> None:
     def answer(prompt: str, count: int) -> ScriptedResponse | None:
         return status(422, "bad") if prompt == "b" else None

@@ -111,3 +111,19 @@ def test_a_schema_is_sent_and_its_data_is_in_the_output(tmp_path: Path) -> None:
         assert (done.returncode, b"schema.json is not JSON" in done.stderr) == (2, True)
     assert read(tmp_path / "out.errors.jsonl")[0]["error"] == "InvalidReplyError"
     assert upstream.requests[0].json["response_format"]["json_schema"]["schema"] == {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("temperature=hot", b"invalid temperature 'hot': expected a number\n"),
+        ("stream=true", b"unknown option --option stream: for a field of the API itself, use --option extra_body="),
+        ("stream", b"invalid option --option stream: expected NAME=VALUE, such as --option max_tokens=100\n"),
+    ],
+)
+def test_an_option_that_is_wrong_for_every_row_begins_no_batch(tmp_path: Path, option: str, message: bytes) -> None:
+    rows = write_rows(tmp_path / "in.jsonl", [{"prompt": "a"}])
+    with Upstream() as upstream:
+        done = run(upstream.command(rows, tmp_path / "out.jsonl", "--option", option))
+    assert (done.returncode, done.stderr[: len(message) + 8]) == (2, b"acytoo: " + message)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

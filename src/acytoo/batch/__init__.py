@@ -47,6 +47,7 @@ async def batch(
 
     chosen = provider(model) if isinstance(model, str) else model
     requests = Requests(chosen, prompt=prompt, system=system, schema=schema, options=options)
+    requests.check_options()
     numbered = _numbered(rows) if isinstance(rows, AsyncIterable) else unique(_rows_of(rows))
     stream = results(numbered, asker(requests), jobs=jobs, attempts=attempts, limiter=Limiter(rpm, tpm))
     try:

@@ -90,6 +90,11 @@ class Requests:
         templates = [each for each in (self._template, self._system) if isinstance(each, Template)]
         return [column for template in templates for column in template.columns]
 
+    def check_options(self) -> None:
+        """Raise the error that every row would meet because of the options. A legacy provider checks its own."""
+        if not self.provider.is_legacy:
+            self.provider.begin(self._model or "any", [{"role": "user", "content": "Hello"}], dict(self._options))
+
     def unsupported(self) -> Unsupported:
         """Return what handles options that the API does not have."""
         hint = "leave it out, or drop_unsupported=True"
@@ -134,7 +139,8 @@ class Requests:
             messages: Any = [{"role": "user", "content": self._template.fill(row)}]
         else:
             messages, own = self._own(row)
-            model = self._model or own.pop("model", "")
+            own_model = own.pop("model", "")
+            model = self._model or own_model
             options |= own
         system = self._system.fill(row) if isinstance(self._system, Template) else self._system
         if system:

@@ -120,6 +120,7 @@ class BatchRun:
         self._requests = Requests(config.provider, model=config.model, prompt=config.prompt, system=config.system,
                                   schema=config.schema, row_options=not has_text_columns,
                                   options=config.options)  # fmt: skip
+        self._requests.check_options()
         columns = self._requests.columns or (["prompt"] if has_text_columns and config.prompt is None else [])
         self._replies = replies = checkpoint_of(config.output)
         if config.input != "-" and Path(config.input).resolve() in (config.output.resolve(), replies.resolve()):

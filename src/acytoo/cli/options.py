@@ -259,8 +259,8 @@ def flag_of(name: str) -> str:
     return _FLAGS.get(name, f"-o {name}")
 
 
-def parse_request_options(pairs: tuple[str, ...], provider: AsyncGeneratorProvider) -> dict[str, Any]:
-    """Parse `-o NAME=VALUE` pairs. A value that is valid JSON is decoded, any other is text.
+def parse_request_options(pairs: tuple[str, ...], provider: AsyncGeneratorProvider, flag: str = "-o") -> dict[str, Any]:
+    """Parse the NAME=VALUE pairs of a flag. A value that is valid JSON is decoded, any other is text.
 
     Raises:
         UsageError: A pair is malformed, or the provider has no such option. A legacy provider checks its own.
@@ -272,12 +272,12 @@ def parse_request_options(pairs: tuple[str, ...], provider: AsyncGeneratorProvid
         name, equals, value = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or not name:
-            raise UsageError(f"invalid option -o {pair}: expected NAME=VALUE, such as -o max_tokens=100")
+            raise UsageError(f"invalid option {flag} {pair}: expected NAME=VALUE, such as {flag} max_tokens=100")
         try:
             options[name] = msgspec.json.decode(value.encode("utf-8", "surrogateescape"))
         except (msgspec.DecodeError, RecursionError):
             options[name] = as_text(value)
-        _check_option(name, options[name], provider.is_legacy)
+        _check_option(name, options[name], provider.is_legacy, flag)
     return options
 
 
@@ -288,24 +288,23 @@ def as_text(argument: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", argument)
 
 
-def _check_option(name: str, value: object, takes_any: bool) -> None:
+def _check_option(name: str, value: object, takes_any: bool, flag: str) -> None:
     from acytoo.settings import NAMES
     from acytoo.types import OPTIONS
 
     if name in _FLAGS:
-        raise UsageError(f"invalid option -o {name}=…: use {_FLAGS[name]}")
+        raise UsageError(f"invalid option {flag} {name}=…: use {_FLAGS[name]}")
     if name == "messages":
-        raise UsageError("invalid option -o messages=…: the prompt is an argument, the system prompt is -s")
+        raise UsageError(f"invalid option {flag} messages=…: the prompt is an argument, the system prompt is -s")
     if name == "extra_body":
         if not isinstance(value, dict):
-            raise UsageError(
-                """invalid option -o extra_body: expected a JSON object, such as -o extra_body='{"min_p": 0.1}'"""
-            )
+            example = f"""{flag} extra_body='{{"min_p": 0.1}}'"""
+            raise UsageError(f"invalid option {flag} extra_body: expected a JSON object, such as {example}")
         for field in value.keys() & {"messages", *_FLAGS}:
-            raise UsageError(f"invalid option -o extra_body: it must not contain {field!r}")
+            raise UsageError(f"invalid option {flag} extra_body: it must not contain {field!r}")
     elif not takes_any and name not in OPTIONS | NAMES:
         import difflib
 
         similar = difflib.get_close_matches(name, sorted(OPTIONS | NAMES), 1)
-        field = f"""for a field of the API itself, use -o extra_body='{{"{name}": …}}'"""
-        raise UsageError(f"unknown option -o {name}: {f'did you mean {similar[0]!r}?' if similar else field}")
+        field = f"""for a field of the API itself, use {flag} extra_body='{{"{name}": …}}'"""
+        raise UsageError(f"unknown option {flag} {name}: {f'did you mean {similar[0]!r}?' if similar else field}")

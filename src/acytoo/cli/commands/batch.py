@@ -128,7 +128,7 @@ def batch(
 
     named = " ".join([*filter(None, [mask_targets(endpoint["model"] or ""), mask_url(endpoint["url"] or "")])])
     provider = provider_from_options(**endpoint)
-    options = parse_request_options(pairs, provider)
+    options = parse_request_options(pairs, provider, "--option")
     if drop_unsupported:
         options["drop_unsupported"] = True
     failures, share = _parse_failures(max_failures) if max_failures else (None, None)
