@@ -100,12 +100,12 @@ def _fit_struct(document: dict[str, object], type_: type[msgspec.Struct]) -> msg
         fitted = _fit(value, field.type, needed)
         if fitted is not _MISFIT:
             fields[field.name] = fitted
-        elif needed and not _is_empty(value):
+        elif needed and not is_empty(value):
             raise msgspec.ValidationError(f"Unexpected `{_json_type(value)}` in `{field.encode_name}`")
     return type_(**fields)
 
 
-def _is_empty(value: object) -> bool:
+def is_empty(value: object) -> bool:
     """Return whether a value means that there is none. 0 might be a part of a text."""
     return value is False or value in (None, "", [], {})
 
@@ -117,7 +117,7 @@ def _fit_list(value: object, type_: Any, needed: bool) -> object:
     if not isinstance(value, list):
         return _MISFIT
     fitted = [(element, _fit(element, type_, needed)) for element in value]
-    if needed and any(member is _MISFIT and not _is_empty(element) for element, member in fitted):
+    if needed and any(member is _MISFIT and not is_empty(element) for element, member in fitted):
         return _MISFIT
     return [member for _, member in fitted if member is not _MISFIT]
 

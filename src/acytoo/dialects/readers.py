@@ -274,6 +274,8 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
         document = decoder(Any).decode(replace_lone_escapes(record))
     except UNDECODABLE:  # a field that the reader skipped is invalid; its own fields were fine
         return None
+    if isinstance(document, dict) and isinstance(document.get("message"), dict) and not document.get("error"):
+        return None  # a message of the reply
     return document if error_details_of(document) is not None else None
 
 

@@ -122,19 +122,6 @@ SEQUENCES: dict[str, tuple[bytes, list[Item]]] = {
             Finish("stop"),
         ],
     ),
-    # Source: ollama/ollama docs/api.md, "Load a model" (chat).
-    "a model that was only loaded": (
-        lines(
-            {
-                "model": "llama3.2",
-                "created_at": "2024-09-12T21:17:29.110811Z",
-                "message": {"role": "assistant", "content": ""},
-                "done_reason": "load",
-                "done": True,
-            }
-        ),
-        [Start(model="llama3.2", created=1726175849), Finish("load", raw="load")],
-    ),
 }
 
 

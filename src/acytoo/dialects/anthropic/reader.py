@@ -60,7 +60,7 @@ class _Message(msgspec.Struct, gc=False):
 
     id: str | None = None
     model: str | None = None
-    content: Annotated[list[object] | None, NEEDED] = None
+    content: Annotated[list[object] | str | None, NEEDED] = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: JSONObject | None = None
@@ -284,7 +284,10 @@ class StreamReader(RecordReader):
     def append(self, message: _Message, items: list[Item]) -> None:
         """Append the items of a complete message."""
         self._read_start(message, items)
-        for index, block in enumerate(message.content or ()):
+        content = message.content or ()
+        for index, block in enumerate([content] if isinstance(content, str) else content):
+            if isinstance(block, str):  # some proxies send a text alone
+                block = {"type": "text", "text": block}
             if isinstance(block, dict) and block.get("type") in _BLOCK_TYPES:
                 self._open_block(index, fit(block, _Block), items)
                 self._read_fields(index, block, items)
@@ -459,6 +462,8 @@ class StreamReader(RecordReader):
                 items += self._calls.add(call, arguments=fragment)
         elif delta.type == "input_json_delta" and index in self._repeated_calls:
             self._repeated_calls[index].fragments.append(delta.partial_json or "")
+        elif delta.text and delta.type in ("", "text") and index not in self._opaque:
+            items.append(delta.text)
         elif delta.type == "input_json_delta" or delta.type not in _DELTA_TYPES:
             if delta.type == "input_json_delta" and delta.partial_json and index not in self._opaque:
                 raise ProtocolError("the server sent arguments of a tool call that has not begun")

@@ -26,11 +26,14 @@ from acytoo.wire.ndjson import NDJSONDecoder
 class _Function(msgspec.Struct, gc=False):
     name: Annotated[str | None, NEEDED] = None
     arguments: Any = None  # an object, but some servers send JSON text
+    parameters: Any = None  # what models call it, and servers that pass on their words
 
 
 class _ToolCall(msgspec.Struct, gc=False):
     function: Annotated[_Function | None, NEEDED] = None
     id: str | None = None  # servers before 0.12 send none
+    name: Annotated[str | None, NEEDED] = None  # without `function`
+    arguments: Any = None
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -141,8 +144,9 @@ class StreamReader(RecordReader):
             if message.content:
                 content.append(message.content)
             for call in message.tool_calls or ():
-                function = call.function or _Function()  # Ollama never splits a call
-                content += self._calls.whole(call.id or "", function.name or "", function.arguments)
+                function = call.function or _Function(call.name, call.arguments)  # Ollama never splits a call
+                arguments = function.parameters if function.arguments is None else function.arguments
+                content += self._calls.whole(call.id or "", function.name or "", arguments)
             # Ollama's last line has no content. Servers that imitate it may repeat everything there.
             items += self.unrepeated(content, items) if content and line.done else content
             if message.content or message.tool_calls:
@@ -206,9 +210,11 @@ def _error_in_place_of(record: bytes) -> StatusError | None:
     return error_from_event(error, too_long=TOO_LONG)
 
 
-_ENDS = frozenset({"stop", "length", "load", "unload", "content_filter", "tool_calls"})
-"""Finish reasons that are the end of a reply. A request without messages loads or unloads the model.
+_ENDS = frozenset({"stop", "length", "content_filter", "tool_calls"})
+"""Finish reasons that are the end of a reply.
 
+`load` and `unload` are not: they answer a request without messages, which a client of ours does not send, and a
+conversation without a user's message, to which the model has not replied (can1357/oh-my-pi issue 7465).
 Source: Ollama's `llm/server.go` (`DoneReason`) and API documentation; the last two are those of servers in between.
 """
 

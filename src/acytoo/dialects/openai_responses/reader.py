@@ -22,8 +22,8 @@ from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_finish
-from acytoo.dialects.json import UNDECODABLE, decoder
-from acytoo.dialects.lenient import NEEDED, decode_document
+from acytoo.dialects.json import UNDECODABLE, decoder, display_json
+from acytoo.dialects.lenient import NEEDED, decode_document, is_empty
 from acytoo.dialects.openai.reader import TOO_LONG
 from acytoo.dialects.openai_responses.request import (
     NAME,
@@ -33,7 +33,7 @@ from acytoo.dialects.openai_responses.request import (
     own_opaque,
 )
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, text_on_error
-from acytoo.dialects.tool_calls import ReceivedCall, arguments_object
+from acytoo.dialects.tool_calls import ReceivedCall, arguments_object, arguments_text
 from acytoo.errors import ProtocolError, StatusError, TruncatedError, status_error
 from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Reasoning, Refusal, Start, Usage
 from acytoo.wire.sse import SSEDecoder
@@ -216,7 +216,7 @@ class StreamReader(RecordReader):
                 raise decode_error(error)
             self._failed = True  # Azure sends the reason in an `error` event after it
         elif subject == "output_item":
-            item = object_or_empty(event.item)
+            item = _with_type(object_or_empty(event.item))
             output = self._output_item(event, item.get("id"), item.get("call_id"))
             self._decode_item(output, item, items, done=stage == "done")
         elif subject == "content_part" and stage == "done" and isinstance(event.part, dict):
@@ -271,8 +271,13 @@ class StreamReader(RecordReader):
     def _decode_text(
         self, output: _OutputItem, index: int, kind: str, text: object, is_delta: bool, items: list[Item]
     ) -> None:
-        """Append a delta of a text or refusal, or what of a complete part was not emitted."""
+        """Append a delta of a text or refusal, or what of a complete part was not emitted.
+
+        Raises ProtocolError if a delta is not text.
+        """
         if not isinstance(text, str) or not text:
+            if is_delta and not is_empty(text):
+                raise ProtocolError(f"the server sent a piece of a text that is not text: {display_json(text)}")
             return
         if not is_delta:
             text = self._missing_text(output, index, kind, text, items)
@@ -377,9 +382,13 @@ class StreamReader(RecordReader):
     def _decode_arguments(self, output: _OutputItem, text: object, is_delta: bool, items: list[Item]) -> None:
         """Append a delta of a call's arguments, or what of the complete arguments was not emitted.
 
-        Raises ProtocolError if the complete arguments are not those of the deltas.
+        Raises ProtocolError if the complete arguments are not those of the deltas, or neither text nor an object.
         """
+        if isinstance(text, dict):
+            text = arguments_text(text)
         if not isinstance(text, str) or not text:
+            if not is_empty(text):
+                raise ProtocolError(f"the server sent arguments of a call that are no object: {display_json(text)}")
             return
         call = self._call(output)
         if not is_delta and output.parts:
@@ -402,7 +411,7 @@ class StreamReader(RecordReader):
 
     def _repeated_call(self, item: JSONObject) -> ReceivedCall | None:
         """Return the call that a complete item with unknown identifiers repeats, None if it is new."""
-        call_id, arguments = text_or_empty(item.get("call_id")), text_or_empty(item.get("arguments"))
+        call_id, arguments = text_or_empty(item.get("call_id")), arguments_text(item.get("arguments") or "")
         known = self._calls.by_id(call_id) if call_id else None
         if known is None or known.name not in ("", item.get("name")):
             return None
@@ -489,7 +498,8 @@ class StreamReader(RecordReader):
         emitted_types = set(self._emitted_types)  # a copy, because decoding an item adds its own type
         calls = itertools.count()
         outputs = {output.call.number: output for output in self._output.values() if output.call is not None}
-        output_items = objects_in(response.get("output"))
+        output = response.get("output")
+        output_items = [_with_type(item) for item in objects_in([output] if isinstance(output, dict) else output)]
         if isinstance(text := response.get("output_text"), str) and text and not self._texts and not output_items:
             output_items = [{"type": "message", "content": text}]
         emitted_parts = self._pair_texts(output_items, items)
@@ -497,15 +507,15 @@ class StreamReader(RecordReader):
             kind = item.get("type")
             if kind in _CALL_TYPES:
                 known = self._known_call(next(calls), item)
-                output = outputs.get(known.number) if known is not None else None
-                self._decode_item(output or _OutputItem(), item, items)
+                emitted = outputs.get(known.number) if known is not None else None
+                self._decode_item(emitted or _OutputItem(), item, items)
             elif kind == "message":
                 self._end_message(item, emitted_parts[place], "refusal" in emitted_types, items)
             elif not (isinstance(kind, str) and kind in emitted_types):
                 self._decode_item(_OutputItem(), item, items)
-        for output in outputs.values():
-            if output.fragments:
-                self._end_input(output, items)
+        for emitted in outputs.values():
+            if emitted.fragments:
+                self._end_input(emitted, items)
         items += self._calls.close()
         if usage := object_or_empty(response.get("usage")):
             items.append(_decode_usage(usage))
@@ -594,6 +604,11 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     with text_on_error(items):
         StreamReader(name, ends_without_finish).end(msgspec.to_builtins(document), items)
     return items
+
+
+def _with_type(item: JSONObject) -> JSONObject:
+    """Return an output item with the type of a message if it has none and is one."""
+    return {**item, "type": "message"} if item.get("content") and not item.get("type") else item
 
 
 INCOMPLETE_REASONS = {

@@ -213,11 +213,19 @@ _ITEM_FIELDS = frozenset({"id", "status"})
 
 
 def output_parts(item: JSONObject) -> list[JSONObject]:
-    """Return the parts of a message of a reply. Some servers send its text in their place, or the type `text`."""
+    """Return the parts of a message of a reply. Some servers send its text in their place, or another type of part."""
     content = item.get("content")
-    if isinstance(content, str):
-        return [{"type": "output_text", "text": content}]
-    return [{**part, "type": "output_text"} if part.get("type") == "text" else part for part in objects_in(content)]
+    parts = content if isinstance(content, list) else [content]
+    return [_output_part(part) for part in parts if part and isinstance(part, str | dict)]
+
+
+def _output_part(part: str | JSONObject) -> JSONObject:
+    if isinstance(part, str):
+        return {"type": "output_text", "text": part}
+    if part.get("type", "text") != "text" or "text" not in part:
+        return part
+    text = part["text"]
+    return {**part, "type": "output_text", "text": text.get("value") if isinstance(text, dict) else text}
 
 
 def is_plain_message(item: JSONObject) -> bool:

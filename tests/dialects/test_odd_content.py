@@ -1,0 +1,131 @@
+"""Content of an unusual shape is read, or it is an error: never an empty reply or a call without arguments."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from acytoo import dialects
+from acytoo.dialects import Dialect
+from acytoo.errors import ProtocolError, ServerError
+from acytoo.types import collect
+from tests.dialects.test_finish import read, sse
+
+ANTHROPIC, OLLAMA, RESPONSES = dialects.Anthropic(), dialects.Ollama(), dialects.OpenAIResponses()
+
+
+def message(*deltas: dict[str, Any]) -> bytes:
+    """Return Anthropic's stream of one block of text with these deltas."""
+    return sse(
+        {"type": "message_start", "message": {"content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *[{"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas],
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"type": "message_stop"},
+    )
+
+
+def document(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def response(*events: dict[str, Any], output: Any = ()) -> bytes:
+    end = {"type": "response.completed", "response": {"status": "completed", "output": output}}
+    return sse({"type": "response.created", "response": {}}, *events, end)
+
+
+def event(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", "output_index": 0, **fields}
+
+
+TEXTS: list[tuple[Dialect, bytes]] = [
+    (ANTHROPIC, message({"type": "text", "text": "Hi"})),
+    (ANTHROPIC, message({"text": "Hi"})),
+    (ANTHROPIC, document(type="message", content="Hi", stop_reason="end_turn")),
+    (ANTHROPIC, document(type="message", content=["Hi"], stop_reason="end_turn")),
+    (RESPONSES, response(output=[{"type": "message", "content": [{"text": "Hi"}]}])),
+    (RESPONSES, response(output=[{"type": "message", "content": ["Hi"]}])),
+    (RESPONSES, response(output=[{"type": "message", "content": {"type": "output_text", "text": "Hi"}}])),
+    (RESPONSES, response(output=[{"type": "message", "content": [{"type": "text", "text": {"value": "Hi"}}]}])),
+    (RESPONSES, response(output=[{"role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}])),
+    (RESPONSES, response(output={"type": "message", "content": "Hi"})),
+    (RESPONSES, response(event("output_item.done", item={"role": "assistant", "content": "Hi"}))),
+]
+
+
+@pytest.mark.parametrize(("dialect", "body"), TEXTS)
+def test_a_text_of_an_unusual_shape_is_read(dialect: Dialect, body: bytes) -> None:
+    items, error = read(dialect, body)
+    assert (collect(items).text, error) == ("Hi", None)
+
+
+@pytest.mark.parametrize("delta", [{"text": "Hi"}, ["Hi"], 5])
+def test_a_piece_of_a_text_that_is_not_text_is_an_error(delta: object) -> None:
+    for kind in ("output_text", "refusal"):
+        _, error = read(RESPONSES, response(event(f"{kind}.delta", content_index=0, delta=delta)))
+        assert isinstance(error, ProtocolError)
+
+
+FUNCTION = {"type": "function_call", "id": "fc", "call_id": "a", "name": "f", "arguments": ""}
+X = {"x": 1}
+
+
+def ollama(call: dict[str, Any]) -> bytes:
+    lines = ({"model": "m", "message": {"content": "", "tool_calls": [call]}, "done": False}, {"done": True})
+    return b"".join([json.dumps(line).encode() + b"\n" for line in lines])
+
+
+CALLS: list[tuple[Dialect, bytes]] = [
+    (RESPONSES, response(output=[{**FUNCTION, "arguments": X}])),
+    (
+        RESPONSES,
+        response(
+            event("output_item.added", item=FUNCTION), event("output_item.done", item={**FUNCTION, "arguments": X})
+        ),
+    ),
+    (
+        RESPONSES,
+        response(event("output_item.added", item=FUNCTION), event("function_call_arguments.delta", delta=X)),
+    ),
+    (
+        RESPONSES,
+        response(event("output_item.added", item=FUNCTION), event("function_call_arguments.done", arguments=X)),
+    ),
+    (OLLAMA, ollama({"name": "f", "arguments": X})),
+    (OLLAMA, ollama({"function": {"name": "f", "parameters": X}})),
+]
+
+
+@pytest.mark.parametrize(("dialect", "body"), CALLS)
+def test_a_call_of_an_unusual_shape_has_its_arguments(dialect: Dialect, body: bytes) -> None:
+    items, error = read(dialect, body)
+    assert error is None
+    (call,) = collect(items).tool_calls
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("f", X)
+
+
+def test_arguments_that_are_a_list_are_an_error() -> None:
+    body = response(event("output_item.added", item=FUNCTION), event("function_call_arguments.delta", delta=[X]))
+    assert isinstance(read(RESPONSES, body)[1], ProtocolError)
+
+
+@pytest.mark.parametrize("reason", ["load", "unload"])
+def test_a_model_that_was_only_loaded_has_not_answered(reason: str) -> None:
+    # can1357/oh-my-pi issue 7465: the answer to a conversation without a user's message
+    body = document(model="m", message={"role": "assistant", "content": ""}, done_reason=reason, done=True)
+    for data in (body, body + b"\n"):
+        items, error = read(OLLAMA, data)
+        assert not collect(items).text
+        assert isinstance(error, ServerError)
+        assert "no content" in error.message
+
+
+def test_a_part_of_a_reply_in_place_of_a_record_is_not_the_servers_error() -> None:
+    for dialect, body in (
+        (OLLAMA, b'{"message": {"content": [5]}}\n'),
+        (ANTHROPIC, sse({"message": {"id": "m", "content": []}})),
+    ):
+        assert isinstance(read(dialect, body)[1], ProtocolError)
