@@ -53,6 +53,54 @@ def test_a_secret_in_pieces_of_another_text_is_replaced(kind: type, size: int) -
     assert without_begun(shown) == "begin *** end"
 
 
+OTHERS: dict[str, list[Item]] = {
+    "text": ["text"],
+    "reasoning": [Reasoning("thought")],
+    "another block of reasoning": [Reasoning("thought", 1)],
+    "another call": [ToolCall(1, arguments="{")],
+    "two calls": [ToolCall(1, arguments="{"), ToolCall(2, arguments="[")],
+    "a refusal": [Refusal("no")],
+    "usage": [Usage(1)],
+}
+
+
+@pytest.mark.parametrize("kind", [str, Reasoning, Refusal, ToolCall])
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("size", [1, 3, 7, 20])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_secret_in_pieces_of_texts_that_take_turns_is_replaced(
+    kind: type, other: str, size: int, together: bool
+) -> None:
+    field = "arguments" if kind is ToolCall else "text"
+    text = f"begin {KEY} end"
+    batches: list[list[Item]] = []
+    for at in range(0, len(text), size):
+        piece: Item = text[at : at + size] if kind is str else kind(**{field: text[at : at + size]})
+        batches += [[piece, *OTHERS[other]]] if together else [[piece], OTHERS[other]]
+    if any(of_first(item, kind) for item in OTHERS[other]):
+        pytest.skip("this is the same text")
+    shown = redacted(*batches)
+    pieces = [item if isinstance(item, str) else getattr(item, field) for item in shown if of_first(item, kind)]
+    assert without_begun("".join(pieces)) == "begin *** end"
+    others = [item for item in shown if not of_first(item, kind)]
+    assert others == OTHERS[other] * len(range(0, len(text), size))
+
+
+def of_first(item: Item, kind: type) -> bool:
+    return type(item) is kind and (isinstance(item, str) or getattr(item, "index", 0) == 0)
+
+
+def test_a_beginning_of_a_secret_holds_back_a_limited_number_of_items() -> None:
+    redactor = Redactor(Searches([Secret(KEY)]))
+    assert redactor.redact([KEY[:5]]) == []
+    calls: list[Item] = [ToolCall(0, arguments=str(number)) for number in range(1000)]
+    shown: list[Item] = []
+    for number, call in enumerate(calls):
+        shown += redactor.redact([call])
+        assert number + 2 - len(shown) <= 101
+    assert shown == [KEY[:5], *calls]
+
+
 def test_any_other_field_is_searched_too() -> None:
     items: list[Item] = [
         Start(KEY, f"m {KEY}"),
@@ -75,7 +123,8 @@ def test_a_beginning_waits_for_the_next_piece_and_leaves_in_its_place() -> None:
     assert redactor.redact([Usage(1)]) == []
     assert redactor.redact(["ofit", "b"]) == ["sk-pr", Usage(1), "ofit", "b"]
     assert redactor.redact(["sk-p"]) == []
-    assert redactor.redact([ToolCall(0, "c", "f", "{}")]) == ["sk-p", ToolCall(0, "c", "f", "{}")]
+    assert redactor.redact([ToolCall(0, "c", "f", "{}")]) == []
+    assert redactor.redact(["x"]) == ["sk-p", ToolCall(0, "c", "f", "{}"), "x"]
     assert redactor.redact(["sk-p", Finish()]) == ["sk-p", Finish()]
     assert redactor.flush() == []
 

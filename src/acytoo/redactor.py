@@ -5,7 +5,8 @@ thousands of pieces, and practically none has a key.
 
 The strategy: only long secrets are searched, because a short one may be a word of the reply. Texts are searched for the
 first characters of each secret, together with the last ones that have left. Only what has these is looked at closely:
-a text that ends with the beginning of a secret waits for the next piece. Bytes that pass through are not decoded, so
+a text that ends with the beginning of a secret waits for the next piece. Texts that take turns, such as the arguments
+of two calls, are looked at one by one. Bytes that pass through are not decoded, so
 they are searched for two inner parts of each secret, one of which is in every string that has more than half of it;
 `record_redactor` finds the others. The cost: one search for each secret and batch of items, two for each secret and
 chunk of bytes.
@@ -13,8 +14,8 @@ chunk of bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Hashable, Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +27,9 @@ PROBE = 4
 
 _LONG = 20
 """Characters of a secret that cannot be a word of a reply. Keys of real services have 30 and more."""
+
+_MAX_HELD = 100
+"""Items that are held back while a text that ends with the beginning of a secret is not continued."""
 
 _TEXTS: dict[type, str] = {Reasoning: "text", Refusal: "text", ToolCall: "arguments"}
 """The field of an event that is a piece of a longer text."""
@@ -60,8 +64,8 @@ class Redactor:
 
     def __init__(self, searches: Searches) -> None:
         self.searches = searches
-        self._before = ""
-        """The last characters of the texts that have left."""
+        self._before: dict[Hashable, str] = {_TEXT: ""}
+        """The last characters of each text that have left."""
         self._held: list[Item] = []
         """A text that ends with the beginning of a secret, and what followed it."""
 
@@ -69,21 +73,19 @@ class Redactor:
         """Return the items without secrets, perhaps none yet. One in several pieces in a row is found too."""
         if not self.searches.secrets:
             return items
-        text = self._before
+        text = self._before[_TEXT]
         has_events = False
         for item in items:
             if type(item) is str:
                 text += item
             else:
                 has_events = True
-                if name := _TEXTS.get(type(item)):
-                    text += getattr(item, name)
         if self._held or (has_events and self._is_suspicious(items)):
             return self._redact_closely(items)
         for probe in self.searches.probes:
             if probe in text:
                 return self._redact_closely(items)
-        self._before = text[1 - PROBE :]
+        self._before[_TEXT] = text[1 - PROBE :]
         return items
 
     def flush(self) -> list[Item]:
@@ -100,42 +102,74 @@ class Redactor:
         return data
 
     def _is_suspicious(self, items: list[Item]) -> bool:
-        """Return whether a field of an event may have a secret."""
+        """Return whether a field of an event may have a secret, or end with the beginning of one."""
         try:
             encoded = msgspec.json.encode(items)
         except (UnicodeEncodeError, RecursionError):  # for a lone surrogate, and for many levels
             return True
-        return any(probe in encoded for probe in self.searches.encoded_probes)
+        if any(probe in encoded for probe in self.searches.encoded_probes):
+            return True
+        texts = self._joined([item for item in items if type(item) in _TEXTS])
+        if any(probe in text for text in texts.values() for probe in self.searches.probes):
+            return True
+        for name, text in texts.items():
+            self._before[name] = text[1 - PROBE :]
+        return False
+
+    def _joined(self, items: list[Item]) -> dict[Hashable, str]:
+        """Return the texts that the items continue, each after its last characters that have left."""
+        texts: dict[Hashable, str] = {}
+        for item in items:
+            if (name := _text_of(item)) is not None:
+                texts[name] = texts.get(name, self._before.get(name, "")) + _piece(item)
+        return texts
 
     def _redact_closely(self, items: list[Item]) -> list[Item]:
         items = [*self._held, *items]
         self._held = []
-        before = len(self._before)
-        text = self._before + "".join([_piece(item) for item in items])
+        is_last = len(items) > _MAX_HELD or any(type(item) is Finish for item in items)
+        texts = {name: self._searched(text, is_last) for name, text in self._joined(items).items()}
+        places = {name: len(self._before.get(name, "")) for name in texts}
+        left = dict(places)
+        has_secret = any(text.spans for text in texts.values())
+        leaving: list[Item] = []
+        for item in items:
+            name = _text_of(item)
+            if name is None:
+                if type(item) is Logprobs and has_secret:
+                    continue  # these spell the text
+                piece, rest = "", ""
+            else:
+                text, place = texts[name], places[name]
+                stop = places[name] = place + len(_piece(item))
+                is_first = place == len(self._before.get(name, ""))
+                until = stop if not self._held and stop <= text.begun else max(place, min(stop, text.begun))
+                piece = _masked_part(text.text, text.spans, place, until, is_first)
+                rest = text.text[until:stop]
+            if self._held:
+                if shown := self._rewritten(item, piece + rest):
+                    self._held.append(shown)
+                continue
+            if name is not None:
+                left[name] = until
+            if shown := self._rewritten(item, piece):
+                leaving.append(shown)
+            if rest:
+                self._held.append(_bare(item, rest))
+        for name, text in texts.items():
+            self._before[name] = text.text[max(text.end, left[name] + 1 - PROBE) : left[name]]
+        return leaving
+
+    def _searched(self, text: str, is_last: bool) -> _Searched:
+        """Return where a text has secrets, and where a beginning of one ends it that must wait for the next piece."""
         spans = _merged([span for secret in self.searches.secrets for span in _spans_in_text(text, secret)])
         end = max([stop for _, stop in spans], default=0)
         begun, length = self._beginning(text, end)
-        if begun < len(text) and any(type(item) is Finish for item in items):
+        if begun < len(text) and is_last:
             if 2 * (len(text) - begun) >= length:
                 spans.append((begun, len(text)))
             begun = len(text)
-        leaving: list[Item] = []
-        place = before
-        for number, item in enumerate(items):
-            piece = _piece(item)
-            if piece and place + len(piece) > begun:
-                rest = begun - place if begun > place else 0
-                if shown := self._rewritten(item, _masked_part(text, spans, place, place + rest, place == before)):
-                    leaving.append(shown)
-                self._held = [_bare(item, piece[rest:]), *items[number + 1 :]]
-                break
-            if not (type(item) is Logprobs and spans):  # these spell the text
-                shown = self._rewritten(item, _masked_part(text, spans, place, place + len(piece), place == before))
-                leaving += [shown] if shown else []
-            place += len(piece)
-        left = max(begun, before)
-        self._before = text[max(end, min(begun, left + 1 - PROBE)) : left]
-        return leaving
+        return _Searched(text, spans, end, begun)
 
     def _beginning(self, text: str, start: int) -> tuple[int, int]:
         """Return where a beginning of a secret ends the text, and the length of that secret; else the text's end."""
@@ -178,6 +212,28 @@ class Redactor:
         if isinstance(value, dict):
             return {self._without_secrets(name): self._without_secrets(item) for name, item in value.items()}
         return value
+
+
+class _Searched(NamedTuple):
+    """One of the texts of a reply, and where it has secrets."""
+
+    text: str
+    spans: list[tuple[int, int]]
+    end: int
+    """Where the last secret ends."""
+    begun: int
+    """Where the beginning of a secret begins that ends the text."""
+
+
+_TEXT = ""
+
+
+def _text_of(item: Item) -> Hashable | None:
+    """Return which text an item continues: the reply's own, that of an event's kind and number, or None."""
+    if isinstance(item, str):
+        return _TEXT
+    kind = type(item)
+    return (kind, getattr(item, "index", 0)) if kind in _TEXTS else None
 
 
 def _piece(item: Item) -> str:
