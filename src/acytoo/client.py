@@ -567,7 +567,7 @@ class PassedReply(BatchStream[bytes]):
         assert reader is not None
         self._head = exchange.head
         if writer is None:
-            return PassingDocument(reader, client.redactor())
+            return PassingDocument(reader, client.dialect.framing, client.redactor())
         if exchange.head.content_type != writer.content_type.partition(";")[0]:
             return RenderedDocument(reader, client.redactor(), writer)
         return PassingStream(reader, writer.framing, client.redactor(), lambda: client.secrets)

@@ -60,11 +60,11 @@ class Passage:
 
 
 class PassingDocument(Passage):
-    """A reply that is one document. It leaves when it is complete."""
+    """A reply that is one document, or a stream that nobody has asked for. It leaves when it is complete."""
 
-    def __init__(self, reader: Reader, redactor: Redactor) -> None:
+    def __init__(self, reader: Reader, framing: Framing, redactor: Redactor) -> None:
         super().__init__(reader)
-        self._redactor = redactor
+        self._redactor = RecordRedactor(redactor, framing)
         self._body = bytearray()
 
     def _read(self, chunk: bytes) -> bytes:
@@ -73,7 +73,7 @@ class PassingDocument(Passage):
         return b""
 
     def end(self) -> bytes:
-        return self._redactor.redact_bytes(bytes(self._body))
+        return self._redactor.redact(bytes(self._body)) + self._redactor.flush()
 
 
 class RenderedDocument(Passage):

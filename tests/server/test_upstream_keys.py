@@ -119,6 +119,22 @@ async def test_an_error_in_pieces_does_not_show_it(dialect: Dialect, form: str) 
 
 
 @EACH
+async def test_a_stream_that_answers_a_request_for_a_document_does_not_show_it_in_pieces(dialect: Dialect) -> None:
+    pieces = [KEY[at : at + 3] for at in range(0, len(KEY), 3)]
+    body = stream_of(dialect, ["Hi ", *pieces, " end"]) + end_of(dialect)
+    answer = await answer_of(dialect, streamed(dialect, body), stream=False)
+    assert answer.status == 200
+    assert b"***" in answer.body
+    assert not any(piece.encode() in answer.body for piece in pieces[3:])
+
+
+def end_of(dialect: Dialect) -> bytes:
+    writer = dialect.writer(Request([], "m-1"))
+    writer.write([Start("id-1", "m-1", 7), "x"])
+    return writer.write([Finish()]) + writer.end()
+
+
+@EACH
 @FORM
 async def test_an_error_at_once_does_not_show_it(dialect: Dialect, form: str) -> None:
     answer = await answer_of(dialect, streamed(dialect, error_of(dialect, form)))
