@@ -105,29 +105,28 @@ def values_of(writer: int, place: int, rows: Iterable[Row]) -> list[tuple[Any, .
     Texts and numbers may come from callers and upstreams. What a database would refuse is changed here, or else one
     such row would keep all later ones from being written.
     """
-    return [
-        (writer, number, *(values if _are_plain(values) else [_storable(value) for value in values]))
-        for number, values in enumerate(map(msgspec.structs.astuple, rows), place)
-    ]
+    return [_values(writer, number, msgspec.structs.astuple(row)) for number, row in enumerate(rows, place)]
 
 
-def _are_plain(values: tuple[Any, ...]) -> bool:
-    """Return whether a database refuses none of the values of a row, as in nearly all.
-
-    What holds for all values together holds for each: this is done for every request.
-    """
+def _values(writer: int, number: int, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    # What holds for all values together holds for each: this is done for every request.
     (request_id, attempt, at, key, dialect, model, target, upstream, status, outcome, input_tokens, output_tokens,
-     cached, written, reasoning, _, cost, first_content, seconds) = values  # fmt: skip
+     cached, written, reasoning, is_estimated, cost, first_content, seconds) = values  # fmt: skip
     texts = f"{request_id}{key}{dialect}{model}{target}{upstream}{outcome}"
     numbers = (attempt, at, status, input_tokens, output_tokens, cached, written, reasoning, cost or 0,
                first_content or 0, seconds)  # fmt: skip
-    return (
+    if (
         len(texts) <= _LONGEST_TEXT
         and texts.isascii()
         and "\0" not in texts
         and min(numbers) >= 0
         and sum(numbers) <= _MOST  # a sum with "not a number" is that too, which is not below the limit
-    )
+    ):
+        # A bool would be stored as well, but SQLite's module looks for an adapter of it each time.
+        return (writer, number, request_id, attempt, at, key, dialect, model, target, upstream, status, outcome,
+                input_tokens, output_tokens, cached, written, reasoning, 1 if is_estimated else 0, cost, first_content,
+                seconds)  # fmt: skip
+    return writer, number, *[_storable(value) for value in values]
 
 
 def _storable(value: object) -> object:
