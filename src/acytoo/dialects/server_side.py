@@ -47,7 +47,7 @@ def request_from_body(body: dict[str, Any], dialect: str) -> Request:
 
 def new_id(prefix: str) -> str:
     """Return a new identifier: the prefix and 24 random hexadecimal digits."""
-    return prefix + random.randbytes(12).hex()
+    return prefix + random.getrandbits(96).to_bytes(12).hex()  # as `randbytes`, with one call less
 
 
 _KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
