@@ -20,6 +20,7 @@ from acytoo.errors import (
     AcytooError,
     AuthenticationError,
     ReplyTooLargeError,
+    ServerError,
     ToolCallsError,
     UnsupportedError,
     UsageError,
@@ -318,6 +319,11 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
                         answering_model = answering_model or getattr(item, "model", "")
         except AcytooError as error:
             return Check(False, first, time.monotonic() - started, "".join(texts), answering_model, error)
+        except Exception as error:
+            if not self.is_legacy:
+                raise
+            failed = time.monotonic() - started
+            return Check(False, first, failed, "".join(texts), answering_model, _legacy_error(error))
         return Check(True, first, time.monotonic() - started, "".join(texts), answering_model)
 
     def begin(self, model: str, messages: Messages, kwargs: dict[str, object]) -> Closable[list[Item]]:
@@ -436,7 +442,8 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         for name in [name for name in options if not self._takes(name)]:
             unsupported(name)
             del options[name]
-        return _as_batches(self.create_async_generator(request.model, request.messages, **options))
+        batches = _as_batches(self.create_async_generator(request.model, request.messages, **options))
+        return _with_own_errors(batches, self.max_reply)
 
     # From a call's arguments to a request and settings.
 
@@ -571,6 +578,38 @@ async def _as_batches(texts: AsyncResult) -> AsyncGenerator[list[Item], None]:
         async for text in texts:
             if text:
                 yield [text]
+
+
+async def _with_own_errors(batches: Closable[list[Item]], max_text: int) -> AsyncGenerator[list[Item], None]:
+    """Yield the reply of a legacy provider, whose errors may be those of its HTTP library.
+
+    `max_text` is how many characters of the reply are kept for an error.
+    """
+    texts: list[str] = []
+    try:
+        async for batch in batches:
+            text = "".join([item for item in batch if isinstance(item, str)])
+            if (max_text := max_text - len(text)) >= 0:
+                texts.append(text)
+            yield batch
+    except AcytooError:
+        raise
+    except Exception as error:
+        failure = _legacy_error(error)
+        failure.text = "".join(texts)
+        try:
+            raise failure from error
+        finally:
+            del failure  # its traceback refers to this frame
+    finally:
+        await batches.aclose()
+
+
+def _legacy_error(error: Exception) -> ServerError:
+    """Return the error for a legacy provider's own, without its message: nobody knows whether that shows a secret."""
+    failure = ServerError(f"the legacy provider raised {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
 
 
 async def _observed(batches: Closable[list[Item]], observation: Observation) -> AsyncGenerator[list[Item], None]:

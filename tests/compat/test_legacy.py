@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from acytoo import Acytoo, AsyncGeneratorProvider, UsageError, dialects
-from acytoo.errors import ProtocolError, ReplyTooLargeError, UnsupportedError
+from acytoo import Acytoo, AsyncGeneratorProvider, Route, UsageError, dialects
+from acytoo.errors import ProtocolError, ReplyTooLargeError, ServerError, UnsupportedError
 from acytoo.testing import FakeEndpoint, reply
-from acytoo.types import Request
+from acytoo.types import Attempts, Reasoning, Request
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 PROXY = "http://p:1"
@@ -354,6 +354,37 @@ async def test_the_model_of_an_instance_is_passed() -> None:
             yield model
 
     assert [text async for text in Named(model="mine").create_async_generator("", MESSAGES)] == ["mine"]
+
+
+class Failing(AsyncGeneratorProvider):
+    url = "http://a"
+
+    @classmethod
+    async def create_async_generator(cls, model: str, messages: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+        yield Reasoning("Hm")
+        yield "Hello"
+        raise OSError("sesame")
+
+
+async def test_an_error_of_its_http_library_is_a_server_error_for_a_server_and_a_route() -> None:
+    for provider in (Failing(), Route(Failing(), attempts=1)):
+        request = Request(MESSAGES, model="m")
+        items: list[Any] = []
+        with pytest.raises(ServerError, match="the legacy provider raised OSError") as caught:
+            async for batch in (await provider.open_reply(request, lambda p, asked: p.answer(asked))).batches:
+                items += [item for item in batch if not isinstance(item, Attempts)]
+        assert items == [Reasoning("Hm"), "Hello"]
+        assert caught.value.text == "Hello"
+        assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(OSError, match="sesame"):
+        await Failing.create_async("m", MESSAGES)
+
+
+async def test_check_reports_an_error_of_its_http_library() -> None:
+    result = await Failing().check()
+    assert (result.ok, result.text) == (False, "Hello")
+    assert isinstance(result.error, ServerError)
+    assert "sesame" not in str(result.error)
 
 
 async def test_a_class_with_an_initializer_of_its_own_has_no_settings() -> None:

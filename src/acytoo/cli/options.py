@@ -230,11 +230,9 @@ def _check_built_in(model: str) -> None:
 
 def _unknown_model(model: str) -> UsageError:
     from acytoo.embedded.weights import KNOWN
-    from acytoo.registry import provider_class, suggest
+    from acytoo.registry import suggest
 
     similar = next((name for name in KNOWN if name.startswith(model.lower())), "") or suggest(model)
-    if similar == model:  # a provider of another package that cannot be loaded
-        provider_class(model.partition("/")[0])  # raises the reason
     hint = (
         f"did you mean -m {similar}?" if similar else "expected PROVIDER/MODEL; `acytoo providers` lists the providers"
     )

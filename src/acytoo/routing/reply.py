@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import msgspec
@@ -202,10 +202,7 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
                 reply.attempts = _attempts_of(target, opened.attempts)
             else:
                 source = self._opener(target.provider, request)
-                batches = source
-                if target.provider.is_legacy:
-                    batches = _with_own_errors(source, target.provider.max_reply)
-                reply = _Begun(lease, source, batches)
+                reply = _Begun(lease, source, source)
             async for batch in reply.batches:
                 reply.held.append(batch)
                 if not isinstance(batch, list) or has_content(batch):
@@ -373,32 +370,6 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
 def _attempts_of(route: Target, attempts: Sequence[Attempt]) -> list[Attempt]:
     """Return the attempts of a route that is a target, as those of the route around it."""
     return [Attempt(f"{route.name}: {a.target}", a.outcome, a.seconds, a.error) for a in attempts]
-
-
-async def _with_own_errors(batches: Closable[T], max_text: int) -> AsyncGenerator[T, None]:
-    """Yield the reply of a legacy provider, whose errors may be those of its HTTP library.
-
-    Their messages are left out, because nobody knows whether they show a secret. `max_text` is how many characters of
-    the reply are kept for an error.
-    """
-    texts: list[str] = []
-    try:
-        async for batch in batches:
-            text = "".join(cast("list[str]", batch))
-            if (max_text := max_text - len(text)) >= 0:
-                texts.append(text)
-            yield batch
-    except AcytooError:
-        raise
-    except Exception as error:
-        failure = ServerError(f"the legacy provider raised {type(error).__name__}")
-        failure.text = "".join(texts)
-        try:
-            raise failure from error
-        finally:
-            del failure  # its traceback refers to this frame
-    finally:
-        await batches.aclose()
 
 
 def _log_failure(target: Target, error: AcytooError, when: str = "") -> None:
