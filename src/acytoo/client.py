@@ -405,7 +405,8 @@ class ReplyStream(BatchStream[list[Item]]):
                     self._error = reader.pending_error
                     if self._redactor is not None:
                         batch = self._redactor.redact(batch) + self._redactor.flush()
-                    batch = self._noted(batch)
+                    if batch:
+                        batch = self._noted(batch)
         except AcytooError as error:
             chunk = b""  # see `redact_error`
             self._end("error", error)

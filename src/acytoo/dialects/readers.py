@@ -679,11 +679,11 @@ _FIRST_ITEMS = 24
 
 def _text_piece(item: Item) -> tuple[tuple[type, int], str]:
     """Return the text of an item, "" if it has none, and what it is a piece of."""
-    if isinstance(item, str):
+    if type(item) is str:
         return (str, 0), item
-    if isinstance(item, Reasoning):
+    if type(item) is Reasoning:
         return (Reasoning, item.index), item.text
-    return ((ToolCall, item.index), item.arguments) if isinstance(item, ToolCall) else ((type(item), 0), "")
+    return ((ToolCall, item.index), item.arguments) if type(item) is ToolCall else ((type(item), 0), "")
 
 
 _MIN_PAIRS = 4

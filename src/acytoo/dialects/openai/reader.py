@@ -345,6 +345,8 @@ class StreamReader(RecordReader):
 
     def close_calls(self, items: list[Item]) -> None:
         """Append the calls that were held back, at the end of a reply that may have no finish reason."""
+        if self._calls.last is None:
+            return
         for number, pieces in self._inputs.items():
             call, text = self._calls.at(number), "".join(pieces)
             assert call is not None
@@ -420,6 +422,10 @@ class StreamReader(RecordReader):
 
     def append_own_fields(self, items: list[Item]) -> None:
         """Append once what only this service needs back with the turn, see `TURN_FIELDS`."""
+        if not (
+            self._details or self._annotations or self._thinking or self._opaque or self._audio or self._sounds
+        ):  # as in nearly all replies
+            return
         if self._sounds:
             self._audio["data"] = _joined_base64(self._sounds)
         fields: JSONObject = {
@@ -429,11 +435,9 @@ class StreamReader(RecordReader):
             "reasoning_opaque": self._opaque,
             "audio": self._audio,
         }
-        fields = {name: value for name, value in fields.items() if value}
-        if fields:
-            items.append(OpaquePart(NAME, fields))
-            self._details, self._annotations, self._thinking = [], [], []
-            self._opaque, self._audio, self._sounds = None, {}, []
+        items.append(OpaquePart(NAME, {name: value for name, value in fields.items() if value}))
+        self._details, self._annotations, self._thinking = [], [], []
+        self._opaque, self._audio, self._sounds = None, {}, []
 
     def _note_reasoning_field(self, field: str, items: list[Item]) -> None:
         """Append, before the first reasoning text, the field in which this service sends it and wants it back."""
