@@ -53,7 +53,7 @@ Contenders would only wait for it otherwise.
 
 
 def _prompts(speed: int) -> list[str]:
-    """Return a thousand lines, each of which tells the upstream when to reply."""
+    """Return a thousand lines, each with the delay after which the upstream replies."""
     chance = random.Random(1)
     delays = [_MEDIAN_US / speed * chance.lognormvariate(0, _SPREAD) for _ in range(1000)]
     prompts = [f"N={_CHUNKS};I={_INTERVAL_US // speed};D={round(delay)}; What is the answer?" for delay in delays]
