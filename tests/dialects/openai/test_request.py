@@ -32,6 +32,8 @@ def test_the_smallest_request_has_only_these_fields() -> None:
 
 def test_a_request_without_streaming_has_no_stream_fields() -> None:
     assert encode(Request(HELLO, "m", stream=False)) == {"model": "m", "messages": HELLO}
+    extra = {"stream_options": {"include_usage": True}, "seed_list": []}
+    assert encode(Request(HELLO, "m", stream=False, extra=extra)) == {"model": "m", "messages": HELLO, "seed_list": []}
 
 
 @pytest.mark.parametrize(

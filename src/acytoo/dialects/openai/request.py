@@ -138,6 +138,10 @@ def encode_request(
         if request.extra.get("n") not in (None, 1):
             unsupported("n above 1")
         merge_extra(body, extra)
+        if "stream_options" in body and not body.get("stream"):
+            # Of a row that a batch asks for as a document. OpenAI's API reference: "Only set this when you set
+            # `stream: true`."
+            del body["stream_options"]
     return body
 
 
