@@ -470,12 +470,13 @@ def requests(draw: st.DrawFn) -> Request:
     parts = st.lists(
         st.builds(lambda text: {"type": "text", "text": text}, texts) | image | pdf, min_size=2, max_size=3
     )
+    replies = texts.map(lambda text: f"{text}.")  # the API refuses blank ones, and white space at the end of the last
     messages: list[Any] = []
     if draw(st.booleans()):
         messages.append({"role": "system", "content": draw(texts)})
     for _ in range(draw(st.integers(1, 3))):
         messages.append({"role": "user", "content": draw(texts | parts)})
-        reply: dict[str, Any] = {"role": "assistant", "content": draw(texts)}
+        reply: dict[str, Any] = {"role": "assistant", "content": draw(replies)}
         if draw(st.booleans()):
             reply["reasoning"] = [
                 {"text": draw(texts), "signature": draw(texts), "source": "anthropic"},
@@ -486,9 +487,9 @@ def requests(draw: st.DrawFn) -> Request:
             ids = ["a", "b"][: draw(st.integers(1, 2))]
             function = {"name": draw(texts), "arguments": msgspec.json.encode({"x": draw(texts)}).decode()}
             reply["tool_calls"] = [{"id": i, "type": "function", "function": function} for i in ids]
-            reply["content"] = draw(texts | st.none())
+            reply["content"] = draw(replies | st.none())
             messages += [{"role": "tool", "tool_call_id": i, "content": draw(texts | parts)} for i in ids]
-            messages.append({"role": "assistant", "content": draw(texts)})
+            messages.append({"role": "assistant", "content": draw(replies)})
     has_tools = draw(st.booleans())
     response_format = {"type": "json_schema", "json_schema": {"name": "response", "schema": SCHEMA}}
     choices: list[Any] = ["auto", "required", {"type": "function", "function": {"name": "get_weather"}}]
@@ -520,3 +521,55 @@ def test_a_turn_without_content_is_left_out_and_those_after_it_are_sent() -> Non
     messages: list[Any] = [*HELLO, {"role": "assistant", "content": ""}, {"role": "user", "content": "Again"}]
     [turn] = encode(Request(messages, "claude"))["messages"]
     assert [part["text"] for part in turn["content"]] == ["Hello", "Again"]
+
+
+CALLING: list[Any] = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+RESULT: Any = {"role": "tool", "tool_call_id": "c", "content": "ok"}
+TOOL_USE = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "turns"),
+    [
+        # home-assistant/core issue 175637, anomalyco/opencode issue 31259
+        ([*HELLO, {"role": "assistant", "content": " \n"}, {"role": "user", "content": "x"}], None),
+        (
+            [
+                *HELLO,
+                {"role": "assistant", "content": [{"type": "text", "text": " "}]},
+                {"role": "user", "content": "x"},
+            ],
+            None,
+        ),
+        ([*HELLO, {"role": "assistant", "content": "\n\n", "tool_calls": CALLING}, RESULT], [TOOL_USE]),
+        (
+            [
+                *HELLO,
+                {"role": "assistant", "content": [{"type": "text", "text": " "}, {"type": "text", "text": "x"}]},
+                *HELLO,
+            ],
+            [{"type": "text", "text": " "}, {"type": "text", "text": "x"}],
+        ),
+        # tailcallhq/forgecode issue 1872
+        ([*HELLO, {"role": "assistant", "content": "It is \n"}], "It is"),
+        (
+            [*HELLO, {"role": "assistant", "content": [{"type": "text", "text": "It is "}]}],
+            [{"type": "text", "text": "It is"}],
+        ),
+        (
+            [
+                *HELLO,
+                {"role": "assistant", "content": [{"type": "text", "text": "Hi "}, {"type": "text", "text": " "}]},
+            ],
+            [{"type": "text", "text": "Hi"}],
+        ),
+        ([*HELLO, {"role": "assistant", "content": "It is "}, *HELLO], "It is "),
+        ([*HELLO, {"role": "assistant", "content": None, "tool_calls": CALLING}], [TOOL_USE]),
+    ],
+)
+def test_blank_texts_that_the_api_refuses_are_left_out(messages: Any, turns: object) -> None:
+    sent = encode(Request(messages, "claude"))["messages"]
+    if turns is None:
+        assert [turn["role"] for turn in sent] == ["user"]
+    else:
+        assert sent[1]["content"] == turns

@@ -152,7 +152,9 @@ def _encode_system(messages: Sequence[ChatMessage], unsupported: Unsupported) ->
 def _encode_messages(messages: Sequence[ChatMessage], unsupported: Unsupported, unsigned: bool) -> list[JSONObject]:
     """Return the turns. Tool results are the user's, and consecutive messages of one role become one turn.
 
-    An assistant message without anything that this API can express is left out, because the API rejects empty ones.
+    An assistant message without anything that this API can express is left out, because the API rejects empty ones. So
+    are its texts if all of them are blank, and white space at the end of the text that the model is to continue.
+    Sources: LibreChat-AI/agents pull request 124, tailcallhq/forgecode issue 1872.
     """
     turns: list[JSONObject] = []
     for index, message in enumerate(messages):
@@ -160,14 +162,36 @@ def _encode_messages(messages: Sequence[ChatMessage], unsupported: Unsupported, 
         if message.get("name") and message["role"] != "tool":
             unsupported("the name of a message")
         content = _encode_message(message, f"messages[{index}]", unsupported, unsigned)
-        if role == "assistant" and not content:
+        if role == "assistant" and not (content := _without_blanks(content)):
             continue
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] = blocks = _as_blocks(turns[-1]["content"])
             blocks += _as_blocks(content)
         else:
             turns.append({"role": role, "content": content})
+    if turns and turns[-1]["role"] == "assistant":
+        turns[-1]["content"] = _without_trailing_space(turns[-1]["content"])
     return turns
+
+
+def _without_blanks(content: str | list[JSONObject]) -> str | list[JSONObject]:
+    """Return the content of an assistant's turn without its texts if all of them are blank."""
+    if isinstance(content, str):
+        return "" if content.isspace() else content
+    texts = [block["text"] for block in content if block.get("type") == "text"]
+    if texts and not any(isinstance(text, str) and text.strip() for text in texts):
+        return [block for block in content if block.get("type") != "text"]
+    return content
+
+
+def _without_trailing_space(content: str | list[JSONObject]) -> str | list[JSONObject]:
+    if isinstance(content, str):
+        return content.rstrip()
+    last = content[-1]
+    if last.get("type") != "text":
+        return content
+    text = last["text"].rstrip()
+    return [*content[:-1], {**last, "text": text}] if text else _without_trailing_space(content[:-1])
 
 
 def _as_blocks(content: str | list[JSONObject]) -> list[JSONObject]:
