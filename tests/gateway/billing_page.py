@@ -139,7 +139,7 @@ current month are always kept, because budgets continue from them after a start.
 uses it for new rows. A million rows take about 200 MB. If the clock jumps by more than a day, nothing is deleted for an hour.
 
 The table `ledger_days` has the sums of the rows by day, key and upstream, written together with them. A start continues budgets from these
-sums, so it takes no longer with millions of rows. Who deletes rows by hand does not change what is used of a budget.
+sums, so it takes no longer with millions of rows. Deleting rows by hand does not change what is used of a budget.
 """
 
 

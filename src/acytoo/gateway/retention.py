@@ -1,7 +1,7 @@
 """Delete the rows of a ledger that are older than `[storage] retention_days`.
 
 The problem: a ledger grows with every request, and the rows of years cannot be deleted in one statement: it would keep
-others from writing, for minutes. The strategy: small batches with pauses, once an hour. The rows from which a start
+others from writing, for minutes. The strategy: small batches with pauses, once an hour. The days from which a start
 restores budgets are always kept. A clock that jumps must not delete what is not old: after a jump, a round is left out,
 and whoever sets a clock by mistake has an hour to set it right. The cost: one query an hour.
 """
