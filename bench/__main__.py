@@ -158,9 +158,13 @@ def fuzz(arguments: argparse.Namespace) -> None:
 
 def mutate(arguments: argparse.Namespace) -> None:
     """Change the code of parts in one place at a time, and exit with 1 if the tests notice less than 95 % of one."""
-    from bench.mutation import mutate
+    from bench.mutation import mutate, try_survivors_again
 
-    sys.exit(0 if mutate(arguments.parts, arguments.sample, arguments.seed) else 1)
+    if arguments.again is None:
+        enough = mutate(arguments.parts, arguments.sample, arguments.seed)
+    else:
+        enough = min([try_survivors_again(part, arguments.again) for part in arguments.parts])
+    sys.exit(0 if enough else 1)
 
 
 def _bar(share: float) -> str:
@@ -220,6 +224,9 @@ def main() -> None:
     option("--seed", type=int, default=1)
     option("--save", action="store_true", help="write bench/logs/soak.md")
     option = parsers["mutate"].add_argument
+    option(
+        "--again", nargs="*", metavar="TESTS", help="only those that survived the last time, with these or all tests"
+    )
     option("parts", nargs="+", help="files or folders of src/acytoo, such as secret or wire; another name prints all")
     option("--sample", type=int, default=0, metavar="N", help="only N of its mutants, chosen at random")
     option("--seed", type=int, default=1)

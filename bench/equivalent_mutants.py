@@ -22,6 +22,13 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "http1/request_parser.py RequestParser.on_body": {"1 -> 2": "only whether the number changes counts"},
     "dialects/ollama/writer.py StreamWriter.end": {"1 -> 2": "a nanosecond instead of none, by which clients divide"},
+    "dialects/gemini/__init__.py _in_path": {"'/:@' -> 'XX/:@XX'": "letters are never escaped"},
+    "dialects/gemini/__init__.py _routes": {
+        "'/models/{model:.+}:' -> 'XX/models/{model:.+}:XX'": "called only by the import, before there is a mutant",
+    },
+    "dialects/openai/reader.py StreamReader.scan": {
+        "0 -> 1": "the chunk begins with `data: `: nothing is found at its beginning"
+    },
     "secret.py _encoded": {
         "3 -> 4": "a fourth offset gives the form of the first one again",
         "8 -> 9": "the offsets are 0, 1 and 2: rounded up, both numbers give 0, 2 and 3",

@@ -118,6 +118,16 @@ class Mutant:
         else:
             setattr(self.place, self.key, self.replacement)
 
+    @property
+    def place_name(self) -> str:
+        """The file and the function, as results name them."""
+        return f"{self.file} {self.function}"
+
+    @property
+    def change(self) -> str:
+        """What changes, as results name it."""
+        return f"{self.old} -> {self.new}"
+
     def __str__(self) -> str:
         return f"{self.file}:{self.line} {self.function}: {self.old} -> {self.new}"
 
@@ -229,6 +239,8 @@ class _Session:
         self.commit = subprocess.run(command, capture_output=True, text=True, check=True, cwd=_ROOT).stdout.strip()
         self.results: dict[str, list[tuple[str, Mutant]]] = {part: [] for part in parts}
         self.totals: dict[str, int] = {}
+        self.survivors: set[tuple[str, str]] | None = None
+        """The (place, change) pairs that are tried again, None to try a sample."""
         self.failures: set[str] = set()
         self.on_failure = self._leave_out
         self._error = ""
@@ -268,6 +280,8 @@ class _Session:
             names_of_part = [self._name(file) for file in files]
             mutants = [mutant for name in names_of_part for mutant in mutants_of(name, self.trees[name])]
             self.totals[part] = len(mutants)
+            if self.survivors is not None:
+                mutants = [each for each in mutants if (each.place_name, each.change) in self.survivors]
             random.Random(self.seed).shuffle(mutants)
             del mutants[self.sample or len(mutants) :]
             for number, mutant in enumerate(mutants, 1):
@@ -409,13 +423,22 @@ def mutate(parts: list[str], sample: int, seed: int) -> bool:
     tests = list(dict.fromkeys(argument for part in parts for argument in PARTS[part]))
     if len(parts) > 1:  # what one part leaves out may be another's own tests
         tests = [test for test in tests if test.removeprefix("--ignore=tests/") not in parts]
-    with tempfile.TemporaryDirectory() as storage, os.fdopen(os.dup(2), "w", buffering=1) as progress:
-        session = _Session(parts, sample, seed, lambda line: print(line, file=progress))
-        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = storage
-        pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", *tests], plugins=[session])
+    session = _run(parts, tests, sample, seed)
     # A result is saved even if that of another part is too low.
     enough = [_save(part, session, seed) for part in parts if session.results[part]]
     return all(enough) and bool(enough)
+
+
+def _run(
+    parts: list[str], tests: list[str], sample: int, seed: int, survivors: set[tuple[str, str]] | None = None
+) -> _Session:
+    """Run the tests and try the mutants: a sample of each part, or the survivors of the only one."""
+    with tempfile.TemporaryDirectory() as storage, os.fdopen(os.dup(2), "w", buffering=1) as progress:
+        session = _Session(parts, sample, seed, lambda line: print(line, file=progress))
+        session.survivors = survivors
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = storage
+        pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", *tests], plugins=[session])
+    return session
 
 
 def _save(part: str, session: _Session, seed: int) -> bool:
@@ -423,8 +446,7 @@ def _save(part: str, session: _Session, seed: int) -> bool:
     counts: Counter[str] = Counter()
     survivors, equivalent = [], []
     for outcome, mutant in session.results[part]:
-        place = f"{mutant.file} {mutant.function}"
-        change = f"{mutant.old} -> {mutant.new}"
+        place, change = mutant.place_name, mutant.change
         if outcome not in ("assertion", "timeout"):
             if reason := EQUIVALENT.get(place, {}).get(change):
                 outcome = "equivalent"
@@ -444,9 +466,45 @@ def _save(part: str, session: _Session, seed: int) -> bool:
         "equivalent": equivalent,
         "left out": sorted(session.failures),
     }
+    return _write(results, part)
+
+
+def _write(results: dict[str, Any], part: str) -> bool:
+    """Write the results and the document; return whether 95 % of the mutants of the part were noticed."""
     _RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     _DOCUMENT.write_text(render({name: results[name] for name in PARTS if name in results}))
     return _share(results[part]) >= 0.95
+
+
+def try_survivors_again(part: str, tests: list[str]) -> bool:
+    """Try the mutants of a part that nothing noticed in its last result, with these tests or else with all of its own.
+
+    If several mutants of a function make the same change, it counts as noticed only if each of them is.
+    """
+    os.chdir(_ROOT)
+    results = json.loads(_RESULTS.read_text())
+    if part not in results:
+        raise SystemExit(f"mutate: {part!r} has no result yet: leave out --again")
+    result = results[part]
+    before = {(place.rpartition(", line ")[0], change): outcome for place, change, outcome in result["survivors"]}
+    session = _run([part], tests or PARTS[part], 0, 0, set(before))
+    missed = {(each.place_name, each.change) for outcome, each in session.results[part] if outcome != "assertion"}
+    noticed = {(each.place_name, each.change) for _, each in session.results[part]} - missed
+    counts: Counter[str] = Counter(result["counts"])
+    survivors = []
+    for place, change, outcome in result["survivors"]:
+        name = place.rpartition(", line ")[0]
+        if (name, change) in noticed:
+            counts[outcome] -= 1
+            counts["assertion"] += 1
+        elif reason := EQUIVALENT.get(name, {}).get(change):
+            counts[outcome] -= 1
+            counts["equivalent"] += 1
+            result["equivalent"].append([name, change, reason])
+        else:
+            survivors.append([place, change, outcome])
+    results[part] = {**result, "counts": counts, "survivors": survivors, "again": session.commit}
+    return _write(results, part)
 
 
 def _share(result: dict[str, Any]) -> float:
@@ -464,7 +522,8 @@ def render(results: dict[str, Any]) -> str:
         tried = f"{result['tried']}" + ("" if result["seed"] is None else f" (seed {result['seed']})")
         survived = sum(counts.get(name, 0) for name in counts if name not in ("assertion", "timeout", "equivalent"))
         figures = [counts.get("assertion", 0), counts.get("timeout", 0), survived, counts.get("equivalent", 0)]
-        cells = [part, result["date"], result["commit"], result["mutants"], tried, *figures, f"{_share(result):.0%}"]
+        commits = result["commit"] + (f", {result['again']}" if "again" in result else "")
+        cells = [part, result["date"], commits, result["mutants"], tried, *figures, f"{_share(result):.0%}"]
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |\n")
     for title, key in (("Survived", "survivors"), ("Equivalent", "equivalent")):
         lines.append(f"\n## {title}\n\n")
@@ -478,7 +537,8 @@ _INTRODUCTION = """\
 
 `python -m bench mutate wire` changes the code of a part in one place at a time and runs the tests of the part
 (`PARTS` in `bench/mutation.py`) that reach this place. `--sample 60 --seed 1` tries so many of the mutants, chosen at
-random. The command writes this page.
+random. `--again` tries those that survived the last time, after tests were written for them; the second commit is
+that of these tests. The command writes this page.
 
 A mutant is *noticed* if a test fails, other than by a timeout. *Survived* means that all tests passed, or that none
 reaches the line ("not reached"). *Equivalent* mutants change nothing that a caller could see; the reasons are in
