@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-
 import pytest
 
 from acytoo.errors import UsageError
@@ -26,21 +24,6 @@ ADDRESSES = {
 def test_a_url_has_a_place_and_a_target(url: str) -> None:
     address = address_of(url)
     assert (address.scheme, address.host, address.port, address.authority, address.target) == ADDRESSES[url]
-
-
-@pytest.mark.parametrize(
-    ("url", "credentials"),
-    [
-        ("http://u:p%40@h", "u:p@"),
-        ("http://u@h", "u:"),
-        ("http://:p@h", ":p"),
-        ("http://h", ""),
-        ("http+unix://u:p@%2Fs", "u:p"),
-    ],
-)
-def test_user_and_password_of_a_url_become_a_header(url: str, credentials: str) -> None:
-    expected = f"Basic {b64encode(credentials.encode()).decode()}" if credentials else ""
-    assert address_of(url).authorization == expected
 
 
 def test_the_repr_of_an_address_has_no_credentials_and_no_query() -> None:

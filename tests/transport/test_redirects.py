@@ -6,7 +6,7 @@ import pytest
 
 from acytoo import Acytoo, dialects
 from acytoo.errors import RedirectError
-from acytoo.testing import FakeEndpoint, redirect, reply
+from acytoo.testing import FakeEndpoint, ReceivedRequest, ScriptedResponse, redirect, reply
 from tests.helpers import failure, texts
 
 
@@ -18,6 +18,16 @@ async def test_a_redirect_that_keeps_the_method_is_followed_within_its_origin(co
         assert (second.method, second.target) == ("POST", "/moved?x=1")
         assert second.body == first.body
         assert second.json["key"] == "k1"
+
+
+async def test_the_credentials_in_a_redirect_do_not_replace_the_callers() -> None:
+    def elsewhere(request: ReceivedRequest) -> ScriptedResponse:
+        return redirect(f"http://other:word@{request.headers['host']}/moved", 307)
+
+    async with FakeEndpoint(dialects.Acytoo(), elsewhere, reply("Hi")) as fake:
+        assert await texts(Acytoo(fake.url.replace("://", "://me:p@"))) == ["Hi"]
+        assert fake.requests[1].target == "/moved"
+        assert [request.headers["authorization"] for request in fake.requests] == ["Basic bWU6cA=="] * 2
 
 
 @pytest.mark.parametrize("code", [301, 302, 303])

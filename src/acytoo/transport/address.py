@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from base64 import b64encode
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -24,7 +23,8 @@ UNRESERVED = "%/:=&?~#+!$,;'@()*[]|"
 class Address(msgspec.Struct, frozen=True):
     """The parts of a URL. `host` and `port` are connected to, `authority` is the `host` header.
 
-    `target` is the request's path and query, `authorization` the header for credentials in the URL, or "".
+    `target` is the request's path and query. Credentials in the URL are left out: `client` sends those of an endpoint
+    as a header, and those of a redirect are a server's, not the caller's.
     """
 
     scheme: str
@@ -32,7 +32,6 @@ class Address(msgspec.Struct, frozen=True):
     port: int
     authority: str
     target: str
-    authorization: str = ""
 
     @property
     def uses_tls(self) -> bool:
@@ -66,12 +65,8 @@ def address_of(url: str) -> Address:
     target = quote(parts.path or "/", safe=UNRESERVED) + (
         f"?{quote(parts.query, safe=UNRESERVED)}" if parts.query else ""
     )
-    authorization = ""
-    if parts.username or parts.password:
-        credentials = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-        authorization = f"Basic {b64encode(credentials.encode()).decode()}"
     if parts.scheme == UNIX_SCHEME:
-        return Address(parts.scheme, unquote(parts.netloc.rpartition("@")[2]), 0, "localhost", target, authorization)
+        return Address(parts.scheme, unquote(parts.netloc.rpartition("@")[2]), 0, "localhost", target)
     if not host.isascii():
         try:
             host = host.encode("idna").decode()
@@ -80,4 +75,4 @@ def address_of(url: str) -> Address:
     default = _DEFAULT_PORTS.get(parts.scheme, 0)
     port = parts.port or default
     authority = bracketed(host) if port == default else f"{bracketed(host)}:{port}"
-    return Address(parts.scheme, host, port, authority, target, authorization)
+    return Address(parts.scheme, host, port, authority, target)

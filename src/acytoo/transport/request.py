@@ -129,8 +129,6 @@ def _encode_head(
     fields = {"host": address.authority, "user-agent": _USER_AGENT, **dict(headers)}
     fields["accept-encoding"] = "identity"
     fields.pop("content-length", None)
-    if address.authorization:
-        fields["authorization"] = address.authorization
     if proxy is not None and not proxy.is_socks and address.scheme == "http":
         target = f"http://{address.authority}{target}"
         fields.update(proxy_fields(proxy))
