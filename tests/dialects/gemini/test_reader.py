@@ -370,3 +370,16 @@ def test_an_unknown_finish_reason_after_a_text_is_kept() -> None:
     assert finish.raw == "NEW_REASON"
     with pytest.raises(AcytooError):
         read(sse(response(reason="NEW_REASON")))
+
+
+def test_a_part_that_only_this_api_has_is_content() -> None:
+    part = {"executableCode": {"language": "PYTHON", "code": "1"}}
+    finish = collect(read(sse(response(part), response(reason="NEW_REASON")))).finish
+    assert finish is not None
+    assert finish.raw == "NEW_REASON"
+
+
+def test_an_error_after_the_mere_name_of_one_is_raised() -> None:
+    body = b'"error":\n' + json.dumps({"error": {"code": 429, "message": "slow down"}}).encode()
+    with pytest.raises(RateLimitError, match="slow down"):
+        DIALECT.reader(STREAM).feed(body)
