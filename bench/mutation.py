@@ -489,12 +489,15 @@ def try_survivors_again(part: str, tests: list[str]) -> bool:
     before = {(place.rpartition(", line ")[0], change): outcome for place, change, outcome in result["survivors"]}
     session = _run([part], tests or PARTS[part], 0, 0, set(before))
     missed = {(each.place_name, each.change) for outcome, each in session.results[part] if outcome != "assertion"}
-    noticed = {(each.place_name, each.change) for _, each in session.results[part]} - missed
+    tried = {(each.place_name, each.change) for _, each in session.results[part]}
     counts: Counter[str] = Counter(result["counts"])
     survivors = []
     for place, change, outcome in result["survivors"]:
         name = place.rpartition(", line ")[0]
-        if (name, change) in noticed:
+        if (name, change) not in tried:  # the code is no more
+            counts[outcome] -= 1
+            result["tried"] -= 1
+        elif (name, change) not in missed:
             counts[outcome] -= 1
             counts["assertion"] += 1
         elif reason := EQUIVALENT.get(name, {}).get(change):
