@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -251,8 +250,11 @@ class Dialect:
     no_op_values: ClassVar[Mapping[str, tuple[object, ...]]] = {}
     """Values of this API's own fields that ask for the default; they may be dropped for another API."""
     capabilities: ClassVar[Capabilities] = Capabilities()
-    too_long_messages: ClassVar[re.Pattern[str] | None] = None
-    """How the message begins with which servers refuse a conversation that is too long, if they send no code for it."""
+    too_long_messages: ClassVar[str | None] = None
+    """How the message begins with which servers refuse a conversation that is too long, if they send no code for it.
+
+    A pattern that is compiled when an error arrives: that takes as long as importing a module.
+    """
     ends_without_finish: bool = False
     """Whether the server ends complete replies without a finish reason, so that one with content is complete at the end
     of its body. Nothing shows whether such a reply was cut there.

@@ -217,9 +217,7 @@ def error_details_in(error: Any) -> ErrorDetails:
     return error_details_of({"error": error}) or ErrorDetails(display_json(error) if error else NO_MESSAGE)
 
 
-def error_from_event(
-    error: Any, statuses: Mapping[str, int] = {}, too_long: re.Pattern[str] | None = None
-) -> StatusError:
+def error_from_event(error: Any, statuses: Mapping[str, int] = {}, too_long: str | None = None) -> StatusError:
     """Return the error that a stream's event or a document reports, given the document or its `error` field.
 
     The status is a number in it, as many servers send, else what `statuses` has for its code or its type, else what
@@ -229,19 +227,19 @@ def error_from_event(
     status = _number_in(error) or statuses.get(details.code) or statuses.get(details.type)
     if status is None:
         status = STATUSES_OF_CODES.get(_plain(details.code)) or STATUSES_OF_CODES.get(_plain(details.type))
-    if status is None and too_long is not None and too_long.match(details.message):
+    if status is None and too_long is not None and re.match(too_long, details.message):
         status = 400
     body = truncate(display_json(error), 2000)
     reported = status_error(status, **details._asdict(), retry_after=_wait_in(error), body=body)
     return with_context_code(reported, too_long)
 
 
-def with_context_code(error: StatusError, too_long: re.Pattern[str] | None) -> StatusError:
+def with_context_code(error: StatusError, too_long: str | None) -> StatusError:
     """Return the error, with OpenAI's code if it refuses a conversation that is too long for the model.
 
     An API without a code for that has the same beginning of the message each time: `too_long`.
     """
-    if too_long is not None and isinstance(error, RequestError) and too_long.match(error.message):
+    if too_long is not None and isinstance(error, RequestError) and re.match(too_long, error.message):
         error.code = _CONTEXT_LENGTH_EXCEEDED
     return error
 

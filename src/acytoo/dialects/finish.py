@@ -11,10 +11,9 @@ from collections.abc import Container
 
 from acytoo.errors import ProtocolError, status_error
 
-_FAILURE = re.compile(
+_FAILURE = (
     "abort|cancel|crash|disconnect|error|evict|exception|fail|fault|insufficient|interrupt|invalid|kill|lost|malformed"
-    "|missing|out_of_memory|overload|preempt|reject|shutdown|terminated|time_?d?_?out|too_many|unavailable|unexpected",
-    re.IGNORECASE,
+    "|missing|out_of_memory|overload|preempt|reject|shutdown|terminated|time_?d?_?out|too_many|unavailable|unexpected"
 )
 """What is in the name of a reason that reports a failure.
 
@@ -30,7 +29,7 @@ def check_finish(field: str, reason: str, ends: Container[str], has_content: boo
     It is if the reason is one of `ends`. Of the others, those that report a failure are not, nor is one after which
     there is no content. `field` is the field that has the reason, `message` the server's explanation.
     """
-    if reason in ends or (has_content and not _FAILURE.search(reason)):
+    if reason in ends or (has_content and not re.search(_FAILURE, reason, re.IGNORECASE)):
         return
     explanation = f": {message}" if message else "" if has_content else " and no content"
     raise status_error(None, f"the server ended the reply with the {field} {reason!r}{explanation}", code=reason)

@@ -620,9 +620,7 @@ STATUSES = {
 STATUSES_OF_TYPES = {type_: status for status, type_ in STATUSES.items()}
 """For an error in mid-stream, its HTTP status: the highest of those with the same type, which is this API's own."""
 
-TOO_LONG = re.compile(
-    "prompt is too long|input length and `max_tokens` exceed context limit|Input is too long for requested model"
-)
+TOO_LONG = "prompt is too long|input length and `max_tokens` exceed context limit|Input is too long for requested model"
 """How an `invalid_request_error` begins for a conversation that is too long, which has no type of its own.
 
 Sources: "prompt is too long: 208310 tokens > 200000 maximum" (anthropics/claude-code#12186), "input length and

@@ -333,7 +333,7 @@ _HTTP_STATUSES = {code: status for status, code in reversed(STATUSES.items())}
 """For an error that has no number, its HTTP status: the lowest of those with the same code."""
 
 
-TOO_LONG = re.compile(r"(?:Unable to submit request because the|The) input token count")
+TOO_LONG = r"(?:Unable to submit request because the|The) input token count"
 """How an INVALID_ARGUMENT begins for a conversation that is too long, which has no reason of its own.
 
 Sources: "The input token count (1200293) exceeds the maximum number of tokens allowed (1048576)."

@@ -6,7 +6,6 @@ package (`ChatResponse`).
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -230,7 +229,7 @@ def _decode_time(created_at: str | None) -> int:
         return 0
 
 
-TOO_LONG = re.compile(
+TOO_LONG = (
     "the input length exceeds the context length|prompt too long; exceeded|"
     r"request \([\d,]+ tokens\) exceeds the available context size"
 )

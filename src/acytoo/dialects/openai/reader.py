@@ -899,7 +899,7 @@ def _is_usage_chunk(record: bytes) -> bool:
     return False
 
 
-TOO_LONG = re.compile(
+TOO_LONG = (
     r"(?:Provider returned error: )?(?:"
     r"This (?:model|endpoint)'s maximum (?:context|prompt) length is|"
     r"Requested token count exceeds the model's maximum context length|"
