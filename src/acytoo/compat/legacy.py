@@ -94,7 +94,7 @@ def call(provider: Any, legacy: LegacyMethod, /, model: str = "", messages: Any 
     given = {**dict(zip(parameters.after_messages, args, strict=False)), **kwargs}
     given = {name: value for name, value in given.items() if value is not None}
     drops = given.get("drop_unsupported", settings.get("drop_unsupported"))
-    for name in [name for name in _OWN_SETTINGS if not parameters.has(name)]:
+    for name in [name for name in _OWN_SETTINGS if provider.dialect is None and not parameters.has(name)]:
         settings.pop(name, None)
         given.pop(name, None)
     for name in given:
@@ -107,7 +107,7 @@ def call(provider: Any, legacy: LegacyMethod, /, model: str = "", messages: Any 
             continue
         if keyword is not None:
             taken[keyword] = _revealed(value)
-        elif not g4f.is_ignored(name, value) and not (drops and name in OPTIONS):
+        elif not (g4f.is_ignored(name, value) or (drops and name in OPTIONS)):
             refused.append(name)
     if refused:
         raise LegacyArgumentError(type(provider).__name__, refused)
