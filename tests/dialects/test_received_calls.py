@@ -146,3 +146,42 @@ def test_arguments_before_their_item_belong_to_it(events: list[dict[str, Any]]) 
 def test_a_call_that_has_another_id_in_the_last_event_is_still_one_call() -> None:
     body = responses(added(0, item("a")), delta(0, X), done(0, item("a", X)), output=[item("b", X)])
     assert calls_in(dialects.OpenAIResponses(), body) == [("a", "f", {"x": 1})]
+
+
+TWICE_ENCODED = json.dumps(X)
+QUOTED = {
+    "openai": sse(
+        *[
+            {"choices": [{"delta": {"tool_calls": [{"index": 0, **piece}]}, "finish_reason": None}]}
+            for piece in (
+                {"id": "a", "function": {"name": "f", "arguments": TWICE_ENCODED[:4]}},
+                {"function": {"arguments": TWICE_ENCODED[4:]}},
+            )
+        ],
+        {"choices": [{"delta": {"tool_calls": [{"index": 1, "id": "b", "function": {"name": "g", "arguments": Y}}]}}]},
+        {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]},
+    ),
+    "anthropic": anthropic(
+        ({"id": "a", "name": "f"}, [TWICE_ENCODED[:4], TWICE_ENCODED[4:]]), ({"id": "b", "name": "g"}, [Y])
+    ),
+    "gemini": gemini({"id": "a", "name": "f", "args": TWICE_ENCODED}, {"id": "b", "name": "g", "args": {"y": 2}}),
+    "ollama": ollama(
+        {"id": "a", "function": {"name": "f", "arguments": TWICE_ENCODED}},
+        {"id": "b", "function": {"name": "g", "arguments": {"y": 2}}},
+    ),
+    "openai-responses": responses(
+        added(0, item("a")), delta(0, TWICE_ENCODED[:4]), delta(0, TWICE_ENCODED[4:]),
+        done(0, item("a", TWICE_ENCODED)), done(1, item("b", Y, name="g")),
+        output=[item("a", TWICE_ENCODED), item("b", Y, name="g")],
+    ),
+}  # fmt: skip
+"""Arguments that were encoded twice: vllm-project/vllm pull request 54964, livekit/agents pull request 5411."""
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_arguments_that_were_encoded_twice_are_an_object(name: str) -> None:
+    assert calls_in(dialects.by_name(name), QUOTED[name]) == [("a", "f", {"x": 1}), ("b", "g", {"y": 2})]
+
+
+def test_arguments_that_are_a_text_stay_one() -> None:
+    assert calls_in(dialects.Anthropic(), anthropic(({"id": "a", "name": "f"}, ['"x', '"'])))[0][2] == "x"

@@ -26,6 +26,10 @@ from tests.dialects.strategies import split_at
         (None, {}),
         (" ", {}),
         ("[1]", None),
+        (r'"{\"x\": 1}"', {"x": 1}),  # vllm-project/vllm pull request 54964
+        (r'"\"{\\\"x\\\": 1}\""', None),
+        ('"x"', None),
+        ('"', None),
         ("{", None),
         ('{"x": "\ud83d"}', None),
     ],

@@ -14,7 +14,10 @@ from acytoo.types import Finish, Item, JSONObject, ToolCall
 
 
 def arguments_object(arguments: Any) -> JSONObject | None:
-    """Return a call's arguments as an object, {} if there are none, None if they are not one JSON object."""
+    """Return a call's arguments as an object, {} if there are none, None if they are not one JSON object.
+
+    Arguments that were encoded twice are one too.
+    """
     if isinstance(arguments, Mapping):
         return dict(arguments)
     if not arguments or not arguments.strip():
@@ -22,8 +25,23 @@ def arguments_object(arguments: Any) -> JSONObject | None:
     try:
         decoded: JSONObject = decoder(JSONObject).decode(arguments)
     except (*UNDECODABLE, UnicodeEncodeError):
-        return None
+        inner = _encoded_once(arguments)
+        return None if inner is None else arguments_object(inner)
     return decoded
+
+
+def _encoded_once(arguments: str) -> str | None:
+    """Return the JSON text of an object that was encoded twice, None for any other text.
+
+    Sources: vllm-project/vllm pull request 54964, livekit/agents pull request 5411.
+    """
+    if arguments.lstrip()[:1] != '"':
+        return None
+    try:
+        inner: str = decoder(str).decode(arguments)
+    except (*UNDECODABLE, UnicodeEncodeError):
+        return None
+    return inner if inner.lstrip()[:1] == "{" and arguments_object(inner) is not None else None
 
 
 def parse_arguments(name: str, arguments: str, finish: Finish | None) -> JSONObject | None:
@@ -168,8 +186,8 @@ _STRUCTURE = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 class ReceivedCall:
     """One call of a reply that is being read."""
 
-    __slots__ = ("attached", "fragments", "id", "is_begun", "is_empty", "name", "number", "received_id", "signature",
-                 "source")  # fmt: skip
+    __slots__ = ("attached", "fragments", "id", "is_begun", "is_empty", "is_quoted", "name", "number", "received_id",
+                 "signature", "source")  # fmt: skip
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -185,6 +203,8 @@ class ReceivedCall:
         """Whether the first piece, which has the id and the name, was emitted."""
         self.is_empty = False
         """Whether the call came with empty arguments, which are not emitted yet because others may follow."""
+        self.is_quoted = False
+        """Whether the arguments are a JSON text that is not emitted yet, because it may have an object in it."""
 
     @property
     def arguments(self) -> str:
@@ -193,8 +213,8 @@ class ReceivedCall:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the arguments so far are a complete JSON object."""
-        return self.fragments.is_complete
+        """Whether the arguments so far are a complete JSON object, or the text of one."""
+        return self.fragments.is_complete or (self.is_quoted and _encoded_once(self.arguments) is not None)
 
     @property
     def is_partial(self) -> bool:
@@ -208,7 +228,8 @@ class ReceivedCalls:
     The problem: servers send the id or the name of a call late or twice, one id for two calls, `{}` before the
     arguments, and no arguments at all. The strategy: what leaves here are calls that can be made. The first piece of
     each has its name and an id that no other call has, and the arguments are never empty. A call is held back until
-    its id and name are known, and while its arguments are `{}`; `close` emits whatever is still missing.
+    its id and name are known, and while its arguments are `{}` or may have been encoded twice; `close` emits whatever
+    is still missing.
     Sources: unslothai/unsloth issue 10275 (`{}` before fragments), vllm-project/vllm issue 19419 (no arguments).
     """
 
@@ -276,12 +297,15 @@ class ReceivedCalls:
             call.signature, call.source = signature
         fragment = self._new_fragment(call, "" if arguments is None else arguments_text(arguments))
         if fragment:
+            call.is_quoted = call.is_quoted or (not call.fragments and fragment.lstrip()[:1] == '"')
             call.fragments.append(fragment)
+        if call.is_begun and call.is_quoted:
+            fragment = ""
         if call.is_begun:
             items: list[Item] = [ToolCall(call.number, "", "", fragment, *signed)] if fragment or signature else []
             return items + self._attached(call)
         call.is_empty = not call.fragments and arguments not in (None, "")
-        is_held = call.is_empty or (self._names_in_pieces and not call.fragments)
+        is_held = call.is_empty or call.is_quoted or (self._names_in_pieces and not call.fragments)
         return self._begin(call) if call.id and call.name and not is_held else []
 
     def whole(self, call_id: str, name: str, arguments: object, signature: tuple[str, str] | None = None) -> list[Item]:
@@ -301,9 +325,13 @@ class ReceivedCalls:
 
         Raises ProtocolError if it has arguments and no name. A call with neither is dropped.
         """
+        quoted = call.arguments if call.is_quoted else ""
+        if quoted:
+            call.is_quoted = False
+            call.fragments = ArgumentPieces([_encoded_once(quoted) or quoted])
         if call.is_begun:
             if call.fragments:
-                return []
+                return [ToolCall(call.number, arguments=call.arguments)] if quoted else []
             call.fragments.append("{}")
             return [ToolCall(call.number, arguments="{}")]
         if not call.name:
@@ -319,7 +347,11 @@ class ReceivedCalls:
     def begin_last(self) -> list[Item]:
         """Return the first piece of the last call if it has an id and a name: it comes before that of the next call."""
         call = self.last
-        return self._begin(call) if call is not None and call.id and call.name and not call.is_begun else []
+        if call is None or not (call.id and call.name) or call.is_begun:
+            return []
+        if call.is_quoted:
+            return self.end(call) if call.is_complete else []
+        return self._begin(call)
 
     def close(self) -> list[Item]:
         """Return whatever has not been emitted, at the end of the reply. Raises as `end`."""

@@ -520,17 +520,17 @@ def test_surrogates_are_joined_across_records(texts: list[str], items: list[Item
 def test_surrogates_are_joined_in_arguments_and_reasoning_too() -> None:
     body = events(
         r'{"choices":[{"index":0,"delta":{"reasoning_content":"\ud83d"}}]}',
-        r'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"\"\ud83d"}}]}}]}',
+        r'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"[\"\ud83d"}}]}}]}',
         r'{"choices":[{"index":0,"delta":{"reasoning_content":"\ude00"}}]}',
-        r'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\ude00\""}}]}}]}',
+        r'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\ude00\"]"}}]}}]}',
         r'{"choices":[{"index":0,"delta":{},"logprobs":{"content":[{"token":"\ud83d"}]}}]}',
         "[DONE]",
     )
     assert read(body) == [
         reasoning_in("reasoning_content"),
-        ToolCall(0, "a", "f", '"'),
+        ToolCall(0, "a", "f", '["'),
         Reasoning("😀"),
-        ToolCall(0, arguments='😀"'),
+        ToolCall(0, arguments='😀"]'),
         Logprobs([{"token": "\ufffd"}]),
     ]
 

@@ -453,7 +453,7 @@ class StreamReader(RecordReader):
     def _read_delta(self, index: int, delta: _Delta, record: bytes, items: list[Item]) -> None:
         if delta.type == "input_json_delta" and (opened := self._open_calls.get(index)) is not None:
             call, fragment = opened.call, delta.partial_json
-            if fragment and call.is_begun and call.fragments and fragment[:1] != "{":
+            if fragment and call.is_begun and call.fragments and fragment[:1] != "{" and not call.is_quoted:
                 call.fragments.append(fragment)
                 items.append(ToolCall(call.number, arguments=fragment))
             elif fragment and (
