@@ -187,7 +187,16 @@ async def test_healthz_reports_ok_and_the_start_page_is_html() -> None:
             assert "<title>Acytoo</title>" in await response.text()
 
 
-@pytest.mark.parametrize(("method", "path", "code"), [("GET", "/nowhere", 404), ("GET", "/v1/messages", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/v1/messages", 405),
+        ("POST", "/v1beta/models/m:embedContent", 404),
+        ("DELETE", "/v1beta/models/m:generateContent", 405),
+        ("POST", "/v1/models/m", 405),
+    ],
+)
 async def test_a_wrong_path_or_method_is_reported_as_json(method: str, path: str, code: int) -> None:
     async with served(Acytoo("http://127.0.0.1:9")) as url, aiohttp.ClientSession() as session:
         async with session.request(method, f"{url}{path}") as response:

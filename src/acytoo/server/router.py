@@ -62,7 +62,12 @@ class Router:
         return None
 
     def methods(self, path: str) -> list[str]:
-        """Return the methods that a path allows, sorted."""
+        """Return the methods that a path allows, sorted.
+
+        Where a model's name is looked up, a colon may also begin one of Gemini's verbs (`:embedContent`).
+        """
         found = {method for method, exact in self._exact if exact == path}
-        found |= {route.method for pattern, route in self._patterns if pattern.fullmatch(path)}
+        for pattern, route in self._patterns:
+            if (match := pattern.fullmatch(path)) and not (route.method == "GET" and ":" in match[1]):
+                found.add(route.method)
         return sorted(found | ({"HEAD"} if "GET" in found else set()))
