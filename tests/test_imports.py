@@ -15,7 +15,7 @@ import acytoo
 SOURCE = Path(acytoo.__file__).parent
 
 LAYERS = [
-    ["errors", "types", "observation", "secret", "http", "_process", "_reset", "_version"],
+    ["errors", "types", "observation", "secret", "http", "_files", "_process", "_reset", "_version"],
     ["wire", "http1", "messages", "credentials", "compat", "sync", "_hybridmethod", "web", "svg"],
     ["dialects"],
     ["testing"],

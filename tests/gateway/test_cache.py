@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -303,6 +304,13 @@ async def test_a_file_is_shared_and_survives_a_restart(tmp_path: Path) -> None:
     third = SQLiteCache(tmp_path / "c.db")
     assert await third.get(b"a") == b"1"
     await third.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs permissions of POSIX")
+def test_other_users_cannot_read_a_new_file(tmp_path: Path) -> None:
+    cache = SQLiteCache(tmp_path / "c.db")
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    asyncio.run(cache.close())
 
 
 def test_a_file_that_cannot_be_opened_is_a_usage_error(tmp_path: Path) -> None:

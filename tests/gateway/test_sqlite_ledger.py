@@ -125,6 +125,24 @@ def test_processes_that_start_together_share_a_new_file(path: Path) -> None:
     assert stored(path) == sorted([*range(300)] * 4)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs permissions of POSIX")
+async def test_other_users_cannot_read_a_new_file(path: Path) -> None:
+    async with opened(path) as ledger:
+        ledger.add(rows(1))
+        await ledger.flush()
+        assert permissions(path.parent) == {"ledger.db": 0o600, "ledger.db-shm": 0o600, "ledger.db-wal": 0o600}
+
+
+async def test_the_permissions_of_a_file_stay_as_they_are(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT, 0o640))
+    async with opened(path):
+        assert permissions(path.parent)["ledger.db"] == 0o640
+
+
+def permissions(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+
+
 async def test_rows_whose_commit_was_not_acknowledged_are_there_once_and_counted_once(path: Path) -> None:
     async with opened(path) as ledger:
         ledger.add([Row(request_id="r", attempt=1, at=0.0, key="bot", input_tokens=7)])

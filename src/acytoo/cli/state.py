@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from acytoo._files import create_private
 from acytoo.errors import UsageError
 
 CONVERSATIONS = "conversations.db"
@@ -43,7 +44,7 @@ def private_file(name: str) -> Path:
     """
     path = state_dir() / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o600))
+    create_private(path)
     return path
 
 

@@ -11,9 +11,11 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from acytoo._files import create_private
 from acytoo.errors import UsageError
 from acytoo.gateway.cache import LOG, MOST_BYTES, MOST_ENTRIES
 
@@ -91,6 +93,8 @@ class SQLiteCache:
             return None
 
     def _open(self) -> sqlite3.Connection:
+        with suppress(OSError):  # SQLite reports it
+            create_private(self._path)
         file = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
         try:
             for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):

@@ -14,10 +14,11 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from acytoo._files import create_private
 from acytoo.errors import AcytooError
 from acytoo.gateway import ledger_sql
 from acytoo.gateway.counters import DAY
@@ -113,6 +114,8 @@ class SQLiteLedger(BufferedLedger):
             return self._connection
         self._disconnect()
         with self._errors():
+            with suppress(OSError):  # SQLite reports it
+                create_private(self._path)
             self._connection = connection = sqlite3.connect(
                 self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False
             )
