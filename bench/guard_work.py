@@ -16,6 +16,7 @@ from typing import Any
 
 from acytoo import AsyncGeneratorProvider, Route, dialects
 from acytoo.dialects.base import Dialect, Unsupported
+from acytoo.dialects.translate import translate
 from acytoo.gateway.backends import create_backends
 from acytoo.gateway.config import load
 from acytoo.gateway.control import GatewayControl
@@ -28,7 +29,7 @@ from acytoo.http import Endpoint, HTTPResponse, ResponseHead, ServerRequest
 from acytoo.observation import Received
 from acytoo.secret import Secret
 from acytoo.server.response import encode_response
-from acytoo.types import Finish, Item, Request, Start, Usage
+from acytoo.types import Finish, Item, Request, Start, Usage, collect
 from acytoo.wire.ndjson import NDJSONDecoder
 from acytoo.wire.sse import SSEDecoder
 from acytoo.wire.text import TextDecoder
@@ -77,6 +78,25 @@ def _build(dialect: Dialect) -> Callable[[], None]:
         dialect.encode_request(_REQUEST, endpoint, Unsupported(dialect.name, drop=True))
 
     return work
+
+
+def _translate() -> None:
+    """Do what the dialects do for one short request of Anthropic's API whose backend has OpenAI's."""
+    source, target = dialects.Anthropic(), dialects.OpenAI()
+    body = b'{"model":"m","max_tokens":1000,"messages":[{"role":"user","content":"Hello, how are you?"}]}'
+    request = source.decode_request_lenient(ServerRequest("/v1/messages", {}, body)).request
+    unsupported = Unsupported(target.name)
+    target.encode_request(translate(request, source, unsupported), Endpoint("http://127.0.0.1:1"), unsupported)
+    reader = target.reader(ResponseHead(200, {"content-type": "application/json"}))
+    reader.feed(_DOCUMENT)
+    source.write_reply(collect(reader.flush()), request)
+
+
+_DOCUMENT = (
+    b'{"id":"c-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant",'
+    b'"content":"Hello!","refusal":null},"logprobs":null,"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":24,"completion_tokens":48,"total_tokens":72}}'
+)
 
 
 def _decode(make: Callable[[], SSEDecoder | NDJSONDecoder | TextDecoder], chunk: bytes) -> Callable[[], None]:
@@ -188,6 +208,7 @@ def tasks() -> dict[str, Callable[[], None]]:
         table[f"{dialect.name} read"] = _read(dialect)
         table[f"{dialect.name} write"] = _write(dialect)
         table[f"{dialect.name} build"] = _build(dialect)
+    table["anthropic to openai, short document"] = _translate
     table["openai pass on"] = _read(dialects.OpenAI(), scan=True)
     table["route with one healthy target, short reply"] = _route()
     table["gateway, ten requests"] = _gateway()
