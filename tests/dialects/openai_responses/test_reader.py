@@ -400,3 +400,17 @@ def test_arguments_belong_to_the_call_that_any_one_identifier_names(field: str) 
         events.append({"type": "response.function_call_arguments.delta", "delta": delta, **name})
     reply = collect(read(sse(*events, completed())))
     assert [call["function"]["arguments"] for call in reply.tool_calls] == ['{"n": 0}', '{"n": 1}']
+
+
+def test_a_refusal_without_deltas_is_read_from_its_complete_part() -> None:
+    part = {"type": "refusal", "refusal": "I can't"}
+    done = event("content_part.done", content_index=0, part=part)
+    assert Refusal("I can't") in read(sse(CREATED, done, completed()))
+
+
+def test_of_a_summary_and_the_reasoning_only_the_first_to_arrive_is_read() -> None:
+    summary = event("reasoning_summary_text.delta", summary_index=0, delta="short")
+    complete = event("reasoning_text.delta", content_index=0, delta="long")
+    for events, expected in (([summary, complete], "short"), ([complete, summary], "long")):
+        reply = collect(read(sse(CREATED, *events, completed(message(text("Hi"))))))
+        assert "".join([block.get("text", "") for block in reply.reasoning]) == expected

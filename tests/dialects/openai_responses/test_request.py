@@ -346,6 +346,7 @@ def test_ignorable_fields_are_dropped_in_translation() -> None:
         ({"input": [{"role": "user"}]}, r"input\[0\] has no content"),
         ({"input": [{"role": "user", "content": [{}]}]}, r"input\[0\]\.content\[0\] must be a part"),
         ({"input": [{"role": "robot", "content": "x"}]}, "robot"),
+        ({"input": [{"type": "message", "content": "x"}]}, "''"),
         ({"input": [{"type": "function_call", "name": "f"}]}, "call_id is missing"),
         ({"input": "x", "tools": {}}, "tools must be a list"),
         ({"input": "x", "tools": [{"type": "function"}]}, "no name"),
