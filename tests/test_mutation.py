@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from bench.mutation import PARTS, mutants_of, render
+from bench.mutation import PARTS, merged, mutants_of, render
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,6 +62,23 @@ def test_the_share_leaves_out_equivalent_mutants_and_timeouts_do_not_count_as_no
     assert "| wire | 2026-01-01 | abc | 50 | 12 (seed 7) | 8 | 1 | 1 | 2 | 80% |" in document
     assert "- a.py f, line 3: `` 0 -> 1 ``: survived" in document
     assert "- a.py g: `` 1 -> 2 ``: never read" in document
+
+
+def test_survivors_that_are_noticed_the_next_time_count_as_noticed_and_those_without_code_not_at_all() -> None:
+    result = {
+        "tried": 10, "counts": {"assertion": 5, "survived": 4, "equivalent": 1}, "equivalent": [["a.py g", "1", "r"]],
+        "survivors": [[f"a.py {name}, line 3", "0 -> 1", "survived"] for name in ("noticed", "missed", "gone", "late")],
+    }  # fmt: skip
+    existing = {(f"a.py {name}", "0 -> 1") for name in ("noticed", "missed", "late")}
+    outcomes = [
+        ("a.py noticed", "0 -> 1", "assertion"),
+        ("a.py missed", "0 -> 1", "assertion"),
+        ("a.py missed", "0 -> 1", "timeout"),
+    ]
+    assert merged(result, existing, outcomes) == {
+        "tried": 9, "counts": {"assertion": 6, "survived": 2, "equivalent": 1}, "equivalent": [["a.py g", "1", "r"]],
+        "survivors": [["a.py missed, line 3", "0 -> 1", "survived"], ["a.py late, line 3", "0 -> 1", "survived"]],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("part", PARTS)
