@@ -78,6 +78,38 @@ def test_comments_between_its_records_do_not_hide_a_secret() -> None:
     assert text_in(b"".join(passed(*records))) == "***"
 
 
+OTHERS: dict[str, bytes | None] = {
+    "another choice": record("other", index=1),
+    "the same text in another choice": None,
+    "another field": b'data: {"id": "id-1", "delta": {"thought": "Hm"}}\n\n',
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("size", [1, 3, 7, 20])
+def test_records_of_another_text_do_not_hide_a_secret(other: str, size: int) -> None:
+    records = []
+    for at in range(0, len(KEY), size):
+        piece = KEY[at : at + size]
+        records += [record(piece, index=0), OTHERS[other] or record(piece, index=1)]
+    shown = b"".join(passed(*records))
+    first = b"".join([line for line in shown.splitlines(keepends=True) if b'"index": 0' in line])
+    assert text_in(first) == "***"
+    second = b"".join([line for line in shown.splitlines(keepends=True) if b'"index": 0' not in line])
+    if OTHERS[other] is None:
+        assert text_in(second) == "***"
+    else:
+        assert second.replace(b"\n", b"") == (OTHERS[other] or b"").replace(b"\n", b"") * (len(records) // 2)
+
+
+def test_records_of_another_text_wait_for_few_others() -> None:
+    begun = record("my sk-pr", index=0)
+    others = [record(f"other {number}", index=1) for number in range(20)]
+    shown = passed(begun, *others)
+    assert shown[:8] == [b""] * 8
+    assert shown[8:] == [begun + b"".join(others[:8]), *others[8:], b""]
+
+
 @pytest.mark.parametrize("secrets", [(KEY, "AIza0123456789abcdefghijklmnop"), ("a" * 40,)])
 def test_each_of_several_secrets_is_replaced(secrets: tuple[str, ...]) -> None:
     for secret in secrets:

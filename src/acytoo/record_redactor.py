@@ -5,8 +5,9 @@ record to find them would cost more than passing it on.
 
 The strategy: a secret in several records begins with a string that ends with its first characters, or that is a piece
 from its beginning. Records that have neither leave at once. From one that has, records are held back while their
-strings continue the secret, and released unchanged if that was less than half of it. The cost: one search of each chunk
-with a regular expression, which takes as long as finding a word in it.
+strings continue the secret, and released unchanged if that was less than half of it. Records of other texts may come in
+between: a few of them are held back too. The cost: one search of each chunk with a regular expression, which takes as
+long as finding a word in it.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ class _Run(NamedTuple):
     start: int
     """Where in the form the part begins."""
     stop: int
+    text: bytes
+    """Which text of the stream the last string belongs to: see `_text_of`."""
     spans: tuple[tuple[int, int, bytes], ...]
     """Where the strings are in the records that are held back, and what to replace them with."""
+    waited: int = 0
+    """Records of other texts since the last string."""
 
     @property
     def is_complete(self) -> bool:
@@ -82,28 +87,39 @@ class RecordRedactor:
 
     def _read(self, record: bytes) -> None:
         """Continue the runs with the strings of a record, and begin those that begin in it."""
-        runs: dict[tuple[bytes, int, int], _Run] = {}
+        runs: dict[tuple[bytes, int, int, bytes], _Run] = {}
+        text = _text_of(record)
+        own = [run for run in self._runs if run.text == text]
+        others = [run for run in self._runs if run.text != text]
         continued: set[_Run] = set()
         is_new = False
         for match in _STRING.finditer(record):
             string, span = match[1], (len(self._held) + match.start(1), len(self._held) + match.end(1))
             if not string or match[2]:
                 continue
-            found = []
-            for run in self._runs:
+            found: list[_Run] = []
+            for run in (*own, *others):
+                if found and run.text != text:
+                    break  # of texts that take turns, each continues its own runs
                 if longer := _continued(run, string, span):
                     continued.add(run)
-                    found.append(longer)
+                    found.append(longer._replace(text=text))
             for form in self._redactor.searches.forms:
-                found += _begun(form, string, span)
+                found += _begun(form, string, span, text)
             for run in found:
-                same = runs.get(run[:3])  # in another field of this record
-                runs[run[:3]] = run if same is None else run._replace(spans=(*same.spans, *run.spans))
+                same = runs.get(run[:4])  # in another field of this record
+                runs[run[:4]] = run if same is None else run._replace(spans=(*same.spans, *run.spans))
             is_new = is_new or string not in self._strings
             self._strings.add(string)
         if not runs and not is_new and len(self._held) < _MAX_HELD:
             return  # it has no text, perhaps an empty one
-        ended = [run for run in self._runs if run not in continued]
+        waiting = [run._replace(waited=run.waited + 1) for run in others if run not in continued]
+        ended = [run for run in own if run not in continued]
+        for run in waiting:
+            if run.waited < _MAX_WAITED:
+                runs.setdefault(run[:4], run)
+            else:
+                ended.append(run)
         self._finish([*ended, *(run for run in runs.values() if run.is_complete)])
         self._runs = [run for run in runs.values() if not run.is_complete][:_MAX_RUNS]
 
@@ -130,21 +146,34 @@ _MAX_RUNS = 64
 """How many ways to continue a secret are followed; a secret of equal characters has many."""
 
 
+_MAX_WAITED = 8
+"""Records of other texts, such as other choices, for which a run is held back."""
+
+_PLACE = re.compile(rb'"([^"\\]+)"\s*:\s*(?:"|([0-9]+))')
+"""A field with a string or a whole number."""
+
+
+def _text_of(record: bytes) -> bytes:
+    """Return what tells the texts of a stream apart: the names of a record's strings, and its numbers of places."""
+    fields = _PLACE.findall(record)
+    return b" ".join([name + number for name, number in fields if not number or name.endswith(b"index")])
+
+
 def _continued(run: _Run, string: bytes, span: tuple[int, int]) -> _Run | None:
     """Return a run with another string, None if that does not continue it."""
     rest = run.form[run.stop :]
     if rest.startswith(string):
-        return run._replace(stop=run.stop + len(string), spans=(*run.spans, (*span, b"")))
+        return run._replace(stop=run.stop + len(string), waited=0, spans=(*run.spans, (*span, b"")))
     if string.startswith(rest):
         end = span[0] + len(rest)
         return run._replace(stop=len(run.form), spans=(*run.spans, (span[0], end, b"")))
     return None
 
 
-def _begun(form: bytes, string: bytes, span: tuple[int, int]) -> list[_Run]:
+def _begun(form: bytes, string: bytes, span: tuple[int, int], text: bytes) -> list[_Run]:
     """Return the runs that begin with a string: a piece from the first characters, or the end of a longer text."""
     runs = [
-        _Run(form, place, place + len(string), ((*span, _MASK),))
+        _Run(form, place, place + len(string), text, ((*span, _MASK),))
         for place in range(PROBE)
         if form.startswith(string, place) and place + len(string) < len(form)
     ]
@@ -152,7 +181,7 @@ def _begun(form: bytes, string: bytes, span: tuple[int, int]) -> list[_Run]:
     while place >= 0 and not form.startswith(string[place:]):
         place = string.find(form[:PROBE], place + 1)
     if place >= 0 and len(string) - place < len(form):
-        runs.append(_Run(form, 0, len(string) - place, ((span[0] + place, span[1], _MASK),)))
+        runs.append(_Run(form, 0, len(string) - place, text, ((span[0] + place, span[1], _MASK),)))
     return runs
 
 
