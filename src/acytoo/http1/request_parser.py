@@ -22,6 +22,9 @@ _MAX_FIELD = 16 * 1024
 _MAX_FIELDS = 128
 """Header fields of a request, trailers included."""
 
+_SMALL = min(_MAX_FIELD, MAX_TRAILERS)
+"""Bytes of names and values together in which nothing can be too large."""
+
 _FRAMING = ("content-length", "transfer-encoding")
 _SINGLE = frozenset({"host", *_FRAMING})
 """Fields of which a request must not have two, not even equal ones."""
@@ -87,7 +90,7 @@ class RequestParser:
         self._data, self._seen = b"", None
         if self._is_open:
             if self._received:
-                self._take_received()
+                self._take_fields_so_far()
             if not self._in_body:
                 if self._head is None:
                     self._head = bytearray()
@@ -144,14 +147,14 @@ class RequestParser:
         received = self._received
         self._count += len(received)
         self._size += size_of_fields(received)
-        if self._count > _MAX_FIELDS or self._size > min(_MAX_FIELD, MAX_TRAILERS):
+        if self._count > _MAX_FIELDS or self._size > _SMALL:
             self._check_sizes()
         if not self._in_body:
             add_fields(self._fields, received, _SINGLE)
         received.clear()
 
-    def _take_received(self) -> None:
-        """Take the fields of a part of a head or of trailers. Raises HTTPError as `_take_fields`."""
+    def _take_fields_so_far(self) -> None:
+        """Take the fields of an unfinished head, or of unfinished trailers. Raises HTTPError as `_take_fields`."""
         try:
             self._take_fields()
         except HTTPError:
