@@ -35,9 +35,13 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "6 -> 7": "the offsets are 0, 1 and 2: rounded up, both numbers give 0, 2 and 3",
     },
     "secret.py truncate": {"4 -> 5": "decodes a few more bytes, which are cut off"},
+    "transport/address.py address_of": {"'' -> 'XXXX'": "every URL that was checked has a host"},
     "transport/connect.py _to_proxy": {
         "0 -> 1": "the URL of a proxy has a port",
         "'' -> 'XXXX'": "the URL of a proxy has a host",
+    },
+    "transport/timeouts.py Deadlines.content_received": {
+        "'idle' -> 'XXidleXX'": "sets the same phase and limit again with each content",
     },
     "wire/compression.py _zstd": {
         "3 -> 4": "reached by Python 3.14 only",

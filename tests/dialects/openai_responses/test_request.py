@@ -180,6 +180,7 @@ def test_the_request_goes_to_the_endpoint_with_its_key() -> None:
         (make_request(top_k=1), "top_k"),
         (make_request(extra={"keep_alive": 1}, extra_for="ollama"), "keep_alive"),
         (make_request({"role": "user", "content": "x", "name": "Ann"}), "the name of a message"),
+        (make_request(tools=[{"type": "search"}], extra_for="ollama"), "the tool type 'search'"),
         (
             make_request({"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}),
             "input_audio content",
