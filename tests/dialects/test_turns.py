@@ -91,6 +91,8 @@ def anthropic_blocks(draw: st.DrawFn) -> list[Any]:
         )
     )
     for number, block in enumerate(blocks):
+        if block["type"] == "text":
+            block["text"] += "."  # the API refuses blank texts, and white space at the end of the last
         if block["type"] in ("tool_use", "server_tool_use"):
             block["id"] = f"toolu_{number}"
             if number % 2:
