@@ -154,7 +154,7 @@ _PLACE = re.compile(rb'"([^"\\]+)"\s*:\s*(?:"|([0-9]+))')
 
 
 def _text_of(record: bytes) -> bytes:
-    """Return what shows the texts of a stream apart: the names of a record's strings, and its numbers of places."""
+    """Return what distinguishes the texts of a stream: the names of a record's strings, and its numbers of places."""
     fields = _PLACE.findall(record)
     return b" ".join([name + number for name, number in fields if not number or name.endswith(b"index")])
 
