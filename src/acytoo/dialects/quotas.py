@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 UNITS: tuple[Literal["requests", "tokens"], ...] = ("requests", "tokens")
 
 
-class Quota(NamedTuple):
+class Quota(msgspec.Struct, frozen=True, gc=False):
     """What is left of a limit on requests or tokens, which begins again in `resets_in` seconds."""
 
     unit: Literal["requests", "tokens"]

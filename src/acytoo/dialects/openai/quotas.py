@@ -16,16 +16,20 @@ from acytoo.dialects.quotas import UNITS, Quota, number
 def quota_fields(quotas: Iterable[Quota]) -> bytes:
     """Return the header fields for quotas, of which each unit may occur once."""
     fields = ""
-    for unit, limit, remaining, resets_in in quotas:
-        reset = _duration(round(resets_in)) if resets_in >= 1 else f"{max(0, round(resets_in * 1000))}ms"
-        fields += (
-            f"x-ratelimit-limit-{unit}: {limit}\r\nx-ratelimit-remaining-{unit}: {remaining}\r\n"
-            f"x-ratelimit-reset-{unit}: {reset}\r\n"
-        )
+    for quota in quotas:
+        reset = quota.resets_in
+        fields += f"{_lines(quota.unit, quota.limit, round(reset) if reset >= 1 else reset)}{quota.remaining}\r\n"
     return fields.encode()
 
 
 @functools.lru_cache(256)
+def _lines(unit: str, limit: int, resets_in: float) -> str:
+    """Return the fields of a quota, the last one without its value: what is left differs from request to request."""
+    reset = _duration(round(resets_in)) if resets_in >= 1 else f"{max(0, round(resets_in * 1000))}ms"
+    name = "x-ratelimit"
+    return f"{name}-limit-{unit}: {limit}\r\n{name}-reset-{unit}: {reset}\r\n{name}-remaining-{unit}: "
+
+
 def _duration(seconds: int) -> str:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
