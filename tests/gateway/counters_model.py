@@ -137,10 +137,18 @@ steps = st.lists(
 )
 
 
+def settle_now(counters: Counters, hold: Hold, actual: dict[str, int]) -> None:
+    """Settle with real amounts by counter. Others are what was reserved, and places are free again."""
+    amounts = [*hold.claims.amounts]
+    for limit in hold.claims.plan.limits:
+        amounts[limit.unit] = 0 if limit.window == "flight" else actual.get(limit.counter, amounts[limit.unit])
+    counters.settle(hold, amounts)
+
+
 async def settle(counters: Counters, hold: Hold, actual: dict[str, int]) -> None:
     """Settle, and wait for the task that does it if the counters are in a server."""
     before = asyncio.all_tasks()
-    counters.settle(hold, actual)
+    settle_now(counters, hold, actual)
     if started := asyncio.all_tasks() - before:
         await asyncio.wait(started)
 

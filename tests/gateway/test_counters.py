@@ -21,7 +21,7 @@ from acytoo.gateway.counters import (
     quotas_of,
 )
 from acytoo.gateway.limits import amounts_of, plan_of
-from tests.gateway.counters_model import START, Clock, Step, follow, steps
+from tests.gateway.counters_model import START, Clock, Step, follow, settle_now, steps
 
 
 async def reserve(counters: Counters, *claims: Claim) -> Hold:
@@ -76,7 +76,7 @@ async def test_a_request_that_exceeds_one_limit_counts_for_none() -> None:
 async def test_settling_replaces_the_estimate_and_keeps_what_has_no_real_amount() -> None:
     counters = MemoryCounters()
     held = await reserve(counters, requests(2), tokens(100, 90))
-    counters.settle(held, {"key:a:tokens": 10})
+    settle_now(counters, held, {"key:a:tokens": 10})
     levels = (await reserve(counters, requests(2), tokens(100, 90))).levels
     assert [level.used for level in levels] == [2, 100]
     assert [level.remaining for level in levels] == [0, 0]
@@ -84,7 +84,7 @@ async def test_settling_replaces_the_estimate_and_keeps_what_has_no_real_amount(
 
 async def test_a_reply_that_was_dearer_than_estimated_refuses_the_next_request() -> None:
     counters = MemoryCounters()
-    counters.settle(await reserve(counters, tokens(100, 10)), {"key:a:tokens": 150})
+    settle_now(counters, await reserve(counters, tokens(100, 10)), {"key:a:tokens": 150})
     exceeded = await refuse(counters, tokens(100, 0))
     assert exceeded.level.used == 150
     assert exceeded.level.remaining == 0
@@ -94,8 +94,8 @@ async def test_a_place_in_flight_is_free_again_once_settled() -> None:
     counters = MemoryCounters()
     held = await reserve(counters, PLACE)
     assert (await refuse(counters, PLACE)).retry_after == 1
-    counters.settle(held, {})
-    counters.settle(held, {})
+    settle_now(counters, held, {})
+    settle_now(counters, held, {})
     await reserve(counters, PLACE)
     await refuse(counters, PLACE)
 
@@ -137,7 +137,7 @@ async def test_an_amount_that_is_settled_after_its_window_has_ended_counts_nowhe
     held = await reserve(counters, tokens(100, 50))
     clock.now += 61
     await reserve(counters, tokens(100, 1))
-    counters.settle(held, {"key:a:tokens": 90})
+    settle_now(counters, held, {"key:a:tokens": 90})
     assert (await reserve(counters, tokens(100, 1))).levels[0].used == 2
 
 
@@ -171,7 +171,7 @@ async def test_however_the_clock_jumps_no_sum_becomes_negative(jumps: list[float
         held.append(await reserve(counters, tokens(10_000, 100, "day"), tokens(10_000, 100, "month")))
         clock.now += jump
     for hold in held:
-        counters.settle(hold, {"key:a:tokens": 0})
+        settle_now(counters, hold, {"key:a:tokens": 0})
     levels = (await reserve(counters, tokens(10_000, 1, "day"), tokens(10_000, 1, "month"))).levels
     assert all(level.used >= 1 for level in levels)
 

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from acytoo.errors import ServerError, UnreachableError, UsageError
-from acytoo.gateway.counters import Claim, Exceeded, Hold, Level, bounds
+from acytoo.gateway.counters import Claim, Claims, Exceeded, Hold, Level, bounds
 from acytoo.gateway.redis_counters import RedisCounters
-from tests.gateway.counters_model import START, Clock, Step, follow, settle, steps
+from tests.gateway.counters_model import START, Clock, Step, follow, settle, settle_now, steps
 from tests.processes import script
 from tests.services import Redis
 
@@ -63,7 +63,7 @@ async def until_counted(counters: RedisCounters) -> Hold:
         try:
             held = await reserve(counters, REQUEST)
         except ServerError:
-            held = Hold((), ())
+            held = Hold(Claims.of([]), ())
         if held.levels:
             return held
         await asyncio.sleep(0.05)
@@ -101,7 +101,7 @@ async def test_200_that_race_for_100_places_get_exactly_100(redis_server: Redis)
 
 RACER = """
     import asyncio, json, sys
-    from acytoo.gateway.counters import Claim, Hold
+    from acytoo.gateway.counters import Claim, Claims, Hold
     from acytoo.gateway.redis_counters import RedisCounters
 
     async def main(url, claims):
@@ -203,7 +203,7 @@ async def test_a_caller_that_is_cancelled_while_it_reserves_leaves_nothing_count
 async def test_what_is_being_settled_when_the_counters_are_closed_is_settled(redis_server: Redis) -> None:
     async with connected(redis_server) as counters:
         held = await reserve(counters, MONEY, PLACE)
-        counters.settle(held, {MONEY.counter: 3})
+        settle_now(counters, held, {MONEY.counter: 3})
     async with connected(redis_server) as counters:
         assert [await used(counters, claim) for claim in (MONEY, PLACE)] == [3, 0]
 
@@ -434,7 +434,7 @@ async def test_what_a_ledger_has_is_restored_once_however_often_it_is_reported(r
 async def test_no_claims_cost_no_round_trip(redis_server: Redis) -> None:
     redis_server.kill()
     async with connected(redis_server, on_failure="closed") as counters:
-        counters.settle(await reserve(counters), {})
+        settle_now(counters, await reserve(counters), {})
 
 
 @pytest.mark.parametrize(

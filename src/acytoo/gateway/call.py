@@ -11,7 +11,6 @@ import asyncio
 import difflib
 import re
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,10 +21,10 @@ from acytoo.dialects.server_side import new_id
 from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError, StatusError
 from acytoo.gateway.accounting import estimate_input, estimate_output, outcome_of, tokens_of
 from acytoo.gateway.cache import is_deterministic, key_of
-from acytoo.gateway.counters import Claims, Hold, Plan
+from acytoo.gateway.counters import Claims, Hold
 from acytoo.gateway.keys import Key
 from acytoo.gateway.ledger import Row
-from acytoo.gateway.limits import amounts_of, granted
+from acytoo.gateway.limits import amounts_of, granted, used_by
 from acytoo.gateway.prices import QUARTER, Rates
 from acytoo.gateway.setup import Leaf
 from acytoo.gateway.shared_replies import Hit
@@ -188,15 +187,12 @@ class GatewayCall(Call):
             own = [self._row_of(attempt, len(rows) + 1, key, cancelled)] if attempt.has_begun else []
             rows += own
             if attempt.hold is not None:
-                assert attempt.leaf.plan is not None
-                self.counters.settle(attempt.hold, _actual(attempt.leaf.plan, own))
+                self.counters.settle(attempt.hold, used_by(own))
         name = type(self.error).__name__ if self.error is not None else ""
         if self._hit is not None:
             rows = [self._row_of_hit(self._hit, key, ending, name)]
         if self._hold is not None:
-            assert isinstance(caller, Key)
-            assert caller.plan is not None
-            self.counters.settle(self._hold, _actual(caller.plan, rows))
+            self.counters.settle(self._hold, used_by(rows))
         if not rows and self.error is not None and self._request.caller is not None:
             is_chat = self.route is not None and self.route.dialect is not None
             if is_chat:
@@ -344,19 +340,6 @@ def _name_of(error: BaseException | None) -> str:
     if isinstance(error, asyncio.CancelledError):
         return DisconnectedError.__name__
     return type(error).__name__ if error is not None else ""
-
-
-def _actual(plan: Plan, rows: Sequence[Row]) -> dict[str, int]:
-    """Return what was really used, by counter. A request that was refused here is not counted."""
-    requests, tokens, money, _ = plan.names
-    if len(rows) == 1:
-        row = rows[0]
-        return {tokens: row.input_tokens + row.output_tokens, money: row.cost or 0}
-    actual = {
-        tokens: sum([row.input_tokens + row.output_tokens for row in rows]),
-        money: sum([row.cost or 0 for row in rows]),
-    }
-    return actual if rows else {**actual, requests: 0}
 
 
 def _unknown_model(model: str, names: list[str]) -> NotFoundError:

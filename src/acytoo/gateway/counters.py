@@ -11,7 +11,7 @@ is another one, also an earlier one: a clock that jumps never locks anybody out 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Protocol, TypeAlias, overload
 
@@ -68,13 +68,11 @@ class Plan:
     has looked up.
     """
 
-    __slots__ = ("counted", "has_budget", "limits", "names")
+    __slots__ = ("counted", "has_budget", "limits")
 
-    def __init__(self, limits: Iterable[Limit], names: Sequence[str] = (), *, has_budget: bool = False) -> None:
-        """Create a plan. `names`: the counters of the subject, by unit, also of those without a limit."""
+    def __init__(self, limits: Iterable[Limit], *, has_budget: bool = False) -> None:
         self.limits = tuple(limits)
         self.has_budget = has_budget
-        self.names = names
         self.counted: _Counted | None = None
 
 
@@ -89,7 +87,9 @@ class Claims(Sequence[Claim]):
 
     @classmethod
     def of(cls, claims: Sequence[Claim]) -> Claims:
-        """Return claims that have no plan as those on a plan of their own, with a unit for each."""
+        """Return claims; those that have no plan are on one of their own, with a unit for each."""
+        if isinstance(claims, Claims):
+            return claims
         limits = [
             Limit(claim.counter, claim.window, claim.limit, unit) for unit, claim in enumerate(claims, len(UNITS))
         ]
@@ -116,7 +116,7 @@ class Hold:
 
     __slots__ = ("claims", "is_settled", "levels", "name")
 
-    def __init__(self, claims: Sequence[Claim], levels: Sequence[Level], name: str = "") -> None:
+    def __init__(self, claims: Claims, levels: Sequence[Level], name: str = "") -> None:
         self.claims = claims
         self.levels = levels
         self.name = name
@@ -160,10 +160,10 @@ class Counters(Protocol):
         """Do what `reserve` does for the claims of a plan, or return None if that has to be awaited."""
         ...
 
-    def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
-        """Replace the reserved amounts by the real ones, by counter, and free the places in flight. Works once.
+    def settle(self, hold: Hold, actual: Sequence[int]) -> None:
+        """Replace the reserved amounts by the real ones, in the order of the units of the plan. Works once.
 
-        Counters without a real amount keep the reserved one. A window that has ended meanwhile is left alone. Nobody
+        A place in flight is free again if its amount is 0. A window that has ended meanwhile is left alone. Nobody
         waits for a server that has the counters: `close` does.
         """
         ...
@@ -194,8 +194,7 @@ class MemoryCounters:
 
     async def reserve(self, claims: Sequence[Claim]) -> Hold | Exceeded:
         """Count all claims, or none if one does not fit."""
-        if type(claims) is not Claims:
-            claims = Claims.of(claims)
+        claims = Claims.of(claims)
         return self.reserve_now(claims.plan, claims.amounts)
 
     def reserve_now(self, plan: Plan, amounts: Sequence[int]) -> Hold | Exceeded:
@@ -210,27 +209,24 @@ class MemoryCounters:
         )
         if counted is None or not is_current:
             counted = self._counts_of(plan, now, elapsed)
-        for count, most, unit, _ in counted.counts:
+        for count, most, unit in counted.counts:
             if count.used + (amounts[unit] or 1) > most:
                 return _exceeded(counted, plan, amounts, now, elapsed)
         if not is_current:
             self._keep(plan, counted)
-        for count, _, unit, _ in counted.counts:
+        for count, _, unit in counted.counts:
             count.used += amounts[unit]
         return _MemoryHold(plan, amounts, counted, now, elapsed)
 
-    def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
-        """Replace the reserved amounts by the real ones, and free the places in flight."""
+    def settle(self, hold: Hold, actual: Sequence[int]) -> None:
+        """Replace the reserved amounts by the real ones."""
         if hold.is_settled:
             return
         hold.is_settled = True
         assert isinstance(hold, _MemoryHold)
         amounts = hold.amounts
-        for count, _, unit, counter in hold.counted.counts:  # nobody looks at the count of a window that has ended
-            if not counter:
-                count.used -= amounts[unit]
-            elif (used := actual.get(counter)) is not None:
-                count.used += used - amounts[unit]
+        for count, _, unit in hold.counted.counts:  # nobody looks at the count of a window that has ended
+            count.used += actual[unit] - amounts[unit]
 
     async def restore(self, counter: str, window: Window, used: int) -> None:
         """Count at least `used` in the current window."""
@@ -268,19 +264,19 @@ class MemoryCounters:
 class _Counted:
     """The counts of a plan: what is done for every request is looked up once for many.
 
-    `counts` has a count for each limit, with the limit, the unit and the counter ("" for a place in flight), `quotas`
-    the counts of requests and of tokens. They are the current ones between `start` and `end`, and between
-    `minute_start` and `minute_end`, as long as the counters have the `version`.
+    `counts` has a count for each limit, with the limit and the unit, `quotas` the counts of requests and of tokens.
+    They are the current ones between `start` and `end`, and between `minute_start` and `minute_end`, as long as the
+    counters have the `version`.
     """
 
     __slots__ = ("counts", "end", "minute_end", "minute_start", "quotas", "start", "version")
 
     def __init__(self, limits: Sequence[Limit], counts: Sequence[_Count]) -> None:
         self.version: object = None
-        self.counts: list[tuple[_Count, int, int, str]] = []
+        self.counts: list[tuple[_Count, int, int]] = []
         quotas: dict[int, list[tuple[_Count, int, bool]]] = {}
         for limit, count in zip(limits, counts, strict=True):
-            self.counts.append((count, limit.limit, limit.unit, limit.counter if limit.window != "flight" else ""))
+            self.counts.append((count, limit.limit, limit.unit))
             quotas.setdefault(limit.unit, []).append((count, limit.limit, limit.window == "minute"))
         self.quotas = [(unit, quotas[n][0], quotas[n][1:]) for n, unit in enumerate(UNITS) if n in quotas]
         self.start, self.end = _common([c for c, limit in zip(counts, limits, strict=True) if limit.window != "minute"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from acytoo.errors import RateLimitError
 from acytoo.gateway.config import Limits
 from acytoo.gateway.counters import Exceeded, Hold, Limit, Plan, Window
+from acytoo.gateway.ledger import Row
 from acytoo.gateway.prices import NANODOLLARS
 
 Unit: TypeAlias = Literal["requests", "tokens", "money", "concurrent"]
@@ -49,8 +51,7 @@ def limits_of(limits: Limits, subject: str) -> dict[str, Limit]:
 def plan_of(limits: Limits, subject: str) -> Plan | None:
     """Return the limits that are set, as counters of a subject; None if none is. For the order of `amounts_of`."""
     plan = [*limits_of(limits, subject).values()]
-    names = [counter_name(subject, unit) for unit in _PLACES]
-    return Plan(plan, names, has_budget=limits.has_budget) if plan else None
+    return Plan(plan, has_budget=limits.has_budget) if plan else None
 
 
 _PLACES: dict[Unit, int] = {"requests": 0, "tokens": 1, "money": 2, "concurrent": 3}
@@ -59,6 +60,18 @@ _PLACES: dict[Unit, int] = {"requests": 0, "tokens": 1, "money": 2, "concurrent"
 def amounts_of(tokens: int, nanodollars: int) -> tuple[int, int, int, int]:
     """Return the amounts that one request claims, in the order of a plan's units: first those of `quotas.UNITS`."""
     return 1, tokens, nanodollars, 1
+
+
+def used_by(rows: Sequence[Row]) -> tuple[int, int, int, int]:
+    """Return the amounts that were really used, in that order, once a request has ended.
+
+    A request that was refused here has no rows, and is not counted.
+    """
+    if len(rows) == 1:
+        row = rows[0]
+        return 1, row.input_tokens + row.output_tokens, row.cost or 0, 0
+    tokens = sum([row.input_tokens + row.output_tokens for row in rows])
+    return 1 if rows else 0, tokens, sum([row.cost or 0 for row in rows]), 0
 
 
 def granted(held: Hold | Exceeded) -> Hold:

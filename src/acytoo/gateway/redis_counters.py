@@ -15,13 +15,13 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, Literal
 
 from acytoo.errors import AcytooError, MissingExtraError, ServerError, UsageError
-from acytoo.gateway.counters import Claim, Exceeded, Hold, Level, Plan, Window, retry_after
+from acytoo.gateway.counters import Claim, Claims, Exceeded, Hold, Level, Plan, Window, retry_after
 from acytoo.secret import Secret, redact, secrets_of, split_secrets
 
 _LOG = logging.getLogger("acytoo.gateway")
@@ -234,9 +234,9 @@ class RedisCounters:
         self._reserve, self._settle, self._renew, self._restore = (
             self._client.register_script(script) for script in (_RESERVE, _SETTLE, _RENEW, _RESTORE)
         )
-        self._in_flight: dict[str, Sequence[Claim]] = {}
+        self._in_flight: dict[str, Claims] = {}
         """The claims of reservations with places, by name."""
-        self._unsettled: deque[tuple[str, Sequence[Claim], Mapping[str, int]]] = deque(maxlen=_MAX_UNSETTLED)
+        self._unsettled: deque[tuple[str, Claims, Sequence[int]]] = deque(maxlen=_MAX_UNSETTLED)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._renewing: asyncio.Task[None] | None = None
         self._is_renewing = asyncio.Event()
@@ -252,6 +252,7 @@ class RedisCounters:
 
     async def reserve(self, claims: Sequence[Claim]) -> Hold | Exceeded:
         """Count all claims, or none if one does not fit. Raises ServerError if it is not known and must be."""
+        claims = Claims.of(claims)
         if not claims:
             return Hold(claims, ())
         name = uuid.uuid4().hex
@@ -265,11 +266,11 @@ class RedisCounters:
     def reserve_now(self, plan: Plan, amounts: Sequence[int]) -> None:
         """Return None: Redis has to be asked."""
 
-    def settle(self, hold: Hold, actual: Mapping[str, int]) -> None:
+    def settle(self, hold: Hold, actual: Sequence[int]) -> None:
         """Begin to replace the reserved amounts by the real ones; later, if Redis is lost."""
         if hold.name and not hold.is_settled:
             hold.is_settled = True
-            _ = self._start(self._settle_or_keep(hold.name, hold.claims, dict(actual)))
+            _ = self._start(self._settle_or_keep(hold.name, hold.claims, actual))
 
     async def restore(self, counter: str, window: Window, used: int) -> None:
         """Count at least `used` in the current window. Does nothing while Redis cannot be reached."""
@@ -318,7 +319,7 @@ class RedisCounters:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _try_to_reserve(self, name: str, claims: Sequence[Claim]) -> Hold | Exceeded:
+    async def _try_to_reserve(self, name: str, claims: Claims) -> Hold | Exceeded:
         keys = [self._key("number"), self._key("open"), self._key("id")]
         values: list[str | int] = [name, round(self._lease * 1e6), _MAX_OPEN]
         for claim in claims:
@@ -359,7 +360,7 @@ class RedisCounters:
             self._restore_again_at = time.monotonic() + _TRY_AGAIN_AFTER
             self._is_restoring = False
 
-    def _uncounted(self, claims: Sequence[Claim]) -> Hold:
+    def _uncounted(self, claims: Claims) -> Hold:
         """Return a reservation that counts nowhere. Raises ServerError if one of the limits must not be passed."""
         for claim in claims:
             if not self._is_open[claim.counter.endswith(":money")]:
@@ -371,21 +372,19 @@ class RedisCounters:
                 )
         return Hold(claims, ())
 
-    def _give_back(self, name: str, claims: Sequence[Claim]) -> None:
+    def _give_back(self, name: str, claims: Claims) -> None:
         """Undo a reservation that nobody uses, if it was made."""
-        nothing = dict.fromkeys((claim.counter for claim in claims), 0)
-        _ = self._start(self._settle_or_keep(name, claims, nothing))
+        _ = self._start(self._settle_or_keep(name, claims, [0] * len(claims.amounts)))
 
-    async def _settle_or_keep(self, name: str, claims: Sequence[Claim], actual: Mapping[str, int]) -> None:
+    async def _settle_or_keep(self, name: str, claims: Claims, actual: Sequence[int]) -> None:
         """Settle, or keep what is to be settled until Redis can be reached again."""
         self._in_flight.pop(name, None)
         await self._is_renewing.wait()  # a renewal that has begun would lease the place again
         keys = [self._key("open")]
         values: list[str | int] = [name]
-        for claim in claims:
-            keys.append(self._key(claim.counter, claim.window))
-            used = 0 if claim.window == "flight" else actual.get(claim.counter, claim.amount)
-            values += [claim.window, used - claim.amount]
+        for counter, window, _, unit in claims.plan.limits:
+            keys.append(self._key(counter, window))
+            values += [window, actual[unit] - claims.amounts[unit]]
         try:
             await self._call(self._settle, keys, values)
         except _Lost:
