@@ -121,8 +121,40 @@ def test_without_secrets_nothing_waits() -> None:
     assert passed(record("sk-pr"), secrets=()) == [record("sk-pr"), b""]
 
 
-def test_records_without_a_text_do_not_wait_forever() -> None:
-    empty = record("", padding="x" * 1000)
-    shown = passed(record("sk-pr"), *[empty] * 100)
+@pytest.mark.parametrize("other", [record("", padding="x" * 1000), b": keep-alive\n\n" * 100])
+def test_records_without_a_text_do_not_wait_forever(other: bytes) -> None:
+    shown = passed(record("sk-pr"), *[other] * 500)
     assert shown[0] == b""
-    assert b"".join(shown[:80]).startswith(record("sk-pr") + empty)
+    assert b"".join(shown[:300]).startswith(record("sk-pr") + other)
+
+
+def test_large_records_of_another_text_do_not_wait() -> None:
+    large = record("x" * 300_000, index=1)
+    assert passed(record("sk-pr", index=0), large) == [b"", record("sk-pr", index=0) + large, b""]
+
+
+def test_a_comment_before_the_data_of_a_record_does_not_hide_a_secret() -> None:
+    records = [b": keep-alive\n" + record(KEY[at : at + 5]) for at in range(0, len(KEY), 5)]
+    assert text_in(b"".join(passed(*records))) == "***"
+
+
+FLOODS = {
+    "the same piece": b'{"a": [' + b'"sk-p",' * 500_000 + b'"roj"]}',
+    "texts that end with a beginning": b'{"a": [' + b'"a sk-p",' * 500_000 + b'""]}',
+    "beginnings in one string": b'{"a": "' + b"sk-p" * 500_000 + b'"}',
+    "quotes in a string that does not end": b'{"a": "sk-p", "b": "' + b'\\"' * 500_000,
+    "a backslash at the end of a line": b'{"a": "sk-p", "b": "' + b'\\"' * 500_000 + b'\\\n"}',
+}
+"""Records that a quadratic search would take minutes for."""
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_records_that_begin_like_a_secret_many_times_leave_unchanged(name: str) -> None:
+    flood = b"data: " + FLOODS[name] + b"\n\n"
+    assert b"".join(passed(flood, record("!"))) == flood + record("!")
+
+
+def test_a_secret_is_replaced_in_each_of_many_fields() -> None:
+    pieces = (KEY[:9].encode(), KEY[9:].encode())
+    flood = [b'data: {"a": [' + b", ".join([b'"%b"' % piece] * 500) + b"]}\n\n" for piece in pieces]
+    assert b"".join(passed(*flood)).count(b'"***"') == 500
