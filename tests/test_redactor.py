@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from acytoo.redactor import Redactor, Searches
 from acytoo.secret import Secret
 from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, collect
+from tests.dialects.test_growth import assert_linear
 
 KEY = "sk-proj-0123456789abcdefghij/KLMNOP"
 TEXTS = st.lists(st.sampled_from([KEY, KEY[:10], KEY[1:], "sk-", "s", "sk-proj", "Hello ", "\u00e9"]), max_size=6)
@@ -180,3 +181,8 @@ def test_a_deep_field_is_left_out_if_it_may_have_a_secret() -> None:
     for _ in range(3000):
         fields = {"a": fields}
     assert KEY not in repr(redacted([KEY, OpaquePart("x", fields)])[0])
+
+
+@pytest.mark.parametrize("text", [f"{KEY} ", "sk-", KEY[:-1]])
+def test_the_work_grows_as_the_items_do(text: str) -> None:
+    assert_linear(lambda size: lambda: Redactor(Searches([Secret(KEY)])).redact([text] * size))

@@ -14,7 +14,9 @@ chunk of bytes.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Hashable, Iterable
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -318,10 +320,12 @@ def _masked(data: Any, spans: list[tuple[int, int]], mask: Any) -> Any:
 def _masked_part(text: str, spans: list[tuple[int, int]], start: int, stop: int, is_first: bool) -> str:
     """Return a part of the text with masks. A span that began earlier has its mask there, unless this is the first."""
     pieces, end = [], start
-    for begin, after in spans:
-        if begin < stop and after > end:
-            pieces.append(text[end : max(begin, end)])
-            if begin >= start or is_first:
-                pieces.append(_MASK)
-            end = max(end, min(after, stop))
+    for number in range(bisect_right(spans, start, key=itemgetter(1)), len(spans)):
+        begin, after = spans[number]
+        if begin >= stop:
+            break
+        pieces.append(text[end : max(begin, end)])
+        if begin >= start or is_first:
+            pieces.append(_MASK)
+        end = min(after, stop)
     return "".join([*pieces, text[end:stop]])
