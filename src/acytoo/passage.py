@@ -65,15 +65,17 @@ class PassingDocument(Passage):
     def __init__(self, reader: Reader, framing: Framing, redactor: Redactor) -> None:
         super().__init__(reader)
         self._redactor = RecordRedactor(redactor, framing)
+        self._records = RecordBuffer(framing)
         self._body = bytearray()
 
     def _read(self, chunk: bytes) -> bytes:
         self.reader.scan(chunk)
-        self._body += chunk
+        # Not all records at the end: a long reply would hold up everybody.
+        self._body += self._redactor.redact(self._records.feed(chunk))
         return b""
 
     def end(self) -> bytes:
-        return self._redactor.redact(bytes(self._body)) + self._redactor.flush()
+        return bytes(self._body) + self._redactor.redact(self._records.flush()) + self._redactor.flush()
 
 
 class RenderedDocument(Passage):
