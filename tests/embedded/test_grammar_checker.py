@@ -13,12 +13,13 @@ import pytest
 from acytoo.embedded.engine import Engine
 from acytoo.embedded.grammar_checker import GrammarChecker
 from acytoo.embedded.provider import EngineProvider, Model, load_engine
-from acytoo.errors import EmbeddedError, UsageError
+from acytoo.errors import EmbeddedError, ServerError, UsageError
 from tests.processes import run, script
 
 HELLO: list[Any] = [{"role": "user", "content": "Say hi."}]
 ENDLESS = 'root ::= x{0,90}\nx ::= y{0,90}\ny ::= z{0,90}\nz ::= "a"? "b"?'
 """In the engine's own language of grammars, to which nothing is translated: its first token takes forever."""
+HARMLESS = '%llguidance {}\nstart: "a"'
 DIGIT = {"grammar": "root ::= [0-9]"}
 
 
@@ -89,10 +90,36 @@ async def test_only_what_is_not_obviously_harmless_is_tried(model: EngineProvide
 
 async def test_a_process_that_was_killed_is_started_again(model: EngineProvider) -> None:
     await ask(model, **DIGIT)
-    workers()[0].kill()
-    with pytest.raises(UsageError, match="takes too long"):
-        await ask(model, grammar="root ::= [0-8]")
-    assert await ask(model, grammar="root ::= [0-7]") in "01234567"
+    (worker,) = workers()
+    worker.kill()
+    assert await ask(model, grammar="root ::= [0-8]") in "012345678"
+
+
+async def test_a_grammar_is_tried_again_if_the_process_was_killed_by_somebody_else(checker: GrammarChecker) -> None:
+    await checker.check(HARMLESS)
+    (worker,) = workers()
+    worker.suspend()
+    other = asyncio.ensure_future(checker.check(HARMLESS.replace("a", "b")))
+    await asyncio.sleep(0)
+    worker.kill()
+    await other
+
+
+async def test_few_grammars_wait_and_those_of_callers_that_left_do_not(checker: GrammarChecker) -> None:
+    endless = [asyncio.ensure_future(checker.check(f"{ENDLESS}\n# {number}")) for number in range(100)]
+    same = [asyncio.ensure_future(checker.check(f"{ENDLESS}\n# 0")) for _ in range(20)]
+    await asyncio.sleep(0)
+    refused = [task for task in endless if task.done()]
+    assert len(refused) == 92
+    for task in refused:
+        with pytest.raises(ServerError, match="too many schemas and grammars are being tried") as caught:
+            await task
+        assert caught.value.status == 503
+    for task in (*endless, *same):
+        assert task in refused or not task.done()
+        task.cancel()
+    await asyncio.wait({*endless, *same})
+    await checker.check(HARMLESS)
 
 
 async def test_an_engine_that_is_closed_while_a_grammar_is_tried_ends_the_process(model_file: Path) -> None:
