@@ -144,10 +144,10 @@ def test_the_figures_of_the_process_are_there() -> None:
 WORKER = """
 import sys
 from acytoo.gateway.metrics import Metrics
-from tests.gateway.summaries import summary
+from tests.gateway.summaries import row, summary
 metrics = Metrics(["fast", "openai/gpt-5-mini"])
 metrics.started(), metrics.started()
-metrics.ended(summary())
+metrics.ended(summary(rows=[row(seconds=0.5), row(seconds=20.0)]))
 sys.stdout.buffer.write(metrics.render())
 sys.stdout.flush()
 """
@@ -174,6 +174,10 @@ workers[0].communicate()
     series = parse(done.stdout)
     assert value(series, "acytoo_requests_total", key="ci-bot", dialect="openai", model="fast", status="200") == 3
     assert value(series, "acytoo_request_duration_seconds_count", dialect="openai", model="fast") == 3
+    target = {"upstream": "openai", "target": "openai/gpt-5-mini"}
+    assert value(series, "acytoo_attempt_duration_seconds_count", **target) == 6
+    assert value(series, "acytoo_attempt_duration_seconds_bucket", **target, le="0.5") == 3
+    assert value(series, "acytoo_attempt_duration_seconds_sum", **target) == pytest.approx(3 * 20.5)
     assert value(series, "acytoo_requests_in_progress") == 1  # of the worker that has not ended
 
 

@@ -2,11 +2,13 @@
 
 The problem: a label whose values callers choose makes a time series for each of them, until the memory of the server
 and of Prometheus is full. The strategy: a model's name is a label only if the configuration has it; key, upstream and
-dialect are bounded by the configuration already. The cost: some ten increments for each request. They are our own,
-and read by a collector when somebody asks: prometheus-client takes a lock for each of its own.
+dialect are bounded by the configuration already. The cost: requests with the same labels have one object with all their
+sums, and so do rows. They are our own, and made into metrics when somebody asks: prometheus-client takes a lock for
+each increment of its own.
 
 Several workers share a directory of its memory-mapped files (its "multiprocess mode"), and each of them reports the
-sums. That library decides on its mode when it is imported, by an environment variable: see `share`.
+sums. Then those of each request are moved to that library's metrics at once. It decides on its mode when it is
+imported, by an environment variable: see `share`.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ import functools
 import itertools
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 from acytoo._version import __version__
 from acytoo.errors import MissingExtraError
@@ -27,7 +29,7 @@ from acytoo.gateway.prices import NANODOLLARS
 from acytoo.gateway.summary import Summary
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Metric
+    from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
 
 OTHER = "other"
 """The label of all models that the configuration does not name."""
@@ -104,138 +106,61 @@ class Metrics:
     def __init__(self, models: Collection[str] = ()) -> None:
         """Create the metrics, all 0. Raises MissingExtraError without prometheus-client."""
         try:
-            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, values
+            from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, values
         except ImportError as error:
             raise MissingExtraError("/metrics", "gateway") from error
         self.models = frozenset(models)
         self._registry = registry = CollectorRegistry()
+        self._requests: _Sums[_Requests] = _Sums(_Requests)
+        self._rows: _Sums[_Rows] = _Sums(_Rows)
+        self._in_progress = 0
+        self._shared: Any = None
+        """The gauge of the requests in progress, and the metrics of each family, if several workers share them."""
         is_shared = _SHARED in os.environ
         if is_shared:
             number = _number(os.environ[_SHARED])
             values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
         else:  # shared figures would be those of the worker that happens to answer
             ProcessCollector(registry=registry)
-
-        def counter(name: str, text: str, *labels: str) -> _Series:
-            name = f"acytoo_{name}"
-            if is_shared:
-                return _Series(Counter(name, text, labels, registry=registry).labels)
-            series = _Series(_Count)
-            registry.register(_Collector(lambda: _counter_family(name, text, labels, series)))
-            return series
-
-        def histogram(name: str, text: str, *labels: str) -> _Series:
-            name = f"acytoo_{name}"
-            if is_shared:
-                return _Series(Histogram(name, text, labels, buckets=_SECONDS, registry=registry).labels)
-            series = _Series(_Histogram)
-            registry.register(_Collector(lambda: _histogram_family(name, text, labels, series)))
-            return series
-
-        in_progress = Gauge(
+        gauge = Gauge(
             "acytoo_requests_in_progress", "Requests being answered.", registry=registry, multiprocess_mode="livesum"
         )
-        self._in_progress: Any = in_progress if is_shared else _Count()
-        if not is_shared:
-            in_progress.set_function(lambda: self._in_progress.value)
+        if is_shared:
+            self._shared = gauge, {family: family.shared(registry) for family in (*_OF_REQUESTS, *_OF_ROWS)}
+        else:
+            gauge.set_function(lambda: self._in_progress)
+            registry.register(_Collector(_OF_REQUESTS, self._requests))
+            registry.register(_Collector(_OF_ROWS, self._rows))
         info = Gauge("acytoo_info", "The version.", ["version"], registry=registry, multiprocess_mode="livemax")
         info.labels(__version__).set(1)
-        self._requests = counter("requests", "Requests answered.", "key", "dialect", "model", "status")
-        self._sent = counter("sent_bytes", "Bytes of responses.", "key", "dialect", "model")
-        self._errors = counter(
-            "errors", "Requests that ended with an error, by its class.", "dialect", "model", "error"
-        )
-        self._seconds = histogram("request_duration_seconds", "Time to the response's end.", "dialect", "model")
-        self._first = histogram("first_content_seconds", "Time to the first content sent.", "dialect", "model")
-        self._attempts = counter("attempts", "Rows of the ledger.", "upstream", "target", "outcome")
-        self._attempt_seconds = histogram("attempt_duration_seconds", "Time to an attempt's end.", "upstream", "target")
-        self._attempt_first = histogram(
-            "attempt_first_content_seconds", "Time to an upstream's first content.", "upstream", "target"
-        )
-        self._tokens = counter(
-            "tokens",
-            "Tokens. input includes cached and cache_write, output includes reasoning.",
-            *("key", "model", "upstream", "target", "type"),
-        )
-        self._estimated = counter("estimated_attempts", "Attempts with estimated tokens.", "upstream", "target")
-        self._cost = counter("cost_dollars", "Cost of attempts.", "key", "model", "upstream", "target")
-        self._unpriced = counter("unpriced_attempts", "Attempts of unknown cost.", "upstream", "target")
-        # The figures that a request or a row with these labels changes: found with one look instead of one for each.
-        self._of_requests = _Series(self._figures_of_request)
-        self._of_rows = _Series(self._figures_of_row)
 
     def started(self) -> None:
         """Count a request as being answered."""
-        self._in_progress.inc()
+        self._in_progress += 1
+        if self._shared is not None:
+            self._shared[0].set(self._in_progress)
 
     def ended(self, summary: Summary) -> None:
         """Count a request that has been answered, and its attempts."""
-        self._in_progress.inc(-1)
-        model, first = summary.model, summary.first_content
-        if model not in self.models:
-            model = model and OTHER
-        figures = self._of_requests[summary.key, summary.dialect, model, summary.status, first is not None]
-        requests, sent, seconds, first_content = figures
-        requests.inc()
-        sent.inc(summary.sent)
-        seconds.observe(summary.seconds)
-        if first is not None:
-            first_content.observe(first)
-        if summary.error:
-            self._errors[summary.dialect, model, summary.error].inc()
-        for row in summary.rows:
-            self._count(row)
-
-    def _figures_of_request(self, key: str, dialect: str, model: str, status: int, has_content: bool) -> _Figures:
-        return (
-            self._requests[key, dialect, model, str(status or CLIENT_LEFT)],
-            self._sent[key, dialect, model],
-            self._seconds[dialect, model],
-            self._first[dialect, model] if has_content else None,
-        )
-
-    def _count(self, row: Row) -> None:
-        models, model, target, first, cost = self.models, row.model, row.target, row.first_content, row.cost
+        self._in_progress -= 1
+        models, model = self.models, summary.model
         if model not in models:
             model = model and OTHER
-        if target not in models:
-            target = target and OTHER
-        if not target:  # refused here
-            self._attempts[row.upstream, target, row.outcome].inc()
-            return
-        figures = self._of_rows[row.key, model, row.upstream, target, row.outcome, first is not None, bool(cost)]
-        attempts, seconds, first_content, tokens, dollars = figures
-        attempts.inc()
-        seconds.observe(row.seconds)
-        if first is not None:
-            first_content.observe(first)
-        if row.input_tokens:
-            tokens[("input",)].inc(row.input_tokens)
-        if row.output_tokens:
-            tokens[("output",)].inc(row.output_tokens)
-        if row.cached_tokens:
-            tokens[("cached",)].inc(row.cached_tokens)
-        if row.cache_write_tokens:
-            tokens[("cache_write",)].inc(row.cache_write_tokens)
-        if row.reasoning_tokens:
-            tokens[("reasoning",)].inc(row.reasoning_tokens)
-        if row.is_estimated:
-            self._estimated[row.upstream, target].inc()
-        if cost:
-            dollars.inc(cost / NANODOLLARS)
-        elif cost is None:
-            self._unpriced[row.upstream, target].inc()
-
-    def _figures_of_row(
-        self, key: str, model: str, upstream: str, target: str, outcome: str, has_content: bool, has_cost: bool
-    ) -> _Figures:
-        return (
-            self._attempts[upstream, target, outcome],
-            self._attempt_seconds[upstream, target],
-            self._attempt_first[upstream, target] if has_content else None,
-            _Series(lambda kind: self._tokens[key, model, upstream, target, kind]),
-            self._cost[key, model, upstream, target] if has_cost else None,
-        )
+        labels = summary.key, summary.dialect, model, summary.status or CLIENT_LEFT, summary.error
+        self._requests[labels].add(summary)
+        if self._shared is not None:
+            gauge, metrics = self._shared
+            gauge.set(self._in_progress)
+            _move(self._requests, _OF_REQUESTS, metrics)
+        for row in summary.rows:
+            model, target = row.model, row.target
+            if model not in models:
+                model = model and OTHER
+            if target not in models:
+                target = target and OTHER
+            self._rows[row.key, model, row.upstream, target, row.outcome].add(row)
+            if self._shared is not None:
+                _move(self._rows, _OF_ROWS, metrics)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format, for `CONTENT_TYPE`."""
@@ -249,78 +174,196 @@ class Metrics:
         return generate_latest(_WithoutCreated(registry))
 
 
-_Figures: TypeAlias = tuple[Any, ...]
-"""Figures that change together; None for one that does not."""
+_Labels: TypeAlias = tuple[Any, ...]
+
+_Histogram: TypeAlias = list[float]
+"""The number of observations in each bucket, and last the sum of all."""
 
 
-class _Series(dict[tuple[Any, ...], Any]):
-    """The figures of one metric, or of several that change together, by their labels."""
+class _Requests:
+    """The sums of the requests with the same labels."""
 
-    def __init__(self, make: Callable[..., Any]) -> None:
+    labels: ClassVar = "key", "dialect", "model", "status", "error"
+    __slots__ = ("count", "errors", "first_content", "seconds", "sent")
+
+    def __init__(self) -> None:
+        self.count = self.errors = self.sent = 0
+        self.seconds, self.first_content = _histogram(), _histogram()
+
+    def add(self, summary: Summary) -> None:
+        self.count += 1
+        self.sent += summary.sent
+        seconds, first = summary.seconds, summary.first_content
+        self.seconds[bisect_left(_SECONDS, seconds)] += 1
+        self.seconds[-1] += seconds
+        if first is not None:
+            self.first_content[bisect_left(_SECONDS, first)] += 1
+            self.first_content[-1] += first
+        if summary.error:
+            self.errors += 1
+
+
+class _Rows:
+    """The sums of the rows with the same labels."""
+
+    labels: ClassVar = "key", "model", "upstream", "target", "outcome"
+    __slots__ = (
+        *("cache_write", "cached", "count", "estimated", "first_content", "input", "nanodollars", "output"),
+        *("reasoning", "seconds", "unpriced"),
+    )
+
+    def __init__(self) -> None:
+        self.count = self.estimated = self.unpriced = self.nanodollars = 0
+        self.input = self.output = self.cached = self.cache_write = self.reasoning = 0
+        self.seconds, self.first_content = _histogram(), _histogram()
+
+    def add(self, row: Row) -> None:
+        self.count += 1
+        if not row.target:  # refused here
+            return
+        seconds, first, cost = row.seconds, row.first_content, row.cost
+        self.seconds[bisect_left(_SECONDS, seconds)] += 1
+        self.seconds[-1] += seconds
+        if first is not None:
+            self.first_content[bisect_left(_SECONDS, first)] += 1
+            self.first_content[-1] += first
+        self.input += row.input_tokens
+        self.output += row.output_tokens
+        if row.cached_tokens or row.cache_write_tokens or row.reasoning_tokens:
+            self.cached += row.cached_tokens
+            self.cache_write += row.cache_write_tokens
+            self.reasoning += row.reasoning_tokens
+        if row.is_estimated:
+            self.estimated += 1
+        if cost is None:
+            self.unpriced += 1
+        else:
+            self.nanodollars += cost
+
+    @property
+    def dollars(self) -> float:
+        return self.nanodollars / NANODOLLARS
+
+
+def _histogram() -> _Histogram:
+    return [0] * (len(_SECONDS) + 1) + [0.0]
+
+
+_Sum = TypeVar("_Sum", bound=_Requests | _Rows)
+
+
+class _Sums(dict[_Labels, _Sum]):
+    """Sums by their labels."""
+
+    def __init__(self, kind: type[_Sum]) -> None:
         super().__init__()
-        self._make = make
+        self.kind = kind
 
-    def __missing__(self, labels: tuple[Any, ...]) -> Any:
-        figure = self[labels] = self._make(*labels)
-        return figure
-
-
-class _Count:
-    """A sum of this process, with the method of prometheus-client's counters."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, *_: str) -> None:
-        self.value = 0.0
-
-    def inc(self, amount: float = 1) -> None:
-        self.value += amount
+    def __missing__(self, labels: _Labels) -> _Sum:
+        sums = self[labels] = self.kind()
+        return sums
 
 
-class _Histogram:
-    """A histogram of this process, with the method of prometheus-client's."""
+class _Family(NamedTuple):
+    """One metric, made of fields of the sums. If it has several, their names are the values of its last label."""
 
-    __slots__ = ("counts", "sum")
+    name: str
+    text: str
+    labels: tuple[str, ...]
+    fields: tuple[str, ...]
 
-    def __init__(self, *_: str) -> None:
-        self.counts = [0] * (len(_SECONDS) + 1)
-        self.sum = 0.0
+    @property
+    def is_histogram(self) -> bool:
+        return self.fields[0] in ("seconds", "first_content")
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(_SECONDS, value)] += 1
-        self.sum += value
+    def samples(self, sums: _Sums[_Sum]) -> dict[_Labels, Any]:
+        """Return the figures by the labels of this metric, without those that are 0."""
+        places = [sums.kind.labels.index(label) for label in self.labels if label != "type"]
+        found: dict[_Labels, Any] = {}
+        for values, one in list(sums.items()):  # a copy, because requests may end meanwhile, in another thread
+            for field in self.fields:
+                labels = *[str(values[place]) for place in places], *([field] if len(self.fields) > 1 else [])
+                figure = getattr(one, field)
+                if not self.is_histogram:
+                    found[labels] = found.get(labels, 0) + figure
+                elif labels in found:
+                    found[labels] = [sum(pair) for pair in zip(found[labels], figure, strict=True)]
+                else:
+                    found[labels] = figure
+        return {labels: figure for labels, figure in found.items() if (any(figure) if self.is_histogram else figure)}
+
+    def collect(self, sums: _Sums[_Sum]) -> Metric:
+        """Return the metric of this process."""
+        from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+        name, samples = f"acytoo_{self.name}", self.samples(sums)
+        if not self.is_histogram:
+            counter = CounterMetricFamily(name, self.text, labels=self.labels)
+            for labels, figure in samples.items():
+                counter.add_metric(labels, figure)
+            return counter
+        histogram = HistogramMetricFamily(name, self.text, labels=self.labels)
+        bounds = [*map(str, _SECONDS), "+Inf"]
+        for labels, figure in samples.items():
+            histogram.add_metric(labels, [*zip(bounds, accumulate(figure[:-1]), strict=True)], figure[-1])
+        return histogram
+
+    def shared(self, registry: CollectorRegistry) -> Counter | Histogram:
+        """Return the metric that several workers share."""
+        from prometheus_client import Counter, Histogram
+
+        name = f"acytoo_{self.name}"
+        if self.is_histogram:
+            return Histogram(name, self.text, self.labels, buckets=_SECONDS, registry=registry)
+        return Counter(name, self.text, self.labels, registry=registry)
 
 
-_Family: TypeAlias = "Callable[[], Metric]"
+_OF_REQUESTS = (
+    _Family("requests", "Requests answered.", ("key", "dialect", "model", "status"), ("count",)),
+    _Family("sent_bytes", "Bytes of responses.", ("key", "dialect", "model"), ("sent",)),
+    _Family("errors", "Requests that ended with an error, by its class.", ("dialect", "model", "error"), ("errors",)),
+    _Family("request_duration_seconds", "Time to the response's end.", ("dialect", "model"), ("seconds",)),
+    _Family("first_content_seconds", "Time to the first content sent.", ("dialect", "model"), ("first_content",)),
+)
+
+_TARGET = "upstream", "target"
+_OF_ROWS = (
+    _Family("attempts", "Rows of the ledger.", (*_TARGET, "outcome"), ("count",)),
+    _Family("attempt_duration_seconds", "Time to an attempt's end.", _TARGET, ("seconds",)),
+    _Family("attempt_first_content_seconds", "Time to an upstream's first content.", _TARGET, ("first_content",)),
+    _Family(
+        "tokens",
+        "Tokens. input includes cached and cache_write, output includes reasoning.",
+        ("key", "model", *_TARGET, "type"),
+        ("input", "output", "cached", "cache_write", "reasoning"),
+    ),
+    _Family("estimated_attempts", "Attempts with estimated tokens.", _TARGET, ("estimated",)),
+    _Family("cost_dollars", "Cost of attempts.", ("key", "model", *_TARGET), ("dollars",)),
+    _Family("unpriced_attempts", "Attempts of unknown cost.", _TARGET, ("unpriced",)),
+)
 
 
-class _Collector:
-    """What prometheus-client asks for the figures of one metric, in any thread."""
+def _move(sums: _Sums[_Sum], families: Iterable[_Family], metrics: Mapping[_Family, Any]) -> None:
+    """Move the sums of one request, or of one row, to the metrics that workers share."""
+    for family in families:
+        for labels, figure in family.samples(sums).items():
+            metric = metrics[family].labels(*labels)
+            if family.is_histogram:
+                metric.observe(figure[-1])
+            else:
+                metric.inc(figure)
+    sums.clear()
 
-    def __init__(self, family: _Family) -> None:
-        self._family = family
+
+class _Collector(Generic[_Sum]):
+    """What prometheus-client asks for the metrics of this process, in any thread."""
+
+    def __init__(self, families: Iterable[_Family], sums: _Sums[_Sum]) -> None:
+        self._families = families
+        self._sums = sums
 
     def collect(self) -> Iterable[Metric]:
-        return [self._family()]
-
-
-def _counter_family(name: str, text: str, labels: tuple[str, ...], series: _Series) -> Metric:
-    from prometheus_client.core import CounterMetricFamily
-
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, figure in list(series.items()):
-        family.add_metric(values, figure.value)
-    return family
-
-
-def _histogram_family(name: str, text: str, labels: tuple[str, ...], series: _Series) -> Metric:
-    from prometheus_client.core import HistogramMetricFamily
-
-    family = HistogramMetricFamily(name, text, labels=labels)
-    for values, figure in list(series.items()):
-        bounds = [*map(str, _SECONDS), "+Inf"]
-        family.add_metric(values, [*zip(bounds, accumulate(figure.counts), strict=True)], figure.sum)
-    return family
+        return [family.collect(self._sums) for family in self._families]
 
 
 class _WithoutCreated:
