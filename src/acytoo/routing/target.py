@@ -51,7 +51,11 @@ class Lease(msgspec.Struct, eq=False):
         """Give the place back. Does nothing the second time."""
         if not self.is_released:
             self.is_released = True
-            self.target.release(self)
+            target = self.target
+            if target.is_unlimited and not self.is_trial:
+                target.in_flight -= 1
+            else:
+                target.take_back(self)
 
 
 class Target:
@@ -99,6 +103,8 @@ class Target:
         self.in_flight = 0
         self.opens_at = -math.inf
         """The time (`time.monotonic`) from which the target may be asked."""
+        self.is_unlimited = limit is None
+        """Whether neither `limit` nor trials restrict the requests in flight, so that places need no lock."""
         self._limit = math.inf if limit is None else limit
         self._queue_size = queue
         self._queue: deque[Waiter] = deque()
@@ -141,7 +147,7 @@ class Target:
 
     def take(self) -> Lease | None:
         """Return a place for a request, or None if it would have to wait for others to end."""
-        if self._limit == self._max_trials == math.inf:
+        if self.is_unlimited:
             self.in_flight += 1
             return Lease(self, False)
         with self._lock:
@@ -153,11 +159,8 @@ class Target:
         self._trials += is_trial
         return Lease(self, is_trial)
 
-    def release(self, lease: Lease) -> None:
+    def take_back(self, lease: Lease) -> None:
         """Take a place back, and give it to whoever has waited longest."""
-        if self._limit == self._max_trials == math.inf and not lease.is_trial:
-            self.in_flight -= 1
-            return
         with self._lock:
             self.in_flight -= 1
             self._end_trial(lease)
@@ -198,6 +201,7 @@ class Target:
             if self._max_trials < math.inf:
                 self._end_trial(lease)
                 self._max_trials = self._max_trials + 1 if self._max_trials < _FULL_TRUST else math.inf
+                self.is_unlimited = self._limit == self._max_trials == math.inf
                 self._admit()
 
     def answered(self) -> None:
@@ -220,6 +224,7 @@ class Target:
         with self._lock:
             self.opens_at = max(self.opens_at, time.monotonic() + seconds)
             self._max_trials = 1
+            self.is_unlimited = False
             self._dismiss()
 
 
