@@ -7,12 +7,12 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import msgspec
 
-from acytoo.base_provider import ReplyOpener
+from acytoo.base_provider import OpenReply, ReplyOpener
 from acytoo.client import BatchStream, DeliveredError
 from acytoo.errors import AcytooError, ServerError, StatusError, TimedOutError, one_line
 from acytoo.routing.policy import BusyError, is_failure_of_target, verdict, wait_of
@@ -41,12 +41,18 @@ class _Begun(msgspec.Struct, Generic[T], eq=False):
     lease: Lease
     source: Closable[T]
     batches: Closable[T]
-    held: list[T] = []
-    is_complete: bool = True
-    attempts: list[Attempt] = []
+    held: list[T]
+    is_complete: bool
+    attempts: list[Attempt]
 
 
-_NONE_EXCLUDED: frozenset[Target] = frozenset()
+class _Failures(msgspec.Struct, eq=False):
+    """What the failed attempts of a request mean for the next one."""
+
+    error: AcytooError | None = None
+    excluded: set[Target] = set()
+    tries: dict[Target, int] = {}
+    not_before: dict[Target, float] = {}
 
 
 class RoutedReply(msgspec.Struct, Generic[T], eq=False):
@@ -61,14 +67,10 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
     ends_at: float = math.inf
     """The time (`time.monotonic`) at which the reply has to have begun."""
     _sent: int = 0
-    _error: AcytooError | None = None
     _reply: _Begun[T] | None = None
+    _failures: _Failures | None = None
     _is_closed: bool = False
     _is_late: bool = False
-    # Of the targets that have failed; a reply at the first attempt needs none of them.
-    _excluded: frozenset[Target] = _NONE_EXCLUDED
-    _tries: dict[Target, int] = {}
-    _not_before: dict[Target, float] = {}
 
     # The reply, once it has begun.
 
@@ -103,11 +105,12 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
             self._note_late_failure(reply, delivered.error)
             raise
 
-    async def forward(self, deliver: Callable[[T], bool]) -> None:
+    def forward(self, deliver: Callable[[T], bool]) -> Awaitable[None]:
         """Call `deliver` with the batches that arrive, as BatchStream.forward does, once the held ones are taken."""
         reply = self._reply
         if reply is not None and not reply.held and isinstance(reply.batches, (BatchStream, RoutedReply)):
-            await reply.batches.forward(deliver)
+            return reply.batches.forward(deliver)
+        return _nothing()
 
     @property
     def text(self) -> str:
@@ -116,9 +119,10 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
 
     async def aclose(self) -> None:
         """Stop reading, and give the target's place back."""
-        self._is_closed = True
         reply = self._reply
-        if reply is not None and not reply.lease.is_released:  # else it has ended
+        if reply is None:
+            self._is_closed = True
+        elif not reply.lease.is_released:  # else it has ended
             reply.lease.release()
             await reply.batches.aclose()
 
@@ -132,8 +136,8 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
 
     # Its beginning.
 
-    async def open(self) -> Closable[T]:
-        """Send the request until a target begins to answer. Return what the opener returned for that target.
+    async def open(self) -> OpenReply[T]:
+        """Send the request until a target begins to answer. Return this reply with what the opener returned for it.
 
         Raises the error of the last attempt that may succeed later, else that of the first one; TimedOutError (phase
         "deadline").
@@ -145,22 +149,30 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
         now = time.monotonic()
         self.ends_at = now + route.deadline
         watch = route.watch(loop)
-        watch.add(self, task)
+        watch.tasks[self] = task
+        if not watch.is_armed:
+            watch.arm(self, loop)
         try:
-            lease = self._free_place(now) if route.balance is None else None
+            lease: Lease | None = None
+            if route.balance is None:  # the first attempt usually finds a place at once
+                for target in route.targets:
+                    if target.opens_at <= now and (lease := target.take()) is not None:
+                        self._sent = 1
+                        break
             while True:
                 if lease is None:
                     lease = await self._place()
+                    now = time.monotonic()
                 try:
                     delay = route.hedge_after if route.hedges else None
-                    reply = await (self._attempt(lease) if delay is None else self._hedged(lease, delay))
+                    reply = await (self._attempt(lease, now) if delay is None else self._hedged(lease, delay))
                     break
                 except AcytooError as error:
                     if self._is_late or verdict(error, route.next_on) == "raise":
                         raise
                     lease = None
             self._reply = reply
-            self.attempts += reply.attempts
+            self.attempts.extend(reply.attempts)
         except AcytooError as error:
             error.attempts = tuple(self.attempts)
             raise
@@ -174,55 +186,55 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
             names = ", ".join(asked or [target.name for target in route.targets])
             late = TimedOutError("deadline", route.deadline, f"no reply began within {route.deadline:g} s: {names}")
             late.attempts = tuple(self.attempts)
-            raise late from self._error
+            raise late from self._error()
         finally:
-            watch.remove(self)
+            watch.tasks.pop(self, None)
             if self._is_late:  # a legacy provider has ended in another way when it was cancelled
                 task.uncancel()
             # A long history need not stay in memory while the reply is read, and an error's traceback refers to self.
-            self._error = None
+            if self._failures is not None:
+                self._failures = None
             del self._request, self._opener
-        return reply.source
+        return OpenReply(reply.source, self, self.attempts)
 
     def expire(self, task: asyncio.Task[Any]) -> None:
         """Cancel the task that waits for the reply to begin, and make that a TimedOutError."""
         self._is_late = True
         task.cancel()
 
-    async def _attempt(self, lease: Lease) -> _Begun[T]:
+    async def _attempt(self, lease: Lease, started: float) -> _Begun[T]:
         """Send the request to one target. Return its reply with the first content, or note the error and raise it."""
         target = lease.target
-        started = time.monotonic()
-        reply: _Begun[T] | None = None
+        batches: Closable[T] | None = None
+        attempts: list[Attempt] | None = None
+        held: list[T] = []
+        is_complete = True
         try:
             request = target.request_for(self._request)
             if target.is_route:
                 opened = await target.provider.open_reply(request, self._opener, self._session)
-                reply = _Begun(lease, opened.source, opened.batches)
-                reply.attempts = _attempts_of(target, opened.attempts)
+                source, batches, attempts = opened.source, opened.batches, _attempts_of(target, opened.attempts)
             else:
-                source = self._opener(target.provider, request)
-                reply = _Begun(lease, source, source)
-            async for batch in reply.batches:
-                reply.held.append(batch)
+                source = batches = self._opener(target.provider, request)
+            async for batch in batches:
+                held.append(batch)
                 if not isinstance(batch, list) or has_content(batch):
-                    reply.is_complete = False
+                    is_complete = False
                     break
         except BaseException as error:
             # Before the place is given back: a request that waits for it must not be sent to a target that has failed.
             self._note_end(target, error, time.monotonic() - started)
             lease.release()
-            if reply is not None:
-                await reply.batches.aclose()
+            if batches is not None:
+                await batches.aclose()
             raise
         seconds = time.monotonic() - started
         if self._route.hedges:
             self._route.note_first_content(seconds)
         if lease.is_trial:
             target.begun(lease)
-        if not reply.attempts:
-            reply.attempts.append(Attempt(target.name, "answered", seconds))
-        return reply
+        attempts = attempts or [Attempt(target.name, "answered", seconds)]
+        return _Begun(lease, source, batches, held, is_complete, attempts)
 
     def _note_end(self, target: Target, error: BaseException, seconds: float) -> None:
         """Note an attempt without a reply: it has failed, or has been cancelled."""
@@ -246,25 +258,30 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
             target.failed(wait)
         elif is_failure is not None:
             target.answered()
+        failures = self._failures = self._failures or _Failures()
         if verdict(error, route.next_on) == "retry":
-            tries = self._tries[target] = self._tries.get(target, 0) + 1
+            tries = failures.tries[target] = failures.tries.get(target, 0) + 1
             backoff = random.uniform(0, min(_LONGEST_BACKOFF, _SHORTEST_BACKOFF * 2 ** (tries - 1)))
-            self._not_before[target] = time.monotonic() + (backoff if wait is None else wait)
-            self._error = error
+            failures.not_before[target] = time.monotonic() + (backoff if wait is None else wait)
+            failures.error = error
         else:
-            self._excluded |= {target}
-            self._error = self._error or error
+            failures.excluded.add(target)
+            failures.error = failures.error or error
+
+    def _error(self) -> AcytooError | None:
+        """Return the error to raise if there is no further attempt, None before the first failure."""
+        return self._failures.error if self._failures is not None else None
 
     async def _hedged(self, lease: Lease, delay: float) -> _Begun[T]:
         """Send the request to one target and, if that is slower than usual, to a second one. The first reply wins."""
-        tasks = [asyncio.ensure_future(self._attempt(lease))]
+        tasks = [asyncio.ensure_future(self._attempt(lease, time.monotonic()))]
         try:
             await asyncio.wait(tasks, timeout=delay)
             second = self._spare(lease.target) if not tasks[0].done() else None
             if second is not None:
                 _LOG.info("target %s has not begun after %.3f s: asking %s too", lease.target.name, delay,
                           second.target.name)  # fmt: skip
-                tasks.append(asyncio.ensure_future(self._attempt(second)))
+                tasks.append(asyncio.ensure_future(self._attempt(second, time.monotonic())))
             running = set(tasks)
             winner: asyncio.Task[_Begun[T]] | None = None
             while winner is None:
@@ -289,21 +306,14 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
 
     # Which target is next.
 
-    def _free_place(self, now: float) -> Lease | None:
-        """Return a place for the first attempt of an ordered route, which is the usual case."""
-        for target in self._route.targets:
-            if target.opens_at <= now and (lease := target.take()) is not None:
-                self._sent = 1
-                return lease
-        return None
-
     async def _place(self) -> Lease:
         """Return a place at a target, waiting for one if necessary. Raises AcytooError if there will be none."""
         while True:
             usable = self._usable()
             if not usable or self._sent == self._route.max_attempts:
-                assert self._error is not None
-                raise self._error
+                assert self._failures is not None
+                assert self._failures.error is not None
+                raise self._failures.error
             now = time.monotonic()
             open_targets = [target for target in usable if self._opens_at(target) <= now]
             free = [target for target in open_targets if not target.is_full]
@@ -319,16 +329,20 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
                 return lease
 
     def _usable(self) -> tuple[Target, ...]:
-        targets = self._route.targets
-        return tuple([t for t in targets if t not in self._excluded]) if self._excluded else targets
+        targets, failures = self._route.targets, self._failures
+        return targets if failures is None else tuple([t for t in targets if t not in failures.excluded])
 
     def _opens_at(self, target: Target) -> float:
-        return max(target.opens_at, self._not_before.get(target, -math.inf))
+        failures = self._failures
+        if failures is None:
+            return target.opens_at
+        return max(target.opens_at, failures.not_before.get(target, -math.inf))
 
     def _choose(self, free: list[Target]) -> Target:
-        if self._tries:
-            fewest = min(self._tries.get(target, 0) for target in free)
-            free = [target for target in free if self._tries.get(target, 0) == fewest]
+        if self._failures is not None:
+            tries = self._failures.tries
+            fewest = min(tries.get(target, 0) for target in free)
+            free = [target for target in free if tries.get(target, 0) == fewest]
         balance = self._route.balance
         return free[0] if balance is None else balance.choose(free, self._request, self._session)
 
@@ -342,7 +356,7 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
         queues = [target for target in targets if target.has_queue_room]
         if not queues:
             names = ", ".join([target.name for target in targets])
-            raise self._error or BusyError(names)
+            raise self._error() or BusyError(names)
         waiter: Waiter = asyncio.get_running_loop().create_future()
         for target in queues:
             target.enqueue(waiter)
@@ -361,7 +375,7 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
         seconds = max(0.0, moment - time.monotonic())
         if moment >= self.ends_at or seconds > self._route.max_wait:
             names = ", ".join([target.name for target in self._usable()])
-            raise self._error or ServerError(
+            raise self._error() or ServerError(
                 f"paused after failures: {names}; try again in {seconds:.0f} s", status=503, retry_after=seconds
             )
         await asyncio.sleep(seconds)
@@ -378,6 +392,10 @@ def _log_failure(target: Target, error: AcytooError, when: str = "") -> None:
     # Not the error itself: a handler that keeps records would keep its traceback, and with that the request.
     message = one_line(f"target {target.name} failed{when}: {type(error).__name__}: {error}")
     _LOG.warning("%s", message)
+
+
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 async def _leave(tasks: list[asyncio.Task[_Begun[T]]]) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, Literal, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -163,11 +163,11 @@ class Route(AsyncGeneratorProvider):
 
         return RoutedReply(self, request, open_at, "", True)
 
-    async def open_reply(self, request: Request, opener: ReplyOpener[T], session: str = "") -> OpenReply[T]:
+    def open_reply(
+        self, request: Request, opener: ReplyOpener[T], session: str = ""
+    ) -> Coroutine[Any, Any, OpenReply[T]]:
         """Return the reply of the first target that begins to answer. Raises the error of the last attempt."""
-        reply = RoutedReply(self, request, opener, session)
-        source = await reply.open()
-        return OpenReply(source, reply, reply.attempts)
+        return RoutedReply(self, request, opener, session).open()
 
     async def count_tokens(self, request: Request) -> int:
         """Return how many tokens the first target counts that can count. Raises UnsupportedError if none can."""

@@ -21,29 +21,21 @@ class Watch:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # The handle of the timer is not kept either: it would keep the loop alive.
         self.loop = weakref.ref(loop)
-        self._tasks: dict[RoutedReply[Any], asyncio.Task[Any]] = {}
-        self._is_armed = False
+        self.tasks: dict[RoutedReply[Any], asyncio.Task[Any]] = {}
+        """The tasks to cancel when the time of their replies is over. A reply that begins or fails removes itself."""
+        self.is_armed = False
 
-    def add(self, reply: RoutedReply[Any], task: asyncio.Task[Any]) -> None:
-        """Cancel the task when the reply's time is over, unless the reply is removed before."""
-        self._tasks[reply] = task
-        if not self._is_armed:
-            self._arm(reply, task.get_loop())
-
-    def remove(self, reply: RoutedReply[Any]) -> None:
-        """Let a reply take its time: it has begun, or failed."""
-        self._tasks.pop(reply, None)
-
-    def _arm(self, reply: RoutedReply[Any], loop: asyncio.AbstractEventLoop) -> None:
-        self._is_armed = True
+    def arm(self, reply: RoutedReply[Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Set the timer to the time of a reply, the one that is due first."""
+        self.is_armed = True
         loop.call_later(reply.ends_at - time.monotonic(), self._on_timer)
 
     def _on_timer(self) -> None:
-        self._is_armed = False
-        while self._tasks:
-            reply, task = next(iter(self._tasks.items()))
+        self.is_armed = False
+        while self.tasks:
+            reply, task = next(iter(self.tasks.items()))
             if reply.ends_at > time.monotonic():
-                self._arm(reply, task.get_loop())
+                self.arm(reply, task.get_loop())
                 return
-            del self._tasks[reply]
+            del self.tasks[reply]
             reply.expire(task)
