@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acytoo.dialects import by_name
+from acytoo.dialects.quotas import Quota
 from acytoo.gateway.config import Limits
 from acytoo.gateway.counters import (
     Claim,
@@ -18,9 +21,9 @@ from acytoo.gateway.counters import (
     MemoryCounters,
     Plan,
     Window,
-    quotas_of,
 )
 from acytoo.gateway.limits import amounts_of, plan_of
+from acytoo.http import ResponseHead
 from tests.gateway.counters_model import START, Clock, Step, follow, settle_now, steps
 
 
@@ -205,14 +208,49 @@ async def test_a_plan_whose_day_has_ended_while_its_minute_has_not_counts_from_z
     assert [level.used for level in held.levels] == [5, 10]
 
 
-async def test_quotas_are_what_is_left_of_the_tightest_limit_on_requests_and_on_tokens() -> None:
-    clock = Clock()
-    counters = MemoryCounters(wall=clock, monotonic=clock)
-    limits = Limits(requests_per_minute=5, requests_per_day=3, tokens_per_minute=50, concurrent=1, budget_per_day=1)
-    plan = plan_of(limits, "key:a")
+def reported(held: Hold, dialect: str) -> list[Quota]:
+    """Return what a response reports to a client."""
+    api = by_name(dialect)
+    lines = held.quota_fields(api, START).decode().splitlines()
+    return api.read_quotas(ResponseHead(200, dict(line.split(": ", 1) for line in lines)), START)
+
+
+async def reserve_all(counters: MemoryCounters, plan: Plan | None) -> Hold:
+    """Reserve a request with 20 tokens."""
     assert plan is not None
     held = await counters.reserve(Claims(plan, amounts_of(20, 1)))
     assert isinstance(held, Hold)
-    assert held.quotas() == quotas_of(held.levels)
-    left = {(quota.unit, quota.limit, quota.remaining) for quota in held.quotas()}
-    assert left == {("requests", 3, 2), ("tokens", 50, 30)}
+    return held
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+async def test_a_response_reports_what_is_left_of_the_tightest_limits_on_requests_and_on_tokens(dialect: str) -> None:
+    clock = Clock()
+    counters = MemoryCounters(wall=clock, monotonic=clock)
+    limits = Limits(requests_per_minute=5, requests_per_day=3, tokens_per_minute=50, concurrent=9, budget_per_day=1)
+    plan = plan_of(limits, "key:a")
+
+    def left(held: Hold) -> dict[str, tuple[int, int]]:
+        assert held.quota_fields(by_name("ollama"), START) == b""
+        return {quota.unit: (quota.limit, quota.remaining) for quota in reported(held, dialect)}
+
+    assert left(await reserve_all(counters, plan)) == {"requests": (3, 2), "tokens": (50, 30)}
+    held = await reserve_all(counters, plan)
+    assert left(held) == {"requests": (3, 1), "tokens": (50, 10)}
+    await counters.restore("key:a:requests", "minute", 5)
+    assert left(held) == {"requests": (5, 0), "tokens": (50, 10)}
+    await counters.restore("key:a:tokens", "minute", 60)
+    assert left(held) == {"requests": (5, 0), "tokens": (50, 0)}
+
+
+async def test_a_response_reports_the_time_until_a_limit_begins_again_a_twentieth_of_a_second_late_at_most() -> None:
+    clock = Clock()
+    counters = MemoryCounters(wall=clock, monotonic=clock)
+    plan = plan_of(Limits(requests_per_minute=100), "key:a")
+    await reserve_all(counters, plan)
+    times = []
+    for passed in (59.5, 59.52, 59.54, 59.56, 59.8, 59.79):
+        clock.now = START + passed
+        [quota] = reported(await reserve_all(counters, plan), "openai")
+        times.append(round(quota.resets_in, 2))
+    assert times == [0.5, 0.5, 0.5, 0.44, 0.2, 0.21]

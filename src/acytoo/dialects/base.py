@@ -376,12 +376,18 @@ class Dialect:
         """Return the JSON document that reports an error in this API."""
         raise NotImplementedError
 
-    def quota_fields(self, quotas: Sequence[Quota], now: float) -> bytes:
-        """Return the header fields that report what is left of limits at the time `now`; by default none.
+    def quota_template(self, quotas: Sequence[Quota], now: float) -> bytes:
+        """Return the header fields that report limits at the time `now`, with `%d` for what is left; by default none.
 
-        Each unit may occur once. The fields are encoded, as lines of a head: every response of a gateway has some.
+        Each unit may occur once. The fields are encoded, as lines of a head, and the same for many responses: only what
+        is left differs from one to the next.
         """
         return b""
+
+    def quota_fields(self, quotas: Sequence[Quota], now: float) -> bytes:
+        """Return the header fields that report what is left of limits at the time `now`."""
+        template = self.quota_template(quotas, now)
+        return template and template % tuple([quota.remaining for quota in quotas])
 
     def for_model(self, body: bytes, model: str) -> bytes:
         """Return a body of this dialect with another model. Every other field keeps its bytes."""

@@ -126,7 +126,7 @@ class GatewayCall(Call):
             counters, amounts = self.counters, amounts_of(incoming + outgoing, money)
             held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
             hold = self._hold = granted(held)
-            self.fields += dialect.quota_fields(hold.quotas(), self._at)
+            self.fields += hold.quota_fields(dialect, self._at)
 
     def estimated_input(self, request: Request) -> int:
         """Return about how many tokens the request has."""

@@ -13,15 +13,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, overload
 
 from acytoo.dialects.quotas import UNITS, Quota
+
+if TYPE_CHECKING:
+    from acytoo.dialects.base import Dialect
 
 Window: TypeAlias = Literal["minute", "day", "month", "flight"]
 """How long an amount counts; "flight": until it is settled."""
 
 MINUTE = 60.0
 DAY = 86400.0
+
+_TEMPLATE_LASTS = 0.05
+"""Seconds for which responses report the same time until a limit begins again."""
+
+_NEVER = float("-inf")
 
 FLIGHT_RETRY_AFTER = 1.0
 """Seconds to wait for a place that is in use: nobody knows how long a reply takes."""
@@ -122,9 +130,9 @@ class Hold:
         self.name = name
         self.is_settled = False
 
-    def quotas(self) -> list[Quota]:
-        """Return what is left of requests and tokens, for headers."""
-        return quotas_of(self.levels)
+    def quota_fields(self, dialect: Dialect, now: float) -> bytes:
+        """Return the header fields that report what is left of requests and tokens at the time `now`."""
+        return dialect.quota_fields(quotas_of(self.levels), now)
 
 
 def quotas_of(levels: Iterable[Level]) -> list[Quota]:
@@ -264,21 +272,22 @@ class MemoryCounters:
 class _Counted:
     """The counts of a plan: what is done for every request is looked up once for many.
 
-    `counts` has a count for each limit, with the limit and the unit, `quotas` the counts of requests and of tokens.
-    They are the current ones between `start` and `end`, and between `minute_start` and `minute_end`, as long as the
-    counters have the `version`.
+    `counts` has a count for each limit, with the limit and the unit, `quotas` the limits on requests and those on
+    tokens, and `templates` the header fields that report them, for each dialect. They are the current ones between
+    `start` and `end`, and between `minute_start` and `minute_end`, as long as the counters have the `version`.
     """
 
-    __slots__ = ("counts", "end", "minute_end", "minute_start", "quotas", "start", "version")
+    __slots__ = ("counts", "end", "minute_end", "minute_start", "quotas", "start", "templates", "version")
 
     def __init__(self, limits: Sequence[Limit], counts: Sequence[_Count]) -> None:
         self.version: object = None
         self.counts: list[tuple[_Count, int, int]] = []
-        quotas: dict[int, list[tuple[_Count, int, bool]]] = {}
+        quotas: dict[int, list[_Quota]] = {}
         for limit, count in zip(limits, counts, strict=True):
             self.counts.append((count, limit.limit, limit.unit))
-            quotas.setdefault(limit.unit, []).append((count, limit.limit, limit.window == "minute"))
-        self.quotas = [(unit, quotas[n][0], quotas[n][1:]) for n, unit in enumerate(UNITS) if n in quotas]
+            quotas.setdefault(limit.unit, []).append((count, limit.limit, limit.window == "minute", limit.unit))
+        self.quotas = [(quotas[unit][0], quotas[unit][1:]) for unit in range(len(UNITS)) if unit in quotas]
+        self.templates: dict[str, tuple[float, list[_Quota], bytes]] = {}
         self.start, self.end = _common([c for c, limit in zip(counts, limits, strict=True) if limit.window != "minute"])
         self.minute_start, self.minute_end = _common(
             [c for c, limit in zip(counts, limits, strict=True) if limit.window == "minute"]
@@ -309,16 +318,29 @@ class _MemoryHold(Hold):
             for claim, (count, *_) in zip(self.claims, self.counted.counts, strict=True)
         ]
 
-    def quotas(self) -> list[Quota]:
-        quotas = []
-        for unit, (tightest, most, is_minute), others in self.counted.quotas:
-            left = most - tightest.used
-            for count, limit, is_other_minute in others:
-                if limit - count.used < left:
-                    left, tightest, most, is_minute = limit - count.used, count, limit, is_other_minute
-            resets_in = tightest.end - (self.elapsed if is_minute else self.now)
-            quotas.append(Quota(unit, most, left if left > 0 else 0, resets_in))
-        return quotas
+    def quota_fields(self, dialect: Dialect, now: float) -> bytes:
+        # Only what is left differs from request to request, so a template with the rest is made a few times a second.
+        # What a response reports of the time is that much too late, which makes nobody come back too early.
+        quotas, lefts = [], []
+        for tightest, others in self.counted.quotas:
+            left = tightest[1] - tightest[0].used
+            for other in others:
+                if (left_of_other := other[1] - other[0].used) < left:
+                    tightest, left = other, left_of_other
+            quotas.append(tightest)
+            lefts.append(left if left > 0 else 0)
+        templates = self.counted.templates
+        at, those, template = templates.get(dialect.name, (_NEVER, quotas, b""))
+        if those != quotas or not 0 <= self.elapsed - at < _TEMPLATE_LASTS:
+            template = dialect.quota_template(
+                [self._quota(quota, left) for quota, left in zip(quotas, lefts, strict=True)], now
+            )
+            templates[dialect.name] = self.elapsed, quotas, template
+        return template and template % tuple(lefts)
+
+    def _quota(self, quota: _Quota, left: int) -> Quota:
+        count, most, is_minute, unit = quota
+        return Quota(UNITS[unit], most, left, count.end - (self.elapsed if is_minute else self.now))
 
 
 class _Count:
@@ -330,6 +352,10 @@ class _Count:
         self.start = start
         self.end = end
         self.used = 0
+
+
+_Quota: TypeAlias = tuple[_Count, int, bool, int]
+"""What is used of a limit, the limit, whether it is one per minute, and its unit."""
 
 
 def _begin(window: Window, at: float) -> _Count:

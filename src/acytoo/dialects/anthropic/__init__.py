@@ -196,12 +196,12 @@ class Anthropic(Dialect):
         """Return `{"type": "error", "error": {"type", "message"}}`."""
         return error_document(error)
 
-    def quota_fields(self, quotas: Sequence[Quota], now: float) -> bytes:
+    def quota_template(self, quotas: Sequence[Quota], now: float) -> bytes:
         """Return the headers of "Rate limits, Response headers": counts, and the time of the reset in RFC 3339."""
         fields = ""
         for quota in quotas:
             name, reset = f"anthropic-ratelimit-{quota.unit}", math.ceil(now + quota.resets_in)
-            fields += f"{name}-limit: {quota.limit}\r\n{name}-remaining: {quota.remaining}\r\n"
+            fields += f"{name}-limit: {quota.limit}\r\n{name}-remaining: %d\r\n"
             fields += f"{name}-reset: {datetime.fromtimestamp(reset, UTC):%Y-%m-%dT%H:%M:%SZ}\r\n"
         return fields.encode()
 

@@ -17,7 +17,7 @@ from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import decoder, dumps
 from acytoo.dialects.openai.models import models_request, read_models
-from acytoo.dialects.openai.quotas import quota_fields, read_quotas
+from acytoo.dialects.openai.quotas import quota_template, read_quotas
 from acytoo.dialects.openai.reader import TOO_LONG, CumulativeReader, StreamReader, read_document, without_usage
 from acytoo.dialects.openai.request import (
     NAME,
@@ -123,9 +123,9 @@ class OpenAI(Dialect):
         """Return `{"error": {"message", "type", "param", "code"}}`."""
         return {"error": openai_error(error)}
 
-    def quota_fields(self, quotas: Sequence[Quota], now: float) -> bytes:
+    def quota_template(self, quotas: Sequence[Quota], now: float) -> bytes:
         """Return the `x-ratelimit-*` headers."""
-        return quota_fields(quotas)
+        return quota_template(quotas)
 
     def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
         """Return the quotas in the `x-ratelimit-*` headers of a response."""

@@ -6,28 +6,23 @@ such as `1s`, `6m0s` or `12ms`.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Mapping
 
 from acytoo.dialects.quotas import UNITS, Quota, number
 
 
-def quota_fields(quotas: Iterable[Quota]) -> bytes:
-    """Return the header fields for quotas, of which each unit may occur once."""
+def quota_template(quotas: Iterable[Quota]) -> bytes:
+    """Return the header fields for quotas, with `%d` for what is left. Each unit may occur once."""
     fields = ""
     for quota in quotas:
-        reset = quota.resets_in
-        fields += f"{_lines(quota.unit, quota.limit, round(reset) if reset >= 1 else reset)}{quota.remaining}\r\n"
+        unit, resets_in = quota.unit, quota.resets_in
+        reset = _duration(round(resets_in)) if resets_in >= 1 else f"{max(0, round(resets_in * 1000))}ms"
+        fields += (
+            f"x-ratelimit-limit-{unit}: {quota.limit}\r\nx-ratelimit-remaining-{unit}: %d\r\n"
+            f"x-ratelimit-reset-{unit}: {reset}\r\n"
+        )
     return fields.encode()
-
-
-@functools.lru_cache(256)
-def _lines(unit: str, limit: int, resets_in: float) -> str:
-    """Return the fields of a quota, the last one without its value: what is left differs from request to request."""
-    reset = _duration(round(resets_in)) if resets_in >= 1 else f"{max(0, round(resets_in * 1000))}ms"
-    name = "x-ratelimit"
-    return f"{name}-limit-{unit}: {limit}\r\n{name}-reset-{unit}: {reset}\r\n{name}-remaining-{unit}: "
 
 
 def _duration(seconds: int) -> str:

@@ -156,11 +156,11 @@ class OpenAIResponses(Dialect):
         """Return a complete reply as one `response` document."""
         return msgspec.json.encode(reply_document(reply, request))
 
-    def quota_fields(self, quotas: Sequence[Quota], now: float) -> bytes:
+    def quota_template(self, quotas: Sequence[Quota], now: float) -> bytes:
         """Return the `x-ratelimit-*` headers."""
-        from acytoo.dialects.openai.quotas import quota_fields
+        from acytoo.dialects.openai.quotas import quota_template
 
-        return quota_fields(quotas)
+        return quota_template(quotas)
 
     def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
         """Return the quotas in the `x-ratelimit-*` headers of a response."""
