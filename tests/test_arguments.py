@@ -41,7 +41,7 @@ WRONG_SETTINGS: list[tuple[str, Any]] = [
     ("extra_headers", {1: "x"}),
     ("extra_headers", [("x", "y")]),
     ("ca", 123),
-    ("ca", "/nonexistent"),
+    ("ca", "/nonexistent/ca.pem"),
     ("ca", Path(__file__)),
 ]
 NAMES = [f"{name}={str(type(value))[8:-2]}" for name, value in WRONG_SETTINGS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,23 @@ def checker(loaded: tuple[Engine, EngineProvider]) -> GrammarChecker:
 
 
 def workers() -> list[psutil.Process]:
-    """Return the processes that try grammars."""
-    return [child for child in psutil.Process().children() if "acytoo.embedded.grammar_worker" in str(child.cmdline())]
+    """Return the processes that try grammars, without those of the engine that other tests share."""
+    return [child for child in psutil.Process().children() if child.pid not in _others and _tries_grammars(child)]
+
+
+_others: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def others() -> Iterator[None]:
+    """Note the processes that were there before the test."""
+    _others.update(child.pid for child in psutil.Process().children())
+    yield
+    _others.clear()
+
+
+def _tries_grammars(process: psutil.Process) -> bool:
+    return "acytoo.embedded.grammar_worker" in str(process.cmdline())
 
 
 async def ask(model: EngineProvider, **fields: Any) -> str:

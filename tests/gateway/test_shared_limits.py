@@ -240,7 +240,10 @@ async def test_a_rolling_restart_and_changes_of_the_file_under_load_fail_no_requ
             server.process.send_signal(signal.SIGUSR2)
             async with asyncio.timeout(LIMIT):
                 while len(now := _workers(server)) != 2 or now & old:
-                    server.config.write_text(server.config.read_text() + "\n")
+                    # In one step: a worker that reads half of the file does not start, and ends the rolling restart.
+                    changed = server.config.with_suffix(".new")
+                    changed.write_text(server.config.read_text() + "\n")
+                    changed.replace(server.config)
                     await asyncio.sleep(0.2)
             stop.set()
             await asyncio.gather(*asking)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import socket
 
 import pytest
 
@@ -42,7 +43,12 @@ async def test_a_client_that_does_not_read_stops_the_flow_and_then_gets_everythi
     dialect: Dialect, upstream: Dialect
 ) -> None:
     async with live_server(endless(TEXTS), dialect=upstream) as server, asyncio.timeout(LIMIT * 4):
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=64 * 1024)
+        # The kernel lets the buffer of a receiver grow to 32 MB, unless the program has set its size.
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        slow.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(slow, ("127.0.0.1", server.port))
+        reader, writer = await asyncio.open_connection(sock=slow, limit=64 * 1024)
         writer.write(request(dialect))
         await server.taken(100_000)
         taken = await stable_value(lambda: server.fake.written)
