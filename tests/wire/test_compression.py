@@ -150,3 +150,11 @@ def test_without_its_extra_a_zstd_body_is_an_error_that_names_it(monkeypatch: py
     content = decoder("zstd")
     with pytest.raises(UnknownCodingError, match=r"pip install 'acytoo\[zstd\]'"):
         content.decode(b"x")
+
+
+@pytest.mark.parametrize(("coding", "member"), [("gzip", gzip.compress(b"Hi")), ("deflate", zlib.compress(b"Hi"))])
+def test_megabytes_of_zeros_after_a_member_take_as_long_as_reading_them(coding: str, member: bytes) -> None:
+    decoder = content_decoder(coding, 100)
+    assert decoder is not None
+    assert decoder.decode(member + bytes(32_000_000)) == b"Hi"  # minutes, if the zeros were kept
+    decoder.flush()

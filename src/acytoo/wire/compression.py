@@ -80,15 +80,18 @@ class GzipDecoder:
             for place in range(0, len(chunk), _SLICE):
                 data = chunk[place : place + _SLICE]
                 while data:
+                    if self._member.eof:  # it would keep whatever follows it, and copy that for each slice
+                        data = data.lstrip(b"\0")
+                        if not data:
+                            break
+                        self._members += 1
+                        _check_members(self._members)
+                        self._member = zlib.decompressobj(self._window)
                     output.append(self._member.decompress(data, room + 1))
                     room -= len(output[-1])
                     if room < 0:
                         raise OutputTooLargeError(f"it decompresses to more than {self._max_size} bytes")
-                    data = self._member.unused_data.lstrip(b"\0")
-                    if data:
-                        self._members += 1
-                        _check_members(self._members)
-                        self._member = zlib.decompressobj(self._window)
+                    data = self._member.unused_data
         except zlib.error as error:
             raise DecodingError(f"the data is corrupt ({error})") from error
         return b"".join(output)
