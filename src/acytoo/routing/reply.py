@@ -95,8 +95,10 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
                 return await reply.batches.__anext__()
             raise StopAsyncIteration
         except StopAsyncIteration:
-            reply.lease.target.answered()
-            reply.lease.release()
+            lease = reply.lease
+            if lease.target.failures_in_a_row:
+                lease.target.answered()
+            lease.release()
             raise
         except AcytooError as error:
             self._note_late_failure(reply, error)

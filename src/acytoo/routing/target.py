@@ -103,6 +103,7 @@ class Target:
         self.in_flight = 0
         self.opens_at = -math.inf
         """The time (`time.monotonic`) from which the target may be asked."""
+        self.failures_in_a_row = 0
         self.is_unlimited = limit is None
         """Whether neither `limit` nor trials restrict the requests in flight, so that places need no lock."""
         self._limit = math.inf if limit is None else limit
@@ -111,7 +112,6 @@ class Target:
         self._lock = threading.RLock()  # for its places and its queue; reentrant, because giving one may take it back
         self._max_failures = failures
         self._first_pause = pause
-        self._failures = 0
         self._pause = 0.0
         self._trials = 0
         self._max_trials = math.inf
@@ -206,15 +206,15 @@ class Target:
 
     def answered(self) -> None:
         """Note a complete reply, or another sign that the target works, such as the refusal of a bad request."""
-        self._failures = 0
+        self.failures_in_a_row = 0
         self._pause = 0.0
 
     def failed(self, retry_after: float | None) -> None:
         """Note a failure. It pauses the target if it is one too many, or for as long as the target asks (seconds)."""
-        self._failures += 1
+        self.failures_in_a_row += 1
         if retry_after:  # 0 says nothing about how long the failure will last
             self._close(min(retry_after, LONGEST_REQUESTED_PAUSE))
-        elif self._failures >= self._max_failures and time.monotonic() >= self.opens_at:
+        elif self.failures_in_a_row >= self._max_failures and time.monotonic() >= self.opens_at:
             # Not for the other requests in flight: their failures would make it the longest pause at once.
             self._pause = min(_LONGEST_PAUSE, self._pause * 2 or self._first_pause)
             # Replicas that lost the same target do not probe it at the same moment.
