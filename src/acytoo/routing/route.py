@@ -101,6 +101,9 @@ class Route(AsyncGeneratorProvider):
         self._watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
         self._watch: Watch | None = None  # the last one used, which is faster to find
         self.url = self.model = ""
+        models = [target.provider.model for target in self.targets]
+        self.first_model = models[0] if all(models) else ""
+        """The first target's model if each one has its own; a request for it need not be copied for that target."""
         # A reply is collected up to the largest limit of a target: any of them may be the one that answers.
         self._settings = Settings(max_reply=max(target.provider.max_reply for target in self.targets))
         self.needs_model = any(target.provider.needs_model and not target.provider.model for target in self.targets)
@@ -143,6 +146,8 @@ class Route(AsyncGeneratorProvider):
                 raise UsageError(f"{name} cannot be set for a call on a route: set it on the provider of its target")
             self._settings.changed(changes, lambda url: url)  # raises UsageError now
         request = self._request(model, messages, options, extra_body)
+        if not request.model:
+            request.model = self.first_model
 
         def open_at(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
             return provider.answer(request, provider.settings_with(changes) if changes else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.fields import invalid
+from acytoo.routing.route import Route
 from acytoo.server.config import Backends
 
 
@@ -24,6 +25,8 @@ def select_backend(backends: Backends, model: str) -> tuple[AsyncGeneratorProvid
     name, backend_model = split_model(backends, model)
     backend = backends[name]
     backend_model = backend_model or backend.model
+    if not backend_model and isinstance(backend, Route):
+        backend_model = backend.first_model
     if backend.needs_model and not backend_model:
         raise invalid(f"the backend {name!r} has no default model: ask for {name}/MODEL")
     return backend, backend_model
