@@ -17,7 +17,7 @@ import functools
 import itertools
 import os
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
@@ -29,7 +29,7 @@ from acytoo.gateway.prices import NANODOLLARS
 from acytoo.gateway.summary import Summary
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
+    from prometheus_client import CollectorRegistry, Metric
 
 OTHER = "other"
 """The label of all models that the configuration does not name."""
@@ -115,7 +115,7 @@ class Metrics:
         self._rows: _Sums[_Rows] = _Sums(_Rows)
         self._in_progress = 0
         self._shared: Any = None
-        """The gauge of the requests in progress, and the metrics of each family, if several workers share them."""
+        """The gauge of the requests in progress, and who moves sums of requests and rows, if workers share metrics."""
         is_shared = _SHARED in os.environ
         if is_shared:
             number = _number(os.environ[_SHARED])
@@ -126,7 +126,7 @@ class Metrics:
             "acytoo_requests_in_progress", "Requests being answered.", registry=registry, multiprocess_mode="livesum"
         )
         if is_shared:
-            self._shared = gauge, {family: family.shared(registry) for family in (*_OF_REQUESTS, *_OF_ROWS)}
+            self._shared = gauge, _Mover(_OF_REQUESTS, registry), _Mover(_OF_ROWS, registry)
         else:
             gauge.set_function(lambda: self._in_progress)
             registry.register(_Collector(_OF_REQUESTS, self._requests))
@@ -149,9 +149,8 @@ class Metrics:
         labels = summary.key, summary.dialect, model, summary.status or CLIENT_LEFT, summary.error
         self._requests[labels].add(summary)
         if self._shared is not None:
-            gauge, metrics = self._shared
-            gauge.set(self._in_progress)
-            _move(self._requests, _OF_REQUESTS, metrics)
+            self._shared[0].set(self._in_progress)
+            self._shared[1].move(self._requests)
         for row in summary.rows:
             model, target = row.model, row.target
             if model not in models:
@@ -160,7 +159,7 @@ class Metrics:
                 target = target and OTHER
             self._rows[row.key, model, row.upstream, target, row.outcome].add(row)
             if self._shared is not None:
-                _move(self._rows, _OF_ROWS, metrics)
+                self._shared[2].move(self._rows)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format, for `CONTENT_TYPE`."""
@@ -276,13 +275,17 @@ class _Family(NamedTuple):
     def is_histogram(self) -> bool:
         return self.fields[0] in ("seconds", "first_content")
 
+    def labels_for(self, one: _Requests | _Rows, values: _Labels, field: str) -> _Labels:
+        """Return the labels of this metric for a field of the sums that have these labels."""
+        known = dict(zip(one.labels, values, strict=True), type=field)
+        return tuple([str(known[label]) for label in self.labels])
+
     def samples(self, sums: _Sums[_Sum]) -> dict[_Labels, Any]:
         """Return the figures by the labels of this metric, without those that are 0."""
-        places = [sums.kind.labels.index(label) for label in self.labels if label != "type"]
         found: dict[_Labels, Any] = {}
         for values, one in list(sums.items()):  # a copy, because requests may end meanwhile, in another thread
             for field in self.fields:
-                labels = *[str(values[place]) for place in places], *([field] if len(self.fields) > 1 else [])
+                labels = self.labels_for(one, values, field)
                 figure = getattr(one, field)
                 if not self.is_histogram:
                     found[labels] = found.get(labels, 0) + figure
@@ -308,8 +311,8 @@ class _Family(NamedTuple):
             histogram.add_metric(labels, [*zip(bounds, accumulate(figure[:-1]), strict=True)], figure[-1])
         return histogram
 
-    def shared(self, registry: CollectorRegistry) -> Counter | Histogram:
-        """Return the metric that several workers share."""
+    def shared(self, registry: CollectorRegistry) -> Any:
+        """Return the metric that several workers share: a Counter or a Histogram of prometheus-client."""
         from prometheus_client import Counter, Histogram
 
         name = f"acytoo_{self.name}"
@@ -343,16 +346,30 @@ _OF_ROWS = (
 )
 
 
-def _move(sums: _Sums[_Sum], families: Iterable[_Family], metrics: Mapping[_Family, Any]) -> None:
-    """Move the sums of one request, or of one row, to the metrics that workers share."""
-    for family in families:
-        for labels, figure in family.samples(sums).items():
-            metric = metrics[family].labels(*labels)
-            if family.is_histogram:
-                metric.observe(figure[-1])
-            else:
-                metric.inc(figure)
-    sums.clear()
+class _Mover:
+    """Moves the sums of one request, or of one row, to the metrics that workers share."""
+
+    def __init__(self, families: Iterable[_Family], registry: CollectorRegistry) -> None:
+        shared = [(family, family.shared(registry)) for family in families]
+        self._metrics = [(family, metric, field) for family, metric in shared for field in family.fields]
+        self._found: dict[_Labels, list[Any]] = {}
+        """Where sums with these labels are moved to, in the order of the metrics: that takes long to find."""
+
+    def move(self, sums: _Sums[_Sum]) -> None:
+        for labels, one in sums.items():
+            found = self._found.setdefault(labels, [None] * len(self._metrics))
+            for place, (family, metric, field) in enumerate(self._metrics):
+                figure = getattr(one, field)
+                is_histogram = isinstance(figure, list)
+                if not (any(figure) if is_histogram else figure):
+                    continue
+                if found[place] is None:
+                    found[place] = metric.labels(*family.labels_for(one, labels, field))
+                if is_histogram:
+                    found[place].observe(figure[-1])
+                else:
+                    found[place].inc(figure)
+        sums.clear()
 
 
 class _Collector(Generic[_Sum]):
