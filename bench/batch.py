@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ _MOST_S = 3600.0
 """Seconds after which a contender is stopped."""
 
 _SAMPLE_S = 0.2
-"""Seconds between two looks at the processes of Ray."""
+"""Seconds between two looks at a process."""
 
 _BUSY = 0.9
 """The share of a core above which the upstream counts as the bottleneck."""
@@ -193,15 +194,15 @@ def _run(
         service.restart()
         began = time.perf_counter()
         process = subprocess.Popen(command(rows, out), stdout=subprocess.DEVNULL, stderr=errors, env=env, cwd=folder)
-        processes = _Tree(process.pid) if has_workers else None
+        processes = _Tree(process.pid) if has_workers else _Single(process.pid)
         limit = threading.Timer(_MOST_S, process.kill)
         limit.start()
         _, status, usage = os.wait4(process.pid, 0)
         limit.cancel()
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
-        cpu, memory = (_cpu(usage), usage.ru_maxrss * 1024) if processes is None else processes.stop()
-        written = out.read_bytes().count(b"\n") if out.exists() else 0
+        cpu, memory = processes.stop(usage)
+        written = _lines_of(out) if out.exists() else 0
         if process.returncode or written != count:
             errors.seek(0)
             reason = last_line(errors.read())
@@ -211,8 +212,35 @@ def _run(
     return {"wall_s": seconds, "rows_per_s": count / seconds, "cpu_ms": cpu / count * 1000, "memory_mb": memory / 1e6}
 
 
-def _cpu(usage: resource.struct_rusage) -> float:
-    return usage.ru_utime + usage.ru_stime
+def _lines_of(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+class _Single:
+    """The CPU and the memory of a process without workers.
+
+    Its memory is that of the program alone. The `ru_maxrss` of a process is at least the memory of the one that started
+    it, because it begins as a copy.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self._peak = 0
+        self._is_done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self, usage: resource.struct_rusage) -> tuple[float, int]:
+        """Return the seconds of CPU, and the most memory that it held up to the last look."""
+        self._is_done.set()
+        self._thread.join()
+        return usage.ru_utime + usage.ru_stime, self._peak
+
+    def _watch(self) -> None:
+        while not self._is_done.wait(_SAMPLE_S):
+            with suppress(OSError, IndexError):  # it has ended
+                self._peak = int(self._status.read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
 class _Tree:
@@ -226,7 +254,7 @@ class _Tree:
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
-    def stop(self) -> tuple[float, int]:
+    def stop(self, usage: resource.struct_rusage) -> tuple[float, int]:
         """Return the seconds of CPU, and the most memory that all processes had at once (proportional set size)."""
         self._is_done.set()
         self._thread.join()
