@@ -152,7 +152,9 @@ def test_without_its_extra_a_zstd_body_is_an_error_that_names_it(monkeypatch: py
         content.decode(b"x")
 
 
-@pytest.mark.parametrize(("coding", "member"), [("gzip", gzip.compress(b"Hi")), ("deflate", zlib.compress(b"Hi"))])
+@pytest.mark.parametrize(
+    ("coding", "member"), [("gzip", gzip.compress(b"Hi")), ("deflate", zlib.compress(b"Hi"))], ids=["gzip", "deflate"]
+)
 def test_megabytes_of_zeros_after_a_member_take_as_long_as_reading_them(coding: str, member: bytes) -> None:
     decoder = content_decoder(coding, 100)
     assert decoder is not None
