@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acytoo import dialects
-from acytoo.dialects.tool_calls import ArgumentPieces, CallIds, arguments_object
+from acytoo.dialects.tool_calls import ArgumentPieces, CallIds, ReceivedCalls, arguments_object
 from acytoo.http import ServerRequest
 from tests.dialects.strategies import split_at
 
@@ -131,10 +131,31 @@ def test_pieces_know_whether_they_are_a_complete_object_however_they_are_split(
     )
 
 
-@pytest.mark.parametrize("text", ["[{}]", "{]", '"{}"', "{}{}", "\\{}", "{a}", "1}", "", " "])
+@pytest.mark.parametrize("text", ["[{}]", "{]", '"{}', '"{}"x', '"a"', "{}{}", "\\{}", "{a}", "1}", "", " "])
 def test_pieces_that_are_not_an_object_are_not_complete(text: str) -> None:
     assert ArgumentPieces([text]).object is None
     assert not ArgumentPieces(text).is_complete
+
+
+@given(OBJECTS, st.lists(st.integers(0, 200)))
+def test_pieces_of_an_object_that_was_encoded_twice_are_complete_at_its_last_quote(
+    value: dict[str, Any], places: list[int]
+) -> None:
+    pieces = ArgumentPieces()
+    for piece in split_at(json.dumps(json.dumps(value)).encode(), places):
+        assert pieces.object is None
+        pieces.append(piece.decode())
+    assert pieces.object == value
+
+
+@pytest.mark.parametrize("piece", ["x" * 100, '\\"' * 50, '"' * 100], ids=["text", "escaped quotes", "quotes"])
+def test_many_pieces_of_a_quoted_text_are_looked_at_once(piece: str) -> None:
+    calls = ReceivedCalls()
+    call = calls.open()
+    calls.add(call, "a", "f", '"')
+    for _ in range(50_000):
+        calls.add(call, arguments=piece)
+        assert not call.is_complete  # this would take hours if each question parsed all of them
 
 
 def test_results_without_ids_belong_to_the_oldest_open_calls_preferring_their_name() -> None:

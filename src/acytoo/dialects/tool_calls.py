@@ -123,7 +123,7 @@ class ArgumentPieces(list[str]):
     """The pieces of a call's arguments so far, which know whether they are a complete JSON object.
 
     Only the pieces that are new since the last question are looked at, and the object is parsed once, where its last
-    bracket closes. So a question for each piece costs no more than the pieces.
+    bracket closes, or the quote around it. So a question for each piece costs no more than the pieces.
     """
 
     __slots__ = ("_depth", "_in_string", "_is_closed", "_is_escaped", "_object", "_seen")
@@ -165,7 +165,7 @@ class ArgumentPieces(list[str]):
             self._object = None
 
     def _find_end(self, piece: str) -> int:
-        """Return the place after the last bracket, -1 if it is not in this piece."""
+        """Return the place after the last bracket or quote, -1 if it is not in this piece."""
         start, self._is_escaped = int(self._is_escaped and bool(piece)), self._is_escaped and not piece
         for match in _STRUCTURE.finditer(piece, start):
             token = match[0]
@@ -173,6 +173,8 @@ class ArgumentPieces(list[str]):
                 self._is_escaped = token == "\\"
             elif token == '"':
                 self._in_string = not self._in_string
+                if not (self._in_string or self._depth):  # an object that was encoded twice
+                    return match.end()
             elif not self._in_string:
                 self._depth += 1 if token in "{[" else -1
                 if self._depth <= 0:
@@ -214,7 +216,7 @@ class ReceivedCall:
     @property
     def is_complete(self) -> bool:
         """Whether the arguments so far are a complete JSON object, or the text of one."""
-        return self.fragments.is_complete or (self.is_quoted and _encoded_once(self.arguments) is not None)
+        return self.fragments.is_complete or (self.is_quoted and self.fragments.object is not None)
 
     @property
     def is_partial(self) -> bool:
