@@ -59,6 +59,10 @@ class Passage:
         return False
 
 
+_MAX_UNSEARCHED = 64 * 1024
+"""Bytes of a document that are searched for secrets in one go. With many more that would hold up everybody."""
+
+
 class PassingDocument(Passage):
     """A reply that is one document, or a stream that nobody has asked for. It leaves when it is complete."""
 
@@ -66,16 +70,24 @@ class PassingDocument(Passage):
         super().__init__(reader)
         self._redactor = RecordRedactor(redactor, framing)
         self._records = RecordBuffer(framing)
+        self._unsearched = bytearray()
         self._body = bytearray()
+        self._is_long = False
 
     def _read(self, chunk: bytes) -> bytes:
         self.reader.scan(chunk)
-        # Not all records at the end: a long reply would hold up everybody.
-        self._body += self._redactor.redact(self._records.feed(chunk))
+        self._unsearched += chunk
+        if len(self._unsearched) > _MAX_UNSEARCHED:
+            self._is_long = True
+            self._body += self._redactor.redact(self._records.feed(bytes(self._unsearched)))
+            self._unsearched.clear()
         return b""
 
     def end(self) -> bytes:
-        return bytes(self._body) + self._redactor.redact(self._records.flush()) + self._redactor.flush()
+        rest = bytes(self._unsearched)
+        if self._is_long:
+            rest = self._records.feed(rest) + self._records.flush()
+        return b"".join([self._body, self._redactor.redact(rest), self._redactor.flush()])
 
 
 class RenderedDocument(Passage):

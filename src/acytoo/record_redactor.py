@@ -102,6 +102,8 @@ class RecordRedactor:
 
     def flush(self) -> bytes:
         """Return the records that were held back, after the last ones."""
+        if not self._held:
+            return b""
         self._end_runs()
         return self._redactor.redact_bytes(self._release())
 
