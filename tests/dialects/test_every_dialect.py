@@ -605,3 +605,29 @@ def test_usage_is_never_negative_and_never_invented(dialect: Dialect) -> None:
     items = [item for item in sample(dialect) if not isinstance(item, Usage)]
     usage = collect(read_items(dialect, [encode_stream(dialect, items)])).usage
     assert usage in (None, Usage())
+
+
+COUNTED = {
+    "openai": '{"choices": [{"index": 0, "delta": {"annotations": [], "x": %d}}]}',
+    "openai-responses": '{"type": "response.unknown", "sequence_number": %d, "at": %d}',
+    "anthropic": '{"type": "content_block_delta", "index": 0, "delta": {"type": "unknown", "number": %d}}',
+    "gemini": '{"usageMetadata": {"promptTokenCount": %d}}',
+}
+"""Records without content that differ in numbers only, as keep-alives of a server may."""
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_records_without_content_that_only_count_are_keep_alives_after_a_while(name: str) -> None:
+    reader = dialects.by_name(name).reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    progress = []
+    for number in range(100, 200):
+        reader.feed(f"data: {COUNTED[name].replace('%d', str(number))}\n\n".encode())
+        progress.append(reader.received_content)
+    assert not any(progress[20:])
+
+
+def test_reports_of_how_much_of_a_prompt_has_been_read_stay_progress() -> None:
+    reader = dialects.OpenAI().reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    for number in range(100):
+        reader.feed(b'data: {"choices": [], "prompt_progress": {"total": 1000, "processed": %d}}\n\n' % number)
+        assert reader.received_content

@@ -486,8 +486,8 @@ class RecordReader(Reader):
         return counts[key] > _MAX_REPEATED
 
     def shape_of(self, record: bytes) -> bytes:
-        """Return what is the same in a record that is repeated."""
-        return record
+        """Return what is the same in a record that is repeated: all but digits, which may count or tell the time."""
+        return record.translate(None, b"0123456789")
 
     def trim(self, max_size: int) -> None:
         """Forget the items so far if they are too large.

@@ -241,6 +241,10 @@ class StreamReader(RecordReader):
         """Return whether a record has an empty text or no choice, and nothing else that shows progress."""
         return super().is_keep_alive(record) or bool(_EMPTY.search(record) and not _PROGRESS.search(record))
 
+    def shape_of(self, record: bytes) -> bytes:
+        """Return the record itself if it reports how much of the prompt has been read, else its shape."""
+        return record if b'"prompt_progress"' in record else super().shape_of(record)
+
     def _significant(self, records: list[bytes]) -> list[bytes]:
         """Return all records up to the first with a text, which makes `[DONE]` a valid end, then the possible ends."""
         if self.has_content:

@@ -129,7 +129,6 @@ class _OutputItem:
         """Whether its `OpaquePart` was emitted, or is not needed."""
 
 
-_NUMBER = re.compile(rb'"sequence_number"\s*:\s*\d+')
 _KEEP_ALIVE = re.compile(rb'\s*(?:\{\s*"type"\s*:\s*"(?:keepalive|ping)"|$)')
 
 
@@ -168,10 +167,6 @@ class StreamReader(RecordReader):
     def is_keep_alive(self, record: bytes) -> bool:
         """Return whether a record is a `keepalive` event, which OpenAI sends while a model works for long."""
         return _KEEP_ALIVE.match(record) is not None
-
-    def shape_of(self, record: bytes) -> bytes:
-        """Return the record without its number."""
-        return _NUMBER.sub(b"", record)
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Append the items of some events.
