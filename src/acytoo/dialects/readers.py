@@ -486,7 +486,7 @@ class RecordReader(Reader):
         return counts[key] > _MAX_REPEATED
 
     def shape_of(self, record: bytes) -> bytes:
-        """Return what is the same in a record that is repeated: all but digits, which may count or tell the time."""
+        """Return what is the same in a record that is repeated: all but digits, which may be a count or a time."""
         return record.translate(None, b"0123456789")
 
     def trim(self, max_size: int) -> None:
