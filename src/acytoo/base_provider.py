@@ -323,7 +323,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
             if not self.is_legacy:
                 raise
             failed = time.monotonic() - started
-            return Check(False, first, failed, "".join(texts), answering_model, _legacy_error(error))
+            return Check(False, first, failed, "".join(texts), answering_model, legacy_error(error))
         return Check(True, first, time.monotonic() - started, "".join(texts), answering_model)
 
     def begin(self, model: str, messages: Messages, kwargs: dict[str, object]) -> Closable[list[Item]]:
@@ -595,7 +595,7 @@ async def _with_own_errors(batches: Closable[list[Item]], max_text: int) -> Asyn
     except AcytooError:
         raise
     except Exception as error:
-        failure = _legacy_error(error)
+        failure = legacy_error(error)
         failure.text = "".join(texts)
         try:
             raise failure from error
@@ -605,7 +605,7 @@ async def _with_own_errors(batches: Closable[list[Item]], max_text: int) -> Asyn
         await batches.aclose()
 
 
-def _legacy_error(error: Exception) -> ServerError:
+def legacy_error(error: Exception) -> ServerError:
     """Return the error for a legacy provider's own, without its message: nobody knows whether that shows a secret."""
     failure = ServerError(f"the legacy provider raised {type(error).__name__}")
     failure.__cause__ = error

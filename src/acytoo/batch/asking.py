@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import time
 
+from acytoo.base_provider import legacy_error
 from acytoo.batch.requests import Requests
 from acytoo.batch.rows import Row
 from acytoo.batch.scheduler import Answer, Ask
 from acytoo.client import ReplyStream
 from acytoo.dialects.quotas import Quota
-from acytoo.errors import AcytooError, ReplyTooLargeError, RequestError, ServerError, StatusError, TimedOutError
+from acytoo.errors import AcytooError, ReplyTooLargeError, RequestError, StatusError, TimedOutError
 from acytoo.gateway.accounting import BYTES_PER_TOKEN
 from acytoo.routing.reply import RoutedReply
 from acytoo.routing.route import Route
@@ -106,7 +107,7 @@ class _Asker:
         except Exception as error:
             if not self._is_legacy:
                 raise
-            raise ServerError(f"the legacy provider raised {type(error).__name__}") from error
+            raise legacy_error(error) from error
         finally:
             await batches.aclose()
         reply = collect(items)
