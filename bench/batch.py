@@ -194,14 +194,14 @@ def _run(
         service.restart()
         began = time.perf_counter()
         process = subprocess.Popen(command(rows, out), stdout=subprocess.DEVNULL, stderr=errors, env=env, cwd=folder)
-        processes = _Tree(process.pid) if has_workers else _Single(process.pid)
+        watch = (_TreeWatch if has_workers else _Watch)(process.pid)
         limit = threading.Timer(_MOST_S, process.kill)
         limit.start()
         _, status, usage = os.wait4(process.pid, 0)
         limit.cancel()
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
-        cpu, memory = processes.stop(usage)
+        cpu, memory = watch.stop(usage)
         written = _lines_of(out) if out.exists() else 0
         if process.returncode or written != count:
             errors.seek(0)
@@ -217,62 +217,61 @@ def _lines_of(path: Path) -> int:
         return sum(1 for _ in file)
 
 
-class _Single:
-    """The CPU and the memory of a process without workers.
+class _Watch:
+    """A thread that looks again and again at a process without workers: its peak of memory.
 
-    Its memory is that of the program alone. The `ru_maxrss` of a process is at least the memory of the one that started
-    it, because it begins as a copy.
+    That of the program alone: the `ru_maxrss` of a process is at least the memory of the one that started it, because
+    it begins as a copy.
     """
 
     def __init__(self, pid: int) -> None:
-        self._status = Path(f"/proc/{pid}/status")
+        self._pid = pid
         self._peak = 0
         self._is_done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def stop(self, usage: resource.struct_rusage) -> tuple[float, int]:
-        """Return the seconds of CPU, and the most memory that it held up to the last look."""
+        """Return the seconds of CPU, and the most bytes of memory that were held at once up to the last look."""
         self._is_done.set()
         self._thread.join()
-        return usage.ru_utime + usage.ru_stime, self._peak
+        return self._cpu(usage), self._peak
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         while not self._is_done.wait(_SAMPLE_S):
-            with suppress(OSError, IndexError):  # it has ended
-                self._peak = int(self._status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+            self._look()
+
+    def _look(self) -> None:
+        with suppress(OSError, IndexError):  # it has ended
+            status = Path(f"/proc/{self._pid}/status").read_text()
+            self._peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+    def _cpu(self, usage: resource.struct_rusage) -> float:
+        return usage.ru_utime + usage.ru_stime
 
 
-class _Tree:
-    """The CPU and the memory of a process and all its children, which Ray does not wait for."""
+class _TreeWatch(_Watch):
+    """The CPU and the memory (proportional set size) of a process and all its children, which Ray does not wait for."""
 
     def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
-        self._cpu: dict[int, float] = {}
-        self._peak = 0
-        self._is_done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
+        self._known = {pid: psutil.Process(pid)}
+        self._seconds: dict[int, float] = {}
+        super().__init__(pid)
 
-    def stop(self, usage: resource.struct_rusage) -> tuple[float, int]:
-        """Return the seconds of CPU, and the most memory that all processes had at once (proportional set size)."""
-        self._is_done.set()
-        self._thread.join()
-        return sum(self._cpu.values()), self._peak
-
-    def _watch(self) -> None:
-        known: dict[int, psutil.Process] = {}
-        while not self._is_done.wait(_SAMPLE_S):
-            memory = 0
+    def _look(self) -> None:
+        memory = 0
+        try:
+            self._known |= {each.pid: each for each in self._known[self._pid].children(recursive=True)}
+        except psutil.NoSuchProcess:
+            return
+        for pid, process in self._known.items():
             try:
-                known |= {each.pid: each for each in [self._root, *self._root.children(recursive=True)]}
+                times = process.cpu_times()
+                self._seconds[pid] = times.user + times.system
+                memory += process.memory_full_info().pss
             except psutil.NoSuchProcess:
                 continue
-            for pid, process in known.items():
-                try:
-                    times = process.cpu_times()
-                    self._cpu[pid] = times.user + times.system
-                    memory += process.memory_full_info().pss
-                except psutil.NoSuchProcess:
-                    continue
-            self._peak = max(self._peak, memory)
+        self._peak = max(self._peak, memory)
+
+    def _cpu(self, usage: resource.struct_rusage) -> float:
+        return sum(self._seconds.values())
