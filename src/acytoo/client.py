@@ -643,11 +643,11 @@ def redact_error(error: AcytooError, text: bytes | bytearray, secrets: list[Secr
 def _drop_tracebacks(error: AcytooError) -> None:
     """Drop the frames of an error and of those that led to it."""
     pending: list[BaseException | None] = [error]
-    seen: set[BaseException | None] = {None}
+    seen: set[BaseException] = set()
     while pending:
-        if (current := pending.pop()) not in seen:
+        current = pending.pop()
+        if current is not None and current not in seen:
             seen.add(current)
-            assert current is not None
             current.__traceback__ = None
             pending += current.__cause__, current.__context__
 

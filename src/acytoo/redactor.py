@@ -6,10 +6,9 @@ thousands of pieces, and practically none has a key.
 The strategy: only long secrets are searched, because a short one may be a word of the reply. Texts are searched for the
 first characters of each secret, together with the last ones that have left. Only what has these is looked at closely:
 a text that ends with the beginning of a secret waits for the next piece. Texts that take turns, such as the arguments
-of two calls, are looked at one by one. Bytes that pass through are not decoded, so
-they are searched for two inner parts of each secret, one of which is in every string that has more than half of it;
-`record_redactor` finds the others. The cost: one search for each secret and batch of items, two for each secret and
-chunk of bytes.
+of two calls, are looked at one by one. Bytes that pass through are not decoded, so they are searched for two inner
+parts of each secret, one of which is in every string that has more than half of it; `record_redactor` finds the others.
+The cost: one search for each secret and batch of items, two for each secret and chunk of bytes.
 """
 
 from __future__ import annotations
@@ -104,7 +103,10 @@ class Redactor:
         return data
 
     def _is_suspicious(self, items: list[Item]) -> bool:
-        """Return whether a field of an event may have a secret, or end with the beginning of one."""
+        """Return whether a field of an event may have a secret, or end with the beginning of one.
+
+        If none has, the events leave as they are, so the last characters of their texts are kept for the next ones.
+        """
         try:
             encoded = msgspec.json.encode(items)
         except (UnicodeEncodeError, RecursionError):  # for a lone surrogate, and for many levels
