@@ -684,10 +684,10 @@ def plain_parts(part: ContentPart) -> list[ContentPart] | None:
     """Return parts that every API has for a block with text of its own shape; None for any other part."""
     block: Mapping[str, Any] = part
     kind = block["type"]
-    heading = [block.get("title"), block.get("context")]
     if kind == "file" and block.get("context"):
         return [*_texts([block["context"]]), cast(ContentPart, {k: v for k, v in block.items() if k != "context"})]
     if kind == "document" and block["source"].get("type") == "content":
+        heading = [block.get("title"), block.get("context")]
         return [*_texts(heading), *content_parts(_decode_content(block["source"].get("content"), "document.source"))]
     if kind == "search_result":
         heading = [block.get("title"), block.get("source")]
