@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from acytoo.errors import MissingExtraError
 from acytoo.gateway.metrics import Metrics
 from tests.gateway.summaries import row, summary
+from tests.processes import environment
 
 NAMES = ("fast", "openai/gpt-5-mini")
 
@@ -162,7 +163,7 @@ share(Path({str(tmp_path)!r}))
 wait = {WORKER!r} + "sys.stdin.read()"
 workers = [subprocess.Popen([sys.executable, "-c", wait], stdin=-1, stdout=-1) for _ in range(3)]
 for worker in workers:
-    worker.stdout.read(1)
+    assert worker.stdout.read(1)
 for worker in workers[1:]:
     worker.kill()
     worker.wait()
@@ -179,6 +180,14 @@ workers[0].communicate()
     assert value(series, "acytoo_attempt_duration_seconds_bucket", **target, le="0.5") == 3
     assert value(series, "acytoo_attempt_duration_seconds_sum", **target) == pytest.approx(3 * 20.5)
     assert value(series, "acytoo_requests_in_progress") == 1  # of the worker that has not ended
+
+
+def test_a_worker_that_is_creating_its_files_does_not_disturb_the_others(tmp_path: Path) -> None:
+    for name in ("counter_7.db", "gauge_livesum_7.db", "histogram_7.db"):
+        (tmp_path / name).touch()
+    env = environment({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
+    series = parse(subprocess.run([sys.executable, "-c", WORKER], capture_output=True, check=True, env=env).stdout)
+    assert value(series, "acytoo_requests_in_progress") == 1
 
 
 @pytest.mark.parametrize("is_forgotten", [True, False])

@@ -163,14 +163,10 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format, for `CONTENT_TYPE`."""
-        from prometheus_client import CollectorRegistry, generate_latest
-        from prometheus_client.multiprocess import MultiProcessCollector
+        from prometheus_client import generate_latest
 
-        registry = self._registry
-        if _SHARED in os.environ:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(_WithoutCreated(registry))
+        metrics = _shared_metrics() if _SHARED in os.environ else self._registry.collect()
+        return generate_latest(_WithoutCreated(metrics))
 
 
 _Labels: TypeAlias = tuple[Any, ...]
@@ -383,14 +379,31 @@ class _Collector(Generic[_Sum]):
         return [family.collect(self._sums) for family in self._families]
 
 
-class _WithoutCreated:
-    """A registry without the `_created` series, which double the number of series in this format and help nobody."""
+def _shared_metrics() -> Iterable[Metric]:
+    """Return the metrics of all workers: the sums of what their files have."""
+    from prometheus_client.multiprocess import MultiProcessCollector
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    files = [str(path) for path in Path(os.environ[_SHARED]).glob("*.db") if _has_begun(path)]
+    found: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _has_begun(path: Path) -> bool:
+    """Return whether a file has figures: a worker that starts creates it empty, which prometheus-client cannot read."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:  # of a worker that has just ended
+        return False
+
+
+class _WithoutCreated:
+    """Metrics without the `_created` series, which double the number of series in this format and help nobody."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
-        for metric in self._registry.collect():
+        for metric in self._metrics:
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
