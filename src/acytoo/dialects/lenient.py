@@ -96,6 +96,8 @@ def _fit_struct(document: dict[str, object], type_: type[msgspec.Struct]) -> msg
     fields = {}
     for field in _fields(type_):
         value = document.get(field.encode_name)
+        if value is None:  # protocol buffers' JSON may have the field's own name
+            value = document.get(field.name)
         needed = get_origin(field.type) is Annotated and NEEDED in field.type.__metadata__
         fitted = _fit(value, field.type, needed)
         if fitted is not _MISFIT:

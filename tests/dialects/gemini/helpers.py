@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from hypothesis import settings
@@ -36,6 +37,20 @@ def response(*parts: dict[str, Any], reason: str = "", **fields: Any) -> dict[st
     if reason:
         candidate["finishReason"] = reason
     return {"candidates": [candidate], **fields}
+
+
+def snake_case(document: Any) -> Any:
+    """Return a document with its field names in snake case, except in data of the model and of the caller."""
+    if isinstance(document, list):
+        return [snake_case(element) for element in document]
+    if not isinstance(document, dict):
+        return document
+    return {
+        re.sub("[A-Z]", lambda match: f"_{match[0].lower()}", name): value
+        if name in ("args", "response")
+        else snake_case(value)
+        for name, value in document.items()
+    }
 
 
 def read(data: bytes, sizes: list[int] | None = None, head: ResponseHead = STREAM) -> list[Item]:

@@ -9,7 +9,7 @@ import pytest
 
 from acytoo.errors import ProtocolError, RequestError
 from acytoo.types import collect
-from tests.dialects.gemini.helpers import CONTENTS, decode, read, response, sse
+from tests.dialects.gemini.helpers import CONTENTS, decode, read, response, snake_case, sse
 
 
 def call(*pieces: dict[str, Any], more: bool = True, **fields: Any) -> dict[str, Any]:
@@ -41,6 +41,15 @@ def test_the_pieces_of_a_call_are_one_call(size: int) -> None:
     (found,) = collect(read(body, [size])).tool_calls
     assert (found["id"], found["function"]["name"]) == ("a", "weather")
     assert json.loads(found["function"]["arguments"]) == ARGUMENTS
+
+
+def test_the_pieces_of_a_call_may_have_names_in_snake_case() -> None:
+    body = sse(*[snake_case(response(part)) for part in PIECES], response(reason="STOP"))
+    (found,) = collect(read(body)).tool_calls
+    assert json.loads(found["function"]["arguments"]) == ARGUMENTS
+    content = {"role": "model", "parts": [snake_case(part) for part in PIECES]}
+    (sent,) = decode({"contents": [*CONTENTS, content]}).messages[-1]["tool_calls"]
+    assert json.loads(sent["function"]["arguments"]) == ARGUMENTS
 
 
 def test_a_signature_of_the_first_piece_is_kept() -> None:

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from acytoo.errors import AcytooError, AuthenticationError, ProtocolError, RateLimitError, ServerError, TruncatedError
 from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Start, ToolCall, Usage, collect
-from tests.dialects.gemini.helpers import DIALECT, DOCUMENT, STREAM, fields, no_deadline, read, response, sse
+from tests.dialects.gemini.helpers import (
+    DIALECT,
+    DOCUMENT,
+    STREAM,
+    fields,
+    no_deadline,
+    read,
+    response,
+    snake_case,
+    sse,
+)
 
 IDENTITY = {"modelVersion": "gemini-2.5-flash", "responseId": "Il0taoSYJ5Cez7IP"}
 START = Start("Il0taoSYJ5Cez7IP", "gemini-2.5-flash")
@@ -138,6 +148,41 @@ SEQUENCES: dict[str, tuple[bytes, list[Item]]] = {
 def test_documented_events_become_items_at_any_chunk_size(name: str, size: int) -> None:
     data, items = SEQUENCES[name]
     assert read(data, [size]) == items
+
+
+def snake_case_stream(data: bytes) -> bytes:
+    return sse(*[snake_case(json.loads(line[5:])) for line in data.splitlines() if line])
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_names_in_snake_case_are_read_as_those_in_camel_case(name: str) -> None:
+    # The JSON mapping of protocol buffers: "parsers accept both the lowerCamelCase name and the original field name".
+    data, items = SEQUENCES[name]
+    assert read(snake_case_stream(data)) == items
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"functionCall": {"name": "f", "id": "1", "args": {"file_path": "a", "filePath": {"a_b": 1}}}},
+        {"text": "a thought", "thought": True, "thoughtSignature": "c2ln"},
+        {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}},
+        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}, "thoughtSignature": "c2ln"},
+    ],
+)
+@pytest.mark.parametrize("as_document", [False, True])
+def test_one_name_in_snake_case_is_read_among_others_in_camel_case(part: dict[str, Any], as_document: bool) -> None:
+    def items(part: dict[str, Any]) -> list[Item]:
+        document = response({"text": "Hi"}, part, reason="STOP", usageMetadata={"promptTokenCount": 3})
+        return read(json.dumps(document).encode() if as_document else sse(document))
+
+    assert items(snake_case(part)) == items(part)
+
+
+def test_a_finish_reason_in_snake_case_is_read_beside_camel_case() -> None:
+    document = response({"text": "Hi"}, usageMetadata={"promptTokenCount": 3}, **IDENTITY)
+    document["candidates"][0]["finish_reason"] = "MAX_TOKENS"
+    assert read(sse(document)) == [START, "Hi", Usage(3), Finish("length")]
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
@@ -328,6 +373,13 @@ def test_the_retry_delay_is_read_from_the_details() -> None:
     error = DIALECT.read_error(429, json.dumps([body]).encode())
     assert (type(error), error.code, error.retry_after) == (RateLimitError, "RESOURCE_EXHAUSTED", 34.07)
     assert DIALECT.read_error(429, json.dumps(body).encode(), 5).retry_after == 5
+    assert DIALECT.read_error(429, json.dumps(snake_case(body)).encode()).retry_after == 34.07
+
+
+def test_models_and_counts_in_snake_case_are_read() -> None:
+    models = [{"name": "models/a", "supported_generation_methods": ["embedContent"]}, {"name": "models/b"}]
+    assert DIALECT.read_models(json.dumps({"models": models}).encode()) == ["b"]
+    assert DIALECT.read_count(b'{"total_tokens": 7}') == DIALECT.read_count(b'{"totalTokens": 7}') == 7
 
 
 def test_a_wrong_key_is_an_authentication_error_although_the_status_is_400() -> None:

@@ -14,6 +14,7 @@ import msgspec
 from acytoo._version import __version__
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body, invalid
+from acytoo.dialects.gemini.parts import camel_case_fields
 from acytoo.dialects.gemini.reader import TOO_LONG, CumulativeReader, StreamReader, add_details, read_document
 from acytoo.dialects.gemini.request import decode_request, encode_request
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
@@ -60,7 +61,7 @@ class _Model(msgspec.Struct, rename="camel"):
 
 
 class _Models(msgspec.Struct):
-    models: list[_Model]
+    models: list[JSONObject]
 
 
 class Gemini(Dialect):
@@ -138,7 +139,8 @@ class Gemini(Dialect):
 
     def read_models(self, body: bytes) -> list[str]:
         """Return each `name` without `models/`, of the models that generate content."""
-        models = msgspec.json.decode(body, type=_Models).models
+        documents = msgspec.json.decode(body, type=_Models).models
+        models = [msgspec.convert(camel_case_fields(document), _Model) for document in documents]
         return [
             model.name.removeprefix("models/")
             for model in models
@@ -157,7 +159,8 @@ class Gemini(Dialect):
 
     def read_count(self, body: bytes) -> int:
         """Return `totalTokens`."""
-        return msgspec.json.decode(body, type=_TokenCount).total_tokens
+        document = msgspec.json.decode(body, type=JSONObject)
+        return msgspec.convert(camel_case_fields(document), _TokenCount).total_tokens
 
     def write_count(self, tokens: int) -> bytes:
         """Return `{"totalTokens"}`."""

@@ -3,6 +3,10 @@
 This file is apart because three others share it: a reply's parts (reader.py, writer.py) have the same shape as those of
 the model's turns in a request (request.py).
 
+Field names are in `camelCase`, but the JSON mapping of protocol buffers also allows `snake_case`. A reply in snake case
+is rare, and looking for its names in every record would cost time. So the structs have some of these names as fields
+that must be null (`snake_case`): the typed decoder refuses a record with one, and the lenient one knows both names.
+
 Source: Google's Gemini API reference (`Content`, `Part`, `FinishReason`) and "Thought signatures".
 """
 
@@ -28,6 +32,27 @@ READ_FIELDS = frozenset(
 """Fields of a model's part that other APIs can express or do without. A part with another is an `OpaquePart`."""
 
 
+def camel_case(name: str) -> str:
+    """Return a field's name in camel case, whichever case it is in."""
+    if name.startswith("_"):  # `_responseJsonSchema`
+        return name
+    first, *rest = name.split("_")
+    return first + "".join([word[:1].upper() + word[1:] for word in rest])
+
+
+def camel_case_fields(fields: JSONObject) -> JSONObject:
+    """Return an object with its own field names in camel case. The objects inside it are left alone."""
+    return {camel_case(name): value for name, value in fields.items()}
+
+
+def snake_case(name: str) -> Any:
+    """Return a struct's field for this name, which has to be null or absent. The lenient decoder reads its value.
+
+    A record in snake case must have one of these fields, but need not have more: every field makes decoding slower.
+    """
+    return msgspec.field(default=None, name=name)
+
+
 class FunctionCall(msgspec.Struct, rename="camel", gc=False):
     """A call. Not every model gives it an id."""
 
@@ -45,6 +70,8 @@ class Part(msgspec.Struct, rename="camel", gc=False):
     thought: bool | None = None
     thought_signature: str | None = None
     function_call: Annotated[FunctionCall | None, NEEDED] = None
+    snake_thought_signature: None = snake_case("thought_signature")
+    snake_function_call: None = snake_case("function_call")
 
 
 DecodeCall: TypeAlias = Callable[[str, str, object, tuple[str, str] | None], list[Item]]
@@ -134,7 +161,7 @@ class TurnReader:
                 return
             self._partial = PartialCall(call.id or "", call.name or "")
         self._partial.signature = self._partial.signature or signature
-        self._partial.pieces += objects_in(call.partial_args)
+        self._partial.pieces += map(camel_case_fields, objects_in(call.partial_args))
         if not call.will_continue:
             self.close(items)
 

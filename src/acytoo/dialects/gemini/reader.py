@@ -13,7 +13,14 @@ import msgspec
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, objects_in
 from acytoo.dialects.finish import check_finish
-from acytoo.dialects.gemini.parts import FINISH_REASONS, READ_FIELDS, Part, TurnReader
+from acytoo.dialects.gemini.parts import (
+    FINISH_REASONS,
+    READ_FIELDS,
+    Part,
+    TurnReader,
+    camel_case_fields,
+    snake_case,
+)
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
@@ -48,6 +55,8 @@ class _Candidate(msgspec.Struct, rename="camel", gc=False):
     finish_message: Any = None  # text
     index: int | None = None
     logprobs_result: _LogprobsResult | None = None
+    snake_finish_reason: None = snake_case("finish_reason")
+    snake_logprobs_result: None = snake_case("logprobs_result")
 
 
 class _UsageMetadata(msgspec.Struct, rename="camel", gc=False):
@@ -72,10 +81,17 @@ class _Response(msgspec.Struct, rename="camel", gc=False):
     response_id: str | None = None
     prompt_feedback: _PromptFeedback | None = None
     error: Any = None  # a `google.rpc.Status`; a proxy in front of the server may send text
+    snake_usage_metadata: None = snake_case("usage_metadata")
+    snake_model_version: None = snake_case("model_version")
+    snake_response_id: None = snake_case("response_id")
+    snake_prompt_feedback: None = snake_case("prompt_feedback")
 
 
 _decode = decoder(_Response).decode
 _decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+_NO_REASON = "FINISH_REASON_UNSPECIFIED"
+"""The enumeration's name for no finish reason."""
 
 _UNFRAMED_LIMIT = 8192
 """Bytes kept to recognise an error that is not inside an event."""
@@ -169,16 +185,18 @@ class StreamReader(RecordReader):
             candidates = response.candidates
             candidate = candidates[0] if len(candidates) == 1 else min(candidates, key=lambda one: one.index or 0)
             self._append_candidate(candidate, record, items)
-            if candidate.finish_reason != "FINISH_REASON_UNSPECIFIED":  # the enumeration's name for none
+            if candidate.finish_reason is not None and candidate.finish_reason != _NO_REASON:
                 reason, message = candidate.finish_reason, candidate.finish_message
         # Every event may have the usage so far: yield only the last, with the finish reason or after it.
         if response.usage_metadata is not None:
             self._usage = response.usage_metadata
+        feedback = response.prompt_feedback
+        if reason is None and feedback is None and not self._finished:
+            return  # as nearly all events
         if reason and (call := self._turn.partial_call):
             if reason != "MAX_TOKENS":
                 raise ProtocolError(f"the server ended the reply inside the arguments for {call!r}")
             self._turn.close(items, is_cut=True)
-        feedback = response.prompt_feedback
         blocked = feedback.block_reason if feedback is not None else None
         if feedback is not None and blocked:
             message = feedback.block_reason_message
@@ -259,7 +277,10 @@ def _raw_part(record: bytes, number: int) -> JSONObject:
     try:
         candidates = decoder(Any).decode(replace_lone_escapes(record))["candidates"]
         candidate = min(candidates, key=lambda candidate: candidate.get("index") or 0)
-        part: JSONObject = candidate["content"]["parts"][number]
+        part: JSONObject = {
+            name: camel_case_fields(value) if isinstance(value, dict) else value
+            for name, value in camel_case_fields(candidate["content"]["parts"][number]).items()
+        }
         is_opaque = not part.get("thought") and any(part[field] is not None for field in part.keys() - READ_FIELDS)
     except (*UNDECODABLE, LookupError, TypeError, ValueError, AttributeError):
         return {}
@@ -356,7 +377,7 @@ def add_details(error: StatusError, document: object) -> StatusError:
         if detail.get("reason") == "API_KEY_INVALID":
             code = "API_KEY_INVALID"
             error = AuthenticationError(error.message, status=error.status, code=code, body=error.body)
-        delay = detail.get("retryDelay")
+        delay = detail.get("retryDelay") or detail.get("retry_delay")
         if error.retry_after is None and isinstance(delay, str) and _DURATION.fullmatch(delay):
             error.retry_after = float(delay[:-1])
     return error

@@ -23,7 +23,15 @@ from acytoo.dialects.base import Unsupported
 from acytoo.dialects.custom_tools import as_functions
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
 from acytoo.dialects.fields import invalid, objects_in, optional_object
-from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE, Part, TurnReader, encode_call, encode_turn
+from acytoo.dialects.gemini.parts import (
+    READ_FIELDS,
+    SOURCE,
+    Part,
+    TurnReader,
+    camel_case_fields,
+    encode_call,
+    encode_turn,
+)
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import ProtocolError, UsageError
 from acytoo.messages import content_parts, content_text, parse_data_url, turn_parts
@@ -313,14 +321,7 @@ def decode_request(body: JSONObject) -> JSONObject:
 
 def _camel_case_object(value: object, where: str) -> JSONObject:
     """Return an optional object with its own field names in camel case. The objects inside it are left alone."""
-    return {_camel_case(name): inner for name, inner in optional_object(value, where).items()}
-
-
-def _camel_case(name: str) -> str:
-    if name.startswith("_"):  # `_responseJsonSchema`
-        return name
-    first, *rest = name.split("_")
-    return first + "".join([word[:1].upper() + word[1:] for word in rest])
+    return camel_case_fields(optional_object(value, where))
 
 
 def _optional_list(value: object, where: str) -> list[Any]:
