@@ -176,7 +176,10 @@ async def follow(counters: Counters, steps: list[Step], wait: Callable[[float], 
             if isinstance(expected, Claim):
                 assert isinstance(result, Exceeded)
                 assert result.level.claim == expected
-                assert result.level.used == model.used(expected.counter, expected.window)
+                assert result.level in result.levels
+                assert [level.used for level in result.levels] == [
+                    model.used(claim.counter, claim.window) for claim in step.claims
+                ]
             else:
                 assert isinstance(result, Hold)
                 assert [level.used for level in result.levels] == [

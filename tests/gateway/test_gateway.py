@@ -21,6 +21,7 @@ from acytoo.providers.openai import OpenAI as OpenAIProvider
 from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, reply
 from acytoo.types import Finish, Usage
+from tests.gateway.served import served
 
 HELLO = [{"role": "user", "content": "Hello there"}]
 USAGE = Usage(input_tokens=1000, output_tokens=500)
@@ -140,6 +141,33 @@ async def test_a_limit_refuses_with_the_time_to_wait(tmp_path: Path) -> None:
     assert 50 < (caught.value.retry_after or 0) <= 60
     assert outcomes == {"complete": 1, "RateLimitError": 0}
     assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute = 1", "concurrent = 1", "tokens_per_day = 100"])
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        ("/v1/chat/completions", "x-ratelimit-remaining-requests"),
+        ("/v1/completions", "x-ratelimit-remaining-requests"),
+        ("/v1/responses", "x-ratelimit-remaining-requests"),
+        ("/v1/messages", "anthropic-ratelimit-requests-remaining"),
+        ("/v1/messages/count_tokens", "anthropic-ratelimit-requests-remaining"),
+    ],
+)
+async def test_a_refusal_says_what_is_left_in_the_headers_of_its_api(
+    path: str, left: str, limit: str, tmp_path: Path
+) -> None:
+    async with (
+        FakeEndpoint(OpenAI(), reply("Hi").stall(at_byte=1)) as fake,
+        served(tmp_path, fake.url, f'{limit}\nrequests_per_day = 7\n[models.fast]\ntargets = ["up/m1"]') as gate,
+    ):
+        body = {"model": "fast", "messages": HELLO, "input": "Hi", "prompt": "Hi", "max_tokens": 50}
+        holds = asyncio.create_task(gate.post("/v1/chat/completions", body))
+        await fake.received()
+        response = await gate.post(path, body)
+        holds.cancel()
+    assert response.status == 429
+    assert response.headers[left] == ("0" if "minute" in limit else "6")
 
 
 async def test_a_budget_counts_what_replies_really_cost(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 
 
 def exceeded(unit: str, window: Window, limit: int, wait: float | None = 12.3, amount: int = 1) -> Exceeded:
-    return Exceeded(Level(Claim(f"key:ci-bot:{unit}", window, limit, amount), limit, wait or 0), wait)
+    level = Level(Claim(f"key:ci-bot:{unit}", window, limit, amount), limit, wait or 0)
+    return Exceeded(level, wait, [level])
 
 
 def test_each_limit_that_is_set_is_one_claim() -> None:

@@ -125,8 +125,8 @@ class GatewayCall(Call):
                 money = rates.cost(incoming, outgoing) if rates is not None else 0
             counters, amounts = self.counters, amounts_of(incoming + outgoing, money)
             held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))
-            hold = self._hold = granted(held)
-            self.fields += hold.quota_fields(dialect, self._at)
+            self.fields += held.quota_fields(dialect, self._at)
+            self._hold = granted(held)
 
     def estimated_input(self, request: Request) -> int:
         """Return about how many tokens the request has."""

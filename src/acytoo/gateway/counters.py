@@ -148,10 +148,18 @@ def quotas_of(levels: Iterable[Level]) -> list[Quota]:
 
 
 class Exceeded(NamedTuple):
-    """A claim that does not fit; nothing was counted. `retry_after` is None if it is larger than its limit."""
+    """A claim that does not fit; nothing was counted. `retry_after` is None if it is larger than its limit.
+
+    `levels` are those of all claims of the request.
+    """
 
     level: Level
     retry_after: float | None
+    levels: Sequence[Level]
+
+    def quota_fields(self, dialect: Dialect, now: float) -> bytes:
+        """Return the header fields that report what is left of requests and tokens at the time `now`."""
+        return dialect.quota_fields(quotas_of(self.levels), now)
 
 
 class Counters(Protocol):
@@ -313,10 +321,7 @@ class _MemoryHold(Hold):
 
     @property
     def levels(self) -> list[Level]:  # type: ignore[override]
-        return [
-            _level(claim, count, self.now, self.elapsed)
-            for claim, (count, *_) in zip(self.claims, self.counted.counts, strict=True)
-        ]
+        return _levels(self.claims, self.counted, self.now, self.elapsed)
 
     def quota_fields(self, dialect: Dialect, now: float) -> bytes:
         # Only what is left differs from request to request, so a template with the rest is made a few times a second.
@@ -369,20 +374,20 @@ def _common(counts: list[_Count]) -> tuple[float, float]:
     return max(starts, default=float("-inf")), min(ends, default=float("inf"))
 
 
-def _level(claim: Claim, count: _Count, now: float, elapsed: float) -> Level:
-    at = elapsed if claim.window == "minute" else now
-    return Level(claim, count.used, count.end - at if claim.window != "flight" else 0.0)
+def _levels(claims: Claims, counted: _Counted, now: float, elapsed: float) -> list[Level]:
+    """Return how much is used of the limit of each claim."""
+    levels = []
+    for claim, (count, *_) in zip(claims, counted.counts, strict=True):
+        at = elapsed if claim.window == "minute" else now
+        levels.append(Level(claim, count.used, count.end - at if claim.window != "flight" else 0.0))
+    return levels
 
 
 def _exceeded(counted: _Counted, plan: Plan, amounts: Sequence[int], now: float, elapsed: float) -> Exceeded:
     """Return the first claim that does not fit."""
-    claim, count = next(
-        (claim, count)
-        for claim, (count, *_) in zip(Claims(plan, amounts), counted.counts, strict=True)
-        if count.used + (claim.amount or 1) > claim.limit
-    )
-    level = _level(claim, count, now, elapsed)
-    return Exceeded(level, retry_after(level))
+    levels = _levels(Claims(plan, amounts), counted, now, elapsed)
+    level = next(level for level in levels if level.used + (level.claim.amount or 1) > level.claim.limit)
+    return Exceeded(level, retry_after(level), levels)
 
 
 def bounds(window: Window, now: float) -> tuple[float, float]:

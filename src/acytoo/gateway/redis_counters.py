@@ -113,10 +113,10 @@ _RESERVE = (
     _COMMON
     + """
 -- KEYS: number, open, id, each claim. ARGV: now, name, lease, open at most, then for each claim window, limit, amount.
--- Returns 0, which claim, used, time left; or the id of the data, and used and time left of each.
+-- Returns the claim that does not fit, from 0, or -1; the id of the data; then used and time left of each.
 local name, lease = ARGV[2], tonumber(ARGV[3])
 local is_made = redis.call('ZSCORE', KEYS[2], name)  -- by a call whose answer was lost
-local states, result = {}, {redis.call('GET', KEYS[3]) or name}
+local states, result = {}, {-1, redis.call('GET', KEYS[3]) or name}
 for i = 4, #KEYS do
   local at = 3 * i - 7
   local window, limit, amount = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
@@ -128,18 +128,19 @@ for i = 4, #KEYS do
   end
   if is_made then
     amount = 0
-  elseif used + math.max(amount, 1) > limit then
-    return {0, i - 4, used, last - now}
+  elseif result[1] < 0 and used + math.max(amount, 1) > limit then
+    result[1] = i - 4
   end
   states[i] = {window, amount, first}
-  result[#result + 1] = used + amount
+  result[#result + 1] = used
   result[#result + 1] = last - now
 end
-if is_made then return result end
+if is_made or result[1] >= 0 then return result end
 local number = redis.call('INCR', KEYS[1])
-if result[1] == name then redis.call('SET', KEYS[3], name) end
+if result[2] == name then redis.call('SET', KEYS[3], name) end
 for i = 4, #KEYS do
   local window, amount, first = states[i][1], states[i][2], states[i][3]
+  result[2 * i - 5] = result[2 * i - 5] + amount
   if window == 'flight' then
     lease_place(KEYS[i], lease, name)
   elseif first then
@@ -331,14 +332,14 @@ class RedisCounters:
             if lost.may_have_run:
                 self._give_back(name, claims)
             return self._uncounted(claims)
-        if not result[0]:
-            level = Level(claims[result[1]], result[2], result[3] / 1e6)
-            return Exceeded(level, retry_after(level))
-        if result[0] != self._restored_id and self._on_empty is not None and not self._is_restoring:
-            self._is_restoring = True
-            _ = self._start(self._restore_all(result[0], self._on_empty))
-        pairs = zip(claims, result[1::2], result[2::2], strict=True)
+        exceeded, data_id, *used_and_left = result
+        pairs = zip(claims, used_and_left[::2], used_and_left[1::2], strict=True)
         levels = [Level(claim, used, resets_in / 1e6) for claim, used, resets_in in pairs]
+        if exceeded >= 0:
+            return Exceeded(levels[exceeded], retry_after(levels[exceeded]), levels)
+        if data_id != self._restored_id and self._on_empty is not None and not self._is_restoring:
+            self._is_restoring = True
+            _ = self._start(self._restore_all(data_id, self._on_empty))
         if any(claim.window == "flight" for claim in claims):
             self._in_flight[name] = claims
         return Hold(claims, levels, name)
