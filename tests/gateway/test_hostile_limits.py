@@ -75,6 +75,50 @@ async def test_any_number_of_tokens_above_the_limit_is_refused(number: int, most
         assert not fake.requests
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"model": "fast", "messages": HELLO, "max_tokens": 100, "n": 5}),
+        ("/v1/chat/completions", {"model": "fast", "messages": ["?"], "max_tokens": 100, "n": 5}),
+        (
+            "/v1beta/models/fast:generateContent",
+            {"contents": PARTS, "generationConfig": {"maxOutputTokens": 100, "candidateCount": 5}},
+        ),
+    ],
+)
+async def test_each_of_several_replies_is_reserved(path: str, body: dict[str, Any], tmp_path: Path) -> None:
+    rest = LIMITS.replace("2000", "499")
+    async with FakeEndpoint(OpenAI(), reply("Hi", Finish())) as fake, served(tmp_path, fake.url, rest) as gate:
+        response = await gate.post(path, body)
+        assert response.status == 429
+        assert b"this request may need" in response.body
+        assert not fake.requests
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 4, 5, 6])
+async def test_a_conversation_that_only_the_upstream_understands_reserves_its_tokens_too(
+    number: int, tmp_path: Path
+) -> None:
+    path, body = requests(3000)[number]
+    name = next(name for name in ("messages", "contents", "input") if name in body)
+    body[name] = [{"role": "a new role", "content": [{}], "parts": [{}]}]
+    async with FakeEndpoint(OpenAI(), reply("Hi", Finish())) as fake, served(tmp_path, fake.url, LIMITS) as gate:
+        response = await gate.post(path, body)
+        assert response.status == 429
+        assert b"this request may need 30" in response.body
+        assert not fake.requests
+
+
+async def test_a_request_of_which_only_the_model_is_understood_reserves_what_one_without_a_limit_does(
+    tmp_path: Path,
+) -> None:
+    body = {"model": "fast", "messages": ["?"], "max_tokens": "many"}
+    async with FakeEndpoint(OpenAI(), reply("Hi", Finish())) as fake, served(tmp_path, fake.url, LIMITS) as gate:
+        response = await gate.post("/v1/chat/completions", body)
+        assert response.status == 200
+        assert 900 < int(response.headers["x-ratelimit-remaining-tokens"]) < 976
+
+
 @pytest.mark.parametrize("prefix", ["", "up/"])
 @pytest.mark.parametrize("number", range(len(requests(0))))
 async def test_a_model_with_an_endless_name_is_refused_and_not_repeated(

@@ -237,6 +237,8 @@ class Dialect:
     """
     minimal_body: ClassVar[JSONObject] = {"messages": [{"role": "user", "content": ""}]}
     """The fields that a body must have besides its model."""
+    length_fields: ClassVar[tuple[str, ...]] = ("max_tokens",)
+    """Fields that bound how long the reply may be, or say how many replies there are."""
     ignorable_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API outside the shared shape that may be dropped when translating to another."""
     reported_fields: ClassVar[frozenset[str]] = frozenset()
@@ -323,8 +325,8 @@ class Dialect:
     def decode_request_lenient(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request as far as a server needs that passes its body through unchanged.
 
-        If `decode_request` refuses the body, only the model and the stream flag are decoded, and the refusal is kept.
-        Raises RequestError if not even these can be.
+        If `decode_request` refuses the body, only the model, the stream flag and what bounds the reply are decoded, and
+        the refusal is kept. Raises RequestError if not even the first two can be.
         """
         try:
             return self.decode_request(incoming)
@@ -332,12 +334,23 @@ class Dialect:
             if not self.can_pass_through or self.is_legacy:
                 raise
             body = decode_body(incoming)
-            routing = {name: body[name] for name in ("model", "stream", "stream_options") if name in body}
-            known = msgspec.json.encode({**self.minimal_body, **routing})
-            call = self.decode_request(msgspec.structs.replace(incoming, body=known))
+            routing = ("model", "stream", "stream_options")
+            try:
+                call = self._decode_fields(incoming, body, (*routing, *self.length_fields))
+            except RequestError:
+                call = self._decode_fields(incoming, body, routing)
             call.request.messages = []
             call.refusal = error
             return call
+
+    def _decode_fields(self, incoming: ServerRequest, body: JSONObject, names: Sequence[str]) -> ParsedRequest:
+        """Decode a request as if its body had only these fields, and those that it must have."""
+        known = {**self.minimal_body, **{name: body[name] for name in names if name in body}}
+        return self.decode_request(msgspec.structs.replace(incoming, body=msgspec.json.encode(known)))
+
+    def replies_in(self, extra: JSONObject) -> int:
+        """Return how many replies a request asks for in fields of this API outside the shared shape."""
+        return 1
 
     def is_ignorable(self, field: str) -> bool:
         """Return whether to drop an extra field of this API when translating to another."""

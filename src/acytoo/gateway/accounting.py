@@ -7,6 +7,7 @@ counts for a request that no upstream received, or that was refused with an erro
 
 from __future__ import annotations
 
+from acytoo.dialects import by_name
 from acytoo.errors import StatusError, TimedOutError
 from acytoo.observation import Observation
 from acytoo.types import ChatMessages, Request, Usage
@@ -72,12 +73,16 @@ def outcome_of(observation: Observation, cancelled: str) -> str:
 
 
 def estimate_output(request: Request) -> int:
-    """Return how many tokens to reserve for the reply.
+    """Return how many tokens to reserve for the reply, or for all replies that the request asks for.
 
     A negative `max_tokens` must not give room to other requests. Some servers take it for no limit.
     """
     most = request.max_tokens
-    return min(most, _MOST_OUTPUT) if most is not None and most > 0 else DEFAULT_OUTPUT
+    if most is None or most <= 0:
+        most = DEFAULT_OUTPUT
+    if request.extra and request.extra_for:
+        most *= by_name(request.extra_for).replies_in(request.extra)
+    return min(most, _MOST_OUTPUT)
 
 
 def estimate_input(request: Request, size: int) -> int:

@@ -13,7 +13,7 @@ import msgspec
 
 from acytoo._version import __version__
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
-from acytoo.dialects.fields import decode_body, invalid
+from acytoo.dialects.fields import count, decode_body, invalid
 from acytoo.dialects.gemini.parts import camel_case_fields
 from acytoo.dialects.gemini.reader import TOO_LONG, CumulativeReader, StreamReader, add_details, read_document
 from acytoo.dialects.gemini.request import decode_request, encode_request
@@ -76,6 +76,7 @@ class Gemini(Dialect):
     routes = _routes(_STREAM, _GENERATE)
     count_routes = _routes(_COUNT)
     minimal_body = {"contents": [{"parts": [{"text": ""}]}]}
+    length_fields = ("generationConfig", "generation_config")
     ignorable_fields = frozenset(
         {
             "alt",
@@ -202,6 +203,10 @@ class Gemini(Dialect):
         if verb == _STREAM and incoming.query.get("alt") != "sse":
             shared["alt"] = "json"  # for `writer`
         return ParsedRequest(request_from_body(shared, self.name))
+
+    def replies_in(self, extra: JSONObject) -> int:
+        """Return the `candidateCount`."""
+        return max(1, count(extra.get("generationConfig.candidateCount")))
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of events, or of a JSON array if the client did not send `alt=sse`."""

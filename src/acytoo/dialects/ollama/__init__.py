@@ -80,6 +80,7 @@ class Ollama(Dialect):
     options = OPTIONS - {"user"}
     too_long_messages = TOO_LONG
     routes = ("/api/chat",)
+    length_fields = ("options",)
     ignorable_fields = frozenset(
         {
             "keep_alive",

@@ -14,7 +14,7 @@ import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import openai_error
-from acytoo.dialects.fields import decode_body, invalid
+from acytoo.dialects.fields import count, decode_body, invalid
 from acytoo.dialects.json import decoder, dumps
 from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai.quotas import quota_template, read_quotas
@@ -46,6 +46,7 @@ class OpenAI(Dialect):
     name = NAME
     options = OPTIONS
     routes = ("/v1/chat/completions", "/chat/completions")
+    length_fields = ("max_tokens", "max_completion_tokens", "n")
     ignorable_fields = frozenset(
         {
             "stream_options",
@@ -104,6 +105,10 @@ class OpenAI(Dialect):
         """Decode a request. `max_completion_tokens` becomes `max_tokens`."""
         body = decode_request(decode_body(incoming))
         return ParsedRequest(request_from_body(body, self.name))
+
+    def replies_in(self, extra: JSONObject) -> int:
+        """Return `n`."""
+        return max(1, count(extra.get("n")))
 
     def conversation_error(self, field: str) -> RequestError | None:
         """Return the error for the tools of a deprecated field. Without them, an agent would be left without tools."""
