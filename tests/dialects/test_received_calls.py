@@ -185,3 +185,51 @@ def test_arguments_that_were_encoded_twice_are_an_object(name: str) -> None:
 
 def test_arguments_that_are_a_text_stay_one() -> None:
     assert calls_in(dialects.Anthropic(), anthropic(({"id": "a", "name": "f"}, ['"x', '"'])))[0][2] == "x"
+
+
+def chat(*pieces: str, reason: str | None = "tool_calls") -> bytes:
+    """Return a stream with one call, whose arguments arrive in these pieces."""
+    first = {"index": 0, "id": "a", "function": {"name": "f", "arguments": pieces[0]}}
+    calls = [first, *[{"index": 0, "function": {"arguments": piece}} for piece in pieces[1:]]]
+    end = sse({"choices": [{"delta": {}, "finish_reason": reason}]}) if reason else b"data: [DONE]\n\n"
+    return sse(*[{"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": None}]} for call in calls]) + end
+
+
+CALL = {"id": "a", "function": {"name": "f", "arguments": X + Y}}
+JOINED = {
+    "openai": chat(X + Y),
+    "openai, the second one in pieces": chat(X, Y[:4], Y[4:]),
+    "openai, both in one piece": chat(X[:4], X[4:] + Y[:4], Y[4:]),
+    "openai, after a blank": chat(X, "\n" + Y),
+    "openai, the second one is cut": chat(X + Y[:4], reason="length"),
+    "openai, without a finish reason": chat(X + Y, reason=None),
+    "openai, equal": chat(X + X),
+    "openai, document": json.dumps(
+        {"choices": [{"message": {"tool_calls": [CALL]}, "finish_reason": "tool_calls"}]}
+    ).encode(),
+    "anthropic": anthropic(({"id": "a", "name": "f"}, [X[:4], X[4:] + Y[:4], Y[4:]])),
+    "gemini": gemini({"id": "a", "name": "f", "args": X + Y}),
+    "ollama": ollama(CALL),
+    "openai-responses": responses(added(0, item("a")), delta(0, X + Y), done(0, item("a", X + Y))),
+    "openai-responses, only at the end": responses(output=[item("a", X + Y)]),
+}
+"""Two calls whose arguments arrive as those of one."""
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_the_arguments_of_two_calls_are_never_those_of_one(name: str) -> None:
+    with pytest.raises(ProtocolError, match="two different sets of arguments for one call of 'f'"):
+        read_items(dialects.by_name(name.partition(",")[0]), [JOINED[name]])
+
+
+@pytest.mark.parametrize(
+    "arguments", [X + "}", X[:-1], "[1]" + X, X + "[1]", '{"x": "\\ud800"}', '{"x": {}{}}', "{" * 9999]
+)
+def test_arguments_that_are_broken_in_another_way_are_the_models(arguments: str) -> None:
+    for name, body in (
+        ("openai", chat(arguments)),
+        ("anthropic", anthropic(({"id": "a", "name": "f"}, [arguments]))),
+        ("openai-responses", responses(added(0, item("a")), done(0, item("a", arguments)))),
+    ):
+        (call,) = collect(read_items(dialects.by_name(name), [body])).tool_calls
+        assert call["function"]["arguments"] == arguments

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from acytoo.dialects.json import UNDECODABLE, decoder, dumps, is_complete_json
 from acytoo.dialects.server_side import new_id
@@ -42,6 +45,31 @@ def _encoded_once(arguments: str) -> str | None:
     except (*UNDECODABLE, UnicodeEncodeError):
         return None
     return inner if inner.lstrip()[:1] == "{" and arguments_object(inner) is not None else None
+
+
+def _has_several_objects(arguments: str) -> bool:
+    """Return whether a text is one JSON object after another: the arguments of calls that somebody has joined.
+
+    Any other text that is not JSON is what the model has written.
+    """
+    text = arguments.lstrip()
+    if text[:1] != "{":
+        return False
+    try:
+        decoder(msgspec.Raw).decode(text)
+        return False
+    except (*UNDECODABLE, UnicodeEncodeError):
+        pass
+    try:
+        end = json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return False
+    return text[end:].lstrip()[:1] == "{"
+
+
+def two_sets_of_arguments(name: str) -> ProtocolError:
+    """Return the error for arguments of two calls that arrived as those of one: nobody knows which are meant."""
+    return ProtocolError(f"the server sent two different sets of arguments for one call of {name!r}")
 
 
 def parse_arguments(name: str, arguments: str, finish: Finish | None) -> JSONObject | None:
@@ -325,8 +353,10 @@ class ReceivedCalls:
     def end(self, call: ReceivedCall) -> list[Item]:
         """Return whatever of a call has not been emitted: its first piece, or `{}` if it has no arguments.
 
-        Raises ProtocolError if it has arguments and no name. A call with neither is dropped.
+        Raises ProtocolError if it has arguments and no name, or those of several calls. A call with neither is dropped.
         """
+        if call.fragments and _has_several_objects(call.arguments):
+            raise two_sets_of_arguments(call.name)
         quoted = call.arguments if call.is_quoted else ""
         if quoted:
             call.is_quoted = False
@@ -388,7 +418,7 @@ class ReceivedCalls:
             return increment(call.arguments, text)
         if text.lstrip()[:1] == "{" and call.is_complete:
             if arguments_object(text) not in ({}, call.fragments.object):
-                raise ProtocolError(f"the server sent two different sets of arguments for one call of {call.name!r}")
+                raise two_sets_of_arguments(call.name)
             return ""
         return text
 

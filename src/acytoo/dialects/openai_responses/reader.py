@@ -33,7 +33,7 @@ from acytoo.dialects.openai_responses.request import (
     own_opaque,
 )
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, text_on_error
-from acytoo.dialects.tool_calls import ReceivedCall, arguments_object, arguments_text
+from acytoo.dialects.tool_calls import ReceivedCall, arguments_object, arguments_text, two_sets_of_arguments
 from acytoo.errors import ProtocolError, StatusError, TruncatedError, status_error
 from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Reasoning, Refusal, Start, Usage
 from acytoo.wire.sse import SSEDecoder
@@ -391,7 +391,7 @@ class StreamReader(RecordReader):
             if text == emitted or (call.is_complete and text.lstrip()[:1] != "{"):
                 return
             if call.is_partial and (text := continuation(emitted, text)) is None:
-                raise ProtocolError(f"the server sent two different sets of arguments for one call of {call.name!r}")
+                raise two_sets_of_arguments(call.name)
         output.parts[0] = None
         items += self._calls.add(call, arguments=text)
 
