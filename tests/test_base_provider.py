@@ -134,17 +134,19 @@ async def test_check_of_an_api_without_a_token_limit_stops_reading_early() -> No
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "text"),
+    ("answer", "timeout", "kind", "text"),
     [
-        (status(401, "wrong key"), AuthenticationError, ""),
-        (silent(), TimedOutError, ""),
-        (reply("Hi").stall(after=1), TimedOutError, "Hi"),
-        (reply("Hi").close(after=1), TruncatedError, "Hi"),
+        (status(401, "wrong key"), 60, AuthenticationError, ""),
+        (silent(), 0.4, TimedOutError, ""),
+        (reply("Hi").stall(after=1), 5, TimedOutError, "Hi"),
+        (reply("Hi").close(after=1), 60, TruncatedError, "Hi"),
     ],
 )
-async def test_check_reports_why_an_endpoint_does_not_work(answer: Any, kind: type[Exception], text: str) -> None:
+async def test_check_reports_why_an_endpoint_does_not_work(
+    answer: Any, timeout: float, kind: type[Exception], text: str
+) -> None:
     async with FakeEndpoint(dialects.OpenAI(), answer) as fake:
-        result = await Chat(fake.url).check("m1", timeout=0.4)
+        result = await Chat(fake.url).check("m1", timeout=timeout)
     assert not result
     assert type(result.error) is kind
     assert result.text == text

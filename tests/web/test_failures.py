@@ -60,6 +60,25 @@ def test_an_error_in_mid_stream_is_shown_and_the_text_before_it_is_kept(
     expect(chat.replies.locator(".body")).to_have_text("Once upon a")
 
 
+def test_an_error_in_mid_stream_reaches_a_page_that_is_busy_while_it_arrives(
+    open_site: OpenSite, open_chat: OpenChat
+) -> None:
+    chat = open_chat(open_site(answer("Once upon a", " time").fail("out of memory", after=2)).url)
+    chat.page.evaluate(
+        """() => {
+            const fetch = window.fetch;
+            window.fetch = async (...request) => {
+                const response = await fetch(...request);
+                const end = performance.now() + 400;
+                while (performance.now() < end);
+                return response;
+            };
+        }"""
+    )
+    chat.ask("A story")
+    expect(chat.replies.locator(".cut")).to_contain_text("out of memory")
+
+
 def test_a_refused_request_shows_the_message_and_is_not_sent_again_as_a_reply(
     open_site: OpenSite, open_chat: OpenChat
 ) -> None:

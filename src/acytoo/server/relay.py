@@ -315,7 +315,7 @@ class _Stream:
             await response.end(last)
             return
         if last:
-            await response.let_read(last)
+            await response.report(last)
         await response.abort(reported=bool(last))
 
     def _on_silence(self) -> None:

@@ -31,6 +31,9 @@ _FIRST_WRITE_SIZE = 64 * 1024
 _TIME_TO_READ = 0.1
 """Seconds in which a client that is not busy reads what has arrived."""
 
+_TIME_TO_LEAVE = 1.0
+"""Seconds in which a busy client has read an error, too. One that understands it leaves before they are over."""
+
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _NO_BODY = frozenset({204, 304})
 
@@ -90,11 +93,17 @@ class StreamedResponse:
         if not self._ended and transport is not None and not transport.is_closing():
             self._connection.write(self._with_head(data))
 
-    async def let_read(self, data: bytes = b"") -> None:
-        """Send what was held back, and then `data`. Give the client time to read it before anything else happens."""
-        self.flush(data)
+    async def let_read(self) -> None:
+        """Send what was held back, and give the client time to read it apart from what follows."""
+        self.flush()
         await self._connection.drain_all()
         await asyncio.sleep(_TIME_TO_READ)
+
+    async def report(self, error: bytes) -> None:
+        """Send an error after which the body is cut. The client is given time to read it and leave."""
+        self.flush(error)
+        await self._connection.drain_all()
+        await asyncio.sleep(_TIME_TO_LEAVE)
 
     async def end(self, data: bytes) -> None:
         """Send the last part and the end. Raises as `write`.
