@@ -19,7 +19,7 @@ import msgspec
 from acytoo.dialects.anthropic.request import SOURCE
 from acytoo.dialects.base import not_this_api
 from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
-from acytoo.dialects.fields import count, object_or_empty, without_none
+from acytoo.dialects.fields import count, first_count, object_or_empty, without_none
 from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
@@ -329,7 +329,7 @@ class StreamReader(RecordReader):
                     for text in self._texts.values():
                         text.is_open = False
         elif event.type == "message_delta":
-            self._usage |= without_none(event.usage or {})  # a null does not undo an earlier count
+            self._update_usage(event.usage or {})
             self._has_last_usage |= bool(event.usage)
             if delta is not None and delta.stop_reason:
                 self._read_end(delta.stop_reason, delta.stop_sequence, delta.stop_details, items)
@@ -343,6 +343,16 @@ class StreamReader(RecordReader):
                 record != b"{}"
             ):  # an empty event, which a gateway sends before the first (QuantumNous/new-api issue 6797)
                 raise not_this_api(self._name, record, "an event without type")
+
+    def _update_usage(self, counts: JSONObject) -> None:
+        """Update the usage. A null does not undo an earlier count, and no input at all is none either.
+
+        Source of the latter: envoyproxy/ai-gateway#1631.
+        """
+        new = without_none(counts)
+        if not any(count(new.get(name)) for name in _INPUT_COUNTS):
+            new = {name: value for name, value in new.items() if name not in _INPUT_COUNTS or name not in self._usage}
+        self._usage |= new
 
     def _read_start(self, message: _Message, items: list[Item]) -> None:
         if not self._started and (message.id or message.model):
@@ -588,12 +598,16 @@ def _decode_finish(reason: str, sequence: str | None) -> Finish:
     return Finish(FINISH_REASONS.get(reason, reason), sequence or "", "" if reason in _EXACT_REASONS else reason)
 
 
+_INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+"""The counts of a request, of which a part may be cached."""
+
+
 def _decode_usage(fields: JSONObject) -> Usage:
     """Return the usage. Unlike in the shared shape, `input_tokens` does not include cached tokens."""
     cached, written = count(fields.get("cache_read_input_tokens")), count(fields.get("cache_creation_input_tokens"))
     return Usage(
-        count(fields.get("input_tokens")) + cached + written,
-        count(fields.get("output_tokens")),
+        first_count(fields, "input_tokens", "prompt_tokens") + cached + written,
+        first_count(fields, "output_tokens", "completion_tokens"),
         cached,
         written,
         count(object_or_empty(fields.get("output_tokens_details")).get("thinking_tokens")),

@@ -20,7 +20,7 @@ import msgspec
 
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
+from acytoo.dialects.fields import count, first_count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
@@ -34,6 +34,7 @@ from acytoo.dialects.readers import (
     text_on_error,
 )
 from acytoo.dialects.server_side import new_id
+from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text
 from acytoo.errors import ProtocolError, TruncatedError
 from acytoo.types import (
@@ -315,6 +316,22 @@ class StreamReader(RecordReader):
             if is_bare and (error := bare_error(record)) is not None:
                 raise error_from_event(error, STATUSES, TOO_LONG)  # the record itself: a status may be beside `error`
             self.append(self._decode_full_chunk(record) if self._has_more_fields(record) else chunk, items)
+            if self.finished and chunk.usage is None and choices and _USAGE.search(record):
+                self._read_own_usage(record, items)
+
+    def _read_own_usage(self, record: bytes, items: list[Item]) -> None:
+        """Append the usage that a service has in a place of its own.
+
+        That is `x_groq`, or the choice (Moonshot, higress-group/higress#1568).
+        """
+        try:
+            document = decoder(JSONObject).decode(replace_lone_escapes(record))
+        except UNDECODABLE:
+            return
+        for place in (document.get("x_groq"), *objects_in(document.get("choices"))):
+            if usage := object_or_empty(object_or_empty(place).get("usage")):
+                items.append(_decode_usage(usage))
+                return
 
     def _decode_unusual_chunk(self, record: bytes, items: list[Item]) -> _Chunk | None:
         """Decode a record that msgspec refused. Returns None for an empty one (a keep-alive) and a padded `[DONE]`."""
@@ -855,16 +872,23 @@ def _decode_finish(reason: str) -> Finish:
 
 
 def _decode_usage(fields: JSONObject) -> Usage:
-    """Return the token counts. DeepSeek reports cached tokens as `prompt_cache_hit_tokens`."""
+    """Return the token counts.
+
+    DeepSeek reports cached tokens as `prompt_cache_hit_tokens`, Moonshot as `cached_tokens`. xAI counts reasoning
+    beside `completion_tokens`, as only its total shows (UKGovernmentBEIS/inspect_ai#5528).
+    """
     input_details, output_details = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
-    cached = count(fields["prompt_cache_hit_tokens"]) if "prompt_cache_hit_tokens" in fields else 0
+    cached = first_count(fields, "prompt_cache_hit_tokens", "cached_tokens")
     cache_write = reasoning = 0
     if input_details and isinstance(input_details, dict):
         cached = count(input_details.get("cached_tokens")) or cached
         cache_write = count(input_details.get("cache_write_tokens"))
     if output_details and isinstance(output_details, dict):
         reasoning = count(output_details.get("reasoning_tokens"))
-    input_tokens, output_tokens = count(fields.get("prompt_tokens")), count(fields.get("completion_tokens"))
+    input_tokens = first_count(fields, "prompt_tokens", "input_tokens")
+    output_tokens = first_count(fields, "completion_tokens", "output_tokens")
+    if reasoning and count(fields.get("total_tokens")) == input_tokens + output_tokens + reasoning:
+        output_tokens += reasoning
     return Usage(input_tokens, output_tokens, cached, cache_write, reasoning)
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
+from acytoo.dialects.fields import count, first_count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder, display_json
 from acytoo.dialects.lenient import NEEDED, decode_document, is_empty
@@ -662,11 +662,10 @@ STATUSES = {
 def _decode_usage(fields: JSONObject) -> Usage:
     input_details = object_or_empty(fields.get("input_tokens_details"))
     output_details = object_or_empty(fields.get("output_tokens_details"))
-    counts = (
-        fields.get("input_tokens"),
-        fields.get("output_tokens"),
-        input_details.get("cached_tokens"),
-        input_details.get("cache_write_tokens"),
-        output_details.get("reasoning_tokens"),
+    return Usage(
+        first_count(fields, "input_tokens", "prompt_tokens"),
+        first_count(fields, "output_tokens", "completion_tokens"),
+        count(input_details.get("cached_tokens")),
+        count(input_details.get("cache_write_tokens")),
+        count(output_details.get("reasoning_tokens")),
     )
-    return Usage(*[count(value) for value in counts])
