@@ -393,7 +393,6 @@ class ServerConnection(asyncio.BufferedProtocol):
         if transport is None or transport.is_closing():
             return
         self._discarded = 0
-        self._queue.clear()
         transport.write_eof()
         if self._is_paused:
             self._resume_reading()
