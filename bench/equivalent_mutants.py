@@ -35,6 +35,15 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "6 -> 7": "the offsets are 0, 1 and 2: rounded up, both numbers give 0, 2 and 3",
     },
     "secret.py truncate": {"4 -> 5": "decodes a few more bytes, which are cut off"},
+    "server/connection.py ServerConnection._linger": {"0 -> 1": "a byte less is discarded at most"},
+    "server/hangup.py has_hung_up": {"0 -> 1": "waits a millisecond"},
+    "server/listener.py bind": {
+        "asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, backlog=_BACKLOG, start_serving=False, "
+        "reuse_port=reuse_port or None) -> no start_serving=False": "only until the next line",
+    },
+    "server/response.py StreamedResponse._with_head": {
+        "self._first.clear() -> None": "takes memory only: it is not sent again",
+    },
     "transport/address.py address_of": {"'' -> 'XXXX'": "every URL that was checked has a host"},
     "transport/connect.py _to_proxy": {
         "0 -> 1": "the URL of a proxy has a port",

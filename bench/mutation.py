@@ -57,6 +57,11 @@ _SLOW = [
 ]
 """Tests of dialects that take minutes while their lines are recorded."""
 
+
+def _in_server(*names: str) -> list[str]:
+    return [f"tests/server/test_{name}.py" for name in names]
+
+
 PARTS = {
     "secret": ["tests/test_secret.py", "tests/test_redactor.py", "tests/test_record_redactor.py"],
     "settings": [
@@ -80,19 +85,27 @@ PARTS = {
         for name in _DIALECTS
     },
     "transport": ["tests/transport"],
-    "server": [
-        "tests/server",
-        *[
-            f"--ignore=tests/server/test_{name}.py"
-            for name in ("command", "supervisor", "shutdown", "every_fault", "imported_before", "memory", "slow")
-        ],
+    "server/app+backends+config+errors+models+openapi+page+relay": _in_server(
+        "backend_errors", "leaving", "models", "openapi", "protocol", "response", "routes", "upstream_keys"
+    ),
+    "server/auth+body+cors+extension+request+router": _in_server(
+        "auth", "body", "connection", "cors", "protocol", "routes", "upstream_keys"
+    ),
+    "server/connection+hangup+http_server+listener+notify+response": [
+        *_in_server("body", "connection", "hostile_http", "http_server", "leaving", "listener", "notify"),
+        *_in_server("protocol", "response", "shutdown", "slow"),
     ],
 }
-"""The tests of each file or folder in `src/acytoo/`, without files that take long or run all in another process."""
+"""The tests of each file, folder or files of a folder in `src/acytoo/`, without those that take long.
+
+The supervisor of the server and what it starts run in other processes in all of their tests: they have no part.
+"""
 
 _SECONDS = 30.0
 """How long the tests of one mutant take at most, without it. The slowest are left out."""
 
+_MAX_TIMEOUTS = 3
+"""Tests of one mutant that time out before the rest is left out."""
 
 _BASELINE_SECONDS = 30.0
 """How long one test takes at most without a mutant. One that waits forever for what the tracer keeps is left out."""
@@ -246,7 +259,7 @@ class _Session:
         self.failures: set[str] = set()
         self.on_failure = self._leave_out
         self._error = ""
-        self.files = {part: _files_of(part) for part in parts}
+        self.files = {part: files_of(part) for part in parts}
         self.trees = {self._name(file): ast.parse(file.read_text()) for part in parts for file in self.files[part]}
 
     def _name(self, file: Path) -> str:
@@ -350,7 +363,13 @@ class _Session:
             os.dup2(null, 1)
             os.dup2(null, 2)
 
+            timeouts: list[str] = []
+
             def report(test: str, error: str) -> None:
+                if "Timeout" in error:
+                    timeouts.append(test)
+                    if len(timeouts) < _MAX_TIMEOUTS:
+                        return  # another test may notice it by an assertion
                 os.write(writer, b"timeout" if "Timeout" in error else b"assertion")
                 os._exit(0)
 
@@ -366,7 +385,7 @@ class _Session:
                         break
                     signal.setitimer(signal.ITIMER_REAL, 30 + 5 * seconds[item])
                     item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-                os.write(writer, b"survived")
+                os.write(writer, b"timeout" if timeouts else b"survived")
             except BaseException as error:
                 os.write(writer, f"invalid: {error!r}".encode())
             os._exit(0)
@@ -402,9 +421,12 @@ class _Session:
         return changed
 
 
-def _files_of(part: str) -> list[Path]:
+def files_of(part: str) -> list[Path]:
+    """Return the files of a part: a folder, a file, or files of a folder with `+` between them."""
     path = _SOURCE / part
-    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    if path.is_dir():
+        return sorted(path.rglob("*.py"))
+    return [path.with_name(f"{name}.py") for name in path.name.split("+")]
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -450,12 +472,12 @@ def _save(part: str, session: _Session, seed: int) -> bool:
     survivors, equivalent = [], []
     for outcome, mutant in session.results[part]:
         place, change = mutant.place_name, mutant.change
-        if outcome not in ("assertion", "timeout"):
-            if reason := EQUIVALENT.get(place, {}).get(change):
-                outcome = "equivalent"
-                equivalent.append([place, change, reason])
-            else:
-                survivors.append([f"{place}, line {mutant.line}", change, outcome])
+        reason = EQUIVALENT.get(place, {}).get(change)
+        if reason and outcome not in ("assertion", "timeout"):
+            outcome = "equivalent"
+            equivalent.append([place, change, reason])
+        elif outcome != "assertion":
+            survivors.append([f"{place}, line {mutant.line}", change, outcome])
         counts[outcome] += 1
     results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
     results[part] = {
@@ -492,7 +514,8 @@ def try_survivors_again(part: str, tests: list[str]) -> bool:
     survivors = {(_without_line(place), change) for place, change, _ in result["survivors"]}
     session = _run([part], tests or PARTS[part], 0, 0, survivors)
     outcomes = [(each.place_name, each.change, outcome) for outcome, each in session.results[part]]
-    results[part] = {**merged(result, session.existing, outcomes), "again": session.commit}
+    first = result.get("first", _share(result))
+    results[part] = {**merged(result, session.existing, outcomes), "again": session.commit, "first": first}
     return _write(results, part)
 
 
@@ -515,7 +538,7 @@ def merged(
             gone += 1
         elif (name, change) in tried - missed:
             counts["assertion"] += 1
-        elif reason := EQUIVALENT.get(name, {}).get(change):
+        elif outcome != "timeout" and (reason := EQUIVALENT.get(name, {}).get(change)):
             counts["equivalent"] += 1
             equivalent.append([name, change, reason])
         else:
@@ -541,9 +564,11 @@ def render(results: dict[str, Any]) -> str:
         survived = sum(counts.get(name, 0) for name in counts if name not in ("assertion", "timeout", "equivalent"))
         figures = [counts.get("assertion", 0), counts.get("timeout", 0), survived, counts.get("equivalent", 0)]
         commits = result["commit"] + (f", {result['again']}" if "again" in result else "")
-        cells = [part, result["date"], commits, result["mutants"], tried, *figures, f"{_share(result):.0%}"]
+        share = f"{_share(result):.0%}"
+        first = f"{result['first']:.0%}" if "first" in result else "" if "again" in result else share
+        cells = [part, result["date"], commits, result["mutants"], tried, *figures, share, first]
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |\n")
-    for title, key in (("Survived", "survivors"), ("Equivalent", "equivalent")):
+    for title, key in (("Not noticed", "survivors"), ("Equivalent", "equivalent")):
         lines.append(f"\n## {title}\n\n")
         for result in results.values():
             lines += [f"- {place}: `` {change} ``: {remark}\n" for place, change, remark in result[key]]
@@ -556,8 +581,8 @@ _INTRODUCTION = """\
 `python -m bench mutate wire` changes the code of a part in one place at a time and runs the tests of the part
 (`PARTS` in `bench/mutation.py`) that reach this place. `--sample 60 --seed 1` tries so many of the mutants, chosen at
 random. `--again` tries those that survived the last time, after tests were written for them; the second commit is
-that of these tests. Such a share is higher than that of the part: a sample with a new seed shows that one. The command
-writes this page.
+that of these tests. Such a share is higher than that of the part. *First* is the share of the same sample before any
+test was written for it: what can be expected of the mutants that were not tried. The command writes this page.
 
 A mutant is *noticed* if a test fails, other than by a timeout. *Survived* means that all tests passed, or that none
 reaches the line ("not reached"). *Equivalent* mutants change nothing that a caller could see; the reasons are in
@@ -565,6 +590,6 @@ reaches the line ("not reached"). *Equivalent* mutants change nothing that a cal
 bodies are changed, but not the text of an error that is raised. Tests that run our code in another process do not
 count, and Hypothesis tries 25 examples.
 
-| part | date | commit | mutants | tried | noticed | timeout | survived | equivalent | share |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| part | date | commit | mutants | tried | noticed | timeout | survived | equivalent | share | first |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """

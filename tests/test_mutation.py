@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from bench.mutation import PARTS, merged, mutants_of, render
+from bench.mutation import PARTS, files_of, merged, mutants_of, render
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,9 +59,17 @@ def test_the_share_leaves_out_equivalent_mutants_and_timeouts_do_not_count_as_no
         "survivors": [["a.py f, line 3", "0 -> 1", "survived"]], "equivalent": [["a.py g", "1 -> 2", "never read"]],
     }  # fmt: skip
     document = render({"wire": result})
-    assert "| wire | 2026-01-01 | abc | 50 | 12 (seed 7) | 8 | 1 | 1 | 2 | 80% |" in document
+    assert "| wire | 2026-01-01 | abc | 50 | 12 (seed 7) | 8 | 1 | 1 | 2 | 80% | 80% |" in document
     assert "- a.py f, line 3: `` 0 -> 1 ``: survived" in document
     assert "- a.py g: `` 1 -> 2 ``: never read" in document
+
+
+def test_the_share_before_tests_were_written_for_a_sample_is_kept() -> None:
+    result = {
+        "date": "2026-01-01", "commit": "abc", "again": "def", "mutants": 50, "tried": 10, "seed": 7, "first": 0.9,
+        "counts": {"assertion": 10}, "survivors": [], "equivalent": [],
+    }  # fmt: skip
+    assert "| abc, def | 50 | 10 (seed 7) | 10 | 0 | 0 | 0 | 100% | 90% |" in render({"wire": result})
 
 
 def test_survivors_that_are_noticed_the_next_time_count_as_noticed_and_those_without_code_not_at_all() -> None:
@@ -83,8 +91,7 @@ def test_survivors_that_are_noticed_the_next_time_count_as_noticed_and_those_wit
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_and_its_tests_exist(part: str) -> None:
-    source = ROOT / "src" / "acytoo" / part
-    assert source.is_dir() or source.with_suffix(".py").is_file()
+    assert all(file.is_file() for file in files_of(part))
     for argument in PARTS[part]:
         path, _, test = argument.removeprefix("--ignore=").removeprefix("--deselect=").partition("::")
         assert (ROOT / path).exists()
