@@ -60,8 +60,13 @@ async def live_server(
     on_connect: ScriptedResponse | None = None,
     **settings: Any,
 ) -> AsyncIterator[LiveServer]:
-    """Run a server over a backend of the dialect that answers as scripted. Assert that no task is left afterwards."""
+    """Run a server over a backend of the dialect that answers as scripted.
+
+    Assert that no task is left afterwards, and that no callback of the event loop has raised.
+    """
     before = asyncio.all_tasks()
+    raised: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
     async with FakeEndpoint(dialect, *scripts, on_connect=on_connect) as fake:
         config = ServerConfig(
             {"backend": backend(dialect, **{"url": fake.url, **(provider or {})})},
@@ -82,6 +87,7 @@ async def live_server(
         await asyncio.wait(left, timeout=0.25)
         left = {task for task in left if not task.done()}
     assert not left, f"tasks are left: {left}"
+    assert raised == []
 
 
 def endless(texts: int) -> ScriptedResponse:

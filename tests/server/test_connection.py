@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -196,6 +197,23 @@ async def test_requests_before_a_broken_one_are_answered_first() -> None:
         assert [response.status for response in responses] == [200, 200, 200, 400]
         assert "invalid HTTP request" in json.loads(responses[3].body)["error"]["message"]
         assert await reader.read() == b""
+        writer.close()
+
+
+async def test_more_requests_are_read_after_too_many_were_sent_ahead() -> None:
+    async with live_server(HELLO.wait(0.2, after=1)) as server, asyncio.timeout(LIMIT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request() + HEALTH * 40)
+        await server.fake.received()
+        writer.write(HEALTH * 2)
+        received = await reader.readuntil(b"\r\n0\r\n\r\n")
+        assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LIMIT / 2):
+                received = b""
+                while received.count(b"HTTP/1.1 200 ") < 42:
+                    received += await reader.read(1_000_000)
+        assert received.count(b"HTTP/1.1 200 ") == 42
         writer.close()
 
 

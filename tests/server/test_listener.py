@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from acytoo.server.listener import Listener, bind
 from acytoo.testing import reply
 from tests.server.live_server import LIMIT, call, head, live_server
 from tests.server.test_connection import runners
@@ -76,3 +77,39 @@ async def close_while_out_of_descriptors() -> None:
 @pytest.mark.parametrize("run", runners())
 def test_a_server_that_waits_for_descriptors_can_be_closed(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
     run(close_while_out_of_descriptors())
+
+
+async def test_sockets_that_other_processes_have_too_are_accepted_from_until_they_are_left_to_those() -> None:
+    accepted: list[asyncio.Protocol] = []
+
+    def new_connection() -> asyncio.Protocol:
+        accepted.append(asyncio.Protocol())
+        return accepted[-1]
+
+    async def wait_for(number: int) -> None:
+        for _ in range(500):
+            if len(accepted) >= number:
+                break
+            await asyncio.sleep(0.01)
+        assert len(accepted) == number
+
+    sockets = await bind("127.0.0.1", 0)
+    address = sockets[0].getsockname()
+    listener, other = Listener(new_connection), Listener(new_connection)
+    for _ in range(2):
+        listener.add(sockets)
+    _, first = await asyncio.open_connection(*address)
+    await wait_for(1)
+    for _ in range(2):
+        listener.remove(sockets)
+    _, second = await asyncio.open_connection(*address)
+    await asyncio.sleep(0.05)
+    assert len(accepted) == 1
+    other.add(sockets)
+    await wait_for(2)
+    listener.close()
+    other.close()
+    first.close()
+    second.close()
+    with pytest.raises(ConnectionError):
+        await asyncio.open_connection(*address)

@@ -157,7 +157,9 @@ async def test_connections_without_a_complete_request_do_not_delay_the_end() -> 
             writer.write(data)
             pairs.append((reader, writer))
         assert (await read_response(pairs[-1][0])).whole
-        await server.close()
+        closing = asyncio.create_task(server.close())
+        await asyncio.wait({closing}, timeout=LIMIT / 2)
+        assert closing.done()
         for reader, writer in pairs:
             assert await reader.read() == b""
             writer.close()

@@ -1,0 +1,59 @@
+"""The HTTP server: its access log, and what it keeps of connections that have ended."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import re
+
+import pytest
+
+from acytoo import dialects
+from acytoo.server.config import ServerConfig
+from acytoo.server.connection import ServerConnection
+from acytoo.server.run import start
+from acytoo.testing import reply
+from tests.server.live_server import LIMIT, backend, head, live_server, raw_call, read_response, request
+
+LAST = head("GET /healthz?key=sesame HTTP/1.1", 'user-agent: a "b"\r\nconnection: close\r\n')
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_the_access_log_has_each_request_with_its_own_size(is_on: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "acytoo.access")
+    config = ServerConfig({"backend": backend(dialects.OpenAI(), "http://127.0.0.1:9")}, port=0)
+    server, url = await start(config, access_log=is_on)
+    answer = await raw_call(int(url.rpartition(":")[2]), head("GET /nowhere HTTP/1.1") + LAST)
+    await server.close()
+    first, _, second = answer.partition(b"}HTTP/1.1 200 ")
+    sizes = [len(first) + 1, len(second) + len(b"HTTP/1.1 200 ")]
+    logged = [re.sub(r" \d\.\d{3} ", " SECONDS ", record.getMessage()) for record in caplog.records]
+    expected = [
+        f'127.0.0.1 "GET /nowhere" 404 {sizes[0]} SECONDS "-"',
+        f'127.0.0.1 "GET /healthz" 200 {sizes[1]} SECONDS "a \\"b\\""',
+    ]
+    assert logged == (expected if is_on else [])
+
+
+def existing_connections() -> int:
+    gc.collect()
+    return sum(isinstance(each, ServerConnection) for each in gc.get_objects())
+
+
+async def test_nothing_is_kept_of_a_connection_that_has_ended() -> None:
+    before = existing_connections()
+    async with live_server(reply("Hi"), idle=LIMIT * 10, receive=LIMIT) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        data = request()
+        for part in (data[:-5], data[-5:]):
+            writer.write(part)
+            await asyncio.sleep(0.01)
+        assert (await read_response(reader)).status == 200
+        assert existing_connections() == before + 1
+        writer.close()
+        for _ in range(100):
+            if existing_connections() == before:
+                break
+            await asyncio.sleep(0.01)
+        assert existing_connections() == before
