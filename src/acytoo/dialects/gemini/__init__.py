@@ -140,7 +140,7 @@ class Gemini(Dialect):
 
     def read_models(self, body: bytes) -> list[str]:
         """Return each `name` without `models/`, of the models that generate content."""
-        documents = msgspec.json.decode(body, type=_Models).models
+        documents = decoder(_Models).decode(body).models
         models = [msgspec.convert(camel_case_fields(document), _Model) for document in documents]
         return [
             model.name.removeprefix("models/")
@@ -160,7 +160,7 @@ class Gemini(Dialect):
 
     def read_count(self, body: bytes) -> int:
         """Return `totalTokens`."""
-        document = msgspec.json.decode(body, type=JSONObject)
+        document = decoder(JSONObject).decode(body)
         return msgspec.convert(camel_case_fields(document), _TokenCount).total_tokens
 
     def write_count(self, tokens: int) -> bytes:
