@@ -205,7 +205,8 @@ class Logprobs(Event, frozen=True, tag="logprobs"):
 class Usage(Event, frozen=True, tag="usage"):
     """Token counts of the request and its reply. A later event replaces an earlier one.
 
-    `input_tokens` includes cached and cache-written tokens, `output_tokens` includes reasoning.
+    `input_tokens` includes cached and cache-written tokens, `output_tokens` includes reasoning. `cache_write_1h_tokens`
+    are those of the cache-written tokens that are kept for an hour, which some services charge more for.
     """
 
     input_tokens: int = 0
@@ -213,6 +214,7 @@ class Usage(Event, frozen=True, tag="usage"):
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
 
 
 class Finish(Event, frozen=True, tag="finish"):

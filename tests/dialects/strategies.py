@@ -139,7 +139,12 @@ def usages(draw: st.DrawFn) -> Usage:
     counts = st.integers(0, 10_000)
     cache_read, cache_write, reasoning = draw(counts), draw(counts), draw(counts)
     return Usage(
-        cache_read + cache_write + draw(counts) + 1, reasoning + draw(counts) + 1, cache_read, cache_write, reasoning
+        cache_read + cache_write + draw(counts) + 1,
+        reasoning + draw(counts) + 1,
+        cache_read,
+        cache_write,
+        reasoning,
+        draw(st.integers(0, cache_write)),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from acytoo.dialects import OpenAI
+from acytoo.dialects import Anthropic, OpenAI
 from acytoo.dialects.openai import Variations
 from acytoo.errors import AuthenticationError, NotFoundError, RateLimitError
 from acytoo.gateway.gateway import Gateway
@@ -180,6 +180,23 @@ async def test_a_budget_counts_what_replies_really_cost(tmp_path: Path) -> None:
         with pytest.raises(RateLimitError, match=r"\$0.02 per day"):
             await openai(url).create_async("fast", HELLO, max_tokens=1000)
     assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_a_cache_keeps_for_an_hour_has_a_price_of_its_own(
+    path: str, stream: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAUDE_KEY", "sk-claude-0123456789")
+    usage = Usage(100_100, 0, 0, 100_000, cache_write_1h_tokens=60_000)
+    async with FakeEndpoint(Anthropic(), reply("Hi", usage, Finish())) as fake:
+        rest = f'[upstreams.anthropic]\nurl = "{fake.url}"\nkey = "env:CLAUDE_KEY"\n'
+        async with served(tmp_path, "http://127.0.0.1:1", rest) as gate:
+            body = {"model": "anthropic/claude-sonnet-4-0", "messages": HELLO, "max_tokens": 50, "stream": stream}
+            assert (await gate.post(path, body)).status == 200
+            await gate.gateway.ledger.flush()
+            (row,) = await gate.gateway.ledger.usage(0, 1e12, [])
+    assert row.cost == 100 * 3000 + 40_000 * 3750 + 60_000 * 6000
 
 
 async def test_a_budget_survives_a_restart(tmp_path: Path) -> None:

@@ -8,12 +8,21 @@ import sys
 import pytest
 
 from acytoo.gateway.prices import Price, Prices
+from acytoo.types import Usage
 
-OWN = Prices({"site/large": Price(2.0, 8.0, cached=0.5, cache_write=2.5), "site/small": Price(0.0025, 0.01)})
+OWN = Prices(
+    {
+        "site/large": Price(2.0, 8.0, cached=0.5, cache_write=2.5),
+        "site/small": Price(0.0025, 0.01),
+        "site/hour": Price(2.0, 8.0, cached=0.5, cache_write=2.5, cache_write_1h=4.0),
+    }
+)
 
 
 def cost(prices: Prices, provider: str, target: str, *tokens: int) -> int | None:
-    return prices.cost(provider, target, target.partition("/")[2], *tokens)
+    total, output, cached, written, for_an_hour = [*tokens, 0, 0, 0][:5]
+    usage = Usage(total, output, cached, written, cache_write_1h_tokens=for_an_hour)
+    return prices.cost(provider, target, target.partition("/")[2], usage)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +36,10 @@ def cost(prices: Prices, provider: str, target: str, *tokens: int) -> int | None
         ("site/small", (1_000_000, 0, 1_000_000), 2_500_000),
         ("site/large", (10, 0, 50), 10 * 500),
         ("site/large", (-5, -7), 0),
+        ("site/large", (1000, 0, 0, 100, 60), 900 * 2000 + 100 * 2500),
+        ("site/hour", (1000, 0, 0, 100, 60), 900 * 2000 + 40 * 2500 + 60 * 4000),
+        ("site/hour", (1000, 0, 0, 100, 500), 900 * 2000 + 100 * 4000),
+        ("site/hour", (1000, 0, 0, 100, -5), 900 * 2000 + 100 * 2500),
     ],
 )
 def test_the_price_of_the_config_is_per_million_tokens(target: str, tokens: tuple[int, ...], nanodollars: int) -> None:
@@ -59,15 +72,22 @@ def test_an_unknown_price_is_none_and_not_zero(provider: str, model: str) -> Non
         ("xai", "grok-3"),
     ],
 )
-@pytest.mark.parametrize("tokens", [(1000, 10, 300, 0), (199_999, 10, 0, 0), (250_001, 10, 1000, 0)])
+@pytest.mark.parametrize(
+    "tokens",
+    [(1000, 10, 300, 0, 0), (199_999, 10, 0, 0, 0), (250_001, 10, 1000, 0, 0), (300_000, 10, 20, 250_000, 70_000)],
+)
 def test_listed_prices_are_those_that_genai_prices_calculates(
-    provider: str, model: str, tokens: tuple[int, int, int, int]
+    provider: str, model: str, tokens: tuple[int, int, int, int, int]
 ) -> None:
     import genai_prices
 
-    total, output, cached, written = tokens
+    total, output, cached, written, for_an_hour = tokens
     usage = genai_prices.Usage(
-        input_tokens=total, output_tokens=output, cache_read_tokens=cached, cache_write_tokens=written
+        input_tokens=total,
+        output_tokens=output,
+        cache_read_tokens=cached,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=for_an_hour,
     )
     expected = genai_prices.calc_price(usage, model, provider_id=provider).total_price
     found = cost(Prices(), provider, f"name/{model}", *tokens)
@@ -80,7 +100,8 @@ def test_without_the_extra_only_the_prices_of_the_config_are_known() -> None:
         "import sys; sys.modules['genai_prices'] = None\n"
         "from acytoo.gateway.prices import Price, Prices\n"
         "prices = Prices({'a/b': Price(1.0, 1.0)})\n"
-        "print(prices.cost('openai', 'a/b', 'b', 1, 0), prices.cost('openai', 'a/gpt-4o-mini', 'gpt-4o-mini', 1, 0))"
+        "from acytoo.types import Usage\n"
+        "print(*[prices.cost('openai', f'a/{model}', model, Usage(1)) for model in ('b', 'gpt-4o-mini')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1000", "None"]

@@ -156,8 +156,7 @@ def price_of(provider: AsyncGeneratorProvider, *, must_be_known: bool = False) -
     prices = Prices()
 
     def cost(target: AsyncGeneratorProvider, model: str, usage: Usage) -> int | None:
-        counts = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens)
-        return prices.cost(target.address_name(), name_of(target), model, *counts)
+        return prices.cost(target.address_name(), name_of(target), model, usage)
 
     for name, each in providers.items():
         if must_be_known and each.model and cost(each, each.model, Usage()) is None:

@@ -48,6 +48,7 @@ def tokens_of(observation: Observation, request: Request, size: int) -> tuple[Us
         usage.cached_tokens,
         usage.cache_write_tokens,
         usage.reasoning_tokens,
+        usage.cache_write_1h_tokens,
     ), True
 
 

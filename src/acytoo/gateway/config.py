@@ -178,12 +178,17 @@ class KeyConfig(Limits, frozen=True, kw_only=True):
 
 
 class PriceConfig(Table, frozen=True):
-    """What a target costs, in US dollars per million tokens. `cached` and `cache_write` are by default `input`."""
+    """What a target costs, in US dollars per million tokens.
+
+    `cached` and `cache_write` are by default `input`. `cache_write_1h`, for what is kept for an hour, is by default
+    `cache_write`.
+    """
 
     input: Price
     output: Price
     cached: Price | None = None
     cache_write: Price | None = None
+    cache_write_1h: Price | None = None
 
 
 class MetricsTable(Table, frozen=True):

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from acytoo.errors import MissingExtraError
+from acytoo.types import Usage
 
 _LOG = logging.getLogger("acytoo.gateway")
 
@@ -30,12 +31,16 @@ QUARTER = 900
 
 
 class Price(msgspec.Struct, frozen=True):
-    """US dollars per million tokens. Cached and cache-written tokens cost as much as others unless set."""
+    """US dollars per million tokens. Cached and cache-written tokens cost as much as others unless set.
+
+    Those that are kept for an hour cost as much as others that are written to a cache.
+    """
 
     input: float
     output: float
     cached: float | None = None
     cache_write: float | None = None
+    cache_write_1h: float | None = None
 
 
 class Prices:
@@ -53,23 +58,16 @@ class Prices:
             self._listed = None
             _LOG.info("only the prices in the config are known: %s", error)
 
-    def cost(
-        self,
-        upstream_provider: str,
-        target: str,
-        model: str,
-        input_tokens: int,
-        output_tokens: int,
-        cached_tokens: int = 0,
-        cache_write_tokens: int = 0,
-    ) -> int | None:
+    def cost(self, upstream_provider: str, target: str, model: str, usage: Usage) -> int | None:
         """Return the cost in nanodollars, or None if the price is unknown.
 
-        `upstream_provider` is the name of a provider of ours, `model` the name it knows. As in `Usage`, the input
-        tokens include the cached and the cache-written ones.
+        `upstream_provider` is the name of a provider of ours, `model` the name it knows.
         """
         rates = self.rates(upstream_provider, target, model, time.time())
-        return None if rates is None else rates.cost(input_tokens, output_tokens, cached_tokens, cache_write_tokens)
+        if rates is None:
+            return None
+        written = usage.cache_write_tokens, usage.cache_write_1h_tokens
+        return rates.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens, *written)
 
     def rates(self, upstream_provider: str, target: str, model: str, at: float) -> Rates | None:
         """Return the rates at a Unix time, or None if the price is unknown. Arguments are as for `cost`."""
@@ -91,13 +89,15 @@ class Rates(msgspec.Struct, frozen=True):
     output: _Rate
     cached: _Rate
     cache_write: _Rate
+    cache_write_1h: _Rate
     request: float = 0.0
     """Nanodollars for the request itself, which some search models cost."""
 
-    def cost(self, total: int, output: int, cached: int = 0, written: int = 0) -> int:
+    def cost(self, total: int, output: int, cached: int = 0, written: int = 0, for_an_hour: int = 0) -> int:
         """Return the cost in nanodollars: a dollar per million tokens is a thousand nanodollars per token.
 
-        As in `Usage`, `total` includes the cached and the cache-written tokens.
+        As in `Usage`, `total` includes the cached and the cache-written tokens, and these those that are kept for an
+        hour.
         """
         if total < 0 or output < 0:
             total, output = max(0, total), max(0, output)
@@ -110,7 +110,10 @@ class Rates(msgspec.Struct, frozen=True):
             cached = max(0, min(cached, total))
             written = max(0, min(written, total - cached))
             plain -= cached + written
-            dollars_per_million += cached * _at(self.cached, total) + written * _at(self.cache_write, total)
+            for_an_hour = max(0, min(for_an_hour, written))
+            dollars_per_million += cached * _at(self.cached, total)
+            dollars_per_million += (written - for_an_hour) * _at(self.cache_write, total)
+            dollars_per_million += for_an_hour * _at(self.cache_write_1h, total)
         price = input_rate[0][1] if len(input_rate) == 1 else _at(input_rate, total)
         return round((dollars_per_million + plain * price) * 1000 + self.request)
 
@@ -126,13 +129,14 @@ def _at(rate: _Rate, total: int) -> float:
     return price
 
 
-_FREE = Rates([(0, 0.0)], [(0, 0.0)], [(0, 0.0)], [(0, 0.0)])
+_FREE = Rates([(0, 0.0)], [(0, 0.0)], [(0, 0.0)], [(0, 0.0)], [(0, 0.0)])
 
 
 def _own_rates(price: Price) -> Rates:
     cached = price.input if price.cached is None else price.cached
     written = price.input if price.cache_write is None else price.cache_write
-    return Rates([(0, price.input)], [(0, price.output)], [(0, cached)], [(0, written)])
+    for_an_hour = written if price.cache_write_1h is None else price.cache_write_1h
+    return Rates([(0, price.input)], [(0, price.output)], [(0, cached)], [(0, written)], [(0, for_an_hour)])
 
 
 class _ListedPrices:
@@ -158,9 +162,10 @@ class _ListedPrices:
         input_, output = _rate(price.input_mtok), _rate(price.output_mtok)
         if input_ is None or output is None:
             return None
-        cached, written = _rate(price.cache_read_mtok), _rate(price.cache_write_mtok)
+        cached, written = _rate(price.cache_read_mtok) or input_, _rate(price.cache_write_mtok) or input_
+        for_an_hour = _rate(price.cache_write_1h_mtok) or written
         request = (_rate(price.requests_kcount) or [(0, 0.0)])[0][1] * 1e6  # dollars per thousand requests
-        return Rates(input_, output, cached or input_, written or input_, request)
+        return Rates(input_, output, cached, written, for_an_hour, request)
 
 
 def _rate(price: Any) -> _Rate | None:

@@ -118,6 +118,5 @@ def _providers_of(backend: AsyncGeneratorProvider) -> Iterator[AsyncGeneratorPro
 
 def prices_of(config: GatewayConfig) -> Prices:
     """Return the prices of a config."""
-    own = {name: Price(price.input, price.output, price.cached, price.cache_write)
-           for name, price in config.prices.items()}  # fmt: skip
-    return Prices(own)
+    fields = Price.__struct_fields__
+    return Prices({name: Price(*[getattr(price, f) for f in fields]) for name, price in config.prices.items()})

@@ -25,7 +25,7 @@ def events(*documents: dict[str, Any]) -> bytes:
     return b"".join(b"event: %b\ndata: %b\n\n" % (d["type"].encode(), json.dumps(d).encode()) for d in documents)
 
 
-def start(**usage: int) -> dict[str, Any]:
+def start(**usage: Any) -> dict[str, Any]:
     """Return a `message_start` with this usage."""
     message = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "claude-opus-4-7"}
     return {"type": "message_start", "message": message | {"stop_reason": None, "usage": usage}}

@@ -207,6 +207,24 @@ SEQUENCES = {
         ],
         [START, Finish("stop"), Usage(100_298, 503, 100_000, 248, 400)],
     ),
+    # SDK types/usage.py and cache_creation.py: only the start has the part that is kept for an hour
+    "usage of a cache for an hour": (
+        [
+            start(
+                input_tokens=50,
+                cache_creation_input_tokens=548,
+                cache_creation={"ephemeral_5m_input_tokens": 148, "ephemeral_1h_input_tokens": 400},
+                output_tokens=1,
+            ),
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": "end_turn"},
+                "usage": {"output_tokens": 503, "cache_creation_input_tokens": 548},
+            },
+            {"type": "message_stop"},
+        ],
+        [START, Finish("stop"), Usage(598, 503, 0, 548, 0, 400)],
+    ),
     # SDK types/refusal_stop_details.py; documentation, "Streaming refusals"
     "refusal": (
         [

@@ -32,7 +32,7 @@ from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, RequestError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers, with_query
-from acytoo.types import ContentPart, Item, JSONObject, Reply, Request
+from acytoo.types import ContentPart, Item, JSONObject, Reply, Request, Usage
 
 if TYPE_CHECKING:
     from acytoo.dialects.batches import BatchAPI
@@ -106,7 +106,11 @@ class Anthropic(Dialect):
     conversation_fields = frozenset({"thread"})
     vendor_fields = frozenset(PART_FIELDS + TOOL_FIELDS)
     no_op_values = {"allowed_callers": (["direct"],), "mcp_servers": ([],)}
-    capabilities = Capabilities(frozenset({"id", "model"}), items=frozenset({"text", "reasoning", "tool_calls"}))
+    capabilities = Capabilities(
+        frozenset({"id", "model"}),
+        frozenset(Usage.__struct_fields__),
+        items=frozenset({"text", "reasoning", "tool_calls"}),
+    )
     list_routes = ("/v1/models", "/v1/models/{model:.+}")
     too_long_messages = TOO_LONG
 

@@ -611,6 +611,7 @@ def _decode_usage(fields: JSONObject) -> Usage:
         cached,
         written,
         count(object_or_empty(fields.get("output_tokens_details")).get("thinking_tokens")),
+        count(object_or_empty(fields.get("cache_creation")).get("ephemeral_1h_input_tokens")),
     )
 
 

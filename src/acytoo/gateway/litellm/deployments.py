@@ -47,6 +47,7 @@ _PRICES = {
     "output": "output_cost_per_token",
     "cached": "cache_read_input_token_cost",
     "cache_write": "cache_creation_input_token_cost",
+    "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
 }
 
 _DESCRIPTIONS = frozenset(
