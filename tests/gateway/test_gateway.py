@@ -199,6 +199,19 @@ async def test_what_a_cache_keeps_for_an_hour_has_a_price_of_its_own(
     assert row.cost == 100 * 3000 + 40_000 * 3750 + 60_000 * 6000
 
 
+@pytest.mark.parametrize("model", ["fast", "unknown"])
+@pytest.mark.parametrize("path", ["/v1/messages/count_tokens", "/v1beta/models/{}:countTokens"])
+async def test_counting_tokens_is_not_recorded_even_if_it_fails(path: str, model: str, tmp_path: Path) -> None:
+    async with (
+        FakeEndpoint(OpenAI(), reply("Hi", Finish())) as fake,
+        served(tmp_path, fake.url, '[models.fast]\ntargets = ["up/m1"]') as gate,
+    ):
+        body = {"model": model, "messages": HELLO, "contents": [{"parts": [{"text": "Hi"}]}]}
+        assert (await gate.post(path.format(model), body)).status == (400 if model == "fast" else 404)
+        await gate.gateway.ledger.flush()
+        assert await gate.gateway.ledger.usage(0, 1e12, []) == []
+
+
 async def test_a_budget_survives_a_restart(tmp_path: Path) -> None:
     rest = 'budget_per_month = 0.02\n[prices."up/m1"]\ninput = 10.0\noutput = 10.0\n'
     async with FakeEndpoint(OpenAI(), reply("Hi", USAGE, Finish())) as fake:

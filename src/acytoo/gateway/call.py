@@ -194,8 +194,8 @@ class GatewayCall(Call):
         if self._hold is not None:
             self.counters.settle(self._hold, used_by(rows))
         if not rows and self.error is not None and self._request.caller is not None:
-            is_chat = self.route is not None and self.route.dialect is not None
-            if is_chat:
+            route, dialect = self.route, self.route.dialect if self.route is not None else None
+            if route is not None and dialect is not None and route.path not in dialect.count_routes:
                 rows = [self._row(key, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
         if rows:
             control.ledger.add(rows)
