@@ -68,4 +68,9 @@ class Collector:
 
 def attributes(owner: Any) -> dict[str, Any]:
     """Return the attributes of a span, a data point or a resource."""
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in owner.attributes}
+    return {each.key: _value(each.value) for each in owner.attributes}
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    return [_value(each) for each in value.array_value.values] if kind == "array_value" else getattr(value, kind)

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from acytoo.gateway.ledger import Row
-from acytoo.gateway.summary import Summary
+from acytoo.gateway.summary import Asked, Summary
+from acytoo.types import Finish, Request
 
 ROW = Row(
     request_id="r-1",
@@ -47,6 +48,7 @@ SUMMARY = Summary(
     peer="127.0.0.1",
     user_agent="OpenAI/Python 3.54.0",
     error="",
+    asked={1: Asked(Request([], max_tokens=100, temperature=0.5, seed=7, reasoning_effort="low"), Finish("stop"))},
 )
 
 

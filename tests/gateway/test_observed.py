@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -281,6 +282,9 @@ async def test_a_request_and_its_attempts_are_a_trace_that_the_upstream_continue
     assert [attributes(span).get("error.type") for span in (first, second)] == ["ServerError", None]
     assert attributes(second)["gen_ai.provider.name"] == "compatible"
     assert attributes(second)["gen_ai.usage.input_tokens"] == 1000
+    assert attributes(second)["gen_ai.response.finish_reasons"] == ["stop"]
+    assert attributes(second)["server.address"] == "127.0.0.1"
+    assert attributes(second)["server.port"] == urlsplit(fake.url).port
     expected = f"00-{trace}-{request.span_id.hex()}-01"
     assert [sent.headers["traceparent"] for sent in fake.requests] == [expected] * 2
 

@@ -11,11 +11,13 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from acytoo.errors import MissingExtraError, UsageError
-from acytoo.gateway.summary import Summary
+from acytoo.gateway.summary import Asked, Summary
 from acytoo.gateway.tracing import Tracing
 from acytoo.secret import Secret
+from acytoo.transport.address import address_of
+from acytoo.types import Finish, Request
 from tests.gateway.collector import Collector, attributes
-from tests.gateway.summaries import row, summary
+from tests.gateway.summaries import SUMMARY, row, summary
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -41,6 +43,7 @@ def export(collector: Collector, *summaries: Summary, headers: dict[str, str] | 
     """Trace requests, and wait until the collector has everything."""
     models = {"openai/gpt-5-mini", "google/gemini-3"}
     tracing = Tracing(collector.url + "/", {"openai": "openai", "google": "gemini"}, models, **settings)
+    tracing.addresses = {"openai": address_of("https://api.openai.com/v1")}
     for each in summaries:
         tracing.started()
         each.traceparent = tracing.headers_for(headers or {})["traceparent"]
@@ -99,7 +102,8 @@ def test_a_request_is_a_span_of_its_route(collector: Collector) -> None:
 
 def test_each_attempt_is_a_span_below_its_request_by_the_genai_conventions(collector: Collector) -> None:
     failed = row(outcome="TimedOutError", status=0, upstream="google", target="google/gemini-2", cost=None, attempt=1)
-    export(collector, summary(rows=[failed, row(attempt=2)]))
+    asked = {1: Asked(Request([], stream=False), None), 2: SUMMARY.asked[1]}
+    export(collector, summary(rows=[failed, row(attempt=2)], asked=asked))
     request, (first, second) = server_span(collector), attempt_spans(collector)
     assert {first.parent_span_id, second.parent_span_id} == {request.span_id}
     assert {first.trace_id, second.trace_id} == {request.trace_id}
@@ -113,6 +117,14 @@ def test_each_attempt_is_a_span_below_its_request_by_the_genai_conventions(colle
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "gpt-5-mini",
+        "gen_ai.request.stream": True,
+        "gen_ai.request.max_tokens": 100,
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.seed": 7,
+        "gen_ai.request.reasoning.level": "low",
+        "gen_ai.response.finish_reasons": ["stop"],
+        "server.address": "api.openai.com",
+        "server.port": 443,
         "gen_ai.usage.input_tokens": 12,
         "gen_ai.usage.output_tokens": 30,
         "gen_ai.usage.cache_read.input_tokens": 4,
@@ -128,7 +140,46 @@ def test_each_attempt_is_a_span_below_its_request_by_the_genai_conventions(colle
     }
     of_failed = attributes(first)
     assert (of_failed["error.type"], of_failed["gen_ai.provider.name"]) == ("TimedOutError", "gcp.gemini")
-    assert not {"acytoo.cost_dollars", "http.response.status_code"} & set(of_failed)
+    assert of_failed["gen_ai.response.finish_reasons"] == ["error"]
+    absent = {"acytoo.cost_dollars", "http.response.status_code", "gen_ai.request.stream", "server.address"}
+    assert not (absent | {"gen_ai.response.time_to_first_chunk"}) & set(of_failed)
+
+
+def test_a_document_has_no_first_chunk(collector: Collector) -> None:
+    export(collector, summary(asked={1: Asked(Request([], stream=False), Finish("stop"))}))
+    assert "gen_ai.client.inference.time_to_first_chunk" not in collector.metrics
+    assert "gen_ai.response.time_to_first_chunk" not in attributes(attempt_spans(collector)[0])
+
+
+def test_a_unix_socket_is_an_address_without_a_port(collector: Collector) -> None:
+    tracing = Tracing(collector.url, {})
+    tracing.addresses = {"openai": address_of("http+unix://%2Frun%2Fchat.sock/v1")}
+    tracing.ended(summary(traceparent=tracing.headers_for({})["traceparent"]))
+    tracing.close()
+    found = attributes(attempt_spans(collector)[0])
+    assert (found["server.address"], "server.port" in found) == ("/run/chat.sock", False)
+
+
+def test_what_otlp_cannot_carry_is_replaced(collector: Collector, caplog: pytest.LogCaptureFixture) -> None:
+    asked = {1: Asked(Request([], max_tokens=10**30, seed=-(10**30)), Finish("stop"))}
+    absurd = summary(user_agent="\udcff-agent", rows=[row(input_tokens=3 * 2**63)], asked=asked)
+    export(collector, absurd)
+    found = attributes(attempt_spans(collector)[0])
+    assert (found["gen_ai.request.max_tokens"], found["gen_ai.request.seed"]) == (2**63 - 1, -(2**63) + 1)
+    assert found["gen_ai.usage.input_tokens"] == 2**63 - 1
+    assert attributes(server_span(collector))["user_agent.original"] == "?-agent"
+    assert not caplog.records
+
+
+def test_a_method_that_is_not_one_of_the_conventions_is_other(collector: Collector) -> None:
+    export(collector, summary(method="M-SEARCH", path="", rows=[]))
+    span = server_span(collector)
+    assert span.name == "HTTP"
+    assert attributes(span)["http.request.method"] == "_OTHER"
+    assert attributes(span)["http.request.method_original"] == "M-SEARCH"
+    ((labels, _),) = points(collector, "http.server.request.duration")
+    assert labels["http.request.method"] == "_OTHER"
+    assert "http.route" not in labels
 
 
 def test_a_trace_of_the_caller_is_continued_and_passed_on(collector: Collector) -> None:
@@ -201,7 +252,13 @@ def test_the_metrics_have_the_names_units_and_bounds_of_the_conventions(collecto
         "gen_ai.client.inference.operation.input_tokens": "{token}",
         "gen_ai.client.inference.operation.output_tokens": "{token}",
     }
-    labels = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}
+    labels = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-5-mini",
+        "server.address": "api.openai.com",
+        "server.port": 443,
+    }
     durations = points(collector, "gen_ai.client.inference.duration")
     assert [each for each, _ in durations] == [{**labels, "error.type": "TruncatedError"}, labels]
     for name, tokens in (("input_tokens", 24), ("output_tokens", 60), ("cache_read.input_tokens", 8)):

@@ -28,7 +28,7 @@ from acytoo.gateway.limits import amounts_of, granted, used_by
 from acytoo.gateway.prices import QUARTER, Rates
 from acytoo.gateway.setup import Leaf
 from acytoo.gateway.shared_replies import Hit
-from acytoo.gateway.summary import Summary
+from acytoo.gateway.summary import Asked, Summary
 from acytoo.http import HTTPResponse
 from acytoo.observation import Observation, Received
 from acytoo.secret import truncate
@@ -245,9 +245,15 @@ class GatewayCall(Call):
             truncate(request.headers.get("user-agent", ""), _LONGEST_AGENT),
             error,
             self.upstream_headers.get("traceparent", ""),
+            self._asked() if self._control.tracing is not None else {},
         )
         for consumer in self._control.consumers:
             consumer.ended(summary)
+
+    def _asked(self) -> dict[int, Asked]:
+        """Return what was asked in each attempt that has a row."""
+        begun = [attempt for attempt in self._attempts if attempt.has_begun]
+        return {number: Asked(attempt.wanted, attempt.received.finish) for number, attempt in enumerate(begun, 1)}
 
     def _row(self, key: str, **fields: object) -> Row:
         """Return the row of a request for which no upstream was asked."""

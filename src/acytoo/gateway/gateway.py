@@ -133,6 +133,7 @@ class Gateway:
             self._metrics.models = models
         if self._tracing is not None:
             self._tracing.providers, self._tracing.models = setup.providers, models
+            self._tracing.addresses = setup.addresses
         return setup
 
     def _replace(self, config: GatewayConfig, backends: Mapping[str, AsyncGeneratorProvider]) -> None:

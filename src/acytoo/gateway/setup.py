@@ -16,6 +16,7 @@ from acytoo.gateway.prices import QUARTER, Price, Prices, Rates
 from acytoo.registry import provider_class
 from acytoo.routing.route import Route
 from acytoo.secret import Secret
+from acytoo.transport.address import Address, address_of
 
 
 class Leaf:
@@ -105,6 +106,12 @@ class Setup:
             name: provider_class(upstream.provider or name).address_name()
             for name, upstream in self.config.upstreams.items()
         }
+
+    @property
+    def addresses(self) -> dict[str, Address]:
+        """Where each upstream is, except for those of this process."""
+        found = {name: address_of(self.backends[name].url) for name in self.config.upstreams}
+        return {name: address for name, address in found.items() if address.port or address.unix_path}
 
 
 def _providers_of(backend: AsyncGeneratorProvider) -> Iterator[AsyncGeneratorProvider]:

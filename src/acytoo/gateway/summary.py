@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from acytoo.gateway.ledger import Row
+from acytoo.types import Finish, Request
+
+
+class Asked(NamedTuple):
+    """The request of one attempt, and why its reply ended: None if there was no end."""
+
+    request: Request
+    finish: Finish | None
 
 
 class Summary(msgspec.Struct):
@@ -15,7 +24,8 @@ class Summary(msgspec.Struct):
     `key`: the name of the caller's key. `path`: the route's template, "" for an unknown path. `model`: the name asked
     for. `status`: 0 if the client left before a status was sent. `started_at`: Unix seconds. `first_content`: seconds
     until the first content was sent, None if there was none. `sent`: bytes. `error`: the class of the error, or "".
-    `traceparent`: the header that was passed upstream, "" without tracing.
+    `traceparent`: the header that was passed upstream, "" without tracing. `asked`: what was asked, by the number of
+    the attempt; nothing without tracing.
     """
 
     request_id: str
@@ -34,6 +44,7 @@ class Summary(msgspec.Struct):
     user_agent: str
     error: str
     traceparent: str = ""
+    asked: Mapping[int, Asked] = {}
 
 
 class Consumer(Protocol):

@@ -16,22 +16,22 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 from acytoo._version import __version__
 from acytoo.errors import MissingExtraError, UsageError
 from acytoo.gateway.ledger import Row
 from acytoo.gateway.metrics import CLIENT_LEFT, OTHER
 from acytoo.gateway.prices import NANODOLLARS
-from acytoo.gateway.summary import Summary
+from acytoo.gateway.summary import Asked, Summary
 from acytoo.secret import Secret
+from acytoo.transport.address import Address
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.trace import Span
 
-Value: TypeAlias = str | int | float | bool
-_T = TypeVar("_T")
+Value: TypeAlias = str | int | float | bool | list[str]
 
 _PROVIDERS = {
     "azure": "azure.ai.openai",
@@ -44,7 +44,8 @@ _PROVIDERS = {
 """What the conventions call our providers, if it is not the provider's own name."""
 
 _OF_REQUESTS: dict[str, Callable[[Summary], Value | None]] = {
-    "http.request.method": lambda summary: summary.method,
+    "http.request.method": lambda summary: _method(summary),
+    "http.request.method_original": lambda summary: summary.method if _method(summary) == _OTHER_METHOD else None,
     "http.route": lambda summary: summary.path or None,
     "url.scheme": lambda summary: "http",
     "http.response.status_code": lambda summary: summary.status or CLIENT_LEFT,
@@ -68,7 +69,6 @@ _OF_ATTEMPTS: dict[str, Callable[[Row], Value | None]] = {
     "gen_ai.usage.cache_read.input_tokens": lambda row: row.cached_tokens,
     "gen_ai.usage.cache_write.input_tokens": lambda row: row.cache_write_tokens,
     "gen_ai.usage.reasoning.output_tokens": lambda row: row.reasoning_tokens,
-    "gen_ai.response.time_to_first_chunk": lambda row: row.first_content,
     "http.response.status_code": lambda row: row.status or None,
     "error.type": lambda row: _error(row),
     "acytoo.attempt": lambda row: row.attempt,
@@ -77,7 +77,22 @@ _OF_ATTEMPTS: dict[str, Callable[[Row], Value | None]] = {
     "acytoo.usage.is_estimated": lambda row: row.is_estimated,
     "acytoo.cost_dollars": lambda row: None if row.cost is None else row.cost / NANODOLLARS,
 }
-"""All except `gen_ai.provider.name`, which the configuration knows."""
+"""All that the ledger has."""
+
+_OF_ASKED: dict[str, Callable[[Asked, Row], Value | None]] = {
+    "gen_ai.request.stream": lambda asked, row: asked.request.stream or None,
+    "gen_ai.request.max_tokens": lambda asked, row: asked.request.max_tokens,
+    "gen_ai.request.temperature": lambda asked, row: asked.request.temperature,
+    "gen_ai.request.top_p": lambda asked, row: asked.request.top_p,
+    "gen_ai.request.top_k": lambda asked, row: asked.request.top_k,
+    "gen_ai.request.seed": lambda asked, row: asked.request.seed,
+    "gen_ai.request.frequency_penalty": lambda asked, row: asked.request.frequency_penalty,
+    "gen_ai.request.presence_penalty": lambda asked, row: asked.request.presence_penalty,
+    "gen_ai.request.reasoning.level": lambda asked, row: asked.request.reasoning_effort,
+    "gen_ai.response.finish_reasons": lambda asked, row: _finish_reasons(asked, row),
+    "gen_ai.response.time_to_first_chunk": lambda asked, row: row.first_content if asked.request.stream else None,
+}
+"""What is known of the request and of the end of its reply. `gen_ai.request.stop_sequences` is text of the caller."""
 
 _USAGE: dict[str, tuple[str, Callable[[Row], int]]] = {
     "input_tokens": ("Input tokens, including cached ones.", lambda row: row.input_tokens),
@@ -87,6 +102,16 @@ _USAGE: dict[str, tuple[str, Callable[[Row], int]]] = {
     "reasoning.output_tokens": ("Output tokens of reasoning.", lambda row: row.reasoning_tokens),
 }
 """The tokens that are counted: their name, description and number."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
+_OTHER_METHOD = "_OTHER"
+"""What the conventions call a method that is not one of these."""
+
+_MOST = 2**63 - 1
+"""The largest number that OTLP can carry."""
+
+_MOST_COUNTED = 2**45
+"""Tokens of one attempt that are counted at most: a sum that OTLP cannot carry would stop all metrics for good."""
 
 _NO_ERRORS = frozenset({"complete", "cached", "incomplete", "content_filter", "left", "stopped", "cancelled"})
 """Outcomes of attempts that have not failed. Others are the class of an error."""
@@ -105,8 +130,8 @@ _LAST_EXPORT = 2.0
 class Tracing:
     """Traces and metrics of one gateway: a Consumer of summaries.
 
-    `providers`: the provider of each upstream. `models`: the targets that the metrics name; others are "other", because
-    callers may invent any number of them. Traces have all names.
+    `providers`: the provider of each upstream. `addresses`: where each is. `models`: the targets that the metrics name;
+    others are "other", because callers may invent any number of them. Traces have all names.
     """
 
     def __init__(
@@ -138,6 +163,7 @@ class Tracing:
         except ImportError as error:
             raise MissingExtraError("tracing", "otel") from error
         self.providers = providers
+        self.addresses: Mapping[str, Address] = {}
         self.models = frozenset(models)
         base, revealed = endpoint.rstrip("/"), {name: value.reveal() for name, value in (headers or {}).items()}
         resource = _resource()
@@ -199,15 +225,17 @@ class Tracing:
         if span is not None:
             self._complete(span, summary)
         labels: dict[str, Value] = {
-            "http.request.method": summary.method, "url.scheme": "http", "http.route": summary.path,
+            "http.request.method": _method(summary), "url.scheme": "http",
             "http.response.status_code": summary.status or CLIENT_LEFT,
         }  # fmt: skip
+        if summary.path:
+            labels["http.route"] = summary.path
         if summary.error:
             labels["error.type"] = summary.error
         self._request_seconds.record(summary.seconds, labels)
         for row in summary.rows:
             if row.target:
-                self._record(row)
+                self._record(row, summary.asked.get(row.attempt))
 
     def _complete(self, span: Span, summary: Summary) -> None:
         from opentelemetry.trace import SpanKind, set_span_in_context
@@ -218,42 +246,50 @@ class Tracing:
             for row in summary.rows:
                 if not row.target:
                     continue
+                attributes = {**_attributes(_OF_ATTEMPTS, row), **self._upstream(row)}
+                if (asked := summary.asked.get(row.attempt)) is not None:
+                    attributes |= _attributes(_OF_ASKED, asked, row)
                 child = self._tracer.start_span(
-                    f"chat {_model(row)}", context, SpanKind.CLIENT,
-                    {**_attributes(_OF_ATTEMPTS, row), "gen_ai.provider.name": self._provider(row)},
-                    start_time=int(row.at * 1e9),
-                )  # fmt: skip
+                    f"chat {_model(row)}", context, SpanKind.CLIENT, attributes, start_time=int(row.at * 1e9)
+                )
                 if error := _error(row):
                     child.set_status(StatusCode.ERROR, error)
                 child.end(int((row.at + row.seconds) * 1e9))
-            span.update_name(f"{summary.method} {summary.path}".rstrip())
+            method = _method(summary)
+            span.update_name(f"{'HTTP' if method == _OTHER_METHOD else method} {summary.path}".rstrip())
             span.set_attributes(_attributes(_OF_REQUESTS, summary))
             # A 4xx is no error of the server: https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status
             if summary.error and not 400 <= (summary.status or CLIENT_LEFT) < 500:
                 span.set_status(StatusCode.ERROR, summary.error)
         span.end()
 
-    def _record(self, row: Row) -> None:
+    def _record(self, row: Row, asked: Asked | None) -> None:
         labels: dict[str, Value] = {
-            "gen_ai.operation.name": "chat", "gen_ai.provider.name": self._provider(row),
+            "gen_ai.operation.name": "chat", **self._upstream(row),
             "gen_ai.request.model": _model(row) if row.target in self.models else OTHER,
         }  # fmt: skip
-        if row.first_content is not None:
+        if row.first_content is not None and asked is not None and asked.request.stream:
             self._first_chunk.record(row.first_content, labels)
         if not row.is_estimated:  # the conventions: what the provider reports, or 0
             with_modality = {**labels, "gen_ai.token.modality": "unknown"}
             for counter, number in self._usage:
                 if tokens := number(row):
-                    counter.add(tokens, with_modality)
+                    counter.add(min(tokens, _MOST_COUNTED), with_modality)
         if error := _error(row):
             labels["error.type"] = error
         self._attempt_seconds.record(row.seconds, labels)
         self._input_tokens.record(0 if row.is_estimated else row.input_tokens, labels)
         self._output_tokens.record(0 if row.is_estimated else row.output_tokens, labels)
 
-    def _provider(self, row: Row) -> str:
+    def _upstream(self, row: Row) -> dict[str, Value]:
+        """Return the attributes of the service that was asked."""
         provider = self.providers.get(row.upstream, row.upstream)
-        return _PROVIDERS.get(provider, provider)
+        attributes: dict[str, Value] = {"gen_ai.provider.name": _PROVIDERS.get(provider, provider)}
+        if (address := self.addresses.get(row.upstream)) is not None:
+            attributes["server.address"] = address.host
+            if address.port:
+                attributes["server.port"] = address.port
+        return attributes
 
     def close(self) -> None:
         """Send what waits and end the threads. If the collector is away, this blocks for some seconds."""
@@ -273,8 +309,28 @@ class Tracing:
                 thread.join(_TIMEOUT)
 
 
-def _attributes(table: Mapping[str, Callable[[_T], Value | None]], source: _T) -> dict[str, Value]:
-    return {name: value for name, of in table.items() if (value := of(source)) is not None}
+def _attributes(table: Mapping[str, Callable[..., Value | None]], *sources: object) -> dict[str, Value]:
+    return {name: _encodable(value) for name, of in table.items() if (value := of(*sources)) is not None}
+
+
+def _encodable(value: Value) -> Value:
+    """Return a value that OTLP can carry: the SDK would log a traceback for another one, and callers choose some."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not -_MOST <= value <= _MOST:
+        return _MOST if value > 0 else -_MOST
+    return value
+
+
+def _method(summary: Summary) -> str:
+    return summary.method if summary.method in _METHODS else _OTHER_METHOD
+
+
+def _finish_reasons(asked: Asked, row: Row) -> list[str] | None:
+    """Return the finish reason. Of a reply that failed, it is "error", as the conventions ask for."""
+    if asked.finish is not None:
+        return [asked.finish.reason]
+    return None if row.outcome == "complete" else ["error"]
 
 
 def _model(row: Row) -> str:
