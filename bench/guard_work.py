@@ -22,7 +22,7 @@ from acytoo.gateway.config import load
 from acytoo.gateway.control import GatewayControl
 from acytoo.gateway.counters import MemoryCounters
 from acytoo.gateway.ledger import NoLedger, Row
-from acytoo.gateway.ledger_sql import values_of
+from acytoo.gateway.ledger_sql import columns_of
 from acytoo.gateway.metrics import Metrics
 from acytoo.gateway.setup import Setup, prices_of
 from acytoo.http import Endpoint, HTTPResponse, ResponseHead, ServerRequest
@@ -151,7 +151,7 @@ class _Ledger(NoLedger):
     """A ledger that encodes the rows, and writes them nowhere."""
 
     def add(self, rows: Any) -> None:
-        values_of(1, 0, list[Row](rows))
+        columns_of(1, 0, list[Row](rows))
 
 
 def _gateway() -> Callable[[], None]:

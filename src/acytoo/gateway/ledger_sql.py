@@ -99,34 +99,34 @@ def check_version(version: int | None) -> None:
         )
 
 
-def values_of(writer: int, place: int, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
-    """Return what is stored of rows: one value for each column.
+def columns_of(writer: int, place: int, rows: Sequence[Row]) -> list[Sequence[Any]]:
+    """Return what is stored of rows, the first of which has this place: the values of each column.
 
     Texts and numbers may come from callers and upstreams. What a database would refuse is changed here, or else one
     such row would keep all later ones from being written.
     """
-    return [_values(writer, number, msgspec.structs.astuple(row)) for number, row in enumerate(rows, place)]
+    columns = zip(*map(msgspec.structs.astuple, rows), strict=True)
+    return [
+        [writer] * len(rows),
+        range(place, place + len(rows)),
+        *[_stored(name, column) for name, column in zip(Row.__struct_fields__, columns, strict=True)],
+    ]
 
 
-def _values(writer: int, number: int, values: tuple[Any, ...]) -> tuple[Any, ...]:
-    # What holds for all values together holds for each: this is done for every request.
-    (request_id, attempt, at, key, dialect, model, target, upstream, status, outcome, input_tokens, output_tokens,
-     cached, written, reasoning, is_estimated, cost, first_content, seconds) = values  # fmt: skip
-    texts = f"{request_id}{key}{dialect}{model}{target}{upstream}{outcome}"
-    numbers = (attempt, at, status, input_tokens, output_tokens, cached, written, reasoning, cost or 0,
-               first_content or 0, seconds)  # fmt: skip
-    if (
-        len(texts) <= _LONGEST_TEXT
-        and texts.isascii()
-        and "\0" not in texts
-        and min(numbers) >= 0
-        and sum(numbers) <= _MOST  # a sum with "not a number" is that too, which is not below the limit
-    ):
-        # A bool would be stored as well, but SQLite's module looks for an adapter of it each time.
-        return (writer, number, request_id, attempt, at, key, dialect, model, target, upstream, status, outcome,
-                input_tokens, output_tokens, cached, written, reasoning, 1 if is_estimated else 0, cost, first_content,
-                seconds)  # fmt: skip
-    return writer, number, *[_storable(value) for value in values]
+def _stored(name: str, column: tuple[Any, ...]) -> Sequence[Any]:
+    """Return what is stored of the values of a column."""
+    # What holds for all values together holds for each. Few of them differ, except for times.
+    if name in _TEXTS:
+        different = {*column}
+        texts = "".join(different)
+        is_storable = texts.isascii() and "\0" not in texts and max(map(len, different)) <= _LONGEST_TEXT
+    elif name == "is_estimated":  # SQLite's module looks for an adapter of each bool
+        return [*map(int, column)]
+    else:
+        numbers = [*filter(None, column if name in _TIMES else {*column})]
+        # A sum with "not a number" is that too, which is not below the limit.
+        is_storable = not numbers or (min(numbers) >= 0 and sum(numbers) <= _MOST)
+    return column if is_storable else [_storable(value) for value in column]
 
 
 def _storable(value: object) -> object:

@@ -88,7 +88,7 @@ class PostgresLedger(BufferedLedger):
         return len(await self._fetch(_PRUNE, before, most, ledger_sql.day_of(before)))
 
     async def _write(self, place: int, rows: Sequence[Row]) -> None:
-        columns = zip(*ledger_sql.values_of(self._writer, place, rows), strict=True)
+        columns = ledger_sql.columns_of(self._writer, place, rows)
         async with self._errors(is_writer=True):
             connection = await self._connected()
             await connection.execute(_INSERT, *columns)

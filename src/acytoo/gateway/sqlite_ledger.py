@@ -10,11 +10,13 @@ somebody has moved a damaged file away.
 from __future__ import annotations
 
 import asyncio
+import functools
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ _BUSY = 2.0
 _CHECKED_SIZE = 64 * 1024**2
 """Bytes up to which a file is checked completely before the start: that takes a quarter of a second, all of it."""
 
+_TOGETHER = 32
+"""Rows in one statement, which is a sixth faster than one statement for each; SQLite before 3.32 takes 999 values."""
+
 _PAGES = 1000
 """Pages that a batch of deleted rows returns to the disk at most: more than it has, because some may be left over."""
 
@@ -41,9 +46,8 @@ _EXPRESSIONS = {
 _names = ", ".join(ledger_sql.COLUMNS)
 _marks = ", ".join("?" for _ in ledger_sql.COLUMNS)
 _PRUNE = "DELETE FROM ledger WHERE rowid IN (SELECT rowid FROM ledger WHERE at < ? ORDER BY at LIMIT ?)"
-_INSERT = f"INSERT INTO ledger ({_names}) VALUES ({_marks})"
 _LAST = "SELECT MAX(sequence) FROM ledger WHERE writer = ?"
-_ADD_TO_DAYS = ledger_sql.add_to_days("ledger WHERE writer = ? AND sequence >= ?", f"CAST(at / {DAY} AS INTEGER)")
+_ADD_TO_DAYS = ledger_sql.add_to_days("ledger WHERE rowid > ?", f"CAST(at / {DAY} AS INTEGER)")
 
 
 class SQLiteLedger(BufferedLedger):
@@ -132,15 +136,18 @@ class SQLiteLedger(BufferedLedger):
 
     def _insert(self, place: int, rows: Sequence[Row]) -> None:
         connection = self._connect()
-        values = ledger_sql.values_of(self._writer, place, rows)
+        values = [*zip(*ledger_sql.columns_of(self._writer, place, rows), strict=True)]
         with self._errors():
             connection.execute("BEGIN IMMEDIATE")
             last = connection.execute(_LAST, (self._writer,)).fetchone()[0]
             if last is not None and last >= place:  # written before, but the commit was not acknowledged
                 values = values[last + 1 - place :]
             if values:
-                connection.executemany(_INSERT, values)
-                connection.execute(_ADD_TO_DAYS, values[0][:2])
+                for start in range(0, len(values), _TOGETHER):
+                    some = values[start : start + _TOGETHER]
+                    last = connection.execute(_insert(len(some)), [*chain.from_iterable(some)]).lastrowid
+                # The new rows have the highest numbers: nobody else writes during the transaction.
+                connection.execute(_ADD_TO_DAYS, (last - len(values),))
             connection.execute("COMMIT")
 
     def _delete(self, before: float, most: int) -> int:
@@ -176,6 +183,12 @@ class SQLiteLedger(BufferedLedger):
             if is_writer:
                 self._disconnect()
             raise AcytooError(f"{self._name}: {error}{_advice(error)}") from error
+
+
+@functools.cache
+def _insert(number: int) -> str:
+    """Return the statement that adds so many rows."""
+    return f"INSERT INTO ledger ({_names}) VALUES " + ", ".join([f"({_marks})"] * number)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
