@@ -207,3 +207,13 @@ def test_a_call_of_a_custom_tool_without_an_id_gets_one() -> None:
     [call] = collect(read(body)).tool_calls
     assert call["id"].startswith("call_")
     assert len(call["id"]) > 10
+
+
+@pytest.mark.parametrize("finish", [[], [Finish("stop")], [Finish("tool_calls")]], ids=["none", "stop", "tool_calls"])
+def test_a_reply_with_calls_ends_with_the_reason_on_which_clients_make_them(finish: list[Item]) -> None:
+    items: list[Item] = [ToolCall(0, "a", "f", "{}"), *finish]
+    request = Request(HELLO, "m")
+    writer = DIALECT.writer(request)
+    assert b'"finish_reason":"tool_calls"' in writer.write(items) + writer.end()
+    document = msgspec.json.decode(DIALECT.write_reply(collect(items), request))
+    assert document["choices"][0]["finish_reason"] == "tool_calls"

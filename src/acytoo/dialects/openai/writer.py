@@ -109,7 +109,7 @@ class StreamWriter(Writer):
         """Return a finish reason if the reply had none, the usage if the client asked for it, then `[DONE]`."""
         out = b"" if self._open else self._opening()
         if not self._finished:
-            out += self._write_inputs() + self._chunk({}, "stop")
+            out += self._write_end(None)
         if self._include_usage and self._usage:
             out += self._head + b'],"usage":' + msgspec.json.encode(_encode_usage(self._usage)) + b"}\n\n"
         return out + b"data: [DONE]\n\n"
@@ -121,6 +121,10 @@ class StreamWriter(Writer):
         """
         fields = openai_error(error) | {"code": describe_error(error)[0]} | in_stream(error)
         return b"data: " + msgspec.json.encode({"error": fields}) + b"\n\n"
+
+    def _write_end(self, finish: Finish | None) -> bytes:
+        reason = _encode_finish(finish, bool(self._calls or self._inputs))
+        return self._write_inputs() + self._chunk({}, reason)
 
     def _opening(self) -> bytes:
         """Return the first chunk, which has the role and no text."""
@@ -148,7 +152,7 @@ class StreamWriter(Writer):
             return self._chunk({}, logprobs={"content": item.tokens, "refusal": None})
         if isinstance(item, Finish):
             self._finished = True
-            return self._write_inputs() + self._chunk({}, item.reason)
+            return self._write_end(item)
         if isinstance(item, Usage):
             self._usage = item
         return b""
@@ -330,7 +334,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         "index": 0,
         "message": message,
         "logprobs": {"content": reply.logprobs, "refusal": None} if reply.logprobs else None,
-        "finish_reason": reply.finish_reason or "stop",
+        "finish_reason": _encode_finish(reply.finish, bool(calls)),
     }
     document = {
         "id": reply.id or new_id("chatcmpl-"),
@@ -342,6 +346,12 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     if reply.usage:
         document["usage"] = _encode_usage(reply.usage)
     return document
+
+
+def _encode_finish(finish: Finish | None, has_calls: bool) -> str:
+    """Return the finish reason: of a reply with calls, one on which clients make them (BerriAI/litellm#35753)."""
+    reason = "stop" if finish is None else finish.reason
+    return "tool_calls" if has_calls and reason == "stop" else reason
 
 
 def _encode_usage(usage: Usage) -> JSONObject:
