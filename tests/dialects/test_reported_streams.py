@@ -196,6 +196,26 @@ STREAMS = {
     "an HTML page after the first chunks": Reported(
         OPENAI, sse(HI) + b"<html><body>502 Bad Gateway</body></html>", "Hi", error=TruncatedError
     ),
+    "animachat#129: the reasoning is an object or a list of them": Reported(
+        OPENAI,
+        sse(chunk(reasoning={"text": "h"}), chunk(reasoning_content=[{"type": "text", "text": "m"}]), HI, STOP) + DONE,
+        "Hi",
+        reasoning="hm",
+    ),
+    "Groq: x_groq has an error": Reported(
+        OPENAI,
+        sse(HI, {**chunk(), "x_groq": {"id": "r", "error": "over capacity"}}) + DONE,
+        "Hi",
+        error=ServerError,
+        message="over capacity",
+    ),
+    "MiniMax: base_resp reports a failure beside the last choice": Reported(
+        OPENAI,
+        sse(HI, {**STOP, "base_resp": {"status_code": 1027, "status_msg": "output new_sensitive"}}) + DONE,
+        "Hi",
+        error=ServerError,
+        message="new_sensitive",
+    ),
     "earendil-works/pi#6567: message_delta has no usage": Reported(
         ANTHROPIC, events(STARTED, *TEXT_BLOCK, stopped(), ENDED), "Hi", tokens=(10, 0)
     ),
@@ -219,6 +239,23 @@ STREAMS = {
             stopped(),
             ENDED,
         ),
+        "Hi",
+        reasoning="hm",
+    ),
+    "anthropics/claude-code#63487: a thought in a block of text": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *block({"type": "text", "text": ""}, {"type": "thinking_delta", "thinking": "hm"}, text_delta("Hi")),
+            stopped(),
+            ENDED,
+        ),
+        "Hi",
+        reasoning="hm",
+    ),
+    "BerriAI/litellm#29600: a thought whose block has not begun": Reported(
+        ANTHROPIC,
+        events(STARTED, *block({}, {"type": "thinking_delta", "thinking": "hm"})[1:], *TEXT_BLOCK, stopped(), ENDED),
         "Hi",
         reasoning="hm",
     ),
@@ -358,6 +395,20 @@ STREAMS = {
             CREATED,
             {"type": "response.reasoning_summary_text.delta", "output_index": 0, "delta": "hm"},
             WORD,
+            completed(output=[]),
+        ),
+        "Hi",
+        reasoning="hm",
+    ),
+    "brainlid/langchain#600: response.reasoning.delta": Reported(
+        RESPONSES,
+        events(
+            CREATED,
+            {"type": "response.reasoning.delta", "item_id": "rs", "output_index": 0, "delta": "h"},
+            {"type": "response.reasoning.delta", "item_id": "rs", "output_index": 0, "delta": {"text": "m"}},
+            {"type": "response.reasoning.done", "item_id": "rs", "output_index": 0, "text": "hm"},
+            item("added", MESSAGE, 1),
+            {**WORD, "output_index": 1},
             completed(output=[]),
         ),
         "Hi",

@@ -295,6 +295,8 @@ CHOICES: list[Any] = [
     {"content": None, "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}], "refusal": "No."},
     # GitHub Copilot: anomalyco/opencode pull request 8900.
     {"content": "One", "reasoning_text": "a", "reasoning_opaque": "x"},
+    # OpenRouter's image models: agentjido/req_llm#933.
+    {"content": "One", "images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]},
     # LiteLLM: BerriAI/litellm issue 8961.
     {
         "content": "One",
@@ -310,7 +312,7 @@ CHOICES: list[Any] = [
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
 @pytest.mark.parametrize(
-    "message", CHOICES, ids=["openrouter", "deepseek", "mistral", "encrypted", "copilot", "litellm"]
+    "message", CHOICES, ids=["openrouter", "deepseek", "mistral", "encrypted", "copilot", "images", "litellm"]
 )
 def test_a_client_of_ours_receives_what_a_compatible_service_has_of_its_own(message: Any, stream: bool) -> None:
     dialect = OpenAI()
@@ -636,6 +638,22 @@ def test_a_spoken_turn_goes_back_as_its_id() -> None:
         "audio": {"id": "audio_1"},
     }
     assert body_of(dialects.Anthropic(), message)["messages"][1]["content"] == "Hi"
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"extra_content": {"google": {"thought_signature": "c2ln"}}},
+        {"provider_specific_fields": {"thought_signature": "c2ln"}},
+        {"thought_signature": "c2ln"},
+    ],
+)
+def test_googles_signature_of_a_call_reaches_google_under_every_name(own: Any) -> None:
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}, **own}
+    message = read_deltas({"tool_calls": [call]}).message
+    assert body_of(dialects.Gemini(), message)["contents"][1]["parts"][0]["thoughtSignature"] == "c2ln"
+    sent = body_of(OpenAI(), message)["messages"][1]["tool_calls"][0]
+    assert sent == {name: value for name, value in call.items() if name != "index"}
 
 
 def test_a_signature_of_a_call_goes_only_to_google_and_to_where_it_came_from() -> None:

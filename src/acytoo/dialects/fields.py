@@ -75,11 +75,6 @@ def text_or_empty(value: object) -> str:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
 
 
-def first_count(fields: JSONObject, *names: str) -> int:
-    """Return the count in the first of these fields that is there, 0 if none is: servers mix the names of two APIs."""
-    return next((count(fields[name]) for name in names if name in fields), 0)
-
-
 def count(value: object) -> int:
     """Return a number of tokens or seconds from a reply, 0 for anything that is not one. Some servers send text."""
     if type(value) is int and 0 <= value < 2**63:

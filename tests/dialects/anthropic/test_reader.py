@@ -243,7 +243,7 @@ SEQUENCES = {
             block(0, type="hologram", text={"not": "text"}),
             delta(0, type="hologram_delta", text=["not text"]),
             stop(0),
-            delta(7, type="thinking_delta", thinking="of no block"),
+            delta(7, type="signature_delta", signature="of no block"),
             block(1, type="text", text="", shiny=True),
             delta(1, type="text_delta", text="ok", shine=[1, 2]),
             *end("end_turn"),

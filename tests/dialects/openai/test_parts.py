@@ -129,3 +129,34 @@ def test_the_tags_around_the_thoughts_of_googles_endpoint_are_left_out() -> None
         STOP,
     )
     assert parts_of(collect(read(body))) == ("Hi</thought>", "hm", "")
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def test_generated_images_are_a_part_of_the_turn_streamed_or_not() -> None:
+    # agentjido/req_llm#933: OpenRouter's image is alone in its chunk, beside an empty text.
+    body = events(choice({"content": "", "images": [IMAGE]}), choice({"content": "Hi"}), "[DONE]")
+    for reply in (collect(read(body)), collect(document({"content": "Hi", "images": [IMAGE]}))):
+        assert reply.text == "Hi"
+        assert [part["fields"] for part in reply.turn_parts if part["type"] == "opaque"] == [{"images": [IMAGE]}]
+
+
+def test_an_image_alone_is_a_reply() -> None:
+    assert collect(read(events(choice({"content": "", "images": [IMAGE]}), "[DONE]"))).turn_parts
+
+
+@pytest.mark.parametrize("indices", [(0, 0), (0, 1)])
+@pytest.mark.parametrize("order", [1, -1], ids=["text first", "calls first"])
+def test_a_document_whose_text_and_calls_are_in_two_choices_is_one_reply(indices: tuple[int, int], order: int) -> None:
+    # GitHub Copilot: zeroclaw-labs/zeroclaw#2136, HKUDS/nanobot#1555.
+    messages: list[Any] = [
+        {"role": "assistant", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": ""}}]},
+    ]
+    choices = [
+        {"index": index, "message": message, "finish_reason": "tool_calls"}
+        for index, message in zip(indices, messages[::order], strict=True)
+    ]
+    reply = collect(DIALECT.read_reply(msgspec.json.encode({"choices": choices})))
+    assert (reply.text, [call["id"] for call in reply.tool_calls]) == ("Hi", ["a"])

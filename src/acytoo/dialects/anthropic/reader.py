@@ -19,7 +19,7 @@ import msgspec
 from acytoo.dialects.anthropic.request import SOURCE
 from acytoo.dialects.base import not_this_api
 from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
-from acytoo.dialects.fields import count, first_count, object_or_empty, without_none
+from acytoo.dialects.fields import count, object_or_empty, without_none
 from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
@@ -371,16 +371,20 @@ class StreamReader(RecordReader):
         elif self._restarted and index in self._thoughts:
             del self._thoughts[index]  # a repetition
         elif block.type in ("thinking", "redacted_thinking"):
-            number = self._thoughts[index] = self._thought_count
-            self._thought_count += 1
+            number = self._open_thought(index)
             if block.thinking:
                 items.append(Reasoning(block.thinking, number))
-            if not (block.signature or block.data):
-                self._unsigned.add(number)
-            else:
+            if block.signature or block.data:
+                self._unsigned.discard(number)
                 items.append(
                     Reasoning("", number, signature=block.signature or "", data=block.data or "", source=SOURCE)
                 )
+
+    def _open_thought(self, index: int) -> int:
+        number = self._thoughts[index] = self._thought_count
+        self._thought_count += 1
+        self._unsigned.add(number)
+        return number
 
     def _open_text(self, index: int, beginning: str, items: list[Item]) -> None:
         """Begin a block of text. One whose index had another is held back, because it may be a repetition of that."""
@@ -478,10 +482,15 @@ class StreamReader(RecordReader):
             if delta.type == "input_json_delta" and delta.partial_json and index not in self._opaque:
                 raise ProtocolError("the server sent arguments of a tool call that has not begun")
             self._read_opaque(index, _raw_event(record))
+        elif delta.type == "thinking_delta" and delta.thinking:
+            number = self._thoughts.get(index)
+            if number is None and self._restarted:
+                return  # a repetition
+            # Proxies put thoughts into a block of text (anthropics/claude-code#63487), or into none.
+            number = self._open_thought(index) if number is None else number
+            items.append(Reasoning(delta.thinking, number))
         elif (number := self._thoughts.get(index)) is None:
             return
-        elif delta.type == "thinking_delta" and delta.thinking:
-            items.append(Reasoning(delta.thinking, number))
         elif delta.type == "signature_delta" and delta.signature:
             self._unsigned.discard(number)
             items.append(Reasoning("", number, signature=delta.signature, source=SOURCE))
@@ -606,8 +615,8 @@ def _decode_usage(fields: JSONObject) -> Usage:
     """Return the usage. Unlike in the shared shape, `input_tokens` does not include cached tokens."""
     cached, written = count(fields.get("cache_read_input_tokens")), count(fields.get("cache_creation_input_tokens"))
     return Usage(
-        first_count(fields, "input_tokens", "prompt_tokens") + cached + written,
-        first_count(fields, "output_tokens", "completion_tokens"),
+        count(fields.get("input_tokens", fields.get("prompt_tokens"))) + cached + written,
+        count(fields.get("output_tokens", fields.get("completion_tokens"))),
         cached,
         written,
         count(object_or_empty(fields.get("output_tokens_details")).get("thinking_tokens")),

@@ -19,8 +19,8 @@ from typing import Annotated, Any
 import msgspec
 
 from acytoo.dialects.custom_tools import custom_arguments
-from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count, first_count, object_or_empty, objects_in, text_or_empty, without_none
+from acytoo.dialects.error_bodies import BASE_RESP, error_from_event
+from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
@@ -50,6 +50,7 @@ from acytoo.types import (
     ToolCall,
     Usage,
     collect,
+    signature_content,
     signature_of,
 )
 from acytoo.wire.records import split_records
@@ -79,8 +80,8 @@ class _ToolCall(msgspec.Struct, gc=False):
 
 class _Delta(msgspec.Struct, gc=False):
     content: Annotated[str | list[str | JSONObject] | None, NEEDED] = None  # Mistral sends parts
-    reasoning_content: str | None = None  # DeepSeek, vLLM, llama.cpp
-    reasoning: str | None = None  # OpenRouter, Groq
+    reasoning_content: str | list[Any] | JSONObject | None = None  # DeepSeek, vLLM, llama.cpp
+    reasoning: str | list[Any] | JSONObject | None = None  # OpenRouter, Groq
     reasoning_details: Any = None  # OpenRouter
     annotations: Any = None
     refusal: str | None = None
@@ -114,13 +115,20 @@ _decode = decoder(_Chunk).decode
 # it has one of them.
 
 
+class _FullToolCall(_ToolCall):
+    thought_signature: Any = None  # gateways before Gemini
+    provider_specific_fields: Any = None  # LiteLLM
+
+
 class _FullDelta(_Delta):
     reasoning_text: str | None = None  # GitHub Copilot
     reasoning_opaque: Any = None
     thinking: str | None = None
     thinking_blocks: Any = None  # LiteLLM
     audio: Any = None
+    images: Any = None  # OpenRouter, LiteLLM
     extra_content: Any = None  # Google
+    tool_calls: list[_FullToolCall] | None = None  # type: ignore[assignment]
 
 
 class _FullChoice(_Choice):
@@ -183,6 +191,7 @@ class StreamReader(RecordReader):
         self._opaque: Any = None
         self._audio: JSONObject = {}
         self._sounds: list[str] = []
+        self._images: list[JSONObject] = []
         self._marks_thoughts = False  # some texts are thoughts
         self._has_thought_tag = False  # which began with a tag
         self._scanned = b""  # the last chunk of which only the significant records were read
@@ -315,23 +324,29 @@ class StreamReader(RecordReader):
             is_bare = not choices and (chunk.usage is None or b'"base_resp"' in record)
             if is_bare and (error := bare_error(record)) is not None:
                 raise error_from_event(error, STATUSES, TOO_LONG)  # the record itself: a status may be beside `error`
+            known = len(items)
             self.append(self._decode_full_chunk(record) if self._has_more_fields(record) else chunk, items)
-            if self.finished and chunk.usage is None and choices and _USAGE.search(record):
-                self._read_own_usage(record, items)
+            if choices and (self.finished or len(items) == known) and _OWN_FIELDS.search(record):
+                self._read_own_fields(record, items, has_usage=chunk.usage is not None)
 
-    def _read_own_usage(self, record: bytes, items: list[Item]) -> None:
-        """Append the usage that a service has in a place of its own.
+    def _read_own_fields(self, record: bytes, items: list[Item], has_usage: bool) -> None:
+        """Append the usage, or raise the error, that a service has in a place of its own.
 
-        That is `x_groq`, or the choice (Moonshot, higress-group/higress#1568).
+        That is Groq's `x_groq`, MiniMax's `base_resp`, or the choice (Moonshot, higress-group/higress#1568).
         """
         try:
             document = decoder(JSONObject).decode(replace_lone_escapes(record))
         except UNDECODABLE:
             return
-        for place in (document.get("x_groq"), *objects_in(document.get("choices"))):
-            if usage := object_or_empty(object_or_empty(place).get("usage")):
-                items.append(_decode_usage(usage))
-                return
+        own = object_or_empty(document.get("x_groq"))
+        if error := own.get("error"):
+            raise error_from_event(error, STATUSES, TOO_LONG)
+        if object_or_empty(document.get(BASE_RESP)).get("status_code"):
+            raise error_from_event(document, STATUSES, TOO_LONG)
+        places = [] if has_usage else [own, *objects_in(document.get("choices"))]
+        usage = next((usage for place in places if (usage := object_or_empty(place.get("usage")))), None)
+        if usage is not None:
+            items.append(_decode_usage(usage))
 
     def _decode_unusual_chunk(self, record: bytes, items: list[Item]) -> _Chunk | None:
         """Decode a record that msgspec refused. Returns None for an empty one (a keep-alive) and a padded `[DONE]`."""
@@ -350,7 +365,9 @@ class StreamReader(RecordReader):
             or record.find(b'"reasoning_opaque"') >= 0
             or record.find(b'"thinking') >= 0
             or record.find(b'"audio"') >= 0
+            or record.find(b'"images"') >= 0
             or record.find(b'"extra_content"') >= 0
+            or record.find(b'"thought_signature"') >= 0
         )
 
     def _decode_full_chunk(self, record: bytes) -> _FullChunk:
@@ -397,7 +414,7 @@ class StreamReader(RecordReader):
         for choice in choices:
             if choice.error:
                 raise error_from_event(choice.error, STATUSES, TOO_LONG)
-        choice = choices[0] if len(choices) == 1 else min(choices, key=lambda choice: choice.index or 0)
+        choice = choices[0] if len(choices) == 1 else _first_choice(choices)
         before = len(items)
         if choice.message is not None and (choice.delta is None or _is_empty(choice.delta)):
             self._decode_message(choice.message, items)
@@ -443,10 +460,6 @@ class StreamReader(RecordReader):
 
     def append_own_fields(self, items: list[Item]) -> None:
         """Append once what only this service needs back with the turn, see `TURN_FIELDS`."""
-        if not (
-            self._details or self._annotations or self._thinking or self._opaque or self._audio or self._sounds
-        ):  # as in nearly all replies
-            return
         if self._sounds:
             self._audio["data"] = _joined_base64(self._sounds)
         fields: JSONObject = {
@@ -455,10 +468,12 @@ class StreamReader(RecordReader):
             "thinking_blocks": self._thinking,
             "reasoning_opaque": self._opaque,
             "audio": self._audio,
+            "images": self._images,
         }
-        items.append(OpaquePart(NAME, {name: value for name, value in fields.items() if value}))
-        self._details, self._annotations, self._thinking = [], [], []
-        self._opaque, self._audio, self._sounds = None, {}, []
+        if any(fields.values()):
+            items.append(OpaquePart(NAME, {name: value for name, value in fields.items() if value}))
+            self._details, self._annotations, self._thinking, self._images = [], [], [], []
+            self._opaque, self._audio, self._sounds = None, {}, []
 
     def _note_reasoning_field(self, field: str, items: list[Item]) -> None:
         """Append, before the first reasoning text, the field in which this service sends it and wants it back."""
@@ -531,6 +546,9 @@ class StreamReader(RecordReader):
             self._opaque = delta.reasoning_opaque
         if delta.audio is not None:
             self._read_audio(object_or_empty(delta.audio), items)
+        if images := objects_in(delta.images):
+            self.has_content = True
+            self._images += images
         if (thought := self._thought_in(delta)) is not None:
             items += [Reasoning(thought)] if thought else []
             delta.content = None
@@ -538,7 +556,10 @@ class StreamReader(RecordReader):
     def _decode_delta(self, delta: _Delta, items: list[Item]) -> None:
         if reasoning := delta.reasoning_content or delta.reasoning:
             self._note_reasoning_field("reasoning_content" if delta.reasoning_content else "reasoning", items)
-            items.append(Reasoning(reasoning))
+            if type(reasoning) is not str:
+                reasoning = _text_in(reasoning)
+            if reasoning:
+                items.append(Reasoning(reasoning))
         if isinstance(delta, _FullDelta):
             self._decode_more_fields(delta, items)
         if self._has_thought_tag and isinstance(delta.content, str) and delta.content:
@@ -578,8 +599,9 @@ class StreamReader(RecordReader):
             self._details = []  # these are complete
         if message.annotations:
             self._annotations = []
-        if isinstance(message, _FullDelta) and message.thinking_blocks:
-            self._thinking = []
+        if isinstance(message, _FullDelta):
+            self._thinking = [] if message.thinking_blocks else self._thinking
+            self._images = [] if message.images else self._images
         self._decode_delta(message, parts)
         if not self._items and all(type(item) is Start for item in items):  # nothing to compare with, as in a document
             self._reads_messages = True
@@ -666,10 +688,9 @@ class StreamReader(RecordReader):
             siblings.add(call)
         if call.is_partial and call.name and name not in call.name:
             raise ProtocolError(f"the server sent another name inside the arguments for {call.name!r}: {name!r}")
-        signature = signature_of({"extra_content": piece.extra_content})
-        if isinstance(piece.extra_content, dict):
-            fields = {"extra_content": piece.extra_content}
-            call.attached.append(OpaquePart(NAME, fields, "tool_call", call.number))
+        own, signature = _own_fields(piece)
+        if own:
+            call.attached.append(OpaquePart(NAME, own, "tool_call", call.number))
         return items + self._calls.add(call, call_id, name, arguments, signature)
 
     def _decode_custom(self, piece: _ToolCall, custom: _Custom) -> list[Item]:
@@ -759,6 +780,35 @@ def read_document(name: str, body: bytes) -> list[Item]:
     raise TruncatedError(f"the reply has {what}")
 
 
+def _own_fields(piece: _ToolCall) -> tuple[JSONObject, tuple[str, str] | None]:
+    """Return the fields of a call that only the server which sent them needs back, and Google's signature in them.
+
+    Sources of the other names: langbot-app/LangBot#2265 (LiteLLM), ENTERPILOT/GoModel#893.
+    """
+    own: JSONObject = {"extra_content": piece.extra_content} if isinstance(piece.extra_content, dict) else {}
+    signed = signature_of(own)
+    if isinstance(piece, _FullToolCall):
+        fields = object_or_empty(piece.provider_specific_fields)
+        others = {"thought_signature": piece.thought_signature, "provider_specific_fields": fields}
+        own |= {name: value for name, value in others.items() if value}
+        signature = text_or_empty(piece.thought_signature) or text_or_empty(fields.get("thought_signature"))
+        signed = signed or signature_of({"extra_content": signature_content(signature)})
+    return own, signed
+
+
+def _first_choice(choices: list[_Choice]) -> _Choice:
+    """Return the first choice. Of a document, it has the text or the calls of another if it has none.
+
+    GitHub Copilot divides one reply of Claude among several (zeroclaw-labs/zeroclaw#2136).
+    """
+    choice = min(choices, key=lambda choice: choice.index or 0)
+    if (first := choice.message) is not None:
+        for other in [one.message for one in choices if one.message is not None]:
+            first.content = first.content or other.content
+            first.tool_calls = first.tool_calls or other.tool_calls
+    return choice
+
+
 def _function_of(piece: _ToolCall) -> _Function:
     """Return the function that a piece calls, from wherever the server has put its name and its arguments."""
     function = piece.function or _Function(piece.name, piece.arguments)
@@ -826,6 +876,12 @@ def _decode_parts(parts: list[str | JSONObject]) -> list[Item]:
     return items
 
 
+def _text_in(value: Any) -> str:
+    """Return the text of an object that has one, or of a list of texts and such objects."""
+    parts = value if isinstance(value, list) else [value]
+    return "".join([text_or_empty(part.get("text") if isinstance(part, dict) else part) for part in parts])
+
+
 def _joined_base64(pieces: list[str]) -> str:
     """Return base64 of the bytes of several pieces, or the pieces one after the other if they are not base64."""
     try:
@@ -878,19 +934,22 @@ def _decode_usage(fields: JSONObject) -> Usage:
     beside `completion_tokens`, as only its total shows (UKGovernmentBEIS/inspect_ai#5528).
     """
     input_details, output_details = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
-    cached = first_count(fields, "prompt_cache_hit_tokens", "cached_tokens")
+    cached = count(fields.get("prompt_cache_hit_tokens", fields.get("cached_tokens")))
     cache_write = reasoning = 0
     if input_details and isinstance(input_details, dict):
         cached = count(input_details.get("cached_tokens")) or cached
         cache_write = count(input_details.get("cache_write_tokens"))
     if output_details and isinstance(output_details, dict):
         reasoning = count(output_details.get("reasoning_tokens"))
-    input_tokens = first_count(fields, "prompt_tokens", "input_tokens")
-    output_tokens = first_count(fields, "completion_tokens", "output_tokens")
+    input_tokens = count(fields.get("prompt_tokens", fields.get("input_tokens")))
+    output_tokens = count(fields.get("completion_tokens", fields.get("output_tokens")))
     if reasoning and count(fields.get("total_tokens")) == input_tokens + output_tokens + reasoning:
         output_tokens += reasoning
     return Usage(input_tokens, output_tokens, cached, cache_write, reasoning)
 
+
+_OWN_FIELDS = re.compile(rb'"(?:usage"\s*:\s*\{|x_groq"|base_resp")')
+"""What may have a usage or an error in a place that only one service has."""
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 """A chunk with the usage. While it is asked for, OpenAI sends a null in each chunk before."""

@@ -31,7 +31,7 @@ _MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call
 _STRICT_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
 """Message fields that every compatible service accepts."""
 
-TURN_FIELDS = ("reasoning_details", "annotations", "thinking_blocks", "reasoning_opaque")
+TURN_FIELDS = ("reasoning_details", "annotations", "thinking_blocks", "reasoning_opaque", "images")
 """Fields of a reply's message that only the server which sent them needs back.
 
 Sources: "Preserving reasoning blocks" and "Skip parsing costs" (of PDF files) in OpenRouter's documentation; BerriAI's

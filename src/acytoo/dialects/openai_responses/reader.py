@@ -20,7 +20,7 @@ import msgspec
 
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count, first_count, object_or_empty, objects_in, text_or_empty, without_none
+from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder, display_json
 from acytoo.dialects.lenient import NEEDED, decode_document, is_empty
@@ -90,8 +90,13 @@ _TEXT_DELTA = "response.output_text.delta"
 _ReasoningField: TypeAlias = Literal["summary", "content", "item"]
 """Where a reasoning text is: in the deltas of a summary or of the content, or in a complete item."""
 
-_REASONING_FIELDS: dict[str, _ReasoningField] = {"reasoning_summary_text": "summary", "reasoning_text": "content"}
-"""The subjects of events with reasoning text."""
+_REASONING_FIELDS: dict[str, _ReasoningField] = {
+    "reasoning_summary_text": "summary",
+    "reasoning_text": "content",
+    "reasoning_summary": "summary",
+    "reasoning": "content",
+}
+"""The subjects of events with reasoning text, the last two in the first version of the API and its imitations."""
 
 
 class _Text:
@@ -225,6 +230,7 @@ class StreamReader(RecordReader):
             field = _REASONING_FIELDS[subject]
             index = (event.summary_index if field == "summary" else event.content_index) or 0
             text = event.delta or event.text
+            text = text.get("text") if isinstance(text, dict) else text
             self._decode_reasoning(self._output_item(event), field, index, text, is_delta, items)
         elif subject == "function_call_arguments":
             has_id = event.output_index is not None or event.item_id
@@ -663,8 +669,8 @@ def _decode_usage(fields: JSONObject) -> Usage:
     input_details = object_or_empty(fields.get("input_tokens_details"))
     output_details = object_or_empty(fields.get("output_tokens_details"))
     return Usage(
-        first_count(fields, "input_tokens", "prompt_tokens"),
-        first_count(fields, "output_tokens", "completion_tokens"),
+        count(fields.get("input_tokens", fields.get("prompt_tokens"))),
+        count(fields.get("output_tokens", fields.get("completion_tokens"))),
         count(input_details.get("cached_tokens")),
         count(input_details.get("cache_write_tokens")),
         count(output_details.get("reasoning_tokens")),
