@@ -12,10 +12,11 @@ import pytest
 
 from acytoo import Route, Target, dialects
 from acytoo.client import BatchStream
-from acytoo.errors import TimedOutError, TruncatedError
+from acytoo.errors import AcytooError, TimedOutError, TruncatedError
 from acytoo.providers.compatible import Compatible
 from acytoo.routing.reply import RoutedReply
-from acytoo.types import Request
+from acytoo.testing import FakeEndpoint, status
+from acytoo.types import Closable, Request
 from tests.helpers import MESSAGES
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -85,7 +86,7 @@ def passed(url: str, **settings: Any) -> BatchStream[Any]:
     return reply
 
 
-def routed(url: str, **settings: Any) -> RoutedReply[Any]:
+def routed(url: str, **settings: Any) -> RoutedReply:
     """Return a reply of a route in a route, as items."""
     inner = Route(Compatible(url, model="m", **settings))
     reply = Route(Target(inner, name="inner")).answer(Request(MESSAGES, "m"))
@@ -93,9 +94,9 @@ def routed(url: str, **settings: Any) -> RoutedReply[Any]:
     return reply
 
 
-async def first_batch(server: Service, reply: BatchStream[Any]) -> Any:
+async def first_batch(server: Service, reply: Closable[Any]) -> Any:
     """Begin the reply and return its first batch."""
-    first = asyncio.ensure_future(anext(reply))
+    first = asyncio.ensure_future(reply.__anext__())
     await server.send(event("one"))
     return await first
 
@@ -208,3 +209,76 @@ async def test_keep_alives_do_not_end_the_wait_for_content_of_a_forwarded_reply(
             await asyncio.sleep(0.02)
         with pytest.raises(TimedOutError, match=r"0\.2 s"):
             await anext(reply)
+
+
+def ends_of(reply: BatchStream[Any], first: Any) -> list[tuple[str, AcytooError | None]]:
+    """Hand a reply over after its first batch, and return the list to which its end is added."""
+    ends: list[tuple[str, AcytooError | None]] = []
+    reply.hand_over(first, lambda outcome, error: ends.append((outcome, error)))
+    return ends
+
+
+both = pytest.mark.parametrize("ask", [answered, passed])
+
+
+@both
+async def test_a_reply_that_is_handed_over_begins_with_its_first_batch_and_reports_its_end_once(ask: Any) -> None:
+    async with service() as server, aclosing(ask(server.url)) as reply:
+        first = await first_batch(server, reply)
+        ends = ends_of(reply, first)
+        delivered: list[Any] = []
+        await reply.forward(collecting(delivered.append))
+        assert not delivered, "only a step returns the first batch"
+        assert await anext(reply) == first
+        await server.send(event("two") + event("", "stop") + END, is_last=True)
+        assert "one" not in shown([batch async for batch in reply])
+        await reply.aclose()
+        assert ends == [("complete", None)]
+
+
+@both
+async def test_leaving_a_reply_that_was_handed_over_is_its_end(ask: Any) -> None:
+    async with service() as server, aclosing(ask(server.url)) as reply:
+        ends = ends_of(reply, await first_batch(server, reply))
+        await reply.aclose()
+        await reply.aclose()
+        assert ends == [("cancelled", None)]
+        assert [batch async for batch in reply] == []
+
+
+@both
+async def test_each_one_that_handed_a_reply_over_gets_its_end(ask: Any) -> None:
+    async with service() as server, aclosing(ask(server.url)) as reply:
+        first = await first_batch(server, reply)
+        inner = ends_of(reply, first)
+        outer = ends_of(reply, await anext(reply))
+        await server.leave()
+        with pytest.raises(TruncatedError) as caught:
+            [batch async for batch in reply]
+        assert inner == outer == [("error", caught.value)]
+
+
+@both
+async def test_the_error_that_ends_a_reply_is_reported_without_secrets(ask: Any) -> None:
+    key = "sk-do-not-show-1234567890"
+    async with service() as server, aclosing(ask(server.url, key=key)) as reply:
+        reported: list[str] = []
+        reply.hand_over(await first_batch(server, reply), lambda _, error: reported.append(str(error)))
+        await server.send(b'data: {"error": {"message": "wrong key %b", "code": 500}}\n\n' % key.encode())
+        with pytest.raises(Exception, match="wrong key"):
+            [batch async for batch in reply]
+        assert "wrong key" in reported[0]
+        assert key not in reported[0]
+
+
+async def test_a_document_that_is_handed_over_has_ended() -> None:
+    document = b'{"choices": [{"index": 0, "message": {"content": "one"}, "finish_reason": "stop"}]}'
+    async with FakeEndpoint(dialects.OpenAI(), status(200, body=document.decode())) as fake:
+        request = Request(MESSAGES, "m", stream=False)
+        reply = Compatible(fake.url, model="m").pass_through(BODY, request, None)
+        assert isinstance(reply, BatchStream)
+        ends = ends_of(reply, await anext(reply))
+        assert ends == [("complete", None)]
+        assert [batch async for batch in reply] == [document]
+        await reply.aclose()
+        assert len(ends) == 1

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -266,12 +266,49 @@ def all_secrets(endpoint: Endpoint, connection: Connection, extra_headers: Mappi
     return secrets
 
 
-class BatchStream(Generic[T]):
-    """A reply as batches, one for each read of the socket.
+OnEnd: TypeAlias = Callable[[str, AcytooError | None], None]
+"""Called at the end of a reply with its outcome, as an Observation has it, and its error."""
+
+
+class Stream(Generic[T]):
+    """A reply as batches, which whoever has read its beginning can hand over to others.
 
     The end of the iteration means that the reply is complete. Whoever iterates must call `aclose`: unlike an async
     generator, a dropped stream is not closed by the event loop.
     """
+
+    __slots__ = ("_held", "_on_end")
+
+    _held: T | None
+    """What the next step returns."""
+    _on_end: tuple[OnEnd, ...]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        raise NotImplementedError
+
+    def hand_over(self, first: T | None, on_end: OnEnd) -> None:
+        """Let the next step return `first` again, which has been read.
+
+        `on_end` is called at the end, which may be now.
+        """
+        self._held = first
+        self._on_end += (on_end,)
+
+    def _report_end(self, outcome: str, error: AcytooError | None) -> None:
+        callbacks, self._on_end = self._on_end, ()
+        for on_end in callbacks:
+            on_end(outcome, error)
+
+
+class BatchStream(Stream[T]):
+    """A reply as batches, one for each read of the socket."""
 
     __slots__ = ("_client", "_error", "_exchange", "_http_request", "_is_flushed", "_observation", "_reader",
                  "_request")  # fmt: skip
@@ -288,12 +325,15 @@ class BatchStream(Generic[T]):
         self._is_flushed = False
         self._error: AcytooError | None = None
         """What the next step raises."""
+        self._held = None
+        self._on_end = ()
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> T:
-        raise NotImplementedError
+    def hand_over(self, first: T | None, on_end: OnEnd) -> None:
+        self._held = first
+        if self._exchange is None and self._error is None:
+            on_end("complete", None)
+        else:
+            self._on_end += (on_end,)
 
     async def forward(self, deliver: Callable[[T], bool]) -> None:
         """Call `deliver` with the batches that arrive, in the same step of the event loop, until it returns False.
@@ -302,7 +342,7 @@ class BatchStream(Generic[T]):
         Raises what `deliver` raises.
         """
         exchange = self._exchange
-        if exchange is None or self._error is not None:
+        if exchange is None or self._error is not None or self._held is not None:
             return
         if self._reader is not None:
             self._reader = self._reader.current
@@ -326,6 +366,7 @@ class BatchStream(Generic[T]):
 
     async def aclose(self) -> None:
         """Stop reading. The connection is closed at once unless the reply has ended."""
+        self._held = None
         self._end()
 
     async def _begin(self) -> Exchange:
@@ -352,6 +393,8 @@ class BatchStream(Generic[T]):
         if self._exchange is not None:
             self._exchange.close()
             self._exchange = None
+        if self._on_end:
+            self._report_end(outcome, error)
 
     def _summary(self, outcome: str) -> Received:
         """Return what has been received at the end, for the observation."""
@@ -380,6 +423,9 @@ class ReplyStream(BatchStream[list[Item]]):
         self._redactor: Redactor | None = None
 
     async def __anext__(self) -> list[Item]:
+        if (held := self._held) is not None:
+            self._held = None
+            return held
         batch: list[Item] = []
         chunk = b""
         try:
@@ -409,6 +455,7 @@ class ReplyStream(BatchStream[list[Item]]):
                         batch = self._noted(batch)
         except AcytooError as error:
             chunk = b""  # see `redact_error`
+            redact_error(error, self._text, self._client.secrets)
             self._end("error", error)
             # The items that are still held back come before the error, which the next step raises.
             batch = self._reader.flush_truncated() if self._reader is not None else []
@@ -501,6 +548,9 @@ class PassedReply(BatchStream[bytes]):
         self._room = SAMPLE_SIZE if observation is not None else 0  # for more of the sample
 
     async def __anext__(self) -> bytes:
+        if (held := self._held) is not None:
+            self._held = None
+            return held
         data = chunk = b""
         try:
             if self._http_request is not None:
