@@ -89,15 +89,18 @@ class _Exchange:
     def _size(self) -> ReplySize:
         return ReplySize(self._config.max_reply)
 
-    async def open(self, backend: AsyncGeneratorProvider, wanted: Request) -> BackendReply:
-        """Send the request to the backend. Raises AcytooError."""
+    def open(self, backend: AsyncGeneratorProvider, wanted: Request) -> Awaitable[BackendReply]:
+        """Send the request to the backend. Raises AcytooError.
+
+        Each `async def` on the way to the backend's reply costs a step whenever something arrives.
+        """
         if self._parsed.reply is not None:
-            return BackendReply(_batches(self._parsed.reply), False, {})
+            return _known(self._parsed.reply)
         call = self._call
         if call is not None and call.may_share(wanted) and (request := self._translated(wanted)) is not None:
             self._is_shared = True
-            return await call.share(request, partial(self._ask, backend, wanted))
-        return await self._ask(backend, wanted)
+            return call.share(request, partial(self._ask, backend, wanted))
+        return self._ask(backend, wanted)
 
     def _translated(self, wanted: Request) -> Request | None:
         """Return the request without what matters to its API only, None if it can only pass through."""
@@ -190,9 +193,13 @@ def _require_decoded(parsed: ParsedRequest) -> None:
         raise parsed.refusal
 
 
-async def _batches(items: list[Item]) -> AsyncGenerator[list[Item], None]:
-    """Yield a reply that no backend is asked for."""
-    yield items
+async def _known(items: list[Item]) -> BackendReply:
+    """Return a reply that no backend is asked for."""
+
+    async def batches() -> AsyncGenerator[list[Item], None]:
+        yield items
+
+    return BackendReply(batches(), False, {})
 
 
 def attempt_headers(attempts: Sequence[Attempt]) -> Mapping[str, str]:
