@@ -9,12 +9,13 @@ import asyncio
 import gc
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from acytoo import AsyncGeneratorProvider, Route, dialects
+from acytoo.client import Stream
 from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.dialects.translate import translate
 from acytoo.gateway.backends import create_backends
@@ -114,13 +115,28 @@ class _Stub(AsyncGeneratorProvider):
     url = "http://127.0.0.1:1"
     dialect = dialects.OpenAI()
 
-    def answer(self, request: Request, *args: Any, **kwargs: Any) -> AsyncGenerator[list[Item], None]:
-        return _short_reply()
+    def answer(self, request: Request, *args: Any, **kwargs: Any) -> Stream[list[Item]]:
+        return _ShortReply()
 
 
-async def _short_reply() -> AsyncGenerator[list[Item], None]:
-    yield [Start("id", "m", 1), " word", " word"]
-    yield [" word", Finish("stop")]
+class _ShortReply(Stream[list[Item]]):
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._held, self._on_end = None, ()
+        self._rest: list[list[Item]] = [[" word", Finish("stop")], [Start("id", "m", 1), " word", " word"]]
+
+    async def __anext__(self) -> list[Item]:
+        if (held := self._held) is not None:
+            self._held = None
+            return held
+        if not self._rest:
+            self._report_end("complete", None)
+            raise StopAsyncIteration
+        return self._rest.pop()
+
+    async def aclose(self) -> None:
+        self._report_end("cancelled", None)
 
 
 def _in_a_loop(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:

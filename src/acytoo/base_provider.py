@@ -6,7 +6,7 @@ import functools
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -65,7 +65,7 @@ class OpenReply(msgspec.Struct, Generic[T]):
 
     source: Closable[T]
     batches: Closable[T]
-    attempts: Sequence[Attempt] = ()
+    attempts: list[Attempt] = []
 
 
 class Check(msgspec.Struct, frozen=True):

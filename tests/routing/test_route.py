@@ -34,6 +34,7 @@ from acytoo import (
 )
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.testing import FakeEndpoint, ScriptedResponse, hang_up, reply, silent, status
+from acytoo.types import Request
 from tests.helpers import MESSAGES
 from tests.routing.scripts import ONE, OPENAI, OVERLOADED, TWO, Plain
 
@@ -251,6 +252,21 @@ async def test_a_target_is_asked_for_its_own_model_and_else_for_the_callers() ->
         assert second.requests[0].json["model"] == "the-callers"
 
 
+async def test_a_call_without_a_model_asks_for_the_first_targets_if_each_target_has_its_own() -> None:
+    first, second, other = (
+        Plain("http://127.0.0.1:9", model="a"),
+        Plain("http://127.0.0.1:8", model="b"),
+        Plain("http://127.0.0.1:7"),
+    )
+    assert Route(first, second).first_model == "a"
+    assert Route(first, other).first_model == "", "the other one takes the caller's"
+    async with FakeEndpoint(OPENAI, OVERLOADED) as fake, FakeEndpoint(OPENAI, TWO) as second_fake:
+        route = Route(Plain(fake.url, model="a"), Target(Plain(second_fake.url, model="b"), name="second"))
+        await route.reply(MESSAGES)
+        assert fake.requests[0].json["model"] == "a"
+        assert second_fake.requests[0].json["model"] == "b"
+
+
 async def test_a_setting_of_a_call_holds_at_every_target() -> None:
     async with endpoints(silent(), TWO) as (route, _):
         assert await text_of(route, timeout={"first_byte": 0.1}) == "two replies"
@@ -391,6 +407,67 @@ async def test_leaving_closes_the_connection_and_gives_the_place_back() -> None:
         await fakes[0].disconnected()
 
 
+class Recited(AsyncGeneratorProvider):
+    """A legacy provider whose reply breaks off if the model is named so."""
+
+    url = "http://old"
+
+    @classmethod
+    async def create_async_generator(  # type: ignore[override]
+        cls, model: str, messages: Any, proxy: str | None = None
+    ) -> Any:
+        yield "one "
+        if model == "broken":
+            raise KeyError("sesame")
+        yield "reply"
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+@pytest.mark.parametrize("is_legacy", [False, True])
+async def test_each_end_of_a_reply_gives_the_place_back(is_nested: bool, is_legacy: bool) -> None:
+    async with FakeEndpoint(OPENAI, ONE, ONE, ONE.reset(after=1)) as fake:
+        inner = Route(Recited() if is_legacy else Plain(fake.url))
+        route = Route(Target(inner, name="inner")) if is_nested else inner
+        targets = {*inner.targets, *route.targets}
+
+        def in_flight() -> list[int]:
+            return [target.in_flight for target in targets]
+
+        assert (await route.reply(MESSAGES)).text == "one reply"
+        assert in_flight() == [0] * len(targets)
+        reply = route.answer(Request(MESSAGES))
+        await anext(aiter(reply))
+        assert in_flight() == [1] * len(targets)
+        await reply.aclose()
+        await reply.aclose()
+        assert in_flight() == [0] * len(targets)
+        with pytest.raises(AcytooError) as caught:
+            await route.reply(MESSAGES, model="broken")
+        assert in_flight() == [0] * len(targets)
+        assert [target.failures_in_a_row for target in targets] == [1] * len(targets)
+        assert [a.outcome for a in caught.value.attempts] == ["answered"]
+
+
+async def test_a_reply_that_is_closed_before_its_first_step_sends_nothing() -> None:
+    async with endpoints(ONE) as (route, fakes):
+        reply = route.answer(Request(MESSAGES))
+        await reply.aclose()
+        assert [batch async for batch in reply] == []
+        assert counts(fakes) == [0]
+
+
+async def test_an_error_after_the_first_content_is_logged_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    key = "sk-do-not-show"
+    async with FakeEndpoint(OPENAI, reply("one ").fail(f"wrong key {key}", after=1)) as fake:
+        route = Route(Target(Plain(fake.url, key=key), name="t1"))
+        with caplog.at_level(logging.INFO, "acytoo.routing"):
+            await error_of(route)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("target t1 failed after its reply had begun: ")
+    assert "wrong key" in line
+    assert key not in line
+
+
 async def test_a_call_cancelled_at_any_step_closes_every_attempt() -> None:
     async with endpoints([OVERLOADED] * 50, [ONE] * 50) as (route, _):
         for steps in range(60):
@@ -406,8 +483,6 @@ async def test_tokens_are_counted_by_the_first_target_that_can() -> None:
     counting = status(200, body='{"input_tokens": 12}')
     async with FakeEndpoint(dialects.Anthropic(), counting) as fake:
         route = Route(Plain("http://127.0.0.1:9"), Claude(fake.url, model="m"))
-        from acytoo.types import Request
-
         assert await route.count_tokens(Request(MESSAGES)) == 12
         with pytest.raises(UnsupportedError):
             await Route(Plain("http://127.0.0.1:9")).count_tokens(Request(MESSAGES))

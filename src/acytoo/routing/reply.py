@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 import msgspec
 
 from acytoo.base_provider import OpenReply, ReplyOpener
-from acytoo.client import BatchStream, DeliveredError
-from acytoo.errors import AcytooError, ServerError, StatusError, TimedOutError, one_line
+from acytoo.client import BatchStream, Stream
+from acytoo.errors import AcytooError, ServerError, TimedOutError
 from acytoo.routing.policy import BusyError, is_failure_of_target, verdict, wait_of
-from acytoo.routing.target import Lease, Target, Waiter
-from acytoo.types import Attempt, Attempts, Closable, Request, has_content
+from acytoo.routing.target import Lease, Target, Waiter, log_failure
+from acytoo.types import Attempt, Attempts, Closable, Item, Request, has_content
 
 if TYPE_CHECKING:
     from acytoo.routing.route import Route
@@ -31,21 +31,6 @@ _LONGEST_BACKOFF = 8.0
 """The bounds in seconds of the pause before the same target is asked again ("full jitter": any time up to it)."""
 
 
-class _Begun(msgspec.Struct, Generic[T], eq=False):
-    """A reply whose first content has been received.
-
-    `held` is what has been received, up to the first content. `attempts` are those that it took: several if the target
-    is a route.
-    """
-
-    lease: Lease
-    source: Closable[T]
-    batches: Closable[T]
-    held: list[T]
-    is_complete: bool
-    attempts: list[Attempt]
-
-
 class _Failures(msgspec.Struct, eq=False):
     """What the failed attempts of a request mean for the next one."""
 
@@ -55,91 +40,28 @@ class _Failures(msgspec.Struct, eq=False):
     not_before: dict[Target, float] = {}
 
 
-class RoutedReply(msgspec.Struct, Generic[T], eq=False):
-    """The reply to a request that a route sends to one of its targets. `open`, or the first step, sends it."""
+class Opening(msgspec.Struct, Generic[T], eq=False):
+    """A request on its way through a route, until a target begins to answer it."""
 
     _route: Route
     _request: Request
     _opener: ReplyOpener[T]
-    _session: str = ""
-    _reports_attempts: bool = False
+    _session: str
+    _started: float
+    """The time (`time.monotonic`) from which the deadline counts."""
     attempts: list[Attempt] = []
-    ends_at: float = math.inf
-    """The time (`time.monotonic`) at which the reply has to have begun."""
+    """Those that have ended without a reply."""
     _sent: int = 0
-    _reply: _Begun[T] | None = None
     _failures: _Failures | None = None
-    _is_closed: bool = False
     _is_late: bool = False
 
-    # The reply, once it has begun.
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> T:
-        reply = self._reply
-        if reply is None:
-            if self._is_closed:
-                raise StopAsyncIteration
-            await self.open()
-            reply = self._reply
-            assert reply is not None
-            if self._reports_attempts:
-                first: Any = reply.held.pop(0) if reply.held else []
-                return [Attempts(self.attempts), *first]  # type: ignore[return-value]
-        if reply.held:
-            return reply.held.pop(0)
-        try:
-            if not reply.is_complete:
-                return await reply.batches.__anext__()
-            raise StopAsyncIteration
-        except StopAsyncIteration:
-            lease = reply.lease
-            if lease.target.failures_in_a_row:
-                lease.target.answered()
-            lease.release()
-            raise
-        except AcytooError as error:
-            self._note_late_failure(reply, error)
-            raise
-        except DeliveredError as delivered:
-            self._note_late_failure(reply, delivered.error)
-            raise
-
-    def forward(self, deliver: Callable[[T], bool]) -> Awaitable[None]:
-        """Call `deliver` with the batches that arrive, as BatchStream.forward does, once the held ones are taken."""
-        reply = self._reply
-        if reply is not None and not reply.held and isinstance(reply.batches, (BatchStream, RoutedReply)):
-            return reply.batches.forward(deliver)
-        return _nothing()
-
     @property
-    def text(self) -> str:
-        """The text so far."""
-        return cast("str", getattr(self._reply.batches, "text", "")) if self._reply is not None else ""
-
-    async def aclose(self) -> None:
-        """Stop reading, and give the target's place back."""
-        reply = self._reply
-        if reply is None:
-            self._is_closed = True
-        elif not reply.lease.is_released:  # else it has ended
-            reply.lease.release()
-            await reply.batches.aclose()
-
-    def _note_late_failure(self, reply: _Begun[T], error: AcytooError) -> None:
-        error.attempts = tuple(self.attempts)
-        target = reply.lease.target
-        if is_failure_of_target(error):
-            target.failed(wait_of(error))
-        reply.lease.release()
-        _log_failure(target, error, " after its reply had begun")
-
-    # Its beginning.
+    def ends_at(self) -> float:
+        """The time at which the reply has to have begun."""
+        return self._started + self._route.deadline
 
     async def open(self) -> OpenReply[T]:
-        """Send the request until a target begins to answer. Return this reply with what the opener returned for it.
+        """Send the request until a target begins to answer. Return the reply of that one.
 
         Raises the error of the last attempt that may succeed later, else that of the first one; TimedOutError (phase
         "deadline").
@@ -148,14 +70,16 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
         task = asyncio.current_task(loop)
         assert task is not None
         cancelling = task.cancelling()
-        now = time.monotonic()
-        self.ends_at = now + route.deadline
-        watch = route.watch(loop)
+        now = self._started
+        watch = route.last_watch
+        if watch is None or watch.loop() is not loop:
+            watch = route.watch(loop)
         watch.tasks[self] = task
         if not watch.is_armed:
             watch.arm(self, loop)
+        lease: Lease | None = None
+        reply: OpenReply[T] | None = None
         try:
-            lease: Lease | None = None
             if route.balance is None:  # the first attempt usually finds a place at once
                 for target in route.targets:
                     if target.opens_at <= now and (lease := target.take()) is not None:
@@ -173,8 +97,9 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
                     if self._is_late or verdict(error, route.next_on) == "raise":
                         raise
                     lease = None
-            self._reply = reply
-            self.attempts.extend(reply.attempts)
+            if self.attempts:
+                reply.attempts[:0] = self.attempts
+            return reply
         except AcytooError as error:
             error.attempts = tuple(self.attempts)
             raise
@@ -193,24 +118,23 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
             watch.tasks.pop(self, None)
             if self._is_late:  # a legacy provider has ended in another way when it was cancelled
                 task.uncancel()
-            # A long history need not stay in memory while the reply is read, and an error's traceback refers to self.
+            # The traceback of an error refers to self: it must not keep itself and a long history in memory.
             if self._failures is not None:
                 self._failures = None
-            del self._request, self._opener
-        return OpenReply(reply.source, self, self.attempts)
+            if reply is None:
+                del self._request, self._opener
 
     def expire(self, task: asyncio.Task[Any]) -> None:
         """Cancel the task that waits for the reply to begin, and make that a TimedOutError."""
         self._is_late = True
         task.cancel()
 
-    async def _attempt(self, lease: Lease, started: float) -> _Begun[T]:
-        """Send the request to one target. Return its reply with the first content, or note the error and raise it."""
+    async def _attempt(self, lease: Lease, started: float) -> OpenReply[T]:
+        """Send the request to one target. Return its reply if it has content, or note the error and raise it."""
         target = lease.target
         batches: Closable[T] | None = None
-        attempts: list[Attempt] | None = None
-        held: list[T] = []
-        is_complete = True
+        attempts: list[Attempt] = []
+        first: Any = None
         try:
             request = target.request_for(self._request)
             if target.is_route:
@@ -219,9 +143,8 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
             else:
                 source = batches = self._opener(target.provider, request)
             async for batch in batches:
-                held.append(batch)
+                first = batch if first is None else first + batch
                 if not isinstance(batch, list) or has_content(batch):
-                    is_complete = False
                     break
         except BaseException as error:
             # Before the place is given back: a request that waits for it must not be sent to a target that has failed.
@@ -235,8 +158,10 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
             self._route.note_first_content(seconds)
         if lease.is_trial:
             target.begun(lease)
-        attempts = attempts or [Attempt(target.name, "answered", seconds)]
-        return _Begun(lease, source, batches, held, is_complete, attempts)
+        stream = batches if isinstance(batches, Stream) else _OtherStream(batches)
+        lease.attempts = attempts = attempts or [Attempt(target.name, "answered", seconds)]
+        stream.hand_over(first, lease.end)
+        return OpenReply(source, stream, attempts)
 
     def _note_end(self, target: Target, error: BaseException, seconds: float) -> None:
         """Note an attempt without a reply: it has failed, or has been cancelled."""
@@ -249,7 +174,7 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
 
     def _note_failure(self, target: Target, error: AcytooError, seconds: float) -> None:
         route = self._route
-        _log_failure(target, error)
+        log_failure(target, error)
         if target.is_route and error.attempts:
             self.attempts += _attempts_of(target, error.attempts)
         else:
@@ -274,7 +199,7 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
         """Return the error to raise if there is no further attempt, None before the first failure."""
         return self._failures.error if self._failures is not None else None
 
-    async def _hedged(self, lease: Lease, delay: float) -> _Begun[T]:
+    async def _hedged(self, lease: Lease, delay: float) -> OpenReply[T]:
         """Send the request to one target and, if that is slower than usual, to a second one. The first reply wins."""
         tasks = [asyncio.ensure_future(self._attempt(lease, time.monotonic()))]
         try:
@@ -285,7 +210,7 @@ class RoutedReply(msgspec.Struct, Generic[T], eq=False):
                           second.target.name)  # fmt: skip
                 tasks.append(asyncio.ensure_future(self._attempt(second, time.monotonic())))
             running = set(tasks)
-            winner: asyncio.Task[_Begun[T]] | None = None
+            winner: asyncio.Task[OpenReply[T]] | None = None
             while winner is None:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 winner = next((task for task in done if task.exception() is None), None)
@@ -388,23 +313,84 @@ def _attempts_of(route: Target, attempts: Sequence[Attempt]) -> list[Attempt]:
     return [Attempt(f"{route.name}: {a.target}", a.outcome, a.seconds, a.error) for a in attempts]
 
 
-def _log_failure(target: Target, error: AcytooError, when: str = "") -> None:
-    if isinstance(error, StatusError) and error.is_local:  # such as a limit, which is reached in normal operation
-        return
-    # Not the error itself: a handler that keeps records would keep its traceback, and with that the request.
-    message = one_line(f"target {target.name} failed{when}: {type(error).__name__}: {error}")
-    _LOG.warning("%s", message)
-
-
-async def _nothing() -> None:
-    """Do nothing."""
-
-
-async def _leave(tasks: list[asyncio.Task[_Begun[T]]]) -> None:
+async def _leave(tasks: list[asyncio.Task[OpenReply[T]]]) -> None:
     """Cancel tasks and wait for their end. A reply that has begun all the same is closed."""
     for task in tasks:
         task.cancel()
     for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, _Begun):
-            result.lease.release()
+        if isinstance(result, OpenReply):
             await result.batches.aclose()
+
+
+class _OtherStream(Stream[T]):
+    """A reply that no client reads, such as that of a legacy provider."""
+
+    __slots__ = ("_batches",)
+
+    def __init__(self, batches: Closable[T]) -> None:
+        self._batches = batches
+        self._held = None
+        self._on_end = ()
+
+    async def __anext__(self) -> T:
+        if (held := self._held) is not None:
+            self._held = None
+            return held
+        try:
+            return await self._batches.__anext__()
+        except StopAsyncIteration:
+            self._report_end("complete", None)
+            raise
+        except AcytooError as error:
+            self._report_end("error", error)
+            raise
+
+    async def aclose(self) -> None:
+        self._held = None
+        self._report_end("cancelled", None)
+        await self._batches.aclose()
+
+
+class RoutedReply:
+    """The reply to a request that a route sends to one of its targets. The first step sends it."""
+
+    __slots__ = ("_batches", "_call", "_route")
+
+    def __init__(self, route: Route, request: Request, opener: ReplyOpener[list[Item]], session: str = "") -> None:
+        self._call: tuple[Request, ReplyOpener[list[Item]], str] | None = request, opener, session
+        self._route = route
+        self._batches: Closable[list[Item]] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[list[Item]]:
+        return self._open() if self._batches is None else self._batches.__anext__()
+
+    async def _open(self) -> list[Item]:
+        call, self._call = self._call, None
+        if call is None:
+            raise StopAsyncIteration
+        opening, call = self._route.open_reply(*call), None  # a long history need not stay in memory
+        opened = await opening
+        self._batches = opened.batches
+        return [Attempts(opened.attempts), *await anext(opened.batches, [])]
+
+    def forward(self, deliver: Callable[[list[Item]], bool]) -> Awaitable[None]:
+        """Call `deliver` with the batches that arrive, as BatchStream.forward does."""
+        return self._batches.forward(deliver) if isinstance(self._batches, BatchStream) else _nothing()
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return cast("str", getattr(self._batches, "text", ""))
+
+    async def aclose(self) -> None:
+        """Stop reading, and give the target's place back."""
+        self._call = None
+        if self._batches is not None:
+            await self._batches.aclose()
+
+
+async def _nothing() -> None:
+    """Do nothing."""

@@ -8,14 +8,15 @@ What precedes it is held back. From then on the reply belongs to its target, and
 happen here, with one budget and one deadline. `policy` decides by the error's class and code, `Target` knows its health
 and its room, `Balance` chooses among several.
 
-The cost: for a healthy first target a few objects for each reply, and one call for each read of the socket. Tasks exist
-only for hedging.
+The cost: for a healthy first target a few objects for each reply, and nothing for each read of the socket: the caller
+gets the target's own stream, which reports its end. Tasks exist only for hedging.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -27,7 +28,7 @@ from acytoo.dialects.base import Unsupported
 from acytoo.errors import AcytooError, UnsupportedError, UsageError
 from acytoo.observation import Observation
 from acytoo.routing.policy import DEFAULT_NEXT, ErrorClasses
-from acytoo.routing.reply import RoutedReply
+from acytoo.routing.reply import Opening, RoutedReply
 from acytoo.routing.selection import Balance
 from acytoo.routing.target import Target, is_count, is_number, name_of
 from acytoo.routing.watch import Watch
@@ -99,7 +100,8 @@ class Route(AsyncGeneratorProvider):
         self._first_content_s: deque[float] = deque(maxlen=_SAMPLES)
         self.hedges = hedge and len(self.targets) > 1
         self._watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
-        self._watch: Watch | None = None  # the last one used, which is faster to find
+        self.last_watch: Watch | None = None
+        """The last one that was used, which is faster to find."""
         self.url = self.model = ""
         models = [target.provider.model for target in self.targets]
         self.first_model = models[0] if all(models) else ""
@@ -125,12 +127,10 @@ class Route(AsyncGeneratorProvider):
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> Watch:
         """Return what enforces the deadline of replies in that event loop."""
-        watch = self._watch
-        if watch is None or watch.loop() is not loop:
-            watch = self._watches.get(loop)
-            if watch is None:
-                watch = self._watches[loop] = Watch(loop)
-            self._watch = watch
+        watch = self._watches.get(loop)
+        if watch is None:
+            watch = self._watches[loop] = Watch(loop)
+        self.last_watch = watch
         return watch
 
     # The interface of a provider.
@@ -152,7 +152,7 @@ class Route(AsyncGeneratorProvider):
         def open_at(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
             return provider.answer(request, provider.settings_with(changes) if changes else None)
 
-        return RoutedReply(self, request, open_at, session, True)
+        return RoutedReply(self, request, open_at, session)
 
     def answer(
         self,
@@ -166,13 +166,13 @@ class Route(AsyncGeneratorProvider):
         def open_at(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
             return provider.answer(request, None, unsupported, observation)
 
-        return RoutedReply(self, request, open_at, "", True)
+        return RoutedReply(self, request, open_at)
 
     def open_reply(
         self, request: Request, opener: ReplyOpener[T], session: str = ""
     ) -> Coroutine[Any, Any, OpenReply[T]]:
         """Return the reply of the first target that begins to answer. Raises the error of the last attempt."""
-        return RoutedReply(self, request, opener, session).open()
+        return Opening(self, request, opener, session, time.monotonic()).open()
 
     async def count_tokens(self, request: Request) -> int:
         """Return how many tokens the first target counts that can count. Raises UnsupportedError if none can."""

@@ -15,6 +15,7 @@ lock is taken only if there is a limit: a target may serve the event loops of se
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 import threading
@@ -26,9 +27,11 @@ from typing import TypeAlias
 import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.errors import UsageError
-from acytoo.routing.policy import LONGEST_REQUESTED_PAUSE
-from acytoo.types import Request
+from acytoo.errors import AcytooError, StatusError, UsageError, one_line
+from acytoo.routing.policy import LONGEST_REQUESTED_PAUSE, is_failure_of_target, wait_of
+from acytoo.types import Attempt, Request
+
+_LOG = logging.getLogger("acytoo.routing")
 
 _LONGEST_PAUSE = 120.0
 _FULL_TRUST = 64
@@ -46,6 +49,20 @@ class Lease(msgspec.Struct, eq=False):
     target: Target
     is_trial: bool
     is_released: bool = False
+    attempts: list[Attempt] = []
+    """Those of the reply to the request, once it has begun."""
+
+    def end(self, outcome: str, error: AcytooError | None) -> None:
+        """Note the end of a reply that has begun, and give the place back: an OnEnd."""
+        target = self.target
+        if error is not None:
+            error.attempts = tuple(self.attempts)
+            if is_failure_of_target(error):
+                target.failed(wait_of(error))
+            log_failure(target, error, " after its reply had begun")
+        elif target.failures_in_a_row and outcome == "complete":
+            target.answered()
+        self.release()
 
     def release(self) -> None:
         """Give the place back. Does nothing the second time."""
@@ -226,6 +243,15 @@ class Target:
             self._max_trials = 1
             self.is_unlimited = False
             self._dismiss()
+
+
+def log_failure(target: Target, error: AcytooError, when: str = "") -> None:
+    """Log a failure, unless it belongs to normal operation, such as a limit of ours that has been reached."""
+    if isinstance(error, StatusError) and error.is_local:
+        return
+    # Not the error itself: a handler that keeps records would keep its traceback, and with that the request.
+    message = one_line(f"target {target.name} failed{when}: {type(error).__name__}: {error}")
+    _LOG.warning("%s", message)
 
 
 def is_number(value: object) -> bool:

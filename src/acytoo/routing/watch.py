@@ -12,7 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from acytoo.routing.reply import RoutedReply
+    from acytoo.routing.reply import Opening
 
 
 class Watch:
@@ -21,21 +21,21 @@ class Watch:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # The handle of the timer is not kept either: it would keep the loop alive.
         self.loop = weakref.ref(loop)
-        self.tasks: dict[RoutedReply[Any], asyncio.Task[Any]] = {}
+        self.tasks: dict[Opening[Any], asyncio.Task[Any]] = {}
         """The tasks to cancel when the time of their replies is over. A reply that begins or fails removes itself."""
         self.is_armed = False
 
-    def arm(self, reply: RoutedReply[Any], loop: asyncio.AbstractEventLoop) -> None:
-        """Set the timer to the time of a reply, the one that is due first."""
+    def arm(self, opening: Opening[Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Set the timer to the time of a request, the one that is due first."""
         self.is_armed = True
-        loop.call_later(reply.ends_at - time.monotonic(), self._on_timer)
+        loop.call_later(opening.ends_at - time.monotonic(), self._on_timer)
 
     def _on_timer(self) -> None:
         self.is_armed = False
         while self.tasks:
-            reply, task = next(iter(self.tasks.items()))
-            if reply.ends_at > time.monotonic():
-                self.arm(reply, task.get_loop())
+            opening, task = next(iter(self.tasks.items()))
+            if opening.ends_at > time.monotonic():
+                self.arm(opening, task.get_loop())
                 return
-            del self.tasks[reply]
-            reply.expire(task)
+            del self.tasks[opening]
+            opening.expire(task)

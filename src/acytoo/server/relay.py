@@ -19,7 +19,6 @@ from acytoo.dialects.base import Dialect, ParsedRequest, Turn, Unsupported, Writ
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
 from acytoo.http import HTTPResponse
-from acytoo.routing.reply import RoutedReply
 from acytoo.server.backends import select_backend
 from acytoo.server.config import ServerConfig
 from acytoo.server.control import BackendReply, Call
@@ -278,7 +277,7 @@ class _Stream:
             async for batch in batches:
                 if not self._write(batch):
                     await response.drain()
-                if isinstance(batches, (BatchStream, RoutedReply)):
+                if isinstance(batches, BatchStream):
                     await batches.forward(self._write)
                     await response.drain()
             await response.end(exchange.end())
