@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from acytoo.errors import AcytooError, UsageError
 from acytoo.gateway.ledger import FLUSH_INTERVAL, Ledger, NoLedger, Row, Total, open_ledger
 from acytoo.gateway.retention import Pruner
+from acytoo.gateway.usage import total_of
 from acytoo.secret import Secret
 from tests.services import Postgres
 
@@ -116,6 +117,34 @@ async def test_usage_is_grouped_and_ordered(reopen: Open) -> None:
     ]
     by_day = await ledger.usage(0, 1e11, ["day", "key"])
     assert [tuple(group.group.values()) for group in by_day] == [("2024-10-04", "bot"), ("2024-10-05", "other")]
+
+
+async def test_the_groups_together_are_all_the_usage_however_it_is_grouped(reopen: Open) -> None:
+    ledger = await reopen()
+    for number in range(300):
+        ledger.add(
+            [
+                row(
+                    number, at=NOON + number * 3600, attempt=number % 4, key="abc"[number % 3], model="xy"[number % 2],
+                    status=(200, 429)[number % 2], outcome=("complete", "left", "ServerError")[number % 3],
+                    input_tokens=number, output_tokens=3 * number, cached_tokens=number // 2,
+                    cost=(None, number, 2**44)[number % 3], first_content=(None, number / 7)[number % 2],
+                    is_estimated=number % 7 == 0, seconds=number / 3,
+                )
+            ]
+        )  # fmt: skip
+    await ledger.flush()
+    (expected,) = await ledger.usage(0, 1e11, [])
+    for by in (["key"], ["model", "status"], ["outcome", "day"], ["hour"], ["key", "model", "target", "upstream"]):
+        total = total_of(await ledger.usage(0, 1e11, by))
+        assert total is not None
+        assert total.first_content == pytest.approx(expected.first_content)
+        assert total.seconds == pytest.approx(expected.seconds)
+        means = {"first_content": None, "seconds": None}
+        assert msgspec.structs.replace(total, **means) == msgspec.structs.replace(expected, **means)
+    unpriced = await ledger.usage(NOON, NOON + 1, ["key"])
+    assert total_of(unpriced) == msgspec.structs.replace(unpriced[0], group={})
+    assert total_of([]) is None
 
 
 async def test_usage_ends_before_until_and_can_be_that_of_one_key(reopen: Open) -> None:

@@ -127,7 +127,7 @@ def test_other_texts_are_no_times(text: str) -> None:
 
 def usage_row(step: str, model: str, cost: int | None, tokens: int = 0) -> UsageRow:
     group = {"day": step, "model": model}
-    return UsageRow(group, 1, 1, tokens, 0, 0, 0, 0, 0, cost, 0, None, None)
+    return UsageRow(group, 1, 1, tokens, 0, 0, 0, 0, 0, cost, 0, 0, None, None)
 
 
 def bars_of(svg: str) -> list[float]:

@@ -99,7 +99,7 @@ class UsageRow(msgspec.Struct, frozen=True):
     A request is counted in the group of its first attempt, or of its refusal. `attempts` counts what was sent to
     upstreams, `estimated` the attempts without reported token counts, `unpriced` those with tokens but no known
     price; `cost`, in nanodollars, leaves them out, and is None if there is no other. `first_content` and `seconds`
-    are means.
+    are means, the first one over `first_contents` attempts, the second one over all.
     """
 
     group: dict[str, str]
@@ -113,6 +113,7 @@ class UsageRow(msgspec.Struct, frozen=True):
     estimated: int
     cost: int | None
     unpriced: int
+    first_contents: int
     first_content: float | None
     seconds: float | None
 

@@ -157,7 +157,7 @@ def usage_query(by: Sequence[str], expressions: dict[str, str], *, has_key: bool
         + "".join(f"SUM({name}), " for name in _TOKENS)
         + "SUM(is_estimated), SUM(cost), "
         "SUM(CASE WHEN cost IS NULL AND input_tokens + output_tokens > 0 THEN 1 ELSE 0 END), "
-        "AVG(first_content), AVG(CASE WHEN attempt >= 1 THEN seconds END) "
+        "COUNT(first_content), AVG(first_content), AVG(CASE WHEN attempt >= 1 THEN seconds END) "
         "FROM ledger WHERE at >= $1 AND at < $2"
         + (" AND key = $3" if has_key else "")
         + (f" GROUP BY {numbers} ORDER BY {numbers} LIMIT {MOST_GROUPS + 1}" if by else " HAVING COUNT(*) > 0")
@@ -180,7 +180,7 @@ def usage_rows(by: Sequence[str], records: Iterable[Sequence[Any]]) -> list[Usag
 def _usage_row(by: Sequence[str], record: Sequence[Any]) -> UsageRow:
     group = {name: str(value) for name, value in zip(by, record, strict=False)}
     numbers, (first_content, seconds) = record[len(by) : -2], record[-2:]
-    names = ("requests", "attempts", *_TOKENS, "estimated", "cost", "unpriced")
+    names = ("requests", "attempts", *_TOKENS, "estimated", "cost", "unpriced", "first_contents")
     sums: dict[str, Any] = {
         name: None if number is None else int(number) for name, number in zip(names, numbers, strict=True)
     }

@@ -77,6 +77,7 @@ def row_document(row: UsageRow) -> dict[str, Any]:
     """Return a row as JSON has it: the group's names and the numbers side by side, money in dollars."""
     fields = msgspec.structs.asdict(row)
     group, cost = fields.pop("group"), dollars(fields.pop("cost"))
+    del fields["first_contents"]
     return {**group, **fields, "cost_usd": cost}
 
 
@@ -93,16 +94,15 @@ async def usage_document(ledger: Ledger, key: str | None, query: Mapping[str, st
         since = parse_time(query.get("since") or DEFAULT_SINCE, now)
         until = parse_time(query["until"], now) if query.get("until") else now
         by = parse_groups(query.get("by", ",".join(DEFAULT_BY)))
-        rows, total = await rows_and_total(ledger, since, until, by, key)
+        rows = await ledger.usage(since, until, by, key)
     except UsageError as error:
         raise RequestError(str(error), status=400, code="invalid_request_error") from error
-    return document(since, until, by, rows, total)
+    return document(since, until, by, rows)
 
 
-def document(
-    since: float, until: float, by: Sequence[str], rows: Sequence[UsageRow], total: UsageRow | None
-) -> dict[str, Any]:
+def document(since: float, until: float, by: Sequence[str], rows: Sequence[UsageRow]) -> dict[str, Any]:
     """Return the document of usage in a span of time."""
+    total = total_of(rows)
     return {
         "object": "usage",
         "since": format_time(since),
@@ -113,13 +113,31 @@ def document(
     }
 
 
-async def rows_and_total(
-    ledger: Ledger, since: float, until: float, by: Sequence[str], key: str | None
-) -> tuple[list[UsageRow], UsageRow | None]:
-    """Return the usage by groups, and altogether; None if there are no rows."""
-    rows = await ledger.usage(since, until, by, key)
-    total = rows if not by else await ledger.usage(since, until, [], key)
-    return rows, total[0] if total else None
+def total_of(rows: Sequence[UsageRow]) -> UsageRow | None:
+    """Return the usage of all groups together; None if there are none.
+
+    Another query would read all rows of the ledger again, and find others than the first one while a server adds some.
+    """
+    if not rows:
+        return None
+    sums = {name: sum([getattr(row, name) for row in rows]) for name in _SUMS}
+    costs = [row.cost for row in rows if row.cost is not None]
+    return UsageRow(
+        group={},
+        **sums,
+        cost=sum(costs) if costs else None,
+        first_content=_mean([(row.first_content, row.first_contents) for row in rows]),
+        seconds=_mean([(row.seconds, row.attempts) for row in rows]),
+    )
+
+
+_SUMS = frozenset(UsageRow.__struct_fields__) - {"group", "cost", "first_content", "seconds"}
+
+
+def _mean(means: Sequence[tuple[float | None, int]]) -> float | None:
+    """Return the mean of all values of which some means and the numbers of their values are given."""
+    known = [(mean, number) for mean, number in means if mean is not None]
+    return sum([mean * number for mean, number in known]) / sum([number for _, number in known]) if known else None
 
 
 async def open_ledger_of(config: GatewayConfig) -> Ledger:

@@ -63,20 +63,20 @@ def usage(
 
 async def _print(file: Path, by: list[str], since: float, until: float, key: str | None, form: str | None) -> None:
     from acytoo.gateway.config import load
-    from acytoo.gateway.usage import document, open_ledger_of, rows_and_total
+    from acytoo.gateway.usage import document, open_ledger_of, total_of
 
     ledger = await open_ledger_of(load(file))
     try:
-        rows, total = await rows_and_total(ledger, since, until, by, key)
+        rows = await ledger.usage(since, until, by, key)
     finally:
         await ledger.close()
     if form == "json":
         import json
 
-        click.echo(json.dumps(document(since, until, by, rows, total), indent=2))
+        click.echo(json.dumps(document(since, until, by, rows), indent=2))
     elif form == "csv":
         _print_csv(by, rows)
-    elif total is None:
+    elif (total := total_of(rows)) is None:
         print_error("no requests in this time")
     else:
         _print_table(by, rows, total)
