@@ -71,7 +71,7 @@ class StreamReader(Reader):
     def flush_truncated(self) -> list[Item]:
         """Return the held text unless it is a page. A JSON document that was cut reports no error."""
         text = self._take_held()
-        is_page = self._may_be_page and html_title(text.encode("utf-8", "replace")) is not None
+        is_page = self._may_be_page and html_title(text.encode()) is not None
         return [text] if text and not is_page else []
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class StreamReader(Reader):
     def _release(self) -> str:
         text = self._take_held()
         self._inspects = False
-        self._reject_errors(text.encode("utf-8", "replace"))
+        self._reject_errors(text.encode())
         return text
 
     def _take_held(self) -> str:
