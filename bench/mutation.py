@@ -104,7 +104,7 @@ The supervisor of the server and what it starts run in other processes in all of
 _SECONDS = 30.0
 """How long the tests of one mutant take at most, without it. The slowest are left out."""
 
-_MAX_TIMEOUTS = 3
+_MAX_TIMEOUTS = 5
 """Tests of one mutant that time out before the rest is left out."""
 
 _BASELINE_SECONDS = 30.0
@@ -303,7 +303,7 @@ class _Session:
             for number, mutant in enumerate(mutants, 1):
                 lines = range(mutant.line, mutant.last_line + 1)
                 reaching = set().union(*(reached.get((mutant.file, line), set()) for line in lines))
-                items = sorted((item for item in session.items if item in reaching), key=lambda item: seconds[item])
+                items = _in_order([item for item in session.items if item in reaching], seconds)
                 outcome = self._try(mutant, items, seconds, functions)
                 if outcome == "same code":
                     self.totals[part] -= 1
@@ -419,6 +419,17 @@ class _Session:
                 function.__code__ = new
                 changed += 1
         return changed
+
+
+def _in_order(items: list[pytest.Item], seconds: dict[Any, float]) -> list[pytest.Item]:
+    """Return the tests with the fastest first, and the variants of one test, which often fail alike, apart."""
+    variants: Counter[str] = Counter()
+    costs: dict[pytest.Item, float] = {}
+    for item in sorted(items, key=lambda item: seconds[item]):
+        test = item.nodeid.partition("[")[0]
+        variants[test] += 1
+        costs[item] = seconds[item] * variants[test]
+    return sorted(costs, key=lambda item: costs[item])
 
 
 def files_of(part: str) -> list[Path]:
