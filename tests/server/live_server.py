@@ -62,11 +62,19 @@ async def live_server(
 ) -> AsyncIterator[LiveServer]:
     """Run a server over a backend of the dialect that answers as scripted.
 
-    Assert that no task is left afterwards, and that no callback of the event loop has raised.
+    Assert that no task is left afterwards, and that no callback of the event loop has raised: one that does ends the
+    caller, which might wait forever for what it should have done.
     """
     before = asyncio.all_tasks()
+    caller = asyncio.current_task()
     raised: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+
+    def end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        raised.append(context)
+        if caller is not None and len(raised) == 1:
+            caller.cancel()
+
+    asyncio.get_running_loop().set_exception_handler(end)
     async with FakeEndpoint(dialect, *scripts, on_connect=on_connect) as fake:
         config = ServerConfig(
             {"backend": backend(dialect, **{"url": fake.url, **(provider or {})})},
@@ -78,6 +86,9 @@ async def live_server(
         server, url = await start(config)
         try:
             yield LiveServer(url, fake)
+        except asyncio.CancelledError:
+            assert raised == []
+            raise
         finally:
             await server.close()
     left = {task for task in asyncio.all_tasks() - before if not task.done()}

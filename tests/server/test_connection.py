@@ -307,12 +307,20 @@ def test_a_server_does_the_same_on_every_event_loop(run: Callable[[Coroutine[Any
     run(every_kind_of_end())
 
 
-async def test_a_kept_connection_is_not_limited_in_the_bytes_of_all_its_requests() -> None:
-    async with live_server(HELLO, password="sesame") as server, asyncio.timeout(LIMIT):
+@pytest.mark.parametrize("in_parts", [True, False])
+async def test_a_kept_connection_is_not_limited_in_the_bytes_of_all_its_requests(in_parts: bool) -> None:
+    async with live_server(HELLO, password="sesame") as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         fields = {"model": "m-1", "messages": [{"role": "user", "content": "x" * 10_000}]}
         sent = request(body=json.dumps(fields).encode(), headers="authorization: Bearer sesame\r\n")
-        for _ in range(30):
-            writer.write(sent)
-            assert (await read_response(reader)).status == 200
+        parts = [sent[:-5_000], sent[-5_000:]] if in_parts else [sent]
+        statuses = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LIMIT / 2):
+                for _ in range(30):
+                    for part in parts:
+                        writer.write(part)
+                        await asyncio.sleep(0.01)
+                    statuses.append((await read_response(reader)).status)
         writer.close()
+        assert statuses == [200] * 30

@@ -270,6 +270,18 @@ async def test_a_client_that_reads_slowly_but_steadily_gets_everything() -> None
         assert received.endswith(b"\r\n0\r\n\r\n")
 
 
+async def test_a_client_that_was_behind_and_has_caught_up_may_wait_for_more() -> None:
+    texts: list[Item] = [COMPLETE[0], *["x" * 10_000] * 1_600, "the end", Finish("stop")]
+    async with live_server(reply(*texts).wait(1.0, after=1_601), unread=0.5) as server, asyncio.timeout(LIMIT):
+        reader, writer = await slow_connection(server.port)
+        writer.write(request("acytoo"))
+        await asyncio.sleep(0.2)
+        response = await read_response(reader)
+        writer.close()
+        assert response.whole
+        assert response.body.endswith(b"xthe end")
+
+
 async def test_an_error_of_the_backend_reaches_a_client_that_reads_slowly() -> None:
     texts: list[Item] = [COMPLETE[0], *["x" * 10_000] * 300]
     async with live_server(reply(*texts).fail("it broke", after=301)) as server, asyncio.timeout(LIMIT):

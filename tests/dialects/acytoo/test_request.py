@@ -55,6 +55,16 @@ def test_model_key_and_password_are_sent() -> None:
     }
 
 
+def test_a_body_that_is_sent_again_has_the_credentials_of_the_endpoint_and_is_otherwise_unchanged() -> None:
+    body = b'{"key":"old","messages":[{"n":1e400}],"temperature":0.50,"password":"old"}'
+    endpoint = Endpoint("http://h", Secret("k"), Secret("p"))
+    sent = DIALECT.http_request(Request(HELLO), endpoint, body)
+    assert sent.url == "http://h/api/completions"
+    assert sent.body == b'{"key":"k","messages":[{"n":1e400}],"temperature":0.50,"password":"p"}'
+    without_key = Acytoo(omit_empty_key=True).http_request(Request(HELLO), Endpoint("http://h"), body)
+    assert without_key.body == b'{"messages":[{"n":1e400}],"temperature":0.50,"password":""}'
+
+
 def test_the_default_model_is_sent_if_a_request_names_none() -> None:
     assert encode(Request(HELLO, ""))["model"] == "gpt-3.5-turbo"
 

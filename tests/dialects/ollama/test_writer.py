@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -76,6 +77,16 @@ def test_a_document_has_the_fields_of_the_last_line() -> None:
     assert document["message"] == {"role": "assistant", "content": "Hi", "thinking": "hm"}
     assert (document["done"], document["done_reason"], document["created_at"]) == (True, "stop", "2023-08-04T08:52:19Z")
     assert document["eval_duration"] > 0
+
+
+def test_a_document_has_the_nanoseconds_since_the_reply_was_created() -> None:
+    document = json.loads(DIALECT.write_reply(Reply("Hi", created=int(time.time()) - 100), make_request()))
+    assert 100e9 <= document["total_duration"] < 1000e9
+
+
+def test_a_reply_that_names_no_model_has_that_of_the_request() -> None:
+    for data in (write([Start("id-1"), "Hi"]).splitlines()[0], DIALECT.write_reply(Reply("Hi"), make_request())):
+        assert json.loads(data)["model"] == "llama3.2"
 
 
 def test_every_character_that_python_takes_for_a_line_end_is_escaped() -> None:
