@@ -18,7 +18,7 @@ from langchain_openai import ChatOpenAI
 
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, reply
-from acytoo.types import Finish
+from acytoo.types import Finish, Usage
 from tests.gateway.served import Served, served
 from tests.server.sdks.sync_and_async import HELLO, TLS
 
@@ -140,6 +140,24 @@ async def test_a_request_without_a_place_is_tried_again_by_the_sdk(sdk: str, tmp
                 await asyncio.sleep(0.01)
             holds.cancel()  # the client leaves
             assert await asked == "Hi"
+
+
+@pytest.mark.parametrize("limit", ["budget_per_month = 2", "tokens_per_minute = 5"])
+@pytest.mark.parametrize("sdk", ["openai", "openai responses", "anthropic", "langchain"])
+async def test_an_sdk_neither_waits_for_hours_nor_repeats_what_never_fits(sdk: str, limit: str, tmp_path: Path) -> None:
+    ask, _, limited = SDKS[sdk]
+    async with (
+        asyncio.timeout(LIMIT),
+        FakeEndpoint(dialects.OpenAI(), reply("Hi", Usage(1, 2000), Finish())) as fake,
+        served(tmp_path, fake.url, f"{limit}\n{FAST}[prices.up]\ninput = 1\noutput = 1000\n") as gate,
+    ):
+        if "month" in limit:
+            assert await ask(gate.url, "sk-ci", 0) == "Hi"
+        with pytest.raises(limited):
+            await ask(gate.url, "sk-ci", 3)
+        await gate.gateway.ledger.flush()
+        (refused,) = [row for row in await gate.gateway.ledger.usage(0, 1e12, ["outcome"]) if not row.attempts]
+    assert refused.requests == 1
 
 
 async def _has_refused(gate: Served) -> bool:

@@ -316,6 +316,8 @@ def describe_error(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
         wait = retry_after_seconds(error)
         if wait is not None:
             headers["retry-after"] = str(wait)
+        if (wait or 0) > _LONGEST_RETRY_AFTER or (status == 429 and not error.retryable):
+            headers["x-should-retry"] = "false"
     elif isinstance(error, UsageError):
         status = 400
     elif isinstance(error, TimedOutError):
@@ -325,6 +327,13 @@ def describe_error(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
     else:
         status = 500
     return status, replace_surrogates(error.message), code or _CODES.get(status, "server_error"), headers
+
+
+_LONGEST_RETRY_AFTER = 120
+"""Seconds for which OpenAI's SDK waits at most before it tries again. Anthropic's would wait for weeks without a word.
+
+Both obey `x-should-retry` (`_should_retry` in `_base_client.py` of each).
+"""
 
 
 def openai_error(error: AcytooError) -> JSONObject:
