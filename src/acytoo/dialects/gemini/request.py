@@ -282,21 +282,25 @@ def _encode_config(request: Request, unsupported: Unsupported) -> JSONObject:
             config["responseJsonSchema"] = schema
     elif kind != "text":
         unsupported(f"response_format {kind!r}")
-    if request.reasoning_effort is not None:
-        if thinking := _encode_effort(request.reasoning_effort, request.model):
-            config["thinkingConfig"] = thinking
-        else:
-            unsupported(f"reasoning_effort={request.reasoning_effort!r}")
+    effort = request.reasoning_effort
+    if effort is not None and (thinking := _encode_effort(effort, request.model, unsupported)):
+        config["thinkingConfig"] = thinking
     return config
 
 
-def _encode_effort(effort: str, model: str) -> JSONObject | None:
-    """Return `thinkingConfig`, None for an effort that the model does not have."""
+def _encode_effort(effort: str, model: str, unsupported: Unsupported) -> JSONObject | None:
+    """Return `thinkingConfig`, with "high" for an effort of other APIs above it that the model does not have."""
     if effort == "none":
         return {"thinkingBudget": 0}
-    if _USES_BUDGETS.match(model):
-        return {"thinkingBudget": _BUDGETS[effort], "includeThoughts": True} if effort in _BUDGETS else None
-    return {"thinkingLevel": effort.upper(), "includeThoughts": True} if effort in _LEVELS else None
+    uses_budgets = _USES_BUDGETS.match(model)
+    if effort not in (_BUDGETS if uses_budgets else _LEVELS):
+        if effort not in ("xhigh", "max"):
+            unsupported(f"reasoning_effort={effort!r}")
+            return None
+        unsupported.preference(f"reasoning_effort={effort!r}")
+        effort = "high"
+    size = {"thinkingBudget": _BUDGETS[effort]} if uses_budgets else {"thinkingLevel": effort.upper()}
+    return {**size, "includeThoughts": True}
 
 
 # Decode: Gemini's body to the shared shape.

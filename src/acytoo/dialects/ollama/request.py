@@ -33,6 +33,9 @@ _OPTIONS = {
 _THINK = {"none": False, "low": "low", "medium": "medium", "high": "high"}
 """The shared shape's reasoning efforts, and the values of `think`."""
 
+_NEAREST = {"minimal": "low", "xhigh": "high", "max": "high"}
+"""Efforts of other APIs, and those that are nearest to them."""
+
 _GENERATE_FIELDS = ("suffix", "template", "raw", "context")
 """Fields of `/api/generate` that change what the model reads, and that no chat API has."""
 
@@ -60,11 +63,14 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
         body["tools"] = tools
     if format_ := _encode_format(request.response_format, unsupported):
         body["format"] = format_
-    if request.reasoning_effort is not None:
-        if request.reasoning_effort in _THINK:
-            body["think"] = _THINK[request.reasoning_effort]
+    if (effort := request.reasoning_effort) is not None:
+        if effort in _NEAREST:
+            unsupported.preference(f"reasoning_effort={effort!r}")
+            effort = _NEAREST[effort]
+        if effort in _THINK:
+            body["think"] = _THINK[effort]
         else:
-            unsupported(f"reasoning_effort={request.reasoning_effort!r}")
+            unsupported(f"reasoning_effort={effort!r}")
     for option in ("logprobs", "top_logprobs"):
         if (value := getattr(request, option)) is not None:
             body[option] = value
