@@ -457,3 +457,104 @@ def test_the_context_of_a_document_is_sent_as_text(target: Dialect) -> None:
     sent = encode(target, translate(request, dialects.Anthropic())).body
     assert b"A letter." in sent
     assert b"JVBERi0=" in sent
+
+
+@pytest.mark.parametrize(
+    ("target", "model", "effort", "sent"),
+    [
+        (dialects.Ollama(), "m", "minimal", b'"think":"low"'),
+        (dialects.Ollama(), "m", "xhigh", b'"think":"high"'),
+        (dialects.Ollama(), "m", "max", b'"think":"high"'),
+        (dialects.Gemini(), "gemini-3-pro", "max", b'"thinkingLevel":"HIGH"'),
+        (dialects.Gemini(), "gemini-2.5-pro", "max", b'"thinkingBudget":24576'),
+        (dialects.Gemini(), "gemini-2.5-pro", "xhigh", b'"thinkingBudget":24576'),
+    ],
+)
+def test_a_servers_client_gets_the_nearest_effort_that_the_backend_has(
+    target: Dialect, model: str, effort: str, sent: bytes
+) -> None:
+    # Claude Code and Codex have such efforts in a menu; without this, every request of a session is refused.
+    request = Request(HELLO, model, reasoning_effort=effort)
+    unsupported = Unsupported(target.name, drop_preferences=True)
+    assert sent in target.encode_request(request, Endpoint("http://h"), unsupported).body
+    assert unsupported.dropped == [f"reasoning_effort={effort!r}"]
+    with pytest.raises(UnsupportedError, match="reasoning_effort"):
+        target.encode_request(request, Endpoint("http://h"), Unsupported(target.name))
+
+
+def sent_for(fields: dict[str, Any], target: Dialect, unsupported: Unsupported | None = None) -> bytes:
+    """Return the body that a backend gets for a chat completion's request with these fields."""
+    source = dialects.OpenAI()
+    body = msgspec.json.encode({"model": "m", "messages": HELLO, **fields})
+    request = source.decode_request(ServerRequest(source.routes[0], {}, body)).request
+    unsupported = unsupported or Unsupported(target.name, drop_preferences=True)
+    return target.encode_request(translate(request, source, unsupported), Endpoint("http://h"), unsupported).body
+
+
+OTHERS = [dialects.Anthropic(), dialects.Gemini(), dialects.OpenAIResponses(), dialects.Ollama()]
+
+WISHES: list[dict[str, Any]] = [
+    {"thinking": {"type": "disabled"}},
+    {"enable_thinking": False},
+    {"enable_thinking": True, "thinking_budget": 100},
+    {"reasoning": {"enabled": True, "exclude": True}, "include_reasoning": True},
+    {"reasoning_split": True},
+    {"transforms": ["middle-out"]},
+]
+"""What clients of compatible servers send for reasoning, and for models that another server has."""
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("fields", WISHES, ids=lambda fields: next(iter(fields)))
+def test_what_clients_of_compatible_servers_wish_is_left_out_and_reported(
+    fields: dict[str, Any], target: Dialect
+) -> None:
+    unsupported = Unsupported(target.name, drop_preferences=True)
+    assert sent_for(fields, target, unsupported) == sent_for({}, target)
+    assert set(unsupported.dropped) == {name for name, value in fields.items()}
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "stop_token_ids": [],
+            "ignore_eos": False,
+            "skip_special_tokens": True,
+        },
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"plugins": [], "usage": {"include": True}, "previous_response_id": ""},
+    ],
+    ids=["vllm", "template", "openrouter"],
+)
+def test_options_of_compatible_servers_that_ask_for_the_default_are_left_out(
+    fields: dict[str, Any], target: Dialect
+) -> None:
+    assert sent_for(fields, target) == sent_for({}, target)
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda dialect: dialect.name)
+def test_openrouters_effort_is_an_effort(target: Dialect) -> None:
+    assert sent_for({"reasoning": {"effort": "low"}}, target) == sent_for({"reasoning_effort": "low"}, target)
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"min_p": 0.05},
+        {"web_search_options": {}},
+        {"provider": {"data_collection": "deny"}},
+        {"chat_template_kwargs": {"documents": ["x"]}},
+        {"data_sources": [{"type": "azure_search"}]},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_options_of_compatible_servers_that_change_more_are_refused_by_name(
+    fields: dict[str, Any], target: Dialect
+) -> None:
+    with pytest.raises(UnsupportedError, match=next(iter(fields))):
+        sent_for(fields, target)

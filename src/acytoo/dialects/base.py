@@ -322,6 +322,10 @@ class Dialect:
         """Return parts that every API has for one that only this API has; None for any other."""
         return None
 
+    def plain_options(self, request: Request) -> Request:
+        """Return the request with options that every API has in place of fields that only some servers have."""
+        return request
+
     def decode_request_lenient(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request as far as a server needs that passes its body through unchanged.
 

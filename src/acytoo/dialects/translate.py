@@ -22,7 +22,7 @@ def translate(request: Request, source: Dialect, unsupported: Unsupported | None
     Raises RequestError (400) for a field that carries a part of the conversation: it must never be dropped.
     """
     if unsupported is None or unsupported.dialect != source.name:
-        request = _with_plain_parts(source, request)
+        request = source.plain_options(_with_plain_parts(source, request))
     removed = list(request.extra.items())
     if request.reasoning_effort == "none" and source.thinking_is_switch:
         request = msgspec.structs.replace(request, reasoning_effort=None)
@@ -83,6 +83,8 @@ def _is_one_text(content: object) -> bool:
 
 def _is_no_op(source: Dialect, name: str, value: object) -> bool:
     """Return whether a field asks for the default, in the source's API or in any other whose field a client sent."""
+    if value is False or value in ("", []):  # `{}` may ask for something: `web_search_options`
+        return True
     return any(value in dialect.no_op_values.get(name, ()) for dialect in (source, *dialects.ALL))
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import openai_error
-from acytoo.dialects.fields import count, decode_body, invalid
+from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty
 from acytoo.dialects.json import decoder, dumps
 from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai.quotas import quota_template, read_quotas
@@ -40,6 +40,35 @@ if TYPE_CHECKING:
 _GOOGLE_HOST = ".googleapis.com/"
 
 
+# Fields of compatible servers, which their clients send to others too. Sources: the documentation of OpenRouter,
+# DeepSeek, Zhipu, Qwen, MiniMax and Groq (reasoning), of vLLM, SGLang, llama.cpp and LM Studio (sampling).
+
+_REPORTED = frozenset(
+    {
+        *("reasoning", "include_reasoning", "reasoning_format", "reasoning_split"),
+        *("thinking", "thinking_budget", "enable_thinking", "transforms", "models", "route"),
+    }
+)
+_LABELS = frozenset({"usage", "trace", "session_id", "request_id", "user_id", "ttl", "cache_prompt", "tool_stream"})
+_NO_OP_VALUES: dict[str, tuple[object, ...]] = {
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "repetition_penalty": (1,),
+    "repeat_penalty": (1,),
+    "length_penalty": (1,),
+    "typical_p": (1,),
+    "best_of": (1,),
+    "skip_special_tokens": (True,),
+    "add_generation_prompt": (True,),
+    "do_sample": (True,),
+    "incremental_output": (True,),
+    "chat_template_kwargs": (
+        {},
+        *[{name: value} for name in ("enable_thinking", "thinking") for value in (True, False)],
+    ),
+}
+
+
 class OpenAI(Dialect):
     """OpenAI's chat completions, with the variations of compatible servers."""
 
@@ -57,13 +86,17 @@ class OpenAI(Dialect):
             "prompt_cache_retention",
             "safety_identifier",
             "verbosity",
+            *_REPORTED,
+            *_LABELS,
         }
     )
+    reported_fields = _REPORTED
     no_op_values = {
         "logit_bias": ({},),
         "functions": ([],),
         "function_call": ("auto", "none"),
         "modalities": (["text"],),
+        **_NO_OP_VALUES,
     }
     capabilities = Capabilities(reasoning_blocks=False, request_fields={"stream_options": {"include_usage": True}})
     list_routes = ("/v1/models", "/v1/models/{model:.+}", "/models", "/models/{model:.+}")
@@ -109,6 +142,14 @@ class OpenAI(Dialect):
     def replies_in(self, extra: JSONObject) -> int:
         """Return `n`."""
         return max(1, count(extra.get("n")))
+
+    def plain_options(self, request: Request) -> Request:
+        """Return the request with `reasoning_effort` in place of OpenRouter's `reasoning.effort`."""
+        effort = object_or_empty(request.extra.get("reasoning")).get("effort")
+        if request.reasoning_effort is not None or not isinstance(effort, str):
+            return request
+        extra = {name: value for name, value in request.extra.items() if name != "reasoning"}
+        return msgspec.structs.replace(request, reasoning_effort=effort, extra=extra)
 
     def conversation_error(self, field: str) -> RequestError | None:
         """Return the error for the tools of a deprecated field. Without them, an agent would be left without tools."""
