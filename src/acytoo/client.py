@@ -185,9 +185,9 @@ class Client(msgspec.Struct, frozen=True, dict=True):
                 client = await client.resolved()
                 http_request = request_for(client)
             if observation is not None:
-                for name in observation.headers:
+                for name in observation.names:
                     http_request.headers.pop(name, None)
-                http_request.own_headers = observation.headers
+                http_request.own_fields = observation.fields
                 await observation.begin()
                 observation.has_begun = True
             try:

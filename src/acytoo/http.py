@@ -33,7 +33,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 class HTTPRequest(msgspec.Struct):
     """An HTTP request to be sent. Header names are in lower case. `query` is added to that of the URL.
 
-    `own_headers` are those of this request alone, such as its id. The others are encoded once for many requests.
+    `own_fields` are the encoded fields of this request alone, such as its id. The others are encoded once for many
+    requests.
     """
 
     url: str
@@ -45,7 +46,7 @@ class HTTPRequest(msgspec.Struct):
     """Whether it may be sent again if a pooled connection ends without a response. One that is not gets a new one."""
     is_sent: bool = False
     """Whether the server may have received it: set before its first byte is written to a connection."""
-    own_headers: Mapping[str, str] = {}
+    own_fields: bytes = b""
 
     def __repr__(self) -> str:
         return f"HTTPRequest({self.method} {mask_url(self.url)})"  # headers and body contain secrets

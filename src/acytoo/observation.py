@@ -8,7 +8,7 @@ kept, and the length of the rest is estimated from that if the server reports no
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -51,9 +51,10 @@ class Observation:
     error: AcytooError | None = None
     received = Received()
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self.headers = headers
-        """Further headers of the request."""
+    def __init__(self, names: Iterable[str], fields: bytes) -> None:
+        self.names = names
+        self.fields = fields
+        """Further header fields of the request, encoded. They replace those that have one of the names."""
         self.started_at = time.monotonic()
 
     async def begin(self) -> None:

@@ -30,6 +30,7 @@ from acytoo.gateway.setup import Leaf
 from acytoo.gateway.shared_replies import Hit
 from acytoo.gateway.summary import Asked, Summary
 from acytoo.http import HTTPResponse
+from acytoo.http1.head import encode_fields
 from acytoo.observation import Observation, Received
 from acytoo.secret import truncate
 from acytoo.server.auth import address_of
@@ -74,6 +75,7 @@ class GatewayCall(Call):
     """Whether the caller's key has one, so that the price of each attempt has to be known."""
     model = ""
     size = 0
+    _traceparent = ""
     _incoming: int | None = None
     _hold: Hold | None = None
     _hit: Hit | None = None
@@ -92,10 +94,13 @@ class GatewayCall(Call):
         self._address = address_of(request) if control.consumers else ""
         given = request.headers.get("x-request-id", "")
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_id("req_")
-        self.fields = b"x-request-id: %b\r\n" % self.request_id.encode()
-        self.upstream_headers = {"x-request-id": self.request_id}
+        self.fields = self.upstream_fields = f"x-request-id: {self.request_id}\r\n".encode()
+        self.upstream_names: tuple[str, ...] = ("x-request-id",)
         if control.tracing is not None:
-            self.upstream_headers |= control.tracing.headers_for(request.headers)
+            passed = control.tracing.headers_for(request.headers)
+            self._traceparent = passed["traceparent"]
+            self.upstream_names += tuple(passed)
+            self.upstream_fields += encode_fields(passed)
         self._attempts: list[GatewayAttempt] = []
 
     async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
@@ -244,7 +249,7 @@ class GatewayCall(Call):
             self._address,
             truncate(request.headers.get("user-agent", ""), _LONGEST_AGENT),
             error,
-            self.upstream_headers.get("traceparent", ""),
+            self._traceparent,
             self._asked() if self._control.tracing is not None else {},
         )
         for consumer in self._control.consumers:
@@ -304,7 +309,7 @@ class GatewayAttempt(Observation):
     hold: Hold | None = None
 
     def __init__(self, call: GatewayCall, leaf: Leaf, wanted: Request) -> None:
-        super().__init__(call.upstream_headers)
+        super().__init__(call.upstream_names, call.upstream_fields)
         self.call = call
         self.leaf = leaf
         self.wanted = wanted

@@ -15,7 +15,7 @@ from urllib.parse import quote, urljoin
 from acytoo._version import __version__
 from acytoo.errors import ProtocolError, RedirectError, UnreachableError, UsageError
 from acytoo.http import HTTPRequest, ResponseHead
-from acytoo.http1.head import HTTPError, encode_fields, encode_head
+from acytoo.http1.head import HTTPError, encode_head
 from acytoo.secret import Secret, truncate
 from acytoo.transport.address import UNRESERVED, Address, address_of
 from acytoo.transport.config import Connection, Proxy
@@ -103,12 +103,7 @@ class _Message:
     def __init__(self, request: HTTPRequest, query: Secret, address: Address, proxy: Proxy | None) -> None:
         """Encode the head. Raises UsageError for a header that cannot be sent."""
         self.body = request.body
-        head = _encode_head(request.method, address, query, proxy, tuple(request.headers.items()))
-        if request.own_headers:
-            try:
-                head += encode_fields(request.own_headers)
-            except ValueError as error:
-                raise UsageError(f"the request cannot be sent: {error}") from None
+        head = _encode_head(request.method, address, query, proxy, tuple(request.headers.items())) + request.own_fields
         if self.body or request.method != "GET":
             self.head = b"%bcontent-length: %d\r\n\r\n" % (head, len(self.body))
         else:
