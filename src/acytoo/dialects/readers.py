@@ -237,19 +237,21 @@ _MAX_FIELD = max(map(len, _FIELDS))
 
 
 def _received(items: Sequence[Item]) -> Received:
-    received = Received()
+    usage: Usage | None = None
+    finish: Finish | None = None
+    size = 0
     for item in items:
         if type(item) is str:
-            received.size += len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
-        elif isinstance(item, Usage):
-            received.usage = item
-        elif isinstance(item, Finish):
-            received.finish = item
-        elif isinstance(item, (Reasoning, Refusal)):
-            received.size += len(item.text.encode("utf-8", "surrogatepass"))
-        elif isinstance(item, ToolCall):
-            received.size += len(item.name) + len(item.arguments.encode("utf-8", "surrogatepass"))
-    return received
+            size += len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
+        elif type(item) is Usage:
+            usage = item
+        elif type(item) is Finish:
+            finish = item
+        elif type(item) is Reasoning or type(item) is Refusal:
+            size += len(item.text.encode("utf-8", "surrogatepass"))
+        elif type(item) is ToolCall:
+            size += len(item.name) + len(item.arguments.encode("utf-8", "surrogatepass"))
+    return Received(usage, finish, size)
 
 
 class Decoder(Protocol):
