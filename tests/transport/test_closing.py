@@ -21,6 +21,7 @@ from acytoo.testing import (
     status,
 )
 from tests.helpers import MESSAGES, texts
+from tests.skipping_loop import in_skipping_loop, skip
 
 ENDLESS = reply(*["x" * 65536] * 2000)
 HELLO = reply("Hello ", "world").stall(after=1)
@@ -130,11 +131,13 @@ async def test_cancelling_a_call_through_a_proxy_reaches_the_server(
         await fake.disconnected()
 
 
+@in_skipping_loop
 async def test_a_callers_own_timeout_is_a_plain_timeout_error() -> None:
     async with FakeEndpoint(dialects.Acytoo(), HELLO) as fake:
         with pytest.raises(TimeoutError) as caught:
-            async with asyncio.timeout(0.2):
-                await texts(Acytoo(fake.url))
+            async with asyncio.timeout(1000):
+                async for _ in Acytoo(fake.url).create_async_generator("", MESSAGES):
+                    skip(1000)
         assert type(caught.value) is TimeoutError
         await fake.disconnected()
 

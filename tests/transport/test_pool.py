@@ -16,6 +16,7 @@ from acytoo.errors import TruncatedError, UnreachableError
 from acytoo.testing import FakeEndpoint, FakeSOCKSProxy, ScriptedResponse, hang_up, raw, reply
 from acytoo.testing.conformance.clock import occurs_within
 from tests.helpers import failure, texts
+from tests.skipping_loop import in_skipping_loop, skip
 
 
 async def test_two_calls_share_a_connection() -> None:
@@ -110,34 +111,20 @@ async def test_cookies_of_one_call_are_not_sent_with_the_next() -> None:
         assert "cookie" not in fake.requests[1].headers
 
 
-class SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock can be put forward."""
-
-    skipped = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.skipped
-
-
-def test_each_connection_is_closed_half_a_minute_after_its_last_use() -> None:
-    loop = SkippingLoop()
-
-    async def use_two() -> None:
-        async with (
-            FakeEndpoint(dialects.Acytoo(), reply("1")) as one,
-            FakeEndpoint(dialects.Acytoo(), reply("2")) as two,
-        ):
-            assert await texts(Acytoo(one.url)) == ["1"]
-            loop.skipped += 20
-            assert await texts(Acytoo(two.url)) == ["2"]
-            loop.skipped += 11
-            assert await occurs_within(one.disconnected(), 5.0)
-            assert two.peers[0].is_open
-            loop.skipped += 20
-            assert await occurs_within(two.disconnected(), 5.0)
-
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(use_two())
+@in_skipping_loop
+async def test_each_connection_is_closed_half_a_minute_after_its_last_use() -> None:
+    async with (
+        FakeEndpoint(dialects.Acytoo(), reply("1")) as one,
+        FakeEndpoint(dialects.Acytoo(), reply("2")) as two,
+    ):
+        assert await texts(Acytoo(one.url)) == ["1"]
+        skip(20)
+        assert await texts(Acytoo(two.url)) == ["2"]
+        skip(11)
+        assert await occurs_within(one.disconnected(), 5.0)
+        assert two.peers[0].is_open
+        skip(20)
+        assert await occurs_within(two.disconnected(), 5.0)
 
 
 class RecordingLoop(asyncio.SelectorEventLoop):

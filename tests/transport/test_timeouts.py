@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from acytoo.transport.timeouts import Deadlines
 from acytoo.types import Finish, Item, Request, Start
 from tests.helpers import MESSAGES, failure, texts
 from tests.server.live_server import LIMIT, backend
+from tests.skipping_loop import in_skipping_loop, skip
+from tests.transport.test_connection import serving
 
 
 def timed_out(error: object, phase: str, limit: float) -> None:
@@ -269,11 +272,16 @@ async def test_the_body_of_an_error_that_stalls_is_waited_for_briefly() -> None:
         await asyncio.gather(*[read_error(dialect) for dialect in ALL])
 
 
+@in_skipping_loop
 async def test_a_reply_that_is_too_slow_ends_at_the_total_timeout_with_its_text() -> None:
-    async with FakeEndpoint(dialects.Acytoo(), reply("x" * 1000).drip(1, every_s=0.02)) as fake:
-        error = await failure(Acytoo(fake.url, timeout={"total": 0.6}))
-        timed_out(error, "total", 0.6)
-        assert error.text.startswith("x")
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world").stall(after=1)) as fake:
+        stream = Acytoo(fake.url, timeout={"total": 1000}).create_async_generator("", MESSAGES)
+        assert await anext(stream) == "Hello "
+        skip(1000)
+        with pytest.raises(TimedOutError) as caught:
+            await anext(stream)
+        timed_out(caught.value, "total", 1000)
+        assert caught.value.text == "Hello "
         await fake.disconnected()
 
 
@@ -297,11 +305,48 @@ async def test_a_slow_connect_does_not_count_towards_the_first_byte_timeout() ->
         assert await texts(provider) == ["Hi"]
 
 
+class Service:
+    """A server whose replies are sent text by text, when a test sends one and once there is a request."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self._writers: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Begin a reply for each request."""
+        self.connections += 1
+        while await reader.readuntil(b"\r\n\r\n{"):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n")
+            self._writers.put_nowait(writer)
+
+    async def send(self, *texts: str, is_last: bool = False, silence: float = 0, busy: float = 0) -> None:
+        """Send texts of a reply after so many seconds of silence, and block the event loop for so many after them."""
+        writer = await self._writers.get()
+        skip(silence)
+        for text in texts:
+            writer.write(b"%x\r\n%b\r\n" % (len(text), text.encode()))
+        if is_last:
+            writer.write(b"0\r\n\r\n")
+        else:
+            self._writers.put_nowait(writer)
+        skip(busy)
+
+
+async def next_text(stream: AsyncIterator[str], sending: Coroutine[Any, Any, None]) -> str:
+    """Return the next text of a reply, which is sent while the reader waits for it."""
+    text: str
+    text, _ = await asyncio.gather(anext(stream), sending)
+    return text
+
+
+@in_skipping_loop
 async def test_a_reply_longer_than_every_timeout_but_never_idle_is_complete() -> None:
-    answer = reply(*"steady").wait(0.2, after=1).wait(0.2, after=2).wait(0.2, after=3).wait(0.2, after=4)
-    async with FakeEndpoint(dialects.Acytoo(), answer) as fake:
-        seen = await texts(Acytoo(fake.url, timeout=0.6))
-    assert "".join(seen) == "steady"
+    service = Service()
+    async with serving(service.answer) as url:
+        stream = Acytoo(url, timeout=1000).create_async_generator("", MESSAGES)
+        for text in "steady":
+            assert await next_text(stream, service.send(text, is_last=text == "y", silence=600)) == text
+        assert [text async for text in stream] == []
 
 
 async def test_a_reader_slower_than_the_idle_limit_is_no_silent_server() -> None:
@@ -331,11 +376,16 @@ async def test_a_timeout_shorter_than_that_of_the_call_before_holds_on_the_same_
         assert fake.connections == 1
 
 
+@in_skipping_loop
 async def test_a_timeout_ends_with_its_call_and_not_the_next_one_on_the_connection() -> None:
-    async with FakeEndpoint(dialects.Acytoo(), reply("Hi"), reply("a", "b").wait(0.5, after=1)) as fake:
-        assert await texts(Acytoo(fake.url), timeout=0.2) == ["Hi"]
-        assert "".join(await texts(Acytoo(fake.url))) == "ab"
-        assert fake.connections == 1
+    service = Service()
+    async with serving(service.answer) as url:
+        for timeout, silence in ((1000, 0), (2000, 1500)):
+            stream = Acytoo(url, timeout=timeout).create_async_generator("", MESSAGES)
+            assert await next_text(stream, service.send("a")) == "a"
+            assert await next_text(stream, service.send("b", is_last=True, silence=silence)) == "b"
+            assert [text async for text in stream] == []
+    assert service.connections == 1
 
 
 @pytest.mark.parametrize("wrong", [0, -1, "10", True, {"read": 3}, {"idle": -2}, {"idle": "x"}, float("nan"), [3]])
@@ -351,24 +401,25 @@ def test_one_number_sets_the_connect_first_byte_and_idle_timeouts() -> None:
 _USER = {"role": "user", "content": "Hi"}
 
 
-async def while_busy(provider: Acytoo, seconds: float) -> list[str]:
-    """Return every text while other work blocks the event loop for `seconds`, shortly after the first text."""
-    seen: list[str] = []
-    async for text in provider.create_async_generator("", MESSAGES):
-        if not seen:
-            asyncio.get_running_loop().call_later(0.1, time.sleep, seconds)
-        seen.append(text)
-    return seen
-
-
 @pytest.mark.parametrize("limit", ["idle", "total"])
-def test_data_that_arrived_while_the_event_loop_was_busy_is_returned_before_a_timeout(limit: str) -> None:
-    with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world", "!").wait(0.2, after=1).stall(after=2)) as fake:
+@in_skipping_loop
+async def test_data_that_arrived_while_the_event_loop_was_busy_is_returned_before_a_timeout(limit: str) -> None:
+    service = Service()
+    async with serving(service.answer) as url:
+        stream = Acytoo(url, timeout={limit: 1000}).create_async_generator("", MESSAGES)
+        assert await next_text(stream, service.send("Hello ")) == "Hello "
+        assert await next_text(stream, service.send("world", busy=1500)) == "world"
         with pytest.raises(TimedOutError) as caught:
-            asyncio.run(while_busy(Acytoo(fake.url, timeout={limit: 0.6}), 0.8))
+            await next_text(stream, service.send(silence=1500))
         assert caught.value.text == "Hello world"
 
 
-def test_a_busy_event_loop_does_not_count_as_idle() -> None:
-    with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world", "!").wait(0.2, after=1).wait(1.0, after=2)) as fake:
-        assert "".join(asyncio.run(while_busy(Acytoo(fake.url, timeout={"idle": 0.7}), 0.8))) == "Hello world!"
+@in_skipping_loop
+async def test_a_busy_event_loop_does_not_count_as_idle() -> None:
+    service = Service()
+    async with serving(service.answer) as url:
+        stream = Acytoo(url, timeout={"idle": 1000}).create_async_generator("", MESSAGES)
+        assert await next_text(stream, service.send("Hello ")) == "Hello "
+        assert await next_text(stream, service.send("world", busy=1500)) == "world"
+        assert await next_text(stream, service.send("!", is_last=True, silence=500)) == "!"
+        assert [text async for text in stream] == []
