@@ -39,7 +39,14 @@ def test_the_compose_file_mounts_files_that_exist() -> None:
     for service in COMPOSE["services"].values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert (DEPLOY / source).is_file() if source.startswith(".") else source in COMPOSE["volumes"]
+            assert (DEPLOY / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
+
+
+def test_a_config_file_that_is_replaced_is_the_new_one_in_the_container() -> None:
+    (volume,) = COMPOSE["services"]["acytoo"]["volumes"]
+    folder, target, _ = volume.split(":")
+    assert (DEPLOY / folder / "acytoo.toml").is_file()
+    assert target == "/etc/acytoo"
 
 
 def test_the_example_of_the_environment_has_all_variables_of_the_compose_file() -> None:
@@ -66,7 +73,7 @@ def test_the_manifest_refers_only_to_its_own_names() -> None:
 def test_the_config_files_are_without_a_mistake(name: str, tmp_path: Path) -> None:
     path = tmp_path / "acytoo.toml"
     in_manifest = manifest("ConfigMap")["data"]["acytoo.toml"]
-    path.write_text(in_manifest if name == "kubernetes" else (DEPLOY / "acytoo.toml").read_text())
+    path.write_text(in_manifest if name == "kubernetes" else (DEPLOY / "config/acytoo.toml").read_text())
     done = run([ACYTOO, "config", "check", "--no-secrets", str(path)])
     assert done.returncode == 0, done.stderr.decode()
     assert load(path).server.port == 8000
@@ -74,7 +81,7 @@ def test_the_config_files_are_without_a_mistake(name: str, tmp_path: Path) -> No
 
 def test_the_config_files_find_their_variables() -> None:
     services = {
-        (DEPLOY / "acytoo.toml").read_text(): COMPOSE["services"]["acytoo"]["environment"],
+        (DEPLOY / "config/acytoo.toml").read_text(): COMPOSE["services"]["acytoo"]["environment"],
         manifest("ConfigMap")["data"]["acytoo.toml"]: manifest("Secret")["stringData"],
     }
     for config, environment in services.items():
@@ -90,7 +97,7 @@ def test_the_container_installs_extras_that_exist() -> None:
 
 
 def test_services_have_more_time_to_stop_than_replies_to_finish() -> None:
-    server = load(DEPLOY / "acytoo.toml").server
+    server = load(DEPLOY / "config/acytoo.toml").server
     needed = server.shutdown_delay + server.grace
     unit = (DEPLOY / "acytoo.service").read_text()
     pod = manifest("Deployment")["spec"]["template"]["spec"]
