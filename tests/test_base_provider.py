@@ -18,7 +18,7 @@ from acytoo.errors import (
     UsageError,
 )
 from acytoo.testing import FakeEndpoint, refused_port, reply, silent, status
-from acytoo.types import Finish, Start, ToolCall, Usage
+from acytoo.types import Finish, Refusal, Start, ToolCall, Usage
 from tests.helpers import MESSAGES
 
 CALLING = [dialect for dialect in dialects.ALL if "tools" in dialect.options]
@@ -199,6 +199,12 @@ async def test_a_text_method_raises_the_calls_that_it_cannot_return(dialect: Dia
         with pytest.raises(ToolCallsError):
             await provider.create_async("", MESSAGES)
         assert len((await provider.reply(MESSAGES)).tool_calls) == 2
+
+
+async def test_a_refusal_is_text_for_the_methods_that_return_only_text() -> None:
+    async with FakeEndpoint(dialects.OpenAI(), reply(Refusal("I "), Refusal("can't."), Finish("stop"))) as fake:
+        assert await Chat(fake.url).create_async("m", MESSAGES) == "I can't."
+        assert (await Chat(fake.url).reply(MESSAGES)).refusal == "I can't."
 
 
 def test_the_synchronous_method_raises_the_calls_too() -> None:

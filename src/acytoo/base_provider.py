@@ -37,6 +37,7 @@ from acytoo.types import (
     Closable,
     Item,
     Messages,
+    Refusal,
     Reply,
     ReplySize,
     Request,
@@ -243,7 +244,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     def create_async_generator(
         self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
     ) -> AsyncResult:
-        """Stream the reply's text: non-empty strings that concatenate to the complete reply.
+        """Stream the reply's text: non-empty strings that concatenate to the complete reply. A refusal is text too.
 
         `kwargs` are request options (`temperature`, `max_tokens`, `tools`, …), settings (`key`, `timeout`, …) for this
         call alone, or `extra_body`. Raises UsageError now, and other AcytooErrors while iterating; ToolCallsError at
@@ -556,6 +557,8 @@ async def _texts(batches: Closable[list[Item]]) -> AsyncResult:
                     yield item
                 elif type(item) is ToolCall:
                     calls.append(item)
+                elif type(item) is Refusal and item.text:
+                    yield item.text
     finally:
         await batches.aclose()
     if calls:

@@ -26,7 +26,7 @@ from acytoo.errors import (
 )
 from acytoo.http import ResponseHead
 from acytoo.secret import Secret
-from acytoo.types import Finish, Item, ToolCall, Usage, collect
+from acytoo.types import Finish, Item, Reasoning, Refusal, ToolCall, Usage, collect
 from acytoo.wire.limits import MAX_ELEMENTS, MAX_RECORD, MAX_REPLY_ELEMENTS
 from tests.dialects.strategies import (
     document_type,
@@ -73,6 +73,24 @@ def test_a_document_is_read_as_written_in_any_chunks(dialect: Dialect, data: st.
     reply = collect(data.draw(replies(dialect)))
     decoded = read_document(dialect, split_at(encode_document(dialect, reply), places))
     assert reply_fields(dialect, decoded) == reply_fields(dialect, reply.items())
+
+
+WITH_REFUSAL: dict[str, list[Item]] = {
+    "a refusal": [Refusal("No."), Finish("stop")],
+    "a refusal after a text": ["Half a ", Refusal("No."), Finish("stop")],
+    "a refusal after a thought": [Reasoning("hm"), Refusal("No."), Finish("stop")],
+}
+
+
+@every
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
+@pytest.mark.parametrize("items", WITH_REFUSAL.values(), ids=WITH_REFUSAL)
+def test_a_refusal_is_not_lost_beside_anything_else(dialect: Dialect, items: list[Item], stream: bool) -> None:
+    if stream:
+        reply = collect(read_items(dialect, [encode_stream(dialect, items)]))
+    else:
+        reply = collect(read_document(dialect, [encode_document(dialect, collect(items))]))
+    assert reply.text + reply.refusal == collect(items).text + "No."
 
 
 @every

@@ -170,7 +170,9 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as one response."""
     calls, end = _encode_end(reply.tool_calls, reply.finish)
     turn, blocks = without_hosts(turn_parts(reply.message)), without_hosts(reply.reasoning)
-    parts = encode_turn(turn, reply.text or reply.refusal, blocks, calls.__getitem__)
+    parts = encode_turn(turn, reply.text, blocks, calls.__getitem__)
+    if reply.refusal:
+        parts.append(encode_text(reply.refusal))
     candidate: JSONObject = {
         "content": {"parts": parts or [encode_text("")], "role": "model"},
         **end,

@@ -140,7 +140,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
 
     Its durations are measured from `reply.created`, the only time that a collected reply has.
     """
-    message: JSONObject = {"role": "assistant", "content": reply.text or reply.refusal}
+    message: JSONObject = {"role": "assistant", "content": reply.text + reply.refusal}
     thinking = "".join([block.get("text", "") for block in reply.reasoning])
     if thinking:
         message["thinking"] = thinking

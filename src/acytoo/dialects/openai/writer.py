@@ -273,7 +273,7 @@ def _echo(request: Request) -> str:
 def completion_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as a `text_completion`."""
     document = reply_document(reply, request)
-    text = _echo(request) + (reply.text or reply.refusal)
+    text = _echo(request) + reply.text + reply.refusal
     choice = _completion_choice(text, reply.finish_reason or "stop", reply.logprobs)
     return {**document, "object": "text_completion", "choices": [choice]}
 
