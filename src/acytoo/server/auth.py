@@ -43,7 +43,7 @@ _REPORT_INTERVAL = 60.0
 
 
 class PasswordCheck:
-    """The check of one server's password, and of its callers' keys. With neither, everyone is admitted."""
+    """The check of one server's password, and of its callers' keys. A server with neither does not need it."""
 
     def __init__(self, config: ServerConfig, control: Control) -> None:
         self.config = config
@@ -53,8 +53,6 @@ class PasswordCheck:
 
     def find(self, presented: Sequence[Secret]) -> Caller | None:
         """Return who has presented the password or a key. Raises AuthenticationError for a key that has expired."""
-        if self.config.is_open:
-            return ANYONE
         if is_among(self.config.password, presented):
             return ANYONE
         return self._control.find(presented)
