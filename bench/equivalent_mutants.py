@@ -35,6 +35,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "6 -> 7": "the offsets are 0, 1 and 2: rounded up, both numbers give 0, 2 and 3",
     },
     "secret.py truncate": {"4 -> 5": "decodes a few more bytes, which are cut off"},
+    "server/auth.py address_of": {"'-' -> 'XX-XX'": "only for a client that has left"},
     "server/connection.py ServerConnection._linger": {"0 -> 1": "a byte less is discarded at most"},
     "server/hangup.py has_hung_up": {"0 -> 1": "waits a millisecond"},
     "server/listener.py bind": {

@@ -89,7 +89,7 @@ PARTS = {
         "backend_errors", "leaving", "models", "openapi", "protocol", "response", "routes", "upstream_keys"
     ),
     "server/auth+body+cors+extension+request+router": _in_server(
-        "auth", "body", "connection", "cors", "protocol", "routes", "upstream_keys"
+        "auth", "body", "cors", "hostile_http", "protocol", "request", "routes", "slow", "upstream_keys"
     ),
     "server/connection+hangup+http_server+listener+notify+response": [
         *_in_server("body", "connection", "hostile_http", "http_server", "leaving", "listener", "notify"),
