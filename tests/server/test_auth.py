@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import Counter
 from collections.abc import Callable
 
@@ -15,8 +16,9 @@ from acytoo.errors import UsageError
 from acytoo.secret import Secret
 from acytoo.server.auth import BURST, MAX_ADDRESSES, MAX_WAITING, Failures
 from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
 from acytoo.testing import reply
-from tests.server.live_server import call, head, live_server, request
+from tests.server.live_server import call, head, live_server, read_response, request
 
 UNUSABLE = {
     "blanks": "   ",
@@ -100,6 +102,23 @@ async def test_wrong_passwords_are_logged_once_a_minute_without_the_password(cap
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("acytoo.server", logging.WARNING)
     assert record.getMessage() == "1 wrong password from 127.0.0.1"
+
+
+@pytest.mark.parametrize(("host", "counted"), [("::1", "::/64"), ("127.0.0.1", "127.0.0.1")])
+async def test_an_ipv6_network_counts_as_one_address_and_an_ipv4_address_as_itself(
+    host: str, counted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("the system has no IPv6")
+    sock = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    config = ServerConfig({"backend": Acytoo("http://127.0.0.1:9")}, Secret("sesame"))
+    server, _ = await start(config, sockets=[sock])
+    reader, writer = await asyncio.open_connection(host, sock.getsockname()[1])
+    writer.write(guess("salami"))
+    assert (await read_response(reader)).status == 401
+    writer.close()
+    await server.close()
+    assert [record.getMessage() for record in caplog.records] == [f"1 wrong password from {counted}"]
 
 
 async def test_a_request_without_a_password_is_not_a_guess(caplog: pytest.LogCaptureFixture) -> None:
