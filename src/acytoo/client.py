@@ -27,7 +27,7 @@ from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.quotas import Quota
 from acytoo.dialects.services import for_service, service_at, with_service
 from acytoo.dialects.surrogates import replace_lone_escapes, replace_surrogates
-from acytoo.errors import AcytooError, StatusError, UsageError
+from acytoo.errors import AcytooError, RateLimitError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
 from acytoo.observation import SAMPLE_SIZE, Observation, Received
 from acytoo.passage import Passage, PassingDocument, PassingStream, RenderedDocument
@@ -658,8 +658,12 @@ def _request_for(request: Request, http_request: HTTPRequest) -> Callable[[Clien
 
 async def _status_error(exchange: Exchange, dialect: Dialect) -> StatusError:
     """Return the error in a response whose status is one."""
-    body = await exchange.read_error()
-    return dialect.read_error(exchange.head.status, body, retry_after(exchange.head))
+    body, head = await exchange.read_error(), exchange.head
+    wait = retry_after(head)
+    error = dialect.read_error(head.status, body, wait)
+    if isinstance(error, RateLimitError) and wait is None and head.headers.get("x-should-retry") == "false":
+        error.retryable = False  # the SDKs of OpenAI and Anthropic obey this header
+    return error
 
 
 def _in_utf8(texts: list[str]) -> bytes:

@@ -104,6 +104,25 @@ async def test_a_batch_whose_input_has_been_deleted_fails_at_the_next_start(tmp_
             assert "input file" in batch.errors.data[0].message
 
 
+async def test_a_row_that_never_fits_into_the_limits_of_its_key_is_an_error_and_the_others_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_ADMIN_KEY", "sk-the-admin-key")
+    async with (
+        asyncio.timeout(30),
+        FakeEndpoint(OpenAI(), ANSWER) as fake,
+        gateway(tmp_path, fake, "tokens_per_minute = 5000\n") as (url, _),
+    ):
+        sdk = client(url, "sk-alice")
+        file = await upload(sdk, lines("one", "long " * 5000, "two", model="fast"))
+        batch = await finished(sdk, (await begin(sdk, file.id)).id)
+        assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 2, 1)
+        error = json.loads((await sdk.files.content(batch.error_file_id)).text)
+    assert error["custom_id"] == "row-2"
+    assert "this request may need" in json.dumps(error)
+    assert len(fake.requests) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

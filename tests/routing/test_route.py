@@ -211,6 +211,14 @@ async def test_retry_after_is_honoured() -> None:
         assert loop.time() - before >= 0.4
 
 
+async def test_what_a_targets_limit_can_never_take_goes_to_the_next_one_and_closes_no_target() -> None:
+    too_much = status(429, "send less").header("x-should-retry", "false")
+    async with endpoints(too_much, ONE) as (route, fakes):
+        for _ in range(10):
+            assert await text_of(route) == "one reply"
+        assert counts(fakes) == [10, 10]
+
+
 async def test_a_wait_that_would_pass_the_deadline_is_not_begun() -> None:
     loop = asyncio.get_running_loop()
     async with endpoints(status(429, "slow down").header("retry-after", "20"), deadline=10) as (route, fakes):

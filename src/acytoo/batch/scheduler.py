@@ -389,7 +389,7 @@ class Scheduler:
 
 def is_refusal(error: AcytooError) -> bool:
     """Return whether the upstream refuses requests because of its load, not because of this one."""
-    return isinstance(error, StatusError) and error.status in (429, 503, 529)
+    return isinstance(error, StatusError) and error.status in (429, 503, 529) and error.retryable
 
 
 def is_fatal(error: AcytooError) -> bool:

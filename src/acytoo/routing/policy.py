@@ -13,6 +13,7 @@ from acytoo.errors import (
     NotFoundError,
     ProtocolError,
     ProxyError,
+    RateLimitError,
     RedirectError,
     RequestError,
     ServerError,
@@ -66,8 +67,8 @@ def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
     if isinstance(error, StatusError):
         if not CONTEXT_LENGTH_CODES.isdisjoint((error.code, error.type)):
             return "next"
-        if error.is_local and not error.retryable:  # the limits of another target may be different
-            return "next"
+        if not error.retryable and (error.is_local or isinstance(error, RateLimitError)):
+            return "next"  # the limits of another target may be different
     if isinstance(error, _ALWAYS_NEXT + next_on):
         return "next"
     return "retry" if error.retryable else "raise"
@@ -77,7 +78,7 @@ def is_failure_of_target(error: AcytooError) -> bool | None:
     """Return whether an error counts against the health of the target, None if it shows nothing about that."""
     if isinstance(error, _NOT_SENT) or (isinstance(error, StatusError) and error.is_local):
         return None
-    return error.retryable or not isinstance(error, _NOT_THE_TARGET)
+    return error.retryable or not isinstance(error, (*_NOT_THE_TARGET, RateLimitError))
 
 
 def wait_of(error: AcytooError) -> float | None:
