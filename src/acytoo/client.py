@@ -77,8 +77,7 @@ class Client(msgspec.Struct, frozen=True, dict=True):
         What precedes the first content is held back, so that an error before it can be reported with a status; a
         document is one chunk. `writer` is None unless a stream was requested. If the server then answers with a
         document, `writer` renders it as a stream. The reply is read along, so its end means a complete reply, as for
-        `stream`. An error that the records of a stream contain already is raised as a DeliveredError.
-        No record shows a secret.
+        `stream`. An error that a record reports is raised in its place. No record shows a secret.
         """
         with_usage = None
         if observation is not None and observation.asks_for_usage and request.stream:
@@ -521,10 +520,7 @@ class ReplyStream(BatchStream[list[Item]]):
 
 
 class PassedReply(BatchStream[bytes]):
-    """The answer to a body that is passed through, as complete records or as one document.
-
-    Raises DeliveredError for an error that the records contain already.
-    """
+    """The answer to a body that is passed through, as complete records or as one document."""
 
     __slots__ = ("_head", "_hides_usage", "_passage", "_room", "_sample", "_total", "_trim_at", "_writer")
 
@@ -578,10 +574,7 @@ class PassedReply(BatchStream[bytes]):
             passage = self._passage
             redact_error(error, passage.text if passage is not None else b"", self._client.secrets)
             self._end("error", error)
-            is_delivered = passage is not None and error is passage.failure and passage.shows(error)
             self._error = self._passage = passage = None  # its traceback holds this frame, which holds them
-            if is_delivered:
-                raise DeliveredError(error) from error
             raise error from error.__cause__
         except BaseException:
             self._end()
@@ -621,7 +614,10 @@ class PassedReply(BatchStream[bytes]):
             return PassingDocument(reader, client.dialect.framing, client.redactor())
         if exchange.head.content_type != writer.content_type.partition(";")[0]:
             return RenderedDocument(reader, client.redactor(), writer)
-        return PassingStream(reader, writer.framing, client.redactor(), lambda: client.secrets)
+        head = exchange.head
+        return PassingStream(
+            reader, writer.framing, client.redactor(), lambda: client.secrets, lambda: client.dialect.reader(head)
+        )
 
     def _summary(self, outcome: str) -> Received:
         received = self._reader.received() if self._reader is not None else Received()
@@ -629,14 +625,6 @@ class PassedReply(BatchStream[bytes]):
             size = _estimate_size(self._client.dialect, self._head, self._sample, self._total)
             received.size = max(received.size, size)
         return received
-
-
-class DeliveredError(Exception):
-    """An error of a stream that is passed through: its chunks contain `error` already, in the API's own format."""
-
-    def __init__(self, error: AcytooError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 def _estimate_size(dialect: Dialect, head: ResponseHead, sample: list[bytes], total: int) -> int:

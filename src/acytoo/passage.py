@@ -9,6 +9,7 @@ there. The cost: one scan of each chunk for its records.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from acytoo.dialects.base import Reader, Writer
@@ -53,10 +54,6 @@ class Passage:
     def end(self) -> bytes:
         """Return what leaves at the end of a complete reply."""
         return b""
-
-    def shows(self, error: AcytooError) -> bool:
-        """Return whether what has left contains the error."""
-        return False
 
 
 _MAX_UNSEARCHED = 64 * 1024
@@ -122,6 +119,9 @@ class PassingStream(Passage):
 
     Only complete records leave, so that each can be searched for secrets. Nearly all of them have only text, and
     nothing is as frequent: they are searched for long secrets alone. A short one may be a word of the reply.
+
+    A record that reports an error stays here, and so does what follows it: the caller reports the error, in the one way
+    that all clients of the API recognise.
     """
 
     def __init__(
@@ -130,14 +130,16 @@ class PassingStream(Passage):
         framing: Framing,
         redactor: Redactor,
         all_secrets: Callable[[], list[Secret]],
+        new_reader: Callable[[], Reader],
     ) -> None:
         super().__init__(reader)
+        self._new_reader = new_reader
         self._framing = framing
         self._redactor = RecordRedactor(redactor, framing)
         self._all_secrets = all_secrets
         self._records = RecordBuffer(framing)
         self._held = b""
-        self._is_begun = self._is_withheld = False
+        self._is_begun = False
 
     def read(self, chunk: bytes) -> bytes:
         try:
@@ -161,12 +163,22 @@ class PassingStream(Passage):
     def _without_secrets(self, data: bytes) -> bytes:
         if self.failure is not None:
             secrets = self._all_secrets()
-            # The caller reports the error in place of a record that shows a secret.
             records = split_records(self._redactor.flush() + data, self._framing)
-            clean = [record for record in records if not shows_secret(record.decode("utf-8", "replace"), secrets)]
-            self._is_withheld = len(clean) < len(records)
-            return b"".join(clean)
+            before = itertools.takewhile(lambda record: not self._reports_error(record), records)
+            return b"".join([r for r in before if not shows_secret(r.decode("utf-8", "replace"), secrets)])
         return self._redactor.redact(data)
+
+    def _reports_error(self, record: bytes) -> bool:
+        """Return whether a record reports an error by itself."""
+        reader = self._new_reader()
+        try:
+            reader.scan(record)
+            reader.flush()
+        except StatusError as error:
+            return is_reported(error)
+        except AcytooError:
+            return False
+        return is_reported(reader.pending_error)
 
     def _read_start(self, chunk: bytes) -> None:
         # The official SDKs repeat a request for which they get a status, but not one that fails in its stream. Only the
@@ -185,9 +197,13 @@ class PassingStream(Passage):
     def end(self) -> bytes:
         return self._without_secrets(self._held + self._records.flush()) + self._redactor.flush()
 
-    def shows(self, error: AcytooError) -> bool:
-        # A finish reason that reports a failure is no error to the official SDKs, and has no `body`.
-        return self._is_begun and not self._is_withheld and isinstance(error, StatusError) and error.body != ""
+
+def is_reported(error: AcytooError | None) -> bool:
+    """Return whether a backend has reported an error as its API does, in place of the rest of the reply.
+
+    A finish reason that stands for a failure is not such a report: the official SDKs know of no error then.
+    """
+    return isinstance(error, StatusError) and error.body != ""
 
 
 _FIRST_PIECE = 512

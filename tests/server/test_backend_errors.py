@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
+from acytoo.errors import status_error
 from acytoo.testing import ScriptedResponse, garbage, hang_up, page, redirect, reply, status
-from acytoo.types import Finish, Start
+from acytoo.types import Finish, Request, Start
+from tests.dialects.test_finish import sse
 from tests.server.live_server import call, live_server, request
 
 ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
@@ -77,6 +80,47 @@ async def test_the_log_has_a_failure_in_mid_stream_too(caplog: pytest.LogCapture
         assert (answer.status, answer.whole) == (200, False)
         assert b"HTML" not in answer.body
     assert [record for record in caplog.records if "HTML" in record.getMessage()]
+
+
+PROBLEM = {"message": "no GPU is left", "code": 503, "status": "UNAVAILABLE", "type": "overloaded_error"}
+REPORTS: dict[str, list[bytes]] = {
+    "openai": [
+        sse({"error": PROBLEM}) + b"data: [DONE]\n\n",
+        sse({"error": "no GPU is left"}),
+        sse({"choices": [{"index": 0, "delta": {}, "finish_reason": "error", "error": PROBLEM}]}),
+        sse({"object": "error", "message": "no GPU is left", "code": 503}),
+    ],
+    "anthropic": [sse({"type": "error", "error": PROBLEM}), sse({"error": PROBLEM})],
+    "gemini": [
+        sse({"error": PROBLEM}),
+        json.dumps({"error": PROBLEM}, indent=2).encode(),
+        json.dumps([{"error": PROBLEM}], indent=2).encode() + b"\r\n",
+    ],
+    "openai-responses": [
+        sse({"type": "error", "message": "no GPU is left", "code": "server_error"}),
+        sse({"type": "response.failed", "response": {"status": "failed", "error": PROBLEM}}),
+        sse({"type": "error", "error": PROBLEM}, {"type": "response.failed", "response": {"error": PROBLEM}}),
+    ],
+    "ollama": [b'{"error": "no GPU is left"}\n', b'{"error": "no GPU is left"}'],
+}
+"""Ways in which services report an error in mid-stream, in each API that passes through."""
+
+
+@pytest.mark.parametrize("name", REPORTS)
+async def test_an_error_in_a_stream_that_passes_through_is_reported_once(name: str) -> None:
+    dialect = dialects.by_name(name)
+    texts = dialect.writer(Request([])).write([Start("id-1", "m-1", 7), "Hello", " there"])
+    own = dialect.writer(Request([])).fail(status_error(503, "no GPU is left"))
+    for report in [*REPORTS[name], own]:
+        whole = status(200, body=texts + report, content_type=dialect.writer(Request([])).content_type)
+        for script in (whole, whole.wait(0.05, after_bytes=len(texts)), whole.wait(0.05, after_bytes=len(texts) + 9)):
+            async with live_server(script, dialect=dialect) as server:
+                answer = await call(server.port, request(dialect, stream=True))
+            assert answer.body.startswith(texts)
+            error = answer.body.removeprefix(texts)
+            assert error.count(b"no GPU is left") == own.count(b"no GPU is left")
+            assert [line[:7] for line in error.splitlines()] == [line[:7] for line in own.splitlines()]
+            assert answer.whole is dialect.writer(Request([])).error_ends_reply
 
 
 async def test_a_log_line_of_a_failure_is_one_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 
 from acytoo.base_provider import AsyncGeneratorProvider
-from acytoo.client import BatchStream, DeliveredError, ReplyStream, without_secrets
+from acytoo.client import BatchStream, ReplyStream, without_secrets
 from acytoo.dialects.base import Dialect, ParsedRequest, Turn, Unsupported, Writer
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
 from acytoo.http import HTTPResponse
+from acytoo.passage import is_reported
 from acytoo.server.backends import select_backend
 from acytoo.server.config import ServerConfig
 from acytoo.server.control import BackendReply, Call
@@ -281,17 +282,13 @@ class _Stream:
                     await batches.forward(self._write)
                     await response.drain()
             await response.end(exchange.end())
-        except DeliveredError as delivered:
-            if not response.started:
-                raise delivered.error from delivered.error.__cause__
-            # The backend's own record may be one that only we recognise as an error.
-            await self._fail(delivered.error, cut=not self._writer.error_ends_reply)
         except AcytooError as error:
             if not response.started:
                 raise
-            # A reply that passes through may have sent its end already: then only a cut shows that something failed.
-            passes_through = reply is not None and reply.passes_through
-            await self._fail(error, cut=passes_through or not self._writer.error_ends_reply)
+            # A reply that passes through may have sent its end already, unless the backend has reported the error:
+            # then only a cut shows that something failed.
+            may_have_ended = reply is not None and reply.passes_through and not is_reported(error)
+            await self._fail(error, cut=may_have_ended or not self._writer.error_ends_reply)
         finally:
             response.close()
             if self._timer is not None:
