@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from acytoo import AsyncGeneratorProvider, Finish, RequestError, Route, TimedOutError, TruncatedError, Usage, dialects
@@ -13,6 +15,7 @@ from acytoo.batch.rows import Row
 from acytoo.batch.scheduler import Result
 from acytoo.errors import AcytooError
 from acytoo.testing import FakeEndpoint, ReceivedRequest, ScriptedResponse, reply, status
+from tests.skipping_loop import in_skipping_loop, skip
 
 ANSWER = reply("Hello", Finish("stop"), Usage(input_tokens=2, output_tokens=3))
 
@@ -66,11 +69,16 @@ async def test_after_a_document_that_took_long_rows_are_streamed() -> None:
     ("failure", "error"),
     [(ANSWER.stall(after=0), TimedOutError), (status(504), AcytooError), (status(524), AcytooError)],
 )
+@in_skipping_loop
 async def test_after_a_document_that_was_waited_for_in_vain_rows_are_streamed(
     failure: ScriptedResponse, error: type[AcytooError]
 ) -> None:
     async with fake(failure, ANSWER) as upstream:
-        found = await ask(model_at(upstream, timeout=0.5), 3)
+        asking = asyncio.ensure_future(ask(model_at(upstream, timeout=1000), 3))
+        await upstream.received()
+        if error is TimedOutError:
+            skip(1000)
+        found = await asking
     assert [type(result.error) for result in found[1:]] == [type(None)] * 2
     assert isinstance(found[0].error, error)
     assert are_streamed(upstream) == [False, True, True]

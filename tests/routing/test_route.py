@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -566,10 +567,11 @@ async def test_a_reply_is_collected_up_to_the_largest_limit_of_a_target() -> Non
         assert (await Route(Plain(fake.url, max_reply=5)).reply(MESSAGES, max_reply=5000)).text == "one reply"
 
 
-async def test_the_deadline_begins_with_the_first_step() -> None:
-    async with endpoints([status(429, "slow down").header("retry-after", "0.1"), ONE], deadline=0.5) as (route, _):
+async def test_the_deadline_begins_with_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with endpoints([status(429, "slow down").header("retry-after", "0.1"), ONE], deadline=1000) as (route, _):
         stream = route.create_async_generator("", MESSAGES)
-        await asyncio.sleep(0.5)
+        clock = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 1000)
         assert "".join([text async for text in stream]) == "one reply"
 
 
