@@ -60,102 +60,125 @@ class Opening(msgspec.Struct, Generic[T], eq=False):
         """The time at which the reply has to have begun."""
         return self._started + self._route.deadline
 
-    async def open(self) -> OpenReply[T]:
+    async def open(self, hedge: Lease | None = None) -> OpenReply[T]:
         """Send the request until a target begins to answer. Return the reply of that one.
 
+        `hedge`: a place at the only target to ask, and only once, because another one is asked at the same time.
         Raises the error of the last attempt that may succeed later, else that of the first one; TimedOutError (phase
         "deadline").
         """
-        route, loop = self._route, asyncio.get_running_loop()
+        # One long function, because each coroutine between the caller and the transport costs a step whenever something
+        # arrives.
+        route, lease, started = self._route, hedge, self._started
+        loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None
         cancelling = task.cancelling()
-        now = self._started
         watch = route.last_watch
         if watch is None or watch.loop() is not loop:
             watch = route.watch(loop)
-        watch.tasks[self] = task
-        if not watch.is_armed:
-            watch.arm(self, loop)
-        lease: Lease | None = None
         reply: OpenReply[T] | None = None
+        if hedge is None:
+            watch.tasks[self] = task
+            if not watch.is_armed:
+                watch.arm(self, loop)
         try:
-            if route.balance is None:  # the first attempt usually finds a place at once
+            if hedge is None and route.balance is None:  # the first attempt usually finds a place at once
                 for target in route.targets:
-                    if target.opens_at <= now and (lease := target.take()) is not None:
+                    if target.opens_at <= started and (lease := target.take()) is not None:
                         self._sent = 1
                         break
             while True:
                 if lease is None:
                     lease = await self._place()
-                    now = time.monotonic()
+                    started = time.monotonic()
+                delay = route.hedge_after if route.hedges and hedge is None else None
+                batches: Closable[T] | None = None
                 try:
-                    delay = route.hedge_after if route.hedges else None
-                    reply = await (self._attempt(lease, now) if delay is None else self._hedged(lease, delay))
+                    if delay is not None:
+                        reply = await self._hedged(lease, delay)
+                        break
+                    target, attempts = lease.target, None
+                    request = target.request_for(self._request)
+                    if target.is_route:
+                        opened = await target.provider.open_reply(request, self._opener, self._session)
+                        source, batches, attempts = opened.source, opened.batches, _attempts_of(target, opened.attempts)
+                    else:
+                        source = batches = self._opener(target.provider, request)
+                    first: Any = None
+                    try:
+                        first = await batches.__anext__()
+                        while type(first) is list and not has_content(first):
+                            more: Any = await batches.__anext__()
+                            first = first + more
+                    except StopAsyncIteration:
+                        pass
+                    reply = self._begun(lease, source, batches, first, started, attempts)
                     break
-                except AcytooError as error:
-                    if self._is_late or verdict(error, route.next_on) == "raise":
+                except BaseException as error:
+                    if delay is None:
+                        # Before the place is given back: a request that waits for it must not be sent to a target that
+                        # has failed.
+                        self._note_end(lease.target, error, time.monotonic() - started)
+                        lease.release()
+                        if batches is not None:
+                            await batches.aclose()
+                    if hedge is not None or self._is_late or not isinstance(error, AcytooError):
+                        raise
+                    if verdict(error, route.next_on) == "raise":
                         raise
                     lease = None
-            if self.attempts:
+            if self.attempts and hedge is None:
                 reply.attempts[:0] = self.attempts
             return reply
         except AcytooError as error:
             error.attempts = tuple(self.attempts)
             raise
         except asyncio.CancelledError:
-            if not self._is_late:
+            if not self._is_late or hedge is not None:
                 raise
             self._is_late = False
             if task.uncancel() > cancelling:
                 raise
-            asked = dict.fromkeys(attempt.target for attempt in self.attempts)
-            names = ", ".join(asked or [target.name for target in route.targets])
-            late = TimedOutError("deadline", route.deadline, f"no reply began within {route.deadline:g} s: {names}")
-            late.attempts = tuple(self.attempts)
-            raise late from self._error()
+            raise self._deadline_error() from self._error()
         finally:
-            watch.tasks.pop(self, None)
-            if self._is_late:  # a legacy provider has ended in another way when it was cancelled
-                task.uncancel()
-            # The traceback of an error refers to self: it must not keep itself and a long history in memory.
-            if self._failures is not None:
-                self._failures = None
-            if reply is None:
-                del self._request, self._opener
+            if hedge is None:
+                watch.tasks.pop(self, None)
+                if self._is_late:  # a legacy provider has ended in another way when it was cancelled
+                    task.uncancel()
+                # The traceback of an error refers to self: it must not keep itself and a long history in memory.
+                if self._failures is not None:
+                    self._failures = None
+                if reply is None:
+                    del self._request, self._opener
 
     def expire(self, task: asyncio.Task[Any]) -> None:
         """Cancel the task that waits for the reply to begin, and make that a TimedOutError."""
         self._is_late = True
         task.cancel()
 
-    async def _attempt(self, lease: Lease, started: float) -> OpenReply[T]:
-        """Send the request to one target. Return its reply if it has content, or note the error and raise it."""
-        target = lease.target
-        batches: Closable[T] | None = None
-        attempts: list[Attempt] = []
-        first: Any = None
-        try:
-            request = target.request_for(self._request)
-            if target.is_route:
-                opened = await target.provider.open_reply(request, self._opener, self._session)
-                source, batches, attempts = opened.source, opened.batches, _attempts_of(target, opened.attempts)
-            else:
-                source = batches = self._opener(target.provider, request)
-            async for batch in batches:
-                first = batch if first is None else first + batch
-                if not isinstance(batch, list) or has_content(batch):
-                    break
-        except BaseException as error:
-            # Before the place is given back: a request that waits for it must not be sent to a target that has failed.
-            self._note_end(target, error, time.monotonic() - started)
-            lease.release()
-            if batches is not None:
-                await batches.aclose()
-            raise
+    def _deadline_error(self) -> TimedOutError:
+        asked = dict.fromkeys(attempt.target for attempt in self.attempts)
+        names = ", ".join(asked or [target.name for target in self._route.targets])
+        seconds = self._route.deadline
+        error = TimedOutError("deadline", seconds, f"no reply began within {seconds:g} s: {names}")
+        error.attempts = tuple(self.attempts)
+        return error
+
+    def _begun(
+        self,
+        lease: Lease,
+        source: Closable[T],
+        batches: Closable[T],
+        first: T | None,
+        started: float,
+        attempts: list[Attempt] | None,
+    ) -> OpenReply[T]:
+        """Return a reply that has begun with `first`. `attempts` are those that it took if the target is a route."""
         seconds = time.monotonic() - started
         if self._route.hedges:
             self._route.note_first_content(seconds)
+        target = lease.target
         if lease.is_trial:
             target.begun(lease)
         stream = batches if isinstance(batches, Stream) else _OtherStream(batches)
@@ -201,14 +224,14 @@ class Opening(msgspec.Struct, Generic[T], eq=False):
 
     async def _hedged(self, lease: Lease, delay: float) -> OpenReply[T]:
         """Send the request to one target and, if that is slower than usual, to a second one. The first reply wins."""
-        tasks = [asyncio.ensure_future(self._attempt(lease, time.monotonic()))]
+        tasks = [asyncio.ensure_future(self.open(lease))]
         try:
             await asyncio.wait(tasks, timeout=delay)
             second = self._spare(lease.target) if not tasks[0].done() else None
             if second is not None:
                 _LOG.info("target %s has not begun after %.3f s: asking %s too", lease.target.name, delay,
                           second.target.name)  # fmt: skip
-                tasks.append(asyncio.ensure_future(self._attempt(second, time.monotonic())))
+                tasks.append(asyncio.ensure_future(self.open(second)))
             running = set(tasks)
             winner: asyncio.Task[OpenReply[T]] | None = None
             while winner is None:
@@ -351,15 +374,14 @@ class _OtherStream(Stream[T]):
         await self._batches.aclose()
 
 
-class RoutedReply:
+class RoutedReply(msgspec.Struct, eq=False):
     """The reply to a request that a route sends to one of its targets. The first step sends it."""
 
-    __slots__ = ("_batches", "_call", "_route")
-
-    def __init__(self, route: Route, request: Request, opener: ReplyOpener[list[Item]], session: str = "") -> None:
-        self._call: tuple[Request, ReplyOpener[list[Item]], str] | None = request, opener, session
-        self._route = route
-        self._batches: Closable[list[Item]] | None = None
+    _route: Route
+    _request: Request | None
+    _opener: ReplyOpener[list[Item]]
+    _session: str = ""
+    _batches: Closable[list[Item]] | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -368,13 +390,17 @@ class RoutedReply:
         return self._open() if self._batches is None else self._batches.__anext__()
 
     async def _open(self) -> list[Item]:
-        call, self._call = self._call, None
-        if call is None:
+        if self._request is None:
             raise StopAsyncIteration
-        opening, call = self._route.open_reply(*call), None  # a long history need not stay in memory
+        opening = self._route.open_reply(self._request, self._opener, self._session)
+        self._request = None  # a long history need not stay in memory
         opened = await opening
         self._batches = opened.batches
-        return [Attempts(opened.attempts), *await anext(opened.batches, [])]
+        try:
+            first = await opened.batches.__anext__()
+        except StopAsyncIteration:
+            first = []
+        return [Attempts(opened.attempts), *first]
 
     def forward(self, deliver: Callable[[list[Item]], bool]) -> Awaitable[None]:
         """Call `deliver` with the batches that arrive, as BatchStream.forward does."""
@@ -387,7 +413,7 @@ class RoutedReply:
 
     async def aclose(self) -> None:
         """Stop reading, and give the target's place back."""
-        self._call = None
+        self._request = None
         if self._batches is not None:
             await self._batches.aclose()
 

@@ -21,6 +21,7 @@ import random
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -49,7 +50,7 @@ class Lease(msgspec.Struct, eq=False):
     target: Target
     is_trial: bool
     is_released: bool = False
-    attempts: list[Attempt] = []
+    attempts: Sequence[Attempt] = ()
     """Those of the reply to the request, once it has begun."""
 
     def end(self, outcome: str, error: AcytooError | None) -> None:

@@ -206,16 +206,17 @@ def attempt_headers(attempts: Sequence[Attempt]) -> Mapping[str, str]:
     """Return the headers that name the target of a route, how many requests it took and, of several, each one."""
     if not attempts:
         return {}
-    headers = _target_headers(attempts[-1].target, len(attempts))
-    if len(attempts) > 1:
-        trace = ", ".join([_trace(attempt) for attempt in attempts[-_MAX_TRACED:]])
-        return {**headers, "x-acytoo-trace": trace}
-    return headers
+    headers = _target_headers(attempts[-1].target)
+    if len(attempts) == 1:
+        return headers
+    trace = ", ".join([_trace(attempt) for attempt in attempts[-_MAX_TRACED:]])
+    return {**headers, "x-acytoo-attempts": str(len(attempts)), "x-acytoo-trace": trace}
 
 
 @lru_cache(256)
-def _target_headers(target: str, attempts: int) -> Mapping[str, str]:
-    return {"x-acytoo-target": _printable(target), "x-acytoo-attempts": str(attempts)}
+def _target_headers(target: str) -> Mapping[str, str]:
+    """Return the headers of a reply that took one attempt."""
+    return {"x-acytoo-target": _printable(target), "x-acytoo-attempts": "1"}
 
 
 def _trace(attempt: Attempt) -> str:
