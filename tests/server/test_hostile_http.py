@@ -184,6 +184,8 @@ async def test_an_unknown_path_is_404_and_a_wrong_method_405(line: str, status: 
         assert answer.whole
         allowed = "GET, HEAD" if line == "TRACE /" else "POST"
         assert answer.headers.get("allow") == (allowed if status == 405 else None)
+        if status == 404:
+            assert json.loads(answer.body)["error"]["type"] == "not_found_error"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/", "/v1/models"])
@@ -209,6 +211,8 @@ async def test_a_cross_site_request_is_rejected(host: str, more: str, dialect: d
         assert answer.status == 403
         assert "password" in answer.body.decode()
         assert json.loads(answer.body)
+        if dialect.name == "openai":
+            assert json.loads(answer.body)["error"]["type"] == "permission_error"
         assert server.fake.requests == []
 
 

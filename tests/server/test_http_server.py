@@ -10,9 +10,13 @@ import re
 import pytest
 
 from acytoo import dialects
+from acytoo.http import HTTPResponse
+from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
+from acytoo.server.request import IncomingRequest
+from acytoo.server.router import PathRoute
 from acytoo.server.run import start
-from tests.server.live_server import LIMIT, backend, head, raw_call, read_response, request
+from tests.server.live_server import LIMIT, backend, call, head, raw_call, read_response, request
 
 LAST = head("GET /healthz?key=sesame HTTP/1.1", 'user-agent: a "b"\r\nconnection: close\r\n')
 
@@ -32,6 +36,24 @@ async def test_the_access_log_has_each_request_with_its_own_size(is_on: bool, ca
         f'127.0.0.1 "GET /healthz" 200 {sizes[1]} SECONDS "a \\"b\\""',
     ]
     assert logged == (expected if is_on else [])
+
+
+async def test_an_exception_in_a_handler_is_logged_and_reported_without_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken(request: IncomingRequest) -> HTTPResponse:
+        raise RuntimeError("it broke")
+
+    config = ServerConfig({"backend": backend(dialects.OpenAI(), "http://127.0.0.1:9")}, port=0)
+    server, url = await start(config, application=Application(config, routes=[PathRoute("GET", "/broken", broken)]))
+    response = await call(int(url.rpartition(":")[2]), head("GET /broken HTTP/1.1"))
+    await server.close()
+    assert (response.status, response.whole) == (500, True)
+    assert dialects.OpenAI().read_error(500, response.body).message == "internal server error"
+    (record,) = caplog.records
+    assert (record.name, record.getMessage()) == ("acytoo.server", "internal error while answering /broken")
+    assert record.exc_info is not None
+    assert "it broke" in str(record.exc_info[1])
 
 
 async def test_nothing_is_kept_of_a_connection_that_has_ended() -> None:

@@ -17,6 +17,11 @@ async def test_every_path_is_described_and_answered() -> None:
             path, _ = example(dialect, stream=False)
             operation = described["paths"][path.replace("models/m-1", "models/{model}")]["post"]
             assert operation["tags"] == [dialect.name]
+            assert operation["requestBody"]["required"]
+            assert list(operation["requestBody"]["content"]) == ["application/json"]
+            if "models/m-1" in path:
+                model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+                assert operation["parameters"] == [model]
         for path, methods in described["paths"].items():
             for method in methods:
                 answer = await call(

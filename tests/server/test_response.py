@@ -218,6 +218,14 @@ async def test_a_client_that_asks_for_a_structured_reply_is_answered(
     assert len(sent["tools"]) == (1 if isinstance(fields.get("tool_choice"), dict) else 2)
 
 
+async def test_a_header_with_dropped_fields_that_just_fits_is_complete() -> None:
+    name = "field-" + "x" * 4_090
+    fields = {**example(dialects.OpenAI())[1], name: 1}
+    async with live_server(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:
+        response = await call(server.port, request(body=json.dumps(fields).encode()))
+        assert response.headers["x-acytoo-dropped"] == name
+
+
 async def test_the_header_with_dropped_fields_is_limited() -> None:
     fields = {**example(dialects.OpenAI())[1], **{f"field-{number}": 1 for number in range(10_000)}}
     async with live_server(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:
@@ -245,6 +253,14 @@ async def test_keep_alives_do_not_pile_up_for_a_client_that_does_not_read() -> N
         writer.close()
         assert response.whole
         assert response.body.count(b": ping") < 10
+
+
+async def test_a_silence_that_begins_after_some_text_is_filled_with_keep_alives() -> None:
+    answer = reply(*COMPLETE).wait(0.3, after=1).wait(1.5, after=2)
+    async with live_server(answer, first_ping_after=0.5, ping_after=0.5) as server:
+        response = await call(server.port, request())
+        assert 1 <= response.body.count(b": ping") <= 3
+        assert response.whole
 
 
 async def slow_connection(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -341,6 +357,33 @@ async def test_an_exception_in_a_provider_resets_a_reply_over_http_1_0() -> None
     sent = request("acytoo").replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
     assert await raw_call(urlsplit(ours).port or 0, sent) == b"(reset)"
     await server.close()
+
+
+async def test_a_provider_that_yields_texts_by_itself_waits_for_a_client_that_does_not_read() -> None:
+    yielded = 0
+
+    class Eager(AsyncGeneratorProvider):
+        """A provider with a generator of its own, which never waits."""
+
+        @classmethod
+        async def create_async_generator(cls, model: str, messages: Any, **_: Any) -> AsyncIterator[str]:  # type: ignore[override]
+            nonlocal yielded
+            while yielded < 1_600:
+                yielded += 1
+                yield "x" * 10_000
+
+    server, ours = await start(ServerConfig({"backend": Eager()}, port=0, grace=0.1))
+    reader, writer = await slow_connection(urlsplit(ours).port or 0)
+    writer.write(request("acytoo"))
+    while not yielded:  # noqa: ASYNC110 - a text is no event
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert yielded < 1_600
+    async with asyncio.timeout(LIMIT):
+        response = await read_response(reader)
+    writer.close()
+    await server.close()
+    assert (yielded, len(response.body), response.whole) == (1_600, 16_000_000, True)
 
 
 async def test_an_http_1_0_client_that_never_reads_is_reset() -> None:
