@@ -85,9 +85,11 @@ PARTS = {
         for name in _DIALECTS
     },
     "transport": ["tests/transport"],
-    "server/app+backends+config+errors+models+openapi+page+relay": _in_server(
-        "backend_errors", "leaving", "models", "openapi", "protocol", "response", "routes", "upstream_keys"
-    ),
+    "server/app+backends+config+errors+models+openapi+page+relay": [
+        *_in_server("auth", "backend_errors", "hostile_http", "http_server", "leaving", "models", "openapi"),
+        *_in_server("protocol", "response", "routes", "upstream_keys"),
+        "tests/gateway/test_shared_replies.py",
+    ],
     "server/auth+body+cors+extension+request+router": _in_server(
         "auth", "body", "cors", "hostile_http", "protocol", "request", "routes", "slow", "upstream_keys"
     ),
