@@ -7,10 +7,14 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 import pytest
 
 from acytoo import AcytooError, Route, ServerError, Target
+from acytoo.base_provider import AsyncGeneratorProvider, ReplyOpener
+from acytoo.client import BatchStream
 from acytoo.testing import FakeEndpoint, ScriptedResponse, silent, status
+from acytoo.types import Closable, Item, Request
 from tests.helpers import MESSAGES
 from tests.routing.scripts import ONE, OPENAI, OVERLOADED, THREE, TWO, Plain
 
@@ -205,3 +209,59 @@ async def test_those_that_wait_are_not_sent_to_a_target_that_has_asked_to_wait()
         assert all(isinstance(result, AcytooError) for result in results)
         assert len(fake.requests) == 1
         assert route.targets[0].in_flight == 0
+
+
+def passed(provider: AsyncGeneratorProvider, request: Request) -> Closable[bytes]:
+    """Begin a reply whose bytes pass through, as a server does: a ReplyOpener."""
+    body = msgspec.json.encode({"model": "m", "messages": MESSAGES, "stream": request.stream})
+    return provider.pass_through(body, request, OPENAI.writer(request) if request.stream else None)
+
+
+def answered(provider: AsyncGeneratorProvider, request: Request) -> Closable[list[Item]]:
+    """Begin a reply that is translated, as a server does: a ReplyOpener."""
+    return provider.answer(request)
+
+
+@pytest.mark.parametrize("hedge", [False, True])
+@pytest.mark.parametrize("first", [ONE.wait(0.001, after=1), OVERLOADED, ONE.reset(after=1)], ids=["ok", "busy", "cut"])
+@pytest.mark.parametrize(
+    ("opener", "stream"), [(passed, True), (passed, False), (answered, True)], ids=["passed", "document", "answered"]
+)
+async def test_a_servers_request_cancelled_at_any_step_gives_every_place_back(
+    opener: ReplyOpener[Any], stream: bool, first: ScriptedResponse, hedge: bool
+) -> None:
+    async with FakeEndpoint(OPENAI, first) as one, FakeEndpoint(OPENAI, TWO) as two:
+        targets = [Target(Plain(fake.url), name=name, failures=1000) for name, fake in (("one", one), ("two", two))]
+        inner = Route(*targets, hedge=hedge)
+        outer = Route(Target(inner, name="inner"))
+
+        async def ask() -> None:
+            opened = await outer.open_reply(Request(MESSAGES, "m", stream=stream), opener)
+            try:
+                async for _ in opened.batches:
+                    if isinstance(opened.batches, BatchStream):
+                        await opened.batches.forward(lambda _: True)
+            finally:
+                await opened.batches.aclose()
+
+        for steps in range(50):
+            inner._first_content_s.extend([0.0] * 100)
+            task = asyncio.ensure_future(ask())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert [target.in_flight for target in (*targets, *outer.targets)] == [0, 0, 0], steps
+
+
+async def test_two_targets_that_begin_at_the_same_time_give_one_reply() -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, [ONE.wait(0.02, after=0)], [TWO.wait(0.02, after=0)])
+        route._first_content_s.extend([0.0] * 100)
+        got = await asyncio.gather(*[route.reply(MESSAGES) for _ in range(20)])
+        assert {reply.text for reply in got} <= {"one reply", "two replies"}
+        for reply in got:
+            assert [attempt.outcome for attempt in reply.attempts][-1] == "answered"
+            assert reply.attempts[-1].target == ("t1" if reply.text == "one reply" else "t2")
+        assert [target.in_flight for target in route.targets] == [0, 0]
+        assert [len(fake.requests) for fake in fakes] == [20, 20]
