@@ -22,7 +22,7 @@ class Counter:
             if each:
                 continue
             self.total += self.sum(each, start=0)
-        return self.total
+        return cast("int", self.total)
 '''
 
 CHANGES = {
@@ -34,7 +34,7 @@ CHANGES = {
     "self.total += self.sum(each, start=0) -> with Sub",
     "0 -> 1",
     "self.sum(each, start=0) -> no start=0",
-    "self.total -> None",
+    "cast('int', self.total) -> None",
 }
 
 
