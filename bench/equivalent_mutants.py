@@ -50,6 +50,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "0 -> 1": "the URL of a proxy has a port",
         "'' -> 'XXXX'": "the URL of a proxy has a host",
     },
+    "transport/timeouts.py Deadlines.__init__": {
+        "'connect' -> 'XXconnectXX'": "sets what `start_connecting` or `start_sending` sets before it is read",
+    },
     "transport/timeouts.py Deadlines.content_received": {
         "'idle' -> 'XXidleXX'": "sets the same phase and limit again with each content",
     },

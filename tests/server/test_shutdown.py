@@ -18,6 +18,7 @@ from acytoo.errors import UsageError
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, silent
+from acytoo.testing.conformance.clock import finishes_within
 from acytoo.types import Finish, Start
 from tests.processes import ACYTOO, run
 from tests.server.live_server import LIMIT, Response, backend, head, read_response, request
@@ -162,9 +163,7 @@ async def test_connections_without_a_complete_request_do_not_delay_the_end() -> 
             writer.write(data)
             pairs.append((reader, writer))
         assert (await read_response(pairs[-1][0])).whole
-        closing = asyncio.create_task(server.close())
-        await asyncio.wait({closing}, timeout=LIMIT / 2)
-        assert closing.done()
+        assert await finishes_within(asyncio.create_task(server.close()), 5.0)
         for reader, writer in pairs:
             assert await reader.read() == b""
             writer.close()

@@ -45,7 +45,8 @@ def test_a_silence_as_long_as_the_limit_expires_after_a_second_look(loop: Settab
 @pytest.mark.parametrize("is_waiting_on", [True, False])
 def test_after_content_the_idle_limit_counts_while_the_reader_waits(loop: SettableLoop, is_waiting_on: bool) -> None:
     deadlines = Deadlines(Timeout(first_byte=50, idle=3), loop)
-    deadlines.is_waiting_on = is_waiting_on
+    if is_waiting_on:
+        deadlines.is_waiting_on = True
     deadlines.start_sending()
     loop.now = 120
     deadlines.content_received()

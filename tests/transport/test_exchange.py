@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 
 import msgspec
 import pytest
 
 from acytoo import dialects
-from acytoo.errors import UnreachableError
+from acytoo.errors import ProtocolError, TruncatedError, UnreachableError
 from acytoo.http import HTTPRequest
 from acytoo.http1.response_parser import ResponseParser
 from acytoo.secret import Secret
 from acytoo.testing import FakeEndpoint, raw, refused_port
 from acytoo.testing.conformance.clock import finishes_within
 from acytoo.transport.config import Connection
+from acytoo.transport.errors import describe
 from acytoo.transport.exchange import Exchange, open_exchange
+from acytoo.wire.limits import MAX_REPLY_ELEMENTS
 from tests.helpers import MESSAGES
 
 BODY = msgspec.json.encode({"messages": MESSAGES})
@@ -52,6 +55,36 @@ async def test_every_chunk_is_forwarded_until_the_end_which_can_be_read() -> Non
             await forwarding
             assert (chunks.get_nowait(), chunks.empty()) == (b"end", True)
             assert await exchange.read() == b""
+
+
+async def test_the_error_of_a_body_that_was_cut_has_its_cause() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), raw(BEGUN).close()) as fake:
+        with await opened(fake) as exchange:
+            with pytest.raises(TruncatedError) as caught:
+                await exchange.read_all()
+            assert isinstance(caught.value.__cause__, ConnectionResetError)
+            assert str(caught.value.__cause__) in str(caught.value)
+
+
+async def test_a_compressed_chunk_with_too_many_values_is_an_error_before_it_is_decoded() -> None:
+    body = gzip.compress(b"data: [" + b"0," * MAX_REPLY_ELEMENTS + b"0]\n\n")
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body)
+    async with FakeEndpoint(dialects.Acytoo(), raw(head + body)) as fake:
+        with await opened(fake) as exchange, pytest.raises(ProtocolError, match="more than 1000000 values"):
+            await exchange.read()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError("a\n b"), "a b"),
+        (OSError(), "OSError"),
+        (OSError("x" * 300), "x" * 300),
+        (OSError("x" * 301), "x" * 299 + "…"),
+    ],
+)
+def test_a_failure_is_described_in_one_line_of_limited_length(error: Exception, text: str) -> None:
+    assert describe(error) == text
 
 
 async def test_the_query_of_a_request_is_added_to_that_of_its_url() -> None:

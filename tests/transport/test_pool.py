@@ -15,7 +15,7 @@ from acytoo import Acytoo, dialects
 from acytoo.errors import TruncatedError, UnreachableError
 from acytoo.testing import FakeEndpoint, FakeSOCKSProxy, ScriptedResponse, hang_up, raw, reply
 from acytoo.testing.conformance.clock import occurs_within
-from tests.helpers import failure, texts
+from tests.helpers import MESSAGES, failure, texts
 from tests.skipping_loop import in_skipping_loop, skip
 
 
@@ -153,6 +153,24 @@ def test_consecutive_event_loops_each_open_and_close_a_connection() -> None:
             assert asyncio.run(texts(Acytoo(fake.url))) == ["Hi"]
             fake.wait_disconnected()
         assert fake.connections == 3
+
+
+def test_a_loop_that_ends_with_a_reply_half_read_closes_its_connection() -> None:
+    async def begin(url: str) -> None:
+        stream = Acytoo(url).create_async_generator("", MESSAGES)
+        assert await anext(stream) == "Hello "
+        held.append(stream)
+
+    async def main() -> None:
+        async with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world").stall(after=1)) as fake:
+            ending = threading.Thread(target=lambda: asyncio.run(begin(fake.url)), daemon=True)
+            ending.start()
+            await fake.disconnected()
+            await asyncio.to_thread(ending.join, 10)
+            assert not ending.is_alive()
+
+    held: list[Any] = []
+    asyncio.run(main())
 
 
 def test_event_loops_in_two_threads_share_nothing() -> None:

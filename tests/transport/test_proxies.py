@@ -190,11 +190,12 @@ async def test_the_environments_proxy_is_used_only_with_trust_env(monkeypatch: p
         assert proxy.connections == 1
 
 
-async def test_the_environment_may_have_one_proxy_for_all_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("prefix", ["http://", ""])
+async def test_the_environment_may_have_one_proxy_for_all_schemes(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy() as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("all_proxy", proxy.url)
+        monkeypatch.setenv("all_proxy", prefix + proxy.url.removeprefix("http://"))
         assert await texts(Acytoo(fake.url, trust_env=True)) == ["Hi"]
         assert proxy.connections == 1
 
