@@ -19,9 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from acytoo.errors import ServerError, UnreachableError, UsageError
+from acytoo.gateway.config import Limits
 from acytoo.gateway.counters import Claim, Claims, Exceeded, Hold, Level, bounds
+from acytoo.gateway.limits import amounts_of, plan_of, used_by
 from acytoo.gateway.redis_counters import RedisCounters
 from tests.gateway.counters_model import START, Clock, Step, follow, settle, settle_now, steps
+from tests.gateway.summaries import row
 from tests.processes import script
 from tests.services import Redis
 
@@ -342,6 +345,20 @@ async def test_what_ends_while_redis_is_lost_is_settled_once_it_is_back(persiste
         await until_counted(counters)
         await counters.renew()
         assert [await used(counters, claim) for claim in (MONEY, PLACE)] == [4, 0]
+
+
+async def test_an_absurd_number_of_an_upstream_counts_and_disturbs_no_other_request(redis_server: Redis) -> None:
+    plan = plan_of(Limits(tokens_per_day=10**15, budget_per_month=1e6, concurrent=5), "key:a")
+    assert plan is not None
+    _, tokens, money, _ = used_by([row(input_tokens=3 * 2**63, output_tokens=2**62, cost=10**25)])
+    async with connected(redis_server) as counters:
+        held = [await counters.reserve(Claims(plan, amounts_of(10, 10))) for _ in range(5)]
+        for each in held:
+            assert isinstance(each, Hold)
+            await settle(counters, each, {"key:a:tokens": tokens, "key:a:money": money})
+        refused = await counters.reserve(Claims(plan, amounts_of(1, 1)))
+        assert isinstance(refused, Exceeded)
+        assert [level.remaining for level in refused.levels] == [0, 0, 5]
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from acytoo.gateway.source import Source, decode
 from acytoo.gateway.toml_lines import lines_of
 from acytoo.settings import MAX_REPLY, without_frames
 
-_MOST = 2**53
+MOST = 2**53
 """Counters are numbers in Lua too, which are exact up to here."""
 
-Count: TypeAlias = Annotated[int, Meta(ge=1, le=_MOST)]
-Size: TypeAlias = Annotated[int, Meta(ge=1, le=_MOST)]
+Count: TypeAlias = Annotated[int, Meta(ge=1, le=MOST)]
+Size: TypeAlias = Annotated[int, Meta(ge=1, le=MOST)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
 Dollars: TypeAlias = Annotated[float, Meta(gt=0, le=1e6)]
 Price: TypeAlias = Annotated[float, Meta(ge=0, le=1e6)]
@@ -132,7 +132,7 @@ class TargetConfig(Table, frozen=True):
     to: str
     weight: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0
     limit: Count | None = None
-    queue: Annotated[int, Meta(ge=0, le=_MOST)] = 1000
+    queue: Annotated[int, Meta(ge=0, le=MOST)] = 1000
     failures: Count = 5
     pause: Annotated[float, Meta(gt=0, le=1e9)] = 10.0
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from acytoo.errors import RateLimitError
-from acytoo.gateway.config import Limits
+from acytoo.gateway.config import MOST, Limits
 from acytoo.gateway.counters import Exceeded, Hold, Limit, Plan, Window
 from acytoo.gateway.ledger import Row
 from acytoo.gateway.prices import NANODOLLARS
@@ -65,13 +65,18 @@ def amounts_of(tokens: int, nanodollars: int) -> tuple[int, int, int, int]:
 def used_by(rows: Sequence[Row]) -> tuple[int, int, int, int]:
     """Return the amounts that were really used, in that order, once a request has ended.
 
-    A request that was refused here has no rows, and is not counted.
+    A request that was refused here has no rows, and is not counted. An upstream may report any numbers: Redis would
+    refuse those that do not fit into 64 bits, and with them the settling of all other limits.
     """
     if len(rows) == 1:
         row = rows[0]
-        return 1, row.input_tokens + row.output_tokens, row.cost or 0, 0
-    tokens = sum([row.input_tokens + row.output_tokens for row in rows])
-    return 1 if rows else 0, tokens, sum([row.cost or 0 for row in rows]), 0
+        tokens, money = row.input_tokens + row.output_tokens, row.cost or 0
+    else:
+        tokens = sum([row.input_tokens + row.output_tokens for row in rows])
+        money = sum([row.cost or 0 for row in rows])
+    if tokens > MOST or money > MOST:
+        tokens, money = min(tokens, MOST), min(money, MOST)
+    return 1 if rows else 0, tokens, money, 0
 
 
 def granted(held: Hold | Exceeded) -> Hold:
