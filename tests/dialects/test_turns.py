@@ -645,7 +645,9 @@ def test_a_spoken_turn_goes_back_as_its_id() -> None:
     [
         {"extra_content": {"google": {"thought_signature": "c2ln"}}},
         {"provider_specific_fields": {"thought_signature": "c2ln"}},
+        {"extra_content": {"vertex": {"thought_signature": "c2ln"}}},
         {"thought_signature": "c2ln"},
+        {"thoughtSignature": "c2ln"},
     ],
 )
 def test_googles_signature_of_a_call_reaches_google_under_every_name(own: Any) -> None:

@@ -117,7 +117,11 @@ _decode = decoder(_Chunk).decode
 
 class _FullToolCall(_ToolCall):
     thought_signature: Any = None  # gateways before Gemini
+    thoughtSignature: Any = None
     provider_specific_fields: Any = None  # LiteLLM
+
+
+_SIGNED_FIELDS = ("thought_signature", "thoughtSignature", "provider_specific_fields")
 
 
 class _FullDelta(_Delta):
@@ -368,6 +372,7 @@ class StreamReader(RecordReader):
             or record.find(b'"images"') >= 0
             or record.find(b'"extra_content"') >= 0
             or record.find(b'"thought_signature"') >= 0
+            or record.find(b'"thoughtSignature"') >= 0
         )
 
     def _decode_full_chunk(self, record: bytes) -> _FullChunk:
@@ -783,16 +788,19 @@ def read_document(name: str, body: bytes) -> list[Item]:
 def _own_fields(piece: _ToolCall) -> tuple[JSONObject, tuple[str, str] | None]:
     """Return the fields of a call that only the server which sent them needs back, and Google's signature in them.
 
-    Sources of the other names: langbot-app/LangBot#2265 (LiteLLM), ENTERPILOT/GoModel#893.
+    Vertex AI has the signature under its own name (earendil-works/pi#6733), LiteLLM in its own field
+    (langbot-app/LangBot#2265), and gateways directly in the call (earendil-works/pi#9443, ENTERPILOT/GoModel#893).
     """
     own: JSONObject = {"extra_content": piece.extra_content} if isinstance(piece.extra_content, dict) else {}
     signed = signature_of(own)
     if isinstance(piece, _FullToolCall):
-        fields = object_or_empty(piece.provider_specific_fields)
-        others = {"thought_signature": piece.thought_signature, "provider_specific_fields": fields}
-        own |= {name: value for name, value in others.items() if value}
-        signature = text_or_empty(piece.thought_signature) or text_or_empty(fields.get("thought_signature"))
-        signed = signed or signature_of({"extra_content": signature_content(signature)})
+        others = {name: getattr(piece, name) for name in _SIGNED_FIELDS if getattr(piece, name)}
+        own |= others
+        vertex = object_or_empty(own.get("extra_content")).get("vertex")
+        for value in (vertex, piece.provider_specific_fields, others):
+            for name in ("thought_signature", "thoughtSignature"):
+                signature = text_or_empty(object_or_empty(value).get(name))
+                signed = signed or signature_of({"extra_content": signature_content(signature)})
     return own, signed
 
 
