@@ -14,7 +14,7 @@ from acytoo.dialects.finish import check_finish
 from acytoo.dialects.openai import OpenAI, Variations
 from acytoo.errors import AcytooError, ProtocolError, ReplyError, ServerError, TruncatedError
 from acytoo.http import ResponseHead
-from acytoo.types import Item, Refusal, Request, collect
+from acytoo.types import Finish, Item, Refusal, Request, collect
 
 Body = Callable[[str, str], bytes]
 """Takes the text and the reason of a reply, and returns the body."""
@@ -381,3 +381,26 @@ def test_a_text_in_the_shape_of_ollamas_generate_is_read() -> None:
     lines = [{"model": "m", "response": "Hel", "done": False}, {"response": "lo", "done": False}, {"done": True}]
     items, error = read(dialects.Ollama(), b"".join([json.dumps(line).encode() + b"\n" for line in lines]))
     assert (collect(items).text, error) == ("Hello", None)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
+@pytest.mark.parametrize("name", LAX)
+@pytest.mark.parametrize(("reason", "nearest"), [("new_reason", "stop"), ("pause_turn", "length")])
+def test_a_client_gets_only_reasons_that_its_api_has(name: str, reason: str, nearest: str, stream: bool) -> None:
+    # async-openai and the SDK for .NET refuse a chunk with another reason.
+    dialect = LAX[name]
+    request = Request([{"role": "user", "content": "Hello"}], "m", stream=stream)
+    if name == "anthropic" and reason == "pause_turn":
+        reason = "max_messages"  # of the Responses API
+    if name == "gemini":
+        nearest = "OTHER"
+    items: list[Item] = ["Hi", Finish(reason, raw=reason)]
+    if stream:
+        writer = dialect.writer(request)
+        body = writer.write(items) + writer.end()
+    else:
+        body = dialect.write_reply(collect(items), request)
+    assert reason.encode() not in body
+    finish = collect(read(dialect, body)[0]).finish
+    assert finish is not None
+    assert finish.reason == nearest

@@ -196,6 +196,13 @@ STREAMS = {
     "an HTML page after the first chunks": Reported(
         OPENAI, sse(HI) + b"<html><body>502 Bad Gateway</body></html>", "Hi", error=TruncatedError
     ),
+    "earendil-works/pi#2106: another name for stop": Reported(OPENAI, sse(HI, chunk("end")) + DONE, "Hi"),
+    "gateways: Anthropic's name for length": Reported(
+        OPENAI, sse(HI, chunk("max_tokens")) + DONE, "Hi", finish="length"
+    ),
+    "BerriAI/litellm#2195: stop in each chunk before the reason": Reported(
+        OPENAI, sse(chunk("stop", content="H"), chunk("length", content="i")) + DONE, "Hi", finish="length"
+    ),
     "animachat#129: the reasoning is an object or a list of them": Reported(
         OPENAI,
         sse(chunk(reasoning={"text": "h"}), chunk(reasoning_content=[{"type": "text", "text": "m"}]), HI, STOP) + DONE,
@@ -296,6 +303,18 @@ STREAMS = {
         "{}",
         finish="tool_calls",
     ),
+    "end_turn before a call": Reported(
+        ANTHROPIC,
+        events(
+            STARTED, *TEXT_BLOCK, stopped(), *block(TOOL_USE, json_delta("{}"), index=1), stopped("tool_use"), ENDED
+        ),
+        "Hi",
+        "{}",
+        finish="tool_calls",
+    ),
+    "Amazon Bedrock: guardrail_intervened": Reported(
+        ANTHROPIC, events(STARTED, *TEXT_BLOCK, stopped("guardrail_intervened"), ENDED), "Hi", finish="content_filter"
+    ),
     "no message_start, and [DONE] after the end": Reported(
         ANTHROPIC, events(*TEXT_BLOCK, stopped(), ENDED) + DONE, "Hi"
     ),
@@ -343,6 +362,21 @@ STREAMS = {
             frame({"text": None}, finishReason="STOP"),
         ),
         "Hi",
+    ),
+    "Chevey339/kelivo#1003: STOP before the text": Reported(
+        GEMINI, sse(frame(finishReason="STOP"), frame({"text": "Hi"}), frame(finishReason="STOP")), "Hi"
+    ),
+    "0xPlaygrounds/rig#2328: STOP before the reason": Reported(
+        GEMINI,
+        sse(frame({"text": "H"}, finishReason="STOP"), frame({"text": "i"}, finishReason="MAX_TOKENS")),
+        "Hi",
+        finish="length",
+    ),
+    "STOP before a call": Reported(
+        GEMINI,
+        sse(frame(finishReason="STOP"), frame({"functionCall": {"name": "f", "args": {}}}, finishReason="STOP")),
+        arguments="{}",
+        finish="tool_calls",
     ),
     "TOO_MANY_TOOL_CALLS after a text": Reported(
         GEMINI,
@@ -555,5 +589,8 @@ async def test_a_server_passes_on_or_translates_it(name: str, client: Dialect) -
         return
     assert error is None
     assert answer.whole
+    if reported.finish != "stop" or client is not reported.dialect:
+        assert reply.finish is not None
+        assert reply.finish.reason == reported.finish
     found = [json.loads(call["function"]["arguments"]) for call in reply.tool_calls]
     assert found == ([json.loads(reported.arguments)] if reported.arguments else [])

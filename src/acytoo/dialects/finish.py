@@ -10,6 +10,7 @@ import re
 from collections.abc import Container
 
 from acytoo.errors import ProtocolError, status_error
+from acytoo.types import Finish, Item
 
 _FAILURE = (
     "abort|cancel|crash|disconnect|error|evict|exception|fail|fault|insufficient|interrupt|invalid|kill|lost|malformed"
@@ -46,3 +47,29 @@ def check_call(field: str, reason: str, has_call: bool) -> None:
     """
     if reason in _CALL_REASONS and not has_call:
         raise ProtocolError(f"the server ended the reply with the {field} {reason!r}, but it has sent no tool call")
+
+
+def append_finish(finish: Finish, before: Finish | None, items: list[Item]) -> Finish:
+    """Append a finish reason, and return the one of the reply. After one with that, only one that differs is new.
+
+    Some servers send `stop` in each record of a stream, and only the last one has the reason: the end of the tokens, or
+    a call (Chevey339/kelivo#1003, 0xPlaygrounds/rig#2328).
+    """
+    if before is not None and (before.reason != "stop" or finish.reason == "stop"):
+        return before
+    items.append(finish)
+    return finish
+
+
+_UNFINISHED = frozenset({"pause_turn", "incomplete", "max_messages", "steered"})
+"""Reasons of one API why a reply ended early. For the others, it is as if it had reached the limit of its length."""
+
+
+def nearest_reason(finish: Finish, known: Container[str]) -> str:
+    """Return the finish reason if it is one of those that an API's clients know, else the nearest of the shared shape.
+
+    Typed clients refuse a complete reply for a reason that they do not know.
+    """
+    if finish.reason in known:
+        return finish.reason
+    return "length" if finish.reason in _UNFINISHED else "stop"

@@ -276,7 +276,7 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
         ["Hi", Finish("new_reason", raw="new_reason")],
     ),
     # Together API reference, `finish_reason`.
-    "eos, without a text": ((choice({"content": ""}, "eos"),), [Finish("eos", raw="eos")]),
+    "eos, without a text": ((choice({"content": ""}, "eos"),), [Finish("stop", raw="eos")]),
     # microsoft/foundry-local issue 263: the index counts the chunks, and each also has a `message`.
     "an index that counts up": (
         (

@@ -20,7 +20,7 @@ from acytoo.dialects.anthropic.request import SOURCE
 from acytoo.dialects.base import not_this_api
 from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, without_none
-from acytoo.dialects.finish import check_call, check_finish
+from acytoo.dialects.finish import append_finish, check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error
@@ -182,7 +182,7 @@ class StreamReader(RecordReader):
         self._started = False
         self.has_content = False  # a block that is not reasoning
         self._stopped = False
-        self._finished = False
+        self._finish: Finish | None = None
         self._usage: JSONObject = {}
         self._has_last_usage = False
         self._open_calls: dict[int, _OpenCall] = {}  # by the index of their blocks
@@ -203,7 +203,7 @@ class StreamReader(RecordReader):
     @property
     def complete(self) -> bool:
         """Whether a stop reason was read, or `message_stop` after a block that is neither reasoning nor a call cut."""
-        return self._finished or (self._stopped and self.has_content and not self.is_inside_call)
+        return self._finish is not None or (self._stopped and self.has_content and not self.is_inside_call)
 
     @property
     def is_inside_call(self) -> bool:
@@ -549,16 +549,15 @@ class StreamReader(RecordReader):
         self, reason: str | None, sequence: str | None, details: JSONObject | None, items: list[Item]
     ) -> None:
         self._close_blocks(items)
-        if reason and not self._finished:
+        if reason and (self._finish is None or self._finish.reason == "stop"):
             explanation = (details or {}).get("explanation")
             if not isinstance(explanation, str):
                 explanation = ""
             check_finish("stop_reason", reason, _ENDS, self.has_content, explanation)
             check_call("stop_reason", reason, bool(self._calls) or self._has_own_call)
-            self._finished = True
             if reason == "refusal" and explanation:
                 items.append(Refusal(explanation))
-            items.append(_decode_finish(reason, sequence))
+            self._finish = append_finish(_decode_finish(reason, sequence), self._finish, items)
         if self._usage:
             items.append(_decode_usage(self._usage))
 
@@ -594,17 +593,19 @@ FINISH_REASONS = {
 }
 """Stop reasons, and the shared shape's finish reasons. For the way back, the first of each is its default."""
 
-_ENDS = frozenset(
-    {*FINISH_REASONS, "stop", "length", "tool_calls", "content_filter", "content_filtered", "guardrail_intervened"}
-)
-"""Stop reasons that are the end of a reply. Gateways pass on those of OpenAI and of Amazon Bedrock's Converse API."""
+_OTHER_NAMES = {"content_filtered": "content_filter", "guardrail_intervened": "content_filter"}
+"""Reasons of Amazon Bedrock's Converse API, which gateways pass on."""
+
+_ENDS = frozenset({*FINISH_REASONS, *_OTHER_NAMES, "stop", "length", "tool_calls", "content_filter"})
+"""Stop reasons that are the end of a reply. Gateways pass on those of OpenAI too."""
 
 _EXACT_REASONS = frozenset({"end_turn", "max_tokens", "tool_use"})
 """The stop reasons that a finish reason expresses completely. `Finish.raw` keeps all others."""
 
 
 def _decode_finish(reason: str, sequence: str | None) -> Finish:
-    return Finish(FINISH_REASONS.get(reason, reason), sequence or "", "" if reason in _EXACT_REASONS else reason)
+    shared = FINISH_REASONS.get(reason) or _OTHER_NAMES.get(reason, reason)
+    return Finish(shared, sequence or "", "" if reason in _EXACT_REASONS else reason)
 
 
 _INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")

@@ -12,6 +12,7 @@ from acytoo.dialects.anthropic.reader import FINISH_REASONS, STATUSES, STATUSES_
 from acytoo.dialects.anthropic.request import SOURCE, encode_reasoning
 from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import describe_error, in_stream
+from acytoo.dialects.finish import nearest_reason
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.services import api_of, without_hosts
 from acytoo.dialects.tool_calls import ArgumentPieces, parse_arguments
@@ -331,7 +332,7 @@ def _encode_finish(finish: Finish | None, has_refusal: bool, has_calls: bool) ->
         return finish.raw, None
     if has_calls and finish.reason == "stop":
         return "tool_use", None
-    return _DEFAULT_REASONS.get(finish.reason) or finish.raw or finish.reason, None
+    return _DEFAULT_REASONS[nearest_reason(finish, _DEFAULT_REASONS)], None
 
 
 def _encode_usage(usage: Usage) -> JSONObject:

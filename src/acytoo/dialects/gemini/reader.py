@@ -12,7 +12,7 @@ import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, objects_in
-from acytoo.dialects.finish import check_finish
+from acytoo.dialects.finish import append_finish, check_finish
 from acytoo.dialects.gemini.parts import (
     FINISH_REASONS,
     READ_FIELDS,
@@ -115,6 +115,7 @@ class StreamReader(RecordReader):
         self._unframed = b""
         self._usage: _UsageMetadata | None = None
         self._finished = False
+        self._finish: Finish | None = None
         self.has_content = False  # a text or a call
 
     @property
@@ -205,12 +206,12 @@ class StreamReader(RecordReader):
         if (reason or blocked or self._finished) and self._usage is not None:
             items.append(_decode_usage(self._usage))
             self._usage = None
-        if (reason or blocked) and not self._finished:
-            self._finished = True
+        if reason or blocked:
             finish = Finish("content_filter", raw=blocked) if blocked else self._decode_finish(reason or "")
-            if finish.reason == "content_filter" and (explanation := _text(message)):
+            if finish.reason == "content_filter" and not self._finished and (explanation := _text(message)):
                 items.append(Refusal(explanation))
-            items.append(finish)
+            self._finished = True
+            self._finish = append_finish(finish, self._finish, items)
 
     def _append_candidate(self, candidate: _Candidate, record: bytes, items: list[Item]) -> None:
         """Append the items of the first candidate, the only one that the shared shape can express."""

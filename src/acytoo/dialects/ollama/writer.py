@@ -13,6 +13,7 @@ import msgspec
 
 from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import describe_error, in_stream
+from acytoo.dialects.finish import nearest_reason
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.tool_calls import parse_arguments
 from acytoo.errors import AcytooError, ProtocolError
@@ -174,9 +175,13 @@ def error_document(error: AcytooError) -> JSONObject:
     return {"error": describe_error(error)[1]}
 
 
+_REASONS = frozenset({"stop", "length", "content_filter", "tool_calls", "load", "unload"})
+"""Reasons that this API has, and two of the shared shape."""
+
+
 def _encode_end(finish: Finish | None, usage: Usage | None, total: int, evaluation: int) -> JSONObject:
     """Return the fields that only the last line has; the durations are in nanoseconds."""
-    reason = finish.reason if finish else "stop"
+    reason = nearest_reason(finish, _REASONS) if finish else "stop"
     counts = {"prompt_eval_count": usage.input_tokens, "eval_count": usage.output_tokens} if usage else {}
     return {
         "done": True,

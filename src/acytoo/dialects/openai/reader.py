@@ -21,7 +21,7 @@ import msgspec
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import BASE_RESP, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
-from acytoo.dialects.finish import check_call, check_finish
+from acytoo.dialects.finish import append_finish, check_call, check_finish
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai.request import NAME
@@ -206,6 +206,7 @@ class StreamReader(RecordReader):
         self._done = False
         self.finished = False
         self._number: int | None = 0  # of the choice that finished
+        self._finish: Finish | None = None
         self._reads_messages = False  # the content came as `message`, not as `delta`
         self._reads_pieces = False  # …and each of them is a piece of it
         self._calls = ReceivedCalls(names_in_pieces=True)  # continuedev/continue pull request 5849
@@ -445,7 +446,7 @@ class StreamReader(RecordReader):
                 self.finished = True
                 self._number = choice.index
                 self.append_own_fields(items)
-                items.append(_decode_finish(reason))
+            self._finish = append_finish(_decode_finish(reason), self._finish, items)
 
     def _start(self, chunk: _Chunk, items: list[Item], content: object = None) -> None:
         """Append `Start` once, and note whether the chunk has content. After both, texts take the fast path."""
@@ -912,27 +913,30 @@ STATUSES = {
 }
 """The HTTP status of each error code or type that a stream reports: a stream's own status is always 200."""
 
-_ENDS = frozenset(
-    {
-        *("stop", "length", "tool_calls", "content_filter", "function_call"),
-        *("eos", "eos_token", "stop_sequence", "stop_str", "end_turn", "tool_use", "COMPLETE", "STOP"),
-        *("max_tokens", "MAX_TOKENS", "model_length", "sensitive", "refusal", "SAFETY", "RECITATION"),
-    }
-)
-"""Finish reasons that are the end of a reply: this API's, then those of compatible servers.
+FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+"""Finish reasons of the shared shape, which has this API's names. Others are kept as `raw` too."""
+
+_OTHER_NAMES = {
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    **dict.fromkeys(("eos", "eos_token", "stop_sequence", "stop_str", "end_turn", "end", "normal"), "stop"),
+    **dict.fromkeys(("COMPLETE", "STOP"), "stop"),
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "MAX_TOKENS", "model_length"), "length"),
+    **dict.fromkeys(("sensitive", "refusal", "SAFETY", "RECITATION"), "content_filter"),
+}
+"""Names that compatible servers have for those reasons.
 
 Sources: the API references of Together (`eos`), Hugging Face TGI (`eos_token`, `stop_sequence`), Mistral
-(`model_length`), Zhipu (`sensitive`), Cohere (`COMPLETE`); gateways pass on Anthropic's and Gemini's own.
+(`model_length`), Zhipu (`sensitive`), Cohere (`COMPLETE`), Baidu (`normal`); earendil-works/pi#2106 (`end`); gateways
+pass on Anthropic's and Gemini's own.
 """
 
-_FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
-"""Finish reasons of the shared shape, which has this API's names. Others are kept as `raw` too."""
+_ENDS = FINISH_REASONS | _OTHER_NAMES.keys()
+"""Finish reasons that are the end of a reply."""
 
 
 def _decode_finish(reason: str) -> Finish:
-    if reason in _FINISH_REASONS:
-        return Finish(reason)
-    return Finish("tool_calls" if reason == "function_call" else reason, raw=reason)
+    return Finish(reason) if reason in FINISH_REASONS else Finish(_OTHER_NAMES.get(reason, reason), raw=reason)
 
 
 def _decode_usage(fields: JSONObject) -> Usage:

@@ -17,6 +17,8 @@ from acytoo.dialects.base import Writer
 from acytoo.dialects.custom_tools import custom_input, custom_names
 from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error
 from acytoo.dialects.fields import objects_in, text_or_empty
+from acytoo.dialects.finish import nearest_reason
+from acytoo.dialects.openai.reader import FINISH_REASONS
 from acytoo.dialects.openai.request import NAME, TURN_FIELDS
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.services import api_of, without_hosts
@@ -66,7 +68,7 @@ class StreamWriter(Writer):
         self._signed: set[int] = set()
         self._reasoning_field = "reasoning_content"
         self._open = False
-        self._finished = False
+        self._finish: Finish | None = None
 
     @functools.cached_property
     def _head(self) -> bytes:
@@ -106,10 +108,12 @@ class StreamWriter(Writer):
         return b"".join(out)
 
     def end(self) -> bytes:
-        """Return a finish reason if the reply had none, the usage if the client asked for it, then `[DONE]`."""
-        out = b"" if self._open else self._opening()
-        if not self._finished:
-            out += self._write_end(None)
+        """Return the finish reason, the usage if the client asked for it, then `[DONE]`.
+
+        Some backends send a reason in each record, and a client stops reading at the first.
+        """
+        reason = _encode_finish(self._finish, bool(self._calls or self._inputs))
+        out = self._opening() + self._write_inputs() + self._chunk({}, reason)
         if self._include_usage and self._usage:
             out += self._head + b'],"usage":' + msgspec.json.encode(_encode_usage(self._usage)) + b"}\n\n"
         return out + b"data: [DONE]\n\n"
@@ -121,10 +125,6 @@ class StreamWriter(Writer):
         """
         fields = openai_error(error) | {"code": describe_error(error)[0]} | in_stream(error)
         return b"data: " + msgspec.json.encode({"error": fields}) + b"\n\n"
-
-    def _write_end(self, finish: Finish | None) -> bytes:
-        reason = _encode_finish(finish, bool(self._calls or self._inputs))
-        return self._write_inputs() + self._chunk({}, reason)
 
     def _opening(self) -> bytes:
         """Return the first chunk, which has the role and no text."""
@@ -151,8 +151,7 @@ class StreamWriter(Writer):
         if isinstance(item, Logprobs):
             return self._chunk({}, logprobs={"content": item.tokens, "refusal": None})
         if isinstance(item, Finish):
-            self._finished = True
-            return self._write_end(item)
+            self._finish = item
         if isinstance(item, Usage):
             self._usage = item
         return b""
@@ -227,7 +226,7 @@ class CompletionWriter(StreamWriter):
         return b"data: " + msgspec.json.encode(head)[:-1] + b',"choices":['
 
     def write(self, items: list[Item]) -> bytes:
-        """Return a chunk for each text and for the finish reason. A refusal is text."""
+        """Return a chunk for each text. A refusal is text."""
         out: list[bytes] = []
         text = ""
         for item, following in itertools.zip_longest(items, items[1:]):
@@ -245,8 +244,7 @@ class CompletionWriter(StreamWriter):
             elif isinstance(item, Refusal):
                 out.append(self._text(item.text))
             elif isinstance(item, Finish):
-                self._finished = True
-                out.append(self._text("", item.reason))
+                self._finish = item
             elif isinstance(item, Usage):
                 self._usage = item
         return b"".join(out)
@@ -274,7 +272,7 @@ def completion_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as a `text_completion`."""
     document = reply_document(reply, request)
     text = _echo(request) + reply.text + reply.refusal
-    choice = _completion_choice(text, reply.finish_reason or "stop", reply.logprobs)
+    choice = _completion_choice(text, _encode_finish(reply.finish, False), reply.logprobs)
     return {**document, "object": "text_completion", "choices": [choice]}
 
 
@@ -350,7 +348,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
 
 def _encode_finish(finish: Finish | None, has_calls: bool) -> str:
     """Return the finish reason: of a reply with calls, one on which clients make them (BerriAI/litellm#35753)."""
-    reason = "stop" if finish is None else finish.reason
+    reason = "stop" if finish is None else nearest_reason(finish, FINISH_REASONS)
     return "tool_calls" if has_calls and reason == "stop" else reason
 
 

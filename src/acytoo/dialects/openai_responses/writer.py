@@ -16,6 +16,7 @@ import msgspec
 from acytoo.dialects.base import Unsupported, Writer
 from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error, retry_after_seconds
 from acytoo.dialects.fields import objects_in
+from acytoo.dialects.finish import nearest_reason
 from acytoo.dialects.openai_responses.reader import INCOMPLETE_REASONS
 from acytoo.dialects.openai_responses.request import NAME, add_extra, encode_instructions, encode_opaque, encode_options
 from acytoo.dialects.openai_responses.tools import call_item, complete_call, own_tools
@@ -160,7 +161,7 @@ class StreamWriter(Writer):
 
     def complete_response(self, out: list[bytes]) -> JSONObject:
         """Return the complete response. The events that end the open items are appended to `out`."""
-        reason = _INCOMPLETE.get(self._finish.reason)
+        reason = _INCOMPLETE.get(nearest_reason(self._finish, _INCOMPLETE))
         status = "incomplete" if reason else "completed"
         self._close_item(out, status)
         for index, pieces in self._calls.values():
