@@ -226,12 +226,14 @@ class MemoryCounters:
         if counted is None or not is_current:
             counted = self._counts_of(plan, now, elapsed)
         for count, most, unit in counted.counts:
-            if count.used + (amounts[unit] or 1) > most:
+            amount = amounts[unit]
+            used = count.used + amount
+            if used >= most and (used > most or not amount):
+                counted.take_back(amounts, count)
                 return _exceeded(counted, plan, amounts, now, elapsed)
+            count.used = used
         if not is_current:
             self._keep(plan, counted)
-        for count, _, unit in counted.counts:
-            count.used += amounts[unit]
         return _MemoryHold(plan, amounts, counted, now, elapsed)
 
     def settle(self, hold: Hold, actual: Sequence[int]) -> None:
@@ -300,6 +302,13 @@ class _Counted:
         self.minute_start, self.minute_end = _common(
             [c for c, limit in zip(counts, limits, strict=True) if limit.window == "minute"]
         )
+
+    def take_back(self, amounts: Sequence[int], end: _Count) -> None:
+        """Count the amounts no more that were counted before the count `end` had no room."""
+        for count, _, unit in self.counts:
+            if count is end:
+                return
+            count.used -= amounts[unit]
 
 
 class _MemoryHold(Hold):
