@@ -92,6 +92,12 @@ class Rates(msgspec.Struct, frozen=True):
     cache_write_1h: _Rate
     request: float = 0.0
     """Nanodollars for the request itself, which some search models cost."""
+    plain: tuple[float, float] | None = None
+    """Of input and output, unless they depend on the size of the request; made from the others."""
+
+    def __post_init__(self) -> None:
+        if len(self.input) == len(self.output) == 1:
+            msgspec.structs.force_setattr(self, "plain", (self.input[0][1], self.output[0][1]))
 
     def cost(self, total: int, output: int, cached: int = 0, written: int = 0, for_an_hour: int = 0) -> int:
         """Return the cost in nanodollars: a dollar per million tokens is a thousand nanodollars per token.
@@ -99,30 +105,24 @@ class Rates(msgspec.Struct, frozen=True):
         As in `Usage`, `total` includes the cached and the cache-written tokens, and these those that are kept for an
         hour.
         """
-        if total < 0 or output < 0:
-            total, output = max(0, total), max(0, output)
-        output_rate, input_rate = self.output, self.input
-        # Most prices do not depend on the size of the request: then there is nothing to look for.
-        price = output_rate[0][1] if len(output_rate) == 1 else _at(output_rate, total)
-        dollars_per_million = output * price
-        plain = total
-        if cached or written:
-            cached = max(0, min(cached, total))
-            written = max(0, min(written, total - cached))
-            plain -= cached + written
-            for_an_hour = max(0, min(for_an_hour, written))
-            dollars_per_million += cached * _at(self.cached, total)
-            dollars_per_million += (written - for_an_hour) * _at(self.cache_write, total)
-            dollars_per_million += for_an_hour * _at(self.cache_write_1h, total)
-        price = input_rate[0][1] if len(input_rate) == 1 else _at(input_rate, total)
-        return round((dollars_per_million + plain * price) * 1000 + self.request)
+        plain = self.plain
+        if plain is not None and total >= 0 and output >= 0 and not cached and not written:  # as most requests are
+            return round((output * plain[1] + total * plain[0]) * 1000 + self.request)
+        total, output = max(0, total), max(0, output)
+        cached = max(0, min(cached, total))
+        written = max(0, min(written, total - cached))
+        for_an_hour = max(0, min(for_an_hour, written))
+        dollars_per_million = output * _at(self.output, total)
+        dollars_per_million += cached * _at(self.cached, total)
+        dollars_per_million += (written - for_an_hour) * _at(self.cache_write, total)
+        dollars_per_million += for_an_hour * _at(self.cache_write_1h, total)
+        dollars_per_million += (total - cached - written) * _at(self.input, total)
+        return round(dollars_per_million * 1000 + self.request)
 
 
 def _at(rate: _Rate, total: int) -> float:
     """Return the rate for a request with so many input tokens."""
     price = rate[0][1]
-    if len(rate) == 1:
-        return price
     for start, value in rate[1:]:
         if total > start:
             price = value
