@@ -33,29 +33,37 @@ class Received(msgspec.Struct):
     is_partial: bool = False
 
 
+_NOTHING = Received()
+
+
 class Observation:
     """One request to an endpoint. A subclass may refuse it, or act on its end."""
 
     asks_for_usage: bool = False
     """Whether a stream that passes through is to report its usage, which the caller does not see if it did not ask."""
 
-    first_content_at: float | None = None
-    has_begun = False
-    """Whether the request was let through by `begin`."""
-    is_sent = False
-    """Whether the endpoint may have received the request."""
-    status = 0
-    """The status of the response, 0 without one."""
-    outcome = ""
-    """"complete", "cancelled" or "error"; "" before the end."""
-    error: AcytooError | None = None
-    received = Received()
+    # Of objects with slots, each attribute is found at once, also one that still has its first value.
+    __slots__ = (
+        *("error", "fields", "first_content_at", "has_begun", "is_sent", "names", "outcome", "received", "started_at"),
+        "status",
+    )
 
     def __init__(self, names: Iterable[str], fields: bytes) -> None:
         self.names = names
         self.fields = fields
         """Further header fields of the request, encoded. They replace those that have one of the names."""
         self.started_at = time.monotonic()
+        self.first_content_at: float | None = None
+        self.has_begun = False
+        """Whether the request was let through by `begin`."""
+        self.is_sent = False
+        """Whether the endpoint may have received the request."""
+        self.status = 0
+        """The status of the response, 0 without one."""
+        self.outcome = ""
+        """"complete", "cancelled" or "error"; "" before the end."""
+        self.error: AcytooError | None = None
+        self.received = _NOTHING
 
     async def begin(self) -> None:
         """Prepare for the request, which is not sent if this raises an AcytooError."""

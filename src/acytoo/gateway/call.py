@@ -70,17 +70,12 @@ ADMIN = Admin()
 class GatewayCall(Call):
     """One request to a gateway."""
 
-    _dialect = ""
-    key_has_budget = False
-    """Whether the caller's key has one, so that the price of each attempt has to be known."""
-    model = ""
-    size = 0
-    _traceparent = ""
-    _incoming: int | None = None
-    _hold: Hold | None = None
-    _hit: Hit | None = None
-    _task: asyncio.Task[None] | None = None
-    """What asks an upstream for this request and for others; it may outlast the request."""
+    # Of objects with slots, each attribute is found at once, also one that still has its first value.
+    __slots__ = (
+        *("_address", "_at", "_attempts", "_control", "_dialect", "_hit", "_hold", "_incoming", "_request", "_sent"),
+        *("_started", "_task", "_traceparent", "counters", "key_has_budget", "model", "quarter", "request_id"),
+        *("setup", "size", "upstream_fields", "upstream_names"),
+    )
 
     def __init__(self, control: GatewayControl, request: IncomingRequest) -> None:
         self._control = control
@@ -96,12 +91,23 @@ class GatewayCall(Call):
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_id("req_")
         self.fields = self.upstream_fields = f"x-request-id: {self.request_id}\r\n".encode()
         self.upstream_names: tuple[str, ...] = ("x-request-id",)
+        self._traceparent = ""
         if control.tracing is not None:
             passed = control.tracing.headers_for(request.headers)
             self._traceparent = passed["traceparent"]
             self.upstream_names += tuple(passed)
             self.upstream_fields += encode_fields(passed)
         self._attempts: list[GatewayAttempt] = []
+        self.route = self.error = None
+        self.key_has_budget = False
+        """Whether the caller's key has one, so that the price of each attempt has to be known."""
+        self._dialect = self.model = ""
+        self.size = 0
+        self._incoming: int | None = None
+        self._hold: Hold | None = None
+        self._hit: Hit | None = None
+        self._task: asyncio.Task[None] | None = None
+        """What asks an upstream for this request and for others; it may outlast the request."""
 
     async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
         """Check what the key may ask for, and reserve an estimate. Raises AcytooError."""
@@ -305,8 +311,9 @@ class _Ending(msgspec.Struct):
 class GatewayAttempt(Observation):
     """One request to an upstream."""
 
+    __slots__ = ("call", "ended_at", "hold", "leaf", "offer", "wanted")
+
     asks_for_usage = True
-    hold: Hold | None = None
 
     def __init__(self, call: GatewayCall, leaf: Leaf, wanted: Request) -> None:
         super().__init__(call.upstream_names, call.upstream_fields)
@@ -315,6 +322,7 @@ class GatewayAttempt(Observation):
         self.wanted = wanted
         self.offer = call.setup.offer(leaf, wanted.model or leaf.model, call.quarter)
         self.ended_at = self.started_at
+        self.hold: Hold | None = None
 
     async def begin(self) -> None:
         """Reserve a place in the limits of the upstream. Raises AcytooError if there is none."""

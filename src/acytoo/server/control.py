@@ -68,11 +68,13 @@ Ask: TypeAlias = Callable[[], Awaitable[BackendReply]]
 class Call:
     """One request to a server, from its head to the end of the response."""
 
-    fields = b""
+    __slots__ = ("error", "fields", "route")
+
+    fields: bytes
     """Further header fields of the response, encoded as lines of its head."""
-    route: PathRoute | None = None
+    route: PathRoute | None
     """The route of the request, None until it is found."""
-    error: AcytooError | None = None
+    error: AcytooError | None
     """The error that was reported to the client."""
 
     async def admit(self, parsed: ParsedRequest, dialect: Dialect, size: int) -> None:
