@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,8 +54,13 @@ def layer_of(part: str) -> int:
     raise AssertionError(f"{part} has no layer: give it one in this test")
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@functools.cache
+def imports_of(path: Path) -> list[str]:
     """Every module a file imports, inside functions too."""
+    return [*_imports_in(path)]
+
+
+def _imports_in(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
