@@ -17,7 +17,7 @@ from tests.server.live_server import LIMIT, call, endless, head, live_server, re
 from tests.skipping_loop import in_skipping_loop, skip
 
 HELLO = reply(Start("id-1", "m-1", 7), "Hello", Finish("stop"))
-TEXTS = 6_400
+TEXTS = 3_200
 ALL = pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
 
 
