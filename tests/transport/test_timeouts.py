@@ -93,9 +93,9 @@ def then_only(dialect: Dialect, begin: list[Item], blank: bytes) -> ScriptedResp
     kind = dialect.writer(Request([]))
     start = kind.write(begin) if begin else b""
     head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind.content_type}\r\n\r\n".encode()
-    steps = raw(head + start, *[blank] * 200)
-    for number in range(200):
-        steps = steps.wait(0.05, at_byte=len(head + start) + number * len(blank))
+    steps = raw(head + start, *[blank] * 500)
+    for number in range(500):
+        steps = steps.wait(0.02, at_byte=len(head + start) + number * len(blank))
     return steps
 
 
@@ -121,8 +121,8 @@ async def ask(dialect: str, url: str, timeout: dict[str, float], *, pass_through
 @pytest.mark.parametrize("pass_through", [False, True], ids=["read", "passed through"])
 async def test_keep_alives_do_not_replace_the_first_byte(dialect: str, blank: bytes, pass_through: bool) -> None:
     async with FakeEndpoint(by_name(dialect), then_only(by_name(dialect), [], blank)) as fake:
-        error = await ask(dialect, fake.url, {"first_byte": 0.5, "idle": 30}, pass_through=pass_through)
-        timed_out(error, "first_byte", 0.5)
+        error = await ask(dialect, fake.url, {"first_byte": 0.2, "idle": 30}, pass_through=pass_through)
+        timed_out(error, "first_byte", 0.2)
 
 
 @EVERY_BLANK
@@ -130,8 +130,8 @@ async def test_keep_alives_do_not_replace_the_first_byte(dialect: str, blank: by
 async def test_keep_alives_do_not_end_a_silence(dialect: str, blank: bytes, pass_through: bool) -> None:
     begin: list[Item] = [Start("id-1", "m"), "Hello"]
     async with FakeEndpoint(by_name(dialect), then_only(by_name(dialect), begin, blank)) as fake:
-        error = await ask(dialect, fake.url, {"first_byte": 30, "idle": 0.5}, pass_through=pass_through)
-        timed_out(error, "idle", 0.5)
+        error = await ask(dialect, fake.url, {"first_byte": 30, "idle": 0.2}, pass_through=pass_through)
+        timed_out(error, "idle", 0.2)
 
 
 REPEATED = {
@@ -170,7 +170,7 @@ async def test_a_record_without_content_that_is_repeated_does_not_end_a_silence(
 ) -> None:
     repeated = then_only(by_name(dialect), begin, f"data: {record}\n\n".encode())
     async with FakeEndpoint(by_name(dialect), repeated) as fake:
-        error = await ask(dialect, fake.url, {"first_byte": 0.5, "idle": 0.5}, pass_through=pass_through)
+        error = await ask(dialect, fake.url, {"first_byte": 0.2, "idle": 0.2}, pass_through=pass_through)
         assert isinstance(error, TimedOutError)
 
 
