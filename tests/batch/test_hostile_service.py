@@ -35,7 +35,7 @@ async def gateway(folder: Path, fake: FakeEndpoint, rest: str = "") -> AsyncIter
     path.write_text(
         '[server]\nport = 0\ngrace = 0.1\nadmin_key = "env:TEST_ADMIN_KEY"\n[storage]\nfiles = "files"\n'
         f'[upstreams.up]\nprovider = "compatible"\nurl = "{fake.url}"\ntimeout = {{ total = 1 }}\n'
-        '[models.fast]\ntargets = ["up/m1"]\n'
+        '[models.fast]\ntargets = [{ to = "up/m1", failures = 1000 }]\n'
         f'[keys.alice]\nhash = "{hash_secret("sk-alice")}"\n{rest}'
     )
     running = Gateway(path)
