@@ -44,7 +44,7 @@ requests and tokens that a scripted upstream has counted itself. They are genera
 
 Cached tokens and those that are written to a cache have prices of their own, and so have those that Anthropic keeps for an hour, and requests
 beyond a size at which a price changes. What services charge besides is not in the cost: tokens of images and audio cost as much as
-those of text, and the searches of a service's own tools nothing.
+those of text, a service tier as much as the default one, and the searches of a service's own tools nothing.
 
 The API of Acytoo reports no usage, so what it answers is always estimated. Ollama's reports no cached tokens. Counting tokens
 (`/v1/messages/count_tokens` and its likes) is free at every service, and is not recorded.

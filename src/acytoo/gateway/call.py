@@ -262,7 +262,7 @@ class GatewayCall(Call):
             consumer.ended(summary)
 
     def _asked(self) -> dict[int, Asked]:
-        """Return what was asked in each attempt that has a row."""
+        """Return the requests of the attempts that have a row."""
         begun = [attempt for attempt in self._attempts if attempt.has_begun]
         return {number: Asked(attempt.wanted, attempt.received.finish) for number, attempt in enumerate(begun, 1)}
 

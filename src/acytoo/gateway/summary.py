@@ -24,8 +24,8 @@ class Summary(msgspec.Struct):
     `key`: the name of the caller's key. `path`: the route's template, "" for an unknown path. `model`: the name asked
     for. `status`: 0 if the client left before a status was sent. `started_at`: Unix seconds. `first_content`: seconds
     until the first content was sent, None if there was none. `sent`: bytes. `error`: the class of the error, or "".
-    `traceparent`: the header that was passed upstream, "" without tracing. `asked`: what was asked, by the number of
-    the attempt; nothing without tracing.
+    `traceparent`: the header that was passed upstream, "" without tracing. `asked`: the requests of the attempts, by
+    their numbers; none without tracing.
     """
 
     request_id: str

@@ -345,7 +345,7 @@ class StreamReader(RecordReader):
                 raise not_this_api(self._name, record, "an event without type")
 
     def _update_usage(self, counts: JSONObject) -> None:
-        """Update the usage. A null does not undo an earlier count, and no input at all is none either.
+        """Update the usage. Neither a null nor a report of no input at all undoes an earlier count.
 
         Source of the latter: envoyproxy/ai-gateway#1631.
         """
