@@ -66,7 +66,16 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "0 -> 1": "an empty event at the beginning is buffered, and skipped with the next one",
         "True -> False": "leaves out the fast path for the first event; `_complete` sets it too",
     },
+    "wire/limits.py json_excess": {
+        "len(body) <= max_elements -> len(body) < max_elements": "the exact count decides then",
+    },
+    "wire/limits.py _bounds_of": {
+        "len(piece) - colons -> len(piece) + colons": "a higher bound: the exact count decides more often",
+    },
     "wire/limits.py json_excess_of": {
+        "counts.fields + bound.fields <= MAX_NAMES -> counts.fields + bound.fields < MAX_NAMES": (
+            "the exact count decides then"
+        ),
         "counts.elements + bound.elements <= max_elements -> counts.elements + bound.elements < max_elements": (
             "the exact count decides then"
         ),
@@ -77,7 +86,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wire/sse.py SSEDecoder._complete": {"1 -> 2": "searches a byte again"},
     "wire/sse.py _records": {
-        "b'data: ' -> b'XXdata: XX'": "leaves out the fast path; the general one returns the same"
+        "b'' -> b'XXXX'": "only line ends are looked for",
+        "b'data: ' -> b'XXdata: XX'": "leaves out the fast path; the general one returns the same",
     },
     "wire/sse.py _data_of": {
         "event.find(b'\\n') < 0 -> event.find(b'\\n') <= 0": "it begins with `event:`, so not with a line end",
