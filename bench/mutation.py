@@ -91,7 +91,7 @@ PARTS = {
         "tests/gateway/test_shared_replies.py",
     ],
     "server/auth+body+cors+extension+request+router": _in_server(
-        "auth", "body", "cors", "hostile_http", "protocol", "request", "routes", "slow", "upstream_keys"
+        "auth", "body", "cors", "hostile_http", "protocol", "request", "router", "routes", "slow", "upstream_keys"
     ),
     "server/connection+hangup+http_server+listener+notify+response": [
         *_in_server("body", "connection", "hostile_http", "http_server", "leaving", "listener", "notify"),

@@ -216,6 +216,19 @@ async def test_a_cross_site_request_is_rejected(host: str, more: str, dialect: d
         assert server.fake.requests == []
 
 
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [
+        ("null", "pages without an origin may not call this server"),
+        ("http://evil.example", "pages of 'http://evil.example' may not call this server"),
+    ],
+)
+async def test_the_error_for_a_page_of_another_site_names_the_site(origin: str, message: str) -> None:
+    async with live_server(HELLO) as server:
+        answer = await call(server.port, request(headers=f"origin: {origin}\r\n"))
+        assert dialects.OpenAI().read_error(403, answer.body).message.startswith(message)
+
+
 async def test_a_target_with_another_host_is_rejected_whatever_its_host_header_is() -> None:
     async with live_server(HELLO) as server:
         data = head("POST http://evil.example/v1/chat/completions HTTP/1.1", LENGTH) + BODY

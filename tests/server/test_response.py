@@ -287,8 +287,8 @@ async def test_a_client_that_reads_slowly_but_steadily_gets_everything() -> None
 
 
 async def test_a_client_that_was_behind_and_has_caught_up_may_wait_for_more() -> None:
-    texts: list[Item] = [COMPLETE[0], *["x" * 10_000] * 1_600, "the end", Finish("stop")]
-    async with live_server(reply(*texts).wait(1.0, after=1_601), unread=0.5) as server, asyncio.timeout(LIMIT):
+    texts: list[Item] = [COMPLETE[0], *["x" * 1_000_000] * 12, "the end", Finish("stop")]
+    async with live_server(reply(*texts).wait(1.0, after=13), unread=0.5) as server, asyncio.timeout(LIMIT):
         reader, writer = await slow_connection(server.port)
         writer.write(request("acytoo"))
         await asyncio.sleep(0.2)
@@ -368,9 +368,9 @@ async def test_a_provider_that_yields_texts_by_itself_waits_for_a_client_that_do
         @classmethod
         async def create_async_generator(cls, model: str, messages: Any, **_: Any) -> AsyncIterator[str]:  # type: ignore[override]
             nonlocal yielded
-            while yielded < 1_600:
+            while yielded < 160:
                 yielded += 1
-                yield "x" * 10_000
+                yield "x" * 100_000
 
     server, ours = await start(ServerConfig({"backend": Eager()}, port=0, grace=0.1))
     reader, writer = await slow_connection(urlsplit(ours).port or 0)
@@ -378,12 +378,12 @@ async def test_a_provider_that_yields_texts_by_itself_waits_for_a_client_that_do
     while not yielded:  # noqa: ASYNC110 - a text is no event
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)
-    assert yielded < 1_600
+    assert yielded < 160
     async with asyncio.timeout(LIMIT):
         response = await read_response(reader)
     writer.close()
     await server.close()
-    assert (yielded, len(response.body), response.whole) == (1_600, 16_000_000, True)
+    assert (yielded, len(response.body), response.whole) == (160, 16_000_000, True)
 
 
 async def test_an_http_1_0_client_that_never_reads_is_reset() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acytoo.errors import ProtocolError
-from acytoo.wire.limits import MAX_RECORD
+from acytoo.wire.limits import MAX_RECORD, MAX_REPLY_ELEMENTS
 from acytoo.wire.ndjson import NDJSONDecoder
 
 LINE = st.text(st.characters(exclude_characters="\n\ufeff", exclude_categories=["Cs"]), min_size=1).map(str.encode)
@@ -82,3 +82,16 @@ def test_a_million_tiny_records_leave_no_memory_in_use(record: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("before", [b"", b"{}\n"])
+def test_a_line_without_end_that_arrives_at_once_is_an_error(before: bytes) -> None:
+    with pytest.raises(ProtocolError, match="larger than 16 MiB"):
+        NDJSONDecoder().feed(before + b"x" * (MAX_RECORD + 1))
+
+
+def test_the_elements_of_a_line_that_nothing_ended_are_limited() -> None:
+    decoder = NDJSONDecoder()
+    assert decoder.feed(b"[" + b"0," * MAX_REPLY_ELEMENTS + b"0]") == []
+    with pytest.raises(ProtocolError, match="values and fields"):
+        decoder.close()

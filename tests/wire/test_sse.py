@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acytoo.errors import ProtocolError
-from acytoo.wire.limits import MAX_RECORD
+from acytoo.wire.limits import MAX_RECORD, MAX_REPLY_ELEMENTS
 from acytoo.wire.sse import COMMENT, SSEDecoder, sse
 
 DATA = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])).map(str.encode)
@@ -202,3 +202,16 @@ def test_the_elements_of_an_event_in_many_chunks_are_limited() -> None:
         for _ in range(20):
             decoder.feed(b"[]," * 50_000)
         decoder.feed(b"\n\n")
+
+
+@pytest.mark.parametrize("before", [b"", b"data: {}\n\n"])
+def test_an_event_without_end_that_arrives_at_once_is_an_error(before: bytes) -> None:
+    with pytest.raises(ProtocolError, match="larger than 16 MiB"):
+        SSEDecoder().feed(before + b"x" * (MAX_RECORD + 1))
+
+
+def test_the_elements_of_an_event_that_nothing_ended_are_limited() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: [" + b"0," * MAX_REPLY_ELEMENTS + b"0]") == []
+    with pytest.raises(ProtocolError, match="values and fields"):
+        decoder.close()

@@ -74,3 +74,10 @@ def test_the_text_before_an_invalid_byte_is_kept() -> None:
     with pytest.raises(ProtocolError, match=r"not utf-8: b'\\xff'"):
         decoder.feed("a你".encode() + b"\xff" + b"b")
     assert decoder.before_error == "a你"
+
+
+def test_a_text_that_never_began_has_nothing_before_its_error() -> None:
+    decoder = TextDecoder("utf-16")  # whose bytes have to begin with their order
+    with pytest.raises(ProtocolError, match="not utf-16"):
+        decoder.feed(b"ab")
+    assert decoder.before_error == ""
