@@ -127,8 +127,9 @@ class GatewayCall(Call):
         if self._control.ledger.is_full:
             raise ServerError("usage cannot be recorded at the moment: try again later", status=503, retry_after=5)
         if isinstance(caller, Key) and (plan := caller.plan) is not None:
-            incoming, outgoing = self.estimated_input(parsed.request), estimate_output(parsed.request)
-            money = 0
+            incoming = outgoing = money = 0
+            if plan.needs_tokens:
+                incoming, outgoing = self.estimated_input(parsed.request), estimate_output(parsed.request)
             if plan.has_budget:
                 self.key_has_budget = True
                 leaf = setup.dearest_leaves[name]
@@ -331,7 +332,9 @@ class GatewayAttempt(Observation):
             if call.key_has_budget:
                 self._rates()
             if plan is not None and self.hold is None:
-                incoming, outgoing = call.estimated_input(self.wanted), estimate_output(self.wanted)
+                incoming = outgoing = 0
+                if plan.needs_tokens:
+                    incoming, outgoing = call.estimated_input(self.wanted), estimate_output(self.wanted)
                 money = self._rates().cost(incoming, outgoing) if plan.has_budget else 0
                 counters, amounts = call.counters, amounts_of(incoming + outgoing, money)
                 held = counters.reserve_now(plan, amounts) or await counters.reserve(Claims(plan, amounts))

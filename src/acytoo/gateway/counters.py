@@ -76,11 +76,13 @@ class Plan:
     has looked up.
     """
 
-    __slots__ = ("counted", "has_budget", "limits")
+    __slots__ = ("counted", "has_budget", "limits", "needs_tokens")
 
-    def __init__(self, limits: Iterable[Limit], *, has_budget: bool = False) -> None:
+    def __init__(self, limits: Iterable[Limit], *, has_budget: bool = False, needs_tokens: bool = False) -> None:
+        """`has_budget`: whether a limit is on money. `needs_tokens`: whether one is on tokens or on money."""
         self.limits = tuple(limits)
         self.has_budget = has_budget
+        self.needs_tokens = needs_tokens
         self.counted: _Counted | None = None
 
 

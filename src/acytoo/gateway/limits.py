@@ -51,7 +51,8 @@ def limits_of(limits: Limits, subject: str) -> dict[str, Limit]:
 def plan_of(limits: Limits, subject: str) -> Plan | None:
     """Return the limits that are set, as counters of a subject; None if none is. For the order of `amounts_of`."""
     plan = [*limits_of(limits, subject).values()]
-    return Plan(plan, has_budget=limits.has_budget) if plan else None
+    needs_tokens = limits.has_budget or any(limit.unit == _PLACES["tokens"] for limit in plan)
+    return Plan(plan, has_budget=limits.has_budget, needs_tokens=needs_tokens) if plan else None
 
 
 _PLACES: dict[Unit, int] = {"requests": 0, "tokens": 1, "money": 2, "concurrent": 3}

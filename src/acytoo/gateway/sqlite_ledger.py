@@ -143,9 +143,12 @@ class SQLiteLedger(BufferedLedger):
             if last is not None and last >= place:  # written before, but the commit was not acknowledged
                 values = values[last + 1 - place :]
             if values:
-                for start in range(0, len(values), _TOGETHER):
-                    some = values[start : start + _TOGETHER]
-                    last = connection.execute(_insert(len(some)), [*chain.from_iterable(some)]).lastrowid
+                added = 0
+                while left := len(values) - added:
+                    number = min(_TOGETHER, 1 << left.bit_length() - 1)  # a power of two: few statements to prepare
+                    some = chain.from_iterable(values[added : added + number])
+                    last = connection.execute(_insert(number), [*some]).lastrowid
+                    added += number
                 # The new rows have the highest numbers: nobody else writes during the transaction.
                 connection.execute(_ADD_TO_DAYS, (last - len(values),))
             connection.execute("COMMIT")
