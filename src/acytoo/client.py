@@ -616,7 +616,12 @@ class PassedReply(BatchStream[bytes]):
             return RenderedDocument(reader, client.redactor(), writer)
         head = exchange.head
         return PassingStream(
-            reader, writer.framing, client.redactor(), lambda: client.secrets, lambda: client.dialect.reader(head)
+            reader,
+            writer.framing,
+            client.redactor(),
+            lambda: client.secrets,
+            lambda: client.dialect.reader(head),
+            client.dialect.last_record,
         )
 
     def _summary(self, outcome: str) -> Received:

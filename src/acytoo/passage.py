@@ -121,7 +121,7 @@ class PassingStream(Passage):
     nothing is as frequent: they are searched for long secrets alone. A short one may be a word of the reply.
 
     A record that reports an error stays here, and so does what follows it: the caller reports the error, in the one way
-    that all clients of the API recognise.
+    that all clients of the API recognise. If the reply fails for another reason, the record stays that would hide it.
     """
 
     def __init__(
@@ -131,9 +131,11 @@ class PassingStream(Passage):
         redactor: Redactor,
         all_secrets: Callable[[], list[Secret]],
         new_reader: Callable[[], Reader],
+        last_record: bytes | None,
     ) -> None:
         super().__init__(reader)
         self._new_reader = new_reader
+        self._last_record = last_record
         self._framing = framing
         self._redactor = RecordRedactor(redactor, framing)
         self._all_secrets = all_secrets
@@ -164,12 +166,14 @@ class PassingStream(Passage):
         if self.failure is not None:
             secrets = self._all_secrets()
             records = split_records(self._redactor.flush() + data, self._framing)
-            before = itertools.takewhile(lambda record: not self._reports_error(record), records)
+            before = itertools.takewhile(lambda record: not self._hides_error(record), records)
             return b"".join([r for r in before if not shows_secret(r.decode("utf-8", "replace"), secrets)])
         return self._redactor.redact(data)
 
-    def _reports_error(self, record: bytes) -> bool:
-        """Return whether a record reports an error by itself."""
+    def _hides_error(self, record: bytes) -> bool:
+        """Return whether a record reports an error by itself, or ends the stream for clients."""
+        if record.strip() == self._last_record:
+            return True
         reader = self._new_reader()
         try:
             reader.scan(record)

@@ -9,7 +9,8 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.errors import ReplyError, TruncatedError
+from acytoo.errors import AcytooError, ReplyError, TruncatedError
+from acytoo.http import ResponseHead
 from acytoo.types import collect
 from tests.dialects.test_finish import LAX, read, sse
 
@@ -118,6 +119,86 @@ def test_a_call_that_is_cut_is_an_error_if_no_reason_ends_the_reply(dialect: Dia
     assert "ends_without_finish" not in error.message
     _, error = read(dialect, body.replace(b'{\\"x\\": 1', b'{\\"x\\": 1}'))
     assert error is None
+
+
+def scan(dialect: Dialect, chunks: list[bytes], *, trims: bool = False) -> AcytooError | None:
+    """Return the error of a stream that passes through in these chunks. `trims`: as if they were large."""
+    reader = dialect.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    try:
+        for number, chunk in enumerate(chunks):
+            if number < 2:  # the beginning is read
+                reader.feed(chunk)
+            else:
+                reader.scan(chunk)
+            if trims:
+                reader.trim(2**20)
+            if reader.pending_error is not None:
+                raise reader.pending_error
+        reader.flush()
+        reader.close()
+    except AcytooError as error:
+        return error
+    return None
+
+
+def compact(*deltas: dict[str, Any]) -> list[bytes]:
+    """Return chunks as OpenAI writes them."""
+    head = b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":'
+    tail = b',"logprobs":null,"finish_reason":null}]}\n\n'
+    return [head + json.dumps(delta, separators=(",", ":")).encode() + tail for delta in deltas]
+
+
+def piece(arguments: str, **fields: Any) -> dict[str, Any]:
+    return {"tool_calls": [{"index": 0, **fields, "function": {"arguments": arguments}}]}
+
+
+def named(arguments: str) -> dict[str, Any]:
+    return {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": arguments}}]}
+
+
+TEXTS = [{"role": "assistant", "content": ""}, *[{"content": word} for word in (" a", " b", " c", " d")]]
+PASSED: dict[str, list[dict[str, Any]]] = {
+    "after texts": [*TEXTS, named(""), *map(piece, ('{"', "x", '": ', "1"))],
+    "alone": [TEXTS[0], named(""), *map(piece, ('{"', "x", '": ', "1"))],
+    "arguments in the first piece": [*TEXTS, named('{"x": '), piece("1")],
+    "no arguments in the first piece": [
+        *TEXTS,
+        {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}]},
+        *map(piece, ('{"x": ', "1")),
+    ],
+    "one piece": [*TEXTS, named('{"x": 1')],
+    "after thoughts": [*[{"reasoning_content": word} for word in "abcd"], named(""), piece('{"x": '), piece("1")],
+    "texts after it": [*TEXTS, named('{"x": '), piece("1"), *TEXTS],
+    "with a type": [*TEXTS, named(""), *[piece(text, type="function") for text in ('{"x": ', "1")]],
+}
+
+
+@pytest.mark.parametrize("size", [None, 1, 700, 100_000], ids=["records", "bytes", "some", "all"])
+@pytest.mark.parametrize("end", [DONE, b""], ids=["DONE", "no end"])
+@pytest.mark.parametrize("name", PASSED)
+def test_a_call_that_is_cut_is_an_error_in_a_stream_that_passes_through(
+    name: str, end: bytes, size: int | None
+) -> None:
+    dialect = dialects.OpenAI() if end else LAX["openai"]
+
+    def error_after(*more: dict[str, Any]) -> AcytooError | None:
+        chunks = [*compact(*PASSED[name], *more), end]
+        body = b"".join(chunks)
+        pieces = chunks if size is None else [body[i : i + size] for i in range(0, len(body), size)]
+        error = scan(dialect, pieces)
+        assert type(error) is type(scan(dialect, pieces, trims=True))
+        return error
+
+    error = error_after()
+    assert isinstance(error, TruncatedError)
+    assert "ends_without_finish" not in error.message
+    assert error_after(piece("}")) is None
+
+
+def test_a_finish_reason_completes_a_call_that_passes_through_whatever_its_arguments_are() -> None:
+    # What the model has written is for the client to judge.
+    end = compact({})[0].replace(b'"finish_reason":null', b'"finish_reason":"tool_calls"')
+    assert scan(dialects.OpenAI(), [*compact(*PASSED["after texts"]), end, DONE]) is None
 
 
 def test_a_completed_response_with_an_incomplete_item_is_an_error_although_its_output_is_empty() -> None:

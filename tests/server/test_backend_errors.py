@@ -6,6 +6,7 @@ import json
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 
 from acytoo import dialects
@@ -121,6 +122,27 @@ async def test_an_error_in_a_stream_that_passes_through_is_reported_once(name: s
             assert error.count(b"no GPU is left") == own.count(b"no GPU is left")
             assert [line[:7] for line in error.splitlines()] == [line[:7] for line in own.splitlines()]
             assert answer.whole is dialect.writer(Request([])).error_ends_reply
+
+
+CALL = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x": '}}
+BEFORE_DONE = {
+    "a call that is cut": {"delta": {"tool_calls": [CALL]}, "finish_reason": None},
+    "a finish reason that is a failure": {"delta": {}, "finish_reason": "abort"},
+}
+
+
+@pytest.mark.parametrize("name", BEFORE_DONE)
+async def test_clients_that_stop_at_done_get_the_error_before_it(name: str) -> None:
+    head = b'data: {"id":"1","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}\n\n'
+    last = b"data: " + msgspec.json.encode({"id": "1", "choices": [BEFORE_DONE[name]]}) + b"\n\n"
+    whole = status(200, body=head * 3 + last + b"data: [DONE]\n\n", content_type="text/event-stream")
+    for script in (whole, whole.wait(0.05, after_bytes=len(head)), whole.wait(0.05, after_bytes=3 * len(head) + 9)):
+        async with live_server(script) as server:
+            answer = await call(server.port, request(stream=True))
+        assert answer.body.startswith(head * 3 + last)
+        assert b'"error"' in answer.body
+        assert b"data: [DONE]" not in answer.body
+        assert not answer.whole
 
 
 async def test_a_log_line_of_a_failure_is_one_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -261,6 +261,8 @@ class Dialect:
     """Whether the server ends complete replies without a finish reason, so that one with content is complete at the end
     of its body. Nothing shows whether such a reply was cut there.
     """
+    last_record: ClassVar[bytes | None] = None
+    """The record after which clients read nothing more, None if they read until the end of the body."""
     ends_with_record: ClassVar[bool] = True
     """Whether a stream ends with a record of its own, so that whatever follows it can be ignored."""
 

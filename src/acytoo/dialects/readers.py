@@ -425,14 +425,12 @@ class RecordReader(Reader):
         return self._calls.is_cut
 
     def _may_end(self, document: Sequence[Item] = ()) -> bool:
-        """Whether the end of the body ends the reply: not inside a record or a call. Only some records are scanned."""
+        """Whether the end of the body ends the reply: not inside a record or a call."""
         if not (self._ends_without_finish and self.has_content) or self._is_cut:
             return False
-        if self._scans:
-            return True
         if self.is_inside_call:
             return False
-        if self.forgotten or self._calls.last is not None:
+        if self._scans or self.forgotten or self._calls.last is not None:
             return True
         reply = self.emitted([*document])
         return bool(reply.text or reply.refusal)

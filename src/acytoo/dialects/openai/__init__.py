@@ -98,6 +98,7 @@ class OpenAI(Dialect):
         "modalities": (["text"],),
         **_NO_OP_VALUES,
     }
+    last_record = b"data: [DONE]"
     capabilities = Capabilities(reasoning_blocks=False, request_fields={"stream_options": {"include_usage": True}})
     list_routes = ("/v1/models", "/v1/models/{model:.+}", "/models", "/models/{model:.+}")
     too_long_messages = TOO_LONG

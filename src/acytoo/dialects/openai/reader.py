@@ -169,6 +169,22 @@ _CONTENT = re.compile(rb'"(?:content|text|refusal|arguments|\w*reasoning\w*)"\s*
 _LONG_CHUNK = 1024
 """Bytes above which a chunk is taken for content."""
 
+_PIECE = re.compile(
+    rb'"delta":\{(?:"role":"assistant",|"\w+":null,|"tool_calls":\[\],)*'
+    rb'"(?:content":"|reasoning\w*":"|tool_calls":\[\{(?:"index":\d+,|"type":"function",)*"function":\{"arguments":")'
+)
+"""The beginning of a delta up to its text, or its piece of a call's arguments."""
+
+_CALL = re.compile(rb'"tool_calls":\s*\[.*"name"')
+"""The beginning of a call, of which later records may have more pieces."""
+
+
+def _start_of_event(chunk: bytes) -> bytes:
+    """Return how an event begins, up to its piece of a text or a call: the next one hardly ever differs there."""
+    piece = _PIECE.match(chunk, chunk.find(b'"delta":{')) if chunk.startswith(b"data: ") else None
+    return chunk[: piece.end()] if piece is not None else b""
+
+
 _EMPTY = re.compile(rb'"(?:choices"\s*:\s*\[\s*\]|content"\s*:\s*""|delta"\s*:\s*\{\s*\})')
 _PROGRESS = re.compile(
     rb'"(?:\w*reasoning\w*|tool_calls|function_call|audio|prompt_progress)"\s*:\s*(?:"[^"]|\[\s*[^]\s]|\{\s*[^}\s])'
@@ -199,7 +215,8 @@ class StreamReader(RecordReader):
         self._marks_thoughts = False  # some texts are thoughts
         self._has_thought_tag = False  # which began with a tag
         self._scanned = b""  # the last chunk of which only the significant records were read
-        self._scans_texts = False  # the next chunk begins a record, and texts have been scanned
+        self._start_of_next = b""  # how the next chunk begins if it is like the last one, "" if nobody knows
+        self._unread: list[bytes] | None = None  # the records that were scanned since a call began
         self._has_identity = False
         self.has_content = False  # a text, a call or a refusal
         self._started = False  # both of the above: a text needs no further check
@@ -216,16 +233,17 @@ class StreamReader(RecordReader):
     @property
     def complete(self) -> bool:
         """Whether a finish reason was read, or `[DONE]` after any content that was not cut inside a call."""
-        return self.finished or (self._done and self.has_content and (self._scans or not self.is_inside_call))
+        return self.finished or (self._done and self.has_content and not self.is_inside_call)
 
     def scan(self, chunk: bytes) -> None:
         """Read the significant records of a chunk that is passed through. Raises as `feed`.
 
         Nearly all chunks are one record with a piece of a text, in which nothing below is significant.
         """
+        start = self._start_of_next
         if (
-            self._scans_texts
-            and chunk[:6] == b"data: "
+            start
+            and chunk.startswith(start)
             and chunk.find(b"\n") == len(chunk) - 2
             and chunk[-1:] == b"\n"
             and chunk.find(b"\r") < 0
@@ -236,10 +254,14 @@ class StreamReader(RecordReader):
         ):
             self._scanned = chunk
             self.received_content = True
+            if self._unread is not None:
+                self._unread.append(chunk)
             return
         self._scans = True
         records = self._decode_chunk(chunk)
         significant = self._significant(records) if records else records
+        if len(significant) < len(records):
+            self._keep_calls(records, significant)
         if significant:
             self._read(significant)
         if len(significant) < len(records):
@@ -250,7 +272,39 @@ class StreamReader(RecordReader):
             self._scanned = chunk
         elif not records:
             self.received_content = False
-        self._scans_texts = self.has_content and self._decoder.is_between_events
+        is_event = len(records) == 1 and self.has_content and self._decoder.is_between_events
+        self._start_of_next = _start_of_event(chunk) if is_event else b""
+
+    def _keep_calls(self, records: list[bytes], significant: list[bytes]) -> None:
+        """Keep the records that are not significant if they may have pieces of a call.
+
+        A chunk of texts is only looked at in its last records: a call follows them, and hardly ever precedes them.
+        """
+        if self._unread is None:
+            if self._calls.last is not None:
+                self._unread = []
+            elif b'"tool_calls"' in (records[-2:][0] if significant else records[-1]):  # the last may be `[DONE]`
+                begins = [number for number, record in enumerate(records) if _CALL.search(record)]
+                if not begins:
+                    return
+                self._unread, records = [], records[begins[0] :]
+            else:
+                return
+        read = set(map(id, significant))
+        self._unread += [record for record in records if id(record) not in read]
+
+    def trim(self, max_size: int) -> None:
+        """Forget the items so far if they are too large, and read the pieces of calls: these take less memory."""
+        self._items += self._read_unread()
+        super().trim(max_size)
+
+    def _read_unread(self) -> list[Item]:
+        """Return the items of the pieces of calls that were only scanned."""
+        items: list[Item] = []
+        records, self._unread = self._unread, []
+        if records:
+            self.read([record.removeprefix(b"data: ").strip() for record in records], items)
+        return items
 
     def is_keep_alive(self, record: bytes) -> bool:
         """Return whether a record has an empty text or no choice, and nothing else that shows progress."""
@@ -384,8 +438,12 @@ class StreamReader(RecordReader):
             return self.decode_unusual(record, _FullChunk)
 
     def _end(self, items: list[Item]) -> None:
+        if not self.finished:  # nothing else shows whether the last call is complete
+            items += self._read_unread()
         self._done = True
         self.close_calls(items)
+        if self.has_content:
+            self.require_end("the stream ended with [DONE] inside a tool call, without a finish_reason")
 
     def close_calls(self, items: list[Item]) -> None:
         """Append the calls that were held back, at the end of a reply that may have no finish reason."""
@@ -459,7 +517,8 @@ class StreamReader(RecordReader):
 
     def flush(self) -> list[Item]:
         """Return the last items, with the fields that the next turn must have if there was no finish reason."""
-        items = super().flush()
+        unread = [] if self.complete else self._read_unread()
+        items = unread + super().flush()
         if self.complete:
             self.append_own_fields(items)
         return items
