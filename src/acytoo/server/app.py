@@ -69,7 +69,7 @@ class Application:
         route = None
         try:
             if config.is_open and (reason := cross_site_reason(request)):
-                raise AuthenticationError(reason, status=403, code="permission_error")
+                raise AuthenticationError(reason, status=403)
             if is_preflight(request, config):
                 response: HTTPResponse | None = preflight_response(request)
             else:
@@ -164,7 +164,7 @@ class Application:
     def _not_found(self, request: IncomingRequest) -> AcytooError:
         if methods := self._router.methods(request.path):
             return _MethodError(request, ", ".join(methods))
-        return NotFoundError(f"unknown path {request.path!r}", status=404, code="not_found_error")
+        return NotFoundError(f"unknown path {request.path!r}", status=404)
 
 
 class _MethodError(StatusError):

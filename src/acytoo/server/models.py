@@ -43,7 +43,7 @@ def _models_handler(sharing: list[Dialect], names_for: NamesFor) -> Handler:
         for other in sharing:  # clients of the shared paths send one another's prefixes
             name = name.removeprefix(other.model_prefix)
         if name not in names:
-            raise NotFoundError(f"unknown model {name!r}", status=404, code="not_found_error")
+            raise NotFoundError(f"unknown model {name!r}", status=404)
         return json_response(dialect.model(name, _STARTED))
 
     return handle
