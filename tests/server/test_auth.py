@@ -91,6 +91,8 @@ async def test_a_request_with_the_right_password_waits_with_the_guesses() -> Non
         done, _ = await asyncio.wait([right, *limited], return_when=asyncio.FIRST_COMPLETED)
         assert right not in done
         assert [task.result().status for task in done] == [429] * len(done)
+        for presented, code in (("", 200), ("x-api-key: salami\r\n", 429)):
+            assert (await call(server.port, head("GET /healthz HTTP/1.1", presented))).status == code
         assert (await right).status == 200
         await asyncio.gather(*limited)
 
