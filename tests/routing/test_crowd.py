@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from acytoo import AcytooError, Route, ServerError, Target
+from acytoo import AcytooError, Route, ServerError, Target, TimedOutError
 from acytoo.base_provider import AsyncGeneratorProvider, ReplyOpener
 from acytoo.client import BatchStream
 from acytoo.testing import FakeEndpoint, ScriptedResponse, silent, status
@@ -126,11 +126,13 @@ async def test_while_every_target_is_paused_for_long_a_request_fails_at_once_wit
         assert len(fake.requests) == 1
 
 
-async def hedged(stack: AsyncExitStack, *scripts: Any, attempts: int = 4) -> tuple[Route, list[FakeEndpoint]]:
+async def hedged(
+    stack: AsyncExitStack, *scripts: Any, attempts: int = 4, deadline: float = 60.0
+) -> tuple[Route, list[FakeEndpoint]]:
     """Return a route that knows how long a reply takes, over endpoints with these scripts."""
     fakes = [await stack.enter_async_context(FakeEndpoint(OPENAI, *s)) for s in scripts]
     targets = [Target(Plain(fake.url), name=f"t{n}") for n, fake in enumerate(fakes, 1)]
-    route = Route(*targets, hedge=True, attempts=attempts)
+    route = Route(*targets, hedge=True, attempts=attempts, deadline=deadline)
     for _ in range(20):
         assert route.hedge_after is None
         route.note_first_content(0.05)
@@ -265,3 +267,33 @@ async def test_two_targets_that_begin_at_the_same_time_give_one_reply() -> None:
             assert reply.attempts[-1].target == ("t1" if reply.text == "one reply" else "t2")
         assert [target.in_flight for target in route.targets] == [0, 0]
         assert [len(fake.requests) for fake in fakes] == [20, 20]
+
+
+async def test_two_targets_that_are_silent_until_the_deadline_count_as_failed() -> None:
+    async with AsyncExitStack() as stack:
+        route, _ = await hedged(stack, [silent()], [silent()], deadline=0.3)
+        with pytest.raises(TimedOutError, match=r"no reply began within 0\.3 s: t1, t2") as caught:
+            await route.reply(MESSAGES)
+        assert sorted((a.target, a.outcome) for a in caught.value.attempts) == [
+            ("t1", "cancelled"),
+            ("t2", "cancelled"),
+        ]
+        assert [target.failures_in_a_row for target in route.targets] == [1, 1]
+        assert [target.in_flight for target in route.targets] == [0, 0]
+
+
+async def test_targets_that_are_left_by_an_impatient_caller_have_not_failed() -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, [silent()], [silent()])
+        for steps in range(8):
+            task = asyncio.ensure_future(route.reply(MESSAGES))
+            await fakes[1].received(steps + 1)
+            task.cancel()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            for fake in fakes:
+                await fake.disconnected()
+            assert [target.failures_in_a_row for target in route.targets] == [0, 0]
+            assert [target.in_flight for target in route.targets] == [0, 0]

@@ -60,8 +60,8 @@ async def endpoints(*scripts: ScriptedResponse | list[ScriptedResponse], **optio
         yield Route(*targets, **options), fakes
 
 
-async def text_of(route: Route, **options: Any) -> str:
-    return "".join([text async for text in route.create_async_generator("", MESSAGES, **options)])
+async def text_of(route: Route, model: str = "", **options: Any) -> str:
+    return "".join([text async for text in route.create_async_generator(model, MESSAGES, **options)])
 
 
 async def error_of(route: Route, **options: Any) -> AcytooError:
@@ -646,3 +646,25 @@ async def test_a_session_holds_in_a_balanced_route_inside_another() -> None:
         for number in range(12):
             await Route(inner).reply([{"role": "user", "content": str(number)}], session="s")
         assert sorted(counts(fakes)) == [0, 0, 12]
+
+
+async def test_the_deadline_holds_for_a_target_that_asks_the_route_itself() -> None:
+    class Asking(AsyncGeneratorProvider):
+        url = "http://old"
+
+        @classmethod
+        async def create_async_generator(  # type: ignore[override]
+            cls, model: str, messages: Any, proxy: str | None = None
+        ) -> Any:
+            if model == "asking":
+                assert await route.create_async("answering", messages) == "an answer"
+                await asyncio.sleep(20)
+            yield "an answer"
+
+    route = Route(Asking(), deadline=0.2)
+    error = await error_of(route, model="asking")
+    assert str(error) == "no reply began within 0.2 s: asking"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    assert route.targets[0].in_flight == 0

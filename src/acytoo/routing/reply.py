@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import msgspec
@@ -21,6 +21,7 @@ from acytoo.types import Attempt, Attempts, Closable, Item, Request, has_content
 
 if TYPE_CHECKING:
     from acytoo.routing.route import Route
+    from acytoo.routing.watch import Watch
 
 T = TypeVar("T")
 
@@ -31,172 +32,167 @@ _LONGEST_BACKOFF = 8.0
 """The bounds in seconds of the pause before the same target is asked again ("full jitter": any time up to it)."""
 
 
-class _Failures(msgspec.Struct, eq=False):
-    """What the failed attempts of a request mean for the next one."""
+async def open_reply(
+    route: Route,
+    request: Request,
+    opener: ReplyOpener[T],
+    session: str = "",
+    search: _Search[T] | None = None,
+    hedge: Lease | None = None,
+) -> OpenReply[T]:
+    """Send a request until a target of a route begins to answer. Return the reply of that one.
 
+    `hedge`: a place at the only target to ask, and only once, because `search` asks another one at the same time.
+    Raises the error of the last attempt that may succeed later, else that of the first one; TimedOutError (phase
+    "deadline").
+    """
+    # One long function, because each coroutine between the caller and the transport costs a step whenever something
+    # arrives. What only a failure or a choice needs is in `search`, which the usual request does without.
+    started, lease = time.monotonic(), hedge
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task(loop)
+    assert task is not None
+    cancelling = task.cancelling()
+    watch = route.last_watch
+    if watch is None or watch.loop() is not loop:
+        watch = route.watch(loop)
+    is_timed = hedge is None and task not in watch.tasks  # or the target has asked the route itself, which is due first
+    if is_timed:
+        watch.tasks[task] = started
+        if not watch.is_armed:
+            watch.arm(started, loop)
+    delay: float | None = None  # after which another target is asked too
+    reply: OpenReply[T] | None = None
+    try:
+        if route.takes_first and hedge is None:
+            for target in route.targets:
+                if target.opens_at <= started and (lease := target.take()) is not None:
+                    break
+        while True:
+            if lease is None:
+                search = search or _Search(route, request, opener, session, watch, task, started)
+                lease = await search.place()
+                started = time.monotonic()
+                delay = route.hedge_after if route.hedges else None
+            batches: Closable[T] | None = None
+            try:
+                if delay is not None:
+                    assert search is not None
+                    reply = await search.hedged(lease, delay)
+                    break
+                target, attempts = lease.target, None
+                if target.is_route:
+                    opened = await target.provider.open_reply(target.request_for(request), opener, session)
+                    source, batches, attempts = opened.source, opened.batches, _attempts_of(target, opened.attempts)
+                else:
+                    source = batches = opener(target.provider, target.request_for(request))
+                first: Any = None
+                try:
+                    first = await batches.__anext__()
+                    while type(first) is list and not has_content(first):
+                        more: Any = await batches.__anext__()
+                        first = first + more
+                except StopAsyncIteration:
+                    pass
+                seconds = time.monotonic() - started
+                if route.hedges:
+                    route.note_first_content(seconds)
+                if lease.is_trial:
+                    target.begun(lease)
+                stream = batches if isinstance(batches, Stream) else _OtherStream(batches)
+                lease.attempts = attempts = attempts or [Attempt(target.name, "answered", seconds)]
+                stream.hand_over(first, lease.end)
+                reply = OpenReply(source, stream, attempts)
+                break
+            except BaseException as error:
+                search = search or _Search(route, request, opener, session, watch, task, started, sent=1)
+                if delay is None:
+                    # Before the place is given back: a request that waits for it must not be sent to a target that has
+                    # failed.
+                    search.note_end(lease.target, error, time.monotonic() - started)
+                    lease.release()
+                    if batches is not None:
+                        await batches.aclose()
+                if hedge is not None or search.is_late or not isinstance(error, AcytooError):
+                    raise
+                if verdict(error, route.next_on) == "raise":
+                    raise
+                lease = None
+        if search is not None and hedge is None:
+            reply.attempts[:0] = search.attempts
+        return reply
+    except AcytooError as error:
+        error.attempts = tuple(search.attempts) if search is not None else ()
+        raise
+    except asyncio.CancelledError:
+        if not is_timed or task in watch.tasks:
+            raise
+        is_timed = False
+        if task.uncancel() > cancelling:
+            raise
+        assert search is not None
+        raise search.deadline_error() from search.error
+    finally:
+        if is_timed and watch.tasks.pop(task, None) is None:
+            task.uncancel()  # a legacy provider has ended in another way when it was cancelled
+        # The traceback of an error refers to this frame: it must not keep itself and a long history in memory.
+        if search is not None and hedge is None:
+            search.close()
+        if reply is None:
+            del request, opener
+
+
+class _Search(msgspec.Struct, Generic[T], eq=False):
+    """What is known of a request for which there was no place at once, or that has failed at a target."""
+
+    route: Route
+    request: Request
+    opener: ReplyOpener[T]
+    session: str
+    watch: Watch
+    task: asyncio.Task[Any]
+    started: float
+    """The time (`time.monotonic`) from which the deadline counts."""
+    sent: int = 0
+    attempts: list[Attempt] = []
+    """Those that have ended without a reply."""
     error: AcytooError | None = None
+    """The error to raise if there is no further attempt, None before the first failure."""
     excluded: set[Target] = set()
     tries: dict[Target, int] = {}
     not_before: dict[Target, float] = {}
+    is_closed: bool = False
 
-
-class Opening(msgspec.Struct, Generic[T], eq=False):
-    """A request on its way through a route, until a target begins to answer it."""
-
-    _route: Route
-    _request: Request
-    _opener: ReplyOpener[T]
-    _session: str
-    _started: float
-    """The time (`time.monotonic`) from which the deadline counts."""
-    attempts: list[Attempt] = []
-    """Those that have ended without a reply."""
-    _sent: int = 0
-    _failures: _Failures | None = None
-    _is_late: bool = False
+    def close(self) -> None:
+        """Forget the request and the error."""
+        self.is_closed = True
+        self.error = None
+        del self.request, self.opener
 
     @property
-    def ends_at(self) -> float:
-        """The time at which the reply has to have begun."""
-        return self._started + self._route.deadline
+    def is_late(self) -> bool:
+        """Whether the task was cancelled because its time was over."""
+        return self.task not in self.watch.tasks and not self.is_closed
 
-    async def open(self, hedge: Lease | None = None) -> OpenReply[T]:
-        """Send the request until a target begins to answer. Return the reply of that one.
-
-        `hedge`: a place at the only target to ask, and only once, because another one is asked at the same time.
-        Raises the error of the last attempt that may succeed later, else that of the first one; TimedOutError (phase
-        "deadline").
-        """
-        # One long function, because each coroutine between the caller and the transport costs a step whenever something
-        # arrives.
-        route, lease, started = self._route, hedge, self._started
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        assert task is not None
-        cancelling = task.cancelling()
-        watch = route.last_watch
-        if watch is None or watch.loop() is not loop:
-            watch = route.watch(loop)
-        reply: OpenReply[T] | None = None
-        if hedge is None:
-            watch.tasks[self] = task
-            if not watch.is_armed:
-                watch.arm(self, loop)
-        try:
-            if hedge is None and route.balance is None:  # the first attempt usually finds a place at once
-                for target in route.targets:
-                    if target.opens_at <= started and (lease := target.take()) is not None:
-                        self._sent = 1
-                        break
-            while True:
-                if lease is None:
-                    lease = await self._place()
-                    started = time.monotonic()
-                delay = route.hedge_after if route.hedges and hedge is None else None
-                batches: Closable[T] | None = None
-                try:
-                    if delay is not None:
-                        reply = await self._hedged(lease, delay)
-                        break
-                    target, attempts = lease.target, None
-                    request = target.request_for(self._request)
-                    if target.is_route:
-                        opened = await target.provider.open_reply(request, self._opener, self._session)
-                        source, batches, attempts = opened.source, opened.batches, _attempts_of(target, opened.attempts)
-                    else:
-                        source = batches = self._opener(target.provider, request)
-                    first: Any = None
-                    try:
-                        first = await batches.__anext__()
-                        while type(first) is list and not has_content(first):
-                            more: Any = await batches.__anext__()
-                            first = first + more
-                    except StopAsyncIteration:
-                        pass
-                    reply = self._begun(lease, source, batches, first, started, attempts)
-                    break
-                except BaseException as error:
-                    if delay is None:
-                        # Before the place is given back: a request that waits for it must not be sent to a target that
-                        # has failed.
-                        self._note_end(lease.target, error, time.monotonic() - started)
-                        lease.release()
-                        if batches is not None:
-                            await batches.aclose()
-                    if hedge is not None or self._is_late or not isinstance(error, AcytooError):
-                        raise
-                    if verdict(error, route.next_on) == "raise":
-                        raise
-                    lease = None
-            if self.attempts and hedge is None:
-                reply.attempts[:0] = self.attempts
-            return reply
-        except AcytooError as error:
-            error.attempts = tuple(self.attempts)
-            raise
-        except asyncio.CancelledError:
-            if not self._is_late or hedge is not None:
-                raise
-            self._is_late = False
-            if task.uncancel() > cancelling:
-                raise
-            raise self._deadline_error() from self._error()
-        finally:
-            if hedge is None:
-                watch.tasks.pop(self, None)
-                if self._is_late:  # a legacy provider has ended in another way when it was cancelled
-                    task.uncancel()
-                # The traceback of an error refers to self: it must not keep itself and a long history in memory.
-                if self._failures is not None:
-                    self._failures = None
-                if reply is None:
-                    del self._request, self._opener
-
-    def expire(self, task: asyncio.Task[Any]) -> None:
-        """Cancel the task that waits for the reply to begin, and make that a TimedOutError."""
-        self._is_late = True
-        task.cancel()
-
-    def _deadline_error(self) -> TimedOutError:
+    def deadline_error(self) -> TimedOutError:
+        """Return the error for a request that has become late."""
         asked = dict.fromkeys(attempt.target for attempt in self.attempts)
-        names = ", ".join(asked or [target.name for target in self._route.targets])
-        seconds = self._route.deadline
+        names = ", ".join(asked or [target.name for target in self.route.targets])
+        seconds = self.route.deadline
         error = TimedOutError("deadline", seconds, f"no reply began within {seconds:g} s: {names}")
         error.attempts = tuple(self.attempts)
         return error
 
-    def _begun(
-        self,
-        lease: Lease,
-        source: Closable[T],
-        batches: Closable[T],
-        first: T | None,
-        started: float,
-        attempts: list[Attempt] | None,
-    ) -> OpenReply[T]:
-        """Return a reply that has begun with `first`. `attempts` are those that it took if the target is a route."""
-        seconds = time.monotonic() - started
-        if self._route.hedges:
-            self._route.note_first_content(seconds)
-        target = lease.target
-        if lease.is_trial:
-            target.begun(lease)
-        stream = batches if isinstance(batches, Stream) else _OtherStream(batches)
-        lease.attempts = attempts = attempts or [Attempt(target.name, "answered", seconds)]
-        stream.hand_over(first, lease.end)
-        return OpenReply(source, stream, attempts)
-
-    def _note_end(self, target: Target, error: BaseException, seconds: float) -> None:
+    def note_end(self, target: Target, error: BaseException, seconds: float) -> None:
         """Note an attempt without a reply: it has failed, or has been cancelled."""
         if isinstance(error, AcytooError):
             self._note_failure(target, error, seconds)
         elif isinstance(error, asyncio.CancelledError):
             self.attempts.append(Attempt(target.name, "cancelled", seconds))
-            if self._is_late:
+            if self.is_late:
                 target.failed(None)
 
     def _note_failure(self, target: Target, error: AcytooError, seconds: float) -> None:
-        route = self._route
         log_failure(target, error)
         if target.is_route and error.attempts:
             self.attempts += _attempts_of(target, error.attempts)
@@ -208,30 +204,25 @@ class Opening(msgspec.Struct, Generic[T], eq=False):
             target.failed(wait)
         elif is_failure is not None:
             target.answered()
-        failures = self._failures = self._failures or _Failures()
-        if verdict(error, route.next_on) == "retry":
-            tries = failures.tries[target] = failures.tries.get(target, 0) + 1
+        if verdict(error, self.route.next_on) == "retry":
+            tries = self.tries[target] = self.tries.get(target, 0) + 1
             backoff = random.uniform(0, min(_LONGEST_BACKOFF, _SHORTEST_BACKOFF * 2 ** (tries - 1)))
-            failures.not_before[target] = time.monotonic() + (backoff if wait is None else wait)
-            failures.error = error
+            self.not_before[target] = time.monotonic() + (backoff if wait is None else wait)
+            self.error = error
         else:
-            failures.excluded.add(target)
-            failures.error = failures.error or error
+            self.excluded.add(target)
+            self.error = self.error or error
 
-    def _error(self) -> AcytooError | None:
-        """Return the error to raise if there is no further attempt, None before the first failure."""
-        return self._failures.error if self._failures is not None else None
-
-    async def _hedged(self, lease: Lease, delay: float) -> OpenReply[T]:
+    async def hedged(self, lease: Lease, delay: float) -> OpenReply[T]:
         """Send the request to one target and, if that is slower than usual, to a second one. The first reply wins."""
-        tasks = [asyncio.ensure_future(self.open(lease))]
+        tasks = [asyncio.ensure_future(self._ask_once(lease))]
         try:
             await asyncio.wait(tasks, timeout=delay)
             second = self._spare(lease.target) if not tasks[0].done() else None
             if second is not None:
                 _LOG.info("target %s has not begun after %.3f s: asking %s too", lease.target.name, delay,
                           second.target.name)  # fmt: skip
-                tasks.append(asyncio.ensure_future(self.open(second)))
+                tasks.append(asyncio.ensure_future(self._ask_once(second)))
             running = set(tasks)
             winner: asyncio.Task[OpenReply[T]] | None = None
             while winner is None:
@@ -246,24 +237,26 @@ class Opening(msgspec.Struct, Generic[T], eq=False):
             await asyncio.shield(_leave(tasks))
             raise
 
+    def _ask_once(self, hedge: Lease) -> Coroutine[Any, Any, OpenReply[T]]:
+        return open_reply(self.route, self.request, self.opener, self.session, self, hedge)
+
     def _spare(self, first: Target) -> Lease | None:
         """Return a place at another target that is free now, if the budget allows one more attempt."""
         now = time.monotonic()
         free = [t for t in self._usable() if t is not first and self._opens_at(t) <= now and not t.is_full]
-        if not free or self._sent == self._route.max_attempts:
+        if not free or self.sent == self.route.max_attempts:
             return None
         return self._take(self._choose(free))
 
     # Which target is next.
 
-    async def _place(self) -> Lease:
+    async def place(self) -> Lease:
         """Return a place at a target, waiting for one if necessary. Raises AcytooError if there will be none."""
         while True:
             usable = self._usable()
-            if not usable or self._sent == self._route.max_attempts:
-                assert self._failures is not None
-                assert self._failures.error is not None
-                raise self._failures.error
+            if not usable or self.sent == self.route.max_attempts:
+                assert self.error is not None
+                raise self.error
             now = time.monotonic()
             open_targets = [target for target in usable if self._opens_at(target) <= now]
             free = [target for target in open_targets if not target.is_full]
@@ -271,7 +264,7 @@ class Opening(msgspec.Struct, Generic[T], eq=False):
                 lease = self._take(self._choose(free))
             elif open_targets:
                 lease = await self._queue(open_targets)
-                self._sent += lease is not None
+                self.sent += lease is not None
             else:
                 await self._wait_until(min(self._opens_at(target) for target in usable))
                 continue
@@ -279,26 +272,21 @@ class Opening(msgspec.Struct, Generic[T], eq=False):
                 return lease
 
     def _usable(self) -> tuple[Target, ...]:
-        targets, failures = self._route.targets, self._failures
-        return targets if failures is None else tuple([t for t in targets if t not in failures.excluded])
+        return tuple([target for target in self.route.targets if target not in self.excluded])
 
     def _opens_at(self, target: Target) -> float:
-        failures = self._failures
-        if failures is None:
-            return target.opens_at
-        return max(target.opens_at, failures.not_before.get(target, -math.inf))
+        return max(target.opens_at, self.not_before.get(target, -math.inf))
 
     def _choose(self, free: list[Target]) -> Target:
-        if self._failures is not None:
-            tries = self._failures.tries
-            fewest = min(tries.get(target, 0) for target in free)
-            free = [target for target in free if tries.get(target, 0) == fewest]
-        balance = self._route.balance
-        return free[0] if balance is None else balance.choose(free, self._request, self._session)
+        if self.tries:
+            fewest = min(self.tries.get(target, 0) for target in free)
+            free = [target for target in free if self.tries.get(target, 0) == fewest]
+        balance = self.route.balance
+        return free[0] if balance is None else balance.choose(free, self.request, self.session)
 
     def _take(self, target: Target) -> Lease | None:
         lease = target.take()
-        self._sent += lease is not None
+        self.sent += lease is not None
         return lease
 
     async def _queue(self, targets: list[Target]) -> Lease | None:
@@ -306,7 +294,7 @@ class Opening(msgspec.Struct, Generic[T], eq=False):
         queues = [target for target in targets if target.has_queue_room]
         if not queues:
             names = ", ".join([target.name for target in targets])
-            raise self._error() or BusyError(names)
+            raise self.error or BusyError(names)
         waiter: Waiter = asyncio.get_running_loop().create_future()
         for target in queues:
             target.enqueue(waiter)
@@ -323,9 +311,9 @@ class Opening(msgspec.Struct, Generic[T], eq=False):
     async def _wait_until(self, moment: float) -> None:
         """Wait until a target may be asked. Raises AcytooError at once if that is too late."""
         seconds = max(0.0, moment - time.monotonic())
-        if moment >= self.ends_at or seconds > self._route.max_wait:
+        if moment >= self.started + self.route.deadline or seconds > self.route.max_wait:
             names = ", ".join([target.name for target in self._usable()])
-            raise self._error() or ServerError(
+            raise self.error or ServerError(
                 f"paused after failures: {names}; try again in {seconds:.0f} s", status=503, retry_after=seconds
             )
         await asyncio.sleep(seconds)

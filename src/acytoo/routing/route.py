@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -28,7 +27,7 @@ from acytoo.dialects.base import Unsupported
 from acytoo.errors import AcytooError, UnsupportedError, UsageError
 from acytoo.observation import Observation
 from acytoo.routing.policy import DEFAULT_NEXT, ErrorClasses
-from acytoo.routing.reply import Opening, RoutedReply
+from acytoo.routing.reply import RoutedReply, open_reply
 from acytoo.routing.selection import Balance
 from acytoo.routing.target import Target, is_count, is_number, name_of
 from acytoo.routing.watch import Watch
@@ -99,6 +98,8 @@ class Route(AsyncGeneratorProvider):
         self.balance = Balance(affinity) if strategy == "balance" else None
         self._first_content_s: deque[float] = deque(maxlen=_SAMPLES)
         self.hedges = hedge and len(self.targets) > 1
+        self.takes_first = self.balance is None and not self.hedges
+        """Whether a request goes to the first target that has a place, as long as none has failed."""
         self._watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
         self.last_watch: Watch | None = None
         """The last one that was used, which is faster to find."""
@@ -129,7 +130,7 @@ class Route(AsyncGeneratorProvider):
         """Return what enforces the deadline of replies in that event loop."""
         watch = self._watches.get(loop)
         if watch is None:
-            watch = self._watches[loop] = Watch(loop)
+            watch = self._watches[loop] = Watch(loop, self.deadline)
         self.last_watch = watch
         return watch
 
@@ -172,7 +173,7 @@ class Route(AsyncGeneratorProvider):
         self, request: Request, opener: ReplyOpener[T], session: str = ""
     ) -> Coroutine[Any, Any, OpenReply[T]]:
         """Return the reply of the first target that begins to answer. Raises the error of the last attempt."""
-        return Opening(self, request, opener, session, time.monotonic()).open()
+        return open_reply(self, request, opener, session)
 
     async def count_tokens(self, request: Request) -> int:
         """Return how many tokens the first target counts that can count. Raises UnsupportedError if none can."""
