@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pkgutil
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -287,6 +289,22 @@ def test_an_idle_pipe_is_not_waited_for_without_a_word() -> None:
         process.stdin.close()
         assert process.stdout.read() == b"ok\n"
         assert process.wait(LIMIT) == 0
+        process.stdout.close()
+        process.stderr.close()
+
+
+def test_a_named_pipe_is_read_as_a_file_and_not_waited_for_without_a_word(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
+        process = start([ACYTOO, "--url", fake.url, "-f", str(pipe), "Hi"])
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdin.close()
+        assert process.stderr.readline() == f"acytoo: waiting for {pipe} to end\n".encode()
+        pipe.write_text("piped")
+        assert process.stdout.read() == b"ok\n"
+        assert process.wait(LIMIT) == 0
+        assert b"piped" in fake.requests[0].body
         process.stdout.close()
         process.stderr.close()
 

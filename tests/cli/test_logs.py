@@ -171,6 +171,7 @@ def test_images_become_content_parts(acytoo: Run, tmp_path: Path) -> None:
     ("option", "content", "message"),
     [
         ("-f", b"\xff\xfe", "is not UTF-8 text: for an image, use -a"),
+        ("-f", b"a\0b", "is not UTF-8 text: for an image, use -a"),
         ("-f", None, "cannot read"),
         ("-a", b"text", "is not an image"),
         ("-a", None, "cannot read"),
@@ -183,6 +184,19 @@ def test_a_file_that_cannot_be_sent_is_an_error(
     if content is not None:
         path.write_bytes(content)
     assert message in acytoo(option, str(path), "Hi", code=2).stderr.decode()
+
+
+@pytest.mark.parametrize("option", ["-f", "-a"])
+def test_a_folder_and_an_endless_device_are_errors(option: str, acytoo: Run, tmp_path: Path) -> None:
+    assert b"Is a directory" in acytoo(option, str(tmp_path), "Hi", code=2).stderr
+    assert b"/dev/zero is larger than 32 MiB" in acytoo(option, "/dev/zero", "Hi", code=2).stderr
+
+
+def test_a_file_that_is_given_twice_is_sent_once(acytoo: Run, tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("text")
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
+        acytoo("--url", fake.url, *["-f", str(tmp_path / "b.txt")] * 2)
+    assert contents(fake) == [["b.txt:\n\n```\ntext\n```"]]
 
 
 def test_a_damaged_file_is_reported_and_the_reply_is_printed(acytoo: Run, state: Path) -> None:

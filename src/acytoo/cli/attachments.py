@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import click
 
 from acytoo.cli.options import as_text
 from acytoo.errors import UsageError
@@ -48,7 +51,9 @@ def file_text(source: str) -> str:
     try:
         content = _read(path).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text: for an image, use -a") from None
+        content = "\0"
+    if "\0" in content:
+        raise UsageError(f"{path} is not UTF-8 text: for an image, use -a")
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", content)), default=0))
     end = "" if content.endswith("\n") else "\n"
     return f"{as_text(path.name)}:\n\n{fence}\n{content}{end}{fence}"
@@ -64,8 +69,28 @@ def message_content(text: str, parts: Sequence[dict[str, Any]]) -> str | list[di
     return [*([{"type": "text", "text": joined}] if joined else []), *others]
 
 
+_MAX_FILE = 32 * 1024 * 1024
+"""Bytes of a file: the most that a service takes in a request (Anthropic's "Request size limits")."""
+
+_QUIET_SECONDS = 2.0
+"""How long a pipe is waited for without a notice."""
+
+
 def _read(path: Path) -> bytes:
+    """Return what a file has. A named pipe is one too: somebody has to write to it, perhaps after a long time."""
+    notice = threading.Timer(_QUIET_SECONDS, click.echo, [f"acytoo: waiting for {path} to end"], {"err": True})
+    notice.daemon = True
     try:
-        return path.read_bytes()
+        if not path.is_file():
+            notice.start()
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    finally:
+        notice.cancel()
+    if len(data) > _MAX_FILE:
+        raise UsageError(
+            f"{path} is larger than {_MAX_FILE // 2**20} MiB, the most that services take: send a part of it"
+        )
+    return data

@@ -59,7 +59,8 @@ def chat(
     """
     from acytoo.cli.attachments import file_text, image_part, message_content
 
-    parts = [{"type": "text", "text": file_text(file)} for file in files] + [image_part(image) for image in images]
+    parts = [{"type": "text", "text": file_text(file)} for file in dict.fromkeys(files)]
+    parts += [image_part(image) for image in dict.fromkeys(images)]
     recorder, messages = _recorder(continues, endpoint)
     provider = provider_from_options(**endpoint)
     options = parse_request_options(pairs, provider)
