@@ -1,7 +1,10 @@
 """Mutants that no test can notice, each with the reason."""
 
 EQUIVALENT: dict[str, dict[str, str]] = {
-    "http1/request_parser.py RequestParser.__init__": {"b'' -> b'XXXX'": "`feed` sets it before it is read"},
+    "http1/request_parser.py RequestParser.__init__": {
+        "b'' -> b'XXXX'": "`feed` sets it before it is read",
+        "0 -> 1": "the first request line sets one back, and of the others only changes count",
+    },
     "http1/request_parser.py RequestParser._check_sizes": {
         "self._size > MAX_TRAILERS -> self._size >= MAX_TRAILERS": "it is called only if something is larger",
     },
