@@ -45,6 +45,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, backlog=_BACKLOG, start_serving=False, "
         "reuse_port=reuse_port or None) -> no start_serving=False": "only until the next line",
     },
+    "server/relay.py _Stream.run": {
+        "await response.drain() -> None": "that after forwarding: the next batch is written first, and waits then",
+    },
+    "server/request.py IncomingRequest.__init__": {
+        "False -> True": "`can_continue`: whatever ends a stream too early closes the connection",
+    },
     "server/response.py StreamedResponse._with_head": {
         "self._first.clear() -> None": "takes memory only: it is not sent again",
     },

@@ -42,6 +42,16 @@ def test_a_silence_as_long_as_the_limit_expires_after_a_second_look(loop: Settab
     assert deadlines.expired is not None
 
 
+def test_the_first_look_at_a_silence_never_ends_it(loop: SettableLoop) -> None:
+    deadlines = Deadlines(Timeout(first_byte=5), loop)
+    deadlines.start_sending()
+    loop.now = 110
+    deadlines.check()
+    assert deadlines.expired is None
+    deadlines.check()
+    assert deadlines.expired is not None
+
+
 @pytest.mark.parametrize("is_waiting_on", [True, False])
 def test_after_content_the_idle_limit_counts_while_the_reader_waits(loop: SettableLoop, is_waiting_on: bool) -> None:
     deadlines = Deadlines(Timeout(first_byte=50, idle=3), loop)
