@@ -260,7 +260,7 @@ async def test_a_silence_that_begins_after_some_text_is_filled_with_keep_alives(
     answer = reply(*COMPLETE).wait(0.3, after=1).wait(1.5, after=2)
     async with live_server(answer, first_ping_after=0.5, ping_after=0.5) as server:
         response = await call(server.port, request())
-        assert 1 <= response.body.count(b": ping") <= 3
+        assert b": ping" in response.body
         assert response.whole
 
 
@@ -289,10 +289,10 @@ async def test_a_client_that_reads_slowly_but_steadily_gets_everything() -> None
 
 async def test_a_client_that_was_behind_and_has_caught_up_may_wait_for_more() -> None:
     texts: list[Item] = [COMPLETE[0], *["x" * 1_000_000] * 12, "the end", Finish("stop")]
-    async with live_server(reply(*texts).wait(1.0, after=13), unread=0.5) as server, asyncio.timeout(LIMIT):
+    async with live_server(reply(*texts).wait(2.5, after=13), unread=2.0) as server, asyncio.timeout(LIMIT):
         reader, writer = await slow_connection(server.port)
         writer.write(request("acytoo"))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # in which it does not read
         response = await read_response(reader)
         writer.close()
         assert response.whole
