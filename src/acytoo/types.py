@@ -206,7 +206,9 @@ class Usage(Event, frozen=True, tag="usage"):
     """Token counts of the request and its reply. A later event replaces an earlier one.
 
     `input_tokens` includes cached and cache-written tokens, `output_tokens` includes reasoning. `cache_write_1h_tokens`
-    are those of the cache-written tokens that are kept for an hour, which some services charge more for.
+    are those of the cache-written tokens that are kept for an hour, which some services charge more for. `other_counts`
+    has what services charge otherwise for, if they report it: parts of these numbers such as `input_audio_tokens` and
+    `output_image_tokens`, and `web_searches`. Its names are those of genai-prices.
     """
 
     input_tokens: int = 0
@@ -215,6 +217,7 @@ class Usage(Event, frozen=True, tag="usage"):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     cache_write_1h_tokens: int = 0
+    other_counts: dict[str, int] = {}
 
 
 class Finish(Event, frozen=True, tag="finish"):

@@ -145,8 +145,8 @@ def result(recording: Recording, items: list[Item]) -> dict[str, Any]:
     return {name: value for name, value in read.items() if value}
 
 
-def usage_of(usage: Usage) -> dict[str, int]:
-    counts: dict[str, int] = msgspec.to_builtins(usage)
+def usage_of(usage: Usage) -> dict[str, Any]:
+    counts: dict[str, Any] = msgspec.to_builtins(usage)
     return {name: count for name, count in counts.items() if name != "type"}
 
 

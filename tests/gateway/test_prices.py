@@ -95,6 +95,35 @@ def test_listed_prices_are_those_that_genai_prices_calculates(
     assert abs(found - expected * 10**9) <= 1
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "usage"),
+    [
+        ("anthropic", "claude-sonnet-4-0", Usage(1000, 100, other_counts={"web_searches": 3})),
+        ("gemini", "gemini-2.5-flash", Usage(1000, 100, other_counts={"input_audio_tokens": 800})),
+        ("gemini", "gemini-2.5-flash", Usage(1000, 100, other_counts={"input_image_tokens": 800})),
+        ("gemini", "gemini-2.5-flash-image", Usage(1000, 1300, other_counts={"output_image_tokens": 1290})),
+        ("openai", "gpt-4o-mini", Usage(1000, 100, other_counts={"input_audio_tokens": 800})),
+        ("openai", "gpt-4o-mini", Usage(1000, 100)),
+    ],
+)
+def test_what_is_charged_otherwise_costs_what_genai_prices_calculates(provider: str, model: str, usage: Usage) -> None:
+    import genai_prices
+
+    tokens = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    expected = genai_prices.calc_price(
+        genai_prices.Usage(**tokens, **usage.other_counts), model, provider_id=provider
+    ).total_price
+    assert Prices().cost(provider, f"name/{model}", model, usage) == expected * 10**9
+
+
+def test_more_of_a_kind_than_there_is_of_all_counts_as_all() -> None:
+    kinds = {"input_audio_tokens": 5000, "output_image_tokens": 10**9, "input_new_tokens": 7}
+    most = Usage(1000, 100, other_counts={"input_audio_tokens": 1000, "output_image_tokens": 100})
+    for model in ("gemini-2.5-flash", "gemini-2.5-flash-image"):
+        found = Prices().cost("gemini", f"g/{model}", model, Usage(1000, 100, other_counts=kinds))
+        assert found == Prices().cost("gemini", f"g/{model}", model, most)
+
+
 def test_without_the_extra_only_the_prices_of_the_config_are_known() -> None:
     code = (
         "import sys; sys.modules['genai_prices'] = None\n"

@@ -53,7 +53,7 @@ class Capabilities(msgspec.Struct, frozen=True):
 
     start: frozenset[str] = frozenset(Start.__struct_fields__)
     """Fields of `Start`."""
-    usage: frozenset[str] = frozenset(Usage.__struct_fields__) - {"cache_write_1h_tokens"}
+    usage: frozenset[str] = frozenset(Usage.__struct_fields__) - {"cache_write_1h_tokens", "other_counts"}
     """Fields of `Usage`."""
     items: frozenset[ItemKind] = frozenset({"text", "reasoning", "tool_calls", "refusal", "logprobs"})
     reasoning_blocks: bool = True

@@ -49,6 +49,7 @@ def tokens_of(observation: Observation, request: Request, size: int) -> tuple[Us
         usage.cache_write_tokens,
         usage.reasoning_tokens,
         usage.cache_write_1h_tokens,
+        usage.other_counts,
     ), True
 
 

@@ -288,8 +288,7 @@ class GatewayCall(Call):
         cached, written = usage.cached_tokens, usage.cache_write_tokens
         cost: int | None = 0
         if incoming or outgoing:
-            rates, for_an_hour = offer.rates, usage.cache_write_1h_tokens
-            cost = rates.cost(incoming, outgoing, cached, written, for_an_hour) if rates is not None else None
+            cost = offer.rates.cost_of(usage) if offer.rates is not None else None
         started, first = attempt.started_at, attempt.first_content_at
         # In the order of its fields: with their names this would take seven times as long, for every request.
         return Row(

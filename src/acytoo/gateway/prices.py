@@ -64,10 +64,7 @@ class Prices:
         `upstream_provider` is the name of a provider of ours, `model` the name it knows.
         """
         rates = self.rates(upstream_provider, target, model, time.time())
-        if rates is None:
-            return None
-        written = usage.cache_write_tokens, usage.cache_write_1h_tokens
-        return rates.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens, *written)
+        return None if rates is None else rates.cost_of(usage)
 
     def rates(self, upstream_provider: str, target: str, model: str, at: float) -> Rates | None:
         """Return the rates at a Unix time, or None if the price is unknown. Arguments are as for `cost`."""
@@ -92,12 +89,29 @@ class Rates(msgspec.Struct, frozen=True):
     cache_write_1h: _Rate
     request: float = 0.0
     """Nanodollars for the request itself, which some search models cost."""
+    others: dict[str, _Rate] = {}
+    """Rates of what `Usage.other_counts` has: instead of those of all input or output, or of a million searches."""
     plain: tuple[float, float] | None = None
     """Of input and output, unless they depend on the size of the request; made from the others."""
 
     def __post_init__(self) -> None:
         if len(self.input) == len(self.output) == 1:
             msgspec.structs.force_setattr(self, "plain", (self.input[0][1], self.output[0][1]))
+
+    def cost_of(self, usage: Usage) -> int:
+        """Return the cost in nanodollars."""
+        total, output = usage.input_tokens, usage.output_tokens
+        cost = self.cost(total, output, usage.cached_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens)
+        for name, number in usage.other_counts.items():
+            if (rate := self.others.get(name)) is None:
+                continue
+            price = _at(rate, total)
+            if name.startswith("input_"):
+                number, price = min(number, total), price - _at(self.input, total)
+            elif name.startswith("output_"):
+                number, price = min(number, output), price - _at(self.output, total)
+            cost += round(number * price * 1000)
+        return cost
 
     def cost(self, total: int, output: int, cached: int = 0, written: int = 0, for_an_hour: int = 0) -> int:
         """Return the cost in nanodollars: a dollar per million tokens is a thousand nanodollars per token.
@@ -165,7 +179,15 @@ class _ListedPrices:
         cached, written = _rate(price.cache_read_mtok) or input_, _rate(price.cache_write_mtok) or input_
         for_an_hour = _rate(price.cache_write_1h_mtok) or written
         request = (_rate(price.requests_kcount) or [(0, 0.0)])[0][1] * 1e6  # dollars per thousand requests
-        return Rates(input_, output, cached, written, for_an_hour, request)
+        others = {
+            f"{direction}_{modality}_tokens": rate
+            for direction in ("input", "output")
+            for modality in ("audio", "image", "video")
+            if (rate := _rate(getattr(price, f"{direction}_{modality}_mtok"))) is not None
+        }
+        if (searches := _rate(price.web_searches_kcount)) is not None:
+            others["web_searches"] = [(start, dollars * 1000) for start, dollars in searches]
+        return Rates(input_, output, cached, written, for_an_hour, request, others)
 
 
 def _rate(price: Any) -> _Rate | None:

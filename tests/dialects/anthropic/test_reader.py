@@ -225,6 +225,19 @@ SEQUENCES = {
         ],
         [START, Finish("stop"), Usage(598, 503, 0, 548, 0, 400)],
     ),
+    # Documentation, "Web search tool", usage and pricing
+    "usage of web searches": (
+        [
+            start(input_tokens=50, output_tokens=1, server_tool_use={"web_search_requests": 0}),
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": "end_turn"},
+                "usage": {"output_tokens": 503, "server_tool_use": {"web_search_requests": 3}},
+            },
+            {"type": "message_stop"},
+        ],
+        [START, Finish("stop"), Usage(50, 503, other_counts={"web_searches": 3})],
+    ),
     # SDK types/refusal_stop_details.py; documentation, "Streaming refusals"
     "refusal": (
         [

@@ -52,6 +52,33 @@ SEQUENCES: dict[str, tuple[bytes, list[Item]]] = {
         ),
         [START, "AI", " learns 🌍", ".", Usage(8, 34, 5, 0, 30), Finish("stop")],
     ),
+    # Source: ai.google.dev, GenerateContentResponse, ModalityTokenCount; the reply of an image model
+    "tokens by their modality": (
+        sse(
+            response(
+                {"text": "Hi"},
+                reason="STOP",
+                usageMetadata={
+                    "promptTokenCount": 1000,
+                    "candidatesTokenCount": 1300,
+                    "promptTokensDetails": [
+                        {"modality": "TEXT", "tokenCount": 200},
+                        {"modality": "AUDIO", "tokenCount": 800},
+                        {"modality": "DOCUMENT", "tokenCount": 1},
+                        {"modality": 7},
+                    ],
+                    "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}],
+                },
+                **IDENTITY,
+            ),
+        ),
+        [
+            START,
+            "Hi",
+            Usage(1000, 1300, other_counts={"input_audio_tokens": 800, "output_image_tokens": 1290}),
+            Finish("stop"),
+        ],
+    ),
     # Source: ai.google.dev, "Gemini thinking" (thought summaries) and "Thought signatures" (signature of a text,
     # in the last event with an empty text).
     "thoughts and a signed text": (

@@ -63,6 +63,22 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
         ),
         ["Hi", Finish("stop"), Usage(9, 12, 4, 0, 5)],
     ),
+    # OpenAI API reference, usage of audio models
+    "audio usage": (
+        (
+            STOP,
+            {
+                "choices": [],
+                "usage": {
+                    "prompt_tokens": 9,
+                    "completion_tokens": 12,
+                    "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 7},
+                    "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 11},
+                },
+            },
+        ),
+        [Finish("stop"), Usage(9, 12, other_counts={"input_audio_tokens": 7, "output_audio_tokens": 11})],
+    ),
     # DeepSeek API docs, "Context Caching": prompt_cache_hit_tokens beside the usual fields.
     "deepseek cache usage": (
         (STOP, {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 8}}),

@@ -70,7 +70,8 @@ def replies(draw: st.DrawFn) -> list[Item]:
             calls += 1
         elif calls:
             items.append(ToolCall(draw(st.integers(0, calls - 1)), arguments=draw(texts)))
-    items.append(Usage(*[draw(st.integers(0, 2**31)) for _ in range(5)]))
+    counts = st.integers(0, 2**31)
+    items.append(Usage(draw(counts), draw(counts), draw(counts), draw(counts), draw(counts)))
     items.append(Finish(draw(st.sampled_from(["length", "content_filter", "tool_calls" if calls else "stop"]))))
     return items
 

@@ -108,7 +108,7 @@ class Anthropic(Dialect):
     no_op_values = {"allowed_callers": (["direct"],), "mcp_servers": ([],)}
     capabilities = Capabilities(
         frozenset({"id", "model"}),
-        frozenset(Usage.__struct_fields__),
+        frozenset(Usage.__struct_fields__) - {"other_counts"},
         items=frozenset({"text", "reasoning", "tool_calls"}),
     )
     list_routes = ("/v1/models", "/v1/models/{model:.+}")

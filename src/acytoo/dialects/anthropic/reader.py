@@ -615,6 +615,7 @@ _INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_inpu
 def _decode_usage(fields: JSONObject) -> Usage:
     """Return the usage. Unlike in the shared shape, `input_tokens` does not include cached tokens."""
     cached, written = count(fields.get("cache_read_input_tokens")), count(fields.get("cache_creation_input_tokens"))
+    searches = count(object_or_empty(fields.get("server_tool_use")).get("web_search_requests"))
     return Usage(
         count(fields.get("input_tokens", fields.get("prompt_tokens"))) + cached + written,
         count(fields.get("output_tokens", fields.get("completion_tokens"))),
@@ -622,6 +623,7 @@ def _decode_usage(fields: JSONObject) -> Usage:
         written,
         count(object_or_empty(fields.get("output_tokens_details")).get("thinking_tokens")),
         count(object_or_empty(fields.get("cache_creation")).get("ephemeral_1h_input_tokens")),
+        {"web_searches": searches} if searches else {},
     )
 
 

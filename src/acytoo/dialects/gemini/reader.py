@@ -59,12 +59,19 @@ class _Candidate(msgspec.Struct, rename="camel", gc=False):
     snake_logprobs_result: None = snake_case("logprobs_result")
 
 
+class _ModalityTokens(msgspec.Struct, rename="camel", gc=False):
+    modality: str | None = None
+    token_count: int | None = None
+
+
 class _UsageMetadata(msgspec.Struct, rename="camel", gc=False):
     prompt_token_count: int | None = None
     cached_content_token_count: int | None = None
     candidates_token_count: int | None = None
     thoughts_token_count: int | None = None
     tool_use_prompt_token_count: int | None = None
+    prompt_tokens_details: list[_ModalityTokens] | None = None
+    candidates_tokens_details: list[_ModalityTokens] | None = None
 
 
 class _PromptFeedback(msgspec.Struct, rename="camel", gc=False):
@@ -312,7 +319,20 @@ def _decode_usage(counts: _UsageMetadata) -> Usage:
         count(counts.candidates_token_count) + thoughts,
         count(counts.cached_content_token_count),
         reasoning_tokens=thoughts,
+        other_counts={
+            **_by_modality("input", counts.prompt_tokens_details),
+            **_by_modality("output", counts.candidates_tokens_details),
+        },
     )
+
+
+def _by_modality(direction: str, details: list[_ModalityTokens] | None) -> dict[str, int]:
+    """Return the tokens of audio, images and videos, which some models charge otherwise for."""
+    return {
+        f"{direction}_{part.modality.lower()}_tokens": number
+        for part in details or ()
+        if part.modality in ("AUDIO", "IMAGE", "VIDEO") and (number := count(part.token_count))
+    }
 
 
 def _decode_logprobs(result: _LogprobsResult) -> list[JSONObject]:

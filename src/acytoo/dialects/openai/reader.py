@@ -1007,16 +1007,21 @@ def _decode_usage(fields: JSONObject) -> Usage:
     input_details, output_details = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
     cached = count(fields.get("prompt_cache_hit_tokens", fields.get("cached_tokens")))
     cache_write = reasoning = 0
+    other_counts = {}
     if input_details and isinstance(input_details, dict):
         cached = count(input_details.get("cached_tokens")) or cached
         cache_write = count(input_details.get("cache_write_tokens"))
+        if audio := count(input_details.get("audio_tokens")):
+            other_counts["input_audio_tokens"] = audio
     if output_details and isinstance(output_details, dict):
         reasoning = count(output_details.get("reasoning_tokens"))
+        if audio := count(output_details.get("audio_tokens")):
+            other_counts["output_audio_tokens"] = audio
     input_tokens = count(fields.get("prompt_tokens", fields.get("input_tokens")))
     output_tokens = count(fields.get("completion_tokens", fields.get("output_tokens")))
     if reasoning and count(fields.get("total_tokens")) == input_tokens + output_tokens + reasoning:
         output_tokens += reasoning
-    return Usage(input_tokens, output_tokens, cached, cache_write, reasoning)
+    return Usage(input_tokens, output_tokens, cached, cache_write, reasoning, 0, other_counts)
 
 
 _OWN_FIELDS = re.compile(rb'"(?:usage"\s*:\s*\{|x_groq"|base_resp")')
