@@ -240,10 +240,11 @@ def test_the_prompt_of_a_completion_becomes_a_message(prompt: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "prompt"),
-        ({"prompt": ["a", "b"]}, "prompt"),
-        ({"prompt": [1, 2]}, "prompt"),
-        ({"prompt": [[1]]}, "prompt"),
+        ({}, "prompt must be text"),
+        ({"prompt": []}, "prompt has 0 texts"),
+        ({"prompt": ["a", "b"]}, "prompt has 2 texts: send a request for each"),
+        ({"prompt": [1, 2]}, "prompt must be text: a chat model takes no tokens"),
+        ({"prompt": [[1]]}, "prompt must be text: a chat model takes no tokens"),
         ({"prompt": "x", "suffix": "y"}, "suffix"),
         ({"prompt": "x", "best_of": 2}, "best_of above 1"),
         ({"prompt": "x", "n": 2}, "n above 1"),

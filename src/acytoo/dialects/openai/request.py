@@ -365,10 +365,11 @@ def decode_completion_request(body: JSONObject) -> JSONObject:
     """
     shared = dict(body)
     prompt = shared.pop("prompt", None)
-    if isinstance(prompt, list) and len(prompt) == 1:
-        prompt = prompt[0]
-    if not isinstance(prompt, str):
-        raise invalid("prompt must be one text: send a request for each of several, and text instead of tokens")
+    prompts = prompt if isinstance(prompt, list) else [prompt]
+    if not all(isinstance(one, str) for one in prompts):
+        raise invalid("prompt must be text: a chat model takes no tokens")
+    if len(prompts) != 1:
+        raise invalid(f"prompt has {len(prompts)} texts: send a request for each")
     if shared.pop("suffix", None) not in (None, ""):
         raise invalid("suffix is not supported: a chat model only continues a prompt")
     for field in ("n", "best_of"):
@@ -386,7 +387,7 @@ def decode_completion_request(body: JSONObject) -> JSONObject:
         shared |= {"logprobs": True, "top_logprobs": int(logprobs) or None}
     if echo:
         shared["echo"] = True
-    return decode_request({**shared, "messages": [{"role": "user", "content": prompt}]})
+    return decode_request({**shared, "messages": [{"role": "user", "content": prompts[0]}]})
 
 
 def _decode_message(message: Any) -> Any:
