@@ -191,6 +191,21 @@ def test_the_oldest_items_make_room() -> None:
     assert 3 <= len(known) <= 7
 
 
+def test_the_history_of_several_responses_is_in_their_order() -> None:
+    memory = ResponsesMemory()
+    before: dict[str, Any] = {}
+    for number in range(3):
+        turn = memory.turn(incoming("", input=f"question {number}", **before))
+        response_id = f"resp_{number:024}"
+        output = [message(f"msg_{number:024}", f"answer {number}")]
+        turn.watch(json.dumps({"id": response_id, "status": "completed", "output": output}).encode())
+        before = {"previous_response_id": response_id}
+    turn = memory.turn(incoming("", input="last", **before))
+    asked = dialects.OpenAIResponses().decode_request(turn.request).request
+    expected = [f"{what} {number}" for number in range(3) for what in ("question", "answer")]
+    assert [each["content"] for each in turn.with_history(asked).messages] == [*expected, "last"]
+
+
 def test_items_are_known_although_the_last_event_has_none() -> None:
     memory = ResponsesMemory()
     turn = memory.turn(incoming())

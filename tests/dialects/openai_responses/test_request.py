@@ -291,6 +291,21 @@ def test_items_become_messages(value: Any, messages: list[Any]) -> None:
     assert decode({"model": "m", "input": value}).messages == messages
 
 
+def test_reasoning_between_calls_keeps_its_place() -> None:
+    calls = [{"type": "function_call", "call_id": id_, "name": "f", "arguments": "{}"} for id_ in ("c1", "c2")]
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}]}
+    answer = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "so"}]}
+    (message,) = decode({"model": "m", "input": [calls[0], thought, calls[1], answer]}).messages
+    assert message["content"] == "so"
+    assert [call["id"] for call in message["tool_calls"]] == ["c1", "c2"]
+    assert [(part["type"], part.get("index"), part.get("text")) for part in message["turn_parts"]] == [
+        ("tool_call", 0, None),
+        ("reasoning", 0, None),
+        ("tool_call", 1, None),
+        ("text", None, "so"),
+    ]
+
+
 def test_another_apis_signature_survives_a_client_of_this_api() -> None:
     block: Any = {"text": "hm", "signature": "sig", "source": "anthropic"}
     body = json.loads(DIALECT.write_reply(Reply("so", reasoning=[block]), make_request()))
