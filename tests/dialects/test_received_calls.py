@@ -222,9 +222,7 @@ def test_the_arguments_of_two_calls_are_never_those_of_one(name: str) -> None:
         read_items(dialects.by_name(name.partition(",")[0]), [JOINED[name]])
 
 
-@pytest.mark.parametrize(
-    "arguments", [X + "}", X[:-1], "[1]" + X, X + "[1]", '{"x": "\\ud800"}', '{"x": {}{}}', "{" * 9999]
-)
+@pytest.mark.parametrize("arguments", [X + "}", "[1]" + X, X + "[1]", '{"x": "\\ud800"}', '{"x": {}{}}', "[" * 9999])
 def test_arguments_that_are_broken_in_another_way_are_the_models(arguments: str) -> None:
     for name, body in (
         ("openai", chat(arguments)),

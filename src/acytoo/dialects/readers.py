@@ -408,7 +408,22 @@ class RecordReader(Reader):
             raise self.pending_error
         if not self._scans and (repetition := _repetition(self._items, self.cumulative_hint)):
             raise ProtocolError(repetition)
+        if not self._scans:
+            self.check_calls(self._items)
         self.require_end(f"the stream ended without {self.ending}")
+
+    def check_calls(self, items: Sequence[Item]) -> None:
+        """Raise TruncatedError if a call has no end although the reply has one. `items` are those of the reply.
+
+        Only the limit of tokens may cut a call. Servers report a call in place of that limit (vllm-project/vllm#53269,
+        NousResearch/hermes-agent#7693).
+        """
+        if self._calls.last is None or not (name := self._calls.open_name):
+            return
+        finish = next((item for item in reversed(items) if type(item) is Finish), None)
+        if finish is not None and finish.reason in ("stop", "tool_calls"):
+            reason = finish.raw or finish.reason
+            raise TruncatedError(f"the server ended the reply with {reason!r} inside the arguments for {name!r}")
 
     def require_end(self, message: str, document: Sequence[Item] = ()) -> None:
         """Raise TruncatedError with the message unless the reply is complete at the end of its body.

@@ -180,6 +180,12 @@ class ArgumentPieces(list[str]):
         """Whether the arguments so far are a complete object."""
         return bool(self) and self[-1].rstrip().endswith("}") and self.object is not None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether they begin an object, and its last bracket is missing."""
+        is_cut = self.object is None and not self._is_closed and (self._depth > 0 or self._in_string)
+        return is_cut and self.text.lstrip()[:1] == "{"
+
     def _look_at(self, piece: str) -> None:
         rest = piece
         if not self._is_closed:
@@ -285,6 +291,11 @@ class ReceivedCalls:
         return any(
             not (call.is_empty or is_complete_json(call.arguments.encode("utf-8", "replace"))) for call in self._calls
         )
+
+    @property
+    def open_name(self) -> str:
+        """Return the name of a call whose arguments have no end, "" if all have one."""
+        return next((call.name for call in self._calls if call.fragments.is_open), "")
 
     @property
     def last(self) -> ReceivedCall | None:

@@ -834,6 +834,7 @@ def read_document(name: str, body: bytes) -> list[Item]:
     with text_on_error(items):
         reader.append(document, items)
         reader.close_calls(items)
+        reader.check_calls(items)
     reader.append_own_fields(items)
     if reader.finished or (reader.has_content and not reader.is_inside_call):
         return items

@@ -603,7 +603,9 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
         raise msgspec.ValidationError("it has no output")
     items: list[Item] = []
     with text_on_error(items):
-        StreamReader(name, ends_without_finish).end(msgspec.to_builtins(document), items)
+        reader = StreamReader(name, ends_without_finish)
+        reader.end(msgspec.to_builtins(document), items)
+        reader.check_calls(items)
     return items
 
 
