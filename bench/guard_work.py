@@ -9,7 +9,7 @@ import asyncio
 import gc
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -164,10 +164,17 @@ def _route() -> Callable[[], None]:
 
 
 class _Ledger(NoLedger):
-    """A ledger that encodes the rows, and writes them nowhere."""
+    """A ledger that encodes the rows of a batch, and writes them nowhere."""
 
-    def add(self, rows: Any) -> None:
-        columns_of(1, 0, list[Row](rows))
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def add(self, rows: Sequence[Row]) -> None:
+        self.rows += rows
+
+    def encode(self) -> None:
+        columns_of(1, 0, self.rows)
+        self.rows.clear()
 
 
 def _gateway() -> Callable[[], None]:
@@ -179,7 +186,8 @@ def _gateway() -> Callable[[], None]:
         config = load(path)
         backends = create_backends(config)
     setup = Setup(config, backends, Secret(), prices_of(config))
-    control = GatewayControl(setup, MemoryCounters(), _Ledger(), [Metrics(setup.model_names())])
+    ledger = _Ledger()
+    control = GatewayControl(setup, MemoryCounters(), ledger, [Metrics(setup.model_names())])
     dialect = dialects.OpenAI()
     body = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello, how are you?"}]}'
     parsed = dialect.decode_request(ServerRequest("/v1/chat/completions", {}, body))
@@ -208,6 +216,7 @@ def _gateway() -> Callable[[], None]:
     async def ten() -> None:
         for _ in range(10):
             await answer()
+        ledger.encode()
 
     return _in_a_loop(ten)
 
