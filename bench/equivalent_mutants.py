@@ -24,6 +24,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "False -> True": "`feed` sets it to False after the error"
     },
     "http1/request_parser.py RequestParser.on_body": {"1 -> 2": "only whether the number changes counts"},
+    "http1/request_parser.py RequestParser.on_url": {"1 -> 2": "only whether the number changes counts"},
+    "http1/response_parser.py ResponseParser.start": {"False -> True": "`is_framed`: each head sets it"},
     "dialects/ollama/writer.py StreamWriter.end": {"1 -> 2": "a nanosecond instead of none, by which clients divide"},
     "dialects/gemini/__init__.py _in_path": {"'/:@' -> 'XX/:@XX'": "letters are never escaped"},
     "dialects/gemini/__init__.py _routes": {
