@@ -26,7 +26,7 @@ from acytoo.errors import (
 )
 from acytoo.http import ResponseHead
 from acytoo.secret import Secret
-from acytoo.types import Finish, Item, Reasoning, Refusal, ToolCall, Usage, collect
+from acytoo.types import Finish, Item, Reasoning, Refusal, Start, ToolCall, Usage, collect
 from acytoo.wire.limits import MAX_ELEMENTS, MAX_RECORD, MAX_REPLY_ELEMENTS
 from tests.dialects.strategies import (
     document_type,
@@ -91,6 +91,15 @@ def test_a_refusal_is_not_lost_beside_anything_else(dialect: Dialect, items: lis
     else:
         reply = collect(read_document(dialect, [encode_document(dialect, collect(items))]))
     assert reply.text + reply.refusal == collect(items).text + "No."
+
+
+@every_with_records
+@pytest.mark.parametrize("names_none", [True, False])
+def test_a_reply_that_names_no_model_is_written_with_that_of_the_request(dialect: Dialect, names_none: bool) -> None:
+    items: list[Item] = [Start("id-1", "" if names_none else "m-own", 7), "Hi", Finish("stop")]
+    expected = request_for(dialect).model if names_none else "m-own"
+    assert collect(read_items(dialect, [encode_stream(dialect, items)])).model == expected
+    assert collect(read_document(dialect, [encode_document(dialect, collect(items))])).model == expected
 
 
 @every
