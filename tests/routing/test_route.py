@@ -38,6 +38,7 @@ from acytoo.testing import FakeEndpoint, ScriptedResponse, hang_up, reply, silen
 from acytoo.types import Request
 from tests.helpers import MESSAGES
 from tests.routing.scripts import ONE, OPENAI, OVERLOADED, TWO, Plain
+from tests.skipping_loop import in_skipping_loop, skip
 
 
 class Keyed(AsyncGeneratorProvider):
@@ -276,9 +277,13 @@ async def test_a_call_without_a_model_asks_for_the_first_targets_if_each_target_
         assert second_fake.requests[0].json["model"] == "b"
 
 
+@in_skipping_loop
 async def test_a_setting_of_a_call_holds_at_every_target() -> None:
-    async with endpoints(silent(), TWO) as (route, _):
-        assert await text_of(route, timeout={"first_byte": 0.1}) == "two replies"
+    async with endpoints(silent(), TWO) as (route, fakes):
+        asking = asyncio.ensure_future(text_of(route, timeout={"first_byte": 10}))
+        await fakes[0].received()
+        skip(10)
+        assert await asking == "two replies"
 
 
 @pytest.mark.parametrize("name", ["key", "url", "password", "extra_headers"])
