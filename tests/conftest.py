@@ -8,14 +8,15 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from acytoo.embedded.weights import SMOLLM2, fetch
 
 # A shell that runs the tests in the background ignores SIGINT, which the commands under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-settings.register_profile("untimed", deadline=None)
-settings.register_profile("few", deadline=None, max_examples=10)
+# On a busy machine, examples take any time.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("few", settings.get_profile("untimed"), max_examples=10)
 settings.load_profile("untimed")
 
 # When other processes use the cores, OpenMP threads that spin make the engine a hundred times slower.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ACYTOO = str(Path(sys.executable).with_name("acytoo"))
-LIMIT = 120.0
+LIMIT = 300.0
 """Seconds after which a process counts as hung; far more than any process here needs."""
 
 

@@ -109,7 +109,7 @@ async def test_a_row_that_never_fits_into_the_limits_of_its_key_is_an_error_and_
 ) -> None:
     monkeypatch.setenv("TEST_ADMIN_KEY", "sk-the-admin-key")
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(120),
         FakeEndpoint(OpenAI(), ANSWER) as fake,
         gateway(tmp_path, fake, "tokens_per_minute = 5000\n") as (url, _),
     ):
@@ -135,7 +135,7 @@ async def test_a_row_that_never_fits_into_the_limits_of_its_key_is_an_error_and_
 async def test_an_input_that_is_too_costly_to_decode_fails(content: bytes, message: str, tmp_path: Path) -> None:
     async with FakeEndpoint(OpenAI(), ANSWER) as fake, serving(tmp_path, fake) as (url, _):
         sdk = client(url)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             batch = await finished(sdk, (await begin(sdk, (await upload(sdk, content)).id)).id)
         assert batch.status == "failed"
         assert message in batch.errors.data[0].message

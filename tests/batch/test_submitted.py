@@ -63,7 +63,7 @@ class Job:
         return BatchRun(BatchConfig(provider=model, input=str(self.rows), output=self.output, **settings))
 
     async def run(self, **changes: Any) -> Summary:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             return await self.start(**changes).run()
 
     def texts(self) -> dict[str, str]:

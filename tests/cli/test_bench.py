@@ -24,7 +24,7 @@ ANSWER = reply("one ", "two ", "three", Finish(), Usage(5, 9))
 async def bench(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*BENCH, "-m", "compatible/m1", "--url", url]
     return await asyncio.to_thread(
-        subprocess.run, [*command, *arguments], capture_output=True, text=True, timeout=60, check=False
+        subprocess.run, [*command, *arguments], capture_output=True, text=True, timeout=120, check=False
     )
 
 

@@ -66,7 +66,7 @@ async def launch(folder: Path, *arguments: str, **variables: str) -> subprocess.
     }
     command = [sys.executable, "-c", "from acytoo.cli import main; main()", "launch", *arguments]
     return await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
 
 

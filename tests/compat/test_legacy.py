@@ -338,7 +338,7 @@ async def test_the_iterator_of_a_synchronous_method_does_not_stop_the_event_loop
 
         @staticmethod
         def create_completion(model: str, messages: Any, stream: bool = False) -> Any:  # type: ignore[override]
-            assert is_going.wait(10)
+            assert is_going.wait(120)
             yield "a"
 
     asyncio.get_running_loop().call_soon(is_going.set)

@@ -134,7 +134,7 @@ async def post(url: str, fields: dict[str, Any]) -> tuple[int, Any]:
 
 @pytest.mark.parametrize("name", REJECTED)
 async def test_a_request_that_would_stop_the_engine_is_a_400(name: str, url: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         status, answer = await post(url, REJECTED[name])
         assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
         assert (await post(url, {}))[0] == 200
@@ -143,7 +143,7 @@ async def test_a_request_that_would_stop_the_engine_is_a_400(name: str, url: str
 @pytest.mark.parametrize("name", ANSWERED)
 async def test_others_are_answered_while_the_engine_follows_a_difficult_request(name: str, url: str) -> None:
     memory = psutil.Process().memory_info().rss
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         difficult = asyncio.ensure_future(post(url, ANSWERED[name]))
         await asyncio.sleep(0.2)
         assert (await post(url, {"max_tokens": 3}))[0] == 200
@@ -156,7 +156,7 @@ async def test_the_engine_stops_when_the_client_of_a_difficult_request_leaves(ur
     await asyncio.sleep(1)
     difficult.cancel()
     await asyncio.gather(difficult, return_exceptions=True)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while (used := await cpu_seconds()) > 0.3:
             assert used
     assert (await post(url, {"max_tokens": 3}))[0] == 200

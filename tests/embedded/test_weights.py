@@ -296,12 +296,12 @@ def test_pip_sees_no_keys_in_its_environment(cache: Path, tmp_path: Path) -> Non
 def test_two_processes_at_the_same_time_make_one_download(cache: Path) -> None:
     with index(held=True) as server:
         first = start(script(FETCH), env=server.environment)
-        assert server.halfway.wait(60)
+        assert server.halfway.wait(120)
         second = start(script(FETCH), env=server.environment)
         assert second.stderr is not None
         waiting = second.stderr.readline().decode()
         server.release.set()
-        outputs = [process.communicate(timeout=60) for process in (first, second)]
+        outputs = [process.communicate(timeout=120) for process in (first, second)]
     assert f"Waiting for process {first.pid}, which installs the model" in waiting
     assert [out.decode().strip() for out, _ in outputs] == [str(TINY.path)] * 2
     assert server.downloads == 1
@@ -315,9 +315,9 @@ def test_an_incomplete_download_of_a_killed_process_is_not_used_and_the_next_one
 ) -> None:
     with index(held=True) as server:
         process = start(script(FETCH), env=server.environment)
-        assert server.halfway.wait(60)
+        assert server.halfway.wait(120)
         os.killpg(process.pid, getattr(signal, end))
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     assert not is_cached(TINY)
     with index() as server:
         done = run(script(FETCH), env=server.environment)

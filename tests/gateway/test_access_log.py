@@ -136,7 +136,7 @@ def full(tmp_path: Path) -> Path:
 
 def wait_for_record(caplog: pytest.LogCaptureFixture) -> None:
     """Wait until something was logged."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not caplog.records:
         assert time.monotonic() < deadline
         time.sleep(0.01)

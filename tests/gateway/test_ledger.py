@@ -236,7 +236,7 @@ TEXTS = st.text(st.characters(), max_size=20)
 NUMBERS = st.integers() | st.just(10**40) | st.just(-(10**40))
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(TEXTS, TEXTS, NUMBERS, st.floats(), NUMBERS | st.none(), st.floats() | st.none())
 async def test_no_value_of_a_caller_or_an_upstream_keeps_rows_from_being_written(
     reopen: Open, text: str, other: str, number: int, duration: float, cost: int | None, first: float | None

@@ -112,7 +112,7 @@ async def test_a_client_that_leaves_before_the_answer_is_counted_as_499(tmp_path
             while not fake.requests:  # noqa: ASYNC110 - a request is no event
                 await asyncio.sleep(0.01)
             writer.close()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while value(series := await scrape(server), "acytoo_requests_in_progress") != 1:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
     assert value(series, "acytoo_requests_total", **BY_KEY, status="499") == 1

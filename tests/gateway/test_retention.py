@@ -41,7 +41,7 @@ async def run(answers: Sequence[int | AcytooError]) -> _Ledger:
     ledger = _Ledger([*answers, 0])
     pruner = Pruner(ledger, 30, 0.001)
     pruner.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         await ledger.is_done.wait()
     ledger.answers = [0] * 1000
     await pruner.stop()
@@ -104,7 +104,7 @@ async def test_a_server_deletes_rows_that_are_older_than_its_retention(tmp_path:
     await ledger.flush()
     storage = "[storage]\nretention_days = 40\n"
     async with FakeEndpoint(OpenAI(), reply("Hi")) as fake, served(tmp_path, fake.url, storage):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while (await ledger.usage(0, now + 1, []))[0].requests > 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     assert [group.requests for group in await ledger.usage(now, now + 1, [])] == [1]

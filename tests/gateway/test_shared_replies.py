@@ -58,7 +58,7 @@ def cache_headers(responses: list[Any]) -> list[str]:
 
 async def until_asked(fake: FakeEndpoint, count: int = 1) -> None:
     """Wait until the upstream has so many requests."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while len(fake.requests) < count:  # noqa: ASYNC110 - a request is no event
             await asyncio.sleep(0.01)
 
@@ -325,7 +325,7 @@ async def test_when_all_callers_leave_the_upstream_call_stops(tmp_path: Path) ->
             pass
         for writer in writers:
             writer.close()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await fake.disconnected()
         response = await server.post(CHAT, HELLO)
         found = await rows(server)

@@ -276,7 +276,7 @@ def test_the_example_of_the_contract_runs_verbatim(tmp_path: Path, monkeypatch: 
     with FakeEndpoint(dialects.Acytoo(), reply("你好, ", "world 👋")) as fake:
         monkeypatch.setenv("ACYTOO_URL", fake.url)
         command = [sys.executable, "-W", "error", "-X", "utf8", str(script)]
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert done.stderr == b""
     assert done.stdout.decode() == "你好, world 👋"
 

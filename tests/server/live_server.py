@@ -23,8 +23,8 @@ from acytoo.testing.hostile.site import example as example
 from acytoo.testing.hostile.site import read_response as read_response
 from acytoo.types import Finish, Start
 
-LIMIT = 30.0
-"""Seconds after which something counts as hung: far more than any test needs."""
+LIMIT = 60.0
+"""Seconds after which something counts as hung: far more than any test needs, and less than a server's `idle`."""
 
 
 def backend(dialect: Dialect, url: str, **settings: Any) -> AsyncGeneratorProvider:

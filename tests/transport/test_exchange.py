@@ -38,7 +38,7 @@ async def test_the_pieces_of_a_document_are_joined_in_their_order() -> None:
 
 
 async def test_every_chunk_is_forwarded_until_the_end_which_can_be_read() -> None:
-    async with FakeEndpoint(dialects.Acytoo(), raw(BEGUN)) as fake, asyncio.timeout(10):
+    async with FakeEndpoint(dialects.Acytoo(), raw(BEGUN)) as fake, asyncio.timeout(120):
         with await opened(fake) as exchange:
             assert await exchange.read() == b"one "
             chunks: asyncio.Queue[bytes] = asyncio.Queue()
@@ -126,7 +126,7 @@ async def test_a_connection_that_was_closed_is_freed_without_the_garbage_collect
 async def test_a_server_is_slowed_down_until_its_response_is_read() -> None:
     size = 50_000_000
     head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size
-    async with FakeEndpoint(dialects.Acytoo(), raw(head)) as fake, asyncio.timeout(30):
+    async with FakeEndpoint(dialects.Acytoo(), raw(head)) as fake, asyncio.timeout(120):
         with await opened(fake) as exchange:
             sending = asyncio.ensure_future(fake.peers[0].send(b"x" * size))
             assert not await finishes_within(sending, 0.5)

@@ -28,7 +28,7 @@ async def test_a_head_that_arrives_as_the_total_timeout_expires_is_not_a_reply()
         connection, _ = sock.accept()
         with connection:
             connection.recv(65536)
-            sent.wait(10)
+            sent.wait(120)
             connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\nhalf of the ")
             while connection.recv(65536):
                 pass

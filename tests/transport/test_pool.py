@@ -262,7 +262,7 @@ def _run(program: str, folder: Path, *options: str) -> None:
     script.write_text(SCRIPT + program)
     with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo").wait(0.05, after=1)) as fake:
         command = [sys.executable, *options, str(script), fake.url]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.stderr == ""
         assert done.returncode == 0
         assert done.stdout.startswith("Hel")

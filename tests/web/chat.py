@@ -11,7 +11,7 @@ from acytoo.types import Finish, Item, Start, Usage
 if TYPE_CHECKING:
     from playwright.sync_api import Dialog, Locator, Page, Request
 
-LIMIT_MS = 30_000
+LIMIT_MS = 120_000
 """Milliseconds after which something counts as hung; far more than anything here needs."""
 
 

@@ -36,7 +36,7 @@ def npm_file(package: str, name: str, folder: Path) -> bytes:
     if npm is None:
         missing("npm", "npm")
         raise AssertionError
-    packed = subprocess.run([npm, "pack", package], cwd=folder, capture_output=True, check=False, timeout=120)
+    packed = subprocess.run([npm, "pack", package], cwd=folder, capture_output=True, check=False, timeout=300)
     if packed.returncode:
         missing(f"the npm registry ({packed.stderr.decode(errors='replace')[-200:]})", "npm")
     tarball = (folder / packed.stdout.decode().split()[-1]).read_bytes()

@@ -28,7 +28,7 @@ def site(open_site: OpenSite) -> Site:
 
 def fetch(url: str, path: str, method: str = "GET", **headers: str) -> tuple[int, Message, bytes]:
     """Return status, headers and body; underscores in the headers' names are hyphens."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
     try:
         connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()

@@ -47,7 +47,7 @@ class Running:
         """Write what has happened to the ledger."""
         assert self.served is not None
         assert self.thread.loop is not None
-        asyncio.run_coroutine_threadsafe(self.served.gateway.ledger.flush(), self.thread.loop).result(30)
+        asyncio.run_coroutine_threadsafe(self.served.gateway.ledger.flush(), self.thread.loop).result(120)
 
 
 @pytest.fixture
