@@ -30,6 +30,7 @@ from acytoo.dialects.openai.writer import CompletionWriter, StreamWriter, comple
 from acytoo.dialects.quotas import Quota
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
+from acytoo.dialects.think_tags import ThinkTagReader, divide_reply
 from acytoo.errors import AcytooError, RequestError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
@@ -107,7 +108,7 @@ class OpenAI(Dialect):
         self.variations = variations
         self.options = OPTIONS - variations.refused_options
         self.ends_without_finish = variations.ends_without_finish
-        self.can_pass_through = not variations.cumulative_texts
+        self.can_pass_through = not (variations.cumulative_texts or variations.think_tags)
 
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
@@ -128,12 +129,17 @@ class OpenAI(Dialect):
 
     def reader(self, head: ResponseHead) -> Reader:
         """Return a reader for server-sent events or one document: some servers send one when asked for the other."""
+        return AutoReader(self, self._new_stream_reader)
+
+    def _new_stream_reader(self) -> Reader:
         reader_class = CumulativeReader if self.variations.cumulative_texts else StreamReader
-        return AutoReader(self, lambda: reader_class(self.name, self.ends_without_finish))
+        reader = reader_class(self.name, self.ends_without_finish)
+        return ThinkTagReader(reader) if self.variations.think_tags else reader
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a `chat.completion`."""
-        return read_document(self.name, body)
+        items = read_document(self.name, body)
+        return divide_reply(items) if self.variations.think_tags else items
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. `max_completion_tokens` becomes `max_tokens`."""

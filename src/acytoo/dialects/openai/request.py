@@ -89,6 +89,8 @@ class Variations(msgspec.Struct, frozen=True, kw_only=True):
     """Whether each piece of a stream has all the text so far. A server of ours then translates what it passes on."""
     ends_without_finish: bool = False
     """Whether the server ends complete replies without a finish reason and `[DONE]`."""
+    think_tags: bool = False
+    """Whether a text that begins with `<think>` is reasoning up to `</think>`. A server of ours then translates too."""
 
 
 def encode_request(
