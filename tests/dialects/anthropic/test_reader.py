@@ -475,3 +475,19 @@ def test_the_deltas_of_a_block_that_only_this_api_has_are_joined_or_replaced() -
     )
     (part,) = [item for item in read(body) if isinstance(item, OpaquePart)]
     assert part.fields == {"type": "new_thing", "text": "ab", "number": 2, "rest": "c"}
+
+
+def test_what_is_encrypted_in_a_compaction_is_replaced_by_each_delta() -> None:
+    # anthropics/anthropic-sdk-python#1830: the summary continues, and the encrypted form is that of all of it so far.
+    deltas = [
+        {"type": "compaction_delta", "content": text, "encrypted_content": data} for text, data in ("ax", "by", "cz")
+    ]
+    body = events(
+        start(),
+        block(0, type="compaction", content=None),
+        *[delta(0, **fields) for fields in deltas],
+        stop(0),
+        *end("end_turn"),
+    )
+    parts = [item.fields for item in read(body) if isinstance(item, OpaquePart)]
+    assert parts == [{"type": "compaction", "content": "abc", "encrypted_content": "z"}]

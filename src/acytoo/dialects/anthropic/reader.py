@@ -130,13 +130,20 @@ class _OpenOpaque(msgspec.Struct):
     input_fragments: list[str] = []
 
     def add(self, delta: JSONObject) -> None:
-        """Add a delta: text continues text, `citation` is the next of `citations`, another value replaces the last."""
+        """Add a delta: text continues text, `citation` is the next of `citations`, another value replaces the last.
+
+        So does what is encrypted: each delta of a compaction has all of it (anthropics/anthropic-sdk-python#1830).
+        """
         for name, value in delta.items():
             if name == "partial_json" and isinstance(value, str):
                 self.input_fragments.append(value)
             elif name == "citation":
                 self.fields["citations"] = [*(self.fields.get("citations") or ()), value]
-            elif isinstance(value, str) and isinstance(self.fields.get(name), str) and name != "type":
+            elif (
+                isinstance(value, str)
+                and isinstance(self.fields.get(name), str)
+                and not name.startswith(("type", "encrypted"))
+            ):
                 self.fields[name] += value
             elif name != "type":
                 self.fields[name] = value
