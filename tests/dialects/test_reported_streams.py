@@ -233,6 +233,13 @@ STREAMS = {
         error=ServerError,
         message="new_sensitive",
     ),
+    "an error inside a chunk that is cut": Reported(
+        OPENAI,
+        sse(HI) + b'data: {"id":"c","choi\n' + sse({"error": {"message": "upstream died", "code": 502}}),
+        "Hi",
+        error=ServerError,
+        message="upstream died",
+    ),
     "earendil-works/pi#6567: message_delta has no usage": Reported(
         ANTHROPIC, events(STARTED, *TEXT_BLOCK, stopped(), ENDED), "Hi", tokens=(10, 0)
     ),
@@ -477,6 +484,15 @@ STREAMS = {
         arguments='{"a":',
         error=TruncatedError,
         message="inside the arguments for 'f'",
+    ),
+    "Wei-Shaw/sub2api#1471: an error inside a record that is cut": Reported(
+        RESPONSES,
+        events(CREATED, *MESSAGE_EVENTS)
+        + b'event: response.completed\ndata: {"type":"response.compl\n'
+        + sse({"type": "error", "error": {"type": "upstream_error", "message": "stream_read_error"}}),
+        "Hi",
+        error=ServerError,
+        message="stream_read_error",
     ),
     "Shelpuk-AI-Technology-Consulting/kitty-bridge#122: two items have one output_index": Reported(
         RESPONSES,

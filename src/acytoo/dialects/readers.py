@@ -363,6 +363,9 @@ class RecordReader(Reader):
 
         Raises ProtocolError if it is not JSON, or has a wrong type in a field that is needed.
         """
+        *cut, last = record.split(b"\n")
+        if cut and not is_complete_json(record) and bare_error(last) is not None:
+            record = last  # which a gateway sent inside the record that it had begun (Wei-Shaw/sub2api#1471)
         try:
             decoded = decode_lenient(record, type_)
         except UNDECODABLE as error:
