@@ -43,8 +43,8 @@ requests and tokens that a scripted upstream has counted itself. They are genera
   costs 0.
 
 Cached tokens and those that are written to a cache have prices of their own, and so have those that Anthropic keeps for an hour, requests
-beyond a size at which a price changes, tokens of audio, images and videos where `genai-prices` knows their price, and Anthropic's web
-searches. The searches of other services are not in the cost, and a service tier costs as much as the default one.
+beyond a size at which a price changes, tokens of audio, images and videos where `genai-prices` knows their price, and the web searches
+of Anthropic's API and of OpenAI's Responses. Those of other APIs are not in the cost, and a service tier costs as much as the default one.
 
 The API of Acytoo reports no usage, so what it answers is always estimated. Ollama's reports no cached tokens. Counting tokens
 (`/v1/messages/count_tokens` and its likes) is free at every service, and is not recorded.

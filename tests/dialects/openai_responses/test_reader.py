@@ -237,6 +237,21 @@ def test_a_stream_cut_at_any_byte_is_truncated_or_complete(name: str) -> None:
         assert collect(read_items) == complete
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_the_searches_in_the_output_are_counted_with_the_usage(streamed: bool) -> None:
+    # OpenAI's guide "Web search", output and citations
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    output: list[dict[str, Any]] = [
+        {**search, "action": {"type": "search", "query": "a"}},
+        {**search, "id": "ws_2", "action": {"type": "open_page", "url": "https://a.example"}},
+        {**search, "id": "ws_3"},
+        message(text("Hi")),
+    ]
+    last = completed(*output)
+    items = read(sse(last)) if streamed else DIALECT.read_reply(json.dumps(last["response"]).encode())
+    assert [item.other_counts for item in items if isinstance(item, Usage)] == [{"web_searches": 2}]
+
+
 def test_an_output_item_whose_type_is_not_text_is_ignored() -> None:
     events = [*TEXT[:-1], completed({"type": ["message"]}, message(text("Hi 世界")))]
     assert read(sse(*events)) == [START, "Hi", " 世界", *END]

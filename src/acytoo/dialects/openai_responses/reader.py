@@ -519,7 +519,7 @@ class StreamReader(RecordReader):
                 self._end_input(emitted, items)
         items += self._calls.close()
         if usage := object_or_empty(response.get("usage")):
-            items.append(_decode_usage(usage))
+            items.append(_decode_usage(usage, sum(map(_is_search, output_items))))
         if response.get("error"):
             raise decode_error(response["error"])
         status = str(response.get("status") or "completed")
@@ -667,7 +667,12 @@ STATUSES = {
 """The HTTP status of each error code or type: a stream's own status is always 200."""
 
 
-def _decode_usage(fields: JSONObject) -> Usage:
+def _is_search(item: JSONObject) -> bool:
+    """Return whether an output item is a web search. Source: the guide, "Web search": only searches cost a call."""
+    return item.get("type") == "web_search_call" and object_or_empty(item.get("action")).get("type") in (None, "search")
+
+
+def _decode_usage(fields: JSONObject, searches: int) -> Usage:
     input_details = object_or_empty(fields.get("input_tokens_details"))
     output_details = object_or_empty(fields.get("output_tokens_details"))
     return Usage(
@@ -676,4 +681,5 @@ def _decode_usage(fields: JSONObject) -> Usage:
         count(input_details.get("cached_tokens")),
         count(input_details.get("cache_write_tokens")),
         count(output_details.get("reasoning_tokens")),
+        other_counts={"web_searches": searches} if searches else {},
     )
