@@ -1,9 +1,9 @@
 """Thoughts that a model writes into its text, between `<think>` and `</think>`.
 
 Servers without a parser for their model's reasoning send them like that: vLLM without `--reasoning-parser`, LM Studio,
-Ollama before it knew a model's thoughts. Nothing but a declaration of the user distinguishes such a reply from one
-about these tags, so this is for dialects that are told to look for them (`think_tags`). Only a reply that begins with
-the first tag has thoughts. Nothing is lost if the second one is missing: the rest is a thought.
+Ollama before it knew a model's thoughts. A reply about these tags looks the same, so the user has to declare such a
+server (`think_tags`). Only a reply that begins with the first tag has thoughts. Nothing is lost if the second one is
+missing: the rest is a thought.
 """
 
 from __future__ import annotations
