@@ -243,13 +243,15 @@ def tool_result(message: ChatMessage) -> str | list[ContentPart] | None:
 
 
 def content_text(content: str | Sequence[ContentPart] | None, unsupported: Callable[[str], None]) -> str:
-    """Return the text of content; `unsupported` is called for every part that is not text."""
+    """Return the text of content, refusals too; `unsupported` is called for every part that is not text."""
     if content is None or isinstance(content, str):
         return content or ""
     texts = []
     for part in content:
         if part["type"] == "text":
             texts.append(part["text"])
+        elif part["type"] == "refusal":
+            texts.append(part.get("refusal") or "")
         elif (text := text_of_file(part)) is not None:
             texts.append(text)
         else:

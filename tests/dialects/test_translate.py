@@ -558,3 +558,28 @@ def test_options_of_compatible_servers_that_change_more_are_refused_by_name(
 ) -> None:
     with pytest.raises(UnsupportedError, match=next(iter(fields))):
         sent_for(fields, target)
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda dialect: dialect.name)
+def test_the_name_of_an_author_is_left_out_and_reported(target: Dialect) -> None:
+    # AutoGen names the author of each message of a user.
+    named = {"messages": [{"role": "user", "content": "Hello", "name": "user"}]}
+    unsupported = Unsupported(target.name, drop_preferences=True)
+    assert sent_for(named, target, unsupported) == sent_for(
+        {"messages": [{"role": "user", "content": "Hello"}]}, target
+    )
+    assert "the name of a message" in "".join(unsupported.dropped)
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda dialect: dialect.name)
+def test_a_refusal_among_the_parts_of_a_turn_is_not_lost(target: Dialect) -> None:
+    content = [{"type": "text", "text": "Half a"}, {"type": "refusal", "refusal": "No."}]
+    sent = sent_for({"messages": [*HELLO, {"role": "assistant", "content": content}, *HELLO]}, target)
+    assert b"Half a" in sent
+    assert b"No." in sent
+
+
+@pytest.mark.parametrize("target", OTHERS[:3], ids=lambda dialect: dialect.name)
+def test_mistrals_name_for_a_required_call_is_understood(target: Dialect) -> None:
+    fields = {"tools": [TOOL]}
+    assert sent_for({**fields, "tool_choice": "any"}, target) == sent_for({**fields, "tool_choice": "required"}, target)

@@ -160,7 +160,7 @@ def _encode_messages(messages: Sequence[ChatMessage], unsupported: Unsupported, 
     for index, message in enumerate(messages):
         role = {"tool": "user", "developer": "system"}.get(message["role"], message["role"])
         if message.get("name") and message["role"] != "tool":
-            unsupported("the name of a message")
+            unsupported.preference("the name of a message")
         content = _encode_message(message, f"messages[{index}]", unsupported, unsigned)
         if role == "assistant" and not (content := _without_blanks(content)):
             continue

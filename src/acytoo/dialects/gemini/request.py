@@ -137,7 +137,7 @@ def _encode_messages(request: Request, unsupported: Unsupported) -> tuple[list[J
     for index, message in enumerate(request.messages):
         role = message["role"]
         if message.get("name") and role != "tool":
-            unsupported("the name of a message's author")
+            unsupported.preference("the name of a message's author")
         if role in ("system", "developer"):
             instruction.append({"text": content_text(message.get("content"), unsupported)})
             continue

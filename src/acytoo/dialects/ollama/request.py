@@ -86,7 +86,9 @@ def _encode_message(message: ChatMessage, names: dict[str, str], where: str, uns
     role = message["role"]
     texts, images = [], []
     for part in content_parts(tool_result(message)):
-        if part["type"] == "text":
+        if part["type"] == "refusal":
+            texts.append(part.get("refusal") or "")
+        elif part["type"] == "text":
             texts.append(part["text"])
         elif (text := text_of_file(part)) is not None:
             texts.append(text)
@@ -108,7 +110,7 @@ def _encode_message(message: ChatMessage, names: dict[str, str], where: str, uns
         if name := names.get(message["tool_call_id"]) or message.get("name"):
             encoded["tool_name"] = name
     elif message.get("name"):
-        unsupported("the name of a message's author")
+        unsupported.preference("the name of a message's author")
     return encoded
 
 

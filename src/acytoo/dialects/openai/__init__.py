@@ -151,7 +151,9 @@ class OpenAI(Dialect):
         return max(1, count(extra.get("n")))
 
     def plain_options(self, request: Request) -> Request:
-        """Return the request with `reasoning_effort` in place of OpenRouter's `reasoning.effort`."""
+        """Return the request with OpenAI's names of OpenRouter's `reasoning.effort` and Mistral's choice `any`."""
+        if request.tool_choice == "any":
+            request = msgspec.structs.replace(request, tool_choice="required")
         effort = object_or_empty(request.extra.get("reasoning")).get("effort")
         if request.reasoning_effort is not None or not isinstance(effort, str):
             return request

@@ -170,7 +170,7 @@ class _MessageEncoder:
         if role == "developer" and not server.developer_role:
             encoded["role"] = "system"
         if message.get("name") and "name" not in encoded and role != "tool":
-            self._unsupported("the name of a message's author")
+            self._unsupported.preference("the name of a message's author")
         if "refusal" not in encoded and message.get("refusal") and not message.get("content"):
             encoded["content"] = message["refusal"]
         if role == "tool":

@@ -149,7 +149,7 @@ def _encode_messages(messages: ChatMessages, custom: frozenset[str], unsupported
     for message in messages:
         role = message["role"]
         if message.get("name") and role != "tool":
-            unsupported("the name of a message")
+            unsupported.preference("the name of a message")
         if role == "assistant":
             turn = _encode_turn(message, custom, unsupported)
             custom_calls |= {item["call_id"] for item in turn if item.get("type") == "custom_tool_call"}
