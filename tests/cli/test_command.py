@@ -293,11 +293,12 @@ def test_an_idle_pipe_is_not_waited_for_without_a_word() -> None:
         process.stderr.close()
 
 
-def test_a_named_pipe_is_read_as_a_file_and_not_waited_for_without_a_word(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["-f", "--key-file"])
+def test_a_named_pipe_is_read_as_a_file_and_not_waited_for_without_a_word(option: str, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
-        process = start([ACYTOO, "--url", fake.url, "-f", str(pipe), "Hi"])
+        process = start([ACYTOO, "--url", fake.url, option, str(pipe), "Hi"])
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         process.stdin.close()
         assert process.stderr.readline() == f"acytoo: waiting for {pipe} to end\n".encode()

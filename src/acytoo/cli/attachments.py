@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
 from acytoo.cli.options import as_text
+from acytoo.cli.waiting import report_waiting
 from acytoo.errors import UsageError
 
 _SIGNATURES = {
@@ -72,23 +70,14 @@ def message_content(text: str, parts: Sequence[dict[str, Any]]) -> str | list[di
 _MAX_FILE = 32 * 1024 * 1024
 """Bytes of a file: the most that a service takes in a request (Anthropic's "Request size limits")."""
 
-_QUIET_SECONDS = 2.0
-"""How long a pipe is waited for without a notice."""
-
 
 def _read(path: Path) -> bytes:
     """Return what a file has. A named pipe is one too: somebody has to write to it, perhaps after a long time."""
-    notice = threading.Timer(_QUIET_SECONDS, click.echo, [f"acytoo: waiting for {path} to end"], {"err": True})
-    notice.daemon = True
     try:
-        if not path.is_file():
-            notice.start()
-        with path.open("rb") as file:
+        with report_waiting(path), path.open("rb") as file:
             data = file.read(_MAX_FILE + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    finally:
-        notice.cancel()
     if len(data) > _MAX_FILE:
         raise UsageError(
             f"{path} is larger than {_MAX_FILE // 2**20} MiB, the most that services take: send a part of it"

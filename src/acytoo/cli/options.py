@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from acytoo.cli.waiting import report_waiting
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +74,11 @@ def read_secret(flag: str, value: str | None, file: str | None) -> str | None:
         secret: str = click.prompt(_name(flag).replace("_", " ").capitalize(), hide_input=True, err=True)
         return secret
     try:
-        data = Path(file).read_bytes() if file != "-" else sys.stdin.buffer.readline() if sys.stdin is not None else b""
+        if file != "-":
+            with report_waiting(Path(file)):
+                data = Path(file).read_bytes()
+        else:
+            data = sys.stdin.buffer.readline() if sys.stdin is not None else b""
         text = data.decode().strip()
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
