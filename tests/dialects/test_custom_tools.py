@@ -167,7 +167,7 @@ def test_a_call_of_a_custom_tool_comes_back_as_one() -> None:
 
 
 def test_a_stream_without_a_finish_reason_has_the_input_too() -> None:
-    assert written(PIECES[:-2], received(tools=[TOOL])) == ([FIRST, SECOND], "stop")
+    assert written(PIECES[:-2], received(tools=[TOOL])) == ([FIRST, SECOND], "tool_calls")
 
 
 @pytest.mark.parametrize(
