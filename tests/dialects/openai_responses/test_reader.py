@@ -429,3 +429,46 @@ def test_of_a_summary_and_the_reasoning_only_the_first_to_arrive_is_read() -> No
     for events, expected in (([summary, complete], "short"), ([complete, summary], "long")):
         reply = collect(read(sse(CREATED, *events, completed(message(text("Hi"))))))
         assert "".join([block.get("text", "") for block in reply.reasoning]) == expected
+
+
+@pytest.mark.parametrize(
+    ("begun", "complete", "arguments"),
+    [
+        ('{"a":1}', '{"a":1}', ['{"a":1}']),
+        ('{"a":1}', '{"a": 1}', ['{"a":1}']),
+        ('{"a":1}', '{"a": 2}', ['{"a":1}', '{"a": 2}']),
+        ('{"a"', '{"a":1}', ['{"a":1}']),
+    ],
+)
+def test_a_complete_call_with_other_identifiers_repeats_the_one_with_its_id_and_arguments(
+    begun: str, complete: str, arguments: list[str]
+) -> None:
+    events = [
+        event("output_item.added", item={**CALL, "arguments": ""}),
+        event("function_call_arguments.delta", delta=begun),
+        event("output_item.done", 7, item={**CALL, "id": "fc_2", "arguments": complete}),
+    ]
+    calls = collect(read(sse(CREATED, *events, completed()))).tool_calls
+    assert [call["function"]["arguments"] for call in calls] == arguments
+
+
+def test_texts_in_an_item_that_is_no_message_are_not_the_replys() -> None:
+    own = {"type": "mcp_call", "id": "mcp_1", "content": [text("not said")]}
+    for kind in ("added", "done"):
+        reply = collect(read(sse(CREATED, event(f"output_item.{kind}", item=own), completed(message(text("Hi"))))))
+        assert reply.text == "Hi"
+
+
+def test_a_message_may_have_its_first_text_when_it_is_added() -> None:
+    events = [
+        event("output_item.added", item={**message(text("Hi")), "status": "in_progress"}),
+        event("output_text.delta", content_index=0, delta="Hi"),
+        event("output_text.delta", content_index=0, delta=" there"),
+    ]
+    assert collect(read(sse(CREATED, *events, completed(message(text("Hi there")))))).text == "Hi there"
+
+
+def test_reasoning_of_an_item_that_was_not_added_is_a_block_of_its_own() -> None:
+    events = [event("reasoning_summary_text.delta", index, summary_index=0, delta=f"{index}") for index in range(2)]
+    items = read(sse(CREATED, *events, completed()))
+    assert [(item.index, item.text) for item in items if isinstance(item, Reasoning)] == [(0, "0"), (1, "1")]

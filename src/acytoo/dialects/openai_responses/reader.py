@@ -416,8 +416,11 @@ class StreamReader(RecordReader):
         known = self._calls.by_id(call_id) if call_id else None
         if known is None or known.name not in ("", item.get("name")):
             return None
-        is_same = arguments_object(known.arguments) == arguments_object(arguments) or not known.is_complete
-        return known if is_same and continuation(known.arguments, arguments) is not None else None
+        if known.is_complete:  # the same arguments may be formatted in another way
+            is_same = arguments_object(known.arguments) == arguments_object(arguments)
+        else:
+            is_same = continuation(known.arguments, arguments) is not None
+        return known if is_same else None
 
     def _decode_item(self, output: _OutputItem, item: JSONObject, items: list[Item], done: bool = True) -> None:
         """Append the beginning of an output item; if it is `done`, whatever of it has not been emitted."""
