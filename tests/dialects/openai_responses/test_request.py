@@ -496,3 +496,9 @@ def test_audio_of_a_turn_is_reported_as_unsupported() -> None:
     turn = {"role": "assistant", "content": "so", "audio": {"id": "a"}}
     with pytest.raises(UnsupportedError, match="audio of an assistant message"):
         encode(make_request(turn))
+
+
+def test_a_prompt_of_the_apis_own_store_is_refused_with_what_to_do() -> None:
+    error = DIALECT.conversation_error("prompt")
+    assert error is not None
+    assert error.message == "prompt refers to a template that this server does not have: send its text as instructions"

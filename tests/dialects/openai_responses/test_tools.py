@@ -140,6 +140,14 @@ def test_a_tool_that_comes_again_is_one_tool() -> None:
     assert len(decode({"input": [HELLO, found], "tools": [FUNCTION]}).tools or []) == 1
 
 
+@pytest.mark.parametrize("described", [{"description": "Finds tools.", "parameters": SCHEMA}, {"parameters": None}, {}])
+def test_a_search_by_the_client_is_a_function_with_what_describes_it(described: dict[str, Any]) -> None:
+    search = {"type": "tool_search", "execution": "client", **described}
+    request = translate(decode({"input": "Hello", "tools": [search]}), DIALECT)
+    expected = {name: value for name, value in described.items() if value is not None}
+    assert functions(request) == {"tool_search": {"name": "tool_search", **expected}}
+
+
 def test_a_search_by_the_api_itself_needs_no_tool_for_its_deferred_tools_are_functions() -> None:
     items = [
         {"type": "tool_search_call", "execution": "server", "call_id": None, "arguments": {}},

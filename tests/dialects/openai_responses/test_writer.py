@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -157,6 +158,24 @@ def test_the_events_of_a_thought_are_those_of_the_reference() -> None:
     found = [event for event in events if event["type"].startswith("response.reasoning_summary_")]
     assert [event["type"].removeprefix("response.reasoning_summary_") for event in found] == kinds
     assert all({name: event[name] for name in place} == place for event in found)
+
+
+def test_the_events_of_a_refusal_are_those_of_the_reference() -> None:
+    events = decode_events(write([START, Refusal("No"), Refusal("."), Finish()]))
+    assert [event["type"].removeprefix("response.") for event in events][2:-1] == [
+        "output_item.added",
+        "content_part.added",
+        "refusal.delta",
+        "refusal.delta",
+        "refusal.done",
+        "content_part.done",
+        "output_item.done",
+    ]
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    [call] = decode_events(write([START, ToolCall(0, "", "f", "{}"), Finish("tool_calls")]))[-1]["response"]["output"]
+    assert re.fullmatch(r"call_\w{24,}", call["call_id"])
 
 
 def test_the_status_of_a_response_is_in_progress_until_it_is_complete() -> None:
