@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from bench.equivalent_mutants import EQUIVALENT
 from bench.mutation import PARTS, files_of, merged, mutants_of, render
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +88,16 @@ def test_survivors_that_are_noticed_the_next_time_count_as_noticed_and_those_wit
         "tried": 9, "counts": {"assertion": 6, "survived": 2, "equivalent": 1}, "equivalent": [["a.py g", "1", "r"]],
         "survivors": [["a.py missed, line 3", "0 -> 1", "survived"], ["a.py late, line 3", "0 -> 1", "survived"]],
     }  # fmt: skip
+
+
+def test_a_survivor_is_noticed_although_an_equivalent_mutant_makes_the_same_change() -> None:
+    place, change = "server/request.py IncomingRequest.__init__", "False -> True"
+    assert change in EQUIVALENT[place]
+    result = {
+        "tried": 1, "counts": {"timeout": 1}, "equivalent": [], "survivors": [[f"{place}, line 3", change, "timeout"]],
+    }  # fmt: skip
+    outcomes = [(place, change, "assertion"), (place, change, "survived")]
+    assert merged(result, {(place, change)}, outcomes)["counts"] == {"timeout": 0, "assertion": 1}
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -13,9 +13,12 @@ import pytest
 
 from acytoo import Acytoo, dialects
 from acytoo.errors import TruncatedError, UnreachableError
+from acytoo.http import HTTPRequest
 from acytoo.testing import FakeEndpoint, FakeSOCKSProxy, ScriptedResponse, hang_up, raw, reply
 from acytoo.testing.conformance.clock import occurs_within
-from tests.helpers import MESSAGES, failure, texts
+from acytoo.transport.config import Connection
+from acytoo.transport.exchange import open_exchange
+from tests.helpers import failure, texts
 from tests.skipping_loop import in_skipping_loop, skip
 
 
@@ -155,11 +158,9 @@ def test_consecutive_event_loops_each_open_and_close_a_connection() -> None:
         assert fake.connections == 3
 
 
-def test_a_loop_that_ends_with_a_reply_half_read_closes_its_connection() -> None:
+def test_a_loop_that_ends_with_a_response_half_read_closes_its_connection() -> None:
     async def begin(url: str) -> None:
-        stream = Acytoo(url).create_async_generator("", MESSAGES)
-        assert await anext(stream) == "Hello "
-        held.append(stream)
+        held.append(await open_exchange(HTTPRequest(url, {}, b"{}"), Connection()))
 
     async def main() -> None:
         async with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world").stall(after=1)) as fake:
