@@ -583,3 +583,60 @@ def test_a_refusal_among_the_parts_of_a_turn_is_not_lost(target: Dialect) -> Non
 def test_mistrals_name_for_a_required_call_is_understood(target: Dialect) -> None:
     fields = {"tools": [TOOL]}
     assert sent_for({**fields, "tool_choice": "any"}, target) == sent_for({**fields, "tool_choice": "required"}, target)
+
+
+FILES: dict[str, tuple[Dialect, dict[str, Any]]] = {
+    "openai": (
+        dialects.OpenAI(),
+        {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
+    ),
+    "openai-responses": (
+        dialects.OpenAIResponses(),
+        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+    ),
+    "anthropic": (
+        dialects.Anthropic(),
+        {
+            "max_tokens": 9,
+            "messages": [
+                {"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}
+            ],
+        },
+    ),
+    "gemini": (
+        dialects.Gemini(),
+        {"contents": [{"parts": [{"fileData": {"mimeType": "video/mp4", "fileUri": "https://youtu.be/x"}}]}]},
+    ),
+}
+"""Requests with a file that only their own service has."""
+
+
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("target", dialects.ALL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_by_its_id_is_sent_only_to_the_service_that_has_it(name: str, target: Dialect, drop: bool) -> None:
+    source, fields = FILES[name]
+    path = source.routes[0].replace("{model:.+}", "m")
+    body = msgspec.json.encode({"model": "m", **fields})
+    request = source.decode_request(ServerRequest(path, {}, body)).request
+    unsupported = Unsupported(target.name, drop=drop)
+    if target.name.partition("-")[0] == name.partition("-")[0]:
+        translate(request, source, unsupported)
+    else:
+        with pytest.raises(RequestError, match=r"a file by its id.*: send the file's data"):
+            translate(request, source, unsupported)
+
+
+@pytest.mark.parametrize(
+    ("file", "feature"),
+    [
+        ({"file_data": "data:video/mp4;base64,AAAA"}, "video/mp4 files"),
+        ({"file_url": "https://x/a.pdf"}, "a file's URL"),
+    ],
+)
+def test_a_file_that_is_no_pdf_or_a_url_is_refused_by_name_for_chat_completions(
+    file: dict[str, Any], feature: str
+) -> None:
+    messages: list[Any] = [{"role": "user", "content": [{"type": "file", "file": file}]}]
+    with pytest.raises(UnsupportedError, match=feature):
+        encode(dialects.OpenAI(), Request(messages, "m", extra_for="gemini"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from acytoo import dialects
 from acytoo.dialects.base import Dialect, Unsupported
+from acytoo.dialects.fields import invalid
 from acytoo.types import Request
 
 
@@ -23,6 +25,8 @@ def translate(request: Request, source: Dialect, unsupported: Unsupported | None
     """
     if unsupported is None or unsupported.dialect != source.name:
         request = source.plain_options(_with_plain_parts(source, request))
+    if unsupported is not None and _SERVICES.get(unsupported.dialect) != _SERVICES.get(source.name):
+        _check_files(source, request)
     removed = list(request.extra.items())
     if request.reasoning_effort == "none" and source.thinking_is_switch:
         request = msgspec.structs.replace(request, reasoning_effort=None)
@@ -48,6 +52,23 @@ def translate(request: Request, source: Dialect, unsupported: Unsupported | None
         if (error := source.conversation_error(name)) is not None:
             raise error
     return msgspec.structs.replace(request, extra=extra, user=None)
+
+
+_SERVICES = {"openai": "openai", "openai-responses": "openai", "anthropic": "anthropic", "gemini": "gemini"}
+"""Whose service keeps the files of an API's clients."""
+
+
+def _check_files(source: Dialect, request: Request) -> None:
+    """Raise RequestError (400) for a file by its id: only the source's service has it, and another may have another."""
+    for index, message in enumerate(request.messages):
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            file = part.get("file") if part["type"] == "file" else None
+            if isinstance(file, Mapping) and file.get("file_id") and not file.get("file_data"):
+                raise invalid(
+                    f"messages[{index}] has a file by its id, which only a service of the {source.name} API knows: "
+                    "send the file's data"
+                )
 
 
 def _with_plain_parts(source: Dialect, request: Request) -> Request:

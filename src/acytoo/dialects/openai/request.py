@@ -310,7 +310,8 @@ def _without_foreign_parts(message: ChatMessage, unsupported: Unsupported) -> Ch
         if (text := text_of_file(part)) is not None:
             parts.append({"type": "text", "text": text})
         elif part["type"] == "file":
-            parts.append({**part, "file": _with_filename(part.get("file"))})
+            if (file := _pdf(part.get("file"), unsupported)) is not None:
+                parts.append({**part, "file": file})
         elif part["type"] in _PART_TYPES:
             parts.append(part)
         else:
@@ -318,10 +319,19 @@ def _without_foreign_parts(message: ChatMessage, unsupported: Unsupported) -> Ch
     return {**message, "content": parts or ""}
 
 
-def _with_filename(file: Any) -> Any:
-    """Return a file with a name, which OpenAI's APIs require beside the data. Other APIs' clients send none."""
-    if isinstance(file, Mapping) and file.get("file_data") and not file.get("filename"):
-        return {**file, "filename": "document.pdf"}
+def _pdf(file: Any, unsupported: Unsupported) -> Any:
+    """Return a file with a name, which OpenAI's APIs require beside the data. Other APIs' clients send none.
+
+    None: the API does not accept the file, which is of another type or a URL.
+    """
+    data = file.get("file_data") if isinstance(file, Mapping) else None
+    if isinstance(data, str) and data.startswith("data:"):
+        media_type = data[5:].partition(";")[0]
+        if media_type != "application/pdf":
+            return unsupported(f"{media_type} files")
+        return {**file, "filename": file.get("filename") or "document.pdf"}
+    if data is None and isinstance(file, Mapping) and file.get("file_url"):
+        return unsupported("a file's URL")
     return file
 
 
