@@ -91,6 +91,12 @@ async def test_a_refusal_is_counted_with_its_status_and_error(tmp_path: Path) ->
     assert len(errors) == 1
 
 
+async def test_a_method_that_a_path_does_not_allow_is_counted_by_the_name_of_its_error(tmp_path: Path) -> None:
+    async with FakeEndpoint(dialects.OpenAI(), ANSWER) as fake, served(tmp_path, fake.url, FAST) as server:
+        assert (await server.get(CHAT, "authorization: Bearer sk-ci\r\n")).status == 405
+        assert b'error="MethodNotAllowedError"' in (await server.get("/metrics")).body
+
+
 async def test_a_reply_that_is_cut_after_its_status_is_counted_as_an_error(tmp_path: Path) -> None:
     async with FakeEndpoint(dialects.OpenAI(), ANSWER.close(after=2)) as fake:
         async with served(tmp_path, fake.url, FAST) as server:

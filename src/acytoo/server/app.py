@@ -122,7 +122,7 @@ class Application:
             request.call.error = error
         public = public_error(error, request)
         response = (dialect or client_dialect(request, self.config)).write_error(public)
-        if isinstance(error, _MethodError):
+        if isinstance(error, MethodNotAllowedError):
             response.headers["allow"] = error.allowed
         response.headers.update({**attempt_headers(error.attempts), **cors_headers(request, self.config)})
         return response
@@ -163,11 +163,11 @@ class Application:
 
     def _not_found(self, request: IncomingRequest) -> AcytooError:
         if methods := self._router.methods(request.path):
-            return _MethodError(request, ", ".join(methods))
+            return MethodNotAllowedError(request, ", ".join(methods))
         return NotFoundError(f"unknown path {request.path!r}", status=404)
 
 
-class _MethodError(StatusError):
+class MethodNotAllowedError(StatusError):
     """The path allows other methods only."""
 
     def __init__(self, request: IncomingRequest, allowed: str) -> None:
