@@ -19,6 +19,7 @@ from acytoo.testing import FakeEndpoint, ScriptedResponse, reply
 from acytoo.testing.fakes.certificates import Authority
 from acytoo.testing.script import responses
 from acytoo.types import Finish, ToolCall
+from tests.dialects.test_finish import sse
 from tests.processes import ACYTOO, run, script
 from tests.server.live_server import live_server, raw_call
 
@@ -55,6 +56,12 @@ def answered(answer: ScriptedResponse, api: str = "openai", method: str = "creat
             return await wrong(lambda: getattr(client, method)(*arguments))()
 
     return produce
+
+
+def calling(arguments: str, reason: str | None) -> bytes:
+    """Return a stream with one call."""
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": arguments}}
+    return sse({"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": reason}]})
 
 
 async def untrusted() -> str:
@@ -187,6 +194,8 @@ PRODUCERS: list[Produce] = [
     answered(responses.redirect("https://elsewhere.example/")),
     answered(reply(*TEXTS).reset(after=1)),
     answered(reply("a", "b").without_end()),
+    answered(responses.status(200, body=calling('{"x"', None) + b"data: [DONE]\n\n", content_type="text/event-stream")),
+    answered(responses.status(200, body=calling('{"x": 1}{"x": 2}', "tool_calls"), content_type="text/event-stream")),
     answered(responses.status(200, body=""), "acytoo"),
     answered(reply("ab é").cut_bytes(1).end(after_bytes=4), "acytoo"),
     answered(responses.page()),
