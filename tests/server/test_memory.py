@@ -219,6 +219,21 @@ def test_items_are_known_although_the_last_event_has_none() -> None:
     assert resolve(memory, ID) == message(ID)
 
 
+@pytest.mark.parametrize("item", [None, 5, "x", [], {}, {"id": 5}, {"id": None}])
+def test_an_item_without_an_id_is_passed_on_and_not_remembered(item: object) -> None:
+    memory = ResponsesMemory()
+    turn = memory.turn(incoming())
+    events = [
+        {"type": "response.output_item.done", "item": item},
+        {"type": "response.output_item.done", "item": message(ID)},
+        {"type": "response.completed", "response": {"id": "r", "status": "completed", "output": []}},
+    ]
+    for event in events:
+        data = f"data: {json.dumps(event)}\n\n".encode()
+        assert turn.watch(data) == data
+    assert resolve(memory, ID) == message(ID)
+
+
 def test_items_of_a_reply_that_was_cut_are_not_known() -> None:
     memory = ResponsesMemory()
     event = {"type": "response.output_item.done", "item": message(ID)}

@@ -166,7 +166,7 @@ def test_a_loop_that_ends_with_a_response_half_read_closes_its_connection() -> N
         async with FakeEndpoint(dialects.Acytoo(), reply("Hello ", "world").stall(after=1)) as fake:
             ending = threading.Thread(target=lambda: asyncio.run(begin(fake.url)), daemon=True)
             ending.start()
-            await fake.disconnected()
+            assert await occurs_within(fake.disconnected(), 5.0)
             await asyncio.to_thread(ending.join, 10)
             assert not ending.is_alive()
 

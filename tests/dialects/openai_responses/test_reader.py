@@ -472,3 +472,13 @@ def test_reasoning_of_an_item_that_was_not_added_is_a_block_of_its_own() -> None
     events = [event("reasoning_summary_text.delta", index, summary_index=0, delta=f"{index}") for index in range(2)]
     items = read(sse(CREATED, *events, completed()))
     assert [(item.index, item.text) for item in items if isinstance(item, Reasoning)] == [(0, "0"), (1, "1")]
+
+
+@pytest.mark.parametrize(("place", "expected"), [(0, "onetwo"), (1, "onetwo more")])
+def test_only_the_last_text_can_still_become_longer(place: int, expected: str) -> None:
+    said = ["one", "two"]
+    events = [
+        *[event("output_text.delta", content_index=index, delta=part) for index, part in enumerate(said)],
+        event("output_text.done", content_index=place, text=f"{said[place]} more"),
+    ]
+    assert collect(read(sse(CREATED, *events, completed()))).text == expected
