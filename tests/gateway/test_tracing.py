@@ -171,6 +171,19 @@ def test_what_otlp_cannot_carry_is_replaced(collector: Collector, caplog: pytest
     assert not caplog.records
 
 
+def test_texts_of_callers_and_upstreams_are_cut_and_encodable(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = {1: Asked(Request([], reasoning_effort="x" * 10**6), Finish("\ud800" + "y" * 10**6))}
+    export(collector, summary(asked=asked))
+    found = attributes(attempt_spans(collector)[0])
+    (reason,) = found["gen_ai.response.finish_reasons"]
+    assert len(found["gen_ai.request.reasoning.level"]) <= 1000
+    assert reason.startswith("?y")
+    assert len(reason) <= 1000
+    assert not caplog.records
+
+
 def test_a_method_that_is_not_one_of_the_conventions_is_other(collector: Collector) -> None:
     export(collector, summary(method="M-SEARCH", path="", rows=[]))
     span = server_span(collector)

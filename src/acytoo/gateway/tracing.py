@@ -24,7 +24,7 @@ from acytoo.gateway.ledger import Row
 from acytoo.gateway.metrics import CLIENT_LEFT, OTHER
 from acytoo.gateway.prices import NANODOLLARS
 from acytoo.gateway.summary import Asked, Summary
-from acytoo.secret import Secret
+from acytoo.secret import Secret, truncate
 from acytoo.transport.address import Address
 
 if TYPE_CHECKING:
@@ -109,6 +109,9 @@ _OTHER_METHOD = "_OTHER"
 
 _MOST = 2**63 - 1
 """The largest number that OTLP can carry."""
+
+_LONGEST_TEXT = 1000
+"""Characters of an attribute."""
 
 _MOST_COUNTED = 2**45
 """Tokens of one attempt that are counted at most: a sum that OTLP cannot carry would stop all metrics for good."""
@@ -314,12 +317,21 @@ def _attributes(table: Mapping[str, Callable[..., Value | None]], *sources: obje
 
 
 def _encodable(value: Value) -> Value:
-    """Return a value that OTLP can carry: the SDK would log a traceback for another one, and callers choose some."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "replace").decode()
+    """Return a value that OTLP can carry: the SDK would log a traceback for another one.
+
+    Callers and upstreams choose some of them, so texts are cut too.
+    """
+    if isinstance(value, list):
+        return [_text(each) for each in value]
+    if isinstance(value, str):
+        return _text(value)
     if isinstance(value, int) and not -_MOST <= value <= _MOST:
         return _MOST if value > 0 else -_MOST
     return value
+
+
+def _text(value: str) -> str:
+    return truncate(value, _LONGEST_TEXT).encode("utf-8", "replace").decode()
 
 
 def _method(summary: Summary) -> str:
