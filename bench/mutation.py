@@ -603,7 +603,8 @@ _INTRODUCTION = """\
 (`PARTS` in `bench/mutation.py`) that reach this place. `--sample 60 --seed 1` tries so many of the mutants, chosen at
 random. `--again` tries those that survived the last time, after tests were written for them; the second commit is
 that of these tests. Such a share is higher than that of the part. *First* is the share of the same sample before any
-test was written for it: what can be expected of the mutants that were not tried. The command writes this page.
+test was written for it: what can be expected of the mutants that were not tried. It is too low if tests that existed
+were added to the part later, as to those of the server. The command writes this page.
 
 A mutant is *noticed* if a test fails, other than by a timeout. *Survived* means that all tests passed, or that none
 reaches the line ("not reached"). *Equivalent* mutants change nothing that a caller could see; the reasons are in
