@@ -34,7 +34,8 @@ def _check_fault(subject: Subject, fault: FaultScenario) -> list[str]:
 
 
 def _check_consumer(subject: Subject, scenario: ConsumerScenario) -> list[str]:
-    return _run_in_loop(lambda detector: scenario.run(subject), max(60, 4 * subject.patience_s))
+    # Each call has its own limit. A cut at each byte is thousands of calls, which take a minute on a busy machine.
+    return _run_in_loop(lambda detector: scenario.run(subject), max(600, 4 * subject.patience_s))
 
 
 def _check_event_loop(subject: Subject, scenario: EventLoopScenario) -> list[str]:
