@@ -232,6 +232,17 @@ def test_history_with_calls_results_and_media_is_encoded() -> None:
     ]
 
 
+def test_a_signature_that_arrived_with_an_empty_text_is_sent_with_one() -> None:
+    turn = {
+        "role": "assistant",
+        "content": "Hi",
+        "reasoning": [{"signature": "s1", "source": "gemini"}],
+        "turn_parts": [{"type": "text", "text": "Hi"}, {"type": "reasoning", "index": 0, "source": "gemini"}],
+    }
+    parts = encode(make_request([*HELLO, turn]))["contents"][1]["parts"]
+    assert parts == [{"text": "Hi"}, {"text": "", "thoughtSignature": "s1"}]
+
+
 @pytest.mark.parametrize(("model", "is_signed"), [("gemini-3-flash", True), ("gemini-2.5-pro", False)])
 def test_a_call_of_another_model_is_sent_to_gemini_3_with_the_documented_placeholder(
     model: str, is_signed: bool
