@@ -59,8 +59,8 @@ def _check_message(message: Any, where: str) -> ChatMessage:
         for number, part in enumerate(content):
             if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
                 raise UsageError(f"{where}.content[{number}] must be a part like {{'type': 'text', 'text': 'Hello'}}")
-            if part["type"] == "text" and not isinstance(part.get("text"), str):
-                raise UsageError(f"{where}.content[{number}] is a text part without text")
+            if part["type"] in ("text", "refusal") and not isinstance(part.get(part["type"]), str):
+                raise UsageError(f"{where}.content[{number}] is a {part['type']} part without text")
     elif not isinstance(content, str):
         raise UsageError(f"{where} has content of type {type(content).__name__}; it must be text or a list of parts")
     if role == "tool" and not isinstance(message.get("tool_call_id"), str):
@@ -251,7 +251,7 @@ def content_text(content: str | Sequence[ContentPart] | None, unsupported: Calla
         if part["type"] == "text":
             texts.append(part["text"])
         elif part["type"] == "refusal":
-            texts.append(part.get("refusal") or "")
+            texts.append(part["refusal"])
         elif (text := text_of_file(part)) is not None:
             texts.append(text)
         else:

@@ -87,7 +87,7 @@ def _encode_message(message: ChatMessage, names: dict[str, str], where: str, uns
     texts, images = [], []
     for part in content_parts(tool_result(message)):
         if part["type"] == "refusal":
-            texts.append(part.get("refusal") or "")
+            texts.append(part["refusal"])
         elif part["type"] == "text":
             texts.append(part["text"])
         elif (text := text_of_file(part)) is not None:
