@@ -9,7 +9,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.errors import AcytooError, ProtocolError, RequestError, ServerError, TruncatedError
+from acytoo.errors import AcytooError, ProtocolError, RateLimitError, RequestError, ServerError, TruncatedError
 from acytoo.http import ResponseHead
 from acytoo.testing import status
 from acytoo.types import Item, collect
@@ -232,6 +232,20 @@ STREAMS = {
         "Hi",
         error=ServerError,
         message="new_sensitive",
+    ),
+    "Databricks: the code of an error is error_code": Reported(
+        OPENAI,
+        sse(HI, {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "slow down"}) + DONE,
+        "Hi",
+        error=RateLimitError,
+        message="slow down",
+    ),
+    "Amazon: the code of an error is __type": Reported(
+        OPENAI,
+        sse(HI, {"message": "Too many tokens", "__type": "com.amazon.coral.service#ThrottlingException"}) + DONE,
+        "Hi",
+        error=RateLimitError,
+        message="Too many tokens",
     ),
     "an error inside a chunk that is cut": Reported(
         OPENAI,

@@ -126,6 +126,9 @@ _NESTED_FIELDS = ("innererror", "inner_error", "details", "errors", "cause")
 _VIOLATIONS = ("fieldViolations", "violations")
 """Fields of a `google.rpc.Status` detail that list what was wrong, each with a `description`."""
 
+_KIND_FIELDS = ("error_code", "error_type", "errorType", "__type")
+"""Other names of a code or a type: Databricks', Hugging Face TGI's and Amazon's, which has a namespace before `#`."""
+
 _MAX_DEPTH = 6
 """How many errors inside one another are read."""
 
@@ -159,7 +162,7 @@ def error_details_of(document: Any, depth: int = 0) -> ErrorDetails | None:
 
 def _details(message: Any, document: JSONObject, depth: int) -> ErrorDetails:
     """Return the details of a document, whose message may be text, JSON text, or anything else."""
-    names = ("code", "status", "type", "param")
+    names = ("code", "status", "type", "param", *_KIND_FIELDS)
     texts = {name: replace_surrogates(document[name]) for name in names if isinstance(document.get(name), str)}
     metadata = document.get("metadata")
     nested = [document[field] for field in _NESTED_FIELDS if document.get(field) and document[field] is not message]
@@ -170,11 +173,12 @@ def _details(message: Any, document: JSONObject, depth: int) -> ErrorDetails:
         errors = [ErrorDetails(text)]
     for value in nested:
         errors += _errors_in(value, depth)
-    code = texts.get("code") or texts.get("status") or texts.get("type") or ""
+    kind = next((texts[name].rpartition("#")[2] for name in _KIND_FIELDS if texts.get(name)), "")
+    code = texts.get("code") or texts.get("status") or texts.get("type") or kind
     return ErrorDetails(
         _joined([error.message for error in errors]),
         code or next((error.code for error in errors if error.code), ""),
-        texts.get("type") or next((error.type for error in errors if error.type), ""),
+        texts.get("type") or kind or next((error.type for error in errors if error.type), ""),
         texts.get("param") or next((error.param for error in errors if error.param), ""),
     )
 
@@ -285,6 +289,10 @@ STATUSES_OF_CODES = {
     **dict.fromkeys(("ratelimit", "ratelimited", "ratelimiterror", "ratelimitexceeded", "ratelimitreached"), 429),
     **dict.fromkeys(("toomanyrequests", "resourceexhausted", "insufficientquota", "quotaexceeded"), 429),
     **dict.fromkeys(("throttling", "throttled", "throttlingexception", "throttlingratequota", "limitrequests"), 429),
+    **dict.fromkeys(("requestlimitexceeded", "toomanyrequestsexception", "servicequotaexceededexception"), 429),
+    **dict.fromkeys(("validationexception", "validationerror", "badrequest"), 400),
+    **dict.fromkeys(("accessdeniedexception",), 403),
+    **dict.fromkeys(("serviceunavailableexception", "temporarilyunavailable"), 503),
     **dict.fromkeys(("invalidrequesterror", "invalidargument", "contextlengthexceeded", "badrequesterror"), 400),
     **dict.fromkeys(("authenticationerror", "invalidapikey", "unauthenticated", "unauthorized"), 401),
     **dict.fromkeys(("permissionerror", "permissiondenied", "forbidden"), 403),
