@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -51,18 +50,6 @@ def test_the_pieces_of_a_call_may_have_names_in_snake_case() -> None:
     content = {"role": "model", "parts": [snake_case(part) for part in PIECES]}
     (sent,) = decode({"contents": [*CONTENTS, content]}).messages[-1]["tool_calls"]
     assert json.loads(sent["function"]["arguments"]) == ARGUMENTS
-
-
-def test_calls_in_pieces_without_an_id_get_one_each() -> None:
-    pieces = [call(at("$.n", numberValue=1)), call(more=False)]
-    parts = [call(name="f"), *pieces, call(name="g"), *pieces]
-    calls = collect(read(sse(*[response(part) for part in parts], response(reason="STOP")))).tool_calls
-    assert [(found["function"]["name"], found["function"]["arguments"]) for found in calls] == [
-        ("f", '{"n":1}'),
-        ("g", '{"n":1}'),
-    ]
-    assert len({found["id"] for found in calls}) == 2
-    assert all(re.fullmatch(r"call_\w{24,}", found["id"]) for found in calls)
 
 
 def test_a_call_in_pieces_without_a_name_is_an_error() -> None:
