@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from acytoo.errors import AcytooError, UsageError
 from acytoo.gateway.ledger import FLUSH_INTERVAL, Ledger, NoLedger, Row, Total, open_ledger
+from acytoo.gateway.ledger_sql import COLUMNS, columns_of
 from acytoo.gateway.retention import Pruner
 from acytoo.gateway.usage import total_of
 from acytoo.secret import Secret
@@ -252,6 +253,19 @@ async def test_no_value_of_a_caller_or_an_upstream_keeps_rows_from_being_written
         await ledger.close()
 
 
+def test_what_no_database_takes_is_changed_and_the_other_values_of_its_column_are_kept() -> None:
+    bad = row(2, model="x\0", target="\ud800", input_tokens=-5, cost=10**40, seconds=math.nan, is_estimated=True)
+    columns = dict(zip(COLUMNS, columns_of(7, 3, [row(1, cost=None), bad]), strict=True))
+    good = row(1)
+    assert [*columns["sequence"]] == [3, 4]
+    assert [*columns["model"]] == [good.model, "x?"]
+    assert [*columns["target"]] == [good.target, "?"]
+    assert [*columns["input_tokens"]] == [good.input_tokens, 0]
+    assert [*columns["cost"]] == [None, 2**45]
+    assert [*columns["seconds"]] == [good.seconds, 0.0]
+    assert [*map(type, columns["is_estimated"])] == [int, int]
+
+
 async def test_a_text_of_any_length_is_stored_up_to_a_limit(reopen: Open) -> None:
     ledger = await reopen()
     ledger.add([row(1, model="x" * 100_000)])
@@ -286,8 +300,6 @@ async def test_reading_only_does_not_create_a_ledger(tmp_path: Path) -> None:
 
 
 def test_a_row_has_the_fields_of_the_table() -> None:
-    from acytoo.gateway.ledger_sql import COLUMNS
-
     assert [field.name for field in msgspec.structs.fields(Row)] == list(COLUMNS[2:])
 
 
