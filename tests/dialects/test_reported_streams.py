@@ -233,6 +233,17 @@ STREAMS = {
         error=ServerError,
         message="new_sensitive",
     ),
+    "MiniMax: base_resp reports a failure in a document": Reported(
+        OPENAI,
+        json.dumps(
+            {
+                "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}],
+                "base_resp": {"status_code": 1027, "status_msg": "output new_sensitive"},
+            }
+        ).encode(),
+        error=ServerError,
+        message="new_sensitive",
+    ),
     "Databricks: the code of an error is error_code": Reported(
         OPENAI,
         sse(HI, {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "slow down"}) + DONE,

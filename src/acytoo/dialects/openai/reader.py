@@ -823,10 +823,11 @@ def read_document(name: str, body: bytes) -> list[Item]:
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has neither.
     """
     document = decode_document(body, _FullChunk)
-    if document.error is None and not document.choices:
+    if document.error is None and (not document.choices or b'"base_resp"' in body):
         if (error := bare_error(body)) is not None:
             raise error_from_event(error, STATUSES, TOO_LONG)
-        raise msgspec.ValidationError("it has no choices")
+        if not document.choices:
+            raise msgspec.ValidationError("it has no choices")
     if (plain := _plain_items(document)) is not None:
         return plain
     reader = StreamReader(name)
