@@ -26,6 +26,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "http1/request_parser.py RequestParser.on_body": {"1 -> 2": "only whether the number changes counts"},
     "http1/request_parser.py RequestParser.on_url": {"1 -> 2": "only whether the number changes counts"},
     "http1/response_parser.py ResponseParser.start": {"False -> True": "`is_framed`: each head sets it"},
+    "dialects/ollama/__init__.py Ollama._parsed": {"'' -> 'XXXX'": "of a message that is left out again"},
+    "dialects/ollama/request.py loading_reason": {"'0.' -> 'XX0.XX'": "no duration has an X"},
     "dialects/ollama/writer.py StreamWriter.end": {"1 -> 2": "a nanosecond instead of none, by which clients divide"},
     "dialects/gemini/__init__.py _in_path": {"'/:@' -> 'XX/:@XX'": "letters are never escaped"},
     "dialects/gemini/__init__.py _routes": {

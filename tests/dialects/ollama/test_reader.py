@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acytoo.dialects.ollama import Ollama
 from acytoo.errors import AcytooError, ProtocolError, ServerError, TruncatedError
 from acytoo.types import Finish, Item, Logprobs, Reasoning, Start, ToolCall, Usage, collect
 from tests.dialects.ollama.helpers import DOCUMENT, STREAM, anything, lines, no_deadline, read
@@ -240,3 +241,33 @@ def test_a_line_may_have_text_and_thinking_wherever_it_stands() -> None:
     turns = [{"model": "m", "message": message, "done": False}] * 3
     reply = collect(read(lines(*turns, {"model": "m", "done": True, "done_reason": "stop"})))
     assert (reply.text, reply.reasoning) == ("aaa", [{"text": "bbb"}])
+
+
+@pytest.mark.parametrize(
+    ("created_at", "created"),
+    [
+        ("2023-08-04T08:52:19Z", 1691139139),
+        ("0001-01-01T00:00:00Z", 0),  # no time, in Go
+        ("1969-12-31T23:59:00Z", 0),
+        ("yesterday", 0),
+        (None, 0),
+    ],
+)
+def test_a_time_that_is_none_or_malformed_is_no_time(created_at: str | None, created: int) -> None:
+    line = {"model": "m", "created_at": created_at, "message": {"role": "assistant", "content": "Hi"}, "done": False}
+    assert collect(read(lines(line, {"model": "m", "done": True, "done_reason": "stop"}))).created == created
+
+
+def test_a_dialect_reads_what_its_options_declare() -> None:
+    message = {"role": "assistant", "content": "<think>hm</think>Hi"}
+    data = lines({"model": "m", "message": message, "done": False})
+    for tags, text, reasoning in ((True, "Hi", "hm"), (False, message["content"], "")):
+        reader = Ollama(ends_without_finish=True, think_tags=tags).reader(STREAM)
+        items = [*reader.feed(data), *reader.flush()]
+        reader.close()
+        reply = collect(items)
+        assert (reply.text, "".join([block["text"] for block in reply.reasoning])) == (text, reasoning)
+    strict = Ollama().reader(STREAM)
+    strict.feed(data)
+    with pytest.raises(TruncatedError):
+        strict.close()

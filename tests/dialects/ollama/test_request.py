@@ -140,7 +140,7 @@ def request_with_part(part: dict[str, Any]) -> Request:
         (make_request(user="u"), "user"),
         (make_request(tools=[WEATHER], tool_choice="required"), "tool_choice='required'"),
         (make_request(parallel_tool_calls=False), "parallel_tool_calls"),
-        (make_request(tools=[{"type": "web_search"}]), "web_search"),
+        (make_request(tools=[{"type": "web_search"}]), "the tool type 'web_search'"),
         (make_request(reasoning_effort="minimal"), "reasoning_effort"),
         (make_request(response_format={"type": "grammar"}), "grammar"),
         (request_with_part({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}), "image's URL"),

@@ -71,6 +71,14 @@ def test_a_written_stream_looks_like_the_documented_one() -> None:
     assert all(type(end[name]) is int for name in durations)
 
 
+def test_every_line_has_a_message_of_the_assistant() -> None:
+    items: list[Item] = [Start(model="m"), Reasoning("hm"), "Hi", Logprobs([]), Refusal("No."), Finish("stop")]
+    lines = [json.loads(line) for line in write(items).splitlines()]
+    assert [(line["message"]["role"], line["done"]) for line in lines] == [("assistant", False)] * 4 + [
+        ("assistant", True)
+    ]
+
+
 def test_a_document_has_the_fields_of_the_last_line() -> None:
     reply = Reply("Hi", reasoning=[{"text": "hm"}], usage=Usage(3, 4), finish=Finish(), model="m", created=1691139139)
     document = json.loads(DIALECT.write_reply(reply, make_request()))
