@@ -73,6 +73,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "3 -> 4": "reached by Python 3.14 only",
         "(lambda: module.ZstdDecompressor(options=options), module.ZstdError) -> None": "reached by Python 3.14 only",
     },
+    "wire/text.py TextDecoder.__init__": {"'a' -> 'XXaXX'": "any text that can be encoded"},
     "wire/sse.py SSEDecoder.feed": {
         "1 -> 2": "leaves out the fast path; the general one returns the same",
         "2 -> 3": "leaves out the fast path; the general one returns the same",

@@ -181,6 +181,12 @@ def test_whether_an_event_is_unfinished_is_known() -> None:
     assert decoder.is_between_events
 
 
+def test_nothing_is_kept_of_events_that_arrive_together() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: 1\n\ndata: 2\n\n") == [b"1", b"2"]
+    assert decoder.is_between_events
+
+
 def test_a_line_end_before_the_last_byte_of_a_chunk_does_not_end_an_event() -> None:
     decoder = SSEDecoder()
     assert decoder.feed(b"data: a\nd") == []
