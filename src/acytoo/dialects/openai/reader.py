@@ -35,6 +35,7 @@ from acytoo.dialects.readers import (
 )
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.surrogates import replace_lone_escapes
+from acytoo.dialects.text_template import TextTemplate
 from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text
 from acytoo.errors import ProtocolError, TruncatedError
 from acytoo.types import (
@@ -220,6 +221,7 @@ class StreamReader(RecordReader):
         self._has_identity = False
         self.has_content = False  # a text, a call or a refusal
         self._started = False  # both of the above: a text needs no further check
+        self._template = TextTemplate()
         self._done = False
         self.finished = False
         self._number: int | None = 0  # of the choice that finished
@@ -324,13 +326,17 @@ class StreamReader(RecordReader):
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Append the items of some records.
 
-        Nearly all records have only text, or only a piece of a call. They take the fast path below: one decode and one
-        long condition, which proves that nothing else is in the record. The instruction guard (`python -m bench
-        guard`) measures it.
+        Nearly all records repeat an earlier one but for their text, and are not decoded. Most others have only text, or
+        only a piece of a call. They take the fast path below: one decode and one long condition, which proves that
+        nothing else is in the record. The instruction guard (`python -m bench guard`) measures both.
         """
+        text_in = self._template.text_in
         for record in records:
             if self._done:
                 break
+            if known_text := text_in(record):
+                items.append(known_text)
+                continue
             if record == _DONE:
                 self._end(items)
                 break
@@ -364,6 +370,7 @@ class StreamReader(RecordReader):
                     ):
                         if text and self._started:
                             items.append(text)
+                            self._template.learn(record, text)
                             continue
                         if calls and self._started and calls[0].id is None:
                             has_more = False
@@ -596,6 +603,7 @@ class StreamReader(RecordReader):
             return None
         if object_or_empty(object_or_empty(delta.extra_content).get("google")).get("thought") is True:
             self._marks_thoughts, self._started = True, False
+            self._template.forget()
             self._has_thought_tag = self._has_thought_tag or text.startswith("<thought>")
             return text.removeprefix("<thought>")
         return None
