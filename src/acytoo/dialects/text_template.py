@@ -44,10 +44,10 @@ class TextTemplate:
         self._is_used = False
         value = b'"%b"' % text.encode()
         # Without an escape, the only string that reads like the text is the text.
-        if record.find(b"\\") < 0 and record.count(value) == 1:
-            self._start = record.find(value) + 1
-            self._end = self._start + len(value) - 2 - len(record)
-            self._before, self._after = record[: self._start], record[self._end :]
+        parts = record.split(value)
+        if len(parts) == 2 and record.find(b"\\") < 0:
+            self._before, self._after = parts[0] + b'"', b'"' + parts[1]
+            self._start, self._end = len(self._before), -len(self._after)
 
     def forget(self) -> None:
         """Have every record decoded until the next one is learnt."""

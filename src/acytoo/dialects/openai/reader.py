@@ -112,8 +112,8 @@ class _Chunk(msgspec.Struct, gc=False):
 _decode = decoder(_Chunk).decode
 
 
-# The same with more fields. Few servers have them, and every field makes decoding slower: a record is decoded again if
-# it has one of them.
+# The same with more fields. Few servers have them, and every field makes decoding slower: records are decoded with them
+# unless the one before had only a text, or only pieces of calls.
 
 
 class _FullToolCall(_ToolCall):
@@ -221,6 +221,7 @@ class StreamReader(RecordReader):
         self._has_identity = False
         self.has_content = False  # a text, a call or a refusal
         self._started = False  # both of the above: a text needs no further check
+        self._is_plain = False  # the last record had only a text, or only pieces of calls
         self._template = TextTemplate()
         self._done = False
         self.finished = False
@@ -340,9 +341,11 @@ class StreamReader(RecordReader):
             if record == _DONE:
                 self._end(items)
                 break
+            is_full = not (self._is_plain or self._scans)
             try:
-                chunk = _decode(record)
+                chunk = _decode_full(record) if is_full else _decode(record)
             except UNDECODABLE:
+                is_full = False
                 unusual = self._decode_unusual_chunk(record, items)
                 if unusual is None:
                     continue
@@ -370,13 +373,19 @@ class StreamReader(RecordReader):
                     ):
                         if text and self._started:
                             items.append(text)
+                            self._is_plain = True
                             self._template.learn(record, text)
                             continue
                         if calls and self._started and calls[0].id is None:
                             has_more = False
                         else:
-                            has_more = self._has_thought_tag or self._has_more_fields(record)
+                            has_more = self._has_thought_tag or (
+                                _has_more(delta)
+                                if text and isinstance(delta, _FullDelta)
+                                else self._may_have_more(record)
+                            )
                         if not has_more:
+                            self._is_plain = True
                             if not self._started:
                                 self._start(chunk, items, text or calls)
                             if text:
@@ -391,7 +400,10 @@ class StreamReader(RecordReader):
             if is_bare and (error := bare_error(record)) is not None:
                 raise error_from_event(error, STATUSES, TOO_LONG)  # the record itself: a status may be beside `error`
             known = len(items)
-            self.append(self._decode_full_chunk(record) if self._has_more_fields(record) else chunk, items)
+            self._is_plain = False
+            if choices and not is_full and not self._scans:
+                chunk = self._decode_full_chunk(record)
+            self.append(chunk, items)
             if choices and (self.finished or len(items) == known) and _OWN_FIELDS.search(record):
                 self._read_own_fields(record, items, has_usage=chunk.usage is not None)
 
@@ -424,7 +436,7 @@ class StreamReader(RecordReader):
             return None
         return self.decode_unusual(record, _Chunk)
 
-    def _has_more_fields(self, record: bytes) -> bool:
+    def _may_have_more(self, record: bytes) -> bool:
         """Return whether a record may have a field of `_FullDelta`. A pattern for all of them would be much slower."""
         return not self._scans and (
             record.find(b'"reasoning_text"') >= 0
@@ -1032,6 +1044,19 @@ def _decode_usage(fields: JSONObject) -> Usage:
     if reasoning and count(fields.get("total_tokens")) == input_tokens + output_tokens + reasoning:
         output_tokens += reasoning
     return Usage(input_tokens, output_tokens, cached, cache_write, reasoning, 0, other_counts)
+
+
+def _has_more(delta: _FullDelta) -> bool:
+    """Return whether a delta has a field that `_Delta` has not, apart from those of its calls."""
+    return not (
+        delta.reasoning_text is None
+        and delta.reasoning_opaque is None
+        and delta.thinking is None
+        and delta.thinking_blocks is None
+        and delta.audio is None
+        and delta.images is None
+        and delta.extra_content is None
+    )
 
 
 _OWN_FIELDS = re.compile(rb'"(?:usage"\s*:\s*\{|x_groq"|base_resp")')
