@@ -323,27 +323,31 @@ class RecordReader(Reader):
     """Whether a text, a refusal or a call was read."""
     cumulative_hint: ClassVar[str] = ""
     """How to read a server that sends all the text so far in each piece, if this reader can."""
+    names_in_pieces: ClassVar[bool] = False
+    """Whether the name of a call may arrive in pieces."""
+
+    # Class attributes, because setting each of them for each reply would cost more.
+    _is_cut = False  # inside a record
+    _scans = False
+    _joined = 0  # how many of the items have been joined
+    _read_length: _TextLength | None = None  # of the items of one call of `read`
+    _checks = 0
+    _limit = 0
+    _sized = _kept_size = _arguments_size = 0  # of the items, in bytes, since the last `trim`
 
     def __init__(self, name: str, decoder: Decoder, ends_without_finish: bool = False) -> None:
         """`ends_without_finish`: whether a reply with content is complete at the end of its body."""
         self._name = name
         self._ends_without_finish = ends_without_finish
-        self._is_cut = False  # inside a record
-        self._scans = False
         self._decode_chunk = decoder.feed
         self._rest = decoder.close
         self._surrogates = SurrogateJoiner()
-        self._calls = ReceivedCalls()
+        self._calls = ReceivedCalls(names_in_pieces=self.names_in_pieces)
         # All items so far. One list, because the garbage collector would visit a list for each batch again and again:
         # with a thousand streams, it stopped the event loop for tens of milliseconds.
         self._items: list[Item] = []
-        self._joined = 0  # how many of them have been joined
         self._length = _TextLength(self._items)
-        self._read_length: _TextLength | None = None  # of the items of one call of `read`
-        self._checks = 0
         self._counts: dict[int, int] = {}  # of records without content, by their hashes
-        self._limit = 0
-        self._sized = self._kept_size = self._arguments_size = 0  # of them, in bytes, since the last `trim`
 
     @property
     def complete(self) -> bool:
@@ -657,17 +661,38 @@ _DOUBLED = "the server sent everything in this reply twice"
 
 def _repetition(items: Sequence[Item], cumulative_hint: str) -> str:
     """Return what is wrong with a reply that repeats itself throughout, "" if it does not."""
+    if _begins_varied(items):
+        return _DOUBLED if _is_replayed(items) else ""
     return _CUMULATIVE + cumulative_hint if _is_cumulative(items) else _DOUBLED if _is_doubled(items) else ""
+
+
+def _begins_varied(items: Sequence[Item]) -> bool:
+    """Return whether the first two pieces are texts of which the second does not begin with the first.
+
+    Nearly every reply begins like this, and it cannot be cumulative or in pairs. Every reply is checked at its end, so
+    this must not cost much.
+    """
+    first = ""
+    for item in items:
+        if type(item) is str:
+            if first:
+                return not item.startswith(first)
+            first = item
+        elif type(item) not in _SILENT:
+            return False
+    return False
 
 
 def _is_doubled(items: Sequence[Item]) -> bool:
     """Return whether every piece of a reply came twice in a row, or the complete text again after its end.
 
-    As with cumulative texts, the first pieces do not show it. Nearly every reply shows that it is not doubled with its
-    second piece, and that it is not replayed with its last item.
+    As with cumulative texts, the first pieces do not show it.
     """
-    if _are_pairs(items[:_FIRST_ITEMS]) and _are_pairs(items):
-        return True
+    return (_are_pairs(items[:_FIRST_ITEMS]) and _are_pairs(items)) or _is_replayed(items)
+
+
+def _is_replayed(items: Sequence[Item]) -> bool:
+    """Return whether the complete text came again after the end. The last item of nearly every reply excludes it."""
     for item in reversed(items):
         if type(item) is Finish:
             return False

@@ -202,34 +202,35 @@ class StreamReader(RecordReader):
     ending = "finish_reason or [DONE] after a reply"
     cumulative_hint = "; or give the provider a dialect with Variations(cumulative_texts=True)"
 
+    names_in_pieces = True  # continuedev/continue pull request 5849
+
+    finished = False
+    _reasoning_field = ""  # the one that the reasoning text is in
+    _opaque: Any = None
+    _marks_thoughts = False  # some texts are thoughts
+    _has_thought_tag = False  # which began with a tag
+    _scanned = b""  # the last chunk of which only the significant records were read
+    _scans_texts = False  # the next chunk begins a record, and texts have been scanned
+    _has_identity = False
+    _started = False  # an identity and content were read: a text needs no further check
+    _is_plain = False  # the last record had only a text, or only pieces of calls
+    _done = False
+    _number: int | None = 0  # of the choice that finished
+    _reads_messages = False  # the content came as `message`, not as `delta`
+    _reads_pieces = False  # …and each of them is a piece of it
+
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
         self._decoder = SSEDecoder()
         super().__init__(name, self._decoder, ends_without_finish)
-        self._reasoning_field = ""  # the one that the reasoning text is in
         self._details: list[JSONObject] = []
         self._annotations: list[JSONObject] = []
         self._thinking: list[JSONObject] = []
-        self._opaque: Any = None
         self._audio: JSONObject = {}
         self._sounds: list[str] = []
         self._images: list[JSONObject] = []
-        self._marks_thoughts = False  # some texts are thoughts
-        self._has_thought_tag = False  # which began with a tag
-        self._scanned = b""  # the last chunk of which only the significant records were read
-        self._start_of_next = b""  # how the next chunk begins if it is like the last one, "" if nobody knows
-        self._unread: list[bytes] | None = None  # the records that were scanned since a call began
-        self._has_identity = False
-        self.has_content = False  # a text, a call or a refusal
-        self._started = False  # both of the above: a text needs no further check
-        self._is_plain = False  # the last record had only a text, or only pieces of calls
         self._template = TextTemplate()
-        self._done = False
-        self.finished = False
-        self._number: int | None = 0  # of the choice that finished
+        self._unread: list[bytes] | None = None  # the records that were scanned since a call began
         self._finish: Finish | None = None
-        self._reads_messages = False  # the content came as `message`, not as `delta`
-        self._reads_pieces = False  # …and each of them is a piece of it
-        self._calls = ReceivedCalls(names_in_pieces=True)  # continuedev/continue pull request 5849
         self._by_index: dict[int | None, ReceivedCall] = {}
         self._inputs: dict[int, list[str]] = {}  # the pieces of custom calls, which are emitted together, by number
 
