@@ -326,10 +326,7 @@ class RecordReader(Reader):
     names_in_pieces: ClassVar[bool] = False
     """Whether the name of a call may arrive in pieces."""
 
-    # Class attributes, because setting each of them for each reply would cost more.
-    _is_cut = False  # inside a record
-    _scans = False
-    _joined = 0  # how many of the items have been joined
+    # Class attributes are cheap for what most replies neither set nor read; reading them is slower.
     _read_length: _TextLength | None = None  # of the items of one call of `read`
     _checks = 0
     _limit = 0
@@ -339,6 +336,8 @@ class RecordReader(Reader):
         """`ends_without_finish`: whether a reply with content is complete at the end of its body."""
         self._name = name
         self._ends_without_finish = ends_without_finish
+        self._is_cut = False  # inside a record
+        self._scans = False
         self._decode_chunk = decoder.feed
         self._rest = decoder.close
         self._surrogates = SurrogateJoiner()
@@ -346,6 +345,7 @@ class RecordReader(Reader):
         # All items so far. One list, because the garbage collector would visit a list for each batch again and again:
         # with a thousand streams, it stopped the event loop for tens of milliseconds.
         self._items: list[Item] = []
+        self._joined = 0  # how many of them have been joined
         self._length = _TextLength(self._items)
         self._counts: dict[int, int] = {}  # of records without content, by their hashes
 

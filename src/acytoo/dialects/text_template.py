@@ -15,10 +15,12 @@ _MAX_USELESS = 4
 class TextTemplate:
     """What precedes and follows the text in the records of a stream."""
 
-    _before = _after = b""
-    _start = _end = 0
-    _is_used = True
-    _useless = 0
+    __slots__ = ("_after", "_before", "_end", "_is_used", "_start", "_useless")
+
+    def __init__(self) -> None:
+        self._start = self._end = self._useless = 0
+        self._before = self._after = b""
+        self._is_used = True
 
     def text_in(self, record: bytes) -> str:
         """Return the text of a record that fits, "" if it has to be decoded."""

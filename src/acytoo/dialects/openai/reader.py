@@ -186,6 +186,9 @@ def _start_of_event(chunk: bytes) -> bytes:
     return chunk[: piece.end()] if piece is not None else b""
 
 
+_OPENING = b'"choices":[{"index":0,"delta":{"role":"assistant","content":""}'
+"""What most replies begin with."""
+
 _EMPTY = re.compile(rb'"(?:choices"\s*:\s*\[\s*\]|content"\s*:\s*""|delta"\s*:\s*\{\s*\})')
 _PROGRESS = re.compile(
     rb'"(?:\w*reasoning\w*|tool_calls|function_call|audio|prompt_progress)"\s*:\s*(?:"[^"]|\[\s*[^]\s]|\{\s*[^}\s])'
@@ -201,20 +204,12 @@ class StreamReader(RecordReader):
 
     ending = "finish_reason or [DONE] after a reply"
     cumulative_hint = "; or give the provider a dialect with Variations(cumulative_texts=True)"
-
     names_in_pieces = True  # continuedev/continue pull request 5849
 
-    finished = False
+    # Class attributes are cheap for what most replies neither set nor read; reading them is slower.
     _reasoning_field = ""  # the one that the reasoning text is in
-    _opaque: Any = None
-    _marks_thoughts = False  # some texts are thoughts
-    _has_thought_tag = False  # which began with a tag
     _scanned = b""  # the last chunk of which only the significant records were read
-    _scans_texts = False  # the next chunk begins a record, and texts have been scanned
-    _has_identity = False
-    _started = False  # an identity and content were read: a text needs no further check
-    _is_plain = False  # the last record had only a text, or only pieces of calls
-    _done = False
+    _start_of_next = b""  # how the next chunk begins if it is like the last one, "" if nobody knows
     _number: int | None = 0  # of the choice that finished
     _reads_messages = False  # the content came as `message`, not as `delta`
     _reads_pieces = False  # …and each of them is a piece of it
@@ -222,9 +217,17 @@ class StreamReader(RecordReader):
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
         self._decoder = SSEDecoder()
         super().__init__(name, self._decoder, ends_without_finish)
+        self.finished = self._done = False
+        self._has_identity = False
+        self.has_content = False  # a text, a call or a refusal
+        self._started = False  # both of the above: a text needs no further check
+        self._is_plain = False  # the last record had only a text, or only pieces of calls
+        self._marks_thoughts = False  # some texts are thoughts
+        self._has_thought_tag = False  # which began with a tag
         self._details: list[JSONObject] = []
         self._annotations: list[JSONObject] = []
         self._thinking: list[JSONObject] = []
+        self._opaque: Any = None
         self._audio: JSONObject = {}
         self._sounds: list[str] = []
         self._images: list[JSONObject] = []
@@ -312,7 +315,9 @@ class StreamReader(RecordReader):
 
     def is_keep_alive(self, record: bytes) -> bool:
         """Return whether a record has an empty text or no choice, and nothing else that shows progress."""
-        return super().is_keep_alive(record) or bool(_EMPTY.search(record) and not _PROGRESS.search(record))
+        if super().is_keep_alive(record) or record.find(_OPENING) >= 0:
+            return True
+        return bool(_EMPTY.search(record) and not _PROGRESS.search(record))
 
     def shape_of(self, record: bytes) -> bytes:
         """Return the record itself if it reports how much of the prompt has been read, else its shape."""
