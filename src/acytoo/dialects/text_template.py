@@ -37,14 +37,13 @@ class TextTemplate:
 
     def learn(self, record: bytes, text: str) -> None:
         """Take a record as the template. Its only content that matters is this text, and its other fields do not."""
-        if self._useless > _MAX_USELESS or (self._start and record[: self._start] == self._before):
+        if self._useless > _MAX_USELESS or record.find(b"\\") >= 0:
             return
         self._useless = 0 if self._is_used else self._useless + 1
         self._is_used = False
-        value = b'"%b"' % text.encode()
         # Without an escape, the only string that reads like the text is the text.
-        parts = record.split(value)
-        if len(parts) == 2 and record.find(b"\\") < 0:
+        parts = record.split(b'"%b"' % text.encode("utf-8", "surrogatepass"))
+        if len(parts) == 2:
             self._before, self._after = parts[0] + b'"', b'"' + parts[1]
             self._start, self._end = len(self._before), -len(self._after)
 
