@@ -78,6 +78,7 @@ def test_an_export_can_be_imported_elsewhere(open_site: OpenSite, open_chat: Ope
     expect(chat.button("Regenerate")).to_be_visible()
     chat.button("Regenerate").click()
     expect(chat.replies).to_contain_text("2/2")
+    expect(chat.button("Regenerate")).to_be_visible()  # again, because the reply is complete
     with chat.page.expect_download() as download:
         chat.button("Export").click()
     assert download.value.suggested_filename.endswith(".json")
