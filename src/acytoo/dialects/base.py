@@ -243,6 +243,8 @@ class Dialect:
     """Fields of this API outside the shared shape that may be dropped when translating to another."""
     reported_fields: ClassVar[frozenset[str]] = frozenset()
     """Ignorable fields without which the reply may be another, so that a server reports that it dropped them."""
+    file_service: ClassVar[str] = ""
+    """The service that keeps the files of which requests have only the ids, "" if there is none."""
     thinking_is_switch: ClassVar[bool] = False
     """Whether "no thinking" is a switch of this API, which any model has, and not an effort, which some refuse."""
     conversation_fields: ClassVar[frozenset[str]] = frozenset()

@@ -25,8 +25,8 @@ def translate(request: Request, source: Dialect, unsupported: Unsupported | None
     """
     if unsupported is None or unsupported.dialect != source.name:
         request = source.plain_options(_with_plain_parts(source, request))
-    if unsupported is not None and _SERVICES.get(unsupported.dialect) != _SERVICES.get(source.name):
-        _check_files(source, request)
+    if unsupported is not None:
+        _check_files(source, request, unsupported.dialect)
     removed = list(request.extra.items())
     if request.reasoning_effort == "none" and source.thinking_is_switch:
         request = msgspec.structs.replace(request, reasoning_effort=None)
@@ -54,17 +54,19 @@ def translate(request: Request, source: Dialect, unsupported: Unsupported | None
     return msgspec.structs.replace(request, extra=extra, user=None)
 
 
-_SERVICES = {"openai": "openai", "openai-responses": "openai", "anthropic": "anthropic", "gemini": "gemini"}
-"""Whose service keeps the files of an API's clients."""
-
-
-def _check_files(source: Dialect, request: Request) -> None:
-    """Raise RequestError (400) for a file by its id: only the source's service has it, and another may have another."""
+def _check_files(source: Dialect, request: Request, target: str) -> None:
+    """Raise RequestError (400) for a file by its id, unless the target's API is of the service that has the file."""
     for index, message in enumerate(request.messages):
         content = message.get("content")
         for part in content if isinstance(content, list) else ():
             file = part.get("file") if part["type"] == "file" else None
-            if isinstance(file, Mapping) and file.get("file_id") and not file.get("file_data"):
+            if (
+                isinstance(file, Mapping)
+                and file.get("file_id")
+                and not file.get("file_data")
+                and source.file_service
+                not in {dialect.file_service for dialect in dialects.ALL if dialect.name == target}
+            ):
                 raise invalid(
                     f"messages[{index}] has a file by its id, which only a service of the {source.name} API knows: "
                     "send the file's data"

@@ -104,6 +104,7 @@ class Anthropic(Dialect):
     )
     """Hints about caching, cost and service. `thinking` and `output_config` are also expressed in the shared shape."""
     conversation_fields = frozenset({"thread"})
+    file_service = "anthropic"
     vendor_fields = frozenset(PART_FIELDS + TOOL_FIELDS)
     no_op_values = {"allowed_callers": (["direct"],), "mcp_servers": ([],)}
     capabilities = Capabilities(

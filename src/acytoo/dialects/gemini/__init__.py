@@ -77,6 +77,7 @@ class Gemini(Dialect):
     count_routes = _routes(_COUNT)
     minimal_body = {"contents": [{"parts": [{"text": ""}]}]}
     length_fields = ("generationConfig", "generation_config")
+    file_service = "gemini"
     ignorable_fields = frozenset(
         {
             "alt",

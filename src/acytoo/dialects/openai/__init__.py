@@ -77,6 +77,7 @@ class OpenAI(Dialect):
     options = OPTIONS
     routes = ("/v1/chat/completions", "/chat/completions")
     length_fields = ("max_tokens", "max_completion_tokens", "n")
+    file_service = "openai"
     ignorable_fields = frozenset(
         {
             "stream_options",

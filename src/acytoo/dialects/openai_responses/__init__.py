@@ -60,6 +60,7 @@ class OpenAIResponses(Dialect):
     routes = ("/v1/responses", "/responses")
     minimal_body = {"input": ""}
     length_fields = ("max_output_tokens",)
+    file_service = "openai"
     too_long_messages = TOO_LONG
     ignorable_fields = frozenset(
         {
