@@ -64,13 +64,16 @@ def _check_files(source: Dialect, request: Request, target: str) -> None:
                 isinstance(file, Mapping)
                 and file.get("file_id")
                 and not file.get("file_data")
-                and source.file_service
-                not in {dialect.file_service for dialect in dialects.ALL if dialect.name == target}
+                and source.file_service != _file_service(target)
             ):
                 raise invalid(
                     f"messages[{index}] has a file by its id, which only a service of the {source.name} API knows: "
                     "send the file's data"
                 )
+
+
+def _file_service(target: str) -> str:
+    return next((dialect.file_service for dialect in dialects.ALL if dialect.name == target), "")
 
 
 def _with_plain_parts(source: Dialect, request: Request) -> Request:
