@@ -34,21 +34,28 @@ class Served(msgspec.Struct):
 
     async def post(self, path: str, body: object, headers: str = "authorization: Bearer sk-ci\r\n") -> Response:
         """Return the response to a POST request with a JSON document."""
-        data = msgspec.json.encode(body)
+        return await self.post_bytes(path, msgspec.json.encode(body), headers)
+
+    async def post_bytes(self, path: str, data: bytes, headers: str = "authorization: Bearer sk-ci\r\n") -> Response:
+        """Return the response to a POST request with a body."""
         return await call(self.port, head(f"POST {path} HTTP/1.1", f"content-length: {len(data)}\r\n{headers}") + data)
 
 
 @asynccontextmanager
-async def served(folder: Path, upstream: str, rest: str = "", *, server: str = "") -> AsyncIterator[Served]:
+async def served(
+    folder: Path, upstream: str, rest: str = "", *, server: str = "", provider: str = "compatible"
+) -> AsyncIterator[Served]:
     """Run a gateway with the key `sk-ci` in front of one upstream `up`; `rest` is more of its config file."""
     path = folder / "acytoo.toml"
+    (folder / "upstream-key").write_text("sk-upstream-0123456789")
     path.write_text(f"""
 [server]
 port = 0
 {"" if "grace" in server else "grace = 0.1"}
 {server}
 [upstreams.up]
-provider = "compatible"
+provider = "{provider}"
+key = "file:upstream-key"
 url = "{upstream}"
 [keys.ci]
 hash = "{hash_secret("sk-ci")}"

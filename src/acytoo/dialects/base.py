@@ -10,7 +10,7 @@ import msgspec
 
 from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body, with_context_code
 from acytoo.dialects.fields import decode_body, invalid
-from acytoo.dialects.json import dumps
+from acytoo.dialects.json import UNDECODABLE, dumps
 from acytoo.dialects.quotas import Quota
 from acytoo.errors import (
     AcytooError,
@@ -22,7 +22,7 @@ from acytoo.errors import (
 )
 from acytoo.http import Endpoint, HTTPRequest, HTTPResponse, ResponseHead, ServerRequest
 from acytoo.observation import Received
-from acytoo.secret import Secret, truncate
+from acytoo.secret import Secret, show, truncate
 from acytoo.types import OPTIONS, ContentPart, Item, JSONObject, Reply, Request, Start, Usage
 from acytoo.wire.records import Framing
 
@@ -31,9 +31,25 @@ if TYPE_CHECKING:
 
 ItemKind: TypeAlias = Literal["text", "reasoning", "tool_calls", "refusal", "logprobs"]
 
+_ROUTING_FIELDS = ("model", "stream", "stream_options")
+"""Fields without which a server cannot pass a request through."""
+
+_decode_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_without_spaces = functools.partial(msgspec.json.format, indent=-1)
+
 
 Fetch: TypeAlias = Callable[[HTTPRequest], Awaitable[tuple[ResponseHead, bytes]]]
 """Sends a request with the connection settings of the call, and returns the response. Raises StatusError."""
+
+
+OTHER_MODELS: Mapping[str, str] = {
+    "models": "names models to ask in place of the request's",
+    "fallbacks": "names models to ask in place of the request's",
+}
+"""Unmetered fields of several APIs.
+
+Sources: https://openrouter.ai/docs/guides/routing/model-fallbacks and https://assemblyai.com/docs/llm-gateway/fallback.
+"""
 
 
 class ParsedRequest(msgspec.Struct):
@@ -198,6 +214,11 @@ class Turn:
         self.stored_by = 0
         """The identity (`id`) of the backend that stores the reply, 0 if none does."""
 
+    def use_body(self, body: bytes) -> None:
+        """Note the body that is passed through."""
+        if body is not self.request.body:
+            self.request = msgspec.structs.replace(self.request, body=body)
+
     def has_history(self, backend: int) -> bool:
         """Return whether a backend of this API, by its identity, may have the turns that the request refers to."""
         return True
@@ -239,6 +260,11 @@ class Dialect:
     """The fields that a body must have besides its model."""
     length_fields: ClassVar[tuple[str, ...]] = ("max_tokens",)
     """Fields that bound how long the reply may be, or say how many replies there are."""
+    unmetered_fields: ClassVar[Mapping[str, str]] = {}
+    """Fields with which some servers ask another model than the request's, or go on after the reply, and what each does.
+
+    A gateway, which decides on models and counts what they cost, refuses them.
+    """
     ignorable_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API outside the shared shape that may be dropped when translating to another."""
     reported_fields: ClassVar[frozenset[str]] = frozenset()
@@ -342,7 +368,7 @@ class Dialect:
             if not self.can_pass_through or self.is_legacy:
                 raise
             body = decode_body(incoming)
-            routing = ("model", "stream", "stream_options")
+            routing = (*_ROUTING_FIELDS, *self.unmetered_fields)
             try:
                 call = self._decode_fields(incoming, body, (*routing, *self.length_fields))
             except RequestError:
@@ -350,6 +376,31 @@ class Dialect:
             call.request.messages = []
             call.refusal = error
             return call
+
+    def unambiguous(self, body: bytes) -> bytes:
+        """Return a decoded body in which no field is there twice. Raises RequestError for `Model` in place of `model`.
+
+        What passes through must be the same request to every server. Of two equal names most take the last one, as
+        msgspec does, but some take the first. Servers written in Go, such as Ollama, do not distinguish upper and
+        lower case (https://pkg.go.dev/encoding/json#Unmarshal).
+        """
+        try:
+            fields = _decode_raw_fields(body)
+        except UNDECODABLE as error:
+            raise invalid(f"invalid request body: {error}") from error
+        exact = self._exact_names
+        for name in fields:
+            if (known := exact.get(name.casefold())) is not None and name not in exact.values():
+                raise invalid(f"unknown field {show(name)}: did you mean {known!r}?")
+        once = msgspec.json.encode(fields)
+        is_plain = len(once) == len(body) or len(_without_spaces(once)) == len(_without_spaces(body))
+        return body if is_plain else once
+
+    @functools.cached_property
+    def _exact_names(self) -> dict[str, str]:
+        """The fields that select a model or bound a reply, by their names without upper case."""
+        names = (*_ROUTING_FIELDS, *self.unmetered_fields, *self.length_fields)
+        return {name.casefold(): name for name in names}
 
     def _decode_fields(self, incoming: ServerRequest, body: JSONObject, names: Sequence[str]) -> ParsedRequest:
         """Decode a request as if its body had only these fields, and those that it must have."""

@@ -18,7 +18,7 @@ import msgspec
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.dialects.base import Dialect, ParsedRequest
 from acytoo.dialects.server_side import new_id
-from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, ServerError, StatusError
+from acytoo.errors import AcytooError, AuthenticationError, NotFoundError, RequestError, ServerError, StatusError
 from acytoo.gateway.accounting import estimate_input, estimate_output, outcome_of, tokens_of
 from acytoo.gateway.cache import is_deterministic, key_of
 from acytoo.gateway.counters import Claims, Hold
@@ -124,6 +124,10 @@ class GatewayCall(Call):
                 raise AuthenticationError("the admin key may not ask models: use another key", status=403)
             message = f"the key {caller.name!r} may not use the model {model!r}"
             raise AuthenticationError(message, status=403, code="permission_error")
+        for field, effect in dialect.unmetered_fields.items():
+            if parsed.request.extra.get(field):
+                message = f"{field} {effect}, which this server could not count: leave it out"
+                raise RequestError(message, status=400, code="invalid_request_error")
         if self._control.ledger.is_full:
             raise ServerError("usage cannot be recorded at the moment: try again later", status=503, retry_after=5)
         if isinstance(caller, Key) and (plan := caller.plan) is not None:

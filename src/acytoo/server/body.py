@@ -103,6 +103,8 @@ class Bodies:
             raise invalid(f"the request body {excess}")
         turn = memory.turn(request.received(body))
         parsed = dialect.decode_request_lenient(turn.request)
+        if dialect.can_pass_through and not dialect.is_legacy:
+            turn.use_body(dialect.unambiguous(turn.request.body))
         if len(parsed.request.model) > _MAX_MODEL:
             raise invalid(f"the model's name has more than {_MAX_MODEL} characters")
         if len(body) > _SMALL and (excess := json_excess_of(_arguments_in(parsed.request.messages))):

@@ -24,7 +24,7 @@ from acytoo.dialects.anthropic.request import (
     plain_parts,
 )
 from acytoo.dialects.anthropic.writer import THREAD_UNSUPPORTED, StreamWriter, error_document, reply_document
-from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.base import OTHER_MODELS, Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import dumps
 from acytoo.dialects.quotas import UNITS, Quota, number
@@ -84,6 +84,7 @@ class Anthropic(Dialect):
     )
     routes = ("/v1/messages",)
     count_routes = ("/v1/messages/count_tokens",)
+    unmetered_fields = OTHER_MODELS
     ignorable_fields = frozenset(
         {
             "betas",

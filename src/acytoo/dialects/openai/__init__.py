@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.base import OTHER_MODELS, Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty
 from acytoo.dialects.json import decoder, dumps
@@ -77,6 +77,7 @@ class OpenAI(Dialect):
     options = OPTIONS
     routes = ("/v1/chat/completions", "/chat/completions")
     length_fields = ("max_tokens", "max_completion_tokens", "n")
+    unmetered_fields = OTHER_MODELS
     file_service = "openai"
     ignorable_fields = frozenset(
         {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from acytoo.dialects.base import Dialect, Memory, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.base import OTHER_MODELS, Dialect, Memory, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
@@ -60,6 +60,7 @@ class OpenAIResponses(Dialect):
     routes = ("/v1/responses", "/responses")
     minimal_body = {"input": ""}
     length_fields = ("max_output_tokens",)
+    unmetered_fields = {**OTHER_MODELS, "background": "has a reply that is written later"}
     file_service = "openai"
     too_long_messages = TOO_LONG
     ignorable_fields = frozenset(
