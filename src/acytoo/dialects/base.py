@@ -261,7 +261,7 @@ class Dialect:
     length_fields: ClassVar[tuple[str, ...]] = ("max_tokens",)
     """Fields that bound how long the reply may be, or say how many replies there are."""
     unmetered_fields: ClassVar[Mapping[str, str]] = {}
-    """Fields with which some servers ask another model than the request's, or go on after the reply, and what each does.
+    """Fields with which some servers ask another model than the request's, or go on after the reply, and how.
 
     A gateway, which decides on models and counts what they cost, refuses them.
     """
