@@ -132,14 +132,23 @@ class Redis(Service):
             *("--appendfsync", "always"),
         ]
 
+    def save(self) -> None:
+        """Write a snapshot, which is what Redis has again after it was killed, unless it is persistent."""
+        assert self._reply_to("SAVE") == b"+OK\r\n"
+
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT) as connection:
-                connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
-                with connection.makefile("rb") as replies:
-                    return [replies.readline(), replies.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
+            return self._reply_to("PING") == b"+PONG\r\n"
         except OSError:
             return False
+
+    def _reply_to(self, command: str) -> bytes:
+        """Return the first line of what Redis replies."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT) as connection:
+            connection.sendall(f"AUTH {self.password}\r\n{command}\r\n".encode())
+            with connection.makefile("rb") as replies:
+                replies.readline()
+                return replies.readline()
 
 
 class Postgres(Service):

@@ -253,13 +253,13 @@ KNOWN = 10**6
 """What is known from elsewhere: more than the tests reserve."""
 
 
-async def restored(counters: RedisCounters) -> None:
+async def restored(counters: RedisCounters, known: int = KNOWN) -> None:
     """Reserve until it has been restored what is known from elsewhere."""
     async with asyncio.timeout(120):
         levels: Sequence[Level] = ()
-        while not levels or levels[0].used < KNOWN:
+        while not levels or levels[0].used < known:
             await asyncio.sleep(0.01)
-            levels = (await reserve(counters, REQUEST._replace(limit=2 * KNOWN))).levels
+            levels = (await reserve(counters, REQUEST._replace(limit=2 * known))).levels
 
 
 async def test_what_redis_has_lost_is_restored_from_elsewhere(redis_server: Redis) -> None:
@@ -277,6 +277,24 @@ async def test_what_redis_has_lost_is_restored_from_elsewhere(redis_server: Redi
             assert calls == number
             redis_server.kill()
             redis_server.start()
+
+
+@pytest.mark.parametrize("number", [1, 20])
+async def test_what_redis_has_forgotten_since_its_last_snapshot_is_restored(redis_server: Redis, number: int) -> None:
+    known = KNOWN
+
+    async def restore() -> None:
+        await counters.restore(REQUEST.counter, REQUEST.window, known)
+
+    async with connected(redis_server, on_empty=restore) as counters:
+        await restored(counters)
+        redis_server.save()
+        for _ in range(number):
+            await reserve(counters, REQUEST._replace(limit=9 * KNOWN))
+        known = 2 * KNOWN
+        redis_server.kill()
+        redis_server.start()
+        await restored(counters, known)
 
 
 async def test_each_process_restores_what_it_knows(redis_server: Redis) -> None:

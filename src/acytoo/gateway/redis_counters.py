@@ -113,10 +113,11 @@ _RESERVE = (
     _COMMON
     + """
 -- KEYS: number, open, id, each claim. ARGV: now, name, lease, open at most, then for each claim window, limit, amount.
--- Returns the claim that does not fit, from 0, or -1; the id of the data; then used and time left of each.
+-- Returns the claim that does not fit, from 0, or -1; the id of the data; the number of the last reservation; then used
+-- and time left of each.
 local name, lease = ARGV[2], tonumber(ARGV[3])
 local is_made = redis.call('ZSCORE', KEYS[2], name)  -- by a call whose answer was lost
-local states, result = {}, {-1, redis.call('GET', KEYS[3]) or name}
+local states, result = {}, {-1, redis.call('GET', KEYS[3]) or name, tonumber(redis.call('GET', KEYS[1]) or 0)}
 for i = 4, #KEYS do
   local at = 3 * i - 7
   local window, limit, amount = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
@@ -137,10 +138,11 @@ for i = 4, #KEYS do
 end
 if is_made or result[1] >= 0 then return result end
 local number = redis.call('INCR', KEYS[1])
+result[3] = number
 if result[2] == name then redis.call('SET', KEYS[3], name) end
 for i = 4, #KEYS do
   local window, amount, first = states[i][1], states[i][2], states[i][3]
-  result[2 * i - 5] = result[2 * i - 5] + amount
+  result[2 * i - 4] = result[2 * i - 4] + amount
   if window == 'flight' then
     lease_place(KEYS[i], lease, name)
   elseif first then
@@ -208,7 +210,7 @@ class RedisCounters:
     While Redis cannot be reached, `on_failure` "open" lets requests through uncounted, "closed" refuses them with
     status 503; `budgets_on_failure` is for claims on money. `lease`: seconds after which the places in flight of a
     killed process are free again. `on_empty` restores what is known from elsewhere. It is called at the first request,
-    and if Redis has lost its data, until it does not raise an AcytooError. `prefix` begins all keys. `now` replaces
+    and if Redis has lost data, until it does not raise an AcytooError. `prefix` begins all keys. `now` replaces
     Redis's clock, in tests.
     """
 
@@ -248,6 +250,8 @@ class RedisCounters:
         self._is_lost = False
         self._restored_id = b""
         """The id of the data in Redis to which everything was restored: other data has another id."""
+        self._last_number = 0
+        """The number of the last reservation in Redis. If a later one is smaller, Redis has older data again."""
         self._is_restoring = self._is_restore_complete = self._is_restore_reported = False
         self._restore_again_at = 0.0
 
@@ -326,13 +330,17 @@ class RedisCounters:
         for claim in claims:
             keys.append(self._key(claim.counter, claim.window))
             values += [claim.window, claim.limit, claim.amount]
+        last_number = self._last_number
         try:
             result = await self._call(self._reserve, keys, values)
         except _Lost as lost:
             if lost.may_have_run:
                 self._give_back(name, claims)
             return self._uncounted(claims)
-        exceeded, data_id, *used_and_left = result
+        exceeded, data_id, number, *used_and_left = result
+        if number < last_number + (exceeded < 0):
+            self._last_number, self._restored_id, self._is_restore_complete = number, b"", False
+        self._last_number = max(self._last_number, number)
         pairs = zip(claims, used_and_left[::2], used_and_left[1::2], strict=True)
         levels = [Level(claim, used, resets_in / 1e6) for claim, used, resets_in in pairs]
         if exceeded >= 0:
