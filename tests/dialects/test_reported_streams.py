@@ -88,6 +88,7 @@ def stopped(reason: str = "end_turn", **fields: Any) -> dict[str, Any]:
     return {"type": "message_delta", "delta": {"stop_reason": reason}, **fields}
 
 
+DOCUMENT = {"id": "m", "role": "assistant", "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn"}
 TEXT_BLOCK = block({"type": "text", "text": ""}, text_delta("Hi"))
 
 
@@ -367,6 +368,144 @@ STREAMS = {
     "no message_start, and [DONE] after the end": Reported(
         ANTHROPIC, events(*TEXT_BLOCK, stopped(), ENDED) + DONE, "Hi"
     ),
+    "BerriAI/litellm#34433: the first delta repeats what the block started with": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *block(
+                {"type": "thinking", "thinking": "Let me"},
+                {"type": "thinking_delta", "thinking": "Let me"},
+                {"type": "thinking_delta", "thinking": " think"},
+            ),
+            *block({"type": "text", "text": "Hello"}, text_delta("Hello"), text_delta(" you"), index=1),
+            stopped(),
+            ENDED,
+        ),
+        "Hello you",
+        reasoning="Let me think",
+    ),
+    "a block starts with its first piece": Reported(
+        ANTHROPIC,
+        events(STARTED, *block({"type": "text", "text": "Ha"}, text_delta("ha"), text_delta("Ha")), stopped(), ENDED),
+        "HahaHa",
+    ),
+    "a model writes twice what a block started with": Reported(
+        ANTHROPIC, events(STARTED, *block({"type": "text", "text": "1"}, text_delta("1")), stopped(), ENDED), "11"
+    ),
+    "ollama/ollama#17101: a thought begins in the block of a text": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *block({"type": "text", "text": ""}, text_delta("---"))[:2],
+            *block({"type": "thinking", "thinking": ""}, {"type": "thinking_delta", "thinking": "hm"}),
+            *block({"type": "text", "text": ""}, text_delta("Hi"), index=1),
+            stopped(),
+            ENDED,
+        ),
+        "---Hi",
+        reasoning="hm",
+    ),
+    "deltas have no type": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *block({"type": "thinking", "thinking": ""}, {"thinking": "hm"}),
+            *block({"type": "text", "text": ""}, {"text": "Hi"}, index=1),
+            *block(TOOL_USE, {"partial_json": '{"a":'}, {"partial_json": "1}"}, index=2),
+            stopped("tool_use"),
+            ENDED,
+        ),
+        "Hi",
+        '{"a":1}',
+        reasoning="hm",
+        finish="tool_calls",
+    ),
+    "the delta of a call has another type": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *block(TOOL_USE, {"type": "tool_use_delta", "partial_json": '{"a":1}'}),
+            stopped("tool_use"),
+            ENDED,
+        ),
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "anomalyco/opencode#46171: the usage follows the stop reason": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *TEXT_BLOCK,
+            stopped(),
+            {"type": "message_delta", "delta": {}, "usage": {"input_tokens": 9, "output_tokens": 8}},
+            ENDED,
+        ),
+        "Hi",
+        tokens=(9, 8),
+    ),
+    "the stop reason is beside delta": Reported(
+        ANTHROPIC,
+        events(STARTED, *TEXT_BLOCK, {"type": "message_delta", "delta": {}, "stop_reason": "max_tokens"}, ENDED),
+        "Hi",
+        finish="length",
+    ),
+    "message_stop has the stop reason": Reported(
+        ANTHROPIC, events(STARTED, *TEXT_BLOCK, {**ENDED, "stop_reason": "max_tokens"}), "Hi", finish="length"
+    ),
+    "message_stop has the end of the message": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *TEXT_BLOCK,
+            {**ENDED, "message": {"stop_reason": "max_tokens", "usage": {"input_tokens": 4, "output_tokens": 5}}},
+        ),
+        "Hi",
+        finish="length",
+        tokens=(4, 5),
+    ),
+    "message_stop has a stop reason that is a failure": Reported(
+        ANTHROPIC,
+        events(STARTED, *TEXT_BLOCK, {**ENDED, "stop_reason": "error"}),
+        "Hi",
+        error=ServerError,
+        message="'error'",
+    ),
+    "the stop reason of another API": Reported(
+        ANTHROPIC, events(STARTED, *TEXT_BLOCK, stopped("max_output_tokens"), ENDED), "Hi", finish="length"
+    ),
+    "the only event is the message": Reported(
+        ANTHROPIC,
+        events({"type": "message", **DOCUMENT, "usage": {"input_tokens": 3, "output_tokens": 4}}),
+        "Hi",
+        tokens=(3, 4),
+    ),
+    "the last event is the message": Reported(
+        ANTHROPIC, events(STARTED, *TEXT_BLOCK, {"type": "message", **DOCUMENT}), "Hi", tokens=(10, 0)
+    ),
+    "only the last event, which is the message, has the call": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *TEXT_BLOCK,
+            {
+                "type": "message",
+                "content": [{"type": "text", "text": "Hi"}, {**TOOL_USE, "input": {"a": 1}}],
+                "stop_reason": "tool_use",
+            },
+        ),
+        "Hi",
+        '{"a":1}',
+        finish="tool_calls",
+    ),
+    "the last event is another message": Reported(
+        ANTHROPIC,
+        events(STARTED, *TEXT_BLOCK, {"type": "message", **DOCUMENT, "content": [{"type": "text", "text": "Bye"}]}),
+        "Hi",
+        error=ProtocolError,
+    ),
+    "a message with a null in place of its blocks": Reported(
+        ANTHROPIC, json.dumps({"type": "message", **DOCUMENT, "content": None}).encode()
+    ),
     "agentjido/req_llm#638: the last frame has no content": Reported(
         GEMINI,
         sse(
@@ -426,6 +565,12 @@ STREAMS = {
         sse(frame(finishReason="STOP"), frame({"functionCall": {"name": "f", "args": {}}}, finishReason="STOP")),
         arguments="{}",
         finish="tool_calls",
+    ),
+    "a finish reason that is another API's": Reported(
+        GEMINI, sse(frame({"text": "Hi"}, finishReason="max_output_tokens")), "Hi", finish="length"
+    ),
+    "a finish reason for a call that was lost": Reported(
+        GEMINI, sse(frame({"text": "Hi"}, finishReason="tool_calls")), "Hi", error=ProtocolError, message="no tool call"
     ),
     "TOO_MANY_TOOL_CALLS after a text": Reported(
         GEMINI,
@@ -562,6 +707,16 @@ STREAMS = {
     ),
     "openai/openai-python#3126: an item that is null": Reported(
         RESPONSES, events(CREATED, item("added", None), WORD, completed(output=[])), "Hi"
+    ),
+    "a done_reason that is another API's": Reported(
+        OLLAMA, lines({"message": {"content": "Hi"}}, {"done": True, "done_reason": "max_tokens"}), "Hi", finish="length"
+    ),
+    "a done_reason that is a failure": Reported(
+        OLLAMA,
+        lines({"message": {"content": "Hi"}}, {"done": True, "done_reason": "connection_closed"}),
+        "Hi",
+        error=ServerError,
+        message="connection_closed",
     ),
     "the last line has no done_reason": Reported(OLLAMA, lines({"message": {"content": "Hi"}}, {"done": True}), "Hi"),
     "the arguments of a call are text": Reported(

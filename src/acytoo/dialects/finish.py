@@ -12,8 +12,34 @@ from collections.abc import Container
 from acytoo.errors import ProtocolError, status_error
 from acytoo.types import Finish, Item
 
+FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+"""Finish reasons of the shared shape, which has the names of OpenAI's API. Others are kept as `raw` too."""
+
+_OTHER_NAMES = {
+    **dict.fromkeys(("function_call", "tool_use"), "tool_calls"),
+    **dict.fromkeys(("eos", "eos_token", "stop_sequence", "stop_str", "end_turn", "end", "normal"), "stop"),
+    **dict.fromkeys(("COMPLETE", "STOP"), "stop"),
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "MAX_TOKENS", "model_length"), "length"),
+    **dict.fromkeys(("sensitive", "refusal", "SAFETY", "RECITATION"), "content_filter"),
+}
+"""Names that compatible servers have for those reasons.
+
+Sources: the API references of Together (`eos`), Hugging Face TGI (`eos_token`, `stop_sequence`), Mistral
+(`model_length`), Zhipu (`sensitive`), Cohere (`COMPLETE`), Baidu (`normal`); earendil-works/pi#2106 (`end`); gateways
+pass on the names of the API behind them, in replies of any other.
+"""
+
+ENDS = FINISH_REASONS | _OTHER_NAMES.keys()
+"""Finish reasons of any API that are the end of a reply."""
+
+
+def shared_reason(reason: str) -> str:
+    """Return the shared shape's name of a reason that has another in some API or at some server, else the reason."""
+    return _OTHER_NAMES.get(reason, reason)
+
+
 _FAILURE = (
-    "abort|cancel|crash|disconnect|error|evict|exception|fail|fault|insufficient|interrupt|invalid|kill|lost|malformed"
+    "abort|cancel|closed|crash|disconnect|error|evict|exception|fail|fault|insufficient|interrupt|invalid|kill|lost|malformed"
     "|missing|out_of_memory|overload|preempt|reject|shutdown|terminated|time_?d?_?out|too_many|unavailable|unexpected"
 )
 """What is in the name of a reason that reports a failure.

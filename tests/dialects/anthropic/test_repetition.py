@@ -103,6 +103,26 @@ def test_a_repeated_message_has_its_thoughts_once() -> None:
     assert found.text == "Hello"
 
 
+SEARCH = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "q"}}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
+SEARCHED = [begin(0, **SEARCH), stop(0), begin(1, **FOUND), stop(1)]
+ANSWER = text(2, "Hello")
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [START, *SEARCHED, START, *SEARCHED, *ANSWER],
+        [START, *SEARCHED, *SEARCHED, *ANSWER],
+        [START, *SEARCHED, *ANSWER, {"type": "message", "content": [SEARCH, FOUND, {"type": "text", "text": "Hello"}]}],
+    ],
+    ids=["the start of the message", "the blocks", "the complete message at the end"],
+)
+def test_blocks_that_only_this_api_has_are_read_once(events: list[dict[str, Any]]) -> None:
+    found = reply(*events)
+    assert [part.get("fields", part.get("text")) for part in found.turn_parts] == [SEARCH, FOUND, "Hello"]
+
+
 # anthropics/anthropic-sdk-typescript issue 879: one index for two blocks.
 HONEST: dict[str, tuple[list[dict[str, Any]], str]] = {
     "two texts": ([*text(0, "One, "), *text(0, "two and ", "three")], "One, two and three"),

@@ -20,7 +20,7 @@ from acytoo.dialects.anthropic.request import SOURCE
 from acytoo.dialects.base import not_this_api
 from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, without_none
-from acytoo.dialects.finish import append_finish, check_call, check_finish
+from acytoo.dialects.finish import ENDS, append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error
@@ -198,12 +198,14 @@ class StreamReader(RecordReader):
         self._call_indices: dict[int, int] = {}  # of the blocks of calls, by the numbers of the calls
         self._places: list[int] = []  # of all blocks of text
         self._held: dict[int, list[str]] = {}  # texts of blocks that may be repetitions
-        self._diverts = False  # stopped, or some text is held
+        self._begun: dict[int, str] = {}  # what blocks without a delta started with, by their index
+        self._diverts = False  # stopped, some text is held, or a block started with one
         self._restarted = False  # the message began again, after a part of it
         self._thoughts: dict[int, int] = {}  # numbers of the reasoning blocks, by the index of their blocks
         self._thought_count = 0
         self._unsigned: set[int] = set()  # numbers of the reasoning blocks without a signature so far
         self._opaque: dict[int, _OpenOpaque] = {}  # by the index of their blocks
+        self._own_blocks: dict[int, JSONObject] = {}  # that only this API has, by their index
         self._has_own_call = False  # a call of a type that only this API has
         self._follows_text = False  # the last part of the reply is a text that no `OpaquePart` ended
 
@@ -249,6 +251,8 @@ class StreamReader(RecordReader):
             if self._diverts:
                 if self._stopped:
                     break
+                if delta is not None and event.index in self._begun and self._repeats_start(event.index, delta):
+                    continue
                 if delta is not None and delta.text and event.index in self._held:
                     self._held[event.index].append(delta.text)
                     continue
@@ -331,18 +335,21 @@ class StreamReader(RecordReader):
             else:
                 self._usage |= without_none(event.message.usage or {})
                 self._read_start(event.message, items)
-                if self._texts or self._calls.last is not None or self._thoughts:
-                    self._restarted = True
-                    for text in self._texts.values():
-                        text.is_open = False
+                self._restart()
         elif event.type == "message_delta":
-            self._update_usage(event.usage or {})
-            self._has_last_usage |= bool(event.usage)
             if delta is not None and delta.stop_reason:
+                self._update_usage(event.usage or {})
+                self._has_last_usage |= bool(event.usage)
                 self._read_end(delta.stop_reason, delta.stop_sequence, delta.stop_details, items)
+            else:
+                self._read_late_end(event, record, items)
         elif event.type == "message_stop":
             self._close_blocks(items)
+            if self._finish is None:
+                self._read_late_end(event, record, items)
             self._stopped = self._diverts = True
+        elif event.type == "message":
+            self._read_message(record, items)
         elif not event.type:
             if (reported := bare_error(record)) is not None:
                 raise error_from_event(reported, STATUSES_OF_TYPES, TOO_LONG)
@@ -350,6 +357,40 @@ class StreamReader(RecordReader):
                 record != b"{}"
             ):  # an empty event, which a gateway sends before the first (QuantumNous/new-api issue 6797)
                 raise not_this_api(self._name, record, "an event without type")
+
+    def _read_late_end(self, event: _Event, record: bytes, items: list[Item]) -> None:
+        """Read what is not where it belongs: a stop reason beside `delta`, or in `message_stop`, or the usage after it.
+
+        Source of the last: anomalyco/opencode pull request 46171.
+        """
+        self._update_usage(event.usage or {})
+        self._has_last_usage |= bool(event.usage)
+        raw = _raw_event(record)
+        for fields in (raw, object_or_empty(raw.get("message"))):
+            message = fit(fields, _Message)
+            if message.stop_reason and self._finish is None:
+                self._update_usage(message.usage or {})
+                self._read_end(message.stop_reason, message.stop_sequence, message.stop_details, items)
+                return
+        if event.usage and self._finish is not None:
+            items.append(_decode_usage(self._usage))
+
+    def _read_message(self, record: bytes, items: list[Item]) -> None:
+        """Read a complete message that is an event of the stream: all of it, or what it adds to the other events."""
+        try:
+            message = fit(_raw_event(record), _Message)
+            if message.content is not None:
+                self._restart()
+                self.append(message, items)
+        except msgspec.ValidationError as error:
+            raise not_this_api(self._name, record, str(error)) from error
+
+    def _restart(self) -> None:
+        """Note that the message begins again, if there has been a part of it."""
+        if self._texts or self._calls.last is not None or self._thoughts or self._own_blocks:
+            self._restarted = True
+            for text in self._texts.values():
+                text.is_open = False
 
     def _update_usage(self, counts: JSONObject) -> None:
         """Update the usage. Neither a null nor a report of no input at all undoes an earlier count.
@@ -381,6 +422,7 @@ class StreamReader(RecordReader):
             number = self._open_thought(index)
             if block.thinking:
                 items.append(Reasoning(block.thinking, number))
+                self._begin(index, block.thinking)
             if block.signature or block.data:
                 self._unsigned.discard(number)
                 items.append(
@@ -410,6 +452,21 @@ class StreamReader(RecordReader):
         self._places.append(self._texts[index].place)
         if beginning:
             items.append(beginning)
+            self._begin(index, beginning)
+
+    def _begin(self, index: int, beginning: str) -> None:
+        if len(beginning.strip()) > 1:  # else a model may well write it twice
+            self._begun[index] = beginning
+            self._diverts = True
+
+    def _repeats_start(self, index: int, delta: _Delta) -> bool:
+        """Return whether the first delta of a block repeats what the block started with.
+
+        Source: BerriAI/litellm pull request 34433.
+        """
+        beginning = self._begun.pop(index)
+        self._diverts = bool(self._held or self._begun)
+        return (delta.text or delta.thinking) == beginning
 
     def _close_held(self, index: int, pieces: list[str], items: list[Item]) -> None:
         """Append what a block of text that was held back adds to the earlier one with its index.
@@ -472,6 +529,8 @@ class StreamReader(RecordReader):
             self._opaque[index] = _OpenOpaque({"citations": block["citations"]}, "text")
 
     def _read_delta(self, index: int, delta: _Delta, record: bytes, items: list[Item]) -> None:
+        if delta.type not in _DELTA_TYPES:
+            delta.type = self._type_of(index, delta)
         if delta.type == "input_json_delta" and (opened := self._open_calls.get(index)) is not None:
             call, fragment = opened.call, delta.partial_json
             if fragment and call.is_begun and call.fragments and fragment[:1] != "{" and not call.is_quoted:
@@ -483,7 +542,7 @@ class StreamReader(RecordReader):
                 items += self._calls.add(call, arguments=fragment)
         elif delta.type == "input_json_delta" and index in self._repeated_calls:
             self._repeated_calls[index].fragments.append(delta.partial_json or "")
-        elif delta.text and delta.type in ("", "text") and index not in self._opaque:
+        elif delta.type == "text_delta" and delta.text:
             items.append(delta.text)
         elif delta.type == "input_json_delta" or delta.type not in _DELTA_TYPES:
             if delta.type == "input_json_delta" and delta.partial_json and index not in self._opaque:
@@ -501,6 +560,19 @@ class StreamReader(RecordReader):
         elif delta.type == "signature_delta" and delta.signature:
             self._unsigned.discard(number)
             items.append(Reasoning("", number, signature=delta.signature, source=SOURCE))
+
+    def _type_of(self, index: int, delta: _Delta) -> str:
+        """Return the type of a delta that has none of those known, which its fields show unless its block is unknown.
+
+        A call would be made without its arguments.
+        """
+        if (opaque := self._opaque.get(index)) is not None and not opaque.part:
+            return delta.type
+        if delta.partial_json and (index in self._open_calls or index in self._repeated_calls):
+            return "input_json_delta"
+        if delta.thinking or delta.text:
+            return "thinking_delta" if delta.thinking else "text_delta"
+        return "signature_delta" if delta.signature else delta.type
 
     def _read_opaque(self, index: int, event: JSONObject) -> None:
         """Keep a block that only this API has, or what a delta adds to it or to a text (its citations)."""
@@ -525,10 +597,19 @@ class StreamReader(RecordReader):
             text.is_open = False
         if (opaque := self._opaque.pop(index, None)) is not None:
             self._follows_text = False
-            items.append(OpaquePart(SOURCE, opaque.complete_fields(), opaque.part))
+            fields = opaque.complete_fields()
+            if opaque.part or not self._is_repeated_block(index, fields):
+                items.append(OpaquePart(SOURCE, fields, opaque.part))
         if self._unsigned and (number := self._thoughts.get(index)) in self._unsigned:
             self._unsigned.discard(number)
             items.append(Reasoning("", number, source=SOURCE))  # without a signature, only its source may be sent it
+
+    def _is_repeated_block(self, index: int, fields: JSONObject) -> bool:
+        """Return whether a block that only this API has is a repetition, which the API would refuse."""
+        if self._own_blocks.get(index) == fields or (self._restarted and fields in self._own_blocks.values()):
+            return True
+        self._own_blocks[index] = fields
+        return False
 
     def _close_call(self, index: int, items: list[Item]) -> None:
         """Append the arguments of a call that streamed none: those that its block started with, or `{}`."""
@@ -542,7 +623,7 @@ class StreamReader(RecordReader):
 
     def _close_repetitions(self, index: int, items: list[Item]) -> None:
         if (pieces := self._held.pop(index, None)) is not None:
-            self._diverts = bool(self._held) or self._stopped
+            self._diverts = bool(self._held or self._begun) or self._stopped
             self._close_held(index, pieces, items)
         if (repeated := self._repeated_calls.pop(index, None)) is not None:
             self._close_repeated(index, repeated, items)
@@ -577,7 +658,7 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     message = decode_document(body, _Message)
     if message.error is not None:
         raise error_from_event(message.error, STATUSES_OF_TYPES, TOO_LONG)
-    if message.content is None:
+    if message.content is None and not message.stop_reason:
         if (reported := bare_error(body)) is not None:
             raise error_from_event(reported, STATUSES_OF_TYPES, TOO_LONG)
         raise msgspec.ValidationError("it has no content")
@@ -603,15 +684,15 @@ FINISH_REASONS = {
 _OTHER_NAMES = {"content_filtered": "content_filter", "guardrail_intervened": "content_filter"}
 """Reasons of Amazon Bedrock's Converse API, which gateways pass on."""
 
-_ENDS = frozenset({*FINISH_REASONS, *_OTHER_NAMES, "stop", "length", "tool_calls", "content_filter"})
-"""Stop reasons that are the end of a reply. Gateways pass on those of OpenAI too."""
+_ENDS = FINISH_REASONS.keys() | _OTHER_NAMES.keys() | ENDS
+"""Stop reasons that are the end of a reply."""
 
 _EXACT_REASONS = frozenset({"end_turn", "max_tokens", "tool_use"})
 """The stop reasons that a finish reason expresses completely. `Finish.raw` keeps all others."""
 
 
 def _decode_finish(reason: str, sequence: str | None) -> Finish:
-    shared = FINISH_REASONS.get(reason) or _OTHER_NAMES.get(reason, reason)
+    shared = FINISH_REASONS.get(reason) or _OTHER_NAMES.get(reason) or shared_reason(reason)
     return Finish(shared, sequence or "", "" if reason in _EXACT_REASONS else reason)
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count
-from acytoo.dialects.finish import check_call, check_finish
+from acytoo.dialects.finish import ENDS, FINISH_REASONS, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder, is_complete_json
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
@@ -155,7 +155,7 @@ class StreamReader(RecordReader):
             items.append(Logprobs([{"top_logprobs": [], **token} for token in line.logprobs]))
         if line.done:
             reason = line.done_reason or "stop"
-            check_finish("done_reason", reason, _ENDS, self.has_content)
+            check_finish("done_reason", reason, ENDS, self.has_content)
             check_call("done_reason", reason, bool(self._calls))
             self._done = True
             if line.prompt_eval_count is not None or line.eval_count is not None:
@@ -163,9 +163,15 @@ class StreamReader(RecordReader):
             items.append(self._decode_finish(reason))
 
     def _decode_finish(self, reason: str) -> Finish:
+        """Return the finish reason.
+
+        `load` and `unload` are not among those that are an end: they answer a request without messages, which a client
+        of ours does not send, and a conversation without a user's message, to which the model has not replied
+        (can1357/oh-my-pi issue 7465). Source: Ollama's `llm/server.go` (`DoneReason`) and API documentation.
+        """
         if reason == "stop" and self._calls:  # this API has no reason of its own for tool calls
             return Finish("tool_calls")
-        return Finish(reason, raw="" if reason in _SHARED_REASONS else reason)
+        return Finish(shared_reason(reason), raw="" if reason in FINISH_REASONS else reason)
 
 
 class CumulativeReader(CumulativeRecordReader, StreamReader):
@@ -207,18 +213,6 @@ def _error_in_place_of(record: bytes) -> StatusError | None:
     if b'"done"' in record or (error := bare_error(record)) is None:
         return None
     return error_from_event(error, too_long=TOO_LONG)
-
-
-_ENDS = frozenset({"stop", "length", "content_filter", "tool_calls"})
-"""Finish reasons that are the end of a reply.
-
-`load` and `unload` are not: they answer a request without messages, which a client of ours does not send, and a
-conversation without a user's message, to which the model has not replied (can1357/oh-my-pi issue 7465).
-Source: Ollama's `llm/server.go` (`DoneReason`) and API documentation; the last two are those of servers in between.
-"""
-
-_SHARED_REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
-"""Finish reasons that have the same name here and in the shared shape; others (`load`) are kept as `raw` too."""
 
 
 def _decode_time(created_at: str | None) -> int:

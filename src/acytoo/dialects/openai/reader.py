@@ -21,7 +21,7 @@ import msgspec
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import BASE_RESP, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
-from acytoo.dialects.finish import append_finish, check_call, check_finish
+from acytoo.dialects.finish import ENDS, FINISH_REASONS, append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai.request import NAME
@@ -521,7 +521,7 @@ class StreamReader(RecordReader):
         if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
             self.has_content = True
         if reason:
-            check_finish("finish_reason", reason, _ENDS, self.has_content)
+            check_finish("finish_reason", reason, ENDS, self.has_content)
             check_call("finish_reason", reason, bool(self._calls) or self._scans)
             if self.finished and choice.index != self._number and not self._scans:
                 raise ProtocolError("the server sent several choices in turn, although one was asked for")
@@ -1000,30 +1000,8 @@ STATUSES = {
 }
 """The HTTP status of each error code or type that a stream reports: a stream's own status is always 200."""
 
-FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
-"""Finish reasons of the shared shape, which has this API's names. Others are kept as `raw` too."""
-
-_OTHER_NAMES = {
-    "function_call": "tool_calls",
-    "tool_use": "tool_calls",
-    **dict.fromkeys(("eos", "eos_token", "stop_sequence", "stop_str", "end_turn", "end", "normal"), "stop"),
-    **dict.fromkeys(("COMPLETE", "STOP"), "stop"),
-    **dict.fromkeys(("max_tokens", "max_output_tokens", "MAX_TOKENS", "model_length"), "length"),
-    **dict.fromkeys(("sensitive", "refusal", "SAFETY", "RECITATION"), "content_filter"),
-}
-"""Names that compatible servers have for those reasons.
-
-Sources: the API references of Together (`eos`), Hugging Face TGI (`eos_token`, `stop_sequence`), Mistral
-(`model_length`), Zhipu (`sensitive`), Cohere (`COMPLETE`), Baidu (`normal`); earendil-works/pi#2106 (`end`); gateways
-pass on Anthropic's and Gemini's own.
-"""
-
-_ENDS = FINISH_REASONS | _OTHER_NAMES.keys()
-"""Finish reasons that are the end of a reply."""
-
-
 def _decode_finish(reason: str) -> Finish:
-    return Finish(reason) if reason in FINISH_REASONS else Finish(_OTHER_NAMES.get(reason, reason), raw=reason)
+    return Finish(reason) if reason in FINISH_REASONS else Finish(shared_reason(reason), raw=reason)
 
 
 def _decode_usage(fields: JSONObject) -> Usage:

@@ -17,8 +17,7 @@ from acytoo.dialects.base import Writer
 from acytoo.dialects.custom_tools import custom_input, custom_names
 from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error
 from acytoo.dialects.fields import objects_in, text_or_empty
-from acytoo.dialects.finish import nearest_reason
-from acytoo.dialects.openai.reader import FINISH_REASONS
+from acytoo.dialects.finish import FINISH_REASONS, nearest_reason
 from acytoo.dialects.openai.request import NAME, TURN_FIELDS
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.services import api_of, without_hosts
