@@ -753,6 +753,47 @@ STREAMS = {
 }
 """By the report, or by what is unusual where several servers do it."""
 
+HALVES = {
+    "openai": (OPENAI, sse(HI), sse(STOP) + DONE),
+    "anthropic": (ANTHROPIC, events(STARTED, *TEXT_BLOCK), events(stopped(), ENDED)),
+    "gemini": (GEMINI, sse(frame({"text": "Hi"})), sse(frame(finishReason="STOP"))),
+    "responses": (RESPONSES, events(CREATED, *MESSAGE_EVENTS), events(completed())),
+}
+"""A reply up to the end of its text, and what follows."""
+
+OVERLOADED = {"code": 503, "message": "high demand"}
+
+for name, (dialect, first, rest) in HALVES.items():
+    STREAMS |= {
+        f"anomalyco/opencode#50871, {name}: a comment that is sent as data": Reported(
+            dialect, first + b"data: : keepalive\n\n" + rest, "Hi"
+        ),
+        f"{name}: null in place of a record": Reported(dialect, first + b"data: null\n\n" + rest, "Hi"),
+        f"paiml/aprender#2015, {name}: `data:` twice": Reported(
+            dialect, (first + rest).replace(b"data: ", b"data: data: "), "Hi"
+        ),
+        f"paiml/aprender#2015, {name}: `data:` twice before an error": Reported(
+            dialect, first + b"data: " + sse({"error": OVERLOADED}), "Hi", error=ServerError, message="high demand"
+        ),
+        **{
+            f"theopenco/llmgateway#3616, {name}: an error that is not sent as data, {how}": Reported(
+                dialect, first + start + error + end, "Hi", error=ServerError, message="high demand"
+            )
+            for how, start, error, end in (
+                ("in one line", b"", json.dumps({"error": OVERLOADED}).encode(), b"\n"),
+                ("after a blank line", b"\n", json.dumps({"error": OVERLOADED}).encode(), b"\n\n"),
+                ("in several lines", b"", json.dumps({"error": OVERLOADED}, indent=2).encode(), b""),
+            )
+        },
+        f"{name}: an error without `data:` after a record without its blank line": Reported(
+            dialect,
+            first + rest[: rest.index(b"}")] + b"\n" + json.dumps({"error": OVERLOADED}).encode(),
+            "Hi",
+            error=ServerError,
+            message="high demand",
+        ),
+    }
+
 
 def read(reported: Reported, size: int) -> tuple[list[Item], AcytooError | None]:
     reader = reported.dialect.reader(ResponseHead(200, {"content-type": content_type(reported.dialect)}))

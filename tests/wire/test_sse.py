@@ -112,6 +112,9 @@ def test_lines_are_parsed_as_the_standard_requires(
         (b"", []),
         (b"\xef\xbb", []),
         (b'error: {"code": 400}\n\n', [b'{"error":{"code": 400}}']),
+        (b'data: a\n\n{"error": {"code": 400}}\n', [b"a", b'{"error": {"code": 400}}\n']),
+        (b'data: a\n\n{\n "error": {}\n}\n\ndata: b\n\n', [b"a", b'{\n "error": {}\n}', b"b"]),
+        (b'data: {"cut\n{"error": {"code": 400}}\n\n', [b'{"cut\n{"error": {"code": 400}}']),
     ],
 )
 def test_a_body_has_these_data_at_once_and_byte_by_byte(body: bytes, data: list[bytes]) -> None:

@@ -283,6 +283,19 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
 
 _MAY_BE_ERROR = re.compile(f'"(?:{"|".join((*MESSAGE_FIELDS, BASE_RESP))})"'.encode())
 
+
+def unframed(record: bytes) -> bytes:
+    """Return a record that is not JSON without what a server has put around it, b"" if nothing is left.
+
+    That is white space, `data:` once more (paiml/aprender pull request 2015), or a comment that was sent as data
+    (anomalyco/opencode issue 50871: Vertex AI).
+    """
+    record = record.strip()
+    while record.startswith(b"data:"):
+        record = record[5:].lstrip()
+    return b"" if record[:1] == b":" or record == b"null" else record
+
+
 _NO_BLANK_LINES = "its `data:` lines have no blank line between them"
 
 
@@ -293,6 +306,12 @@ def _joined_records(record: bytes) -> list[bytes]:
     """
     first, line_end, _ = record.partition(b"\n")
     return record.split(b"\n") if line_end and is_complete_json(first) else [record]
+
+
+def _without_cut(record: bytes) -> bytes:
+    """Return the error that a gateway sent inside a record that it had begun (Wei-Shaw/sub2api#1471), or the record."""
+    *cut, last = record.split(b"\n")
+    return last if cut and not is_complete_json(record) and bare_error(last) is not None else record
 
 
 class text_on_error:
@@ -367,9 +386,7 @@ class RecordReader(Reader):
 
         Raises ProtocolError if it is not JSON, or has a wrong type in a field that is needed.
         """
-        *cut, last = record.split(b"\n")
-        if cut and not is_complete_json(record) and bare_error(last) is not None:
-            record = last  # which a gateway sent inside the record that it had begun (Wei-Shaw/sub2api#1471)
+        record = _without_cut(unframed(record))
         try:
             decoded = decode_lenient(record, type_)
         except UNDECODABLE as error:
@@ -385,14 +402,14 @@ class RecordReader(Reader):
 
     def is_keep_alive(self, record: bytes) -> bool:
         """Return whether a record without items shows only that the connection is open."""
-        return not record.strip()
+        return not unframed(record)
 
     def flush(self) -> list[Item]:
         """Return the items of a last record whose terminator is missing. An incomplete record has none."""
         records = self._rest()
         if records and len(lines := _joined_records(records[-1])) > 1:
             records = [*records[:-1], *lines]
-        complete = [record for record in records if self.is_complete_record(record)]
+        complete = [record for record in map(_without_cut, records) if self.is_complete_record(record)]
         self._is_cut = len(complete) < len(records)
         items = self._read(complete) if complete else []
         if self.complete:

@@ -102,9 +102,12 @@ def _records(blocks: bytes) -> list[bytes]:
 def _data_of(block: bytes) -> bytes | None:
     """Return the data lines of one event, joined; None if it has none.
 
-    An `error:` line, which llama.cpp's server sent until September 2025, becomes data with an `error` field.
-    Source: ggml-org/llama.cpp pull request 16109.
+    An `error:` line, which llama.cpp's server sent until September 2025, becomes data with an `error` field. JSON
+    without a field is data too: servers end a stream with such an error. Sources: ggml-org/llama.cpp pull request
+    16109, theopenco/llmgateway pull request 3616.
     """
+    if block[:1] == b"{":
+        return block
     event, mark, data = block.partition(b"\ndata: ")
     if mark and event[:6] == b"event:" and event.find(b"\n") < 0 and data.find(b"\n") < 0:
         return data
@@ -116,6 +119,8 @@ def _data_of(block: bytes) -> bytes | None:
             value = b""
         elif line.startswith(b"error: {"):
             value = b'{"error":' + line[7:] + b"}"
+        elif line.startswith(b'{"'):
+            value = line
         else:
             continue
         if lines is None:

@@ -23,7 +23,7 @@ from acytoo.dialects.fields import count, object_or_empty, without_none
 from acytoo.dialects.finish import ENDS, append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
-from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error
+from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error, unframed
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCall, arguments_object, arguments_text
 from acytoo.errors import ProtocolError, ReplyTooLargeError
@@ -172,7 +172,7 @@ class _OpenCall(msgspec.Struct):
     fragments: list[str] = []
 
 
-_PING = re.compile(rb'\s*(?:\{\s*"type"\s*:\s*"ping"|$)')
+_PING = re.compile(rb'\s*\{\s*"type"\s*:\s*"ping"')
 
 
 class StreamReader(RecordReader):
@@ -232,7 +232,7 @@ class StreamReader(RecordReader):
 
     def is_keep_alive(self, record: bytes) -> bool:
         """Return whether a record is a `ping` event."""
-        return _PING.match(record) is not None
+        return _PING.match(record) is not None or super().is_keep_alive(record)
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Append the items of some events.
@@ -243,6 +243,7 @@ class StreamReader(RecordReader):
             try:
                 event = _decode(record)
             except UNDECODABLE:
+                record = unframed(record)
                 unusual = self._decode_or_skip(record)
                 if unusual is None:
                     continue
@@ -268,7 +269,7 @@ class StreamReader(RecordReader):
 
         Gateways end a stream with `[DONE]`, as OpenAI's API does.
         """
-        if self._stopped or record.strip() in (b"", b"[DONE]"):
+        if self._stopped or record in (b"", b"[DONE]"):
             return None
         try:
             return self.decode_unusual(record, _Event)

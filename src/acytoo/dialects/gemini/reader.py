@@ -23,7 +23,7 @@ from acytoo.dialects.gemini.parts import (
 )
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
-from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
+from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error, unframed
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import AuthenticationError, ProtocolError, StatusError
 from acytoo.observation import Received
@@ -107,9 +107,9 @@ _UNFRAMED_LIMIT = 8192
 class StreamReader(RecordReader):
     """A reader of a streamed reply, which is complete with a finish reason or when the prompt was blocked.
 
-    Google's servers report an error in mid-stream as plain JSON without `data:`. The SSE decoder ignores such lines,
-    so `feed` also keeps the chunks since the last `data:` and searches them for an error document. That costs two
-    substring searches per chunk.
+    Google's servers report an error in mid-stream as plain JSON without `data:`, possibly inside an array. The SSE
+    decoder returns such JSON only when a blank line or the end of the body follows. So `feed` also keeps the chunks
+    since the last `data:` and searches them for an error document. That costs two substring searches per chunk.
     """
 
     cumulative_hint = "; or give the provider a dialect with cumulative_texts=True"
@@ -174,7 +174,8 @@ class StreamReader(RecordReader):
             try:
                 response = _decode(record)
             except UNDECODABLE:
-                if record.strip() in (b"", b"[DONE]"):  # gateways end a stream as OpenAI's API does
+                record = unframed(record)
+                if record in (b"", b"[DONE]"):  # gateways end a stream as OpenAI's API does
                     continue
                 response = self.decode_unusual(record, _Response)
             if response.candidates is None and response.error is None and (error := bare_error(record)) is not None:

@@ -32,6 +32,7 @@ from acytoo.dialects.readers import (
     continuation,
     reasoning_text,
     text_on_error,
+    unframed,
 )
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.surrogates import replace_lone_escapes
@@ -352,6 +353,7 @@ class StreamReader(RecordReader):
                 chunk = _decode_full(record) if is_full else _decode(record)
             except UNDECODABLE:
                 is_full = False
+                record = unframed(record)
                 unusual = self._decode_unusual_chunk(record, items)
                 if unusual is None:
                     continue
@@ -434,10 +436,9 @@ class StreamReader(RecordReader):
 
     def _decode_unusual_chunk(self, record: bytes, items: list[Item]) -> _Chunk | None:
         """Decode a record that msgspec refused. Returns None for an empty one (a keep-alive) and a padded `[DONE]`."""
-        stripped = record.strip()
-        if not stripped:
+        if not record:
             return None
-        if stripped == _DONE:
+        if record == _DONE:
             self._end(items)
             return None
         return self.decode_unusual(record, _Chunk)

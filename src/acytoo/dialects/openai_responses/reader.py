@@ -32,7 +32,7 @@ from acytoo.dialects.openai_responses.request import (
     output_parts,
     own_opaque,
 )
-from acytoo.dialects.readers import RecordReader, bare_error, continuation, text_on_error
+from acytoo.dialects.readers import RecordReader, bare_error, continuation, text_on_error, unframed
 from acytoo.dialects.tool_calls import ReceivedCall, arguments_object, arguments_text, two_sets_of_arguments
 from acytoo.errors import ProtocolError, StatusError, TruncatedError, status_error
 from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Reasoning, Refusal, Start, Usage
@@ -134,7 +134,7 @@ class _OutputItem:
         """Whether its `OpaquePart` was emitted, or is not needed."""
 
 
-_KEEP_ALIVE = re.compile(rb'\s*(?:\{\s*"type"\s*:\s*"(?:keepalive|ping)"|$)')
+_KEEP_ALIVE = re.compile(rb'\s*\{\s*"type"\s*:\s*"(?:keepalive|ping)"')
 
 
 class StreamReader(RecordReader):
@@ -171,7 +171,7 @@ class StreamReader(RecordReader):
 
     def is_keep_alive(self, record: bytes) -> bool:
         """Return whether a record is a `keepalive` event, which OpenAI sends while a model works for long."""
-        return _KEEP_ALIVE.match(record) is not None
+        return _KEEP_ALIVE.match(record) is not None or super().is_keep_alive(record)
 
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Append the items of some events.
@@ -185,7 +185,8 @@ class StreamReader(RecordReader):
             try:
                 event = _decode(record)
             except UNDECODABLE:
-                if record.strip() in (b"", b"[DONE]"):
+                record = unframed(record)
+                if record in (b"", b"[DONE]"):
                     continue
                 event = self.decode_unusual(record, _Event)
             if event.type == _TEXT_DELTA and not event.logprobs and type(event.delta) is str:
