@@ -142,8 +142,9 @@ Older rows are deleted when the server starts and once an hour, in small batches
 current month are always kept, because budgets continue from them after a start. SQLite returns the space to the disk, PostgreSQL
 uses it for new rows. A million rows take about 200 MB. If the clock jumps by more than a day, nothing is deleted for an hour.
 
-The table `ledger_days` has the sums of the rows by day, key and upstream, written together with them. A start continues budgets from these
-sums, so it takes no longer with millions of rows. Deleting rows by hand does not change what is used of a budget.
+The table `ledger_days` has the sums of the rows by day and by all groups but `hour`. Both are written and deleted in one transaction. A start
+continues budgets from these sums, and usage of complete days is read from them, so neither takes longer with millions of rows. Rows that are
+deleted by hand stay in the sums.
 """
 
 

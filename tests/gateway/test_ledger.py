@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,86 @@ async def test_pruning_deletes_the_oldest_rows_up_to_a_number_and_keeps_the_othe
     ledger.add([row(10, at=NOON + 10)])
     await ledger.flush()
     assert await all_rows(ledger) == 6
+
+
+TIMES = st.integers(0, 4 * 24).map(lambda hours: 20_000 * DAY + hours * 3600) | st.floats(20_000 * DAY, 20_004 * DAY)
+ROWS = st.builds(
+    row,
+    attempt=st.integers(0, 2),
+    at=TIMES,
+    key=st.sampled_from("ab"),
+    model=st.sampled_from("xy"),
+    upstream=st.sampled_from(["", "up"]),
+    status=st.sampled_from([200, 429]),
+    input_tokens=st.integers(0, 9),
+    is_estimated=st.booleans(),
+    cost=st.none() | st.integers(0, 9),
+    first_content=st.none() | st.just(0.5),
+    seconds=st.sampled_from([1.0, 2.0]),
+)
+
+
+def usage_of(rows: list[Row], since: float, until: float, by: list[str], key: str | None) -> dict[Any, Any]:
+    """Return what usage has to report of rows, by group, as far as it depends on how rows are summed up."""
+    groups: dict[Any, list[Row]] = {}
+    for each in rows:
+        if since <= each.at < until and key in (None, each.key):
+            texts = {"day": str(int(each.at // DAY)), "hour": str(int(each.at // 3600)), "model": each.model}
+            groups.setdefault(tuple(texts.get(name) or str(getattr(each, name)) for name in by), []).append(each)
+    return {
+        group: (
+            sum(each.attempt <= 1 for each in found),
+            sum(each.attempt >= 1 for each in found),
+            sum(each.input_tokens for each in found),
+            sum(each.is_estimated for each in found),
+            sum(costs) if (costs := [each.cost for each in found if each.cost is not None]) else None,
+            sum(each.cost is None and each.input_tokens > 0 for each in found),
+            sum(each.first_content is not None for each in found),
+            sum(each.seconds for each in found if each.attempt),
+        )
+        for group, found in groups.items()
+    }
+
+
+def number_of(name: str, text: str) -> str:
+    """Return a day or an hour as its number."""
+    size = {"day": DAY, "hour": 3600.0}.get(name)
+    return text if size is None else str(int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() // size))
+
+
+BY = st.lists(st.sampled_from(["key", "model", "upstream", "status", "day", "hour"]), unique=True, max_size=3)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ROWS, max_size=12, unique_by=lambda each: each.at), TIMES, TIMES, BY, st.sampled_from([None, "a"]))
+async def test_usage_and_totals_are_those_of_the_rows_that_are_there(
+    reopen: Open, rows: list[Row], since: float, until: float, by: list[str], key: str | None
+) -> None:
+    ledger = await reopen()
+    try:
+        await ledger.prune(1e11, 10**6)  # of an earlier example
+        for start in range(0, len(rows), 5):
+            ledger.add(rows[start : start + 5])
+            await ledger.flush()
+        for most in (0, 3, 10**6):
+            deleted = await ledger.prune(since, most)
+            rows = sorted(rows, key=lambda each: each.at)[deleted:]
+            for first, last in ((since, until), (0.0, 1e11), (until, 1e11)):
+                found = {
+                    tuple(number_of(*item) for item in group.group.items()): (
+                        group.requests, group.attempts, group.input_tokens, group.estimated, group.cost,
+                        group.unpriced, group.first_contents, round((group.seconds or 0.0) * group.attempts, 6),
+                    )
+                    for group in await ledger.usage(first, last, by, key)
+                }  # fmt: skip
+                assert found == usage_of(rows, first, last, by, key)
+            answered = [each for each in rows if each.attempt == 1 or (not each.attempt and each.status < 400)]
+            totals = {total.name: total.requests for total in await ledger.totals(0) if total.subject == "key"}
+            names = {each.key for each in rows}
+            assert totals == {name: sum(each.key == name for each in answered) for name in names}
+        assert all(each.at >= since for each in rows)
+    finally:
+        await ledger.close()
 
 
 async def test_rows_are_written_and_read_while_old_ones_are_deleted(reopen: Open) -> None:

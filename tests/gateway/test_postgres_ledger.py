@@ -270,7 +270,7 @@ async def test_a_ledger_of_another_version_is_refused(postgres_server: Postgres,
         pass
     await asyncio.to_thread(postgres_server.query, "UPDATE ledger_version SET version = 99", url.rpartition("/")[2])
     for read_only in (False, True):
-        with pytest.raises(AcytooError, match="its tables have version 99, this acytoo needs version 2: use the ac"):
+        with pytest.raises(AcytooError, match="its tables have version 99, this acytoo needs version 3: use the ac"):
             await open_ledger(Secret(url), read_only=read_only)
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from acytoo.errors import AcytooError, MissingExtraError, UnreachableError
 from acytoo.gateway import ledger_sql
-from acytoo.gateway.counters import DAY
 from acytoo.gateway.ledger import AHEAD, BufferedLedger, Row, Total, UsageRow
 from acytoo.secret import Secret, mask_url, redact, split_url
 
@@ -28,23 +27,21 @@ _STATEMENT_WITHIN = 30.0
 _LOCK = 0x4163_7974_6F6F
 """The advisory lock under which tables are created: replicas start at the same time."""
 
-_EXPRESSIONS = {
-    "day": "to_char(to_timestamp(at) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
-    "hour": "to_char(to_timestamp(at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:00\"Z\"')",
-}
+_WHOLE = "FLOOR({})::bigint"
+"""The whole part of a number that is not negative."""
 
 _ARRAYS = {"TEXT": "text[]", "BIGINT": "bigint[]", "DOUBLE PRECISION": "float8[]"}
 _arrays = ", ".join(f"${number}::{_ARRAYS[name]}" for number, name in enumerate(ledger_sql.COLUMN_TYPES, 1))
 _INSERT = (
     f"WITH added AS (INSERT INTO ledger ({', '.join(ledger_sql.COLUMNS)}) SELECT * FROM unnest({_arrays})"
     " ON CONFLICT (writer, sequence) DO NOTHING RETURNING *) "
-) + ledger_sql.add_to_days("added", f"FLOOR(at / {DAY})")
+) + ledger_sql.change_days("added WHERE TRUE", _WHOLE)
 # Replicas that delete at the same time do not wait for one another.
 _PRUNE = (
-    "WITH days AS (DELETE FROM ledger_days WHERE ctid = ANY(ARRAY("
-    "SELECT ctid FROM ledger_days WHERE day < $3 FOR UPDATE SKIP LOCKED))) "
-    "DELETE FROM ledger WHERE ctid = ANY(ARRAY("
-    "SELECT ctid FROM ledger WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1"
+    "WITH deleted AS (DELETE FROM ledger WHERE ctid = ANY(ARRAY("
+    "SELECT ctid FROM ledger WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING *), "
+    f"changed AS ({ledger_sql.change_days('deleted WHERE TRUE', _WHOLE, sign='-')}) "
+    "SELECT COUNT(*) FROM deleted"
 )
 
 
@@ -79,13 +76,14 @@ class PostgresLedger(BufferedLedger):
 
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""
-        query = ledger_sql.usage_query(by, _EXPRESSIONS, has_key=key is not None)
-        arguments = [since, until, *([key] if key is not None else [])]
+        query, arguments = ledger_sql.usage_query(since, until, by, key, _WHOLE)
         return ledger_sql.usage_rows(by, await self._fetch(query, *arguments))
 
     async def prune(self, before: float, most: int) -> int:
         """Delete at most so many rows from before a Unix time, the oldest first, and return how many were deleted."""
-        return len(await self._fetch(_PRUNE, before, most, ledger_sql.day_of(before)))
+        ((deleted,),) = await self._fetch(_PRUNE, before, most)
+        await self._fetch(f"{ledger_sql.DELETE_EMPTY_DAYS} AND day <= $1", ledger_sql.day_of(before))
+        return int(deleted)
 
     async def _write(self, place: int, rows: Sequence[Row]) -> None:
         columns = ledger_sql.columns_of(self._writer, place, rows)

@@ -23,7 +23,6 @@ from typing import Any
 from acytoo._files import create_private
 from acytoo.errors import AcytooError
 from acytoo.gateway import ledger_sql
-from acytoo.gateway.counters import DAY
 from acytoo.gateway.ledger import AHEAD, BufferedLedger, Row, Total, UsageRow
 
 _BUSY = 2.0
@@ -38,16 +37,15 @@ _TOGETHER = 32
 _PAGES = 1000
 """Pages that a batch of deleted rows returns to the disk at most: more than it has, because some may be left over."""
 
-_EXPRESSIONS = {
-    "day": "strftime('%Y-%m-%d', at, 'unixepoch')",
-    "hour": "strftime('%Y-%m-%dT%H:00Z', at, 'unixepoch')",
-}
+_WHOLE = "CAST({} AS INTEGER)"
+"""The whole part of a number that is not negative."""
 
 _names = ", ".join(ledger_sql.COLUMNS)
 _marks = ", ".join("?" for _ in ledger_sql.COLUMNS)
-_PRUNE = "DELETE FROM ledger WHERE rowid IN (SELECT rowid FROM ledger WHERE at < ? ORDER BY at LIMIT ?)"
+_OLD = "rowid IN (SELECT rowid FROM ledger WHERE at < ? ORDER BY at LIMIT ?)"
+_PRUNE = (ledger_sql.change_days(f"ledger WHERE {_OLD}", _WHOLE, sign="-"), f"DELETE FROM ledger WHERE {_OLD}")
 _LAST = "SELECT MAX(sequence) FROM ledger WHERE writer = ?"
-_ADD_TO_DAYS = ledger_sql.add_to_days("ledger WHERE rowid > ?", f"CAST(at / {DAY} AS INTEGER)")
+_ADD_TO_DAYS = ledger_sql.change_days("ledger WHERE rowid > ?", _WHOLE)
 
 
 class SQLiteLedger(BufferedLedger):
@@ -77,8 +75,7 @@ class SQLiteLedger(BufferedLedger):
 
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""
-        query = ledger_sql.usage_query(by, _EXPRESSIONS, has_key=key is not None)
-        arguments = [since, until, *([key] if key is not None else [])]
+        query, arguments = ledger_sql.usage_query(since, until, by, key, _WHOLE)
         return ledger_sql.usage_rows(by, await self._fetch(query, *arguments))
 
     async def prune(self, before: float, most: int) -> int:
@@ -156,8 +153,11 @@ class SQLiteLedger(BufferedLedger):
     def _delete(self, before: float, most: int) -> int:
         connection = self._connect()
         with self._errors():
-            connection.execute("DELETE FROM ledger_days WHERE day < ?", (ledger_sql.day_of(before),))
-            deleted = connection.execute(_PRUNE, (before, most)).rowcount
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in _PRUNE:
+                deleted = connection.execute(statement, (before, most)).rowcount
+            connection.execute(f"{ledger_sql.DELETE_EMPTY_DAYS} AND day <= ?", (ledger_sql.day_of(before),))
+            connection.execute("COMMIT")
             connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")  # `execute` stops after the first page
         return deleted
 
