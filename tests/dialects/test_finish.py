@@ -169,6 +169,34 @@ def test_a_known_reason_completes_a_reply_without_content(name: str, reason: str
     assert (error, collect(items).finish_reason) == (None, reason)
 
 
+OTHER_NAMES = {
+    "model_context_window_exceeded": "length",  # mozilla-ai/any-llm#1200: z.ai
+    "time_limit": "length",  # IBM's watsonx
+    "max_tokens": "length",
+    "LENGTH": "length",
+    "content_filter: RECITATION": "content_filter",  # Gemini's compatible endpoint
+    "PROHIBITED_CONTENT": "content_filter",  # HKUDS/Vibe-Trading pull request 308
+    "guardrail_intervened": "content_filter",
+}
+
+
+@pytest.mark.parametrize("reason", OTHER_NAMES)
+@pytest.mark.parametrize("name", BODIES)
+def test_another_name_of_a_reason_is_that_reason_with_and_without_content(name: str, reason: str) -> None:
+    dialect, body = BODIES[name]
+    for text in ("Hi", ""):
+        items, error = read(dialect, body(text, reason))
+        assert (error, collect(items).finish_reason) == (None, OTHER_NAMES[reason])
+
+
+@pytest.mark.parametrize("reason", ["tool_call", "TOOL_CALLS", "tool_use"])
+def test_a_call_has_the_finish_reason_of_calls_whatever_its_name(reason: str) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}
+    chunk = {"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": reason}]}
+    items, error = read(dialects.OpenAI(), sse(chunk))
+    assert (error, collect(items).finish_reason) == (None, "tool_calls")
+
+
 REASONING_ONLY: dict[str, tuple[Dialect, bytes]] = {
     "openai": (
         dialects.OpenAI(),
@@ -269,7 +297,11 @@ def test_a_reason_of_the_table_is_never_a_failure() -> None:
 
 # vllm-project/vllm issue 53255, earendil-works/pi issue 9681, labring/FastGPT issue 7339.
 CALL_REASONS = [
-    *[(name, reason) for name in ("openai", "openai, document") for reason in ("tool_calls", "function_call")],
+    *[
+        (name, reason)
+        for name in ("openai", "openai, document")
+        for reason in ("tool_calls", "function_call", "tool_call")
+    ],
     *[(name, reason) for name in ("anthropic", "anthropic, document") for reason in ("tool_use", "tool_calls")],
     *[(name, "tool_calls") for name in ("ollama", "ollama, document")],
 ]

@@ -709,7 +709,10 @@ STREAMS = {
         RESPONSES, events(CREATED, item("added", None), WORD, completed(output=[])), "Hi"
     ),
     "a done_reason that is another API's": Reported(
-        OLLAMA, lines({"message": {"content": "Hi"}}, {"done": True, "done_reason": "max_tokens"}), "Hi", finish="length"
+        OLLAMA,
+        lines({"message": {"content": "Hi"}}, {"done": True, "done_reason": "max_tokens"}),
+        "Hi",
+        finish="length",
     ),
     "a done_reason that is a failure": Reported(
         OLLAMA,

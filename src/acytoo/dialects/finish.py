@@ -15,27 +15,33 @@ from acytoo.types import Finish, Item
 FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
 """Finish reasons of the shared shape, which has the names of OpenAI's API. Others are kept as `raw` too."""
 
-_OTHER_NAMES = {
-    **dict.fromkeys(("function_call", "tool_use"), "tool_calls"),
-    **dict.fromkeys(("eos", "eos_token", "stop_sequence", "stop_str", "end_turn", "end", "normal"), "stop"),
-    **dict.fromkeys(("COMPLETE", "STOP"), "stop"),
-    **dict.fromkeys(("max_tokens", "max_output_tokens", "MAX_TOKENS", "model_length"), "length"),
-    **dict.fromkeys(("sensitive", "refusal", "SAFETY", "RECITATION"), "content_filter"),
+_NAMES = {
+    **{reason: reason for reason in FINISH_REASONS},
+    **dict.fromkeys(("function_call", "tool_call", "tool_use"), "tool_calls"),
+    **dict.fromkeys(("eos", "eos_token", "stop_sequence", "stop_str", "end_turn", "end", "normal", "complete"), "stop"),
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit"), "length"),
+    **dict.fromkeys(("time_limit", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(("sensitive", "refusal", "safety", "recitation", "blocklist", "spii"), "content_filter"),
+    **dict.fromkeys(("prohibited_content", "language", "model_armor"), "content_filter"),
+    **dict.fromkeys(("image_safety", "image_prohibited_content", "image_recitation"), "content_filter"),
+    **dict.fromkeys(("content_filtered", "guardrail_intervened"), "content_filter"),
 }
-"""Names that compatible servers have for those reasons.
+"""Names that APIs and compatible servers have for those reasons, in lower case.
 
 Sources: the API references of Together (`eos`), Hugging Face TGI (`eos_token`, `stop_sequence`), Mistral
-(`model_length`), Zhipu (`sensitive`), Cohere (`COMPLETE`), Baidu (`normal`); earendil-works/pi#2106 (`end`); gateways
-pass on the names of the API behind them, in replies of any other.
+(`model_length`), Zhipu (`sensitive`, `model_context_window_exceeded`), Cohere (`COMPLETE`), Baidu (`normal`), IBM's
+watsonx (`time_limit`), Amazon Bedrock's Converse (`content_filtered`, `guardrail_intervened`); earendil-works/pi#2106
+(`end`), HKUDS/Vibe-Trading pull request 308 (Gemini's names at its compatible endpoint); gateways pass on the names of
+the API behind them, in replies of any other.
 """
-
-ENDS = FINISH_REASONS | _OTHER_NAMES.keys()
-"""Finish reasons of any API that are the end of a reply."""
 
 
 def shared_reason(reason: str) -> str:
-    """Return the shared shape's name of a reason that has another in some API or at some server, else the reason."""
-    return _OTHER_NAMES.get(reason, reason)
+    """Return the shared shape's name of a reason that has another in some API or at some server, else the reason.
+
+    Gemini's compatible endpoint puts its own name after the shared one: `content_filter: RECITATION`.
+    """
+    return reason if reason in FINISH_REASONS else _NAMES.get(reason.partition(":")[0].lower(), reason)
 
 
 _FAILURE = (
@@ -53,16 +59,16 @@ Sources: vLLM and SGLang (`abort`, vllm-project/vllm#57082), DeepSeek (`insuffic
 def check_finish(field: str, reason: str, ends: Container[str], has_content: bool, message: str = "") -> None:
     """Raise ServerError if a reply that ended for this reason is not complete.
 
-    It is if the reason is one of `ends`. Of the others, those that report a failure are not, nor is one after which
-    there is no content. `field` is the field that has the reason, `message` the server's explanation.
+    It is if the reason is one of `ends`, or another name of one of the shared shape. Of the others, those that report
+    a failure are not, nor is one after which there is no content. `field` is the field that has the reason, `message`
+    the server's explanation.
     """
-    if reason in ends or (has_content and not re.search(_FAILURE, reason, re.IGNORECASE)):
+    if reason in ends or shared_reason(reason) in FINISH_REASONS:
+        return
+    if has_content and not re.search(_FAILURE, reason, re.IGNORECASE):
         return
     explanation = f": {message}" if message else "" if has_content else " and no content"
     raise status_error(None, f"the server ended the reply with the {field} {reason!r}{explanation}", code=reason)
-
-
-_CALL_REASONS = frozenset({"tool_calls", "tool_use", "function_call"})
 
 
 def check_call(field: str, reason: str, has_call: bool) -> None:
@@ -71,7 +77,7 @@ def check_call(field: str, reason: str, has_call: bool) -> None:
     Its text is not the answer then: a server or a gateway has lost the call, or the model has failed to write one.
     Sources: vllm-project/vllm issue 53255, earendil-works/pi issue 9681, labring/FastGPT issue 7339.
     """
-    if reason in _CALL_REASONS and not has_call:
+    if shared_reason(reason) == "tool_calls" and not has_call:
         raise ProtocolError(f"the server ended the reply with the {field} {reason!r}, but it has sent no tool call")
 
 

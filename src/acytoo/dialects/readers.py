@@ -285,7 +285,7 @@ _MAY_BE_ERROR = re.compile(f'"(?:{"|".join((*MESSAGE_FIELDS, BASE_RESP))})"'.enc
 
 
 def unframed(record: bytes) -> bytes:
-    """Return a record that is not JSON without what a server has put around it, b"" if nothing is left.
+    """Return a server-sent record that is not JSON without what is around it, b"" if nothing is left.
 
     That is white space, `data:` once more (paiml/aprender pull request 2015), or a comment that was sent as data
     (anomalyco/opencode issue 50871: Vertex AI).
@@ -386,7 +386,7 @@ class RecordReader(Reader):
 
         Raises ProtocolError if it is not JSON, or has a wrong type in a field that is needed.
         """
-        record = _without_cut(unframed(record))
+        record = _without_cut(record)
         try:
             decoded = decode_lenient(record, type_)
         except UNDECODABLE as error:

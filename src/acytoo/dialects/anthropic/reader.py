@@ -20,7 +20,7 @@ from acytoo.dialects.anthropic.request import SOURCE
 from acytoo.dialects.base import not_this_api
 from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, without_none
-from acytoo.dialects.finish import ENDS, append_finish, check_call, check_finish, shared_reason
+from acytoo.dialects.finish import append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error, unframed
@@ -642,7 +642,7 @@ class StreamReader(RecordReader):
             explanation = (details or {}).get("explanation")
             if not isinstance(explanation, str):
                 explanation = ""
-            check_finish("stop_reason", reason, _ENDS, self.has_content, explanation)
+            check_finish("stop_reason", reason, FINISH_REASONS, self.has_content, explanation)
             check_call("stop_reason", reason, bool(self._calls) or self._has_own_call)
             if reason == "refusal" and explanation:
                 items.append(Refusal(explanation))
@@ -682,18 +682,12 @@ FINISH_REASONS = {
 }
 """Stop reasons, and the shared shape's finish reasons. For the way back, the first of each is its default."""
 
-_OTHER_NAMES = {"content_filtered": "content_filter", "guardrail_intervened": "content_filter"}
-"""Reasons of Amazon Bedrock's Converse API, which gateways pass on."""
-
-_ENDS = FINISH_REASONS.keys() | _OTHER_NAMES.keys() | ENDS
-"""Stop reasons that are the end of a reply."""
-
 _EXACT_REASONS = frozenset({"end_turn", "max_tokens", "tool_use"})
 """The stop reasons that a finish reason expresses completely. `Finish.raw` keeps all others."""
 
 
 def _decode_finish(reason: str, sequence: str | None) -> Finish:
-    shared = FINISH_REASONS.get(reason) or _OTHER_NAMES.get(reason) or shared_reason(reason)
+    shared = FINISH_REASONS.get(reason) or shared_reason(reason)
     return Finish(shared, sequence or "", "" if reason in _EXACT_REASONS else reason)
 
 

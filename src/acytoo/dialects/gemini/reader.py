@@ -12,7 +12,7 @@ import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, objects_in
-from acytoo.dialects.finish import ENDS, append_finish, check_call, check_finish, shared_reason
+from acytoo.dialects.finish import append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.gemini.parts import (
     FINISH_REASONS,
     READ_FIELDS,
@@ -210,7 +210,7 @@ class StreamReader(RecordReader):
         if feedback is not None and blocked:
             message = feedback.block_reason_message
         elif reason:
-            check_finish("finishReason", reason, _ENDS, self.has_content, _text(message))
+            check_finish("finishReason", reason, FINISH_REASONS, self.has_content, _text(message))
             check_call("finishReason", reason, bool(self._calls))
         if (reason or blocked or self._finished) and self._usage is not None:
             items.append(_decode_usage(self._usage))
@@ -247,7 +247,9 @@ class StreamReader(RecordReader):
     def _decode_finish(self, reason: str) -> Finish:
         if reason == "STOP" and self._calls:  # this API has no reason of its own for tool calls
             return Finish("tool_calls")
-        return Finish(FINISH_REASONS.get(reason) or shared_reason(reason), raw="" if reason in ("STOP", "MAX_TOKENS") else reason)
+        return Finish(
+            FINISH_REASONS.get(reason) or shared_reason(reason), raw="" if reason in ("STOP", "MAX_TOKENS") else reason
+        )
 
 
 class CumulativeReader(CumulativeRecordReader, StreamReader):
@@ -276,10 +278,6 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
         with text_on_error(items):
             reader.require_end("the reply has no finishReason", items)
     return items
-
-
-_ENDS = FINISH_REASONS.keys() | ENDS
-"""Finish reasons that are the end of a reply. Gateways pass on those of other APIs too."""
 
 
 def _text(value: object) -> str:

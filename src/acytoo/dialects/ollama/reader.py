@@ -13,7 +13,7 @@ import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count
-from acytoo.dialects.finish import ENDS, FINISH_REASONS, check_call, check_finish, shared_reason
+from acytoo.dialects.finish import FINISH_REASONS, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder, is_complete_json
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
@@ -155,7 +155,7 @@ class StreamReader(RecordReader):
             items.append(Logprobs([{"top_logprobs": [], **token} for token in line.logprobs]))
         if line.done:
             reason = line.done_reason or "stop"
-            check_finish("done_reason", reason, ENDS, self.has_content)
+            check_finish("done_reason", reason, (), self.has_content)
             check_call("done_reason", reason, bool(self._calls))
             self._done = True
             if line.prompt_eval_count is not None or line.eval_count is not None:

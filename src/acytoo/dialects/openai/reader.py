@@ -21,7 +21,7 @@ import msgspec
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import BASE_RESP, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
-from acytoo.dialects.finish import ENDS, FINISH_REASONS, append_finish, check_call, check_finish, shared_reason
+from acytoo.dialects.finish import FINISH_REASONS, append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.openai.request import NAME
@@ -522,7 +522,7 @@ class StreamReader(RecordReader):
         if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
             self.has_content = True
         if reason:
-            check_finish("finish_reason", reason, ENDS, self.has_content)
+            check_finish("finish_reason", reason, (), self.has_content)
             check_call("finish_reason", reason, bool(self._calls) or self._scans)
             if self.finished and choice.index != self._number and not self._scans:
                 raise ProtocolError("the server sent several choices in turn, although one was asked for")
@@ -1000,6 +1000,7 @@ STATUSES = {
     "not_found_error": 404,
 }
 """The HTTP status of each error code or type that a stream reports: a stream's own status is always 200."""
+
 
 def _decode_finish(reason: str) -> Finish:
     return Finish(reason) if reason in FINISH_REASONS else Finish(shared_reason(reason), raw=reason)

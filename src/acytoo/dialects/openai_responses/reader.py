@@ -21,7 +21,7 @@ import msgspec
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
-from acytoo.dialects.finish import check_finish
+from acytoo.dialects.finish import check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder, display_json
 from acytoo.dialects.lenient import NEEDED, decode_document, is_empty
 from acytoo.dialects.openai.reader import TOO_LONG
@@ -529,7 +529,7 @@ class StreamReader(RecordReader):
         status = str(response.get("status") or "completed")
         if incomplete or status == "incomplete":
             finish = _decode_incomplete(response)
-            check_finish("incomplete_details.reason", finish.raw or finish.reason, _ENDS, self.has_content)
+            check_finish("incomplete_details.reason", finish.raw or finish.reason, INCOMPLETE_REASONS, self.has_content)
             self._done = True
             items.append(finish)
         else:
@@ -627,13 +627,9 @@ INCOMPLETE_REASONS = {
 """Reasons why a response is `incomplete`, and the finish reasons of the shared shape."""
 
 
-_ENDS = frozenset({*INCOMPLETE_REASONS, *INCOMPLETE_REASONS.values(), "max_tokens"})
-"""Reasons that are the end of a reply. Compatible servers send those of Chat Completions."""
-
-
 def _decode_incomplete(response: JSONObject) -> Finish:
     raw = str(object_or_empty(response.get("incomplete_details")).get("reason") or "incomplete")
-    reason = INCOMPLETE_REASONS.get(raw, raw)
+    reason = INCOMPLETE_REASONS.get(raw) or shared_reason(raw)  # compatible servers send those of Chat Completions
     return Finish(reason, raw=raw if raw != reason else "")
 
 
