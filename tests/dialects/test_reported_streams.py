@@ -96,6 +96,7 @@ def frame(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"candidates": [{"content": {"parts": parts, "role": "model"}, **fields}]}
 
 
+STOPPED = {"finishReason": "STOP"}
 CREATED = {"type": "response.created", "response": {"id": "r", "status": "in_progress", "output": []}}
 MESSAGE = {"type": "message", "id": "m", "role": "assistant", "content": []}
 WHOLE = {**MESSAGE, "status": "completed", "content": [{"type": "output_text", "text": "Hi", "annotations": []}]}
@@ -566,6 +567,62 @@ STREAMS = {
         arguments="{}",
         finish="tool_calls",
     ),
+    "Code Assist: each response is inside another object": Reported(
+        GEMINI,
+        sse(*[{"response": part, "traceId": "t"} for part in (frame({"text": "H"}), frame({"text": "i"}, **STOPPED))]),
+        "Hi",
+    ),
+    "Code Assist: a document inside another object": Reported(
+        GEMINI, json.dumps({"response": frame({"text": "Hi"}, finishReason="STOP"), "traceId": "t"}).encode(), "Hi"
+    ),
+    "Code Assist: an error inside another object": Reported(
+        GEMINI,
+        sse({"response": frame({"text": "Hi"})}, {"response": {"error": {"code": 429, "message": "slow down"}}}),
+        "Hi",
+        error=RateLimitError,
+        message="slow down",
+    ),
+    "a block reason that stands for none": Reported(
+        GEMINI,
+        sse(
+            {"promptFeedback": {"blockReason": "BLOCK_REASON_UNSPECIFIED"}, **frame({"text": "H"})},
+            frame({"text": "i"}, **STOPPED),
+        ),
+        "Hi",
+    ),
+    "a document without candidates": Reported(
+        GEMINI,
+        json.dumps({"candidates": [], "usageMetadata": {"promptTokenCount": 3}}).encode(),
+        error=TruncatedError,
+        message="the reply has no candidates",
+    ),
+    "livekit/agents#4036: a document with the usage alone": Reported(
+        GEMINI,
+        json.dumps({"usageMetadata": {"promptTokenCount": 3}, "modelVersion": "g"}).encode(),
+        error=TruncatedError,
+        message="the reply has no candidates",
+    ),
+    "candidates are numbered one by one": Reported(
+        GEMINI,
+        sse(frame({"text": "H"}), {"candidates": [{**frame({"text": "i"})["candidates"][0], "index": 1, **STOPPED}]}),
+        "Hi",
+    ),
+    "two candidates in turn": Reported(
+        GEMINI,
+        sse(*[{"candidates": [{**frame({"text": "Hi"})["candidates"][0], "index": i, **STOPPED}]} for i in (0, 1)]),
+        "HiHi",
+        error=ProtocolError,
+        message="several candidates",
+    ),
+    "NousResearch/hermes-agent#102809: a call is repeated with its signature": Reported(
+        GEMINI,
+        sse(
+            frame({"functionCall": {"name": "f", "args": {"a": 1}}}),
+            frame({"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "s"}, **STOPPED),
+        ),
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
     "a finish reason that is another API's": Reported(
         GEMINI, sse(frame({"text": "Hi"}, finishReason="max_output_tokens")), "Hi", finish="length"
     ),
@@ -707,6 +764,15 @@ STREAMS = {
     ),
     "openai/openai-python#3126: an item that is null": Reported(
         RESPONSES, events(CREATED, item("added", None), WORD, completed(output=[])), "Hi"
+    ),
+    "BerriAI/litellm#13375: a thought in the shape of /api/generate": Reported(
+        OLLAMA,
+        lines({"response": "", "thinking": "hm"}, {"response": "Hi"}, {"response": "", "done": True}),
+        "Hi",
+        reasoning="hm",
+    ),
+    "a document in the shape of /api/generate": Reported(
+        OLLAMA, json.dumps({"response": "Hi", "thinking": "hm", "done": True}).encode(), "Hi", reasoning="hm"
     ),
     "a done_reason that is another API's": Reported(
         OLLAMA,

@@ -106,6 +106,15 @@ def increment(before: str, complete: str) -> str:
     return complete[len(before) :]
 
 
+def is_invented(call_id: object) -> bool:
+    """Return whether an id is one that `ReceivedCalls` has given to a call without an id."""
+    return isinstance(call_id, str) and _INVENTED.fullmatch(call_id) is not None
+
+
+_INVENTED = re.compile("call_[0-9a-f]{24}")
+"""What `new_id` returns. OpenAI's ids are as long, but have other letters too."""
+
+
 class CallIds:
     """Call ids of one conversation, for APIs that have none: the same ids each time the conversation is decoded.
 
@@ -279,6 +288,7 @@ class ReceivedCalls:
         self._calls: list[ReceivedCall] = []
         self._unfinished: list[ReceivedCall] = []  # those that `close` has not emitted completely
         self._by_id: dict[str, ReceivedCall] = {}
+        self._next_repeated: ReceivedCall | None = None  # after a complete call that was repeated
         self._ids: set[str] = set()
 
     def __bool__(self) -> bool:
@@ -350,11 +360,28 @@ class ReceivedCalls:
         return self._begin(call) if call.id and call.name and not is_held else []
 
     def whole(self, call_id: str, name: str, arguments: object, signature: tuple[str, str] | None = None) -> list[Item]:
-        """Return the items for a complete call: none if it is repeated."""
+        """Return the items for a complete call: none if it is repeated, unless its signature is new.
+
+        Without ids, a call is repeated only if it is signed now and was not before, and so are those that follow it in
+        the same order. Source: NousResearch/hermes-agent pull request 102809.
+        """
         text = arguments_text(arguments) if arguments is not None else ""
-        known = self.by_id(call_id) if call_id else None
-        if known is not None and known.name == name and (known.arguments or "{}") == (text or "{}"):
-            return []
+
+        def is_same(known: ReceivedCall | None) -> bool:
+            return known is not None and known.name == name and (known.arguments or "{}") == (text or "{}")
+
+        if call_id:
+            known = self.by_id(call_id)
+        elif signature:
+            known = next(
+                (one for one in self._calls if not one.received_id and not one.signature and is_same(one)), None
+            )
+        else:
+            known = self._next_repeated
+        if known is not None and is_same(known):
+            self._next_repeated = None if call_id else self.at(known.number + 1)
+            return self.add(known, signature=signature) if signature and not known.signature else []
+        self._next_repeated = None
         call = self.open()
         self.add(call, "", name, arguments, signature)
         if call_id:

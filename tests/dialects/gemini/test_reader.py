@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acytoo.errors import AcytooError, AuthenticationError, ProtocolError, RateLimitError, ServerError, TruncatedError
-from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Start, ToolCall, Usage, collect
+from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Start, ToolCall, Usage, collect, signature_of
 from tests.dialects.gemini.helpers import (
     DIALECT,
     DOCUMENT,
@@ -232,6 +232,25 @@ def test_a_call_without_an_id_gets_one() -> None:
     assert [call["function"] for call in calls.tool_calls] == [{"name": "now", "arguments": "{}"}] * 2
     assert ids[0]
     assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize("ids", [("a", "b"), ("", "")], ids=["with ids", "without ids"])
+def test_calls_that_are_repeated_with_a_signature_are_the_same_calls(ids: tuple[str, str]) -> None:
+    # NousResearch/hermes-agent pull request 102809.
+    first, second = (
+        {"functionCall": {"name": "f", "args": {"x": x}} | ({"id": call_id} if call_id else {})}
+        for x, call_id in enumerate(ids)
+    )
+    data = sse(response(first, second), response({**first, "thoughtSignature": "s"}, second, reason="STOP"))
+    calls = collect(read(data)).tool_calls
+    assert [call["function"]["arguments"] for call in calls] == ['{"x":0}', '{"x":1}']
+    assert [signature_of(call) for call in calls] == [("s", "gemini"), None]
+
+
+def test_equal_calls_of_which_the_first_is_signed_are_two() -> None:
+    call = {"functionCall": {"name": "f", "args": {}}}
+    data = sse(response({**call, "thoughtSignature": "s"}, call, reason="STOP"))
+    assert len(collect(read(data)).tool_calls) == 2
 
 
 def test_a_reasoning_block_ends_with_its_signature_or_the_next_part() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from acytoo.errors import RequestError, UnsupportedError, UsageError
 from acytoo.http import Endpoint, ServerRequest
 from acytoo.messages import check_options
 from acytoo.secret import Secret
-from acytoo.types import Request
+from acytoo.types import Request, collect
 from tests.dialects.gemini.helpers import (
     CONTENTS,
     DECLARATION,
@@ -30,6 +31,7 @@ from tests.dialects.gemini.helpers import (
     fields,
     make_request,
     no_deadline,
+    response,
     texts,
 )
 
@@ -229,6 +231,41 @@ def test_history_with_calls_results_and_media_is_encoded() -> None:
             ],
         },
         {"role": "user", "parts": [{"text": "Well?"}]},
+    ]
+
+
+INVENTED = "call_0123456789abcdef01234567"
+CALLED: Any = {"function": {"name": "f", "arguments": "{}"}}
+
+
+def parts_of(*ids: str, url: str = "https://g.example", results: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the calls with these ids and their results as they are sent."""
+    messages = [*HELLO, {"role": "assistant", "tool_calls": [{"id": each, **CALLED} for each in ids]}]
+    messages += [{"role": "tool", "tool_call_id": each, "name": "f", "content": each} for each in results or ids]
+    outgoing = DIALECT.encode_request(make_request(messages), Endpoint(url), Unsupported("gemini"))
+    parts = [part for content in json.loads(outgoing.body)["contents"][1:] for part in content["parts"]]
+    return [part.get("functionCall") or part["functionResponse"] for part in parts]
+
+
+def test_an_id_that_the_server_did_not_send_is_not_sent_back() -> None:
+    data = json.dumps(response({"functionCall": {"name": "f", "args": {}}}, reason="STOP")).encode()
+    [call] = collect(DIALECT.read_reply(data)).tool_calls
+    for part in parts_of(call["id"]):
+        assert "id" not in part
+    assert [part["id"] for part in parts_of("c1")] == ["c1", "c1"]
+
+
+def test_vertex_ai_gets_no_ids_of_calls() -> None:
+    # vercel/ai issue 15664.
+    for part in parts_of("c1", url="https://aiplatform.googleapis.com"):
+        assert "id" not in part
+
+
+def test_results_are_in_the_order_of_their_calls() -> None:
+    assert [part["response"] for part in parts_of("b", "a", results=("x", "a", "b"))[2:]] == [
+        {"output": "b"},
+        {"output": "a"},
+        {"output": "x"},
     ]
 
 

@@ -145,6 +145,22 @@ def test_every_event_has_the_index_and_role_of_the_documented_ones() -> None:
     assert logprobs["candidates"][0]["index"] == 0
 
 
+def test_calls_are_written_before_what_follows_them() -> None:
+    items: list[Item] = [
+        *("a", ToolCall(0, "1", "f", '{"x":'), ToolCall(1, "2", "g", "{}"), ToolCall(0, arguments="1}")),
+        *(Reasoning("hm", 0, source="gemini"), ToolCall(2, "3", "h", "{}", "s", "gemini"), "b"),
+        *(Reasoning("", 1, "s2", source="gemini"), ToolCall(3, "4", "i", "{"), ToolCall(2, signature="late"), "c"),
+        ToolCall(3, arguments="}"),
+    ]
+    turn = collect(read(write(items))).turn_parts
+    assert [part.get("text", (part["type"], part.get("index"))) for part in turn] == [
+        *("a", ("tool_call", 0), ("tool_call", 1), ("reasoning", 0), ("tool_call", 2)),
+        *("b", ("reasoning", 1), "c", ("tool_call", 3)),
+    ]
+    events = [json.loads(event[6:]) for event in write(items).rstrip(b"\n").split(b"\n\n")]
+    assert [len(event["candidates"][0]["content"]["parts"]) for event in events] == [1, 2, 1, 1, 1, 1, 1, 1]
+
+
 def test_a_start_without_id_or_model_keeps_those_of_the_server() -> None:
     writer = DIALECT.writer(make_request(model="asked"))
     [before] = collect_ids(writer.write(["Hi"]))

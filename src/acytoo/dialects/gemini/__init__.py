@@ -39,6 +39,11 @@ def _routes(*verbs: str) -> tuple[str, ...]:
     return tuple(f"/{version}/models/{{model:.+}}:{verb}" for version in _VERSIONS for verb in verbs)
 
 
+def _accepts_call_ids(endpoint: Endpoint) -> bool:
+    """Return False for Vertex AI, which refuses `id` in a call or a result (vercel/ai issue 15664)."""
+    return "aiplatform.googleapis.com" not in endpoint.url
+
+
 def _in_path(model: str) -> str:
     """Return a model's name as it stands in a path. It may have slashes.
 
@@ -117,7 +122,8 @@ class Gemini(Dialect):
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
         self.check_options(request, unsupported)
-        return self.http_request(request, endpoint, dumps(encode_request(request, self.extra(request), unsupported)))
+        body = encode_request(request, self.extra(request), unsupported, call_ids=_accepts_call_ids(endpoint))
+        return self.http_request(request, endpoint, dumps(body))
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """Return the HTTP request with this body. The URL has the model and shows whether to stream."""
@@ -155,7 +161,8 @@ class Gemini(Dialect):
 
     def encode_count_request(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
         """Return the HTTP request that counts tokens. It has the complete request, so that tools count too."""
-        body = encode_request(request, self.extra(request), Unsupported(self.name, drop=True))
+        drop = Unsupported(self.name, drop=True)
+        body = encode_request(request, self.extra(request), drop, call_ids=_accepts_call_ids(endpoint))
         body["model"] = "models/" + request.model.removeprefix("models/")
         return self._request_to(_COUNT, request, endpoint, dumps({"generateContentRequest": body}))
 

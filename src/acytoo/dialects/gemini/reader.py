@@ -25,7 +25,7 @@ from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error, unframed
 from acytoo.dialects.surrogates import replace_lone_escapes
-from acytoo.errors import AuthenticationError, ProtocolError, StatusError
+from acytoo.errors import AuthenticationError, ProtocolError, StatusError, TruncatedError
 from acytoo.observation import Received
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
@@ -100,8 +100,31 @@ _decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NO_REASON = "FINISH_REASON_UNSPECIFIED"
 """The enumeration's name for no finish reason."""
 
+_NO_BLOCK = ("BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED")
+"""The names for no block reason, of the Gemini API and of Vertex AI."""
+
 _UNFRAMED_LIMIT = 8192
 """Bytes kept to recognise an error that is not inside an event."""
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    response: msgspec.Raw = msgspec.Raw()
+
+
+_decode_envelope = decoder(_Envelope).decode
+
+
+def _wrapped_in(record: bytes) -> bytes | None:
+    """Return the response inside `{"response": …}`, None for any other record.
+
+    Code Assist, the API behind the Gemini CLI, has that around each response, and proxies of it pass it on.
+    """
+    if b'"response"' not in record:
+        return None
+    try:
+        return bytes(_decode_envelope(record).response) or None
+    except UNDECODABLE:
+        return None
 
 
 class StreamReader(RecordReader):
@@ -122,6 +145,7 @@ class StreamReader(RecordReader):
         self._unframed = b""
         self._usage: _UsageMetadata | None = None
         self._finished = False
+        self._number: int | None = None  # the index of the candidate that finished
         self._finish: Finish | None = None
         self.has_content = False  # a text or a call
 
@@ -178,9 +202,19 @@ class StreamReader(RecordReader):
                 if record in (b"", b"[DONE]"):  # gateways end a stream as OpenAI's API does
                     continue
                 response = self.decode_unusual(record, _Response)
-            if response.candidates is None and response.error is None and (error := bare_error(record)) is not None:
-                raise decode_error(error)
+            if response.candidates is None and response.error is None:
+                if (error := bare_error(record)) is not None:
+                    raise decode_error(error)
+                if (wrapped := _wrapped_in(record)) is not None:
+                    record, response = wrapped, self._decode_wrapped(wrapped)
             self.append(response, record, items)
+
+    def _decode_wrapped(self, record: bytes) -> _Response:
+        try:
+            response: _Response = _decode(record)
+            return response
+        except UNDECODABLE:
+            return self.decode_unusual(record, _Response)
 
     def append(self, response: _Response, record: bytes, items: list[Item]) -> None:
         """Append the items of one event, or of a complete reply. Raises the error that it reports."""
@@ -189,13 +223,13 @@ class StreamReader(RecordReader):
         if not self._started and (response.response_id or response.model_version):
             self._started = True
             items.append(Start(response.response_id or "", response.model_version or ""))
-        reason, message = None, None
+        reason, message, number = None, None, None
         if response.candidates:
             candidates = response.candidates
             candidate = candidates[0] if len(candidates) == 1 else min(candidates, key=lambda one: one.index or 0)
             self._append_candidate(candidate, record, items)
             if candidate.finish_reason is not None and candidate.finish_reason != _NO_REASON:
-                reason, message = candidate.finish_reason, candidate.finish_message
+                reason, message, number = candidate.finish_reason, candidate.finish_message, candidate.index or 0
         # Every event may have the usage so far: yield only the last, with the finish reason or after it.
         if response.usage_metadata is not None:
             self._usage = response.usage_metadata
@@ -206,12 +240,14 @@ class StreamReader(RecordReader):
             if reason != "MAX_TOKENS":
                 raise ProtocolError(f"the server ended the reply inside the arguments for {call!r}")
             self._turn.close(items, is_cut=True)
-        blocked = feedback.block_reason if feedback is not None else None
+        blocked = feedback.block_reason if feedback is not None and feedback.block_reason not in _NO_BLOCK else None
         if feedback is not None and blocked:
             message = feedback.block_reason_message
         elif reason:
             check_finish("finishReason", reason, FINISH_REASONS, self.has_content, _text(message))
             check_call("finishReason", reason, bool(self._calls))
+            if self._finished and number != self._number and not self._scans:
+                raise ProtocolError("the server sent several candidates in turn, although one was asked for")
         if (reason or blocked or self._finished) and self._usage is not None:
             items.append(_decode_usage(self._usage))
             self._usage = None
@@ -219,7 +255,8 @@ class StreamReader(RecordReader):
             finish = Finish("content_filter", raw=blocked) if blocked else self._decode_finish(reason or "")
             if finish.reason == "content_filter" and not self._finished and (explanation := _text(message)):
                 items.append(Refusal(explanation))
-            self._finished = True
+            if not self._finished:
+                self._finished, self._number = True, number
             self._finish = append_finish(finish, self._finish, items)
 
     def _append_candidate(self, candidate: _Candidate, record: bytes, items: list[Item]) -> None:
@@ -264,6 +301,7 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has no finish reason.
     """
     documents = _decode_raw_list(body) if body.lstrip()[:1] == b"[" else [body]
+    documents = [_wrapped_in(bytes(document)) or document for document in documents]
     responses = [decode_document(bytes(document), _Response) for document in documents]
     reader = StreamReader(name, ends_without_finish)
     items: list[Item] = []
@@ -274,6 +312,8 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
         if not any(response.candidates for response in responses):
             if (error := bare_error(body)) is not None:
                 raise decode_error(error)
+            if any(one.candidates is not None or one.usage_metadata or one.prompt_feedback for one in responses):
+                raise TruncatedError("the reply has no candidates")
             raise msgspec.ValidationError("it has no candidates")
         with text_on_error(items):
             reader.require_end("the reply has no finishReason", items)

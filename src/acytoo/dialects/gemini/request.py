@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ import msgspec
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.custom_tools import as_functions
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
-from acytoo.dialects.fields import invalid, objects_in, optional_object
+from acytoo.dialects.fields import invalid, object_or_empty, objects_in, optional_object
 from acytoo.dialects.gemini.parts import (
     READ_FIELDS,
     SOURCE,
@@ -32,7 +32,7 @@ from acytoo.dialects.gemini.parts import (
     encode_call,
     encode_turn,
 )
-from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
+from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text, is_invented
 from acytoo.errors import ProtocolError, UsageError
 from acytoo.messages import content_parts, content_text, parse_data_url, turn_parts
 from acytoo.secret import show
@@ -88,14 +88,15 @@ _PARENTS = frozenset({"generationConfig", "toolConfig"})
 # Encode: the shared shape to Gemini's body.
 
 
-def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported) -> JSONObject:
+def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported, *, call_ids: bool) -> JSONObject:
     """Return the body for a request. Calls `unsupported` for whatever the API cannot express.
 
-    The API has one system instruction, so all system messages move there, wherever they are.
+    The API has one system instruction, so all system messages move there, wherever they are. `call_ids`: whether the
+    server accepts ids of calls.
     """
     if request.tools:
         request = as_functions(request, unsupported)
-    instruction, contents = _encode_messages(request, unsupported)
+    instruction, contents = _encode_messages(request, unsupported, call_ids)
     if not contents:
         raise UsageError("Gemini needs a message that is not a system message")
     body: JSONObject = {"contents": contents}
@@ -123,7 +124,9 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
     return body
 
 
-def _encode_messages(request: Request, unsupported: Unsupported) -> tuple[list[JSONObject], list[JSONObject]]:
+def _encode_messages(
+    request: Request, unsupported: Unsupported, call_ids: bool
+) -> tuple[list[JSONObject], list[JSONObject]]:
     """Return the (parts of the system instruction, contents).
 
     Consecutive messages of one role become one content: the API refuses a call in a model's second content, and wants
@@ -134,7 +137,7 @@ def _encode_messages(request: Request, unsupported: Unsupported) -> tuple[list[J
     names: dict[str, str] = {}
     foreign_signature = _FOREIGN_SIGNATURE if _REQUIRES_SIGNATURES.match(request.model) else ""
     last_role = ""
-    for index, message in enumerate(request.messages):
+    for index, message in enumerate(_in_order_of_calls(request.messages)):
         role = message["role"]
         if message.get("name") and role != "tool":
             unsupported.preference("the name of a message's author")
@@ -149,12 +152,38 @@ def _encode_messages(request: Request, unsupported: Unsupported) -> tuple[list[J
             content = content_parts(message.get("content"))
             parts = [encoded for part in content if (encoded := _encode_user_part(part, unsupported))]
             parts = parts or [{"text": ""}]
+        if role in ("tool", "assistant"):
+            _remove_ids(parts, only_invented=call_ids)
         if role == last_role:
             contents[-1]["parts"] += parts
         else:
             contents.append({"role": "model" if role == "assistant" else "user", "parts": parts})
         last_role = role
     return instruction, contents
+
+
+def _in_order_of_calls(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """Return the messages with the results of a turn in the order of its calls, which matches those without ids."""
+    ordered: list[ChatMessage] = []
+    numbers: dict[str | None, int] = {}
+    for role, run in itertools.groupby(messages, key=lambda message: message["role"]):
+        neighbours = list(run)
+        if role == "assistant":
+            calls = [call for message in neighbours for call in message.get("tool_calls") or ()]
+            numbers = {call.get("id"): number for number, call in enumerate(calls)}
+        elif role == "tool":
+            neighbours.sort(key=lambda message: numbers.get(message["tool_call_id"], len(numbers)))
+        ordered += neighbours
+    return ordered
+
+
+def _remove_ids(parts: list[JSONObject], only_invented: bool) -> None:
+    """Remove the ids of calls and of their results, or only those that the server did not send."""
+    for part in parts:
+        for field in ("functionCall", "functionResponse"):
+            call = object_or_empty(part.get(field))
+            if "id" in call and (not only_invented or is_invented(call["id"])):
+                part[field] = {name: value for name, value in call.items() if name != "id"}
 
 
 def _encode_turn(

@@ -22,7 +22,7 @@ from acytoo.dialects.gemini.parts import (
 from acytoo.dialects.gemini.reader import STATUSES
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.services import api_of, without_hosts
-from acytoo.dialects.tool_calls import arguments_object
+from acytoo.dialects.tool_calls import ArgumentPieces, arguments_object
 from acytoo.errors import AcytooError
 from acytoo.messages import turn_parts
 from acytoo.types import (
@@ -48,7 +48,10 @@ from acytoo.wire.sse import sse
 
 
 class StreamWriter(Writer):
-    """A writer of one event per item. Calls are collected and sent in the last event."""
+    """A writer of one event per item.
+
+    This API has no pieces of calls. So they are collected, and sent before whatever follows them, or in the last event.
+    """
 
     ping = b"\n\n"
     """Blank lines. The usual comment would break the Python SDK: it parses every line that is not blank as JSON."""
@@ -57,7 +60,11 @@ class StreamWriter(Writer):
     def __init__(self, model: str) -> None:
         self._model = model
         self._id = new_id("")
-        self._calls: list[Item] = []
+        self._calls: list[Item] = []  # that have not been sent
+        self._arguments: dict[int, ArgumentPieces] = {}  # of those, by their indices
+        self._sent: set[int] = set()  # the indices of the others
+        self._continued: set[int] = set()  # the calls of which a piece was read since the last check
+        self._incomplete: set[int] = set()
         self._thoughts: set[int] = set()
         self._usage: Usage | None = None
         self._finish: Finish | None = None
@@ -76,9 +83,11 @@ class StreamWriter(Writer):
         A text costs one encode and no call: the frame around it is rendered once.
         """
         out: list[bytes] = []
-        encode, before, after = msgspec.json.encode, self._before, self._after
+        encode, before, after, calls = msgspec.json.encode, self._before, self._after, self._calls
         for item in items:
             if type(item) is str:
+                if calls:
+                    out.append(self._complete_calls())
                 out += (before, encode(item), after)
             elif isinstance(item, Start):
                 self._id, self._model = item.id or self._id, item.model or self._model
@@ -112,9 +121,35 @@ class StreamWriter(Writer):
     def _part(self, part: JSONObject) -> bytes:
         return self._response({"content": {"parts": [part], "role": "model"}, "index": 0})
 
+    def _complete_calls(self) -> bytes:
+        """Return an event with the calls so far, b"" if one of them is not complete."""
+        for index in self._continued:
+            change = self._incomplete.discard if self._arguments[index].is_complete else self._incomplete.add
+            change(index)
+        self._continued.clear()
+        if self._incomplete:
+            return b""
+        parts, _ = _encode_end(collect(self._calls).tool_calls, None)
+        self._sent |= self._arguments.keys()
+        self._calls.clear()
+        self._arguments.clear()
+        return self._response({"content": {"parts": parts, "role": "model"}, "index": 0})
+
+    def _add_call(self, item: ToolCall) -> None:
+        if item.index in self._sent:
+            return  # a signature that came too late
+        self._calls.append(item)
+        self._continued.add(item.index)
+        self._arguments.setdefault(item.index, ArgumentPieces()).append(item.arguments)
+
     def _encode_event(self, item: Event) -> bytes:
+        if self._calls and isinstance(item, (Reasoning, OpaquePart)):
+            return self._complete_calls() + self._encode_part(item)
+        return self._encode_part(item)
+
+    def _encode_part(self, item: Event) -> bytes:
         if isinstance(item, ToolCall):
-            self._calls.append(item)
+            self._add_call(item)
         elif isinstance(item, Reasoning):
             signature = item.signature if api_of(item.source) == SOURCE else ""
             if item.text:

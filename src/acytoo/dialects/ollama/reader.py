@@ -44,6 +44,7 @@ class _Message(msgspec.Struct, gc=False):
 class _Line(msgspec.Struct, gc=False):
     message: Annotated[_Message | None, NEEDED] = None
     response: Annotated[str | None, NEEDED] = None  # the text, in the shape of `/api/generate`
+    thinking: str | None = None  # beside `response`
     done: bool | None = None
     model: str | None = None
     created_at: str | None = None
@@ -135,7 +136,7 @@ class StreamReader(RecordReader):
         if not self._has_identity and (line.model or line.created_at):
             self._has_identity = True
             items.append(Start(model=line.model or "", created=_decode_time(line.created_at)))
-        message = line.message or (_Message(line.response) if line.response else None)
+        message = line.message or (_Message(line.response, line.thinking) if line.response or line.thinking else None)
         if message is not None:
             content: list[Item] = []
             if message.thinking:
