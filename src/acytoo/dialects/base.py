@@ -10,7 +10,7 @@ import msgspec
 
 from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body, with_context_code
 from acytoo.dialects.fields import decode_body, invalid
-from acytoo.dialects.json import UNDECODABLE, dumps
+from acytoo.dialects.json import UNDECODABLE, decoder, dumps
 from acytoo.dialects.quotas import Quota
 from acytoo.errors import (
     AcytooError,
@@ -34,7 +34,7 @@ ItemKind: TypeAlias = Literal["text", "reasoning", "tool_calls", "refusal", "log
 _ROUTING_FIELDS = ("model", "stream", "stream_options")
 """Fields without which a server cannot pass a request through."""
 
-_decode_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_raw_fields = decoder(dict[str, msgspec.Raw]).decode
 _without_spaces = functools.partial(msgspec.json.format, indent=-1)
 
 
