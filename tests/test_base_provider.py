@@ -11,6 +11,7 @@ from acytoo import Acytoo, AsyncGeneratorProvider, Messages, dialects
 from acytoo.dialects import Dialect
 from acytoo.errors import (
     AuthenticationError,
+    NoTextError,
     TimedOutError,
     ToolCallsError,
     TruncatedError,
@@ -18,7 +19,19 @@ from acytoo.errors import (
     UsageError,
 )
 from acytoo.testing import FakeEndpoint, refused_port, reply, silent, status
-from acytoo.types import Finish, Refusal, Start, ToolCall, Usage
+from acytoo.types import (
+    Finish,
+    Item,
+    JSONObject,
+    OpaquePart,
+    Reasoning,
+    Refusal,
+    Request,
+    Start,
+    ToolCall,
+    Usage,
+    collect,
+)
 from tests.helpers import MESSAGES
 
 CALLING = [dialect for dialect in dialects.ALL if "tools" in dialect.options]
@@ -199,6 +212,65 @@ async def test_a_text_method_raises_the_calls_that_it_cannot_return(dialect: Dia
         with pytest.raises(ToolCallsError):
             await provider.create_async("", MESSAGES)
         assert len((await provider.reply(MESSAGES)).tool_calls) == 2
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+AUDIO = {"id": "audio_1", "data": "UklGRg==", "expires_at": 1}
+OTHER_PARTS: dict[str, tuple[Dialect, JSONObject, str]] = {
+    "OpenRouter's images": (dialects.OpenAI(), {"images": [IMAGE]}, "image"),
+    "an image of Gemini": (dialects.Gemini(), {"inlineData": {"mimeType": "image/png", "data": "iVBO"}}, "image"),
+    "a file of Gemini": (dialects.Gemini(), {"fileData": {"mimeType": "audio/wav", "fileUri": "f"}}, "audio"),
+    "Gemini's code": (dialects.Gemini(), {"executableCode": {"language": "PYTHON", "code": "1"}}, "executableCode"),
+    "an image of Responses": (
+        dialects.OpenAIResponses(),
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBO"},
+        "image",
+    ),
+    "a search of Anthropic": (
+        dialects.Anthropic(),
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}},
+        "server_tool_use",
+    ),
+}
+other_parts = pytest.mark.parametrize(("dialect", "fields", "kind"), OTHER_PARTS.values(), ids=OTHER_PARTS)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
+@other_parts
+async def test_a_text_method_raises_an_image_that_it_cannot_return(
+    dialect: Dialect, fields: JSONObject, kind: str, stream: bool
+) -> None:
+    provider_class: type[Chat] = type("Drawing", (Chat,), {"dialect": dialect})
+    items: list[Item] = [OpaquePart(dialect.name, fields), Finish("stop")]
+    document = dialect.write_reply(collect(items), Request(MESSAGES, model="m"))
+    script = reply(*items) if stream else status(200, body=document, content_type="application/json")
+    async with FakeEndpoint(dialect, script) as fake:
+        provider = provider_class(fake.url, model="m")
+        with pytest.raises(NoTextError) as caught:
+            await provider.create_async("", MESSAGES)
+        error = caught.value
+        assert (error.kinds, error.text) == ([kind], "")
+        assert error.message == (
+            f"the reply has no text but other parts ({kind}), and this method returns only text: "
+            "use reply() or stream()"
+        )
+        assert error.parts == (await provider.reply(MESSAGES)).turn_parts
+        assert [part["fields"] for part in error.parts] == [fields]
+        with pytest.raises(NoTextError):
+            list(provider.create_completion("", MESSAGES))
+
+
+@other_parts
+async def test_a_text_method_returns_the_text_beside_an_image(dialect: Dialect, fields: JSONObject, kind: str) -> None:
+    provider_class: type[Chat] = type("Drawing", (Chat,), {"dialect": dialect})
+    async with FakeEndpoint(dialect, reply("Here: ", OpaquePart(dialect.name, fields), Finish("stop"))) as fake:
+        assert await provider_class(fake.url).create_async("m", MESSAGES) == "Here: "
+
+
+async def test_what_only_accompanies_a_reply_without_text_is_not_its_answer() -> None:
+    thoughts: list[Item] = [Reasoning("Hm"), OpaquePart("openai", {"reasoning_details": [{"type": "reasoning.text"}]})]
+    async with FakeEndpoint(dialects.OpenAI(), reply(*thoughts, Finish("length"))) as fake:
+        assert await Chat(fake.url).create_async("m", MESSAGES) == ""
 
 
 async def test_a_refusal_is_text_for_the_methods_that_return_only_text() -> None:

@@ -32,6 +32,7 @@ EXAMPLES: list[AcytooError] = [
     errors.RateLimitError("no", status=429, retry_after=2.5),
     errors.ServerError("no", status=503),
     errors.ToolCallsError([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]),
+    errors.NoTextError(["image"], [{"type": "opaque", "source": "gemini", "fields": {}}]),
     errors.ReplyError("odd"),
     errors.TruncatedError("cut"),
     errors.ReplyTooLargeError(1000),

@@ -11,7 +11,7 @@ _MODULES = {
     "acytoo.base_provider": "AsyncGeneratorProvider Check",
     "acytoo.errors": """
         AcytooError AuthenticationError EmbeddedError InvalidReplyError MissingExtraError
-        NotFoundError OutputError ProtocolError
+        NoTextError NotFoundError OutputError ProtocolError
         ProxyError RateLimitError RedirectError ReplyError ReplyTooLargeError RequestError ServerError StatusError
         TimedOutError TLSError ToolCallsError TruncatedError UnreachableError UnsupportedError UsageError
     """,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # type checkers cannot follow the table; tests/test_imports.p
     from acytoo.errors import EmbeddedError as EmbeddedError
     from acytoo.errors import InvalidReplyError as InvalidReplyError
     from acytoo.errors import MissingExtraError as MissingExtraError
+    from acytoo.errors import NoTextError as NoTextError
     from acytoo.errors import NotFoundError as NotFoundError
     from acytoo.errors import OutputError as OutputError
     from acytoo.errors import ProtocolError as ProtocolError

@@ -37,6 +37,7 @@ from acytoo.types import (
     Closable,
     Item,
     Messages,
+    OpaquePart,
     Refusal,
     Reply,
     ReplySize,
@@ -248,7 +249,8 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
         `kwargs` are request options (`temperature`, `max_tokens`, `tools`, …), settings (`key`, `timeout`, …) for this
         call alone, or `extra_body`. Raises UsageError now, and other AcytooErrors while iterating; ToolCallsError at
-        the end of a reply with tool calls, which only `stream` and `reply` return.
+        the end of a reply with tool calls, and NoTextError at that of an image or the like without text: only `stream`
+        and `reply` return these.
         """
         return _texts(self.begin(model, messages, {**kwargs, "proxy": proxy}))
 
@@ -262,7 +264,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
 
     @hybridmethod
     async def create_async(self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any) -> str:
-        """Return the text of the complete reply. Raises ToolCallsError if it has tool calls."""
+        """Return the text of the complete reply. Raises as `create_async_generator`."""
         stream = self.create_async_generator(model or self.model, messages, proxy=proxy, **kwargs)
         return "".join([item for item in await self._collected(stream, kwargs) if isinstance(item, str)])
 
@@ -290,7 +292,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     def create_completion(
         self, /, model: str, messages: Messages, proxy: str | None = None, **kwargs: Any
     ) -> Iterator[str]:
-        """Return the text as a synchronous iterator. Raises ToolCallsError at the end of a reply with tool calls.
+        """Return the text as a synchronous iterator. Raises as `create_async_generator`.
 
         Works in a script, in a thread, inside a running event loop and in Jupyter.
         """
@@ -550,14 +552,20 @@ def _unknown(name: str, provider: str) -> str:
 
 async def _texts(batches: Closable[list[Item]]) -> AsyncResult:
     calls: list[Item] = []
+    parts: list[Item] = []
+    has_text = False
     try:
         async for batch in batches:
             for item in batch:
                 if type(item) is str:
+                    has_text = True
                     yield item
                 elif type(item) is ToolCall:
                     calls.append(item)
+                elif type(item) is OpaquePart:
+                    parts.append(item)
                 elif type(item) is Refusal and item.text:
+                    has_text = True
                     yield item.text
     finally:
         await batches.aclose()
@@ -565,6 +573,11 @@ async def _texts(batches: Closable[list[Item]]) -> AsyncResult:
         error = ToolCallsError(collect(calls).tool_calls)
         error.text = getattr(batches, "text", "")
         raise error
+    if parts and not has_text:
+        from acytoo.dialects.opaque import no_text_error
+
+        if (no_text := no_text_error(parts)) is not None:
+            raise no_text
 
 
 async def _items(batches: Closable[list[Item]]) -> AsyncGenerator[Item, None]:

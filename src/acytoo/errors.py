@@ -18,6 +18,7 @@ AcytooError
 │   ├── RateLimitError     429: wait `retry_after` seconds
 │   └── ServerError        5xx, or an error in mid-stream: try again later
 ├── ToolCallsError         the model called tools: use reply() or stream(), or make `tool_calls`
+├── NoTextError            the reply is an image or the like: use reply() or stream(), or read `parts`
 └── ReplyError             the reply is not complete and valid
     ├── TruncatedError     it was cut: `text` is the part received
     ├── InvalidReplyError  it does not match the schema of a batch: `text` is the reply
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acytoo.types import Attempt, Reply, ToolCallDict
+    from acytoo.types import Attempt, Reply, ToolCallDict, TurnPart
 
 
 class AcytooError(Exception):
@@ -202,6 +203,19 @@ class ToolCallsError(AcytooError):
         AcytooError.__init__(
             self, f"the model called {names}, but this method returns only text: use reply() or stream()"
         )
+
+
+class NoTextError(AcytooError):
+    """A reply without text, such as an image, to a method that returns only text.
+
+    `kinds` says what it is, and `parts` has it, as `Reply.turn_parts` does.
+    """
+
+    def __init__(self, kinds: list[str], parts: list[TurnPart]) -> None:
+        self.kinds = kinds
+        self.parts = parts
+        self.hint = ", and this method returns only text: use reply() or stream()"
+        AcytooError.__init__(self, f"the reply has no text but other parts ({', '.join(kinds)}){self.hint}")
 
 
 class ReplyError(AcytooError):

@@ -15,7 +15,7 @@ import pytest
 from acytoo import dialects
 from acytoo.cli import commands
 from acytoo.testing import FakeEndpoint, reply, status
-from acytoo.types import Finish, Refusal, ToolCall
+from acytoo.types import Finish, OpaquePart, Refusal, ToolCall
 from tests.processes import ACYTOO, LIMIT, run, script, start
 
 COMMANDS = [module.name for module in pkgutil.iter_modules(commands.__path__)]
@@ -45,6 +45,19 @@ def test_tool_calls_are_printed_after_the_text() -> None:
         done = run([ACYTOO, "-m", "compatible/m", "--url", fake.url, "Weather?"])
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == b'One moment\nweather({"city": "Rome"})\ntime({})\n'
+
+
+def test_a_reply_that_is_an_image_is_an_error_that_names_the_option_for_it() -> None:
+    image = OpaquePart("openai", {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iV"}}]})
+    with FakeEndpoint(dialects.OpenAI(), reply(image, Finish("stop"))) as fake:
+        done = run([ACYTOO, "-m", "compatible/m", "--url", fake.url, "Draw"])
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr == b"acytoo: the reply has no text but other parts (image): --json prints them\n"
+        as_json = run([ACYTOO, "--json", "-m", "compatible/m", "--url", fake.url, "Draw"])
+        assert (as_json.returncode, b"base64,iV" in as_json.stdout) == (0, True)
+    with FakeEndpoint(dialects.OpenAI(), reply("Here", image, Finish("stop"))) as fake:
+        done = run([ACYTOO, "-m", "compatible/m", "--url", fake.url, "Draw"])
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"Here\n", b"")
 
 
 def test_the_next_of_several_models_answers_if_one_fails() -> None:

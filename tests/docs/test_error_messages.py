@@ -18,7 +18,7 @@ from acytoo import Acytoo, AcytooError, Messages, dialects, errors, provider
 from acytoo.testing import FakeEndpoint, ScriptedResponse, reply
 from acytoo.testing.fakes.certificates import Authority
 from acytoo.testing.script import responses
-from acytoo.types import Finish, ToolCall
+from acytoo.types import Finish, OpaquePart, ToolCall
 from tests.dialects.test_finish import sse
 from tests.processes import ACYTOO, run, script
 from tests.server.live_server import live_server, raw_call
@@ -202,6 +202,7 @@ PRODUCERS: list[Produce] = [
     answered(responses.garbage()),
     answered(reply("a" * 5000, Finish("stop")), method="reply", max_reply=1000),
     answered(reply(ToolCall(0, "c", "f", "{}"), Finish("tool_calls"))),
+    answered(reply(OpaquePart("openai", {"images": [{"type": "image_url"}]}), Finish("stop"))),
     served(password="secret"),
     served(headers="origin: https://other.example\r\n"),
     served(host="chat.example.com"),

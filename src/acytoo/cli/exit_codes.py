@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from acytoo.errors import AcytooError, TimedOutError, UnsupportedError, UsageError
+from acytoo.errors import AcytooError, NoTextError, TimedOutError, UnsupportedError, UsageError
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Every control character but tab and newline."""
@@ -40,6 +40,8 @@ def error_text(error: AcytooError) -> str:
         return f"the provider {error.provider} cannot take {' and '.join(map(flag_of, error.names))}"
     if isinstance(error, UnsupportedError) and error.hint.startswith("leave it out"):
         return message.removesuffix(error.hint) + "leave it out, or add --drop-unsupported"
+    if isinstance(error, NoTextError):
+        return message.removesuffix(error.hint) + ": --json prints them"
     if isinstance(error, TimedOutError) and error.hint:
         return message.removesuffix(error.hint) + "; --timeout sets another limit"
     return message

@@ -35,7 +35,10 @@ async def texts_of(
     items: list[Item],
     on_reasoning: Callable[[str], None] = lambda text: None,
 ) -> AsyncGenerator[str, None]:
-    """Yield the texts and refusals of a reply, and append all its items to `items`. Reasoning goes to a function."""
+    """Yield the texts and refusals of a reply, and append all its items to `items`. Reasoning goes to a function.
+
+    Raises NoTextError at the end of a reply that is an image or the like.
+    """
     async with aclosing(stream):
         async for item in stream:
             items.append(item)
@@ -43,6 +46,11 @@ async def texts_of(
                 yield item if isinstance(item, str) else item.text
             elif isinstance(item, Reasoning):
                 on_reasoning(item.text)
+    if not any(isinstance(item, (str, Refusal, ToolCall)) for item in items):
+        from acytoo.dialects.opaque import no_text_error
+
+        if (error := no_text_error(items)) is not None:
+            raise error
 
 
 def reply_text(items: list[Item]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 import msgspec
 
 from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body, with_context_code
-from acytoo.dialects.fields import decode_body, invalid
+from acytoo.dialects.fields import decode_body, invalid, text_or_empty
 from acytoo.dialects.json import UNDECODABLE, decoder, dumps
 from acytoo.dialects.quotas import Quota
 from acytoo.errors import (
@@ -327,6 +327,13 @@ class Dialect:
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a reply that is one document. Raises msgspec.DecodeError for anything else."""
         raise NotImplementedError
+
+    def kind_of_part(self, fields: JSONObject) -> str:
+        """Return what an opaque part of a reply is, such as "image", "" if it is not a part of the answer.
+
+        The default is what APIs with typed blocks or items call it.
+        """
+        return text_or_empty(fields.get("type"))
 
     def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
         """Return what a response reports of the caller's limits at the time `now`; by default nothing."""

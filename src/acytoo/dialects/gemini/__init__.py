@@ -13,8 +13,8 @@ import msgspec
 
 from acytoo._version import __version__
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
-from acytoo.dialects.fields import count, decode_body, invalid
-from acytoo.dialects.gemini.parts import camel_case_fields
+from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, text_or_empty
+from acytoo.dialects.gemini.parts import READ_FIELDS, camel_case_fields
 from acytoo.dialects.gemini.reader import TOO_LONG, CumulativeReader, StreamReader, add_details, read_document
 from acytoo.dialects.gemini.request import decode_request, encode_request
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
@@ -196,6 +196,13 @@ class Gemini(Dialect):
         if isinstance(document, list) and document:  # a stream without `alt=sse` is an array
             document = document[0]
         return add_details(error, document.get("error") if isinstance(document, dict) else None)
+
+    def kind_of_part(self, fields: JSONObject) -> str:
+        """Return "image", "audio" or another part of a media type, or the name of the field that makes a part."""
+        for name in ("inlineData", "fileData"):
+            if media_type := text_or_empty(object_or_empty(fields.get(name)).get("mimeType")):
+                return media_type.partition("/")[0]
+        return next((name for name in fields if name not in READ_FIELDS), "")
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. The path has the model and shows whether to stream."""

@@ -143,6 +143,10 @@ class OpenAI(Dialect):
         items = read_document(self.name, body)
         return divide_reply(items) if self.variations.think_tags else items
 
+    def kind_of_part(self, fields: JSONObject) -> str:
+        """Return "image" or "audio". The other fields only accompany the text or the reasoning."""
+        return "image" if fields.get("images") else "audio" if fields.get("audio") else ""
+
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. `max_completion_tokens` becomes `max_tokens`."""
         body = decode_request(decode_body(incoming))

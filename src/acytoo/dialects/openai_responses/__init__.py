@@ -125,6 +125,11 @@ class OpenAIResponses(Dialect):
         """Return the items of a `response` document."""
         return read_document(self.name, body, self.ends_without_finish)
 
+    def kind_of_part(self, fields: JSONObject) -> str:
+        """Return "image" for a generated one, else the type of the output item."""
+        kind = super().kind_of_part(fields)
+        return "image" if kind == "image_generation_call" else kind
+
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request: items become messages, `instructions` the first of them."""
         body = decode_request(decode_body(incoming))
