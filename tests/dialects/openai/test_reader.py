@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
+from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from acytoo.dialects.openai.reader import StreamReader
 from acytoo.errors import (
     AcytooError,
     AuthenticationError,
@@ -707,3 +712,60 @@ def test_a_complete_call_that_is_repeated_without_an_index_is_one_call() -> None
     assert [found["id"] for found in collect(read(events(calling(call), calling(call), CALLED))).tool_calls] == ["a"]
     longer = {"id": "a", "function": {"name": "f", "arguments": '{"x":2}'}}
     assert len(collect(read(events(calling(call), calling(longer), CALLED))).tool_calls) == 2
+
+
+BESIDE_A_TEXT: dict[str, object] = {
+    "reasoning_content": "r",
+    "reasoning": "r",
+    "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}],
+    "reasoning_text": "r",
+    "reasoning_opaque": "x",
+    "thinking": "r",
+    "thinking_blocks": [{"type": "thinking", "thinking": "r", "signature": "x"}],
+    "annotations": [{"type": "url_citation", "url_citation": {"url": "u"}}],
+    "audio": {"id": "a", "data": "AAAA"},
+    "images": [{"type": "image_url", "image_url": {"url": "u"}}],
+    "extra_content": {"google": {"thought": True}},
+    "refusal": "No.",
+    "tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}],
+    "function_call": {"name": "f", "arguments": "{}"},
+    "logprobs": {"content": [{"token": "c", "logprob": -1}]},
+}
+
+
+@pytest.mark.parametrize("texts", [0, 1, 3])
+@pytest.mark.parametrize("field", BESIDE_A_TEXT)
+def test_a_field_beside_a_text_is_read_wherever_the_record_is(field: str, texts: int) -> None:
+    def read_with(delta: dict[str, Any], other: str = "") -> list[Item]:
+        fields: dict[str, Any] = {"logprobs": delta.pop("logprobs", None)}
+        chunk = {"id": "c", "model": "m", "other": other, **choice(delta, **fields)}
+        plain = {"id": "c", "model": "m", **choice({"content": "ab"})}
+        end = CALLED if "call" in field else STOP
+        body = events(*[plain] * texts, chunk, end if field in delta else STOP, "[DONE]")
+        items = read(body.replace(b'"surrogate"', b'"\\ud800"'))
+        return [msgspec.structs.replace(item, id="") if isinstance(item, ToolCall) else item for item in items]
+
+    items = read_with({"content": "c", field: BESIDE_A_TEXT[field]})
+    # A record that msgspec refuses is decoded in another way.
+    assert items == read_with({"content": "c", field: BESIDE_A_TEXT[field]}, "surrogate")
+    assert items != read_with({"content": "c"})
+
+
+@given(
+    st.lists(
+        st.one_of(st.text(max_size=6), st.sampled_from(["Hello", '"', "\\", "\n", '"}', "[DONE]", ""])), max_size=12
+    ),
+    st.booleans(),
+)
+def test_a_stream_has_the_texts_of_its_records(texts: list[str], ascii_only: bool) -> None:
+    chunks = [{"id": "c", "model": "m", **choice({"content": text})} for text in texts]
+    records = [json.dumps(chunk, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass") for chunk in chunks]
+    items: list[Item] = []
+    StreamReader("openai").read(records, items)
+    assert [item for item in items if isinstance(item, str)] == [text for text in texts if text]
+
+
+def test_records_that_alternate_are_all_read() -> None:
+    deltas = [choice({"content": "t"} if number % 2 else {"reasoning_content": "r"}) for number in range(100)]
+    reply = collect(read(events(*deltas, STOP)))
+    assert (reply.text, reply.reasoning[0]["text"]) == ("t" * 50, "r" * 50)

@@ -14,12 +14,12 @@ import operator
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from acytoo.dialects.custom_tools import custom_arguments
-from acytoo.dialects.error_bodies import BASE_RESP, error_from_event
+from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import FINISH_REASONS, append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
@@ -36,7 +36,6 @@ from acytoo.dialects.readers import (
 )
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.surrogates import replace_lone_escapes
-from acytoo.dialects.text_template import TextTemplate
 from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text
 from acytoo.errors import ProtocolError, TruncatedError
 from acytoo.types import (
@@ -77,7 +76,13 @@ class _ToolCall(msgspec.Struct, gc=False):
     custom: Annotated[_Custom | None, NEEDED] = None  # of a tool that takes text
     name: Annotated[str | None, NEEDED] = None  # without `function`: Cloudflare's Workers AI
     arguments: Annotated[str | JSONObject | None, NEEDED] = None
-    extra_content: Any = None
+    extra_content: Any = None  # Google
+    thought_signature: Any = None  # gateways before Gemini
+    thoughtSignature: Any = None
+    provider_specific_fields: Any = None  # LiteLLM
+
+
+_SIGNED_FIELDS = ("thought_signature", "thoughtSignature", "provider_specific_fields")
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -85,7 +90,14 @@ class _Delta(msgspec.Struct, gc=False):
     reasoning_content: str | list[Any] | JSONObject | None = None  # DeepSeek, vLLM, llama.cpp
     reasoning: str | list[Any] | JSONObject | None = None  # OpenRouter, Groq
     reasoning_details: Any = None  # OpenRouter
+    reasoning_text: str | None = None  # GitHub Copilot
+    reasoning_opaque: Any = None
+    thinking: str | None = None
+    thinking_blocks: Any = None  # LiteLLM
     annotations: Any = None
+    audio: Any = None
+    images: Any = None  # OpenRouter, LiteLLM
+    extra_content: Any = None  # Google
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
     function_call: _Function | None = None  # deprecated, before `tool_calls`
@@ -99,6 +111,7 @@ class _Choice(msgspec.Struct, gc=False):
     message: Annotated[_Delta | None, NEEDED] = None  # in a document, instead of `delta`
     text: Annotated[str | None, NEEDED] = None  # in the shape of /v1/completions, instead of both
     error: Any = None  # OpenRouter
+    usage: Any = None  # Moonshot, higress-group/higress#1568
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -108,45 +121,50 @@ class _Chunk(msgspec.Struct, gc=False):
     model: str | None = None
     created: Any = None
     error: Any = None  # an object or text
+    x_groq: Any = None
+    base_resp: Any = None  # MiniMax
 
 
 _decode = decoder(_Chunk).decode
 
 
-# The same with more fields. Few servers have them, and every field makes decoding slower: records are decoded with them
-# unless the one before had only a text, or only pieces of calls.
+_Nothing: TypeAlias = Annotated[list[Any], msgspec.Meta(max_length=0)] | Literal[""] | None
 
 
-class _FullToolCall(_ToolCall):
-    thought_signature: Any = None  # gateways before Gemini
-    thoughtSignature: Any = None
-    provider_specific_fields: Any = None  # LiteLLM
+def _only(type_: type[msgspec.Struct], **fields: tuple[Any, ...]) -> Any:
+    """Return a struct that decodes if all fields of another one are empty, apart from those that are given.
+
+    The latter have a type, and a default if they may be missing. Who sent a record, and when, does not matter here.
+    """
+    others = [name for name in type_.__struct_fields__ if name not in fields and name not in _IDENTITY]
+    specified: list[Any] = [(name, *field) for name, field in fields.items()]
+    empty = [(name, _Nothing, None) for name in others]
+    return msgspec.defstruct(f"{type_.__name__}Only", specified + empty, gc=False)
 
 
-_SIGNED_FIELDS = ("thought_signature", "thoughtSignature", "provider_specific_fields")
+_IDENTITY = ("id", "model", "created")
 
+# Nearly all records have only a text, the finish reason or the usage. That msgspec can decode such a record into one of
+# these types proves that nothing else is in it, faster than any look at the fields.
 
-class _FullDelta(_Delta):
-    reasoning_text: str | None = None  # GitHub Copilot
-    reasoning_opaque: Any = None
-    thinking: str | None = None
-    thinking_blocks: Any = None  # LiteLLM
-    audio: Any = None
-    images: Any = None  # OpenRouter, LiteLLM
-    extra_content: Any = None  # Google
-    tool_calls: list[_FullToolCall] | None = None  # type: ignore[assignment]
+_TextDelta = _only(_Delta, content=(str | None, None))
+_TextChoice = _only(_Choice, delta=(_TextDelta,), finish_reason=(str | None, None), index=(int | None, 0))
+_TEXT_FIELDS: dict[str, Any] = {"choices": (list[_TextChoice],), "usage": (JSONObject | None, None)}  # type: ignore[valid-type]
+_decode_text = decoder(_only(_Chunk, **_TEXT_FIELDS)).decode
+_decode_first = decoder(
+    _only(_Chunk, **_TEXT_FIELDS, id=(str | None, None), model=(str | None, None), created=(Any, None))
+).decode
+"""The same with the reply's identity, which is read once."""
 
+_PieceFunction = _only(_Function, arguments=(str,))
+_Piece = _only(_ToolCall, index=(int,), function=(_PieceFunction,), id=(_Nothing, None))
+_PieceDelta = _only(_Delta, tool_calls=(tuple[_Piece],))  # type: ignore[valid-type]
+_PieceChoice = _only(_Choice, delta=(_PieceDelta,), index=(int | None, 0))
+_decode_piece = decoder(_only(_Chunk, choices=(tuple[_PieceChoice],))).decode  # type: ignore[valid-type]
+"""Decode a piece of a call's arguments."""
 
-class _FullChoice(_Choice):
-    delta: Annotated[_FullDelta | None, NEEDED] = None
-    message: Annotated[_FullDelta | None, NEEDED] = None
-
-
-class _FullChunk(_Chunk):
-    choices: Annotated[list[_FullChoice] | None, NEEDED] = None  # type: ignore[assignment]
-
-
-_decode_full = decoder(_FullChunk).decode
+_MAX_MISSES = 16
+"""How many records may turn out not to have only a text, each of which is decoded twice, before none is expected to."""
 
 
 _DONE = b"[DONE]"
@@ -214,6 +232,7 @@ class StreamReader(RecordReader):
     _number: int | None = 0  # of the choice that finished
     _reads_messages = False  # the content came as `message`, not as `delta`
     _reads_pieces = False  # …and each of them is a piece of it
+    _misses = 0  # of the expectation of a text
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
         self._decoder = SSEDecoder()
@@ -221,10 +240,10 @@ class StreamReader(RecordReader):
         self.finished = self._done = False
         self._has_identity = False
         self.has_content = False  # a text, a call or a refusal
-        self._started = False  # both of the above: a text needs no further check
-        self._is_plain = False  # the last record had only a text, or only pieces of calls
-        self._marks_thoughts = False  # some texts are thoughts
-        self._has_thought_tag = False  # which began with a tag
+        self._started = False  # both of the above
+        self._expects_text = True  # the next record has probably only a text
+        self._expects_piece = False  # …only a piece of a call
+        self._has_thought_tag = False  # the thoughts so far began with a tag
         self._details: list[JSONObject] = []
         self._annotations: list[JSONObject] = []
         self._thinking: list[JSONObject] = []
@@ -232,7 +251,6 @@ class StreamReader(RecordReader):
         self._audio: JSONObject = {}
         self._sounds: list[str] = []
         self._images: list[JSONObject] = []
-        self._template = TextTemplate()
         self._unread: list[bytes] | None = None  # the records that were scanned since a call began
         self._finish: Finish | None = None
         self._by_index: dict[int | None, ReceivedCall] = {}
@@ -266,6 +284,8 @@ class StreamReader(RecordReader):
                 self._unread.append(chunk)
             return
         self._scans = True
+        if self._unread is None and self._calls.last is not None:
+            self._unread = []
         records = self._decode_chunk(chunk)
         significant = self._significant(records) if records else records
         if len(significant) < len(records):
@@ -281,7 +301,8 @@ class StreamReader(RecordReader):
         elif not records:
             self.received_content = False
         is_event = len(records) == 1 and self.has_content and self._decoder.is_between_events
-        self._start_of_next = _start_of_event(chunk) if is_event else b""
+        keeps_pieces = self._calls.last is None or self._unread is not None
+        self._start_of_next = _start_of_event(chunk) if is_event and keeps_pieces else b""
 
     def _keep_calls(self, records: list[bytes], significant: list[bytes]) -> None:
         """Keep the records that are not significant if they may have pieces of a call.
@@ -289,15 +310,12 @@ class StreamReader(RecordReader):
         A chunk of texts is only looked at in its last records: a call follows them, and hardly ever precedes them.
         """
         if self._unread is None:
-            if self._calls.last is not None:
-                self._unread = []
-            elif b'"tool_calls"' in (records[-2:][0] if significant else records[-1]):  # the last may be `[DONE]`
-                begins = [number for number, record in enumerate(records) if _CALL.search(record)]
-                if not begins:
-                    return
-                self._unread, records = [], records[begins[0] :]
-            else:
+            if b'"tool_calls"' not in (records[-2:][0] if significant else records[-1]):  # the last may be `[DONE]`
                 return
+            begins = [number for number, record in enumerate(records) if _CALL.search(record)]
+            if not begins:
+                return
+            self._unread, records = [], records[begins[0] :]
         read = set(map(id, significant))
         self._unread += [record for record in records if id(record) not in read]
 
@@ -334,103 +352,97 @@ class StreamReader(RecordReader):
     def read(self, records: list[bytes], items: list[Item]) -> None:
         """Append the items of some records.
 
-        Nearly all records repeat an earlier one but for their text, and are not decoded. Most others have only text, or
-        only a piece of a call. They take the fast path below: one decode and one long condition, which proves that
-        nothing else is in the record. The instruction guard (`python -m bench guard`) measures both.
+        Those that have only a text take the fast path below. The instruction guard (`python -m bench guard`) measures
+        it.
         """
-        text_in = self._template.text_in
+        if self._done:
+            return
         for record in records:
-            if self._done:
-                break
-            if known_text := text_in(record):
-                items.append(known_text)
-                continue
             if record == _DONE:
                 self._end(items)
                 break
-            is_full = not (self._is_plain or self._scans)
-            try:
-                chunk = _decode_full(record) if is_full else _decode(record)
-            except UNDECODABLE:
-                is_full = False
-                record = unframed(record)
-                unusual = self._decode_unusual_chunk(record, items)
-                if unusual is None:
-                    continue
-                chunk = unusual
-            choices = chunk.choices
-            if choices and len(choices) == 1:
-                choice = choices[0]
-                delta = choice.delta
-                if delta is not None:
-                    text, calls = delta.content, delta.tool_calls
-                    if (
-                        (type(text) is str or (text is None and calls))
-                        and choice.finish_reason is None
-                        and chunk.usage is None
-                        and choice.logprobs is None
-                        and (calls is None or not text)
-                        and delta.reasoning_content is None
-                        and delta.reasoning is None
-                        and delta.reasoning_details is None
-                        and delta.annotations is None
-                        and delta.refusal is None
-                        and delta.function_call is None
-                        and chunk.error is None
-                        and choice.error is None
-                    ):
-                        if text and self._started:
-                            items.append(text)
-                            self._is_plain = True
-                            self._template.learn(record, text)
-                            continue
-                        if calls and self._started and calls[0].id is None:
-                            has_more = False
-                        else:
-                            has_more = self._has_thought_tag or (
-                                _has_more(delta)
-                                if text and isinstance(delta, _FullDelta)
-                                else self._may_have_more(record)
-                            )
-                        if not has_more:
-                            self._is_plain = True
+            if self._expects_text:
+                try:
+                    chunk = _decode_text(record) if self._started else _decode_first(record)
+                except UNDECODABLE:
+                    self._expects_text = False
+                    self._misses += 1
+                else:
+                    if len(chunk.choices) == 1:
+                        choice = chunk.choices[0]
+                        text, reason = choice.delta.content, choice.finish_reason
+                        if not reason and chunk.usage is None:
                             if not self._started:
-                                self._start(chunk, items, text or calls)
+                                self._start(chunk, items, text)
                             if text:
                                 items.append(text)
-                            elif calls:
-                                siblings: set[ReceivedCall] | None = set() if len(calls) > 1 else None
-                                for call in calls:
-                                    items += self._decode_call(call, siblings)
                             continue
-            # MiniMax counts the tokens of its errors too.
-            is_bare = not choices and (chunk.usage is None or b'"base_resp"' in record)
-            if is_bare and (error := bare_error(record)) is not None:
-                raise error_from_event(error, STATUSES, TOO_LONG)  # the record itself: a status may be beside `error`
-            known = len(items)
-            self._is_plain = False
-            if choices and not is_full and not self._scans:
-                chunk = self._decode_full_chunk(record)
-            self.append(chunk, items)
-            if choices and (self.finished or len(items) == known) and _OWN_FIELDS.search(record):
-                self._read_own_fields(record, items, has_usage=chunk.usage is not None)
+                        if not text and self._started and reason in FINISH_REASONS:
+                            self._finish_reply(reason, choice.index, items)
+                            if chunk.usage:
+                                items.append(_decode_usage(chunk.usage))
+                            continue
+                    elif chunk.usage and not chunk.choices and self._started:
+                        items.append(_decode_usage(chunk.usage))
+                        continue
+            elif self._expects_piece:
+                if (piece := self._piece_in(record)) is not None:
+                    items.append(piece)
+                    continue
+                self._expects_piece = False
+            self._read_record(record, items)
+            if self._done:
+                break
 
-    def _read_own_fields(self, record: bytes, items: list[Item], has_usage: bool) -> None:
-        """Append the usage, or raise the error, that a service has in a place of its own.
-
-        That is Groq's `x_groq`, MiniMax's `base_resp`, or the choice (Moonshot, higress-group/higress#1568).
-        """
+    def _piece_in(self, record: bytes) -> ToolCall | None:
+        """Return the piece of a call that is all that a record has, None if it must be looked at more closely."""
         try:
-            document = decoder(JSONObject).decode(replace_lone_escapes(record))
+            piece = _decode_piece(record).choices[0].delta.tool_calls[0]
         except UNDECODABLE:
+            return None
+        call, arguments = self._by_index.get(piece.index), piece.function.arguments
+        if call is None or not (call.is_begun and call.fragments) or arguments[:1] == "{":  # it may repeat all of them
+            return None
+        call.fragments.append(arguments)
+        return ToolCall(call.number, arguments=arguments)
+
+    def _read_record(self, record: bytes, items: list[Item]) -> None:
+        """Append the items of a record, whatever it has."""
+        try:
+            chunk: _Chunk = _decode(record)
+        except UNDECODABLE:
+            record = unframed(record)
+            unusual = self._decode_unusual_chunk(record, items)
+            if unusual is None:
+                return
+            chunk = unusual
+        choices = chunk.choices
+        # MiniMax counts the tokens of its errors too.
+        is_bare = not choices and (chunk.usage is None or chunk.base_resp is not None)
+        if is_bare and (error := bare_error(record)) is not None:
+            raise error_from_event(error, STATUSES, TOO_LONG)  # the record itself: a status may be beside `error`
+        known = len(items)
+        self.append(chunk, items)
+        if not choices:
             return
-        own = object_or_empty(document.get("x_groq"))
+        if self.finished or len(items) == known:
+            self._read_own_fields(record, chunk, items)
+        if self._started and len(items) > known and not self._has_thought_tag and self._misses < _MAX_MISSES:
+            self._expects_text = type(items[-1]) is str
+        delta = choices[0].delta
+        self._expects_piece = delta is not None and bool(delta.tool_calls)
+
+    def _read_own_fields(self, record: bytes, chunk: _Chunk, items: list[Item]) -> None:
+        """Append the usage, or raise the error, that a service has in a place of its own."""
+        own = object_or_empty(chunk.x_groq)
         if error := own.get("error"):
             raise error_from_event(error, STATUSES, TOO_LONG)
-        if object_or_empty(document.get(BASE_RESP)).get("status_code"):
-            raise error_from_event(document, STATUSES, TOO_LONG)
-        places = [] if has_usage else [own, *objects_in(document.get("choices"))]
-        usage = next((usage for place in places if (usage := object_or_empty(place.get("usage")))), None)
+        if object_or_empty(chunk.base_resp).get("status_code"):
+            raise error_from_event(decoder(JSONObject).decode(replace_lone_escapes(record)), STATUSES, TOO_LONG)
+        places = (
+            [] if chunk.usage is not None else [own.get("usage"), *[choice.usage for choice in chunk.choices or ()]]
+        )
+        usage = next((usage for place in places if (usage := object_or_empty(place))), None)
         if usage is not None:
             items.append(_decode_usage(usage))
 
@@ -442,26 +454,6 @@ class StreamReader(RecordReader):
             self._end(items)
             return None
         return self.decode_unusual(record, _Chunk)
-
-    def _may_have_more(self, record: bytes) -> bool:
-        """Return whether a record may have a field of `_FullDelta`. A pattern for all of them would be much slower."""
-        return not self._scans and (
-            record.find(b'"reasoning_text"') >= 0
-            or record.find(b'"reasoning_opaque"') >= 0
-            or record.find(b'"thinking') >= 0
-            or record.find(b'"audio"') >= 0
-            or record.find(b'"images"') >= 0
-            or record.find(b'"extra_content"') >= 0
-            or record.find(b'"thought_signature"') >= 0
-            or record.find(b'"thoughtSignature"') >= 0
-        )
-
-    def _decode_full_chunk(self, record: bytes) -> _FullChunk:
-        try:
-            chunk: _FullChunk = _decode_full(record)
-            return chunk
-        except UNDECODABLE:
-            return self.decode_unusual(record, _FullChunk)
 
     def _end(self, items: list[Item]) -> None:
         if not self.finished:  # nothing else shows whether the last call is complete
@@ -516,21 +508,23 @@ class StreamReader(RecordReader):
             items += self.unrepeated(delta, items) if delta and choice.finish_reason else delta
         if choice.logprobs and (tokens := objects_in(choice.logprobs.get("content"))):
             items.append(Logprobs(tokens))
-        reason = choice.finish_reason if choice.finish_reason not in ("null", "None") else None
-        if reason:
-            self.close_calls(items)
         if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
             self.has_content = True
-        if reason:
-            check_finish("finish_reason", reason, (), self.has_content)
-            check_call("finish_reason", reason, bool(self._calls) or self._scans)
-            if self.finished and choice.index != self._number and not self._scans:
-                raise ProtocolError("the server sent several choices in turn, although one was asked for")
-            if not self.finished:
-                self.finished = True
-                self._number = choice.index
-                self.append_own_fields(items)
-            self._finish = append_finish(_decode_finish(reason), self._finish, items)
+        if choice.finish_reason and choice.finish_reason not in ("null", "None"):
+            self._finish_reply(choice.finish_reason, choice.index, items)
+
+    def _finish_reply(self, reason: str, number: int | None, items: list[Item]) -> None:
+        """Append what ends the reply, because the choice of that number has a finish reason."""
+        self.close_calls(items)
+        check_finish("finish_reason", reason, (), self.has_content)
+        check_call("finish_reason", reason, bool(self._calls) or self._scans)
+        if not self.finished:
+            self.finished = True
+            self._number = number
+            self.append_own_fields(items)
+        elif number != self._number and not self._scans:
+            raise ProtocolError("the server sent several choices in turn, although one was asked for")
+        self._finish = append_finish(_decode_finish(reason), self._finish, items)
 
     def _start(self, chunk: _Chunk, items: list[Item], content: object = None) -> None:
         """Append `Start` once, and note whether the chunk has content. After both, texts take the fast path."""
@@ -539,7 +533,7 @@ class StreamReader(RecordReader):
             items.append(Start(chunk.id or "", chunk.model or "", count(chunk.created)))
         if content:
             self.has_content = True
-        self._started = self._has_identity and self.has_content and not self._marks_thoughts
+        self._started = self._has_identity and self.has_content
 
     def flush(self) -> list[Item]:
         """Return the last items, with the fields that the next turn must have if there was no finish reason."""
@@ -551,6 +545,9 @@ class StreamReader(RecordReader):
 
     def append_own_fields(self, items: list[Item]) -> None:
         """Append once what only this service needs back with the turn, see `TURN_FIELDS`."""
+        kept = (self._details, self._annotations, self._thinking, self._opaque, self._audio, self._sounds, self._images)
+        if not any(kept):
+            return
         if self._sounds:
             self._audio["data"] = _joined_base64(self._sounds)
         fields: JSONObject = {
@@ -561,10 +558,9 @@ class StreamReader(RecordReader):
             "audio": self._audio,
             "images": self._images,
         }
-        if any(fields.values()):
-            items.append(OpaquePart(NAME, {name: value for name, value in fields.items() if value}))
-            self._details, self._annotations, self._thinking, self._images = [], [], [], []
-            self._opaque, self._audio, self._sounds = None, {}, []
+        items.append(OpaquePart(NAME, {name: value for name, value in fields.items() if value}))
+        self._details, self._annotations, self._thinking, self._images = [], [], [], []
+        self._opaque, self._audio, self._sounds = None, {}, []
 
     def _note_reasoning_field(self, field: str, items: list[Item]) -> None:
         """Append, before the first reasoning text, the field in which this service sends it and wants it back."""
@@ -611,7 +607,7 @@ class StreamReader(RecordReader):
         kept = {name: value for name, value in audio.items() if name not in ("transcript", "data")}
         self._audio |= without_none(kept)
 
-    def _thought_in(self, delta: _FullDelta) -> str | None:
+    def _thought_in(self, delta: _Delta) -> str | None:
         """Return the content if it is a thought, as Google's endpoint marks it, None if it is not.
 
         The Gemini API has `<thought>` and `</thought>` around the thoughts, the latter before the answer; Vertex AI has
@@ -621,13 +617,11 @@ class StreamReader(RecordReader):
         if not isinstance(text, str):
             return None
         if object_or_empty(object_or_empty(delta.extra_content).get("google")).get("thought") is True:
-            self._marks_thoughts, self._started = True, False
-            self._template.forget()
             self._has_thought_tag = self._has_thought_tag or text.startswith("<thought>")
             return text.removeprefix("<thought>")
         return None
 
-    def _decode_more_fields(self, delta: _FullDelta, items: list[Item]) -> None:
+    def _decode_more_fields(self, delta: _Delta, items: list[Item]) -> None:
         """Append the items of fields that few servers have, and remove a content that is a thought."""
         if reasoning := delta.reasoning_text or delta.thinking:
             self._note_reasoning_field("reasoning_text" if delta.reasoning_text else "thinking", items)
@@ -652,8 +646,7 @@ class StreamReader(RecordReader):
                 reasoning = _text_in(reasoning)
             if reasoning:
                 items.append(Reasoning(reasoning))
-        if isinstance(delta, _FullDelta):
-            self._decode_more_fields(delta, items)
+        self._decode_more_fields(delta, items)
         if self._has_thought_tag and isinstance(delta.content, str) and delta.content:
             self._has_thought_tag = False
             delta.content = delta.content.removeprefix("</thought>")
@@ -691,9 +684,10 @@ class StreamReader(RecordReader):
             self._details = []  # these are complete
         if message.annotations:
             self._annotations = []
-        if isinstance(message, _FullDelta):
-            self._thinking = [] if message.thinking_blocks else self._thinking
-            self._images = [] if message.images else self._images
+        if message.thinking_blocks:
+            self._thinking = []
+        if message.images:
+            self._images = []
         self._decode_delta(message, parts)
         if not self._items and all(type(item) is Start for item in items):  # nothing to compare with, as in a document
             self._reads_messages = True
@@ -746,21 +740,6 @@ class StreamReader(RecordReader):
     def _decode_call(self, piece: _ToolCall, siblings: set[ReceivedCall] | None = None) -> list[Item]:
         """Return the items for a piece of a call. `siblings` are the calls of earlier elements of the same list."""
         function = piece.function or _function_of(piece)
-        arguments = function.arguments
-        call = self._by_index.get(piece.index)
-        if (
-            call is not None
-            and piece.index is not None
-            and piece.id is None
-            and function.name is None
-            and type(arguments) is str
-            and arguments[:1] != "{"  # else it may repeat all of them
-            and call.is_begun
-            and call.fragments
-            and piece.extra_content is None
-        ):
-            call.fragments.append(arguments)
-            return [ToolCall(call.number, arguments=arguments)]
         if piece.custom is not None:
             return self._decode_custom(piece, piece.custom)
         items: list[Item] = []
@@ -849,8 +828,8 @@ def read_document(name: str, body: bytes) -> list[Item]:
 
     Raises msgspec.DecodeError if the body is not this API's, TruncatedError if it has neither.
     """
-    document = decode_document(body, _FullChunk)
-    if document.error is None and (not document.choices or b'"base_resp"' in body):
+    document = decode_document(body, _Chunk)
+    if document.error is None and (not document.choices or document.base_resp is not None):
         if (error := bare_error(body)) is not None:
             raise error_from_event(error, STATUSES, TOO_LONG)
         if not document.choices:
@@ -882,14 +861,13 @@ def _own_fields(piece: _ToolCall) -> tuple[JSONObject, tuple[str, str] | None]:
     """
     own: JSONObject = {"extra_content": piece.extra_content} if isinstance(piece.extra_content, dict) else {}
     signed = signature_of(own)
-    if isinstance(piece, _FullToolCall):
-        others = {name: getattr(piece, name) for name in _SIGNED_FIELDS if getattr(piece, name)}
-        own |= others
-        vertex = object_or_empty(own.get("extra_content")).get("vertex")
-        for value in (vertex, piece.provider_specific_fields, others):
-            for name in ("thought_signature", "thoughtSignature"):
-                signature = text_or_empty(object_or_empty(value).get(name))
-                signed = signed or signature_of({"extra_content": signature_content(signature)})
+    others = {name: getattr(piece, name) for name in _SIGNED_FIELDS if getattr(piece, name)}
+    own |= others
+    vertex = object_or_empty(own.get("extra_content")).get("vertex")
+    for value in (vertex, piece.provider_specific_fields, others):
+        for name in ("thought_signature", "thoughtSignature"):
+            signature = text_or_empty(object_or_empty(value).get(name))
+            signed = signed or signature_of({"extra_content": signature_content(signature)})
     return own, signed
 
 
@@ -914,7 +892,7 @@ def _function_of(piece: _ToolCall) -> _Function:
     return function
 
 
-def _plain_items(document: _FullChunk) -> list[Item] | None:
+def _plain_items(document: _Chunk) -> list[Item] | None:
     """Return the items of a document that has only a text and its usage, as nearly all have, None for any other.
 
     The reader of a stream would find the same, but has much more to set up and to look for.
@@ -943,7 +921,7 @@ def _plain_items(document: _FullChunk) -> list[Item] | None:
     return items
 
 
-_beside_content = operator.attrgetter(*[name for name in _FullDelta.__struct_fields__ if name != "content"])
+_beside_content = operator.attrgetter(*[name for name in _Delta.__struct_fields__ if name != "content"])
 
 _TEXT_ENDS = frozenset({"stop", "length"})
 """Finish reasons of a text, which the shared shape has too."""
@@ -1031,22 +1009,6 @@ def _decode_usage(fields: JSONObject) -> Usage:
         output_tokens += reasoning
     return Usage(input_tokens, output_tokens, cached, cache_write, reasoning, 0, other_counts)
 
-
-def _has_more(delta: _FullDelta) -> bool:
-    """Return whether a delta has a field that `_Delta` has not, apart from those of its calls."""
-    return not (
-        delta.reasoning_text is None
-        and delta.reasoning_opaque is None
-        and delta.thinking is None
-        and delta.thinking_blocks is None
-        and delta.audio is None
-        and delta.images is None
-        and delta.extra_content is None
-    )
-
-
-_OWN_FIELDS = re.compile(rb'"(?:usage"\s*:\s*\{|x_groq"|base_resp")')
-"""What may have a usage or an error in a place that only one service has."""
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 """A chunk with the usage. While it is asked for, OpenAI sends a null in each chunk before."""
