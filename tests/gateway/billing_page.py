@@ -47,7 +47,7 @@ beyond a size at which a price changes, tokens of audio, images and videos where
 of Anthropic's API and of OpenAI's Responses. Those of other APIs are not in the cost, and a service tier costs as much as the default one.
 
 The API of Acytoo reports no usage, so what it answers is always estimated. Ollama's reports no cached tokens. Counting tokens
-(`/v1/messages/count_tokens` and its likes) is free at every service, and is not recorded.
+(`/v1/messages/count_tokens` and its likes) is free at every service, and is not recorded. It is a request for the limits of its key.
 
 ## What an upstream was asked
 
@@ -78,7 +78,7 @@ of OpenAI's API do too.
 
 ## Refused here
 
-Nothing is sent to an upstream, and nothing is counted, not even the request.
+Nothing is sent to an upstream, and nothing is counted, not even the request. Of one key, 600 such requests in a minute have a row: more of\nthem could fill the disk.
 
 | the request | status | outcome |
 | --- | --- | --- |

@@ -10,6 +10,7 @@ import pytest
 
 from acytoo.dialects import OpenAI
 from acytoo.gateway.keys import hash_secret
+from acytoo.gateway.refusals import MOST
 from acytoo.testing import FakeEndpoint, reply, silent, status
 from acytoo.types import Finish, Usage
 from tests.gateway.served import served
@@ -212,3 +213,34 @@ async def test_a_file_that_has_lost_its_keys_does_not_open_a_running_server(
         body = {"model": "up/m1", "messages": HELLO}
         assert (await gate.post("/v1/chat/completions", body, headers="")).status == 401
         assert (await gate.post("/v1/chat/completions", body)).status == 200
+
+
+async def test_refused_requests_do_not_fill_the_disk(tmp_path: Path) -> None:
+    rest = f"requests_per_minute = 1\n{LIMITS}"
+    body = {"model": "unknown", "messages": HELLO}
+    async with FakeEndpoint(OpenAI(), reply("Hi", Finish())) as fake, served(tmp_path, fake.url, rest) as gate:
+        sent, recorded = 0, {"404": 0}
+        async with asyncio.timeout(600):
+            while sent == recorded["404"] or sent < MOST:
+                responses = await asyncio.gather(*[gate.post("/v1/chat/completions", body) for _ in range(40)])
+                assert {response.status for response in responses} == {404}
+                sent += len(responses)
+                await gate.gateway.ledger.flush()
+                rows = await gate.gateway.ledger.usage(0, 1e12, ["status"])
+                recorded = {row.group["status"]: row.requests for row in rows}
+        assert (await gate.post("/v1/chat/completions", {**body, "model": "fast", "max_tokens": 5})).status == 200
+        await gate.gateway.ledger.flush()
+        rows = await gate.gateway.ledger.usage(0, 1e12, ["status"])
+        assert [(row.group["status"], row.requests) for row in rows] == [("200", 1), ("404", recorded["404"])]
+
+
+@pytest.mark.parametrize("path", ["/v1/messages/count_tokens", "/v1beta/models/fast:countTokens"])
+async def test_counting_tokens_is_a_request_of_the_key(path: str, tmp_path: Path) -> None:
+    rest = f"requests_per_minute = 2\n{LIMITS}"
+    body = {"model": "fast", "messages": HELLO, "contents": PARTS}
+    async with FakeEndpoint(OpenAI(), reply("Hi", Finish())) as fake, served(tmp_path, fake.url, rest) as gate:
+        statuses = [(await gate.post(path, body)).status for _ in range(4)]
+        assert statuses[2:] == [429, 429]
+        response = await gate.post("/v1/chat/completions", {"model": "fast", "messages": HELLO, "max_tokens": 5})
+        assert response.status == 429
+        assert response.headers["x-ratelimit-remaining-tokens"] == "2000"

@@ -24,7 +24,7 @@ from acytoo.gateway.cache import is_deterministic, key_of
 from acytoo.gateway.counters import Claims, Hold
 from acytoo.gateway.keys import Key
 from acytoo.gateway.ledger import Row
-from acytoo.gateway.limits import amounts_of, granted, used_by
+from acytoo.gateway.limits import COUNTED, amounts_of, granted, used_by
 from acytoo.gateway.prices import QUARTER, Rates
 from acytoo.gateway.setup import Leaf
 from acytoo.gateway.shared_replies import Hit
@@ -207,12 +207,13 @@ class GatewayCall(Call):
         name = type(self.error).__name__ if self.error is not None else ""
         if self._hit is not None:
             rows = [self._row_of_hit(self._hit, key, ending, name)]
+        route, dialect = self.route, self.route.dialect if self.route is not None else None
+        is_count = route is not None and dialect is not None and route.path in dialect.count_routes
         if self._hold is not None:
-            self.counters.settle(self._hold, used_by(rows))
-        if not rows and self.error is not None and self._request.caller is not None:
-            route, dialect = self.route, self.route.dialect if self.route is not None else None
-            if route is not None and dialect is not None and route.path not in dialect.count_routes:
-                rows = [self._row(key, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
+            self.counters.settle(self._hold, COUNTED if is_count else used_by(rows))
+        is_refused = not rows and self.error is not None and caller is not None and dialect is not None
+        if is_refused and not is_count and control.refusals.has_room(key, self._started):
+            rows = [self._row(key, status=ending.status, outcome=name, cost=0, seconds=ending.seconds)]
         if rows:
             control.ledger.add(rows)
         if control.consumers:

@@ -12,6 +12,7 @@ from acytoo.gateway.call import ADMIN, GatewayCall
 from acytoo.gateway.counters import Counters
 from acytoo.gateway.keys import Key, hash_secret
 from acytoo.gateway.ledger import Ledger
+from acytoo.gateway.refusals import Refusals
 from acytoo.gateway.setup import Setup
 from acytoo.gateway.shared_replies import SharedReplies
 from acytoo.gateway.summary import Consumer
@@ -39,6 +40,7 @@ class GatewayControl(Control):
         self.counters = counters
         self.ledger = ledger
         self.replies = replies or SharedReplies(MemoryCache())
+        self.refusals = Refusals()
         self.consumers = [*consumers, *([tracing] if tracing is not None else [])]
         self.tracing = tracing
         self._routes: list[PathRoute] = []

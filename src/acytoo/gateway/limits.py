@@ -63,6 +63,10 @@ def amounts_of(tokens: int, nanodollars: int) -> tuple[int, int, int, int]:
     return 1, tokens, nanodollars, 1
 
 
+COUNTED = (1, 0, 0, 0)
+"""The amounts that a request to count tokens uses: services count for free, but have limits on it."""
+
+
 def used_by(rows: Sequence[Row]) -> tuple[int, int, int, int]:
     """Return the amounts that were really used, in that order, once a request has ended.
 
