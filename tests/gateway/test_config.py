@@ -257,6 +257,13 @@ def test_what_can_never_work_is_an_error_with_its_line(text: str, message: str) 
     assert message in error_of(text)
 
 
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys"])
+@pytest.mark.parametrize("field", ["counters", "cache"])
+def test_redis_and_valkey_have_urls_of_their_own(field: str, scheme: str) -> None:
+    text = f"[storage]\n{field} = '{scheme}://127.0.0.1:6379/0'\n[upstreams.embedded]\n"
+    assert getattr(config_of(text).storage, field).startswith(scheme)
+
+
 CLEAR = "hunter2hunter2"
 
 
@@ -271,6 +278,7 @@ CLEAR = "hunter2hunter2"
         (f'[upstreams.openai.extra_headers]\nX-Team = "a"\nAuthorization = "{CLEAR}"\n', 3),
         (f'[server]\nadmin_key = "{CLEAR}"\n', 2),
         (f'[storage]\ncounters = "redis://:{CLEAR}@x"\n', 2),
+        (f'[storage]\ncounters = "valkey://:{CLEAR}@x"\n', 2),
         (f'[storage]\nledger = "postgresql://me:{CLEAR}@x/db"\n', 2),
         (f'[storage]\nledger = "postgresql://x/db?password={CLEAR}"\n', 2),
         (f'[storage]\ncache = "redis://:{CLEAR}@x"\n', 2),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.errors import MissingExtraError, UsageError
-from acytoo.gateway.checks import error_class
+from acytoo.gateway.checks import REDIS_SCHEMES, error_class
 from acytoo.gateway.config import GatewayConfig, Model, TargetConfig
 from acytoo.gateway.secrets import is_reference, resolve_secret, resolve_url
 from acytoo.registry import provider_class
@@ -71,7 +71,7 @@ _STORED = {"counters": "counters", "ledger": "a ledger", "cache": "a cache"}
 
 
 def _is_redis(url: str) -> bool:
-    return url.partition("://")[0] in ("redis", "rediss", "unix")
+    return url.partition("://")[0] in REDIS_SCHEMES
 
 
 class _Builder:

@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.:-]*", re.ASCII)
 """Models may be named like those of Ollama, `llama3.2:3b`. A `/` would separate the name of an upstream."""
 
-_COUNTERS = ("redis", "rediss", "unix")
+REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 _LEDGERS = ("postgresql", "postgres")
 
 
@@ -84,9 +84,9 @@ def _check_server(config: GatewayConfig) -> None:
 
 def _check_storage(config: GatewayConfig) -> None:
     storage = config.storage
-    _check_place(config, ("storage", "counters"), storage.counters, _COUNTERS, memory=True)
+    _check_place(config, ("storage", "counters"), storage.counters, REDIS_SCHEMES, memory=True)
     _check_place(config, ("storage", "ledger"), storage.ledger, _LEDGERS, sqlite=True, none=True)
-    _check_place(config, ("storage", "cache"), storage.cache, _COUNTERS, memory=True, sqlite=True)
+    _check_place(config, ("storage", "cache"), storage.cache, REDIS_SCHEMES, memory=True, sqlite=True)
 
 
 def _check_place(config: GatewayConfig, path: KeyPath, value: str, schemes: tuple[str, ...], **also: bool) -> None:
