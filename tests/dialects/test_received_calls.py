@@ -231,3 +231,61 @@ def test_arguments_that_are_broken_in_another_way_are_the_models(arguments: str)
     ):
         (call,) = collect(read_items(dialects.by_name(name), [body])).tool_calls
         assert call["function"]["arguments"] == arguments
+
+
+REPEATED_FUNCTIONS: list[tuple[Dialect, bytes]] = [
+    (
+        dialects.OpenAI(),
+        sse(
+            *[
+                {
+                    "choices": [
+                        {
+                            "delta": {
+                                "tool_calls": [{"index": i, "id": call_id, "function": {"name": "f", "arguments": X}}]
+                            },
+                            "finish_reason": end,
+                        }
+                    ]
+                }
+                for i, (call_id, end) in enumerate((("a", None), ("b", "tool_calls")))
+            ]
+        ),
+    ),
+    (
+        dialects.Gemini(),
+        sse(
+            *[
+                {
+                    "candidates": [
+                        {
+                            "content": {"parts": [{"functionCall": {"id": call_id, "name": "f", "args": {"x": 1}}}]},
+                            "finishReason": end,
+                        }
+                    ]
+                }
+                for call_id, end in (("a", None), ("b", "STOP"))
+            ]
+        ),
+    ),
+    (
+        dialects.Ollama(),
+        b"".join(
+            [
+                json.dumps(
+                    {
+                        "message": {"tool_calls": [{"id": call_id, "function": {"name": "f", "arguments": {"x": 1}}}]},
+                        "done": done,
+                    }
+                ).encode()
+                + b"\n"
+                for call_id, done in (("a", False), ("b", True))
+            ]
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("dialect", "body"), REPEATED_FUNCTIONS, ids=["openai", "gemini", "ollama"])
+def test_a_call_in_the_last_record_that_has_an_id_of_its_own_is_another_call(dialect: Dialect, body: bytes) -> None:
+    assert [call["id"] for call in collect(read_items(dialect, [body])).tool_calls] == ["a", "b"]

@@ -444,6 +444,31 @@ STREAMS = {
         "Hi",
         tokens=(9, 8),
     ),
+    "fumito-ito/AnthropicSwiftSDK#7: the usage is inside delta": Reported(
+        ANTHROPIC,
+        events(
+            STARTED,
+            *TEXT_BLOCK,
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn", "usage": {"output_tokens": 15}}},
+            ENDED,
+        ),
+        "Hi",
+        tokens=(10, 15),
+    ),
+    "Zhipu: a limit of the rate has a number as its code": Reported(
+        ANTHROPIC,
+        events(STARTED, *TEXT_BLOCK, {"type": "error", "error": {"code": "1302", "message": "High concurrency"}}),
+        "Hi",
+        error=RateLimitError,
+        message="High concurrency",
+    ),
+    "MiniMax: the status of an error is http_code": Reported(
+        ANTHROPIC,
+        events(STARTED, *TEXT_BLOCK, {"type": "error", "error": {"http_code": "429", "message": "slow down"}}),
+        "Hi",
+        error=RateLimitError,
+        message="slow down",
+    ),
     "the stop reason is beside delta": Reported(
         ANTHROPIC,
         events(STARTED, *TEXT_BLOCK, {"type": "message_delta", "delta": {}, "stop_reason": "max_tokens"}, ENDED),
@@ -581,6 +606,16 @@ STREAMS = {
         "Hi",
         error=RateLimitError,
         message="slow down",
+    ),
+    "maximhq/bifrost#2251: the last text repeats all others": Reported(
+        GEMINI,
+        sse(frame({"text": "Hello "}), frame({"text": "you"}), frame({"text": "Hello you"}), frame(**STOPPED)),
+        "Hello you",
+    ),
+    "a text that repeats all others is followed by another": Reported(
+        GEMINI,
+        sse(*[frame({"text": text}) for text in ("Row, ", "row, ", "Row, row, ", "row")], frame(**STOPPED)),
+        "Row, row, Row, row, row",
     ),
     "a block reason that stands for none": Reported(
         GEMINI,

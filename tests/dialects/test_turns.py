@@ -147,6 +147,23 @@ def test_unsigned_thinking_goes_back_to_a_compatible_service_but_not_to_anthropi
         assert body_of(dialect, message, url=url)["messages"][1]["content"] == expected
 
 
+@pytest.mark.parametrize("reasoning", ["", "Hm"])
+def test_deepseek_gets_thinking_in_each_turn_with_calls(reasoning: str) -> None:
+    # NousResearch/hermes-agent issue 16748.
+    dialect = dialects.Anthropic()
+    blocks = [{"text": reasoning, "source": "openai/other"}] if reasoning else []
+    turn = {**CALLING, "reasoning": blocks}
+    thinking, call = body_of(dialect, turn, url="https://api.deepseek.com/anthropic")["messages"][1]["content"]
+    assert thinking == {"type": "thinking", "thinking": reasoning, "signature": ""}
+    for url in ("https://api.anthropic.com", "https://other"):
+        assert body_of(dialect, turn, url=url)["messages"][1]["content"] == [call]
+    own = {"type": "thinking", "thinking": "Mine", "signature": "s"}
+    url = "https://api.deepseek.com/anthropic"
+    message = message_of(dialect, {"id": "m", "content": [own, call], "stop_reason": "tool_use"}, url)
+    assert body_of(dialect, message, url=url)["messages"][1]["content"] == [own, call]
+    assert body_of(dialect, {"role": "assistant", "content": "Hi"}, url=url)["messages"][1]["content"] == "Hi"
+
+
 @st.composite
 def gemini_parts(draw: st.DrawFn) -> list[Any]:
     """Draw the parts of a turn, without neighbours that are one text or one thought."""

@@ -270,7 +270,7 @@ _LONGEST_WAIT = 1e9
 def _number_in(error: object) -> int | None:
     """Return the HTTP status in an error or in the error inside it."""
     while isinstance(error, dict):
-        for field in ("status", "code", "status_code", "statusCode", "error_code"):
+        for field in ("status", "code", "status_code", "statusCode", "error_code", "http_code"):
             value = error.get(field)
             if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
                 value = int(value)
@@ -290,6 +290,7 @@ STATUSES_OF_CODES = {
     **dict.fromkeys(("toomanyrequests", "resourceexhausted", "insufficientquota", "quotaexceeded"), 429),
     **dict.fromkeys(("throttling", "throttled", "throttlingexception", "throttlingratequota", "limitrequests"), 429),
     **dict.fromkeys(("requestlimitexceeded", "toomanyrequestsexception", "servicequotaexceededexception"), 429),
+    **dict.fromkeys(("1113", "1302", "1303", "1304", "1305", "1308", "1310", "1312", "1313"), 429),
     **dict.fromkeys(("validationexception", "validationerror", "badrequest"), 400),
     **dict.fromkeys(("accessdeniedexception",), 403),
     **dict.fromkeys(("serviceunavailableexception", "temporarilyunavailable"), 503),
@@ -300,7 +301,10 @@ STATUSES_OF_CODES = {
     **dict.fromkeys(("overloadederror", "overloaded", "unavailable", "serviceunavailable", "slowdown"), 503),
     **dict.fromkeys(("deadlineexceeded", "timeouterror", "gatewaytimeout"), 504),
 }
-"""The HTTP status of the codes and types of many APIs, in the form of `_plain`."""
+"""The HTTP status of the codes and types of many APIs, in the form of `_plain`.
+
+The numbers are Zhipu's. Source: "Error codes" in its documentation (docs.bigmodel.cn).
+"""
 
 _CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 

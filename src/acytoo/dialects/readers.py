@@ -15,10 +15,23 @@ from acytoo.dialects.error_bodies import BASE_RESP, MESSAGE_FIELDS, error_detail
 from acytoo.dialects.json import UNDECODABLE, closed_json, decoder, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
-from acytoo.dialects.tool_calls import ReceivedCalls, increment
+from acytoo.dialects.tool_calls import ReceivedCalls, increment, is_invented
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
 from acytoo.observation import Received
-from acytoo.types import Finish, Item, Logprobs, Reasoning, Refusal, Reply, Start, ToolCall, Usage, collect, size_of
+from acytoo.types import (
+    Finish,
+    Item,
+    Logprobs,
+    Reasoning,
+    Refusal,
+    Reply,
+    Start,
+    ToolCall,
+    ToolCallDict,
+    Usage,
+    collect,
+    size_of,
+)
 from acytoo.wire.limits import check_elements, json_excess
 from acytoo.wire.sse import sse
 
@@ -600,7 +613,7 @@ class RecordReader(Reader):
             repeated.add(Reasoning)
         if after.refusal == before.refusal:
             repeated.add(Refusal)
-        if [call["function"] for call in after.tool_calls] == [call["function"] for call in before.tool_calls]:
+        if _are_equal(before.tool_calls, after.tool_calls):
             repeated.add(ToolCall)
         arguments = {index: call["function"]["arguments"] for index, call in enumerate(before.tool_calls)}
         return [
@@ -609,6 +622,15 @@ class RecordReader(Reader):
             if not (type(item) in repeated and not getattr(item, "signature", ""))
             and not (isinstance(item, ToolCall) and item.arguments and item.arguments == arguments.get(item.index))
         ]
+
+
+def _are_equal(calls: Sequence[ToolCallDict], others: Sequence[ToolCallDict]) -> bool:
+    """Return whether calls are the same, with the same ids where the server has sent any."""
+    return len(calls) == len(others) and all(
+        one["function"] == other["function"]
+        and (one["id"] == other["id"] or is_invented(one["id"]) or is_invented(other["id"]))
+        for one, other in zip(calls, others, strict=True)
+    )
 
 
 class CumulativeRecordReader(RecordReader):

@@ -19,7 +19,7 @@ from acytoo.errors import (
     StatusError,
     TruncatedError,
 )
-from acytoo.types import Finish, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage
+from acytoo.types import Finish, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, collect
 from tests.dialects.anthropic.helpers import (
     DIALECT,
     DOCUMENT,
@@ -462,6 +462,21 @@ def test_a_call_of_a_type_that_only_this_api_has_explains_the_stop_reason() -> N
     assert [item for item in items if isinstance(item, OpaquePart)]
     with pytest.raises(ProtocolError, match="tool_use"):
         read(events(start(), block(0, type="text", text="Hi"), stop(0), *end("tool_use")))
+
+
+@pytest.mark.parametrize("index", [0, 1, 3], ids=["the thought", "the call", "no block"])
+def test_a_thought_in_a_block_that_has_ended_is_another_thought(index: int) -> None:
+    # musistudio/claude-code-router issue 1725.
+    calls = [
+        [block(i, type="tool_use", id=str(i), name="f"), delta(i, type="input_json_delta", partial_json="{}"), stop(i)]
+        for i in (1, 2)
+    ]
+    thought = [block(0, type="thinking", thinking=""), delta(0, type="thinking_delta", thinking="Hm"), stop(0)]
+    again = delta(index, type="thinking_delta", thinking="Again")
+    reply = collect(read(events(start(), *thought, *calls[0], again, *calls[1], *end("tool_use"))))
+    assert [block["text"] for block in reply.reasoning] == ["Hm", "Again"]
+    assert {block["source"] for block in reply.reasoning} == {"anthropic"}
+    assert [part["type"] for part in reply.turn_parts] == ["reasoning", "tool_call"] * 2
 
 
 def test_the_deltas_of_a_block_that_only_this_api_has_are_joined_or_replaced() -> None:

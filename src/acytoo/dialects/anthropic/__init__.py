@@ -19,6 +19,7 @@ from acytoo.dialects.anthropic.request import (
     SOURCE,
     TOOL_FIELDS,
     EffortStyle,
+    UnsignedThinking,
     decode_request,
     encode_request,
     plain_parts,
@@ -51,6 +52,8 @@ class _Models(msgspec.Struct):
 
 
 _ANTHROPIC_HOST = "//api.anthropic.com"
+
+_DEEPSEEK_HOST = "//api.deepseek.com"
 
 _COUNTED_FIELDS = frozenset({"messages", "model", "system", "thinking", "tool_choice", "tools", "output_config"})
 """The fields of a body that a token count needs. The others are only for the reply."""
@@ -135,8 +138,7 @@ class Anthropic(Dialect):
     def encode_request(self, request: Request, endpoint: Endpoint, unsupported: Unsupported) -> HTTPRequest:
         """Return the HTTP request for a reply. Calls `unsupported` for whatever the API cannot express."""
         self.check_options(request, unsupported)
-        # Anthropic signs all thinking and refuses any other; some compatible services sign none and need it back.
-        unsigned = _ANTHROPIC_HOST not in endpoint.url
+        unsigned = _unsigned_thinking(endpoint.url)
         body = encode_request(
             request, self.extra(request), unsupported, self.default_max_tokens, self.effort_as, unsigned
         )
@@ -267,6 +269,15 @@ class Anthropic(Dialect):
     def write_count(self, tokens: int) -> bytes:
         """Return `{"input_tokens"}`."""
         return msgspec.json.encode(_TokenCount(tokens))
+
+
+def _unsigned_thinking(url: str) -> UnsignedThinking:
+    """Return what a service makes of thinking without a signature.
+
+    Anthropic signs all thinking and refuses any other. Some compatible services sign none and want it back, and
+    DeepSeek refuses a turn with calls and without thinking (NousResearch/hermes-agent#16748).
+    """
+    return "refused" if _ANTHROPIC_HOST in url else "needed" if _DEEPSEEK_HOST in url else "accepted"
 
 
 def _without_version(url: str) -> str:

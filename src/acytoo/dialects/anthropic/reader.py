@@ -108,6 +108,11 @@ def _raw_event(record: bytes) -> JSONObject:
     return document if isinstance(document, dict) and isinstance(document.get("type"), str) else {}
 
 
+def _usage_in_delta(record: bytes) -> JSONObject:
+    """Return the usage inside `delta`, where the API reference had it once (fumito-ito/AnthropicSwiftSDK#7)."""
+    return object_or_empty(object_or_empty(_raw_event(record).get("delta")).get("usage"))
+
+
 def _has_unknown_type(event: JSONObject) -> bool:
     """Return whether an event has a type that is not read here, or a block or delta of such a type.
 
@@ -203,6 +208,7 @@ class StreamReader(RecordReader):
         self._restarted = False  # the message began again, after a part of it
         self._thoughts: dict[int, int] = {}  # numbers of the reasoning blocks, by the index of their blocks
         self._thought_count = 0
+        self._closed_thoughts: set[int] = set()  # the indices of the blocks that have ended
         self._unsigned: set[int] = set()  # numbers of the reasoning blocks without a signature so far
         self._opaque: dict[int, _OpenOpaque] = {}  # by the index of their blocks
         self._own_blocks: dict[int, JSONObject] = {}  # that only this API has, by their index
@@ -339,8 +345,9 @@ class StreamReader(RecordReader):
                 self._restart()
         elif event.type == "message_delta":
             if delta is not None and delta.stop_reason:
-                self._update_usage(event.usage or {})
-                self._has_last_usage |= bool(event.usage)
+                usage = event.usage or _usage_in_delta(record)
+                self._update_usage(usage)
+                self._has_last_usage |= bool(usage)
                 self._read_end(delta.stop_reason, delta.stop_sequence, delta.stop_details, items)
             else:
                 self._read_late_end(event, record, items)
@@ -431,6 +438,7 @@ class StreamReader(RecordReader):
                 )
 
     def _open_thought(self, index: int) -> int:
+        self._closed_thoughts.discard(index)
         number = self._thoughts[index] = self._thought_count
         self._thought_count += 1
         self._unsigned.add(number)
@@ -553,8 +561,10 @@ class StreamReader(RecordReader):
             number = self._thoughts.get(index)
             if number is None and self._restarted:
                 return  # a repetition
-            # Proxies put thoughts into a block of text (anthropics/claude-code#63487), or into none.
-            number = self._open_thought(index) if number is None else number
+            # Proxies put thoughts into a block of text (anthropics/claude-code#63487), into none, or into one that has
+            # ended (musistudio/claude-code-router#1725).
+            if number is None or (index in self._closed_thoughts and not self._restarted):
+                number = self._open_thought(index)
             items.append(Reasoning(delta.thinking, number))
         elif (number := self._thoughts.get(index)) is None:
             return
@@ -596,6 +606,8 @@ class StreamReader(RecordReader):
         self._close_call(index, items)
         if (text := self._texts.get(index)) is not None:
             text.is_open = False
+        if index in self._thoughts:
+            self._closed_thoughts.add(index)
         if (opaque := self._opaque.pop(index, None)) is not None:
             self._follows_text = False
             fields = opaque.complete_fields()
@@ -631,7 +643,8 @@ class StreamReader(RecordReader):
 
     def _close_blocks(self, items: list[Item]) -> None:
         """Close the blocks that have no end of their own."""
-        for index in sorted({*self._open_calls, *self._opaque, *self._held, *self._repeated_calls}):
+        thoughts = [index for index, number in self._thoughts.items() if number in self._unsigned]
+        for index in sorted({*self._open_calls, *self._opaque, *self._held, *self._repeated_calls, *thoughts}):
             self._close_block(index, items)
 
     def _read_end(

@@ -39,6 +39,9 @@ SOURCE = "anthropic"
 EffortStyle: TypeAlias = Literal["effort", "budget"]
 """How a request has its reasoning effort: in `output_config.effort`, or as `thinking.budget_tokens`."""
 
+UnsignedThinking: TypeAlias = Literal["refused", "accepted", "needed"]
+"""Whether a server accepts thinking without a signature, and needs some in every turn with calls."""
+
 _Part: TypeAlias = Mapping[str, Any]
 """A content part. Each type has other fields, and blocks that only this API has are parts too."""
 
@@ -84,12 +87,9 @@ def encode_request(
     unsupported: Unsupported,
     default_max_tokens: int,
     effort_as: EffortStyle,
-    unsigned: bool,
+    unsigned: UnsignedThinking,
 ) -> JSONObject:
-    """Return the body for a request. Calls `unsupported` for whatever the API cannot express.
-
-    With `unsigned`, thinking of this API without a signature is sent back.
-    """
+    """Return the body for a request. Calls `unsupported` for whatever the API cannot express."""
     if request.tools:
         request = as_functions(request, unsupported)
     system, turns = _split_system(request.messages, request.extra_for == SOURCE)
@@ -149,7 +149,9 @@ def _encode_system(messages: Sequence[ChatMessage], unsupported: Unsupported) ->
     return [block for message in messages for block in _encode_system_blocks(message, unsupported)]
 
 
-def _encode_messages(messages: Sequence[ChatMessage], unsupported: Unsupported, unsigned: bool) -> list[JSONObject]:
+def _encode_messages(
+    messages: Sequence[ChatMessage], unsupported: Unsupported, unsigned: UnsignedThinking
+) -> list[JSONObject]:
     """Return the turns. Tool results are the user's, and consecutive messages of one role become one turn.
 
     An assistant message without anything that this API can express is left out, because the API rejects empty ones. So
@@ -201,7 +203,7 @@ def _as_blocks(content: str | list[JSONObject]) -> list[JSONObject]:
 
 
 def _encode_message(
-    message: ChatMessage, where: str, unsupported: Unsupported, unsigned: bool
+    message: ChatMessage, where: str, unsupported: Unsupported, unsigned: UnsignedThinking
 ) -> str | list[JSONObject]:
     """Return the content of a message's turn: text if the message has nothing else."""
     role, content = message["role"], message.get("content")
@@ -224,7 +226,9 @@ _TURN_FIELDS = frozenset({"tool_calls", "reasoning", "refusal", "audio", "turn_p
 """Fields of an assistant's message other than its text."""
 
 
-def _encode_turn(message: ChatMessage, where: str, unsupported: Unsupported, unsigned: bool) -> list[JSONObject]:
+def _encode_turn(
+    message: ChatMessage, where: str, unsupported: Unsupported, unsigned: UnsignedThinking
+) -> list[JSONObject]:
     """Return the blocks of an assistant's turn, in the order in which they were received."""
     blocks: list[JSONObject] = []
     refusal = message.get("refusal")
@@ -238,7 +242,7 @@ def _encode_turn(message: ChatMessage, where: str, unsupported: Unsupported, uns
             blocks.append(_encode_call(message["tool_calls"][index], f"{where}.tool_calls[{index}]") | own)
         elif kind == "reasoning":
             block = message["reasoning"][index]
-            blocks += encode_reasoning(block, unsigned=unsigned and block.get("source") == SOURCE)
+            blocks += encode_reasoning(block, unsigned=unsigned != "refused" and block.get("source") == SOURCE)
         elif kind == "text":
             blocks += [block | own for block in _encode_content(part.get("text"), unsupported)]
         elif kind == "content":
@@ -247,6 +251,9 @@ def _encode_turn(message: ChatMessage, where: str, unsupported: Unsupported, uns
             blocks.append({**own})
     if refusal:
         blocks.append({"type": "text", "text": refusal})
+    if unsigned == "needed" and message.get("tool_calls") and not any("thinking" in block["type"] for block in blocks):
+        text = "".join([block.get("text", "") for block in message.get("reasoning") or ()])
+        blocks.insert(0, {"type": "thinking", "thinking": text, "signature": ""})
     return blocks
 
 

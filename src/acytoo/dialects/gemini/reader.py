@@ -23,7 +23,7 @@ from acytoo.dialects.gemini.parts import (
 )
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document
-from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error, unframed
+from acytoo.dialects.readers import LONG_TEXT, CumulativeRecordReader, RecordReader, bare_error, text_on_error, unframed
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import AuthenticationError, ProtocolError, StatusError, TruncatedError
 from acytoo.observation import Received
@@ -143,6 +143,8 @@ class StreamReader(RecordReader):
         self._turn = TurnReader(self._calls.whole)
         self._started = False
         self._unframed = b""
+        self._first_text = ""
+        self._held_text = ""  # a piece that may repeat all of the text before it
         self._usage: _UsageMetadata | None = None
         self._finished = False
         self._number: int | None = None  # the index of the candidate that finished
@@ -264,9 +266,17 @@ class StreamReader(RecordReader):
         parts = (candidate.content.parts if candidate.content else None) or ()
         if len(parts) == 1 and parts[0].text and not candidate.finish_reason and candidate.logprobs_result is None:
             # Nearly every event of a stream is one text, or one piece of a thought.
-            self._turn.read(parts[0], items)
             if not parts[0].thought:
                 self.has_content = True
+                if self._held_text:
+                    items.append(self._held_text)
+                    self._held_text = ""
+                if not self._first_text:
+                    self._first_text = parts[0].text
+                elif parts[0].text.startswith(self._first_text) and self._repeats_all(parts[0].text, items):
+                    self._held_text = parts[0].text
+                    return
+            self._turn.read(parts[0], items)
             return
         content: list[Item] = []
         for number, part in enumerate(parts):
@@ -280,6 +290,15 @@ class StreamReader(RecordReader):
         items += self.unrepeated(content, items) if content and candidate.finish_reason else content
         if candidate.logprobs_result is not None:
             items.append(Logprobs(_decode_logprobs(candidate.logprobs_result)))
+
+    def _repeats_all(self, text: str, items: list[Item]) -> bool:
+        """Return whether a piece is equal to all pieces of the text before it. If no other follows, it repeats them.
+
+        Source: maximhq/bifrost issue 2251.
+        """
+        if self.forgotten or len(text) == len(self._first_text) or len(text) != self.emitted_text_length(items):
+            return False
+        return len(text) >= LONG_TEXT and self.emitted_text(items) == text
 
     def _decode_finish(self, reason: str) -> Finish:
         if reason == "STOP" and self._calls:  # this API has no reason of its own for tool calls
