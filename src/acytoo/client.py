@@ -149,7 +149,7 @@ class Client(msgspec.Struct, frozen=True, dict=True):
         """The `source` of what only this endpoint knows of its replies."""
         return service_at(self.dialect.name, self.endpoint.url)
 
-    @property
+    @cached_property
     def needs_resolving(self) -> bool:
         """Whether the endpoint must be prepared, or its URL has a scheme of ours, such as `embedded://`."""
         return self.preparation is not None or scheme_of(self.endpoint.url) is not None
@@ -214,8 +214,14 @@ class Client(msgspec.Struct, frozen=True, dict=True):
 
     def send(self, http_request: HTTPRequest) -> Coroutine[Any, Any, Exchange]:
         """Send a request and return once the head of the response has been received, whatever its status."""
-        _add_secrets(http_request, self.endpoint, self.extra_headers)
+        if self._has_more_secrets:
+            _add_secrets(http_request, self.endpoint, self.extra_headers)
         return open_exchange(http_request, self.connection)
+
+    @cached_property
+    def _has_more_secrets(self) -> bool:
+        """Whether requests have secrets beside the key and the password."""
+        return bool(self.extra_headers or self.endpoint.user or self.endpoint.query)
 
     @property
     def secrets(self) -> list[Secret]:

@@ -125,7 +125,7 @@ def check_options(request: Request) -> None:
     _check_format(request.response_format)
     request.tools = request.tools or None
     request.stop = request.stop or None
-    if request.tools is None and not any(field.startswith("tools") for field in request.extra):
+    if request.tools is None and not (request.extra and any(field.startswith("tools") for field in request.extra)):
         request.parallel_tool_calls = None
         if request.tool_choice in ("auto", "none"):
             request.tool_choice = None

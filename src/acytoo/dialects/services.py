@@ -55,7 +55,10 @@ def with_service(items: list[Item], api: str, service: str) -> list[Item]:
 
 def for_service(request: Request, api: str, service: str) -> Request:
     """Return the request with the API's name as the `source` of the parts that this service sent."""
-    if not any("reasoning" in message or "turn_parts" in message for message in request.messages):
+    for message in request.messages:  # the generator of any() costs as much as the rest of a short request
+        if "reasoning" in message or "turn_parts" in message:
+            break
+    else:
         return request
     messages: list[Any] = [
         {

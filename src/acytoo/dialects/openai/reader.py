@@ -516,8 +516,9 @@ class StreamReader(RecordReader):
     def _finish_reply(self, reason: str, number: int | None, items: list[Item]) -> None:
         """Append what ends the reply, because the choice of that number has a finish reason."""
         self.close_calls(items)
-        check_finish("finish_reason", reason, (), self.has_content)
-        check_call("finish_reason", reason, bool(self._calls) or self._scans)
+        if reason not in _TEXT_ENDS:
+            check_finish("finish_reason", reason, (), self.has_content)
+            check_call("finish_reason", reason, bool(self._calls) or self._scans)
         if not self.finished:
             self.finished = True
             self._number = number
