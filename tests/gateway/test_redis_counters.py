@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -198,6 +199,22 @@ async def test_a_caller_that_is_cancelled_while_it_reserves_leaves_nothing_count
                 await settle(counters, result, {REQUEST.counter: 0, MONEY.counter: 0})
     async with connected(redis_server) as counters:
         assert [await used(counters, claim) for claim in (REQUEST, MONEY, PLACE)] == [0, 0, 0]
+
+
+async def test_a_caller_that_is_cancelled_while_redis_is_lost_leaves_no_traceback_in_the_log(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(redis_server) as counters:
+        await reserve(counters, REQUEST)
+        redis_server.pause()
+        task = asyncio.create_task(counters.reserve([MONEY]))
+        for _ in range(12):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        redis_server.kill()
+    gc.collect()
+    assert [record.name for record in caplog.records] == ["acytoo.gateway"]
 
 
 async def test_what_is_being_settled_when_the_counters_are_closed_is_settled(redis_server: Redis) -> None:

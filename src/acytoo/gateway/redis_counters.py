@@ -265,7 +265,12 @@ class RedisCounters:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(lambda _: self._give_back(name, claims))
+
+            def undo(done: asyncio.Task[Any]) -> None:
+                if done.exception() is None:  # else nothing is counted, and nobody else looks at the error
+                    self._give_back(name, claims)
+
+            task.add_done_callback(undo)
             raise
 
     def reserve_now(self, plan: Plan, amounts: Sequence[int]) -> None:
