@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -591,11 +592,11 @@ async def test_usage_that_is_sent_before_the_end_counts_once_and_not_as_the_whol
 
 
 @asynccontextmanager
-async def process(folder: Path, up: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def process(folder: Path, up: str, grace: float = 0.2) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """Yield an `acytoo serve --config` process, and its URL. Its ledger is a file in the folder."""
     config = CONFIG.format(provider="openai", up=up, other=up, settings="", hash=hash_secret(KEY))
     path = folder / "acytoo.toml"
-    path.write_text(f"[server]\nport = 0\ngrace = 0.2\n{config}")
+    path.write_text(f"[server]\nport = 0\ngrace = {grace}\n{config}")
     server = await asyncio.create_subprocess_exec(
         *[ACYTOO, "serve", "--config", str(path)],
         stderr=asyncio.subprocess.PIPE,
@@ -636,6 +637,22 @@ async def test_a_server_that_is_stopped_has_recorded_everything(tmp_path: Path) 
             writer.close()
         assert len(up.requests) == 31
     assert await outcomes(tmp_path) == {"complete": (30, 30 * USAGE.output_tokens), "stopped": (1, 2)}
+
+
+async def test_a_client_that_leaves_a_server_which_is_stopping_has_left(tmp_path: Path) -> None:
+    async with asyncio.timeout(LIMIT), FakeEndpoint(DIALECTS["openai"], OK.stall(after=1)) as up:
+        async with process(tmp_path, up.url, grace=LIMIT) as (server, url):
+            reader, writer = await send(url, DIALECTS["openai"], ASKED)
+            while FIRST not in await reader.readline():
+                pass
+            server.send_signal(signal.SIGTERM)
+            with pytest.raises(ConnectionRefusedError):
+                while True:
+                    socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)).close()
+                    await asyncio.sleep(0.01)
+            writer.close()
+            assert await server.wait() == 0
+    assert await outcomes(tmp_path) == {"left": (1, 2)}
 
 
 async def test_a_killed_server_has_recorded_what_ended_before_the_last_write(tmp_path: Path) -> None:

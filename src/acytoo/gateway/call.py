@@ -180,11 +180,14 @@ class GatewayCall(Call):
         If what asks an upstream for it goes on for others, that happens when it has ended: then its usage is known.
         """
         request = self._request
+        connection = request.connection
+        was_stopped = isinstance(error, asyncio.CancelledError) and connection.is_server_stopping
         ending = _Ending(
             response.status if response is not None else request.status,
             len(response.body) if response is not None else request.connection.sent - self._sent,
             time.monotonic() - self._started,
             error,
+            was_stopped and connection.has_client,
         )
         if self._task is None or self._task.done():
             self._finish(ending)
@@ -196,8 +199,7 @@ class GatewayCall(Call):
         key = caller.name if isinstance(caller, Key) else ""
         cancelled = "cancelled"  # such as the slower one of two attempts
         if error is not None:
-            was_stopped = isinstance(error, asyncio.CancelledError) and self._request.connection.is_server_stopping
-            cancelled = "stopped" if was_stopped else "left"
+            cancelled = "stopped" if ending.was_stopped else "left"
         rows: list[Row] = []  # none for an attempt that was refused here, such as by a limit of its upstream
         for attempt in self._attempts:
             own = [self._row_of(attempt, len(rows) + 1, key, cancelled)] if attempt.has_begun else []
@@ -305,12 +307,15 @@ class GatewayCall(Call):
 
 
 class _Ending(msgspec.Struct):
-    """The end of a request as its client sees it; `error` is there if the client has left."""
+    """The end of a request as its client sees it; `error` is there if it was given up: the client has left, or the
+    server `was_stopped`.
+    """
 
     status: int
     sent: int
     seconds: float
     error: BaseException | None
+    was_stopped: bool
 
 
 class GatewayAttempt(Observation):

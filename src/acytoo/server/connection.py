@@ -244,6 +244,11 @@ class ServerConnection(asyncio.BufferedProtocol):
         """Whether the server accepts no new connections."""
         return self._server.is_stopping
 
+    @property
+    def has_client(self) -> bool:
+        """Whether the client has neither left nor been disconnected."""
+        return self.transport is not None and not self.transport.is_closing()
+
     def may_keep_alive(self, request: IncomingRequest) -> bool:
         """Return whether another request may follow this one."""
         return request.keep_alive and request.is_complete and not self._server.is_stopping
