@@ -94,6 +94,16 @@ def test_a_base_resp_without_an_error_changes_nothing() -> None:
     assert "Hi" in items
 
 
+@pytest.mark.parametrize("scans", [False, True])
+@pytest.mark.parametrize(("name", "reason"), [("openai", "stop"), ("gemini", "STOP")])
+def test_a_message_of_success_in_place_of_a_record_is_no_error(name: str, reason: str, scans: bool) -> None:
+    dialect, reply = STREAMS[name]
+    success = record(dialect, {"code": 0, "message": "Success", "sid": "x"})  # iFlytek Spark
+    items, error = read(dialect, success + reply("Hi", reason) + success, scans=scans)
+    assert error is None
+    assert scans or "Hi" in items
+
+
 @pytest.mark.parametrize("name", ["anthropic", "ollama"])
 def test_a_record_of_the_reply_whose_message_is_a_text_is_not_an_error_of_the_server(name: str) -> None:
     dialect = STREAMS[name][0]

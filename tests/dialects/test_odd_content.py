@@ -52,6 +52,7 @@ TEXTS: list[tuple[Dialect, bytes]] = [
     (RESPONSES, response(output=[{"type": "message", "content": [{"type": "text", "text": {"value": "Hi"}}]}])),
     (RESPONSES, response(output=[{"role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}])),
     (RESPONSES, response(output={"type": "message", "content": "Hi"})),
+    (RESPONSES, response(output=[{"type": "output_text", "text": "Hi"}])),
     (RESPONSES, response(event("output_item.done", item={"role": "assistant", "content": "Hi"}))),
 ]
 
@@ -80,6 +81,9 @@ def ollama(call: dict[str, Any]) -> bytes:
 
 CALLS: list[tuple[Dialect, bytes]] = [
     (RESPONSES, response(output=[{**FUNCTION, "arguments": X}])),
+    (RESPONSES, response(output=[{**FUNCTION, "arguments": None, "input": X}])),
+    (RESPONSES, response(output=[{**FUNCTION, "parameters": X}])),
+    (RESPONSES, response(output=[{"type": "function_call", "id": "a", "function": {"name": "f", "arguments": X}}])),
     (
         RESPONSES,
         response(

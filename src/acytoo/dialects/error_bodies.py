@@ -216,6 +216,11 @@ def _joined(messages: list[str]) -> str:
     return text
 
 
+def has_error(error: object) -> bool:
+    """Return whether the `error` field of a reply reports one. Some servers send it with empty fields in each."""
+    return any(map(bool, error.values())) if isinstance(error, dict) else bool(error)
+
+
 def error_details_in(error: Any) -> ErrorDetails:
     """Return the details of the value of a document's `error` field."""
     return error_details_of({"error": error}) or ErrorDetails(display_json(error) if error else NO_MESSAGE)

@@ -291,6 +291,8 @@ def bare_error(record: bytes) -> dict[str, Any] | None:
         return None
     if isinstance(document, dict) and isinstance(document.get("message"), dict) and not document.get("error"):
         return None  # a message of the reply
+    if isinstance(document, dict) and document.get("code") in (0, "0"):
+        return None  # `{"code": 0, "message": "Success"}`: iFlytek Spark's documentation, and many gateways
     return document if error_details_of(document) is not None else None
 
 

@@ -142,6 +142,24 @@ def test_pieces_that_make_no_sense_are_an_error(pieces: list[Any]) -> None:
         read(events(*[calling(piece) for piece in pieces], CALLED))
 
 
+USE = {"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}}
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_call_that_a_gateway_left_in_the_content_is_one_call(streamed: bool, repeated: bool) -> None:
+    message: dict[str, Any] = {"content": [{"type": "text", "text": "Hi"}, USE, {**USE, "id": "b", "input": {}}]}
+    if repeated:
+        message["tool_calls"] = [piece(0, X, "f", id="a"), piece(1, "{}", "f", id="b")]
+    if streamed:
+        items = read(events({"choices": [{"delta": message}]}, {"choices": [{"delta": message}]}, CALLED))
+    else:
+        body = {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
+        items = DIALECT.read_reply(json.dumps(body).encode())
+    calls = [(call["id"], call["function"]["arguments"]) for call in collect(items).tool_calls]
+    assert calls == [("a", X), ("b", "{}")]
+
+
 def test_calls_of_a_document_with_one_id_are_different_calls() -> None:
     calls = [{"id": "a", "function": {"name": "f", "arguments": arguments}} for arguments in (X, Y, "")]
     message = {"role": "assistant", "content": None, "tool_calls": calls}

@@ -29,6 +29,37 @@ PARTS: dict[str, tuple[list[Any], str, str, str]] = {
         "hm",
         "",
     ),
+    "a thought in the content, as text": (
+        [{"content": [{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "Hi"}]}],
+        "Hi",
+        "hm",
+        "",
+    ),
+    "a thought in the content, in the shape of Responses": (
+        [
+            {"content": [{"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]}]},
+            {"content": [{"type": "output_text", "text": "Hi"}]},
+        ],
+        "Hi",
+        "hm",
+        "",
+    ),
+    # MoonshotAI/kimi-code issue 3928: servers and gateways that have several names of one field.
+    "one thought in several fields beside each other": (
+        [
+            {"reasoning": "hm", "reasoning_content": "hm", "reasoning_text": "hm", "thinking": "hm"},
+            {"content": "Hi"},
+        ],
+        "Hi",
+        "hm",
+        "",
+    ),
+    "one thought in a field beside the content": (
+        [{"reasoning_content": "hm", "content": [{"type": "thinking", "thinking": "hm"}]}, {"content": "Hi"}],
+        "Hi",
+        "hm",
+        "",
+    ),
     "a refusal in the content": ([{"content": [{"type": "refusal", "refusal": "No."}]}], "", "", "No."),
     # The shape of OpenAI's Assistants.
     "a text with annotations": (

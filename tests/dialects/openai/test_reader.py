@@ -322,6 +322,14 @@ STREAMS: dict[str, tuple[tuple[object, ...], list[Item]]] = {
     "empty data": (("", choice({"content": "Hi"}), " ", STOP), ["Hi", Finish("stop")]),
     "null choices": (({"choices": None}, choice({"content": "Hi"}), {"choices": None}, STOP), ["Hi", Finish("stop")]),
     "null delta": ((choice(None), choice({"content": "Hi"}), STOP), ["Hi", Finish("stop")]),
+    "an error with empty fields": (
+        ({**choice({"content": "Hi"}), "error": {"message": "", "type": "", "param": "", "code": None}}, STOP),
+        ["Hi", Finish("stop")],
+    ),
+    "an error with empty fields in the choice": (
+        (choice({"content": "Hi"}, error={"message": ""}), STOP),
+        ["Hi", Finish("stop")],
+    ),
     "null error": (({**choice({"content": "Hi"}), "error": None}, STOP), ["Hi", Finish("stop")]),
     "odd usage": (
         (STOP, {"usage": {"prompt_tokens": "many", "completion_tokens": -1, "prompt_tokens_details": 5}}),

@@ -375,6 +375,31 @@ ERRORS: dict[str, tuple[list[Any], type[StatusError], str]] = {
         RateLimitError,
         "limit",
     ),
+    # OpenRouter's documentation of its Responses API, "Error Handling".
+    "response.error": (
+        [{"type": "response.error", "error": {"code": "rate_limit_exceeded", "message": "slow down"}}],
+        RateLimitError,
+        "slow down",
+    ),
+    "response.error, flat": (
+        [{"type": "response.error", "code": "rate_limit_exceeded", "message": "slow down"}],
+        RateLimitError,
+        "slow down",
+    ),
+    "failed, flat": ([{"type": "response.failed", "message": "no memory"}], ServerError, "no memory"),
+    "an error event without any field": ([{"type": "error"}], ServerError, "an error without a message"),
+    # openai/codex: the error of its backend.
+    "the limit of a plan": (
+        [
+            {
+                "type": "error",
+                "status": 429,
+                "error": {"type": "usage_limit_reached", "message": "plan", "plan_type": "x"},
+            }
+        ],
+        RateLimitError,
+        "plan",
+    ),
     "failed without a reason": ([completed(kind="failed", error=None)], ServerError, "gave no reason"),
     "untyped": ([{"error": {"message": "bad key", "code": "invalid_api_key"}}], AuthenticationError, "bad key"),
 }
@@ -390,7 +415,7 @@ def test_an_error_in_a_stream_is_raised_with_its_class_and_message(name: str) ->
 @given(st.lists(st.tuples(st.sampled_from(KINDS), objects(anything)), max_size=5))
 def test_garbage_in_known_events_raises_only_acytoo_errors(events: list[tuple[str, dict[str, Any]]]) -> None:
     try:
-        read(sse(*[{**event, "type": kind} for kind, event in events]))
+        collect(read(sse(*[{**event, "type": kind} for kind, event in events])))
     except AcytooError:
         pass
 
@@ -398,7 +423,7 @@ def test_garbage_in_known_events_raises_only_acytoo_errors(events: list[tuple[st
 @given(objects(anything))
 def test_garbage_in_a_document_raises_only_acytoo_errors(document: dict[str, Any]) -> None:
     try:
-        feed(DIALECT.reader(DOCUMENT_HEAD), json.dumps(document).encode())
+        collect(feed(DIALECT.reader(DOCUMENT_HEAD), json.dumps(document).encode()))
     except AcytooError:
         pass
 
@@ -421,6 +446,95 @@ def test_a_refusal_without_deltas_is_read_from_its_complete_part() -> None:
     part = {"type": "refusal", "refusal": "I can't"}
     done = event("content_part.done", content_index=0, part=part)
     assert Refusal("I can't") in read(sse(CREATED, done, completed()))
+
+
+def reasoning(index: int, delta: str) -> dict[str, Any]:
+    return event("reasoning_text.delta", content_index=index, delta=delta)
+
+
+def test_reasoning_whose_deltas_are_numbered_has_no_blank_lines_between_them() -> None:
+    # vllm-project/vllm pull request 35184
+    pieces = [reasoning(index, piece) for index, piece in enumerate(["The", " sky", " is"])]
+    done = event("reasoning_text.done", content_index=2, text="The sky is")
+    item = {"type": "reasoning", "id": "rs_1", "content": [{"type": "reasoning_text", "text": "The sky is"}]}
+    ends = event("output_item.done", item=item)
+    reply = collect(read(sse(CREATED, *pieces, done, ends, completed(item, message(text("Hi"))))))
+    assert [block.get("text") for block in reply.reasoning] == ["The sky is"]
+
+
+def test_two_parts_of_a_reasoning_have_a_blank_line_between_them() -> None:
+    done = event("reasoning_text.done", content_index=0, text="One")
+    for events in (
+        [reasoning(0, "One"), done, reasoning(1, "Two")],
+        [done, event("reasoning_text.done", content_index=1, text="Two")],
+    ):
+        reply = collect(read(sse(CREATED, *events, completed(message(text("Hi"))))))
+        assert [block.get("text") for block in reply.reasoning] == ["One\n\nTwo"]
+
+
+SEARCH = {
+    "type": "custom_tool_call",
+    "id": "ctc_1",
+    "call_id": "xs_1",
+    "name": "x_keyword_search",
+    "status": "completed",
+}
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_search_that_xais_server_has_made_is_not_a_call_of_the_callers_tool(streamed: bool) -> None:
+    # vercel/ai issue 10607: the tool `x_search`
+    search = {**SEARCH, "input": '{"query": "x"}'}
+    last = completed(search, message(text("Hi")))
+    events = [
+        event("output_item.added", item={**SEARCH, "input": "", "status": "in_progress"}),
+        event("custom_tool_call_input.delta", item_id="ctc_1", delta='{"query": "x"}'),
+        event("custom_tool_call_input.done", item_id="ctc_1", input='{"query": "x"}'),
+        event("output_item.done", item=search),
+        event("output_text.delta", 1, content_index=0, delta="Hi"),
+        event("output_item.done", 1, item=message(text("Hi"))),
+    ]
+    items = read(sse(*events, last)) if streamed else DIALECT.read_reply(json.dumps(last["response"]).encode())
+    reply = collect(items)
+    assert (reply.text, reply.tool_calls, reply.finish_reason) == ("Hi", [], "stop")
+    assert [part["fields"] for part in reply.turn_parts if part["type"] == "opaque"] == [search]
+
+
+def test_a_call_without_a_name_or_arguments_is_dropped_with_its_own_fields() -> None:
+    items = read(sse(completed({"type": "function_call", "id": "fc_1", "own": 1}, message(text("Hi")))))
+    assert (collect(items).text, collect(items).tool_calls) == ("Hi", [])
+
+
+@pytest.mark.parametrize("details", ["max_output_tokens", "length", "max_tokens"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_completed_response_with_a_reason_why_it_is_incomplete_is_not_complete(details: str, streamed: bool) -> None:
+    last = completed(message(text("Hi")), incomplete_details={"reason": details})
+    items = read(sse(last)) if streamed else DIALECT.read_reply(json.dumps(last["response"]).encode())
+    assert collect(items).finish_reason == "length"
+
+
+def test_a_complete_response_in_place_of_an_event_is_read_once() -> None:
+    response = completed(message(text("Hi")))["response"]
+    for events in ([response], [*TEXT[:-1], {**response, "output": [message(text("Hi 世界"))]}]):
+        assert collect(read(sse(*events))).text in ("Hi", "Hi 世界")
+
+
+def test_a_record_of_chat_completions_is_not_of_this_api() -> None:
+    with pytest.raises(ProtocolError, match="openai-responses"):
+        read(sse({"choices": [{"delta": {"content": "Hi"}}]}))
+
+
+@pytest.mark.parametrize(
+    "error", [{}, {"code": "", "message": ""}, {"code": None, "message": None}, False], ids=json.dumps
+)
+def test_an_error_with_empty_fields_is_no_error(error: Any) -> None:
+    events = [{**one, "error": error} for one in TEXT[:-1]]
+    assert collect(read(sse(*events, completed(message(text("Hi 世界")), error=error)))).text == "Hi 世界"
+
+
+def test_the_counts_of_a_usage_may_have_the_names_of_chat_completions() -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 3}}
+    assert Usage(5, 2, 3) in read(sse(completed(message(text("Hi")), usage=usage)))
 
 
 def test_of_a_summary_and_the_reasoning_only_the_first_to_arrive_is_read() -> None:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from acytoo.dialects.custom_tools import custom_arguments
-from acytoo.dialects.error_bodies import error_from_event
+from acytoo.dialects.error_bodies import error_from_event, has_error
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import FINISH_REASONS, append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
@@ -479,7 +479,7 @@ class StreamReader(RecordReader):
 
     def append(self, chunk: _Chunk, items: list[Item]) -> None:
         """Append the items of one chunk, or of a complete reply. Raises the error that it reports."""
-        if chunk.error or (chunk.error is not None and chunk.choices is None):
+        if has_error(chunk.error) or (chunk.error is not None and chunk.choices is None):
             raise error_from_event(chunk.error, STATUSES, TOO_LONG)
         if not self._started:
             self._start(chunk, items)
@@ -494,7 +494,7 @@ class StreamReader(RecordReader):
         Its index need not be 0: some servers count their chunks in it (microsoft/foundry-local#263).
         """
         for choice in choices:
-            if choice.error:
+            if has_error(choice.error):
                 raise error_from_event(choice.error, STATUSES, TOO_LONG)
         choice = choices[0] if len(choices) == 1 else _first_choice(choices)
         before = len(items)
@@ -624,7 +624,9 @@ class StreamReader(RecordReader):
 
     def _decode_more_fields(self, delta: _Delta, items: list[Item]) -> None:
         """Append the items of fields that few servers have, and remove a content that is a thought."""
-        if reasoning := delta.reasoning_text or delta.thinking:
+        reasoning = delta.reasoning_text or delta.thinking
+        is_repeated = bool(delta.reasoning_content or delta.reasoning)  # MoonshotAI/kimi-code#3928
+        if reasoning and not is_repeated:
             self._note_reasoning_field("reasoning_text" if delta.reasoning_text else "thinking", items)
             items.append(Reasoning(reasoning))
         if delta.thinking_blocks is not None:  # they repeat the text of `reasoning_content`
@@ -662,11 +664,11 @@ class StreamReader(RecordReader):
             parts = _decode_parts(delta.content)
             if any(isinstance(part, dict) and isinstance(part.get("thinking"), list) for part in delta.content):
                 self._note_reasoning_field("content", items)
-            items += parts
+            items += [part for part in parts if not (reasoning and isinstance(part, Reasoning))]
         if delta.refusal:
             items.append(Refusal(delta.refusal))
         siblings: set[ReceivedCall] = set()
-        for call in delta.tool_calls or ():
+        for call in self._take_calls(delta):
             items += self._decode_call(call, siblings)
         if delta.function_call:
             call_id = new_id("call_") if delta.function_call.name else None  # it never has one
@@ -679,7 +681,7 @@ class StreamReader(RecordReader):
         (abundantbeing/hermes-browser-extension#11), and others send all the content so far, or a piece of it, as the
         `message` of every chunk.
         """
-        calls, message.tool_calls = message.tool_calls, None
+        calls = self._take_calls(message)
         parts: list[Item] = []
         if message.reasoning_details:
             self._details = []  # these are complete
@@ -697,7 +699,7 @@ class StreamReader(RecordReader):
         else:
             self._append_new(parts, items)
         siblings: set[ReceivedCall] = set()
-        for number, call in enumerate(calls or ()):
+        for number, call in enumerate(calls):
             self._decode_complete_call(number, call, siblings, items)
 
     def _append_new(self, parts: list[Item], items: list[Item]) -> None:
@@ -721,6 +723,24 @@ class StreamReader(RecordReader):
                 items += [item for item in parts if isinstance(item, kind)]
             elif rest:
                 items.append(rest if kind is str else Reasoning(rest) if kind is Reasoning else Refusal(rest))
+
+    def _take_calls(self, delta: _Delta) -> list[_ToolCall]:
+        """Remove the calls from a delta or a message, and return them.
+
+        Gateways before Anthropic's API leave some in the content, where they have its shape.
+        """
+        calls, delta.tool_calls = delta.tool_calls or [], None
+        if isinstance(delta.content, list):
+            uses = [part for part in objects_in(delta.content) if part.get("type") == "tool_use"]
+            delta.content = [part for part in delta.content if part not in uses]
+            if not calls:
+                ids = [text_or_empty(use.get("id")) for use in uses]
+                calls = [
+                    _ToolCall(id=call_id, name=text_or_empty(use.get("name")), arguments=use.get("input"))
+                    for call_id, use in zip(ids, uses, strict=True)
+                    if self._calls.by_id(call_id) is None
+                ]
+        return calls
 
     def _decode_complete_call(
         self, number: int, piece: _ToolCall, siblings: set[ReceivedCall], items: list[Item]
@@ -943,13 +963,16 @@ def _decode_parts(parts: list[str | JSONObject]) -> list[Item]:
         if isinstance(text, dict):
             text = text.get("value")
         if isinstance(text, str) and text:
-            items.append(text)
+            items.append(Reasoning(text) if part.get("type") in _THOUGHTS else text)
         elif isinstance(part.get("refusal"), str) and part["refusal"]:
             items.append(Refusal(part["refusal"]))
-        elif thought := part.get("thinking") or part.get("summary"):
-            thoughts = [thought] if isinstance(thought, str) else [block.get("text") for block in objects_in(thought)]
-            items += [Reasoning(text) for text in thoughts if text and isinstance(text, str)]
+        elif thought := _text_in(part.get("thinking") or part.get("summary") or part.get("content")):
+            items.append(Reasoning(thought))
     return items
+
+
+_THOUGHTS = ("thinking", "reasoning", "reasoning_text")
+"""Types of content parts whose text is not a part of the answer."""
 
 
 def _text_in(value: Any) -> str:

@@ -18,8 +18,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from acytoo.dialects.base import not_this_api
 from acytoo.dialects.custom_tools import custom_arguments
-from acytoo.dialects.error_bodies import error_from_event
+from acytoo.dialects.error_bodies import error_from_event, has_error
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder, display_json
@@ -116,7 +117,17 @@ class _Text:
 class _OutputItem:
     """What has been emitted of one output item."""
 
-    __slots__ = ("call", "field", "fragments", "has_opaque", "has_own_part", "index", "parts", "place")
+    __slots__ = (
+        "call",
+        "field",
+        "fragments",
+        "has_ended_part",
+        "has_opaque",
+        "has_own_part",
+        "index",
+        "parts",
+        "place",
+    )
 
     def __init__(self) -> None:
         self.parts: dict[int, _Text | None] = {}
@@ -129,10 +140,14 @@ class _OutputItem:
         self.index = -1
         """The index of the reasoning block in the shared shape, -1 before its first event."""
         self.field: _ReasoningField | None = None
+        self.has_ended_part = False
+        """Whether the last event of a reasoning text had the complete part."""
         self.has_opaque = False
         self.has_own_part = False
         """Whether its `OpaquePart` was emitted, or is not needed."""
 
+
+_NO_REASON = "the response failed, and the server gave no reason"
 
 _KEEP_ALIVE = re.compile(rb'\s*\{\s*"type"\s*:\s*"(?:keepalive|ping)"')
 
@@ -166,7 +181,7 @@ class StreamReader(RecordReader):
     def close(self) -> None:
         """Raise TruncatedError if the reply is not complete, ServerError if it failed and no reason followed."""
         if self._failed:
-            raise status_error(None, "the response failed, and the server gave no reason")
+            raise status_error(None, _NO_REASON)
         super().close()
 
     def is_keep_alive(self, record: bytes) -> bool:
@@ -195,16 +210,28 @@ class StreamReader(RecordReader):
                     if event.delta:
                         items.append(event.delta)
                     continue
-            if not event.type and event.error is None and (error := bare_error(record)) is not None:
-                raise decode_error(error)
-            self._decode_event(event, items)
+            if event.type or event.error is not None:
+                self._decode_event(event, items)
+            else:
+                self._decode_untyped(record, items)
+
+    def _decode_untyped(self, record: bytes, items: list[Item]) -> None:
+        """Read a record that is no event: an error, or a complete response, which a gateway sends as a stream."""
+        if (error := bare_error(record)) is not None:
+            raise decode_error(error)
+        if b'"output"' in record or b'"choices"' in record:
+            document = decode_document(record, _Document)
+            if document.output is None:
+                raise not_this_api(self._name, record, "it has no output")
+            self.end(msgspec.to_builtins(document), items)
 
     def _decode_event(self, event: _Event, items: list[Item]) -> None:
         subject, _, stage = event.type.removeprefix("response.").rpartition(".")
         is_delta = stage == "delta"
-        if event.type == "error" or event.error is not None:
-            flat = {"code": event.code, "message": event.message}
-            raise decode_error(event.error if event.error is not None else flat)
+        if event.type in ("error", "response.error") or (event.error is not None and not event.type):
+            raise decode_error(event.error or _flat_error(event))
+        if has_error(event.error):
+            raise decode_error(event.error)
         if event.type in ("response.created", "response.queued", "response.in_progress"):
             self._decode_start(object_or_empty(event.response), items)
         elif event.type in ("response.completed", "response.incomplete") and (event.response or self._output):
@@ -213,11 +240,12 @@ class StreamReader(RecordReader):
             # Some gateways send it as the last event (can1357/oh-my-pi#4692, decolua/9router#2142).
             self.end(object_or_empty(event.response), items)
         elif event.type == "response.failed":
-            if (error := object_or_empty(event.response).get("error")) is not None:
+            error = object_or_empty(event.response).get("error") or _flat_error(event)
+            if has_error(error):
                 raise decode_error(error)
             self._failed = True  # Azure sends the reason in an `error` event after it
         elif subject == "output_item":
-            item = _with_type(object_or_empty(event.item))
+            item = _with_usual_shape(object_or_empty(event.item))
             output = self._output_item(event, item.get("id"), item.get("call_id"))
             self._decode_item(output, item, items, done=stage == "done")
         elif subject == "content_part" and stage == "done" and isinstance(event.part, dict):
@@ -359,17 +387,18 @@ class StreamReader(RecordReader):
         is_delta: bool,
         items: list[Item],
     ) -> None:
-        """Append reasoning text, with a blank line between parts.
+        """Append reasoning text, with a blank line between parts. vLLM numbers each delta (vllm-project/vllm#35184).
 
         Of a block that has both a summary and content, only the one that arrives first is emitted.
         """
         if not isinstance(text, str) or not text or output.field not in (None, field):
             return
+        follows_part, output.has_ended_part = field != "content" or output.has_ended_part, not is_delta
         if not is_delta and index in output.parts:
             return
         self._number_block(output)
         output.field = field
-        if output.parts and index not in output.parts:
+        if output.parts and index not in output.parts and (follows_part or not is_delta):
             text = "\n\n" + text
         output.parts[index] = None
         items.append(Reasoning(text, output.index))
@@ -426,7 +455,7 @@ class StreamReader(RecordReader):
     def _decode_item(self, output: _OutputItem, item: JSONObject, items: list[Item], done: bool = True) -> None:
         """Append the beginning of an output item; if it is `done`, whatever of it has not been emitted."""
         kind = item.get("type")
-        if kind in _CALL_TYPES:
+        if _is_call(item):
             if done and output.call is None and (known := self._repeated_call(item)) is not None:
                 output.call, output.has_own_part = known, True
                 output.parts = {0: None} if known.fragments else {}
@@ -439,7 +468,8 @@ class StreamReader(RecordReader):
                     output.fragments = [text_or_empty(item.get("input"))] if item.get("input") else output.fragments
                     self._end_input(output, items)
                 else:
-                    self._decode_arguments(output, item.get("arguments"), False, items)
+                    arguments = item.get("arguments") or item.get("parameters") or item.get("input")
+                    self._decode_arguments(output, arguments, False, items)
                 items += self._calls.end(call)
         elif kind == "reasoning":
             if output.index < 0:
@@ -478,10 +508,10 @@ class StreamReader(RecordReader):
             return
         if kind == "message":
             part, is_own = "text", output is self._last_text and not is_plain_message(item)
-        elif kind == "function_call":
-            part, is_own = "tool_call", bool(without_none(item).keys() - _CALL_FIELDS)
-        elif kind == "custom_tool_call":
-            part, is_own = "tool_call", True
+        elif _is_call(item):
+            is_begun = output.call is not None and output.call.is_begun  # else it has no name, and was dropped
+            part = "tool_call"
+            is_own = is_begun and (kind == "custom_tool_call" or bool(without_none(item).keys() - _CALL_FIELDS))
         elif kind == "reasoning":
             texts = len(objects_in(item.get("summary"))) + len(objects_in(item.get("content")))
             part, is_own = "reasoning", texts > 1
@@ -504,13 +534,15 @@ class StreamReader(RecordReader):
         calls = itertools.count()
         outputs = {output.call.number: output for output in self._output.values() if output.call is not None}
         output = response.get("output")
-        output_items = [_with_type(item) for item in objects_in([output] if isinstance(output, dict) else output)]
+        output_items = [
+            _with_usual_shape(item) for item in objects_in([output] if isinstance(output, dict) else output)
+        ]
         if isinstance(text := response.get("output_text"), str) and text and not self._texts and not output_items:
             output_items = [{"type": "message", "content": text}]
         emitted_parts = self._pair_texts(output_items, items)
         for place, item in enumerate(output_items):
             kind = item.get("type")
-            if kind in _CALL_TYPES:
+            if _is_call(item):
                 known = self._known_call(next(calls), item)
                 emitted = outputs.get(known.number) if known is not None else None
                 self._decode_item(emitted or _OutputItem(), item, items)
@@ -524,10 +556,12 @@ class StreamReader(RecordReader):
         items += self._calls.close()
         if usage := object_or_empty(response.get("usage")):
             items.append(_decode_usage(usage, sum(map(_is_search, output_items))))
-        if response.get("error"):
+        if has_error(response.get("error")):
             raise decode_error(response["error"])
         status = str(response.get("status") or "completed")
-        if incomplete or status == "incomplete":
+        if status == "failed":
+            raise status_error(None, _NO_REASON)
+        if incomplete or status == "incomplete" or object_or_empty(response.get("incomplete_details")).get("reason"):
             finish = _decode_incomplete(response)
             check_finish("incomplete_details.reason", finish.raw or finish.reason, INCOMPLETE_REASONS, self.has_content)
             self._done = True
@@ -613,9 +647,36 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     return items
 
 
-def _with_type(item: JSONObject) -> JSONObject:
-    """Return an output item with the type of a message if it has none and is one."""
-    return {**item, "type": "message"} if item.get("content") and not item.get("type") else item
+def _flat_error(event: _Event) -> JSONObject:
+    """Return the error whose fields are those of the event."""
+    return {"code": event.code, "message": event.message} if event.code or event.message else {}
+
+
+def _with_usual_shape(item: JSONObject) -> JSONObject:
+    """Return an output item in its usual shape.
+
+    Some servers send a message without its type or only its part, or a function as in Chat Completions.
+    """
+    kind = item.get("type")
+    if item.get("content") and not kind:
+        return {**item, "type": "message"}
+    if kind == "output_text":
+        return {"type": "message", "content": [item]}
+    if kind == "function_call" and isinstance(function := item.get("function"), dict):
+        return {**item, "name": function.get("name"), "arguments": function.get("arguments")}
+    return item
+
+
+def _is_call(item: JSONObject) -> bool:
+    """Return whether an output item is a call that the caller has to make. xAI's search in posts looks like one.
+
+    Source: vercel/ai issue 10607.
+    """
+    return item.get("type") in _CALL_TYPES and item.get("name") not in _SEARCHES_OF_XAI
+
+
+_SEARCHES_OF_XAI = ("x_keyword_search", "x_semantic_search", "x_user_search", "x_thread_fetch")
+"""Names of calls that xAI's server makes itself if a request has the tool `x_search`."""
 
 
 INCOMPLETE_REASONS = {
@@ -645,6 +706,7 @@ STATUSES = {
     "rate_limit_error": 429,
     "too_many_requests": 429,
     "insufficient_quota": 429,
+    "usage_limit_reached": 429,
     "invalid_prompt": 400,
     "invalid_request_error": 400,
     "context_length_exceeded": 400,
@@ -673,8 +735,9 @@ def _is_search(item: JSONObject) -> bool:
 
 
 def _decode_usage(fields: JSONObject, searches: int) -> Usage:
-    input_details = object_or_empty(fields.get("input_tokens_details"))
-    output_details = object_or_empty(fields.get("output_tokens_details"))
+    """Return the token counts. Some servers have the names of Chat Completions."""
+    input_details = object_or_empty(fields.get("input_tokens_details", fields.get("prompt_tokens_details")))
+    output_details = object_or_empty(fields.get("output_tokens_details", fields.get("completion_tokens_details")))
     return Usage(
         count(fields.get("input_tokens", fields.get("prompt_tokens"))),
         count(fields.get("output_tokens", fields.get("completion_tokens"))),
