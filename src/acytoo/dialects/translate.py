@@ -85,7 +85,8 @@ def _with_plain_parts(source: Dialect, request: Request) -> Request:
             plain = [source.plain_parts(part) for part in content]
             if any(parts is not None for parts in plain):
                 pairs = zip(content, plain, strict=True)
-                changed[index] = {**message, "content": [new for part, parts in pairs for new in parts or [part]]}
+                parts = [new for part, parts in pairs for new in ([part] if parts is None else parts)]
+                changed[index] = {**message, "content": parts or ""}
     if not changed:
         return request
     messages: list[Any] = [changed.get(index, message) for index, message in enumerate(request.messages)]

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acytoo import dialects
 from acytoo.dialects.anthropic import Anthropic
 from acytoo.dialects.base import Unsupported
+from acytoo.dialects.translate import translate
 from acytoo.errors import RequestError, UnsupportedError, UsageError
 from acytoo.http import Endpoint, ServerRequest
 from acytoo.secret import Secret
@@ -358,6 +360,48 @@ def test_a_turn_with_reasoning_after_text_keeps_its_order() -> None:
     assert encode(request)["messages"][1] == {"role": "assistant", "content": content}
 
 
+def test_a_turn_with_texts_between_its_calls_keeps_its_order() -> None:
+    hint = {"cache_control": {"type": "ephemeral"}}
+    content = [
+        {"type": "text", "text": "First"},
+        {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+        {"type": "text", "text": "then", **hint},
+        {"type": "tool_use", "id": "b", "name": "f", "input": {}},
+        {"type": "thinking", "thinking": "c", "signature": "s"},
+        {"type": "text", "text": "that"},
+    ]
+    request = decode({"messages": [*HELLO, {"role": "assistant", "content": content}]})
+    assert encode(request)["messages"][1] == {"role": "assistant", "content": content}
+    for target in (dialects.OpenAI(), dialects.Ollama()):
+        unsupported = Unsupported(target.name)
+        sent = translate(request, DIALECT, unsupported)
+        body = json.loads(target.encode_request(sent, Endpoint("http://h"), unsupported).body)
+        assert body["messages"][1]["content"] == "Firstthenthat"
+
+
+def test_the_mark_of_another_model_goes_back_to_anthropic_and_to_no_other_api() -> None:
+    mark = {"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}}
+    signed = {"type": "thinking", "thinking": "a", "signature": "s"}
+    for content in ([signed, mark, signed, {"type": "text", "text": "Hi"}], [mark]):
+        request = decode({"messages": [*HELLO, {"role": "assistant", "content": content}, *HELLO]})
+        assert encode(request)["messages"][1] == {"role": "assistant", "content": content}
+        unsupported = Unsupported("openai")
+        sent = translate(request, DIALECT, unsupported)
+        body = json.loads(dialects.OpenAI().encode_request(sent, Endpoint("http://h"), unsupported).body)
+        assert [message["content"] for message in body["messages"] if message["role"] == "assistant"][-1] == (
+            "Hi" if len(content) > 1 else ""
+        )
+
+
+def test_an_instruction_in_mid_conversation_is_text_for_other_apis() -> None:
+    block = {"type": "mid_conv_system", "content": [{"type": "text", "text": "Be brief"}]}
+    request = decode({"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}, block]}]})
+    unsupported = Unsupported("ollama")
+    sent = translate(request, DIALECT, unsupported)
+    body = json.loads(dialects.Ollama().encode_request(sent, Endpoint("http://h"), unsupported).body)
+    assert body["messages"][0]["content"] == "HiBe brief"
+
+
 def test_a_call_sent_back_by_a_client_keeps_geminis_signature() -> None:
     calls = collect([ToolCall(0, "a", "f", "{}", "sig", "gemini")]).tool_calls
     reply = DIALECT.write_reply(Reply(tool_calls=calls), Request(HELLO))
@@ -382,6 +426,7 @@ def test_a_call_sent_back_by_a_client_keeps_geminis_signature() -> None:
         {"type": "document", "source": {"type": "url", "url": "https://x/a.pdf"}},
         {"type": "document", "source": {"type": "file", "file_id": "f"}},
         {"type": "search_result", "source": "s", "title": "t", "content": []},
+        {"type": "mid_conv_system", "content": [{"type": "text", "text": "Be brief"}]},
     ],
 )
 def test_a_block_round_trips(block: dict[str, Any]) -> None:

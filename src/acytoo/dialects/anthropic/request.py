@@ -29,7 +29,6 @@ from acytoo.types import (
     ToolCallDict,
     ToolDefinition,
     TurnPart,
-    plain_turn,
     signature_of,
 )
 
@@ -68,8 +67,10 @@ _NATIVE_BLOCKS = frozenset(
         "compaction",
         "container_upload",
         "document",
+        "fallback",
         "image",
         "mcp_tool_use",
+        "mid_conv_system",
         "search_result",
         "server_tool_use",
         "tool_reference",
@@ -567,7 +568,7 @@ def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
     """Return the messages of an assistant's turn.
 
     A message has its reasoning before its text. A turn that thinks again after its text becomes several messages,
-    so that the order is kept; `turn_parts` keeps the order of reasoning and calls.
+    so that the order is kept; `turn_parts` keeps the order of reasoning, texts and calls.
     """
     messages: list[ChatMessage] = []
     reasoning: list[ReasoningBlock] = []
@@ -588,11 +589,18 @@ def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
         else:
             parts.append(_decode_part(block, kind, place))
             turn.append({"type": "text", "text": parts[-1].get("text", "")})
+            if fields := _part_fields(parts[-1]):
+                turn[-1] |= {"source": SOURCE, "fields": fields}
     message = _assistant_message(reasoning, parts, calls)
-    content = message["content"]
-    if calls and not isinstance(content, list) and turn != plain_turn(content or "", len(reasoning), len(calls)):
+    kinds = [part["type"] for part in turn]
+    if kinds != sorted(kinds, key=_KINDS.index) and all(part["type"] == "text" for part in parts):
+        message["content"] = "".join([part["text"] for part in parts]) or None
         message["turn_parts"] = turn
     return [*messages, message]
+
+
+_KINDS = ("reasoning", "text", "tool_call")
+"""The parts of a turn, in the order in which a message has them without `turn_parts`."""
 
 
 def _assistant_message(
@@ -688,7 +696,10 @@ def _decode_document(block: JSONObject, where: str) -> JSONObject:
 
 
 def plain_parts(part: ContentPart) -> list[ContentPart] | None:
-    """Return parts that every API has for a block with text of its own shape; None for any other part."""
+    """Return parts that every API has for a block with text of its own shape; None for any other part.
+
+    `fallback` has none, and the model does not read it: it marks where another model continued a turn.
+    """
     block: Mapping[str, Any] = part
     kind = block["type"]
     if kind == "file" and block.get("context"):
@@ -701,6 +712,10 @@ def plain_parts(part: ContentPart) -> list[ContentPart] | None:
         return [*_texts(heading), *content_parts(_decode_content(block.get("content"), "search_result.content"))]
     if kind == "compaction" and block.get("content"):
         return _texts([block["content"]])
+    if kind == "mid_conv_system":
+        return [*content_parts(_decode_content(block.get("content"), "mid_conv_system.content"))]
+    if kind == "fallback":
+        return []
     return None
 
 
