@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -151,6 +152,18 @@ async def test_what_a_ledger_has_is_restored_once_however_often_it_is_reported()
     assert (await reserve(counters, tokens(100, 10, "day"))).levels[0].used == 80
     await counters.restore("key:a:tokens", "day", 70)
     assert (await reserve(counters, tokens(100, 10, "day"))).levels[0].used == 90
+
+
+@pytest.mark.parametrize("window", ["day", "month"])
+async def test_what_was_used_of_a_day_or_month_that_has_ended_meanwhile_is_not_restored(window: Window) -> None:
+    wall = Clock()
+    wall.now = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+    asked_at = wall.now - 1
+    counters = MemoryCounters(wall=wall)
+    await counters.restore("key:a:tokens", window, 70, asked_at)
+    assert (await reserve(counters, tokens(100, 10, window))).levels[0].used == 10
+    await counters.restore("key:a:tokens", window, 70, wall.now)
+    assert (await reserve(counters, tokens(100, 10, window))).levels[0].used == 80
 
 
 async def test_a_clock_that_jumps_back_locks_nobody_out() -> None:

@@ -480,6 +480,21 @@ async def test_what_a_ledger_has_is_restored_once_however_often_it_is_reported(r
         assert await used(counters, MONEY) == 90
 
 
+@pytest.mark.parametrize("window", ["day", "month"])
+async def test_what_was_used_of_a_day_or_month_that_has_ended_meanwhile_is_not_restored(
+    redis_server: Redis, window: Any
+) -> None:
+    midnight = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+    now = midnight - 1
+    claim = MONEY._replace(window=window)
+    async with connected(redis_server, now=lambda: now, prefix=f"test-{next(_prefixes)}") as counters:
+        asked_at, now = now, midnight + 1
+        await counters.restore(claim.counter, window, 70, asked_at)
+        assert await used(counters, claim) == 0
+        await counters.restore(claim.counter, window, 70, now)
+        assert await used(counters, claim) == 70
+
+
 async def test_no_claims_cost_no_round_trip(redis_server: Redis) -> None:
     redis_server.kill()
     async with connected(redis_server, on_failure="closed") as counters:

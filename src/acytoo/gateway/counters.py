@@ -186,8 +186,11 @@ class Counters(Protocol):
         """
         ...
 
-    async def restore(self, counter: str, window: Window, used: int) -> None:
-        """Count at least `used` in the current window: what a ledger has of it from before a restart."""
+    async def restore(self, counter: str, window: Window, used: int, at: float | None = None) -> None:
+        """Count at least `used` in the current window: what a ledger has of it from before a restart.
+
+        Does nothing if the day or month of the Unix time `at`, when the ledger was asked, has ended meanwhile.
+        """
         ...
 
     async def close(self) -> None:
@@ -248,12 +251,14 @@ class MemoryCounters:
         for count, _, unit in hold.counted.counts:  # nobody looks at the count of a window that has ended
             count.used += actual[unit] - amounts[unit]
 
-    async def restore(self, counter: str, window: Window, used: int) -> None:
+    async def restore(self, counter: str, window: Window, used: int, at: float | None = None) -> None:
         """Count at least `used` in the current window."""
-        at = self._monotonic() if window == "minute" else self._wall()
+        now = self._monotonic() if window == "minute" else self._wall()
+        if at is not None and bounds(window, at) != bounds(window, now):
+            return
         count = self._counts.get((counter, window))
-        if count is None or not count.start <= at < count.end:
-            count = self._counts[counter, window] = _begin(window, at)
+        if count is None or not count.start <= now < count.end:
+            count = self._counts[counter, window] = _begin(window, now)
             self._version = object()
         count.used = max(count.used, used)
 

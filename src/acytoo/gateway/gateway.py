@@ -181,8 +181,9 @@ def _open_counters(config: GatewayConfig, ledger: Ledger) -> Counters:
 
 async def _restore(counters: Counters, ledger: Ledger) -> None:
     """Count what the ledger has of the current day and month."""
-    for (counter, window), used in (await used_amounts(ledger, time.time())).items():
-        await counters.restore(counter, window, used)
+    now = time.time()
+    for (counter, window), used in (await used_amounts(ledger, now)).items():
+        await counters.restore(counter, window, used, now)
 
 
 async def serve_gateway(gateway: Gateway, announce: Callable[[str], None], extension: Extension | None = None) -> None:

@@ -188,7 +188,9 @@ for i = 3, #ARGV do lease_place(KEYS[1], tonumber(ARGV[2]), ARGV[i]) end
 _RESTORE = (
     _COMMON
     + """
--- KEYS: number, counter. ARGV: now, window, used.
+-- KEYS: number, counter. ARGV: now, window, used, and the time at which that much was used, or nothing.
+local at, start, last = tonumber(ARGV[4]), bounds(ARGV[2])
+if at and (at < start or at >= last) then return end
 local used, _, first = current(KEYS[2], ARGV[2])
 if not first then
   begin(KEYS[2], ARGV[2], ARGV[3], redis.call('INCR', KEYS[1]))
@@ -282,11 +284,11 @@ class RedisCounters:
             hold.is_settled = True
             _ = self._start(self._settle_or_keep(hold.name, hold.claims, actual))
 
-    async def restore(self, counter: str, window: Window, used: int) -> None:
+    async def restore(self, counter: str, window: Window, used: int, at: float | None = None) -> None:
         """Count at least `used` in the current window. Does nothing while Redis cannot be reached."""
         keys = [self._key("number"), self._key(counter, window)]
         try:
-            await self._call(self._restore, keys, [window, used])
+            await self._call(self._restore, keys, [window, used, "" if at is None else round(at * 1e6)])
         except _Lost:
             self._is_restore_complete = False
 
