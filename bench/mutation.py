@@ -58,8 +58,18 @@ _SLOW = [
 """Tests of dialects that take minutes while their lines are recorded."""
 
 
-def _in_server(*names: str) -> list[str]:
-    return [f"tests/server/test_{name}.py" for name in names]
+_SERVER = [
+    "tests/server",
+    *[
+        f"--ignore=tests/server/test_{name}.py"
+        for name in ("command", "every_fault", "fuzz", "imported_before", "supervisor")
+    ],
+    "--ignore=tests/server/sdks",
+    *[f"tests/gateway/test_{name}.py" for name in ("flights", "gateway", "observed", "shared_replies")],
+    "tests/test_reply_size.py",
+]
+"""Tests of the server in their own process. Of those, the faults and the fuzzing take minutes."""
+
 
 
 PARTS = {
@@ -85,18 +95,9 @@ PARTS = {
         for name in _DIALECTS
     },
     "transport": ["tests/transport"],
-    "server/app+backends+config+errors+models+openapi+page+relay": [
-        *_in_server("auth", "backend_errors", "hostile_http", "http_server", "leaving", "models", "openapi"),
-        *_in_server("protocol", "response", "routes", "upstream_keys"),
-        "tests/gateway/test_shared_replies.py",
-    ],
-    "server/auth+body+cors+extension+request+router": _in_server(
-        "auth", "body", "cors", "hostile_http", "protocol", "request", "router", "routes", "slow", "upstream_keys"
-    ),
-    "server/connection+hangup+http_server+listener+notify+response": [
-        *_in_server("body", "connection", "hostile_http", "http_server", "leaving", "listener", "notify"),
-        *_in_server("protocol", "response", "shutdown", "slow"),
-    ],
+    "server/app+backends+config+errors+models+openapi+page+relay": _SERVER,
+    "server/auth+body+control+cors+extension+request+router": _SERVER,
+    "server/connection+hangup+http_server+listener+notify+response": _SERVER,
 }
 """The tests of each file, folder or files of a folder in `src/acytoo/`, without those that take long.
 

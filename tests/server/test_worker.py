@@ -1,0 +1,192 @@
+"""A worker's end of the connection to its supervisor, in this process: the test is the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from acytoo.server.listener import Listener, bind
+from acytoo.server.worker import VARIABLE, SupervisorConnection, is_worker
+from tests.server.live_server import LIMIT
+from tests.skipping_loop import in_skipping_loop, skip
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such workers")
+
+
+class Worker:
+    """A worker in place 1 of 3, and what the test sees of it as its supervisor and as its clients."""
+
+    def __init__(self, places: list[list[socket.socket]], theirs: socket.socket, value: str) -> None:
+        self.addresses = [sockets[0].getsockname() for sockets in places]
+        self.theirs = theirs
+        os.environ[VARIABLE] = value
+        connection = SupervisorConnection.from_environment()
+        assert connection is not None
+        self.connection = connection
+        self.accepted = 0
+        self.ends = 0
+        self.listener = Listener(self._accept)
+        self.listener.add(connection.sockets)
+        self.ended = asyncio.Event()
+        self.is_closed = False
+
+    def _accept(self) -> asyncio.Protocol:
+        self.accepted += 1
+        return asyncio.Protocol()
+
+    def start(self) -> None:
+        """Report that it serves."""
+        self.connection.start(self.listener, self._end)
+
+    def close(self) -> None:
+        """End the worker, once."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.connection.close()
+
+    def _end(self) -> None:
+        self.ends += 1
+        self.ended.set()
+
+    async def received(self, size: int) -> bytes:
+        """Return the next bytes from the worker."""
+        data = b""
+        async with asyncio.timeout(LIMIT):
+            while len(data) < size:
+                data += await asyncio.get_running_loop().sock_recv(self.theirs, size - len(data))
+        return data
+
+    async def is_silent(self) -> bool:
+        """Return whether nothing more was sent, after the worker has had some turns of the event loop."""
+        for _ in range(3):
+            await asyncio.sleep(0)
+        try:
+            return self.theirs.recv(1) == b"no"
+        except BlockingIOError:
+            return True
+
+    async def received_end(self) -> bool:
+        """Return whether the worker closes the connection without sending anything more."""
+        async with asyncio.timeout(LIMIT):
+            return not await asyncio.get_running_loop().sock_recv(self.theirs, 1)
+
+    async def accepts(self, place: int) -> bool:
+        """Return whether the worker accepts a connection of that place."""
+        before = self.accepted
+        _, writer = await asyncio.open_connection(*self.addresses[place])
+        for _ in range(10):  # it is in the queue before the client is connected
+            await asyncio.sleep(0)
+        writer.close()
+        return self.accepted > before
+
+
+@asynccontextmanager
+async def working(interval: str = "0") -> AsyncIterator[Worker]:
+    """Run a worker's connection and its listener."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    places = [await bind("127.0.0.1", 0) for _ in range(3)]
+    listening = ";".join(",".join(str(os.dup(each.fileno())) for each in sockets) for sockets in places)
+    worker = Worker(places, theirs, f"1:{listening}:{ours.detach()}:{interval}")
+    try:
+        yield worker
+    finally:
+        worker.listener.close()
+        worker.close()
+        theirs.close()
+        for sockets in places:
+            for each in sockets:
+                each.close()
+
+
+async def test_a_process_is_a_worker_until_it_has_connected() -> None:
+    assert not is_worker()
+    assert SupervisorConnection.from_environment() is None
+    os.environ[VARIABLE] = "x"
+    assert is_worker()
+    async with working() as worker:
+        assert not is_worker()
+        assert SupervisorConnection.from_environment() is None
+        assert [each.getsockname() for each in worker.connection.sockets] == [worker.addresses[1]]
+
+
+async def test_it_reports_once_that_it_serves() -> None:
+    async with working() as worker:
+        assert await worker.is_silent()
+        worker.start()
+        assert await worker.received(1) == b"r"
+        assert await worker.is_silent()
+
+
+@in_skipping_loop
+async def test_it_gives_signs_of_life_at_the_interval_that_its_supervisor_wants() -> None:
+    async with working("100.5") as worker:
+        worker.start()
+        assert await worker.received(2) == b"r."
+        for _ in range(3):
+            skip(100)
+            assert await worker.is_silent()
+            skip(0.5)
+            assert await worker.received(1) == b"."
+        worker.close()
+        skip(200)
+        await asyncio.sleep(0)
+        assert await worker.received_end()
+
+
+async def test_it_accepts_for_the_places_that_it_is_lent_until_they_are_taken_back() -> None:
+    async with working() as worker:
+        worker.start()
+        assert [await worker.accepts(place) for place in range(3)] == [False, True, False]
+        worker.theirs.send(b"+0\n+2\n")
+        assert [await worker.accepts(place) for place in range(3)] == [True, True, True]
+        worker.theirs.send(b"-2\n-")
+        assert [await worker.accepts(place) for place in (0, 1)] == [True, True]
+        worker.theirs.send(b"0")
+        assert [await worker.accepts(place) for place in (0, 1)] == [True, True]
+        worker.theirs.send(b"\n+2\n")
+        assert [await worker.accepts(place) for place in range(3)] == [False, True, True]
+
+
+@pytest.mark.parametrize("has_read", [True, False], ids=["it has read all", "the connection is reset"])
+async def test_it_notices_once_that_its_supervisor_has_ended(has_read: bool) -> None:
+    async with working("1000") as worker:
+        worker.start()
+        if has_read:
+            assert await worker.received(2) == b"r."
+        assert worker.ends == 0
+        worker.theirs.close()
+        async with asyncio.timeout(LIMIT):
+            await worker.ended.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert worker.ends == 1
+
+
+@in_skipping_loop
+async def test_it_goes_on_if_its_supervisor_does_not_read_or_has_ended() -> None:
+    async with working("1000") as worker:
+        worker.start()
+        worker.theirs.close()
+        for _ in range(3):
+            skip(1001)
+            await asyncio.sleep(0.001)
+        assert await worker.accepts(1)
+
+
+async def test_closing_ends_the_connection_and_the_listening_sockets() -> None:
+    async with working() as worker:
+        sockets = worker.connection.sockets
+        worker.start()
+        assert await worker.received(1) == b"r"
+        worker.listener.remove(sockets)
+        worker.close()
+        assert await worker.received_end()
+        assert [each.fileno() for each in sockets] == [-1]
+        assert worker.ends == 0
