@@ -257,6 +257,7 @@ async def test_a_long_or_compressed_body_is_decoded_in_a_thread() -> None:
             assert (await call(server.port, data)).status == 200
     main = threading.main_thread()
     assert [thread is main for thread in recording.threads] == [True, False, False]
+    assert all(thread.name.startswith("acytoo-body") for thread in recording.threads[1:])
 
 
 async def test_a_client_that_leaves_while_its_body_is_decoded_gets_no_backend() -> None:
@@ -265,6 +266,7 @@ async def test_a_client_that_leaves_while_its_body_is_decoded_gets_no_backend() 
     class Waiting(dialects.OpenAI):
         def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
             decodes.set()
+            assert threading.current_thread() is not threading.main_thread()  # which must not wait
             may_go_on.wait(LIMIT)
             return super().decode_request(incoming)
 

@@ -229,6 +229,33 @@ async def test_the_error_for_a_page_of_another_site_names_the_site(origin: str, 
         assert dialects.OpenAI().read_error(403, answer.body).message.startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "message"),
+    [
+        ("evil.example", "", "the host 'evil.example' is not this machine: "
+         "set a password (--password) to serve it under other names"),
+        ("e" * 100, "", f"the host '{'e' * 100}' is not this machine: "
+         "set a password (--password) to serve it under other names"),
+        ("e" * 101, "", f"the host '{'e' * 99}…' is not this machine: "
+         "set a password (--password) to serve it under other names"),
+        ("127.0.0.1", "null",
+         "pages without an origin may not call this server: set a password (--password) to allow it"),
+        ("127.0.0.1", "http://evil.example",
+         "pages of 'http://evil.example' may not call this server: set a password (--password) to allow it"),
+        ("127.0.0.1", "http://" + "e" * 93,
+         f"pages of 'http://{'e' * 93}' may not call this server: set a password (--password) to allow it"),
+        ("127.0.0.1", "http://" + "e" * 94,
+         f"pages of 'http://{'e' * 92}…' may not call this server: set a password (--password) to allow it"),
+    ],
+    ids=range(7),
+)  # fmt: skip
+async def test_the_error_for_a_cross_site_request_is_of_limited_length(host: str, origin: str, message: str) -> None:
+    async with live_server(HELLO) as server:
+        data = request(headers=f"origin: {origin}\r\n" if origin else "")
+        answer = await call(server.port, data.replace(b"host: 127.0.0.1\r\n", f"host: {host}\r\n".encode()))
+        assert dialects.OpenAI().read_error(403, answer.body).message == message
+
+
 async def test_a_target_with_another_host_is_rejected_whatever_its_host_header_is() -> None:
     async with live_server(HELLO) as server:
         data = head("POST http://evil.example/v1/chat/completions HTTP/1.1", LENGTH) + BODY
