@@ -536,8 +536,9 @@ class Dialect:
     # Both sides.
 
     @functools.cached_property
-    def _inexpressible(self) -> frozenset[str]:
-        return OPTIONS - self.options
+    def _inexpressible(self) -> tuple[str, ...]:
+        # In a fixed order: the first one that a request has is named in the error.
+        return tuple(name for name in Request.__struct_fields__ if name in OPTIONS and name not in self.options)
 
     def check_options(self, request: Request, unsupported: Unsupported) -> None:
         """Call `unsupported` for every option of the request that the API does not have."""
