@@ -43,11 +43,22 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "secret.py truncate": {"4 -> 5": "decodes a few more bytes, which are cut off"},
     "server/auth.py address_of": {"'-' -> 'XX-XX'": "only for a client that has left"},
+    "server/connection.py ServerConnection.__init__": {"1 -> 2": "`_discarded`: any number below 0"},
+    "server/connection.py ServerConnection.abort": {
+        "self._leave() -> None": "the event loop calls `connection_lost`, which does it, in its next step",
+    },
+    "server/connection.py ServerConnection.buffer_updated": {
+        "self._unasked > _MAX_AHEAD -> self._unasked >= _MAX_AHEAD": "`_limit_reading` compares again",
+    },
     "server/connection.py ServerConnection._linger": {"0 -> 1": "a byte less is discarded at most"},
     "server/hangup.py has_hung_up": {"0 -> 1": "waits a millisecond"},
     "server/listener.py bind": {
         "asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, backlog=_BACKLOG, start_serving=False, "
         "reuse_port=reuse_port or None) -> no start_serving=False": "only until the next line",
+        "False -> True": "`start_serving`: only until the next line",
+    },
+    "server/listener.py Listener.listen": {
+        "False -> True": "`start_serving`: only until the end of the same step of the event loop",
     },
     "server/relay.py _Stream.run": {
         "await response.drain() -> None": "that after forwarding: the next batch is written first, and waits then",

@@ -71,7 +71,6 @@ _SERVER = [
 """Tests of the server in their own process. Of those, the faults and the fuzzing take minutes."""
 
 
-
 PARTS = {
     "secret": ["tests/test_secret.py", "tests/test_redactor.py", "tests/test_record_redactor.py"],
     "settings": [
@@ -338,8 +337,11 @@ class _Session:
         def trace(frame: FrameType, event: str, argument: Any) -> Any:
             return line(frame, event, argument) if frame.f_code.co_filename in names else None
 
+        caches = _caches()
         for item, following in zip(items, [*items[1:], None], strict=True):
             lines.clear()
+            for cache in caches:  # what is kept from another test is not reached by this one
+                cache.cache_clear()
             threading.settrace(trace)
             sys.settrace(trace)
             started = time.monotonic()
@@ -414,9 +416,8 @@ class _Session:
         mutant.apply()
         tree = ast.fix_missing_locations(self.trees[mutant.file])
         codes = {(code.co_qualname, code.co_firstlineno): code for code in _codes(compile(tree, path, "exec"))}
-        for cache in gc.get_objects():
-            if isinstance(cache, functools._lru_cache_wrapper) and cache.__module__.startswith("acytoo."):
-                cache.cache_clear()
+        for cache in _caches():
+            cache.cache_clear()
         changed = 0
         for function in functions:
             old = function.__code__
@@ -444,6 +445,15 @@ def files_of(part: str) -> list[Path]:
     if path.is_dir():
         return sorted(path.rglob("*.py"))
     return [path.with_name(f"{name}.py") for name in path.name.split("+")]
+
+
+def _caches() -> list[functools._lru_cache_wrapper[Any]]:
+    """Return the caches of our functions."""
+    return [
+        each
+        for each in gc.get_objects()
+        if isinstance(each, functools._lru_cache_wrapper) and each.__module__.startswith("acytoo.")
+    ]
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -497,6 +507,7 @@ def _save(part: str, session: _Session, seed: int) -> bool:
             survivors.append([f"{place}, line {mutant.line}", change, outcome])
         counts[outcome] += 1
     results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+    before = results.get(part)
     results[part] = {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": session.commit,
@@ -508,6 +519,8 @@ def _save(part: str, session: _Session, seed: int) -> bool:
         "equivalent": equivalent,
         "left out": sorted(session.failures),
     }
+    if before is not None:
+        results[part]["before"] = before.get("first", _share(before))
     return _write(results, part)
 
 
@@ -588,7 +601,8 @@ def render(results: dict[str, Any]) -> str:
         commits = result["commit"] + (f", {result['again']}" if "again" in result else "")
         share = f"{_share(result):.0%}"
         first = f"{result['first']:.0%}" if "first" in result else "" if "again" in result else share
-        cells = [part, result["date"], commits, result["mutants"], tried, *figures, share, first]
+        before = f"{result['before']:.0%}" if "before" in result else ""
+        cells = [part, result["date"], commits, result["mutants"], tried, *figures, share, first, before]
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |\n")
     for title, key in (("Not noticed", "survivors"), ("Equivalent", "equivalent")):
         lines.append(f"\n## {title}\n\n")
@@ -604,8 +618,8 @@ _INTRODUCTION = """\
 (`PARTS` in `bench/mutation.py`) that reach this place. `--sample 60 --seed 1` tries so many of the mutants, chosen at
 random. `--again` tries those that survived the last time, after tests were written for them; the second commit is
 that of these tests. Such a share is higher than that of the part. *First* is the share of the same sample before any
-test was written for it: what can be expected of the mutants that were not tried. It is too low if tests that existed
-were added to the part later, as to those of the server. The command writes this page.
+test was written for it: what can be expected of the mutants that were not tried. *Before* is that of the sample before
+it, for whose survivors tests were written since then. The command writes this page.
 
 A mutant is *noticed* if a test fails, other than by a timeout. *Survived* means that all tests passed, or that none
 reaches the line ("not reached"). *Equivalent* mutants change nothing that a caller could see; the reasons are in
@@ -613,6 +627,6 @@ reaches the line ("not reached"). *Equivalent* mutants change nothing that a cal
 bodies are changed, but not the text of an error that is raised. Tests that run our code in another process do not
 count, and Hypothesis tries 25 examples.
 
-| part | date | commit | mutants | tried | noticed | timeout | survived | equivalent | share | first |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| part | date | commit | mutants | tried | noticed | timeout | survived | equivalent | share | first | before |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
