@@ -19,8 +19,19 @@ import msgspec
 from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.dialects.base import Unsupported
-from acytoo.errors import AcytooError, status_error
-from acytoo.http import Endpoint, ServerRequest
+from acytoo.errors import (
+    AcytooError,
+    ProtocolError,
+    ReplyTooLargeError,
+    TimedOutError,
+    TruncatedError,
+    UnreachableError,
+    UnsupportedError,
+    UsageError,
+    status_error,
+)
+from acytoo.http import Endpoint, HTTPRequest, ServerRequest
+from acytoo.secret import Secret
 from acytoo.types import (
     Finish,
     Item,
@@ -333,7 +344,94 @@ def replies() -> dict[str, Any]:
     return found
 
 
-DOCUMENTS: dict[str, Callable[[], dict[str, Any]]] = {"requests": requests, "decoded": decoded, "replies": replies}
+ENDPOINT = Endpoint("http://h/base?a=b", Secret("sk-1"))
+ERRORS: dict[str, AcytooError] = {
+    **{
+        str(status): status_error(status, "no", retry_after=7 if status in (429, 503) else None)
+        for status in (400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 501, 502, 503, 504, 529)
+    },
+    **{
+        code: status_error(status, "no", code=code)
+        for code, status in {
+            "context_length_exceeded": 400,
+            "invalid_prompt": 400,
+            "invalid_api_key": 401,
+            "permission_error": 403,
+            "model_not_found": 404,
+            "insufficient_quota": 429,
+            "rate_limit_exceeded": 429,
+            "overloaded_error": 503,
+        }.items()
+    },
+    "usage": UsageError("no"),
+    "unsupported": UnsupportedError("seed", "gemini"),
+    "timeout": TimedOutError("idle", 3.0),
+    "unreachable": UnreachableError("no"),
+    "protocol": ProtocolError("no"),
+    "truncated": TruncatedError("no"),
+    "too large": ReplyTooLargeError(7),
+}
+
+
+def _sent(make: Callable[[], HTTPRequest]) -> Any:
+    try:
+        sent = make()
+    except (AcytooError, NotImplementedError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    body = json.loads(sent.body) if sent.body else None
+    headers = {name: re.sub("^acytoo/.*", "acytoo/N", value) for name, value in sent.headers.items()}
+    return {"method": sent.method, "url": sent.url, "headers": headers, "query": sent.query.reveal(), "body": body}
+
+
+def _written(make: Callable[[], Any]) -> Any:
+    try:
+        made = make()
+    except (AcytooError, NotImplementedError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    return made.decode() if isinstance(made, bytes) else made
+
+
+def others() -> dict[str, Any]:
+    """Return what each dialect sends and writes beside chats: errors, lists of models, counts of tokens, headers."""
+    found: dict[str, Any] = {}
+    every = {dialect.name: dialect for dialect in dialects.ALL}
+    for name, error in ERRORS.items():
+        found[f"error {name}"] = {}
+        for api, dialect in every.items():
+            response = dialect.write_error(error)
+            found[f"error {name}"][api] = [response.status, dict(response.headers), response.body.decode()]
+    for stream in (True, False):
+        request = Request([HELLO], "m", stream=stream, tools=[TOOL])  # type: ignore[list-item]
+        found[f"a call, {stream=}"] = {
+            api: _sent(lambda: dialect.encode_request(request, ENDPOINT, Unsupported(api, drop=True)))  # noqa: B023
+            for api, dialect in every.items()
+        }
+    system: Any = {"role": "system", "content": "Be brief."}
+    counted = Request([system, HELLO], "m", tools=[TOOL], max_tokens=7)  # type: ignore[list-item]
+    for api, dialect in every.items():
+        made = {
+            "a request for models": _sent(lambda: dialect.encode_models_request(ENDPOINT)),  # noqa: B023
+            "a request for a count": _sent(lambda: dialect.encode_count_request(counted, ENDPOINT)),  # noqa: B023
+            "a count": _written(lambda: dialect.write_count(17)),  # noqa: B023
+            "models": _written(lambda: dialect.models(["a", "b/c"], 7)),  # noqa: B023
+            "a model": _written(lambda: dialect.model("b/c", 7)),  # noqa: B023
+            "another model": _written(lambda: dialect.for_model(b'{"model": "x", "a": 1}', "y")),  # noqa: B023
+            "usage asked for": _written(lambda: dialect.with_usage(b'{"stream": true, "a": 1}')),  # noqa: B023
+            "routes": [*dialect.routes, *dialect.list_routes, *dialect.count_routes],
+            "documents": [[*key, document] for key, document in dialect.fixed_documents.items()],
+            "options": sorted(dialect.options),
+        }
+        for name, value in made.items():
+            found.setdefault(name, {})[api] = value
+    return found
+
+
+DOCUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "requests": requests,
+    "decoded": decoded,
+    "replies": replies,
+    "others": others,
+}
 
 
 def path_of(name: str) -> Path:
