@@ -194,7 +194,7 @@ def _gateway() -> Callable[[], None]:
     [leaf] = [leaf for leaf in setup.leaves if leaf != id(setup.backends["openai"])]
     backend: Any = setup.backends["gpt-4o-mini"]
     [provider] = [target.provider for target in backend.targets if id(target.provider) == leaf]
-    route: Any = SimpleNamespace(dialect=dialect, template="/v1/chat/completions")
+    route: Any = SimpleNamespace(dialect=dialect, template="/v1/chat/completions", path="/v1/chat/completions")
 
     async def answer() -> None:
         connection = SimpleNamespace(sent=0, address="127.0.0.1")
