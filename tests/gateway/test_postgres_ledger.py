@@ -288,3 +288,19 @@ async def test_queries_of_usage_take_few_connections_however_many_are_asked(
     await asyncio.to_thread(postgres_server.query, "ALTER ROLE reader CONNECTION LIMIT 10")
     async with opened(own) as ledger:
         assert await asyncio.gather(*[ledger.usage(0, 1e12, ["key"]) for _ in range(100)]) == [[]] * 100
+
+
+async def test_budgets_are_restored_while_callers_ask_for_their_usage(url: str) -> None:
+    async with opened(url) as ledger:
+        other = await asyncpg.connect(url)
+        try:
+            async with asyncio.timeout(60), other.transaction():
+                await other.execute("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
+                asked = [asyncio.create_task(ledger.usage(0, 1e12, ["hour"])) for _ in range(40)]
+                await asyncio.sleep(0)
+                assert await ledger.totals(0) == []
+                for task in asked:
+                    task.cancel()
+                await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            await other.close()

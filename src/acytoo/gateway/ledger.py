@@ -42,7 +42,10 @@ _LOG_EVERY = 60.0
 """Seconds between two reports that the database is away."""
 
 _QUERIES = 2
-"""Queries at the same time: each has a connection or a thread of its own, and any key may ask for its usage."""
+"""Queries of usage at the same time: each has a connection or a thread of its own, and any key may ask for its usage.
+
+Budgets that are restored do not wait for them.
+"""
 
 _CLOSE_WITHIN = 8.0
 """Seconds that `close` tries; containers are killed ten seconds after SIGTERM."""

@@ -77,7 +77,8 @@ class PostgresLedger(BufferedLedger):
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""
         query, arguments = ledger_sql.usage_query(since, until, by, key, _WHOLE)
-        return ledger_sql.usage_rows(by, await self._fetch(query, *arguments))
+        async with self._queries:
+            return ledger_sql.usage_rows(by, await self._fetch(query, *arguments))
 
     async def prune(self, before: float, most: int) -> int:
         """Delete at most so many rows from before a Unix time, the oldest first, and return how many were deleted."""
@@ -116,7 +117,7 @@ class PostgresLedger(BufferedLedger):
         return connection
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
-        async with self._queries, self._errors():
+        async with self._errors():
             connection = await self._connect()
             try:
                 records: list[Any] = await connection.fetch(query, *arguments)

@@ -76,7 +76,8 @@ class SQLiteLedger(BufferedLedger):
     async def usage(self, since: float, until: float, by: Sequence[str], key: str | None = None) -> list[UsageRow]:
         """Return the sums of the rows from `since` until before `until`, grouped and ordered by `by`."""
         query, arguments = ledger_sql.usage_query(since, until, by, key, _WHOLE)
-        return ledger_sql.usage_rows(by, await self._fetch(query, *arguments))
+        async with self._queries:
+            return ledger_sql.usage_rows(by, await self._fetch(query, *arguments))
 
     async def prune(self, before: float, most: int) -> int:
         """Delete at most so many rows from before a Unix time, the oldest first, and return how many were deleted."""
@@ -91,8 +92,7 @@ class SQLiteLedger(BufferedLedger):
         self._thread.shutdown()
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
-        async with self._queries:
-            return await asyncio.to_thread(self._select, query, arguments)
+        return await asyncio.to_thread(self._select, query, arguments)
 
     async def _run(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
