@@ -187,6 +187,30 @@ def test_the_error_of_an_event_has_the_number_in_it_or_the_status_of_its_code(er
     assert (raised.status, raised.message) == (status, "m")
 
 
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("Throttling.AllocationQuota", 429),  # QwenLM/qwen-code pull request 3246: DashScope
+        ("Throttling.RateQuota", 429),
+        ("RateLimitExceeded.EndpointRPMExceeded", 429),  # Volcengine
+        ("rate_limit_reached_error", 429),  # Moonshot
+        ("engine_overloaded_error", 429),
+        ("too_many_requests_error", 429),  # Cerebras
+        ("service_tier_capacity_exceeded", 429),  # Mistral
+        ("data_inspection_failed", 400),  # DashScope
+        ("content_filter", 400),  # Azure
+        ("exceed_context_size_error", 400),  # llama.cpp
+        ("insufficient_balance", 402),  # DeepSeek
+        ("RESOURCE_DOES_NOT_EXIST", 404),  # Databricks
+        ("AccessDenied.Unpurchased", 403),  # DashScope
+        ("InternalError.Timeout", None),
+    ],
+)
+@pytest.mark.parametrize("field", ["code", "type"])
+def test_the_status_of_an_event_is_that_of_its_code_in_any_service(field: str, code: str, status: int | None) -> None:
+    assert error_from_event({"message": "m", field: code}).status == status
+
+
 @pytest.mark.parametrize("error", [None, "", {}, []])
 def test_the_error_of_an_event_without_a_message_has_a_message(error: Any) -> None:
     assert error_from_event(error).message == "an error without a message"

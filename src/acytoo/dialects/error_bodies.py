@@ -235,7 +235,7 @@ def error_from_event(error: Any, statuses: Mapping[str, int] = {}, too_long: str
     details = error_details_in(error)
     status = _number_in(error) or statuses.get(details.code) or statuses.get(details.type)
     if status is None:
-        status = STATUSES_OF_CODES.get(_plain(details.code)) or STATUSES_OF_CODES.get(_plain(details.type))
+        status = _status_of_code(details.code) or _status_of_code(details.type)
     if status is None and too_long is not None and re.match(too_long, details.message):
         status = 400
     body = truncate(display_json(error), 2000)
@@ -285,6 +285,11 @@ def _number_in(error: object) -> int | None:
     return None
 
 
+def _status_of_code(code: str) -> int | None:
+    """Return the HTTP status of a code or a type. Some services put a narrower one after a dot."""
+    return STATUSES_OF_CODES.get(_plain(code)) or STATUSES_OF_CODES.get(_plain(code.partition(".")[0]))
+
+
 def _plain(code: str) -> str:
     """Return a code in lower case without its separators: `RateLimitError` is `rate_limit_error`."""
     return "".join([character for character in code.lower() if character.isalnum()])
@@ -293,7 +298,16 @@ def _plain(code: str) -> str:
 STATUSES_OF_CODES = {
     **dict.fromkeys(("ratelimit", "ratelimited", "ratelimiterror", "ratelimitexceeded", "ratelimitreached"), 429),
     **dict.fromkeys(("toomanyrequests", "resourceexhausted", "insufficientquota", "quotaexceeded"), 429),
-    **dict.fromkeys(("throttling", "throttled", "throttlingexception", "throttlingratequota", "limitrequests"), 429),
+    **dict.fromkeys(("throttling", "throttled", "throttlingexception", "limitrequests", "usagelimitreached"), 429),
+    **dict.fromkeys(("ratelimitreachederror", "exceededcurrentquotaerror", "engineoverloadederror"), 429),
+    **dict.fromkeys(("toomanyrequestserror", "servicetiercapacityexceeded"), 429),
+    **dict.fromkeys(("datainspectionfailed", "contentfilter", "contentpolicyviolation", "moderationblocked"), 400),
+    **dict.fromkeys(("exceedcontextsizeerror", "invalidparameter", "toolusefailed"), 400),
+    **dict.fromkeys(("invalidauthenticationerror",), 401),
+    **dict.fromkeys(("insufficientbalance", "insufficientcredits"), 402),
+    **dict.fromkeys(("permissiondeniederror", "accessdenied", "insufficientuserquota"), 403),
+    **dict.fromkeys(("resourcenotfounderror", "resourcedoesnotexist"), 404),
+    **dict.fromkeys(("serveroverloaded", "serveroverload"), 503),
     **dict.fromkeys(("requestlimitexceeded", "toomanyrequestsexception", "servicequotaexceededexception"), 429),
     **dict.fromkeys(("1113", "1302", "1303", "1304", "1305", "1308", "1310", "1312", "1313"), 429),
     **dict.fromkeys(("validationexception", "validationerror", "badrequest"), 400),
@@ -308,7 +322,9 @@ STATUSES_OF_CODES = {
 }
 """The HTTP status of the codes and types of many APIs, in the form of `_plain`.
 
-The numbers are Zhipu's. Source: "Error codes" in its documentation (docs.bigmodel.cn).
+The numbers are Zhipu's. Sources: "Error codes" in its documentation (docs.bigmodel.cn), and the error codes in those of
+Moonshot, DashScope (QwenLM/qwen-code pull request 3246), Volcengine, Cerebras, Mistral, Groq, DeepSeek, Databricks and
+new-api, beside those of the APIs that are dialects.
 """
 
 _CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
