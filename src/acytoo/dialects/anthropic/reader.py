@@ -325,7 +325,9 @@ class StreamReader(RecordReader):
         if event.type == "content_block_start" and event.content_block is not None:
             if event.content_block.type in _BLOCK_TYPES:
                 self._open_block(event.index, event.content_block, items)
-                if event.content_block.type == "tool_use":
+                if event.content_block.type == "tool_use" or (
+                    event.content_block.type == "text" and b'"citations"' in record
+                ):
                     self._read_fields(event.index, object_or_empty(_raw_event(record).get("content_block")), items)
             else:
                 self.has_content = True
