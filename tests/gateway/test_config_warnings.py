@@ -43,6 +43,25 @@ def test_an_expired_key_is_a_warning_with_its_line() -> None:
     assert warnings_of(config_of(text)) == ["acytoo.toml:7: the key 'a' expired at the end of 2020-01-31"]
 
 
+def test_a_key_that_may_use_no_model_is_a_warning_with_its_line() -> None:
+    text = with_models(f"[keys.a]\nhash = '{HASH}'\nmodels = []\n")
+    assert warnings_of(config_of(text)) == [
+        "acytoo.toml:7: the key 'a' may use no model: leave out the field, for all of them"
+    ]
+
+
+@pytest.mark.parametrize(("field", "is_forgotten"), [("requests_per_day", True), ("requests_per_minute", False)])
+def test_a_limit_that_a_start_forgets_is_a_warning_with_its_line(field: str, is_forgotten: bool) -> None:
+    text = f"[upstreams.local]\nprovider = 'ollama'\n{field} = 5\n[keys.a]\nhash = '{HASH}'\n{field} = 5\n[storage]\n"
+    expected = [
+        f"acytoo.toml:{line}: without a ledger, {field} of {name!r} begins again with each start of the server"
+        for line, name in ((6, "a"), (3, "local"))
+    ]
+    assert warnings_of(config_of(f'{text}ledger = "none"\n')) == (expected if is_forgotten else [])
+    assert warnings_of(config_of(f'{text}ledger = "none"\ncounters = "redis://127.0.0.1"\n')) == []
+    assert warnings_of(config_of(text)) == []
+
+
 def test_a_price_of_a_target_that_is_probably_misspelt_is_a_warning_with_its_line() -> None:
     price = "input = 1\noutput = 1\n"
     text = with_models(f'[models.fast]\ntargets = ["openai/gpt-5-mini"]\n[prices."openai/gpt5-mini"]\n{price}')

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from acytoo.gateway.config import GatewayConfig
+from acytoo.gateway.config import GatewayConfig, Limits
 from acytoo.gateway.secrets import did_you_mean
 from acytoo.gateway.setup import prices_of
 from acytoo.registry import provider_class
@@ -17,10 +17,10 @@ from acytoo.registry import provider_class
 def warnings_of(config: GatewayConfig) -> list[str]:
     """Return what is valid, but probably not meant.
 
-    These are keys that have expired, patterns of models that match none, prices whose target is misspelt, and targets
-    without a price that a budget refuses.
+    These are keys that have expired or may use no model, patterns of models that match none, prices whose target is
+    misspelt, targets without a price that a budget refuses, and limits that a start forgets.
     """
-    return [*_of_keys(config), *_of_prices(config), *_of_budgets(config)]
+    return [*_of_keys(config), *_of_prices(config), *_of_budgets(config), *_of_lasting_limits(config)]
 
 
 def _of_keys(config: GatewayConfig) -> Iterator[str]:
@@ -30,6 +30,9 @@ def _of_keys(config: GatewayConfig) -> Iterator[str]:
         if key.expires is not None and key.expires < today:
             place = config.place("keys", name, "expires")
             yield f"{place}: the key {name!r} expired at the end of {key.expires}"
+        if not key.models:
+            place = config.place("keys", name, "models")
+            yield f"{place}: the key {name!r} may use no model: leave out the field, for all of them"
         for number, pattern in enumerate(key.models):
             if not any(_may_match(pattern, each) for each in names):
                 place = config.place("keys", name, "models", number)
@@ -67,6 +70,19 @@ def _of_budgets(config: GatewayConfig) -> Iterator[str]:
                     f"{place}: the price of {full_name!r} is unknown, so a budget refuses its requests: "
                     f'set [prices."{full_name}"]'
                 )
+
+
+def _of_lasting_limits(config: GatewayConfig) -> Iterator[str]:
+    """Yield the limits of a day or month of which nothing is known after a start."""
+    if config.storage.ledger != "none" or config.storage.counters != "memory":
+        return
+    tables: dict[str, Mapping[str, Limits]] = {"keys": config.keys, "upstreams": config.upstreams}
+    for table, entries in tables.items():
+        for name, limits in entries.items():
+            for field in Limits.__struct_fields__:
+                if field.endswith(("_day", "_month")) and getattr(limits, field) is not None:
+                    place = config.place(table, name, field)
+                    yield f"{place}: without a ledger, {field} of {name!r} begins again with each start of the server"
 
 
 def _may_match(pattern: str, name: str) -> bool:
