@@ -147,6 +147,60 @@ def test_unsigned_thinking_goes_back_to_a_compatible_service_but_not_to_anthropi
         assert body_of(dialect, message, url=url)["messages"][1]["content"] == expected
 
 
+RUN = {"type": "server_tool_use", "id": "s1", "name": "code_execution", "input": {"code": "f()"}}
+CALLED_BY_CODE = {
+    "type": "tool_use",
+    "id": "t1",
+    "name": "f",
+    "input": {},
+    "caller": {"type": "code_execution_20250825", "tool_id": "s1"},
+}
+CONTAINER = {"id": "container_1", "expires_at": "2026-01-01T00:00:00Z"}
+
+
+def in_container(*, stream: bool, reason: str = "tool_use") -> bytes:
+    """Return a reply whose code waits for the result of a call."""
+    message = {"id": "m", "content": [RUN, CALLED_BY_CODE], "stop_reason": reason, "container": CONTAINER}
+    if not stream:
+        return msgspec.json.encode(message)
+    events: list[Any] = [{"type": "message_start", "message": {"id": "m", "content": []}}]
+    for index, block in enumerate((RUN, CALLED_BY_CODE)):
+        events.append({"type": "content_block_start", "index": index, "content_block": block})
+        events.append({"type": "content_block_stop", "index": index})
+    events.append({"type": "message_delta", "delta": {"stop_reason": reason, "container": CONTAINER}})
+    return b"".join([b"data: " + msgspec.json.encode(event) + b"\n\n" for event in [*events, {"type": "message_stop"}]])
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
+def test_results_for_code_go_to_its_container_and_to_no_other_service(stream: bool) -> None:
+    # UKGovernmentBEIS/inspect_ai pull request 4603.
+    dialect, url = dialects.Anthropic(), "https://api.anthropic.com"
+    reader = dialect.reader(ResponseHead(200, {}))
+    items = with_service(
+        reader.feed(in_container(stream=stream)) + reader.flush(), "anthropic", service_at("anthropic", url)
+    )
+    message = collect(items).message
+    body = body_of(dialect, message, *results_of(message), url=url)
+    assert body["container"] == "container_1"
+    assert body["messages"][1]["content"] == [RUN, CALLED_BY_CODE]
+    assert body_of(dialect, message, *results_of(message), USER, url=url)["container"] == "container_1"
+    assert body_of(dialect, message, url=url)["container"] == "container_1"  # of `pause_turn`
+    own: Any = {"container": {"skills": []}}
+    assert body_of(dialect, message, url=url, extra=own, extra_for="anthropic")["container"] == own["container"]
+    assert "container" not in body_of(dialect, message, USER, url=url)
+    assert "container" not in body_of(dialect, message, *results_of(message), url="http://other")
+    for other in (dialects.OpenAI(), dialects.OpenAIResponses(), dialects.Gemini(), dialects.Ollama()):
+        assert "container_1" not in json.dumps(body_of(other, message, *results_of(message)))
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
+def test_a_client_of_ours_receives_the_container_of_a_turn(stream: bool) -> None:
+    items = dialects.Anthropic().read_reply(in_container(stream=False))
+    received = rewritten(dialects.Anthropic(), items, stream=stream)
+    assert received == collect(items).message
+    assert received["turn_parts"][-1]["fields"] == {"container": CONTAINER}
+
+
 @pytest.mark.parametrize("reasoning", ["", "Hm"])
 def test_deepseek_gets_thinking_in_each_turn_with_calls(reasoning: str) -> None:
     # NousResearch/hermes-agent issue 16748.

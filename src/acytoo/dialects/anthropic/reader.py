@@ -65,6 +65,7 @@ class _Message(msgspec.Struct, gc=False):
     stop_sequence: str | None = None
     stop_details: JSONObject | None = None
     usage: JSONObject | None = None
+    container: JSONObject | None = None
     error: object = None
 
 
@@ -196,6 +197,7 @@ class StreamReader(RecordReader):
         self._stopped = False
         self._finish: Finish | None = None
         self._usage: JSONObject = {}
+        self._container: JSONObject | None = None  # in which the model's code runs
         self._has_last_usage = False
         self._open_calls: dict[int, _OpenCall] = {}  # by the index of their blocks
         self._repeated_calls: dict[int, _OpenCall] = {}  # blocks with the id of an earlier call
@@ -347,6 +349,8 @@ class StreamReader(RecordReader):
                 self._restart()
         elif event.type == "message_delta":
             if delta is not None and delta.stop_reason:
+                if b'"container"' in record:
+                    self._container = object_or_empty(object_or_empty(_raw_event(record).get("delta")).get("container"))
                 usage = event.usage or _usage_in_delta(record)
                 self._update_usage(usage)
                 self._has_last_usage |= bool(usage)
@@ -413,6 +417,7 @@ class StreamReader(RecordReader):
         self._usage |= new
 
     def _read_start(self, message: _Message, items: list[Item]) -> None:
+        self._container = message.container or self._container
         if not self._started and (message.id or message.model):
             self._started = True
             items.append(Start(message.id or "", message.model or ""))
@@ -653,6 +658,9 @@ class StreamReader(RecordReader):
         self, reason: str | None, sequence: str | None, details: JSONObject | None, items: list[Item]
     ) -> None:
         self._close_blocks(items)
+        if self._container and self._container.get("id"):
+            items.append(OpaquePart(SOURCE, {"container": self._container}))
+            self._container = None
         if reason and (self._finish is None or self._finish.reason == "stop"):
             explanation = (details or {}).get("explanation")
             if not isinstance(explanation, str):

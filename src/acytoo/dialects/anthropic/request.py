@@ -6,6 +6,7 @@ Source: Anthropic's API reference ("Create a Message") and the parameter types o
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
@@ -122,8 +123,29 @@ def encode_request(
         body["metadata"] = {"user_id": request.user}
     if request.stream:
         body["stream"] = True
+    if container_id := _pending_container(request.messages):
+        body["container"] = container_id
     merge_extra(body, {name: value for name, value in extra.items() if name != "betas"})  # `betas` are a header
     return body
+
+
+def container_in(fields: Mapping[str, Any]) -> JSONObject | None:
+    """Return the container that is kept as a part of a turn, None if the fields are those of a block."""
+    container = fields.get("container")
+    return container if "type" not in fields and isinstance(container, dict) else None
+
+
+def _pending_container(messages: Sequence[ChatMessage]) -> str:
+    """Return the id of the container whose code may wait for the results, "" if a new turn begins or there is none.
+
+    The API refuses the results of calls that code has made without it (UKGovernmentBEIS/inspect_ai pull request 4603).
+    """
+    after = list(itertools.takewhile(lambda message: message["role"] != "assistant", reversed(messages)))
+    if len(after) == len(messages) or (after and all(message["role"] != "tool" for message in after)):
+        return ""
+    parts = [part for message in messages for part in message.get("turn_parts") or () if part.get("source") == SOURCE]
+    containers = [container for part in parts if (container := container_in(part.get("fields", {}))) is not None]
+    return str(containers[-1].get("id", "")) if containers else ""
 
 
 def _split_system(
@@ -248,7 +270,7 @@ def _encode_turn(
             blocks += [block | own for block in _encode_content(part.get("text"), unsupported)]
         elif kind == "content":
             blocks += _encode_content(message.get("content"), unsupported)
-        elif own:
+        elif own and container_in(own) is None:
             blocks.append({**own})
     if refusal:
         blocks.append({"type": "text", "text": refusal})

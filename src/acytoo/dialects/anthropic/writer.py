@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from acytoo.dialects.anthropic.reader import FINISH_REASONS, STATUSES, STATUSES_OF_TYPES
-from acytoo.dialects.anthropic.request import SOURCE, encode_reasoning
+from acytoo.dialects.anthropic.request import SOURCE, container_in, encode_reasoning
 from acytoo.dialects.base import Writer
 from acytoo.dialects.error_bodies import describe_error, in_stream
 from acytoo.dialects.finish import nearest_reason
@@ -79,6 +79,7 @@ class StreamWriter(Writer):
         self._fields: dict[int, JSONObject] = {}
         self._finish: Finish | None = None
         self._usage = Usage()
+        self._container: JSONObject = {}
         self._has_refusal = False
 
     def write(self, items: list[Item]) -> bytes:
@@ -108,7 +109,7 @@ class StreamWriter(Writer):
         self._start(out)
         self._close(out, all_calls=True)
         reason, sequence = _encode_finish(self._finish, self._has_refusal, bool(self._calls))
-        delta = {"stop_reason": reason, "stop_sequence": sequence}
+        delta = {"stop_reason": reason, "stop_sequence": sequence, **self._container}
         out.append(_event("message_delta", delta=delta, usage=_encode_usage(self._usage)))
         out.append(_event("message_stop"))
         return b"".join(out)
@@ -196,6 +197,8 @@ class StreamWriter(Writer):
                 for citation in item.fields.get("citations") or ():
                     self._delta(self._open_index, out, type="citations_delta", citation=citation)
             self._close(out)
+        elif api_of(item.source) == SOURCE and container_in(item.fields) is not None:
+            self._container = item.fields
         elif api_of(item.source) == SOURCE and not item.part:
             index = self._open(item.fields, out)
             out.append(_event("content_block_stop", index=index))
@@ -233,7 +236,9 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     content = _encode_content(reply)
     reason, sequence = _encode_finish(reply.finish, bool(reply.refusal), bool(reply.tool_calls))
     id_, model = reply.id or new_id("msg_"), reply.model or request.model
-    return _message(id_, model, content, reason, sequence, reply.usage or Usage())
+    containers = [part.get("fields", {}) for part in without_hosts(reply.turn_parts) if part.get("source") == SOURCE]
+    container: JSONObject = next((each for each in reversed(containers) if container_in(each) is not None), {})
+    return _message(id_, model, content, reason, sequence, reply.usage or Usage()) | container
 
 
 def _encode_content(reply: Reply) -> list[JSONObject]:
@@ -255,7 +260,7 @@ def _encode_content(reply: Reply) -> list[JSONObject]:
         elif kind == "text":
             if part["text"]:
                 content.append({"type": "text", "text": part["text"]} | own)
-        elif own:
+        elif own and container_in(own) is None:
             content.append(own)
     return [*content, {"type": "text", "text": refusal}] if refusal else content
 

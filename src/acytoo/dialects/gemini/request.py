@@ -475,6 +475,8 @@ def _decode_result(result: JSONObject, ids: CallIds, where: str) -> ChatMessage:
     fields = list(response.items()) if isinstance(response, dict) else []
     if len(fields) == 1 and fields[0][0] in ("output", "error") and isinstance(fields[0][1], str):
         text = fields[0][1]
+    elif isinstance(response, str | None):
+        text = response or ""
     else:
         text = msgspec.json.encode(response).decode()
     message: ChatMessage = {"role": "tool", "tool_call_id": ids.for_result(name, call_id), "content": text}
