@@ -64,6 +64,38 @@ def test_a_thought_at_the_beginning_is_reasoning_however_it_is_divided(text: str
         assert items[-1] == Finish("stop")
 
 
+OPEN: dict[str, Dialect] = {
+    "openai": OpenAI(Variations(think_tags="open")),
+    "ollama": dialects.Ollama(think_tags="open"),
+}
+OPENED = {
+    "Hm, 1 < 2.\n</think>\n\nYes": ("Hm, 1 < 2.\n", "\n\nYes"),
+    "<think>Hm</think>Yes": ("Hm", "Yes"),
+    "\n<think>\nHm</think>Yes": ("\nHm", "Yes"),
+    "</think>Yes": ("", "Yes"),
+    "a</think>b</think>c": ("a", "b</think>c"),
+    "Use <think>x</think>y": ("Use <think>x", "y"),
+    "Hm": ("Hm", ""),
+    "<thi": ("<thi", ""),
+    "Hm</thi": ("Hm</thi", ""),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize("text", OPENED)
+def test_a_reply_may_begin_inside_a_thought_that_the_template_has_opened(text: str, name: str) -> None:
+    for texts in ([text], list(text), [text[:3], text[3:]]):
+        items, error = read(OPEN[name], body_of(name, texts))
+        assert error is None
+        assert parts(items) == OPENED[text]
+    message = {"role": "assistant", "content": text}
+    document: object = {"message": message, "done": True, "done_reason": "stop"}
+    if name == "openai":
+        document = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    assert parts(OPEN[name].read_reply(json.dumps(document).encode())) == OPENED[text]
+    assert not OPEN[name].can_pass_through
+
+
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_document_is_divided_too(name: str) -> None:
     text = "<think>Hm</think>Yes"

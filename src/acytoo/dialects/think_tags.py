@@ -4,13 +4,21 @@ Servers without a parser for their model's reasoning send them like that: vLLM w
 Ollama before it knew a model's thoughts. A reply about these tags looks the same, so the user has to declare such a
 server (`think_tags`). Only a reply that begins with the first tag has thoughts. Nothing is lost if the second one is
 missing: the rest is a thought.
+
+The templates of some models (DeepSeek-R1, Qwen's thinking ones) end the prompt with the first tag, so that the reply
+has only the second. A stream cannot wait for that: the user declares that each reply begins inside a thought ("open").
 """
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from acytoo.dialects.base import Reader
 from acytoo.observation import Received
 from acytoo.types import Item, Logprobs, Reasoning, Start, Usage
+
+Tags: TypeAlias = bool | Literal["open"]
+"""Whether a reply that begins with the first tag has thoughts; "open" if every reply begins inside a thought."""
 
 _OPENING, _CLOSING = "<think>", "</think>"
 
@@ -21,7 +29,8 @@ _ACCOMPANYING = (Start, Usage, Logprobs)
 class ThinkTags:
     """What divides the texts of one reply into thoughts and the answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, tags: Tags = True) -> None:
+        self._begins_open = tags == "open"
         self._held = ""  # what may be the beginning of a tag
         self._is_open = False
         self._is_answer = False
@@ -44,6 +53,7 @@ class ThinkTags:
         held, self._held = self._held, ""
         if not held:
             return []
+        self._is_open = self._is_open or (self._begins_open and not self._is_answer)
         self._is_answer = not self._is_open
         return [Reasoning(held) if self._is_open else held]
 
@@ -55,9 +65,10 @@ class ThinkTags:
             if len(beginning) < len(_OPENING) and _OPENING.startswith(beginning):
                 self._held = text
                 return
-            self._is_open = beginning.startswith(_OPENING)
+            has_tag = beginning.startswith(_OPENING)
+            self._is_open = has_tag or self._begins_open
             self._is_answer = not self._is_open
-            text = beginning.removeprefix(_OPENING) if self._is_open else text
+            text = beginning.removeprefix(_OPENING) if has_tag else text
         if self._is_open:
             thought, closing, text = text.partition(_CLOSING)
             if closing:
@@ -72,9 +83,9 @@ class ThinkTags:
 class ThinkTagReader(Reader):
     """A reader of a stream whose texts may begin with a thought between the tags."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, tags: Tags = True) -> None:
         self._reader = reader
-        self._tags = ThinkTags()
+        self._tags = ThinkTags(tags)
 
     def feed(self, chunk: bytes) -> list[Item]:
         """Return the items that this chunk completes."""
@@ -106,7 +117,7 @@ class ThinkTagReader(Reader):
         return self._reader.received()
 
 
-def divide_reply(items: list[Item]) -> list[Item]:
+def divide_reply(items: list[Item], tags: Tags = True) -> list[Item]:
     """Return the items of a complete reply with reasoning in place of the texts between the tags."""
-    tags = ThinkTags()
-    return tags.divide(items) + tags.flush()
+    divider = ThinkTags(tags)
+    return divider.divide(items) + divider.flush()

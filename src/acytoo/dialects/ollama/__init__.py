@@ -29,7 +29,7 @@ from acytoo.dialects.ollama.writer import (
 )
 from acytoo.dialects.readers import DocumentReader
 from acytoo.dialects.server_side import request_from_body
-from acytoo.dialects.think_tags import ThinkTagReader, divide_reply
+from acytoo.dialects.think_tags import Tags, ThinkTagReader, divide_reply
 from acytoo.errors import AcytooError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
 from acytoo.types import OPTIONS, Finish, Item, JSONObject, Reply, Request, Start
@@ -75,7 +75,8 @@ class Ollama(Dialect):
 
     `ends_without_finish`: whether the server ends complete replies without a line with `"done": true`.
     `cumulative_texts`: whether each piece of a streamed text has all of it so far.
-    `think_tags`: whether a text that begins with `<think>` is reasoning up to `</think>`.
+    `think_tags`: whether a text that begins with `<think>` is reasoning up to `</think>`, or "open" if every text
+    begins with reasoning and has only the second tag.
     """
 
     name = "ollama"
@@ -116,7 +117,7 @@ class Ollama(Dialect):
         return field in self.ignorable_fields or "." not in field
 
     def __init__(
-        self, ends_without_finish: bool = False, cumulative_texts: bool = False, think_tags: bool = False
+        self, ends_without_finish: bool = False, cumulative_texts: bool = False, think_tags: Tags = False
     ) -> None:
         self.ends_without_finish = ends_without_finish
         self._reader_class = CumulativeReader if cumulative_texts else StreamReader
@@ -148,12 +149,12 @@ class Ollama(Dialect):
         if head.content_type in ("application/json", "text/html"):
             return DocumentReader(self)
         reader = self._reader_class(self.name, self.ends_without_finish)
-        return ThinkTagReader(reader) if self._think_tags else reader
+        return ThinkTagReader(reader, self._think_tags) if self._think_tags else reader
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a complete reply."""
         items = read_document(self.name, body, self.ends_without_finish)
-        return divide_reply(items) if self._think_tags else items
+        return divide_reply(items, self._think_tags) if self._think_tags else items
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. It asks for a stream unless `stream` is false.

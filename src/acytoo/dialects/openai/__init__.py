@@ -136,12 +136,12 @@ class OpenAI(Dialect):
     def _new_stream_reader(self) -> Reader:
         reader_class = CumulativeReader if self.variations.cumulative_texts else StreamReader
         reader = reader_class(self.name, self.ends_without_finish)
-        return ThinkTagReader(reader) if self.variations.think_tags else reader
+        return ThinkTagReader(reader, self.variations.think_tags) if self.variations.think_tags else reader
 
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a `chat.completion`."""
         items = read_document(self.name, body)
-        return divide_reply(items) if self.variations.think_tags else items
+        return divide_reply(items, self.variations.think_tags) if self.variations.think_tags else items
 
     def kind_of_part(self, fields: JSONObject) -> str:
         """Return "image" or "audio". The other fields only accompany the text or the reasoning."""

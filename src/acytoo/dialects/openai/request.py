@@ -19,6 +19,7 @@ from acytoo.dialects.custom_tools import as_functions, custom_input, custom_name
 from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import invalid, object_or_empty, objects_in
 from acytoo.dialects.json import dumps
+from acytoo.dialects.think_tags import Tags
 from acytoo.dialects.tool_calls import arguments_text
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
 from acytoo.types import OPTIONS, ChatMessage, JSONObject, Request, plain_turn
@@ -89,8 +90,11 @@ class Variations(msgspec.Struct, frozen=True, kw_only=True):
     """Whether each piece of a stream has all the text so far. A server of ours then translates what it passes on."""
     ends_without_finish: bool = False
     """Whether the server ends complete replies without a finish reason and `[DONE]`."""
-    think_tags: bool = False
-    """Whether a text that begins with `<think>` is reasoning up to `</think>`. A server of ours then translates too."""
+    think_tags: Tags = False
+    """Whether a text that begins with `<think>` is reasoning up to `</think>`, or "open" if every text begins with
+    reasoning and has only the second tag, because the model's template opens the thought. A server of ours then
+    translates too.
+    """
 
 
 def encode_request(
