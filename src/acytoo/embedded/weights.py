@@ -314,9 +314,12 @@ def _locked_folder(weights: Weights) -> Iterator[Path]:
 
 
 def _open_own(path: Path) -> IO[bytes]:
-    """Open a file to read and write. Raises OSError if it is a symbolic link, which could lead to any of the user's."""
+    """Open a file to read and write, without a buffer: a full disk is an error of `write`, not of `close` too.
+
+    Raises OSError if it is a symbolic link, which could lead to any of the user's.
+    """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, 0o600), "r+b")
+    return os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
@@ -328,7 +331,6 @@ def _lock(file: IO[bytes], path: Path) -> None:
     with suppress(OSError):
         file.truncate(0)
         file.write(str(os.getpid()).encode())
-        file.flush()
 
 
 def _try_lock(file: IO[bytes]) -> bool:
