@@ -184,6 +184,20 @@ def test_a_truncated_reply_prints_the_received_text_and_exits_with_1() -> None:
         (["serve", "--to-key", "k"], "--to-key needs exactly one backend: add it with --to"),
         (["serve", "--to", "openai/m", "--to", "c=anthropic", "--to-key", "k"], "OPENAI_API_KEY, ANTHROPIC_API_KEY"),
         (["serve", "--to", "http://127.0.0.1:9", "--to", "openai", "--to-password", "p"], "ACYTOO_PASSWORD"),
+        (["serve", "--to", "openai", "--to", "anthropic", "--to-key", "k"], "(OPENAI_API_KEY, ANTHROPIC_API_KEY)"),
+        (["serve", "--to", "ollama", "--grace", "-1"], "Invalid value for '--grace'"),
+        (["-m", "http://127.0.0.1:9/v1", "Hi"], "use the provider compatible/MODEL with http://127.0.0.1:9/v1 as its"),
+        (["--url", "http://127.0.0.1:9/v1/", "Hi"], "is probably an OpenAI-compatible server"),
+        (["check", "http://127.0.0.1:9/v1/chat/completions"], "compatible/MODEL with http://127.0.0.1:9/v1 as its URL"),
+        (["models", "http://127.0.0.1:9/v1"], "is probably an OpenAI-compatible server"),
+        (["serve", "--to", "http://127.0.0.1:9/v1"], "is probably an OpenAI-compatible server"),
+        (["--url", "http://u:p4ss@127.0.0.1:9/api/completions", "Hi"], "leave out /api/completions"),
+        (
+            ["-m", "compatible/m", "--url", "http://127.0.0.1:9/v1/chat/completions", "Hi"],
+            "leave out /chat/completions",
+        ),
+        (["-m", "anthropic/m", "--url", "http://127.0.0.1:9/v1/messages", "--key", "k", "Hi"], "leave out /messages"),
+        (["-m", "ollama/m", "--url", "http://127.0.0.1:9/api/chat/", "Hi"], "leave out /api/chat"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_a_hint(arguments: list[str], message: str) -> None:

@@ -193,6 +193,7 @@ def _named_provider(name: str, model: str, settings: dict[str, Any], needs_model
     cls = provider_class(name)
     if not settings["url"] and lacks_url(cls):
         raise UsageError(f"{name} needs a URL: use --url, or set {cls.variable('url')}")
+    check_base_url(cls, settings["url"] or cls.environment("url"))
     provider = cls(model=model or None, **settings)
     if needs_model and cls.needs_model and not provider.model:
         raise UsageError(f"{name} needs a model: use -m {name}/MODEL")
@@ -210,6 +211,24 @@ def lacks_url(cls: type[AsyncGeneratorProvider]) -> bool:
     return cls.dialect is not None and not (cls.url or cls.environment("url"))
 
 
+def check_base_url(cls: type[AsyncGeneratorProvider], url: str) -> None:
+    """Raise UsageError for the URL of an API's requests, and for an OpenAI-compatible server as an Acytoo server."""
+    if cls.dialect is None:
+        return
+    from acytoo.secret import mask_url
+
+    base = url.rstrip("/")
+    for route in cls.dialect.routes:
+        tail = route.removeprefix("/v1")
+        if base.endswith(tail):
+            raise UsageError(f"invalid URL {mask_url(url)!r}: leave out {tail}, which is added to it")
+    if cls.dialect.name == "acytoo" and base.endswith(("/v1", "/chat/completions")):
+        raise UsageError(
+            f"{mask_url(url)} is probably an OpenAI-compatible server: use the provider compatible/MODEL with "
+            f"{mask_url(base.removesuffix('/chat/completions'))} as its URL (--url or COMPATIBLE_URL)"
+        )
+
+
 def _acytoo_provider(model: str | None, settings: dict[str, Any]) -> AsyncGeneratorProvider:
     """Return an Acytoo server or, if the URL is that of an embedded model, that model with all its options."""
     from acytoo.providers.acytoo import Acytoo
@@ -219,6 +238,7 @@ def _acytoo_provider(model: str | None, settings: dict[str, Any]) -> AsyncGenera
     if not url.startswith("embedded://"):
         if model and "/" in model and not settings["url"]:
             raise _unknown_model(model)
+        check_base_url(Acytoo, url)
         return Acytoo(model=model, **settings)
     if url == Acytoo.url:
         _check_built_in(model or Acytoo.environment("model"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from acytoo.cli.exit_codes import print_error
-from acytoo.cli.options import lacks_url, print_warnings, read_secret, secret_options
+from acytoo.cli.options import check_base_url, lacks_url, print_warnings, read_secret, secret_options
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +45,13 @@ if TYPE_CHECKING:
 @click.option(
     "--max-reply", type=click.IntRange(1), default=64, show_default=True, help="MiB that may be kept of one reply."
 )
-@click.option("--grace", default=30.0, show_default=True, help="Seconds to finish running replies at shutdown.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds to finish running replies at shutdown.",
+)
 @click.option("--log", is_flag=True, help="Log each request to stderr.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve the port.")
 @click.option(
@@ -274,6 +280,7 @@ def _single_provider(address: str, settings: dict[str, Any]) -> AsyncGeneratorPr
     cls = provider_class(_provider_name(address))
     if "://" not in address and lacks_url(cls):
         raise UsageError(f"{cls.address_name()} needs a URL: set {cls.variable('url')}")
+    check_base_url(cls, address if "://" in address else cls.environment("url"))
     return provider(address, **settings)
 
 
@@ -288,7 +295,9 @@ def _secret_hint(setting: str, addresses: dict[str, str]) -> str:
     if not addresses:
         return "add it with --to"
     parts = [part.strip() for address in addresses.values() for part in address.split("|")]
-    classes = [provider_class(_provider_name(part)) for part in parts if part not in addresses]
+    # The name of a backend may be that of its provider, which then is its address too.
+    targets = [part for part in parts if addresses.get(part, part) == part]
+    classes = [provider_class(_provider_name(part)) for part in targets]
     variables = [cls.variable(setting) for cls in classes]
     return f"for several, set their environment variables ({', '.join(dict.fromkeys(variables))})"
 
