@@ -396,11 +396,16 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
     async def list_models(self) -> list[str]:
         """Return the names of the models that the endpoint lists, in its order. Raises UnsupportedError.
 
-        Those of a legacy class are its attribute `models`, as in gpt4free.
+        Those of a legacy class are what its `get_models` returns, or its attribute `models`, as in gpt4free.
         """
-        if self.dialect is None and isinstance(models := getattr(self, "models", None), Iterable):
-            return [model for model in models if isinstance(model, str)]
         if self.dialect is None:
+            models = getattr(self, "models", None)
+            if callable(get_models := getattr(self, "get_models", None)):
+                import asyncio
+
+                models = await asyncio.to_thread(get_models)  # it may ask its service
+            if isinstance(models, Iterable):
+                return [model for model in models if isinstance(model, str)]
             raise UnsupportedError("a list of models", type(self).__name__, "ask one that speaks an API")
         return await self.client().list_models()
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -424,3 +424,26 @@ async def test_settings_that_acytoo_applies_itself_are_no_arguments_of_the_metho
 async def test_an_instance_may_drop_the_options_that_its_method_cannot_take() -> None:
     provider = Usual(drop_unsupported=True)
     assert await provider.create_async("m", MESSAGES, temperature=1.0) == await Usual.create_async("m", MESSAGES)
+
+
+@pytest.mark.parametrize("provider", [Usual, Usual()])
+async def test_a_third_argument_of_another_type_than_a_proxy_is_refused(provider: Any) -> None:
+    with pytest.raises(UsageError, match="invalid proxy True"):  # in gpt4free it is `stream`
+        list(provider.create_completion("m", MESSAGES, True))
+    with pytest.raises(UsageError, match="invalid proxy True"):
+        await provider.create_async("m", MESSAGES, True)
+
+
+async def test_its_models_are_those_of_its_method_or_its_attribute() -> None:
+    class Listing(Usual):
+        models: ClassVar[list[str]] = ["a", "b"]
+
+    class Asking(Listing):
+        @classmethod
+        def get_models(cls) -> list[str]:
+            return [f"{cls.url}/{threading.current_thread() is threading.main_thread()}"]
+
+    assert await Listing().list_models() == ["a", "b"]
+    assert await Asking().list_models() == ["http://a/False"]
+    with pytest.raises(UnsupportedError):
+        await Usual().list_models()
