@@ -396,3 +396,13 @@ async def test_an_http_1_0_client_that_never_reads_is_reset() -> None:
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_an_api_requires_of_its_clients_is_left_out_for_an_api_that_does_not_have_it(stream: bool) -> None:
+    asked = request(dialects.Anthropic(), stream=stream)
+    async with live_server(reply("ok"), dialect=dialects.Acytoo()) as server:
+        response = await call(server.port, asked)
+        assert (response.status, response.headers["x-acytoo-dropped"]) == (200, "max_tokens")
+        refused = await call(server.port, request(body=b'{"messages": [], "max_tokens": 9}'))
+    assert refused.status == 400

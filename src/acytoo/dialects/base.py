@@ -83,16 +83,24 @@ class Capabilities(msgspec.Struct, frozen=True):
 class Unsupported:
     """A callable that handles what an API cannot express: it raises UnsupportedError, or with `drop` records it.
 
-    `hint` is the advice at the end of the error message. With `drop_preferences` it records what is only preferred.
+    `hint` is the advice at the end of the error message. With `drop_preferences` it records what is only preferred, and
+    the options in `required`, which a server's client must send whether or not its user wants them.
     """
 
     def __init__(
-        self, dialect: str, *, drop: bool = False, hint: str = "leave it out", drop_preferences: bool = False
+        self,
+        dialect: str,
+        *,
+        drop: bool = False,
+        hint: str = "leave it out",
+        drop_preferences: bool = False,
+        required: frozenset[str] = frozenset(),
     ) -> None:
         self._dialect = dialect
         self._drop = drop
         self._drop_preferences = drop_preferences
         self._hint = hint
+        self._required = required
         self._dropped: dict[str, None] = {}
 
     @property
@@ -106,7 +114,7 @@ class Unsupported:
         return list(self._dropped)
 
     def __call__(self, feature: str) -> None:
-        if not self._drop:
+        if not self._drop and feature not in self._required:
             raise UnsupportedError(feature, self._dialect, self._hint)
         self.note(feature)
 
@@ -265,6 +273,8 @@ class Dialect:
 
     A gateway, which decides on models and counts what they cost, refuses them.
     """
+    required_options: ClassVar[frozenset[str]] = frozenset()
+    """Options that every request of this API must have, so that they show nothing of what its user wants."""
     ignorable_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of this API outside the shared shape that may be dropped when translating to another."""
     reported_fields: ClassVar[frozenset[str]] = frozenset()

@@ -141,7 +141,13 @@ class _Exchange:
             reply: Closable[Any] = backend.pass_through(body, wanted, writer, observation)
         else:
             _require_decoded(self._parsed)
-            unsupported = Unsupported(api, drop=self._config.drop_unsupported, hint=_HINT, drop_preferences=True)
+            unsupported = Unsupported(
+                api,
+                drop=self._config.drop_unsupported,
+                hint=_HINT,
+                drop_preferences=True,
+                required=dialect.required_options,
+            )
             translated = translate(self._turn.with_history(wanted), dialect, unsupported)
             reply = backend.answer(translated, unsupported=unsupported, observation=observation)
             if isinstance(reply, ReplyStream):

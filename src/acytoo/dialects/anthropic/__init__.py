@@ -88,6 +88,7 @@ class Anthropic(Dialect):
     routes = ("/v1/messages",)
     count_routes = ("/v1/messages/count_tokens",)
     unmetered_fields = OTHER_MODELS
+    required_options = frozenset({"max_tokens"})
     ignorable_fields = frozenset(
         {
             "betas",
