@@ -47,6 +47,8 @@ from acytoo.types import (
 )
 from tests.dialects.strategies import to_server_request
 from tests.dialects.test_real_clients import CHAT, RECORDED, dialect_of
+from tests.dialects.test_recordings import REPLIES as REPLIES_RECORDED
+from tests.dialects.test_recordings import Recording, comparable, read_reply
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -317,9 +319,9 @@ def _plain(text: str) -> str:
     """Return written text without what differs each time: made ids and times."""
     text = re.sub(r"(chatcmpl-|resp_|msg_|rs_|fc_|call_|toolu_|ctc_)[0-9a-f]{16,}", r"\1ID", text)
     text = re.sub(r"\b[0-9a-f]{24,}\b", "ID", text)
-    text = re.sub(r'"(created|created_at|completed_at)":\s*1[0-9]{9}(\.[0-9]+)?', r'"\1":NOW', text)
+    text = re.sub(r'"(created|created_at|completed_at)":\s*1[0-9]{9}(\.[0-9]+)?', r'"\1":"NOW"', text)
     text = re.sub(r'"created_at":"20[^"]*"', '"created_at":"NOW"', text)
-    return re.sub(r'("[a-z_]*duration":)[0-9]+', r"\1TIME", text)
+    return re.sub(r'("[a-z_]*duration":)[0-9]+', r'\1"TIME"', text)
 
 
 def replies() -> dict[str, Any]:
@@ -426,11 +428,43 @@ def others() -> dict[str, Any]:
     return found
 
 
+def _read(recording: Recording, size: int) -> dict[str, Any]:
+    """Return what is read of the first bytes of a recording, by our reader and by the one that scans."""
+    read: dict[str, Any] = {}
+    items, error = read_reply(recording, [recording.body[:size]])
+    made = msgspec.json.encode(comparable(recording, items)).decode()
+    read["items"] = json.loads(_plain(made))
+    if error is not None:
+        read["error"] = f"{type(error).__name__}: {error.message}"
+    reader = recording.dialect.reader(recording.head)
+    try:
+        for start in range(0, size, 50):
+            reader.scan(recording.body[start : min(start + 50, size)])
+        reader.close()
+    except AcytooError as failure:
+        read["scanned"] = f"{type(failure).__name__}: {failure.message}"
+    received = reader.current.received()
+    read["received"] = {name: msgspec.to_builtins(getattr(received, name)) for name in received.__struct_fields__}
+    return read
+
+
+def readings() -> dict[str, Any]:
+    """Return what is read of each recording of the real APIs, all of it and cut in two places."""
+    found: dict[str, Any] = {}
+    for recording in REPLIES_RECORDED:
+        size = len(recording.body)
+        sizes = {"all": size, "2/3": size * 2 // 3, "1/3": size // 3}
+        name = f"{recording.api}/{recording.name}"
+        found[name] = {part: _short(_read(recording, number)) for part, number in sizes.items()}
+    return found
+
+
 DOCUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "requests": requests,
     "decoded": decoded,
     "replies": replies,
     "others": others,
+    "readings": readings,
 }
 
 

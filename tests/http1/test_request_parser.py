@@ -350,6 +350,14 @@ LIMITS: dict[str, tuple[Callable[[int], bytes], int]] = {
 
 
 @pytest.mark.parametrize("name", LIMITS)
+def test_more_than_a_limit_is_refused_before_all_of_it_has_arrived(name: str) -> None:
+    request, limit = LIMITS[name]
+    data = request(2 * limit)[:-2]
+    received, accepted = parse(*[data[start : start + 1000] for start in range(0, len(data), 1000)])
+    assert ([each.is_complete for each in received if each.is_complete], accepted) == ([], False)
+
+
+@pytest.mark.parametrize("name", LIMITS)
 def test_exactly_as_much_as_a_limit_is_accepted(name: str) -> None:
     request, limit = LIMITS[name]
     [received], accepted = parse(request(limit))
@@ -419,6 +427,24 @@ def test_the_body_of_a_request_that_offers_another_protocol_is_read(framing: byt
     assert ([(each.body, each.is_complete) for each in requests], accepted) == ([(b"hi", True)] * 2, True)
     requests, accepted = parse(LINE + b"Connection: close, Upgrade\r\nUpgrade: h2c\r\n" + framing + LINE)
     assert ([(each.body, each.is_complete) for each in requests], accepted) == ([(b"hi", True)], True)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+@pytest.mark.parametrize("upgrade", ["", "Upgrade: h2c\r\n", "Upgrade: websocket\r\n"])
+@pytest.mark.parametrize(
+    "connection", ["", "Connection: keep-alive\r\n", "Connection: Upgrade\r\n", "Connection: x, Upgrade\r\n"]
+)
+@pytest.mark.parametrize("body", ["\r\n", "Content-Length: 2\r\n\r\nhi"])
+def test_a_request_ends_and_the_next_one_is_read_whatever_it_offers(
+    method: str, upgrade: str, connection: str, body: str
+) -> None:
+    data = f"{method} / HTTP/1.1\r\nHost: a\r\n{upgrade}{connection}{body}".encode()
+    for chunks in ([data + data], [data, data], [bytes([byte]) for byte in data + data]):
+        requests, accepted = parse(*chunks)
+        assert [(each.method, each.body, each.is_complete) for each in requests] == [
+            (method, b"hi" if "hi" in body else b"", True)
+        ] * 2
+        assert accepted
 
 
 def test_any_number_of_line_ends_between_requests_is_ignored() -> None:
