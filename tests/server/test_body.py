@@ -260,6 +260,33 @@ async def test_a_long_or_compressed_body_is_decoded_in_a_thread() -> None:
     assert all(thread.name.startswith("acytoo-body") for thread in recording.threads[1:])
 
 
+@pytest.mark.parametrize(("size", "in_thread"), [(64 * 1024, False), (64 * 1024 + 1, True)])
+async def test_a_body_of_64_kib_is_the_longest_that_is_decoded_on_the_event_loop(size: int, in_thread: bool) -> None:
+    recording = Recording()
+    async with live_server(HELLO, dialects=(recording,)) as server:
+        body = b'{"messages": [{"role": "user", "content": "Hi"}]}'
+        assert (await call(server.port, request(body=body + b" " * (size - len(body))))).status == 200
+    assert [thread is not threading.main_thread() for thread in recording.threads] == [in_thread]
+
+
+@pytest.mark.parametrize(("length", "status"), [(1000, 200), (1001, 400)])
+async def test_the_name_of_a_model_may_have_a_thousand_characters(length: int, status: int) -> None:
+    async with live_server(HELLO) as server:
+        body = json.dumps({"model": "m" * length, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+        assert (await call(server.port, request(body=body))).status == status
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+@pytest.mark.parametrize(("size", "status"), [(3000, 200), (3001, 413)])
+async def test_a_body_may_be_exactly_as_large_as_the_limit(size: int, status: int, coding: str) -> None:
+    async with live_server(HELLO, max_body=3000) as server:
+        body = b'{"messages": [{"role": "user", "content": "Hi"}]}'
+        body += b" " * (size - len(body))
+        headers = f"content-encoding: {coding}\r\n" if coding else ""
+        data = request(headers=headers, body=gzip.compress(body) if coding else body)
+        assert (await call(server.port, data)).status == status
+
+
 async def test_a_client_that_leaves_while_its_body_is_decoded_gets_no_backend() -> None:
     decodes, may_go_on = threading.Event(), threading.Event()
 

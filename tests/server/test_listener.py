@@ -113,3 +113,85 @@ async def test_sockets_that_other_processes_have_too_are_accepted_from_until_the
     second.close()
     with pytest.raises(ConnectionError):
         await asyncio.open_connection(*address)
+
+
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """An event loop that cannot watch sockets, as that of Windows."""
+
+    def add_reader(self, *args: object) -> None:
+        raise NotImplementedError
+
+
+def test_on_an_event_loop_that_cannot_watch_sockets_asyncio_accepts() -> None:
+    async def listen() -> None:
+        accepted: list[asyncio.Protocol] = []
+
+        def new_connection() -> asyncio.Protocol:
+            accepted.append(asyncio.Protocol())
+            return accepted[-1]
+
+        listener = Listener(new_connection)
+        address = await listener.listen("127.0.0.1", 0)
+        with socket.create_connection(address):
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert len(accepted) == 1
+        listener.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+
+    with asyncio.Runner(loop_factory=WithoutReaders) as runner:
+        runner.run(listen())
+
+
+async def test_a_port_is_shared_only_by_sockets_that_are_bound_to_share_it() -> None:
+    first = await bind("127.0.0.1", 0, reuse_port=True)
+    port = first[0].getsockname()[1]
+    second = await bind("127.0.0.1", port, reuse_port=True)
+    assert second[0].getsockname() == first[0].getsockname()
+    with pytest.raises(OSError, match="in use"):
+        await bind("127.0.0.1", port)
+    alone = await bind("127.0.0.1", 0)
+    with pytest.raises(OSError, match="in use"):
+        await bind("127.0.0.1", alone[0].getsockname()[1], reuse_port=True)
+    for each in (*first, *second, *alone):
+        assert each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+        each.close()
+
+
+async def test_a_listener_that_is_closed_accepts_nothing_and_closes_its_sockets() -> None:
+    listener = Listener(asyncio.Protocol)
+    address = await listener.listen("127.0.0.1", 0)
+    with socket.create_connection(address):
+        pass
+    listener.close()
+    listener.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+    sockets = await bind("127.0.0.1", 0)
+    listener.add(sockets)
+    listener.close()
+    assert [each.fileno() for each in sockets] == [-1]
+
+
+async def test_at_most_64_connections_are_accepted_before_others_have_their_turn() -> None:
+    accepted: list[asyncio.Protocol] = []
+
+    def new_connection() -> asyncio.Protocol:
+        accepted.append(asyncio.Protocol())
+        return accepted[-1]
+
+    sockets = await bind("127.0.0.1", 0)
+    clients = [socket.create_connection(sockets[0].getsockname()) for _ in range(130)]
+    listener = Listener(new_connection)
+    listener.add(sockets)
+    seen: list[int] = []
+    for _ in range(20):
+        await asyncio.sleep(0)
+        if accepted and (not seen or len(accepted) > seen[-1]):
+            seen.append(len(accepted))
+    assert seen == [64, 128, 130]
+    listener.close()
+    for client in clients:
+        client.close()
+    await asyncio.sleep(0)

@@ -22,6 +22,7 @@ from acytoo.http import HTTPResponse
 from acytoo.http1.head import HTTPError
 from acytoo.server.config import ServerConfig
 from acytoo.server.connection import DisconnectedError
+from acytoo.server.hangup import has_hung_up
 from acytoo.server.http_server import HTTPServer
 from acytoo.server.request import BodyTooLargeError, Budget, BudgetError, IncomingRequest
 from acytoo.server.response import StreamedResponse
@@ -367,6 +368,66 @@ async def test_a_client_that_reads_nothing_of_a_response_is_cut_off_and_one_that
 
 
 @in_skipping_loop
+async def test_the_next_request_is_answered_once_the_client_has_read_enough_of_a_long_response() -> None:
+    started: list[str] = []
+
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        started.append(request.path)
+        return HTTPResponse(200, {}, b"x" * (20_000_000 if request.path == "/long" else 2))
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(head("GET /long HTTP/1.1") + GET * 2)
+        assert started == ["/long"]
+        received = ""
+        for _ in range(1000):
+            received += await client.arrived()
+            if received.endswith(ok("xx") * 2):
+                break
+        assert received.endswith(ok("xx") * 2)
+        assert started == ["/long", "/a", "/a"]
+        await client.send(GET)
+        assert await client.arrived() == ok("xx")
+
+
+@pytest.mark.parametrize("ahead", [b"", GET])
+@in_skipping_loop
+async def test_little_of_a_body_is_received_before_it_is_asked_for(ahead: bytes) -> None:
+    begun: list[IncomingRequest] = []
+    may_go_on = asyncio.Event()
+
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        begun.append(request)
+        if request.path == "/b":
+            await may_go_on.wait()
+            return HTTPResponse(200, {}, str(len(await request.body(10**7, 1000.0, Budget(10**7)))).encode())
+        return HTTPResponse(200, {}, b"first")
+
+    async with running(handle) as server:
+        client = await server.client()
+        data = ahead + post(b"x" * 1_000_000)
+        sent = 0
+
+        async def send_more() -> None:
+            nonlocal sent
+            for _ in range(100):
+                with suppress(BlockingIOError):
+                    sent += client.sock.send(data[sent : sent + 100_000])
+                await turns(5)
+
+        await send_more()
+        assert [request.path for request in begun] == (["/a", "/b"] if ahead else ["/b"])
+        assert 64 * 1024 < begun[-1].size <= 3 * 64 * 1024
+        may_go_on.set()
+        await send_more()
+        assert sent == len(data)
+        assert await client.arrived() == (ok("first") if ahead else "") + ok("1000000")
+        await client.send(post(b"x" * 10))  # nothing of the first is counted any more
+        await turns()
+        assert await client.arrived() == ok("10")
+
+
+@in_skipping_loop
 async def test_a_handler_that_raises_or_finds_its_client_gone_ends_the_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -410,6 +471,48 @@ async def test_a_client_that_leaves_cancels_its_request(waits_for: str) -> None:
         await turns()
         assert ends == ["cancelled"]
         assert not server.server.connections
+
+
+@in_skipping_loop
+async def test_a_client_that_is_not_read_is_looked_for_again_and_again() -> None:
+    ends: list[str] = []
+
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append(request.path)
+        raise AssertionError
+
+    async with running(handle) as server:
+        client = await server.client()
+        data = post(b"x" * 1_000_000)
+        for _ in range(20):
+            with suppress(BlockingIOError):
+                data = data[client.sock.send(data) :]
+            await turns(5)
+        for _ in range(4):
+            skip(1.01)
+            await turns()
+            assert (ends, len(server.server.connections)) == ([], 1)
+        client.sock.close()
+        skip(1.01)
+        await turns()
+        assert (ends, len(server.server.connections)) == (["/b"], 0)
+
+
+@pytest.mark.parametrize("unread", [b"", b"x"])
+async def test_it_is_seen_whether_the_other_side_has_hung_up(unread: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    transport.pause_reading()
+    theirs.send(unread)
+    assert not has_hung_up(transport)
+    theirs.shutdown(socket.SHUT_WR)
+    assert has_hung_up(transport)
+    transport.abort()
+    theirs.close()
+    await turns()
 
 
 @in_skipping_loop

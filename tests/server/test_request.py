@@ -54,6 +54,16 @@ def test_a_target_has_a_path_and_a_query_and_maybe_a_host(
     assert (request.path, request.raw_path, request.query, request.host) == (path, raw_path, query, host)
 
 
+def test_of_a_new_request_nothing_but_its_head_is_known() -> None:
+    request = new_request("/a")
+    found = {name: getattr(request, name) for name in IncomingRequest.__slots__ if not name.startswith("_")}
+    assert found == {
+        "call": None, "caller": None, "can_continue": False, "connection": None, "headers": {}, "host": "",
+        "is_complete": False, "keep_alive": True, "limit": None, "method": "POST", "model": "", "path": "/a",
+        "pieces": [], "raw_path": "/a", "size": 0, "status": 0, "version": "1.1",
+    }  # fmt: skip
+
+
 async def test_bodies_fit_to_the_last_byte_and_what_one_has_taken_is_released_once() -> None:
     budget = Budget(10)
     first, _ = await arriving(budget, 6)
