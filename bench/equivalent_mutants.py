@@ -47,10 +47,16 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "server/connection.py ServerConnection.abort": {
         "self._leave() -> None": "the event loop calls `connection_lost`, which does it, in its next step",
     },
+    "server/connection.py ServerConnection.drop_body": {"0 -> 1": "one byte more is kept, if it is the first"},
     "server/connection.py ServerConnection.buffer_updated": {
         "self._unasked > _MAX_AHEAD -> self._unasked >= _MAX_AHEAD": "`_limit_reading` compares again",
     },
-    "server/connection.py ServerConnection._linger": {"0 -> 1": "a byte less is discarded at most"},
+    "server/connection.py ServerConnection._linger": {
+        "0 -> 1": "a byte less is discarded at most",
+        "transport is None or transport.is_closing() -> transport is None and transport.is_closing()": (
+            "what is closing already has no sending side left, and is aborted once more"
+        ),
+    },
     "server/hangup.py has_hung_up": {"0 -> 1": "waits a millisecond"},
     "server/listener.py bind": {
         "asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, backlog=_BACKLOG, start_serving=False, "
@@ -69,6 +75,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "server/response.py StreamedResponse._with_head": {
         "self._first.clear() -> None": "takes memory only: it is not sent again",
     },
+    "server/worker.py SupervisorConnection._on_readable": {"4096 -> 4097": "reads a byte more at once"},
     "transport/address.py address_of": {"'' -> 'XXXX'": "every URL that was checked has a host"},
     "transport/connect.py _to_proxy": {
         "0 -> 1": "the URL of a proxy has a port",

@@ -97,10 +97,11 @@ PARTS = {
     "server/app+backends+config+errors+models+openapi+page+relay": _SERVER,
     "server/auth+body+control+cors+extension+request+router": _SERVER,
     "server/connection+hangup+http_server+listener+notify+response": _SERVER,
+    "server/run+worker": [f"tests/server/test_{name}.py" for name in ("protocol", "run", "worker")],
 }
 """The tests of each file, folder or files of a folder in `src/acytoo/`, without those that take long.
 
-The supervisor of the server and what it starts run in other processes in all of their tests: they have no part.
+The supervisor of the server runs in other processes in all of its tests: it has no part.
 """
 
 _SECONDS = 30.0
