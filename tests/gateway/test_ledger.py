@@ -397,6 +397,26 @@ async def test_usage_and_totals_are_those_of_the_rows_that_are_there(
         await ledger.close()
 
 
+async def test_sums_stay_right_while_several_servers_write_and_delete_rows(reopen: Open) -> None:
+    servers = [await reopen() for _ in range(3)]
+
+    async def run(place: int) -> None:
+        for number in range(12):
+            servers[place].add([row(n, at=DAYS[n % 3] + n, key="abc"[n % 3], input_tokens=n) for n in range(40)])
+            await servers[place].flush()
+            if number % 2:
+                await servers[place].prune(DAYS[1] + 20, 25)
+
+    await asyncio.gather(*[run(place) for place in range(3)])
+    while any([await server.prune(DAYS[1] + 20, 25) for server in servers]):
+        pass
+    by_hour = [await servers[0].usage(0, 1e11, ["hour", "key"]), await servers[0].usage(0, 1e11, ["day", "key"])]
+    of_rows, of_days = [{(g.group["key"], g.requests, g.input_tokens) for g in groups} for groups in by_hour]
+    assert of_rows == of_days
+    left = [n for n in range(40) if DAYS[n % 3] + n >= DAYS[1] + 20]
+    assert sum(requests for _, requests, _ in of_days) == 36 * len(left)
+
+
 async def test_rows_are_written_and_read_while_old_ones_are_deleted(reopen: Open) -> None:
     ledger = await reopen()
     ledger.add([row(number, at=float(number)) for number in range(10_000)])

@@ -102,8 +102,8 @@ TOTALS = (
 )
 """What is used from a day until another, both included; see `day_of`."""
 
-DELETE_EMPTY_DAYS = "DELETE FROM ledger_days WHERE requests = 0 AND attempts = 0"
-"""What follows the deletion of rows."""
+IS_EMPTY = "requests = 0 AND attempts = 0"
+"""Whether nothing is left of the rows of which a row of `ledger_days` has the sums."""
 
 
 def day_of(at: float) -> int:

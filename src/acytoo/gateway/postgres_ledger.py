@@ -43,6 +43,10 @@ _PRUNE = (
     f"changed AS ({ledger_sql.change_days('deleted WHERE TRUE', _WHOLE, sign='-')}) "
     "SELECT COUNT(*) FROM deleted"
 )
+_PRUNE_DAYS = (
+    "DELETE FROM ledger_days WHERE ctid = ANY(ARRAY("
+    f"SELECT ctid FROM ledger_days WHERE {ledger_sql.IS_EMPTY} AND day <= $1 FOR UPDATE SKIP LOCKED))"
+)
 
 
 class PostgresLedger(BufferedLedger):
@@ -83,7 +87,7 @@ class PostgresLedger(BufferedLedger):
     async def prune(self, before: float, most: int) -> int:
         """Delete at most so many rows from before a Unix time, the oldest first, and return how many were deleted."""
         ((deleted,),) = await self._fetch(_PRUNE, before, most)
-        await self._fetch(f"{ledger_sql.DELETE_EMPTY_DAYS} AND day <= $1", ledger_sql.day_of(before))
+        await self._fetch(_PRUNE_DAYS, ledger_sql.day_of(before))
         return int(deleted)
 
     async def _write(self, place: int, rows: Sequence[Row]) -> None:

@@ -44,6 +44,7 @@ _names = ", ".join(ledger_sql.COLUMNS)
 _marks = ", ".join("?" for _ in ledger_sql.COLUMNS)
 _OLD = "rowid IN (SELECT rowid FROM ledger WHERE at < ? ORDER BY at LIMIT ?)"
 _PRUNE = (ledger_sql.change_days(f"ledger WHERE {_OLD}", _WHOLE, sign="-"), f"DELETE FROM ledger WHERE {_OLD}")
+_PRUNE_DAYS = f"DELETE FROM ledger_days WHERE {ledger_sql.IS_EMPTY} AND day <= ?"
 _LAST = "SELECT MAX(sequence) FROM ledger WHERE writer = ?"
 _ADD_TO_DAYS = ledger_sql.change_days("ledger WHERE rowid > ?", _WHOLE)
 
@@ -156,7 +157,7 @@ class SQLiteLedger(BufferedLedger):
             connection.execute("BEGIN IMMEDIATE")
             for statement in _PRUNE:
                 deleted = connection.execute(statement, (before, most)).rowcount
-            connection.execute(f"{ledger_sql.DELETE_EMPTY_DAYS} AND day <= ?", (ledger_sql.day_of(before),))
+            connection.execute(_PRUNE_DAYS, (ledger_sql.day_of(before),))
             connection.execute("COMMIT")
             connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")  # `execute` stops after the first page
         return deleted
