@@ -123,6 +123,15 @@ class _Chunk(msgspec.Struct, gc=False):
     error: Any = None  # an object or text
     x_groq: Any = None
     base_resp: Any = None  # MiniMax
+    citations: Any = None  # Perplexity, xAI
+    search_results: Any = None  # Perplexity
+
+
+SOURCE_FIELDS = ("citations", "search_results")
+"""Fields beside `choices` with what a reply is based on. No server wants them back.
+
+Sources: Perplexity's API reference ("Chat Completions"), and xAI's guide "Live Search" ("Returning citations").
+"""
 
 
 _decode = decoder(_Chunk).decode
@@ -226,6 +235,8 @@ class StreamReader(RecordReader):
     names_in_pieces = True  # continuedev/continue pull request 5849
 
     # Class attributes are cheap for what most replies neither set nor read; reading them is slower.
+    _sources: JSONObject | None = None
+    _known_sources: JSONObject | None = None  # those that were appended
     _reasoning_field = ""  # the one that the reasoning text is in
     _scanned = b""  # the last chunk of which only the significant records were read
     _start_of_next = b""  # how the next chunk begins if it is like the last one, "" if nobody knows
@@ -483,6 +494,8 @@ class StreamReader(RecordReader):
             raise error_from_event(chunk.error, STATUSES, TOO_LONG)
         if not self._started:
             self._start(chunk, items)
+        if chunk.citations or chunk.search_results:  # with some servers, every chunk has all so far
+            self._sources = {name: value for name in SOURCE_FIELDS if (value := getattr(chunk, name))}
         if chunk.choices:
             self._append_choice(chunk.choices, items)
         if chunk.usage:
@@ -545,7 +558,10 @@ class StreamReader(RecordReader):
         return items
 
     def append_own_fields(self, items: list[Item]) -> None:
-        """Append once what only this service needs back with the turn, see `TURN_FIELDS`."""
+        """Append once what only this service needs back with the turn, see `TURN_FIELDS`, and its `SOURCE_FIELDS`."""
+        if self._sources != self._known_sources:
+            self._known_sources = self._sources
+            items.append(OpaquePart(NAME, self._sources or {}))
         kept = (self._details, self._annotations, self._thinking, self._opaque, self._audio, self._sounds, self._images)
         if not any(kept):
             return
@@ -919,7 +935,7 @@ def _plain_items(document: _Chunk) -> list[Item] | None:
     The reader of a stream would find the same, but has much more to set up and to look for.
     """
     choices = document.choices
-    if document.error or choices is None or len(choices) != 1:
+    if document.error or choices is None or len(choices) != 1 or document.citations or document.search_results:
         return None
     choice, message = choices[0], choices[0].message
     if (

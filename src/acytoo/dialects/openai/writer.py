@@ -18,6 +18,7 @@ from acytoo.dialects.custom_tools import custom_input, custom_names
 from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error
 from acytoo.dialects.fields import objects_in, text_or_empty
 from acytoo.dialects.finish import FINISH_REASONS, nearest_reason
+from acytoo.dialects.openai.reader import SOURCE_FIELDS
 from acytoo.dialects.openai.request import NAME, TURN_FIELDS
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.services import api_of, without_hosts
@@ -182,7 +183,10 @@ class StreamWriter(Writer):
             return self._chunk({"tool_calls": [{"index": item.index, **own}]}) if own else b""
         self._reasoning_field = item.fields.get("reasoning_field") or self._reasoning_field
         fields = {name: item.fields[name] for name in TURN_FIELDS if item.fields.get(name)}
-        return self._chunk(fields) if fields else b""
+        chunk = self._chunk(fields) if fields else b""
+        if sources := {name: item.fields[name] for name in SOURCE_FIELDS if item.fields.get(name)}:
+            chunk += self._chunk({}).removesuffix(b"}\n\n") + b"," + msgspec.json.encode(sources)[1:] + b"\n\n"
+        return chunk
 
     def _encode_call(self, item: ToolCall) -> JSONObject:
         function: JSONObject = {"arguments": item.arguments}
@@ -339,6 +343,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         "created": reply.created or int(time.time()),
         "model": reply.model or request.model,
         "choices": [choice],
+        **{name: own[name] for name in SOURCE_FIELDS if own.get(name)},
     }
     if reply.usage:
         document["usage"] = _encode_usage(reply.usage)
