@@ -96,6 +96,18 @@ async def test_each_of_several_replies_is_reserved(path: str, body: dict[str, An
         assert not fake.requests
 
 
+@pytest.mark.parametrize("messages", [HELLO, ["?"]])
+@pytest.mark.parametrize(("older", "newer"), [(3000, 1), (1, 3000), (3000, 3000)])
+async def test_the_larger_of_two_bounds_is_reserved(
+    older: int, newer: int, messages: list[Any], tmp_path: Path
+) -> None:
+    body = {"model": "fast", "messages": messages, "max_tokens": older, "max_completion_tokens": newer}
+    async with FakeEndpoint(OpenAI(), reply("Hi", Finish())) as fake, served(tmp_path, fake.url, LIMITS) as gate:
+        response = await gate.post("/v1/chat/completions", body)
+        assert response.status == 429
+        assert not fake.requests
+
+
 @pytest.mark.parametrize("number", [0, 1, 3, 4, 5, 6])
 async def test_a_conversation_that_only_the_upstream_understands_reserves_its_tokens_too(
     number: int, tmp_path: Path

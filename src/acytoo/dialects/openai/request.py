@@ -361,11 +361,16 @@ _TOOL_TYPES = ("function", "custom")
 
 
 def decode_request(body: JSONObject) -> JSONObject:
-    """Return a received body with the shared shape's field names. Does not check the fields' types."""
+    """Return a received body with the shared shape's field names. Does not check the fields' types.
+
+    Of `max_tokens` and `max_completion_tokens`, older servers look at the first and OpenAI's at the second. With both,
+    the larger one bounds the reply wherever it comes from.
+    """
     shared = dict(body)
     limit = shared.pop("max_completion_tokens", None)
     if limit is not None:
-        shared["max_tokens"] = limit
+        older = shared.get("max_tokens")
+        shared["max_tokens"] = max(limit, older) if type(limit) is type(older) is int else limit
     shared["stream"] = shared.get("stream") or False
     if shared.get("n") in (None, 1):
         shared.pop("n", None)
