@@ -247,6 +247,17 @@ def test_calls_that_are_repeated_with_a_signature_are_the_same_calls(ids: tuple[
     assert [signature_of(call) for call in calls] == [("s", "gemini"), None]
 
 
+@pytest.mark.parametrize("thought", [True, False])
+@pytest.mark.parametrize("text", ["", "Hm"])
+def test_a_call_in_a_part_with_a_text_or_marked_as_a_thought_is_a_call(text: str, thought: bool) -> None:
+    part = {"text": text, "thought": thought, "functionCall": {"id": "a", "name": "f", "args": {}}}
+    data = sse(response({**part, "thoughtSignature": "s"}), response(reason="STOP"))
+    reply = collect(read(data))
+    assert [(call["id"], signature_of(call)) for call in reply.tool_calls] == [("a", ("s", "gemini"))]
+    assert reply.text == ("" if thought else text)
+    assert [block["text"] for block in reply.reasoning] == ([text] if thought and text else [])
+
+
 def test_equal_calls_of_which_the_first_is_signed_are_two() -> None:
     call = {"functionCall": {"name": "f", "args": {}}}
     data = sse(response({**call, "thoughtSignature": "s"}, call, reason="STOP"))

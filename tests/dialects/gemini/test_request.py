@@ -269,6 +269,23 @@ def test_results_are_in_the_order_of_their_calls() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("response", "text"),
+    [
+        ({"output": "ok"}, "ok"),
+        ("ok", "ok"),
+        (None, ""),
+        ({"a": 1}, '{"a":1}'),
+        ({"output": 1}, '{"output":1}'),
+        ([1], "[1]"),
+    ],
+)
+def test_the_response_of_a_function_is_its_text_or_json(response: object, text: str) -> None:
+    called = {"role": "model", "parts": [{"functionCall": {"name": "f"}}]}
+    result = {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": response}}]}
+    assert decode({"contents": [*CONTENTS, called, result]}).messages[2]["content"] == text
+
+
 def test_a_signature_that_arrived_with_an_empty_text_is_sent_with_one() -> None:
     turn = {
         "role": "assistant",

@@ -96,7 +96,9 @@ class TurnReader:
     def read(self, part: Part, items: list[Item]) -> None:
         """Append the part's items."""
         signature = part.thought_signature or ""
-        if part.thought:
+        if part.function_call is not None and (part.text or part.thought):  # a part has one of them, but for proxies
+            self.read(Part(part.text, part.thought), items)
+        elif part.thought:
             self._text_is_open = False
             if part.text or signature:
                 self._block_is_open = True

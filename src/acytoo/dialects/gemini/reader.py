@@ -273,7 +273,11 @@ class StreamReader(RecordReader):
                     self._held_text = ""
                 if not self._first_text:
                     self._first_text = parts[0].text
-                elif parts[0].text.startswith(self._first_text) and self._repeats_all(parts[0].text, items):
+                elif (
+                    parts[0].text.startswith(self._first_text)
+                    and parts[0].function_call is None
+                    and self._repeats_all(parts[0].text, items)
+                ):
                     self._held_text = parts[0].text
                     return
             self._turn.read(parts[0], items)
