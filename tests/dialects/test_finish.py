@@ -10,7 +10,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.dialects.finish import check_finish
+from acytoo.dialects.finish import check_finish, nearest_reason
 from acytoo.dialects.openai import OpenAI, Variations
 from acytoo.errors import AcytooError, ProtocolError, ReplyError, ServerError, TruncatedError
 from acytoo.http import ResponseHead
@@ -287,6 +287,10 @@ def test_a_failure_after_a_finish_reason_is_still_an_error() -> None:
     assert isinstance(read(dialects.OpenAI(), body)[1], ServerError)
     body = gemini("Hi", "STOP") + gemini("", "MALFORMED_FUNCTION_CALL")
     assert isinstance(read(dialects.Gemini(), body)[1], ServerError)
+
+
+def test_a_reply_that_vllm_ended_because_it_repeats_itself_ended_early() -> None:
+    assert nearest_reason(Finish("repetition"), {"stop", "length"}) == "length"
 
 
 def test_a_reason_of_the_table_is_never_a_failure() -> None:

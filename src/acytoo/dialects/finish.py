@@ -93,8 +93,11 @@ def append_finish(finish: Finish, before: Finish | None, items: list[Item]) -> F
     return finish
 
 
-_UNFINISHED = frozenset({"pause_turn", "incomplete", "max_messages", "steered"})
-"""Reasons of one API why a reply ended early. For the others, it is as if it had reached the limit of its length."""
+_UNFINISHED = frozenset({"pause_turn", "incomplete", "max_messages", "steered", "repetition"})
+"""Reasons of one API, or of vLLM (`repetition`), why a reply ended early.
+
+For the others, it is as if it had reached the limit of its length.
+"""
 
 
 def nearest_reason(finish: Finish, known: Container[str]) -> str:

@@ -500,6 +500,49 @@ def test_a_search_that_xais_server_has_made_is_not_a_call_of_the_callers_tool(st
     assert [part["fields"] for part in reply.turn_parts if part["type"] == "opaque"] == [search]
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"output_index": 0, "item_id": "msg_1"},
+        {"output_index": 0, "item_id": None},
+        {"output_index": None, "item_id": None},
+        {"output_index": None, "item_id": "msg_1"},
+    ],
+    ids=str,
+)
+def test_a_thought_a_text_and_a_call_in_one_output_item_are_each_read_once(place: dict[str, Any]) -> None:
+    # BerriAI/litellm#36375 (one output_index for all), lemonade-sdk/lemonade#3607 (none)
+    thought = {"type": "reasoning", "id": "rs_1", "content": [{"type": "reasoning_text", "text": "hm"}]}
+    call = {**CALL, "arguments": '{"a":1}'}
+    number = place["output_index"]
+    events: list[dict[str, Any]] = [
+        {"type": "response.reasoning_text.delta", "content_index": 0, "delta": "hm", **place},
+        {"type": "response.output_text.delta", "content_index": 0, "delta": "H", **place},
+        {"type": "response.output_text.delta", "content_index": 0, "delta": "i", **place},
+        {"type": "response.output_text.done", "content_index": 0, "text": "Hi", **place},
+        {"type": "response.output_item.added", "output_index": number, "item": {**CALL, "arguments": ""}},
+        {"type": "response.function_call_arguments.delta", "delta": '{"a":', **place, "item_id": CALL["id"]},
+        {"type": "response.function_call_arguments.delta", "delta": "1}", **place, "item_id": CALL["id"]},
+        {"type": "response.output_item.done", "output_index": number, "item": call},
+    ]
+    for output in ([], [thought, message(text("Hi")), call]):
+        reply = collect(read(sse(CREATED, *events, completed(*output))))
+        assert (reply.text, "".join([block.get("text", "") for block in reply.reasoning])) == ("Hi", "hm")
+        assert [call["function"]["arguments"] for call in reply.tool_calls] == ['{"a":1}']
+
+
+def test_arguments_at_the_place_of_a_text_belong_to_the_call_with_their_identifier() -> None:
+    events = [
+        event("output_text.delta", 0, content_index=0, delta="Hi"),
+        event("output_item.added", 1, item={**CALL, "arguments": ""}),
+        event("function_call_arguments.delta", 0, item_id=CALL["id"], delta='{"a":1}'),
+        event("output_item.done", 1, item={**CALL, "arguments": '{"a":1}'}),
+    ]
+    reply = collect(read(sse(CREATED, *events, completed())))
+    assert reply.text == "Hi"
+    assert [call["function"]["arguments"] for call in reply.tool_calls] == ['{"a":1}']
+
+
 def test_a_call_without_a_name_or_arguments_is_dropped_with_its_own_fields() -> None:
     items = read(sse(completed({"type": "function_call", "id": "fc_1", "own": 1}, message(text("Hi")))))
     assert (collect(items).text, collect(items).tool_calls) == ("Hi", [])

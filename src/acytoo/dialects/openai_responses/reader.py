@@ -117,21 +117,16 @@ class _Text:
 class _OutputItem:
     """What has been emitted of one output item."""
 
-    __slots__ = (
-        "call",
-        "field",
-        "fragments",
-        "has_ended_part",
-        "has_opaque",
-        "has_own_part",
-        "index",
-        "parts",
-        "place",
-    )
+    __slots__ = ("call", "field", "fragments", "has_arguments", "has_ended_part", "has_opaque", "has_own_part", "index",
+                 "parts", "place", "thoughts")  # fmt: skip
 
     def __init__(self) -> None:
         self.parts: dict[int, _Text | None] = {}
-        """The parts of which a text was emitted, by their indices; None for what is not a text of the answer."""
+        """The parts of which a text was emitted, by their indices; None for a refusal."""
+        self.thoughts: set[int] = set()
+        """The indices of the parts of which a reasoning text was emitted. Some servers put all into one output item."""
+        self.has_arguments = False
+        """Whether any of the arguments of its call was emitted."""
         self.fragments: list[str] = []
         """The pieces of a custom call's input, which are emitted together."""
         self.call: ReceivedCall | None = None
@@ -262,9 +257,7 @@ class StreamReader(RecordReader):
             text = text.get("text") if isinstance(text, dict) else text
             self._decode_reasoning(self._output_item(event), field, index, text, is_delta, items)
         elif subject == "function_call_arguments":
-            has_id = event.output_index is not None or event.item_id
-            output = self._output_item(event) if has_id or self._last_call is None else self._last_call
-            self._decode_arguments(output, event.delta or event.arguments, is_delta, items)
+            self._decode_arguments(self._item_with_call(event), event.delta or event.arguments, is_delta, items)
         elif subject == "custom_tool_call_input":
             output = self._output_item(event)
             output.fragments = output.fragments if is_delta else []
@@ -286,6 +279,17 @@ class StreamReader(RecordReader):
         for key in keys:
             self._output[key] = output
         return output
+
+    def _item_with_call(self, event: _Event) -> _OutputItem:
+        """Return the output item of an event about a call's arguments.
+
+        If only its identifier or only its place is that of a call, that one is right (BerriAI/litellm#36375).
+        """
+        known = [self._output.get(event.output_index), self._output.get(event.item_id or "")]
+        if event.output_index is None and not event.item_id:
+            known.append(self._last_call)
+        calls = (output for output in known if output is not None and output.call is not None)
+        return next(calls, None) or self._output_item(event)
 
     def _decode_start(self, response: JSONObject, items: list[Item]) -> None:
         """Append the reply's identity, and once more only if a later event knows more of it."""
@@ -394,13 +398,13 @@ class StreamReader(RecordReader):
         if not isinstance(text, str) or not text or output.field not in (None, field):
             return
         follows_part, output.has_ended_part = field != "content" or output.has_ended_part, not is_delta
-        if not is_delta and index in output.parts:
+        if not is_delta and index in output.thoughts:
             return
         self._number_block(output)
         output.field = field
-        if output.parts and index not in output.parts and (follows_part or not is_delta):
+        if output.thoughts and index not in output.thoughts and (follows_part or not is_delta):
             text = "\n\n" + text
-        output.parts[index] = None
+        output.thoughts.add(index)
         items.append(Reasoning(text, output.index))
 
     def _number_block(self, output: _OutputItem) -> None:
@@ -422,13 +426,13 @@ class StreamReader(RecordReader):
                 raise ProtocolError(f"the server sent arguments of a call that are no object: {display_json(text)}")
             return
         call = self._call(output)
-        if not is_delta and output.parts:
+        if not is_delta and output.has_arguments:
             emitted = call.arguments
             if text == emitted or (call.is_complete and text.lstrip()[:1] != "{"):
                 return
             if call.is_partial and (text := continuation(emitted, text)) is None:
                 raise two_sets_of_arguments(call.name)
-        output.parts[0] = None
+        output.has_arguments = True
         items += self._calls.add(call, arguments=text)
 
     def _call(self, output: _OutputItem) -> ReceivedCall:
@@ -458,7 +462,7 @@ class StreamReader(RecordReader):
         if _is_call(item):
             if done and output.call is None and (known := self._repeated_call(item)) is not None:
                 output.call, output.has_own_part = known, True
-                output.parts = {0: None} if known.fragments else {}
+                output.has_arguments = bool(known.fragments)
             call = self._call(output)
             if not call.is_begun:
                 call_id = text_or_empty(item.get("call_id")) or text_or_empty(item.get("id"))
@@ -497,8 +501,8 @@ class StreamReader(RecordReader):
 
     def _end_input(self, output: _OutputItem, items: list[Item]) -> None:
         """Append the arguments of a call whose tool takes text."""
-        if 0 not in output.parts:
-            output.parts[0] = None
+        if not output.has_arguments:
+            output.has_arguments = True
             items += self._calls.add(self._call(output), arguments=custom_arguments("".join(output.fragments)))
 
     def _append_own_part(self, output: _OutputItem, item: JSONObject, items: list[Item]) -> None:
