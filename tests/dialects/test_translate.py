@@ -640,3 +640,64 @@ def test_a_file_that_is_no_pdf_or_a_url_is_refused_by_name_for_chat_completions(
     messages: list[Any] = [{"role": "user", "content": [{"type": "file", "file": file}]}]
     with pytest.raises(UnsupportedError, match=feature):
         encode(dialects.OpenAI(), Request(messages, "m", extra_for="gemini"))
+
+
+PDF_URL = "https://h/a.PDF?x=1"
+PDF_BY_URL: list[tuple[Dialect, dict[str, Any]]] = [
+    (
+        dialects.OpenAI(),  # as OpenRouter's clients send it
+        {"messages": [{"role": "user", "content": [{"type": "file", "file": {"filename": "", "file_data": PDF_URL}}]}]},
+    ),
+    (
+        dialects.OpenAIResponses(),
+        {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": PDF_URL}]}]},
+    ),
+    (
+        dialects.Anthropic(),
+        {
+            "max_tokens": 9,
+            "messages": [
+                {"role": "user", "content": [{"type": "document", "source": {"type": "url", "url": PDF_URL}}]}
+            ],
+        },
+    ),
+    (
+        dialects.Gemini(),
+        {"contents": [{"parts": [{"fileData": {"mimeType": "application/pdf", "fileUri": PDF_URL}}]}]},
+    ),
+]
+"""Requests with a PDF that anyone can fetch, each as its API has it."""
+
+
+@pytest.mark.parametrize(
+    ("target", "part"),
+    [
+        (dialects.OpenAIResponses(), {"type": "input_file", "file_url": PDF_URL}),
+        (dialects.Anthropic(), {"type": "document", "source": {"type": "url", "url": PDF_URL}}),
+        (dialects.Gemini(), {"fileData": {"mimeType": "application/pdf", "fileUri": PDF_URL}}),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+@pytest.mark.parametrize(("source", "fields"), PDF_BY_URL, ids=[source.name for source, _ in PDF_BY_URL])
+def test_a_pdf_by_its_url_is_sent_by_its_url(
+    source: Dialect, fields: dict[str, Any], target: Dialect, part: dict[str, Any]
+) -> None:
+    if source.name == target.name:
+        return
+    path = source.routes[0].replace("{model:.+}", "m")
+    request = source.decode_request(ServerRequest(path, {}, msgspec.json.encode({"model": "m", **fields}))).request
+    unsupported = Unsupported(target.name, required=source.required_options)
+    sent = target.encode_request(translate(request, source, unsupported), Endpoint("http://h"), unsupported)
+    body = msgspec.json.decode(sent.body)
+    message = (body.get("messages") or body.get("input") or body.get("contents"))[0]
+    assert (message.get("content") or message.get("parts")) == [part]
+
+
+@pytest.mark.parametrize("target", OTHERS[:3], ids=lambda dialect: dialect.name)
+def test_an_image_by_its_url_may_be_the_data_of_a_file(target: Dialect) -> None:
+    def sent(part: dict[str, Any]) -> bytes:
+        return sent_for({"messages": [{"role": "user", "content": [part]}]}, target)
+
+    url = "https://h/a.png"
+    file = sent({"type": "file", "file": {"filename": "", "file_data": url}})
+    assert file == sent({"type": "image_url", "image_url": {"url": url}})

@@ -16,7 +16,7 @@ from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, U
 from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, text_or_empty
 from acytoo.dialects.gemini.parts import READ_FIELDS, camel_case_fields
 from acytoo.dialects.gemini.reader import TOO_LONG, CumulativeReader, StreamReader, add_details, read_document
-from acytoo.dialects.gemini.request import decode_request, encode_request
+from acytoo.dialects.gemini.request import decode_request, encode_request, plain_parts
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
 from acytoo.dialects.json import UNDECODABLE, decoder, dumps
 from acytoo.dialects.readers import AutoReader
@@ -24,7 +24,7 @@ from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers, with_query
 from acytoo.secret import truncate
-from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
+from acytoo.types import OPTIONS, ContentPart, Item, JSONObject, Reply, Request
 
 _VERSIONS = ("v1beta", "v1", "v1alpha", "v1beta1")
 _GENERATE, _STREAM, _COUNT = "generateContent", "streamGenerateContent", "countTokens"
@@ -222,6 +222,10 @@ class Gemini(Dialect):
     def replies_in(self, extra: JSONObject) -> int:
         """Return the `candidateCount`."""
         return max(1, count(extra.get("generationConfig.candidateCount")))
+
+    def plain_parts(self, part: ContentPart) -> list[ContentPart] | None:
+        """Return the parts for a PDF by its URL."""
+        return plain_parts(part)
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of events, or of a JSON array if the client did not send `alt=sse`."""

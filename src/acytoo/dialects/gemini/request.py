@@ -242,6 +242,8 @@ def _encode_user_part(part: Mapping[str, Any], unsupported: Unsupported) -> JSON
     elif kind == "file" and isinstance(value, dict):
         if isinstance(value.get("file_data"), str) and value["file_data"].startswith("data:"):
             return _encode_url(value["file_data"])
+        if isinstance(value.get("file_url"), str):
+            return _encode_url(value["file_url"])
         if isinstance(value.get("file_id"), str):
             return {"fileData": {"fileUri": value["file_id"]}}
     unsupported(f"{kind} content")
@@ -266,6 +268,15 @@ _MEDIA_TYPES = {
     "gif": "image/gif",
     "pdf": "application/pdf",
 }
+
+
+def plain_parts(part: ContentPart) -> list[ContentPart] | None:
+    """Return a file by its URL for a PDF that anyone can fetch. The API has one field for such URLs and its own ids."""
+    file = part.get("file") if part["type"] == "file" else None
+    url = file.get("file_id") if isinstance(file, dict) else None
+    if not isinstance(url, str) or not url.startswith("https://"):
+        return None
+    return [{"type": "file", "file": {"file_url": url}}] if url.partition("?")[0].lower().endswith(".pdf") else None
 
 
 def _encode_tools(request: Request, unsupported: Unsupported) -> list[JSONObject]:

@@ -24,6 +24,7 @@ from acytoo.dialects.openai.request import (
     decode_completion_request,
     decode_request,
     encode_request,
+    plain_parts,
 )
 from acytoo.dialects.openai.request import Variations as Variations
 from acytoo.dialects.openai.writer import CompletionWriter, StreamWriter, completion_document, reply_document
@@ -33,7 +34,7 @@ from acytoo.dialects.server_side import request_from_body
 from acytoo.dialects.think_tags import ThinkTagReader, divide_reply
 from acytoo.errors import AcytooError, RequestError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url, json_headers
-from acytoo.types import OPTIONS, Item, JSONObject, Reply, Request
+from acytoo.types import OPTIONS, ContentPart, Item, JSONObject, Reply, Request
 
 if TYPE_CHECKING:
     from acytoo.dialects.batches import BatchAPI
@@ -155,6 +156,10 @@ class OpenAI(Dialect):
     def replies_in(self, extra: JSONObject) -> int:
         """Return `n`."""
         return max(1, count(extra.get("n")))
+
+    def plain_parts(self, part: ContentPart) -> list[ContentPart] | None:
+        """Return the parts for a file that has a URL as its data."""
+        return plain_parts(part)
 
     def plain_options(self, request: Request) -> Request:
         """Return the request with OpenAI's names of OpenRouter's `reasoning.effort` and Mistral's choice `any`."""

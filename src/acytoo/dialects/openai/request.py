@@ -22,7 +22,7 @@ from acytoo.dialects.json import dumps
 from acytoo.dialects.think_tags import Tags
 from acytoo.dialects.tool_calls import arguments_text
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
-from acytoo.types import OPTIONS, ChatMessage, JSONObject, Request, plain_turn
+from acytoo.types import OPTIONS, ChatMessage, ContentPart, JSONObject, Request, plain_turn
 
 NAME = "openai"
 
@@ -337,6 +337,20 @@ def _pdf(file: Any, unsupported: Unsupported) -> Any:
     if data is None and isinstance(file, Mapping) and file.get("file_url"):
         return unsupported("a file's URL")
     return file
+
+
+def plain_parts(part: ContentPart) -> list[ContentPart] | None:
+    """Return an image or a file by its URL for a file that has a URL as its data, as OpenRouter's clients send it."""
+    file = part.get("file") if part["type"] == "file" else None
+    url = file.get("file_data") if isinstance(file, Mapping) else None
+    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+        return None
+    if url.partition("?")[0].lower().endswith(_IMAGE_ENDINGS):
+        return [{"type": "image_url", "image_url": {"url": url}}]
+    return [{"type": "file", "file": {"file_url": url}}]
+
+
+_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
 def _without_foreign_tools(request: Request, unsupported: Unsupported) -> Request:
