@@ -14,7 +14,7 @@ import msgspec
 from acytoo._version import __version__
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, text_or_empty
-from acytoo.dialects.gemini.parts import READ_FIELDS, camel_case_fields
+from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE_FIELDS, camel_case_fields
 from acytoo.dialects.gemini.reader import TOO_LONG, CumulativeReader, StreamReader, add_details, read_document
 from acytoo.dialects.gemini.request import decode_request, encode_request, plain_parts
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
@@ -202,7 +202,7 @@ class Gemini(Dialect):
         for name in ("inlineData", "fileData"):
             if media_type := text_or_empty(object_or_empty(fields.get(name)).get("mimeType")):
                 return media_type.partition("/")[0]
-        return next((name for name in fields if name not in READ_FIELDS), "")
+        return next((name for name in fields if name not in READ_FIELDS | SOURCE_FIELDS), "")
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. The path has the model and shows whether to stream."""

@@ -32,6 +32,10 @@ READ_FIELDS = frozenset(
 """Fields of a model's part that other APIs can express or do without. A part with another is an `OpaquePart`."""
 
 
+SOURCE_FIELDS = frozenset({"groundingMetadata", "citationMetadata", "urlContextMetadata"})
+"""Fields of a candidate with what its content is based on. They are one `OpaquePart`, and no part of a turn."""
+
+
 def camel_case(name: str) -> str:
     """Return a field's name in camel case, whichever case it is in."""
     if name.startswith("_"):  # `_responseJsonSchema`
@@ -221,7 +225,10 @@ def encode_turn(
             part = encode_text(own) if own else None
             unsigned = part if "source" not in turn_part else None
         elif turn_part.get("source") == SOURCE:
-            part = {**turn_part.get("fields", {})}
+            fields = turn_part.get("fields", {})
+            if fields and fields.keys() <= SOURCE_FIELDS:
+                continue
+            part = {**fields}
             unsigned = None
         if part is not None:
             parts.append(part)

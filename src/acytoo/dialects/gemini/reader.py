@@ -11,11 +11,12 @@ from typing import Annotated, Any
 import msgspec
 
 from acytoo.dialects.error_bodies import error_from_event
-from acytoo.dialects.fields import count, objects_in
+from acytoo.dialects.fields import count, object_or_empty, objects_in
 from acytoo.dialects.finish import append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.gemini.parts import (
     FINISH_REASONS,
     READ_FIELDS,
+    SOURCE,
     Part,
     TurnReader,
     camel_case_fields,
@@ -27,7 +28,7 @@ from acytoo.dialects.readers import LONG_TEXT, CumulativeRecordReader, RecordRea
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import AuthenticationError, ProtocolError, StatusError, TruncatedError
 from acytoo.observation import Received
-from acytoo.types import Finish, Item, JSONObject, Logprobs, Refusal, Start, ToolCall, Usage
+from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Refusal, Start, ToolCall, Usage
 from acytoo.wire.sse import SSEDecoder
 
 
@@ -55,6 +56,9 @@ class _Candidate(msgspec.Struct, rename="camel", gc=False):
     finish_message: Any = None  # text
     index: int | None = None
     logprobs_result: _LogprobsResult | None = None
+    grounding_metadata: Any = None
+    citation_metadata: Any = None
+    url_context_metadata: Any = None
     snake_finish_reason: None = snake_case("finish_reason")
     snake_logprobs_result: None = snake_case("logprobs_result")
 
@@ -146,6 +150,7 @@ class StreamReader(RecordReader):
         self._first_text = ""
         self._held_text = ""  # a piece that may repeat all of the text before it
         self._usage: _UsageMetadata | None = None
+        self._sources: JSONObject = {}  # those of the content so far
         self._finished = False
         self._number: int | None = None  # the index of the candidate that finished
         self._finish: Finish | None = None
@@ -230,6 +235,8 @@ class StreamReader(RecordReader):
             candidates = response.candidates
             candidate = candidates[0] if len(candidates) == 1 else min(candidates, key=lambda one: one.index or 0)
             self._append_candidate(candidate, record, items)
+            if candidate.grounding_metadata or candidate.citation_metadata or candidate.url_context_metadata:
+                self._add_sources(candidate)
             if candidate.finish_reason is not None and candidate.finish_reason != _NO_REASON:
                 reason, message, number = candidate.finish_reason, candidate.finish_message, candidate.index or 0
         # Every event may have the usage so far: yield only the last, with the finish reason or after it.
@@ -250,6 +257,9 @@ class StreamReader(RecordReader):
             check_call("finishReason", reason, bool(self._calls))
             if self._finished and number != self._number and not self._scans:
                 raise ProtocolError("the server sent several candidates in turn, although one was asked for")
+        if self._sources:
+            items.append(OpaquePart(SOURCE, self._sources))
+            self._sources = {}
         if (reason or blocked or self._finished) and self._usage is not None:
             items.append(_decode_usage(self._usage))
             self._usage = None
@@ -294,6 +304,22 @@ class StreamReader(RecordReader):
         items += self.unrepeated(content, items) if content and candidate.finish_reason else content
         if candidate.logprobs_result is not None:
             items.append(Logprobs(_decode_logprobs(candidate.logprobs_result)))
+
+    def _add_sources(self, candidate: _Candidate) -> None:
+        """Keep what the content is based on. Each event has its own citations, and the last one the grounding."""
+        citations = object_or_empty(candidate.citation_metadata)
+        before = object_or_empty(self._sources.get("citationMetadata"))
+        for name, values in before.items():
+            more = citations.get(name)
+            if isinstance(values, list) and isinstance(more, list) and more[: len(values)] != values:
+                values += more
+                citations[name] = values
+        fields = {
+            "groundingMetadata": candidate.grounding_metadata,
+            "citationMetadata": citations,
+            "urlContextMetadata": candidate.url_context_metadata,
+        }
+        self._sources = self._sources | {name: value for name, value in fields.items() if value}
 
     def _repeats_all(self, text: str, items: list[Item]) -> bool:
         """Return whether a piece is equal to all pieces of the text before it. If no other follows, it repeats them.

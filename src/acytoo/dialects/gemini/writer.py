@@ -15,6 +15,7 @@ from acytoo.dialects.gemini.parts import (
     FINISH_REASONS,
     OTHER,
     SOURCE,
+    SOURCE_FIELDS,
     encode_call,
     encode_text,
     encode_turn,
@@ -158,7 +159,11 @@ class StreamWriter(Writer):
                 # A block without any text is the signature of the answer's text, which is not a thought.
                 return self._part(encode_text(item.text, signature, thought=item.index in self._thoughts))
         elif isinstance(item, OpaquePart):
-            return self._part(item.fields) if api_of(item.source) == SOURCE and not item.part else b""
+            if api_of(item.source) != SOURCE or item.part:
+                return b""
+            if item.fields and item.fields.keys() <= SOURCE_FIELDS:
+                return self._response({**item.fields, "index": 0})
+            return self._part(item.fields)
         elif isinstance(item, Refusal):  # this API has no field for a refusal: it is sent as text
             return self._part(encode_text(item.text))
         elif isinstance(item, Logprobs):
@@ -213,6 +218,9 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         **end,
         "index": 0,
     }
+    for part in turn:
+        fields = part.get("fields", {}) if part.get("source") == SOURCE else {}
+        candidate |= {name: value for name, value in fields.items() if name in SOURCE_FIELDS}
     if reply.logprobs:
         candidate["logprobsResult"] = _encode_logprobs(reply.logprobs)
     document: JSONObject = {"candidates": [candidate]}
