@@ -701,3 +701,8 @@ def test_an_image_by_its_url_may_be_the_data_of_a_file(target: Dialect) -> None:
     url = "https://h/a.png"
     file = sent({"type": "file", "file": {"filename": "", "file_data": url}})
     assert file == sent({"type": "image_url", "image_url": {"url": url}})
+
+
+@pytest.mark.parametrize("fields", [{"top_p": 1}, {"top_k": 0}, {"top_k": -1}, {"stop": []}])
+def test_an_option_that_asks_for_the_default_is_left_out_for_an_api_without_it(fields: dict[str, Any]) -> None:
+    assert sent_for(fields, dialects.Acytoo()) == sent_for({}, dialects.Acytoo())
