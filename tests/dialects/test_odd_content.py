@@ -83,6 +83,7 @@ CALLS: list[tuple[Dialect, bytes]] = [
     (RESPONSES, response(output=[{**FUNCTION, "arguments": X}])),
     (RESPONSES, response(output=[{**FUNCTION, "arguments": None, "input": X}])),
     (RESPONSES, response(output=[{**FUNCTION, "parameters": X}])),
+    (RESPONSES, response(event("output_item.added", item={**FUNCTION, "arguments": json.dumps(X)}))),
     (RESPONSES, response(output=[{"type": "function_call", "id": "a", "function": {"name": "f", "arguments": X}}])),
     (
         RESPONSES,

@@ -117,14 +117,16 @@ class _Text:
 class _OutputItem:
     """What has been emitted of one output item."""
 
-    __slots__ = ("call", "field", "fragments", "has_arguments", "has_ended_part", "has_opaque", "has_own_part", "index",
-                 "parts", "place", "thoughts")  # fmt: skip
+    __slots__ = ("announced", "call", "field", "fragments", "has_arguments", "has_ended_part", "has_opaque",
+                 "has_own_part", "index", "parts", "place", "thoughts")  # fmt: skip
 
     def __init__(self) -> None:
         self.parts: dict[int, _Text | None] = {}
         """The parts of which a text was emitted, by their indices; None for a refusal."""
         self.thoughts: set[int] = set()
         """The indices of the parts of which a reasoning text was emitted. Some servers put all into one output item."""
+        self.announced: _JSON = None
+        """The arguments that its call had when it was added. They count only if no others follow."""
         self.has_arguments = False
         """Whether any of the arguments of its call was emitted."""
         self.fragments: list[str] = []
@@ -467,7 +469,9 @@ class StreamReader(RecordReader):
             if not call.is_begun:
                 call_id = text_or_empty(item.get("call_id")) or text_or_empty(item.get("id"))
                 items += self._calls.add(call, call_id, text_or_empty(item.get("name")))
-            if done:
+            if not done:
+                output.announced = item.get("arguments")
+            else:
                 if kind == "custom_tool_call":
                     output.fragments = [text_or_empty(item.get("input"))] if item.get("input") else output.fragments
                     self._end_input(output, items)
@@ -557,6 +561,8 @@ class StreamReader(RecordReader):
         for emitted in outputs.values():
             if emitted.fragments:
                 self._end_input(emitted, items)
+            elif emitted.announced and not emitted.has_arguments:
+                self._decode_arguments(emitted, emitted.announced, False, items)
         items += self._calls.close()
         if usage := object_or_empty(response.get("usage")):
             items.append(_decode_usage(usage, sum(map(_is_search, output_items))))
