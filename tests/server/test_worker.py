@@ -27,10 +27,13 @@ async def turns(number: int = 50) -> None:
 class Worker:
     """A worker in place 1 of 3, and what the test sees of it as its supervisor and as its clients."""
 
-    def __init__(self, places: list[list[socket.socket]], theirs: socket.socket, value: str) -> None:
+    def __init__(
+        self, places: list[list[socket.socket]], theirs: socket.socket, descriptor: int, listening: str, interval: str
+    ) -> None:
+        self.descriptor = descriptor
         self.addresses = [sockets[0].getsockname() for sockets in places]
         self.theirs = theirs
-        os.environ[VARIABLE] = value
+        os.environ[VARIABLE] = f"1:{listening}:{descriptor}:{interval}"
         connection = SupervisorConnection.from_environment()
         assert connection is not None
         self.connection = connection
@@ -95,7 +98,7 @@ async def working(interval: str = "0") -> AsyncIterator[Worker]:
     theirs.setblocking(False)
     places = [await bind("127.0.0.1", 0) for _ in range(3)]
     listening = ";".join(",".join(str(os.dup(each.fileno())) for each in sockets) for sockets in places)
-    worker = Worker(places, theirs, f"1:{listening}:{ours.detach()}:{interval}")
+    worker = Worker(places, theirs, ours.detach(), listening, interval)
     try:
         yield worker
     finally:
@@ -188,4 +191,5 @@ async def test_closing_ends_the_connection_and_the_listening_sockets() -> None:
         worker.close()
         assert await worker.received_end()
         assert [each.fileno() for each in sockets] == [-1]
+        assert not asyncio.get_running_loop().remove_reader(worker.descriptor)
         assert worker.ends == 0
