@@ -136,6 +136,38 @@ SEQUENCES: dict[str, tuple[bytes, list[Item]]] = {
         ),
         [START, "Once", Finish("content_filter", raw="SAFETY")],
     ),
+    "log-probabilities without most of their fields": (
+        sse(
+            {
+                "candidates": [
+                    {
+                        "content": {"parts": [{"text": "Hi"}]},
+                        "logprobsResult": {
+                            "chosenCandidates": [{}, {"token": "H"}, {"logProbability": -1.5}],
+                            "topCandidates": [{}, {"candidates": [{}]}],
+                        },
+                        "finishReason": "STOP",
+                    }
+                ]
+            }
+        ),
+        [
+            "Hi",
+            Logprobs(
+                [
+                    {"token": "", "logprob": 0.0, "bytes": [], "top_logprobs": []},
+                    {
+                        "token": "H",
+                        "logprob": 0.0,
+                        "bytes": [72],
+                        "top_logprobs": [{"token": "", "logprob": 0.0, "bytes": []}],
+                    },
+                    {"token": "", "logprob": -1.5, "bytes": [], "top_logprobs": []},
+                ]
+            ),
+            Finish(),
+        ],
+    ),
     # Source: Gemini API reference, LogprobsResult.
     "log-probabilities": (
         sse(
@@ -492,3 +524,8 @@ def test_an_error_after_the_mere_name_of_one_is_raised() -> None:
     body = b'"error":\n' + json.dumps({"error": {"code": 429, "message": "slow down"}}).encode()
     with pytest.raises(RateLimitError, match="slow down"):
         DIALECT.reader(STREAM).feed(body)
+
+
+@pytest.mark.parametrize("is_cumulative", [True, False])
+def test_a_stream_passes_through_unless_each_piece_repeats_the_text(is_cumulative: bool) -> None:
+    assert type(DIALECT)(cumulative_texts=is_cumulative).can_pass_through is not is_cumulative
