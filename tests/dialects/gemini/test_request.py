@@ -690,3 +690,21 @@ def test_the_path_decides_about_the_model_and_the_stream_and_not_the_body() -> N
 )
 def test_its_clients_are_recognized(path: str, headers: dict[str, str], query: dict[str, str], is_own: bool) -> None:
     assert DIALECT.is_client(ServerRequest(path, headers, b"", query)) is is_own
+
+
+@pytest.mark.parametrize(
+    ("instruction", "texts"),
+    [
+        ("Be brief", ["Be brief"]),
+        ({"parts": [{"text": "Be brief"}, {"text": "Be kind"}]}, ["Be brief", "Be kind"]),
+        ({"parts": [{}]}, [""]),
+        ({}, []),
+        (None, []),
+    ],
+)
+def test_an_instruction_is_a_text_or_parts(instruction: Any, texts: list[str]) -> None:
+    request = decode({"systemInstruction": instruction, "contents": [{"role": "user", "parts": [{"text": "Hi"}]}]})
+    assert request.messages == [
+        *[{"role": "system", "content": text} for text in texts],
+        {"role": "user", "content": "Hi"},
+    ]
