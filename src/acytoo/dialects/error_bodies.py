@@ -359,7 +359,8 @@ def describe_error(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
         status = 502
     else:
         status = 500
-    return status, replace_surrogates(error.message), code or _CODES.get(status, "server_error"), headers
+    code = code or _CODES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
+    return status, replace_surrogates(error.message), code, headers
 
 
 _LONGEST_RETRY_AFTER = 120
@@ -377,12 +378,10 @@ def openai_error(error: AcytooError) -> JSONObject:
 
 
 _CODES = {
-    400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
-    422: "invalid_request_error",
     429: "rate_limit_error",
     502: "upstream_error",
     503: "overloaded_error",

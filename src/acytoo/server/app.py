@@ -179,8 +179,7 @@ class MethodNotAllowedError(StatusError):
 def _check_expectation(request: IncomingRequest) -> None:
     """Raise RequestError (417) for an expectation other than `100-continue`, which reading the body fulfils."""
     if request.version == "1.1" and request.headers["expect"].lower() != "100-continue":
-        message = "unknown expectation: only 100-continue is supported"
-        raise RequestError(message, status=417, code="invalid_request_error")
+        raise RequestError("unknown expectation: only 100-continue is supported", status=417)
 
 
 def client_dialect(request: IncomingRequest, config: ServerConfig) -> Dialect:
