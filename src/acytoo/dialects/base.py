@@ -235,6 +235,10 @@ class Turn:
         """Return the decoded request with the turns before it, if it refers to them, for a backend without them."""
         return request
 
+    def without_id(self, items: list[Item]) -> list[Item]:
+        """Return the items of a translated reply without its id, if the server has to give it one of its own."""
+        return items
+
     def watch(self, data: bytes) -> bytes:
         """Return complete records or the document of the reply unchanged, after remembering them for later requests."""
         return data

@@ -57,7 +57,10 @@ async def relay(
             parts += received
     finally:
         await reply.batches.aclose()
-    document = b"".join(parts) if reply.passes_through else dialect.write_reply(collect(parts), parsed.request)
+    if reply.passes_through:
+        document = b"".join(parts)
+    else:
+        document = dialect.write_reply(collect(turn.without_id(parts)), parsed.request)
     headers = {"content-type": "application/json", **reply.headers}
     return HTTPResponse(200, headers, turn.watch(document))
 
@@ -167,8 +170,9 @@ class _Exchange:
         return self._encode_limited if self.writer.keeps_reply else self.writer.write
 
     def _encode_limited(self, batch: list[Item]) -> bytes:
+        """Return the bytes of a batch. An API with a memory keeps its reply."""
         self._size.add(batch)
-        return self.writer.write(batch)
+        return self.writer.write(self._turn.without_id(batch))
 
     def end(self) -> bytes:
         """Return the bytes that end the response."""

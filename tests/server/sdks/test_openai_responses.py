@@ -12,7 +12,8 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.testing import json_error, status
+from acytoo.testing import json_error, reply, status
+from acytoo.types import Finish, Start
 from tests.server.sdks.conftest import Scripted
 from tests.server.sdks.sync_and_async import (
     CUTS,
@@ -137,6 +138,33 @@ def assert_rich(response: Any) -> None:
     assert (response.usage.input_tokens, response.usage.output_tokens) == (21, 12)
     assert response.usage.input_tokens_details.cached_tokens == 5
     assert response.usage.output_tokens_details.reasoning_tokens == 4
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["complete", "streamed"])
+@pytest.mark.parametrize("reply_id", ["chatcmpl-123", "gen-" + "7" * 24], ids=["short", "repeated"])
+@pytest.mark.parametrize(
+    "dialect", [dialects.OpenAI(), dialects.Ollama(), dialects.Acytoo()], ids=lambda dialect: dialect.name
+)
+async def test_each_turn_can_refer_to_the_one_before(
+    kind: str, scripted: Scripted, dialect: Dialect, reply_id: str, stream: bool
+) -> None:
+    """Whatever id the backend gives its replies: Ollama's compatible API has `chatcmpl-123`, a cache repeats one."""
+    start = Start(reply_id, "m", 7)
+    answers = [reply(start, f"Answer {turn}.", Finish("stop")) for turn in range(3)]
+    async with enter(client_for(kind, scripted(*answers, dialect=dialect))) as client:
+        previous = None
+        for turn in range(3):
+            asked = {"model": "m", "input": f"Question {turn}?", "previous_response_id": previous}
+            if stream:
+                events = await collect_all(client.responses.create(**asked, stream=True))
+                response = events[-1].response
+                assert events[0].response.id == response.id
+            else:
+                response = await resolve(client.responses.create(**asked))
+            assert response.output_text == f"Answer {turn}."
+            assert response.id.startswith("resp_")
+            assert response.id != previous
+            previous = response.id
 
 
 async def test_a_wrong_password_is_the_sdks_authentication_error(kind: str, scripted: Scripted) -> None:

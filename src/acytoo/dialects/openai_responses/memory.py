@@ -24,7 +24,7 @@ from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.openai_responses.request import NAME, decode_request
 from acytoo.dialects.server_side import request_from_body, secrets_in
 from acytoo.http import ServerRequest
-from acytoo.types import JSONObject, Request
+from acytoo.types import Item, JSONObject, Request, Start
 from acytoo.wire.sse import SSEDecoder
 
 MAX_SIZE = 32 * 1024 * 1024
@@ -145,6 +145,15 @@ class _ResponsesTurn(Turn):
         history = [item for turn in reversed(turns) for item in turn]
         complete = decode_request({**body, "input": [*history, *_as_items(body.get("input"))]})
         return msgspec.structs.replace(request_from_body(complete, NAME), model=request.model)
+
+    def without_id(self, items: list[Item]) -> list[Item]:
+        """Return the items without the backend's id, so that the writer gives the reply one that can be kept.
+
+        A backend's may be too short (Ollama's `chatcmpl-123`), or given out before: a cached reply repeats its id.
+        """
+        if not any(type(item) is Start for item in items):
+            return items
+        return [msgspec.structs.replace(item, id="") if isinstance(item, Start) else item for item in items]
 
     def watch(self, data: bytes) -> bytes:
         """Return the data, which are a document or complete events, after remembering what they complete."""
