@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -257,7 +258,7 @@ async def test_a_text_method_raises_an_image_that_it_cannot_return(
         assert error.parts == (await provider.reply(MESSAGES)).turn_parts
         assert [part["fields"] for part in error.parts] == [fields]
         with pytest.raises(NoTextError):
-            list(provider.create_completion("", MESSAGES))
+            await asyncio.to_thread(list, provider.create_completion("", MESSAGES))
 
 
 @other_parts
