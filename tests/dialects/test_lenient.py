@@ -139,6 +139,10 @@ class Outer(msgspec.Struct, rename="camel"):
         ({"theInner": [{"text": "a", "flag": "true"}]}, Outer(None, None, [Inner("a", True)])),
         ({"theInner": [{"text": "a", "flag": "perhaps"}, None]}, Outer(None, None, [Inner("a")])),
         ({"theInner": [{"text": []}]}, Outer(None, None, [Inner()])),
+        ({"theInner": {"1": {"text": "b"}, "0": {"text": "a"}}}, Outer(None, None, [Inner("a"), Inner("b")])),
+        ({"theInner": '[{"text": "a"}]'}, Outer(None, None, [Inner("a")])),
+        ({"theInner": ' {"0": {"text": "a"}}'}, Outer(None, None, [Inner("a")])),
+        ({"theInner": ['{"text": "a"}']}, Outer(None, None, [Inner("a")])),
     ],
 )
 def test_a_value_of_another_type_is_converted_or_left_out(document: Any, fitted: Outer) -> None:
@@ -148,7 +152,20 @@ def test_a_value_of_another_type_is_converted_or_left_out(document: Any, fitted:
 
 @pytest.mark.parametrize(
     "document",
-    [[], 5, {"theInner": 5}, {"theInner": "a"}, {"theInner": ["a"]}, {"theInner": [{"text": 0}]}],
+    [
+        [],
+        5,
+        {"theInner": 5},
+        {"theInner": "a"},
+        {"theInner": ["a"]},
+        {"theInner": [{"text": 0}]},
+        {"theInner": "[{"},
+        {"theInner": "[" * 100_000},
+        {"theInner": "[" + "0," * 300_000 + "0]"},
+        {"theInner": '{"text": 0}'},
+        {"theInner": {"0": "a"}},
+    ],
+    ids=range(11),
 )
 def test_a_needed_value_of_another_type_is_refused(document: Any) -> None:
     with pytest.raises(msgspec.ValidationError):

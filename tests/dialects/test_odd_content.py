@@ -10,10 +10,15 @@ import pytest
 from acytoo import dialects
 from acytoo.dialects import Dialect
 from acytoo.errors import ProtocolError, ServerError
-from acytoo.types import collect
+from acytoo.types import OpaquePart, collect
 from tests.dialects.test_finish import read, sse
 
-ANTHROPIC, OLLAMA, RESPONSES = dialects.Anthropic(), dialects.Ollama(), dialects.OpenAIResponses()
+ANTHROPIC, GEMINI, OLLAMA, RESPONSES = (
+    dialects.Anthropic(),
+    dialects.Gemini(),
+    dialects.Ollama(),
+    dialects.OpenAIResponses(),
+)
 
 
 def message(*deltas: dict[str, Any]) -> bytes:
@@ -79,6 +84,27 @@ def ollama(call: dict[str, Any]) -> bytes:
     return b"".join([json.dumps(line).encode() + b"\n" for line in lines])
 
 
+def gemini(call: dict[str, Any]) -> bytes:
+    return sse({"candidates": [{"content": {"parts": [{"functionCall": call}]}, "finishReason": "STOP"}]})
+
+
+def tool_use(fields: dict[str, Any]) -> bytes:
+    return sse(
+        {"type": "message_start", "message": {"content": []}},
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "tool_use", "id": "a", "name": "f", **fields},
+        },
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+        {"type": "message_stop"},
+    )
+
+
+CALL_WITHOUT_ID = {"type": "function", "function": {"name": "f", "arguments": X}}
+CHAT_CALL = {"id": "a", "index": 0, **CALL_WITHOUT_ID}
+
 CALLS: list[tuple[Dialect, bytes]] = [
     (RESPONSES, response(output=[{**FUNCTION, "arguments": X}])),
     (RESPONSES, response(output=[{**FUNCTION, "arguments": None, "input": X}])),
@@ -99,6 +125,38 @@ CALLS: list[tuple[Dialect, bytes]] = [
         RESPONSES,
         response(event("output_item.added", item=FUNCTION), event("function_call_arguments.done", arguments=X)),
     ),
+    (RESPONSES, response(output=[{"type": "tool_call", "call_id": "a", "name": "f", "arguments": X}])),
+    (RESPONSES, response(output=[{"type": "tool_call", "id": "a", "function": {"name": "f", "parameters": X}}])),
+    (RESPONSES, response(output=[{"type": "tool_use", "id": "a", "name": "f", "input": X}])),
+    (RESPONSES, response(output=[{"type": "message", "content": None, "tool_calls": [CHAT_CALL]}])),
+    (RESPONSES, response(output=[{"type": "message", "content": [], "tool_calls": {"0": CHAT_CALL}}])),
+    (RESPONSES, response(output=[{"type": "message", "content": [], "tool_calls": json.dumps([CHAT_CALL])}])),
+    (RESPONSES, response(event("output_item.done", item={"type": "message", "tool_calls": [CHAT_CALL]}))),
+    (
+        RESPONSES,
+        response(
+            event("output_item.done", item={"type": "message", "content": [], "tool_calls": [CHAT_CALL]}),
+            output=[{"type": "message", "content": [], "tool_calls": [CHAT_CALL]}],
+        ),
+    ),
+    (
+        RESPONSES,
+        response(
+            event("output_item.done", item={"type": "message", "content": [], "tool_calls": [CALL_WITHOUT_ID]}),
+            output=[{"type": "message", "content": [], "tool_calls": [CALL_WITHOUT_ID]}],
+        ),
+    ),
+    (RESPONSES, response(event("output_item.added", item={"type": "tool_call", "name": "f", "arguments": X}))),
+    (RESPONSES, document(status="completed", output=[{"type": "tool_call", "name": "f", "arguments": X}])),
+    (GEMINI, gemini({"name": "f", "args": json.dumps(X)})),
+    (GEMINI, gemini({"name": "f", "arguments": X})),
+    (GEMINI, gemini({"name": "f", "args": {}, "parameters": X})),
+    (ANTHROPIC, tool_use({"input": X})),
+    (ANTHROPIC, tool_use({"input": {}, "arguments": X})),
+    (ANTHROPIC, tool_use({"parameters": json.dumps(X)})),
+    (OLLAMA, ollama({"function": {"name": "f", "input": X}})),
+    (OLLAMA, ollama({"function": {"name": "f"}, "arguments": X})),
+    (OLLAMA, ollama({"name": "f", "args": X})),
     (OLLAMA, ollama({"name": "f", "arguments": X})),
     (OLLAMA, ollama({"function": {"name": "f", "parameters": X}})),
 ]
@@ -108,6 +166,7 @@ CALLS: list[tuple[Dialect, bytes]] = [
 def test_a_call_of_an_unusual_shape_has_its_arguments(dialect: Dialect, body: bytes) -> None:
     items, error = read(dialect, body)
     assert error is None
+    assert not any(isinstance(item, OpaquePart) for item in items)
     (call,) = collect(items).tool_calls
     assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("f", X)
 

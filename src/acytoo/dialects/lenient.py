@@ -28,6 +28,9 @@ NEEDED = msgspec.Meta(extra={"needed": True})
 
 _MISFIT = object()
 
+_MAX_DIGITS = 10
+"""The digits of a key beyond which it is not the number of an element."""
+
 
 def decode_document(body: bytes, type_: type[T]) -> T:
     """Decode a document, leniently if necessary. Lone surrogates become U+FFFD.
@@ -112,9 +115,38 @@ def is_empty(value: object) -> bool:
     return value is False or value in (None, "", [], {})
 
 
-def _fit_list(value: object, type_: Any, needed: bool) -> object:
-    """Return the elements that fit. A single object counts as a list of one."""
+def elements_of(value: object) -> object:
+    """Return the elements of what should be a list of objects, anything else unchanged.
+
+    A single object counts as a list of one. PHP writes a list with a gap as an object by number, which becomes the
+    `index` of each element. The list or an element of it may be JSON text.
+    """
+    value = _from_text(value)
     if isinstance(value, dict) and value:
+        if not all(key.isdecimal() and len(key) < _MAX_DIGITS for key in value):
+            return [value]
+        numbered = [(key, _from_text(value[key])) for key in sorted(value, key=int)]
+        return [{"index": int(key), **element} if isinstance(element, dict) else element for key, element in numbered]
+    return [_from_text(element) for element in value] if isinstance(value, list) else value
+
+
+def _from_text(value: object) -> object:
+    """Return the object or the list that a text is as JSON, anything else unchanged."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+        return value
+    try:
+        if len(value) > MAX_ELEMENTS and json_excess(value.encode("utf-8", "replace"), max_depth=len(value)):
+            return value
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _fit_list(value: object, type_: Any, needed: bool) -> object:
+    """Return the elements that fit."""
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        value = elements_of(value)
+    elif isinstance(value, dict) and value:
         value = [value]
     if not isinstance(value, list):
         return _MISFIT

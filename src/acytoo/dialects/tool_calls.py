@@ -83,6 +83,21 @@ def parse_arguments(name: str, arguments: str, finish: Finish | None) -> JSONObj
     return decoded
 
 
+ARGUMENT_FIELDS = ("arguments", "parameters", "input", "args")
+"""What APIs and models call the arguments of a call. Some servers pass on the words of another."""
+
+
+def arguments_in(*places: object) -> Any:
+    """Return a call's arguments from the first of these that has any: text or JSON, None if none has the field."""
+    values = [
+        place.get(name) if isinstance(place, Mapping) else getattr(place, name, None)
+        for place in places
+        for name in ARGUMENT_FIELDS
+    ]
+    given = [value for value in values if isinstance(value, str | dict | list)]
+    return next((value for value in given if value), given[0] if given else None)
+
+
 def arguments_text(arguments: Any) -> str:
     """Return a call's arguments as JSON text, whether they are text or an object. A lone surrogate becomes U+FFFD.
 

@@ -9,7 +9,7 @@ import pytest
 
 from acytoo.errors import ProtocolError
 from acytoo.types import ToolCall, collect
-from tests.dialects.openai.helpers import CALLED, DIALECT, calling, events, read
+from tests.dialects.openai.helpers import CALLED, DIALECT, calling, choice, events, read
 
 
 def piece(index: int | None = None, arguments: object = None, name: str | None = None, **fields: object) -> Any:
@@ -78,6 +78,31 @@ CALL_PIECES: dict[str, tuple[list[Any], list[tuple[str, str, str]]]] = {
         [{"index": 0, "id": "a", "function": {"name": "f", "parameters": {"x": 1}}}],
         [("a", "f", X)],
     ),
+    "input in place of arguments": (
+        [{"index": 0, "id": "a", "function": {"name": "f", "input": {"x": 1}}}],
+        [("a", "f", X)],
+    ),
+    "input in place of arguments, no object function": (
+        [{"id": "a", "type": "tool_use", "name": "f", "input": {"x": 1}}],
+        [("a", "f", X)],
+    ),
+    "parameters, no object function": ([{"id": "a", "name": "f", "parameters": X}], [("a", "f", X)]),
+    "args, no object function": ([{"id": "a", "name": "f", "args": {"x": 1}}], [("a", "f", X)]),
+    "arguments beside the function": (
+        [{"id": "a", "function": {"name": "f"}, "arguments": {"x": 1}}],
+        [("a", "f", X)],
+    ),
+    "input beside empty arguments": (
+        [{"id": "a", "function": {"name": "f", "arguments": {}, "input": {"x": 1}}}],
+        [("a", "f", X)],
+    ),
+    "input in pieces": (
+        [
+            {"index": 0, "id": "a", "function": {"name": "f"}},
+            *[{"index": 0, "function": {"input": p}} for p in ('{"x"', ":1}")],
+        ],
+        [("a", "f", X)],
+    ),
     "an id that changes": (
         [piece(0, "", "f", id="a"), piece(0, '{"x"', id="b"), piece(0, ":1}", id="c")],
         [("a", "f", X)],
@@ -140,6 +165,30 @@ def test_pieces_of_calls_become_calls_that_can_be_made(
 def test_pieces_that_make_no_sense_are_an_error(pieces: list[Any]) -> None:
     with pytest.raises(ProtocolError):
         read(events(*[calling(piece) for piece in pieces], CALLED))
+
+
+def odd_lists(first: str) -> dict[str, Any]:
+    """Return two calls, the first with these arguments, in values that are not a list of objects."""
+    calls = [piece(None, first, "f", id="a"), piece(None, Y, "g", id="b")]
+    numbered = dict(zip("01", calls, strict=True))
+    return {
+        "object": numbered,
+        "text": json.dumps([{"index": number, **call} for number, call in enumerate(calls)]),
+        "text of an object": json.dumps(numbered),
+        "texts": [json.dumps({"index": number, **call}) for number, call in enumerate(calls)],
+    }
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls"])
+@pytest.mark.parametrize("shape", odd_lists(""))
+def test_calls_that_are_not_in_a_list_are_read(shape: str, reason: str) -> None:
+    rest = choice({"tool_calls": {"0": {"function": {"arguments": ":1}"}}}})
+    streamed = events(choice({"tool_calls": odd_lists('{"x"')[shape]}), rest, choice({}, reason), "[DONE]")
+    message = {"content": None, "tool_calls": odd_lists(X)[shape]}
+    document = json.dumps({"choices": [{"message": message, "finish_reason": reason}]}).encode()
+    for items in (read(streamed), DIALECT.read_reply(document)):
+        calls = collect(items).tool_calls
+        assert [(call["id"], call["function"]["arguments"]) for call in calls] == [("a", X), ("b", Y)]
 
 
 USE = {"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}}

@@ -25,7 +25,7 @@ from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, decode_document, fit
 from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error, unframed
 from acytoo.dialects.surrogates import replace_lone_escapes
-from acytoo.dialects.tool_calls import ReceivedCall, arguments_object, arguments_text
+from acytoo.dialects.tool_calls import ARGUMENT_FIELDS, ReceivedCall, arguments_in, arguments_object, arguments_text
 from acytoo.errors import ProtocolError, ReplyTooLargeError
 from acytoo.observation import Received
 from acytoo.types import Finish, Item, JSONObject, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage, signature_of
@@ -41,6 +41,9 @@ class _Block(msgspec.Struct, gc=False):
     signature: str | None = None
     data: str | None = None
     input: Any = None  # an object, but some servers send JSON text
+    arguments: Any = None  # these three: see `arguments_in`
+    parameters: Any = None
+    args: Any = None
     extra_content: object = None
 
 
@@ -96,7 +99,7 @@ _BLOCK_TYPES = ("text", "thinking", "redacted_thinking", "tool_use")
 _DELTA_TYPES = ("text_delta", "input_json_delta", "thinking_delta", "signature_delta")
 
 
-_CALL_FIELDS = frozenset({"type", "id", "name", "input", "extra_content"})
+_CALL_FIELDS = frozenset({"type", "id", "name", *ARGUMENT_FIELDS, "extra_content"})
 """Fields of a call's block that become a `ToolCall`. Others (`caller`) go back with the turn."""
 
 
@@ -508,6 +511,7 @@ class StreamReader(RecordReader):
             items.append(rest)
 
     def _open_call(self, index: int, block: _Block, items: list[Item]) -> None:
+        block.input = block.input or arguments_in(block)
         known = self._calls.by_id(block.id) if block.id else None
         if known is not None and block.name in (None, known.name):
             opened = self._open_calls.pop(index, None)

@@ -21,6 +21,7 @@ from acytoo.dialects.fields import objects_in
 from acytoo.dialects.gemini.partial import PartialCall
 from acytoo.dialects.json import dumps
 from acytoo.dialects.lenient import NEEDED
+from acytoo.dialects.tool_calls import arguments_in
 from acytoo.types import Item, JSONObject, OpaquePart, Reasoning, ReasoningBlock, ToolCallDict, TurnPart
 
 SOURCE = "gemini"
@@ -63,6 +64,9 @@ class FunctionCall(msgspec.Struct, rename="camel", gc=False):
     id: str | None = None
     name: Annotated[str | None, NEEDED] = None
     args: Any = None  # an object, but some servers send JSON text
+    arguments: Any = None  # these three: see `arguments_in`
+    parameters: Any = None
+    input: Any = None
     partial_args: Any = None  # a list of objects
     will_continue: bool | None = None
 
@@ -118,7 +122,7 @@ class TurnReader:
                 self._read_piece(call, signature, items)
             else:
                 signed = (signature, SOURCE) if signature else None
-                items += self._decode_call(call.id or "", call.name or "", call.args, signed)
+                items += self._decode_call(call.id or "", call.name or "", call.args or arguments_in(call), signed)
             return
         if signature and part.text and self._text_is_open:
             items.append(OpaquePart(SOURCE, part="text"))
@@ -163,7 +167,7 @@ class TurnReader:
         if self._partial is None:
             if not call.will_continue and not call.partial_args:
                 signed = (signature, SOURCE) if signature else None
-                items += self._decode_call(call.id or "", call.name or "", call.args, signed)
+                items += self._decode_call(call.id or "", call.name or "", call.args or arguments_in(call), signed)
                 return
             self._partial = PartialCall(call.id or "", call.name or "")
         self._partial.signature = self._partial.signature or signature

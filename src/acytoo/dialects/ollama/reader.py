@@ -17,6 +17,7 @@ from acytoo.dialects.finish import FINISH_REASONS, check_call, check_finish, sha
 from acytoo.dialects.json import UNDECODABLE, decoder, is_complete_json
 from acytoo.dialects.lenient import NEEDED, decode_document
 from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
+from acytoo.dialects.tool_calls import arguments_in
 from acytoo.errors import ProtocolError, StatusError
 from acytoo.types import Finish, Item, JSONObject, Logprobs, Reasoning, Start, Usage
 from acytoo.wire.ndjson import NDJSONDecoder
@@ -25,7 +26,9 @@ from acytoo.wire.ndjson import NDJSONDecoder
 class _Function(msgspec.Struct, gc=False):
     name: Annotated[str | None, NEEDED] = None
     arguments: Any = None  # an object, but some servers send JSON text
-    parameters: Any = None  # what models call it, and servers that pass on their words
+    parameters: Any = None  # these three: see `arguments_in`
+    input: Any = None
+    args: Any = None
 
 
 class _ToolCall(msgspec.Struct, gc=False):
@@ -33,6 +36,9 @@ class _ToolCall(msgspec.Struct, gc=False):
     id: str | None = None  # servers before 0.12 send none
     name: Annotated[str | None, NEEDED] = None  # without `function`
     arguments: Any = None
+    parameters: Any = None
+    input: Any = None
+    args: Any = None
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -144,9 +150,9 @@ class StreamReader(RecordReader):
             if message.content:
                 content.append(message.content)
             for call in message.tool_calls or ():
-                function = call.function or _Function(call.name, call.arguments)  # Ollama never splits a call
-                arguments = function.parameters if function.arguments is None else function.arguments
-                content += self._calls.whole(call.id or "", function.name or "", arguments)
+                function = call.function or _Function(call.name, call.arguments)
+                arguments = function.arguments or arguments_in(function, call)  # Ollama never splits a call
+                content += self._calls.whole(call.id or "", function.name or call.name or "", arguments)
             # Ollama's last line has no content. Servers that imitate it may repeat everything there.
             items += self.unrepeated(content, items) if content and line.done else content
             if message.content or message.tool_calls:

@@ -36,7 +36,7 @@ from acytoo.dialects.readers import (
 )
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.surrogates import replace_lone_escapes
-from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_text
+from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_in, arguments_text
 from acytoo.errors import ProtocolError, TruncatedError
 from acytoo.types import (
     Finish,
@@ -61,7 +61,9 @@ from acytoo.wire.sse import SSEDecoder
 class _Function(msgspec.Struct, gc=False):
     name: Annotated[str | None, NEEDED] = None
     arguments: Annotated[str | JSONObject | None, NEEDED] = None  # JSON text, but some servers send an object
-    parameters: Any = None  # what models call it, and servers that pass on their words
+    parameters: Any = None  # these three: see `arguments_in`
+    input: Any = None
+    args: Any = None
 
 
 class _Custom(msgspec.Struct, gc=False):
@@ -76,6 +78,9 @@ class _ToolCall(msgspec.Struct, gc=False):
     custom: Annotated[_Custom | None, NEEDED] = None  # of a tool that takes text
     name: Annotated[str | None, NEEDED] = None  # without `function`: Cloudflare's Workers AI
     arguments: Annotated[str | JSONObject | None, NEEDED] = None
+    parameters: Any = None
+    input: Any = None
+    args: Any = None
     extra_content: Any = None  # Google
     thought_signature: Any = None  # gateways before Gemini
     thoughtSignature: Any = None
@@ -776,11 +781,11 @@ class StreamReader(RecordReader):
 
     def _decode_call(self, piece: _ToolCall, siblings: set[ReceivedCall] | None = None) -> list[Item]:
         """Return the items for a piece of a call. `siblings` are the calls of earlier elements of the same list."""
-        function = piece.function or _function_of(piece)
         if piece.custom is not None:
             return self._decode_custom(piece, piece.custom)
         items: list[Item] = []
-        arguments = _function_of(piece).arguments
+        function = _function_of(piece)
+        arguments = function.arguments
         call_id, name = piece.id or "", function.name or ""
         call = self._call_of(piece.index, call_id, name, arguments, siblings or ())
         if call is None:
@@ -923,9 +928,10 @@ def _first_choice(choices: list[_Choice]) -> _Choice:
 
 def _function_of(piece: _ToolCall) -> _Function:
     """Return the function that a piece calls, from wherever the server has put its name and its arguments."""
-    function = piece.function or _Function(piece.name, piece.arguments)
-    if function.arguments is None and isinstance(function.parameters, str | dict):
-        function.arguments = function.parameters
+    function = piece.function = piece.function or _Function(piece.name, piece.arguments)
+    if not function.arguments:
+        function.arguments = arguments_in(function, piece)
+    function.name = function.name or piece.name
     return function
 
 

@@ -24,7 +24,7 @@ from acytoo.dialects.error_bodies import error_from_event, has_error
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder, display_json
-from acytoo.dialects.lenient import NEEDED, decode_document, is_empty
+from acytoo.dialects.lenient import NEEDED, decode_document, elements_of, is_empty
 from acytoo.dialects.openai.reader import TOO_LONG
 from acytoo.dialects.openai_responses.request import (
     NAME,
@@ -34,7 +34,14 @@ from acytoo.dialects.openai_responses.request import (
     own_opaque,
 )
 from acytoo.dialects.readers import RecordReader, bare_error, continuation, text_on_error, unframed
-from acytoo.dialects.tool_calls import ReceivedCall, arguments_object, arguments_text, two_sets_of_arguments
+from acytoo.dialects.tool_calls import (
+    ARGUMENT_FIELDS,
+    ReceivedCall,
+    arguments_in,
+    arguments_object,
+    arguments_text,
+    two_sets_of_arguments,
+)
 from acytoo.errors import ProtocolError, StatusError, TruncatedError, status_error
 from acytoo.types import Finish, Item, JSONObject, Logprobs, OpaquePart, Reasoning, Refusal, Start, Usage
 from acytoo.wire.sse import SSEDecoder
@@ -242,9 +249,12 @@ class StreamReader(RecordReader):
                 raise decode_error(error)
             self._failed = True  # Azure sends the reason in an `error` event after it
         elif subject == "output_item":
-            item = _with_usual_shape(object_or_empty(event.item))
+            item, *calls = _with_usual_shape(object_or_empty(event.item))
             output = self._output_item(event, item.get("id"), item.get("call_id"))
             self._decode_item(output, item, items, done=stage == "done")
+            for call in calls if stage == "done" else ():
+                inner = self._output[f"call {len(self._output)}"] = _OutputItem()
+                self._decode_item(inner, call, items)
         elif subject == "content_part" and stage == "done" and isinstance(event.part, dict):
             self._decode_part(self._output_item(event), event.content_index or 0, event.part, items)
         elif subject in ("output_text", "refusal"):
@@ -476,8 +486,7 @@ class StreamReader(RecordReader):
                     output.fragments = [text_or_empty(item.get("input"))] if item.get("input") else output.fragments
                     self._end_input(output, items)
                 else:
-                    arguments = item.get("arguments") or item.get("parameters") or item.get("input")
-                    self._decode_arguments(output, arguments, False, items)
+                    self._decode_arguments(output, item.get("arguments"), False, items)
                 items += self._calls.end(call)
         elif kind == "reasoning":
             if output.index < 0:
@@ -542,9 +551,8 @@ class StreamReader(RecordReader):
         calls = itertools.count()
         outputs = {output.call.number: output for output in self._output.values() if output.call is not None}
         output = response.get("output")
-        output_items = [
-            _with_usual_shape(item) for item in objects_in([output] if isinstance(output, dict) else output)
-        ]
+        received = objects_in([output] if isinstance(output, dict) else output)
+        output_items = [item for outer in received for item in _with_usual_shape(outer)]
         if isinstance(text := response.get("output_text"), str) and text and not self._texts and not output_items:
             output_items = [{"type": "message", "content": text}]
         emitted_parts = self._pair_texts(output_items, items)
@@ -662,19 +670,32 @@ def _flat_error(event: _Event) -> JSONObject:
     return {"code": event.code, "message": event.message} if event.code or event.message else {}
 
 
-def _with_usual_shape(item: JSONObject) -> JSONObject:
-    """Return an output item in its usual shape.
+def _with_usual_shape(item: JSONObject) -> list[JSONObject]:
+    """Return an output item in its usual shape, followed by the calls that are inside of it.
 
-    Some servers send a message without its type or only its part, or a function as in Chat Completions.
+    Some servers send a message without its type or only its part, a function as in Chat Completions or under another
+    name, or the calls in the message.
     """
     kind = item.get("type")
-    if item.get("content") and not kind:
-        return {**item, "type": "message"}
     if kind == "output_text":
-        return {"type": "message", "content": [item]}
-    if kind == "function_call" and isinstance(function := item.get("function"), dict):
-        return {**item, "name": function.get("name"), "arguments": function.get("arguments")}
-    return item
+        return [{"type": "message", "content": [item]}]
+    if kind == "message" or (item.get("content") and not kind):
+        calls = objects_in(elements_of(item.get("tool_calls")))
+        message = {name: value for name, value in item.items() if name != "tool_calls"}
+        return [{**message, "type": "message"}, *[_with_usual_call(call) for call in calls]]
+    function = object_or_empty(item.get("function"))
+    is_call = kind == "function_call" or (kind in _OTHER_CALL_TYPES and (function or item).get("name"))
+    return [_with_usual_call(item) if is_call else item]
+
+
+_OTHER_CALL_TYPES = ("tool_call", "tool_use", "function")
+"""Types that items with a call have at servers that put another API's into the output."""
+
+
+def _with_usual_call(item: JSONObject) -> JSONObject:
+    call = {**item, **object_or_empty(item.get("function")), "type": "function_call"}
+    call["arguments"] = call.get("arguments") or arguments_in(call)
+    return {name: value for name, value in call.items() if name not in ("function", "index", *ARGUMENT_FIELDS[1:])}
 
 
 def _is_call(item: JSONObject) -> bool:
