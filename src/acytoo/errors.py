@@ -206,16 +206,23 @@ class ToolCallsError(AcytooError):
 
 
 class NoTextError(AcytooError):
-    """A reply without text, such as an image, to a method that returns only text.
+    """A reply without text, such as an image, where only text can be returned.
 
-    `kinds` says what it is, and `parts` has it, as `Reply.turn_parts` does.
+    `kinds` says what it is, and `parts` has it, as `Reply.turn_parts` does. In a batch, `reply` is the reply.
     """
 
-    def __init__(self, kinds: list[str], parts: list[TurnPart]) -> None:
+    reply: Reply | None = None
+
+    def __init__(
+        self,
+        kinds: list[str],
+        parts: list[TurnPart],
+        hint: str = ", and this method returns only text: use reply() or stream()",
+    ) -> None:
         self.kinds = kinds
         self.parts = parts
-        self.hint = ", and this method returns only text: use reply() or stream()"
-        AcytooError.__init__(self, f"the reply has no text but other parts ({', '.join(kinds)}){self.hint}")
+        self.hint = hint
+        AcytooError.__init__(self, f"the reply has no text but other parts ({', '.join(kinds)}){hint}")
 
 
 class ReplyError(AcytooError):

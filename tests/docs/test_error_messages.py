@@ -208,6 +208,7 @@ PRODUCERS: list[Produce] = [
     served(host="chat.example.com"),
     served(provider={"url": free_url()}),
     served(backend=responses.page()),
+    served(backend=reply(OpaquePart("openai", {"images": [{"type": "image_url"}]}), Finish("stop"))),
     served(max_body=5),
     served("GET /v1/chat/completions"),
     port_in_use,

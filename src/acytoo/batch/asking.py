@@ -114,7 +114,7 @@ class _Asker:
         first_s = time.monotonic() - started if first is None else first
         if not stream:
             first_s *= _WAIT_IN_TOKENS / (_WAIT_IN_TOKENS + _output_tokens(reply))
-        return Answer(reply, first_s, self._requests.data_of(reply), quotas)
+        return Answer(reply, first_s, self._requests.data_of(row, reply), quotas)
 
 
 def _is_timeout(error: AcytooError) -> bool:

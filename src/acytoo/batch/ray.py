@@ -119,7 +119,8 @@ class Replies:
         from acytoo.routing.addresses import provider
 
         chosen = provider(model) if isinstance(model, str) else model
-        requests = Requests(chosen, prompt=prompt, system=system, row_options=False, options=options)
+        requests = Requests(chosen, prompt=prompt, system=system, row_options=False, writes_lines=True,
+                            options=options)  # fmt: skip
         self._worker = Worker(requests, jobs, attempts)
 
     async def __call__(self, table: Any) -> Any:

@@ -14,6 +14,7 @@ from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.batch.rows import Row
 from acytoo.dialects.base import Dialect, Unsupported
 from acytoo.dialects.json import UNDECODABLE, display_json
+from acytoo.dialects.opaque import TranslatedAnswer, no_text_error
 from acytoo.errors import InvalidReplyError, MissingExtraError, RequestError, UsageError
 from acytoo.http import ServerRequest
 from acytoo.settings import Settings
@@ -59,7 +60,8 @@ class Requests:
 
     With a template, the fields of a row are only data. Without one, a row has `prompt` or `messages`, and may have
     request options and a `model` of its own (with `row_options`); or it is a request in OpenAI's Batch format. A
-    schema is sent as `response_format`, and the replies are checked against it.
+    schema is sent as `response_format`, and the replies are checked against it. With `writes_lines`, a reply of which
+    its line in the output would have nothing is an error.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Requests:
         system: str = "",
         schema: JSONObject | None = None,
         row_options: bool = True,
+        writes_lines: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.provider = provider
@@ -79,6 +82,7 @@ class Requests:
         self._system = Template(system) if system and self._template is not None else system
         self._options = dict(options or {})
         self.has_row_options = row_options
+        self._writes_lines = writes_lines
         self._drops = bool(self._options.get("drop_unsupported"))
         self._validate = validator(schema) if schema is not None else None
         if schema is not None:
@@ -100,8 +104,13 @@ class Requests:
         hint = "leave it out, or drop_unsupported=True"
         return Unsupported(self.provider.address_name(), drop=self._drops, hint=hint)
 
-    def data_of(self, reply: Reply) -> Any:
-        """Return the reply's text as JSON, None without a schema. Raises InvalidReplyError if it does not match it."""
+    def data_of(self, row: Row, reply: Reply) -> Any:
+        """Return the reply's text as JSON, None without a schema.
+
+        Raises InvalidReplyError if it does not match it, NoTextError if it has only what a line has no field for.
+        """
+        if self._writes_lines and not (reply.text or reply.refusal):
+            self._check_line(row, reply)
         if self._validate is None or reply.refusal:
             return None
         try:
@@ -110,6 +119,19 @@ class Requests:
             raise InvalidReplyError(f"the reply is not JSON: {error}", reply) from error
         self._validate(data, reply)
         return data
+
+    def _check_line(self, row: Row, reply: Reply) -> None:
+        """Raise NoTextError if the line of a reply without text would be empty."""
+        if row.is_openai:
+            answer = TranslatedAnswer(self.openai_request(row)[0])
+            answer.add(reply.items())
+            error = answer.error()
+        else:
+            hint = ", and a line of the output has only text"
+            error = None if reply.tool_calls else no_text_error(reply.items(), hint)
+        if error is not None:
+            error.reply = reply
+            raise error
 
     def begin(self, row: Row, *, stream: bool = True) -> Closable[list[Item]]:
         """Return the reply to a row, as batches of items. Raises UsageError if the row or its options are wrong."""

@@ -118,7 +118,7 @@ class BatchRun:
         format = config.input_format or format_of(config.input)
         has_text_columns = format in ("csv", "tsv")
         self._requests = Requests(config.provider, model=config.model, prompt=config.prompt, system=config.system,
-                                  schema=config.schema, row_options=not has_text_columns,
+                                  schema=config.schema, row_options=not has_text_columns, writes_lines=True,
                                   options=config.options)  # fmt: skip
         self._requests.check_options()
         columns = self._requests.columns or (["prompt"] if has_text_columns and config.prompt is None else [])
@@ -347,7 +347,7 @@ def _requests(
 ) -> Requests:
     """Return the requests of a batch on another machine."""
     return Requests(create(), model=model, prompt=prompt, system=system, schema=schema, row_options=row_options,
-                    options=options)  # fmt: skip
+                    writes_lines=True, options=options)  # fmt: skip
 
 
 def _wanted_rows(

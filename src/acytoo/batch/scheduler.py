@@ -27,7 +27,7 @@ from acytoo.batch.budget import Spending
 from acytoo.batch.limits import Limiter, Reservation
 from acytoo.batch.rows import Row
 from acytoo.dialects.quotas import Quota
-from acytoo.errors import AcytooError, AuthenticationError, InvalidReplyError, StatusError
+from acytoo.errors import AcytooError, AuthenticationError, InvalidReplyError, NoTextError, StatusError
 from acytoo.routing.policy import LONGEST_REQUESTED_PAUSE, verdict, wait_of
 from acytoo.types import Reply
 
@@ -318,15 +318,14 @@ class Scheduler:
                     return None
                 if verdict(error, ()) != "retry":
                     self._refused_since = None
+                    self._note_refused_reply(error)
                     return Result(row, error=error, attempts=attempts)
                 self._failures_in_row += 1
                 if is_refusal(error) or (self._is_outage and not isinstance(error, InvalidReplyError)):
                     if self._refused(error, started):
                         continue
                     return None
-                if isinstance(error, InvalidReplyError) and error.reply is not None:
-                    self._spending.note_reply(error.reply)
-                    self._check_caps()
+                self._note_refused_reply(error)
                 counted += 1
                 if counted >= self._attempts:
                     return Result(row, error=error, attempts=attempts)
@@ -340,6 +339,12 @@ class Scheduler:
                     limiter.settle(reservation, answer.reply.usage)
                 self._answered(answer)
                 return Result(row, answer.reply, answer.data, attempts=attempts)
+
+    def _note_refused_reply(self, error: AcytooError) -> None:
+        """Note a reply that has been refused for its content: it has been paid for."""
+        if isinstance(error, (InvalidReplyError, NoTextError)) and error.reply is not None:
+            self._spending.note_reply(error.reply)
+            self._check_caps()
 
     def _answered(self, answer: Answer) -> None:
         self._refused_since = None

@@ -39,6 +39,7 @@ from acytoo.dialects.json import UNDECODABLE
 from acytoo.errors import (
     AcytooError,
     InvalidReplyError,
+    NoTextError,
     ProtocolError,
     ServerError,
     StatusError,
@@ -394,8 +395,8 @@ class SubmittedBatches:
         elif result.items is not None:
             reply = collect(result.items)
             try:
-                data = self._requests.data_of(reply)
-            except InvalidReplyError as error:
+                data = self._requests.data_of(row, reply)
+            except (InvalidReplyError, NoTextError) as error:
                 self._spending.note_reply(reply)
                 await self._give(Result(row, error=error, attempts=1))
             else:

@@ -74,6 +74,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     items: frozenset[ItemKind] = frozenset({"text", "reasoning", "tool_calls", "refusal", "logprobs"})
     reasoning_blocks: bool = True
     """Whether several blocks of reasoning stay separate."""
+    own_parts: bool = False
+    """Whether a reply may have parts that only this API knows, such as images."""
     finish: bool = True
     """Whether a reply carries the reason why it ended."""
     request_fields: Mapping[str, object] = {}

@@ -13,6 +13,7 @@ from acytoo.dialects.json import UNDECODABLE, decoder, display_json
 from acytoo.dialects.surrogates import replace_lone_escapes, replace_surrogates
 from acytoo.errors import (
     AcytooError,
+    NoTextError,
     ProxyError,
     RedirectError,
     ReplyError,
@@ -357,6 +358,9 @@ def describe_error(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
         status = 504
     elif isinstance(error, (UnreachableError, ProxyError, RedirectError, ReplyError)):
         status = 502
+    elif isinstance(error, NoTextError):
+        status = 502
+        headers["x-should-retry"] = "false"  # the model has answered, and would answer the same again
     else:
         status = 500
     code = code or _CODES.get(status) or ("invalid_request_error" if status < 500 else "server_error")

@@ -16,6 +16,7 @@ import msgspec
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.client import BatchStream, ReplyStream, without_secrets
 from acytoo.dialects.base import Dialect, ParsedRequest, Turn, Unsupported, Writer
+from acytoo.dialects.opaque import TranslatedAnswer
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
 from acytoo.http import HTTPResponse
@@ -60,6 +61,9 @@ async def relay(
     if reply.passes_through:
         document = b"".join(parts)
     else:
+        answer = TranslatedAnswer(dialect)
+        if not answer.add(parts) and (no_text := answer.error()) is not None:
+            raise no_text
         document = dialect.write_reply(collect(turn.without_id(parts)), parsed.request)
     headers = {"content-type": "application/json", **reply.headers}
     return HTTPResponse(200, headers, turn.watch(document))
@@ -82,6 +86,11 @@ class _Exchange:
         None: it passes through unchanged.
         """
         self._passes_through = self._is_shared = False
+
+    @property
+    def answer(self) -> TranslatedAnswer | None:
+        """What notes the answer in the reply, None if that passes through."""
+        return None if self._passes_through else TranslatedAnswer(self._dialect)
 
     @cached_property
     def writer(self) -> Writer:
@@ -272,6 +281,7 @@ class _Stream:
         self._headers |= cors_headers(request, config)
         self._response = StreamedResponse(request, self._headers)
         self._encode: Callable[[Any], bytes] = exchange.writer.write
+        self._answer: TranslatedAnswer | None = None  # until the client got a part of it
         self._loop = asyncio.get_running_loop()
         self._written_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
@@ -285,13 +295,15 @@ class _Stream:
         try:
             reply = await opening
             self._headers |= reply.headers  # too late if a keep-alive has sent the head
-            batches, self._encode = reply.batches, exchange.encode
+            batches, self._encode, self._answer = reply.batches, exchange.encode, exchange.answer
             async for batch in batches:
                 if not self._write(batch):
                     await response.drain()
                 if isinstance(batches, BatchStream):
                     await batches.forward(self._write)
                     await response.drain()
+            if self._answer is not None and (no_text := self._answer.error()) is not None:
+                raise no_text
             await response.end(exchange.end())
         except AcytooError as error:
             if not response.started:
@@ -309,6 +321,8 @@ class _Stream:
 
     def _write(self, batch: Any) -> bool:
         """Write a batch of the reply. Return whether the client keeps up."""
+        if self._answer is not None and self._answer.add(batch):
+            self._answer = None
         if data := self._encode(batch):
             self._written_at = self._loop.time()
             return self._response.write(data)

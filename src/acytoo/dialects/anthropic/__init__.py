@@ -116,6 +116,7 @@ class Anthropic(Dialect):
         frozenset({"id", "model"}),
         frozenset(Usage.__struct_fields__) - {"other_counts"},
         items=frozenset({"text", "reasoning", "tool_calls"}),
+        own_parts=True,
     )
     list_routes = ("/v1/models", "/v1/models/{model:.+}")
     too_long_messages = TOO_LONG

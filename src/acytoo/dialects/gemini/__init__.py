@@ -105,6 +105,7 @@ class Gemini(Dialect):
         frozenset({"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"}),
         frozenset({"text", "reasoning", "tool_calls", "logprobs"}),
         reasoning_blocks=False,
+        own_parts=True,
     )
     ends_with_record = False  # after the finish reason, more text or the usage may follow
     list_routes = ("/v1beta/models", "/v1beta/models/{model:.+}", "/v1/models", "/v1/models/{model:.+}")

@@ -103,7 +103,9 @@ class OpenAI(Dialect):
         **_NO_OP_VALUES,
     }
     last_record = b"data: [DONE]"
-    capabilities = Capabilities(reasoning_blocks=False, request_fields={"stream_options": {"include_usage": True}})
+    capabilities = Capabilities(
+        reasoning_blocks=False, own_parts=True, request_fields={"stream_options": {"include_usage": True}}
+    )
     list_routes = ("/v1/models", "/v1/models/{model:.+}", "/models", "/models/{model:.+}")
     too_long_messages = TOO_LONG
 
@@ -240,6 +242,7 @@ class OpenAICompletions(OpenAI):
     routes = ("/v1/completions", "/completions")
     is_legacy = True
     ignorable_fields = OpenAI.ignorable_fields | {"echo"}
+    capabilities = Capabilities(items=frozenset({"text", "logprobs"}), reasoning_blocks=False)
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. Raises RequestError (400) for several prompts or replies, and for a `suffix`.

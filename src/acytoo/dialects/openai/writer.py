@@ -45,6 +45,9 @@ _BEFORE_TEXT = b'{"index":0,"delta":{"content":'
 _AFTER_TEXT = b'},"logprobs":null,"finish_reason":null}]}\n\n'
 
 
+_OWN_FIELDS = (*TURN_FIELDS, "audio")
+"""Fields of a message or a delta that other APIs have no place for. The words of the audio are the text."""
+
 _CUSTOM = frozenset({"type", "custom"})
 """What makes a call one of a custom tool. The request's own tools decide about it here."""
 
@@ -182,7 +185,7 @@ class StreamWriter(Writer):
             own = {name: value for name, value in item.fields.items() if name not in written}
             return self._chunk({"tool_calls": [{"index": item.index, **own}]}) if own else b""
         self._reasoning_field = item.fields.get("reasoning_field") or self._reasoning_field
-        fields = {name: item.fields[name] for name in TURN_FIELDS if item.fields.get(name)}
+        fields = {name: item.fields[name] for name in _OWN_FIELDS if item.fields.get(name)}
         chunk = self._chunk(fields) if fields else b""
         if sources := {name: item.fields[name] for name in SOURCE_FIELDS if item.fields.get(name)}:
             chunk += self._chunk({}).removesuffix(b"}\n\n") + b"," + msgspec.json.encode(sources)[1:] + b"\n\n"
@@ -328,7 +331,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         if "content" in thought and reply.text:
             thought["content"].append({"type": "text", "text": reply.text})
         message |= thought
-    message |= {name: own[name] for name in TURN_FIELDS if own.get(name)}
+    message |= {name: own[name] for name in _OWN_FIELDS if own.get(name)}
     if calls:
         message["tool_calls"] = calls
     choice = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from acytoo.dialects.base import OTHER_MODELS, Dialect, Memory, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.base import OTHER_MODELS, Capabilities, Dialect, Memory, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
@@ -88,6 +88,7 @@ class OpenAIResponses(Dialect):
     """Hints about caching, storage and service, tools that the API runs itself, and what `tools.py` has translated."""
     reported_fields = _REPORTED
     conversation_fields = frozenset({"previous_response_id", "conversation", "prompt"})
+    capabilities = Capabilities(own_parts=True)
 
     def __init__(self, path: str = "/responses", ends_without_finish: bool = False) -> None:
         """`ends_without_finish`: whether the server ends complete replies without `response.completed`."""
