@@ -193,3 +193,83 @@ def test_a_part_of_a_reply_in_place_of_a_record_is_not_the_servers_error() -> No
         (ANTHROPIC, sse({"message": {"id": "m", "content": []}})),
     ):
         assert isinstance(read(dialect, body)[1], ProtocolError)
+
+
+LENGTH = {"type": "length"}
+CHAT = dialects.OpenAI()
+HI = {"choices": [{"delta": {"content": "Hi"}}]}
+COMPLETE = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
+DONE = b"data: [DONE]\n\n"
+
+
+def stopped(reason: object) -> bytes:
+    """Return Anthropic's stream of a text that ended for this reason."""
+    return message({"text": "Hi"}).replace(b'"end_turn"', json.dumps(reason).encode())
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (ANTHROPIC, stopped(LENGTH)),
+        (ANTHROPIC, document(type="message", content=[{"type": "text", "text": "Hi"}], stop_reason=LENGTH)),
+        (GEMINI, sse({"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": LENGTH}]})),
+        (OLLAMA, document(model="m", message={"content": "Hi"}, done=True, done_reason=LENGTH)),
+        (CHAT, sse(HI, {"choices": [{"delta": {}, "finish_reason": LENGTH}]}) + DONE),
+        (CHAT, sse(HI, {"choices": [{"delta": {}, "finish_reason": {"reason": "length"}}]}) + DONE),
+        (CHAT, sse(HI, {"choices": [{"delta": {}, "finish_reason": {"type": "", "code": "length"}}]}) + DONE),
+        (CHAT, document(choices=[{"message": {"content": "Hi"}, "finish_reason": LENGTH}])),
+    ],
+)
+def test_a_reason_in_an_object_is_read(dialect: Dialect, body: bytes) -> None:
+    items, error = read(dialect, body)
+    assert error is None
+    assert collect(items).finish_reason == "length"
+
+
+def test_a_reason_in_an_object_without_a_text_is_one_that_nobody_knows() -> None:
+    ended = {"choices": [{"delta": {}, "finish_reason": {"a": 1}}]}
+    items, error = read(CHAT, sse(HI, ended) + DONE)
+    assert error is None
+    assert collect(items).finish_reason == "unknown"
+    assert isinstance(read(CHAT, sse(ended) + DONE)[1], ServerError)
+
+
+@pytest.mark.parametrize("end", ["\n\ndata: [DONE]\n\n", "\ndata: [DONE]", "data: [DONE]\n", "[DONE]", "\n[DONE]\n"])
+def test_a_document_may_be_followed_by_the_end_of_a_stream(end: str) -> None:
+    items, error = read(CHAT, document(**COMPLETE) + end.encode())
+    assert (collect(items).text, error) == ("Hi", None)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [(json.dumps(COMPLETE), "was sent twice"), (" oops", "with something after it: 'oops'"), ("}", "after it: '}'")],
+)
+def test_more_after_a_document_is_named_in_the_error(more: str, expected: str) -> None:
+    _, error = read(CHAT, document(**COMPLETE) + more.encode())
+    assert isinstance(error, ProtocolError)
+    assert expected in error.message
+
+
+@pytest.mark.parametrize("last", [{"choices": []}, {"choices": [{"delta": {}, "finish_reason": "stop"}]}])
+def test_a_usage_of_zeros_does_not_replace_the_one_before(last: dict[str, Any]) -> None:
+    counted = HI | {"usage": {"prompt_tokens": 5, "completion_tokens": 2}}
+    ended = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+    zeros = last | {"usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
+    items, error = read(CHAT, sse(counted, ended, zeros) + DONE)
+    usage = collect(items).usage
+    assert error is None
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens) == (5, 2)
+
+
+@pytest.mark.parametrize(("prompt", "total"), [(50, 50), (9, 45)])
+def test_counts_of_a_cache_may_have_the_names_of_another_api(prompt: int, total: int) -> None:
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": 2,
+        "cache_read_input_tokens": 30,
+        "cache_creation_input_tokens": 6,
+    }
+    found = collect(read(CHAT, document(**COMPLETE, usage=usage))[0]).usage
+    assert found is not None
+    assert (found.input_tokens, found.cached_tokens, found.cache_write_tokens) == (total, 30, 6)

@@ -26,6 +26,9 @@ T = TypeVar("T")
 NEEDED = msgspec.Meta(extra={"needed": True})
 """Marks a field (`Annotated[str | None, NEEDED]`) without whose value a reply would not be complete."""
 
+REASON = msgspec.Meta(extra={"reason": True})
+"""Marks a field with the reason why a reply ended, which some servers send as an object."""
+
 _MISFIT = object()
 
 _MAX_DIGITS = 10
@@ -101,13 +104,21 @@ def _fit_struct(document: dict[str, object], type_: type[msgspec.Struct]) -> msg
         value = document.get(field.encode_name)
         if value is None:  # protocol buffers' JSON may have the field's own name
             value = document.get(field.name)
-        needed = get_origin(field.type) is Annotated and NEEDED in field.type.__metadata__
+        marks = field.type.__metadata__ if get_origin(field.type) is Annotated else ()
+        needed = NEEDED in marks
+        if REASON in marks and isinstance(value, dict) and value:
+            value = _reason_in(value)
         fitted = _fit(value, field.type, needed)
         if fitted is not _MISFIT:
             fields[field.name] = fitted
         elif needed and not is_empty(value):
             raise msgspec.ValidationError(f"Unexpected `{_json_type(value)}` in `{field.encode_name}`")
     return type_(**fields)
+
+
+def _reason_in(value: dict[str, object]) -> str:
+    texts = [text for name in ("type", "reason", "code") if isinstance(text := value.get(name), str) and text]
+    return texts[0] if texts else "unknown"
 
 
 def is_empty(value: object) -> bool:

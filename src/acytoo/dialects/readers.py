@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -18,6 +19,7 @@ from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCalls, increment, is_invented
 from acytoo.errors import AcytooError, ProtocolError, ReplyTooLargeError, StatusError, TruncatedError
 from acytoo.observation import Received
+from acytoo.secret import truncate
 from acytoo.types import (
     Finish,
     Item,
@@ -105,6 +107,8 @@ class DocumentReader(Reader):
             items = reader.feed(b"".join([sse(line) for line in lines]))
             self.pending_error = reader.pending_error
             return items if self.pending_error is not None else items + reader.flush()
+        if (end := _DONE_AFTER.search(body)) is not None and is_complete_json(body[: end.start()]):
+            body = body[: end.start()]
         try:
             self._items = self._dialect.read_reply(body)
             return self._items
@@ -116,6 +120,8 @@ class DocumentReader(Reader):
         except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             raise not_this_api(self._dialect.name, body, str(error)) from error
         except msgspec.DecodeError as error:
+            if what := _after_document(body):
+                raise ProtocolError(f"the reply is a JSON document {what}") from error
             if body[:1] in (b"{", b"["):
                 raise TruncatedError("the reply is a JSON document that was cut") from error
             raise not_this_api(self._dialect.name, body, str(error)) from error
@@ -146,6 +152,23 @@ class DocumentReader(Reader):
             return _received([error.text])
         except UNDECODABLE:
             return Received()
+
+
+_DONE_AFTER = re.compile(rb"\s*(?:data:\s*)?\[DONE\]\Z")
+"""The end of a stream after a document. A gateway that asks for a document may add it anyway."""
+
+
+def _after_document(body: bytes) -> str:
+    """Return what is wrong with a body that has more after its first document, "" if that was cut."""
+    text = body.decode("utf-8", "replace")
+    try:
+        end = json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return ""
+    rest = text[end:].strip()
+    if text[:1] not in ("{", "[") or not rest:
+        return ""
+    return "that was sent twice" if rest == text[:end] else f"with something after it: {truncate(rest, 100)!r}"
 
 
 def _bare_lines(body: bytes) -> list[bytes]:

@@ -22,7 +22,7 @@ from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
 from acytoo.dialects.fields import count, object_or_empty, without_none
 from acytoo.dialects.finish import append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
-from acytoo.dialects.lenient import NEEDED, decode_document, fit
+from acytoo.dialects.lenient import NEEDED, REASON, decode_document, fit
 from acytoo.dialects.readers import LONG_TEXT, RecordReader, bare_error, continuation, text_on_error, unframed
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import ARGUMENT_FIELDS, ReceivedCall, arguments_in, arguments_object, arguments_text
@@ -53,7 +53,7 @@ class _Delta(msgspec.Struct, gc=False):
     partial_json: Annotated[str | None, NEEDED] = None
     thinking: str | None = None
     signature: str | None = None
-    stop_reason: str | None = None
+    stop_reason: Annotated[str | None, REASON] = None
     stop_sequence: str | None = None
     stop_details: JSONObject | None = None
 
@@ -64,7 +64,7 @@ class _Message(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
     content: Annotated[list[object] | str | None, NEEDED] = None
-    stop_reason: str | None = None
+    stop_reason: Annotated[str | None, REASON] = None
     stop_sequence: str | None = None
     stop_details: JSONObject | None = None
     usage: JSONObject | None = None

@@ -23,7 +23,7 @@ from acytoo.dialects.gemini.parts import (
     snake_case,
 )
 from acytoo.dialects.json import UNDECODABLE, decoder
-from acytoo.dialects.lenient import NEEDED, decode_document
+from acytoo.dialects.lenient import NEEDED, REASON, decode_document
 from acytoo.dialects.readers import LONG_TEXT, CumulativeRecordReader, RecordReader, bare_error, text_on_error, unframed
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.errors import AuthenticationError, ProtocolError, StatusError, TruncatedError
@@ -52,7 +52,7 @@ class _LogprobsResult(msgspec.Struct, rename="camel", gc=False):
 
 class _Candidate(msgspec.Struct, rename="camel", gc=False):
     content: Annotated[_Content | None, NEEDED] = None
-    finish_reason: str | None = None
+    finish_reason: Annotated[str | None, REASON] = None
     finish_message: Any = None  # text
     index: int | None = None
     logprobs_result: _LogprobsResult | None = None

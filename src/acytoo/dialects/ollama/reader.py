@@ -15,7 +15,7 @@ from acytoo.dialects.error_bodies import error_from_event
 from acytoo.dialects.fields import count
 from acytoo.dialects.finish import FINISH_REASONS, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder, is_complete_json
-from acytoo.dialects.lenient import NEEDED, decode_document
+from acytoo.dialects.lenient import NEEDED, REASON, decode_document
 from acytoo.dialects.readers import CumulativeRecordReader, RecordReader, bare_error, text_on_error
 from acytoo.dialects.tool_calls import arguments_in
 from acytoo.errors import ProtocolError, StatusError
@@ -54,7 +54,7 @@ class _Line(msgspec.Struct, gc=False):
     done: bool | None = None
     model: str | None = None
     created_at: str | None = None
-    done_reason: str | None = None
+    done_reason: Annotated[str | None, REASON] = None
     prompt_eval_count: int | None = None
     eval_count: int | None = None
     logprobs: list[JSONObject] | None = None

@@ -23,7 +23,7 @@ from acytoo.dialects.error_bodies import error_from_event, has_error
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import FINISH_REASONS, append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
-from acytoo.dialects.lenient import NEEDED, decode_document
+from acytoo.dialects.lenient import NEEDED, REASON, decode_document
 from acytoo.dialects.openai.request import NAME
 from acytoo.dialects.readers import (
     CumulativeRecordReader,
@@ -110,7 +110,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 class _Choice(msgspec.Struct, gc=False):
     delta: Annotated[_Delta | None, NEEDED] = None
-    finish_reason: str | None = None
+    finish_reason: Annotated[str | None, REASON] = None
     index: int | None = 0
     logprobs: JSONObject | None = None
     message: Annotated[_Delta | None, NEEDED] = None  # in a document, instead of `delta`
@@ -248,6 +248,7 @@ class StreamReader(RecordReader):
     _number: int | None = 0  # of the choice that finished
     _reads_messages = False  # the content came as `message`, not as `delta`
     _reads_pieces = False  # …and each of them is a piece of it
+    _has_usage = False  # other than zeros
     _misses = 0  # of the expectation of a text
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
@@ -396,10 +397,10 @@ class StreamReader(RecordReader):
                         if not text and self._started and reason in FINISH_REASONS:
                             self._finish_reply(reason, choice.index, items)
                             if chunk.usage:
-                                items.append(_decode_usage(chunk.usage))
+                                self._append_usage(chunk.usage, items)
                             continue
                     elif chunk.usage and not chunk.choices and self._started:
-                        items.append(_decode_usage(chunk.usage))
+                        self._append_usage(chunk.usage, items)
                         continue
             elif self._expects_piece:
                 if (piece := self._piece_in(record)) is not None:
@@ -460,7 +461,7 @@ class StreamReader(RecordReader):
         )
         usage = next((usage for place in places if (usage := object_or_empty(place))), None)
         if usage is not None:
-            items.append(_decode_usage(usage))
+            self._append_usage(usage, items)
 
     def _decode_unusual_chunk(self, record: bytes, items: list[Item]) -> _Chunk | None:
         """Decode a record that msgspec refused. Returns None for an empty one (a keep-alive) and a padded `[DONE]`."""
@@ -504,7 +505,16 @@ class StreamReader(RecordReader):
         if chunk.choices:
             self._append_choice(chunk.choices, items)
         if chunk.usage:
-            items.append(_decode_usage(chunk.usage))
+            self._append_usage(chunk.usage, items)
+
+    def _append_usage(self, fields: JSONObject, items: list[Item]) -> None:
+        """Append the token counts, unless they are only zeros after others: some gateways end a stream with these."""
+        usage = _decode_usage(fields)
+        if usage != _NO_USAGE:
+            self._has_usage = True
+        elif self._has_usage:
+            return
+        items.append(usage)
 
     def _append_choice(self, choices: list[_Choice], items: list[Item]) -> None:
         """Append the items of the first choice, the only one that the shared shape can express.
@@ -1030,19 +1040,25 @@ def _decode_finish(reason: str) -> Finish:
     return Finish(reason) if reason in FINISH_REASONS else Finish(shared_reason(reason), raw=reason)
 
 
+_NO_USAGE = Usage()
+
+
 def _decode_usage(fields: JSONObject) -> Usage:
     """Return the token counts.
 
     DeepSeek reports cached tokens as `prompt_cache_hit_tokens`, Moonshot as `cached_tokens`. xAI counts reasoning
-    beside `completion_tokens`, as only its total shows (UKGovernmentBEIS/inspect_ai#5528).
+    beside `completion_tokens`, as only its total shows (UKGovernmentBEIS/inspect_ai#5528). Gateways before Anthropic's
+    API pass on its names for what its cache had and keeps; both are a part of `prompt_tokens`, unless they are more.
     """
     input_details, output_details = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
     cached = count(fields.get("prompt_cache_hit_tokens", fields.get("cached_tokens")))
-    cache_write = reasoning = 0
+    reasoning = 0
+    cached = cached or count(fields.get("cache_read_input_tokens"))
+    cache_write = count(fields.get("cache_creation_input_tokens"))
     other_counts = {}
     if input_details and isinstance(input_details, dict):
         cached = count(input_details.get("cached_tokens")) or cached
-        cache_write = count(input_details.get("cache_write_tokens"))
+        cache_write = count(input_details.get("cache_write_tokens")) or cache_write
         if audio := count(input_details.get("audio_tokens")):
             other_counts["input_audio_tokens"] = audio
     if output_details and isinstance(output_details, dict):
@@ -1051,6 +1067,8 @@ def _decode_usage(fields: JSONObject) -> Usage:
             other_counts["output_audio_tokens"] = audio
     input_tokens = count(fields.get("prompt_tokens", fields.get("input_tokens")))
     output_tokens = count(fields.get("completion_tokens", fields.get("output_tokens")))
+    if cached + cache_write > input_tokens and "cache_read_input_tokens" in fields:
+        input_tokens += cached + cache_write
     if reasoning and count(fields.get("total_tokens")) == input_tokens + output_tokens + reasoning:
         output_tokens += reasoning
     return Usage(input_tokens, output_tokens, cached, cache_write, reasoning, 0, other_counts)
