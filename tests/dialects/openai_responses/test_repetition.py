@@ -87,6 +87,24 @@ TEXTS: dict[str, list[dict[str, Any]]] = {
     "only the complete part": [part_done("Hello world", **HERE), completed()],
     "only the complete item": [done(said("Hello world")), completed()],
     "only the complete response": [completed(said("Hello world"))],
+    "only the part at its beginning": [
+        {"type": "response.content_part.added", "part": {"type": "output_text", "text": "Hello world"}, **HERE},
+        completed(),
+    ],
+    "only the item at its beginning": [added(said("Hello world")), completed()],
+    "a part that begins with its text": [
+        {"type": "response.content_part.added", "part": {"type": "output_text", "text": "Hello world"}, **HERE},
+        *[delta("Hello ", **HERE), delta("world", **HERE), completed()],
+    ],
+    "deltas of another name": [
+        *[{**delta(text, **HERE), "type": "response.text.delta"} for text in ("Hello ", "world")],
+        {**text_done("Hello world", **HERE), "type": "response.text.done"},
+        completed(),
+    ],
+    "deltas of an unknown name": [
+        *[{**delta(text, **HERE), "type": "response.future.delta"} for text in ("Hello ", "world")],
+        completed(said("Hello world")),
+    ],
     "only `output_text`": [completed(output_text="Hello world")],
     "a text in place of parts": [completed(said("") | {"content": "Hello world"})],
     "a part of the type `text`": [completed(said("") | {"content": [{"type": "text", "text": "Hello world"}]})],
@@ -134,6 +152,40 @@ TEXTS: dict[str, list[dict[str, Any]]] = {
 def test_a_text_is_in_the_reply_once_whichever_events_have_it(name: str) -> None:
     found = reply(*TEXTS[name])
     assert (found.text, found.finish_reason) == ("Hello world", "stop")
+
+
+CITED = {"type": "url_citation", "url": "https://a.example", "start_index": 0, "end_index": 5, "title": "a"}
+ANNOTATED = {"type": "response.output_text.annotation.added", "annotation_index": 0, "annotation": CITED, **HERE}
+CITING = said("Hello", status="completed")
+CITING["content"][0]["annotations"] = [CITED]
+ANNOTATIONS: dict[str, list[dict[str, Any]]] = {
+    "only an event": [delta("Hello", **HERE), ANNOTATED, completed()],
+    "an event beside an item without them": [delta("Hello", **HERE), ANNOTATED, done(said("Hello")), completed()],
+    "an event beside a response without them": [delta("Hello", **HERE), ANNOTATED, completed(said("Hello"))],
+    "only the complete item": [delta("Hello", **HERE), done(CITING), completed()],
+    "only the complete response": [delta("Hello", **HERE), completed(CITING)],
+    "only the complete response, after a text": [delta("Hello", **HERE), text_done("Hello", **HERE), completed(CITING)],
+    "all of them": [delta("Hello", **HERE), ANNOTATED, done(CITING), completed(CITING)],
+}
+
+
+@pytest.mark.parametrize("name", ANNOTATIONS)
+def test_the_annotations_of_a_text_are_kept_whichever_event_has_them(name: str) -> None:
+    found = reply(*ANNOTATIONS[name])
+    assert found.text == "Hello"
+    [part] = found.turn_parts
+    assert [each["annotations"] for each in part["fields"]["content"]] == [[CITED]]
+
+
+@pytest.mark.parametrize("kind", ["completed", "incomplete"])
+def test_the_last_event_may_have_the_fields_of_the_response(kind: str) -> None:
+    usage = {"input_tokens": 3, "output_tokens": 2}
+    last = {"type": f"response.{kind}", "sequence_number": 9, "id": "resp_1", "status": kind, "usage": usage}
+    found = reply(delta("Hello", **HERE), last | {"incomplete_details": {"reason": "max_output_tokens"}})
+    assert found.usage is not None
+    assert (found.text, found.usage.output_tokens, found.finish_reason) == ("Hello", 2, "length")
+    with pytest.raises(TruncatedError):
+        reply(delta("Hello", **HERE), last | {"type": "response.completed", "status": "in_progress"})
 
 
 def test_a_message_that_is_said_twice_is_in_the_reply_twice() -> None:

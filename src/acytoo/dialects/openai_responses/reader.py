@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -79,6 +80,7 @@ class _Event(msgspec.Struct):
     input: _JSON = None
     item: _JSON = None
     part: _JSON = None
+    annotation: _JSON = None
     response: _JSON = None
     error: _JSON = None
     code: _JSON = None
@@ -86,6 +88,7 @@ class _Event(msgspec.Struct):
 
 
 _decode = decoder(_Event).decode
+_decode_fields = decoder(JSONObject).decode
 
 _CALL_FIELDS = frozenset({"type", "id", "status", "call_id", "name", "arguments"})
 """Fields of a function call that become a `ToolCall` or mean nothing to a later request."""
@@ -94,6 +97,11 @@ _CALL_TYPES = ("function_call", "custom_tool_call")
 """Types of items that become a `ToolCall`."""
 
 _TEXT_DELTA = "response.output_text.delta"
+
+_ENDS = ("response.completed", "response.incomplete")
+
+_SUBJECTS = {"text": "output_text"}
+"""Other names of the subjects of events: those of OpenAI's first Realtime API, which some servers use."""
 
 _ReasoningField: TypeAlias = Literal["summary", "content", "item"]
 """Where a reasoning text is: in the deltas of a summary or of the content, or in a complete item."""
@@ -124,12 +132,30 @@ class _Text:
 class _OutputItem:
     """What has been emitted of one output item."""
 
-    __slots__ = ("announced", "call", "field", "fragments", "has_arguments", "has_ended_part", "has_opaque",
-                 "has_own_part", "index", "parts", "place", "thoughts")  # fmt: skip
+    __slots__ = (
+        "added_parts",
+        "annotations",
+        "announced",
+        "call",
+        "field",
+        "fragments",
+        "has_arguments",
+        "has_ended_part",
+        "has_opaque",
+        "has_own_part",
+        "index",
+        "parts",
+        "place",
+        "thoughts",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.parts: dict[int, _Text | None] = {}
         """The parts of which a text was emitted, by their indices; None for a refusal."""
+        self.added_parts: dict[int, JSONObject] = {}
+        """The parts that had a text when they were added. They count only if no event has another text."""
+        self.annotations: dict[int, list[JSONObject]] = {}
+        """The annotations of its texts that had events of their own, by the indices of the parts."""
         self.thoughts: set[int] = set()
         """The indices of the parts of which a reasoning text was emitted. Some servers put all into one output item."""
         self.announced: _JSON = None
@@ -214,6 +240,8 @@ class StreamReader(RecordReader):
                     if event.delta:
                         items.append(event.delta)
                     continue
+            if event.type in _ENDS and not event.response:
+                event.response = _flat_response(record)
             if event.type or event.error is not None:
                 self._decode_event(event, items)
             else:
@@ -231,6 +259,7 @@ class StreamReader(RecordReader):
 
     def _decode_event(self, event: _Event, items: list[Item]) -> None:
         subject, _, stage = event.type.removeprefix("response.").rpartition(".")
+        subject = _SUBJECTS.get(subject, subject)
         is_delta = stage == "delta"
         if event.type in ("error", "response.error") or (event.error is not None and not event.type):
             raise decode_error(event.error or _flat_error(event))
@@ -257,6 +286,13 @@ class StreamReader(RecordReader):
                 self._decode_item(inner, call, items)
         elif subject == "content_part" and stage == "done" and isinstance(event.part, dict):
             self._decode_part(self._output_item(event), event.content_index or 0, event.part, items)
+        elif subject == "content_part" and stage == "added":
+            if isinstance(event.part, dict) and (event.part.get("text") or event.part.get("refusal")):
+                self._output_item(event).added_parts[event.content_index or 0] = event.part
+        elif event.type == "response.output_text.annotation.added":
+            output, index = self._output_item(event), event.content_index or 0
+            if index in output.parts and isinstance(event.annotation, dict):
+                output.annotations.setdefault(index, []).append(event.annotation)
         elif subject in ("output_text", "refusal"):
             text = event.delta or (event.text if subject == "output_text" else event.refusal)
             self._decode_text(self._output_item(event), event.content_index or 0, subject, text, is_delta, items)
@@ -498,9 +534,12 @@ class StreamReader(RecordReader):
                 if item.get("encrypted_content") and not output.has_opaque:
                     output.has_opaque = True
                     items.append(Reasoning("", output.index, **own_opaque(item)))
-        elif kind == "message" and done:
+        elif kind == "message":
             for index, part in enumerate(output_parts(item)):
-                self._decode_part(output, index, part, items)
+                if done:
+                    self._decode_part(output, index, part, items)
+                elif part.get("text") or part.get("refusal"):
+                    output.added_parts[index] = part
         if done:
             self._note_incomplete(item)
         if done and not output.has_own_part:
@@ -524,6 +563,7 @@ class StreamReader(RecordReader):
         if not isinstance(kind, str):
             return
         if kind == "message":
+            item = _with_annotations(item, output.annotations)
             part, is_own = "text", output is self._last_text and not is_plain_message(item)
         elif _is_call(item):
             is_begun = output.call is not None and output.call.is_begun  # else it has no name, and was dropped
@@ -566,6 +606,7 @@ class StreamReader(RecordReader):
                 self._end_message(item, emitted_parts[place], "refusal" in emitted_types, items)
             elif not (isinstance(kind, str) and kind in emitted_types):
                 self._decode_item(_OutputItem(), item, items)
+        self._end_added(items)
         for emitted in outputs.values():
             if emitted.fragments:
                 self._end_input(emitted, items)
@@ -633,6 +674,31 @@ class StreamReader(RecordReader):
                 self._decode_text(output, index, "refusal", part.get("refusal"), False, items)
         if output.parts and not emitted:
             self._append_own_part(output, item, items)
+        last = self._last_text
+        if last is not None and not last.has_own_part and any(part in emitted.values() for part in last.parts.values()):
+            last.has_own_part = True
+            self._append_own_part(last, item, items)
+
+    def _end_added(self, items: list[Item]) -> None:
+        """Append texts that only events at the beginning of their parts had, and annotations without a message."""
+        if self._emitted_types.isdisjoint(("output_text", "refusal")):
+            for output in list(dict.fromkeys(self._output.values())):
+                for index, part in output.added_parts.items():
+                    self._decode_part(output, index, part, items)
+        last = self._last_text
+        if last is None or last.has_own_part or not last.annotations or self.forgotten:
+            return
+        parts = [
+            {
+                "type": "output_text",
+                "text": self._text_of(part, items),
+                "annotations": last.annotations.get(index, []),
+            }
+            for index, part in last.parts.items()
+            if part is not None
+        ]
+        last.has_own_part = True
+        self._append_own_part(last, {"type": "message", "role": "assistant", "content": parts}, items)
 
     def _known_call(self, number: int, item: JSONObject) -> ReceivedCall | None:
         """Return the call that an item of the complete response repeats, None if it is new.
@@ -663,6 +729,26 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
         reader.end(msgspec.to_builtins(document), items)
         reader.check_calls(items)
     return items
+
+
+def _flat_response(record: bytes) -> JSONObject:
+    """Return the response whose fields a server sends beside the type of its last event."""
+    try:
+        fields = _decode_fields(record)
+    except UNDECODABLE:  # only the lenient decoding can read it
+        return {}
+    return {name: value for name, value in fields.items() if name not in ("type", "sequence_number", "response")}
+
+
+def _with_annotations(message: JSONObject, annotations: Mapping[int, list[JSONObject]]) -> JSONObject:
+    """Return a message with the annotations of its parts, by their indices, where it has none itself."""
+    if not annotations:
+        return message
+    parts = [
+        {**part, "annotations": annotations[index]} if index in annotations and not part.get("annotations") else part
+        for index, part in enumerate(output_parts(message))
+    ]
+    return {**message, "content": parts}
 
 
 def _flat_error(event: _Event) -> JSONObject:
