@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from acytoo import dialects
+from acytoo.dialects import Dialect
+from acytoo.dialects.fields import whole_number
 from acytoo.dialects.server_side import new_id, request_from_body, secrets_in
 from acytoo.errors import RequestError
 from acytoo.http import ServerRequest
@@ -76,3 +80,41 @@ def test_identifiers_are_unique_and_have_their_prefix() -> None:
 def test_the_secrets_in_headers_and_query(headers: dict[str, str], query: dict[str, str], secrets: list[str]) -> None:
     presented = secrets_in(ServerRequest("/v1/chat/completions", headers, b"", query))
     assert [secret.reveal() for secret in presented] == secrets
+
+
+@pytest.mark.parametrize("most", ["9999", " 9999", 9999.0, 9998.5, "9.999e3", "9998.5"])
+@pytest.mark.parametrize(
+    ("dialect", "path", "body"),
+    [
+        (dialects.OpenAI(), "/v1/chat/completions", {"messages": HELLO, "max_tokens": None}),
+        (dialects.OpenAI(), "/v1/chat/completions", {"messages": HELLO, "max_completion_tokens": None}),
+        (
+            dialects.OpenAI(),
+            "/v1/chat/completions",
+            {"messages": HELLO, "max_completion_tokens": None, "max_tokens": 5},
+        ),
+        (dialects.OpenAIResponses(), "/v1/responses", {"input": "Hi", "max_output_tokens": None}),
+        (dialects.Anthropic(), "/v1/messages", {"messages": HELLO, "max_tokens": None}),
+        (dialects.Ollama(), "/api/chat", {"messages": HELLO, "options": {"num_predict": None, "top_k": "x"}}),
+        (
+            dialects.Gemini(),
+            "/v1beta/models/m:generateContent",
+            {"contents": [], "generationConfig": {"maxOutputTokens": None, "topK": "x"}},
+        ),
+    ],
+)
+def test_a_bound_that_passes_through_is_known_as_the_upstream_reads_it(
+    dialect: Dialect, path: str, body: dict[str, Any], most: object
+) -> None:
+    document = json.dumps({"model": "m", **body}).replace("null", json.dumps(most))
+    parsed = dialect.decode_request_lenient(ServerRequest(path, {}, document.encode()))
+    assert parsed.refusal is not None
+    assert parsed.request.max_tokens == 9999
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("1e300", 2**53), (1e300, 2**53), ("many", "many"), ("nan", "nan"), (True, True), ("1_0", "1_0"), (-1.5, -1)],
+)
+def test_a_number_is_bounded_and_anything_else_stays(value: object, number: object) -> None:
+    assert whole_number(value) == number

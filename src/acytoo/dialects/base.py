@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 import msgspec
 
 from acytoo.dialects.error_bodies import describe_error, html_title, in_utf8, read_error_body, with_context_code
-from acytoo.dialects.fields import decode_body, invalid, text_or_empty
+from acytoo.dialects.fields import decode_body, invalid, text_or_empty, whole_number
 from acytoo.dialects.json import UNDECODABLE, decoder, dumps
 from acytoo.dialects.quotas import Quota
 from acytoo.errors import (
@@ -274,6 +274,8 @@ class Dialect:
     """The fields that a body must have besides its model."""
     length_fields: ClassVar[tuple[str, ...]] = ("max_tokens",)
     """Fields that bound how long the reply may be, or say how many replies there are."""
+    inner_length_fields: ClassVar[tuple[str, ...]] = ()
+    """The same inside a field of `length_fields` that is an object."""
     unmetered_fields: ClassVar[Mapping[str, str]] = {}
     """Fields with which some servers ask another model than the request's, or go on after the reply, and how.
 
@@ -393,12 +395,19 @@ class Dialect:
             body = decode_body(incoming)
             routing = (*_ROUTING_FIELDS, *self.unmetered_fields)
             try:
-                call = self._decode_fields(incoming, body, (*routing, *self.length_fields))
+                bounds = {name: self._bounds_in(body[name]) for name in self.length_fields if name in body}
+                call = self._decode_fields(incoming, body | bounds, (*routing, *self.length_fields))
             except RequestError:
                 call = self._decode_fields(incoming, body, routing)
             call.request.messages = []
             call.refusal = error
             return call
+
+    def _bounds_in(self, value: object) -> object:
+        """Return a length field with its numbers as the upstream will read them, of an object only what is a bound."""
+        if isinstance(value, dict):
+            return {name: whole_number(value[name]) for name in self.inner_length_fields if name in value}
+        return whole_number(value)
 
     def unambiguous(self, body: bytes) -> bytes:
         """Return a decoded body in which no field is there twice. Raises RequestError for `Model` in place of `model`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -82,6 +84,24 @@ def count(value: object) -> int:
     if isinstance(value, str) and value.isdecimal() and len(value) < 20:
         value = int(value)
     return int(value) if isinstance(value, (int, float)) and 0 <= value < 2**63 else 0
+
+
+def whole_number(value: object) -> object:
+    """Return a limit of a request that is a fraction or text as the integer that bounds it, anything else unchanged.
+
+    Most services read such a number, so that a server which only passes it on must not count another.
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if not isinstance(value, float) or math.isnan(value):
+        return value
+    return math.ceil(max(-_LARGEST, min(value, _LARGEST)))
+
+
+_NUMBER = re.compile(r"\s*[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,4})?\s*", re.ASCII)
+
+_LARGEST = 2.0**53
+"""The integers up to this one are exact in a float."""
 
 
 def without_none(fields: Mapping[str, object]) -> JSONObject:

@@ -82,6 +82,7 @@ class Gemini(Dialect):
     count_routes = _routes(_COUNT)
     minimal_body = {"contents": [{"parts": [{"text": ""}]}]}
     length_fields = ("generationConfig", "generation_config")
+    inner_length_fields = ("maxOutputTokens", "max_output_tokens", "candidateCount", "candidate_count")
     file_service = "gemini"
     ignorable_fields = frozenset(
         {

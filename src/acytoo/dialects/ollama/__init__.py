@@ -84,6 +84,7 @@ class Ollama(Dialect):
     too_long_messages = TOO_LONG
     routes = ("/api/chat",)
     length_fields = ("options",)
+    inner_length_fields = ("num_predict",)
     ignorable_fields = frozenset(
         {
             "keep_alive",
