@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -86,7 +87,8 @@ class Unsupported:
     """A callable that handles what an API cannot express: it raises UnsupportedError, or with `drop` records it.
 
     `hint` is the advice at the end of the error message. With `drop_preferences` it records what is only preferred, and
-    the options in `required`, which a server's client must send whether or not its user wants them.
+    the options in `required`, which a server's client must send whether or not its user wants them. `defaults` has the
+    values that ask for the default in the client's API, by option.
     """
 
     def __init__(
@@ -97,12 +99,14 @@ class Unsupported:
         hint: str = "leave it out",
         drop_preferences: bool = False,
         required: frozenset[str] = frozenset(),
+        defaults: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self._dialect = dialect
         self._drop = drop
         self._drop_preferences = drop_preferences
         self._hint = hint
         self._required = required
+        self.defaults = defaults
         self._dropped: dict[str, None] = {}
 
     @property
@@ -281,6 +285,8 @@ class Dialect:
 
     A gateway, which decides on models and counts what they cost, refuses them.
     """
+    default_options: ClassVar[Mapping[str, object]] = {}
+    """The options that this API's clients send with its default, so that another API may do without them."""
     required_options: ClassVar[frozenset[str]] = frozenset()
     """Options that every request of this API must have, so that they show nothing of what its user wants."""
     ignorable_fields: ClassVar[frozenset[str]] = frozenset()
@@ -568,7 +574,8 @@ class Dialect:
     def check_options(self, request: Request, unsupported: Unsupported) -> None:
         """Call `unsupported` for every option of the request that the API does not have."""
         for option in self._inexpressible:
-            if getattr(request, option) not in _NO_OP_VALUES.get(option, (None,)):
+            value = getattr(request, option)
+            if value not in _NO_OP_VALUES.get(option, (None,)) and value != unsupported.defaults.get(option):
                 unsupported(option)
         if request.extra and request.extra_for not in ("", self.name):
             for field in request.extra:

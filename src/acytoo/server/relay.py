@@ -159,6 +159,7 @@ class _Exchange:
                 hint=_HINT,
                 drop_preferences=True,
                 required=dialect.required_options,
+                defaults=dialect.default_options,
             )
             translated = translate(self._turn.with_history(wanted), dialect, unsupported)
             reply = backend.answer(translated, unsupported=unsupported, observation=observation)

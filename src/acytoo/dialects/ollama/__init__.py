@@ -94,6 +94,8 @@ class Ollama(Dialect):
         }
     )
     no_op_values = {"options.mirostat": (0,)}
+    # Source: the parameters in Ollama's documentation of the Modelfile, which clients copy.
+    default_options = {"top_k": 40, "top_p": 0.9}
     capabilities = Capabilities(
         frozenset({"model", "created"}),
         frozenset({"input_tokens", "output_tokens"}),
