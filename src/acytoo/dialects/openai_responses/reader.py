@@ -80,7 +80,6 @@ class _Event(msgspec.Struct):
     input: _JSON = None
     item: _JSON = None
     part: _JSON = None
-    annotation: _JSON = None
     response: _JSON = None
     error: _JSON = None
     code: _JSON = None
@@ -98,10 +97,13 @@ _CALL_TYPES = ("function_call", "custom_tool_call")
 
 _TEXT_DELTA = "response.output_text.delta"
 
-_ENDS = ("response.completed", "response.incomplete")
+_ANNOTATION = "response.output_text.annotation.added"
 
-_SUBJECTS = {"text": "output_text"}
-"""Other names of the subjects of events: those of OpenAI's first Realtime API, which some servers use."""
+_RARE_FIELDS = frozenset({"response.completed", "response.incomplete", _ANNOTATION})
+"""Events that may have fields which `_Event` does not: each of its fields costs time in every event."""
+
+_TEXT_KINDS = {"output_text": "output_text", "refusal": "refusal", "text": "output_text"}
+"""The subjects of events with text, the last one that of OpenAI's first Realtime API, and the types of their parts."""
 
 _ReasoningField: TypeAlias = Literal["summary", "content", "item"]
 """Where a reasoning text is: in the deltas of a summary or of the content, or in a complete item."""
@@ -240,8 +242,8 @@ class StreamReader(RecordReader):
                     if event.delta:
                         items.append(event.delta)
                     continue
-            if event.type in _ENDS and not event.response:
-                event.response = _flat_response(record)
+            if event.type in _RARE_FIELDS:
+                _decode_rare_fields(event, record)
             if event.type or event.error is not None:
                 self._decode_event(event, items)
             else:
@@ -259,7 +261,6 @@ class StreamReader(RecordReader):
 
     def _decode_event(self, event: _Event, items: list[Item]) -> None:
         subject, _, stage = event.type.removeprefix("response.").rpartition(".")
-        subject = _SUBJECTS.get(subject, subject)
         is_delta = stage == "delta"
         if event.type in ("error", "response.error") or (event.error is not None and not event.type):
             raise decode_error(event.error or _flat_error(event))
@@ -286,18 +287,19 @@ class StreamReader(RecordReader):
                 self._decode_item(inner, call, items)
         elif subject == "content_part" and stage == "done" and isinstance(event.part, dict):
             self._decode_part(self._output_item(event), event.content_index or 0, event.part, items)
+        elif subject in _TEXT_KINDS:
+            kind = _TEXT_KINDS[subject]
+            text = event.delta or (event.text if kind == "output_text" else event.refusal)
+            self._decode_text(self._output_item(event), event.content_index or 0, kind, text, is_delta, items)
+            if kind == "output_text" and is_delta and (tokens := objects_in(event.logprobs)):
+                items.append(Logprobs(tokens))
         elif subject == "content_part" and stage == "added":
             if isinstance(event.part, dict) and (event.part.get("text") or event.part.get("refusal")):
                 self._output_item(event).added_parts[event.content_index or 0] = event.part
-        elif event.type == "response.output_text.annotation.added":
+        elif event.type == _ANNOTATION:
             output, index = self._output_item(event), event.content_index or 0
-            if index in output.parts and isinstance(event.annotation, dict):
-                output.annotations.setdefault(index, []).append(event.annotation)
-        elif subject in ("output_text", "refusal"):
-            text = event.delta or (event.text if subject == "output_text" else event.refusal)
-            self._decode_text(self._output_item(event), event.content_index or 0, subject, text, is_delta, items)
-            if subject == "output_text" and is_delta and (tokens := objects_in(event.logprobs)):
-                items.append(Logprobs(tokens))
+            if index in output.parts and isinstance(event.part, dict):
+                output.annotations.setdefault(index, []).append(event.part)
         elif subject in _REASONING_FIELDS:
             field = _REASONING_FIELDS[subject]
             index = (event.summary_index if field == "summary" else event.content_index) or 0
@@ -731,13 +733,19 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     return items
 
 
-def _flat_response(record: bytes) -> JSONObject:
-    """Return the response whose fields a server sends beside the type of its last event."""
+def _decode_rare_fields(event: _Event, record: bytes) -> None:
+    """Add an annotation, as the `part`, or the response whose fields a server sends beside the type."""
+    if event.response and event.type != _ANNOTATION:
+        return
     try:
         fields = _decode_fields(record)
     except UNDECODABLE:  # only the lenient decoding can read it
-        return {}
-    return {name: value for name, value in fields.items() if name not in ("type", "sequence_number", "response")}
+        return
+    if event.type == _ANNOTATION:
+        event.part = fields.get("annotation")
+    else:
+        known = ("type", "sequence_number", "response")
+        event.response = {name: value for name, value in fields.items() if name not in known}
 
 
 def _with_annotations(message: JSONObject, annotations: Mapping[int, list[JSONObject]]) -> JSONObject:
