@@ -268,9 +268,10 @@ async def test_a_text_method_returns_the_text_beside_an_image(dialect: Dialect, 
         assert await provider_class(fake.url).create_async("m", MESSAGES) == "Here: "
 
 
-async def test_what_only_accompanies_a_reply_without_text_is_not_its_answer() -> None:
+@pytest.mark.parametrize("reason", ["stop", "length"])
+async def test_what_only_accompanies_a_reply_without_text_is_not_its_answer(reason: str) -> None:
     thoughts: list[Item] = [Reasoning("Hm"), OpaquePart("openai", {"reasoning_details": [{"type": "reasoning.text"}]})]
-    async with FakeEndpoint(dialects.OpenAI(), reply(*thoughts, Finish("length"))) as fake:
+    async with FakeEndpoint(dialects.OpenAI(), reply(*thoughts, Finish(reason))) as fake:
         assert await Chat(fake.url).create_async("m", MESSAGES) == ""
 
 
