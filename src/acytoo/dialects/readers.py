@@ -107,8 +107,8 @@ class DocumentReader(Reader):
             items = reader.feed(b"".join([sse(line) for line in lines]))
             self.pending_error = reader.pending_error
             return items if self.pending_error is not None else items + reader.flush()
-        if (end := _DONE_AFTER.search(body)) is not None and is_complete_json(body[: end.start()]):
-            body = body[: end.start()]
+        if body.endswith(_DONE) and is_complete_json(document := _without_done(body)):
+            body = document
         try:
             self._items = self._dialect.read_reply(body)
             return self._items
@@ -154,8 +154,12 @@ class DocumentReader(Reader):
             return Received()
 
 
-_DONE_AFTER = re.compile(rb"\s*(?:data:\s*)?\[DONE\]\Z")
-"""The end of a stream after a document. A gateway that asks for a document may add it anyway."""
+_DONE = b"[DONE]"
+
+
+def _without_done(body: bytes) -> bytes:
+    """Return a body without the end of a stream, which gateways put after a document too."""
+    return body.removesuffix(_DONE).rstrip().removesuffix(b"data:").rstrip()
 
 
 def _after_document(body: bytes) -> str:

@@ -236,9 +236,12 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     content = _encode_content(reply)
     reason, sequence = _encode_finish(reply.finish, bool(reply.refusal), bool(reply.tool_calls))
     id_, model = reply.id or new_id("msg_"), reply.model or request.model
-    containers = [part.get("fields", {}) for part in without_hosts(reply.turn_parts) if part.get("source") == SOURCE]
-    container: JSONObject = next((each for each in reversed(containers) if container_in(each) is not None), {})
-    return _message(id_, model, content, reason, sequence, reply.usage or Usage()) | container
+    message = _message(id_, model, content, reason, sequence, reply.usage or Usage())
+    for part in reversed(reply.turn_parts):
+        fields = part.get("fields", {})
+        if api_of(part.get("source", "")) == SOURCE and container_in(fields) is not None:
+            return message | fields
+    return message
 
 
 def _encode_content(reply: Reply) -> list[JSONObject]:

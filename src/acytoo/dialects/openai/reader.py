@@ -1052,10 +1052,11 @@ def _decode_usage(fields: JSONObject) -> Usage:
     """
     input_details, output_details = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
     cached = count(fields.get("prompt_cache_hit_tokens", fields.get("cached_tokens")))
-    reasoning = 0
-    cached = cached or count(fields.get("cache_read_input_tokens"))
-    cache_write = count(fields.get("cache_creation_input_tokens"))
+    cache_write = reasoning = 0
     other_counts = {}
+    if "cache_read_input_tokens" in fields or "cache_creation_input_tokens" in fields:
+        cached = cached or count(fields.get("cache_read_input_tokens"))
+        cache_write = count(fields.get("cache_creation_input_tokens"))
     if input_details and isinstance(input_details, dict):
         cached = count(input_details.get("cached_tokens")) or cached
         cache_write = count(input_details.get("cache_write_tokens")) or cache_write
