@@ -329,7 +329,8 @@ class Scheduler:
                 counted += 1
                 if counted >= self._attempts:
                     return Result(row, error=error, attempts=attempts)
-                backoff = random.uniform(0, min(_LONGEST_BACKOFF, _SHORTEST_BACKOFF * 2**counted))
+                # At least half: no row uses up its attempts before those of the others show that it is an outage.
+                backoff = random.uniform(0.5, 1.0) * min(_LONGEST_BACKOFF, _SHORTEST_BACKOFF * 2**counted)
                 if not await self._wait_until(time.monotonic() + backoff):
                     return None
             else:
