@@ -432,6 +432,9 @@ async def test_a_third_argument_of_another_type_than_a_proxy_is_refused(provider
         list(provider.create_completion("m", MESSAGES, True))
     with pytest.raises(UsageError, match="invalid proxy True"):
         await provider.create_async("m", MESSAGES, True)
+    with pytest.raises(UsageError, match="invalid proxy of the type dict") as caught:
+        await provider.create_async("m", MESSAGES, {"http": "http://user:secret@host:1"})
+    assert "secret" not in caught.value.message
 
 
 async def test_its_models_are_those_of_its_method_or_its_attribute() -> None:

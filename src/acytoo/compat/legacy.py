@@ -94,7 +94,8 @@ def call(provider: Any, legacy: LegacyMethod, /, model: str = "", messages: Any 
     given = {**dict(zip(parameters.after_messages, args, strict=False)), **kwargs}
     given = {name: value for name, value in given.items() if value is not None}
     if not isinstance(proxy := given.get("proxy", ""), str | Secret):  # gpt4free's `stream` by position
-        raise UsageError(f"invalid proxy {proxy!r}: expected a URL like http://host:port; pass others by their names")
+        shown = proxy if isinstance(proxy, bool) else f"of the type {type(proxy).__name__}"  # it may have a password
+        raise UsageError(f"invalid proxy {shown}: expected a URL like http://host:port; pass others by their names")
     drops = given.get("drop_unsupported", settings.get("drop_unsupported"))
     for name in [name for name in _OWN_SETTINGS if provider.dialect is None and not parameters.has(name)]:
         settings.pop(name, None)
