@@ -763,7 +763,10 @@ class StreamReader(RecordReader):
         calls, delta.tool_calls = delta.tool_calls or [], None
         if isinstance(delta.content, list):
             uses = [part for part in objects_in(delta.content) if part.get("type") == "tool_use"]
-            delta.content = [part for part in delta.content if part not in uses]
+            # Not `part not in uses`, which takes the square of a long content.
+            delta.content = [
+                part for part in delta.content if not (isinstance(part, dict) and part.get("type") == "tool_use")
+            ]
             if not calls:
                 ids = [text_or_empty(use.get("id")) for use in uses]
                 calls = [
