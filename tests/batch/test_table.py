@@ -26,7 +26,7 @@ def table(path: Path) -> list[dict[str, Any]]:
 
 def test_the_replies_are_a_table_at_the_end_of_each_run(tmp_path: Path) -> None:
     rows, output = write_prompts(tmp_path / "in.jsonl", 3), tmp_path / "out.parquet"
-    with Upstream(lambda prompt, count: status(400) if (prompt, count) == ("p2", 1) else None) as upstream:
+    with Upstream(lambda prompt, count: status(422) if (prompt, count) == ("p2", 1) else None) as upstream:
         assert run(upstream.command(rows, output)).returncode == 3
         assert sorted(row["id"] for row in table(output)) == [1, 3]
         assert len(read(errors_path(checkpoint_of(output)))) == 1

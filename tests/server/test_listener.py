@@ -107,8 +107,8 @@ async def test_sockets_that_other_processes_have_too_are_accepted_from_until_the
     assert len(accepted) == 1
     other.add(sockets)
     await wait_for(2)
-    listener.close()
-    other.close()
+    await listener.close()
+    await other.close()
     first.close()
     second.close()
     with pytest.raises(ConnectionError):
@@ -136,7 +136,7 @@ def test_on_an_event_loop_that_cannot_watch_sockets_asyncio_accepts() -> None:
             for _ in range(20):
                 await asyncio.sleep(0)
             assert len(accepted) == 1
-        listener.close()
+        await listener.close()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address)
 
@@ -164,13 +164,13 @@ async def test_a_listener_that_is_closed_accepts_nothing_and_closes_its_sockets(
     address = await listener.listen("127.0.0.1", 0)
     with socket.create_connection(address):
         pass
-    listener.close()
-    listener.close()
+    await listener.close()
+    await listener.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
     sockets = await bind("127.0.0.1", 0)
     listener.add(sockets)
-    listener.close()
+    await listener.close()
     assert [each.fileno() for each in sockets] == [-1]
 
 
@@ -191,7 +191,7 @@ async def test_at_most_64_connections_are_accepted_before_others_have_their_turn
         if accepted and (not seen or len(accepted) > seen[-1]):
             seen.append(len(accepted))
     assert seen == [64, 128, 130]
-    listener.close()
+    await listener.close()
     for client in clients:
         client.close()
     await asyncio.sleep(0)

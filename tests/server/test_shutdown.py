@@ -286,3 +286,20 @@ async def test_a_stream_that_promised_to_keep_its_connection_keeps_it_while_the_
         writer.close()
         await draining
         await server.close()
+
+
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("is_replaced", [True, False])
+async def test_a_connection_that_was_just_made_is_answered_before_the_server_ends(
+    turns: int, is_replaced: bool
+) -> None:
+    provider = backend(dialects.OpenAI(), "http://127.0.0.1:9")
+    server, url = await start(ServerConfig({"backend": provider}, port=0))
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+        client.sendall(head("GET /healthz HTTP/1.1"))
+        for _ in range(turns):  # in one of them it is accepted, some later it is a connection
+            await asyncio.sleep(0)
+        if is_replaced:
+            await server.drain()
+        await server.close()
+        assert client.recv(1000).startswith(b"HTTP/1.1 ")

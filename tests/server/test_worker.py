@@ -102,7 +102,7 @@ async def working(interval: str = "0") -> AsyncIterator[Worker]:
     try:
         yield worker
     finally:
-        worker.listener.close()
+        await worker.listener.close()
         worker.close()
         theirs.close()
         for sockets in places:

@@ -76,18 +76,19 @@ class HTTPServer:
         """
         if self.listener is not None:
             self.is_stopping = True
-            self.listener.close()
+            await self.listener.close()
             await self._wait_until_empty(_LAST_REQUEST_WITHIN)
 
     async def close(self) -> None:
         """Stop accepting connections, let running replies finish for `config.grace` seconds, then close everything."""
         if self.listener is None or self.is_closing:
             return
-        self.is_closing = self.is_stopping = True
-        self.listener.close()
-        for _ in range(4):  # asyncio takes some turns to read a request that has already arrived
-            await asyncio.sleep(0)
+        self.is_stopping = True
         try:
+            await self.listener.close()
+            self.is_closing = True
+            for _ in range(4):  # asyncio takes some turns to read a request that has already arrived
+                await asyncio.sleep(0)
             for connection in list(self.connections):
                 connection.finish()
             await self._wait_until_empty(self.config.grace)

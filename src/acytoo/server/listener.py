@@ -67,7 +67,7 @@ class Listener:
         except NotImplementedError:  # Windows' proactor
             await server.start_serving()
         except OSError:  # another process has bound the port at the same time
-            self.close()
+            self._close()
             raise
         else:
             self._server = None
@@ -92,8 +92,16 @@ class Listener:
         else:
             timer.cancel()
 
-    def close(self) -> None:
-        """Accept no more."""
+    async def close(self) -> None:
+        """Accept what is waiting, and no more. Return when all that were accepted are connections."""
+        for listening, timer in list(self._sockets.items()):
+            if timer is None:
+                self._accept(listening)  # the kernel would reset it
+        self._close()
+        if self._accepting:
+            await asyncio.wait(self._accepting)
+
+    def _close(self) -> None:
         if self._server is not None:
             self._server.close()
         for listening, timer in self._sockets.items():
