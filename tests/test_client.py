@@ -214,7 +214,8 @@ async def test_keep_alives_do_not_end_the_wait_for_content_of_a_forwarded_reply(
 def ends_of(reply: BatchStream[Any], first: Any) -> list[tuple[str, AcytooError | None]]:
     """Hand a reply over after its first batch, and return the list to which its end is added."""
     ends: list[tuple[str, AcytooError | None]] = []
-    reply.hand_over(first, lambda outcome, error: ends.append((outcome, error)))
+    reply.hold(first)
+    reply.at_end(lambda outcome, error: ends.append((outcome, error)))
     return ends
 
 
@@ -263,7 +264,8 @@ async def test_the_error_that_ends_a_reply_is_reported_without_secrets(ask: Any)
     key = "sk-do-not-show-1234567890"
     async with service() as server, aclosing(ask(server.url, key=key)) as reply:
         reported: list[str] = []
-        reply.hand_over(await first_batch(server, reply), lambda _, error: reported.append(str(error)))
+        reply.hold(await first_batch(server, reply))
+        reply.at_end(lambda _, error: reported.append(str(error)))
         await server.send(b'data: {"error": {"message": "wrong key %b", "code": 500}}\n\n' % key.encode())
         with pytest.raises(Exception, match="wrong key"):
             [batch async for batch in reply]

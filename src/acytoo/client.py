@@ -298,12 +298,12 @@ class Stream(Generic[T]):
         """Stop reading."""
         raise NotImplementedError
 
-    def hand_over(self, first: T | None, on_end: OnEnd) -> None:
-        """Let the next step return `first` again, which has been read.
-
-        `on_end` is called at the end, which may be now.
-        """
+    def hold(self, first: T | None) -> None:
+        """Let the next step return `first` again, which has been read."""
         self._held = first
+
+    def at_end(self, on_end: OnEnd) -> None:
+        """Call `on_end` at the end, which may be now."""
         self._on_end += (on_end,)
 
     def _report_end(self, outcome: str, error: AcytooError | None) -> None:
@@ -333,8 +333,7 @@ class BatchStream(Stream[T]):
         self._held = None
         self._on_end = ()
 
-    def hand_over(self, first: T | None, on_end: OnEnd) -> None:
-        self._held = first
+    def at_end(self, on_end: OnEnd) -> None:
         if self._exchange is None and self._error is None:
             on_end("complete", None)
         else:

@@ -8,7 +8,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from acytoo.routing.watch import Watch
 
 T = TypeVar("T")
+R = TypeVar("R")
+
+Deliver: TypeAlias = Callable[[Closable[T], Stream[T], list[Attempt], T | None], R]
+"""Gets what the opener returned, the reply, the attempts, and what was read of the reply to see that it begins."""
 
 _LOG = logging.getLogger("acytoo.routing")
 
@@ -36,11 +40,12 @@ async def open_reply(
     route: Route,
     request: Request,
     opener: ReplyOpener[T],
+    deliver: Deliver[T, R],
     session: str = "",
     search: _Search[T] | None = None,
     hedge: Lease | None = None,
-) -> OpenReply[T]:
-    """Send a request until a target of a route begins to answer. Return the reply of that one.
+) -> R:
+    """Send a request until a target of a route begins to answer. Return what `deliver` makes of the reply of that one.
 
     `hedge`: a place at the only target to ask, and only once, because `search` asks another one at the same time.
     Raises the error of the last attempt that may succeed later, else that of the first one; TimedOutError (phase
@@ -49,10 +54,9 @@ async def open_reply(
     # One long function, because each coroutine between the caller and the transport costs a step whenever something
     # arrives. What only a failure or a choice needs is in `search`, which the usual request does without.
     started, lease = time.monotonic(), hedge
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task(loop)
+    task = asyncio.current_task()
     assert task is not None
-    cancelling = task.cancelling()
+    loop, cancelling = task.get_loop(), task.cancelling()
     watch = route.last_watch
     if watch is None or watch.loop() is not loop:
         watch = route.watch(loop)
@@ -62,7 +66,8 @@ async def open_reply(
         if not watch.is_armed:
             watch.arm(started, loop)
     delay: float | None = None  # after which another target is asked too
-    reply: OpenReply[T] | None = None
+    stream: Stream[T] | None = None
+    first: Any = None
     try:
         if route.takes_first and hedge is None:
             for target in route.targets:
@@ -78,15 +83,14 @@ async def open_reply(
             try:
                 if delay is not None:
                     assert search is not None
-                    reply = await search.hedged(lease, delay)
+                    source, stream, attempts, first = await search.hedged(lease, delay)
                     break
-                target, attempts = lease.target, None
+                target, attempts = lease.target, []
                 if target.is_route:
                     opened = await target.provider.open_reply(target.request_for(request), opener, session)
                     source, batches, attempts = opened.source, opened.batches, _attempts_of(target, opened.attempts)
                 else:
                     source = batches = opener(target.provider, target.request_for(request))
-                first: Any = None
                 try:
                     first = await batches.__anext__()
                     while type(first) is list and not has_content(first):
@@ -101,8 +105,7 @@ async def open_reply(
                     target.begun(lease)
                 stream = batches if isinstance(batches, Stream) else _OtherStream(batches)
                 lease.attempts = attempts = attempts or [Attempt(target.name, "answered", seconds)]
-                stream.hand_over(first, lease.end)
-                reply = OpenReply(source, stream, attempts)
+                stream.at_end(lease.end)
                 break
             except BaseException as error:
                 search = search or _Search(route, request, opener, session, watch, task, started, sent=1)
@@ -117,10 +120,10 @@ async def open_reply(
                     raise
                 if verdict(error, route.next_on) == "raise":
                     raise
-                lease = None
+                lease = first = None
         if search is not None and hedge is None:
-            reply.attempts[:0] = search.attempts
-        return reply
+            attempts[:0] = search.attempts
+        return deliver(source, stream, attempts, first)
     except AcytooError as error:
         error.attempts = tuple(search.attempts) if search is not None else ()
         raise
@@ -138,8 +141,23 @@ async def open_reply(
         # The traceback of an error refers to this frame: it must not keep itself and a long history in memory.
         if search is not None and hedge is None:
             search.close()
-        if reply is None:
+        if stream is None:
             del request, opener
+
+
+def hold_first(source: Closable[T], stream: Stream[T], attempts: list[Attempt], first: T | None) -> OpenReply[T]:
+    """Return a reply whose first step returns what was read of it."""
+    stream.hold(first)
+    return OpenReply(source, stream, attempts)
+
+
+class _Begun(NamedTuple, Generic[T]):
+    """A reply that has begun, for those who choose among several."""
+
+    source: Closable[T]
+    stream: Stream[T]
+    attempts: list[Attempt]
+    first: T | None
 
 
 class _Search(msgspec.Struct, Generic[T], eq=False):
@@ -213,7 +231,7 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
             self.excluded.add(target)
             self.error = self.error or error
 
-    async def hedged(self, lease: Lease, delay: float) -> OpenReply[T]:
+    async def hedged(self, lease: Lease, delay: float) -> _Begun[T]:
         """Send the request to one target and, if that is slower than usual, to a second one. The first reply wins."""
         tasks = [asyncio.ensure_future(self._ask_once(lease))]
         try:
@@ -224,7 +242,7 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
                           second.target.name)  # fmt: skip
                 tasks.append(asyncio.ensure_future(self._ask_once(second)))
             running = set(tasks)
-            winner: asyncio.Task[OpenReply[T]] | None = None
+            winner: asyncio.Task[_Begun[T]] | None = None
             while winner is None:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 winner = next((task for task in done if task.exception() is None), None)
@@ -237,8 +255,8 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
             await asyncio.shield(_leave(tasks))
             raise
 
-    def _ask_once(self, hedge: Lease) -> Coroutine[Any, Any, OpenReply[T]]:
-        return open_reply(self.route, self.request, self.opener, self.session, self, hedge)
+    def _ask_once(self, hedge: Lease) -> Coroutine[Any, Any, _Begun[T]]:
+        return open_reply(self.route, self.request, self.opener, _Begun[T], self.session, self, hedge)
 
     def _spare(self, first: Target) -> Lease | None:
         """Return a place at another target that is free now, if the budget allows one more attempt."""
@@ -324,13 +342,13 @@ def _attempts_of(route: Target, attempts: Sequence[Attempt]) -> list[Attempt]:
     return [Attempt(f"{route.name}: {a.target}", a.outcome, a.seconds, a.error) for a in attempts]
 
 
-async def _leave(tasks: list[asyncio.Task[OpenReply[T]]]) -> None:
+async def _leave(tasks: list[asyncio.Task[_Begun[T]]]) -> None:
     """Cancel tasks and wait for their end. A reply that has begun all the same is closed."""
     for task in tasks:
         task.cancel()
     for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, OpenReply):
-            await result.batches.aclose()
+        if isinstance(result, _Begun):
+            await result.stream.aclose()
 
 
 class _OtherStream(Stream[T]):
@@ -375,20 +393,18 @@ class RoutedReply(msgspec.Struct, eq=False):
         return self
 
     def __anext__(self) -> Awaitable[list[Item]]:
-        return self._open() if self._batches is None else self._batches.__anext__()
-
-    async def _open(self) -> list[Item]:
+        if self._batches is not None:
+            return self._batches.__anext__()
         if self._request is None:
-            raise StopAsyncIteration
-        opening = self._route.open_reply(self._request, self._opener, self._session)
-        self._request = None  # a long history need not stay in memory
-        opened = await opening
-        self._batches = opened.batches
-        try:
-            first = await opened.batches.__anext__()
-        except StopAsyncIteration:
-            first = []
-        return [Attempts(opened.attempts), *first]
+            return _ended()
+        request, self._request = self._request, None  # a long history need not stay in memory
+        return open_reply(self._route, request, self._opener, self._begin, self._session)
+
+    def _begin(
+        self, _: Closable[list[Item]], stream: Stream[list[Item]], attempts: list[Attempt], first: list[Item] | None
+    ) -> list[Item]:
+        self._batches = stream
+        return [Attempts(attempts), *(first or ())]
 
     def forward(self, deliver: Callable[[list[Item]], bool]) -> Awaitable[None]:
         """Call `deliver` with the batches that arrive, as BatchStream.forward does."""
@@ -399,11 +415,14 @@ class RoutedReply(msgspec.Struct, eq=False):
         """The text so far."""
         return cast("str", getattr(self._batches, "text", ""))
 
-    async def aclose(self) -> None:
+    def aclose(self) -> Awaitable[None]:
         """Stop reading, and give the target's place back."""
         self._request = None
-        if self._batches is not None:
-            await self._batches.aclose()
+        return self._batches.aclose() if self._batches is not None else _nothing()
+
+
+async def _ended() -> list[Item]:
+    raise StopAsyncIteration
 
 
 async def _nothing() -> None:

@@ -27,7 +27,7 @@ from acytoo.dialects.base import Unsupported
 from acytoo.errors import AcytooError, UnsupportedError, UsageError
 from acytoo.observation import Observation
 from acytoo.routing.policy import DEFAULT_NEXT, ErrorClasses
-from acytoo.routing.reply import RoutedReply, open_reply
+from acytoo.routing.reply import Deliver, RoutedReply, hold_first, open_reply
 from acytoo.routing.selection import Balance
 from acytoo.routing.target import Target, is_count, is_number, name_of
 from acytoo.routing.watch import Watch
@@ -173,7 +173,8 @@ class Route(AsyncGeneratorProvider):
         self, request: Request, opener: ReplyOpener[T], session: str = ""
     ) -> Coroutine[Any, Any, OpenReply[T]]:
         """Return the reply of the first target that begins to answer. Raises the error of the last attempt."""
-        return open_reply(self, request, opener, session)
+        deliver: Deliver[T, OpenReply[T]] = hold_first
+        return open_reply(self, request, opener, deliver, session)
 
     async def count_tokens(self, request: Request) -> int:
         """Return how many tokens the first target counts that can count. Raises UnsupportedError if none can."""
