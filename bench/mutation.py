@@ -34,6 +34,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
+from tests.watched_selector import WatchedSelector
 
 from bench.equivalent_mutants import EQUIVALENT
 
@@ -109,6 +110,9 @@ _SECONDS = 30.0
 
 _MAX_TIMEOUTS = 5
 """Tests of one mutant that time out before the rest is left out."""
+
+_SILENCE = 10.0
+"""Seconds in which nothing happens in an event loop, after which its test fails. No test here waits so long."""
 
 _BASELINE_SECONDS = 30.0
 """How long one test takes at most without a mutant. One that waits forever for what the tracer keeps is left out."""
@@ -290,6 +294,7 @@ class _Session:
             "mutation", deadline=None, database=None, derandomize=True, max_examples=25, phases=["explicit", "generate"]
         )
         hypothesis.settings.load_profile("mutation")
+        WatchedSelector.limit = _SILENCE
         names = {name: name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in self.trees}
         for name in names.values():
             importlib.import_module(f"acytoo.{name}")
@@ -622,7 +627,8 @@ that of these tests. Such a share is higher than that of the part. *First* is th
 test was written for it: what can be expected of the mutants that were not tried. *Before* is that of the sample before
 it, for whose survivors tests were written since then. The command writes this page.
 
-A mutant is *noticed* if a test fails, other than by a timeout. *Survived* means that all tests passed, or that none
+A mutant is *noticed* if a test fails, other than by a timeout. A test whose event loop has nothing left to do fails by
+an assertion (`tests/watched_selector.py`), here after ten seconds. *Survived* means that all tests passed, or that none
 reaches the line ("not reached"). *Equivalent* mutants change nothing that a caller could see; the reasons are in
 `bench/equivalent_mutants.py`. The share is that of the noticed ones among those that are not equivalent. Only function
 bodies are changed, but not the text of an error that is raised. Tests that run our code in another process do not

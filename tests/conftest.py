@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import selectors
 import signal
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from acytoo.embedded.weights import SMOLLM2, fetch
+from tests.watched_selector import WatchedSelector
 
 # A shell that runs the tests in the background ignores SIGINT, which the commands under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Every event loop creates its selector by this name.
+selectors.DefaultSelector = WatchedSelector  # type: ignore[misc]
 # On a busy machine, examples take any time.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("few", settings.get_profile("untimed"), max_examples=10)
