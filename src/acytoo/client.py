@@ -27,7 +27,7 @@ from acytoo.dialects.json import UNDECODABLE
 from acytoo.dialects.quotas import Quota
 from acytoo.dialects.services import for_service, service_at, with_service
 from acytoo.dialects.surrogates import replace_lone_escapes, replace_surrogates
-from acytoo.errors import AcytooError, RateLimitError, StatusError, UsageError
+from acytoo.errors import AcytooError, RateLimitError, ServerError, StatusError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead
 from acytoo.observation import SAMPLE_SIZE, Observation, Received
 from acytoo.passage import Passage, PassingDocument, PassingStream, RenderedDocument
@@ -659,7 +659,8 @@ async def _status_error(exchange: Exchange, dialect: Dialect) -> StatusError:
     body, head = await exchange.read_error(), exchange.head
     wait = retry_after(head)
     error = dialect.read_error(head.status, body, wait)
-    if isinstance(error, RateLimitError) and wait is None and head.headers.get("x-should-retry") == "false":
+    is_final = wait is None and head.headers.get("x-should-retry") == "false"
+    if is_final and isinstance(error, (RateLimitError, ServerError)):
         error.retryable = False  # the SDKs of OpenAI and Anthropic obey this header
     return error
 

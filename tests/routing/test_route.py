@@ -221,6 +221,16 @@ async def test_what_a_targets_limit_can_never_take_goes_to_the_next_one_and_clos
         assert counts(fakes) == [10, 10]
 
 
+async def test_a_failure_that_the_server_says_not_to_repeat_goes_to_the_next_target_at_once() -> None:
+    final = status(502, "the reply is too large").header("x-should-retry", "false")
+    async with endpoints(final, ONE) as (route, fakes):
+        assert await text_of(route) == "one reply"
+        assert counts(fakes) == [1, 1]
+    async with endpoints(final) as (route, fakes):
+        assert isinstance(await error_of(route), ServerError)
+        assert counts(fakes) == [1]
+
+
 async def test_a_wait_that_would_pass_the_deadline_is_not_begun() -> None:
     loop = asyncio.get_running_loop()
     async with endpoints(status(429, "slow down").header("retry-after", "20"), deadline=10) as (route, fakes):

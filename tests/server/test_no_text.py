@@ -7,9 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from acytoo import dialects
+from acytoo import Route, Target, dialects
 from acytoo.dialects import Dialect
-from acytoo.errors import ServerError, TruncatedError
+from acytoo.errors import AcytooError, RequestError, TruncatedError
+from acytoo.secret import Secret
+from acytoo.server.config import ServerConfig
+from acytoo.server.run import start
 from acytoo.testing import ScriptedResponse, reply, status
 from acytoo.types import Finish, Item, JSONObject, OpaquePart, Reasoning, Refusal, Request, Start, ToolCall, collect
 from tests.server.live_server import backend, call, head, live_server, request
@@ -75,9 +78,9 @@ async def test_a_reply_of_which_its_client_would_get_nothing_is_an_error(
             finished = [b"[DONE]", b"message_stop", b"finishReason", b'"done":true', b"response.completed"]
             assert not any(end in answer.body for end in finished)
         else:
-            assert (answer.status, answer.headers.get("x-should-retry")) == (502, "false")
+            assert (answer.status, answer.headers.get("x-should-retry")) == (422, "false")
         provider = backend(client, server.url)
-        with pytest.raises((ServerError, TruncatedError), match="other parts"):
+        with pytest.raises((RequestError, TruncatedError), match="other parts"):
             if stream:
                 _ = [item async for item in provider.stream(HELLO)]
             else:
@@ -102,7 +105,7 @@ async def test_a_part_without_a_field_is_left_out_beside_any_other_answer(
     async with live_server(script(source, items, stream), dialect=source) as server:
         answer = await call(server.port, request(client, stream=stream))
         is_lost = beside == "a call" and client.name == "acytoo"
-        assert answer.status == (502 if is_lost else 200)
+        assert answer.status == (422 if is_lost else 200)
         assert ("tool call, image" in answer.body.decode()) == is_lost
         assert answer.whole
 
@@ -142,3 +145,32 @@ async def test_an_error_names_only_some_of_many_kinds() -> None:
         answer = await call(server.port, request("ollama"))
     assert b"other parts" in answer.body
     assert len(answer.body) < 3000
+
+
+@STREAM
+@pytest.mark.parametrize("chained", [False, True], ids=["translated", "chained"])
+@CLIENTS
+async def test_nobody_asks_again_for_an_answer_that_the_client_cannot_get(
+    client: Dialect, chained: bool, stream: bool
+) -> None:
+    source, fields, _ = PARTS["an image of OpenRouter"]
+    if client.name == source.name:
+        source, fields, _ = PARTS["an image of Gemini"]
+    items: list[Item] = [Start("id-1", "m-1", 7), OpaquePart(source.name, fields), Finish("stop")]
+    async with live_server(script(source, items, stream), dialect=source) as server:
+        url, gateway = server.url, None
+        if chained:
+            config = ServerConfig({"backend": backend(client, url)}, Secret(""), port=0, grace=0.1)
+            gateway, url = await start(config)
+        try:
+            route = Route(Target(backend(client, url), name="t"), backend(client, url), attempts=4)
+            with pytest.raises(AcytooError, match="other parts") as caught:
+                if stream:
+                    _ = [item async for item in route.stream(HELLO)]
+                else:
+                    await route.reply(HELLO, stream=False)
+        finally:
+            if gateway is not None:
+                await gateway.close()
+        assert not caught.value.retryable
+        assert len(server.fake.requests) == 1

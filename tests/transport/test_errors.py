@@ -87,11 +87,12 @@ async def test_retry_after_is_in_the_error() -> None:
 
 
 @pytest.mark.parametrize(("value", "wait", "retryable"), [("false", 0, False), ("false", 7, True), ("true", 0, True)])
+@pytest.mark.parametrize(("code", "cls"), [(429, RateLimitError), (502, ServerError)])
 async def test_what_the_server_says_will_never_be_answered_is_not_retryable(
-    value: str, wait: int, retryable: bool
+    code: int, cls: type[AcytooError], value: str, wait: int, retryable: bool
 ) -> None:
-    error = await failure_of(status(429, "too much", retry_after=wait or None).header("x-should-retry", value))
-    assert isinstance(error, RateLimitError)
+    error = await failure_of(status(code, "too much", retry_after=wait or None).header("x-should-retry", value))
+    assert isinstance(error, cls)
     assert error.retryable == retryable
 
 

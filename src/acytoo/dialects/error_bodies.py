@@ -17,6 +17,7 @@ from acytoo.errors import (
     ProxyError,
     RedirectError,
     ReplyError,
+    ReplyTooLargeError,
     RequestError,
     StatusError,
     TimedOutError,
@@ -356,11 +357,15 @@ def describe_error(error: AcytooError) -> tuple[int, str, str, dict[str, str]]:
         status = 400
     elif isinstance(error, TimedOutError):
         status = 504
+    elif isinstance(error, NoTextError):
+        # The model has answered, and would be paid for the same answer again. Not all clients obey the header (AI SDK
+        # does not), but none tries again after this status.
+        status = 422
+        headers["x-should-retry"] = "false"
     elif isinstance(error, (UnreachableError, ProxyError, RedirectError, ReplyError)):
         status = 502
-    elif isinstance(error, NoTextError):
-        status = 502
-        headers["x-should-retry"] = "false"  # the model has answered, and would answer the same again
+        if isinstance(error, ReplyTooLargeError):
+            headers["x-should-retry"] = "false"
     else:
         status = 500
     code = code or _CODES.get(status) or ("invalid_request_error" if status < 500 else "server_error")

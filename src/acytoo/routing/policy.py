@@ -67,8 +67,8 @@ def verdict(error: AcytooError, next_on: ErrorClasses) -> Verdict:
     if isinstance(error, StatusError):
         if not CONTEXT_LENGTH_CODES.isdisjoint((error.code, error.type)):
             return "next"
-        if not error.retryable and (error.is_local or isinstance(error, RateLimitError)):
-            return "next"  # the limits of another target may be different
+        if not error.retryable and (error.is_local or isinstance(error, (RateLimitError, ServerError))):
+            return "next"  # another target may be different
     if isinstance(error, _ALWAYS_NEXT + next_on):
         return "next"
     return "retry" if error.retryable else "raise"

@@ -47,7 +47,7 @@ _MAX_ECHO = 256 * 1024
 
 _INCOMPLETE = {reason: raw for raw, reason in INCOMPLETE_REASONS.items()}
 
-_ERROR_CODES = {429: "rate_limit_exceeded", 400: "invalid_prompt"}
+_ERROR_CODES = {429: "rate_limit_exceeded", **dict.fromkeys((400, 413, 422), "invalid_prompt")}
 """The codes of a failed response by HTTP status: it has fewer than an `error` event."""
 
 _FAILED_CODES = frozenset(
