@@ -262,6 +262,100 @@ def test_a_usage_of_zeros_does_not_replace_the_one_before(last: dict[str, Any]) 
     assert (usage.input_tokens, usage.output_tokens) == (5, 2)
 
 
+def ended(**counts: int) -> dict[str, Any]:
+    return {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": counts}
+
+
+def said(finish: str | None = None, **counts: int) -> dict[str, Any]:
+    candidate = {"content": {"parts": [{"text": "Hi"}] if not finish else []}, "finishReason": finish}
+    return {"candidates": [candidate], "usageMetadata": counts}
+
+
+def lines(*values: dict[str, Any]) -> bytes:
+    return b"".join([json.dumps(value).encode() + b"\n" for value in values])
+
+
+HI_OF_OLLAMA: dict[str, Any] = {"model": "m", "message": {"role": "assistant", "content": "Hi"}, "done": False}
+ZEROS_OF_OLLAMA: dict[str, Any] = {"prompt_eval_count": 0, "eval_count": 0}
+COUNTS_OF_OLLAMA: dict[str, Any] = {"prompt_eval_count": 5, "eval_count": 2}
+BEGUN = (
+    {"type": "message_start", "message": {"content": [], "usage": {"input_tokens": 5, "output_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "Hi"}},
+    {"type": "content_block_stop", "index": 0},
+)
+
+ZEROS: dict[str, tuple[Dialect, bytes]] = {
+    "after the end of a message": (
+        ANTHROPIC,
+        sse(*BEGUN, ended(output_tokens=2), {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 0}}),
+    ),
+    "in a second end of a message": (
+        ANTHROPIC,
+        sse(*BEGUN, ended(input_tokens=5, output_tokens=2), ended(input_tokens=0, output_tokens=0)),
+    ),
+    "at the end of a message that is stopped": (
+        ANTHROPIC,
+        sse(*BEGUN, ended(output_tokens=2), {"type": "message_stop", "usage": {"input_tokens": 0, "output_tokens": 0}}),
+    ),
+    "at the end of a message with counts before": (
+        ANTHROPIC,
+        sse(*BEGUN, {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 2}}, ended(output_tokens=0)),
+    ),
+    "in the last event of Gemini": (
+        GEMINI,
+        sse(
+            said(promptTokenCount=5, candidatesTokenCount=2),
+            said("STOP", promptTokenCount=0, candidatesTokenCount=0, totalTokenCount=0),
+        ),
+    ),
+    "after the end of Gemini": (
+        GEMINI,
+        sse(
+            said(),
+            said("STOP", promptTokenCount=5, candidatesTokenCount=2),
+            {"usageMetadata": {"promptTokenCount": 0, "candidatesTokenCount": 0}},
+        ),
+    ),
+    "in place of the words of Gemini": (
+        GEMINI,
+        sse(said(promptTokenCount=5, candidatesTokenCount=2), said("STOP", promptTokenCount=5)),
+    ),
+    "in the last line of Ollama": (
+        OLLAMA,
+        lines(
+            HI_OF_OLLAMA,
+            HI_OF_OLLAMA | {"message": {"content": ""}} | COUNTS_OF_OLLAMA,
+            {"done": True, "done_reason": "stop"} | ZEROS_OF_OLLAMA,
+        ),
+    ),
+    "in the first of two last lines of Ollama": (
+        OLLAMA,
+        lines(
+            HI_OF_OLLAMA,
+            {"done": True, "done_reason": "stop"} | ZEROS_OF_OLLAMA,
+            {"done": True, "done_reason": "stop"} | COUNTS_OF_OLLAMA,
+        ),
+    ),
+    "in the second of two last lines of Ollama": (
+        OLLAMA,
+        lines(
+            HI_OF_OLLAMA,
+            {"done": True, "done_reason": "stop"} | COUNTS_OF_OLLAMA,
+            {"done": True, "done_reason": "stop"} | ZEROS_OF_OLLAMA,
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("dialect", "body"), ZEROS.values(), ids=ZEROS)
+def test_zeros_of_any_api_do_not_replace_the_usage_before(dialect: Dialect, body: bytes) -> None:
+    items, error = read(dialect, body)
+    usage = collect(items).usage
+    assert error is None
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens) == (5, 2)
+
+
 @pytest.mark.parametrize(("prompt", "total"), [(50, 50), (9, 45)])
 def test_counts_of_a_cache_may_have_the_names_of_another_api(prompt: int, total: int) -> None:
     usage = {

@@ -319,7 +319,7 @@ class StreamReader(RecordReader):
                 if isinstance(block, dict):
                     self._open_opaque(index, block)
             self._close_block(index, items)
-        self._usage |= without_none(message.usage or {})
+        self._update_usage(message.usage or {})
         self._has_last_usage = True
         self._read_end(message.stop_reason, message.stop_sequence, message.stop_details, items)
 
@@ -410,13 +410,14 @@ class StreamReader(RecordReader):
                 text.is_open = False
 
     def _update_usage(self, counts: JSONObject) -> None:
-        """Update the usage. Neither a null nor a report of no input at all undoes an earlier count.
+        """Update the usage. No null, and no report of no input or no output at all, undoes an earlier count.
 
         Source of the latter: envoyproxy/ai-gateway#1631.
         """
         new = without_none(counts)
-        if not any(count(new.get(name)) for name in _INPUT_COUNTS):
-            new = {name: value for name, value in new.items() if name not in _INPUT_COUNTS or name not in self._usage}
+        for names in (_INPUT_COUNTS, _OUTPUT_COUNTS):
+            if not any(count(new.get(name)) for name in names):
+                new = {name: value for name, value in new.items() if name not in names or name not in self._usage}
         self._usage |= new
 
     def _read_start(self, message: _Message, items: list[Item]) -> None:
@@ -720,6 +721,9 @@ def _decode_finish(reason: str, sequence: str | None) -> Finish:
 
 _INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 """The counts of a request, of which a part may be cached."""
+
+_OUTPUT_COUNTS = ("output_tokens", "completion_tokens")
+"""The count of a reply, in this API and in OpenAI's."""
 
 
 def _decode_usage(fields: JSONObject) -> Usage:

@@ -150,6 +150,7 @@ class StreamReader(RecordReader):
         self._first_text = ""
         self._held_text = ""  # a piece that may repeat all of the text before it
         self._usage: _UsageMetadata | None = None
+        self._sent_usage: _UsageMetadata | None = None
         self._sources: JSONObject = {}  # those of the content so far
         self._finished = False
         self._number: int | None = None  # the index of the candidate that finished
@@ -241,7 +242,7 @@ class StreamReader(RecordReader):
                 reason, message, number = candidate.finish_reason, candidate.finish_message, candidate.index or 0
         # Every event may have the usage so far: yield only the last, with the finish reason or after it.
         if response.usage_metadata is not None:
-            self._usage = response.usage_metadata
+            self._update_usage(response.usage_metadata)
         feedback = response.prompt_feedback
         if reason is None and feedback is None and not self._finished:
             return  # as nearly all events
@@ -260,9 +261,10 @@ class StreamReader(RecordReader):
         if self._sources:
             items.append(OpaquePart(SOURCE, self._sources))
             self._sources = {}
-        if (reason or blocked or self._finished) and self._usage is not None:
+        if (reason or blocked or self._finished) and self._usage is not self._sent_usage:
+            assert self._usage is not None
             items.append(_decode_usage(self._usage))
-            self._usage = None
+            self._sent_usage = self._usage
         if reason or blocked:
             finish = Finish("content_filter", raw=blocked) if blocked else self._decode_finish(reason or "")
             if finish.reason == "content_filter" and not self._finished and (explanation := _text(message)):
@@ -270,6 +272,22 @@ class StreamReader(RecordReader):
             if not self._finished:
                 self._finished, self._number = True, number
             self._finish = append_finish(finish, self._finish, items)
+
+    def _update_usage(self, counts: _UsageMetadata) -> None:
+        """Keep the usage so far. Counts that are missing or 0 do not undo those of an earlier event."""
+        before = self._usage
+        if before is not None and not (counts.candidates_token_count and counts.prompt_token_count):
+            if not (counts.candidates_token_count or counts.prompt_token_count):
+                return
+            if not counts.candidates_token_count:
+                counts.candidates_token_count = before.candidates_token_count
+                counts.candidates_tokens_details = before.candidates_tokens_details
+                counts.thoughts_token_count = counts.thoughts_token_count or before.thoughts_token_count
+            else:
+                counts.prompt_token_count = before.prompt_token_count
+                counts.prompt_tokens_details = before.prompt_tokens_details
+                counts.cached_content_token_count = before.cached_content_token_count
+        self._usage = counts
 
     def _append_candidate(self, candidate: _Candidate, record: bytes, items: list[Item]) -> None:
         """Append the items of the first candidate, the only one that the shared shape can express."""

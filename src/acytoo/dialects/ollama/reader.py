@@ -75,6 +75,7 @@ class StreamReader(RecordReader):
         self._has_identity = False
         self._started = False  # an identity and a content were read: a text needs no further check
         self._done = False
+        self._usage: Usage | None = None
         self.has_content = False  # a text or a call
 
     @property
@@ -102,7 +103,8 @@ class StreamReader(RecordReader):
         """
         for record in records:
             if self._done:  # some servers send more lines after the last one
-                break
+                self._read_late_usage(record, items)
+                continue
             try:
                 line = _decode(record)
             except UNDECODABLE:
@@ -160,14 +162,33 @@ class StreamReader(RecordReader):
                 self._started = self._has_identity
         if line.logprobs:
             items.append(Logprobs([{"top_logprobs": [], **token} for token in line.logprobs]))
+        self._update_usage(line)
         if line.done:
             reason = line.done_reason or "stop"
             check_finish("done_reason", reason, (), self.has_content)
             check_call("done_reason", reason, bool(self._calls))
             self._done = True
-            if line.prompt_eval_count is not None or line.eval_count is not None:
-                items.append(Usage(count(line.prompt_eval_count), count(line.eval_count)))
+            if self._usage is not None:
+                items.append(self._usage)
             items.append(self._decode_finish(reason))
+
+    def _update_usage(self, line: _Line) -> None:
+        """Keep the counts of a line. Zeros do not undo those of an earlier one."""
+        if line.prompt_eval_count is not None or line.eval_count is not None:
+            usage = Usage(count(line.prompt_eval_count), count(line.eval_count))
+            if self._usage is None or usage != _NO_USAGE:
+                self._usage = usage
+
+    def _read_late_usage(self, record: bytes, items: list[Item]) -> None:
+        """Read the counts of a line after the end, which have been zeros or missing so far."""
+        if b'"eval_count"' not in record or (self._usage or _NO_USAGE) != _NO_USAGE:
+            return
+        try:
+            self._update_usage(_decode(record))
+        except UNDECODABLE:
+            return
+        if self._usage is not None:
+            items.append(self._usage)
 
     def _decode_finish(self, reason: str) -> Finish:
         """Return the finish reason.
@@ -179,6 +200,9 @@ class StreamReader(RecordReader):
         if reason == "stop" and self._calls:  # this API has no reason of its own for tool calls
             return Finish("tool_calls")
         return Finish(shared_reason(reason), raw="" if reason in FINISH_REASONS else reason)
+
+
+_NO_USAGE = Usage()
 
 
 class CumulativeReader(CumulativeRecordReader, StreamReader):
