@@ -20,6 +20,7 @@ class OpenAI(AsyncGeneratorProvider):
             developer_role=True,
         )
     )
+    token_count_dialect = dialects.OpenAIResponses()
     env = {"url": ("OPENAI_BASE_URL",), "key": ("OPENAI_API_KEY",)}
     needs_auth = True
     needs_model = True

@@ -129,28 +129,27 @@ class Application:
 
     def _routes(self) -> Iterator[PathRoute]:
         for dialect in self.config.dialects:
+            memory = dialect.memory()  # one for all its paths
             for endpoint in (dialect, *[legacy() for legacy in dialect.legacy_endpoints]):
-                handler = self._chat_handler(endpoint)  # one for all its paths, because it has a memory
+                handler = self._chat_handler(endpoint, memory if endpoint is dialect else Memory())
                 for path in endpoint.routes:
                     yield PathRoute("POST", path, handler, endpoint)
             for path in dialect.count_routes:
-                yield PathRoute("POST", path, self._count_handler(dialect), dialect)
+                yield PathRoute("POST", path, self._count_handler(dialect, memory), dialect)
         yield from model_routes(self.config.dialects, self._model_names)
         yield PathRoute("GET", "/healthz", _health, is_public=True)
         yield from page_routes()
 
-    def _chat_handler(self, dialect: Dialect) -> Handler:
-        memory = dialect.memory()
-
+    def _chat_handler(self, dialect: Dialect, memory: Memory) -> Handler:
         async def handle(request: IncomingRequest) -> HTTPResponse | None:
             turn, parsed = await self._bodies.read(request, dialect, memory)
             return await relay(request, turn, parsed, dialect, self.config)
 
         return handle
 
-    def _count_handler(self, dialect: Dialect) -> Handler:
+    def _count_handler(self, dialect: Dialect, memory: Memory) -> Handler:
         async def handle(request: IncomingRequest) -> HTTPResponse:
-            turn, parsed = await self._bodies.read(request, dialect, Memory())
+            turn, parsed = await self._bodies.read(request, dialect, memory)
             tokens = await count_tokens(request, turn, parsed, dialect, self.config)
             return HTTPResponse(200, {"content-type": "application/json"}, dialect.write_count(tokens))
 

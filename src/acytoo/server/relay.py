@@ -197,7 +197,11 @@ async def count_tokens(
         await request.call.admit(parsed, dialect, len(turn.request.body))
     backend, wanted = _select(parsed, config)
     _require_decoded(parsed)
-    return await backend.count_tokens(translate(wanted, dialect))
+    counts = backend.token_count_dialect or backend.dialect
+    if counts is None or counts.name != dialect.name:
+        return await backend.count_tokens(translate(turn.with_history(wanted), dialect))
+    has_history = backend.dialect is counts and turn.has_history(id(backend))
+    return await backend.count_tokens(wanted if has_history else turn.with_history(wanted))
 
 
 def _select(parsed: ParsedRequest, config: ServerConfig) -> tuple[AsyncGeneratorProvider, Request]:

@@ -262,7 +262,7 @@ class Anthropic(Dialect):
         reply_request = self.encode_request(request, endpoint, Unsupported(self.name, drop=True))
         body: JSONObject = msgspec.json.decode(reply_request.body)
         counted = {name: value for name, value in body.items() if name in _COUNTED_FIELDS}
-        return HTTPRequest(f"{reply_request.url}/count_tokens", reply_request.headers, dumps(counted))
+        return HTTPRequest(join_url(reply_request.url, "/count_tokens"), reply_request.headers, dumps(counted))
 
     def read_count(self, body: bytes) -> int:
         """Return `input_tokens`."""

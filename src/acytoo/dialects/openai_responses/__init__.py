@@ -30,6 +30,19 @@ from acytoo.types import Item, JSONObject, Reply, Request
 if TYPE_CHECKING:
     from acytoo.dialects.batches import BatchAPI
 
+_COUNTED_FIELDS = frozenset(
+    {
+        *("conversation", "input", "instructions", "model", "parallel_tool_calls", "previous_response_id"),
+        *("reasoning", "text", "tool_choice", "tools", "truncation"),
+    }
+)
+"""The fields of a token count. Source: OpenAI's API reference ("Get input token counts")."""
+
+
+class _TokenCount(msgspec.Struct):
+    input_tokens: int
+
+
 _REPORTED = frozenset({f"tools:{GRAMMAR}", *(f"tools:hosted:{kind}" for kind in HOSTED_TOOLS)})
 
 
@@ -58,6 +71,7 @@ class OpenAIResponses(Dialect):
         }
     )
     routes = ("/v1/responses", "/responses")
+    count_routes = tuple(f"{route}/input_tokens" for route in routes)
     minimal_body = {"input": ""}
     length_fields = ("max_output_tokens",)
     unmetered_fields = {**OTHER_MODELS, "background": "has a reply that is written later"}
@@ -135,6 +149,20 @@ class OpenAIResponses(Dialect):
         """Decode a request: items become messages, `instructions` the first of them."""
         body = decode_request(decode_body(incoming))
         return ParsedRequest(request_from_body(body, self.name))
+
+    def encode_count_request(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
+        """Return the HTTP request that counts tokens. It has the same body, without what only a reply needs."""
+        encoded = encode_request(request, self.extra(request), Unsupported(self.name, drop=True))
+        body = dumps({name: value for name, value in encoded.items() if name in _COUNTED_FIELDS})
+        return HTTPRequest(join_url(endpoint.url, f"{self.path}/input_tokens"), json_headers(endpoint.key), body)
+
+    def read_count(self, body: bytes) -> int:
+        """Return `input_tokens`."""
+        return msgspec.json.decode(body, type=_TokenCount).input_tokens
+
+    def write_count(self, tokens: int) -> bytes:
+        """Return `{"object", "input_tokens"}`."""
+        return msgspec.json.encode({"object": "response.input_tokens", "input_tokens": tokens})
 
     def memory(self) -> Memory:
         """Return a new memory of items and responses."""
