@@ -105,8 +105,11 @@ PARTS = {
 The supervisor of the server runs in other processes in all of its tests: it has no part.
 """
 
-_SECONDS = 30.0
-"""How long the tests of one mutant take at most, without it. The slowest are left out."""
+_SECONDS = 120.0
+"""How long the tests of one mutant take at most, without it and while lines are recorded, which makes them slower.
+
+The slowest are left out.
+"""
 
 _MAX_TIMEOUTS = 5
 """Tests of one mutant that time out before the rest is left out."""
@@ -627,7 +630,8 @@ that of these tests. Such a share is higher than that of the part. *First* is th
 test was written for it: what can be expected of the mutants that were not tried. *Before* is that of the sample before
 it, for whose survivors tests were written since then. The command writes this page.
 
-A mutant is *noticed* if a test fails, other than by a timeout. A test whose event loop has nothing left to do fails by
+A mutant is *noticed* if a test fails, other than by a timeout. A test whose event loop has nothing left to do, or is in
+a step that does not end, fails by
 an assertion (`tests/watched_selector.py`), here after ten seconds. *Survived* means that all tests passed, or that none
 reaches the line ("not reached"). *Equivalent* mutants change nothing that a caller could see; the reasons are in
 `bench/equivalent_mutants.py`. The share is that of the noticed ones among those that are not equivalent. Only function

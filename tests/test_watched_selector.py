@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -47,6 +49,35 @@ def test_an_event_loop_in_which_nothing_happens_any_more_fails_the_test(
     with pytest.raises(AssertionError, match="nothing has happened for") as caught:
         asyncio.run(test())
     assert re.search(rf" in {hang.__name__}$", str(caught.value), re.MULTILINE)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGVTALRM"), reason="the system does not measure its processor's time")
+@pytest.mark.parametrize("in_callback", [True, False])
+def test_a_step_of_an_event_loop_that_does_not_end_fails_the_test(
+    in_callback: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WatchedSelector, "limit", 0.2)
+
+    def compute() -> None:
+        while True:
+            pass
+
+    async def test() -> None:
+        if in_callback:
+            asyncio.get_running_loop().call_soon(compute)
+            await wait_forever()
+        compute()
+
+    with pytest.raises(AssertionError, match="nothing has happened" if in_callback else "does not end"):
+        asyncio.run(test())
+
+
+def test_what_follows_an_event_loop_may_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WatchedSelector, "limit", 0.05)
+    asyncio.run(asyncio.sleep(0))
+    before = time.process_time()
+    while time.process_time() < before + 0.2:
+        pass
 
 
 def test_a_timer_that_is_soon_over_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

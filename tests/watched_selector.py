@@ -4,16 +4,18 @@ The problem: a test that waits for bytes that never arrive hangs, or ends minute
 The strategy: both ends of nearly all tests are in one process, and on one event loop. There, a loop that has nothing
 to do, and whose next timer is far away, waits for what nobody sends; so does one that only asks again and again whether
 something has happened. It is given a long time nevertheless: a process or thread that the test has started may be busy.
-Then the loop raises, with the place where each of its tasks waits.
+Then the loop raises, with the place where each of its tasks waits. A step of the loop that never ends is interrupted
+after as many seconds, but of the processor's time, of which a busy machine takes none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+import signal
 import threading
 import time
-from types import CoroutineType
+from types import CoroutineType, FrameType
 
 _NEXT_TIMER = 45.0
 """Seconds until a timer that is worth waiting for. The limits of tests and the timeouts of servers are longer."""
@@ -37,6 +39,11 @@ class WatchedSelector(selectors.DefaultSelector):
         self._turns = 0
         self._ready_at = time.monotonic()
 
+    def close(self) -> None:
+        """Close the selector, after the last step of its event loop."""
+        super().close()
+        _limit_step(0.0)
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for a file as every selector does. Raises AssertionError if nothing happens for too long."""
         if threading.current_thread() is not threading.main_thread():
@@ -45,6 +52,7 @@ class WatchedSelector(selectors.DefaultSelector):
         limit = 1.0 if self._has_hung else self.limit
         is_idle = timeout is None or timeout >= max(limit, _NEXT_TIMER)
         events = super().select(limit if is_idle else timeout)
+        _limit_step(limit)
         if events:
             self._turns, self._ready_at = 0, time.monotonic()
             return events
@@ -53,6 +61,20 @@ class WatchedSelector(selectors.DefaultSelector):
             self._has_hung = True
             raise AssertionError(f"nothing has happened for {limit:.0f} seconds: these tasks wait:\n{_stacks()}")
         return events
+
+
+def _limit_step(seconds: float) -> None:
+    """Interrupt the step that the event loop now begins after so many seconds of computing, or never after 0."""
+    if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, seconds)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise AssertionError("a step of the event loop does not end")
+
+
+if hasattr(signal, "SIGVTALRM"):
+    signal.signal(signal.SIGVTALRM, _interrupt)
 
 
 def _stacks() -> str:
