@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -288,3 +289,41 @@ async def test_the_kernel_probes_a_connection_that_is_silent() -> None:
         assert kind == "02", "the keep-alive timer"
         assert int(ticks, 16) <= 30 * os.sysconf("SC_CLK_TCK")
         await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "delay"),
+    [
+        ("http://localhost:9", 0.25),
+        ("http://127.0.0.1:9", None),
+        ("http://[::1]:9", None),
+        ("http://1.example.invalid:9", 0.25),
+    ],
+)
+def test_the_next_address_of_a_name_is_tried_after_a_quarter_of_a_second(url: str, delay: float | None) -> None:
+    class Loop(asyncio.SelectorEventLoop):
+        async def create_connection(self, *args: Any, **options: Any) -> Any:
+            seen.append(options)
+            raise ConnectionRefusedError
+
+    seen: list[dict[str, Any]] = []
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        assert type(runner.run(failure(Acytoo(url)))) is UnreachableError
+    assert [each.get("happy_eyeballs_delay") for each in seen] == [delay]
+    assert [(each["ssl"], each["server_hostname"]) for each in seen] == [(None, None)]
+
+
+def test_a_system_without_unix_sockets_says_so() -> None:
+    class Loop(asyncio.SelectorEventLoop):
+        @property
+        def create_unix_connection(self) -> Any:
+            raise AttributeError
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        error = runner.run(failure(Acytoo("http+unix://%2Fs")))
+    assert str(error) == "this system has no Unix sockets: use an http URL"
+
+
+async def test_a_unix_socket_with_an_impossible_path_is_unreachable() -> None:
+    error = await failure(Acytoo("http+unix://%2Fa%00b"))
+    assert type(error) is UnreachableError

@@ -7,8 +7,11 @@ instead of making a test wait.
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import struct
 import sys
+import weakref
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -389,6 +392,312 @@ async def test_a_reader_that_is_behind_stops_the_server_until_it_reads(server: S
     else:
         raise AssertionError("nothing is read after a pause")
     exchange.close()
+
+
+# What the pool keeps
+
+
+@in_skipping_loop
+async def test_a_connection_is_kept_once_however_often_its_exchange_is_closed(server: Server) -> None:
+    exchange = await server.opened(SIZED + b"Hello")
+    exchange.close()
+    exchange.close()
+    _ = [await server.asking() for _ in range(2)]
+    assert [bool(each) for each in await server.requests()] == [True, True]
+
+
+@pytest.mark.parametrize("end", ["closed", "no more is sent", "reset", "aborted here"])
+@in_skipping_loop
+async def test_an_idle_connection_that_ends_is_closed_and_not_used_again(end: str, server: Server) -> None:
+    exchange = await server.opened(SIZED + b"Hello")
+    transport = exchange._connection.transport
+    exchange.close()
+    peer = server.accepted[0]
+    if end == "closed":
+        peer.close()
+    elif end == "no more is sent":
+        peer.shutdown(socket.SHUT_WR)
+    elif end == "reset":
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+    else:
+        transport.abort()  # the event loop reports it in its next step
+    if end != "aborted here":
+        await turns()
+    if end == "no more is sent":
+        assert is_ended(peer)
+    _ = await server.asking()
+    assert [bool(each) for each in await server.requests()] == [False, True]
+
+
+@pytest.mark.parametrize("limit", ["first_byte", "idle", "total"])
+@in_skipping_loop
+async def test_the_timeouts_of_an_exchange_end_with_it(limit: str, server: Server) -> None:
+    exchange = await server.opened(SIZED + b"Hello", **{limit: 10.0})
+    assert await now(exchange.read()) == b"Hello"
+    exchange.close()
+    for _ in range(3):
+        skip(9)
+        await turns()
+    again = await server.asking()
+    assert [bool(each) for each in await server.requests()] == [True]
+    skip(20)
+    await turns()
+    await server.answer(SIZED + b"World")
+    assert await now((await now(finished(again))).read()) == b"World"
+
+
+@pytest.mark.parametrize("limits", [(100.0, 50.0), (50.0, 100.0), (None, 50.0), (100.0, 100.0)])
+@in_skipping_loop
+async def test_each_exchange_of_a_connection_has_its_own_timeouts(
+    limits: tuple[float | None, float], server: Server
+) -> None:
+    exchange = await server.opened(SIZED + b"Hello", first_byte=limits[0])
+    exchange.close()
+    task = await server.asking(first_byte=limits[1])
+    skip(limits[1] - 1)
+    await turns()
+    assert not task.done()
+    for seconds in (1.1, 0.02):
+        skip(seconds)
+        await turns()
+    assert isinstance(task.exception(), TimedOutError)
+
+
+def test_no_timer_of_a_connection_remains_when_it_has_ended() -> None:
+    class RecordingLoop(asyncio.SelectorEventLoop):
+        def __init__(self) -> None:
+            super().__init__()
+            self.timers: list[asyncio.TimerHandle] = []
+
+        def call_at(self, *args: Any, **options: Any) -> asyncio.TimerHandle:  # type: ignore[override]
+            self.timers.append(super().call_at(*args, **options))
+            return self.timers[-1]
+
+        def pending(self) -> list[asyncio.TimerHandle]:
+            return [each for each in self.timers if each.when() > self.time() and not each.cancelled()]
+
+    async def main(server: Server) -> None:
+        for limit in (1000.0, 500.0, 2000.0):
+            exchange = await server.opened(SIZED + b"Hello", first_byte=limit)
+            assert len(loop.pending()) == (1 if limit == 1000.0 else 2)  # the pool's, and one of the connection
+            exchange.close()
+        server.accepted[0].close()
+        await turns()
+        assert len(loop.pending()) == 1
+
+    server = Server()
+    loop = RecordingLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main(server))
+    assert loop.pending() == []
+    server.close()
+
+
+def test_nothing_is_kept_of_an_event_loop_that_has_ended() -> None:
+    server = Server()
+    loop = asyncio.new_event_loop()
+
+    async def main() -> None:
+        exchange = await server.opened(SIZED + b"Hello")
+        exchange.close()
+
+    loop.run_until_complete(main())
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    server.close()
+    ended = weakref.ref(loop)
+    del loop
+    gc.collect()
+    assert ended() is None
+
+
+def test_who_still_reads_when_the_generators_of_an_event_loop_end_is_told_why() -> None:
+    server = Server()
+    loop = asyncio.new_event_loop()
+
+    async def main() -> asyncio.Task[bytes]:
+        exchange = await server.opened(CHUNKED)
+        reading = asyncio.ensure_future(exchange.read())
+        await turns()
+        return reading
+
+    reading = loop.run_until_complete(main())
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(asyncio.wait([reading]))
+    error = reading.exception()
+    loop.close()
+    server.close()
+    assert isinstance(error, TruncatedError)
+    assert str(error) == "the connection was lost before the reply was complete (the event loop has ended)"
+
+
+# What is forwarded
+
+
+@pytest.mark.parametrize("case", ["data waits", "it is complete", "it has failed", "it is compressed"])
+@in_skipping_loop
+async def test_nothing_is_forwarded_of_what_has_to_be_read(case: str, server: Server) -> None:
+    head = CHUNKED
+    if case == "it is compressed":
+        head = HEAD + b"content-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n"
+    rest = {"data waits": b"1\r\nx\r\n", "it is complete": LAST, "it has failed": b"no\r\n", "it is compressed": b""}
+    exchange = await server.opened(head)
+    if rest[case]:
+        await server.answer(rest[case])
+
+    def consume(data: bytes) -> bool:
+        raise AssertionError
+
+    await now(exchange.forward(consume))
+    exchange.close()
+
+
+@pytest.mark.parametrize("parts", [[b"3\r\none\r\n", b"3\r\ntwo\r\n"], [b"3\r\none\r\n3\r\ntwo\r\n"]])
+@in_skipping_loop
+async def test_forwarding_ends_when_its_consumer_has_enough_and_the_rest_is_read(
+    parts: list[bytes], server: Server
+) -> None:
+    exchange = await server.opened(CHUNKED)
+    seen: list[bytes] = []
+
+    def consume(data: bytes) -> bool:
+        seen.append(data)
+        return False
+
+    forwarding = asyncio.ensure_future(exchange.forward(consume))
+    await turns()
+    await server.answer(b"3\r\n")  # only framing
+    assert not forwarding.done()
+    await server.answer(b"zer\r\n")
+    assert (forwarding.done(), seen) == (True, [b"zer"])
+    for part in parts:
+        await server.answer(part)
+    await server.answer(LAST)
+    assert seen == [b"zer"]
+    assert await now(read_all(exchange)) == b"onetwo"
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+@in_skipping_loop
+async def test_what_a_consumer_raises_ends_forwarding(is_cancelled: bool, server: Server) -> None:
+    exchange = await server.opened(CHUNKED)
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    def consume(data: bytes) -> bool:
+        if is_cancelled:
+            asyncio.get_running_loop().call_soon(tasks[0].cancel)
+        raise ValueError(data)
+
+    tasks = [asyncio.ensure_future(exchange.forward(consume))]
+    await turns()
+    await server.answer(b"3\r\none\r\n")
+    assert tasks[0].done()
+    if not tasks[0].cancelled():
+        assert isinstance(tasks[0].exception(), ValueError)
+    await server.answer(b"3\r\ntwo\r\n" + LAST)
+    assert await now(exchange.read()) == b"two"
+    assert await now(exchange.read()) == b""
+    tasks.clear()
+    gc.collect()
+    assert reported == []
+
+
+@pytest.mark.parametrize("end", ["length", "chunks", "cut"])
+@in_skipping_loop
+async def test_forwarding_ends_with_the_body(end: str, server: Server) -> None:
+    exchange = await server.opened(SIZED if end == "length" else CHUNKED)
+    seen: list[bytes] = []
+
+    def consume(data: bytes) -> bool:
+        seen.append(data)
+        return True
+
+    forwarding = asyncio.ensure_future(exchange.forward(consume))
+    await turns()
+    if end == "length":
+        await server.answer(b"He")
+        assert not forwarding.done()
+        await server.answer(b"llo")
+    else:
+        await server.answer(b"5\r\nHello\r\n")
+        assert not forwarding.done()
+        if end == "chunks":
+            await server.answer(LAST)
+        else:
+            server.accepted[-1].close()
+            await turns()
+    await now(finished(forwarding))
+    assert b"".join(seen) == b"Hello"
+    if end == "cut":
+        with pytest.raises(TruncatedError):
+            await now(exchange.read())
+    else:
+        assert await now(exchange.read()) == b""
+
+
+# What is sent
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "length"),
+    [
+        ("POST", b"{}", b"\r\ncontent-length: 2\r\n"),
+        ("POST", b"", b"\r\ncontent-length: 0\r\n"),
+        ("GET", b"", None),
+        ("GET", b"x", b"\r\ncontent-length: 1\r\n"),
+        ("DELETE", b"", b"\r\ncontent-length: 0\r\n"),
+    ],
+)
+@in_skipping_loop
+async def test_only_a_get_without_a_body_has_no_length(
+    method: str, body: bytes, length: bytes | None, server: Server
+) -> None:
+    headers = {"x-a": "b", "content-length": "7", "accept-encoding": "br"}
+    request = HTTPRequest(server.url, headers, body, method=method, own_fields=b"x-own: 1\r\n")
+    task = asyncio.ensure_future(open_exchange(request, Connection()))
+    (received,) = await server.requests()
+    task.cancel()
+    await asyncio.wait([task])
+    head, _, rest = received.partition(b"\r\n\r\n")
+    head += b"\r\n"
+    assert (rest, head.split(b" ")[:2]) == (body, [method.encode(), b"/"])
+    assert head.count(b"content-length") == (length is not None)
+    assert (length or b"") in head
+    assert b"\r\naccept-encoding: identity\r\n" in head
+    assert b"\r\nx-own: 1\r\n" in head
+
+
+@pytest.mark.parametrize("size", [0, 65_536, 65_537, 300_000])
+@in_skipping_loop
+async def test_a_body_follows_its_head_whatever_its_size(size: int, server: Server) -> None:
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    task = asyncio.ensure_future(open_exchange(HTTPRequest(server.url, {}, body), Connection()))
+    received = b""
+    for _ in range(100):
+        received += b"".join(await server.requests())
+        if received.endswith(body) and len(received) > size:
+            break
+    task.cancel()
+    await asyncio.wait([task])
+    assert received.partition(b"\r\n\r\n")[2] == body
+
+
+@in_skipping_loop
+async def test_the_sum_of_all_redirects_has_one_total_timeout_and_each_its_own_first_byte(server: Server) -> None:
+    task = await server.asking(first_byte=100.0, total=150.0)
+    redirect = b"HTTP/1.1 307 Temporary Redirect\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n"
+    skip(90)
+    await server.answer(redirect)
+    skip(55)
+    await turns()
+    assert not task.done()
+    skip(6)
+    await turns()
+    error = task.exception()
+    assert isinstance(error, TimedOutError)
+    assert (error.phase, error.limit) == ("total", 150.0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems name the options differently")

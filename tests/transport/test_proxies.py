@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from acytoo import Acytoo, dialects
-from acytoo.errors import ProxyError, UnreachableError, UsageError
-from acytoo.testing import Authority, FakeEndpoint, FakeHTTPProxy, FakeSOCKSProxy, hang_up, raw, refused_port, reply
+from acytoo.errors import MissingExtraError, ProxyError, RequestError, UnreachableError, UsageError
+from acytoo.http import HTTPRequest
+from acytoo.secret import Secret
+from acytoo.testing import (
+    Authority,
+    FakeEndpoint,
+    FakeHTTPProxy,
+    FakeSOCKSProxy,
+    hang_up,
+    raw,
+    refused_port,
+    reply,
+    status,
+)
 from acytoo.testing.conformance.clock import occurs_within
+from acytoo.transport.config import Connection, Proxy
+from acytoo.transport.exchange import open_exchange
 from tests.helpers import failure, texts
 
 
@@ -221,3 +238,70 @@ def test_a_malformed_proxy_is_not_shown_with_its_password() -> None:
     with pytest.raises(UsageError) as caught:
         Acytoo("http://127.0.0.1", proxy="alice:s3cret-word@127.0.0.1:8080")
     assert "s3cret-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("via", ["nothing", "socks"])
+async def test_a_servers_own_407_is_not_an_error_of_a_proxy(via: str) -> None:
+    async with FakeEndpoint(dialects.Acytoo(), status(407, "who are you?")) as fake, FakeSOCKSProxy() as proxy:
+        error = await failure(Acytoo(fake.url, proxy=proxy.url if via == "socks" else None))
+        assert isinstance(error, RequestError)
+        assert not isinstance(error, ProxyError)
+        assert (error.status, error.message) == (407, "who are you?")
+
+
+async def test_an_http_proxy_is_sent_the_complete_url() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, FakeHTTPProxy() as proxy:
+        request = HTTPRequest(f"{fake.url}/a?b=c", {}, b"{}", query=Secret("d=e"))
+        with await open_exchange(request, Connection(proxy=Proxy.of(proxy.url))) as exchange:
+            assert exchange.head.status == 200
+        assert proxy.requests[0].target == f"{fake.url}/a?b=c&d=e"
+        assert proxy.requests[0].headers["host"] == f"127.0.0.1:{fake.port}"
+
+
+async def test_a_unix_socket_is_reached_without_the_proxy_seeing_it(tmp_path: Path) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n" + head.split(b" ")[1])
+        writer.close()
+
+    async with await asyncio.start_unix_server(handle, tmp_path / "s"), FakeHTTPProxy() as proxy:
+        url = f"http+unix://{quote(str(tmp_path / 's'), safe='')}"
+        assert "".join(await texts(Acytoo(url, proxy=proxy.url))) == "/api/completions"
+        assert proxy.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"", "dropped the connection to https://127.0.0.1:9 (the connection ended before "),
+        (b"HTTP/1.1 200 OK\r\n", "dropped the connection to https://127.0.0.1:9 (the connection ended before "),
+        (b"HTTP/1.1 199 Odd\r\n\r\n", "dropped the connection"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "dropped the connection to https://127.0.0.1:9"),
+        (b"HTTP/1.1 300 Where\r\ncontent-length: 0\r\n\r\n", "refused: 300 Where"),
+        (b"HTTP/1.1 502 \r\ncontent-length: 0\r\n\r\n", "refused: 502"),
+    ],
+    ids=range(6),
+)
+async def test_a_proxy_that_opens_no_tunnel_is_named_with_what_it_did(answer: bytes, text: str) -> None:
+    async with FakeEndpoint(dialects.Acytoo(), on_connect=raw(answer).half_close()) as mute:
+        proxy = f"http://127.0.0.1:{mute.port}"
+        error = await failure(Acytoo("https://127.0.0.1:9", proxy=proxy))
+        assert type(error) is ProxyError
+        assert str(error).startswith(f"the proxy {proxy} {text}")
+        assert await occurs_within(mute.disconnected(), 60.0)
+
+
+async def test_without_its_library_a_socks_proxy_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "python_socks", None)
+    error = await failure(Acytoo("http://127.0.0.1:9", proxy="socks5://u:p@127.0.0.1:9"))
+    assert type(error) is MissingExtraError
+    assert "the proxy socks5://127.0.0.1:9 " in str(error)
+    assert "acytoo[socks]" in str(error)
+
+
+async def test_an_address_of_another_family_is_not_resolved_for_socks4() -> None:
+    async with FakeSOCKSProxy() as proxy:
+        error = await failure(Acytoo("http://[::1]:9", proxy=f"socks4://127.0.0.1:{proxy.port}"))
+        assert type(error) is UnreachableError
+        assert "cannot resolve the host of http://[::1]:9 on this machine" in str(error)
+        assert proxy.connections == 0

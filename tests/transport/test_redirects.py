@@ -80,3 +80,22 @@ async def test_a_redirect_without_a_location_is_an_error_with_its_status() -> No
 async def test_an_invalid_location_is_an_error(location: str) -> None:
     async with FakeEndpoint(dialects.Acytoo(), redirect(location)) as fake:
         assert type(await failure(Acytoo(fake.url))) is RedirectError
+
+
+@pytest.mark.parametrize("code", [303, 307])
+async def test_the_query_of_a_location_is_not_shown(code: int) -> None:
+    async with FakeEndpoint(dialects.Acytoo(), redirect("http://127.0.0.1:9/x?token=s3cret", code)) as fake:
+        error = await failure(Acytoo(fake.url))
+        assert isinstance(error, RedirectError)
+        assert error.location == "http://127.0.0.1:9/x"
+        assert "s3cret" not in str(error)
+
+
+async def test_a_redirect_within_the_origin_may_be_relative_or_absolute_and_names_its_first_url_in_errors() -> None:
+    def absolute(request: ReceivedRequest) -> ScriptedResponse:
+        return redirect(f"http://{request.headers['host']}/two", 308)
+
+    async with FakeEndpoint(dialects.Acytoo(), redirect("../one", 307), absolute, reply("Hi")) as fake:
+        assert await texts(Acytoo(f"{fake.url}/base")) == ["Hi"]
+        assert [each.target for each in fake.requests] == ["/base/api/completions", "/base/one", "/two"]
+        assert fake.connections == 1

@@ -207,7 +207,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
                 except Exception as error:
                     self._waiter = None
                     waiter.set_exception(error)
-                    waiter.exception()  # a task that is cancelled now does not look at it
                     return
         elif not (parser.is_complete or (self._awaits_head and parser.head is not None)):
             return  # only framing
