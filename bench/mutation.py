@@ -630,12 +630,12 @@ that of these tests. Such a share is higher than that of the part. *First* is th
 test was written for it: what can be expected of the mutants that were not tried. *Before* is that of the sample before
 it, for whose survivors tests were written since then. The command writes this page.
 
-A mutant is *noticed* if a test fails, other than by a timeout. A test whose event loop has nothing left to do, or is in
-a step that does not end, fails by an assertion (`tests/watched_selector.py`), here after ten seconds. *Survived* means
-that all tests passed, or that none reaches the line ("not reached"). *Equivalent* mutants change nothing that a caller could see; the reasons are in
-`bench/equivalent_mutants.py`. The share is that of the noticed ones among those that are not equivalent. Only function
-bodies are changed, but not the text of an error that is raised. Tests that run our code in another process do not
-count, and Hypothesis tries 25 examples.
+A mutant is *noticed* if a test fails, other than by a timeout. A test whose event loop has nothing left to do, or is
+in a step that does not end, fails by an assertion (`tests/watched_selector.py`), here after ten seconds. *Survived*
+means that all tests passed, or that none reaches the line ("not reached"). *Equivalent* mutants change nothing that a
+caller could see; the reasons are in `bench/equivalent_mutants.py`. The share is that of the noticed ones among those
+that are not equivalent. Only function bodies are changed, but not the text of an error that is raised. Tests that run
+our code in another process do not count, and Hypothesis tries 25 examples.
 
 | part | date | commit | mutants | tried | noticed | timeout | survived | equivalent | share | first | before |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
