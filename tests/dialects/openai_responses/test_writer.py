@@ -160,6 +160,17 @@ def test_the_events_of_a_thought_are_those_of_the_reference() -> None:
     assert all({name: event[name] for name in place} == place for event in found)
 
 
+def test_thoughts_and_messages_have_a_status_when_they_begin_and_end() -> None:
+    events = decode_events(write([START, Reasoning("hm"), "Hi", Finish()]))
+    items = [(event["item"]["type"], event["item"]["status"]) for event in events if "item" in event]
+    assert items == [
+        ("reasoning", "in_progress"),
+        ("reasoning", "completed"),
+        ("message", "in_progress"),
+        ("message", "completed"),
+    ]
+
+
 def test_the_events_of_a_refusal_are_those_of_the_reference() -> None:
     events = decode_events(write([START, Refusal("No"), Refusal("."), Finish()]))
     assert [event["type"].removeprefix("response.") for event in events][2:-1] == [

@@ -266,7 +266,9 @@ class StreamWriter(Writer):
         if not self._is_open or self._output[self._current]["type"] != "reasoning" or self._block != item.index:
             self._close_item(out)
             own_id = item.id if api_of(item.source) == NAME else ""
-            self._current = self._add_item({"type": "reasoning", "id": own_id or new_id("rs_"), "summary": []}, out)
+            # AI SDK's xAI provider requires the status, which OpenAI's reference has as optional.
+            thought = {"type": "reasoning", "id": own_id or new_id("rs_"), "summary": [], "status": "in_progress"}
+            self._current = self._add_item(thought, out)
             self._is_open, self._block, self._opaque = True, item.index, {}
         for field in ("signature", "data", "id", "source"):
             if value := getattr(item, field):
@@ -332,9 +334,8 @@ class StreamWriter(Writer):
             return
         self._close_part(out)
         item = self._output[self._current]
-        if item["type"] == "message":
-            item["status"] = status
-        elif encrypted := encode_opaque(self._opaque):
+        item["status"] = status
+        if item["type"] != "message" and (encrypted := encode_opaque(self._opaque)):
             item["encrypted_content"] = encrypted
         item |= self._own
         self._own = {}
