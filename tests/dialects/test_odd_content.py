@@ -9,7 +9,8 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.errors import ProtocolError, ServerError
+from acytoo.errors import ProtocolError, ServerError, StatusError, TruncatedError
+from acytoo.http import ResponseHead
 from acytoo.types import OpaquePart, collect
 from tests.dialects.test_finish import read, sse
 
@@ -367,3 +368,94 @@ def test_counts_of_a_cache_may_have_the_names_of_another_api(prompt: int, total:
     found = collect(read(CHAT, document(**COMPLETE, usage=usage))[0]).usage
     assert found is not None
     assert (found.input_tokens, found.cached_tokens, found.cache_write_tokens) == (total, 30, 6)
+
+
+WRAPPED: list[tuple[Dialect, dict[str, Any]]] = [
+    (CHAT, {"choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}),
+    (RESPONSES, {"status": "completed", "output": [{"type": "message", "content": "Hi"}]}),
+    (ANTHROPIC, {"type": "message", "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn"}),
+    (GEMINI, {"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]}),
+    (OLLAMA, {"model": "m", "message": {"role": "assistant", "content": "Hi"}, "done": True}),
+]
+WRAPPERS = pytest.mark.parametrize(
+    ("field", "beside"),
+    [
+        ("data", {}),
+        ("result", {"success": True, "errors": [], "messages": []}),
+        ("data", {"code": 0, "msg": "success"}),
+        ("data", {"code": 200, "message": "ok"}),
+        ("response", {}),
+    ],
+)
+
+
+@WRAPPERS
+@pytest.mark.parametrize(("dialect", "inner"), WRAPPED, ids=lambda value: getattr(value, "name", ""))
+def test_a_document_may_be_in_a_field_of_a_gateway(
+    dialect: Dialect, inner: dict[str, Any], field: str, beside: dict[str, Any]
+) -> None:
+    items, error = read(dialect, document(**beside, **{field: inner}))
+    assert error is None
+    assert collect(items).text == "Hi"
+
+
+@WRAPPERS
+@pytest.mark.parametrize("dialect", [dialect for dialect, _ in WRAPPED], ids=lambda dialect: dialect.name)
+def test_an_error_in_a_field_of_a_gateway_is_the_error(dialect: Dialect, field: str, beside: dict[str, Any]) -> None:
+    inner = {"error": {"message": "too many requests", "code": 429}}
+    items, error = read(dialect, document(**beside, **{field: inner}))
+    assert (items, isinstance(error, StatusError)) == ([], True)
+
+
+@pytest.mark.parametrize("dialect", [dialect for dialect, _ in WRAPPED], ids=lambda dialect: dialect.name)
+def test_a_failure_stays_one_if_its_document_has_other_data(dialect: Dialect) -> None:
+    failure = document(success=False, errors=[{"code": 7009, "message": "no such model"}], result={"model": "m"})
+    items, error = read(dialect, failure)
+    assert items == []
+    assert isinstance(error, StatusError)
+    assert "no such model" in error.message
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"reason": "max_output_tokens"},
+        {"reason": {"type": "max_output_tokens"}},
+        {"reason": {"reason": "max_output_tokens", "limit": 9}},
+        "max_output_tokens",
+    ],
+)
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_the_reason_of_an_incomplete_response_may_be_in_an_object(details: Any, is_stream: bool) -> None:
+    fields = {"status": "incomplete", "incomplete_details": details, "output": [{"type": "message", "content": "Hi"}]}
+    end = {"type": "response.incomplete", "response": fields}
+    body = sse({"type": "response.created", "response": {}}, end) if is_stream else document(**fields)
+    items, error = read(RESPONSES, body)
+    assert error is None
+    assert collect(items).finish_reason == "length"
+
+
+@pytest.mark.parametrize("records", [{"result": HI}, {"response": "Hi"}])
+def test_a_stream_of_another_shape_is_an_error_that_shows_it(records: dict[str, Any]) -> None:
+    items, error = read(CHAT, sse(records, records) + DONE)
+    assert items == []
+    assert isinstance(error, TruncatedError)
+    assert json.dumps(records)[:12] in error.message
+
+
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+def test_words_in_place_of_records_are_an_error_that_shows_them(dialect: Dialect) -> None:
+    reader = dialect.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    with pytest.raises(ProtocolError, match=r"Hello|event stream"):
+        for byte in b"data: Hello\n\ndata: world\n\n":
+            reader.feed(bytes([byte]))
+            if reader.pending_error:
+                raise reader.pending_error
+
+
+@pytest.mark.parametrize("text", ["dat", "data", "date: Hi", "eve", " d", "{}"])
+def test_raw_text_with_the_type_of_an_event_stream_is_read(text: str) -> None:
+    reader = dialects.Acytoo().reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    items = [item for byte in text.encode() for item in reader.feed(bytes([byte]))] + reader.flush()
+    reader.close()
+    assert collect(items).text == text

@@ -107,7 +107,7 @@ def _fit_struct(document: dict[str, object], type_: type[msgspec.Struct]) -> msg
         marks = field.type.__metadata__ if get_origin(field.type) is Annotated else ()
         needed = NEEDED in marks
         if REASON in marks and isinstance(value, dict) and value:
-            value = _reason_in(value)
+            value = reason_in(value)
         fitted = _fit(value, field.type, needed)
         if fitted is not _MISFIT:
             fields[field.name] = fitted
@@ -116,7 +116,8 @@ def _fit_struct(document: dict[str, object], type_: type[msgspec.Struct]) -> msg
     return type_(**fields)
 
 
-def _reason_in(value: dict[str, object]) -> str:
+def reason_in(value: dict[str, object]) -> str:
+    """Return the reason in an object that a server has sent in place of it."""
     texts = [text for name in ("type", "reason", "code") if isinstance(text := value.get(name), str) and text]
     return texts[0] if texts else "unknown"
 

@@ -110,7 +110,7 @@ class DocumentReader(Reader):
         if body.endswith(_DONE) and is_complete_json(document := _without_done(body)):
             body = document
         try:
-            self._items = self._dialect.read_reply(body)
+            self._items = self._read(body)
             return self._items
         except AcytooError as error:
             if not error.text:
@@ -125,6 +125,24 @@ class DocumentReader(Reader):
             if body[:1] in (b"{", b"["):
                 raise TruncatedError("the reply is a JSON document that was cut") from error
             raise not_this_api(self._dialect.name, body, str(error)) from error
+
+    def _read(self, body: bytes) -> list[Item]:
+        """Return the items of a document, or of the one that a gateway has put into a field of its own.
+
+        If the document reports an error, the field counts only if it has a reply.
+        """
+        try:
+            return self._dialect.read_reply(body)
+        except (StatusError, msgspec.ValidationError) as error:
+            for inner in _wrapped_documents(body):
+                try:
+                    return self._dialect.read_reply(inner)
+                except AcytooError:
+                    if not isinstance(error, StatusError):
+                        raise
+                except UNDECODABLE:
+                    pass
+            raise
 
     def close(self) -> None:
         """Raise the pending error, or TruncatedError if the body was a stream in bare lines that is not complete."""
@@ -152,6 +170,19 @@ class DocumentReader(Reader):
             return _received([error.text])
         except UNDECODABLE:
             return Received()
+
+
+_ENVELOPES = ("result", "data", "response")
+"""Fields into which gateways put a document: Cloudflare's API ("Response envelope" in its documentation), new-api."""
+
+
+def _wrapped_documents(body: bytes) -> list[bytes]:
+    try:
+        fields = decoder(dict[str, msgspec.Raw]).decode(body)
+    except UNDECODABLE:
+        return []
+    values = [bytes(fields[name]) for name in _ENVELOPES if name in fields]
+    return [value for value in values if value.startswith(b"{")]
 
 
 _DONE = b"[DONE]"
@@ -382,6 +413,8 @@ class RecordReader(Reader):
     """The length of the text at the beginning of the reply that is not kept."""
     has_content: bool = False
     """Whether a text, a refusal or a call was read."""
+    _first_unread: bytes = b""
+    """The beginning of the stream's first record, if no record has had an item so far."""
     cumulative_hint: ClassVar[str] = ""
     """How to read a server that sends all the text so far in each piece, if this reader can."""
     names_in_pieces: ClassVar[bool] = False
@@ -497,6 +530,8 @@ class RecordReader(Reader):
         `document` has its items if it is one document.
         """
         if not self.complete and not self._may_end(document):
+            if self._first_unread and not (self._items or document):
+                message = f"{message}: it began with {truncate(self._first_unread, 200)!r}"
             may_be_lax = self.has_content and not self._ends_without_finish and not self.is_inside_call
             raise TruncatedError(f"{message}; {_ENDS_WITHOUT_FINISH}" if may_be_lax else message)
 
@@ -533,6 +568,8 @@ class RecordReader(Reader):
                 items = self._surrogates.join(items)
             except RecursionError as error:
                 raise ProtocolError("the reply has JSON that is nested too deeply") from error
+        if not (items or self._items or self._first_unread) and records:
+            self._first_unread = next(filter(unframed, records), b"")[:_MAX_SHOWN]
         self.received_content = bool(items and type(items[-1]) not in _SILENT) or self._shows_progress(records, items)
         self._items += items
         if len(self._items) > self._joined + _MAX_ITEMS:
@@ -848,6 +885,9 @@ _ENDS_WITHOUT_FINISH = (
 
 _SILENT = (Start, Usage)
 """The items that are no content."""
+
+_MAX_SHOWN = 300
+"""Bytes of a record that an error shows."""
 
 _MAX_COUNTED = 64
 """How many different records without content are counted."""

@@ -19,6 +19,8 @@ from acytoo.http import ResponseHead
 from acytoo.types import Item, JSONObject
 from acytoo.wire.text import TextDecoder
 
+_EVENT_FIELDS = ("data:", "event:")
+
 _MAX_HELD = 1_000_000
 """Characters that are held back at most. A page shows at its start that it is one."""
 
@@ -40,6 +42,7 @@ class StreamReader(Reader):
         self._may_be_page = content_type in ("text/html", "application/xhtml+xml")
         self._inspects = self._may_be_page or content_type == "application/json" or "content-length" in head.headers
         self._decoder = TextDecoder(head.charset)
+        self._may_be_events = content_type == "text/event-stream"
         self._held: list[str] = []
         self._held_length = 0
         self._first_character = ""
@@ -48,6 +51,8 @@ class StreamReader(Reader):
     def feed(self, chunk: bytes) -> list[Item]:
         """Return the text that this chunk completes, or nothing while the body is inspected."""
         text = self._decode(chunk)
+        if self._may_be_events and text:
+            text = self._inspect_start(text)
         if not text:
             return []
         if not self._inspects:
@@ -62,6 +67,18 @@ class StreamReader(Reader):
         ):
             return []
         return [text] if (text := self._release()) else []
+
+    def _inspect_start(self, text: str) -> str:
+        """Return the text once its first characters show that it is not an event stream of another API, "" before."""
+        text = self._take_held() + text
+        start = text.lstrip()
+        if start.startswith(_EVENT_FIELDS):
+            raise not_this_api(self._name, start.encode(), "it is an event stream")
+        self._may_be_events = any(field.startswith(start) for field in _EVENT_FIELDS)
+        if self._may_be_events:
+            self._held.append(text)
+            return ""
+        return text
 
     def flush(self) -> list[Item]:
         """Return the held text. Raises StatusError or ProtocolError if it is an error or a page."""

@@ -25,7 +25,7 @@ from acytoo.dialects.error_bodies import error_from_event, has_error
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder, display_json
-from acytoo.dialects.lenient import NEEDED, decode_document, elements_of, is_empty
+from acytoo.dialects.lenient import NEEDED, decode_document, elements_of, is_empty, reason_in
 from acytoo.dialects.openai.reader import TOO_LONG
 from acytoo.dialects.openai_responses.request import (
     NAME,
@@ -59,7 +59,7 @@ class _Document(msgspec.Struct):
     output_text: _JSON = None  # what the official SDKs add, and some servers send alone
     status: str | None = None
     error: _JSON = None
-    incomplete_details: JSONObject | None = None
+    incomplete_details: _JSON = None
     usage: JSONObject | None = None
     id: str | None = None
     model: str | None = None
@@ -814,7 +814,9 @@ INCOMPLETE_REASONS = {
 
 
 def _decode_incomplete(response: JSONObject) -> Finish:
-    raw = str(object_or_empty(response.get("incomplete_details")).get("reason") or "incomplete")
+    details = response.get("incomplete_details")
+    raw = object_or_empty(details).get("reason") or (details if isinstance(details, str) else "")
+    raw = reason_in(raw) if isinstance(raw, dict) else text_or_empty(raw) or "incomplete"
     reason = INCOMPLETE_REASONS.get(raw) or shared_reason(raw)  # compatible servers send those of Chat Completions
     return Finish(reason, raw=raw if raw != reason else "")
 
