@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -235,6 +236,24 @@ def full_request(dialect: Dialect) -> HTTPRequest:
     return dialect.encode_request(
         Request(messages, "m", **options), Endpoint("http://h"), Unsupported(dialect.name, drop=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("dialect", "option"),
+    [
+        *[(dialects.Gemini(), option) for option in ("top_k", "max_tokens", "seed", "top_logprobs")],
+        *[(dialects.Ollama(), option) for option in ("top_k", "max_tokens", "seed")],
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_a_whole_number_may_be_sent_as_a_float(dialect: Dialect, option: str) -> None:
+    """Google's SDK for Python sends `"topK": 40.0`, and Ollama's server reads every number as a float."""
+    options: dict[str, Any] = {"logprobs": True, option: 7} if option == "top_logprobs" else {option: 7}
+    incoming = to_server_request(encode(dialect, Request(HELLO, "m", **options)))
+    body = re.sub(rb":7(?=[,}])", b":7.0", incoming.body)
+    assert body != incoming.body
+    value = getattr(dialect.decode_request(msgspec.structs.replace(incoming, body=body)).request, option)
+    assert (type(value), value) == (int, 7)
 
 
 @every

@@ -164,3 +164,21 @@ def test_results_without_ids_belong_to_the_oldest_open_calls_preferring_their_na
     assert ids.for_result("", "call_3") == "call_3"
     assert [ids.for_result(name) for name in ("g", "f", "h", "f")] == ["call_1", "call_0", "call_2", "call_4"]
     assert ids.for_result("f", "own") == "own"
+
+
+def test_a_result_with_an_unknown_id_belongs_to_the_oldest_open_call_without_one() -> None:
+    ids = CallIds(["a", "b"])
+    calls = [("f", "a"), ("f", ""), ("g", ""), ("f", ""), ("f", "b")]
+    assert [ids.for_call(name, own) for name, own in calls] == ["a", "call_1", "call_2", "call_3", "b"]
+    assert ids.for_result("f", "b") == "b"
+    assert [ids.for_result(name, "lost") for name in ("g", "", "f")] == ["call_2", "call_1", "call_3"]
+    assert ids.for_result("f", "other") == "other"  # the only open call has an id of its own
+    assert ids.for_result("f") == "a"
+
+
+def test_results_with_unknown_ids_are_matched_in_one_step_each() -> None:
+    ids = CallIds()
+    for _ in range(100_000):
+        ids.for_call("f")
+    for number in range(100_000):  # this would take hours if each looked at all calls
+        assert ids.for_result("f", f"lost_{number}") == f"call_{number}"

@@ -98,6 +98,11 @@ def whole_number(value: object) -> object:
     return math.ceil(max(-_LARGEST, min(value, _LARGEST)))
 
 
+def integer(value: object) -> object:
+    """Return a whole number that has a fraction of zero (`40.0`) as an integer, anything else unchanged."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST else value
+
+
 _NUMBER = re.compile(r"\s*[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,4})?\s*", re.ASCII)
 
 _LARGEST = 2.0**53

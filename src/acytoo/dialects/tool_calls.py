@@ -137,38 +137,74 @@ class CallIds:
     """
 
     def __init__(self, own_ids: Iterable[object] = ()) -> None:
-        self._own_ids = {own_id for own_id in own_ids if isinstance(own_id, str)}
-        # Not a dict, in which finding the first of the rest takes as long as all that were removed before it.
-        self._open: OrderedDict[int, str] = OrderedDict()
+        self._known_ids = {own_id for own_id in own_ids if isinstance(own_id, str)}
+        self._open = _OpenCalls()
+        self._open_without_id = _OpenCalls()
         self._by_id: dict[str, list[int]] = {}
-        self._by_name: dict[str | None, deque[int]] = {}
         self._count = 0
 
     def for_call(self, name: str, own_id: str | None = "") -> str:
         """Return the id of the next call: its own, else a new one."""
-        while not own_id and f"call_{self._count}" in self._own_ids:
+        while not own_id and f"call_{self._count}" in self._known_ids:
             self._count += 1
         number = self._count
         self._count += 1
         call_id: Any = own_id or f"call_{number}"
-        self._open[number] = call_id
+        self._open.add(number, name, call_id)
+        if not own_id:
+            self._open_without_id.add(number, name, call_id)
         if isinstance(call_id, str):  # the messages' own check refuses any other
+            self._known_ids.add(call_id)
             self._by_id.setdefault(call_id, []).append(number)
-        self._by_name.setdefault(name, deque()).append(number)
         return call_id  # type: ignore[no-any-return]
 
     def for_result(self, name: Any = "", own_id: Any = "") -> str:
-        """Return the id of a result's call: its own, else that of the oldest open call, preferring this name."""
-        if own_id:
+        """Return the id of a result's call: its own, else that of the oldest open call, preferring this name.
+
+        An id that no call has is that of one whose client has lost it: LiteLLM sends a reply's ids to Ollama with the
+        results only.
+        """
+        if own_id and (not isinstance(own_id, str) or own_id in self._known_ids or not self._open_without_id):
             for number in self._by_id.pop(own_id, ()) if isinstance(own_id, str) else ():
-                self._open.pop(number, None)
+                self._open.discard(number)
+                self._open_without_id.discard(number)
             return own_id  # type: ignore[no-any-return]
         if not self._open:
             self.for_call(name or "")
+        number, call_id = (self._open_without_id if own_id else self._open).oldest(name)
+        self._open.discard(number)
+        self._open_without_id.discard(number)
+        return call_id
+
+
+class _OpenCalls:
+    """Calls without a result so far: their numbers, names and ids."""
+
+    def __init__(self) -> None:
+        # Not a dict, in which finding the first of the rest takes as long as all that were removed before it.
+        self._ids: OrderedDict[int, str] = OrderedDict()
+        self._by_name: dict[str | None, deque[int]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return bool(self._ids)
+
+    def add(self, number: int, name: str, call_id: str) -> None:
+        """Add a call."""
+        self._ids[number] = call_id
+        self._by_name.setdefault(name, deque()).append(number)
+
+    def discard(self, number: int) -> None:
+        """Remove a call if it is among them."""
+        self._ids.pop(number, None)
+
+    def oldest(self, name: Any) -> tuple[int, str]:
+        """Return the number and the id of the oldest call of this name, else of the oldest."""
         named = self._by_name.get(name, deque()) if isinstance(name, str) else deque()
-        while named and named[0] not in self._open:
+        while named and named[0] not in self._ids:
             named.popleft()
-        return self._open.pop(named.popleft() if named else next(iter(self._open)))
+        number = named[0] if named else next(iter(self._ids))
+        return number, self._ids[number]
 
 
 class ArgumentPieces(list[str]):

@@ -225,6 +225,18 @@ def test_a_new_id_is_not_one_that_another_call_has() -> None:
     assert messages[1]["tool_call_id"] == "call_1"
 
 
+def test_a_result_may_have_an_id_that_its_call_has_lost() -> None:
+    """LiteLLM sends the ids of a reply with the results, and without them the calls."""
+    calls: list[Any] = [{"function": {"name": "now", "arguments": {"at": place}}} for place in "xy"]
+    results = [{"role": "tool", "tool_call_id": f"call_{place}", "content": place} for place in "xy"]
+    messages = decode({"messages": [{"role": "assistant", "tool_calls": calls}, *results]}).messages
+    assert [call["id"] for call in messages[0]["tool_calls"]] == ["call_0", "call_1"]
+    assert [(message["tool_call_id"], message["content"]) for message in messages[1:]] == [
+        ("call_0", "x"),
+        ("call_1", "y"),
+    ]
+
+
 @pytest.mark.parametrize(("num_predict", "max_tokens"), [(1, 1), (0, 0), (-1, None), (-2, None)])
 def test_a_negative_number_of_tokens_is_no_limit(num_predict: int, max_tokens: int | None) -> None:
     request = decode({"messages": HELLO, "options": {"num_predict": num_predict}})
@@ -312,6 +324,7 @@ def test_translation_drops_runner_options_and_keeps_sampling_options() -> None:
         ({"messages": [{"content": "x"}]}, "has the role ''"),
         ({"messages": HELLO, "options": 3}, "options"),
         ({"messages": HELLO, "options": {"temperature": "hot"}}, "temperature"),
+        ({"messages": HELLO, "options": {"top_k": 4.5}}, "top_k"),
         ({"messages": [{"role": "user", "content": "x", "images": [3]}]}, "images"),
         ({"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]}, "tool call"),
         ({"messages": HELLO, "think": [1]}, "reasoning_effort"),

@@ -22,7 +22,7 @@ import msgspec
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.custom_tools import as_functions
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
-from acytoo.dialects.fields import invalid, object_or_empty, objects_in, optional_object
+from acytoo.dialects.fields import integer, invalid, object_or_empty, objects_in, optional_object
 from acytoo.dialects.gemini.parts import (
     READ_FIELDS,
     SOURCE,
@@ -532,7 +532,7 @@ def _decode_config(config: JSONObject, shared: JSONObject) -> None:
     """Add the options of `generationConfig`. Those that the shared shape does not have are kept under their path."""
     for field, option in _CONFIG.items():
         if (value := config.pop(field, None)) is not None:
-            shared[option] = value
+            shared[option] = integer(value)  # Google's SDK for Python sends `"topK": 40.0`
     if config.get("candidateCount") == 1:
         del config["candidateCount"]
     media_type = config.pop("responseMimeType", None)

@@ -11,7 +11,7 @@ from typing import Any
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.custom_tools import as_functions
 from acytoo.dialects.extra_fields import flatten_fields, merge_extra
-from acytoo.dialects.fields import invalid, objects_in
+from acytoo.dialects.fields import integer, invalid, objects_in
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, parse_data_url, text_of_file, tool_result
@@ -202,7 +202,7 @@ def decode_request(body: JSONObject) -> JSONObject:
         value = options.pop(field, None)
         unlimited = field == "num_predict" and isinstance(value, int) and value < 0
         if value is not None and not unlimited:
-            shared[option] = value
+            shared[option] = integer(value)  # Ollama reads every number as a float
     flatten_fields(shared, "options", options)
     think = body.get("think")
     if think is not None:
