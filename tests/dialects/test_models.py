@@ -105,7 +105,7 @@ MODELS: list[tuple[Dialect, dict[str, Any]]] = [
             "model": "m",
             "modified_at": "2023-08-04T08:52:19+00:00",
             "size": 0,
-            "digest": "",
+            "digest": "62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a",
             "details": {
                 "parent_model": "",
                 "format": "",
@@ -117,6 +117,12 @@ MODELS: list[tuple[Dialect, dict[str, Any]]] = [
         },
     ),
 ]
+
+
+def test_models_of_ollama_have_different_digests() -> None:
+    """Those with one digest would be names of one model: the command `llm` then asks for any of them."""
+    listed = dialects.Ollama().models(["a", "b", "c/a"], 0)["models"]
+    assert len({model["digest"] for model in listed}) == 3
 
 
 @pytest.mark.parametrize(("dialect", "document"), MODELS, ids=[dialect.name for dialect, _ in MODELS])

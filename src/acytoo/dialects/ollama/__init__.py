@@ -197,9 +197,15 @@ class Ollama(Dialect):
         return {"models": [self.model(name, created) for name in names]}
 
     def model(self, name: str, created: int) -> JSONObject:
-        """Return one entry of the list."""
+        """Return one entry of the list.
+
+        Names with one digest are names of one model: the command `llm` asks for any of them.
+        """
+        import hashlib  # slow to import, and rarely needed
+
+        digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
         modified = datetime.fromtimestamp(created, UTC).isoformat()
-        return {"name": name, "model": name, "modified_at": modified, "size": 0, "digest": "", "details": _DETAILS}
+        return {"name": name, "model": name, "modified_at": modified, "size": 0, "digest": digest, "details": _DETAILS}
 
 
 class OllamaGenerate(Ollama):
