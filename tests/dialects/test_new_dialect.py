@@ -72,7 +72,14 @@ async def test_its_provider_streams_from_the_server() -> None:
         ("/toy/models", "", {"toys": ["m-1"]}),
         ("/toy/version", "", {"toy": 1}),
         ("/v1/models", "x-toy: 1\r\n", {"toys": ["m-1"]}),
-        ("/toy/nowhere", "", {"error": "unknown path '/toy/nowhere'"}),
+        (
+            "/toy/nowhere",
+            "",
+            {
+                "error": "unknown path '/toy/nowhere': "
+                "this server answers chats only, and GET /openapi.json lists its paths"
+            },
+        ),
     ],
 )
 async def test_the_server_answers_its_other_paths_in_its_own_shape(path: str, headers: str, document: object) -> None:

@@ -23,7 +23,14 @@ INVALID = "invalid_request_error"
 REFUSALS = {
     "no password": (request(), 401, "authentication_error", PASSWORD),
     "a wrong password": (request(headers="x-api-key: salami\r\n"), 401, "authentication_error", PASSWORD),
-    "no such path": (head("GET /no HTTP/1.1", KEY), 404, "not_found_error", "unknown path '/no'"),
+    "no such path": (
+        head("GET /no HTTP/1.1", KEY), 404, "not_found_error",
+        "unknown path '/no': this server answers chats only, and GET /openapi.json lists its paths",
+    ),
+    "batches without a folder": (
+        head("POST /v1/batches HTTP/1.1", KEY), 404, "not_found_error",
+        "unknown path '/v1/batches': start the server with --files FOLDER (files in [storage] of a config file)",
+    ),
     "no such model": (head("GET /v1/models/m-2 HTTP/1.1", KEY), 404, "not_found_error", "unknown model 'm-2'"),
     "a wrong method": (
         head(f"GET {PATH} HTTP/1.1", KEY), 405, "method_not_allowed", f"{PATH} does not allow GET: use POST",

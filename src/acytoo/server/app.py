@@ -163,7 +163,12 @@ class Application:
     def _not_found(self, request: IncomingRequest) -> AcytooError:
         if methods := self._router.methods(request.path):
             return MethodNotAllowedError(request, ", ".join(methods))
-        return NotFoundError(f"unknown path {request.path!r}", status=404)
+        is_batch = request.path.startswith(("/v1/files", "/v1/batches"))
+        if is_batch and not self._router.methods("/v1/batches"):
+            hint = "start the server with --files FOLDER (files in [storage] of a config file)"
+        else:
+            hint = "this server answers chats only, and GET /openapi.json lists its paths"
+        return NotFoundError(f"unknown path {request.path!r}: {hint}", status=404)
 
 
 class MethodNotAllowedError(StatusError):

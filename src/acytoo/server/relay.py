@@ -30,7 +30,7 @@ from acytoo.server.request import IncomingRequest
 from acytoo.server.response import StreamedResponse
 from acytoo.types import Attempt, Closable, Item, ReplySize, Request, collect
 
-_HINT = "leave it out, or start the server with --drop-unsupported"
+_HINT = "leave it out, or start the server with --drop-unsupported (drop_unsupported = true in a config file)"
 
 
 async def relay(
