@@ -195,3 +195,27 @@ async def test_at_most_64_connections_are_accepted_before_others_have_their_turn
     for client in clients:
         client.close()
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, WithoutReaders])
+def test_writing_to_an_accepted_connection_never_blocks(kind: type[asyncio.SelectorEventLoop]) -> None:
+    async def write() -> None:
+        made: list[asyncio.Transport] = []
+
+        class Writer(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                assert isinstance(transport, asyncio.Transport)
+                made.append(transport)
+
+        listener = Listener(Writer)
+        address = await listener.listen("127.0.0.1", 0)
+        with socket.create_connection(address):
+            for _ in range(20):
+                await asyncio.sleep(0)
+            (transport,) = made
+            assert transport.get_extra_info("socket").gettimeout() == 0.0
+            transport.abort()
+        await listener.close()
+
+    with asyncio.Runner(loop_factory=kind) as runner:
+        runner.run(write())

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 import socket
+import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -499,6 +500,200 @@ async def test_a_client_that_is_not_read_is_looked_for_again_and_again() -> None
         skip(1.01)
         await turns()
         assert (ends, len(server.server.connections)) == (["/b"], 0)
+
+
+@pytest.mark.parametrize("size", [20_000_000, 10])
+@in_skipping_loop
+async def test_a_client_that_sends_no_more_has_left(size: int) -> None:
+    async def handle(_: IncomingRequest) -> HTTPResponse:
+        return HTTPResponse(200, {}, b"x" * size)
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(GET)
+        client.sock.shutdown(socket.SHUT_WR)
+        await turns()
+        assert not server.server.connections
+        received = await client.arrived()
+        assert received.endswith("(end)" if size == 10 else ("(end)", "(reset)"))
+        assert (received == ok("x" * 10) + "(end)") is (size == 10)
+
+
+@in_skipping_loop
+async def test_a_client_that_sends_no_more_of_a_refused_request_can_still_read_why() -> None:
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        return HTTPResponse(400, {}, b"x" * 3_000_000)
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(head("POST /b HTTP/1.1", "content-length: 100000\r\n"))
+        client.sock.shutdown(socket.SHUT_WR)
+        received = ""
+        for _ in range(1000):
+            received += await client.arrived()
+            if received.endswith(")"):
+                break
+        assert len(received) > 3_000_000
+        assert received.endswith("x(end)")
+
+
+@in_skipping_loop
+async def test_at_most_64_mib_of_a_refused_request_are_discarded() -> None:
+    async with running(refuse) as server:
+        client = await server.client()
+        await client.send(head("POST /b HTTP/1.1", "content-length: 1000000000\r\n"))
+        assert "400 Bad Request" in await client.arrived()
+        sent = 0
+        piece = b"x" * 1_000_000
+        with pytest.raises(ConnectionError):
+            for _ in range(100_000):
+                with suppress(BlockingIOError):
+                    sent += client.sock.send(piece)
+                await turns(3)
+        assert 64 * 1024 * 1024 < sent < 64 * 1024 * 1024 + 20_000_000
+        assert not server.server.connections
+
+
+@in_skipping_loop
+async def test_a_request_waits_until_its_client_has_read_the_response_before() -> None:
+    started: list[str] = []
+
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        started.append(request.path)
+        return HTTPResponse(200, {}, b"x" * (20_000_000 if request.path == "/long" else 2))
+
+    for next_one in (GET, b"nonsense\r\n\r\n"):
+        started.clear()
+        async with running(handle) as server:
+            client = await server.client()
+            await client.send(head("GET /long HTTP/1.1"))
+            await client.send(next_one)
+            assert started == ["/long"]
+            received = ""
+            for _ in range(1000):
+                received += await client.arrived()
+                if not received.endswith("x" * 100):
+                    break
+            assert received.count("HTTP/1.1 ") == 2
+            assert started == (["/long", "/a"] if next_one == GET else ["/long"])
+            assert received.endswith(ok("xx") if next_one == GET else "(end)")
+
+
+@in_skipping_loop
+async def test_whether_there_is_a_client_is_known_until_it_leaves_or_is_disconnected() -> None:
+    known: list[bool] = []
+
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        connection = request.connection
+        known.append(connection.has_client)
+        if request.path == "/close":
+            assert connection.transport is not None
+            connection.transport.abort()
+            known.append(connection.has_client)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            known.append(connection.has_client)
+        raise AssertionError
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(GET)
+        client.sock.close()
+        await turns()
+        assert known == [True, False]
+        known.clear()
+        client = await server.client()
+        await client.send(head("GET /close HTTP/1.1"))
+        assert known == [True, False, False]
+
+
+def test_no_timer_of_a_connection_remains_when_it_has_ended() -> None:
+    class RecordingLoop(asyncio.SelectorEventLoop):
+        def __init__(self) -> None:
+            super().__init__()
+            self.timers: list[asyncio.TimerHandle] = []
+
+        def call_at(self, *args: Any, **options: Any) -> asyncio.TimerHandle:  # type: ignore[override]
+            self.timers.append(super().call_at(*args, **options))
+            return self.timers[-1]
+
+        def pending(self) -> int:
+            return sum(each.when() > self.time() and not each.cancelled() for each in self.timers)
+
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def main() -> None:
+        async with running(handle, idle=1000.0, receive=500.0) as server:
+            for sent, timers in ((b"", 1), (GET[:5], 1), (post(b"x" * 200_000, path="/a"), 2)):
+                client = await server.client()
+                while sent:
+                    sent = sent[client.sock.send(sent) :]
+                    await turns()
+                    if server.server.connections and loop.pending() == timers:
+                        break
+                await turns()
+                assert loop.pending() == timers
+                client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sock.close()
+                for connection in list(server.server.connections):
+                    connection.abort()
+                await turns()
+                assert loop.pending() == 0
+
+    loop = RecordingLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("order", [(1000.0, 100.0), (100.0, 1000.0)])
+@in_skipping_loop
+async def test_a_body_has_its_own_time_whether_it_is_longer_than_the_idle_time_or_not(
+    order: tuple[float, float],
+) -> None:
+    idle, receive = order
+
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        try:
+            return HTTPResponse(200, {}, await request.body(10, receive, Budget(100)))
+        except TimeoutError:
+            return HTTPResponse(408, {}, b"")
+
+    async with running(handle, idle=idle) as server:
+        for is_late in (False, True):
+            client = await server.client()
+            await client.send(head("POST /b HTTP/1.1", "content-length: 2\r\n") + b"H")
+            skip(receive - 1)
+            await turns()
+            assert await client.arrived() == ""
+            if is_late:
+                skip(1.1)
+                assert (await client.arrived())[9:12] == "408"
+            else:
+                await client.send(b"i")
+                assert await client.arrived() == ok("Hi")
+                skip(idle - 1)
+                assert await client.arrived() == ""
+                skip(1.1)
+                assert await client.arrived() == "(end)"
+
+
+@in_skipping_loop
+async def test_nothing_is_kept_of_a_body_that_is_refused() -> None:
+    requests: list[IncomingRequest] = []
+
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        requests.append(request)
+        return await refuse(request)
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(CHUNKED + b"5\r\nHello\r\n")
+        await client.send(b"6\r\nthere!\r\n" + b"5\r\nagain\r\n")
+        assert "BodyTooLargeError" in await client.arrived()
+        assert list(requests[0].pieces) == []
 
 
 @pytest.mark.parametrize("unread", [b"", b"x"])
