@@ -862,3 +862,66 @@ async def test_a_stream_to_a_client_that_has_left_is_an_error_for_its_writer() -
         client = await server.client()
         await client.send(GET)
         assert raised == [DisconnectedError, None, DisconnectedError]
+
+
+@in_skipping_loop
+async def test_a_client_has_its_time_to_read_before_what_follows() -> None:
+    done: list[str] = []
+
+    async def handle(request: IncomingRequest) -> None:
+        response = StreamedResponse(request, {"x-a": "b"})
+        response.write(b"a")
+        await response.let_read()
+        done.append("read")
+        response.write(b"b")
+        await response.report(b"error")
+        done.append("reported")
+        await response.abort(reported=True)
+        response.close()
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(GET)
+        assert (await client.arrived(), done) == (HEAD + "1\r\na\r\n", [])
+        skip(0.05)
+        assert (await client.arrived(), done) == ("", [])
+        skip(0.06)
+        assert (await client.arrived(), done) == ("1\r\nb\r\n5\r\nerror\r\n", ["read"])
+        skip(0.9)
+        assert (await client.arrived(), done) == ("", ["read"])
+        skip(0.2)
+        assert (await client.arrived(), done) == ("(end)", ["read", "reported"])
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@in_skipping_loop
+async def test_whether_a_stream_has_begun_and_its_client_is_behind_is_known(version: str) -> None:
+    known: list[tuple[bool, bool]] = []
+
+    async def handle(request: IncomingRequest) -> None:
+        response = StreamedResponse(request, {})
+        known.append((response.started, response.unsent))
+        keeps_up = [response.write(b"a")]
+        known.append((response.started, response.unsent))
+        response.flush()
+        known.append((response.started, response.unsent))
+        keeps_up.append(response.write(b"x" * 20_000_000))
+        assert keeps_up == [True, False]
+        known.append((response.started, response.unsent))
+        await response.drain()
+        assert response.write(b"c")
+        assert request.connection.transport is not None
+        request.connection.transport.abort()
+        try:
+            await asyncio.sleep(0)
+        finally:
+            known.append((response.started, response.unsent))
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(head(f"GET /a HTTP/{version}"))
+        for _ in range(1000):
+            await client.arrived()
+            if len(known) == 5:
+                break
+        assert known == [(False, False), (True, False), (True, False), (True, True), (True, False)]
