@@ -75,7 +75,11 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "server/response.py StreamedResponse._with_head": {
         "self._first.clear() -> None": "takes memory only: it is not sent again",
     },
-    "server/worker.py SupervisorConnection._on_readable": {"4096 -> 4097": "reads a byte more at once"},
+    "server/notify.py notify": {"'' -> 'XXXX'": "neither is the name of a socket"},
+    "server/worker.py SupervisorConnection._on_readable": {
+        "4096 -> 4097": "reads a byte more at once",
+        "b'' -> b'XXXX'": "after an error the end is read next",
+    },
     "transport/address.py address_of": {"'' -> 'XXXX'": "every URL that was checked has a host"},
     "transport/connect.py _to_proxy": {
         "0 -> 1": "the URL of a proxy has a port",

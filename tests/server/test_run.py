@@ -161,6 +161,8 @@ async def serving(
 
 
 def signal_self(number: signal.Signals = signal.SIGTERM) -> None:
+    """Send this process a signal, which must not end it."""
+    assert signal.getsignal(number) not in (signal.SIG_DFL, signal.default_int_handler)
     os.kill(os.getpid(), number)
 
 
@@ -322,6 +324,50 @@ async def test_a_worker_that_is_replaced_drains_without_the_shutdown_delay(recor
         await server.ends()
         assert await asyncio.get_running_loop().sock_recv(theirs, 10) == b""
         writer.close()
+
+
+@in_skipping_loop
+async def test_a_worker_that_is_replaced_waits_five_seconds_for_the_last_requests(recorder: Recorder) -> None:
+    async with (
+        FakeEndpoint(dialects.OpenAI(), reply("Hi")) as fake,
+        worker(recorder, fake, limit=1e6, grace=1e6, idle=1e6) as (server, _),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(HEALTH)
+        assert (await read_response(reader)).status == 200
+        signal_self(signal.SIGUSR2)
+        await until(lambda: "stop" in recorder.notes, "stop")
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not server.task.done()
+        skip(5.01)
+        await server.ends()
+        assert await reader.read() == b""
+        writer.close()
+
+
+def test_signals_end_serving_on_an_event_loop_that_has_no_handlers_of_them(recorder: Recorder) -> None:
+    class WithoutSignals(asyncio.SelectorEventLoop):
+        def add_signal_handler(self, *args: object) -> None:
+            raise NotImplementedError
+
+    config = ServerConfig({"backend": backend(dialects.OpenAI(), "http://127.0.0.1:9")}, port=0)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    try:
+        for number in numbers:
+
+            def announce(_: str, number: signal.Signals = number) -> None:
+                asyncio.get_running_loop().call_soon(signal_self, number)
+
+            run(config, announce, WithoutSignals, extension=recorder)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert recorder.notes == [
+        *["start http://127.0.0.1:N", "READY=1", "STOPPING=1", "stop", "close"],
+        *["start http://127.0.0.1:N", "READY=1", "STOPPING=1", "stop", "close"],
+    ]
 
 
 def test_serving_in_a_loop_of_its_own_has_the_paths_of_the_extension(recorder: Recorder) -> None:
