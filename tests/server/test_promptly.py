@@ -27,6 +27,7 @@ from acytoo.server.hangup import has_hung_up
 from acytoo.server.http_server import HTTPServer
 from acytoo.server.request import BodyTooLargeError, Budget, BudgetError, IncomingRequest
 from acytoo.server.response import StreamedResponse
+from tests.recording_loop import RecordingLoop
 from tests.server.live_server import backend, head
 from tests.skipping_loop import in_skipping_loop, skip
 
@@ -609,18 +610,6 @@ async def test_whether_there_is_a_client_is_known_until_it_leaves_or_is_disconne
 
 
 def test_no_timer_of_a_connection_remains_when_it_has_ended() -> None:
-    class RecordingLoop(asyncio.SelectorEventLoop):
-        def __init__(self) -> None:
-            super().__init__()
-            self.timers: list[asyncio.TimerHandle] = []
-
-        def call_at(self, *args: Any, **options: Any) -> asyncio.TimerHandle:  # type: ignore[override]
-            self.timers.append(super().call_at(*args, **options))
-            return self.timers[-1]
-
-        def pending(self) -> int:
-            return sum(each.when() > self.time() and not each.cancelled() for each in self.timers)
-
     async def handle(request: IncomingRequest) -> HTTPResponse:
         await asyncio.Event().wait()
         raise AssertionError
@@ -925,3 +914,27 @@ async def test_whether_a_stream_has_begun_and_its_client_is_behind_is_known(vers
             if len(known) == 5:
                 break
         assert known == [(False, False), (True, False), (True, False), (True, True), (True, False)]
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@in_skipping_loop
+async def test_a_body_that_ends_with_its_connection_has_ended_when_it_was_received(version: str) -> None:
+    ended: list[str] = []
+
+    async def handle(request: IncomingRequest) -> None:
+        response = StreamedResponse(request, {})
+        await response.end(b"x" * 20_000_000)
+        ended.append(version)
+        response.close()
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(head(f"GET /a HTTP/{version}"))
+        assert ended == (["1.1"] if version == "1.1" else [])
+        received = ""
+        for _ in range(1000):
+            received += await client.arrived()
+            if len(received) > 20_000_000 and ended:
+                break
+        assert ended == [version]
+        assert len(received) > 20_000_000

@@ -13,6 +13,7 @@ import pytest
 
 from acytoo.server.listener import Listener, bind
 from acytoo.server.worker import VARIABLE, SupervisorConnection, is_worker
+from tests.recording_loop import RecordingLoop
 from tests.skipping_loop import in_skipping_loop, skip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such workers")
@@ -193,3 +194,16 @@ async def test_closing_ends_the_connection_and_the_listening_sockets() -> None:
         assert [each.fileno() for each in sockets] == [-1]
         assert not asyncio.get_running_loop().remove_reader(worker.descriptor)
         assert worker.ends == 0
+
+
+def test_closing_ends_the_signs_of_life() -> None:
+    async def main() -> None:
+        async with working("1000") as worker:
+            worker.start()
+            assert loop.pending() == 1
+            worker.close()
+            assert loop.pending() == 0
+
+    loop = RecordingLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())

@@ -19,6 +19,7 @@ from acytoo.testing.conformance.clock import occurs_within
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import open_exchange
 from tests.helpers import failure, texts
+from tests.recording_loop import RecordingLoop
 from tests.skipping_loop import in_skipping_loop, skip
 
 
@@ -130,24 +131,11 @@ async def test_each_connection_is_closed_half_a_minute_after_its_last_use() -> N
         assert await occurs_within(two.disconnected(), 5.0)
 
 
-class RecordingLoop(asyncio.SelectorEventLoop):
-    """An event loop that keeps its timers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.timers: list[asyncio.TimerHandle] = []
-
-    def call_at(self, *args: Any, **options: Any) -> asyncio.TimerHandle:  # type: ignore[override]
-        self.timers.append(super().call_at(*args, **options))
-        return self.timers[-1]
-
-
 def test_no_timer_remains_of_a_loop_that_has_ended() -> None:
     loop = RecordingLoop()
     with FakeEndpoint(dialects.Acytoo(), reply("Hi")) as fake, asyncio.Runner(loop_factory=lambda: loop) as runner:
         assert runner.run(texts(Acytoo(fake.url))) == ["Hi"]
-    pending = [timer for timer in loop.timers if timer.when() > loop.time() and not timer.cancelled()]
-    assert (bool(loop.timers), pending) == (True, [])
+    assert (bool(loop.timers), loop.pending()) == (True, 0)
 
 
 def test_consecutive_event_loops_each_open_and_close_a_connection() -> None:

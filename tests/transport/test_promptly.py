@@ -22,6 +22,7 @@ from acytoo.errors import AcytooError, ProtocolError, TimedOutError, TruncatedEr
 from acytoo.http import HTTPRequest
 from acytoo.transport.config import Connection
 from acytoo.transport.exchange import Exchange, open_exchange
+from tests.recording_loop import RecordingLoop
 from tests.skipping_loop import in_skipping_loop, skip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="other event loops take other numbers of turns")
@@ -465,32 +466,20 @@ async def test_each_exchange_of_a_connection_has_its_own_timeouts(
 
 
 def test_no_timer_of_a_connection_remains_when_it_has_ended() -> None:
-    class RecordingLoop(asyncio.SelectorEventLoop):
-        def __init__(self) -> None:
-            super().__init__()
-            self.timers: list[asyncio.TimerHandle] = []
-
-        def call_at(self, *args: Any, **options: Any) -> asyncio.TimerHandle:  # type: ignore[override]
-            self.timers.append(super().call_at(*args, **options))
-            return self.timers[-1]
-
-        def pending(self) -> list[asyncio.TimerHandle]:
-            return [each for each in self.timers if each.when() > self.time() and not each.cancelled()]
-
     async def main(server: Server) -> None:
         for limit in (1000.0, 500.0, 2000.0):
             exchange = await server.opened(SIZED + b"Hello", first_byte=limit)
-            assert len(loop.pending()) == (1 if limit == 1000.0 else 2)  # the pool's, and one of the connection
+            assert loop.pending() == (1 if limit == 1000.0 else 2)  # the pool's, and one of the connection
             exchange.close()
         server.accepted[0].close()
         await turns()
-        assert len(loop.pending()) == 1
+        assert loop.pending() == 1
 
     server = Server()
     loop = RecordingLoop()
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(main(server))
-    assert loop.pending() == []
+    assert loop.pending() == 0
     server.close()
 
 
