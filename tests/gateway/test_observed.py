@@ -16,13 +16,13 @@ from acytoo.dialects import Dialect
 from acytoo.gateway.call import GatewayCall
 from acytoo.server.auth import BURST, MAX_WAITING
 from acytoo.testing import FakeEndpoint, reply
-from acytoo.testing.hostile.site import example, read_response
+from acytoo.testing.hostile.site import example
 from acytoo.testing.script.responses import status
 from acytoo.types import Finish, Start, Usage
 from tests.gateway.collector import Collector, attributes
 from tests.gateway.served import Served, served
 from tests.gateway.test_metrics import Series, parse, value
-from tests.server.live_server import head
+from tests.server.live_server import head, read_response
 
 FAST = '[models.fast]\ntargets = ["up/m1"]\n'
 PRICE = '[prices."up/m1"]\ninput = 2.0\noutput = 4.0\n'

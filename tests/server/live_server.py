@@ -18,9 +18,9 @@ from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
 from acytoo.testing import FakeEndpoint, ScriptedResponse, reply
 from acytoo.testing.fakes.endpoint import Script
+from acytoo.testing.hostile import site
 from acytoo.testing.hostile.site import Response as Response
 from acytoo.testing.hostile.site import example as example
-from acytoo.testing.hostile.site import read_response as read_response
 from acytoo.types import Finish, Start
 
 LIMIT = 60.0
@@ -133,6 +133,11 @@ async def raw_call(port: int, data: bytes) -> bytes:
                 return b"(reset)"
     finally:
         writer.close()
+
+
+async def read_response(reader: asyncio.StreamReader) -> Response:
+    """Read one response."""
+    return await site.read_response(reader, LIMIT)
 
 
 async def call(port: int, data: bytes) -> Response:

@@ -49,7 +49,9 @@ async def test_an_http_proxy_carries_tls_in_a_tunnel_it_cannot_read(tmp_path: Pa
     ):
         provider = Acytoo(fake.url, proxy=with_credentials(proxy.url), ca=str(authority.write(tmp_path)))
         assert await texts(provider) == ["Hi"]
-        assert proxy.requests[0].method == "CONNECT"
+        assert (proxy.requests[0].method, proxy.requests[0].target) == ("CONNECT", f"127.0.0.1:{fake.port}")
+        assert proxy.requests[0].headers["host"] == f"127.0.0.1:{fake.port}"
+        assert proxy.requests[0].headers.keys() == {"host", "proxy-authorization"}
         assert "proxy-authorization" not in fake.requests[0].headers
 
 
