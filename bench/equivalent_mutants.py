@@ -81,9 +81,25 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "b'' -> b'XXXX'": "after an error the end is read next",
     },
     "transport/address.py address_of": {"'' -> 'XXXX'": "every URL that was checked has a host"},
+    "transport/connect.py _connect_socks": {
+        "1080 -> 1081": "the URL of a proxy has a port",
+        "'' -> 'XXXX'": "the URL of a proxy has a host",
+    },
     "transport/connect.py _to_proxy": {
         "0 -> 1": "the URL of a proxy has a port",
         "'' -> 'XXXX'": "the URL of a proxy has a host",
+    },
+    "transport/connection.py HTTPConnection.send": {
+        "len(body) <= _MAX_SENT_WITH_HEAD -> len(body) < _MAX_SENT_WITH_HEAD": "the same bytes in two calls",
+    },
+    "transport/connection.py HTTPConnection.enforce": {
+        "due < self._timer_at -> due <= self._timer_at": "sets the same timer again",
+    },
+    "transport/connection.py HTTPConnection.fail": {
+        "self._wake() -> None": "the event loop calls `connection_lost`, which does it, in its next step",
+    },
+    "transport/connection.py HTTPConnection._end": {
+        "'the connection has ended' -> 'XXthe connection has endedXX'": "of a complete response: it reports none",
     },
     "transport/timeouts.py Deadlines.__init__": {
         "'connect' -> 'XXconnectXX'": "sets what `start_connecting` or `start_sending` sets before it is read",

@@ -151,3 +151,16 @@ async def test_a_response_of_which_nothing_was_read_leaves_a_connection_that_wor
         with next_one.result() as exchange:
             assert await exchange.read_all() == b"one "
         assert fake.connections == 1
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+async def test_a_document_may_have_16_mib(excess: int) -> None:
+    size = 16 * 1024 * 1024 + excess
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size
+    async with FakeEndpoint(dialects.Acytoo(), raw(head + b"x" * size)) as fake:
+        with await opened(fake) as exchange:
+            if excess:
+                with pytest.raises(ProtocolError, match="larger than 16 MiB"):
+                    await exchange.read_all()
+            else:
+                assert len(await exchange.read_all()) == size

@@ -307,3 +307,17 @@ async def test_an_address_of_another_family_is_not_resolved_for_socks4() -> None
         assert type(error) is UnreachableError
         assert "cannot resolve the host of http://[::1]:9 on this machine" in str(error)
         assert proxy.connections == 0
+
+
+@pytest.mark.parametrize(("scheme", "first"), [("http", b"CON"), ("https", b"\x16\x03\x01")])
+async def test_an_https_proxy_is_spoken_to_in_tls(scheme: str, first: bytes) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.readexactly(3))
+        writer.close()
+
+    received: list[bytes] = []
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        error = await failure(Acytoo("https://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{port}"))
+    assert type(error) is ProxyError
+    assert received == [first]
