@@ -29,6 +29,7 @@ from acytoo.wire.records import Framing
 
 if TYPE_CHECKING:
     from acytoo.dialects.batches import BatchAPI
+    from acytoo.dialects.citations import Citation
 
 ItemKind: TypeAlias = Literal["text", "reasoning", "tool_calls", "refusal", "logprobs"]
 
@@ -358,6 +359,10 @@ class Dialect:
         The default is what APIs with typed blocks or items call it.
         """
         return text_or_empty(fields.get("type"))
+
+    def citations_in(self, fields: JSONObject) -> list[Citation]:
+        """Return the addresses that an opaque part of a reply names as its sources; by default none."""
+        return []
 
     def read_quotas(self, head: ResponseHead, now: float) -> list[Quota]:
         """Return what a response reports of the caller's limits at the time `now`; by default nothing."""

@@ -26,7 +26,8 @@ from acytoo.dialects.anthropic.request import (
 )
 from acytoo.dialects.anthropic.writer import THREAD_UNSUPPORTED, StreamWriter, error_document, reply_document
 from acytoo.dialects.base import OTHER_MODELS, Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
-from acytoo.dialects.fields import decode_body
+from acytoo.dialects.citations import Citation, citation_in
+from acytoo.dialects.fields import decode_body, objects_in
 from acytoo.dialects.json import dumps
 from acytoo.dialects.quotas import UNITS, Quota, number
 from acytoo.dialects.readers import AutoReader
@@ -172,6 +173,12 @@ class Anthropic(Dialect):
     def read_reply(self, body: bytes) -> list[Item]:
         """Return the items of a complete reply."""
         return read_document(self.name, body, self.ends_without_finish)
+
+    def citations_in(self, fields: JSONObject) -> list[Citation]:
+        """Return the citations of a text that have an address: those of web searches."""
+        cited = objects_in(fields.get("citations"))
+        urls = [{"url": one.get("url"), "title": one.get("title")} for one in cited]
+        return [citation for one in urls if (citation := citation_in(one))]
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. The `anthropic-beta` header becomes the extra field `betas`."""

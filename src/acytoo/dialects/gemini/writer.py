@@ -6,9 +6,12 @@ Source: Google's Gemini API reference (`GenerateContentResponse`), and how the o
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 
 from acytoo.dialects.base import Writer
+from acytoo.dialects.citations import Citation, Citations
 from acytoo.dialects.error_bodies import describe_error, retry_after_seconds
 from acytoo.dialects.fields import objects_in
 from acytoo.dialects.gemini.parts import (
@@ -69,7 +72,12 @@ class StreamWriter(Writer):
         self._thoughts: set[int] = set()
         self._usage: Usage | None = None
         self._finish: Finish | None = None
+        self._cited: list[Citation] = []  # from another API
         self._render_frame()
+
+    @functools.cached_property
+    def _citations(self) -> Citations:
+        return Citations()
 
     def _render_frame(self) -> None:
         """Render what surrounds the text of an event, once for all events."""
@@ -101,6 +109,7 @@ class StreamWriter(Writer):
     def end(self) -> bytes:
         """Return the last event: the calls, the finish reason and the usage."""
         calls, end = _encode_end(collect(self._calls).tool_calls, self._finish)
+        end |= _grounding(self._cited)
         content = {"parts": [call for call in calls if call] or [encode_text("")], "role": "model"}
         fields: JSONObject = {"usageMetadata": _encode_usage(self._usage)} if self._usage else {}
         return escape_line_ends(self._response({"content": content, **end, "index": 0}, fields))
@@ -159,6 +168,8 @@ class StreamWriter(Writer):
                 # A block without any text is the signature of the answer's text, which is not a thought.
                 return self._part(encode_text(item.text, signature, thought=item.index in self._thoughts))
         elif isinstance(item, OpaquePart):
+            if api_of(item.source) != SOURCE:
+                self._cited += self._citations.new_in(item.source, item.fields)
             if api_of(item.source) != SOURCE or item.part:
                 return b""
             if item.fields and item.fields.keys() <= SOURCE_FIELDS:
@@ -218,15 +229,26 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         **end,
         "index": 0,
     }
+    citations = Citations()
+    cited: list[Citation] = []
     for part in turn:
+        if "source" in part and part["source"] != SOURCE:
+            cited += citations.new_in(part["source"], part.get("fields", {}))
         fields = part.get("fields", {}) if part.get("source") == SOURCE else {}
         candidate |= {name: value for name, value in fields.items() if name in SOURCE_FIELDS}
+    candidate |= _grounding(cited)
     if reply.logprobs:
         candidate["logprobsResult"] = _encode_logprobs(reply.logprobs)
     document: JSONObject = {"candidates": [candidate]}
     if reply.usage:
         document["usageMetadata"] = _encode_usage(reply.usage)
     return document | {"modelVersion": reply.model or request.model, "responseId": reply.id or new_id("")}
+
+
+def _grounding(citations: list[Citation]) -> JSONObject:
+    """Return the field of a candidate with the pages that it is based on, {} if there are none."""
+    chunks = [{"web": {"uri": one.url, "title": one.title}} for one in citations]
+    return {"groundingMetadata": {"groundingChunks": chunks}} if chunks else {}
 
 
 def error_document(error: AcytooError) -> JSONObject:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from acytoo.dialects.base import OTHER_MODELS, Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.citations import Citation, citation_in
 from acytoo.dialects.error_bodies import openai_error
-from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty
+from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.json import decoder, dumps
 from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai.quotas import quota_template, read_quotas
@@ -149,6 +150,16 @@ class OpenAI(Dialect):
     def kind_of_part(self, fields: JSONObject) -> str:
         """Return "image" or "audio". The other fields only accompany the text or the reasoning."""
         return "image" if fields.get("images") else "audio" if fields.get("audio") else ""
+
+    def citations_in(self, fields: JSONObject) -> list[Citation]:
+        """Return the annotations of a message, and what Perplexity and xAI have beside the choices."""
+        cited = [object_or_empty(one.get("url_citation")) for one in objects_in(fields.get("annotations"))]
+        results = objects_in(fields.get("search_results"))
+        titles = {text_or_empty(result.get("url")): result.get("title") for result in results}
+        addresses = fields.get("citations")
+        urls = addresses if isinstance(addresses, list) else [*titles]
+        cited += [{"url": url, "title": titles.get(text_or_empty(url))} for url in urls]
+        return [citation for one in cited if (citation := citation_in(one))]
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. `max_completion_tokens` becomes `max_tokens`."""

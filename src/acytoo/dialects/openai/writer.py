@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Writer
+from acytoo.dialects.citations import Citation, Citations
 from acytoo.dialects.custom_tools import custom_input, custom_names
 from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error
 from acytoo.dialects.fields import objects_in, text_or_empty
@@ -72,6 +73,10 @@ class StreamWriter(Writer):
         self._reasoning_field = "reasoning_content"
         self._open = False
         self._finish: Finish | None = None
+
+    @functools.cached_property
+    def _citations(self) -> Citations:
+        return Citations()
 
     @functools.cached_property
     def _head(self) -> bytes:
@@ -148,7 +153,7 @@ class StreamWriter(Writer):
         if isinstance(item, Reasoning):
             return self._chunk(_encode_reasoning(item.text, self._reasoning_field)) if item.text else b""
         if isinstance(item, OpaquePart):
-            return self._encode_own_part(item) if api_of(item.source) == NAME else b""
+            return self._encode_own_part(item) if api_of(item.source) == NAME else self._cite(item)
         if isinstance(item, Refusal):
             return self._chunk({"refusal": item.text})
         if isinstance(item, Logprobs):
@@ -191,6 +196,11 @@ class StreamWriter(Writer):
             chunk += self._chunk({}).removesuffix(b"}\n\n") + b"," + msgspec.json.encode(sources)[1:] + b"\n\n"
         return chunk
 
+    def _cite(self, item: OpaquePart) -> bytes:
+        """Return the chunk with the citations in a part of another API."""
+        annotations = _annotations(self._citations.new_in(item.source, item.fields))
+        return self._chunk({"annotations": annotations}) if annotations else b""
+
     def _encode_call(self, item: ToolCall) -> JSONObject:
         function: JSONObject = {"arguments": item.arguments}
         call: JSONObject = {"index": item.index, "function": function}
@@ -205,6 +215,10 @@ class StreamWriter(Writer):
         if item.signature:
             self._signed.add(item.index)
             call["extra_content"] = signature_content(item.signature)
+
+
+def _annotations(citations: list[Citation]) -> list[JSONObject]:
+    return [{"type": "url_citation", "url_citation": one.fields()} for one in citations]
 
 
 def _custom_call(call_id: str, name: str, text: str) -> JSONObject:
@@ -311,6 +325,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         "refusal": reply.refusal or None,
     }
     own: JSONObject = {}
+    citations, cited = Citations(), list[Citation]()
     calls: list[Any] = [*reply.tool_calls]
     custom = custom_names(request) if request.tools else frozenset()
     for index, call in enumerate(reply.tool_calls if custom else ()):
@@ -326,6 +341,10 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
                 calls[part["index"]] = {**calls[part["index"]], **own_fields}
             else:
                 own |= part["fields"]
+        elif "source" in part:
+            cited += citations.new_in(part["source"], part.get("fields", {}))
+    if cited:
+        own["annotations"] = _annotations(cited)
     if reasoning := "".join([block.get("text", "") for block in reply.reasoning]):
         thought = _encode_reasoning(reasoning, own.get("reasoning_field") or "reasoning_content")
         if "content" in thought and reply.text:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from acytoo.dialects.base import OTHER_MODELS, Capabilities, Dialect, Memory, ParsedRequest, Reader, Unsupported, Writer
+from acytoo.dialects.citations import Citation, citation_in
 from acytoo.dialects.error_bodies import openai_error
-from acytoo.dialects.fields import decode_body, invalid
+from acytoo.dialects.fields import decode_body, invalid, objects_in
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai.reader import TOO_LONG
@@ -144,6 +145,11 @@ class OpenAIResponses(Dialect):
         """Return "image" for a generated one, else the type of the output item."""
         kind = super().kind_of_part(fields)
         return "image" if kind == "image_generation_call" else kind
+
+    def citations_in(self, fields: JSONObject) -> list[Citation]:
+        """Return the annotations of a message's texts."""
+        notes = [note for part in objects_in(fields.get("content")) for note in objects_in(part.get("annotations"))]
+        return [citation for note in notes if (citation := citation_in(note))]
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request: items become messages, `instructions` the first of them."""

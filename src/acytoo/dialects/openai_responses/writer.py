@@ -8,12 +8,14 @@ Source: OpenAI's API reference ("Responses", "Streaming events"), and what its P
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
 import msgspec
 
 from acytoo.dialects.base import Unsupported, Writer
+from acytoo.dialects.citations import Citations
 from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error, retry_after_seconds
 from acytoo.dialects.fields import objects_in
 from acytoo.dialects.finish import nearest_reason
@@ -114,6 +116,10 @@ class StreamWriter(Writer):
         self._finish = Finish()
         self._before_text = b""
 
+    @functools.cached_property
+    def _citations(self) -> Citations:
+        return Citations()
+
     def write(self, items: list[Item]) -> bytes:
         """Return the events for each item.
 
@@ -181,6 +187,9 @@ class StreamWriter(Writer):
         elif isinstance(item, OpaquePart):
             if api_of(item.source) == NAME:
                 self._encode_own_part(item, out)
+            elif (part := self._part) is not None and part.kind == "output_text":
+                cited = self._citations.new_in(item.source, item.fields)
+                self._write_annotations([{"type": "url_citation", **one.fields()} for one in cited], part, out)
         elif isinstance(item, Refusal):
             if item.text:
                 self._open_message_part("refusal", out)
@@ -295,21 +304,20 @@ class StreamWriter(Writer):
                 self._own = own
         elif item.part == "text" and kind == "message":
             self._own = own
-            self._write_annotations(own, out)
+            part, parts = self._part, objects_in(own.get("content"))
+            if part is not None and part.index < len(parts):
+                self._write_annotations(objects_in(parts[part.index].get("annotations")), part, out)
             self._close_item(out)
         elif item.fields:
             self._close_item(out)
             index = self._add_item(item.fields, out)
             self._write_event("response.output_item.done", out, output_index=index, item=item.fields)
 
-    def _write_annotations(self, message: JSONObject, out: list[bytes]) -> None:
-        """Write the annotations that a complete message has at the place of the open text."""
-        part, parts = self._part, objects_in(message.get("content"))
-        if part is None or part.index >= len(parts):
-            return
-        part.annotations = objects_in(parts[part.index].get("annotations"))
-        for index, annotation in enumerate(part.annotations):
-            fields = self._location(part) | {"annotation_index": index, "annotation": annotation}
+    def _write_annotations(self, annotations: list[JSONObject], part: _Part, out: list[bytes]) -> None:
+        """Add annotations to the open text."""
+        for annotation in annotations:
+            fields = self._location(part) | {"annotation_index": len(part.annotations), "annotation": annotation}
+            part.annotations.append(annotation)
             self._write_event("response.output_text.annotation.added", out, **fields)
 
     def _close_part(self, out: list[bytes]) -> None:
