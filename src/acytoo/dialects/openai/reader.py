@@ -14,7 +14,7 @@ import operator
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -56,6 +56,8 @@ from acytoo.types import (
 )
 from acytoo.wire.records import split_records
 from acytoo.wire.sse import SSEDecoder
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -1046,36 +1048,72 @@ def _decode_finish(reason: str) -> Finish:
 _NO_USAGE = Usage()
 
 
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class _CountDetails(msgspec.Struct, gc=False):
+    cached_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
+    audio_tokens: _Count = 0
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: _Count
+    completion_tokens: _Count
+    total_tokens: _Count = 0
+    prompt_tokens_details: _CountDetails | None = None
+    completion_tokens_details: _CountDetails | None = None
+    prompt_cache_hit_tokens: _Count = 0  # DeepSeek
+    cached_tokens: _Count = 0  # Moonshot
+    # Gateways before Anthropic's API pass on its names.
+    cache_read_input_tokens: _Count | msgspec.UnsetType = msgspec.UNSET
+    cache_creation_input_tokens: _Count = 0
+
+
+_NO_DETAILS = _CountDetails()
+
+
 def _decode_usage(fields: JSONObject) -> Usage:
     """Return the token counts.
 
-    DeepSeek reports cached tokens as `prompt_cache_hit_tokens`, Moonshot as `cached_tokens`. xAI counts reasoning
-    beside `completion_tokens`, as only its total shows (UKGovernmentBEIS/inspect_ai#5528). Gateways before Anthropic's
-    API pass on its names for what its cache had and keeps; both are a part of `prompt_tokens`, unless they are more.
+    xAI counts reasoning beside `completion_tokens`, as only its total shows (UKGovernmentBEIS/inspect_ai#5528). What
+    Anthropic's cache had and keeps is a part of `prompt_tokens`, unless it is more.
     """
-    input_details, output_details = fields.get("prompt_tokens_details"), fields.get("completion_tokens_details")
-    cached = count(fields.get("prompt_cache_hit_tokens", fields.get("cached_tokens")))
-    cache_write = reasoning = 0
-    other_counts = {}
-    if "cache_read_input_tokens" in fields or "cache_creation_input_tokens" in fields:
-        cached = cached or count(fields.get("cache_read_input_tokens"))
-        cache_write = count(fields.get("cache_creation_input_tokens"))
-    if input_details and isinstance(input_details, dict):
-        cached = count(input_details.get("cached_tokens")) or cached
-        cache_write = count(input_details.get("cache_write_tokens")) or cache_write
-        if audio := count(input_details.get("audio_tokens")):
-            other_counts["input_audio_tokens"] = audio
-    if output_details and isinstance(output_details, dict):
-        reasoning = count(output_details.get("reasoning_tokens"))
-        if audio := count(output_details.get("audio_tokens")):
-            other_counts["output_audio_tokens"] = audio
-    input_tokens = count(fields.get("prompt_tokens", fields.get("input_tokens")))
-    output_tokens = count(fields.get("completion_tokens", fields.get("output_tokens")))
-    if cached + cache_write > input_tokens and "cache_read_input_tokens" in fields:
-        input_tokens += cached + cache_write
-    if reasoning and count(fields.get("total_tokens")) == input_tokens + output_tokens + reasoning:
+    try:
+        usage = msgspec.convert(fields, _Usage)
+    except msgspec.ValidationError:
+        usage = _fit_usage(fields)
+    inputs, outputs = usage.prompt_tokens_details or _NO_DETAILS, usage.completion_tokens_details or _NO_DETAILS
+    input_tokens, output_tokens, reasoning = usage.prompt_tokens, usage.completion_tokens, outputs.reasoning_tokens
+    cached = inputs.cached_tokens or usage.prompt_cache_hit_tokens or usage.cached_tokens
+    cache_write = inputs.cache_write_tokens or usage.cache_creation_input_tokens
+    if usage.cache_read_input_tokens is not msgspec.UNSET:
+        cached = cached or usage.cache_read_input_tokens
+        if cached + cache_write > input_tokens:
+            input_tokens += cached + cache_write
+    if reasoning and usage.total_tokens == input_tokens + output_tokens + reasoning:
         output_tokens += reasoning
-    return Usage(input_tokens, output_tokens, cached, cache_write, reasoning, 0, other_counts)
+    if not (inputs.audio_tokens or outputs.audio_tokens):
+        return Usage(input_tokens, output_tokens, cached, cache_write, reasoning)
+    audio = {"input_audio_tokens": inputs.audio_tokens, "output_audio_tokens": outputs.audio_tokens}
+    others = {name: number for name, number in audio.items() if number}
+    return Usage(input_tokens, output_tokens, cached, cache_write, reasoning, 0, others)
+
+
+def _fit_usage(fields: JSONObject) -> _Usage:
+    """Return the usage of a server that sends text for counts, or the names of the Responses API."""
+    named = {"prompt_tokens": fields.get("input_tokens"), "completion_tokens": fields.get("output_tokens"), **fields}
+    details = [_fit_counts(object_or_empty(fields.get(name)), _CountDetails) for name in _DETAILS]
+    return _fit_counts(named, _Usage, **dict(zip(_DETAILS, details, strict=True)))
+
+
+def _fit_counts(fields: JSONObject, type_: type[T], **others: object) -> T:
+    """Return a struct of counts, 0 for what is not one."""
+    return type_(**{name: count(fields[name]) for name in type_.__struct_fields__ if name in fields} | others)
+
+
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
