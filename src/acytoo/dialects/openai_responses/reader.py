@@ -372,7 +372,7 @@ class StreamReader(RecordReader):
 
     def _append_text(self, output: _OutputItem, index: int, kind: str, text: str, items: list[Item]) -> None:
         if index not in output.parts:
-            if not output.parts and self._last_text is not None:
+            if not output.parts and self._last_text is not None and not self._end_annotated(items):
                 items.append(OpaquePart(NAME, part="text"))  # so that two messages do not become one
             part = None
             if kind == "output_text":
@@ -450,14 +450,15 @@ class StreamReader(RecordReader):
         follows_part, output.has_ended_part = field != "content" or output.has_ended_part, not is_delta
         if not is_delta and index in output.thoughts:
             return
-        self._number_block(output)
+        self._number_block(output, items)
         output.field = field
         if output.thoughts and index not in output.thoughts and (follows_part or not is_delta):
             text = "\n\n" + text
         output.thoughts.add(index)
         items.append(Reasoning(text, output.index))
 
-    def _number_block(self, output: _OutputItem) -> None:
+    def _number_block(self, output: _OutputItem, items: list[Item]) -> None:
+        self._end_annotated(items)
         self._last_text = None
         self._emitted_types.add("reasoning")
         if output.index < 0:
@@ -475,7 +476,7 @@ class StreamReader(RecordReader):
             if not is_empty(text):
                 raise ProtocolError(f"the server sent arguments of a call that are no object: {display_json(text)}")
             return
-        call = self._call(output)
+        call = self._call(output, items)
         if not is_delta and output.has_arguments:
             emitted = call.arguments
             if text == emitted or (call.is_complete and text.lstrip()[:1] != "{"):
@@ -485,11 +486,12 @@ class StreamReader(RecordReader):
         output.has_arguments = True
         items += self._calls.add(call, arguments=text)
 
-    def _call(self, output: _OutputItem) -> ReceivedCall:
+    def _call(self, output: _OutputItem, items: list[Item]) -> ReceivedCall:
         """Return the call of an output item, a new one if it has none. Deltas may come before its id and its name."""
         if output.call is None:
             output.call = self._calls.open()
             self.has_content = True
+            self._end_annotated(items)
             self._last_text = None
         self._last_call = output
         return output.call
@@ -513,7 +515,7 @@ class StreamReader(RecordReader):
             if done and output.call is None and (known := self._repeated_call(item)) is not None:
                 output.call, output.has_own_part = known, True
                 output.has_arguments = bool(known.fragments)
-            call = self._call(output)
+            call = self._call(output, items)
             if not call.is_begun:
                 call_id = text_or_empty(item.get("call_id")) or text_or_empty(item.get("id"))
                 items += self._calls.add(call, call_id, text_or_empty(item.get("name")))
@@ -528,7 +530,7 @@ class StreamReader(RecordReader):
                 items += self._calls.end(call)
         elif kind == "reasoning":
             if output.index < 0:
-                self._number_block(output)
+                self._number_block(output, items)
                 items.append(Reasoning("", output.index, id=str(item.get("id") or ""), source=NAME))
             if done:
                 for index, text in decode_reasoning_texts(item):
@@ -557,7 +559,7 @@ class StreamReader(RecordReader):
         """Append the arguments of a call whose tool takes text."""
         if not output.has_arguments:
             output.has_arguments = True
-            items += self._calls.add(self._call(output), arguments=custom_arguments("".join(output.fragments)))
+            items += self._calls.add(self._call(output, items), arguments=custom_arguments("".join(output.fragments)))
 
     def _append_own_part(self, output: _OutputItem, item: JSONObject, items: list[Item]) -> None:
         """Append the complete item if no other event has all of it: a search, a message's phase, two summaries."""
@@ -577,6 +579,7 @@ class StreamReader(RecordReader):
         else:
             part, is_own = "", True
             self._emitted_types.add(kind)
+            self._end_annotated(items)
         if is_own:
             if part in ("", "text"):
                 self._last_text = None
@@ -687,9 +690,13 @@ class StreamReader(RecordReader):
             for output in list(dict.fromkeys(self._output.values())):
                 for index, part in output.added_parts.items():
                     self._decode_part(output, index, part, items)
+        self._end_annotated(items)
+
+    def _end_annotated(self, items: list[Item]) -> bool:
+        """Append the annotations of the last text, if its message has not ended. Return whether there are any."""
         last = self._last_text
         if last is None or last.has_own_part or not last.annotations or self.forgotten:
-            return
+            return False
         parts = [
             {
                 "type": "output_text",
@@ -701,6 +708,7 @@ class StreamReader(RecordReader):
         ]
         last.has_own_part = True
         self._append_own_part(last, {"type": "message", "role": "assistant", "content": parts}, items)
+        return True
 
     def _known_call(self, number: int, item: JSONObject) -> ReceivedCall | None:
         """Return the call that an item of the complete response repeats, None if it is new.
