@@ -255,15 +255,29 @@ async def test_a_model_name_selects_its_backend() -> None:
         assert b'"model":"model"' in second.requests[0].body.replace(b" ", b"")
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_the_defaults_that_ollamas_clients_send_are_left_out_for_an_api_without_them(stream: bool) -> None:
-    options = {"top_k": 40, "top_p": 0.9, "num_predict": -1}
-    body = {"model": "m", "messages": HELLO, "options": options, "stream": stream}
+OLLAMA = {"model": "m", "messages": HELLO, "options": {"top_k": 40, "top_p": 0.9, "num_predict": -1}}
+GEMINI = {
+    "contents": [{"role": "user", "parts": [{"text": "Hello"}]}],
+    "generationConfig": {"temperature": 1, "topP": 0.95, "topK": 64},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "chosen"),
+    [
+        ("/api/chat", {**OLLAMA, "stream": False}, {**OLLAMA, "options": {"top_k": 41}}),
+        ("/api/chat", OLLAMA, {**OLLAMA, "options": {"top_k": 41}}),
+        ("/v1beta/models/m:generateContent", GEMINI, {**GEMINI, "generationConfig": {"topK": 65}}),
+        ("/v1beta/models/m:streamGenerateContent", GEMINI, {**GEMINI, "generationConfig": {"topK": 65}}),
+    ],
+)
+async def test_the_defaults_that_clients_of_an_api_send_are_left_out_for_one_without_them(
+    path: str, body: dict[str, Any], chosen: dict[str, Any]
+) -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:
         async with served(Acytoo(fake.url)) as url:
-            assert (await posted(f"{url}/api/chat", body))[0] == 200
-            chosen = {**body, "options": {"top_k": 41}}
-            code, _, error = await posted(f"{url}/api/chat", chosen)
+            assert (await posted(f"{url}{path}", body))[0] == 200
+            code, _, error = await posted(f"{url}{path}", chosen)
         assert fake.requests[0].json.keys() == {"key", "model", "messages", "temperature", "password"}
     assert code == 400
     assert b"top_k" in error

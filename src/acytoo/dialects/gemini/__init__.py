@@ -102,6 +102,8 @@ class Gemini(Dialect):
         "generationConfig.responseModalities": (["TEXT"],),
         "generationConfig.enableEnhancedCivicAnswers": (False,),
     }
+    # Source: the parameters in the descriptions of the Gemini 2.5 models, which Gemini CLI always sends.
+    default_options = {"top_k": 64, "top_p": 0.95}
     capabilities = Capabilities(
         frozenset({"id", "model"}),
         frozenset({"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"}),
