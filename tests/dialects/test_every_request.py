@@ -257,6 +257,21 @@ def test_a_whole_number_may_be_sent_as_a_float(dialect: Dialect, option: str) ->
 
 
 @every
+def test_a_field_that_is_null_is_not_set(dialect: Dialect) -> None:
+    incoming = to_server_request(full_request(dialect))
+    document = msgspec.json.decode(incoming.body)
+    for field in document.keys() - {"messages", "input", "contents"}:
+        nulled, absent = ({**document, field: None}, {k: v for k, v in document.items() if k != field})
+        decoded = [
+            dialect.decode_request(msgspec.structs.replace(incoming, body=msgspec.json.encode(body))).request
+            for body in (nulled, absent)
+        ]
+        for request in decoded:  # translation leaves out an extra field that is null
+            request.extra = {name: value for name, value in request.extra.items() if value is not None}
+        assert decoded[0] == decoded[1], field
+
+
+@every
 @given(st.data())
 @slow
 def test_a_wrong_value_anywhere_is_a_400_or_can_be_encoded_by_every_dialect(

@@ -649,7 +649,8 @@ def _decode_reasoning(block: JSONObject, kind: str, where: str) -> list[Reasonin
 
 
 def _decode_call(block: JSONObject, where: str) -> ToolCallDict:
-    arguments = msgspec.json.encode(require(block, "input", dict, where)).decode()
+    given = {} if block.get("input", "") is None else require(block, "input", dict, where)
+    arguments = msgspec.json.encode(given).decode()
     function = {"name": require(block, "name", str, where), "arguments": arguments}
     call = {"id": require(block, "id", str, where), "type": "function", "function": function, **_part_fields(block)}
     if isinstance(block.get("extra_content"), dict) and signature_of(block):
@@ -797,7 +798,7 @@ def _decode_output_options(body: JSONObject, shared: JSONObject, effort_as: Effo
     if not body.keys() & {"thinking", "output_config", "output_format"}:
         return
     for field in ("thinking", "output_config"):
-        if not isinstance(body.get(field, {}), dict):
+        if not isinstance(body.get(field), dict | None):
             raise invalid(f"{field} is not an object")
     fields = {field: value for field in ("thinking", "output_config") if (value := body.pop(field, None))}
     thinking, config = fields.get("thinking", {}), fields.get("output_config", {})
