@@ -33,6 +33,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "dialects/gemini/__init__.py _routes": {
         "'/models/{model:.+}:' -> 'XX/models/{model:.+}:XX'": "called only by the import, before there is a mutant",
     },
+    "dialects/openai/reader.py StreamReader._add_details": {
+        "'' -> 'XXXX'": "the name of a field that no block has",
+    },
+    "dialects/openai/reader.py StreamReader._read_record": {
+        "choices[0].delta -> None": "leaves out the fast path for pieces of calls; the general one returns the same",
+    },
     "dialects/openai/reader.py StreamReader.scan": {
         "0 -> 1": "the chunk begins with `data: `: nothing is found at its beginning"
     },

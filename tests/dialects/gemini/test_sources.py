@@ -83,3 +83,9 @@ def test_they_do_not_go_back_with_the_turn_and_are_no_answer() -> None:
     body = Gemini().encode_request(request, Endpoint("http://h"), Unsupported("gemini")).body
     assert msgspec.json.decode(body)["contents"][1] == {"role": "model", "parts": [{"text": "Sunny day."}]}
     assert no_text_error([OpaquePart("gemini", SOURCES)]) is None
+
+
+def test_sources_after_others_that_were_complete_are_kept_too() -> None:
+    documents = [event("Sunny", groundingMetadata=GROUNDING, **END), event(None, urlContextMetadata=URLS, **END)]
+    reply = collect(read_items(Gemini(), [sse(msgspec.json.encode(each)) for each in documents]))
+    assert sources_of(reply) == [{"groundingMetadata": GROUNDING}, {"urlContextMetadata": URLS}]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from acytoo.errors import ProtocolError
-from acytoo.types import ToolCall, collect
-from tests.dialects.openai.helpers import CALLED, DIALECT, calling, choice, events, read
+from acytoo.types import ToolCall, Usage, collect
+from tests.dialects.openai.helpers import CALLED, DIALECT, STOP, calling, choice, events, read
 
 
 def piece(index: int | None = None, arguments: object = None, name: str | None = None, **fields: object) -> Any:
@@ -216,3 +216,41 @@ def test_calls_of_a_document_with_one_id_are_different_calls() -> None:
     reply = collect(DIALECT.read_reply(json.dumps(body).encode()))
     assert [call["function"]["arguments"] for call in reply.tool_calls] == [X, Y, "{}"]
     assert len({call["id"] for call in reply.tool_calls}) == 3
+
+
+def test_the_pieces_of_two_calls_in_turn_are_those_of_their_index() -> None:
+    texts = ['{"x', '{"y', '":', '":', "1", "2", "}", "}"]
+    chunks = [
+        choice({"role": "assistant", "content": ""}),
+        calling(piece(0, "", "f", id="a")),
+        calling(piece(1, "", "g", id="b")),
+        *[
+            calling(piece(number % 2, text))
+            for number, text in enumerate(['{"x', '{"y', '":', '":', "1", "2", "}", "}"])
+        ],
+        CALLED,
+    ]
+    items = read(events(*chunks, "[DONE]"))
+    assert [(call["id"], call["function"]) for call in collect(items).tool_calls] == [
+        ("a", {"name": "f", "arguments": '{"x":1}'}),
+        ("b", {"name": "g", "arguments": '{"y":2}'}),
+    ]
+    pieces = [(item.index, item.arguments) for item in items if isinstance(item, ToolCall) and item.arguments]
+    assert pieces == [(number % 2, text) for number, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize("fields", [{}, {"name": "f"}, {"id": "a"}, {"id": "a", "name": "f"}])
+def test_an_empty_piece_after_a_complete_call_begins_no_other(fields: dict[str, Any]) -> None:
+    chunks = [calling(piece(0, '{"x":1}', "f", id="a")), calling(piece(0, "", **fields)), CALLED]
+    [call] = collect(read(events(*chunks, "[DONE]"))).tool_calls
+    assert (call["id"], call["function"]) == ("a", {"name": "f", "arguments": '{"x":1}'})
+
+
+def test_the_usage_beside_several_choices_hides_no_text() -> None:
+    several = {
+        "choices": [{"index": 0, "delta": {"content": " there"}}, {"index": 1, "delta": {"content": "x"}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+    }
+    reply = collect(read(events(choice({"content": "Hi"}), choice({"content": ","}), several, STOP, "[DONE]")))
+    assert reply.text == "Hi, there"
+    assert reply.usage == Usage(1, 2)

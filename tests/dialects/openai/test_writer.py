@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -217,3 +218,143 @@ def test_a_reply_with_calls_ends_with_the_reason_on_which_clients_make_them(fini
     assert b'"finish_reason":"tool_calls"' in writer.write(items) + writer.end()
     document = msgspec.json.decode(DIALECT.write_reply(collect(items), request))
     assert document["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def documents(items: list[Item], request: Request | None = None) -> list[Any]:
+    """Return the chunks of a stream, written in one batch and item by item, which must be the same."""
+    writer, in_parts = DIALECT.writer(request or Request(HELLO, "m")), DIALECT.writer(request or Request(HELLO, "m"))
+    at_once = writer.write(items) + writer.end()
+    one_by_one = b"".join([in_parts.write([item]) for item in items]) + in_parts.end()
+    assert one_by_one.count(b"\n\n") == at_once.count(b"\n\n")
+    *events, done, rest = at_once.split(b"\n\n")
+    assert (done, rest) == (b"data: [DONE]", b"")
+    return [msgspec.json.decode(event.removeprefix(b"data: ")) for event in events]
+
+
+ROLE = {"role": "assistant", "content": ""}
+SIGNED = {"google": {"thought_signature": "s"}}
+TOKEN: Any = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
+
+DELTAS: dict[str, tuple[list[Item], list[Any]]] = {
+    "texts": (["He", "llo"], [{"content": "He"}, {"content": "llo"}]),
+    "a thought": ([Reasoning("hm"), "Hi"], [{"reasoning_content": "hm"}, {"content": "Hi"}]),
+    "a refusal": ([Refusal("no")], [{"refusal": "no"}]),
+    "calls": (
+        [
+            ToolCall(0, "a", "f", '{"x":'),
+            ToolCall(1, "b", "g", "{}", "s", "gemini"),
+            ToolCall(0, arguments="1}"),
+            ToolCall(0, signature="s", source="gemini"),
+        ],
+        [
+            {
+                "tool_calls": [
+                    {"index": 0, "function": {"arguments": '{"x":', "name": "f"}, "id": "a", "type": "function"}
+                ]
+            },
+            {
+                "tool_calls": [
+                    {
+                        "index": 1,
+                        "function": {"arguments": "{}", "name": "g"},
+                        "id": "b",
+                        "type": "function",
+                        "extra_content": SIGNED,
+                    }
+                ]
+            },
+            {"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]},
+            {"tool_calls": [{"index": 0, "function": {"arguments": ""}, "extra_content": SIGNED}]},
+        ],
+    ),
+    "what a compatible server has": (
+        [
+            OpaquePart("openai", {"reasoning_field": "reasoning"}),
+            Reasoning("hm"),
+            OpaquePart("openai", {"annotations": [{"a": 1}], "unknown": 1}),
+            OpaquePart("openai", {"unknown": 1}),
+        ],
+        [{"reasoning": "hm"}, {"annotations": [{"a": 1}]}],
+    ),
+    "Mistral's thoughts": (
+        [OpaquePart("openai", {"reasoning_field": "content"}), Reasoning("hm")],
+        [{"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]}],
+    ),
+}
+
+
+@pytest.mark.parametrize("start", [[], [Start("c1", "m1", 7)]], ids=["without a start", "with a start"])
+@pytest.mark.parametrize("case", DELTAS)
+def test_every_chunk_has_the_fields_of_the_documented_ones(case: str, start: list[Item]) -> None:
+    items, deltas = DELTAS[case]
+    before = int(time.time())
+    chunks = documents([*start, *items, Finish("length")])
+    created = {chunk["created"] for chunk in chunks}
+    if start:
+        assert created == {7}
+    else:
+        assert before <= min(created) == max(created) <= time.time()
+    for chunk in chunks:
+        assert chunk.keys() == {"id", "object", "created", "model", "choices"}
+        assert chunk["object"] == "chat.completion.chunk"
+        assert (chunk["id"], chunk["model"]) == (("c1", "m1") if start else (chunks[0]["id"], "m"))
+        (choice,) = chunk["choices"]
+        assert choice.keys() == {"index", "delta", "logprobs", "finish_reason"}
+        assert (choice["index"], choice["logprobs"]) == (0, None)
+    assert chunks[0]["id"].startswith("chatcmpl-" if not start else "c1")
+    assert [chunk["choices"][0]["delta"] for chunk in chunks] == [ROLE, *deltas, {}]
+    reasons = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
+    assert reasons == [None] * (len(chunks) - 1) + ["length"]
+
+
+def test_log_probabilities_are_in_a_chunk_of_their_own() -> None:
+    _, text, logprobs, _ = documents(["Hi", Logprobs([TOKEN]), Finish()])
+    assert text["choices"][0]["logprobs"] is None
+    assert logprobs["choices"][0] == {
+        "index": 0,
+        "delta": {},
+        "logprobs": {"content": [TOKEN], "refusal": None},
+        "finish_reason": None,
+    }
+
+
+def test_the_last_chunk_has_the_usage_and_no_choice() -> None:
+    request = decode({"messages": HELLO, "model": "m", "stream_options": {"include_usage": True}})
+    last = documents(["Hi", Usage(3, 4, 1, 0, 2), Finish()], request)[-1]
+    assert last["choices"] == []
+    assert last["usage"] == {
+        "prompt_tokens": 3,
+        "completion_tokens": 4,
+        "total_tokens": 7,
+        "prompt_tokens_details": {"cached_tokens": 1},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    assert documents(["Hi", Finish()], request)[-1]["choices"]
+
+
+def test_an_error_event_has_the_status_as_its_code() -> None:
+    written = DIALECT.writer(Request(HELLO, "m")).fail(TimedOutError("idle", 5))
+    assert written.startswith(b'data: {"error":{')
+    assert written.endswith(b"}}\n\n")
+    error = msgspec.json.decode(written.removeprefix(b"data: "))["error"]
+    assert error["code"] == 504
+    assert "did not continue" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "content", "refusal"),
+    [
+        (Reply(""), "", None),
+        (Reply("Hi"), "Hi", None),
+        (Reply("", refusal="no"), None, "no"),
+        (Reply("Hi", refusal="no"), "Hi", "no"),
+    ],
+)
+def test_a_message_has_a_content_unless_it_has_something_else(reply: Reply, content: Any, refusal: Any) -> None:
+    before = int(time.time())
+    document = msgspec.json.decode(DIALECT.write_reply(reply, Request(HELLO, "asked")))
+    assert before <= document["created"] <= time.time()
+    assert document["model"] == "asked"
+    assert document["id"].startswith("chatcmpl-")
+    message = document["choices"][0]["message"]
+    assert message == {"role": "assistant", "content": content, "refusal": refusal}
