@@ -314,6 +314,25 @@ async def test_what_redis_has_forgotten_since_its_last_snapshot_is_restored(redi
         await restored(counters, known)
 
 
+async def test_a_process_that_was_idle_notices_that_redis_has_an_older_snapshot_again(redis_server: Redis) -> None:
+    known = KNOWN
+
+    async def restore() -> None:
+        await idle.restore(REQUEST.counter, REQUEST.window, known)
+
+    async with connected(redis_server, on_empty=restore) as idle:
+        await restored(idle)
+        async with connected(redis_server) as busy:
+            for _ in range(20):
+                await reserve(busy, REQUEST._replace(limit=9 * KNOWN))
+            redis_server.save()
+            await reserve(busy, REQUEST._replace(limit=9 * KNOWN))
+        known = 2 * KNOWN
+        redis_server.kill()
+        redis_server.start()
+        await restored(idle, known)
+
+
 async def test_each_process_restores_what_it_knows(redis_server: Redis) -> None:
     async def restore() -> None:
         await first.restore(REQUEST.counter, REQUEST.window, KNOWN)

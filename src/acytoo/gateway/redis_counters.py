@@ -5,13 +5,16 @@ run, and a process may be killed while it holds places. The strategy: one Lua sc
 between. Each reservation has a name in a set of open ones, which settling removes. So settling twice changes nothing,
 and a reservation whose answer was lost can be repeated or given back. A place in flight is a lease that its process
 renews; those of a process that was killed end by themselves. Redis's clock counts, so that the clocks of the processes
-need not agree. The cost: two round trips per request.
+need not agree. A server that starts again, perhaps with the data of an old snapshot, and one that takes another's place
+have an identity of their own. It is asked for on each new connection: none of them outlives its server. The cost: two
+round trips per request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 import uuid
 from collections import deque
@@ -37,6 +40,9 @@ _MAX_CONNECTIONS = 8
 
 _MAX_UNSETTLED = 10_000
 """Reservations to settle that are kept while Redis cannot be reached. Later ones keep their estimate."""
+
+_IDENTITY = re.compile(r"^(?:run_id|master_replid):(\w+)", re.MULTILINE)
+"""What a server chooses at random: when it starts, and when its data gets a history of its own, as a promoted replica's."""
 
 _COMMON = """
 local now = tonumber(ARGV[1])
@@ -113,11 +119,10 @@ _RESERVE = (
     _COMMON
     + """
 -- KEYS: number, open, id, each claim. ARGV: now, name, lease, open at most, then for each claim window, limit, amount.
--- Returns the claim that does not fit, from 0, or -1; the id of the data; the number of the last reservation; then used
--- and time left of each.
+-- Returns the claim that does not fit, from 0, or -1; the id of the data; then used and time left of each.
 local name, lease = ARGV[2], tonumber(ARGV[3])
 local is_made = redis.call('ZSCORE', KEYS[2], name)  -- by a call whose answer was lost
-local states, result = {}, {-1, redis.call('GET', KEYS[3]) or name, tonumber(redis.call('GET', KEYS[1]) or 0)}
+local states, result = {}, {-1, redis.call('GET', KEYS[3]) or name}
 for i = 4, #KEYS do
   local at = 3 * i - 7
   local window, limit, amount = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
@@ -138,11 +143,10 @@ for i = 4, #KEYS do
 end
 if is_made or result[1] >= 0 then return result end
 local number = redis.call('INCR', KEYS[1])
-result[3] = number
 if result[2] == name then redis.call('SET', KEYS[3], name) end
 for i = 4, #KEYS do
   local window, amount, first = states[i][1], states[i][2], states[i][3]
-  result[2 * i - 4] = result[2 * i - 4] + amount
+  result[2 * i - 5] = result[2 * i - 5] + amount
   if window == 'flight' then
     lease_place(KEYS[i], lease, name)
   elseif first then
@@ -227,9 +231,10 @@ class RedisCounters:
         prefix: str = "acytoo",
         now: Callable[[], float] | None = None,
     ) -> None:
-        self._secrets, self._shown, self._client = connect(Secret(url).reveal(), "counters")
+        self._secrets, self._shown, self._client = connect(Secret(url).reveal(), "counters", self._identify)
         errors: Any = import_module("redis.exceptions")
         self._disconnected: type[Exception] = errors.ConnectionError
+        self._refused: type[Exception] = errors.ResponseError
         self._failures: tuple[type[Exception], ...] = (errors.RedisError, OSError)
         self._is_open = {False: on_failure == "open", True: budgets_on_failure == "open"}
         self._lease = lease
@@ -252,8 +257,8 @@ class RedisCounters:
         self._is_lost = False
         self._restored_id = b""
         """The id of the data in Redis to which everything was restored: other data has another id."""
-        self._last_number = 0
-        """The number of the last reservation in Redis. If a later one is smaller, Redis has older data again."""
+        self._identity: list[str] = []
+        """What the server is known by that was connected last."""
         self._is_restoring = self._is_restore_complete = self._is_restore_reported = False
         self._restore_again_at = 0.0
 
@@ -337,17 +342,13 @@ class RedisCounters:
         for claim in claims:
             keys.append(self._key(claim.counter, claim.window))
             values += [claim.window, claim.limit, claim.amount]
-        last_number = self._last_number
         try:
             result = await self._call(self._reserve, keys, values)
         except _Lost as lost:
             if lost.may_have_run:
                 self._give_back(name, claims)
             return self._uncounted(claims)
-        exceeded, data_id, number, *used_and_left = result
-        if number < last_number + (exceeded < 0):
-            self._last_number, self._restored_id, self._is_restore_complete = number, b"", False
-        self._last_number = max(self._last_number, number)
+        exceeded, data_id, *used_and_left = result
         pairs = zip(claims, used_and_left[::2], used_and_left[1::2], strict=True)
         levels = [Level(claim, used, resets_in / 1e6) for claim, used, resets_in in pairs]
         if exceeded >= 0:
@@ -426,12 +427,29 @@ class RedisCounters:
                     await self._client.connection_pool.disconnect(inuse_connections=False)
                     result = await script(keys=keys, args=arguments)
             except self._failures as error:
+                # Another server may have its address now, such as if this one has become a replica.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
                 self._report_loss(error)
                 raise _Lost(may_have_run=True) from error
         if self._is_lost:
             self._is_lost = False
             _LOG.warning("the counters at %s can be reached again", self._shown)
         return result
+
+    async def _identify(self, connection: Any) -> None:
+        """Prepare a new connection; if its server is another one than before, all has to be restored again.
+
+        Where INFO is forbidden, each connection counts as one to another server.
+        """
+        await connection.on_connect()
+        await connection.send_command("INFO")
+        try:
+            reply = await connection.read_response()
+        except self._refused:
+            reply = b""
+        identity = _IDENTITY.findall(reply.decode() if isinstance(reply, bytes) else reply)
+        if not identity or identity != self._identity:
+            self._identity, self._restored_id, self._is_restore_complete = identity, b"", False
 
     def _report_loss(self, error: Exception) -> None:
         if self._is_lost:
@@ -460,10 +478,12 @@ class _Lost(Exception):
         self.may_have_run = may_have_run
 
 
-def connect(url: str, what: str) -> tuple[list[Secret], str, Any]:
+def connect(
+    url: str, what: str, on_connect: Callable[[Any], Coroutine[Any, Any, None]] | None = None
+) -> tuple[list[Secret], str, Any]:
     """Return the secrets of a URL, the URL without them, and a client for `what`.
 
-    Nothing is sent yet. Raises MissingExtraError and UsageError.
+    `on_connect` prepares each new connection in place of its own method of that name. Nothing is sent yet. Raises MissingExtraError and UsageError.
     """
     try:
         redis: Any = import_module("redis.asyncio")
@@ -480,6 +500,7 @@ def connect(url: str, what: str) -> tuple[list[Secret], str, Any]:
             socket_timeout=_TIMEOUT,
             socket_connect_timeout=_TIMEOUT,
             retry=retry,  # `_call` tries again
+            redis_connect_func=on_connect,
         )
     except ValueError:
         raise UsageError(f"invalid URL for the {what}: expected redis://HOST:PORT/DATABASE") from None
