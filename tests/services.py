@@ -115,6 +115,8 @@ class Redis(Service):
     def __init__(self, folder: Path, *, is_persistent: bool = False) -> None:
         super().__init__(folder)
         self._is_persistent = is_persistent
+        self.options: tuple[str, ...] = ()
+        """More options of its command line."""
 
     @property
     def url(self) -> str:
@@ -129,12 +131,42 @@ class Redis(Service):
         return [
             *(program, "--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", self.password),
             *("--dir", str(self.folder), "--save", "", "--appendonly", "yes" if self._is_persistent else "no"),
-            *("--appendfsync", "always"),
+            *("--appendfsync", "always", "--rdbcompression", "no", "--repl-diskless-sync-delay", "0"),
+            *self.options,
         ]
 
     def save(self) -> None:
         """Write a snapshot, which is what Redis has again after it was killed, unless it is persistent."""
         assert self._reply_to("SAVE") == b"+OK\r\n"
+
+    def follow(self, other: Redis) -> None:
+        """Become a replica of another server, and return once it has all data of it."""
+        self.configure("masterauth", other.password)
+        assert self._reply_to(f"REPLICAOF 127.0.0.1 {other.port}") == b"+OK\r\n"
+        other.wait_for_replica()
+
+    def configure(self, name: str, value: str) -> None:
+        """Change an option while the server runs or loads its data."""
+        assert self._reply_to(f"CONFIG SET {name} {value}") == b"+OK\r\n"
+
+    def lead(self) -> None:
+        """Be no replica any more."""
+        assert self._reply_to("REPLICAOF NO ONE") == b"+OK\r\n"
+
+    def wait_for_replica(self) -> None:
+        """Return once a replica has all data."""
+        wait_until(lambda: self._reply_to("SET waiting 1", "WAIT 1 1000") == b":1\r\n", "the replica has not all data")
+
+    def wait_until_loading(self) -> None:
+        """Return once it answers that it loads its data."""
+
+        def is_loading() -> bool:
+            try:
+                return self._reply_to("PING").startswith(b"-LOADING")
+            except OSError:
+                return False
+
+        wait_until(is_loading, "it does not load its data")
 
     def _answers(self) -> bool:
         try:
@@ -142,12 +174,14 @@ class Redis(Service):
         except OSError:
             return False
 
-    def _reply_to(self, command: str) -> bytes:
-        """Return the first line of what Redis replies."""
+    def _reply_to(self, *commands: str) -> bytes:
+        """Return the first line of what Redis replies to the last command."""
+        lines = "".join(f"{command}\r\n" for command in (f"AUTH {self.password}", *commands))
         with socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT) as connection:
-            connection.sendall(f"AUTH {self.password}\r\n{command}\r\n".encode())
+            connection.sendall(lines.encode())
             with connection.makefile("rb") as replies:
-                replies.readline()
+                for _ in commands:
+                    replies.readline()
                 return replies.readline()
 
 

@@ -9,10 +9,11 @@ import logging
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 import redis.asyncio
@@ -40,7 +41,7 @@ real_redis = settings(
 
 
 @asynccontextmanager
-async def connected(server: Redis, **options: Any) -> AsyncIterator[RedisCounters]:
+async def connected(server: Redis | Address, **options: Any) -> AsyncIterator[RedisCounters]:
     """Counters in a Redis, closed at the end."""
     counters = RedisCounters(server.url, **options)
     try:
@@ -314,12 +315,19 @@ async def test_what_redis_has_forgotten_since_its_last_snapshot_is_restored(redi
         await restored(counters, known)
 
 
-async def test_a_process_that_was_idle_notices_that_redis_has_an_older_snapshot_again(redis_server: Redis) -> None:
+@pytest.mark.parametrize("may_ask", [True, False], ids=["allowed INFO", "forbidden INFO"])
+async def test_a_process_that_was_idle_notices_that_redis_has_an_older_snapshot_again(
+    redis_server: Redis, may_ask: bool
+) -> None:
     known = KNOWN
 
     async def restore() -> None:
         await idle.restore(REQUEST.counter, REQUEST.window, known)
 
+    if not may_ask:
+        redis_server.kill()
+        redis_server.options = ("--rename-command", "INFO", "")
+        redis_server.start()
     async with connected(redis_server, on_empty=restore) as idle:
         await restored(idle)
         async with connected(redis_server) as busy:
@@ -331,6 +339,108 @@ async def test_a_process_that_was_idle_notices_that_redis_has_an_older_snapshot_
         redis_server.kill()
         redis_server.start()
         await restored(idle, known)
+
+
+class Address:
+    """An address whose new connections lead to one server after another, as that of a service with failover."""
+
+    def __init__(self, target: Redis) -> None:
+        self.target = target
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = self.target.url.replace(str(self.target.port), str(port))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await asyncio.gather(*self._tasks)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", self.target.port)
+        except ConnectionRefusedError:
+            writer.close()
+            return
+        await asyncio.gather(_forward(reader, to_server), _forward(from_server, writer))
+
+
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+@pytest.fixture
+def replica(redis_server: Redis, tmp_path: Path) -> Iterator[Redis]:
+    """A replica of the server that has all data of it."""
+    server = Redis(tmp_path)
+    try:
+        server.start()
+        server.follow(redis_server)
+        yield server
+    finally:
+        server.kill()
+
+
+async def test_counters_follow_their_address_when_the_server_becomes_a_replica(
+    redis_server: Redis, replica: Redis
+) -> None:
+    async with Address(redis_server) as address, connected(address) as counters:
+        await reserve(counters, MONEY)
+        held = await reserve(counters, MONEY)
+        redis_server.wait_for_replica()
+        replica.lead()
+        redis_server.follow(replica)
+        address.target = replica
+        await settle(counters, held, {MONEY.counter: 4})
+        await until_counted(counters)
+        await counters.renew()
+        assert await used(counters, MONEY) == 14
+
+
+async def test_what_a_replica_has_missed_before_it_was_promoted_is_restored(
+    redis_server: Redis, replica: Redis
+) -> None:
+    known = KNOWN
+
+    async def restore() -> None:
+        await counters.restore(REQUEST.counter, REQUEST.window, known)
+
+    async with Address(redis_server) as address, connected(address, on_empty=restore) as counters:
+        await restored(counters)
+        redis_server.wait_for_replica()
+        replica.lead()
+        known = 2 * KNOWN
+        redis_server.kill()
+        address.target = replica
+        await restored(counters, known)
+
+
+async def test_a_redis_that_loads_its_data_counts_as_lost_until_it_has_them(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(redis_server) as counters, redis.asyncio.from_url(redis_server.url) as client:
+        await reserve(counters, MONEY)
+        await client.mset({f"other:{number}": b"x" * 2000 for number in range(5000)})
+        redis_server.save()
+        redis_server.kill()
+        redis_server.options = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
+        loading = asyncio.create_task(asyncio.to_thread(redis_server.start))
+        await asyncio.to_thread(redis_server.wait_until_loading)
+        with pytest.raises(ServerError):
+            await counters.reserve([MONEY])
+        assert "BusyLoadingError" in caplog.text
+        redis_server.configure("key-load-delay", "0")
+        await loading
+        await until_counted(counters)
+        assert await used(counters, MONEY) == MONEY.amount
 
 
 async def test_each_process_restores_what_it_knows(redis_server: Redis) -> None:
