@@ -42,7 +42,7 @@ _MAX_UNSETTLED = 10_000
 """Reservations to settle that are kept while Redis cannot be reached. Later ones keep their estimate."""
 
 _IDENTITY = re.compile(r"^(?:run_id|master_replid):(\w+)", re.MULTILINE)
-"""What a server chooses at random: when it starts, and when its data gets a history of its own, as a promoted replica's."""
+"""What a server chooses at random: when it starts, and when it is promoted."""
 
 _COMMON = """
 local now = tonumber(ARGV[1])
@@ -483,7 +483,8 @@ def connect(
 ) -> tuple[list[Secret], str, Any]:
     """Return the secrets of a URL, the URL without them, and a client for `what`.
 
-    `on_connect` prepares each new connection in place of its own method of that name. Nothing is sent yet. Raises MissingExtraError and UsageError.
+    `on_connect` prepares each new connection in place of its own method of that name. Nothing is sent yet. Raises
+    MissingExtraError and UsageError.
     """
     try:
         redis: Any = import_module("redis.asyncio")
