@@ -251,7 +251,10 @@ def test_betas_that_are_not_texts_are_a_usage_error(betas: object) -> None:
         ({"tools": [{"type": "novel"}]}, "novel tools"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}, "input_audio"),
         ({"messages": [{"role": "user", "content": "Hi", "name": "Ann"}]}, "name"),
-        ({"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": PNG}]}]}, "system message"),
+        (
+            {"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": PNG}]}, *HELLO]},
+            "system message",
+        ),
         ({"extra": {"store": True}, "extra_for": "openai"}, "store"),
     ],
 )
@@ -286,6 +289,7 @@ def test_what_the_api_cannot_express_is_refused_or_dropped(fields: dict[str, Any
         ),
         ({"tools": [{"type": "function"}]}, r"tools\[0\]"),
         ({"tool_choice": "perhaps"}, "perhaps"),
+        ({"messages": [{"role": "system", "content": "x"}]}, "a message that is not a system message"),
     ],
 )
 def test_a_malformed_request_is_refused_before_it_is_sent(fields: dict[str, Any], message: str) -> None:

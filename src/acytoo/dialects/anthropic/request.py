@@ -95,6 +95,8 @@ def encode_request(
     if request.tools:
         request = as_functions(request, unsupported)
     system, turns = _split_system(request.messages, request.extra_for == SOURCE)
+    if not turns:
+        raise UsageError("Anthropic needs a message that is not a system message")
     body: JSONObject = {"model": request.model}
     system_content = _encode_system(system, unsupported)
     body["messages"] = _encode_messages(turns, unsupported, unsigned)
