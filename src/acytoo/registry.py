@@ -40,9 +40,10 @@ def provider_class(name: str) -> type[AsyncGeneratorProvider]:
     Raises UsageError that names the most similar provider, or the reason why it cannot be loaded.
     """
     lower = name.lower()
-    built_in = _built_in().get(lower)
-    if built_in is not None:
-        return built_in
+    # Its own module first, then the one with most of them: a program that uses one API need not import the others.
+    for module in sorted(_modules(), key=lambda module: (module != lower, module != "compatible")):
+        if (built_in := _classes_in(module).get(lower)) is not None:
+            return built_in
     if lower in _entry_points():
         return _load(lower)
     raise unknown_provider(name)
@@ -75,16 +76,23 @@ def _known() -> list[str]:
 
 
 @functools.cache
-def _built_in() -> dict[str, type[AsyncGeneratorProvider]]:
+def _modules() -> list[str]:
+    """Return the names of the modules with the providers that Acytoo has itself."""
     from acytoo import providers as package
 
-    classes: dict[str, type[AsyncGeneratorProvider]] = {}
-    for info in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package.__name__}.{info.name}")
-        for value in vars(module).values():
-            if _is_provider(value) and value.__module__ == module.__name__:
-                classes[value.address_name()] = value
-    return classes
+    return [info.name for info in pkgutil.iter_modules(package.__path__)]
+
+
+@functools.cache
+def _classes_in(module_name: str) -> dict[str, type[AsyncGeneratorProvider]]:
+    module = importlib.import_module(f"acytoo.providers.{module_name}")
+    own = [value for value in vars(module).values() if _is_provider(value) and value.__module__ == module.__name__]
+    return {cls.address_name(): cls for cls in own}
+
+
+@functools.cache
+def _built_in() -> dict[str, type[AsyncGeneratorProvider]]:
+    return {name: cls for module in _modules() for name, cls in _classes_in(module).items()}
 
 
 @functools.cache

@@ -17,7 +17,6 @@ from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, U
 from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import decode_body
 from acytoo.dialects.json import UNDECODABLE, dumps
-from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.server_side import request_from_body
 from acytoo.errors import AcytooError, UsageError
 from acytoo.http import Endpoint, HTTPRequest, ResponseHead, ServerRequest, join_url
@@ -85,10 +84,14 @@ class Acytoo(Dialect):
 
     def encode_models_request(self, endpoint: Endpoint) -> HTTPRequest:
         """Return a GET of `/v1/models`. The protocol has no list of its own; servers like ours answer OpenAI's."""
+        from acytoo.dialects.openai.models import models_request  # the package is slow to import, and rarely needed
+
         return models_request(msgspec.structs.replace(endpoint, key=endpoint.password or endpoint.key), "/v1")
 
     def read_models(self, body: bytes) -> list[str]:
         """Return each `id`."""
+        from acytoo.dialects.openai.models import read_models
+
         return read_models(body)
 
     def reader(self, head: ResponseHead) -> Reader:
