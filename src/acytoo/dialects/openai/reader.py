@@ -141,9 +141,6 @@ Sources: Perplexity's API reference ("Chat Completions"), and xAI's guide "Live 
 """
 
 
-_decode = decoder(_Chunk).decode
-
-
 _Nothing: TypeAlias = Annotated[list[Any], msgspec.Meta(max_length=0)] | Literal[""] | None
 
 
@@ -428,7 +425,7 @@ class StreamReader(RecordReader):
     def _read_record(self, record: bytes, items: list[Item]) -> None:
         """Append the items of a record, whatever it has."""
         try:
-            chunk: _Chunk = _decode(record)
+            chunk: _Chunk = decoder(_Chunk).decode(record)
         except UNDECODABLE:
             record = unframed(record)
             unusual = self._decode_unusual_chunk(record, items)
@@ -1144,7 +1141,7 @@ def _is_usage_chunk(record: bytes) -> bool:
     for line in record.splitlines():
         if line.startswith(b"data:"):
             try:
-                chunk = _decode(line[5:])
+                chunk = decoder(_Chunk).decode(line[5:])
             except UNDECODABLE:
                 return False
             return not chunk.choices and bool(chunk.usage) and not chunk.error
