@@ -450,7 +450,7 @@ class Refusal:
 
 REFUSALS = [
     Refusal("unknown model", 404, "NotFoundError", model="nonsense"),
-    Refusal("model that the key may not use", 403, "AuthenticationError", key="sk-narrow", counted="narrow"),
+    Refusal("model that the key may not use", 404, "NotFoundError", key="sk-narrow", counted="narrow"),
     Refusal("limit of the key reached", 429, "RateLimitError", key="sk-poor", counted="poor"),
     Refusal("limit of the upstream reached", 429, "RateLimitError", model="poor/m"),
     Refusal("budget without a price", 403, "AuthenticationError", model="unpriced/m"),

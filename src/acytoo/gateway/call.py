@@ -117,13 +117,10 @@ class GatewayCall(Call):
         self._dialect, self.size = dialect.name, size
         model = self.model = parsed.request.model or next(iter(setup.backends))
         name, _, rest = model.partition("/")
-        if name not in setup.backends:
+        if caller is ADMIN:
+            raise AuthenticationError("the admin key may not ask models: use another key", status=403)
+        if name not in setup.backends or (caller is not None and not caller.allows(model)):
             raise _unknown_model(model, [one for one in setup.backends if caller is None or caller.allows(one)])
-        if caller is not None and not caller.allows(model):
-            if caller is ADMIN:
-                raise AuthenticationError("the admin key may not ask models: use another key", status=403)
-            message = f"the key {caller.name!r} may not use the model {model!r}"
-            raise AuthenticationError(message, status=403, code="permission_error")
         for field, effect in dialect.unmetered_fields.items():
             if parsed.request.extra.get(field):
                 message = f"{field} {effect}, which this server could not count: leave it out"
@@ -375,7 +372,10 @@ def _name_of(error: BaseException | None) -> str:
 
 
 def _unknown_model(model: str, names: list[str]) -> NotFoundError:
+    """Return the error for a model that does not exist, or that the key may not use: it must not show which."""
     near = difflib.get_close_matches(model, names, 1)
     known = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
     hint = f"did you mean {near[0]!r}?" if near else f"this key may use {known}" if names else "this key may use none"
-    return NotFoundError(f"unknown model {model!r}: {hint}", status=404, code="model_not_found")
+    return NotFoundError(
+        f"unknown model {model!r}, or this key may not use it: {hint}", status=404, code="model_not_found"
+    )
