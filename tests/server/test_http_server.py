@@ -13,6 +13,7 @@ from acytoo import dialects
 from acytoo.http import HTTPResponse
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
+from acytoo.server.http_server import HTTPServer
 from acytoo.server.request import IncomingRequest
 from acytoo.server.router import PathRoute
 from acytoo.server.run import start
@@ -54,6 +55,24 @@ async def test_an_exception_in_a_handler_is_logged_and_reported_without_its_text
     assert (record.name, record.getMessage()) == ("acytoo.server", "internal error while answering /broken")
     assert record.exc_info is not None
     assert "it broke" in str(record.exc_info[1])
+
+
+async def unused(request: IncomingRequest) -> HTTPResponse:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+async def test_a_port_beyond_16_bits_is_refused(port: int) -> None:
+    config = ServerConfig({"backend": backend(dialects.OpenAI(), "http://127.0.0.1:9")})
+    with pytest.raises(OverflowError, match="a port is a number from 0 to 65535"):
+        await HTTPServer(unused, config).listen("127.0.0.1", port)
+
+
+async def test_a_server_that_never_listened_is_closed_at_once() -> None:
+    server = HTTPServer(unused, ServerConfig({"backend": backend(dialects.OpenAI(), "http://127.0.0.1:9")}))
+    await server.drain()
+    await server.close()
+    assert (server.is_stopping, server.is_closing) == (False, False)
 
 
 async def test_nothing_is_kept_of_a_connection_that_has_ended() -> None:

@@ -16,6 +16,7 @@ from acytoo.server.listener import Listener, bind
 from acytoo.testing import reply
 from tests.server.live_server import LIMIT, call, head, live_server
 from tests.server.test_connection import runners
+from tests.skipping_loop import in_skipping_loop, skip
 
 HEALTH = head("GET /healthz HTTP/1.1")
 
@@ -219,3 +220,37 @@ def test_writing_to_an_accepted_connection_never_blocks(kind: type[asyncio.Selec
 
     with asyncio.Runner(loop_factory=kind) as runner:
         runner.run(write())
+
+
+@in_skipping_loop
+async def test_a_failure_to_accept_is_retried_after_a_second_and_reported_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    accepted: list[asyncio.Protocol] = []
+
+    def new_connection() -> asyncio.Protocol:
+        accepted.append(asyncio.Protocol())
+        return accepted[-1]
+
+    async def turns() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    listener = Listener(new_connection)
+    address = await listener.listen("127.0.0.1", 0)
+    client = socket.socket()
+    reports = []
+    with no_free_descriptors(spare=0):
+        client.connect(address)
+        await turns()
+        for seconds in (0, 1.01, 30, 40, 30, 40):
+            skip(seconds)
+            await turns()
+            reports.append(len(caplog.records))
+    assert reports == [1, 1, 1, 2, 2, 3]
+    assert accepted == []
+    skip(1.01)
+    await turns()
+    assert len(accepted) == 1
+    client.close()
+    await listener.close()

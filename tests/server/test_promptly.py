@@ -746,6 +746,31 @@ async def test_the_access_log_has_the_bytes_and_the_seconds_of_each_response(
             caplog.clear()
 
 
+@in_skipping_loop
+async def test_a_hundred_connections_above_the_limit_are_refused_in_http_and_more_are_ended() -> None:
+    async with running(echo, max_connections=2) as server:
+        clients = [await server.client() for _ in range(103)]
+        answers = [await client.arrived() for client in clients]
+        assert answers[:2] == ["", ""]
+        for answer in answers[2:102]:
+            assert answer.startswith("HTTP/1.1 503 Service Unavailable\r\n")
+            assert "\r\nconnection: close\r\n" in answer
+            assert answer.endswith("}(end)")
+        assert answers[102] in ("(end)", "(reset)")
+        for client in clients[2:]:
+            client.sock.close()
+        await turns(200)
+        assert len(server.server.connections) == 2
+        client = await server.client()
+        assert (await client.arrived()).startswith("HTTP/1.1 503 ")
+        clients[0].sock.close()
+        client.sock.close()
+        await turns()
+        client = await server.client()
+        await client.send(GET)
+        assert await client.arrived() == ok("GET /a ")
+
+
 # Streams
 
 
