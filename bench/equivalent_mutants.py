@@ -65,7 +65,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "server/hangup.py has_hung_up": {"0 -> 1": "waits a millisecond"},
     "server/listener.py bind": {
-        "asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, backlog=_BACKLOG, start_serving=False, "
+        "asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False, "
         "reuse_port=reuse_port or None) -> no start_serving=False": "only until the next line",
         "False -> True": "`start_serving`: only until the next line",
     },

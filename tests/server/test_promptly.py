@@ -771,6 +771,40 @@ async def test_a_hundred_connections_above_the_limit_are_refused_in_http_and_mor
         assert await client.arrived() == ok("GET /a ")
 
 
+@in_skipping_loop
+async def test_a_handler_that_ignores_its_cancellation_holds_up_the_end_for_a_second() -> None:
+    may_end = asyncio.Event()
+    ended: list[str] = []
+
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        while not may_end.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+        ended.append(request.path)
+        return HTTPResponse(200, {}, b"")
+
+    async with running(handle, grace=50.0) as server:
+        client = await server.client()
+        await client.send(GET)
+        closing = asyncio.ensure_future(server.server.close())
+        for seconds in (0, 30, 21):  # the grace is over
+            await turns()
+            assert not closing.done()
+            skip(seconds)
+        await turns()
+        assert not closing.done()
+        skip(1.01)
+        await turns()
+        skip(1.01)
+        await turns()
+        assert closing.done()
+        assert await client.arrived() in ("(end)", "(reset)")
+        assert (ended, server.server.connections) == ([], set())
+        may_end.set()
+        await turns()
+        assert ended == ["/a"]
+
+
 # Streams
 
 

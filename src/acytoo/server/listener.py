@@ -35,7 +35,7 @@ async def bind(host: str, port: int, *, reuse_port: bool = False) -> list[socket
     With `reuse_port`, connections are spread over all sockets of the port that were bound so.
     """
     server = await asyncio.get_running_loop().create_server(
-        asyncio.Protocol, host, port, backlog=_BACKLOG, start_serving=False, reuse_port=reuse_port or None
+        asyncio.Protocol, host, port, start_serving=False, reuse_port=reuse_port or None
     )
     sockets = [socket.socket(fileno=os.dup(bound.fileno())) for bound in server.sockets]
     server.close()
