@@ -997,3 +997,35 @@ async def test_a_body_that_ends_with_its_connection_has_ended_when_it_was_receiv
                 break
         assert ended == [version]
         assert len(received) > 20_000_000
+
+
+@pytest.mark.parametrize("reported", [True, False])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@in_skipping_loop
+async def test_a_stream_that_is_cut_ends_when_its_client_has_received_what_was_sent(
+    version: str, reported: bool
+) -> None:
+    ended: list[str] = []
+
+    async def handle(request: IncomingRequest) -> None:
+        response = StreamedResponse(request, {})
+        response.write(b"x" * 20_000_000)
+        await response.abort(reported=reported)
+        ended.append(version)
+        response.close()
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(head(f"GET /a HTTP/{version}"))
+        assert ended == []
+        received = ""
+        for _ in range(1000):
+            received += await client.arrived()
+            if received.endswith(")"):
+                break
+        assert ended == [version]
+        if reported or version == "1.1":
+            assert received.endswith("(end)")
+            assert len(received) > 20_000_000
+        else:  # a reset may discard what the client's kernel has
+            assert received.endswith("(reset)")

@@ -423,7 +423,6 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._timer, self._timer_at = None, math.inf
         left = self._deadline - self._loop.time()
         if left <= 0:
-            self._deadline = math.inf
             self._action()
         elif left < math.inf:
             self._set_deadline(left, self._action)
