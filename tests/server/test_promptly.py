@@ -1029,3 +1029,33 @@ async def test_a_stream_that_is_cut_ends_when_its_client_has_received_what_was_s
             assert len(received) > 20_000_000
         else:  # a reset may discard what the client's kernel has
             assert received.endswith("(reset)")
+
+
+@in_skipping_loop
+async def test_waiting_until_all_is_sent_waits_for_the_last_byte_and_changes_nothing_for_later() -> None:
+    steps: list[str] = []
+
+    async def handle(request: IncomingRequest) -> None:
+        connection = request.connection
+        transport = connection.transport
+        assert transport is not None
+        await connection.drain_all()
+        for name in ("first", "second"):
+            while not transport.get_write_buffer_size():
+                connection.write(b"x" * 10_000)
+            assert not connection.write_paused
+            steps.append(name)
+            await connection.drain_all()
+            assert transport.get_write_buffer_size() == 0
+        steps.append("sent")
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(GET)
+        for expected in (["first"], ["first", "second"]):
+            assert steps == expected
+            for _ in range(1000):
+                await client.arrived()
+                if steps != expected:
+                    break
+        assert steps == ["first", "second", "sent"]
