@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acytoo import dialects
-from acytoo.dialects.tool_calls import ArgumentPieces, CallIds, ReceivedCalls, arguments_object
-from acytoo.http import ServerRequest
+from acytoo.dialects.base import Unsupported
+from acytoo.dialects.tool_calls import ArgumentPieces, CallIds, ReceivedCalls, arguments_object, with_unique_ids
+from acytoo.http import Endpoint, ServerRequest
+from acytoo.secret import Secret
+from acytoo.types import Request
 from tests.dialects.strategies import split_at
 
 
@@ -182,3 +185,62 @@ def test_results_with_unknown_ids_are_matched_in_one_step_each() -> None:
         ids.for_call("f")
     for number in range(100_000):  # this would take hours if each looked at all calls
         assert ids.for_result("f", f"lost_{number}") == f"call_{number}"
+
+
+def turn(*ids: str) -> dict[str, Any]:
+    function = {"name": "f", "arguments": "{}"}
+    return {"role": "assistant", "content": "", "tool_calls": [{"id": one, "function": function} for one in ids]}
+
+
+def results(*ids: str) -> list[dict[str, Any]]:
+    return [{"role": "tool", "tool_call_id": one, "content": "1"} for one in ids]
+
+
+def ids_in(messages: Any) -> list[str]:
+    ids: list[str] = []
+    for message in messages:
+        ids += [call["id"] for call in message.get("tool_calls", ())]
+        ids += [message["tool_call_id"]] if "tool_call_id" in message else []
+    return ids
+
+
+UNIQUE: dict[str, tuple[list[Any], list[str]]] = {
+    "different ids": ([turn("a", "b"), *results("b", "a")], ["a", "b", "b", "a"]),
+    "an id again in a later turn": (
+        [turn("a"), *results("a"), turn("a"), *results("a"), turn("a"), *results("a")],
+        ["a", "a", "a_2", "a_2", "a_3", "a_3"],
+    ),
+    "a new id that is known": ([turn("a_2"), turn("a"), *results("a_2"), turn("a")], ["a_2", "a", "a_2", "a_3"]),
+    "an id twice in one turn": ([turn("a", "a"), *results("a", "a")], ["a", "a_2", "a", "a_2"]),
+    "a turn in several messages": ([turn("a"), *results("a"), turn("a"), turn("b"), *results("a", "b")],
+                                   ["a", "a", "a_2", "b", "a_2", "b"]),
+    "two results of one call": ([turn("a"), *results("a", "a")], ["a", "a", "a"]),
+    "a result without a call": (results("a:b"), ["a:b"]),
+    "calls without ids": ([turn("", ""), *results("")], ["", "", ""]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNIQUE)
+def test_a_call_whose_id_an_earlier_one_has_gets_another_and_so_does_its_result(name: str) -> None:
+    messages, ids = UNIQUE[name]
+    before = json.dumps(messages)
+    assert ids_in(with_unique_ids(messages)) == ids
+    assert json.dumps(messages) == before
+
+
+@pytest.mark.parametrize("dialect", [dialects.Anthropic(), dialects.OpenAIResponses()], ids=lambda one: one.name)
+def test_no_id_of_a_call_is_sent_twice_to_an_api_that_refuses_it(dialect: dialects.Dialect) -> None:
+    """Anthropic's API takes fewer characters, so that other ids become equal."""
+    user: dict[str, Any] = {"role": "user", "content": "Hello"}
+    messages: Any = [user, turn("f:0", "f_0"), *results("f:0", "f_0"), turn("f:0"), *results("f:0")]
+    request = Request(messages, model="m")
+    encoded = dialect.encode_request(request, Endpoint("http://a.example", Secret("")), Unsupported(dialect.name))
+    body = json.loads(encoded.body)
+    items = body.get("input") or [block for turn in body["messages"] for block in turn["content"]]
+    sent = [item for item in items if isinstance(item, dict) and item.get("type")]
+    calls = [item.get("call_id") or item["id"] for item in sent if item["type"] in ("function_call", "tool_use")]
+    answers = [
+        item.get("call_id") or item["tool_use_id"] for item in sent if item["type"] not in ("function_call", "tool_use")
+    ]
+    assert len(set(calls)) == 3
+    assert calls == answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from acytoo.dialects.json import UNDECODABLE, decoder, dumps, is_complete_json
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import ProtocolError
-from acytoo.types import Finish, Item, JSONObject, ToolCall
+from acytoo.types import ChatMessage, Finish, Item, JSONObject, ToolCall
 
 
 def arguments_object(arguments: Any) -> JSONObject | None:
@@ -128,6 +128,49 @@ def is_invented(call_id: object) -> bool:
 
 _INVENTED = re.compile("call_[0-9a-f]{24}")
 """What `new_id` returns. OpenAI's ids are as long, but have other letters too."""
+
+
+def with_unique_ids(messages: Sequence[ChatMessage], encode: Callable[[str], str] = str) -> Sequence[ChatMessage]:
+    """Return the messages with another id for each call whose id an earlier one has, for APIs that refuse those.
+
+    Some models number the calls of each turn from 0 (Kimi K3: fw-ai/fireconnect#16). `encode` returns an id as the
+    API has it. A result belongs to the last call with its id, or to the next one of several in one turn.
+    """
+    for message in messages:  # the generator of any() costs as much as the rest of a short request
+        if "tool_calls" in message or "tool_call_id" in message:
+            break
+    else:
+        return messages
+    known: dict[str, int] = {}
+    pending: dict[str, list[str]] = {}  # the new ids of the calls of the last turn
+    changed = [*messages]
+    last_role = ""
+    for index, message in enumerate(messages):
+        if message["role"] == "assistant" != last_role:
+            pending = {}
+        last_role = message["role"]
+        if calls := message.get("tool_calls"):
+            ids: list[str] = []
+            for call in calls:
+                call_id = call.get("id") or ""
+                ids.append(_unused(encode(call_id), known) if call_id else "")
+                pending.setdefault(call_id, []).append(ids[-1])
+            renamed: Any = [{**call, "id": new} if new else call for call, new in zip(calls, ids, strict=True)]
+            changed[index] = {**message, "tool_calls": renamed}
+        elif call_id := message.get("tool_call_id") or "":
+            ids = pending.get(call_id) or [encode(call_id)]
+            changed[index] = {**message, "tool_call_id": ids.pop(0) if len(ids) > 1 else ids[0]}
+    return changed
+
+
+def _unused(call_id: str, known: dict[str, int]) -> str:
+    """Return the id, or one that begins with it if it is known. `known` has the last number after each id."""
+    unused = call_id
+    while unused in known:
+        known[call_id] += 1
+        unused = f"{call_id}_{known[call_id]}"
+    known[unused] = 1
+    return unused
 
 
 class CallIds:

@@ -533,7 +533,7 @@ def requests(draw: st.DrawFn) -> Request:
             ]
         messages.append(reply)
         if draw(st.booleans()):
-            ids = ["a", "b"][: draw(st.integers(1, 2))]
+            ids = [f"{name}-{len(messages)}" for name in "ab"[: draw(st.integers(1, 2))]]
             function = {"name": draw(texts), "arguments": msgspec.json.encode({"x": draw(texts)}).decode()}
             reply["tool_calls"] = [{"id": i, "type": "function", "function": function} for i in ids]
             reply["content"] = draw(replies | st.none())

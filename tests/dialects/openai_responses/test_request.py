@@ -409,7 +409,7 @@ def conversations(draw: st.DrawFn) -> list[Any]:
         messages.append(turn)
         if draw(st.booleans()):
             turn["content"] = draw(st.none() | texts)
-            ids = [f"call_{number}" for number in range(draw(st.integers(1, 3)))]
+            ids = [f"call_{len(messages)}_{number}" for number in range(draw(st.integers(1, 3)))]
             turn["tool_calls"] = [
                 {"id": id_, "type": "function", "function": {"name": draw(texts), "arguments": draw(texts)}}
                 for id_ in ids

@@ -17,7 +17,7 @@ from acytoo.dialects.base import Unsupported
 from acytoo.dialects.custom_tools import as_functions
 from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import invalid, require
-from acytoo.dialects.tool_calls import arguments_object
+from acytoo.dialects.tool_calls import arguments_object, with_unique_ids
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, parse_data_url, turn_parts
 from acytoo.types import (
@@ -99,7 +99,7 @@ def encode_request(
         raise UsageError("Anthropic needs a message that is not a system message")
     body: JSONObject = {"model": request.model}
     system_content = _encode_system(system, unsupported)
-    body["messages"] = _encode_messages(turns, unsupported, unsigned)
+    body["messages"] = _encode_messages(with_unique_ids(turns, _encode_id), unsupported, unsigned)
     if system_content:
         body["system"] = system_content
     # Extra fields replace what an effort would add: an effort beside the user's own `thinking` may be invalid.
@@ -387,23 +387,23 @@ def _encode_call(call: ToolCallDict, where: str) -> JSONObject:
     arguments = arguments_object(function.get("arguments"))
     if arguments is None:
         raise UsageError(f"{where}.function.arguments is not a JSON object, which Anthropic's API needs")
-    block = {"type": "tool_use", "id": _encode_id(call.get("id")), "name": function["name"], "input": arguments}
+    block = {"type": "tool_use", "id": call.get("id") or "", "name": function["name"], "input": arguments}
     return block | _part_fields(call)
 
 
-def _encode_id(call_id: str | None) -> str:
+def _encode_id(call_id: str) -> str:
     """Return the id of a call with "_" for each character that the API rejects.
 
     Observed: an id must match `^[a-zA-Z0-9_-]+$`.
     """
-    return re.sub(r"[^a-zA-Z0-9_-]", "_", call_id or "")
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", call_id)
 
 
 def _encode_result(message: ChatMessage, unsupported: Unsupported) -> JSONObject:
     content = message.get("content")
     block: JSONObject = {
         "type": "tool_result",
-        "tool_use_id": _encode_id(message["tool_call_id"]),
+        "tool_use_id": message["tool_call_id"],
         "content": content if isinstance(content, str) else _encode_content(content, unsupported),
     }
     if message.get("is_error") is not None:

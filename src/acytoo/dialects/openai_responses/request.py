@@ -30,7 +30,7 @@ from acytoo.dialects.openai_responses.tools import (
     types_of,
 )
 from acytoo.dialects.services import api_of
-from acytoo.dialects.tool_calls import arguments_text
+from acytoo.dialects.tool_calls import arguments_text, with_unique_ids
 from acytoo.errors import UsageError
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
 from acytoo.types import (
@@ -65,7 +65,7 @@ def encode_request(request: Request, extra: JSONObject, unsupported: Unsupported
     instructions = encode_instructions(request.messages)
     messages = request.messages[1:] if instructions else request.messages
     custom = custom_names(request) if request.tools else frozenset()
-    items = _encode_messages(messages, custom, unsupported)
+    items = _encode_messages(with_unique_ids(messages), custom, unsupported)
     body: JSONObject = {"model": request.model, "input": items, **encode_options(request, unsupported)}
     if instructions:
         body["instructions"] = instructions
@@ -143,7 +143,9 @@ def encode_instructions(messages: ChatMessages) -> str:
     return content
 
 
-def _encode_messages(messages: ChatMessages, custom: frozenset[str], unsupported: Unsupported) -> list[JSONObject]:
+def _encode_messages(
+    messages: Sequence[ChatMessage], custom: frozenset[str], unsupported: Unsupported
+) -> list[JSONObject]:
     items: list[JSONObject] = []
     custom_calls: set[str] = set()  # their ids: their results have a type of their own
     for message in messages:
