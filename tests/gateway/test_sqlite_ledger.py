@@ -8,7 +8,9 @@ import os
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
@@ -16,6 +18,8 @@ import pytest
 
 from acytoo.errors import AcytooError
 from acytoo.gateway.ledger import MOST_ROWS, Ledger, Row, open_ledger
+from acytoo.gateway.ledger_sql import COLUMNS
+from acytoo.gateway.sqlite_ledger import SQLiteLedger
 from tests import processes
 from tests.services import wait_until
 
@@ -353,3 +357,29 @@ async def test_the_space_of_deleted_rows_is_returned_to_the_disk(path: Path) -> 
         for _ in range(10):
             assert await ledger.prune(1e11, 2000) == 2000
     assert path.stat().st_size < before / 20  # noqa: ASYNC240
+
+
+async def test_a_query_that_nobody_waits_for_any_more_is_given_up(path: Path) -> None:
+    async with opened(path):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        columns = ", ".join(f"1 AS {name}" for name in COLUMNS)
+        connection.execute("DROP TABLE ledger")
+        connection.execute(
+            f"CREATE VIEW ledger AS WITH RECURSIVE endless(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM endless)"
+            f" SELECT {columns} FROM endless"
+        )
+        connection.commit()
+    ledger = SQLiteLedger(path, read_only=True)
+    await ledger.open()
+    has_started = threading.Event()
+    threads = ThreadPoolExecutor(1, initializer=has_started.set)
+    asyncio.get_running_loop().set_default_executor(threads)
+    query = asyncio.create_task(ledger.usage(0, 3600, []))
+    while not has_started.is_set():  # noqa: ASYNC110 - it is set by a thread
+        await asyncio.sleep(0.01)
+    query.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await query
+    await asyncio.to_thread(str)  # which has to wait for the only thread
+    await ledger.close()

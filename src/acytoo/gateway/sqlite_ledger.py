@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from itertools import chain
@@ -33,6 +34,9 @@ _CHECKED_SIZE = 64 * 1024**2
 
 _TOGETHER = 32
 """Rows in one statement, which is a sixth faster than one statement for each; SQLite before 3.32 takes 999 values."""
+
+_STEPS = 100_000
+"""Steps of SQLite after which a query looks whether it is cancelled: a few milliseconds."""
 
 _PAGES = 1000
 """Pages that a batch of deleted rows returns to the disk at most: more than it has, because some may be left over."""
@@ -93,7 +97,11 @@ class SQLiteLedger(BufferedLedger):
         self._thread.shutdown()
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
-        return await asyncio.to_thread(self._select, query, arguments)
+        is_cancelled = threading.Event()
+        try:
+            return await asyncio.to_thread(self._select, query, arguments, is_cancelled.is_set)
+        finally:
+            is_cancelled.set()
 
     async def _run(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
@@ -167,13 +175,19 @@ class SQLiteLedger(BufferedLedger):
             self._connection.close()
             self._connection = None
 
-    def _select(self, query: str, arguments: Sequence[Any]) -> list[Any]:
-        """Return the records of a query, on a connection of its own that cannot write."""
+    def _select(
+        self, query: str, arguments: Sequence[Any], is_cancelled: Callable[[], bool] | None = None
+    ) -> list[Any]:
+        """Return the records of a query, on a connection of its own that cannot write.
+
+        SQLite ends it when it is cancelled: who asks and leaves, again and again, would else take all threads.
+        """
         if not self._path.exists():
             raise AcytooError(f"{self._name} does not exist")
         with self._errors(is_writer=False):
             uri = f"{self._path.as_uri()}?mode=ro"
             with closing(sqlite3.connect(uri, timeout=_BUSY, isolation_level=None, uri=True)) as connection:
+                connection.set_progress_handler(is_cancelled, _STEPS)
                 ledger_sql.check_version(connection.execute(ledger_sql.SELECT_VERSION).fetchone()[0])
                 named = {str(number): value for number, value in enumerate(arguments, 1)}
                 return connection.execute(query, named).fetchall()
