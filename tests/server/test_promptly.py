@@ -12,8 +12,10 @@ import re
 import socket
 import struct
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -803,6 +805,83 @@ async def test_a_handler_that_ignores_its_cancellation_holds_up_the_end_for_a_se
         may_end.set()
         await turns()
         assert ended == ["/a"]
+
+
+@pytest.mark.parametrize(
+    ("status", "head_of_it", "body"),
+    [
+        (200, "HTTP/1.1 200 OK\r\nx-a: b\r\ncontent-length: 2\r\n\r\n", "Hi"),
+        (204, "HTTP/1.1 204 No Content\r\nx-a: b\r\n\r\n", ""),
+        (304, "HTTP/1.1 304 Not Modified\r\nx-a: b\r\n\r\n", ""),
+        (299, "HTTP/1.1 299 \r\nx-a: b\r\ncontent-length: 2\r\n\r\n", "Hi"),
+    ],
+)
+@in_skipping_loop
+async def test_a_response_has_the_length_of_its_body_unless_its_status_means_none(
+    status: int, head_of_it: str, body: str
+) -> None:
+    async def handle(_: IncomingRequest) -> HTTPResponse:
+        return HTTPResponse(status, {"x-a": "b"}, b"Hi")
+
+    async with running(handle) as server:
+        client = await server.client()
+        await client.send(GET + head("HEAD /a HTTP/1.1") + GET)
+        assert await client.arrived() == head_of_it + body + head_of_it + head_of_it + body
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_every_response_has_its_date(streamed: bool) -> None:
+    async def handle(request: IncomingRequest) -> HTTPResponse | None:
+        if not streamed:
+            return HTTPResponse(200, {}, b"")
+        await StreamedResponse(request, {}).end(b"")
+        return None
+
+    async with running(handle) as server:
+        client = await server.client()
+        before = int(time.time())
+        await client.send(GET)
+        [date] = re.findall(r"\r\ndate: ([^\r]*)\r\n", client.sock.recv(1000).decode())
+        assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", date)
+        assert before <= parsedate_to_datetime(date).timestamp() <= time.time()
+
+
+@pytest.mark.parametrize(
+    ("sent", "ends"),
+    [
+        (b"", True),
+        (GET[:10], True),
+        (GET, False),
+        (head("POST /b HTTP/1.1", "content-length: 2\r\n") + b"H", True),
+        (post(b"Hi", path="/a")[:-1], False),
+    ],
+    ids=["nothing", "half a head", "a request", "half a body", "half a body that nobody waits for"],
+)
+@in_skipping_loop
+async def test_a_server_that_stops_waits_only_for_what_is_being_answered(sent: bytes, ends: bool) -> None:
+    may_go_on = asyncio.Event()
+
+    async def handle(request: IncomingRequest) -> HTTPResponse:
+        if request.path == "/b":
+            await request.body(10, 1000.0, Budget(100))
+        await may_go_on.wait()
+        return HTTPResponse(200, {}, b"late")
+
+    async with running(handle, grace=500.0) as server:
+        client = await server.client()
+        await client.send(sent)
+        closing = asyncio.ensure_future(server.server.close())
+        await turns()
+        assert closing.done() is ends
+        if ends:
+            assert await client.arrived() in ("(end)", "(reset)")
+        else:
+            assert await client.arrived() == ""
+            may_go_on.set()
+            assert (await client.arrived()).startswith(ok("late", "close"))
+            skip(3)  # what a client still sends is discarded for two seconds
+            await turns()
+            assert closing.done()
 
 
 # Streams
