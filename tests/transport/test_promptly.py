@@ -567,6 +567,26 @@ async def test_forwarding_ends_when_its_consumer_has_enough_and_the_rest_is_read
     assert await now(read_all(exchange)) == b"onetwo"
 
 
+@in_skipping_loop
+async def test_after_forwarding_a_reader_that_is_busy_is_not_silence(server: Server) -> None:
+    exchange = await server.opened(CHUNKED, idle=100.0)
+
+    def consume(data: bytes) -> bool:
+        exchange.deadlines.content_received()
+        return False
+
+    forwarding = asyncio.ensure_future(exchange.forward(consume))
+    await turns()
+    await server.answer(b"3\r\none\r\n")
+    assert forwarding.done()
+    exchange.deadlines.content_received()
+    for seconds in (99, 99, 1, 1):  # the reader is busy
+        skip(seconds)
+        await turns()
+    await server.answer(b"3\r\ntwo\r\n")
+    assert await now(exchange.read()) == b"two"
+
+
 @pytest.mark.parametrize("is_cancelled", [False, True])
 @in_skipping_loop
 async def test_what_a_consumer_raises_ends_forwarding(is_cancelled: bool, server: Server) -> None:
