@@ -319,22 +319,26 @@ def test_a_call_of_another_model_is_sent_to_gemini_3_with_the_documented_placeho
     ("request_", "feature"),
     [
         (make_request(user="u"), "user"),
-        (make_request(parallel_tool_calls=False), "parallel_tool_calls"),
-        (make_request(tools=[{"type": "web_search"}]), "web_search"),
-        (make_request(tool_choice="sometimes"), "tool_choice"),
-        (make_request(reasoning_effort="extreme"), "reasoning_effort"),
-        (make_request(model="gemini-2.5-pro", reasoning_effort="xhigh"), "reasoning_effort"),
-        (make_request(response_format={"type": "grammar"}), "grammar"),
-        (make_request([{"role": "user", "content": [{"type": "video", "video": 1}]}]), "video"),
-        (make_request([{"role": "user", "content": "x", "name": "Ann"}]), "name"),
-        (make_request([*HELLO, {"role": "tool", "tool_call_id": "lost", "content": "x"}]), "lost"),
+        (make_request(parallel_tool_calls=False), "parallel_tool_calls=False"),
+        (make_request(tools=[{"type": "web_search"}]), "the tool type 'web_search'"),
+        (make_request(tool_choice="sometimes"), "tool_choice='sometimes'"),
+        (make_request(reasoning_effort="extreme"), "reasoning_effort='extreme'"),
+        (make_request(model="gemini-2.5-pro", reasoning_effort="xhigh"), "reasoning_effort='xhigh'"),
+        (make_request(reasoning_effort="max"), "reasoning_effort='max'"),
+        (make_request(response_format={"type": "grammar"}), "response_format 'grammar'"),
+        (make_request([{"role": "user", "content": [{"type": "video", "video": 1}]}]), "video content"),
+        (make_request([{"role": "user", "content": "x", "name": "Ann"}]), "the name of a message's author"),
+        (
+            make_request([*HELLO, {"role": "tool", "tool_call_id": "lost", "content": "x"}]),
+            "the result of a call that is not in the messages ('lost')",
+        ),
         (make_request(extra={"metadata": {}}, extra_for="openai"), "metadata"),
     ],
 )
 def test_an_unsupported_feature_is_refused_by_name_or_dropped(request_: Request, feature: str) -> None:
     with pytest.raises(UnsupportedError, match="gemini") as caught:
         encode(request_)
-    assert feature in caught.value.feature
+    assert caught.value.feature == feature
     assert encode(request_, drop=True)["contents"]
 
 
@@ -707,4 +711,123 @@ def test_an_instruction_is_a_text_or_parts(instruction: Any, texts: list[str]) -
     assert request.messages == [
         *[{"role": "system", "content": text} for text in texts],
         {"role": "user", "content": "Hi"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("effort", "budget", "level"),
+    [
+        ("none", {"thinkingBudget": 0}, {"thinkingBudget": 0}),
+        ("minimal", {"thinkingBudget": 1024}, {"thinkingLevel": "MINIMAL"}),
+        ("low", {"thinkingBudget": 1024}, {"thinkingLevel": "LOW"}),
+        ("medium", {"thinkingBudget": 8192}, {"thinkingLevel": "MEDIUM"}),
+        ("high", {"thinkingBudget": 24576}, {"thinkingLevel": "HIGH"}),
+        ("xhigh", {"thinkingBudget": 24576}, {"thinkingLevel": "XHIGH"}),
+        ("max", {"thinkingBudget": 24576}, {"thinkingLevel": "HIGH"}),
+        ("extreme", None, None),
+    ],
+)
+def test_an_effort_is_a_budget_or_a_level(effort: str, budget: Any, level: Any) -> None:
+    for model, size in (("gemini-2.5-pro", budget), ("models/gemini-2.5-flash", budget), ("gemini-3-pro", level)):
+        body = encode(make_request(model=model, reasoning_effort=effort), drop=True)
+        thinking = size if size is None or effort == "none" else {**size, "includeThoughts": True}
+        assert body.get("generationConfig", {}).get("thinkingConfig") == thinking
+
+
+@pytest.mark.parametrize(
+    ("config", "choice", "extra"),
+    [
+        ({"functionCallingConfig": {"mode": "AUTO"}}, "auto", {}),
+        ({"functionCallingConfig": {"mode": "NONE"}}, "none", {}),
+        ({"functionCallingConfig": {"mode": "any"}}, "required", {}),
+        ({"functionCallingConfig": {"mode": "VALIDATED"}}, "auto", {}),
+        ({"functionCallingConfig": {"allowedFunctionNames": ["f"]}}, "auto", {}),
+        ({"functionCallingConfig": {}}, None, {}),
+        ({"retrievalConfig": {"x": 1}}, None, {"toolConfig.retrievalConfig": {"x": 1}}),
+        (
+            {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+            {"type": "function", "function": {"name": "f"}},
+            {},
+        ),
+        (
+            {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f", "g"]}},
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {
+                    "mode": "required",
+                    "tools": [{"type": "function", "function": {"name": name}} for name in "fg"],
+                },
+            },
+            {},
+        ),
+    ],
+    ids=range(9),
+)
+def test_a_calling_config_is_a_tool_choice(config: Any, choice: Any, extra: Any) -> None:
+    tools = [{"functionDeclarations": [{"name": "f"}, {"name": "g"}]}]
+    request = decode({"contents": CONTENTS, "tools": tools, "toolConfig": config})
+    assert (request.tool_choice, request.extra) == (choice, extra)
+    if isinstance(choice, dict):
+        assert encode(request)["toolConfig"] == config
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ({"text": "x"}, "x"),
+        (
+            {"inlineData": {"mimeType": "image/png", "data": "A"}},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,A"}},
+        ),
+        (
+            {"inlineData": {"mimeType": "audio/wav", "data": "A"}},
+            {"type": "input_audio", "input_audio": {"data": "A", "format": "wav"}},
+        ),
+        (
+            {"inlineData": {"mimeType": "audio/mp3", "data": "A"}},
+            {"type": "input_audio", "input_audio": {"data": "A", "format": "mp3"}},
+        ),
+        (
+            {"inlineData": {"mimeType": "audio/ogg", "data": "A"}},
+            {"type": "file", "file": {"file_data": "data:audio/ogg;base64,A"}},
+        ),
+        ({"inlineData": {"data": "A"}}, {"type": "file", "file": {"file_data": "data:;base64,A"}}),
+        ({"fileData": {"fileUri": "gs://b/f"}}, {"type": "file", "file": {"file_id": "gs://b/f"}}),
+        ({"executableCode": {"code": "1"}}, {"executableCode": {"code": "1"}, "type": "executableCode"}),
+    ],
+    ids=range(8),
+)
+def test_a_part_of_a_user_is_a_part_of_the_shared_shape(part: Any, content: Any) -> None:
+    [message] = decode({"contents": [{"role": "user", "parts": [part]}]}).messages
+    assert message["content"] == (content if isinstance(content, str) else [content])
+
+
+@pytest.mark.parametrize(
+    ("response", "content", "is_error"),
+    [
+        ({"output": "ok"}, "ok", False),
+        ({"error": "no"}, "no", True),
+        ({"error": {"code": 1}}, '{"error":{"code":1}}', True),
+        ({"output": "ok", "error": "no"}, '{"output":"ok","error":"no"}', False),
+        ({"other": "x"}, '{"other":"x"}', False),
+    ],
+)
+def test_a_result_is_an_error_if_it_has_only_that(response: Any, content: str, is_error: bool) -> None:
+    called = {"role": "model", "parts": [{"functionCall": {"name": "f", "id": "c1"}}]}
+    result: dict[str, Any] = {"name": "f", "id": "c1", "response": response}
+    answered = {"role": "user", "parts": [{"functionResponse": result}]}
+    message = decode({"contents": [*CONTENTS, called, answered]}).messages[2]
+    assert message == {
+        "role": "tool",
+        "tool_call_id": "c1",
+        "content": content,
+        "name": "f",
+        **({"is_error": True} if is_error else {}),
+    }
+    image = {"inlineData": {"mimeType": "image/png", "data": PNG}}
+    with_media = {"role": "user", "parts": [{"functionResponse": {**result, "parts": [image]}}]}
+    message = decode({"contents": [*CONTENTS, called, with_media]}).messages[2]
+    assert message["content"] == [
+        {"type": "text", "text": content},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from unittest.mock import ANY
 
@@ -27,6 +28,7 @@ from tests.dialects.gemini.helpers import (
     CONTENTS,
     DIALECT,
     DOCUMENT,
+    STREAM,
     arguments,
     decode,
     make_request,
@@ -323,3 +325,12 @@ def test_an_error_has_the_code_of_its_status(status: int, code: str) -> None:
     with pytest.raises(StatusError) as caught:
         read(alone, head=DOCUMENT)
     assert caught.value.status == status
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    items: list[Item] = [ToolCall(0, "", "f", "{}"), ToolCall(1, "", "g", "{}"), Finish("tool_calls")]
+    for data, head in ((write(items), STREAM), (DIALECT.write_reply(collect(items), make_request()), DOCUMENT)):
+        calls = [json.loads(part) for part in re.findall(rb'"functionCall":(\{[^}]*\{\}[^}]*\})', data)]
+        assert [call["name"] for call in calls] == ["f", "g"]
+        assert all(len(call["id"]) > 10 and call["id"].startswith("call_") for call in calls)
+        assert len(collect(read(data, head=head)).tool_calls) == 2
