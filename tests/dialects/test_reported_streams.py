@@ -202,6 +202,66 @@ STREAMS = {
     "gateways: Anthropic's name for length": Reported(
         OPENAI, sse(HI, chunk("max_tokens")) + DONE, "Hi", finish="length"
     ),
+    "jakobdylanc/llmcord#84: only finishReason has the reason": Reported(
+        OPENAI, sse(HI, {"choices": [{"delta": {}, "finish_reason": None, "finishReason": "stop"}]}), "Hi"
+    ),
+    "only finishReason has a failure": Reported(
+        OPENAI,
+        sse(HI, {"choices": [{"delta": {}, "finishReason": "error"}]}) + DONE,
+        "Hi",
+        error=ServerError,
+        message="'error'",
+    ),
+    "yuezhiai/jonex#33: [DONE] without data": Reported(OPENAI, sse(HI, STOP) + b"[DONE]\n\n", "Hi"),
+    "PawanOsman/OpenCursor#88: stop before the text": Reported(
+        OPENAI, sse(chunk("stop", content=""), HI, chunk("stop", content="")) + DONE, "Hi"
+    ),
+    "openai/openai-python#3201: two pieces of a call in one chunk": Reported(
+        OPENAI,
+        sse(
+            chunk(
+                tool_calls=[
+                    {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x"'}},
+                    {"index": 0, "function": {"arguments": ":1}"}},
+                ]
+            ),
+            chunk("tool_calls"),
+        )
+        + DONE,
+        arguments='{"x":1}',
+        finish="tool_calls",
+    ),
+    "langchain-ai/langchain#38682: an empty object before the arguments": Reported(
+        OPENAI,
+        sse(piece("{}", id="a", name="f"), piece('{"q":1}'), chunk("tool_calls")) + DONE,
+        arguments='{"q":1}',
+        finish="tool_calls",
+    ),
+    "pydantic/pydantic-ai#5165: choices is null between two texts": Reported(
+        OPENAI, sse(chunk(content="H"), {"choices": None}, chunk(content="i"), STOP) + DONE, "Hi"
+    ),
+    "vllm-project/vllm#27755: one thought under two names": Reported(
+        OPENAI, sse(chunk(reasoning="a", reasoning_content="a"), HI, STOP) + DONE, "Hi", reasoning="a"
+    ),
+    "lemonade-sdk/lemonade#2826: an error without data": Reported(
+        OPENAI,
+        sse(HI) + b'{"error":{"code":400,"message":"too many tokens","type":"exceed_context_size_error"}}\n\n',
+        "Hi",
+        error=RequestError,
+        message="too many tokens",
+    ),
+    "EricLBuehler/mistral.rs#1874: an error that is plain words": Reported(
+        OPENAI,
+        b"data: Number of choices must be greater than 0.\n\n",
+        error=ProtocolError,
+        message="Number of choices",
+    ),
+    "vercel/ai#10533: a code and an error beside each other": Reported(
+        OPENAI,
+        sse({"code": "The service is currently unavailable", "error": "Timed out"}),
+        error=ServerError,
+        message="Timed out",
+    ),
     "BerriAI/litellm#2195: stop in each chunk before the reason": Reported(
         OPENAI, sse(chunk("stop", content="H"), chunk("length", content="i")) + DONE, "Hi", finish="length"
     ),
@@ -670,6 +730,26 @@ STREAMS = {
         "Hi",
         error=ServerError,
         message="TOO_MANY_TOOL_CALLS",
+    ),
+    "vercel/ai#14932: the code of an error is null": Reported(
+        RESPONSES,
+        sse({"type": "error", "code": None, "message": "Invalid arguments", "param": None}),
+        error=ServerError,
+        message="Invalid arguments",
+    ),
+    "router-for-me/CLIProxyAPI#2626: only its end has the call": Reported(
+        RESPONSES,
+        events(
+            CREATED,
+            {
+                "type": "response.output_item.done",
+                "output_index": 0,
+                "item": {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"x":1}'},
+            },
+            {"type": "response.completed", "response": {"status": "completed", "output": []}},
+        ),
+        arguments='{"x":1}',
+        finish="tool_calls",
     ),
     "decolua/9router#705: response.completed has no output": Reported(
         RESPONSES, events(CREATED, *MESSAGE_EVENTS, completed()), "Hi"

@@ -119,6 +119,7 @@ class _Choice(msgspec.Struct, gc=False):
     text: Annotated[str | None, NEEDED] = None  # in the shape of /v1/completions, instead of both
     error: Any = None  # OpenRouter
     usage: Any = None  # Moonshot, higress-group/higress#1568
+    camel_reason: Annotated[str | None, REASON] = msgspec.field(default=None, name="finishReason")  # llmcord#84: Google
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -387,7 +388,7 @@ class StreamReader(RecordReader):
                     if len(chunk.choices) == 1:
                         choice = chunk.choices[0]
                         text, reason = choice.delta.content, choice.finish_reason
-                        if not reason and chunk.usage is None:
+                        if not reason and chunk.usage is None and (text or not self._started):
                             if not self._started:
                                 self._start(chunk, items, text)
                             if text:
@@ -537,8 +538,9 @@ class StreamReader(RecordReader):
             items.append(Logprobs(tokens))
         if any(isinstance(item, (str, ToolCall, Refusal)) for item in items[before:]):
             self.has_content = True
-        if choice.finish_reason and choice.finish_reason not in ("null", "None"):
-            self._finish_reply(choice.finish_reason, choice.index, items)
+        reason = choice.finish_reason or choice.camel_reason
+        if reason and reason not in ("null", "None"):
+            self._finish_reply(reason, choice.index, items)
 
     def _finish_reply(self, reason: str, number: int | None, items: list[Item]) -> None:
         """Append what ends the reply, because the choice of that number has a finish reason."""
