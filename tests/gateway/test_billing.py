@@ -387,6 +387,60 @@ async def test_what_is_recorded_is_what_the_upstream_counts(
         await check_counters(served, rows)
 
 
+TIGHT = """
+[upstreams.tight]
+provider = "{api}"
+url = "{url}"
+key = "env:UPSTREAM_KEY"
+concurrent = 2
+[models.crowd]
+targets = ["up/m", "tight/m", "other/m"]
+hedge = true
+[prices."tight/m"]
+input = 2.0
+output = 2.0
+"""
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic", "gemini"])
+async def test_hedged_requests_of_a_crowd_are_recorded_as_the_upstreams_count_them(
+    api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "key-of-the-upstream-0123456789")
+    crowd = [OK, silent(), status(503), OK.wait(0.05, after=0), OK.reset(after_bytes=0), OK, status(404)] * 20
+    async with asyncio.timeout(LIMIT), AsyncExitStack() as stack:
+        up, tight, other = [
+            await stack.enter_async_context(FakeEndpoint(DIALECTS[api], *scripts))
+            for scripts in (crowd, [OK.wait(0.03, after=0)], [OK, OK.wait(0.02, after=0)] * 100)
+        ]
+        more = TIGHT.format(api=api, url=tight.url)
+        served = await stack.enter_async_context(gateway(api, up.url, other.url, more=more))
+        hedged = served.control.setup.backends["crowd"]
+        assert isinstance(hedged, Route)
+        for _ in range(100):
+            hedged.note_first_content(0.02)
+        places = asyncio.Semaphore(10)  # as many as the key may have in progress
+
+        async def ask(number: int) -> int:
+            stream = number % 2 == 0
+            request = Request([{"role": "user", "content": "Hello, how are you?"}], "crowd", stream=stream)
+            async with places:
+                return (await call(served.url, DIALECTS["openai" if number % 3 else "ollama"], request))[0]
+
+        statuses = await asyncio.gather(*map(ask, range(80)))
+        assert {*statuses} == {200}
+        rows = served.ledger.rows
+        # One that was left while it was being connected has a row that counts nothing.
+        sent = [row.upstream for row in rows if row.status or row.input_tokens]
+        for name, fake in {"up": up, "tight": tight, "other": other}.items():
+            if number := sent.count(name):
+                await fake.received(number)
+            assert len(fake.requests) == number
+        assert len({row.request_id for row in rows}) == 80
+        await check_counters(served, rows)
+        assert await served.used("upstream:tight:concurrent", "flight") == 0
+
+
 def check_rows(way: Way, rows: Sequence[Row], caller: str, api: str) -> None:
     found = [(row.outcome, row.status, row.upstream) for row in rows]
     expected = [
@@ -426,7 +480,7 @@ async def check_counters(served: Gateway, rows: Sequence[Row]) -> None:
     tokens = sum(row.input_tokens + row.output_tokens for row in rows)
     assert await served.used("key:bot:tokens", "day") == tokens
     assert await served.used("key:bot:money", "month") == sum(row.cost or 0 for row in rows)
-    assert await served.used("key:bot:requests", "day") == 1
+    assert await served.used("key:bot:requests", "day") == len({row.request_id for row in rows if row.attempt})
     assert await served.used("key:bot:concurrent", "flight") == 0
     for name in ("up", "other"):
         own = [row for row in rows if row.upstream == name]

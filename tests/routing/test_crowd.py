@@ -256,6 +256,25 @@ async def test_a_servers_request_cancelled_at_any_step_gives_every_place_back(
             assert [target.in_flight for target in (*targets, *outer.targets)] == [0, 0, 0], steps
 
 
+@pytest.mark.parametrize("scripts", [([silent()], [OVERLOADED]), ([OVERLOADED.wait(0.3, after=0)], [silent()])])
+async def test_a_third_target_takes_the_place_of_one_of_two_that_fails(scripts: Any) -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, *scripts, [TWO])
+        got = await route.reply(MESSAGES)
+        assert got.text == "two replies"
+        assert sorted(attempt.outcome for attempt in got.attempts) == ["ServerError", "answered", "cancelled"]
+        assert got.attempts[-1].target == "t3"
+        assert [len(fake.requests) for fake in fakes] == [1, 1, 1]
+        assert all(target.in_flight == 0 for target in route.targets)
+
+
+async def test_after_a_bad_request_to_one_of_two_targets_no_third_one_is_asked() -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, [ONE.wait(0.3, after=0)], [status(400)], [TWO])
+        assert (await route.reply(MESSAGES)).text == "one reply"
+        assert [len(fake.requests) for fake in fakes] == [1, 1, 0]
+
+
 async def test_two_targets_that_begin_at_the_same_time_give_one_reply() -> None:
     async with AsyncExitStack() as stack:
         route, fakes = await hedged(stack, [ONE.wait(0.02, after=0)], [TWO.wait(0.02, after=0)])

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -232,36 +232,47 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
             self.error = self.error or error
 
     async def hedged(self, lease: Lease, delay: float) -> _Begun[T]:
-        """Send the request to one target and, if that is slower than usual, to a second one. The first reply wins."""
-        tasks = [asyncio.ensure_future(self._ask_once(lease))]
+        """Send the request to one target and, if that is slower than usual, to a second one. The first reply wins.
+
+        If one of the two fails, another target takes its place at once.
+        """
+        tasks = {asyncio.ensure_future(self._ask_once(lease)): lease.target}
         try:
-            await asyncio.wait(tasks, timeout=delay)
-            second = self._spare(lease.target) if not tasks[0].done() else None
-            if second is not None:
-                _LOG.info("target %s has not begun after %.3f s: asking %s too", lease.target.name, delay,
-                          second.target.name)  # fmt: skip
-                tasks.append(asyncio.ensure_future(self._ask_once(second)))
-            running = set(tasks)
+            done, _ = await asyncio.wait(tasks, timeout=delay)
+            may_ask = not done
+            running = dict(tasks)
             winner: asyncio.Task[_Begun[T]] | None = None
             while winner is None:
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                if may_ask and (second := self._spare(running.values())) is not None:
+                    names = ", ".join([target.name for target in running.values()])
+                    _LOG.info("target %s has not begun after %.3f s: asking %s too", names, delay, second.target.name)
+                    task = asyncio.ensure_future(self._ask_once(second))
+                    tasks[task] = running[task] = second.target
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    del running[task]
                 winner = next((task for task in done if task.exception() is None), None)
+                may_ask = all(self._may_ask_after(task.exception()) for task in done)
                 if winner is None and not running:
                     winner = done.pop()  # to raise its error
             await _leave([task for task in tasks if task is not winner])
             return winner.result()
         except BaseException:
             # Also the winner, if this is a cancellation while the other one is left; and in spite of a second one.
-            await asyncio.shield(_leave(tasks))
+            await asyncio.shield(_leave([*tasks]))
             raise
 
     def _ask_once(self, hedge: Lease) -> Coroutine[Any, Any, _Begun[T]]:
         return open_reply(self.route, self.request, self.opener, _Begun[T], self.session, self, hedge)
 
-    def _spare(self, first: Target) -> Lease | None:
+    def _may_ask_after(self, error: BaseException | None) -> bool:
+        """Return whether another target may be asked after a failure."""
+        return isinstance(error, AcytooError) and verdict(error, self.route.next_on) != "raise"
+
+    def _spare(self, asked: Collection[Target]) -> Lease | None:
         """Return a place at another target that is free now, if the budget allows one more attempt."""
         now = time.monotonic()
-        free = [t for t in self._usable() if t is not first and self._opens_at(t) <= now and not t.is_full]
+        free = [t for t in self._usable() if t not in asked and self._opens_at(t) <= now and not t.is_full]
         if not free or self.sent == self.route.max_attempts:
             return None
         return self._take(self._choose(free))
