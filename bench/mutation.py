@@ -306,6 +306,7 @@ class _Session:
         self.progress(f"{len(session.items)} tests without a mutant")
         gc.unfreeze()  # the functions and caches that `tests/conftest.py` hides from the collector
         reached, seconds = self._baseline(session.items)
+        gc.unfreeze()  # a server hides them again
         functions = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
         for part, files in self.files.items():
             names_of_part = [self._name(file) for file in files]
