@@ -639,3 +639,41 @@ def test_only_the_last_text_can_still_become_longer(place: int, expected: str) -
         event("output_text.done", content_index=place, text=f"{said[place]} more"),
     ]
     assert collect(read(sse(CREATED, *events, completed()))).text == expected
+
+
+@pytest.mark.parametrize("is_complete", [True, False], ids=["with all of them at the end", "with none at the end"])
+@pytest.mark.parametrize("stages", [("added", "delta", "done"), ("added", "done"), ("done",)], ids="-".join)
+def test_calls_that_follow_each_other_at_one_place_are_several(stages: tuple[str, ...], is_complete: bool) -> None:
+    calls = [
+        {"type": "function_call", "id": f"fc_{n}", "call_id": f"call_{n}", "name": "f", "arguments": f'{{"n":{n}}}'}
+        for n in range(3)
+    ]
+    events: list[dict[str, Any]] = []
+    for call in calls:
+        stage_events = {
+            "added": event("output_item.added", 0, item={**call, "arguments": ""}),
+            "delta": event("function_call_arguments.delta", 0, item_id=call["id"], delta=call["arguments"]),
+            "done": event("output_item.done", 0, item=call),
+        }
+        events += [stage_events[stage] for stage in stages]
+    reply = collect(read(sse(CREATED, *events, completed(*(calls if is_complete else [])))))
+    assert [call["id"] for call in reply.tool_calls] == ["call_0", "call_1", "call_2"]
+    assert [call["function"]["arguments"] for call in reply.tool_calls] == ['{"n":0}', '{"n":1}', '{"n":2}']
+
+
+def test_a_message_and_its_calls_may_have_one_place() -> None:
+    call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    events = [
+        event("output_item.added", 0, item={**message(), "id": "msg_1"}),
+        event("output_text.delta", 0, content_index=0, delta="Hi"),
+        event("output_item.done", 0, item={**message(text("Hi")), "id": "msg_1"}),
+        event("output_item.added", 0, item={**call, "arguments": ""}),
+        event("output_item.done", 0, item=call),
+        event("output_item.added", 0, item={**message(), "id": "msg_2"}),
+        event("output_text.delta", 0, content_index=0, delta=" there"),
+        event("output_item.done", 0, item={**message(text(" there")), "id": "msg_2"}),
+    ]
+    for output in ([], [message(text("Hi")), call, message(text(" there"))]):
+        reply = collect(read(sse(CREATED, *events, completed(*output))))
+        assert reply.text == "Hi there"
+        assert [call["id"] for call in reply.tool_calls] == ["call_1"]

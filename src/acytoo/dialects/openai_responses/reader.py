@@ -146,6 +146,7 @@ class _OutputItem:
         "has_opaque",
         "has_own_part",
         "index",
+        "is_done",
         "parts",
         "place",
         "thoughts",
@@ -175,6 +176,8 @@ class _OutputItem:
         self.has_ended_part = False
         """Whether the last event of a reasoning text had the complete part."""
         self.has_opaque = False
+        self.is_done = False
+        """Whether its `output_item.done` was read."""
         self.has_own_part = False
         """Whether its `OpaquePart` was emitted, or is not needed."""
 
@@ -280,7 +283,10 @@ class StreamReader(RecordReader):
             self._failed = True  # Azure sends the reason in an `error` event after it
         elif subject == "output_item":
             item, *calls = _with_usual_shape(object_or_empty(event.item))
+            if stage == "added" or _is_call(item):  # not all servers send the former
+                self._leave_place(event.output_index, item)
             output = self._output_item(event, item.get("id"), item.get("call_id"))
+            output.is_done |= stage == "done"
             self._decode_item(output, item, items, done=stage == "done")
             for call in calls if stage == "done" else ():
                 inner = self._output[f"call {len(self._output)}"] = _OutputItem()
@@ -312,6 +318,19 @@ class StreamReader(RecordReader):
             output = self._output_item(event)
             output.fragments = output.fragments if is_delta else []
             output.fragments.append(text_or_empty(event.delta if is_delta else event.input))
+
+    def _leave_place(self, place: int | None, item: JSONObject) -> None:
+        """Forget which output item is at a place if it is done, and one with another identifier begins there.
+
+        Some servers number several output items 0 (tashfeenahmed/freellmapi#846, theopenco/llmgateway#2908). Events
+        that follow are about the new one.
+        """
+        before = self._output.get(place)
+        if before is not None and before.is_done:
+            identifiers = [text_or_empty(item.get(name)) for name in ("id", "call_id")]
+            if any(identifiers) and all(self._output.get(identifier) is None for identifier in identifiers):
+                del self._output[place]
+                before.place = -1  # so that no identifier that the new one shares leads to it
 
     def _output_item(self, event: _Event, item_id: _JSON = None, call_id: _JSON = None) -> _OutputItem:
         """Return the output item of an event, a new one if none of its identifiers is known."""
