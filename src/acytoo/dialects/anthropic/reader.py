@@ -19,7 +19,7 @@ import msgspec
 from acytoo.dialects.anthropic.request import SOURCE
 from acytoo.dialects.base import not_this_api
 from acytoo.dialects.error_bodies import NO_MESSAGE, error_from_event
-from acytoo.dialects.fields import count, object_or_empty, without_none
+from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
 from acytoo.dialects.finish import append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, REASON, decode_document, fit
@@ -686,7 +686,10 @@ def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> 
     """
     message = decode_document(body, _Message)
     if message.error is not None:
-        raise error_from_event(message.error, STATUSES_OF_TYPES, TOO_LONG)
+        error = error_from_event(message.error, STATUSES_OF_TYPES, TOO_LONG)
+        texts = [text_or_empty(block.get("text")) for block in objects_in(message.content)]
+        error.text = "".join(texts) or text_or_empty(message.content)
+        raise error
     if message.content is None and not message.stop_reason:
         if (reported := bare_error(body)) is not None:
             raise error_from_event(reported, STATUSES_OF_TYPES, TOO_LONG)

@@ -227,6 +227,8 @@ class StreamReader(RecordReader):
     def append(self, response: _Response, record: bytes, items: list[Item]) -> None:
         """Append the items of one event, or of a complete reply. Raises the error that it reports."""
         if response.error is not None:
+            for candidate in (response.candidates or ())[:1]:
+                self._append_candidate(candidate, record, items)
             raise decode_error(response.error)
         if not self._started and (response.response_id or response.model_version):
             self._started = True

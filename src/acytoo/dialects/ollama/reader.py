@@ -124,6 +124,9 @@ class StreamReader(RecordReader):
             elif (line.error is not None or (message is None and not line.done)) and (
                 error := bare_error(record)
             ) is not None:
+                if message is not None:
+                    items += [message.content] if message.content else []
+                    del error["message"]  # its words are not those of the error
                 raise error_from_event(error, too_long=TOO_LONG)  # the line itself: a status may be beside `error`
             else:
                 self.append(line, items)
@@ -140,6 +143,7 @@ class StreamReader(RecordReader):
     def append(self, line: _Line, items: list[Item]) -> None:
         """Append the items of one line, or of a complete reply. Raises the error that it reports."""
         if line.error is not None:
+            items += [line.message.content] if line.message is not None and line.message.content else []
             raise error_from_event(line.error, too_long=TOO_LONG)
         if not self._has_identity and (line.model or line.created_at):
             self._has_identity = True

@@ -37,7 +37,7 @@ from acytoo.dialects.readers import (
 from acytoo.dialects.server_side import new_id
 from acytoo.dialects.surrogates import replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCall, ReceivedCalls, arguments_in, arguments_text
-from acytoo.errors import ProtocolError, TruncatedError
+from acytoo.errors import ProtocolError, StatusError, TruncatedError
 from acytoo.types import (
     Finish,
     Item,
@@ -497,7 +497,7 @@ class StreamReader(RecordReader):
     def append(self, chunk: _Chunk, items: list[Item]) -> None:
         """Append the items of one chunk, or of a complete reply. Raises the error that it reports."""
         if has_error(chunk.error) or (chunk.error is not None and chunk.choices is None):
-            raise error_from_event(chunk.error, STATUSES, TOO_LONG)
+            raise self._failure(chunk.error, chunk.choices or [], items)
         if not self._started:
             self._start(chunk, items)
         if chunk.citations or chunk.search_results:  # with some servers, every chunk has all so far
@@ -523,7 +523,7 @@ class StreamReader(RecordReader):
         """
         for choice in choices:
             if has_error(choice.error):
-                raise error_from_event(choice.error, STATUSES, TOO_LONG)
+                raise self._failure(choice.error, choices, items)
         choice = choices[0] if len(choices) == 1 else _first_choice(choices)
         before = len(items)
         if choice.message is not None and (choice.delta is None or _is_empty(choice.delta)):
@@ -541,6 +541,14 @@ class StreamReader(RecordReader):
         reason = choice.finish_reason or choice.camel_reason
         if reason and reason not in ("null", "None"):
             self._finish_reply(reason, choice.index, items)
+
+    def _failure(self, error: Any, choices: list[_Choice], items: list[Item]) -> StatusError:
+        """Return the error that a chunk reports, and append the text that it has too."""
+        for choice in choices[:1]:
+            part = choice.delta or (choice.message if not self.has_content else None)
+            if part is not None and part.content and isinstance(part.content, str):
+                items.append(part.content)
+        return error_from_event(error, STATUSES, TOO_LONG)
 
     def _finish_reply(self, reason: str, number: int | None, items: list[Item]) -> None:
         """Append what ends the reply, because the choice of that number has a finish reason."""
