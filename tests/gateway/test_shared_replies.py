@@ -209,7 +209,7 @@ models = ["slow"]
         refused = await server.post(CHAT, HELLO, "authorization: Bearer sk-third\r\n")
         found = await rows(server, "key")
     assert allowed.headers["x-acytoo-cache"] == "hit"
-    assert refused.status == 403
+    assert refused.status == 404
     assert found["second"].cost == 0
 
 
