@@ -777,3 +777,93 @@ def test_records_that_alternate_are_all_read() -> None:
     deltas = [choice({"content": "t"} if number % 2 else {"reasoning_content": "r"}) for number in range(100)]
     reply = collect(read(events(*deltas, STOP)))
     assert (reply.text, reply.reasoning[0]["text"]) == ("t" * 50, "r" * 50)
+
+
+def usage_of(fields: dict[str, object]) -> Usage:
+    items = read(events(choice({"content": "a"}, "stop"), {"choices": [], "usage": fields}, "[DONE]"))
+    (usage,) = [item for item in items if isinstance(item, Usage)]
+    return usage
+
+
+@pytest.mark.parametrize(
+    ("fields", "usage"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 3}}, Usage(7, 2, 3)),
+        ({"prompt_tokens_details": {"cache_write_tokens": 3}}, Usage(7, 2, 0, 3)),
+        ({"prompt_cache_hit_tokens": 3}, Usage(7, 2, 3)),
+        ({"cached_tokens": 3}, Usage(7, 2, 3)),
+        ({"prompt_cache_hit_tokens": 0, "cached_tokens": 3}, Usage(7, 2, 3)),
+        ({"cache_read_input_tokens": 3, "cache_creation_input_tokens": 4}, Usage(7, 2, 3, 4)),
+        ({"cache_read_input_tokens": 5, "cache_creation_input_tokens": 4}, Usage(16, 2, 5, 4)),
+        ({"cache_creation_input_tokens": 9}, Usage(7, 2, 0, 9)),
+        ({"completion_tokens_details": {"reasoning_tokens": 1}, "total_tokens": 9}, Usage(7, 2, 0, 0, 1)),
+        ({"completion_tokens_details": {"reasoning_tokens": 5}, "total_tokens": 14}, Usage(7, 7, 0, 0, 5)),
+        ({"prompt_tokens_details": {"audio_tokens": 4}}, Usage(7, 2, other_counts={"input_audio_tokens": 4})),
+        ({"completion_tokens_details": {"audio_tokens": 1}}, Usage(7, 2, other_counts={"output_audio_tokens": 1})),
+        ({"prompt_tokens_details": None, "completion_tokens_details": "none"}, Usage(7, 2)),
+        ({"prompt_tokens": "8", "completion_tokens": 3.0, "total_tokens": -1}, Usage(8, 3)),
+        ({"prompt_tokens": "8", "prompt_tokens_details": {"cached_tokens": "5", "audio_tokens": None}}, Usage(8, 2, 5)),
+    ],
+)
+def test_the_counts_of_a_usage_have_the_names_of_each_server(fields: dict[str, object], usage: Usage) -> None:
+    assert usage_of({"prompt_tokens": 7, "completion_tokens": 2, **fields}) == usage
+
+
+def test_a_usage_may_have_the_names_of_the_responses_api() -> None:
+    assert usage_of({"input_tokens": 7, "output_tokens": 2}) == Usage(7, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "start"),
+    [
+        ({"id": "c"}, Start("c")),
+        ({"model": "m"}, Start("", "m")),
+        ({"id": "c", "model": "m", "created": 5}, Start("c", "m", 5)),
+    ],
+)
+def test_a_document_begins_with_what_it_says_of_itself(fields: dict[str, object], start: Start) -> None:
+    document = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], **fields}
+    assert read(msgspec.json.encode(document), "application/json") == [start, "a", Finish("stop")]
+
+
+def test_a_document_with_a_call_that_was_cut_is_an_error() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": '}}
+    document = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    with pytest.raises(TruncatedError):
+        read(msgspec.json.encode(document), "application/json")
+
+
+def message(finish: str | None = None, **fields: object) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": fields, "finish_reason": finish}]}
+
+
+@pytest.mark.parametrize("field", ["content", "refusal", "reasoning_content"])
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (message, "Hello"),  # each message is a piece
+        (choice, "Hel"),  # they are the whole reply so far, and this one does not continue it
+    ],
+)
+def test_messages_in_a_stream_are_pieces_unless_a_delta_came_first(field: str, first: Any, expected: str) -> None:
+    begin = {field: "Hel"}
+    chunks = [message(**begin) if first is message else choice(begin), message(**{field: "lo"}), choice({}, "stop")]
+    reply = collect(read(events(*chunks, "[DONE]")))
+    thought = "".join([block["text"] for block in reply.reasoning])
+    assert {"content": reply.text, "refusal": reply.refusal, "reasoning_content": thought}[field] == expected
+
+
+def test_each_chunk_with_a_text_that_is_passed_through_is_content() -> None:
+    reader = DIALECT.reader(ResponseHead(200, {"content-type": "text/event-stream"}))
+    for number in range(5):
+        reader.scan(events({"id": "c", "model": "m", **choice({"content": f"text {number}"})}))
+        assert reader.received_content
+
+
+def test_pieces_of_a_call_that_have_nothing_else_are_its_arguments() -> None:
+    begin = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+    pieces = [{"index": 0, "function": {"arguments": piece}} for piece in ('{"a"', ": [1, ", "2]}")]
+    chunks = [calling(begin), *[{"choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]} for piece in pieces]]
+    named = [{"id": "c", "model": "m", **chunk} for chunk in [*chunks, choice({}, "tool_calls")]]
+    reply = collect(read(events(*named, "[DONE]")))
+    assert [call["function"]["arguments"] for call in reply.tool_calls] == ['{"a": [1, 2]}']
