@@ -191,13 +191,14 @@ def test_well_formed_requests_are_read_as_h11_reads_them(data: bytes) -> None:
 
 
 _METHODS = rb"(GET|POST|PUT|DELETE|OPTIONS|HEAD)"
-LENIENT = re.compile(rb"[A-Z]+  |(?<=[\r\n])(?<!\r\n\r\n)[A-Z]+ |[\r\n]\r\n\r\n(?:[A-Z]+ |\Z)|\r\Z")
-"""Where llhttp is more lenient than h11, and nothing can be hidden: spaces before a target, lines between requests, of
-which the last may be incomplete.
+LENIENT = re.compile(rb"[A-Z]+  |(?<=[\r\n])(?<!\r\n\r\n)[A-Z]+ |(?:\A|[\r\n])\r\n\r\n(?:[A-Z]+ |\Z)|\r\Z")
+"""Where llhttp is more lenient than h11, and nothing can be hidden: spaces before a target, lines before requests, of
+which the last may be incomplete. A server should ignore at least one (RFC 9112, section 2.2).
 """
 
 
 @example(data=b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n\0\r")
+@example(data=b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
 @given(data=mutated())
 def test_what_is_accepted_is_accepted_by_h11_and_means_the_same(data: bytes) -> None:
     requests, accepted = parse(data)
