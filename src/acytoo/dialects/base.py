@@ -29,7 +29,7 @@ from acytoo.wire.records import Framing
 
 if TYPE_CHECKING:
     from acytoo.dialects.batches import BatchAPI
-    from acytoo.dialects.citations import Citation
+    from acytoo.dialects.citations import Citation, Citations
 
 ItemKind: TypeAlias = Literal["text", "reasoning", "tool_calls", "refusal", "logprobs"]
 
@@ -203,6 +203,13 @@ class Writer:
 
     If it is not, clients that read it raise at once, and a server cuts the body for those that do not read it.
     """
+
+    @functools.cached_property
+    def citations(self) -> Citations:
+        """The citations of a reply from another API that were written."""
+        from acytoo.dialects.citations import Citations  # rarely needed
+
+        return Citations()
 
     def write(self, items: list[Item]) -> bytes:
         """Encode items. What the API has no field for is left out."""

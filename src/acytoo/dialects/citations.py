@@ -7,13 +7,14 @@ cannot be made here: its clients send them back, and its service refuses any tha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from acytoo import dialects
 from acytoo.dialects.fields import count, text_or_empty
 from acytoo.dialects.services import api_of
 from acytoo.errors import UsageError
-from acytoo.types import JSONObject
+from acytoo.types import TurnPart
 
 
 class Citation(NamedTuple):
@@ -24,18 +25,12 @@ class Citation(NamedTuple):
     start: int = 0
     end: int = 0
 
-    def fields(self) -> JSONObject:
-        """Return the fields that OpenAI's two APIs have in an annotation of the type `url_citation`."""
-        return {"url": self.url, "title": self.title, "start_index": self.start, "end_index": self.end}
 
-
-def citation_in(fields: JSONObject) -> Citation | None:
-    """Return the citation that such fields describe, None if there is no address."""
-    url = fields.get("url")
+def citation(url: object, title: object = "", start: object = 0, end: object = 0) -> Citation | None:
+    """Return the citation of an address, None for anything else."""
     if not isinstance(url, str) or not url:
         return None
-    start, end = count(fields.get("start_index")), count(fields.get("end_index"))
-    return Citation(url, text_or_empty(fields.get("title")), start, end)
+    return Citation(url, text_or_empty(title), count(start), count(end))
 
 
 class Citations:
@@ -53,3 +48,10 @@ class Citations:
         new = [one for one in dict.fromkeys(found) if one not in self._known]
         self._known.update(new)
         return new
+
+
+def cited_in(parts: Iterable[TurnPart], api: str) -> list[Citation]:
+    """Return the citations in the parts of other APIs than this one."""
+    citations = Citations()
+    foreign = [part for part in parts if "source" in part and api_of(part["source"]) != api]
+    return [one for part in foreign for one in citations.new_in(part["source"], part.get("fields", {}))]

@@ -58,7 +58,7 @@ class TranslatedAnswer:
         return False
 
     def error(self) -> NoTextError | None:
-        """Return the error for a complete reply of which the client gets nothing, None if there is none."""
+        """Return the error if the client gets nothing of the complete reply, else None."""
         if not self._is_empty or not self._kinds:
             return None
         return NoTextError([*self._kinds], [], f", which the {self._api.name} API has no field for")

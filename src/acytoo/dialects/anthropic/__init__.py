@@ -26,7 +26,7 @@ from acytoo.dialects.anthropic.request import (
 )
 from acytoo.dialects.anthropic.writer import THREAD_UNSUPPORTED, StreamWriter, error_document, reply_document
 from acytoo.dialects.base import OTHER_MODELS, Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
-from acytoo.dialects.citations import Citation, citation_in
+from acytoo.dialects.citations import Citation, citation
 from acytoo.dialects.fields import decode_body, objects_in
 from acytoo.dialects.json import dumps
 from acytoo.dialects.quotas import UNITS, Quota, number
@@ -176,9 +176,8 @@ class Anthropic(Dialect):
 
     def citations_in(self, fields: JSONObject) -> list[Citation]:
         """Return the citations of a text that have an address: those of web searches."""
-        cited = objects_in(fields.get("citations"))
-        urls = [{"url": one.get("url"), "title": one.get("title")} for one in cited]
-        return [citation for one in urls if (citation := citation_in(one))]
+        found = [citation(one.get("url"), one.get("title")) for one in objects_in(fields.get("citations"))]
+        return [one for one in found if one is not None]
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. The `anthropic-beta` header becomes the extra field `betas`."""

@@ -13,7 +13,7 @@ import msgspec
 
 from acytoo._version import __version__
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
-from acytoo.dialects.citations import Citation, citation_in
+from acytoo.dialects.citations import Citation, citation
 from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE_FIELDS, camel_case_fields
 from acytoo.dialects.gemini.reader import TOO_LONG, CumulativeReader, StreamReader, add_details, read_document
@@ -211,19 +211,14 @@ class Gemini(Dialect):
 
     def citations_in(self, fields: JSONObject) -> list[Citation]:
         """Return the pages of the grounding and of the citations."""
-        grounding, cited = (
-            object_or_empty(fields.get("groundingMetadata")),
-            object_or_empty(fields.get("citationMetadata")),
-        )
+        grounding = object_or_empty(fields.get("groundingMetadata"))
+        cited = object_or_empty(fields.get("citationMetadata"))
         chunks = objects_in(grounding.get("groundingChunks"))
         pages = [object_or_empty(chunk.get(kind)) for chunk in chunks for kind in ("web", "retrievedContext", "maps")]
         for name in ("citationSources", "citations"):  # of the Gemini API and of Vertex AI
             pages += objects_in(cited.get(name))
-        return [
-            citation
-            for page in pages
-            if (citation := citation_in({"url": page.get("uri"), "title": page.get("title")}))
-        ]
+        found = [citation(page.get("uri"), page.get("title")) for page in pages]
+        return [one for one in found if one is not None]
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. The path has the model and shows whether to stream."""

@@ -6,12 +6,10 @@ Source: Google's Gemini API reference (`GenerateContentResponse`), and how the o
 
 from __future__ import annotations
 
-import functools
-
 import msgspec
 
 from acytoo.dialects.base import Writer
-from acytoo.dialects.citations import Citation, Citations
+from acytoo.dialects.citations import Citation, cited_in
 from acytoo.dialects.error_bodies import describe_error, retry_after_seconds
 from acytoo.dialects.fields import objects_in
 from acytoo.dialects.gemini.parts import (
@@ -74,10 +72,6 @@ class StreamWriter(Writer):
         self._finish: Finish | None = None
         self._cited: list[Citation] = []  # from another API
         self._render_frame()
-
-    @functools.cached_property
-    def _citations(self) -> Citations:
-        return Citations()
 
     def _render_frame(self) -> None:
         """Render what surrounds the text of an event, once for all events."""
@@ -169,7 +163,7 @@ class StreamWriter(Writer):
                 return self._part(encode_text(item.text, signature, thought=item.index in self._thoughts))
         elif isinstance(item, OpaquePart):
             if api_of(item.source) != SOURCE:
-                self._cited += self._citations.new_in(item.source, item.fields)
+                self._cited += self.citations.new_in(item.source, item.fields)
             if api_of(item.source) != SOURCE or item.part:
                 return b""
             if item.fields and item.fields.keys() <= SOURCE_FIELDS:
@@ -229,14 +223,10 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         **end,
         "index": 0,
     }
-    citations = Citations()
-    cited: list[Citation] = []
     for part in turn:
-        if "source" in part and part["source"] != SOURCE:
-            cited += citations.new_in(part["source"], part.get("fields", {}))
         fields = part.get("fields", {}) if part.get("source") == SOURCE else {}
         candidate |= {name: value for name, value in fields.items() if name in SOURCE_FIELDS}
-    candidate |= _grounding(cited)
+    candidate |= _grounding(cited_in(turn, SOURCE))
     if reply.logprobs:
         candidate["logprobsResult"] = _encode_logprobs(reply.logprobs)
     document: JSONObject = {"candidates": [candidate]}

@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from acytoo.dialects.base import OTHER_MODELS, Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
-from acytoo.dialects.citations import Citation, citation_in
+from acytoo.dialects.citations import Citation, citation
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.json import decoder, dumps
 from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai.quotas import quota_template, read_quotas
-from acytoo.dialects.openai.reader import TOO_LONG, CumulativeReader, StreamReader, read_document, without_usage
+from acytoo.dialects.openai.reader import (
+    TOO_LONG,
+    CumulativeReader,
+    StreamReader,
+    decode_citation,
+    read_document,
+    without_usage,
+)
 from acytoo.dialects.openai.request import (
     NAME,
     decode_completion_request,
@@ -153,13 +160,14 @@ class OpenAI(Dialect):
 
     def citations_in(self, fields: JSONObject) -> list[Citation]:
         """Return the annotations of a message, and what Perplexity and xAI have beside the choices."""
-        cited = [object_or_empty(one.get("url_citation")) for one in objects_in(fields.get("annotations"))]
+        notes = [object_or_empty(one.get("url_citation")) for one in objects_in(fields.get("annotations"))]
         results = objects_in(fields.get("search_results"))
         titles = {text_or_empty(result.get("url")): result.get("title") for result in results}
         addresses = fields.get("citations")
         urls = addresses if isinstance(addresses, list) else [*titles]
-        cited += [{"url": url, "title": titles.get(text_or_empty(url))} for url in urls]
-        return [citation for one in cited if (citation := citation_in(one))]
+        cited = [decode_citation(note) for note in notes]
+        cited += [citation(url, titles.get(text_or_empty(url))) for url in urls]
+        return [one for one in cited if one is not None]
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. `max_completion_tokens` becomes `max_tokens`."""

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from acytoo.dialects.citations import Citation, citation
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event, has_error
 from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
@@ -1188,3 +1189,8 @@ OpenRouter (continuedev/continue#10690), xAI; LiteLLM; SGLang and Poolside; Toge
 LM Studio (lmstudio-ai/lmstudio-bug-tracker#546); Moonshot; MiniMax; Zhipu; Ollama. The tests of pi
 (earendil-works/pi, the file `overflow.test.ts`) have their complete texts.
 """
+
+
+def decode_citation(fields: JSONObject) -> Citation | None:
+    """Return the citation in a `url_citation`, None without an address. Both of OpenAI's chat APIs have its fields."""
+    return citation(fields.get("url"), fields.get("title"), fields.get("start_index"), fields.get("end_index"))

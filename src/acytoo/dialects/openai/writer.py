@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from acytoo.dialects.base import Writer
-from acytoo.dialects.citations import Citation, Citations
+from acytoo.dialects.citations import Citation, cited_in
 from acytoo.dialects.custom_tools import custom_input, custom_names
 from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error
 from acytoo.dialects.fields import objects_in, text_or_empty
@@ -73,10 +73,6 @@ class StreamWriter(Writer):
         self._reasoning_field = "reasoning_content"
         self._open = False
         self._finish: Finish | None = None
-
-    @functools.cached_property
-    def _citations(self) -> Citations:
-        return Citations()
 
     @functools.cached_property
     def _head(self) -> bytes:
@@ -198,7 +194,7 @@ class StreamWriter(Writer):
 
     def _cite(self, item: OpaquePart) -> bytes:
         """Return the chunk with the citations in a part of another API."""
-        annotations = _annotations(self._citations.new_in(item.source, item.fields))
+        annotations = _annotations(self.citations.new_in(item.source, item.fields))
         return self._chunk({"annotations": annotations}) if annotations else b""
 
     def _encode_call(self, item: ToolCall) -> JSONObject:
@@ -217,8 +213,13 @@ class StreamWriter(Writer):
             call["extra_content"] = signature_content(item.signature)
 
 
+def encode_citation(citation: Citation) -> JSONObject:
+    """Return the fields of a `url_citation`, which are the same in both of OpenAI's chat APIs."""
+    return {"url": citation.url, "title": citation.title, "start_index": citation.start, "end_index": citation.end}
+
+
 def _annotations(citations: list[Citation]) -> list[JSONObject]:
-    return [{"type": "url_citation", "url_citation": one.fields()} for one in citations]
+    return [{"type": "url_citation", "url_citation": encode_citation(one)} for one in citations]
 
 
 def _custom_call(call_id: str, name: str, text: str) -> JSONObject:
@@ -325,7 +326,6 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         "refusal": reply.refusal or None,
     }
     own: JSONObject = {}
-    citations, cited = Citations(), list[Citation]()
     calls: list[Any] = [*reply.tool_calls]
     custom = custom_names(request) if request.tools else frozenset()
     for index, call in enumerate(reply.tool_calls if custom else ()):
@@ -341,9 +341,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
                 calls[part["index"]] = {**calls[part["index"]], **own_fields}
             else:
                 own |= part["fields"]
-        elif "source" in part:
-            cited += citations.new_in(part["source"], part.get("fields", {}))
-    if cited:
+    if cited := cited_in(reply.turn_parts, NAME):
         own["annotations"] = _annotations(cited)
     if reasoning := "".join([block.get("text", "") for block in reply.reasoning]):
         thought = _encode_reasoning(reasoning, own.get("reasoning_field") or "reasoning_content")

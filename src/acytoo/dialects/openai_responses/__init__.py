@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from acytoo.dialects.base import OTHER_MODELS, Capabilities, Dialect, Memory, ParsedRequest, Reader, Unsupported, Writer
-from acytoo.dialects.citations import Citation, citation_in
+from acytoo.dialects.citations import Citation
 from acytoo.dialects.error_bodies import openai_error
 from acytoo.dialects.fields import decode_body, invalid, objects_in
 from acytoo.dialects.json import dumps
 from acytoo.dialects.openai.models import models_request, read_models
-from acytoo.dialects.openai.reader import TOO_LONG
+from acytoo.dialects.openai.reader import TOO_LONG, decode_citation
 from acytoo.dialects.openai_responses.reader import StreamReader, read_document
 from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
 from acytoo.dialects.openai_responses.tools import GRAMMAR, HOSTED_TOOLS, TRANSLATED_ITEMS, TRANSLATED_TOOLS
@@ -149,7 +149,7 @@ class OpenAIResponses(Dialect):
     def citations_in(self, fields: JSONObject) -> list[Citation]:
         """Return the annotations of a message's texts."""
         notes = [note for part in objects_in(fields.get("content")) for note in objects_in(part.get("annotations"))]
-        return [citation for note in notes if (citation := citation_in(note))]
+        return [cited for note in notes if (cited := decode_citation(note))]
 
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request: items become messages, `instructions` the first of them."""

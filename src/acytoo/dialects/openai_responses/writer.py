@@ -8,17 +8,16 @@ Source: OpenAI's API reference ("Responses", "Streaming events"), and what its P
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import Any
 
 import msgspec
 
 from acytoo.dialects.base import Unsupported, Writer
-from acytoo.dialects.citations import Citations
 from acytoo.dialects.error_bodies import describe_error, in_stream, openai_error, retry_after_seconds
 from acytoo.dialects.fields import objects_in
 from acytoo.dialects.finish import nearest_reason
+from acytoo.dialects.openai.writer import encode_citation
 from acytoo.dialects.openai_responses.reader import INCOMPLETE_REASONS
 from acytoo.dialects.openai_responses.request import NAME, add_extra, encode_instructions, encode_opaque, encode_options
 from acytoo.dialects.openai_responses.tools import call_item, complete_call, own_tools
@@ -116,10 +115,6 @@ class StreamWriter(Writer):
         self._finish = Finish()
         self._before_text = b""
 
-    @functools.cached_property
-    def _citations(self) -> Citations:
-        return Citations()
-
     def write(self, items: list[Item]) -> bytes:
         """Return the events for each item.
 
@@ -188,8 +183,8 @@ class StreamWriter(Writer):
             if api_of(item.source) == NAME:
                 self._encode_own_part(item, out)
             elif (part := self._part) is not None and part.kind == "output_text":
-                cited = self._citations.new_in(item.source, item.fields)
-                self._write_annotations([{"type": "url_citation", **one.fields()} for one in cited], part, out)
+                cited = self.citations.new_in(item.source, item.fields)
+                self._write_annotations([{"type": "url_citation", **encode_citation(one)} for one in cited], part, out)
         elif isinstance(item, Refusal):
             if item.text:
                 self._open_message_part("refusal", out)
