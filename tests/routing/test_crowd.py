@@ -17,6 +17,7 @@ from acytoo.testing import FakeEndpoint, ScriptedResponse, silent, status
 from acytoo.types import Closable, Item, Request
 from tests.helpers import MESSAGES
 from tests.routing.scripts import ONE, OPENAI, OVERLOADED, THREE, TWO, Plain
+from tests.skipping_loop import in_skipping_loop, skip
 
 
 def alternating(*scripts: ScriptedResponse) -> Callable[[object], ScriptedResponse]:
@@ -127,11 +128,11 @@ async def test_while_every_target_is_paused_for_long_a_request_fails_at_once_wit
 
 
 async def hedged(
-    stack: AsyncExitStack, *scripts: Any, attempts: int = 4, deadline: float = 60.0
+    stack: AsyncExitStack, *scripts: Any, attempts: int = 4, deadline: float = 60.0, limit: int | None = None
 ) -> tuple[Route, list[FakeEndpoint]]:
     """Return a route that knows how long a reply takes, over endpoints with these scripts."""
     fakes = [await stack.enter_async_context(FakeEndpoint(OPENAI, *s)) for s in scripts]
-    targets = [Target(Plain(fake.url), name=f"t{n}") for n, fake in enumerate(fakes, 1)]
+    targets = [Target(Plain(fake.url), name=f"t{n}", limit=limit) for n, fake in enumerate(fakes, 1)]
     route = Route(*targets, hedge=True, attempts=attempts, deadline=deadline)
     for _ in range(20):
         assert route.hedge_after is None
@@ -266,6 +267,38 @@ async def test_a_third_target_takes_the_place_of_one_of_two_that_fails(scripts: 
         assert got.attempts[-1].target == "t3"
         assert [len(fake.requests) for fake in fakes] == [1, 1, 1]
         assert all(target.in_flight == 0 for target in route.targets)
+
+
+@in_skipping_loop
+async def test_a_second_target_that_is_full_when_it_is_due_is_asked_once_it_has_room() -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, [silent()], [TWO], limit=1)
+        lease = route.targets[1].take()
+        assert lease is not None
+        task = asyncio.ensure_future(route.reply(MESSAGES))
+        await fakes[0].received()
+        skip(0.05)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        lease.release()
+        assert (await task).text == "two replies"
+        assert [len(fake.requests) for fake in fakes] == [1, 1]
+        assert all(target.in_flight == 0 for target in route.targets)
+
+
+async def test_a_second_target_that_is_paused_when_it_is_due_is_asked_after_the_pause() -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, [silent()], [TWO])
+        route.targets[1].failed(0.3)
+        assert (await route.reply(MESSAGES)).text == "two replies"
+        assert [len(fake.requests) for fake in fakes] == [1, 1]
+
+
+async def test_no_second_target_is_looked_for_beyond_the_attempts() -> None:
+    async with AsyncExitStack() as stack:
+        route, fakes = await hedged(stack, [ONE.wait(0.3, after=0)], [TWO], attempts=1)
+        assert (await route.reply(MESSAGES)).text == "one reply"
+        assert [len(fake.requests) for fake in fakes] == [1, 0]
 
 
 async def test_after_a_bad_request_to_one_of_two_targets_no_third_one_is_asked() -> None:

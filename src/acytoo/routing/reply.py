@@ -35,6 +35,9 @@ _SHORTEST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
 """The bounds in seconds of the pause before the same target is asked again ("full jitter": any time up to it)."""
 
+_SHORTEST_SEARCH = 0.1
+"""Seconds after which a target to hedge with is looked for again, if none was free."""
+
 
 async def open_reply(
     route: Route,
@@ -234,8 +237,10 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
     async def hedged(self, lease: Lease, delay: float) -> _Begun[T]:
         """Send the request to one target and, if that is slower than usual, to a second one. The first reply wins.
 
-        If one of the two fails, another target takes its place at once.
+        If one of the two fails, another target takes its place at once. If none is free, it is looked for again, after
+        twice the time.
         """
+        started = time.monotonic()
         tasks = {asyncio.ensure_future(self._ask_once(lease)): lease.target}
         try:
             done, _ = await asyncio.wait(tasks, timeout=delay)
@@ -243,12 +248,21 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
             running = dict(tasks)
             winner: asyncio.Task[_Begun[T]] | None = None
             while winner is None:
-                if may_ask and (second := self._spare(running.values())) is not None:
+                if may_ask and (second := self._spare(tasks.values())) is not None:
                     names = ", ".join([target.name for target in running.values()])
-                    _LOG.info("target %s has not begun after %.3f s: asking %s too", names, delay, second.target.name)
+                    waited = time.monotonic() - started
+                    _LOG.info("target %s has not begun after %.3f s: asking %s too", names, waited, second.target.name)
                     task = asyncio.ensure_future(self._ask_once(second))
                     tasks[task] = running[task] = second.target
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    may_ask = False
+                delay = max(2 * delay, _SHORTEST_SEARCH)
+                done, _ = await asyncio.wait(
+                    running,
+                    timeout=delay if may_ask and self._others(tasks.values()) else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not done:
+                    continue
                 for task in done:
                     del running[task]
                 winner = next((task for task in done if task.exception() is None), None)
@@ -269,13 +283,17 @@ class _Search(msgspec.Struct, Generic[T], eq=False):
         """Return whether another target may be asked after a failure."""
         return isinstance(error, AcytooError) and verdict(error, self.route.next_on) != "raise"
 
+    def _others(self, asked: Collection[Target]) -> list[Target]:
+        """Return the targets that may be asked besides others, none if the budget allows no more attempt."""
+        if self.sent == self.route.max_attempts:
+            return []
+        return [target for target in self._usable() if target not in asked]
+
     def _spare(self, asked: Collection[Target]) -> Lease | None:
         """Return a place at another target that is free now, if the budget allows one more attempt."""
         now = time.monotonic()
-        free = [t for t in self._usable() if t not in asked and self._opens_at(t) <= now and not t.is_full]
-        if not free or self.sent == self.route.max_attempts:
-            return None
-        return self._take(self._choose(free))
+        free = [t for t in self._others(asked) if self._opens_at(t) <= now and not t.is_full]
+        return self._take(self._choose(free)) if free else None
 
     # Which target is next.
 
