@@ -186,6 +186,21 @@ def test_html_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a ![sea](https://x/y.png) b", "a sea (https://x/y.png) b\n"),
+        ("![](https://x/y.png)", "(https://x/y.png)\n"),
+        ("[![sea](https://x/y.png)](https://z)", "sea (https://x/y.png) (https://z)\n"),
+        ("a ![sea](data:image/png;base64,iVBORw0K) b", "a sea (data:image/png;base64,…) b\n"),
+    ],
+)
+def test_an_image_is_shown_in_its_place_with_its_url(
+    text: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shown([text], capsys).text == expected
+
+
+@pytest.mark.parametrize(
     "text", ["&#27;[2J", "&#13;x", "<http://x/%1b[2J%07>", "[a](<http://x/%1b[2J>)", "`&#x9b;`", "&#x9b;2J"]
 )
 def test_markdown_cannot_encode_a_control_character(text: str, capsys: pytest.CaptureFixture[str]) -> None:

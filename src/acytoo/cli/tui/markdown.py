@@ -40,6 +40,13 @@ class _Heading(Heading):  # type: ignore[misc]
     LEVEL_ALIGN: ClassVar[dict[str, Any]] = {}
 
 
+def _image_text(description: str, url: str) -> str:
+    """Return what is shown in place of an image, with its URL as that of a link. One with the image itself is cut."""
+    if url.startswith("data:"):
+        url = f"{url.partition(',')[0]},…"
+    return f"{description} ({url})".lstrip()
+
+
 class MarkdownView:
     """Shows one reply: `feed` it text and `draw` from time to time, then `finish`."""
 
@@ -126,6 +133,8 @@ class MarkdownView:
             for child in token.children or ():
                 if child.type == "softbreak":  # models rarely wrap lines: a newline in a reply is meant
                     child.type = "hardbreak"
+                elif child.type == "image":  # rich moves images to the beginning, without their URLs
+                    child.type, child.content = "text", _image_text(child.content, str(child.attrGet("src")))
         lines = self._encode(self._console.render_lines(markdown, pad=False))
         while lines and not lines[0]:
             del lines[0]
