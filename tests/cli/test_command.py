@@ -73,6 +73,22 @@ def test_a_refusal_is_printed() -> None:
     assert (done.returncode, done.stdout) == (0, b"I will not.\n")
 
 
+@pytest.mark.parametrize(
+    ("reason", "note"),
+    [
+        ("stop", b""),
+        ("length", b"(the reply reached the limit of tokens: -o max_tokens=N sets another)\n"),
+        ("content_filter", b"(a content filter ended the reply)\n"),
+    ],
+)
+def test_a_reply_that_the_model_did_not_end_is_marked_on_stderr(reason: str, note: bytes) -> None:
+    with FakeEndpoint(dialects.OpenAI(), reply("Once upon", Finish(reason))) as fake:
+        done = run([ACYTOO, "-m", "compatible/m", "--url", fake.url, "A story"])
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"Once upon\n", note)
+        as_json = run([ACYTOO, "--json", "-m", "compatible/m", "--url", fake.url, "A story"])
+        assert as_json.stderr == b""  # the finish is one of its lines
+
+
 def test_every_option_of_chat_reaches_the_request() -> None:
     options = ["-s", "Be brief.", "-t", "0.1", "-m", "m1", "--key", "k1", "--password", "p1"]
     with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake:

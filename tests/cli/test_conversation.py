@@ -10,7 +10,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.testing import FakeEndpoint, ScriptedResponse, reply, status
-from acytoo.types import Finish, Usage
+from acytoo.types import Finish, Reasoning, Usage
 from tests.processes import ACYTOO, run
 from tests.terminal import CTRL_C, CTRL_D, Terminal, paste
 
@@ -157,6 +157,19 @@ def test_undo_removes_one_turn_at_a_time() -> None:
     assert sent(fake)[-2:] == [["first", "ok", "fourth"], ["fifth"]]
 
 
+def test_undo_after_an_error_removes_only_the_message_that_failed() -> None:
+    with (
+        FakeEndpoint(dialects.Acytoo(), reply("one"), status(500, "oh"), reply("three")) as fake,
+        conversation(fake) as terminal,
+    ):
+        terminal.wait_for(PROMPT)
+        enter(terminal, "first")
+        enter(terminal, "second")
+        assert "(2 messages left)" in enter(terminal, "/undo")
+        enter(terminal, "third")
+    assert sent(fake)[-1] == ["first", "one", "third"]
+
+
 def test_an_unknown_command_is_reported_and_not_sent() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
         terminal.wait_for(PROMPT)
@@ -294,6 +307,32 @@ def test_a_saved_conversation_can_be_loaded(tmp_path: Path, monkeypatch: pytest.
         enter(terminal, "second")
     assert sent(fake)[-1] == ["first", "ok", "second"]
     assert other.read_text() == "{}"
+
+
+def test_a_loaded_conversation_has_no_usage_or_reasoning_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = reply(Reasoning("Hm."), "ok", Finish("stop"), Usage(10, 2))
+    with FakeEndpoint(dialects.OpenAI(), answer) as fake, conversation(fake, "-m", "compatible/m") as terminal:
+        terminal.wait_for(PROMPT)
+        enter(terminal, "first")
+        enter(terminal, "/save a.json")
+        assert "Hm." in enter(terminal, "/reasoning")
+        enter(terminal, "/load a.json")
+        assert "(no usage reported)" in enter(terminal, "/usage")
+        assert "(the last reply has no reasoning)" in enter(terminal, "/reasoning")
+
+
+def test_words_of_the_reasoning_are_not_broken_at_the_edge() -> None:
+    answer = reply(Reasoning("carefully " * 20), "ok", Finish("length"))
+    with FakeEndpoint(dialects.OpenAI(), answer) as fake, conversation(fake, "-m", "compatible/m") as terminal:
+        terminal.wait_for(PROMPT)
+        assert "(the reply reached the limit of tokens" in enter(terminal, "first")
+        shown = enter(terminal, "/reasoning")
+    assert len(shown.split("\n")) > 2
+    assert {word for line in shown.split("\n") for word in line.split()} >= {"carefully"}
+    assert all(len(line) < 80 for line in shown.split("\n"))
 
 
 def test_image_attaches_an_image_to_the_next_message_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acytoo import dialects
-from acytoo.testing import FakeEndpoint, status
+from acytoo.testing import FakeEndpoint, reply, status
+from acytoo.types import Finish
 from tests.processes import ACYTOO, start
 from tests.web.chat import Chat, answer
 from tests.web.conftest import OpenChat, OpenSite
@@ -58,6 +59,21 @@ def test_an_error_in_mid_stream_is_shown_and_the_text_before_it_is_kept(
     chat.ask("A story")
     expect(chat.replies.locator(".cut")).to_contain_text("out of memory")
     expect(chat.replies.locator(".body")).to_have_text("Once upon a")
+
+
+@pytest.mark.parametrize(
+    ("reason", "note"),
+    [
+        ("length", "The reply reached the limit of tokens."),
+        ("content_filter", "A content filter ended the reply."),
+    ],
+)
+def test_a_reply_that_the_model_did_not_end_is_marked(
+    reason: str, note: str, open_site: OpenSite, open_chat: OpenChat
+) -> None:
+    chat = open_chat(open_site(reply("Once upon", Finish(reason))).url)
+    chat.ask("A story")
+    expect(chat.replies.locator(".cut")).to_have_text(note)
 
 
 def test_an_error_in_mid_stream_reaches_a_page_that_is_busy_while_it_arrives(

@@ -12,7 +12,8 @@ import click
 from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.cli.attachments import image_part, message_content
 from acytoo.cli.exit_codes import error_text, print_error, replace_controls
-from acytoo.cli.output import reasoning_text, reply_text
+from acytoo.cli.output import print_ending, reasoning_text, reply_text
+from acytoo.cli.terminal import WordWrapper, width
 from acytoo.errors import AcytooError, UsageError
 from acytoo.types import Item, Usage
 
@@ -143,6 +144,7 @@ class Conversation:
             click.echo("(stopped)", err=True)
         except AcytooError as error:
             print_error(error_text(error))
+        print_ending(items)
         usages = [item for item in items if isinstance(item, Usage)]
         self._usages += usages[-1:]
         self._reasoning = reasoning_text(items)
@@ -174,17 +176,17 @@ class Conversation:
         click.echo("\n".join([f"Type a message and press Enter. {self._hint}", *lines, ending]), err=True)
 
     def _new(self, argument: str) -> None:
-        self._messages = [message for message in self._messages if message["role"] == "system"]
-        self._attachments, self._failed, self._usages, self._reasoning = [], None, [], ""
-        self._record_as_new()
+        self._begin([message for message in self._messages if message["role"] == "system"])
         click.echo("(new conversation)", err=True)
 
-    def _record_as_new(self) -> None:
+    def _begin(self, messages: list[dict[str, Any]]) -> None:
+        """Begin another conversation, which has these messages already."""
+        self._messages = messages
+        self._attachments, self._failed, self._usages, self._reasoning = [], None, [], ""
         if self._recorder is not None:
             self._recorder.number = None
 
     def _undo(self, argument: str) -> None:
-        self._failed = None
         self._take_back()
         click.echo(f"({sum(message['role'] != 'system' for message in self._messages)} messages left)", err=True)
 
@@ -225,9 +227,7 @@ class Conversation:
     def _load(self, path: str) -> None:
         from acytoo.cli.conversation_file import load
 
-        self._messages = load(Path(path).expanduser())
-        self._attachments, self._failed = [], None
-        self._record_as_new()
+        self._begin(load(Path(path).expanduser()))
         click.echo(f"({len(self._messages)} messages loaded)", err=True)
 
     def _attach_image(self, path: str) -> None:
@@ -244,7 +244,8 @@ class Conversation:
             click.echo(f"{name}: {sent:,} tokens sent, {received:,} received", err=True)
 
     def _print_reasoning(self, argument: str) -> None:
-        click.echo(replace_controls(self._reasoning) or "(the last reply has no reasoning)", err=True)
+        text = replace_controls(self._reasoning) or "(the last reply has no reasoning)"
+        click.echo(WordWrapper(width()).feed(text), err=True)
 
     async def _list_models(self) -> list[str]:
         """Return the models that the current provider lists, none if it does not. It is asked once."""

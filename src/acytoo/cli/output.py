@@ -7,12 +7,14 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+import click
 import msgspec
 
 from acytoo.cli.exit_codes import error_text, replace_controls
 from acytoo.cli.terminal import WaitingSign, WordWrapper, silent_keyboard, width
+from acytoo.dialects.finish import FINISH_REASONS, nearest_reason
 from acytoo.errors import AcytooError, StatusError
-from acytoo.types import Item, Reasoning, Refusal, ToolCall, collect
+from acytoo.types import Finish, Item, Reasoning, Refusal, ToolCall, collect
 
 
 async def print_text(stream: AsyncGenerator[Item, None], items: list[Item]) -> None:
@@ -71,6 +73,19 @@ def call_lines(items: list[Item]) -> list[str]:
     """Return a line for each tool call of a reply."""
     calls = collect([item for item in items if isinstance(item, ToolCall)]).tool_calls
     return [f"{call['function']['name']}({call['function']['arguments']})" for call in calls]
+
+
+def print_ending(items: list[Item]) -> None:
+    """Print on stderr why a complete reply ended before the model was done. If it was, print nothing."""
+    finish = next((item for item in items if isinstance(item, Finish)), Finish())
+    if note := _ENDINGS.get(nearest_reason(finish, FINISH_REASONS)):
+        click.echo(f"({note})", err=True)
+
+
+_ENDINGS = {
+    "length": "the reply reached the limit of tokens: -o max_tokens=N sets another",
+    "content_filter": "a content filter ended the reply",
+}
 
 
 async def _print_in_terminal(stream: AsyncGenerator[Item, None], items: list[Item]) -> None:

@@ -106,11 +106,13 @@ def _print_reply(
     """Print the reply, and record it, also a part of it."""
     import asyncio
 
-    from acytoo.cli.output import print_json, print_text, reply_text
+    from acytoo.cli.output import print_ending, print_json, print_text, reply_text
 
     items: list[Item] = []
     try:
         asyncio.run((print_json if as_json else print_text)(stream, items))
+        if not as_json:
+            print_ending(items)
     finally:
         if recorder is not None and (reply := reply_text(items)):
             recorder.record(model, [*messages, {"role": "assistant", "content": reply}])

@@ -160,12 +160,18 @@ function trace(node) {
 
 const CUT = "This reply was cut: it is not complete.";
 
+// Why a complete reply ended before the model was done.
+const ENDINGS = new Map([
+  ["length", "The reply reached the limit of tokens."],
+  ["content_filter", "A content filter ended the reply."],
+]);
+
 function notes(node) {
   const box = element("div", { className: "notes" });
   if (node.state === "cut") box.append(element("p", { className: "cut" }, reasonOf(node)));
   if (node.state === "stopped") box.append(element("p", { className: "stopped" }, "You stopped this reply."));
   if (node.state === "streaming" && running()?.node !== node) box.append(element("p", {}, "Arriving in another tab …"));
-  if (node.finish === "length") box.append(element("p", { className: "cut" }, "The reply reached the limit of tokens."));
+  if (ENDINGS.has(node.finish)) box.append(element("p", { className: "cut" }, ENDINGS.get(node.finish)));
   return box;
 }
 
