@@ -677,3 +677,47 @@ def test_a_message_and_its_calls_may_have_one_place() -> None:
         reply = collect(read(sse(CREATED, *events, completed(*output))))
         assert reply.text == "Hi there"
         assert [call["id"] for call in reply.tool_calls] == ["call_1"]
+
+
+@pytest.mark.parametrize("is_complete", [True, False], ids=["with all of them at the end", "with none at the end"])
+@pytest.mark.parametrize("order", ["0101", "0011", "1001"])
+@pytest.mark.parametrize("kind", ["function_call", "custom_tool_call"])
+def test_calls_that_are_made_at_once_at_one_place_have_their_own_pieces(
+    kind: str, order: str, is_complete: bool
+) -> None:
+    field, subject = {
+        "function_call": ("arguments", "function_call_arguments"),
+        "custom_tool_call": ("input", "custom_tool_call_input"),
+    }[kind]
+    calls = [{"type": kind, "id": f"i{n}", "call_id": f"call_{n}", "name": "f", field: f'{{"n":{n}}}'} for n in (0, 1)]
+    pieces = [iter((call[field][:5], call[field][5:])) for call in calls]
+    events = [
+        *[event("output_item.added", 0, item={**call, field: ""}) for call in calls],
+        *[event(f"{subject}.delta", 0, item_id=f"i{n}", delta=next(pieces[int(n)])) for n in order],
+        *[event(f"{subject}.done", 0, item_id=call["id"], **{field: call[field]}) for call in calls],
+        *[event("output_item.done", 0, item=call) for call in calls],
+    ]
+    reply = collect(read(sse(CREATED, *events, completed(*(calls if is_complete else [])))))
+    assert [call["id"] for call in reply.tool_calls] == ["call_0", "call_1"]
+    arguments = [json.loads(call["function"]["arguments"]) for call in reply.tool_calls]
+    inputs = [json.loads(one["input"]) if "input" in one else one for one in arguments]
+    assert inputs == [{"n": 0}, {"n": 1}]
+
+
+def test_messages_that_end_after_each_has_its_text_may_have_one_place() -> None:
+    said = ["one", "two"]
+    complete = [{**message(text(one)), "id": one} for one in said]
+    events = [
+        *[
+            entry
+            for one in said
+            for entry in (
+                event("output_item.added", 0, item={**message(), "id": one}),
+                event("output_text.delta", 0, item_id=one, content_index=0, delta=one),
+            )
+        ],
+        *[event("output_text.done", 0, item_id=one, content_index=0, text=one) for one in said],
+        *[event("output_item.done", 0, item=one) for one in complete],
+    ]
+    for output in ([], complete):
+        assert collect(read(sse(CREATED, *events, completed(*output)))).text == "onetwo"

@@ -146,6 +146,7 @@ class _OutputItem:
         "has_opaque",
         "has_own_part",
         "index",
+        "is_added",
         "is_done",
         "parts",
         "place",
@@ -176,6 +177,8 @@ class _OutputItem:
         self.has_ended_part = False
         """Whether the last event of a reasoning text had the complete part."""
         self.has_opaque = False
+        self.is_added = False
+        """Whether its `output_item.added` was read."""
         self.is_done = False
         """Whether its `output_item.done` was read."""
         self.has_own_part = False
@@ -283,9 +286,10 @@ class StreamReader(RecordReader):
             self._failed = True  # Azure sends the reason in an `error` event after it
         elif subject == "output_item":
             item, *calls = _with_usual_shape(object_or_empty(event.item))
-            if stage == "added" or _is_call(item):  # not all servers send the former
-                self._leave_place(event.output_index, item)
-            output = self._output_item(event, item.get("id"), item.get("call_id"))
+            is_added = stage == "added"
+            is_other = (is_added or _is_call(item)) and self._leave_place(event.output_index, item, is_added)
+            output = self._output_item(event, item.get("id"), item.get("call_id"), is_other)
+            output.is_added |= is_added
             output.is_done |= stage == "done"
             self._decode_item(output, item, items, done=stage == "done")
             for call in calls if stage == "done" else ():
@@ -319,28 +323,35 @@ class StreamReader(RecordReader):
             output.fragments = output.fragments if is_delta else []
             output.fragments.append(text_or_empty(event.delta if is_delta else event.input))
 
-    def _leave_place(self, place: int | None, item: JSONObject) -> None:
-        """Forget which output item is at a place if it is done, and one with another identifier begins there.
+    def _leave_place(self, place: int | None, item: JSONObject, is_added: bool) -> bool:
+        """Return whether an item with an identifier of its own begins at the place of another, and forget that one.
 
         Some servers number several output items 0 (tashfeenahmed/freellmapi#846, theopenco/llmgateway#2908). Events
-        that follow are about the new one.
+        that follow are about the new one, unless they have the identifier of one that is not done: some make several
+        calls at once.
         """
         before = self._output.get(place)
-        if before is not None and before.is_done:
-            identifiers = [text_or_empty(item.get(name)) for name in ("id", "call_id")]
-            if any(identifiers) and all(self._output.get(identifier) is None for identifier in identifiers):
-                del self._output[place]
-                before.place = -1  # so that no identifier that the new one shares leads to it
+        if before is None or not (before.is_done or (is_added and before.is_added)):
+            return False
+        identifiers = [text_or_empty(item.get(name)) for name in ("id", "call_id")]
+        if not any(identifiers) or any(self._output.get(identifier) is not None for identifier in identifiers):
+            return False
+        del self._output[place]
+        if before.is_done:
+            before.place = -1  # so that no identifier that the new one shares leads to it
+        return True
 
-    def _output_item(self, event: _Event, item_id: _JSON = None, call_id: _JSON = None) -> _OutputItem:
+    def _output_item(
+        self, event: _Event, item_id: _JSON = None, call_id: _JSON = None, is_new: bool = False
+    ) -> _OutputItem:
         """Return the output item of an event, a new one if none of its identifiers is known."""
         # llama.cpp gives a function_call no id; its deltas have the call_id as item_id (ggml-org/llama.cpp#20607).
         # Numeric identifiers become text: one of 1 is not the item with the `output_index` 1.
         place = event.output_index
-        identifiers = [text_or_empty(value) for value in (event.item_id, item_id, call_id)]
-        keys: list[int | str | None] = [] if place is None else [place]
-        keys = [*keys, *[identifier for identifier in identifiers if identifier]] or [None]
-        known = (self._output[key] for key in keys if key in self._output)
+        identifiers = [text_or_empty(value) for value in (item_id, call_id, event.item_id)]
+        keys: list[int | str | None] = [identifier for identifier in identifiers if identifier]
+        keys = (keys if place is None else [*keys, place]) or [None]
+        known = (self._output[key] for key in keys if key in self._output and not is_new)
         # Some servers give two items one identifier: then the place decides.
         output = next((item for item in known if None in (place, item.place) or item.place == place), None)
         output = output or _OutputItem()
@@ -352,9 +363,12 @@ class StreamReader(RecordReader):
     def _item_with_call(self, event: _Event) -> _OutputItem:
         """Return the output item of an event about a call's arguments.
 
-        If only its identifier or only its place is that of a call, that one is right (BerriAI/litellm#36375).
+        If only its identifier or only its place is that of a call, that one is right (BerriAI/litellm#36375). The
+        place decides between two, and the identifier if both are there.
         """
         known = [self._output.get(event.output_index), self._output.get(event.item_id or "")]
+        if known[1] is not None and known[1].place == event.output_index:
+            known.reverse()
         if event.output_index is None and not event.item_id:
             known.append(self._last_call)
         calls = (output for output in known if output is not None and output.call is not None)
