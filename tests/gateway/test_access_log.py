@@ -14,7 +14,9 @@ import pytest
 
 from acytoo.errors import UsageError
 from acytoo.gateway.access_log import AccessLog
+from tests.gateway.disks import fill
 from tests.gateway.summaries import row, summary
+from tests.services import wait_until
 
 
 def to(path: Path) -> str:
@@ -166,6 +168,43 @@ def test_lines_that_were_lost_are_counted_once_writing_works_again(
     assert sum("request_id" in line for line in lines(full)) == 1
 
 
+def test_lines_that_were_lost_at_several_tries_are_all_counted(full: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = AccessLog(to(full))
+    for _ in range(5):
+        log.ended(summary())
+    wait_for_record(caplog)
+    log.ended(summary())
+    wait_until(lambda: not log._waiting, "the log takes the line")
+    full.unlink()
+    log.reopen()
+    log.ended(summary())
+    log.close()
+    written = lines(full)
+    assert sum(line.get("dropped_lines", 0) for line in written) + sum("request_id" in line for line in written) == 7
+    assert "dropped_lines" in written[-1]
+
+
+def test_a_line_that_a_full_disk_has_cut_does_not_spoil_the_next_one(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, filler = small_disk / "access.log", small_disk / "filler"
+    log = AccessLog(to(path))
+    log.ended(summary(request_id="first"))
+    wait_until(lambda: path.stat().st_size > 0, "the first line is written")
+    fill(filler)
+    for _ in range(100):
+        log.ended(summary())
+    wait_for_record(caplog)
+    filler.unlink()
+    log.ended(summary(request_id="last"))
+    log.close()
+    *cut, last, report = path.read_text().splitlines()
+    assert json.loads(last)["request_id"] == "last"
+    assert cut[-1]
+    assert not cut[-1].endswith("}")
+    assert json.loads(report)["dropped_lines"] == 101 - len(cut[:-1])
+
+
 def test_a_reader_that_has_stalled_holds_nothing_up_and_memory_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
@@ -186,6 +225,7 @@ def test_a_reader_that_has_stalled_holds_nothing_up_and_memory_is_bounded(tmp_pa
 def test_the_standard_streams_are_destinations() -> None:
     script = """
 from acytoo.gateway.access_log import AccessLog
+from tests.gateway.disks import fill
 from tests.gateway.summaries import summary
 for name in ("stdout", "stderr"):
     log = AccessLog(name)

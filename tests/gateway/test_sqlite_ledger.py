@@ -21,6 +21,7 @@ from acytoo.gateway.ledger import MOST_ROWS, Ledger, Row, open_ledger
 from acytoo.gateway.ledger_sql import COLUMNS
 from acytoo.gateway.sqlite_ledger import SQLiteLedger
 from tests import processes
+from tests.gateway.disks import fill
 from tests.services import wait_until
 
 WRITER = """
@@ -218,20 +219,6 @@ async def test_a_full_ledger_keeps_what_is_added_and_is_not_full_once_it_is_writ
     assert count(path) == MOST_ROWS + 1
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte. Mounting it needs the rights of root, which a container may lack."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"this test mounts a small tmpfs: {mounted.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 async def test_rows_wait_until_a_full_disk_has_space(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = small_disk / "ledger.db"
     filler = small_disk / "filler"
@@ -252,16 +239,6 @@ async def test_a_full_disk_is_reported_at_the_start(small_disk: Path) -> None:
     fill(small_disk / "filler")
     with pytest.raises(AcytooError, match=r"^ledger '.*ledger.db': .*(full|I/O error|open)"):
         await open_ledger(f"sqlite:{small_disk / 'ledger.db'}")
-
-
-def fill(path: Path) -> None:
-    """Write until the disk is full."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-        except OSError:
-            pass
 
 
 async def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:

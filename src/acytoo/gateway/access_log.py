@@ -47,6 +47,11 @@ class AccessLog:
         self._file = _open(self._destination) if self._is_file else _STREAMS[destination]
         self._waiting: deque[bytes] = deque()
         self._dropped = 0
+        """Lines for which the queue had no place. The event loop counts them, the thread the next two."""
+        self._failed = 0
+        """Lines that could not be written."""
+        self._reported = 0
+        """How many of both the log has reported in itself."""
         self._is_failing = False
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -72,6 +77,7 @@ class AccessLog:
             file = _open(self._destination)
             with self._lock:
                 self._file, old = file, self._file
+                self._is_failing = False
             os.close(old)
 
     def close(self) -> None:
@@ -91,25 +97,30 @@ class AccessLog:
             self._wake.clear()  # before the queue is emptied: a line that comes later sets it again
             is_last = self._stop.wait(_GATHERING)
             lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                lines.append(msgspec.json.encode({"time": _time(None), "dropped_lines": dropped}))
-            if lines:
-                self._write(b"\n".join(lines) + b"\n", len(lines))
+            missing = self._dropped + self._failed - self._reported
+            report = [msgspec.json.encode({"time": _time(None), "dropped_lines": missing})] if missing else []
+            if lines or report:
+                written = self._write([*lines, *report])
+                self._failed += max(0, len(lines) - written)
+                if written > len(lines):
+                    self._reported += missing
 
-    def _write(self, data: bytes, count: int) -> None:
-        left = memoryview(data)
-        try:
-            with self._lock:
+    def _write(self, lines: list[bytes]) -> int:
+        """Write lines, and return how many of them were written completely."""
+        data = b"\n".join([*lines, b""])
+        with self._lock:
+            # After a failure, there may be the beginning of a line: ours, or another worker's.
+            left = memoryview(b"\n" + data if self._is_failing else data)
+            try:
                 while left:
                     left = left[os.write(self._file, left) :]
-        except OSError as error:  # a full disk, a closed pipe: the server goes on
-            if not self._is_failing:
-                _LOG.error("cannot write the access log to %s: %s", self._destination, error.strerror)
-            self._is_failing = True
-            self._dropped += count
-        else:
-            self._is_failing = False
+            except OSError as error:  # a full disk, a closed pipe: the server goes on
+                if not self._is_failing:
+                    _LOG.error("cannot write the access log to %s: %s", self._destination, error.strerror)
+                self._is_failing = True
+            else:
+                self._is_failing = False
+        return max(0, len(lines) - bytes(left).count(b"\n"))
 
 
 def fields_of(summary: Summary) -> dict[str, Any]:
