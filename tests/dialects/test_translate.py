@@ -24,6 +24,8 @@ OTHER_APIS = [
 ]
 
 
+PDF_DATA = "data:application/pdf;base64,JVBERi0="
+
 NO_OP_FIELDS: dict[str, tuple[dict[str, Any], ...]] = {
     "openai": (
         {"tools": [], "stop": []},
@@ -500,6 +502,7 @@ WISHES: list[dict[str, Any]] = [
     {"reasoning": {"enabled": True, "exclude": True}, "include_reasoning": True},
     {"reasoning_split": True},
     {"transforms": ["middle-out"]},
+    {"prompt_mode": "reasoning"},
 ]
 """What clients of compatible servers send for reasoning, and for models that another server has."""
 
@@ -583,6 +586,30 @@ def test_a_refusal_among_the_parts_of_a_turn_is_not_lost(target: Dialect) -> Non
 def test_mistrals_name_for_a_required_call_is_understood(target: Dialect) -> None:
     fields = {"tools": [TOOL]}
     assert sent_for({**fields, "tool_choice": "any"}, target) == sent_for({**fields, "tool_choice": "required"}, target)
+
+
+@pytest.mark.parametrize("target", [dialects.Gemini(), dialects.Ollama()], ids=lambda dialect: dialect.name)
+def test_mistrals_name_of_the_seed_is_understood(target: Dialect) -> None:
+    assert sent_for({"random_seed": 3}, target) == sent_for({"seed": 3}, target)
+    assert sent_for({"random_seed": 3, "seed": 4}, target) == sent_for({"seed": 4}, target)
+    assert sent_for({"random_seed": None}, target) == sent_for({}, target)
+
+
+@pytest.mark.parametrize("target", OTHERS[:3], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    ("document", "file"),
+    [
+        ({"document_url": PDF_DATA}, {"file_data": PDF_DATA}),
+        ({"document_url": PDF_DATA, "document_name": "a.pdf"}, {"file_data": PDF_DATA, "filename": "a.pdf"}),
+        ({"document_url": "https://h/a.pdf"}, {"file_data": "https://h/a.pdf"}),
+    ],
+    ids=["data", "named", "url"],
+)
+def test_mistrals_documents_are_files(document: dict[str, Any], file: dict[str, Any], target: Dialect) -> None:
+    def sent(part: dict[str, Any]) -> bytes:
+        return sent_for({"messages": [{"role": "user", "content": [part]}]}, target)
+
+    assert sent({"type": "document_url", **document}) == sent({"type": "file", "file": file})
 
 
 FILES: dict[str, tuple[Dialect, dict[str, Any]]] = {

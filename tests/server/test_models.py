@@ -199,3 +199,31 @@ async def test_a_provider_without_a_dialect_says_that_it_lists_no_models() -> No
     with pytest.raises(UnsupportedError, match="a list of models"):
         await Old().list_models()
     assert await WithModels().list_models() == ["a", "b"]
+
+
+@pytest.mark.parametrize("path", ["/openai/v1/chat/completions", "/openai/deployments/claude/opus/chat/completions"])
+async def test_the_paths_of_groqs_and_azures_clients_are_those_of_chat_completions(path: str) -> None:
+    async with served(gpt=(Choosy, "gpt-5"), claude=(Choosy, "")) as server:
+        answer = await server.ask(path, model="claude/opus", messages=MESSAGES)
+        assert answer.status == 200
+        assert json.loads(answer.body)["object"] == "chat.completion"
+        assert server.asked == [("claude", "opus")]
+        assert await server.get("/openai/v1/models") == await server.get("/v1/models")
+        assert (await server.get("/openai/v1/models/gpt-5"))["id"] == "gpt-5"
+
+
+async def test_azures_path_does_not_replace_a_missing_model() -> None:
+    async with served(gpt=(Choosy, "gpt-5"), claude=(Choosy, "opus")) as server:
+        answer = await server.ask("/openai/deployments/claude/chat/completions", messages=MESSAGES)
+        assert answer.status == 400
+        assert json.loads(answer.body)["error"]["message"] == (
+            "model is missing: this server reads it from the body, not from the path"
+        )
+        assert server.asked == []
+
+
+async def test_azures_path_of_responses_is_that_of_responses() -> None:
+    async with served(gpt=(Choosy, "gpt-5")) as server:
+        answer = await server.ask("/openai/v1/responses", model="gpt", input="Hi")
+        assert json.loads(answer.body)["object"] == "response"
+        assert server.asked == [("gpt", "gpt-5")]

@@ -75,6 +75,7 @@ def test_a_complete_reply_has_the_shape_that_clients_check() -> None:
                 "finish_reason": "length",
             }
         ],
+        "system_fingerprint": None,
         "usage": {
             "prompt_tokens": 3,
             "completion_tokens": 4,

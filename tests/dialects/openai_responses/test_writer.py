@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -311,3 +312,30 @@ def test_an_error_response_is_read_back() -> None:
     error = DIALECT.read_error(response.status, response.body)
     assert (type(error), error.message, error.code) == (RateLimitError, "slower", "tokens")
     assert response.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("created", "finish", "completed"),
+    [
+        (2**40, Finish(), 2**40),  # no client has to understand a response that ended before it began
+        (2**40, Finish("length"), None),
+    ],
+)
+def test_only_a_completed_response_has_the_time_of_its_end(created: int, finish: Finish, completed: int | None) -> None:
+    items: list[Item] = [Start("r", "m", created), "Hi", finish]
+    document = json.loads(DIALECT.write_reply(collect(items), make_request()))
+    assert document["completed_at"] == completed
+    events = [json.loads(data) for data in re.findall(r"data: (.*)", write(items).decode())]
+    assert [event["response"]["completed_at"] for event in events if "response" in event] == [None, None, completed]
+
+
+def test_the_time_of_a_responses_end_is_now() -> None:
+    before = int(time.time())
+    document = json.loads(DIALECT.write_reply(Reply("Hi", created=7), make_request()))
+    assert before <= document["completed_at"] <= time.time()
+
+
+def test_a_response_has_the_fields_that_openrouters_sdks_need() -> None:
+    document = json.loads(DIALECT.write_reply(Reply("Hi"), make_request()))
+    assert document["frequency_penalty"] is None
+    assert document["presence_penalty"] is None

@@ -8,7 +8,7 @@ servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenR
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -49,14 +49,17 @@ if TYPE_CHECKING:
 
 _GOOGLE_HOST = ".googleapis.com/"
 
+_DEPLOYMENTS = "/openai/deployments/"
+"""What Azure's earlier paths begin with. `AzureOpenAI` of the official SDKs sends the model in the body too."""
+
 
 # Fields of compatible servers, which their clients send to others too. Sources: the documentation of OpenRouter,
-# DeepSeek, Zhipu, Qwen, MiniMax and Groq (reasoning), of vLLM, SGLang, llama.cpp and LM Studio (sampling).
+# DeepSeek, Zhipu, Qwen, MiniMax, Mistral and Groq (reasoning), of vLLM, SGLang, llama.cpp and LM Studio (sampling).
 
 _REPORTED = frozenset(
     {
         *("reasoning", "include_reasoning", "reasoning_format", "reasoning_split"),
-        *("thinking", "thinking_budget", "enable_thinking", "transforms", "models", "route"),
+        *("thinking", "thinking_budget", "enable_thinking", "prompt_mode", "transforms", "models", "route"),
     }
 )
 _LABELS = frozenset({"usage", "trace", "session_id", "request_id", "user_id", "ttl", "cache_prompt", "tool_stream"})
@@ -84,7 +87,11 @@ class OpenAI(Dialect):
 
     name = NAME
     options = OPTIONS
-    routes = ("/v1/chat/completions", "/chat/completions")
+    routes: ClassVar[tuple[str, ...]] = (
+        *("/v1/chat/completions", "/chat/completions"),
+        "/openai/v1/chat/completions",  # Groq's SDKs and Azure's v1 API
+        f"{_DEPLOYMENTS}{{model:.+}}/chat/completions",
+    )
     length_fields = ("max_tokens", "max_completion_tokens", "n")
     unmetered_fields = OTHER_MODELS
     file_service = "openai"
@@ -93,6 +100,7 @@ class OpenAI(Dialect):
             "stream_options",
             "store",
             "metadata",
+            "prediction",
             "service_tier",
             "prompt_cache_key",
             "prompt_cache_retention",
@@ -114,7 +122,10 @@ class OpenAI(Dialect):
     capabilities = Capabilities(
         reasoning_blocks=False, own_parts=True, request_fields={"stream_options": {"include_usage": True}}
     )
-    list_routes = ("/v1/models", "/v1/models/{model:.+}", "/models", "/models/{model:.+}")
+    list_routes = (
+        *("/v1/models", "/v1/models/{model:.+}", "/models", "/models/{model:.+}"),
+        *("/openai/v1/models", "/openai/v1/models/{model:.+}"),
+    )
     too_long_messages = TOO_LONG
 
     def __init__(self, variations: Variations = Variations()) -> None:
@@ -172,6 +183,8 @@ class OpenAI(Dialect):
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request. `max_completion_tokens` becomes `max_tokens`."""
         body = decode_request(decode_body(incoming))
+        if not body.get("model") and incoming.path.startswith(_DEPLOYMENTS):
+            raise invalid("model is missing: this server reads it from the body, not from the path")
         return ParsedRequest(request_from_body(body, self.name))
 
     def replies_in(self, extra: JSONObject) -> int:
@@ -179,13 +192,20 @@ class OpenAI(Dialect):
         return max(1, count(extra.get("n")))
 
     def plain_parts(self, part: ContentPart) -> list[ContentPart] | None:
-        """Return the parts for a file that has a URL as its data."""
+        """Return the parts for a file that has a URL as its data, and for Mistral's documents."""
         return plain_parts(part)
 
     def plain_options(self, request: Request) -> Request:
-        """Return the request with OpenAI's names of OpenRouter's `reasoning.effort` and Mistral's choice `any`."""
+        """Return the request with OpenAI's names of OpenRouter's and Mistral's options.
+
+        They are OpenRouter's `reasoning.effort`, and Mistral's `random_seed` and its choice `any`.
+        """
         if request.tool_choice == "any":
             request = msgspec.structs.replace(request, tool_choice="required")
+        seed = request.extra.get("random_seed")
+        if isinstance(seed, int):
+            extra = {name: value for name, value in request.extra.items() if name != "random_seed"}
+            request = msgspec.structs.replace(request, seed=seed if request.seed is None else request.seed, extra=extra)
         effort = object_or_empty(request.extra.get("reasoning")).get("effort")
         if request.reasoning_effort is not None or not isinstance(effort, str):
             return request

@@ -340,11 +340,20 @@ def _pdf(file: Any, unsupported: Unsupported) -> Any:
 
 
 def plain_parts(part: ContentPart) -> list[ContentPart] | None:
-    """Return an image or a file by its URL for a file that has a URL as its data, as OpenRouter's clients send it."""
-    file = part.get("file") if part["type"] == "file" else None
+    """Return an image or a file for a file that has a URL as its data, or for a document.
+
+    OpenRouter's clients send the former, Mistral's the latter.
+    """
+    file: Any = part.get("file")
+    if part["type"] == "document_url":
+        file = {"file_data": part.get("document_url"), "filename": part.get("document_name")}
+        if not file["filename"]:
+            del file["filename"]
     url = file.get("file_data") if isinstance(file, Mapping) else None
-    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+    if not isinstance(url, str):
         return None
+    if not url.startswith(("https://", "http://")):
+        return [{"type": "file", "file": file}] if part["type"] == "document_url" else None
     if url.partition("?")[0].lower().endswith(_IMAGE_ENDINGS):
         return [{"type": "image_url", "image_url": {"url": url}}]
     return [{"type": "file", "file": {"file_url": url}}]

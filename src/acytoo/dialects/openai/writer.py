@@ -363,6 +363,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         "created": reply.created or int(time.time()),
         "model": reply.model or request.model,
         "choices": [choice],
+        "system_fingerprint": None,  # it must be there for OpenRouter's SDKs
         **{name: own[name] for name in SOURCE_FIELDS if own.get(name)},
     }
     if reply.usage:

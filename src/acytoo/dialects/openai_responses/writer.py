@@ -215,6 +215,7 @@ class StreamWriter(Writer):
             "id": self._start.id,
             "object": "response",
             "created_at": self._start.created,
+            "completed_at": max(int(time.time()), self._start.created) if status == "completed" else None,
             "status": status,
             "model": self._start.model,
             "error": None,
@@ -375,10 +376,12 @@ def _encode_echo(request: Request) -> JSONObject:
         body = {name: value for name, value in body.items() if len(msgspec.json.encode(value)) <= _MAX_ECHO}
     return {
         "background": False,
+        "frequency_penalty": None,  # this and the other one must be there for OpenRouter's SDKs
         "instructions": body.get("instructions"),
         "max_output_tokens": body.get("max_output_tokens"),
         "metadata": body.get("metadata") or {},
         "parallel_tool_calls": body.get("parallel_tool_calls", True),
+        "presence_penalty": None,
         "previous_response_id": None,
         "reasoning": {"effort": None, "summary": None, **(body.get("reasoning") or {})},
         "store": False,
