@@ -312,8 +312,9 @@ class StreamReader(RecordReader):
             self._read(significant)
         if len(significant) < len(records):
             # Searching a long chunk would cost more than the rest; nobody sends many keep-alives at once.
+            has_no_empty_field = chunk.find(b'""') < 0 and chunk.find(b"{}") < 0
             self.received_content = (
-                len(chunk) > _LONG_CHUNK or chunk.find(b'""') < 0 or not all(map(self.is_keep_alive, records))
+                len(chunk) > _LONG_CHUNK or has_no_empty_field or not all(map(self.is_keep_alive, records))
             ) and (chunk != self._scanned or _CONTENT.search(chunk) is not None or not self.is_repeated(chunk))
             self._scanned = chunk
         elif not records:
