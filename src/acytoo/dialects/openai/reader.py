@@ -312,9 +312,10 @@ class StreamReader(RecordReader):
             self._read(significant)
         if len(significant) < len(records):
             # Searching a long chunk would cost more than the rest; nobody sends many keep-alives at once.
-            has_no_empty_field = chunk.find(b'""') < 0 and chunk.find(b"{}") < 0
             self.received_content = (
-                len(chunk) > _LONG_CHUNK or has_no_empty_field or not all(map(self.is_keep_alive, records))
+                len(chunk) > _LONG_CHUNK
+                or (chunk.find(b'""') < 0 and chunk.find(b"{}") < 0)
+                or not all(map(self.is_keep_alive, records))
             ) and (chunk != self._scanned or _CONTENT.search(chunk) is not None or not self.is_repeated(chunk))
             self._scanned = chunk
         elif not records:
@@ -420,7 +421,9 @@ class StreamReader(RecordReader):
         except UNDECODABLE:
             return None
         call, arguments = self._by_index.get(piece.index), piece.function.arguments
-        if call is None or not (call.is_begun and call.fragments) or arguments[:1] == "{":  # it may repeat all of them
+        if call is None or not (call.is_begun and call.fragments) or call.is_quoted:
+            return None
+        if arguments.lstrip()[:1] in ("", "{"):  # it may repeat all of them
             return None
         call.fragments.append(arguments)
         return ToolCall(call.number, arguments=arguments)
@@ -440,6 +443,8 @@ class StreamReader(RecordReader):
         is_bare = not choices and (chunk.usage is None or chunk.base_resp is not None)
         if is_bare and (error := bare_error(record)) is not None:
             raise error_from_event(error, STATUSES, TOO_LONG)  # the record itself: a status may be beside `error`
+        delta = choices[0].delta if choices else None
+        has_calls = delta is not None and bool(delta.tool_calls)  # `append` takes them out
         known = len(items)
         self.append(chunk, items)
         if not choices:
@@ -448,8 +453,7 @@ class StreamReader(RecordReader):
             self._read_own_fields(record, chunk, items)
         if self._started and len(items) > known and not self._has_thought_tag and self._misses < _MAX_MISSES:
             self._expects_text = type(items[-1]) is str
-        delta = choices[0].delta
-        self._expects_piece = delta is not None and bool(delta.tool_calls)
+        self._expects_piece = has_calls
 
     def _read_own_fields(self, record: bytes, chunk: _Chunk, items: list[Item]) -> None:
         """Append the usage, or raise the error, that a service has in a place of its own."""
