@@ -454,7 +454,7 @@ async def test_each_process_restores_what_it_knows(redis_server: Redis) -> None:
         connected(redis_server, on_empty=restore) as first,
         connected(redis_server, on_empty=restore_less) as second,
     ):
-        await reserve(second, REQUEST)
+        await reserve(second, REQUEST._replace(limit=KNOWN))
         await restored(first)
         await restored(second)
 
@@ -476,6 +476,93 @@ async def test_what_cannot_be_restored_at_once_is_restored_later(
     assert calls == 3
     (message,) = caplog.messages
     assert message.endswith("trying again: the ledger is away")
+
+
+async def lost(server: Redis, counters: RedisCounters) -> None:
+    """Let Redis lose its data, and the counters notice that."""
+    server.kill()
+    server.start()
+    while not (await reserve(counters, MINUTE)).levels:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+
+
+MINUTE = Claim("key:b:requests", "minute", 10**6, 1)
+
+
+async def test_no_request_passes_a_limit_before_it_is_restored(redis_server: Redis) -> None:
+    calls, may_go_on = 0, asyncio.Event()
+    may_go_on.set()
+
+    async def restore() -> None:
+        nonlocal calls
+        calls += 1
+        await may_go_on.wait()
+        await counters.restore(REQUEST.counter, REQUEST.window, REQUEST.limit)
+
+    async with connected(redis_server, on_empty=restore) as counters:
+        for number in (1, 2):
+            tasks = [asyncio.create_task(counters.reserve([REQUEST])) for _ in range(50)]
+            await reserve(counters, MINUTE)  # does not wait
+            may_go_on.set()
+            assert [type(held) for held in await asyncio.gather(*tasks)] == [Exceeded] * 50
+            assert calls == number
+            may_go_on.clear()
+            await lost(redis_server, counters)
+        may_go_on.set()
+
+
+async def test_while_neither_redis_nor_the_ledger_knows_what_is_used_budgets_refuse_and_requests_count_from_zero(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_away = True
+
+    async def restore() -> None:
+        if is_away:
+            raise UnreachableError("the ledger is away")
+        await counters.restore(MONEY.counter, MONEY.window, MONEY.limit)
+
+    async with connected(redis_server, on_empty=restore) as counters:
+        for number in range(1, 4):
+            with pytest.raises(ServerError, match="have lost their data, and the ledger cannot be read") as failure:
+                await counters.reserve([REQUEST, MONEY])
+            assert failure.value.status == 503
+            assert (await reserve(counters, REQUEST)).levels[0].used == number
+        assert len(caplog.records) == 1
+        is_away = False
+        async with asyncio.timeout(120):
+            while True:
+                with suppress(ServerError):
+                    assert isinstance(await counters.reserve([MONEY]), Exceeded)
+                    break
+                await asyncio.sleep(0.05)
+
+
+async def test_no_request_waits_long_for_a_ledger_that_does_not_answer(redis_server: Redis) -> None:
+    may_go_on = asyncio.Event()
+    async with connected(redis_server, on_empty=may_go_on.wait) as counters:
+        with pytest.raises(ServerError, match="the ledger cannot be read"):
+            await counters.reserve([MONEY])
+        assert (await reserve(counters, REQUEST)).levels[0].used == 1
+        may_go_on.set()
+
+
+async def test_a_caller_that_is_cancelled_while_counters_are_restored_leaves_nothing_counted(
+    redis_server: Redis,
+) -> None:
+    is_restoring, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def restore() -> None:
+        is_restoring.set()
+        await may_go_on.wait()
+
+    async with connected(redis_server, on_empty=restore) as counters:
+        task = asyncio.create_task(counters.reserve([REQUEST, MONEY, PLACE]))
+        await is_restoring.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        may_go_on.set()
+    async with connected(redis_server) as counters:
+        assert [await used(counters, claim) for claim in (REQUEST, MONEY, PLACE)] == [0, 0, 0]
 
 
 async def test_what_is_lost_while_it_is_restored_is_restored_later(persistent_redis_server: Redis) -> None:

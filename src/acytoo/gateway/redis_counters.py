@@ -118,13 +118,17 @@ end
 _RESERVE = (
     _COMMON
     + """
--- KEYS: number, open, id, each claim. ARGV: now, name, lease, open at most, then for each claim window, limit, amount.
--- Returns the claim that does not fit, from 0, or -1; the id of the data; then used and time left of each.
-local name, lease = ARGV[2], tonumber(ARGV[3])
+-- KEYS: number, open, id, each claim. ARGV: now, name, lease, open at most, the id that the data must have, or nothing,
+-- then for each claim window, limit, amount. Returns the claim that does not fit, from 0, or -1, or -2 for data with
+-- another id; the id of the data; then used and time left of each.
+local name, lease, expected = ARGV[2], tonumber(ARGV[3]), ARGV[5]
+redis.call('SET', KEYS[3], name, 'NX')
+local data_id = redis.call('GET', KEYS[3])
+if expected ~= '' and expected ~= data_id then return {-2, data_id} end
 local is_made = redis.call('ZSCORE', KEYS[2], name)  -- by a call whose answer was lost
-local states, result = {}, {-1, redis.call('GET', KEYS[3]) or name}
+local states, result = {}, {-1, data_id}
 for i = 4, #KEYS do
-  local at = 3 * i - 7
+  local at = 3 * i - 6
   local window, limit, amount = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local used, last, first
   if window == 'flight' then
@@ -143,7 +147,6 @@ for i = 4, #KEYS do
 end
 if is_made or result[1] >= 0 then return result end
 local number = redis.call('INCR', KEYS[1])
-if result[2] == name then redis.call('SET', KEYS[3], name) end
 for i = 4, #KEYS do
   local window, amount, first = states[i][1], states[i][2], states[i][3]
   result[2 * i - 5] = result[2 * i - 5] + amount
@@ -209,6 +212,15 @@ _MAX_OPEN = 100_000
 
 _NAMES_PER_CALL = 1000
 
+_RESTORED = ("day", "month")
+"""The windows of which a ledger knows what is used."""
+
+_OTHER_DATA = -2
+"""What `_RESERVE` returns if the data has another id than the one to which everything was restored."""
+
+_NOTHING_RESTORED = b"none"
+"""An id that no data has."""
+
 
 class RedisCounters:
     """Counters in the Redis or Valkey (5 or later, no cluster) at a URL, for one event loop.
@@ -216,8 +228,9 @@ class RedisCounters:
     While Redis cannot be reached, `on_failure` "open" lets requests through uncounted, "closed" refuses them with
     status 503; `budgets_on_failure` is for claims on money. `lease`: seconds after which the places in flight of a
     killed process are free again. `on_empty` restores what is known from elsewhere. It is called at the first request,
-    and if Redis has lost data, until it does not raise an AcytooError. `prefix` begins all keys. `now` replaces
-    Redis's clock, in tests.
+    and if Redis has lost data, until it does not raise an AcytooError. Claims on days and months wait for it; if it
+    fails, they are counted from zero, or refused as if Redis could not be reached. `prefix` begins all keys. `now`
+    replaces Redis's clock, in tests.
     """
 
     def __init__(
@@ -255,11 +268,12 @@ class RedisCounters:
         self._connections = asyncio.Semaphore(_MAX_CONNECTIONS)
         self._try_again_at = 0.0
         self._is_lost = False
-        self._restored_id = b""
+        self._restored_id = _NOTHING_RESTORED
         """The id of the data in Redis to which everything was restored: other data has another id."""
         self._identity: list[str] = []
         """What the server is known by that was connected last."""
-        self._is_restoring = self._is_restore_complete = self._is_restore_reported = False
+        self._restoring: asyncio.Task[None] | None = None
+        self._is_restore_complete = self._is_restore_failing = False
         self._restore_again_at = 0.0
 
     async def reserve(self, claims: Sequence[Claim]) -> Hold | Exceeded:
@@ -267,15 +281,15 @@ class RedisCounters:
         claims = Claims.of(claims)
         if not claims:
             return Hold(claims, ())
-        name = uuid.uuid4().hex
-        task = self._start(self._try_to_reserve(name, claims))
+        task = self._start(self._try_to_reserve(claims))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
 
             def undo(done: asyncio.Task[Any]) -> None:
-                if done.exception() is None:  # else nothing is counted, and nobody else looks at the error
-                    self._give_back(name, claims)
+                # After an error nothing is counted, and nobody else looks at it.
+                if done.exception() is None and isinstance(held := done.result(), Hold) and held.name:
+                    self._give_back(held.name, claims)
 
             task.add_done_callback(undo)
             raise
@@ -336,58 +350,88 @@ class RedisCounters:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _try_to_reserve(self, name: str, claims: Claims) -> Hold | Exceeded:
-        keys = [self._key("number"), self._key("open"), self._key("id")]
-        values: list[str | int] = [name, round(self._lease * 1e6), _MAX_OPEN]
-        for claim in claims:
-            keys.append(self._key(claim.counter, claim.window))
-            values += [claim.window, claim.limit, claim.amount]
-        try:
-            result = await self._call(self._reserve, keys, values)
-        except _Lost as lost:
-            if lost.may_have_run:
+    async def _try_to_reserve(self, claims: Claims) -> Hold | Exceeded:
+        must_be_restored = self._on_empty is not None and any(claim.window in _RESTORED for claim in claims)
+        while True:
+            name = uuid.uuid4().hex
+            try:
+                number, data_id, *used_and_left = await self._call_reserve(name, claims, must_be_restored)
+            except _Lost as lost:
+                if lost.may_have_run:
+                    self._give_back(name, claims)
+                self._check_open(claims, "the counters cannot be reached")
+                return Hold(claims, ())
+            if data_id == self._restored_id or self._on_empty is None:
+                if number != _OTHER_DATA:  # else it has been restored meanwhile
+                    break
+                continue
+            if self._restoring is None:
+                self._restoring = self._start(self._restore_all(data_id, self._on_empty))
+            if not must_be_restored:
+                break
+            if number != _OTHER_DATA:  # on a new connection to another server
                 self._give_back(name, claims)
-            return self._uncounted(claims)
-        exceeded, data_id, *used_and_left = result
+            if not await self._has_restored(self._restoring):
+                known_elsewhere = [claim for claim in claims if claim.window in _RESTORED]
+                self._check_open(known_elsewhere, "the counters have lost their data, and the ledger cannot be read")
+                must_be_restored = False
         pairs = zip(claims, used_and_left[::2], used_and_left[1::2], strict=True)
         levels = [Level(claim, used, resets_in / 1e6) for claim, used, resets_in in pairs]
-        if exceeded >= 0:
-            return Exceeded(levels[exceeded], retry_after(levels[exceeded]), levels)
-        if data_id != self._restored_id and self._on_empty is not None and not self._is_restoring:
-            self._is_restoring = True
-            _ = self._start(self._restore_all(data_id, self._on_empty))
+        if number >= 0:
+            return Exceeded(levels[number], retry_after(levels[number]), levels)
         if any(claim.window == "flight" for claim in claims):
             self._in_flight[name] = claims
         return Hold(claims, levels, name)
+
+    async def _call_reserve(self, name: str, claims: Claims, must_be_restored: bool) -> list[Any]:
+        keys = [self._key("number"), self._key("open"), self._key("id")]
+        expected = self._restored_id if must_be_restored else b""
+        values: list[str | int | bytes] = [name, round(self._lease * 1e6), _MAX_OPEN, expected]
+        for claim in claims:
+            keys.append(self._key(claim.counter, claim.window))
+            values += [claim.window, claim.limit, claim.amount]
+        result: list[Any] = await self._call(self._reserve, keys, values)
+        return result
+
+    async def _has_restored(self, restoring: asyncio.Task[None]) -> bool:
+        """Wait until a try to restore has ended, and return whether it may have succeeded. Not if the last one failed:
+        no request waits for a database that is away."""
+        if not self._is_restore_failing:
+            done, _ = await asyncio.wait({restoring}, timeout=_TIMEOUT)
+            if not done:
+                self._report_restore_failure("the ledger does not answer")
+        return not self._is_restore_failing
 
     async def _restore_all(self, data_id: bytes, restore: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Restore to the data with an id what is known from elsewhere. A later reservation tries again if it fails."""
         await asyncio.sleep(self._restore_again_at - time.monotonic())
         self._is_restore_complete = True
+        self._restore_again_at = time.monotonic() + _TRY_AGAIN_AFTER
         try:
             await restore()
-        except AcytooError as error:
-            if not self._is_restore_reported:
-                _LOG.error("cannot restore the counters at %s, trying again: %s", self._shown, error)
-            self._is_restore_reported = True
-        else:
+            self._is_restore_failing = False
             if self._is_restore_complete:
-                self._restored_id, self._is_restore_reported = data_id, False
+                self._restored_id, self._restore_again_at = data_id, 0.0
+        except AcytooError as error:
+            self._report_restore_failure(str(error))
         finally:
-            self._restore_again_at = time.monotonic() + _TRY_AGAIN_AFTER
-            self._is_restoring = False
+            self._restoring = None
 
-    def _uncounted(self, claims: Claims) -> Hold:
-        """Return a reservation that counts nowhere. Raises ServerError if one of the limits must not be passed."""
+    def _report_restore_failure(self, reason: str) -> None:
+        if not self._is_restore_failing:
+            _LOG.error("cannot restore the counters at %s, trying again: %s", self._shown, reason)
+        self._is_restore_failing = True
+
+    def _check_open(self, claims: Sequence[Claim], why: str) -> None:
+        """Raise ServerError if one of the limits must not be passed while it is not known what is used of it."""
         for claim in claims:
             if not self._is_open[claim.counter.endswith(":money")]:
                 raise ServerError(
-                    "the limits cannot be checked, because the counters cannot be reached: try again later",
+                    f"the limits cannot be checked, because {why}: try again later",
                     status=503,
                     code="overloaded_error",
                     retry_after=_TRY_AGAIN_AFTER,
                 )
-        return Hold(claims, ())
 
     def _give_back(self, name: str, claims: Claims) -> None:
         """Undo a reservation that nobody uses, if it was made."""
@@ -413,7 +457,7 @@ class RedisCounters:
             with suppress(_Lost):
                 await self.renew()
 
-    async def _call(self, script: Any, keys: list[str], values: list[str | int]) -> Any:
+    async def _call(self, script: Any, keys: list[str], values: Sequence[str | int | bytes]) -> Any:
         """Run a script. Raises _Lost if Redis does not answer, or has not answered a moment ago."""
         async with self._connections:
             if self._is_lost and time.monotonic() < self._try_again_at:
@@ -449,7 +493,7 @@ class RedisCounters:
             reply = b""
         identity = _IDENTITY.findall(reply.decode() if isinstance(reply, bytes) else reply)
         if not identity or identity != self._identity:
-            self._identity, self._restored_id, self._is_restore_complete = identity, b"", False
+            self._identity, self._restored_id, self._is_restore_complete = identity, _NOTHING_RESTORED, False
 
     def _report_loss(self, error: Exception) -> None:
         if self._is_lost:
