@@ -27,6 +27,19 @@ REFUSALS = {
         head("GET /no HTTP/1.1", KEY), 404, "not_found_error",
         "unknown path '/no': this server answers chats only, and GET /openapi.json lists its paths",
     ),
+    "a version twice": (
+        head("POST /v1/v1/messages HTTP/1.1", KEY), 404, "not_found_error",
+        "unknown path '/v1/v1/messages': end the client's base URL before '/v1', because '/v1/messages' is a path here",
+    ),
+    "another service's folder": (
+        head("POST /compatibility/v2/chat/completions HTTP/1.1", KEY), 404, "not_found_error",
+        "unknown path '/compatibility/v2/chat/completions': end the client's base URL before '/compatibility/v2', "
+        "because '/chat/completions' is a path here",
+    ),
+    "a folder": (
+        head("GET /no/ HTTP/1.1", KEY), 404, "not_found_error",
+        "unknown path '/no/': this server answers chats only, and GET /openapi.json lists its paths",
+    ),
     "batches without a folder": (
         head("POST /v1/batches HTTP/1.1", KEY), 404, "not_found_error",
         "unknown path '/v1/batches': start the server with --files FOLDER (files in [storage] of a config file)",

@@ -227,3 +227,27 @@ async def test_azures_path_of_responses_is_that_of_responses() -> None:
         answer = await server.ask("/openai/v1/responses", model="gpt", input="Hi")
         assert json.loads(answer.body)["object"] == "response"
         assert server.asked == [("gpt", "gpt-5")]
+
+
+async def test_a_base_url_without_a_version_is_enough_for_every_api() -> None:
+    # Continue adds /messages to its `apiBase`, and LiteLLM adds /models/MODEL:generateContent.
+    contents = [{"role": "user", "parts": [{"text": "Hi"}]}]
+    async with served(gpt=(Choosy, "gpt-5")) as server:
+        answers = [
+            await server.ask("/chat/completions", model="gpt", messages=MESSAGES),
+            await server.ask("/responses", model="gpt", input="Hi"),
+            await server.ask("/messages", model="gpt", messages=MESSAGES, max_tokens=9),
+            await server.ask("/models/gpt:generateContent", contents=contents),
+        ]
+        assert [answer.status for answer in answers] == [200] * 4
+        assert [next(iter(json.loads(answer.body))) for answer in answers] == ["id", "id", "id", "candidates"]
+        assert json.loads(answers[2].body)["type"] == "message"
+        assert server.asked == [("gpt", "gpt-5")] * 4
+        assert await server.get("/models") == await server.get("/v1/models")
+        key = "x-goog-api-key: k\r\n"
+        assert await server.get("/models", key) == await server.get("/v1beta/models")
+        assert await server.get("/models/gpt-5", key) == await server.get("/v1beta/models/gpt-5")
+        refused = await server.ask("/messages", model="gpt")
+        assert json.loads(refused.body)["type"] == "error"
+        assert (await server.ask("/messages/count_tokens", model="gpt")).status == 400
+        assert (await server.ask("/models/gpt:countTokens")).status == 400

@@ -36,3 +36,20 @@ ROUTER = Router(
 )
 def test_a_path_allows_the_methods_of_its_routes(path: str, methods: list[str]) -> None:
     assert ROUTER.methods(path) == methods
+
+
+@pytest.mark.parametrize(
+    ("path", "end"),
+    [
+        ("/v1/chat", "/chat"),
+        ("/v1/models/a/b", "/models/a/b"),
+        ("/a/b/c/d/e/f/g/h/chat", "/chat"),
+        ("/a/b/c/d/e/f/g/h/i/chat", ""),
+        ("/v1/chat/more", ""),
+        ("/v1/", ""),
+        ("/nowhere", ""),
+        ("/", ""),
+    ],
+)
+def test_the_end_of_an_unknown_path_may_be_known(path: str, end: str) -> None:
+    assert ROUTER.known_end(path) == end

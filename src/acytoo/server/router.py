@@ -71,3 +71,21 @@ class Router:
             if (match := pattern.fullmatch(path)) and not (route.method == "GET" and ":" in match[1]):
                 found.add(route.method)
         return sorted(found | ({"HEAD"} if "GET" in found else set()))
+
+    def known_end(self, path: str) -> str:
+        """Return the longest end of an unknown path that is a path of its own, "" if there is none.
+
+        A client adds its API's path to a base URL, and the base URL of another service may have a folder.
+        """
+        for _ in range(_MAX_FOLDERS):
+            _, slash, end = path.removeprefix("/").partition("/")
+            path = slash + end
+            if len(path) <= 1:
+                break
+            if self.methods(path):
+                return path
+        return ""
+
+
+_MAX_FOLDERS = 8
+"""Folders before a known path: a client chooses the path, and each costs a search."""

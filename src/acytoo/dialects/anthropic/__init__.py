@@ -86,8 +86,8 @@ class Anthropic(Dialect):
             "user",
         }
     )
-    routes = ("/v1/messages",)
-    count_routes = ("/v1/messages/count_tokens",)
+    routes = ("/v1/messages", "/messages")
+    count_routes = tuple(f"{route}/count_tokens" for route in routes)
     unmetered_fields = OTHER_MODELS
     required_options = frozenset({"max_tokens"})
     ignorable_fields = frozenset(
@@ -237,7 +237,7 @@ class Anthropic(Dialect):
 
     def is_client(self, request: ServerRequest) -> bool:
         """Return whether the path is this API's, or the request has the header that its clients must send."""
-        return request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
+        return request.path.startswith(self.routes) or "anthropic-version" in request.headers
 
     def models(self, names: list[str], created: int) -> JSONObject:
         """Return the list of models, in one page."""

@@ -37,7 +37,8 @@ _PATH_ENDS = ("enerateContent", ":countTokens")
 
 def _routes(*verbs: str) -> tuple[str, ...]:
     """Return the paths of these verbs. A model's name may contain slashes."""
-    return tuple(f"/{version}/models/{{model:.+}}:{verb}" for version in _VERSIONS for verb in verbs)
+    folders = [*[f"/{version}" for version in _VERSIONS], ""]
+    return tuple(f"{folder}/models/{{model:.+}}:{verb}" for folder in folders for verb in verbs)
 
 
 def _accepts_call_ids(endpoint: Endpoint) -> bool:
@@ -112,7 +113,7 @@ class Gemini(Dialect):
         own_parts=True,
     )
     ends_with_record = False  # after the finish reason, more text or the usage may follow
-    list_routes = ("/v1beta/models", "/v1beta/models/{model:.+}", "/v1/models", "/v1/models/{model:.+}")
+    list_routes = tuple(f"{folder}/models{name}" for folder in ("/v1beta", "/v1", "") for name in ("", "/{model:.+}"))
     model_prefix = "models/"
     too_long_messages = TOO_LONG
 
