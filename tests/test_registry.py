@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import acytoo
 from acytoo import dialects
+from acytoo.errors import UsageError
 from acytoo.testing import FakeEndpoint, reply
 from tests.processes import ACYTOO, run, script
 
@@ -134,3 +137,10 @@ def test_the_command_imports_a_broken_package_only_for_its_own_provider_or_for_a
         assert done.returncode == returncode
         assert done.stderr.decode().startswith("acytoo: the entry point 'broken' of broken 1.0 ")
         assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("address", [None, b"openai", 7])
+def test_an_address_that_is_not_text_is_refused_with_its_type(address: Any) -> None:
+    """Such as `provider(os.environ.get("MODEL"))` without that variable."""
+    with pytest.raises(UsageError, match=rf"^the address must be a str like 'openai/…', not {type(address).__name__}$"):
+        acytoo.provider(address)

@@ -143,6 +143,8 @@ def provider(address: str, **settings: Any) -> AsyncGeneratorProvider:
     An address is a provider and a model (`anthropic/claude-…`), a provider (`ollama`), or the URL of an Acytoo server.
     Raises UsageError for an unknown name or an invalid setting.
     """
+    if not isinstance(address, str):
+        raise UsageError(f"the address must be a str like 'openai/…', not {type(address).__name__}")
     if "://" in address:
         return provider_class("acytoo")(address, **settings)
     name, _, model = address.partition("/")

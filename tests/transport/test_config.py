@@ -215,3 +215,9 @@ def test_a_ca_of_another_kind_is_refused_with_its_kind() -> None:
     with pytest.raises(UsageError) as caught:
         Connection(ca=3)  # type: ignore[arg-type]
     assert str(caught.value) == "invalid ca: expected a file, a folder or an ssl.SSLContext, not int"
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\ud800"])
+def test_a_ca_that_cannot_be_a_path_is_refused(path: str) -> None:
+    with pytest.raises(UsageError, match=r"^ca: cannot read certificates from "):
+        Connection(ca=path)

@@ -22,11 +22,12 @@ def provider(address: str, **settings: Any) -> AsyncGeneratorProvider:
     several of them separated by `|`, which is a `Route` that tries them in order. Raises UsageError for an unknown name
     or an invalid setting.
     """
-    if "|" not in address:
+    parts = str(address).split("|")
+    if len(parts) == 1:
         return registry.provider(address, **settings)
     from acytoo.routing.route import Route
 
-    return Route(*address.split("|"), **settings)
+    return Route(*parts, **settings)
 
 
 def route_to(address: str, create: Callable[[str], AsyncGeneratorProvider], shown: str) -> Route:

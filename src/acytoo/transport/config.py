@@ -163,8 +163,8 @@ def _context(path: str) -> ssl.SSLContext:
             context = ssl.create_default_context(capath=str(location))
         else:
             context = ssl.create_default_context(cafile=str(location))
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"ca: cannot read certificates from {path}: {error}") from error
+    except (OSError, ValueError) as error:  # a ValueError is about a path with NUL or a lone surrogate
+        raise UsageError(f"ca: cannot read certificates from {path!r}: {error}") from error
     context.set_alpn_protocols(_ALPN)
     return context
 
