@@ -33,15 +33,30 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "dialects/gemini/__init__.py _routes": {
         "'/models/{model:.+}:' -> 'XX/models/{model:.+}:XX'": "called only by the import, before there is a mutant",
     },
+    "dialects/openai/batches.py OpenAIBatches.upload": {"16 -> 17": "bytes of a random boundary"},
     "dialects/openai/reader.py StreamReader._add_details": {
         "'' -> 'XXXX'": "the name of a field that no block has",
     },
     "dialects/openai/reader.py StreamReader._read_record": {
         "choices[0].delta -> None": "leaves out the fast path for pieces of calls; the general one returns the same",
     },
+    "dialects/openai/reader.py StreamReader._significant": {"1 -> 2": "one record more than necessary is read"},
     "dialects/openai/reader.py StreamReader.scan": {
-        "0 -> 1": "the chunk begins with `data: `: nothing is found at its beginning"
+        "0 -> 1": "the chunk begins with `data: `: nothing is found at its beginning",
+        "chunk.find(b'\"error\"') < 0 -> chunk.find(b'\"error\"') <= 0": "the chunk begins with `data: `",
+        "chunk.find(b'\"\"') < 0 -> chunk.find(b'\"\"') <= 0": "the chunk begins with `data: `",
+        "chunk.find(b'\\r') < 0 -> chunk.find(b'\\r') <= 0": "the chunk begins with `data: `",
+        "chunk.rfind(b'\"finish_reason\":null') >= 0 -> chunk.rfind(b'\"finish_reason\":null') > 0": (
+            "the chunk begins with `data: `"
+        ),
     },
+    "dialects/openai/reader.py _has_text": {
+        'b\'"content":"\' in record and b\'"content":""\' not in record -> None': (
+            "all records of the first chunk are read, of which only some are necessary"
+        ),
+    },
+    "dialects/openai/reader.py _only": {"'Only' -> 'XXOnlyXX'": "the name of a type, which nobody sees"},
+    "dialects/openai/request.py encode_request": {"True -> False": "`strict`: both have the same length"},
     "secret.py _encoded": {
         "3 -> 4": "a fourth offset gives the form of the first one again",
         "8 -> 9": "the offsets are 0, 1 and 2: rounded up, both numbers give 0, 2 and 3",

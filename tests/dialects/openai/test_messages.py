@@ -294,3 +294,150 @@ def test_a_stream_is_passed_on_only_if_it_is_as_the_api_has_it(variations: Varia
 )
 def test_the_larger_of_two_limits_holds(older: Any, newer: Any, limit: int) -> None:
     assert decode({"messages": HELLO, "max_tokens": older, "max_completion_tokens": newer}).max_tokens == limit
+
+
+# Turns that cannot be sent as they are.
+
+
+NAMED = {"role": "developer", "content": "Be brief", "name": "Ann"}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (NAMED, {"role": "system", "content": "Be brief", "name": "Ann"}),
+        ({**turn("a"), "name": "Ann"}, {**turn("a"), "name": "Ann"}),
+        ({**turn("a"), "refusal": "no"}, {**turn("a"), "refusal": "no"}),
+        ({"role": "assistant", "content": "Hi", "ours": 1}, {"role": "assistant", "content": "Hi"}),
+        ({"role": "assistant", "content": None, "refusal": "no", "ours": 1}, {"content": None, "refusal": "no"}),
+        ({"role": "user", "content": "Hi", "tool_call_id": "a", "ours": 1}, {"content": "Hi", "tool_call_id": "a"}),
+    ],
+    ids=range(6),
+)
+def test_a_message_keeps_all_fields_that_this_api_has(message: Any, expected: dict[str, Any]) -> None:
+    body, left_out = sent(Request([message], "m"))
+    assert body["messages"] == [{"role": message["role"]} | expected]
+    assert left_out == []
+
+
+SAID = {"type": "text", "text": "Hi"}
+
+
+def opaque(fields: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "opaque", "source": "openai", "fields": fields}
+
+
+def of_call(fields: dict[str, Any], index: int = 0) -> dict[str, Any]:
+    return {"type": "tool_call", "index": index, "source": "openai", "fields": fields}
+
+
+CALL = turn("a")["tool_calls"][0]
+INPUT = {**CALL, "function": {"name": "a", "arguments": '{"input":"ls"}'}}
+BACK: dict[str, tuple[list[Any], list[Any], dict[str, Any]]] = {
+    # The parts of a turn, its calls, and what is sent back beside the role and the content.
+    "details": (
+        [opaque({"reasoning_details": [{"a": 1}]}), opaque({"reasoning_field": "reasoning"})],
+        [],
+        {"reasoning_details": [{"a": 1}]},
+    ),
+    "a field": ([opaque({"reasoning_field": "thinking"})], [], {"thinking": "hm"}),
+    "fields of several parts": (
+        [opaque({"annotations": [1], "unknown": 1}), opaque({"images": [2], "annotations": []})],
+        [],
+        {"images": [2]},
+    ),
+    "a sound": ([opaque({"audio": {"id": "x", "data": "AAAA"}})], [], {"audio": {"id": "x"}}),
+    "a sound without an id": ([opaque({"audio": {"data": "AAAA"}})], [], {}),
+    "another API": ([{"type": "opaque", "source": "gemini", "fields": {"annotations": [1]}}], [], {}),
+    "fields of a call": (
+        [of_call({"extra": 1}, 1)],
+        [CALL, {**CALL, "id": "b"}],
+        {"tool_calls": [CALL, {**CALL, "id": "b", "extra": 1}]},
+    ),
+    "a call of another API": ([], [{**CALL, "index": 0, "extra_content": {}}], {"tool_calls": [CALL]}),
+    "a custom call": (
+        [of_call({"type": "custom", "custom": {"name": "x", "input": "y", "format": "z"}})],
+        [INPUT],
+        {"tool_calls": [{"id": "a", "type": "custom", "custom": {"name": "a", "input": "ls", "format": "z"}}]},
+    ),
+    "a custom call without more": (
+        [of_call({"type": "custom"})],
+        [{"type": "function", "function": INPUT["function"]}],
+        {"tool_calls": [{"id": "", "type": "custom", "custom": {"name": "a", "input": "ls"}}]},
+    ),
+    "arguments that are blanks": (
+        [],
+        [{**CALL, "function": {"name": "a", "arguments": " \n"}}],
+        {"tool_calls": [CALL]},
+    ),
+    "a call without an id": ([], [{"function": CALL["function"]}], {"tool_calls": [{"function": CALL["function"]}]}),
+}
+
+
+@pytest.mark.parametrize("case", BACK)
+def test_a_turn_goes_back_with_what_its_server_needs(case: str) -> None:
+    parts, calls, fields = BACK[case]
+    plain: Any = {"role": "assistant", "content": "Hi"} | ({"tool_calls": calls} if calls else {})
+    thinking: Any = {**plain, "reasoning": [{"text": "h"}, {"text": "m"}, {"data": "x"}]}
+    known = {part["index"] for part in parts if part["type"] == "tool_call"}
+    others: list[Any] = [{"type": "reasoning", "index": number} for number in range(3)] + [SAID]
+    others += [{"type": "tool_call", "index": number} for number in range(len(calls)) if number not in known]
+    thinking["turn_parts"] = [*parts, *others]
+    body, left_out = sent(Request([thinking], "m"))
+    assert (body["messages"], left_out) == ([{"role": "assistant", "content": "Hi"} | fields], [])
+    [message] = sent(Request([thinking], "m"), Variations(strict_messages=True))[0]["messages"]
+    assert not message.keys() & {"reasoning_details", "annotations", "images", "audio"}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            {"content": "Hi", "annotations": [1], "reasoning": "hm"},
+            {
+                "content": "Hi",
+                "reasoning": [{"text": "hm"}],
+                "turn_parts": [opaque({"annotations": [1]}), {"type": "reasoning", "index": 0}, SAID],
+            },
+        ),
+        (
+            {"content": None, "images": [1], "tool_calls": turn("a")["tool_calls"]},
+            {
+                "content": None,
+                "tool_calls": turn("a")["tool_calls"],
+                "turn_parts": [opaque({"images": [1]}), {"type": "tool_call", "index": 0}],
+            },
+        ),
+        ({"content": [TEXT], "annotations": [1]}, {"content": [TEXT], "annotations": [1]}),
+        ({"content": "Hi", "annotations": [], "reasoning": ""}, {"content": "Hi", "annotations": []}),
+        ({"content": "Hi", "reasoning_text": "hm"}, {"content": "Hi", "reasoning": [{"text": "hm"}]}),
+        ({"content": "Hi", "reasoning_content": 5}, {"content": "Hi", "reasoning_content": 5}),
+    ],
+    ids=range(6),
+)
+def test_a_clients_turn_keeps_what_only_a_compatible_server_knows(message: Any, expected: Any) -> None:
+    [decoded] = decode({"messages": [{"role": "assistant", **message}]}).messages
+    assert decoded == {"role": "assistant", **expected}
+
+
+def test_tools_without_a_type_are_functions_of_this_api_too() -> None:
+    untyped: Any = {"function": F["function"]}
+    body, left_out = sent(Request(HELLO, "m", tools=[untyped, SEARCH], extra_for="gemini"))  # type: ignore[list-item]
+    assert (body["tools"], left_out) == ([untyped], ["the tool type 'web_search'"])
+
+
+@pytest.mark.parametrize(
+    ("file", "parts"),
+    [
+        ({"file_data": "https://h/a.PNG?x=1"}, [{"type": "image_url", "image_url": {"url": "https://h/a.PNG?x=1"}}]),
+        ({"file_data": "http://h/a.webp"}, [{"type": "image_url", "image_url": {"url": "http://h/a.webp"}}]),
+        ({"file_data": "https://h/a.pdf"}, [{"type": "file", "file": {"file_url": "https://h/a.pdf"}}]),
+        ({"file_data": "data:application/pdf;base64,AA"}, None),
+        ({"file_id": "f"}, None),
+        ("https://h/a.png", None),
+    ],
+    ids=range(6),
+)
+def test_a_file_with_an_address_as_its_data_is_an_image_or_a_file_there(file: Any, parts: Any) -> None:
+    part: Any = {"type": "file", "file": file}
+    assert OpenAI().plain_parts(part) == parts

@@ -359,3 +359,156 @@ def test_a_message_has_a_content_unless_it_has_something_else(reply: Reply, cont
     assert document["id"].startswith("chatcmpl-")
     message = document["choices"][0]["message"]
     assert message == {"role": "assistant", "content": content, "refusal": refusal}
+
+
+@pytest.mark.parametrize(
+    ("start", "written"),
+    [
+        (Start("c1"), ("c1", "m", None)),
+        (Start("", "m1"), (None, "m1", None)),
+        (Start("", "", 7), (None, "m", 7)),
+        (Start("c1", "m1", 7), ("c1", "m1", 7)),
+    ],
+)
+@pytest.mark.parametrize("endpoint", [OpenAI(), OpenAICompletions()], ids=["chat", "completion"])
+def test_what_a_start_lacks_is_made_here(endpoint: OpenAI, start: Start, written: tuple[Any, ...]) -> None:
+    writer = endpoint.writer(Request(HELLO, "m"))
+    before = int(time.time())
+    *events, _, _ = (writer.write([start, "Hi", Finish()]) + writer.end()).split(b"\n\n")
+    chunks = [msgspec.json.decode(event.removeprefix(b"data: ")) for event in events]
+    [(made_id, model, created)] = {(chunk["id"], chunk["model"], chunk["created"]) for chunk in chunks}
+    assert (written[0] or made_id, written[1], written[2] or created) == (made_id, model, created)
+    assert made_id.startswith(written[0] or "chatcmpl-")
+    assert created == written[2] or before <= created <= time.time()
+
+
+CUSTOM: list[Any] = [{"type": "custom", "custom": {"name": "sh"}}]
+
+
+def custom_call(**fields: Any) -> dict[str, Any]:
+    return {"tool_calls": [{"index": 0, **fields}]}
+
+
+def test_the_text_of_a_custom_call_is_written_at_the_end() -> None:
+    request = decode({"messages": HELLO, "model": "m", "tools": CUSTOM})
+    calls: list[Item] = [
+        ToolCall(0, "a", "sh", '{"inp'),
+        ToolCall(0, arguments='ut":"l'),
+        ToolCall(1, "b", "f", "{}"),
+        ToolCall(0, arguments='s"}'),
+        ToolCall(0, signature="s", source="gemini"),
+        Finish("tool_calls"),
+    ]
+    deltas = [chunk["choices"][0]["delta"] for chunk in documents(calls, request)]
+    function = {"index": 1, "function": {"arguments": "{}", "name": "f"}, "id": "b", "type": "function"}
+    assert deltas == [
+        ROLE,
+        custom_call(id="a", type="custom", custom={"name": "sh", "input": ""}),
+        {"tool_calls": [function]},
+        custom_call(extra_content=SIGNED),
+        custom_call(custom={"input": "ls"}),
+        {},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("signature", "fields", "expected"),
+    [
+        ("", {"extra_content": {"a": 1}, "x": 1}, {"extra_content": {"a": 1}, "x": 1}),
+        ("s", {"extra_content": {"a": 1}, "x": 1}, {"x": 1}),
+        ("s", {"extra_content": {"a": 1}}, None),
+        ("", {"type": "custom", "custom": {"name": "f"}}, None),
+        ("", {"type": "custom", "x": 1}, {"x": 1}),
+    ],
+    ids=range(5),
+)
+def test_a_stream_has_what_only_its_server_knows_of_a_call(signature: str, fields: Any, expected: Any) -> None:
+    items: list[Item] = [
+        ToolCall(0, "a", "f", "{}"),
+        ToolCall(1, "b", "g", "{}", signature, "gemini" if signature else ""),
+        OpaquePart("openai/host", fields, "tool_call", 1),
+    ]
+    _, _, _, *own, last = [chunk["choices"][0]["delta"] for chunk in documents(items)]
+    assert own == ([] if expected is None else [{"tool_calls": [{"index": 1, **expected}]}])
+    assert last == {}
+
+
+@pytest.mark.parametrize(
+    ("finish", "reason"),
+    [
+        (None, "stop"),
+        (Finish("stop"), "stop"),
+        (Finish("length"), "length"),
+        (Finish("content_filter"), "content_filter"),
+        (Finish("pause_turn"), "length"),
+        (Finish("new_reason"), "stop"),
+    ],
+    ids=range(6),
+)
+def test_a_finish_reason_is_one_that_clients_know(finish: Finish | None, reason: str) -> None:
+    items: list[Item] = ["Hi", *([finish] if finish is not None else [])]
+    assert documents(items)[-1]["choices"][0]["finish_reason"] == reason
+    document = msgspec.json.decode(DIALECT.write_reply(collect(items), Request(HELLO, "m")))
+    assert document["choices"][0]["finish_reason"] == reason
+
+
+CALL_ITEM = ToolCall(0, "a", "f", "{}")
+BESIDE: dict[str, tuple[list[Item], dict[str, Any], dict[str, Any]]] = {
+    # The items, the fields of the message, and those of the document.
+    "a thought": ([Reasoning("hm"), "Hi"], {"content": "Hi", "reasoning_content": "hm"}, {}),
+    "a thought in another field": (
+        [OpaquePart("openai", {"reasoning_field": "thinking"}), Reasoning("hm"), "Hi"],
+        {"content": "Hi", "thinking": "hm"},
+        {},
+    ),
+    "a thought as a part": (
+        [OpaquePart("openai", {"reasoning_field": "content"}), Reasoning("hm"), "Hi"],
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+                {"type": "text", "text": "Hi"},
+            ]
+        },
+        {},
+    ),
+    "a thought as a part, without a text": (
+        [OpaquePart("openai", {"reasoning_field": "content"}), Reasoning("hm")],
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]},
+        {},
+    ),
+    "own fields": (
+        ["Hi", OpaquePart("openai/h", {"images": [1], "audio": {"id": "x"}, "unknown": 1, "annotations": []})],
+        {"content": "Hi", "images": [1], "audio": {"id": "x"}},
+        {},
+    ),
+    "sources": (["Hi", OpaquePart("openai", {"citations": ["u"]})], {"content": "Hi"}, {"citations": ["u"]}),
+    "own fields of a call": (
+        [CALL_ITEM, OpaquePart("openai", {"x": 1, "type": "custom", "custom": {}}, "tool_call", 0)],
+        {
+            "content": None,
+            "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "x": 1}],
+        },
+        {},
+    ),
+    "another API": (["Hi", OpaquePart("gemini", {"images": [1]})], {"content": "Hi"}, {}),
+}
+
+
+@pytest.mark.parametrize(("items", "message", "beside"), BESIDE.values(), ids=BESIDE)
+def test_a_document_has_what_a_compatible_server_adds(
+    items: list[Item], message: dict[str, Any], beside: dict[str, Any]
+) -> None:
+    document = msgspec.json.decode(DIALECT.write_reply(collect([*items, Finish()]), Request(HELLO, "m")))
+    assert document["choices"][0]["message"] == {"role": "assistant", "refusal": None, **message}
+    assert document.keys() - {"id", "object", "created", "model", "choices", "system_fingerprint"} == beside.keys()
+    assert beside.items() <= document.items()
+
+
+def test_a_custom_call_in_a_document_has_its_text_and_its_signature() -> None:
+    request = decode({"messages": HELLO, "model": "m", "tools": CUSTOM})
+    items: list[Item] = [ToolCall(0, "a", "sh", '{"input":"ls"}', "s", "gemini"), ToolCall(1, "b", "f", "{}"), Finish()]
+    document = msgspec.json.decode(DIALECT.write_reply(collect(items), request))
+    assert document["choices"][0]["message"]["tool_calls"] == [
+        {"id": "a", "type": "custom", "custom": {"name": "sh", "input": "ls"}, "extra_content": SIGNED},
+        {"id": "b", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+    ]

@@ -1034,7 +1034,7 @@ def _text_in(value: Any) -> str:
 def _joined_base64(pieces: list[str]) -> str:
     """Return base64 of the bytes of several pieces, or the pieces one after the other if they are not base64."""
     try:
-        return b64encode(b"".join(map(b64decode, pieces))).decode()
+        return b64encode(b"".join([b64decode(piece, validate=True) for piece in pieces])).decode()
     except ValueError:
         return "".join(pieces)
 

@@ -373,9 +373,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
 
 def _encode_finish(finish: Finish | None, has_calls: bool) -> str:
     """Return the finish reason: of a reply with calls, one on which clients make them (BerriAI/litellm#35753)."""
-    reason = "stop" if finish is None else finish.reason
-    if finish is not None and reason not in FINISH_REASONS:
-        reason = nearest_reason(finish, FINISH_REASONS)
+    reason = "stop" if finish is None else nearest_reason(finish, FINISH_REASONS)
     return "tool_calls" if has_calls and reason == "stop" else reason
 
 
