@@ -123,6 +123,18 @@ async def test_an_ipv6_network_counts_as_one_address_and_an_ipv4_address_as_itse
     assert [record.getMessage() for record in caplog.records] == [f"1 wrong password from {counted}"]
 
 
+@pytest.mark.parametrize("attempt", [guess, in_body])
+async def test_a_client_that_repeats_a_wrong_password_does_not_hold_up_the_others_of_its_address(
+    attempt: Callable[[str], bytes],
+) -> None:
+    async with live_server(reply("ok"), password="sesame") as server:
+        for _ in range(2):
+            repeated = [call(server.port, attempt("revoked")) for _ in range(2 * (BURST + MAX_WAITING))]
+            assert {answer.status for answer in await asyncio.gather(*repeated)} == {401}
+        right = [call(server.port, attempt("sesame")) for _ in range(MAX_WAITING + 1)]
+        assert {answer.status for answer in await asyncio.gather(*right)} == {200}
+
+
 async def test_a_request_without_a_password_is_not_a_guess(caplog: pytest.LogCaptureFixture) -> None:
     async with live_server(reply("ok"), password="sesame") as server:
         for _ in range(2 * BURST):
@@ -132,11 +144,11 @@ async def test_a_request_without_a_password_is_not_a_guess(caplog: pytest.LogCap
 
 def test_wrong_passwords_are_forgotten_one_in_a_second() -> None:
     failures = Failures()
-    assert [failures.add("a", 0.0) for _ in range(BURST)] == [1, *[0] * (BURST - 1)]
+    assert [failures.add("a", number, 0.0) for number in range(BURST)] == [1, *[0] * (BURST - 1)]
     assert failures.exceed_limit("a", 0.0)
     assert not failures.exceed_limit("a", 1.5)
     assert not failures.exceed_limit("b", 0.0)
-    assert failures.add("a", 60.0) == BURST
+    assert failures.add("a", -1, 60.0) == BURST
     assert not failures.exceed_limit("a", 130.0)
     assert not failures.addresses
 
@@ -144,8 +156,8 @@ def test_wrong_passwords_are_forgotten_one_in_a_second() -> None:
 def test_the_memory_for_wrong_passwords_is_limited() -> None:
     failures = Failures()
     for number in range(2 * MAX_ADDRESSES):
-        failures.add(str(number), 0.0)
-        failures.add("always", 0.0)
+        failures.add(str(number), number, 0.0)
+        failures.add("always", number, 0.0)
     assert len(failures.addresses) == MAX_ADDRESSES
     assert failures.exceed_limit("always", 0.0)
 

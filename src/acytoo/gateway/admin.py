@@ -32,7 +32,7 @@ def admin_routes(control: GatewayControl, metrics: Metrics | None) -> Iterator[P
             presented = secrets_in(request.received())
             caller = control.find(presented)
             if caller is None:
-                raise WrongPasswordError(guessed=bool(presented))
+                raise WrongPasswordError(presented)
             if caller is not ADMIN:
                 raise AuthenticationError("the metrics need the admin key", status=401, code="authentication_error")
         elif not _is_local(request):

@@ -83,8 +83,8 @@ class Application:
                     _check_expectation(request)
                 response = await route.handler(request)
         except AcytooError as error:
-            if isinstance(error, WrongPasswordError) and error.guessed:
-                self._passwords.count(request)
+            if isinstance(error, WrongPasswordError) and error.guess is not None:
+                self._passwords.count(request, error.guess)
             return self._report(request, route, error)
         except DisconnectedError:
             raise

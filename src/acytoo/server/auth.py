@@ -1,9 +1,10 @@
 """Authentication: the server's password, presented the way each API's clients present a key; and limits on guessing it.
 
 The problem: guesses must cost something, but behind a reverse proxy everybody has the same address, and nobody who
-guesses may lock out the others. The strategy: an address that has presented many wrong passwords is not refused. Each
-of its requests waits before its password is compared, whether it is right or wrong, so that the time shows nothing. The
-requests that wait are limited too; a further one gets status 429. The cost: one dictionary, empty on most servers.
+guesses may lock out the others. The strategy: an address that has presented many different wrong passwords is not
+refused. Each of its requests waits before its password is compared, whether it is right or wrong, so that the time
+shows nothing. The requests that wait are limited too; a further one gets status 429. The cost: one dictionary, empty on
+most servers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import hmac
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from ipaddress import ip_address
 
@@ -24,10 +26,13 @@ from acytoo.server.request import IncomingRequest
 _LOG = logging.getLogger("acytoo.server")
 
 BURST = 10
-"""Wrong passwords that an address may present at once. One per second is forgotten."""
+"""Different wrong passwords that an address may present at once. One per second is forgotten."""
 
 _MAX_COUNTED = 60
 """Wrong passwords of one address that are counted, so that all are forgotten after a minute."""
+
+_MAX_GUESSES = 2 * BURST
+"""Wrong passwords of one address that are known again."""
 
 WAIT = 1.0
 """Seconds that a request of an address above that limit waits."""
@@ -61,7 +66,7 @@ class PasswordCheck:
         """Return who has presented the password or a key. Raises AuthenticationError for nobody."""
         caller = self.find(presented)
         if caller is None:
-            raise WrongPasswordError(guessed=bool(presented))
+            raise WrongPasswordError(presented)
         return caller
 
     async def wait(self, request: IncomingRequest) -> None:
@@ -83,10 +88,10 @@ class PasswordCheck:
             if not self._waiting[address]:
                 del self._waiting[address]
 
-    def count(self, request: IncomingRequest) -> None:
+    def count(self, request: IncomingRequest, guess: int) -> None:
         """Count a wrong password, and log it."""
         address = address_of(request)
-        if number := self._failures.add(address, time.monotonic()):
+        if number := self._failures.add(address, guess, time.monotonic()):
             _LOG.warning("%d wrong password%s from %s", number, "" if number == 1 else "s", address)
 
 
@@ -104,12 +109,12 @@ def is_among(expected: Secret, presented: Sequence[Secret]) -> bool:
 
 
 class WrongPasswordError(AuthenticationError):
-    """A request without the server's password. `guessed`: whether it presented another one."""
+    """A request without the server's password. `guess`: the hash of the wrong one, None if there was none."""
 
-    def __init__(self, *, guessed: bool) -> None:
+    def __init__(self, presented: Sequence[Secret]) -> None:
         message = "the password or key is missing or wrong"
         super().__init__(message, status=401, code="authentication_error")
-        self.guessed = guessed
+        self.guess = hash(tuple([secret.reveal() for secret in presented])) if presented else None
 
 
 class Failures:
@@ -118,14 +123,16 @@ class Failures:
     def __init__(self) -> None:
         self.addresses: dict[str, _Failed] = {}
 
-    def add(self, address: str, now: float) -> int:
+    def add(self, address: str, guess: int, now: float) -> int:
         """Count one. Return how many there have been since the last report if it is time for another, else 0."""
         failed = self.addresses.pop(address, None) or _Failed(now)
         self.addresses[address] = failed  # the last in order
         if len(self.addresses) > MAX_ADDRESSES:
             del self.addresses[next(iter(self.addresses))]
-        failed.number = min(failed.at(now) + 1, _MAX_COUNTED)
-        failed.counted_at = now
+        if guess not in failed.guesses:
+            failed.guesses.append(guess)
+            failed.number = min(failed.at(now) + 1, _MAX_COUNTED)
+            failed.counted_at = now
         failed.unreported += 1
         if now < failed.report_at:
             return 0
@@ -141,9 +148,11 @@ class Failures:
 
 
 class _Failed:
-    __slots__ = ("counted_at", "number", "report_at", "unreported")
+    __slots__ = ("counted_at", "guesses", "number", "report_at", "unreported")
 
     def __init__(self, now: float) -> None:
+        self.guesses: deque[int] = deque(maxlen=_MAX_GUESSES)
+        """The last ones. One that is repeated is no guess: a client has a key that was revoked, and tries again."""
         self.number = 0.0
         self.counted_at = self.report_at = now
         self.unreported = 0
