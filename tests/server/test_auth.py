@@ -7,6 +7,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,9 @@ from acytoo import Acytoo, dialects
 from acytoo.dialects import Dialect
 from acytoo.errors import UsageError
 from acytoo.secret import Secret
-from acytoo.server.auth import BURST, MAX_ADDRESSES, MAX_WAITING, Failures
+from acytoo.server.auth import BURST, MAX_ADDRESSES, MAX_WAITING, Failures, address_of, is_among
 from acytoo.server.config import ServerConfig
+from acytoo.server.request import IncomingRequest
 from acytoo.server.run import start
 from acytoo.testing import reply
 from tests.server.live_server import call, head, live_server, read_response, request
@@ -160,6 +162,101 @@ def test_the_memory_for_wrong_passwords_is_limited() -> None:
         failures.add("always", number, 0.0)
     assert len(failures.addresses) == MAX_ADDRESSES
     assert failures.exceed_limit("always", 0.0)
+
+
+def test_wrong_passwords_are_reported_with_those_since_the_last_report() -> None:
+    failures = Failures()
+    assert [failures.add("a", 0, now) for now in (0.0, 1.0, 59.9, 60.0, 60.1, 119.9, 120.0)] == [1, 0, 0, 3, 0, 0, 3]
+    assert failures.add("b", 0, 60.0) == 1
+
+
+def test_at_most_a_minute_of_wrong_passwords_is_counted() -> None:
+    failures = Failures()
+    for number in range(1000):
+        failures.add("a", number, 0.0)
+    assert failures.exceed_limit("a", 60 - BURST + 0.5)
+    assert not failures.exceed_limit("a", 60 - BURST + 1.5)
+    assert failures.addresses
+    assert not failures.exceed_limit("a", 60.0)
+    assert not failures.addresses
+
+
+def test_the_ninth_wrong_password_is_within_the_limit_and_the_tenth_is_not() -> None:
+    failures = Failures()
+    seen = []
+    for number in range(BURST + 1):
+        failures.add("a", number, 5.0)
+        seen.append(failures.exceed_limit("a", 5.0))
+    assert seen == [False] * (BURST - 1) + [True, True]
+
+
+def test_an_address_that_must_still_be_reported_is_not_forgotten() -> None:
+    failures = Failures()
+    failures.add("a", 0, 0.0)
+    assert not failures.exceed_limit("a", 59.0)
+    assert failures.addresses
+    assert failures.add("a", 1, 59.5) == 0
+    assert not failures.exceed_limit("a", 60.0)
+    assert failures.add("a", 2, 60.0) == 2
+
+
+def test_of_the_last_twenty_wrong_passwords_none_counts_again() -> None:
+    failures = Failures()
+    for number in range(20):
+        failures.add("a", number, 0.0)
+    for number in range(20):
+        failures.add("a", number, 15.0)
+    assert not failures.exceed_limit("a", 15.0)
+    for number in (20, 0, 1, 2, 3):  # each drops the one that it repeats next
+        failures.add("a", number, 15.0)
+    assert failures.exceed_limit("a", 15.0)
+
+
+@pytest.mark.parametrize(
+    ("peer", "counted"),
+    [
+        (("127.0.0.1", 5), "127.0.0.1"),
+        (("::1", 5, 0, 0), "::/64"),
+        (("2001:db8:1:2:3:4:5:6", 5, 0, 0), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 5, 0, 2), "fe80::/64"),
+        (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1"),
+        (None, "-"),
+    ],
+    ids=range(6),
+)
+def test_requests_count_for_the_network_of_their_address(peer: Any, counted: str) -> None:
+    asked: list[str] = []
+
+    class Transport:
+        def get_extra_info(self, name: str) -> Any:
+            asked.append(name)
+            return peer
+
+    class Connection:
+        address = ""
+        transport: Any = Transport()
+
+    request = IncomingRequest(Connection(), "GET", "/", "1.1", {}, True)  # type: ignore[arg-type]
+    assert [address_of(request), address_of(request)] == [counted] * 2
+    assert asked == ["peername"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "presented", "found"),
+    [
+        ("a", ["a"], True),
+        ("a", ["b", "a"], True),
+        ("a", ["A"], False),
+        ("a", ["ab"], False),
+        ("ab", ["a"], False),
+        ("a", [], False),
+        ("", [""], False),
+        ("\u0416", ["\u0416"], True),
+        ("?", ["\ud800"], False),
+    ],
+)
+def test_a_secret_is_among_others_only_if_it_is_equal(expected: str, presented: list[str], found: bool) -> None:
+    assert is_among(Secret(expected), [Secret(each) for each in presented]) is found
 
 
 # Before everything else

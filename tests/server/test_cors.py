@@ -6,8 +6,12 @@ import json
 
 import pytest
 
-from acytoo import dialects
+from acytoo import Acytoo, dialects
 from acytoo.dialects import Dialect
+from acytoo.secret import Secret
+from acytoo.server.config import ServerConfig
+from acytoo.server.cors import cors_headers, cross_site_reason, is_preflight, preflight_response
+from acytoo.server.request import IncomingRequest
 from acytoo.testing import reply, status
 from acytoo.types import Finish, Start
 from tests.server.live_server import Response, call, head, live_server, request
@@ -97,3 +101,87 @@ async def test_without_a_password_another_sites_page_can_neither_send_nor_read(d
         assert answer.status == 403
         assert not [name for name in answer.headers if name.startswith("access-control")]
         assert server.fake.requests == []
+
+
+def received(method: str = "POST", **headers: str) -> IncomingRequest:
+    return IncomingRequest(None, method, "/", "1.1", headers, True)  # type: ignore[arg-type]
+
+
+OWN = ("127.0.0.1", "127.0.0.1:8000", "localhost", "LocalHost:1", "[::1]", "[::1]:65535", "10.0.0.1", "[fe80::1]:80")
+FOREIGN = ("", "evil.example", "localhost.", "127.1", "[localhost]", "[::1", "localhost:123456", "a@localhost", "::1")
+
+
+@pytest.mark.parametrize("host", OWN)
+def test_an_address_and_localhost_are_this_machine(host: str) -> None:
+    assert cross_site_reason(received(host=host)) == ""
+    assert cross_site_reason(received(host=host, origin=f"http://{host}")) == ""
+    assert cross_site_reason(received(host=host, origin=f"https://{host}")) == ""
+    assert cross_site_reason(received(host=host, origin="")) == ""
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+def test_any_other_name_is_not_this_machine(host: str) -> None:
+    reason = f"the host {host!r} is not this machine: set a password (--password) to serve it under other names"
+    assert cross_site_reason(received(host=host)) == reason
+    assert cross_site_reason(received(host=host, origin=f"http://{host}")) == reason
+
+
+@pytest.mark.parametrize(
+    ("origin", "why"),
+    [
+        ("null", "pages without an origin may not call this server: set a password (--password) to allow it"),
+        ("http://evil.example", "pages of 'http://evil.example' may not call this server: set a password"),
+        ("http://localhost:80001", "pages of 'http://localhost:80001' may not call"),
+        ("http://localhost:800", "pages of 'http://localhost:800' may not call"),
+        ("localhost:8000", "pages of 'localhost:8000' may not call"),
+    ],
+)
+def test_a_page_of_another_origin_is_refused_with_its_name(origin: str, why: str) -> None:
+    assert cross_site_reason(received(host="localhost:8000", origin=origin)).startswith(why)
+
+
+def test_a_long_host_and_a_long_origin_are_shortened() -> None:
+    for headers in ({"host": "x" * 1000}, {"host": "localhost", "origin": "x" * 1000}):
+        reason = cross_site_reason(received(**headers))
+        assert "x" * 90 in reason
+        assert "x" * 101 not in reason
+
+
+PROTECTED = ServerConfig({"a": Acytoo("http://127.0.0.1:9")}, Secret("sesame"))
+OPEN = ServerConfig({"a": Acytoo("http://127.0.0.1:9")})
+PREFLIGHT = {"origin": "http://a", "access-control-request-method": "POST"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "config", "expected"),
+    [
+        ("OPTIONS", PREFLIGHT, PROTECTED, True),
+        ("OPTIONS", PREFLIGHT | {"x": "y"}, PROTECTED, True),
+        ("OPTIONS", PREFLIGHT, OPEN, False),
+        ("POST", PREFLIGHT, PROTECTED, False),
+        ("OPTIONS", {"origin": "http://a"}, PROTECTED, False),
+        ("OPTIONS", {"access-control-request-method": "POST"}, PROTECTED, False),
+    ],
+    ids=range(6),
+)
+def test_a_preflight_has_an_origin_and_the_method_that_will_follow(
+    method: str, headers: dict[str, str], config: ServerConfig, expected: bool
+) -> None:
+    assert is_preflight(received(method, **headers), config) is expected
+
+
+@pytest.mark.parametrize(("asked", "allowed"), [("x-a", "x-a"), ("x-\u00e9", None), ("", None), (None, None)])
+def test_a_preflight_allows_the_headers_that_it_asks_for(asked: str | None, allowed: str | None) -> None:
+    headers = {} if asked is None else {"access-control-request-headers": asked}
+    answer = preflight_response(received("OPTIONS", **headers))
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers == {
+        "access-control-allow-methods": "GET, POST",
+        "access-control-max-age": "86400",
+        **({"access-control-allow-headers": allowed} if allowed else {}),
+    }
+    assert cors_headers(received(), PROTECTED) == cors_headers(received(origin="a"), OPEN) == {}
+    assert cors_headers(received(origin="a"), PROTECTED) == {
+        "access-control-allow-origin": "*",
+        "access-control-expose-headers": "*",
+    }

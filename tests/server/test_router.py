@@ -53,3 +53,55 @@ def test_a_path_allows_the_methods_of_its_routes(path: str, methods: list[str]) 
 )
 def test_the_end_of_an_unknown_path_may_be_known(path: str, end: str) -> None:
     assert ROUTER.known_end(path) == end
+
+
+async def second(request: IncomingRequest) -> HTTPResponse:
+    return HTTPResponse(204, {}, b"")
+
+
+SEVERAL = Router(
+    [
+        *ROUTER.routes,
+        PathRoute("GET", "/list", second),
+        PathRoute("POST", "/list", second),
+        PathRoute("POST", "/models/{model:.+}", second),
+        PathRoute("GET", "/a.b/{model:.+}", second),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "found", "model"),
+    [
+        ("GET", "/list", "/list", ""),
+        ("HEAD", "/list", "/list", ""),
+        ("POST", "/chat", "/chat", ""),
+        ("GET", "/chat", None, ""),
+        ("PUT", "/list", None, ""),
+        ("GET", "/models/a/b", "/models/{model:.+}", "a/b"),
+        ("HEAD", "/models/a", "/models/{model:.+}", "a"),
+        ("GET", "/models/a\nb", "/models/{model:.+}", "a\nb"),
+        ("GET", "/models/", None, ""),
+        ("POST", "/models/a:generate", "/models/{model:.+}:generate", "a"),
+        ("POST", "/models/a:embed", "/models/{model:.+}", "a:embed"),
+        ("GET", "/a.b/c", "/a.b/{model:.+}", "c"),
+        ("GET", "/axb/c", None, ""),
+        ("GET", "/list/", None, ""),
+    ],
+)
+def test_a_path_has_the_first_of_its_routes(method: str, path: str, found: str | None, model: str) -> None:
+    request = IncomingRequest(None, method, path, "1.1", {}, True)  # type: ignore[arg-type]
+    route = SEVERAL.find(request)
+    assert (route and route.path, request.model) == (found, model)
+    if route is not None and path == "/list":
+        assert route.handler is answer
+
+
+def test_a_template_has_no_pattern() -> None:
+    templates = [route.template for route in SEVERAL.routes]
+    assert templates == [
+        *("/list", "/chat", "/list"),
+        *("/models/{model}", "/models/{model}:generate", "/models/{model}", "/a.b/{model}"),
+    ]
+    assert [route.method for route in SEVERAL.routes][:3] == ["GET", "POST", "POST"]
+    assert SEVERAL.methods("/list") == ["GET", "HEAD", "POST"]
