@@ -19,7 +19,7 @@ from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
 from acytoo.testing import reply
 from acytoo.testing.conformance.clock import occurs_within
-from acytoo.types import Finish, Item, Request, Start
+from acytoo.types import Finish, Item, Request, Start, ToolCall
 from tests.server.live_server import (
     LIMIT,
     backend,
@@ -406,3 +406,15 @@ async def test_what_an_api_requires_of_its_clients_is_left_out_for_an_api_that_d
         assert (response.status, response.headers["x-acytoo-dropped"]) == (200, "max_tokens")
         refused = await call(server.port, request(body=b'{"messages": [], "max_tokens": 9}'))
     assert refused.status == 400
+
+
+async def test_mistrals_sdk_gets_each_call_in_one_chunk() -> None:
+    # It refuses a chunk with a piece of a call that has no name, as OpenAI's API sends it.
+    fields = {**example(dialects.OpenAI(), stream=True)[1], "tools": [{"type": "function", "function": {"name": "f"}}]}
+    script = reply(ToolCall(0, "call_a", "f", '{"x"'), ToolCall(0, arguments=": 1}"), Finish("tool_calls"))
+    async with live_server(script, dialect=dialects.Anthropic()) as server:
+        for agent, count in (("mistral-client-python/3.7.0", 1), ("OpenAI/Python 3.57.0", 3)):
+            sent = request(headers=f"user-agent: {agent}\r\n", body=json.dumps(fields).encode())
+            response = await call(server.port, sent)
+            assert response.whole
+            assert response.body.count(b'"tool_calls":[') == count

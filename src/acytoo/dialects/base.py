@@ -531,6 +531,13 @@ class Dialect:
         """
         return request.path in self.routes or request.path in self.count_routes
 
+    def for_client(self, request: ServerRequest) -> Dialect:
+        """Return the dialect as the client that sent a request knows it, by default this one.
+
+        Clients of some services refuse what others of the same API accept.
+        """
+        return self
+
     # The models of a server.
 
     list_routes: ClassVar[tuple[str, ...]] = ()

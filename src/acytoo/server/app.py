@@ -142,8 +142,9 @@ class Application:
 
     def _chat_handler(self, dialect: Dialect, memory: Memory) -> Handler:
         async def handle(request: IncomingRequest) -> HTTPResponse | None:
-            turn, parsed = await self._bodies.read(request, dialect, memory)
-            return await relay(request, turn, parsed, dialect, self.config)
+            known = dialect.for_client(request.received())
+            turn, parsed = await self._bodies.read(request, known, memory)
+            return await relay(request, turn, parsed, known, self.config)
 
         return handle
 

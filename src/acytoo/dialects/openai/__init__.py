@@ -35,7 +35,13 @@ from acytoo.dialects.openai.request import (
     plain_parts,
 )
 from acytoo.dialects.openai.request import Variations as Variations
-from acytoo.dialects.openai.writer import CompletionWriter, StreamWriter, completion_document, reply_document
+from acytoo.dialects.openai.writer import (
+    CompletionWriter,
+    StreamWriter,
+    WholeCallsWriter,
+    completion_document,
+    reply_document,
+)
 from acytoo.dialects.quotas import Quota
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
@@ -218,6 +224,10 @@ class OpenAI(Dialect):
             return invalid("functions are deprecated, and for this API only: send tools")
         return super().conversation_error(field)
 
+    def for_client(self, request: ServerRequest) -> Dialect:
+        """Return the dialect whose calls are complete for clients of services that send them so."""
+        return _WHOLE_CALLS if request.headers.get("user-agent", "").startswith(_WHOLE_CALLS_AGENTS) else self
+
     def writer(self, request: Request) -> Writer:
         """Return a writer of chunks. It sends usage only if the request has `stream_options.include_usage`."""
         return StreamWriter(request)
@@ -272,6 +282,19 @@ class OpenAI(Dialect):
         return read_models(body)
 
 
+class OpenAIWholeCalls(OpenAI):
+    """OpenAI's chat completions for clients that refuse a piece of a call without the function's name."""
+
+    def writer(self, request: Request) -> Writer:
+        """Return a writer that sends each call in one chunk."""
+        return WholeCallsWriter(request)
+
+
+_WHOLE_CALLS = OpenAIWholeCalls()
+_WHOLE_CALLS_AGENTS = ("mistral-client-", "ai-sdk/xai/")
+"""How the `user-agent` of such clients begins: Mistral's SDKs and xAI's provider of the AI SDK."""
+
+
 class OpenAICompletions(OpenAI):
     """OpenAI's earlier completions: one prompt in, text out. Only for servers: a client uses chat completions.
 
@@ -290,6 +313,10 @@ class OpenAICompletions(OpenAI):
         """
         body = decode_completion_request(decode_body(incoming))
         return ParsedRequest(request_from_body(body, self.name))
+
+    def for_client(self, request: ServerRequest) -> Dialect:
+        """Return this dialect: it has no calls."""
+        return self
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of chunks, with usage as in chat completions."""

@@ -213,6 +213,33 @@ class StreamWriter(Writer):
             call["extra_content"] = signature_content(item.signature)
 
 
+class WholeCallsWriter(StreamWriter):
+    """A writer that keeps the pieces of a call, for clients that refuse one without the function's name."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self._whole: dict[int, tuple[JSONObject, list[str]]] = {}  # without their arguments, and the pieces of these
+        self.keeps_reply = True
+
+    def _encode_event(self, item: Event) -> bytes:
+        if isinstance(item, ToolCall) and item.name not in self._custom and item.index not in self._inputs:
+            call, pieces = self._whole.setdefault(item.index, ({}, []))
+            pieces.append(item.arguments)
+            call |= {**self._encode_call(item), **call}
+            return b""
+        if isinstance(item, OpaquePart) and item.part == "tool_call" and api_of(item.source) == NAME:
+            call, _ = self._whole.get(item.index, ({}, []))
+            call |= {**item.fields, **call}
+            return b""
+        return super()._encode_event(item)
+
+    def _write_inputs(self) -> bytes:
+        whole, self._whole = self._whole, {}
+        for call, pieces in whole.values():
+            call["function"]["arguments"] = "".join(pieces) or "{}"
+        return b"".join([self._chunk({"tool_calls": [call]}) for call, _ in whole.values()]) + super()._write_inputs()
+
+
 def encode_citation(citation: Citation) -> JSONObject:
     """Return the fields of a `url_citation`, which are the same in both of OpenAI's chat APIs."""
     return {"url": citation.url, "title": citation.title, "start_index": citation.start, "end_index": citation.end}
