@@ -33,7 +33,7 @@ PASTE = """(field, data) => {
 def test_the_embedded_model_answers(open_chat: OpenChat, model_file: Path) -> None:
     with Served(Embedded()) as server:
         chat = open_chat(server.url)
-        chat.ask("Name a colour.")
+        chat.ask("Describe a lighthouse in two sentences.")
         expect(chat.button("Regenerate")).to_be_visible()
         expect(chat.replies.locator(".body")).not_to_be_empty()
         expect(chat.replies.locator(".details")).to_contain_text("tokens/s")

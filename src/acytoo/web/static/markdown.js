@@ -5,28 +5,81 @@ import * as smd from "./vendor/smd.min.js";
 
 const SAFE = /^(https?:|mailto:)/i;
 
+// What begins and ends an element in the text. The parser begins the element before it can know whether its end will
+// come, and leaves the marks out. If it was not markup (`list[0]`, `snake_case`, `$HOME`), `keepMarks` restores them.
+const MARKS = new Map([
+  [smd.ITALIC_AST, ["*", "*"]],
+  [smd.ITALIC_UND, ["_", "_"]],
+  [smd.STRONG_AST, ["**", "**"]],
+  [smd.STRONG_UND, ["__", "__"]],
+  [smd.STRIKE, ["~~", "~~"]],
+  [smd.CODE_INLINE, ["`", "`"]],
+  [smd.LINK, ["[", "]"]],
+  [smd.IMAGE, ["![", "]"]],
+  [smd.EQUATION_INLINE, ["$", "$"]],
+]);
+const UNDERSCORES = [smd.ITALIC_UND, smd.STRONG_UND];
+const LINKS = [smd.LINK, smd.IMAGE];
+const ENDS_WITH_LETTER = /[\p{L}\p{N}_]$/u;
+const BEGINS_WITH_LETTER = /^[\p{L}\p{N}_]/u;
+
 export class MarkdownView {
   constructor(root) {
-    const renderer = smd.default_renderer(root);
-    const { add_token, set_attr } = renderer;
-    renderer.add_token = (data, type) => {
+    this.renderer = smd.default_renderer(root);
+    const { add_token, end_token, add_text, set_attr } = this.renderer;
+    const open = []; // the tokens of `data.nodes`
+    let underscored = null; // what `_` has just ended: it is not emphasis if a letter follows
+    let cutLink = null; // a link whose URL the parser has ended at the first of two brackets
+    this.renderer.add_token = (data, type) => {
+      underscored = cutLink = null;
+      const before = data.nodes[data.index].lastChild;
+      const isInWord = UNDERSCORES.includes(type) && before instanceof Text && ENDS_WITH_LETTER.test(before.data);
       if (type === smd.IMAGE) {
         const link = data.nodes[data.index].appendChild(document.createElement("a"));
         data.nodes[++data.index] = link;
-        return;
+      } else {
+        add_token(data, type);
       }
-      add_token(data, type);
+      open[data.index] = { type, isInWord };
       if (type === smd.CODE_FENCE || type === smd.CODE_BLOCK) addCopyButton(data.nodes[data.index]);
       if (type === smd.TABLE) data.nodes[data.index].tabIndex = 0;
     };
-    renderer.set_attr = (data, type, value) => {
+    this.renderer.end_token = (data) => {
+      const { type, isInWord, url } = open[data.index];
+      const element = data.nodes[data.index];
+      end_token(data);
+      if (!MARKS.has(type)) return;
+      const [start, end] = MARKS.get(type);
+      const isEnded = this.isEnded(type, end);
+      underscored = isEnded && UNDERSCORES.includes(type) ? () => keepMarks(element, start, end) : null;
+      if (LINKS.includes(type)) {
+        if (!element.href) keepMarks(element, start, url === undefined ? this.takeLinkEnd() : `](${url})`);
+      } else if (type === smd.EQUATION_INLINE && this.parser.pending.startsWith("\\")) {
+        keepMarks(element, "\\(", "\\)");
+      } else if (!isEnded || isInWord || type === smd.EQUATION_INLINE) {
+        keepMarks(element, start, isEnded ? end : "");
+        underscored = null;
+      }
+    };
+    this.renderer.add_text = (data, text) => {
+      if (underscored && BEGINS_WITH_LETTER.test(text)) underscored();
+      if (cutLink && text.startsWith(")")) {
+        cutLink.href += ")";
+        text = text.slice(1);
+      }
+      underscored = cutLink = null;
+      add_text(data, text);
+    };
+    this.renderer.set_attr = (data, type, value) => {
       const element = data.nodes[data.index];
       if (type === smd.HREF || type === smd.SRC) {
+        open[data.index].url = value;
         if (!SAFE.test(value)) return;
         element.href = value;
         element.rel = "noopener noreferrer nofollow";
         element.target = "_blank";
         if (type === smd.SRC) element.textContent = value;
+        else if (value.split("(").length > value.split(")").length) cutLink = element;
       } else if (type === smd.LANG) {
         const language = value.trim().split(/\s/)[0].slice(0, 30);
         const label = element.closest(".code")?.querySelector(".language");
@@ -35,7 +88,7 @@ export class MarkdownView {
         set_attr(data, type, value);
       }
     };
-    this.parser = smd.parser(renderer);
+    this.parser = smd.parser(this.renderer);
   }
 
   write(text) {
@@ -44,7 +97,33 @@ export class MarkdownView {
 
   end() {
     smd.parser_end(this.parser);
+    this.isOver = true;
+    const { data } = this.renderer;
+    while (data.index > 0) this.renderer.end_token(data);
   }
+
+  // Return whether the text has the mark that ends an element. At the end of a block, the parser ends all elements.
+  isEnded(type, mark) {
+    const { pending, fence_start: length } = this.parser;
+    if (this.isOver) return false;
+    if (type === smd.CODE_INLINE) return length > 0 && pending.replace(" ", "") === "`".repeat(length - 1);
+    return pending !== "" && mark.startsWith(pending[0]);
+  }
+
+  // Return the part of the text that the parser takes for the end of a link.
+  takeLinkEnd() {
+    const { pending } = this.parser;
+    if (!pending.startsWith("]")) return "";
+    this.parser.pending = "";
+    return pending.trimEnd();
+  }
+}
+
+// Replace an element by its content between the marks that the parser has left out.
+function keepMarks(element, start, end) {
+  element.prepend(start);
+  element.append(end);
+  element.replaceWith(...element.childNodes);
 }
 
 function addCopyButton(code) {
