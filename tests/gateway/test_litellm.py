@@ -380,6 +380,44 @@ def test_upstreams_with_the_same_limits_are_not_shared_by_two_models() -> None:
     }
 
 
+def test_a_model_whose_name_ends_like_a_number_of_an_upstream_has_limits_of_its_own() -> None:
+    text = """model_list:
+  - {model_name: a, litellm_params: {model: openai/m, api_key: os.environ/K, rpm: 1}}
+  - {model_name: b, litellm_params: {model: openai/m, api_key: os.environ/K, rpm: 9}}
+  - {model_name: c, litellm_params: {model: openai/m-2, api_key: os.environ/K, rpm: 9}}
+router_settings: {routing_strategy: usage-based-routing-v2}"""
+    assert imported(text)[0]["models"] == {
+        "a": {"targets": ["openai-m/m"]},
+        "b": {"targets": ["openai-m-2/m"]},
+        "c": {"targets": ["openai-m-2-2/m-2"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("params", "line"),
+    [
+        (
+            "{model: zhipu/glm-4-flash, api_base: https://open.bigmodel.cn/api/paas/v4}",
+            "no provider for 'zhipu/glm-4-flash': if its API is that of OpenAI, write openai/glm-4-flash",
+        ),
+        (
+            "{model: os.environ/MODEL, api_base: http://h/v1}",
+            "no provider for 'os.environ/MODEL': write the name that is in this variable",
+        ),
+    ],
+)
+def test_what_to_do_about_a_model_without_a_provider_is_listed(params: str, line: str) -> None:
+    text = f"""model_list: [
+      {{model_name: m, litellm_params: {params}}}, {{model_name: n, litellm_params: {{model: groq/x}}}}]"""
+    assert f"model_list[0] (m): {line}" in imported(text)[1].splitlines()
+
+
+def test_a_cache_that_no_model_can_have_is_listed() -> None:
+    text = """model_list: [{model_name: openai/*, litellm_params: {model: openai/*}}]
+litellm_settings: {cache: true, cache_params: {ttl: 60}}"""
+    assert "litellm_settings.cache: only a table in [models] can have one" in imported(text)[1].splitlines()
+
+
 def test_an_upstream_gives_way_to_a_model_of_the_same_name() -> None:
     text = """model_list: [
       {model_name: groq/*, litellm_params: {model: groq/*}}, {model_name: Groq, litellm_params: {model: groq/x}}]"""

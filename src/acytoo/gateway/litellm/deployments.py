@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 from acytoo.gateway.litellm.document import Document, as_dict, as_name, first, has_password, is_name, take
@@ -79,6 +78,8 @@ class Deployments:
     def __init__(self, document: Document) -> None:
         self._document = document
         self.upstreams: dict[str, dict[str, Any]] = {}
+        self._bases: dict[str, str] = {}
+        """The name of each upstream without the number that it may have."""
         self.prices: dict[str, dict[str, float]] = {}
         self._timeout = first(
             take(document.router, "timeout", int, float), take(document.litellm, "request_timeout", int, float)
@@ -127,7 +128,7 @@ class Deployments:
             return None
         provider, model = _provider_of(params)
         if not provider:
-            self._document.leave_out(where, f"no provider for {model!r}")
+            self._document.leave_out(where, f"no provider for {model!r}{_advice(model, params)}")
             return None
         if "*" in name or "*" in model:
             self._wildcard(name, provider, model, params, where)
@@ -203,7 +204,7 @@ class Deployments:
     def _named(self, base: str, table: dict[str, Any]) -> str:
         """Return the name of an upstream with these settings, an old one or a new one."""
         for name, other in self.upstreams.items():
-            if other == table and re.fullmatch(rf"{re.escape(base)}(-\d+)?", name):
+            if other == table and self._bases[name] == base:
                 return name
         taken = {name.casefold() for name in self.upstreams} | {
             str(as_dict(entry).get("model_name")).casefold() for entry in self._document.entries
@@ -212,7 +213,7 @@ class Deployments:
         while name.casefold() in taken:
             number += 1
             name = f"{base}-{number}"
-        self.upstreams[name] = table
+        self.upstreams[name], self._bases[name] = table, base
         return name
 
     def _add_price(self, address: str, params: dict[str, Any], info: dict[str, Any], where: str) -> None:
@@ -242,6 +243,15 @@ def _provider_of(params: dict[str, Any]) -> tuple[str, str]:
     if url and ((provider == "openai" and "//api.openai.com" not in url) or provider == "huggingface"):
         provider = "compatible"
     return (provider, rest) if provider and rest else ("", model)
+
+
+def _advice(model: str, params: dict[str, Any]) -> str:
+    """Return what to do about a model for which there is no provider."""
+    if model.startswith("os.environ/"):
+        return ": write the name that is in this variable"
+    if params.get("api_base") or params.get("base_url"):
+        return f": if its API is that of OpenAI, write openai/{model.partition('/')[2] or model}"
+    return ""
 
 
 def _per_million(price: float) -> float:

@@ -24,6 +24,8 @@ class Models:
         self._names = self._all_names()
         for group in self._groups:
             self._add_model(group)
+        if self._cache and not self._models:
+            document.leave_out("litellm_settings.cache", "only a table in [models] can have one")
         self._add_aliases()
         self._make_default(take(document.general, "completion_model", str))
 
