@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from acytoo.errors import AcytooError, ProtocolError, TruncatedError
-from acytoo.types import Logprobs, Reply, ToolCall, collect
+from acytoo.types import Finish, Logprobs, OpaquePart, Reply, Start, ToolCall, collect
 from tests.dialects.openai_responses.helpers import (
     CREATED,
     DIALECT,
     DOCUMENT_HEAD,
+    STREAM_HEAD,
     encode,
     feed,
     make_request,
@@ -316,3 +317,35 @@ def test_a_call_of_a_custom_tool_that_is_cut_is_not_a_reply() -> None:
         items += reader.flush()
         reader.close()
     assert [item for item in items if isinstance(item, ToolCall)] == [ToolCall(0, "c1", "run")]
+
+
+SAID = said("Hello world")
+NOTED = said("", content=[{"type": "output_text", "text": "Hello world", "annotations": [{"a": 1}]}])
+SECOND = {"output_index": 1, "content_index": 0, "item_id": "msg_2"}
+AFTER: dict[str, tuple[list[dict[str, Any]], list[Any]]] = {
+    "the text": ([text_done("Hello world", **HERE), done(SAID), completed(SAID)], []),
+    "the part": ([part_done("Hello world", **HERE), completed(SAID)], []),
+    "the item": ([done(SAID), completed(SAID)], []),
+    "the response": ([completed(SAID)], []),
+    "more": ([delta("!", **HERE), text_done("Hello world!", **HERE), completed(said("Hello world!"))], ["!"]),
+    "a second message": (
+        [done(SAID), delta("Ho", **SECOND), completed(SAID, said("Ho", "msg_2"))],
+        [OpaquePart("openai-responses", part="text"), "Ho"],
+    ),
+    "annotations": (
+        [done(NOTED), completed(NOTED)],
+        [OpaquePart("openai-responses", NOTED, "text")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("events", "expected"), AFTER.values(), ids=AFTER)
+def test_a_text_that_was_forgotten_is_known_when_it_is_repeated(events: list[Any], expected: list[Any]) -> None:
+    reader = DIALECT.reader(STREAM_HEAD)
+    begin = [added(said("", content=[])), delta("Hello ", **HERE), delta("world", **HERE)]
+    assert collect(reader.feed(sse(CREATED, *begin))).text == "Hello world"
+    reader.trim(5)
+    items = reader.feed(sse(*events)) + reader.flush()
+    reader.close()
+    assert items[-1] == Finish("stop")
+    assert [item for item in items[:-1] if not isinstance(item, Start)] == expected

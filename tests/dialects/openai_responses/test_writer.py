@@ -248,6 +248,55 @@ def test_a_response_repeats_the_fields_of_its_request() -> None:
     assert (response["metadata"], response["temperature"]) == ({"a": "b"}, 0.1)
 
 
+EVERY_FIELD: dict[str, Any] = {
+    "instructions": "Be brief",
+    "max_output_tokens": 5,
+    "metadata": {"a": "b"},
+    "parallel_tool_calls": False,
+    "reasoning": {"effort": "low", "summary": "auto"},
+    "temperature": 0.5,
+    "text": {"format": {"type": "json_object"}, "verbosity": "low"},
+    "tool_choice": "required",
+    "tools": [{"type": "function", "parameters": {}, "strict": False, "name": "f"}],
+    "top_logprobs": 2,
+    "top_p": 0.25,
+    "truncation": "auto",
+    "user": "u",
+}
+DEFAULTS: dict[str, Any] = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "reasoning": {"effort": None, "summary": None},
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": None,
+    "truncation": "disabled",
+    "user": None,
+}
+
+
+@pytest.mark.parametrize("fields", [{}, EVERY_FIELD, *[{name: EVERY_FIELD[name]} for name in EVERY_FIELD]])
+def test_a_response_has_every_field_of_its_request_or_the_default(fields: dict[str, Any]) -> None:
+    tools = {"tools": EVERY_FIELD["tools"]} if fields.keys() & {"tool_choice", "parallel_tool_calls"} else {}
+    request = decode({"model": "m", "input": [{"role": "user", "content": "x"}], **tools, **fields})
+    response = json.loads(DIALECT.write_reply(Reply("hi", id="r", created=5), request))
+    del response["output"], response["completed_at"]
+    assert response == {
+        **{"id": "r", "object": "response", "created_at": 5, "status": "completed", "model": "m"},
+        **{"error": None, "incomplete_details": None, "usage": None, "background": False, "store": False},
+        **{"frequency_penalty": None, "presence_penalty": None, "previous_response_id": None},
+        **DEFAULTS,
+        **tools,
+        **fields,
+        "reasoning": DEFAULTS["reasoning"] | fields.get("reasoning", {}),
+    }
+
+
 LONG = "x" * 300_000
 
 

@@ -1,0 +1,525 @@
+"""Events that servers send in another order or place, with the exact items of each sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from acytoo.errors import AcytooError, ProtocolError, ServerError, TruncatedError
+from acytoo.types import Finish, Item, Logprobs, OpaquePart, Reasoning, Refusal, Start, ToolCall, Usage
+from tests.dialects.openai_responses.helpers import CALL, NAME, USAGE, message, read, sse, text
+
+IDENTITY = {"id": "r", "model": "m", "created_at": 5}
+SEEN = Start("r", "m", 5)
+SEPARATE = OpaquePart(NAME, part="text")
+P = {"output_index": 0, "content_index": 0}
+REF = {"type": "refusal", "refusal": "no"}
+S = {"type": "reasoning", "id": "rs"}
+
+
+def ev(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", **fields}
+
+
+def last(*output: Any, kind: str = "completed", **fields: Any) -> dict[str, Any]:
+    return ev(kind, response={**IDENTITY, "status": kind, "output": list(output), **fields})
+
+
+SEQUENCES: dict[str, tuple[list[dict[str, Any]], list[Item]]] = {
+    "queued": (
+        [ev("queued", response=IDENTITY), ev("output_text.delta", delta="Hi", **P), last()],
+        [SEEN, "Hi", Finish()],
+    ),
+    "in_progress": (
+        [ev("in_progress", response=IDENTITY), ev("output_text.delta", delta="Hi", **P), last()],
+        [SEEN, "Hi", Finish()],
+    ),
+    "late identity": (
+        [
+            ev("created", response={"id": "r"}),
+            ev("in_progress", response={"model": "m"}),
+            ev("output_text.delta", delta="Hi", **P),
+            last(),
+        ],
+        [Start(id="r"), Start(id="r", model="m"), "Hi", SEEN, Finish()],
+    ),
+    "text alias": (
+        [ev("text.delta", delta="Hi", **P), ev("text.done", text="Hi!", **P), last()],
+        ["Hi", "!", SEEN, Finish()],
+    ),
+    "refusal part": (
+        [ev("content_part.done", part=REF, **P), last(message(REF))],
+        [Refusal(text="no"), SEEN, Finish()],
+    ),
+    "refusal last": ([last(message(REF))], [SEEN, Refusal(text="no"), Finish()]),
+    "text and refusal last": ([last(message(text("Hi"), REF))], [SEEN, "Hi", Refusal(text="no"), Finish()]),
+    "text then refusal last": (
+        [ev("output_text.delta", delta="Hi", **P), last(message(text("Hi"), REF))],
+        ["Hi", SEEN, SEPARATE, Refusal(text="no"), Finish()],
+    ),
+    "refusal then more": (
+        [ev("refusal.delta", delta="no", **P), last(message(text("Hi"), REF))],
+        [Refusal(text="no"), SEEN, SEPARATE, "Hi", Finish()],
+    ),
+    "reasoning.delta": (
+        [ev("reasoning.delta", delta={"text": "hm"}, **P), ev("reasoning.done", text="hm", **P), last()],
+        [Reasoning(text="hm"), SEEN, Finish()],
+    ),
+    "reasoning_summary.delta": (
+        [
+            ev("reasoning_summary.delta", delta={"text": "hm"}, output_index=0, summary_index=0),
+            ev("reasoning_summary.done", text="hm", output_index=0, summary_index=0),
+            last(),
+        ],
+        [Reasoning(text="hm"), SEEN, Finish()],
+    ),
+    "reasoning_text": (
+        [
+            ev("reasoning_text.delta", delta="h", **P),
+            ev("reasoning_text.delta", delta="m", **P),
+            ev("reasoning_text.done", text="hm", **P),
+            ev("reasoning_text.delta", delta="2", output_index=0, content_index=1),
+            last(),
+        ],
+        [Reasoning(text="h"), Reasoning(text="m"), Reasoning(text="\n\n2"), SEEN, Finish()],
+    ),
+    "reasoning part": (
+        [ev("content_part.done", part={"type": "reasoning_text", "text": "hm"}, **P), last()],
+        [Reasoning(text="hm"), SEEN, Finish()],
+    ),
+    "reasoning done only": (
+        [ev("output_item.done", output_index=0, item={**S, "summary": [{"text": "1"}, {"text": "2"}]}), last()],
+        [
+            Reasoning(id="rs", source=NAME),
+            Reasoning(text="1"),
+            Reasoning(text="\n\n2"),
+            OpaquePart(
+                source=NAME,
+                fields={"type": "reasoning", "id": "rs", "summary": [{"text": "1"}, {"text": "2"}]},
+                part="reasoning",
+            ),
+            SEEN,
+            Finish(),
+        ],
+    ),
+    "reasoning content": (
+        [
+            ev(
+                "output_item.done",
+                output_index=0,
+                item={**S, "summary": [], "content": [{"type": "reasoning_text", "text": "1"}]},
+            ),
+            last({**S, "content": [{"text": "1"}]}),
+        ],
+        [Reasoning(id="rs", source=NAME), Reasoning(text="1"), SEEN, Finish()],
+    ),
+    "reasoning last": (
+        [last({**S, "summary": [{"text": "1"}], "encrypted_content": "e"}, message(text("Hi")))],
+        [
+            SEEN,
+            Reasoning(id="rs", source=NAME),
+            Reasoning(text="1"),
+            Reasoning(data="e", id="rs", source=NAME),
+            "Hi",
+            Finish(),
+        ],
+    ),
+    "reasoning added twice": (
+        [
+            ev("output_item.added", output_index=0, item={**S, "encrypted_content": "x"}),
+            ev("output_item.done", output_index=0, item={**S, "summary": [{"text": "1"}], "encrypted_content": "e"}),
+            ev("output_item.done", output_index=0, item={**S, "summary": [{"text": "1"}], "encrypted_content": "e"}),
+            last(),
+        ],
+        [
+            Reasoning(id="rs", source=NAME),
+            Reasoning(text="1"),
+            Reasoning(data="e", id="rs", source=NAME),
+            SEEN,
+            Finish(),
+        ],
+    ),
+    "done status": (
+        [ev("output_text.delta", delta="Hi", **P), ev("done", response={**IDENTITY, "status": "completed"})],
+        ["Hi", SEEN, Finish()],
+    ),
+    "incomplete none": (
+        [ev("output_text.delta", delta="Hi", **P), last(kind="incomplete")],
+        ["Hi", SEEN, Finish(reason="incomplete")],
+    ),
+    "incomplete str": (
+        [ev("output_text.delta", delta="Hi", **P), last(kind="incomplete", incomplete_details="max_messages")],
+        ["Hi", SEEN, Finish(reason="max_messages")],
+    ),
+    "incomplete steered": (
+        [ev("output_text.delta", delta="Hi", **P), last(kind="incomplete", incomplete_details={"reason": "steered"})],
+        ["Hi", SEEN, Finish(reason="steered")],
+    ),
+    "incomplete unknown": (
+        [ev("output_text.delta", delta="Hi", **P), last(kind="incomplete", incomplete_details={"reason": "length"})],
+        ["Hi", SEEN, Finish(reason="length")],
+    ),
+    "completed empty": ([ev("output_text.delta", delta="Hi", **P), ev("completed")], ["Hi", Finish()]),
+    "output_text": ([last(output_text="Hi")], [SEEN, "Hi", Finish()]),
+    "output_text both": ([last(message(text("Ho")), output_text="Hi")], [SEEN, "Ho", Finish()]),
+    "output dict": ([ev("completed", response={**IDENTITY, "output": message(text("Hi"))})], [SEEN, "Hi", Finish()]),
+    "content text": ([last({"type": "message", "content": "Hi"})], [SEEN, "Hi", Finish()]),
+    "part as item": ([last({"type": "output_text", "text": "Hi"})], [SEEN, "Hi", Finish()]),
+    "no type": ([last({"content": [{"type": "text", "text": {"value": "Hi"}}]})], [SEEN, "Hi", Finish()]),
+    "function": (
+        [last({"type": "function", "id": "x", "function": {"name": "f", "arguments": "{}"}})],
+        [SEEN, ToolCall(id="x", name="f"), ToolCall(arguments="{}"), Finish(reason="tool_calls")],
+    ),
+    "tool_call": (
+        [last({"type": "tool_call", "call_id": "x", "name": "f", "parameters": {"a": 1}})],
+        [SEEN, ToolCall(id="x", name="f"), ToolCall(arguments='{"a":1}'), Finish(reason="tool_calls")],
+    ),
+    "tool_use": (
+        [last({"type": "tool_use", "id": "x", "name": "f", "input": {"a": 1}})],
+        [SEEN, ToolCall(id="x", name="f"), ToolCall(arguments='{"a":1}'), Finish(reason="tool_calls")],
+    ),
+    "calls in message": (
+        [
+            last(
+                {
+                    "type": "message",
+                    "content": [text("Hi")],
+                    "tool_calls": [{"id": "x", "index": 0, "function": {"name": "f", "arguments": "{}"}}],
+                }
+            )
+        ],
+        [SEEN, "Hi", ToolCall(id="x", name="f"), ToolCall(arguments="{}"), Finish(reason="tool_calls")],
+    ),
+    "calls in done": (
+        [
+            ev(
+                "output_item.done",
+                output_index=0,
+                item={
+                    "type": "message",
+                    "content": [text("Hi")],
+                    "tool_calls": [{"id": "x", "function": {"name": "f", "arguments": "{}"}}],
+                },
+            ),
+            last(),
+        ],
+        ["Hi", ToolCall(id="x", name="f"), ToolCall(arguments="{}"), SEEN, Finish(reason="tool_calls")],
+    ),
+    "added text": ([ev("output_item.added", output_index=0, item=message(text("Hi"))), last()], [SEEN, "Hi", Finish()]),
+    "added part": ([ev("content_part.added", part=text("Hi"), **P), last()], [SEEN, "Hi", Finish()]),
+    "added part, then delta": (
+        [ev("content_part.added", part=text("Hi"), **P), ev("output_text.delta", delta="Ho", **P), last()],
+        ["Ho", SEEN, Finish()],
+    ),
+    "added refusal": ([ev("content_part.added", part=REF, **P), last()], [SEEN, Refusal(text="no"), Finish()]),
+    "announced args": (
+        [ev("output_item.added", output_index=0, item={**CALL, "arguments": '{"a":1}'}), last()],
+        [ToolCall(id="call_1", name="get_weather"), SEEN, ToolCall(arguments='{"a":1}'), Finish(reason="tool_calls")],
+    ),
+    "announced, then deltas": (
+        [
+            ev("output_item.added", output_index=0, item={**CALL, "arguments": '{"a":1}'}),
+            ev("function_call_arguments.delta", output_index=0, delta='{"b":1}'),
+            last(),
+        ],
+        [ToolCall(id="call_1", name="get_weather"), ToolCall(arguments='{"b":1}'), SEEN, Finish(reason="tool_calls")],
+    ),
+    "args object": (
+        [
+            ev("output_item.added", output_index=0, item=CALL),
+            ev("function_call_arguments.done", output_index=0, arguments={"a": 1}),
+            last(),
+        ],
+        [ToolCall(id="call_1", name="get_weather"), ToolCall(arguments='{"a":1}'), SEEN, Finish(reason="tool_calls")],
+    ),
+    "delta null": ([ev("output_text.delta", delta=None, **P), last(message(text("Hi")))], [SEEN, "Hi", Finish()]),
+    "logprobs part": (
+        [ev("content_part.done", part={**text("Hi"), "logprobs": [{"token": "Hi"}]}, **P), last()],
+        ["Hi", Logprobs(tokens=[{"token": "Hi"}]), SEEN, Finish()],
+    ),
+    "logprobs last": (
+        [last(message({**text("Hi"), "logprobs": [{"token": "Hi"}]}))],
+        [SEEN, "Hi", Logprobs(tokens=[{"token": "Hi"}]), Finish()],
+    ),
+    "phase": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            ev("output_item.done", output_index=0, item={**message(text("Hi")), "phase": "p"}),
+            last(),
+        ],
+        [
+            "Hi",
+            OpaquePart(
+                source=NAME,
+                fields={
+                    "id": "msg_1",
+                    "type": "message",
+                    "status": "completed",
+                    "role": "assistant",
+                    "content": [{"type": "output_text", "text": "Hi", "annotations": []}],
+                    "phase": "p",
+                },
+                part="text",
+            ),
+            SEEN,
+            Finish(),
+        ],
+    ),
+    "phase last": (
+        [ev("output_text.delta", delta="Hi", **P), last({**message(text("Hi")), "phase": "p"})],
+        [
+            "Hi",
+            SEEN,
+            OpaquePart(
+                source=NAME,
+                fields={
+                    "id": "msg_1",
+                    "type": "message",
+                    "status": "completed",
+                    "role": "assistant",
+                    "content": [{"type": "output_text", "text": "Hi", "annotations": []}],
+                    "phase": "p",
+                },
+                part="text",
+            ),
+            Finish(),
+        ],
+    ),
+    "search": (
+        [
+            ev("output_item.done", output_index=0, item={"type": "web_search_call", "id": "w"}),
+            ev("output_text.delta", delta="Hi", output_index=1, content_index=0),
+            last({"type": "web_search_call", "id": "w"}, message(text("Hi")), usage=USAGE),
+        ],
+        [
+            OpaquePart(source=NAME, fields={"type": "web_search_call", "id": "w"}),
+            "Hi",
+            SEEN,
+            Usage(37, 11, 7, 0, 3, other_counts={"web_searches": 1}),
+            Finish(),
+        ],
+    ),
+    "search last": (
+        [last({"type": "web_search_call", "id": "w"}, message(text("Hi")))],
+        [SEEN, OpaquePart(source=NAME, fields={"type": "web_search_call", "id": "w"}), "Hi", Finish()],
+    ),
+    "custom": (
+        [
+            ev(
+                "output_item.added",
+                output_index=0,
+                item={"type": "custom_tool_call", "id": "c", "call_id": "a", "name": "sh", "input": ""},
+            ),
+            ev("custom_tool_call_input.delta", output_index=0, delta="l"),
+            ev("custom_tool_call_input.delta", output_index=0, delta="s"),
+            last(),
+        ],
+        [ToolCall(id="a", name="sh"), SEEN, ToolCall(arguments='{"input":"ls"}'), Finish(reason="tool_calls")],
+    ),
+    "custom done": (
+        [
+            ev(
+                "output_item.added",
+                output_index=0,
+                item={"type": "custom_tool_call", "id": "c", "call_id": "a", "name": "sh", "input": ""},
+            ),
+            ev("custom_tool_call_input.delta", output_index=0, delta="x"),
+            ev("custom_tool_call_input.done", output_index=0, input="ls"),
+            last({"type": "custom_tool_call", "id": "c", "call_id": "a", "name": "sh", "input": "ls"}),
+        ],
+        [
+            ToolCall(id="a", name="sh"),
+            SEEN,
+            ToolCall(arguments='{"input":"ls"}'),
+            OpaquePart(
+                source=NAME,
+                fields={"type": "custom_tool_call", "id": "c", "call_id": "a", "name": "sh", "input": "ls"},
+                part="tool_call",
+            ),
+            Finish(reason="tool_calls"),
+        ],
+    ),
+    "id call": (
+        [
+            ev(
+                "output_item.done",
+                output_index=0,
+                item={"type": "function_call", "id": "fc", "name": "f", "arguments": ""},
+            ),
+            last(),
+        ],
+        [ToolCall(id="fc", name="f"), ToolCall(arguments="{}"), SEEN, Finish(reason="tool_calls")],
+    ),
+    "call own": (
+        [ev("output_item.done", output_index=0, item={**CALL, "arguments": "{}", "namespace": "n", "x": None}), last()],
+        [
+            ToolCall(id="call_1", name="get_weather"),
+            ToolCall(arguments="{}"),
+            OpaquePart(
+                source=NAME,
+                fields={
+                    "id": "fc_1",
+                    "type": "function_call",
+                    "call_id": "call_1",
+                    "name": "get_weather",
+                    "arguments": "{}",
+                    "namespace": "n",
+                    "x": None,
+                },
+                part="tool_call",
+            ),
+            SEEN,
+            Finish(reason="tool_calls"),
+        ],
+    ),
+    "two messages": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            ev("output_text.delta", delta="Ho", output_index=1, content_index=0),
+            last(message(text("Hi")), message(text("Ho"))),
+        ],
+        ["Hi", SEPARATE, "Ho", SEEN, Finish()],
+    ),
+    "two parts": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            ev("output_text.delta", delta="Ho", output_index=0, content_index=1),
+            last(message(text("Hi"), text("Ho"))),
+        ],
+        [
+            "Hi",
+            "Ho",
+            SEEN,
+            OpaquePart(
+                source=NAME,
+                fields={
+                    "id": "msg_1",
+                    "type": "message",
+                    "status": "completed",
+                    "role": "assistant",
+                    "content": [
+                        {"type": "output_text", "text": "Hi", "annotations": []},
+                        {"type": "output_text", "text": "Ho", "annotations": []},
+                    ],
+                },
+                part="text",
+            ),
+            Finish(),
+        ],
+    ),
+    "two parts swapped": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            ev("output_text.delta", delta="Ho", output_index=0, content_index=1),
+            last(message(text("Ho"), text("Hi"))),
+        ],
+        [
+            "Hi",
+            "Ho",
+            SEEN,
+            OpaquePart(
+                source=NAME,
+                fields={
+                    "id": "msg_1",
+                    "type": "message",
+                    "status": "completed",
+                    "role": "assistant",
+                    "content": [
+                        {"type": "output_text", "text": "Ho", "annotations": []},
+                        {"type": "output_text", "text": "Hi", "annotations": []},
+                    ],
+                },
+                part="text",
+            ),
+            Finish(),
+        ],
+    ),
+    "more in last": (
+        [ev("output_text.delta", delta="Hi", **P), last(message(text("Hi there")))],
+        ["Hi", SEEN, " there", Finish()],
+    ),
+    "other in last": ([ev("output_text.delta", delta="Hi", **P), last(message(text("Bye")))], ["Hi", SEEN, Finish()]),
+    "third in last": (
+        [ev("output_text.delta", delta="Hi", **P), last(message(text("Hi")), message(text("Ho")))],
+        ["Hi", SEEN, SEPARATE, "Ho", Finish()],
+    ),
+    "flat": ([{"type": "response.completed", **IDENTITY, "output": [message(text("Hi"))]}], [SEEN, "Hi", Finish()]),
+    "untyped document": (
+        [{**IDENTITY, "status": "completed", "output": [message(text("Hi"))]}],
+        [SEEN, "Hi", Finish()],
+    ),
+}
+
+
+@pytest.mark.parametrize(("events", "items"), SEQUENCES.values(), ids=SEQUENCES)
+def test_a_sequence_of_events_has_these_items(events: list[dict[str, Any]], items: list[Item]) -> None:
+    assert read(sse(*events)) == items
+
+
+ERRORS: dict[str, tuple[list[dict[str, Any]], type[AcytooError], str]] = {
+    "done no status": (
+        [ev("output_text.delta", delta="Hi", **P), ev("done", response=IDENTITY)],
+        TruncatedError,
+        "the stream ended without response\\.completed or response\\.incomplete",
+    ),
+    "failed status": (
+        [ev("output_text.delta", delta="Hi", **P), last(status="failed")],
+        ServerError,
+        "the response failed, and the server gave no reason",
+    ),
+    "failed status err": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            last(status="failed", error={"code": "server_error", "message": "broke"}),
+        ],
+        ServerError,
+        "500: broke",
+    ),
+    "cancelled": (
+        [ev("output_text.delta", delta="Hi", **P), last(status="cancelled")],
+        TruncatedError,
+        "the reply is not complete, its status is 'cancelled'",
+    ),
+    "incomplete fail": (
+        [
+            ev("output_text.delta", delta="Hi", **P),
+            last(kind="incomplete", incomplete_details={"reason": "server_error"}),
+        ],
+        ServerError,
+        "the server ended the reply with the incomplete_details\\.reason 'server_",
+    ),
+    "completed nothing": (
+        [ev("completed")],
+        TruncatedError,
+        "the stream ended without response\\.completed or response\\.incomplete: it",
+    ),
+    "args number": (
+        [
+            ev("output_item.added", output_index=0, item=CALL),
+            ev("function_call_arguments.done", output_index=0, arguments=7),
+            last(),
+        ],
+        ProtocolError,
+        "the server sent arguments of a call that are no object: 7",
+    ),
+    "delta number": (
+        [ev("output_text.delta", delta=7, **P), last()],
+        ProtocolError,
+        "the server sent a piece of a text that is not text: 7",
+    ),
+    "choices": (
+        [{"choices": []}],
+        ProtocolError,
+        "the response is not in the format of the openai\\-responses API: '\\{\"choi",
+    ),
+    "empty": ([{}], TruncatedError, "the stream ended without response\\.completed or response\\.incomplete: it"),
+}
+
+
+@pytest.mark.parametrize(("events", "error", "message"), ERRORS.values(), ids=ERRORS)
+def test_a_sequence_of_events_that_is_no_reply_raises(
+    events: list[dict[str, Any]], error: type[AcytooError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        read(sse(*events))
