@@ -11,7 +11,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.dialects.openai_responses.memory import ResponsesMemory
+from acytoo.dialects.openai_responses.memory import _MIN_ID, ResponsesMemory
 from acytoo.http import ServerRequest
 from acytoo.testing import reply
 from acytoo.types import Finish, Item, Reasoning, Start, ToolCall
@@ -248,3 +248,70 @@ def test_a_malformed_request_is_left_as_it_is(body: bytes) -> None:
     turn = ResponsesMemory().turn(ServerRequest("/v1/responses", {}, body))
     assert turn.request.body.replace(b" ", b"") == body.replace(b" ", b"")
     assert turn.watch(b'{"id": "x", "status": "completed"}')
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "is_known"),
+    [
+        ({}, "completed", True),
+        ({}, "incomplete", True),
+        ({}, "failed", False),
+        ({}, None, False),
+        ({"store": True}, "completed", True),
+        ({"store": None}, "completed", True),
+        ({"store": False}, "completed", False),
+    ],
+)
+def test_a_reply_is_remembered_if_it_is_one_and_may_be_stored(fields: Any, status: str | None, is_known: bool) -> None:
+    memory = ResponsesMemory()
+    response = {"id": "resp_" + "1" * 24, "status": status, "output": [message(ID)]}
+    turn = memory.turn(incoming(**fields))
+    data = json.dumps(response).encode()
+    assert turn.watch(data) == data
+    assert (resolve(memory, ID)["type"] == "message") is is_known
+    after = memory.turn(incoming(previous_response_id=response["id"]))
+    assert after.has_history(turn.stored_by) is True
+    assert after.has_history(turn.stored_by + 1) is not is_known
+
+
+def test_the_longest_id_that_is_too_short_to_be_kept_is_one_shorter() -> None:
+    memory = ResponsesMemory()
+    for size, kind in ((_MIN_ID - 1, "item_reference"), (_MIN_ID, "message")):
+        id_ = "m" * size
+        give_out(memory, message(id_))
+        assert resolve(memory, id_)["type"] == kind
+
+
+def test_a_history_with_a_gap_or_a_circle_is_left_to_the_backend() -> None:
+    memory = ResponsesMemory()
+    ids = [f"resp_{number:024}" for number in range(3)]
+    for id_, previous in zip(ids, (ids[1], ids[0], "resp_" + "9" * 24), strict=True):
+        turn = memory.turn(incoming(previous_response_id=previous))
+        turn.watch(json.dumps({"id": id_, "status": "completed", "output": []}).encode())
+    for previous in ids:
+        turn = memory.turn(incoming(previous_response_id=previous))
+        asked = dialects.OpenAIResponses().decode_request(turn.request).request
+        assert turn.with_history(asked) is asked
+    turn = memory.turn(incoming())
+    asked = dialects.OpenAIResponses().decode_request(turn.request).request
+    assert turn.with_history(asked) is asked
+
+
+def test_a_reply_gets_an_id_of_its_own() -> None:
+    turn = ResponsesMemory().turn(incoming())
+    assert turn.without_id([Start("resp_1", "m", 7), "Hi"]) == [Start("", "m", 7), "Hi"]
+    items: list[Item] = ["Hi", Finish("stop")]
+    assert turn.without_id(items) is items
+
+
+def test_of_a_stream_only_the_records_with_an_end_are_looked_at() -> None:
+    memory = ResponsesMemory()
+    turn = memory.turn(incoming())
+    last = {"id": "resp_" + "1" * 24, "status": "incomplete", "output": [message(ID)]}
+    for event in (
+        {"type": "response.output_text.delta", "delta": "Hi", "response": last},
+        {"type": "response.incomplete", "response": last},
+    ):
+        assert resolve(memory, ID)["type"] == "item_reference"
+        turn.watch(f"data: {json.dumps(event)}\n\n".encode())
+    assert resolve(memory, ID) == message(ID)

@@ -286,10 +286,12 @@ def test_a_response_has_every_field_of_its_request_or_the_default(fields: dict[s
     request = decode({"model": "m", "input": [{"role": "user", "content": "x"}], **tools, **fields})
     response = json.loads(DIALECT.write_reply(Reply("hi", id="r", created=5), request))
     del response["output"], response["completed_at"]
+    always = {"id": "r", "object": "response", "created_at": 5, "status": "completed", "model": "m", "store": False}
+    absent = ("error", "incomplete_details", "usage", "frequency_penalty", "presence_penalty", "previous_response_id")
     assert response == {
-        **{"id": "r", "object": "response", "created_at": 5, "status": "completed", "model": "m"},
-        **{"error": None, "incomplete_details": None, "usage": None, "background": False, "store": False},
-        **{"frequency_penalty": None, "presence_penalty": None, "previous_response_id": None},
+        **always,
+        **dict.fromkeys(absent),
+        "background": False,
         **DEFAULTS,
         **tools,
         **fields,
