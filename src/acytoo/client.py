@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MAX_ITEMS = 1024
+"""The items of a reply that are kept before their texts are joined."""
+
 _TRIM_AFTER = 1024 * 1024
 """The bytes of a reply after which the reader is asked to keep no more of it than the limit."""
 
@@ -411,7 +414,7 @@ class ReplyStream(BatchStream[list[Item]]):
     An AcytooError that it raises carries the text so far and no secret.
     """
 
-    __slots__ = ("_caller", "_received", "_redactor", "_room", "_text", "hides_secrets")
+    __slots__ = ("_caller", "_items", "_received", "_redactor", "_room", "_text", "hides_secrets")
 
     def __init__(
         self, client: Client, request: Request, http_request: HTTPRequest, observation: Observation | None = None
@@ -419,6 +422,7 @@ class ReplyStream(BatchStream[list[Item]]):
         super().__init__(client, request, http_request, observation)
         self._caller = client
         """The client before its endpoint was resolved: the next turn is encoded for that one."""
+        self._items: list[Item] = []  # of which the texts are not in `_text`
         self._text = bytearray()
         self._room = client.max_reply  # for more of the text
         self._received = 0  # bytes since the reader's memory was trimmed
@@ -459,7 +463,7 @@ class ReplyStream(BatchStream[list[Item]]):
                         batch = self._noted(batch)
         except AcytooError as error:
             chunk = b""  # see `redact_error`
-            redact_error(error, self._text, self._client.secrets)
+            redact_error(error, self._join(), self._client.secrets)
             self._end("error", error)
             # The items that are still held back come before the error, which the next step raises.
             batch = self._reader.flush_truncated() if self._reader is not None else []
@@ -467,7 +471,7 @@ class ReplyStream(BatchStream[list[Item]]):
                 batch = self._redactor.redact(batch) + self._redactor.flush()
             self._reader = None
             if not batch:
-                raise redact_error(error, self._text, self._client.secrets) from error.__cause__
+                raise redact_error(error, self._join(), self._client.secrets) from error.__cause__
             batch = self._noted(batch)
             self._error = error
         except BaseException:
@@ -488,6 +492,7 @@ class ReplyStream(BatchStream[list[Item]]):
         if self._received > _TRIM_AFTER:
             self._received = 0
             reader.trim(self._caller.max_reply)
+            self._join()
         if reader.received_content:
             exchange.deadlines.content_received()
         if batch and self._redactor is not None:
@@ -496,21 +501,36 @@ class ReplyStream(BatchStream[list[Item]]):
 
     def _noted(self, batch: list[Item]) -> list[Item]:
         """Keep the text of a batch, which an error may need later. Return the batch as the caller gets it."""
-        texts = [item for item in batch if type(item) is str]
-        text = _in_utf8(texts)
-        self._room -= len(text)
-        if self._room >= 0:
-            self._text += text
+        self._items += batch
+        if len(self._items) > _MAX_ITEMS:
+            self._join()
         if self._observation is not None and self._observation.first_content_at is None and has_content(batch):
             self._observation.note_content()
-        if len(texts) < len(batch):
-            return with_service(batch, self._caller.dialect.name, self._caller.service)
-        return batch
+        return with_service(batch, self._caller.dialect.name, self._caller.service)
+
+    def _join(self) -> bytearray:
+        """Return the text so far, up to the client's `max_reply`.
+
+        Items with a text take several times its memory, but joining a few of them takes longer than reading them.
+        """
+        texts = [item for item in self._items if type(item) is str]
+        self._items.clear()
+        text = _in_utf8(texts)
+        if len(text) <= self._room:
+            self._text += text
+        elif self._room >= 0:
+            room = self._room
+            for piece in texts:
+                if (room := room - len(_in_utf8([piece]))) < 0:
+                    break
+                self._text += _in_utf8([piece])
+        self._room -= len(text)
+        return self._text
 
     @property
     def text(self) -> str:
         """The text so far, up to the client's `max_reply`."""
-        return self._text.decode("utf-8", "surrogatepass")
+        return self._join().decode("utf-8", "surrogatepass")
 
     @property
     def quotas(self) -> list[Quota]:
@@ -520,6 +540,7 @@ class ReplyStream(BatchStream[list[Item]]):
 
     def _summary(self, outcome: str) -> Received:
         received = self._reader.received() if self._reader is not None else Received()
+        self._join()
         received.size = max(received.size, self._client.max_reply - self._room)  # not all readers keep the text
         return received
 

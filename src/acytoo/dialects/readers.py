@@ -325,6 +325,10 @@ def _received(items: Sequence[Item]) -> Received:
     return Received(usage, finish, size)
 
 
+decode_string = decoder(str).decode
+"""Decode a JSON string with its quotes."""
+
+
 class Decoder(Protocol):
     """A decoder of chunks to records."""
 
@@ -405,6 +409,35 @@ class text_on_error:
             error.text = "".join([item for item in self._items if isinstance(item, str)])
 
 
+class TextForm(msgspec.Struct, gc=False):
+    """What the records of a stream have around their texts.
+
+    Most servers send the same around each text. A record that has it around a JSON string can have nothing else in it,
+    so it need not be decoded.
+    """
+
+    before: bytes
+    after: bytes
+    place: slice
+    """The place of the text with its quotes."""
+
+
+NO_FORM = TextForm(b"\n", b"", slice(0))  # no record begins with a line end
+
+
+def text_form(record: bytes, name: bytes, text: str) -> TextForm:
+    """Return what a record has around its text, the value of the field of that name (with its quotes).
+
+    That is NO_FORM if the place of the text is not certain: if a string is escaped or another field has that name.
+    """
+    rest = record.partition(name)[2].partition(b'"')[2]
+    raw, _, end = rest.partition(b'"')
+    if raw != text.encode("utf-8", "surrogatepass") or name in end or b"\\" in record:
+        return NO_FORM
+    start = len(record) - len(rest)
+    return TextForm(record[:start], record[start + len(raw) :], slice(start - 1, -len(end)))
+
+
 class RecordReader(Reader):
     """A reader of a stream of records. A subclass decodes them and knows what completes a reply (`ending`)."""
 
@@ -421,10 +454,13 @@ class RecordReader(Reader):
     """Whether the name of a call may arrive in pieces."""
 
     # Class attributes are cheap for what most replies neither set nor read; reading them is slower.
-    _read_length: _TextLength | None = None  # of the items of one call of `read`
+    _surrogates: SurrogateJoiner | None = None  # once a record was refused
+    _length: _TextLength | None = None  # of all items before those of the present call of `read`
+    _read_length: _TextLength | None = None  # of these
     _checks = 0
     _limit = 0
     _sized = _kept_size = _arguments_size = 0  # of the items, in bytes, since the last `trim`
+    forms = 0  # that were looked for
 
     def __init__(self, name: str, decoder: Decoder, ends_without_finish: bool = False) -> None:
         """`ends_without_finish`: whether a reply with content is complete at the end of its body."""
@@ -434,14 +470,13 @@ class RecordReader(Reader):
         self._scans = False
         self._decode_chunk = decoder.feed
         self._rest = decoder.close
-        self._surrogates = SurrogateJoiner()
         self._calls = ReceivedCalls(names_in_pieces=self.names_in_pieces)
         # All items so far. One list, because the garbage collector would visit a list for each batch again and again:
         # with a thousand streams, it stopped the event loop for tens of milliseconds.
         self._items: list[Item] = []
         self._joined = 0  # how many of them have been joined
-        self._length = _TextLength(self._items)
         self._counts: dict[int, int] = {}  # of records without content, by their hashes
+        self.form = NO_FORM  # of a record that has only a text
 
     @property
     def complete(self) -> bool:
@@ -467,7 +502,8 @@ class RecordReader(Reader):
         except UNDECODABLE as error:
             why = _NO_BLANK_LINES if len(_joined_records(record)) > 1 else str(error)
             raise not_this_api(self._name, record, why) from error
-        self._surrogates.active = True
+        if self._surrogates is None:
+            self._surrogates = SurrogateJoiner()
         return decoded
 
     def scan(self, chunk: bytes) -> None:
@@ -487,9 +523,11 @@ class RecordReader(Reader):
         complete = [record for record in map(_without_cut, records) if self.is_complete_record(record)]
         self._is_cut = len(complete) < len(records)
         items = self._read(complete) if complete else []
-        if self.complete:
-            return items + self._surrogates.flush()
-        return items + self._held_items() + self._surrogates.flush() if self._may_end() else items
+        if not self.complete:
+            if not self._may_end():
+                return items
+            items = items + self._held_items()
+        return items + self._surrogates.flush() if self._surrogates is not None else items
 
     def _held_items(self) -> list[Item]:
         """Return the complete calls that were held back, at the end of a body that has no other end."""
@@ -563,7 +601,7 @@ class RecordReader(Reader):
             if not items:
                 raise
             self.pending_error = error
-        if self._surrogates.active:
+        if self._surrogates is not None:
             try:
                 items = self._surrogates.join(items)
             except RecursionError as error:
@@ -623,13 +661,13 @@ class RecordReader(Reader):
         self.forgotten = self.emitted_text_length([])
         self._limit = max_size
         self._items.clear()
-        self._joined = self._kept_size = self._sized = self._length.measured = 0
+        self._joined = self._kept_size = self._sized = self._length_so_far.measured = 0
 
     def _join_items(self) -> None:
         """Join the pieces among the items that are new since the last call."""
-        self._length.measure()
+        self._length_so_far.measure()
         self._items[self._joined :] = _with_joined_pieces(self._items[self._joined :])
-        self._joined = self._length.measured = len(self._items)
+        self._joined = self._length_so_far.measured = len(self._items)
 
     def emitted(self, items: list[Item]) -> Reply:
         """Return all items so far as a reply; `items` are those of the present call of `read`.
@@ -657,7 +695,13 @@ class RecordReader(Reader):
         """Return the length of `emitted_text`."""
         if self._read_length is None or self._read_length.items is not items:
             self._read_length = _TextLength(items)
-        return self._length.measure() + self._read_length.measure()
+        return self._length_so_far.measure() + self._read_length.measure()
+
+    @property
+    def _length_so_far(self) -> _TextLength:
+        if self._length is None:
+            self._length = _TextLength(self._items)
+        return self._length
 
     def unrepeated(self, last: list[Item], items: list[Item]) -> list[Item]:
         """Return the items of the last record of a reply without those that only repeat all that precede it.
@@ -897,6 +941,9 @@ _MAX_REPEATED = 16
 
 _MAX_ITEMS = 2048
 """The items that a reader keeps before it joins their texts, which takes less memory."""
+
+MAX_FORMS = 4
+"""How often the form of a text is looked for: some servers send something new with each (OpenAI's `obfuscation`)."""
 
 _MAX_CHECKS = 16
 """How many last records of a reply are compared with all that precedes them. Some servers mark every record as one."""

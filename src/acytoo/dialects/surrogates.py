@@ -24,15 +24,14 @@ _ESCAPE = re.compile(
 class SurrogateJoiner:
     """A joiner of surrogate pairs that are split over records.
 
-    A reader sets `active` once it has decoded a record that msgspec refused. From then on it passes all its items
-    through `join`, and appends those of `flush` when the reply is complete. A lone surrogate becomes U+FFFD.
+    A reader has one once it has decoded a record that msgspec refused. From then on it passes all its items through
+    `join`, and appends those of `flush` when the reply is complete. A lone surrogate becomes U+FFFD.
     Source: elizaOS/eliza issue 30904, elie222/rakazo issue 416 (servers that cut text by UTF-16 units).
     """
 
-    __slots__ = ("_held", "active")
+    __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        self.active = False
         self._held: dict[tuple[type, int], Item] = {}
 
     def join(self, items: list[Item]) -> list[Item]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import operator
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -21,17 +20,21 @@ import msgspec
 from acytoo.dialects.citations import Citation, citation
 from acytoo.dialects.custom_tools import custom_arguments
 from acytoo.dialects.error_bodies import error_from_event, has_error
-from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty, without_none
+from acytoo.dialects.fields import count, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.finish import FINISH_REASONS, append_finish, check_call, check_finish, shared_reason
 from acytoo.dialects.json import UNDECODABLE, decoder
 from acytoo.dialects.lenient import NEEDED, REASON, decode_document
+from acytoo.dialects.openai.own_fields import OwnFields
 from acytoo.dialects.openai.request import NAME
 from acytoo.dialects.readers import (
+    MAX_FORMS,
     CumulativeRecordReader,
     RecordReader,
     bare_error,
     continuation,
+    decode_string,
     reasoning_text,
+    text_form,
     text_on_error,
     unframed,
 )
@@ -241,6 +244,7 @@ class StreamReader(RecordReader):
     names_in_pieces = True  # continuedev/continue pull request 5849
 
     # Class attributes are cheap for what most replies neither set nor read; reading them is slower.
+    _own: OwnFields | None = None  # that were not appended
     _sources: JSONObject | None = None
     _known_sources: JSONObject | None = None  # those that were appended
     _reasoning_field = ""  # the one that the reasoning text is in
@@ -262,13 +266,6 @@ class StreamReader(RecordReader):
         self._expects_text = True  # the next record has probably only a text
         self._expects_piece = False  # …only a piece of a call
         self._has_thought_tag = False  # the thoughts so far began with a tag
-        self._details: list[JSONObject] = []
-        self._annotations: list[JSONObject] = []
-        self._thinking: list[JSONObject] = []
-        self._opaque: Any = None
-        self._audio: JSONObject = {}
-        self._sounds: list[str] = []
-        self._images: list[JSONObject] = []
         self._unread: list[bytes] | None = None  # the records that were scanned since a call began
         self._finish: Finish | None = None
         self._by_index: dict[int | None, ReceivedCall] = {}
@@ -377,11 +374,20 @@ class StreamReader(RecordReader):
         """
         if self._done:
             return
+        form = self.form
         for record in records:
             if record == _DONE:
                 self._end(items)
                 break
             if self._expects_text:
+                if record.startswith(form.before) and record.endswith(form.after):
+                    try:
+                        text = decode_string(record[form.place])
+                    except UNDECODABLE:
+                        text = ""
+                    if text:
+                        items.append(text)
+                        continue
                 try:
                     chunk = _decode_text(record) if self._started else _decode_first(record)
                 except UNDECODABLE:
@@ -396,6 +402,9 @@ class StreamReader(RecordReader):
                                 self._start(chunk, items, text)
                             if text:
                                 items.append(text)
+                                if self._started and self.forms < MAX_FORMS:
+                                    self.forms += 1
+                                    form = self.form = text_form(record, b'"content"', text)
                             continue
                         if not text and self._started and reason in FINISH_REASONS:
                             self._finish_reply(reason, choice.index, items)
@@ -592,67 +601,22 @@ class StreamReader(RecordReader):
         if self._sources != self._known_sources:
             self._known_sources = self._sources
             items.append(OpaquePart(NAME, self._sources or {}))
-        kept = (self._details, self._annotations, self._thinking, self._opaque, self._audio, self._sounds, self._images)
-        if not any(kept):
-            return
-        if self._sounds:
-            self._audio["data"] = _joined_base64(self._sounds)
-        fields: JSONObject = {
-            "reasoning_details": self._details,
-            "annotations": self._annotations,
-            "thinking_blocks": self._thinking,
-            "reasoning_opaque": self._opaque,
-            "audio": self._audio,
-            "images": self._images,
-        }
-        items.append(OpaquePart(NAME, {name: value for name, value in fields.items() if value}))
-        self._details, self._annotations, self._thinking, self._images = [], [], [], []
-        self._opaque, self._audio, self._sounds = None, {}, []
+        if self._own is not None:
+            items += self._own.parts()
+            self._own = None
+
+    @property
+    def _own_fields(self) -> OwnFields:
+        """The object that collects what only this service needs back; most replies need none."""
+        if self._own is None:
+            self._own = OwnFields()
+        return self._own
 
     def _note_reasoning_field(self, field: str, items: list[Item]) -> None:
         """Append, before the first reasoning text, the field in which this service sends it and wants it back."""
         if not self._reasoning_field:
             self._reasoning_field = field
             items.append(OpaquePart(NAME, {"reasoning_field": field}))
-
-    def _add_details(self, details: list[JSONObject], items: list[Item] | None) -> None:
-        """Keep OpenRouter's blocks of reasoning, whose texts arrive in pieces. Append their text to `items`, if given.
-
-        Source: "Preserving reasoning blocks" in OpenRouter's documentation.
-        """
-        for detail in details:
-            last = self._details[-1] if self._details else {}
-            kind = text_or_empty(detail.get("type"))
-            if kind in _TEXT_OF_DETAILS and (last.get("type"), last.get("index")) == (kind, detail.get("index")):
-                field = _TEXT_OF_DETAILS[kind]
-                text = f"{last.get(field) or ''}{detail.get(field) or ''}"
-                last |= without_none(detail) | ({field: text} if text else {})
-            else:
-                self._details.append(dict(detail))
-            piece = detail.get(_TEXT_OF_DETAILS.get(kind, ""))
-            if items is not None and piece and isinstance(piece, str):
-                items.append(Reasoning(piece))
-
-    def _add_thinking(self, blocks: list[JSONObject], items: list[Item] | None) -> None:
-        """Keep LiteLLM's blocks of thinking, of which a signature ends one. Append their text to `items`, if given."""
-        for block in blocks:
-            last = self._thinking[-1] if self._thinking else {}
-            text = text_or_empty(block.get("thinking"))
-            if block.get("type") == last.get("type") == "thinking" and not last.get("signature"):
-                last |= without_none(block) | {"thinking": text_or_empty(last.get("thinking")) + text}
-            else:
-                self._thinking.append(dict(block))
-            if items is not None and text:
-                items.append(Reasoning(text))
-
-    def _read_audio(self, audio: JSONObject, items: list[Item]) -> None:
-        """Keep a spoken reply, of which a later turn needs the `id`. Append its words."""
-        if transcript := text_or_empty(audio.get("transcript")):
-            items.append(transcript)
-        if isinstance(data := audio.get("data"), str):
-            self._sounds.append(data)
-        kept = {name: value for name, value in audio.items() if name not in ("transcript", "data")}
-        self._audio |= without_none(kept)
 
     def _thought_in(self, delta: _Delta) -> str | None:
         """Return the content if it is a thought, as Google's endpoint marks it, None if it is not.
@@ -676,14 +640,14 @@ class StreamReader(RecordReader):
             self._note_reasoning_field("reasoning_text" if delta.reasoning_text else "thinking", items)
             items.append(Reasoning(reasoning))
         if delta.thinking_blocks is not None:  # they repeat the text of `reasoning_content`
-            self._add_thinking(objects_in(delta.thinking_blocks), None if self._reasoning_field else items)
+            self._own_fields.add_thinking(objects_in(delta.thinking_blocks), None if self._reasoning_field else items)
         if delta.reasoning_opaque is not None:
-            self._opaque = delta.reasoning_opaque
+            self._own_fields.reasoning_opaque = delta.reasoning_opaque
         if delta.audio is not None:
-            self._read_audio(object_or_empty(delta.audio), items)
+            self._own_fields.add_audio(object_or_empty(delta.audio), items)
         if images := objects_in(delta.images):
             self.has_content = True
-            self._images += images
+            self._own_fields.images += images
         if (thought := self._thought_in(delta)) is not None:
             items += [Reasoning(thought)] if thought else []
             delta.content = None
@@ -700,9 +664,9 @@ class StreamReader(RecordReader):
             self._has_thought_tag = False
             delta.content = delta.content.removeprefix("</thought>")
         if delta.reasoning_details is not None:  # they repeat the text of the other fields
-            self._add_details(objects_in(delta.reasoning_details), None if self._reasoning_field else items)
+            self._own_fields.add_details(objects_in(delta.reasoning_details), None if self._reasoning_field else items)
         if delta.annotations is not None:
-            self._annotations += objects_in(delta.annotations)
+            self._own_fields.annotations += objects_in(delta.annotations)
         if isinstance(delta.content, str):
             if delta.content:
                 items.append(delta.content)
@@ -729,14 +693,8 @@ class StreamReader(RecordReader):
         """
         calls = self._take_calls(message)
         parts: list[Item] = []
-        if message.reasoning_details:
-            self._details = []  # these are complete
-        if message.annotations:
-            self._annotations = []
-        if message.thinking_blocks:
-            self._thinking = []
-        if message.images:
-            self._images = []
+        if self._own is not None:  # what the message has is complete
+            self._own.forget(message)
         self._decode_delta(message, parts)
         if not self._items and all(type(item) is Start for item in items):  # nothing to compare with, as in a document
             self._reads_messages = True
@@ -1030,17 +988,6 @@ def _text_in(value: Any) -> str:
     parts = value if isinstance(value, list) else [value]
     return "".join([text_or_empty(part.get("text") if isinstance(part, dict) else part) for part in parts])
 
-
-def _joined_base64(pieces: list[str]) -> str:
-    """Return base64 of the bytes of several pieces, or the pieces one after the other if they are not base64."""
-    try:
-        return b64encode(b"".join([b64decode(piece, validate=True) for piece in pieces])).decode()
-    except ValueError:
-        return "".join(pieces)
-
-
-_TEXT_OF_DETAILS = {"reasoning.text": "text", "reasoning.summary": "summary"}
-"""Types of OpenRouter's `reasoning_details` whose text arrives in pieces, and the field of that text."""
 
 STATUSES = {
     "rate_limit_error": 429,
