@@ -37,9 +37,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "dialects/openai/reader.py StreamReader._add_details": {
         "'' -> 'XXXX'": "the name of a field that no block has",
     },
-    "dialects/openai/reader.py StreamReader._read_record": {
-        "choices[0].delta -> None": "leaves out the fast path for pieces of calls; the general one returns the same",
-    },
     "dialects/openai/reader.py StreamReader._significant": {"1 -> 2": "one record more than necessary is read"},
     "dialects/openai/reader.py StreamReader.scan": {
         "0 -> 1": "the chunk begins with `data: `: nothing is found at its beginning",
@@ -56,6 +53,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         ),
     },
     "dialects/openai/reader.py _only": {"'Only' -> 'XXOnlyXX'": "the name of a type, which nobody sees"},
+    "dialects/openai_responses/reader.py StreamReader._leave_place": {"1 -> 2": "`-1`: any number below 0"},
+    "dialects/openai_responses/reader.py _OutputItem.__init__": {"1 -> 2": "`-1`: any number below 0"},
     "dialects/openai/request.py encode_request": {"True -> False": "`strict`: both have the same length"},
     "secret.py _encoded": {
         "3 -> 4": "a fourth offset gives the form of the first one again",

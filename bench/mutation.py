@@ -204,9 +204,7 @@ def _mutants_in(file: str, function: str, siblings: list[ast.stmt], statement: a
     text = ast.unparse(statement)
     match statement:
         case ast.Expr(value=ast.Call() | ast.Await()):
-            # Without a `super` the code would not fit the closure of the function that it replaces.
-            nothing = ast.parse("None and super()", mode="eval").body if "super()" in text else ast.Constant(None)
-            yield mutant(statement, "value", text, "None", nothing)
+            yield mutant(statement, "value", text, "None", _nothing(text))
         case ast.AugAssign(op=operator) if type(operator) in _OPERATORS:
             changed = _OPERATORS[type(operator)]
             yield mutant(statement, "op", text, f"with {changed.__name__}", changed())
@@ -218,6 +216,11 @@ def _mutants_in(file: str, function: str, siblings: list[ast.stmt], statement: a
     for block in blocks:
         for child in block:
             yield from _mutants_in(file, function, block, child)
+
+
+def _nothing(text: str) -> ast.expr:
+    """Return None. Without a `super` the code would not fit the closure of the function that it replaces."""
+    return ast.parse("None and super()", mode="eval").body if "super()" in text else ast.Constant(None)
 
 
 _OPERATORS: dict[type[ast.AST], type[Any]] = {
@@ -255,7 +258,7 @@ def _replacements(parent: ast.AST, field: str, node: ast.AST) -> Iterator[tuple[
         yield text, ast.copy_location(ast.UnaryOp(ast.Not(), node), node)  # type: ignore[arg-type]
     is_value = field == "value" and isinstance(parent, ast.Return | ast.Assign)
     if is_value and not isinstance(node, ast.Constant):
-        yield text, ast.copy_location(ast.Constant(None), node)
+        yield text, ast.copy_location(_nothing(text), node)
 
 
 class _Session:
@@ -340,18 +343,21 @@ class _Session:
         names = {str(file): self._name(file) for files in self.files.values() for file in files}
         reached: dict[tuple[str, int], set[pytest.Item]] = {}
         seconds: dict[Any, float] = {}
-        lines: set[tuple[str, int]] = set()
-
-        def line(frame: FrameType, event: str, argument: Any) -> Any:
-            lines.add((names[frame.f_code.co_filename], frame.f_lineno))
-            return line
+        tracers: dict[int, tuple[CodeType, _LineTracer | None]] = {}  # by identity: comparing code takes long
+        touched: dict[_LineTracer, None] = {}
 
         def trace(frame: FrameType, event: str, argument: Any) -> Any:
-            return line(frame, event, argument) if frame.f_code.co_filename in names else None
+            code = frame.f_code
+            if id(code) not in tracers:
+                tracers[id(code)] = code, _LineTracer(code) if code.co_filename in names else None
+            tracer = tracers[id(code)][1]
+            if tracer is None or not tracer.missing:
+                return None
+            touched[tracer] = None
+            return tracer(frame, event, argument)
 
         caches = _caches()
         for item, following in zip(items, [*items[1:], None], strict=True):
-            lines.clear()
             for cache in caches:  # what is kept from another test is not reached by this one
                 cache.cache_clear()
             threading.settrace(trace)
@@ -363,9 +369,11 @@ class _Session:
             sys.settrace(None)
             threading.settrace(None)
             seconds[item] = time.monotonic() - started
-            if item.nodeid not in self.failures:
-                for place in lines.copy():
-                    reached.setdefault(place, set()).add(item)
+            for tracer in touched:
+                for line in tracer.take():
+                    if item.nodeid not in self.failures:
+                        reached.setdefault((names[tracer.file], line), set()).add(item)
+            touched.clear()
         return reached, seconds
 
     def _try(
@@ -447,6 +455,27 @@ class _Session:
                 function.__code__ = new
                 changed += 1
         return changed
+
+
+class _LineTracer:
+    """What notes the lines of one function that are reached. It is called for each line, so it does little else."""
+
+    __slots__ = ("_all", "file", "missing")
+
+    def __init__(self, code: CodeType) -> None:
+        self.file = code.co_filename
+        self._all = frozenset([line for _, _, line in code.co_lines() if line is not None])
+        self.missing = set(self._all)
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
+        self.missing.discard(frame.f_lineno)
+        return self
+
+    def take(self) -> frozenset[int]:
+        """Return the lines since the last call."""
+        taken = self._all - self.missing
+        self.missing = set(self._all)
+        return taken
 
 
 def _in_order(items: list[pytest.Item], seconds: dict[Any, float], file: str) -> list[pytest.Item]:

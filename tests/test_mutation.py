@@ -53,6 +53,16 @@ def test_a_mutant_changes_the_code(number: int) -> None:
     compile(ast.fix_missing_locations(tree), "counter.py", "exec")
 
 
+def test_a_method_that_calls_super_has_the_same_closure_without_the_call() -> None:
+    source = "class A(B):\n    def f(self):\n        super().f()\n        x = super().g()\n        return super().h()\n"
+    for number in range(3):
+        tree = ast.parse(source)
+        list(mutants_of("a.py", tree))[number].apply()
+        changed = ast.unparse(ast.fix_missing_locations(tree))
+        assert changed.count("super()") == 3
+        assert changed.count("None and super()") == 1
+
+
 def test_the_share_leaves_out_equivalent_mutants_and_timeouts_do_not_count_as_noticed() -> None:
     result = {
         "date": "2026-01-01", "commit": "abc", "mutants": 50, "tried": 12, "seed": 7,
