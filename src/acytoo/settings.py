@@ -9,6 +9,7 @@ import msgspec
 
 from acytoo.errors import UsageError
 from acytoo.http import Endpoint
+from acytoo.http1.head import encode_fields
 from acytoo.secret import Secret, split_secrets
 from acytoo.transport.address import UNIX_SCHEME
 from acytoo.transport.config import Connection, Proxy, Timeout, check_http_url
@@ -157,7 +158,12 @@ def as_headers(value: object) -> dict[str, Secret]:
             raise UsageError(f"extra_headers[{name!r}] must be a str, not {type(header).__name__}")
         if name.lower() in _FRAMING:
             raise UsageError(f"extra_headers must not set {name!r}: it is computed from the body")
-    return {name.lower(): Secret(header) for name, header in headers.items()}
+    secrets = {name.lower(): Secret(header) for name, header in headers.items()}
+    try:
+        encode_fields({name: secret.reveal() for name, secret in secrets.items()})
+    except ValueError as error:
+        raise UsageError(f"extra_headers cannot be sent: {error}") from None
+    return secrets
 
 
 _FRAMING = frozenset({"content-length", "transfer-encoding"})

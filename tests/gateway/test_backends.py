@@ -189,8 +189,14 @@ def test_a_missing_variable_is_an_error_with_its_line(monkeypatch: pytest.Monkey
     [
         ("[upstreams.anthropic]\n", "acytoo.toml:10: anthropic needs a key: set ANTHROPIC_API_KEY, or write key = "),
         ('[upstreams.compatible]\nprovider = "compatible"\n', "acytoo.toml:10: Compatible needs a URL"),
-        ('[upstreams.vllm]\nurl = "gopher://x"\n', "acytoo.toml:10: invalid URL"),
-        ("[upstreams.vllm]\ntimeout = { conect = 1.0 }\n", "acytoo.toml:10: unknown timeout 'conect'"),
+        ('[upstreams.vllm]\nurl = "gopher://x"\n', "acytoo.toml:11: invalid URL"),
+        ("[upstreams.vllm]\ntimeout = { conect = 1.0 }\n", "acytoo.toml:11: unknown timeout 'conect'"),
+        ('[upstreams.vllm]\nkey = "env:TEAM_KEY"\nproxy = "socks9://x"\n', "acytoo.toml:12: invalid proxy"),
+        (
+            '[upstreams.vllm]\nextra_headers = { "X Team" = "a" }\n',
+            "acytoo.toml:11: extra_headers cannot be sent: invalid header name 'x team'",
+        ),
+        ('[upstreams.vllm]\nurl = "gopher://x"\nproxy = "socks9://x"\n', "acytoo.toml:10: invalid "),
     ],
 )
 def test_what_a_provider_refuses_is_an_error_with_its_line(

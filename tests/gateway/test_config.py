@@ -118,7 +118,14 @@ def test_absolute_paths_stay(tmp_path: Path) -> None:
         ),
         ("[server]\nport = 'x'\n", "acytoo.toml:2: [server] port: expected a whole number, got a text in quotes"),
         ("[server]\nport = 70000\n", "acytoo.toml:2: [server] port: expected a whole number <= 65535"),
-        ("[storage]\non_failure = 'shut'\n", "acytoo.toml:2: [storage] on_failure: invalid enum value 'shut'"),
+        (
+            "[storage]\non_failure = 'shut'\n",
+            "acytoo.toml:2: [storage] on_failure: invalid enum value 'shut': expected closed, open",
+        ),
+        (
+            "[storage]\nbudgets_on_failure = 'opne'\n",
+            "acytoo.toml:2: [storage] budgets_on_failure: invalid enum value 'opne': did you mean 'open'?",
+        ),
         ("[models.fast]\nbalance = true\n", "acytoo.toml:1: [models.fast]: targets is missing"),
         (
             "[models.fast]\ntargets = []\n",

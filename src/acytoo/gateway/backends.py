@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeAlias
 
@@ -106,8 +106,10 @@ class _Builder:
         place = self._config.place("upstreams", name)
         cls = provider_class(upstream.provider or name)
         settings = _settings_of(self._config, name)
-        with _at(place):
+        try:
             provider = cls(model=model or upstream.model or None, **settings)
+        except UsageError as error:
+            raise UsageError(f"{self._config.place('upstreams', name, *_refused(cls, settings))}: {error}") from None
         if cls.needs_auth and not provider.has_key:
             raise UsageError(
                 f'{place}: {cls.address_name()} needs a key: set {cls.variable("key")}, or write key = "env:NAME"'
@@ -164,6 +166,15 @@ class _Builder:
                     pause=config.pause,
                 )
         return self._targets[config]
+
+
+def _refused(cls: type[AsyncGeneratorProvider], settings: Mapping[str, Any]) -> list[str]:
+    """Return the setting without which a provider can be created, or nothing if it is not one alone."""
+    for name in settings:
+        with suppress(UsageError):
+            cls(**{other: value for other, value in settings.items() if other != name})
+            return [name]
+    return []
 
 
 def _settings_of(config: GatewayConfig, name: str) -> dict[str, Any]:

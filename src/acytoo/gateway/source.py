@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec.inspect import StructType, Type, UnionType, VarTupleType, type_info
+from msgspec.inspect import LiteralType, StructType, Type, UnionType, VarTupleType, type_info
 
 from acytoo.errors import UsageError
 from acytoo.gateway.secrets import did_you_mean
@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 _WRONG = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`")
+_INVALID_CHOICE = re.compile(r"Invalid enum value '(.*)'")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 _ALIASES = {
@@ -92,7 +93,11 @@ def decode(cls: type[T], value: object, path: KeyPath, source: Source) -> T:
         path = (*path, *steps)
         if unknown := _UNKNOWN_FIELD.fullmatch(match["what"]):
             source.check_names({unknown[1]: None}, _fields_inside(info), path)
-        raise source.error(path, f"{shown(path)}: {_in_toml_terms(match['what'])}") from None
+        hint = ""
+        if invalid := _INVALID_CHOICE.fullmatch(match["what"]):
+            choices = [choice for field in info.fields if field.name == steps[0] for choice in _choices(field.type)]
+            hint = nearest(invalid[1], choices)
+        raise source.error(path, f"{shown(path)}: {_in_toml_terms(match['what'])}{hint}") from None
 
 
 def shown(path: KeyPath) -> str:
@@ -128,6 +133,11 @@ def _fields_inside(info: Type) -> list[str]:
     names = [field.name for field in info.fields]
     inner = [name for field in info.fields for name in _fields_inside(field.type)]
     return inner or names
+
+
+def _choices(type_: Type) -> tuple[str, ...]:
+    """Return the texts that a field may have, if it may not have any text."""
+    return tuple(map(str, type_.values)) if isinstance(type_, LiteralType) else ()
 
 
 def _in_toml_terms(message: str) -> str:
