@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable
 
 from acytoo.dialects.base import Reader, Writer
-from acytoo.errors import AcytooError, StatusError
+from acytoo.errors import AcytooError, ProtocolError, StatusError
 from acytoo.record_redactor import RecordRedactor
 from acytoo.redactor import Redactor
 from acytoo.secret import Secret, shows_secret
@@ -171,7 +171,7 @@ class PassingStream(Passage):
         return self._redactor.redact(data)
 
     def _hides_error(self, record: bytes) -> bool:
-        """Return whether a record reports an error by itself, or ends the stream for clients."""
+        """Return whether a record reports an error by itself, ends the stream for clients or breaks them."""
         if record.strip() == self._last_record:
             return True
         reader = self._new_reader()
@@ -180,6 +180,8 @@ class PassingStream(Passage):
             reader.flush()
         except StatusError as error:
             return is_reported(error)
+        except ProtocolError:
+            return True
         except AcytooError:
             return False
         return is_reported(reader.pending_error)

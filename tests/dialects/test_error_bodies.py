@@ -134,6 +134,11 @@ def test_errors_nested_too_deeply_are_left_out() -> None:
     [
         (b'event: error\ndata: {"type":"error","error":{"type":"t","message":"m"}}\n\n', "m"),
         (b'data: {"id":"c"}\n\ndata:{"error":"m"}\n\ndata: [DONE]\n\n', "m"),
+        (b"event: error\ndata: it broke\n\n", "it broke"),
+        (b'event: error\ndata: "it broke"\n\n', "it broke"),
+        (b'"it broke"', "it broke"),
+        (b'"{\\"error\\": {\\"message\\": \\"it broke\\"}}"', "it broke"),
+        (b'{"error":"data: must be a string"}', "data: must be a string"),
         (b'{"success":false,"errors":[{"code":7003,"message":"m"},{"message":"n"}],"messages":[]}', "m: n"),
         (b'{"detail":[{"loc":["body","x"],"msg":"Field required"}]}', '["body","x"] Field required'),
         (b"data: nothing", "data: nothing"),

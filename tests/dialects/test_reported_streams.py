@@ -9,7 +9,15 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects import Dialect
-from acytoo.errors import AcytooError, ProtocolError, RateLimitError, RequestError, ServerError, TruncatedError
+from acytoo.errors import (
+    AcytooError,
+    ProtocolError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    StatusError,
+    TruncatedError,
+)
 from acytoo.http import ResponseHead
 from acytoo.testing import status
 from acytoo.types import Item, collect
@@ -979,6 +987,38 @@ for name, (dialect, first, rest) in HALVES.items():
     }
 
 
+_BEGINNINGS = {
+    OPENAI: sse(HI),
+    ANTHROPIC: events(STARTED, *TEXT_BLOCK),
+    GEMINI: sse(frame({"text": "Hi"})),
+    RESPONSES: events(CREATED, *MESSAGE_EVENTS),
+}
+_CRASHED = "the model has crashed"
+_TWICE = json.dumps(json.dumps({"error": _CRASHED}))
+for _dialect, _beginning in _BEGINNINGS.items():
+    for _what, _end in {
+        "an event with the name error that is text": f"event: error\ndata: {_CRASHED}\n\n",
+        "an event with the name error that is a quoted text": f'event: error\ndata: "{_CRASHED}"\n\n',
+        "an event with the name error that is JSON in quotes": f"event: error\ndata: {_TWICE}\n\n",
+        "a quoted text after the reply has begun": f'data: "{_CRASHED}"\n\n',
+        "JSON in quotes after the reply has begun": f"data: {_TWICE}\n\n",
+    }.items():
+        for _first in (_beginning,) if "begun" in _what else (_beginning, b""):
+            STREAMS[f"{_dialect.name}: {_what}, {'after a text' if _first else 'first'}"] = Reported(
+                _dialect, _first + _end.encode(), "Hi" if _first else "", error=ServerError, message=_CRASHED
+            )
+    _last = completed() if _dialect is RESPONSES else frame({"text": ""}, **STOPPED) if _dialect is GEMINI else STOP
+    _rest = events(stopped(), ENDED) if _dialect is ANTHROPIC else sse(_last)
+    STREAMS[f"{_dialect.name}: [DONE] in quotes"] = Reported(_dialect, _beginning + _rest + b'data: "[DONE]"\n\n', "Hi")
+STREAMS["ollama: a quoted text after the reply has begun"] = Reported(
+    OLLAMA,
+    lines({"message": {"role": "assistant", "content": "Hi"}}, _CRASHED),
+    "Hi",
+    error=ServerError,
+    message=_CRASHED,
+)
+
+
 def read(reported: Reported, size: int) -> tuple[list[Item], AcytooError | None]:
     reader = reported.dialect.reader(ResponseHead(200, {"content-type": content_type(reported.dialect)}))
     items: list[Item] = []
@@ -1037,6 +1077,8 @@ async def test_a_server_passes_on_or_translates_it(name: str, client: Dialect) -
     assert reply.text == reported.text
     if reported.error is not None:
         assert error is not None or not answer.whole
+        if issubclass(reported.error, StatusError):
+            assert reported.message in str(error)
         return
     assert error is None
     assert answer.whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tracemalloc
 from collections.abc import Iterable
@@ -38,10 +39,32 @@ def test_encoded_events_decode_however_the_bytes_are_split(data: list[bytes], pl
     assert decoded(cut(b"".join(map(sse, data)), places)) == data
 
 
-@given(st.lists(st.tuples(DATA, st.sampled_from(["", "message", "error"]))), CUTS)
+@given(st.lists(st.tuples(DATA, st.sampled_from(["", "message", "errors"]))), CUTS)
 def test_event_names_do_not_disturb_the_data(events: list[tuple[bytes, str]], places: list[int]) -> None:
     body = b"".join(sse(data, event) for data, event in events)
     assert decoded(cut(body, places)) == [data for data, _ in events]
+
+
+@given(DATA.filter(lambda data: not data.lstrip().startswith((b"{", b"[{", b'"'))), CUTS)
+def test_a_text_in_an_event_with_the_name_error_is_its_error(data: bytes, places: list[int]) -> None:
+    for sent in (data, json.dumps(data.decode()).encode()):
+        (record,) = decoded(cut(sse(sent, "error"), places))
+        assert json.loads(record) == {"error": data.decode()}
+
+
+def test_json_in_an_event_with_the_name_error_is_as_it_was_sent() -> None:
+    for data in (b'{"message":"slow down"}', b'[{"error":{}}]'):
+        for body in (sse(data, "error"), b"id: 1\nevent: error\ndata: " + data + b"\n\n"):
+            assert decoded([body]) == [data]
+
+
+@pytest.mark.parametrize("fields", [b"event: error\nid: 1\n", b"id: 1\nevent:error\n", b": comment\nevent: error\n"])
+def test_the_error_of_an_event_may_have_several_lines(fields: bytes) -> None:
+    assert decoded([fields + b"data: it\ndata: broke\n\n"]) == [b'{"error": "it\\nbroke"}']
+
+
+def test_the_name_of_an_event_is_not_in_its_data() -> None:
+    assert decoded([b"event: message\ndata: a\ndata: event: error\n\n"]) == [b"a\nevent: error"]
 
 
 LINES = st.sampled_from(

@@ -80,6 +80,7 @@ def read_error_body(body: bytes) -> ErrorDetails:
 def _documents_in(body: bytes) -> list[object]:
     """Return the JSON documents in a body: the body itself, or the data of its server-sent events."""
     candidates = [body]
+    is_event = body.lstrip().startswith((b"event: error", b"event:error"))  # whose data may be text
     if body.lstrip().startswith((b"data:", b"event:")):
         candidates = [line[5:] for line in body.splitlines() if line.startswith(b"data:")]
     documents = []
@@ -87,9 +88,12 @@ def _documents_in(body: bytes) -> list[object]:
         if json_excess(candidate, max_depth=len(candidate)):
             continue
         try:
-            documents.append(decoder(Any).decode(replace_lone_escapes(candidate)))
+            document = decoder(Any).decode(replace_lone_escapes(candidate))
         except UNDECODABLE:
-            continue
+            if not is_event:
+                continue
+            document = candidate.decode("utf-8", "replace").strip()
+        documents.append({"error": document} if isinstance(document, str) else document)
     return documents
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from acytoo.dialects.base import Dialect, Reader, not_this_api
-from acytoo.dialects.error_bodies import BASE_RESP, MESSAGE_FIELDS, error_details_of
+from acytoo.dialects.error_bodies import BASE_RESP, MESSAGE_FIELDS, error_details_of, error_from_event
 from acytoo.dialects.json import UNDECODABLE, closed_json, decoder, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
@@ -364,13 +364,25 @@ _MAY_BE_ERROR = re.compile(f'"(?:{"|".join((*MESSAGE_FIELDS, BASE_RESP))})"'.enc
 def unframed(record: bytes) -> bytes:
     """Return a server-sent record that is not JSON without what is around it, b"" if nothing is left.
 
-    That is white space, `data:` once more (paiml/aprender pull request 2015), or a comment that was sent as data
-    (anomalyco/opencode issue 50871: Vertex AI).
+    That is white space, `data:` once more (paiml/aprender pull request 2015), a comment that was sent as data
+    (anomalyco/opencode issue 50871: Vertex AI), or the quotes around `[DONE]`.
     """
     record = record.strip()
     while record.startswith(b"data:"):
         record = record[5:].lstrip()
+    record = _DONE if record == b'"[DONE]"' else record
     return b"" if record[:1] == b":" or record == b"null" else record
+
+
+def _text_of(record: bytes) -> str:
+    """Return the text that a record is, "" if it is any other JSON or none."""
+    if record[:1] != b'"':
+        return ""
+    try:
+        text: str = decoder(str).decode(replace_lone_escapes(record))
+    except UNDECODABLE:
+        return ""
+    return text.strip()
 
 
 _NO_BLANK_LINES = "its `data:` lines have no blank line between them"
@@ -494,9 +506,12 @@ class RecordReader(Reader):
     def decode_unusual(self, record: bytes, type_: type[T]) -> T:
         """Decode a record that msgspec refused, because of a lone surrogate or a wrong type in a field.
 
-        Raises ProtocolError if it is not JSON, or has a wrong type in a field that is needed.
+        Raises StatusError if it is a text after the reply has begun, which can only be an error's, and ProtocolError if
+        it is not JSON, or has a wrong type in a field that is needed.
         """
         record = _without_cut(record)
+        if self.has_content and (text := _text_of(record)):
+            raise error_from_event(text)
         try:
             decoded = decode_lenient(record, type_)
         except UNDECODABLE as error:

@@ -8,10 +8,14 @@ What follows the last blank line is buffered. Each byte is copied at most twice 
 long event that arrives in tiny chunks costs linear time; its size is limited (`wire/limits.py`).
 
 Source: the WHATWG HTML standard, "Server-sent events", parsing an event stream. Event names are not kept: the data of
-every chat API names its own type.
+every chat API names its own type. Only the data of an `error` event may be anything, because proxies and frameworks
+send these.
 """
 
 from __future__ import annotations
+
+import json
+import re
 
 from acytoo.wire.limits import check_elements, check_record_size
 
@@ -104,12 +108,14 @@ def _data_of(block: bytes) -> bytes | None:
 
     An `error:` line, which llama.cpp's server sent until September 2025, becomes data with an `error` field. JSON
     without a field is data too: servers end a stream with such an error. Sources: ggml-org/llama.cpp pull request
-    16109, theopenco/llmgateway pull request 3616.
+    16109, theopenco/llmgateway pull request 3616. An event with the name `error` becomes data with that field too if
+    its own is text.
     """
     if block[:1] == b"{":
         return block
     event, mark, data = block.partition(b"\ndata: ")
-    if mark and event[:6] == b"event:" and event.find(b"\n") < 0 and data.find(b"\n") < 0:
+    is_named = event[:6] == b"event:" and event != b"event: error"
+    if mark and is_named and event.find(b"\n") < 0 and data.find(b"\n") < 0:
         return data
     lines: list[bytes] | None = None
     for line in block.split(b"\n"):
@@ -127,7 +133,24 @@ def _data_of(block: bytes) -> bytes | None:
             lines = [value]
         else:
             lines.append(value)
-    return None if lines is None else b"\n".join(lines)
+    if lines is None:
+        return None
+    data = b"\n".join(lines)
+    return _error_with(data) if _ERROR_EVENT.search(block) is not None else data
+
+
+_ERROR_EVENT = re.compile(rb"^event: ?error *$", re.MULTILINE)
+
+
+def _error_with(data: bytes) -> bytes:
+    """Return the data of an `error` event: as it is if that is a JSON object or a list of them, else as its `error`."""
+    if data.lstrip().startswith((b"{", b"[{")):
+        return data
+    try:
+        text = json.loads(data)
+    except ValueError:
+        text = None
+    return json.dumps({"error": text if isinstance(text, str) else data.decode("utf-8", "replace")}).encode()
 
 
 def sse(data: bytes, event: str = "") -> bytes:
