@@ -41,6 +41,20 @@ def test_the_embedded_model_answers(open_chat: OpenChat, model_file: Path) -> No
         assert not chat.errors
 
 
+def test_a_reply_is_waited_for_visibly_until_its_text_begins(open_site: OpenSite, open_chat: OpenChat) -> None:
+    thought = answer(Reasoning("Hm"), "never").stall(after=1)
+    chat = open_chat(open_site(thought, answer("Once", " upon").stall(after=1)).url)
+    waiting = chat.page.get_by_text("Waiting for the reply …")
+    chat.ask("A story")
+    expect(chat.replies).to_contain_text("Hm")
+    expect(waiting).to_be_visible()
+    chat.stop.click()
+    expect(waiting).to_have_count(0)
+    chat.ask("Another")
+    expect(chat.replies.last).to_contain_text("Once")
+    expect(waiting).to_be_hidden()
+
+
 def test_stop_keeps_the_text_and_ends_the_request_to_the_upstream(open_site: OpenSite, open_chat: OpenChat) -> None:
     site = open_site(answer("Once upon a", " time").stall(after=2))
     chat = open_chat(site.url)

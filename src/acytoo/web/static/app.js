@@ -170,7 +170,11 @@ function notes(node) {
   const box = element("div", { className: "notes" });
   if (node.state === "cut") box.append(element("p", { className: "cut" }, reasonOf(node)));
   if (node.state === "stopped") box.append(element("p", { className: "stopped" }, "You stopped this reply."));
-  if (node.state === "streaming" && running()?.node !== node) box.append(element("p", {}, "Arriving in another tab …"));
+  if (node.state === "streaming") {
+    const isOurs = running()?.node === node;
+    const text = isOurs ? "Waiting for the reply …" : "Arriving in another tab …";
+    box.append(element("p", { className: isOurs ? "waiting" : "" }, text));
+  }
   if (ENDINGS.has(node.finish)) box.append(element("p", { className: "cut" }, ENDINGS.get(node.finish)));
   return box;
 }
