@@ -251,3 +251,17 @@ async def test_a_base_url_without_a_version_is_enough_for_every_api() -> None:
         assert json.loads(refused.body)["type"] == "error"
         assert (await server.ask("/messages/count_tokens", model="gpt")).status == 400
         assert (await server.ask("/models/gpt:countTokens")).status == 400
+
+
+async def test_mistrals_sdk_gets_models_and_errors_that_it_accepts() -> None:
+    agent = "user-agent: mistral-client-python/3.7.0\r\n"
+    async with served(gpt=(Choosy, "gpt-5")) as server:
+        assert [model["type"] for model in (await server.get("/v1/models", agent))["data"]] == ["base"]
+        assert (await server.get("/v1/models/gpt-5", agent))["type"] == "base"
+        assert "type" not in await server.get("/v1/models/gpt-5")
+        for path, begins in (("/v1/ocr", "unknown path"), ("/v1/chat/completions", "invalid request body")):
+            answer = await call(server.port, head(f"POST {path} HTTP/1.1", f"content-length: 0\r\n{agent}"))
+            error = json.loads(answer.body)
+            assert error["object"] == "error"
+            assert error["message"].startswith(begins)
+            assert error["error"]["message"] == error["message"]

@@ -121,7 +121,8 @@ class Application:
         if request.call is not None:
             request.call.error = error
         public = public_error(error, request)
-        response = (dialect or client_dialect(request, self.config)).write_error(public)
+        known = (dialect or client_dialect(request, self.config)).for_client(request.received())
+        response = known.write_error(public)
         if isinstance(error, MethodNotAllowedError):
             response.headers["allow"] = error.allowed
         response.headers.update({**attempt_headers(error.attempts), **cors_headers(request, self.config)})

@@ -36,7 +36,8 @@ def _models_handler(sharing: list[Dialect], names_for: NamesFor) -> Handler:
     async def handle(request: IncomingRequest) -> HTTPResponse:
         names = names_for(request)
         received = request.received()
-        dialect = next((dialect for dialect in sharing if dialect.is_client(received)), sharing[0])
+        shared = next((dialect for dialect in sharing if dialect.is_client(received)), sharing[0])
+        dialect = shared.for_client(received)
         name = request.model
         if not name:
             return json_response(dialect.models(names, _STARTED))

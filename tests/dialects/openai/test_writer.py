@@ -13,7 +13,6 @@ from acytoo.dialects import OpenAI
 from acytoo.dialects.base import Dialect
 from acytoo.dialects.openai import OpenAICompletions
 from acytoo.errors import ServerError, TimedOutError
-from acytoo.http import ServerRequest
 from acytoo.types import (
     Finish,
     Item,
@@ -513,67 +512,3 @@ def test_a_custom_call_in_a_document_has_its_text_and_its_signature() -> None:
         {"id": "a", "type": "custom", "custom": {"name": "sh", "input": "ls"}, "extra_content": SIGNED},
         {"id": "b", "type": "function", "function": {"name": "f", "arguments": "{}"}},
     ]
-
-
-AGENTS = {
-    "mistral-client-python/3.7.0": True,
-    "mistral-client-typescript/2.7.0": True,
-    "ai-sdk/xai/3.0.138 ai-sdk/provider-utils/4.0.56": True,
-    "ai-sdk/mistral/3.0.69 ai-sdk/provider-utils/4.0.56": False,
-    "OpenAI/Python 3.57.0": False,
-    "": False,
-}
-"""Clients, and whether they refuse a piece of a call without the function's name."""
-
-CALLS: list[Item] = [
-    Start("c", "m", 7),
-    "Hi",
-    ToolCall(0, "call_a", "f", '{"x"'),
-    ToolCall(1, "call_b", "g", signature="s", source="gemini"),
-    ToolCall(0, arguments=": 1}"),
-    OpaquePart("openai", {"extra": 1}, "tool_call", 0),
-    " there",
-    Usage(3, 4),
-    Finish("tool_calls"),
-]
-
-
-def _deltas(body: bytes) -> list[Any]:
-    records = [msgspec.json.decode(record[6:]) for record in body.split(b"\n\n")[:-2]]
-    return [choice["delta"] for record in records for choice in record["choices"]]
-
-
-@pytest.mark.parametrize("agent", AGENTS)
-def test_a_client_that_needs_a_name_in_each_piece_of_a_call_gets_complete_calls(agent: str) -> None:
-    dialect = DIALECT.for_client(ServerRequest("/v1/chat/completions", {"user-agent": agent}, b"{}"))
-    writer = dialect.writer(Request(HELLO, "m"))
-    body = writer.write(CALLS[:4]) + writer.write(CALLS[4:]) + writer.end()
-    assert collect(read(body)).tool_calls[0]["function"]["arguments"] == '{"x": 1}'
-    assert collect(read(body)).text == "Hi there"
-    calls = [call for delta in _deltas(body) for call in delta.get("tool_calls", [])]
-    if AGENTS[agent]:
-        assert calls == [
-            {
-                "index": 0,
-                "function": {"arguments": '{"x": 1}', "name": "f"},
-                "id": "call_a",
-                "type": "function",
-                "extra": 1,
-            },
-            {
-                "index": 1,
-                "function": {"arguments": "{}", "name": "g"},
-                "id": "call_b",
-                "type": "function",
-                "extra_content": {"google": {"thought_signature": "s"}},
-            },
-        ]
-        assert writer.keeps_reply
-    else:
-        assert len(calls) == 4
-        assert dialect is DIALECT
-
-
-def test_the_earlier_completions_are_the_same_for_every_client() -> None:
-    dialect = OpenAICompletions()
-    assert dialect.for_client(ServerRequest("/v1/completions", {"user-agent": next(iter(AGENTS))}, b"{}")) is dialect

@@ -7,6 +7,8 @@ servers add: `reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (OpenR
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +16,7 @@ import msgspec
 
 from acytoo.dialects.base import OTHER_MODELS, Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
 from acytoo.dialects.citations import Citation, citation
-from acytoo.dialects.error_bodies import openai_error
+from acytoo.dialects.error_bodies import describe_error, openai_error
 from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.json import decoder, dumps
 from acytoo.dialects.openai.models import models_request, read_models
@@ -35,13 +37,8 @@ from acytoo.dialects.openai.request import (
     plain_parts,
 )
 from acytoo.dialects.openai.request import Variations as Variations
-from acytoo.dialects.openai.writer import (
-    CompletionWriter,
-    StreamWriter,
-    WholeCallsWriter,
-    completion_document,
-    reply_document,
-)
+from acytoo.dialects.openai.strict_writers import MistralWriter, OpenRouterWriter, WholeCallsWriter
+from acytoo.dialects.openai.writer import CompletionWriter, StreamWriter, completion_document, reply_document
 from acytoo.dialects.quotas import Quota
 from acytoo.dialects.readers import AutoReader
 from acytoo.dialects.server_side import request_from_body
@@ -225,8 +222,9 @@ class OpenAI(Dialect):
         return super().conversation_error(field)
 
     def for_client(self, request: ServerRequest) -> Dialect:
-        """Return the dialect whose calls are complete for clients of services that send them so."""
-        return _WHOLE_CALLS if request.headers.get("user-agent", "").startswith(_WHOLE_CALLS_AGENTS) else self
+        """Return the dialect for a client of a service that differs from this API, by its `user-agent`."""
+        agent = request.headers.get("user-agent")
+        return (agent and _for_agent(agent[:200])) or self
 
     def writer(self, request: Request) -> Writer:
         """Return a writer of chunks. It sends usage only if the request has `stream_options.include_usage`."""
@@ -282,17 +280,54 @@ class OpenAI(Dialect):
         return read_models(body)
 
 
-class OpenAIWholeCalls(OpenAI):
-    """OpenAI's chat completions for clients that refuse a piece of a call without the function's name."""
+class OpenAIForXAI(OpenAI):
+    """OpenAI's chat completions for xAI's clients, which refuse a piece of a call without the function's name."""
 
     def writer(self, request: Request) -> Writer:
         """Return a writer that sends each call in one chunk."""
         return WholeCallsWriter(request)
 
 
-_WHOLE_CALLS = OpenAIWholeCalls()
-_WHOLE_CALLS_AGENTS = ("mistral-client-", "ai-sdk/xai/")
-"""How the `user-agent` of such clients begins: Mistral's SDKs and xAI's provider of the AI SDK."""
+class OpenAIForMistral(OpenAI):
+    """OpenAI's chat completions for Mistral's clients, which need complete calls, and other models and errors."""
+
+    def writer(self, request: Request) -> Writer:
+        """Return a writer that sends each call in one chunk, and the usage with the finish reason."""
+        return MistralWriter(request)
+
+    def error_document(self, error: AcytooError) -> JSONObject:
+        """Return the error in Mistral's shape beside OpenAI's."""
+        fields = openai_error(error)
+        return {"object": "error", **fields, "error": fields}
+
+    def model(self, name: str, created: int) -> JSONObject:
+        """Return a `model` object with its type. What the model is capable of is not known, except for chats."""
+        return {**super().model(name, created), "type": "base", "capabilities": {"completion_chat": True}}
+
+
+class OpenAIForOpenRouter(OpenAI):
+    """OpenAI's chat completions for OpenRouter's SDKs, whose errors have the status as their code."""
+
+    def writer(self, request: Request) -> Writer:
+        """Return a writer whose error is a chunk too."""
+        return OpenRouterWriter(request)
+
+    def error_document(self, error: AcytooError) -> JSONObject:
+        """Return `{"error": {"message", "type", "param", "code"}}` with a number."""
+        return {"error": {**openai_error(error), "code": describe_error(error)[0]}}
+
+
+_FOR_CLIENTS: dict[str, OpenAI] = {
+    "mistral-client-|ai-sdk/mistral/": OpenAIForMistral(),
+    "ai-sdk/xai/": OpenAIForXAI(),
+    "speakeasy-sdk/.*openrouter": OpenAIForOpenRouter(),
+}
+"""The dialects for such clients, by how their `user-agent` begins: SDKs, and providers of the AI SDK."""
+
+
+@functools.lru_cache(256)
+def _for_agent(agent: str) -> OpenAI | None:
+    return next((dialect for start, dialect in _FOR_CLIENTS.items() if re.match(start, agent)), None)
 
 
 class OpenAICompletions(OpenAI):

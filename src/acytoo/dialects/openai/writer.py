@@ -117,10 +117,8 @@ class StreamWriter(Writer):
         Some backends send a reason in each record, and a client stops reading at the first.
         """
         reason = _encode_finish(self._finish, bool(self._calls or self._inputs))
-        out = self._opening() + self._write_inputs() + self._chunk({}, reason)
-        if self._include_usage and self._usage:
-            out += self._head + b'],"usage":' + msgspec.json.encode(_encode_usage(self._usage)) + b"}\n\n"
-        return out + b"data: [DONE]\n\n"
+        last = self._write_last(reason, encode_usage(self._usage) if self._include_usage and self._usage else None)
+        return self._opening() + self._write_inputs() + last + b"data: [DONE]\n\n"
 
     def fail(self, error: AcytooError) -> bytes:
         """Return an error event, for which the official SDKs raise. No `[DONE]` follows.
@@ -129,6 +127,11 @@ class StreamWriter(Writer):
         """
         fields = openai_error(error) | {"code": describe_error(error)[0]} | in_stream(error)
         return b"data: " + msgspec.json.encode({"error": fields}) + b"\n\n"
+
+    def _write_last(self, reason: str, usage: JSONObject | None) -> bytes:
+        """Return the chunk with the finish reason, and the one with the usage."""
+        chunk = self._chunk({}, reason)
+        return chunk if usage is None else chunk + self._head + b'],"usage":' + msgspec.json.encode(usage) + b"}\n\n"
 
     def _opening(self) -> bytes:
         """Return the first chunk, which has the role and no text."""
@@ -211,33 +214,6 @@ class StreamWriter(Writer):
         if item.signature:
             self._signed.add(item.index)
             call["extra_content"] = signature_content(item.signature)
-
-
-class WholeCallsWriter(StreamWriter):
-    """A writer that keeps the pieces of a call, for clients that refuse one without the function's name."""
-
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
-        self._whole: dict[int, tuple[JSONObject, list[str]]] = {}  # without their arguments, and the pieces of these
-        self.keeps_reply = True
-
-    def _encode_event(self, item: Event) -> bytes:
-        if isinstance(item, ToolCall) and item.name not in self._custom and item.index not in self._inputs:
-            call, pieces = self._whole.setdefault(item.index, ({}, []))
-            pieces.append(item.arguments)
-            call |= {**self._encode_call(item), **call}
-            return b""
-        if isinstance(item, OpaquePart) and item.part == "tool_call" and api_of(item.source) == NAME:
-            call, _ = self._whole.get(item.index, ({}, []))
-            call |= {**item.fields, **call}
-            return b""
-        return super()._encode_event(item)
-
-    def _write_inputs(self) -> bytes:
-        whole, self._whole = self._whole, {}
-        for call, pieces in whole.values():
-            call["function"]["arguments"] = "".join(pieces) or "{}"
-        return b"".join([self._chunk({"tool_calls": [call]}) for call, _ in whole.values()]) + super()._write_inputs()
 
 
 def encode_citation(citation: Citation) -> JSONObject:
@@ -394,7 +370,7 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
         **{name: own[name] for name in SOURCE_FIELDS if own.get(name)},
     }
     if reply.usage:
-        document["usage"] = _encode_usage(reply.usage)
+        document["usage"] = encode_usage(reply.usage)
     return document
 
 
@@ -404,7 +380,8 @@ def _encode_finish(finish: Finish | None, has_calls: bool) -> str:
     return "tool_calls" if has_calls and reason == "stop" else reason
 
 
-def _encode_usage(usage: Usage) -> JSONObject:
+def encode_usage(usage: Usage) -> JSONObject:
+    """Return the usage of a chunk or a document."""
     details: dict[str, int] = {"cached_tokens": usage.cached_tokens}
     if usage.cache_write_tokens:
         details["cache_write_tokens"] = usage.cache_write_tokens
