@@ -15,7 +15,8 @@ SEEN = Start("r", "m", 5)
 SEPARATE = OpaquePart(NAME, part="text")
 P = {"output_index": 0, "content_index": 0}
 REF = {"type": "refusal", "refusal": "no"}
-S = {"type": "reasoning", "id": "rs"}
+S: dict[str, Any] = {"type": "reasoning", "id": "rs"}
+SUMMARY = {"summary": [{"text": "1"}], "content": [{"text": "2"}]}
 
 
 def ev(kind: str, **fields: Any) -> dict[str, Any]:
@@ -24,6 +25,10 @@ def ev(kind: str, **fields: Any) -> dict[str, Any]:
 
 def last(*output: Any, kind: str = "completed", **fields: Any) -> dict[str, Any]:
     return ev(kind, response={**IDENTITY, "status": kind, "output": list(output), **fields})
+
+
+def made(call_id: str, name: str, arguments: str = "") -> dict[str, Any]:
+    return {"type": "function_call", "id": f"fc_{call_id}", "call_id": call_id, "name": name, "arguments": arguments}
 
 
 SEQUENCES: dict[str, tuple[list[dict[str, Any]], list[Item]]] = {
@@ -448,6 +453,59 @@ SEQUENCES: dict[str, tuple[list[dict[str, Any]], list[Item]]] = {
     "untyped document": (
         [{**IDENTITY, "status": "completed", "output": [message(text("Hi"))]}],
         [SEEN, "Hi", Finish()],
+    ),
+    "reasoning in two parts": (
+        [ev("output_item.done", output_index=0, item={**S, "content": [{"text": "1"}, {"text": "2"}]}), last()],
+        [
+            Reasoning(id="rs", source=NAME),
+            Reasoning("1"),
+            Reasoning("\n\n2"),
+            OpaquePart(NAME, {**S, "content": [{"text": "1"}, {"text": "2"}]}, "reasoning"),
+            SEEN,
+            Finish(),
+        ],
+    ),
+    "reasoning with a summary": (
+        [ev("output_item.done", output_index=0, item=S | SUMMARY), last()],
+        [
+            Reasoning(id="rs", source=NAME),
+            Reasoning("1"),
+            OpaquePart(NAME, S | SUMMARY, "reasoning"),
+            SEEN,
+            Finish(),
+        ],
+    ),
+    "calls in another order at the end": (
+        [
+            ev("output_item.added", output_index=0, item=made("a", "f")),
+            ev("function_call_arguments.delta", output_index=0, delta='{"x":1}'),
+            ev("output_item.added", output_index=1, item=made("b", "g")),
+            ev("function_call_arguments.delta", output_index=1, delta='{"y":1}'),
+            last(made("b", "g", '{"y":1}'), made("a", "f", '{"x":1}')),
+        ],
+        [
+            *(ToolCall(0, "a", "f"), ToolCall(0, arguments='{"x":1}'), ToolCall(1, "b", "g")),
+            *(ToolCall(1, arguments='{"y":1}'), SEEN, Finish("tool_calls")),
+        ],
+    ),
+    "a third call at the end": (
+        [
+            ev("output_item.added", output_index=0, item=made("a", "f")),
+            ev("function_call_arguments.delta", output_index=0, delta="{}"),
+            last(made("a", "f", "{}"), made("c", "h", "{}")),
+        ],
+        [
+            *(ToolCall(0, "a", "f"), ToolCall(0, arguments="{}"), SEEN),
+            *(ToolCall(1, "c", "h"), ToolCall(1, arguments="{}"), Finish("tool_calls")),
+        ],
+    ),
+    "another id at the end": (
+        [
+            ev("output_item.added", output_index=0, item=made("a", "f")),
+            ev("function_call_arguments.delta", output_index=0, delta="{}"),
+            last(made("z", "f", "{}")),
+        ],
+        [ToolCall(0, "a", "f"), ToolCall(0, arguments="{}"), SEEN, Finish("tool_calls")],
     ),
 }
 
