@@ -588,6 +588,37 @@ def test_mistrals_name_for_a_required_call_is_understood(target: Dialect) -> Non
     assert sent_for({**fields, "tool_choice": "any"}, target) == sent_for({**fields, "tool_choice": "required"}, target)
 
 
+@pytest.mark.parametrize("target", OTHERS, ids=lambda dialect: dialect.name)
+def test_groqs_default_effort_is_no_effort(target: Dialect) -> None:
+    assert sent_for({"reasoning_effort": "default"}, target) == sent_for({}, target)
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    "fields", [{"structured_outputs": {"json": SCHEMA}}, {"guided_json": SCHEMA}], ids=lambda fields: next(iter(fields))
+)
+def test_vllms_schemas_are_those_of_the_response_format(fields: dict[str, Any], target: Dialect) -> None:
+    format_ = {"type": "json_schema", "json_schema": {"name": "reply", "schema": SCHEMA}}
+    assert sent_for(fields, target) == sent_for({"response_format": format_}, target)
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"structured_outputs": {"regex": "a+"}},
+        {"structured_outputs": {"json": SCHEMA, "whitespace_pattern": " "}},
+        {"structured_outputs": {"json": "{}"}},
+        {"guided_json": SCHEMA, "response_format": {"type": "json_object"}},
+        {"guided_choice": ["a", "b"]},
+    ],
+    ids=["regex", "more", "text", "two", "choice"],
+)
+def test_what_else_vllm_enforces_is_refused_by_name(fields: dict[str, Any], target: Dialect) -> None:
+    with pytest.raises(UnsupportedError, match=next(iter(fields))):
+        sent_for(fields, target, Unsupported(target.name, drop_preferences=True))
+
+
 @pytest.mark.parametrize("target", [dialects.Gemini(), dialects.Ollama()], ids=lambda dialect: dialect.name)
 def test_mistrals_name_of_the_seed_is_understood(target: Dialect) -> None:
     assert sent_for({"random_seed": 3}, target) == sent_for({"seed": 3}, target)

@@ -20,6 +20,7 @@ from acytoo.dialects.error_bodies import describe_error, openai_error
 from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.json import decoder, dumps
 from acytoo.dialects.openai.models import models_request, read_models
+from acytoo.dialects.openai.plain import plain_options, plain_parts
 from acytoo.dialects.openai.quotas import quota_template, read_quotas
 from acytoo.dialects.openai.reader import (
     TOO_LONG,
@@ -34,7 +35,6 @@ from acytoo.dialects.openai.request import (
     decode_completion_request,
     decode_request,
     encode_request,
-    plain_parts,
 )
 from acytoo.dialects.openai.request import Variations as Variations
 from acytoo.dialects.openai.strict_writers import MistralWriter, OpenRouterWriter, WholeCallsWriter
@@ -199,21 +199,8 @@ class OpenAI(Dialect):
         return plain_parts(part)
 
     def plain_options(self, request: Request) -> Request:
-        """Return the request with OpenAI's names of OpenRouter's and Mistral's options.
-
-        They are OpenRouter's `reasoning.effort`, and Mistral's `random_seed` and its choice `any`.
-        """
-        if request.tool_choice == "any":
-            request = msgspec.structs.replace(request, tool_choice="required")
-        seed = request.extra.get("random_seed")
-        if isinstance(seed, int):
-            extra = {name: value for name, value in request.extra.items() if name != "random_seed"}
-            request = msgspec.structs.replace(request, seed=seed if request.seed is None else request.seed, extra=extra)
-        effort = object_or_empty(request.extra.get("reasoning")).get("effort")
-        if request.reasoning_effort is not None or not isinstance(effort, str):
-            return request
-        extra = {name: value for name, value in request.extra.items() if name != "reasoning"}
-        return msgspec.structs.replace(request, reasoning_effort=effort, extra=extra)
+        """Return the request with OpenAI's options in place of those by which compatible services call them."""
+        return plain_options(request)
 
     def conversation_error(self, field: str) -> RequestError | None:
         """Return the error for the tools of a deprecated field. Without them, an agent would be left without tools."""

@@ -22,7 +22,7 @@ from acytoo.dialects.json import dumps
 from acytoo.dialects.think_tags import Tags
 from acytoo.dialects.tool_calls import arguments_text
 from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
-from acytoo.types import OPTIONS, ChatMessage, ContentPart, JSONObject, Request, plain_turn
+from acytoo.types import OPTIONS, ChatMessage, JSONObject, Request, plain_turn
 
 NAME = "openai"
 
@@ -337,29 +337,6 @@ def _pdf(file: Any, unsupported: Unsupported) -> Any:
     if data is None and isinstance(file, Mapping) and file.get("file_url"):
         return unsupported("a file's URL")
     return file
-
-
-def plain_parts(part: ContentPart) -> list[ContentPart] | None:
-    """Return an image or a file for a file that has a URL as its data, or for a document.
-
-    OpenRouter's clients send the former, Mistral's the latter.
-    """
-    file: Any = part.get("file")
-    if part["type"] == "document_url":
-        file = {"file_data": part.get("document_url"), "filename": part.get("document_name")}
-        if not file["filename"]:
-            del file["filename"]
-    url = file.get("file_data") if isinstance(file, Mapping) else None
-    if not isinstance(url, str):
-        return None
-    if not url.startswith(("https://", "http://")):
-        return [{"type": "file", "file": file}] if part["type"] == "document_url" else None
-    if url.partition("?")[0].lower().endswith(_IMAGE_ENDINGS):
-        return [{"type": "image_url", "image_url": {"url": url}}]
-    return [{"type": "file", "file": {"file_url": url}}]
-
-
-_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
 def _without_foreign_tools(request: Request, unsupported: Unsupported) -> Request:
