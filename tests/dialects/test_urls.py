@@ -71,3 +71,26 @@ def test_gemini_refuses_a_model_name_that_leaves_its_path(model: str) -> None:
 def test_a_model_name_in_a_path_is_encoded() -> None:
     first, *_ = requests_for(dialects.Gemini(), "org/m?x#y\r\nz é%2e")
     assert urlsplit(first.url).path == "/base/v1beta/models/org/m%3Fx%23y%0D%0Az%20%C3%A9%252e:generateContent"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "base", "url"),
+    [
+        (dialects.Gemini(), "https://g/v1beta", "https://g/v1beta/models/m:generateContent"),
+        (dialects.Gemini(), "https://g/v1/?a=1", "https://g/v1/models/m:generateContent?a=1"),
+        (dialects.Gemini("v1"), "https://g/v1beta", "https://g/v1beta/models/m:generateContent"),
+        (
+            dialects.Gemini(),
+            "https://aiplatform.googleapis.com/v1/publishers/google",
+            "https://aiplatform.googleapis.com/v1/publishers/google/models/m:generateContent",
+        ),
+        (dialects.Gemini(), "https://g/v10?v1", "https://g/v10/v1beta/models/m:generateContent?v1"),
+        (dialects.Anthropic(), "https://a/v1/?a=1", "https://a/v1/messages?a=1"),
+        (dialects.Ollama(), "http://o/api", "http://o/api/chat"),
+        (dialects.Ollama(), "http://o/v1/?a=1", "http://o/api/chat?a=1"),
+        (dialects.Ollama(), "http://o/my-api", "http://o/my-api/api/chat"),
+    ],
+)
+def test_a_version_or_folder_that_the_url_has_is_not_added_again(dialect: Dialect, base: str, url: str) -> None:
+    request = Request([{"role": "user", "content": "Hi"}], "m", stream=False)
+    assert dialect.encode_request(request, Endpoint(base), Unsupported(dialect.name)).url == url

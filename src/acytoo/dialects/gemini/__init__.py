@@ -6,6 +6,7 @@ package.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -46,6 +47,16 @@ def _accepts_call_ids(endpoint: Endpoint) -> bool:
     return "aiplatform.googleapis.com" not in endpoint.url
 
 
+@functools.lru_cache(64)
+def _versioned(url: str, version: str) -> str:
+    """Return the URL with a version. Users also give it with one, as other clients need it.
+
+    That of Vertex AI has one before the publisher: `https://aiplatform.googleapis.com/v1/publishers/google`.
+    """
+    segments = url.partition("?")[0].split("/")
+    return url if any(each in segments for each in _VERSIONS) else join_url(url, f"/{version}")
+
+
 def _in_path(model: str) -> str:
     """Return a model's name as it stands in a path. It may have slashes.
 
@@ -72,7 +83,7 @@ class _Models(msgspec.Struct):
 
 
 class Gemini(Dialect):
-    """Google's Gemini API. The endpoint's URL is the root, before `version`.
+    """Google's Gemini API. The endpoint's URL is the root, before `version`, or has a version itself.
 
     `ends_without_finish`: whether the server ends complete replies without `finishReason`.
     `cumulative_texts`: whether each piece of a streamed text has all of it so far.
@@ -141,14 +152,14 @@ class Gemini(Dialect):
         if not model:
             raise UsageError("Gemini needs a model: it is part of the URL")
         folder = "" if model.startswith("tunedModels/") else "models/"
-        url = join_url(endpoint.url, f"/{self.version}/{folder}{_in_path(model)}:{verb}")
+        url = join_url(_versioned(endpoint.url, self.version), f"/{folder}{_in_path(model)}:{verb}")
         if verb == _STREAM:
             url = with_query(url, "alt=sse")
         return HTTPRequest(url, json_headers(endpoint.key, "x-goog-api-key"), body)
 
     def encode_models_request(self, endpoint: Endpoint) -> HTTPRequest:
         """Return a GET of `/models`, in one page of the greatest size."""
-        url = with_query(join_url(endpoint.url, f"/{self.version}/models"), "pageSize=1000")
+        url = with_query(join_url(_versioned(endpoint.url, self.version), "/models"), "pageSize=1000")
         return HTTPRequest(url, json_headers(endpoint.key, "x-goog-api-key"), b"", "GET")
 
     def read_models(self, body: bytes) -> list[str]:

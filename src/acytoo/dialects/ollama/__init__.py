@@ -134,11 +134,11 @@ class Ollama(Dialect):
 
     def http_request(self, request: Request, endpoint: Endpoint, body: bytes) -> HTTPRequest:
         """Return the HTTP request with this body. Ollama itself needs no key, but a proxy in front of it may."""
-        return HTTPRequest(join_url(endpoint.url, "/api/chat"), json_headers(endpoint.key), body)
+        return HTTPRequest(join_url(_root_of(endpoint.url), "/api/chat"), json_headers(endpoint.key), body)
 
     def encode_models_request(self, endpoint: Endpoint) -> HTTPRequest:
         """Return a GET of `/api/tags`."""
-        return HTTPRequest(join_url(endpoint.url, "/api/tags"), json_headers(endpoint.key), b"", "GET")
+        return HTTPRequest(join_url(_root_of(endpoint.url), "/api/tags"), json_headers(endpoint.key), b"", "GET")
 
     def read_models(self, body: bytes) -> list[str]:
         """Return each `name`."""
@@ -228,3 +228,9 @@ class OllamaGenerate(Ollama):
 
 
 Ollama.legacy_endpoints = (OllamaGenerate,)
+
+
+def _root_of(url: str) -> str:
+    """Return the URL of the server's root: users also give it with `/api`, or `/v1` as OpenAI's clients need it."""
+    base, mark, query = url.partition("?")
+    return base.rstrip("/").removesuffix("/api").removesuffix("/v1") + mark + query
