@@ -419,7 +419,8 @@ def others() -> dict[str, Any]:
             "a model": _written(lambda: dialect.model("b/c", 7)),  # noqa: B023
             "another model": _written(lambda: dialect.for_model(b'{"model": "x", "a": 1}', "y")),  # noqa: B023
             "usage asked for": _written(lambda: dialect.with_usage(b'{"stream": true, "a": 1}')),  # noqa: B023
-            "routes": [*dialect.routes, *dialect.list_routes, *dialect.count_routes],
+            "routes": [*dialect.routes, *dialect.list_routes, *dialect.count_routes, *dialect.describe_routes],
+            "a description": _written(lambda: dialect.description("b/c")),  # noqa: B023
             "documents": [[*key, document] for key, document in dialect.fixed_documents.items()],
             "options": sorted(dialect.options),
         }

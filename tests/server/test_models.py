@@ -265,3 +265,36 @@ async def test_mistrals_sdk_gets_models_and_errors_that_it_accepts() -> None:
             assert error["object"] == "error"
             assert error["message"].startswith(begins)
             assert error["error"]["message"] == error["message"]
+
+
+@pytest.mark.parametrize("field", ["model", "name"])
+async def test_ollamas_clients_learn_a_models_name_and_what_it_reads(field: str) -> None:
+    # GitHub Copilot in VS Code shows `general.basename`, and without a context length leaves no tokens for a prompt.
+    async with served(gpt=(Choosy, "gpt-5")) as server:
+        answer = await server.ask("/api/show", **{field: "gpt-5", "verbose": True})
+        assert answer.status == 200
+        described = json.loads(answer.body)
+        info = described["model_info"]
+        assert info["general.basename"] == "gpt-5"
+        assert info[f"{info['general.architecture']}.context_length"] == 131_072
+        assert described["capabilities"] == ["completion", "tools"]
+        assert described["details"] == (await server.get("/api/tags"))["models"][0]["details"]
+        assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({}, "model is missing: which one to describe"), ({"model": 7}, "model is missing: which one to describe")],
+    ids=["none", "number"],
+)
+async def test_a_description_needs_a_models_name(fields: dict[str, Any], message: str) -> None:
+    async with served(gpt=(Choosy, "gpt-5")) as server:
+        answer = await server.ask("/api/show", **fields)
+        assert (answer.status, json.loads(answer.body)) == (400, {"error": message})
+
+
+async def test_a_description_needs_the_password() -> None:
+    async with live_server(HELLO, dialect=dialects.OpenAI(), password="sesame") as server:
+        body = b'{"model": "m-1"}'
+        sent = head("POST /api/show HTTP/1.1", f"content-length: {len(body)}\r\n") + body
+        assert (await call(server.port, sent)).status == 401

@@ -550,6 +550,17 @@ class Dialect:
     fixed_documents: ClassVar[Mapping[tuple[str, str], Mapping[str, object]]] = {}
     """Documents that clients ask for by method and path, the same for every model."""
 
+    describe_routes: ClassVar[tuple[str, ...]] = ()
+    """Paths (POST) on which a server describes the model that the body names."""
+
+    def named_model(self, incoming: ServerRequest) -> str:
+        """Return the name in a request on `describe_routes`. Raises RequestError (400)."""
+        raise NotImplementedError
+
+    def description(self, name: str) -> JSONObject:
+        """Return the answer to such a request."""
+        raise NotImplementedError
+
     def models(self, names: list[str], created: int) -> JSONObject:
         """Return the list of models; `created` is in seconds since 1970."""
         raise NotImplementedError

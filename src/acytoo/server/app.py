@@ -137,6 +137,8 @@ class Application:
                     yield PathRoute("POST", path, handler, endpoint)
             for path in dialect.count_routes:
                 yield PathRoute("POST", path, self._count_handler(dialect, memory), dialect)
+            for path in dialect.describe_routes:
+                yield PathRoute("POST", path, self._describe_handler(dialect), dialect)
         yield from model_routes(self.config.dialects, self._model_names)
         yield PathRoute("GET", "/healthz", _health, is_public=True)
         yield from page_routes()
@@ -154,6 +156,13 @@ class Application:
             turn, parsed = await self._bodies.read(request, dialect, memory)
             tokens = await count_tokens(request, turn, parsed, dialect, self.config)
             return HTTPResponse(200, {"content-type": "application/json"}, dialect.write_count(tokens))
+
+        return handle
+
+    def _describe_handler(self, dialect: Dialect) -> Handler:
+        async def handle(request: IncomingRequest) -> HTTPResponse:
+            name = dialect.named_model(request.received(await self._bodies.read_small(request)))
+            return json_response(dialect.description(name))
 
         return handle
 

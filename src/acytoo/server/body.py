@@ -71,6 +71,21 @@ class Bodies:
         finally:
             request.release()
 
+    async def read_small(self, request: IncomingRequest) -> bytes:
+        """Return a body of at most 64 KiB that is no chat, of a caller whose head presents the password.
+
+        Raises AcytooError.
+        """
+        try:
+            body = await self._receive(request, _SMALL, self._budget)
+        finally:
+            request.release()
+        if (coding := request.headers.get("content-encoding")) is not None:
+            body = _decompress(body, coding, _SMALL)
+        if excess := json_excess(body):
+            raise invalid(f"the request body {excess}")
+        return body
+
     async def _receive(self, request: IncomingRequest, limit: int, budget: Budget) -> bytes:
         """Return the complete body as it was sent. Raises RequestError or ServerError."""
         timeout = self.config.receive

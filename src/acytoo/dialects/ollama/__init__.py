@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from acytoo.dialects.base import Capabilities, Dialect, ParsedRequest, Reader, Unsupported, Writer
-from acytoo.dialects.fields import decode_body
+from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
 from acytoo.dialects.ollama.reader import TOO_LONG, CumulativeReader, StreamReader, read_document
 from acytoo.dialects.ollama.request import (
@@ -62,6 +62,14 @@ _DETAILS = {
 """The `details` of any model. They are empty, because the models of a server may be those of other APIs."""
 
 
+_CONTEXT_LENGTH = 131_072
+"""The tokens that any model reads, according to its description. The real number is not known: a backend reports what
+is too long for it.
+
+Without a number clients assume 4096. GitHub Copilot in VS Code reserves all of them for the reply.
+"""
+
+
 class _Model(msgspec.Struct):
     name: str
 
@@ -103,15 +111,8 @@ class Ollama(Dialect):
         reasoning_blocks=False,
     )
     list_routes = ("/api/tags", "/api/ps")
-    fixed_documents = {
-        ("GET", "/api/version"): {"version": _VERSION},
-        ("POST", "/api/show"): {
-            "details": _DETAILS,
-            "model_info": {},
-            "capabilities": ["completion", "tools"],
-            "parameters": "",
-        },
-    }
+    describe_routes = ("/api/show",)
+    fixed_documents = {("GET", "/api/version"): {"version": _VERSION}}
 
     thinking_is_switch = True
 
@@ -191,6 +192,29 @@ class Ollama(Dialect):
     def is_client(self, request: ServerRequest) -> bool:
         """Return whether the path is under `/api/`, as all paths of this API are."""
         return request.path.startswith("/api/")
+
+    def named_model(self, incoming: ServerRequest) -> str:
+        """Return `model`, or what earlier versions of Ollama call it."""
+        body = decode_body(incoming)
+        name = body.get("model") or body.get("name")
+        if not isinstance(name, str):
+            raise invalid("model is missing: which one to describe")
+        return name
+
+    def description(self, name: str) -> JSONObject:
+        """Return the description of any model, as far as clients need it."""
+        info = {
+            "general.architecture": "acytoo",
+            "general.basename": name,
+            "acytoo.context_length": _CONTEXT_LENGTH,
+        }
+        return {
+            "details": _DETAILS,
+            "model_info": info,
+            "capabilities": ["completion", "tools"],
+            "parameters": "",
+            "template": "",
+        }
 
     def models(self, names: list[str], created: int) -> JSONObject:
         """Return the list of models."""
