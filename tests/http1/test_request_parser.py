@@ -474,3 +474,28 @@ def test_the_fields_of_a_request_may_arrive_with_the_end_of_the_one_before(count
     first = LINE + b"Transfer-Encoding: chunked\r\n\r\n"
     requests, accepted = parse(first, b"0\r\n\r\n" + LINE + sized(20_000, count + 1) + b"x: ")
     assert ([request.is_complete for request in requests], accepted) == ([True], True)
+
+
+@pytest.mark.parametrize("size", [100, 1000, 10_000])
+def test_a_large_head_or_large_trailers_may_arrive_in_pieces(size: int) -> None:
+    for request, limit in (LIMITS["head"], LIMITS["trailers"]):
+        data = request(limit)
+        [received], accepted = parse(*[data[start : start + size] for start in range(0, len(data), size)])
+        assert (received.is_complete, accepted) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (LINE + b"x: y\r\n" * 1000, "more than 128 header fields"),
+        (LINE + sized(100_000, 16), "the head is larger"),
+        (CHUNKED + sized(30_000, 16), "the trailers are larger"),
+    ],
+    ids=["fields", "head", "trailers"],
+)
+def test_an_unfinished_head_is_refused_for_the_limit_that_it_exceeds(data: bytes, message: str) -> None:
+    parser = RequestParser(Collector())
+    with pytest.raises(HTTPError, match=message):
+        for start in range(0, len(data), 1000):
+            parser.feed(data[start : start + 1000])
+    assert parser.is_done
