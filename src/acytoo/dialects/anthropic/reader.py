@@ -576,7 +576,7 @@ class StreamReader(RecordReader):
             delta.type = self._type_of(index, delta)
         if delta.type == "input_json_delta" and (opened := self._open_calls.get(index)) is not None:
             call, fragment = opened.call, delta.partial_json
-            if fragment and call.is_begun and call.fragments and fragment[:1] != "{" and not call.is_quoted:
+            if fragment and call.is_begun and call.fragments and fragment.lstrip()[:1] != "{" and not call.is_quoted:
                 call.fragments.append(fragment)
                 items.append(ToolCall(call.number, arguments=fragment))
             elif fragment and (
