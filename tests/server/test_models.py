@@ -208,7 +208,8 @@ async def test_the_paths_of_groqs_and_azures_clients_are_those_of_chat_completio
         assert answer.status == 200
         assert json.loads(answer.body)["object"] == "chat.completion"
         assert server.asked == [("claude", "opus")]
-        assert await server.get("/openai/v1/models") == await server.get("/v1/models")
+        for models in ("/openai/v1/models", "/openai/models"):
+            assert await server.get(models) == await server.get("/v1/models")
         assert (await server.get("/openai/v1/models/gpt-5"))["id"] == "gpt-5"
 
 
@@ -222,9 +223,10 @@ async def test_azures_path_does_not_replace_a_missing_model() -> None:
         assert server.asked == []
 
 
-async def test_azures_path_of_responses_is_that_of_responses() -> None:
+@pytest.mark.parametrize("path", ["/openai/v1/responses", "/openai/responses"])
+async def test_azures_paths_of_responses_are_those_of_responses(path: str) -> None:
     async with served(gpt=(Choosy, "gpt-5")) as server:
-        answer = await server.ask("/openai/v1/responses", model="gpt", input="Hi")
+        answer = await server.ask(path, model="gpt", input="Hi")
         assert json.loads(answer.body)["object"] == "response"
         assert server.asked == [("gpt", "gpt-5")]
 

@@ -127,7 +127,7 @@ class OpenAI(Dialect):
     )
     list_routes = (
         *("/v1/models", "/v1/models/{model:.+}", "/models", "/models/{model:.+}"),
-        *("/openai/v1/models", "/openai/v1/models/{model:.+}"),
+        *("/openai/v1/models", "/openai/v1/models/{model:.+}", "/openai/models", "/openai/models/{model:.+}"),
     )
     too_long_messages = TOO_LONG
 
@@ -323,7 +323,7 @@ class OpenAICompletions(OpenAI):
     The prompt is a user's message, because that is what chat models answer.
     """
 
-    routes = ("/v1/completions", "/completions")
+    routes = ("/v1/completions", "/completions", "/openai/v1/completions")
     is_legacy = True
     ignorable_fields = OpenAI.ignorable_fields | {"echo"}
     capabilities = Capabilities(items=frozenset({"text", "logprobs"}), reasoning_blocks=False)

@@ -71,7 +71,7 @@ class OpenAIResponses(Dialect):
             "user",
         }
     )
-    routes = ("/v1/responses", "/responses", "/openai/v1/responses")
+    routes = ("/v1/responses", "/responses", "/openai/v1/responses", "/openai/responses")
     count_routes = tuple(f"{route}/input_tokens" for route in routes)
     minimal_body = {"input": ""}
     length_fields = ("max_output_tokens",)
