@@ -100,7 +100,7 @@ REST = """\
 ## The database fails
 
 Rows wait in memory and are written when the database is back; the log has an error once a minute. No request waits for the
-database, and neither does the event loop. When 100,000 rows wait, requests get status 503: nothing is served that could not
+database, unless [Redis has lost its data](gateway.md#several-workers-and-machines), and the event loop never does. When 100,000 rows wait, requests get status 503: nothing is served that could not
 be recorded.
 
 | what happens | behaviour |

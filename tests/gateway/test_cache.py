@@ -306,6 +306,23 @@ async def test_a_file_is_shared_and_survives_a_restart(tmp_path: Path) -> None:
     await third.close()
 
 
+async def test_replies_of_a_clock_that_was_ahead_are_neither_used_nor_in_the_way_of_others(tmp_path: Path) -> None:
+    clock = [1e9 + 86400]
+    cache = SQLiteCache(tmp_path / "c.db", 1000, 2, now=lambda: clock[0])
+    for key in (b"a", b"b"):
+        await cache.put(key, b"1", 60)
+    clock[0] = 1e9
+    assert await cache.get(b"a") is None
+    await cache.put(b"c", b"2", 60)
+    await cache.put(b"d", b"3", 60)
+    assert [await cache.get(key) for key in (b"a", b"b", b"c", b"d")] == [None, None, b"2", b"3"]
+    clock[0] += 59
+    assert await cache.get(b"c") == b"2"
+    clock[0] += 1
+    assert await cache.get(b"c") is None
+    await cache.close()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs permissions of POSIX")
 def test_other_users_cannot_read_a_new_file(tmp_path: Path) -> None:
     cache = SQLiteCache(tmp_path / "c.db")

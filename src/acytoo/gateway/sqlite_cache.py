@@ -29,28 +29,39 @@ _PAUSE = 5.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
-  key BLOB PRIMARY KEY, expires REAL NOT NULL, size INTEGER NOT NULL, value BLOB NOT NULL
+  key BLOB PRIMARY KEY, at REAL NOT NULL, seconds REAL NOT NULL, size INTEGER NOT NULL, value BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS replies_by_end ON replies (expires, size);
+CREATE INDEX IF NOT EXISTS replies_at ON replies (at, size);
 """
+
+_AHEAD = 60.0
+"""Seconds that the clocks of two processes may differ. A reply that is dated later is from a clock that was wrong."""
 
 _EXCESS = """
 DELETE FROM replies WHERE key IN (
   SELECT key FROM (
     SELECT key, sum(size) OVER latest AS bytes, row_number() OVER latest AS number
-    FROM replies WINDOW latest AS (ORDER BY expires DESC ROWS UNBOUNDED PRECEDING)
+    FROM replies WINDOW latest AS (ORDER BY at DESC, rowid DESC ROWS UNBOUNDED PRECEDING)
   ) WHERE bytes > ? OR number > ?
 )
 """
-"""Those that would expire first make room."""
+"""The oldest make room."""
 
 
 class SQLiteCache:
     """Replies in a SQLite file, which is created if it does not exist."""
 
-    def __init__(self, path: Path, most_bytes: int = MOST_BYTES, most_entries: int = MOST_ENTRIES) -> None:
-        """Open the file. Raises UsageError if that is impossible."""
+    def __init__(
+        self,
+        path: Path,
+        most_bytes: int = MOST_BYTES,
+        most_entries: int = MOST_ENTRIES,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Open the file. `now` is the clock. Raises UsageError if the file cannot be opened."""
         self._path = path.absolute()
+        self._now = now
         self._limits = most_bytes, most_entries
         self._connection: sqlite3.Connection | None = None
         self._try_again_at = 0.0
@@ -68,7 +79,7 @@ class SQLiteCache:
     async def put(self, key: bytes, value: bytes, seconds: float) -> None:
         """Keep a reply, unless it is larger than the cache."""
         if len(value) <= self._limits[0]:
-            await self._run(lambda file: self._put(file, key, value, time.time() + seconds))
+            await self._run(lambda file: self._put(file, key, value, seconds))
 
     async def close(self) -> None:
         """Close the file."""
@@ -107,14 +118,19 @@ class SQLiteCache:
         return file
 
     def _get(self, file: sqlite3.Connection, key: bytes) -> bytes | None:
-        row = file.execute("SELECT value FROM replies WHERE key = ? AND expires > ?", (key, time.time())).fetchone()
+        now = self._now()
+        query = "SELECT value FROM replies WHERE key = ? AND at + seconds > ? AND at <= ?"
+        row = file.execute(query, (key, now, now + _AHEAD)).fetchone()
         return row[0] if row is not None else None
 
-    def _put(self, file: sqlite3.Connection, key: bytes, value: bytes, expires: float) -> None:
+    def _put(self, file: sqlite3.Connection, key: bytes, value: bytes, seconds: float) -> None:
+        now = self._now()
         file.execute("BEGIN IMMEDIATE")
         try:
-            file.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", (key, expires, len(value), value))
-            file.execute("DELETE FROM replies WHERE expires <= ?", (time.time(),))
+            file.execute(
+                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", (key, now, seconds, len(value), value)
+            )
+            file.execute("DELETE FROM replies WHERE at + seconds <= ? OR at > ?", (now, now + _AHEAD))
             file.execute(_EXCESS, self._limits)
         except BaseException:
             file.execute("ROLLBACK")
