@@ -42,9 +42,11 @@ def test_the_embedded_model_answers(open_chat: OpenChat, model_file: Path) -> No
 
 
 def test_a_reply_is_waited_for_visibly_until_its_text_begins(open_site: OpenSite, open_chat: OpenChat) -> None:
-    chat = open_chat(open_site(answer("never").stall(after=0), answer("Once", " upon").stall(after=1)).url)
+    thought = answer(Reasoning("Hm"), "never").stall(after=2)
+    chat = open_chat(open_site(thought, answer("Once upon", " a time").stall(after=2)).url)
     waiting = chat.page.get_by_text("Waiting for the reply …")
     chat.ask("A story")
+    expect(chat.replies).to_contain_text("Hm")
     expect(waiting).to_be_visible()
     chat.stop.click()
     expect(waiting).to_have_count(0)
