@@ -123,7 +123,7 @@ class _ShortReply(Stream[list[Item]]):
     __slots__ = ("_rest",)
 
     def __init__(self) -> None:
-        self._held, self._on_end = None, ()
+        self._held, self._on_end = None, None
         self._rest: list[list[Item]] = [[" word", Finish("stop")], [Start("id", "m", 1), " word", " word"]]
 
     async def __anext__(self) -> list[Item]:

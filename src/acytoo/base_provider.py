@@ -556,8 +556,7 @@ def _unknown(name: str, provider: str) -> str:
 
 
 async def _texts(batches: Closable[list[Item]]) -> AsyncResult:
-    calls: list[Item] = []
-    parts: list[Item] = []
+    others: list[Item] = []  # that are an error at the end
     has_text = False
     try:
         async for batch in batches:
@@ -565,24 +564,29 @@ async def _texts(batches: Closable[list[Item]]) -> AsyncResult:
                 if type(item) is str:
                     has_text = True
                     yield item
-                elif type(item) is ToolCall:
-                    calls.append(item)
-                elif type(item) is OpaquePart:
-                    parts.append(item)
-                elif type(item) is Refusal and item.text:
-                    has_text = True
-                    yield item.text
+                elif type(item) in _NOT_TEXT:
+                    if type(item) is not Refusal:
+                        others.append(item)
+                    elif item.text:
+                        has_text = True
+                        yield item.text
     finally:
         await batches.aclose()
-    if calls:
-        error = ToolCallsError(collect(calls).tool_calls)
+    if not others:
+        return
+    if calls := collect(others).tool_calls:
+        error = ToolCallsError(calls)
         error.text = getattr(batches, "text", "")
         raise error
-    if parts and not has_text:
+    if not has_text:
         from acytoo.dialects.opaque import no_text_error
 
-        if (no_text := no_text_error(parts)) is not None:
+        if (no_text := no_text_error(others)) is not None:
             raise no_text
+
+
+_NOT_TEXT = frozenset({ToolCall, OpaquePart, Refusal})
+"""The items that a caller who gets texts alone must not lose silently; of a refusal, the text is one of the reply's."""
 
 
 async def _items(batches: Closable[list[Item]]) -> AsyncGenerator[Item, None]:

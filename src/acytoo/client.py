@@ -289,7 +289,7 @@ class Stream(Generic[T]):
 
     _held: T | None
     """What the next step returns."""
-    _on_end: tuple[OnEnd, ...]
+    _on_end: OnEnd | None
 
     def __aiter__(self) -> Self:
         return self
@@ -307,12 +307,20 @@ class Stream(Generic[T]):
 
     def at_end(self, on_end: OnEnd) -> None:
         """Call `on_end` at the end, which may be now."""
-        self._on_end += (on_end,)
+        self._on_end = on_end if self._on_end is None else _both(self._on_end, on_end)
 
     def _report_end(self, outcome: str, error: AcytooError | None) -> None:
-        callbacks, self._on_end = self._on_end, ()
-        for on_end in callbacks:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
             on_end(outcome, error)
+
+
+def _both(first: OnEnd, second: OnEnd) -> OnEnd:
+    def on_end(outcome: str, error: AcytooError | None) -> None:
+        first(outcome, error)
+        second(outcome, error)
+
+    return on_end
 
 
 class BatchStream(Stream[T]):
@@ -334,13 +342,13 @@ class BatchStream(Stream[T]):
         self._error: AcytooError | None = None
         """What the next step raises."""
         self._held = None
-        self._on_end = ()
+        self._on_end = None
 
     def at_end(self, on_end: OnEnd) -> None:
         if self._exchange is None and self._error is None:
             on_end("complete", None)
         else:
-            self._on_end += (on_end,)
+            self._on_end = on_end if self._on_end is None else _both(self._on_end, on_end)
 
     async def forward(self, deliver: Callable[[T], bool]) -> None:
         """Call `deliver` with the batches that arrive, in the same step of the event loop, until it returns False.
@@ -400,7 +408,7 @@ class BatchStream(Stream[T]):
         if self._exchange is not None:
             self._exchange.close()
             self._exchange = None
-        if self._on_end:
+        if self._on_end is not None:
             self._report_end(outcome, error)
 
     def _summary(self, outcome: str) -> Received:

@@ -388,7 +388,7 @@ class _OtherStream(Stream[T]):
     def __init__(self, batches: Closable[T]) -> None:
         self._batches = batches
         self._held = None
-        self._on_end = ()
+        self._on_end = None
 
     async def __anext__(self) -> T:
         if (held := self._held) is not None:
