@@ -467,6 +467,38 @@ SEQUENCES: dict[str, tuple[list[Any], list[Item]]] = {
     ),
     "done": ([start(), T0, td(0, "a"), stop(0), *end("end_turn"), td(0, "more")], [START, "a", Finish()]),
     "empty": ([{}, start(), T0, td(0, "a"), stop(0), *end("end_turn")], [START, "a", Finish()]),
+    "a short text again": (
+        [start(), T0, td(0, "Hi"), stop(0), T0, td(0, "Hi"), stop(0), *end("end_turn")],
+        [START, "Hi", SEPARATE, "Hi", Finish()],
+    ),
+    "seven letters again": (
+        [start(), T0, td(0, "1234567"), stop(0), T0, td(0, "1234567"), stop(0), *end("end_turn")],
+        [START, "1234567", SEPARATE, "1234567", Finish()],
+    ),
+    "eight letters again": (
+        [start(), T0, td(0, "12345678"), stop(0), T0, td(0, "12345678"), stop(0), *end("end_turn")],
+        [START, "12345678", Finish()],
+    ),
+    "a short text again in two pieces": (
+        [start(), T0, td(0, "H"), td(0, "i"), stop(0), T0, td(0, "H"), td(0, "i"), stop(0), *end("end_turn")],
+        [START, "H", "i", Finish()],
+    ),
+    "a short text again in one piece": (
+        [start(), T0, td(0, "H"), td(0, "i"), stop(0), T0, td(0, ""), td(0, "Hi"), stop(0), *end("end_turn")],
+        [START, "H", "i", SEPARATE, "Hi", Finish()],
+    ),
+    "another text at the same index": (
+        [start(), T0, td(0, "Hello you"), stop(0), T0, td(0, "Hello you two"), stop(0), *end("end_turn")],
+        [START, "Hello you", SEPARATE, "Hello you two", Finish()],
+    ),
+    "a message that begins again": (
+        [start(), T0, td(0, "Hi"), start(), T0, td(0, "Hi"), stop(0), *end("end_turn")],
+        [START, "Hi", Finish()],
+    ),
+    "a message that begins again and goes on": (
+        [start(), T0, td(0, "Hi"), start(), T0, td(0, "Hi you"), stop(0), *end("end_turn")],
+        [START, "Hi", " you", Finish()],
+    ),
 }
 
 
@@ -508,6 +540,11 @@ ERRORS: dict[str, tuple[list[Any], type[AcytooError], str]] = {
         "the response is not in the format of the anthropic API: '..x.: 1.' .an",
     ),
     "untyped error": ([start(), {"detail": "GPU lost"}], ServerError, "GPU lost"),
+    "another message": (
+        [start(), T0, td(0, "Hi"), start(), T0, td(0, "Bye"), stop(0), *end("end_turn")],
+        ProtocolError,
+        "the server began its message again, with another text",
+    ),
 }
 
 

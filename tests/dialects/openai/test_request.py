@@ -291,3 +291,16 @@ def test_several_replies_are_reported_as_unsupported() -> None:
             with pytest.raises(UnsupportedError) as caught:
                 encode(request)
             assert caught.value.feature == "n above 1"
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("functions", "functions are deprecated, and for this API only: send tools"),
+        ("store", None),
+        ("previous_response_id", None),
+    ],
+)
+def test_deprecated_tools_are_refused_with_what_to_send(field: str, message: str | None) -> None:
+    error = DIALECT.conversation_error(field)
+    assert (error and error.message) == message

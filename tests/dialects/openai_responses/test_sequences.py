@@ -454,6 +454,25 @@ SEQUENCES: dict[str, tuple[list[dict[str, Any]], list[Item]]] = {
         [{**IDENTITY, "status": "completed", "output": [message(text("Hi"))]}],
         [SEEN, "Hi", Finish()],
     ),
+    "a second part at the end of the first": (
+        [
+            ev("content_part.done", part=text("Hi"), output_index=0, content_index=0),
+            ev("content_part.done", part=text("Ho"), output_index=0, content_index=1),
+            ev("content_part.done", part=text("Ho"), output_index=0, content_index=1),
+            ev("output_text.done", text="Ha", output_index=0, content_index=2),
+            ev("refusal.done", refusal="no", output_index=0, content_index=3),
+            last(message(text("Hi"), text("Ho"), text("Ha"), REF)),
+        ],
+        ["Hi", "Ho", "Ha", Refusal("no"), SEEN, Finish()],
+    ),
+    "a second part that was added with its text": (
+        [
+            ev("content_part.added", part=text("Hi"), output_index=0, content_index=0),
+            ev("content_part.added", part=text("Ho"), output_index=0, content_index=1),
+            last(),
+        ],
+        [SEEN, "Hi", "Ho", Finish()],
+    ),
     "reasoning in two parts": (
         [ev("output_item.done", output_index=0, item={**S, "content": [{"text": "1"}, {"text": "2"}]}), last()],
         [
