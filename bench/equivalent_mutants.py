@@ -26,6 +26,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "http1/request_parser.py RequestParser.on_body": {"1 -> 2": "only whether the number changes counts"},
     "http1/request_parser.py RequestParser.on_url": {"1 -> 2": "only whether the number changes counts"},
     "http1/response_parser.py ResponseParser.start": {"False -> True": "`is_framed`: each head sets it"},
+    "dialects/anthropic/writer.py reply_document": {"'' -> 'XXXX'": "neither is the name of this API"},
     "dialects/ollama/__init__.py Ollama._parsed": {"'' -> 'XXXX'": "of a message that is left out again"},
     "dialects/ollama/request.py loading_reason": {"'0.' -> 'XX0.XX'": "no duration has an X"},
     "dialects/ollama/writer.py StreamWriter.end": {"1 -> 2": "a nanosecond instead of none, by which clients divide"},
@@ -47,6 +48,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "the chunk begins with `data: `"
         ),
     },
+    "dialects/openai/reader.py _possible_ends": {"0 -> 1": "a record begins with a bracket"},
     "dialects/openai/reader.py _has_text": {
         'b\'"content":"\' in record and b\'"content":""\' not in record -> None': (
             "all records of the first chunk are read, of which only some are necessary"

@@ -206,7 +206,7 @@ class OpenAI(Dialect):
         """Return the error for the tools of a deprecated field. Without them, an agent would be left without tools."""
         if field == "functions":
             return invalid("functions are deprecated, and for this API only: send tools")
-        return super().conversation_error(field)
+        return None
 
     def for_client(self, request: ServerRequest) -> Dialect:
         """Return the dialect for a client of a service that differs from this API, by its `user-agent`."""
