@@ -175,7 +175,30 @@ async def test_sigterm_lets_a_running_reply_finish_and_accepts_no_new_request() 
                 await Acytoo(server.url).create_async("", HELLO)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_rolling_restart_of_a_server_without_workers_is_refused_and_ends_no_reply() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo").wait(1.0, after=1)) as fake:
+        with serving("--to", fake.url) as server:
+            stream = Acytoo(server.url).create_async_generator("", HELLO)
+            assert await anext(stream) == "Hel"
+            server.process.send_signal(signal.SIGUSR2)
+            assert [text async for text in stream] == ["lo"]
+            code, errors = await asyncio.to_thread(server.end)
+    assert code == 0
+    assert "SIGUSR2 has no effect: a rolling restart needs several workers, such as workers = 2" in errors
+
+
+async def test_nohup_keeps_a_server_running() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hello")) as fake:
+        previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the process inherits
+        try:
+            with serving("--to", fake.url) as server:
+                server.process.send_signal(signal.SIGHUP)
+                assert await Acytoo(server.url).create_async("", HELLO) == "Hello"
+        finally:
+            signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_an_idle_server_exits_at_once_with_0_and_no_output(number: signal.Signals) -> None:
     with serving("--to", "http://127.0.0.1:9", "--grace", "3600") as server:
         assert await asyncio.to_thread(server.end, number) == (0, "")

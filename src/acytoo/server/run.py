@@ -6,9 +6,11 @@ import asyncio
 import codecs
 import gc
 import importlib
+import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
@@ -21,6 +23,8 @@ from acytoo.server.extension import Extension
 from acytoo.server.http_server import HTTPServer
 from acytoo.server.notify import Watchdog, notify
 from acytoo.server.worker import SupervisorConnection
+
+_LOG = logging.getLogger("acytoo.server")
 
 
 async def start(
@@ -119,7 +123,7 @@ async def serve(
 
     Running replies then have `config.grace` seconds to finish; a second signal ends them at once. Before that, new
     requests are accepted for `config.shutdown_delay` seconds, or until a signal. SIGUSR2 lets a worker drain: another
-    one takes its place, and is not missed.
+    one takes its place, and is not missed. A server without workers goes on.
     """
     supervisor = SupervisorConnection.from_environment()
     sockets = supervisor.sockets if supervisor is not None else ()
@@ -142,6 +146,7 @@ async def serve(
         extension.start(url)
     watchdog = Watchdog()
     if supervisor is None:
+        _handle_other_signals(loop, stop)
         announce(url)
         notify("READY=1")
         watchdog.start()
@@ -174,6 +179,20 @@ async def serve(
             await extension.close()
         if supervisor is not None:
             supervisor.close()
+
+
+def _handle_other_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Handle the signals for workers in a server that has none: by default they would end it in the middle of replies.
+
+    SIGHUP is left to who reads a file again, and ignored as `nohup` wants it.
+    """
+    if sys.platform == "win32":
+        return
+    message = "SIGUSR2 has no effect: a rolling restart needs several workers, such as workers = 2"
+    with suppress(NotImplementedError):  # the event loop of another library
+        loop.add_signal_handler(signal.SIGUSR2, _LOG.warning, message)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            loop.add_signal_handler(signal.SIGHUP, stop.set)
 
 
 async def _drain_and_close(server: HTTPServer) -> None:
