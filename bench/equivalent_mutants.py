@@ -35,7 +35,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "'/models/{model:.+}:' -> 'XX/models/{model:.+}:XX'": "called only by the import, before there is a mutant",
     },
     "dialects/openai/batches.py OpenAIBatches.upload": {"16 -> 17": "bytes of a random boundary"},
-    "dialects/openai/reader.py StreamReader._add_details": {
+    "dialects/openai/own_fields.py OwnFields.add_details": {
         "'' -> 'XXXX'": "the name of a field that no block has",
     },
     "dialects/openai/reader.py StreamReader._significant": {"1 -> 2": "one record more than necessary is read"},

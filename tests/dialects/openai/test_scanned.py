@@ -94,3 +94,48 @@ def test_a_stream_that_passes_through_may_be_cut_anywhere(name: str) -> None:
     expected = outcome([*BEGIN, rest], scans=False)[1:]
     for place in range(len(rest)):
         assert outcome([*BEGIN, rest[:place], rest[place:]], scans=True)[1:] == expected
+
+
+# The usage that a client has not asked for.
+
+PLAIN = b'data: {"choices":[{"delta":{"content":"Hi"}}],"usage":null}\n\n'
+COUNTS = b'"usage":{"prompt_tokens":3,"completion_tokens":4}'
+
+
+@pytest.mark.parametrize(
+    "chunk_with_usage",
+    [
+        b'data: {"choices":[],%b}\n\n' % COUNTS,
+        b'data:{"choices":[],%b}\n\n' % COUNTS,
+        b'data: {"choices" : [ ], "usage" : {"prompt_tokens":3}}\n\n',
+        b"data: {%b}\n\n" % COUNTS,
+        b'event: x\ndata: {"choices":[],%b}\n\n' % COUNTS,
+        b': ping\ndata: {"choices":[],%b}\n\n' % COUNTS,
+    ],
+)
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_a_chunk_that_has_only_the_usage_is_left_out(chunk_with_usage: bytes, line_end: bytes) -> None:
+    for before, after in ((b"", b""), (PLAIN, b""), (b"", DONE), (PLAIN, PLAIN + DONE), (chunk_with_usage, DONE)):
+        data = (before + chunk_with_usage + after).replace(b"\n", line_end)
+        rest = (before + after).replace(chunk_with_usage, b"").replace(b"\n", line_end)
+        assert DIALECT.without_usage(data) == rest
+    assert DIALECT.without_usage(PLAIN + chunk_with_usage[:-2]) == PLAIN
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        PLAIN,
+        b'data: {"choices":[{"delta":{"content":"\\"usage\\":{}"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"Hi"}}],%b}\n\n' % COUNTS,
+        b'data: {"choices":[],"error":{"message":"no"},%b}\n\n' % COUNTS,
+        b'data: {"choices":[],"usage":{}}\n\n',
+        b'data: {"choices":[],"usage":{"prompt_tokens":3}\n\n',  # not JSON
+        b': "usage":{}\n\n',
+        b"",
+    ],
+)
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_any_other_chunk_is_passed_on_with_its_usage(kept: bytes, line_end: bytes) -> None:
+    for data in (kept, kept + kept, PLAIN + kept + DONE, kept + PLAIN):
+        assert DIALECT.without_usage(data.replace(b"\n", line_end)) == data.replace(b"\n", line_end)
