@@ -74,3 +74,40 @@ def test_a_time_that_cannot_be_read_or_is_past_is_now(reset: str) -> None:
     name = "anthropic-ratelimit-tokens"
     headers = {f"{name}-limit": "80000", f"{name}-remaining": "79999", f"{name}-reset": reset}
     assert read("anthropic", headers) == [Quota("tokens", 80000, 79999, 0.0)]
+
+
+HEADERS = {
+    "openai": {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "59",
+        "x-ratelimit-reset-requests": "1s",
+        "x-ratelimit-limit-tokens": "9000",
+        "x-ratelimit-remaining-tokens": "8000",
+        "x-ratelimit-reset-tokens": "1m30s",
+    },
+    "anthropic": {
+        "anthropic-ratelimit-requests-limit": "60",
+        "anthropic-ratelimit-requests-remaining": "59",
+        "anthropic-ratelimit-requests-reset": "2026-01-01T00:00:01Z",
+        "anthropic-ratelimit-tokens-limit": "9000",
+        "anthropic-ratelimit-tokens-remaining": "8000",
+        "anthropic-ratelimit-tokens-reset": "2026-01-01T00:01:30Z",
+    },
+}
+HEADERS["openai-responses"] = HEADERS["openai"]
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_each_quota_has_three_headers(name: str) -> None:
+    quotas = [Quota("requests", 60, 59, 1.0), Quota("tokens", 9000, 8000, 90.0)]
+    assert written(name, quotas) == HEADERS[name]
+    assert read(name, HEADERS[name]) == quotas
+    assert written(name, []) == {}
+    assert read(name, {}) == read(name, {"content-type": "text/plain"}) == []
+    for unit, quota in (("requests", quotas[1]), ("tokens", quotas[0])):
+        others = {field: value for field, value in HEADERS[name].items() if unit not in field}
+        assert read(name, others) == [quota]
+        for part in ("limit", "remaining"):
+            (missing,) = [field for field in HEADERS[name] if unit in field and part in field.replace("ratelimit", "")]
+            kept = {field: value for field, value in HEADERS[name].items() if field != missing}
+            assert read(name, kept) == [quota]
