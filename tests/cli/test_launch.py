@@ -24,10 +24,13 @@ import json, os, sys, urllib.request
 arguments = " ".join(sys.argv[1:])
 if os.environ.get("EXIT"):
     sys.exit(int(os.environ["EXIT"]))
-if "OPENCODE_CONFIG" in os.environ:
-    config = json.load(open(os.environ["OPENCODE_CONFIG"]))
+if file := os.environ.get("OPENCODE_CONFIG") or os.environ.get("KILO_CONFIG"):
+    config = json.load(open(file))
     options = config["provider"]["acytoo"]["options"]
     url, key, model = options["baseURL"], options["apiKey"], config["model"].partition("/")[2]
+elif "COPILOT_MODEL" in os.environ:
+    url, key = os.environ["COPILOT_PROVIDER_BASE_URL"], os.environ["COPILOT_PROVIDER_API_KEY"]
+    model = os.environ["COPILOT_MODEL"]
 else:
     url = os.environ.get("OPENAI_BASE_URL") or os.environ["OPENAI_API_BASE"]
     key, model = os.environ["OPENAI_API_KEY"], os.environ.get("OPENAI_MODEL", "m1")
@@ -70,7 +73,7 @@ async def launch(folder: Path, *arguments: str, **variables: str) -> subprocess.
     )
 
 
-@pytest.mark.parametrize("agent", ["aider", "opencode", "qwen"])
+@pytest.mark.parametrize("agent", ["aider", "copilot", "kilo", "opencode", "qwen"])
 async def test_an_agent_is_answered_by_the_model_behind_its_server(
     agent: str, folder: Path, upstream: FakeEndpoint
 ) -> None:

@@ -36,6 +36,10 @@ REFUSALS = {
         "unknown path '/compatibility/v2/chat/completions': end the client's base URL before '/compatibility/v2', "
         "because '/chat/completions' is a path here",
     ),
+    "a slash at the end": (
+        head("POST /v1/messages/ HTTP/1.1", KEY), 404, "not_found_error",
+        "unknown path '/v1/messages/': leave out the '/' at its end",
+    ),
     "a folder": (
         head("GET /no/ HTTP/1.1", KEY), 404, "not_found_error",
         "unknown path '/no/': this server answers chats only, and GET /openapi.json lists its paths",

@@ -52,8 +52,16 @@ def _codex(server: Server, folder: Path) -> Start:
 
 
 def _opencode(server: Server, folder: Path) -> Start:
+    return Start([], {"OPENCODE_CONFIG": _opencode_config(server, folder)})
+
+
+def _kilo(server: Server, folder: Path) -> Start:
+    return Start([], {"KILO_CONFIG": _opencode_config(server, folder)})
+
+
+def _opencode_config(server: Server, folder: Path) -> str:
+    """Write a config file of opencode, which Kilo Code is based on. Return its path."""
     config = {
-        "$schema": "https://opencode.ai/config.json",
         "model": f"acytoo/{server.model}",
         "small_model": f"acytoo/{server.model}",
         "provider": {
@@ -65,7 +73,16 @@ def _opencode(server: Server, folder: Path) -> Start:
             }
         },
     }
-    return Start([], {"OPENCODE_CONFIG": _write(folder / "opencode.json", config)})
+    return _write(folder / "opencode.json", config)
+
+
+def _copilot(server: Server, folder: Path) -> Start:
+    variables = {
+        "COPILOT_PROVIDER_BASE_URL": f"{server.url}/v1",
+        "COPILOT_PROVIDER_API_KEY": server.key,
+        "COPILOT_MODEL": server.model,
+    }
+    return Start([], variables)
 
 
 def _gemini(server: Server, folder: Path) -> Start:
@@ -100,7 +117,9 @@ def _write(file: Path, document: object) -> str:
 AGENTS = {
     "aider": Agent("aider", "pip install aider-chat", _aider),
     "codex": Agent("codex", "npm install -g @openai/codex", _codex),
+    "copilot": Agent("copilot", "npm install -g @github/copilot", _copilot),
     "gemini": Agent("gemini", "npm install -g @google/gemini-cli", _gemini),
+    "kilo": Agent("kilo", "npm install -g @kilocode/cli", _kilo),
     "opencode": Agent("opencode", "npm install -g opencode-ai", _opencode),
     "qwen": Agent("qwen", "npm install -g @qwen-code/qwen-code", _qwen),
 }

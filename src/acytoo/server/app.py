@@ -177,6 +177,8 @@ class Application:
         is_batch = request.path.startswith(("/v1/files", "/v1/batches"))
         if is_batch and not self._router.methods("/v1/batches"):
             hint = "start the server with --files FOLDER (files in [storage] of a config file)"
+        elif self._router.methods(request.path.rstrip("/")):
+            hint = "leave out the '/' at its end"
         elif known := self._router.known_end(request.path):
             before = request.path.removesuffix(known)
             hint = f"end the client's base URL before {before!r}, because {known!r} is a path here"
