@@ -37,8 +37,8 @@ REFUSALS = {
         "because '/chat/completions' is a path here",
     ),
     "a slash at the end": (
-        head("POST /v1/messages/ HTTP/1.1", KEY), 404, "not_found_error",
-        "unknown path '/v1/messages/': leave out the '/' at its end",
+        head("POST /v1/responses/ HTTP/1.1", KEY), 404, "not_found_error",
+        "unknown path '/v1/responses/': leave out the '/' at its end",
     ),
     "a folder": (
         head("GET /no/ HTTP/1.1", KEY), 404, "not_found_error",
