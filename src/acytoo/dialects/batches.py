@@ -47,7 +47,6 @@ class BatchAPI:
     """How one API takes batches. `custom_id` identifies a request: at most 64 letters, digits, `-` and `_`."""
 
     max_requests: int
-    max_bytes: int
 
     def share_of_price(self, endpoint: Endpoint) -> float:
         """Return what a request in a batch costs, as a share of its usual price."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
-import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -24,8 +23,6 @@ from acytoo.secret import Secret
 
 PREFIX = "sk-acytoo-"
 """How a key begins: scanners for leaked secrets can recognise it, and SDKs that check for `sk-` accept it."""
-
-_HASH = re.compile("sha256:[0-9a-f]{64}")
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -109,8 +106,3 @@ _known_hash = functools.lru_cache(1024)(hash_secret)
 
 The last 1,024 secrets that were presented, wrong ones too, are therefore in this process's memory.
 """
-
-
-def is_hash(text: str) -> bool:
-    """Return whether a text has the form that `hash_secret` returns."""
-    return _HASH.fullmatch(text) is not None

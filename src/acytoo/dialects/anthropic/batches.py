@@ -49,7 +49,6 @@ class AnthropicBatches(BatchAPI):
     """Batches of messages."""
 
     max_requests = 100_000
-    max_bytes = 256_000_000
 
     def share_of_price(self, endpoint: Endpoint) -> float:
         """Return a half for Anthropic itself. Source: the guide "Batch processing"."""

@@ -44,7 +44,6 @@ class OpenAIBatches(BatchAPI):
     """Batches of requests for one of OpenAI's chat APIs, such as `/v1/chat/completions`."""
 
     max_requests = 50_000
-    max_bytes = 200_000_000
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -29,7 +29,6 @@ class Peer(asyncio.Protocol):
         self._server = server
         self.reader = asyncio.StreamReader(limit=MAX_HEAD)
         self.client_left = asyncio.Event()
-        self.was_reset = False
         self._written = 0
         self._closing = False
         self._can_write = asyncio.Event()
@@ -104,7 +103,6 @@ class Peer(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Record the end of the connection, whichever side caused it."""
-        self.was_reset = isinstance(exc, ConnectionError)
         self._on_disconnect()
 
     def pause_writing(self) -> None:
