@@ -47,7 +47,7 @@ async def establish(
             opened = pool.loop.create_connection(
                 lambda: connection, sock=sock, ssl=context, server_hostname=server_name
             )
-            await _behind_proxy(address, proxy, opened)
+            await _to_server(address, opened, proxy)
         elif context is None:
             await _to_proxy(pool.loop, connection, proxy)
         else:
@@ -80,8 +80,8 @@ def _open(
     return loop.create_connection(lambda: connection, host, port, ssl=context, server_hostname=server_name, **options)
 
 
-async def _to_server(address: Address, opening: Awaitable[T]) -> T:
-    """Await a connection to the server itself, and turn its failure into ours."""
+async def _to_server(address: Address, opening: Awaitable[T], proxy: Proxy | None = None) -> T:
+    """Await a connection to the server itself, behind a proxy that has agreed, and turn its failure into ours."""
     place = address.origin
     try:
         return await opening
@@ -89,25 +89,13 @@ async def _to_server(address: Address, opening: Awaitable[T]) -> T:
         raise TLSError(f"no TLS connection to {place}: {describe(error)}") from error
     except TimeoutError:
         raise
-    except socket.gaierror as error:
-        raise UnreachableError(f"cannot resolve the host of {place} ({describe(error)})") from error
-    except OSError as error:
-        raise UnreachableError(f"cannot reach {place} ({describe(error)})") from error
-    except UnicodeError as error:  # a label of the host name is empty or too long
-        raise UsageError(f"invalid URL: the host of {place} is not a valid name") from error
-
-
-async def _behind_proxy(address: Address, proxy: Proxy, opening: Awaitable[T]) -> T:
-    """Await a connection to the server through a proxy that has agreed, and turn its failure into ours."""
-    place = address.origin
-    try:
-        return await opening
-    except (ssl.SSLError, ssl.CertificateError) as error:
-        raise TLSError(f"no TLS connection to {place}: {describe(error)}") from error
-    except TimeoutError:
-        raise
-    except (OSError, EOFError) as error:
-        raise ProxyError(f"{label(proxy)} dropped the connection to {place} ({describe(error)})") from error
+    except (OSError, EOFError, UnicodeError) as error:
+        if proxy is not None:
+            raise ProxyError(f"{label(proxy)} dropped the connection to {place} ({describe(error)})") from error
+        if isinstance(error, UnicodeError):  # a label of the host name is empty or too long
+            raise UsageError(f"invalid URL: the host of {place} is not a valid name") from error
+        task = "resolve the host of" if isinstance(error, socket.gaierror) else "reach"
+        raise UnreachableError(f"cannot {task} {place} ({describe(error)})") from error
 
 
 async def _to_proxy(loop: asyncio.AbstractEventLoop, connection: HTTPConnection, proxy: Proxy) -> None:
@@ -134,7 +122,7 @@ async def _connect_through_tunnel(
         _send_connect(tunnel, address, proxy)
         await _read_connect_response(tunnel, address, proxy)
         started = pool.loop.start_tls(tunnel.transport, connection, context, server_hostname=address.host)
-        transport = await _behind_proxy(address, proxy, started)
+        transport = await _to_server(address, started, proxy)
     except BaseException:
         if hasattr(tunnel, "transport"):
             tunnel.transport.abort()
