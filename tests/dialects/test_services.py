@@ -10,7 +10,7 @@ import pytest
 
 from acytoo import dialects
 from acytoo.dialects.base import Dialect
-from acytoo.dialects.services import api_of, service_at
+from acytoo.dialects.services import api_of, is_host_of, service_at
 from acytoo.testing import FakeEndpoint, status
 from acytoo.types import Message
 from tests.server.live_server import backend
@@ -129,3 +129,21 @@ async def test_what_only_one_service_knows_goes_back_to_it_and_not_to_another_of
     marks = json.dumps(document).count("MARK")
     assert [request.body.count(b"MARK") for request in (first.requests[1], second.requests[0])] == [marks, 0]
     assert b"Hi" in second.requests[0].body
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "is_host"),
+    [
+        ("https://api.mistral.ai/v1", "mistral.ai", True),
+        ("https://mistral.ai", "mistral.ai", True),
+        ("https://API.MISTRAL.AI:443/v1", "mistral.ai", True),
+        ("https://notmistral.ai/v1", "mistral.ai", False),
+        ("https://mistral.ai.example/v1", "mistral.ai", False),
+        ("https://example/mistral.ai", "mistral.ai", False),
+        ("", "mistral.ai", False),
+        ("https://example", "", True),
+        ("", "", True),
+    ],
+)
+def test_a_url_is_one_of_a_host_or_not(url: str, host: str, is_host: bool) -> None:
+    assert is_host_of(url, host) is is_host

@@ -17,7 +17,7 @@ from acytoo.dialects import Dialect
 from acytoo.errors import AcytooError, ServerError
 from acytoo.server.config import ServerConfig
 from acytoo.server.run import start
-from acytoo.testing import reply
+from acytoo.testing import FakeEndpoint, reply
 from acytoo.testing.conformance.clock import occurs_within
 from acytoo.types import Finish, Item, Request, Start, ToolCall
 from tests.server.live_server import (
@@ -408,13 +408,50 @@ async def test_what_an_api_requires_of_its_clients_is_left_out_for_an_api_that_d
     assert refused.status == 400
 
 
-async def test_mistrals_sdk_gets_each_call_in_one_chunk() -> None:
+@pytest.mark.parametrize("behind", [dialects.Anthropic(), dialects.OpenAI()], ids=lambda dialect: dialect.name)
+async def test_mistrals_sdk_gets_each_call_in_one_chunk(behind: Dialect) -> None:
     # It refuses a chunk with a piece of a call that has no name, as OpenAI's API sends it.
     fields = {**example(dialects.OpenAI(), stream=True)[1], "tools": [{"type": "function", "function": {"name": "f"}}]}
     script = reply(ToolCall(0, "call_a", "f", '{"x"'), ToolCall(0, arguments=": 1}"), Finish("tool_calls"))
-    async with live_server(script, dialect=dialects.Anthropic()) as server:
-        for agent, count in (("mistral-client-python/3.7.0", 1), ("OpenAI/Python 3.57.0", 3)):
+    async with live_server(script, dialect=behind) as server:
+        for agent, count in (("mistral-client-python/3.7.0", {1}), ("OpenAI/Python 3.57.0", {2, 3})):
             sent = request(headers=f"user-agent: {agent}\r\n", body=json.dumps(fields).encode())
             response = await call(server.port, sent)
             assert response.whole
-            assert response.body.count(b'"tool_calls":[') == count
+            assert response.body.count(b'"tool_calls":[') in count
+
+
+MISTRALS: dict[str, Any] = {"model": "m-1", "messages": [{"role": "user", "content": "Hi"}], "random_seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("agent", "sent"),
+    [
+        ("mistral-client-python/3.7.0", {"seed": 3, "safe_prompt": True}),
+        ("OpenAI/Python 3.57.0", {"random_seed": 3, "safe_prompt": True, "metadata": {}}),
+    ],
+    ids=["mistral", "openai"],
+)
+async def test_a_request_of_mistrals_sdk_is_translated_for_openais_own_api(agent: str, sent: dict[str, Any]) -> None:
+    body = {**MISTRALS, "safe_prompt": True, "metadata": {}}
+    async with live_server(reply("Hello"), dialect=dialects.OpenAI()) as server:
+        response = await call(server.port, request(headers=f"user-agent: {agent}\r\n", body=json.dumps(body).encode()))
+        assert response.status == 200
+        [received] = server.fake.requests
+        assert received.json == {"model": "m-1", "messages": MISTRALS["messages"], **sent}
+
+
+@pytest.mark.parametrize(("host", "passes"), [("api.mistral.ai", True), ("api.mistral.ai.example", False)])
+async def test_a_request_of_mistrals_sdk_passes_to_mistral_unchanged(host: str, passes: bool) -> None:
+    async with FakeEndpoint(dialects.OpenAI(), reply("Hello")) as fake:  # as a proxy, so that no name is looked up
+        behind = backend(dialects.OpenAI(), f"http://{host}/v1", proxy=fake.url)
+        server, url = await start(ServerConfig({"mistral": behind}, port=0, grace=0.1))
+        try:
+            agent = "user-agent: mistral-client-python/3.7.0\r\n"
+            sent = request(headers=agent, body=json.dumps(MISTRALS).encode())
+            assert (await call(urlsplit(url).port or 0, sent)).status == 200
+            [received] = fake.requests
+            assert received.target == f"http://{host}/v1/chat/completions"
+            assert (received.json == MISTRALS) is passes
+        finally:
+            await server.close()

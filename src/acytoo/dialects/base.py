@@ -278,6 +278,11 @@ class Dialect:
     """Earlier endpoints of this API that clients still use. A server serves them beside `routes`."""
     is_legacy: ClassVar[bool] = False
     """Whether this is such an endpoint: a server translates its requests even for a backend of the same API."""
+    own_host: ClassVar[str] = ""
+    """The host of the service whose clients alone this dialect is for, "" for the clients of any.
+
+    Their requests pass through unchanged to that service only: another one of the same API may refuse them.
+    """
     can_pass_through: bool = True
     """Whether a body may go to another endpoint of this API unchanged. False if bodies carry secrets or replies have
     another shape.

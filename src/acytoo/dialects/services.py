@@ -14,6 +14,7 @@ import functools
 import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -25,6 +26,15 @@ def service_at(api: str, url: str) -> str:
     """Return the `source` of the parts that an API's server at a URL sends, like `anthropic/api.anthropic.com`."""
     host = re.match(r"[^/]*//(?:[^/?#]*@)?([^/?#]+)", url)
     return f"{api}/{host[1].lower()}" if host else api
+
+
+@functools.lru_cache(maxsize=256)
+def is_host_of(url: str, host: str) -> bool:
+    """Return whether a URL is one of this host or of a part of its domain. Any is one of the host ""."""
+    if not host:
+        return True
+    found = urlsplit(url).hostname or ""
+    return found == host or found.endswith(f".{host}")
 
 
 def api_of(source: str) -> str:

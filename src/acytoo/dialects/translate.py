@@ -23,7 +23,7 @@ def translate(request: Request, source: Dialect, unsupported: Unsupported | None
 
     Raises RequestError (400) for a field that carries a part of the conversation: it must never be dropped.
     """
-    if unsupported is None or unsupported.dialect != source.name:
+    if unsupported is None or unsupported.dialect != source.name or source.own_host:
         request = source.plain_options(_with_plain_parts(source, request))
     if unsupported is not None:
         _check_files(source, request, unsupported.dialect)

@@ -17,6 +17,7 @@ from acytoo.base_provider import AsyncGeneratorProvider
 from acytoo.client import BatchStream, ReplyStream, without_secrets
 from acytoo.dialects.base import Dialect, ParsedRequest, Turn, Unsupported, Writer
 from acytoo.dialects.opaque import TranslatedAnswer
+from acytoo.dialects.services import is_host_of
 from acytoo.dialects.translate import translate
 from acytoo.errors import AcytooError
 from acytoo.http import HTTPResponse
@@ -140,7 +141,7 @@ class _Exchange:
         api = backend.dialect.name if backend.dialect is not None else type(backend).__name__
         unsupported: Unsupported | None = None
         observation = self._call.observe(backend, wanted) if self._call is not None else None
-        is_same_api = api == dialect.name and not dialect.is_legacy
+        is_same_api = api == dialect.name and not dialect.is_legacy and is_host_of(backend.url, dialect.own_host)
         if (
             is_same_api
             and not self._is_shared

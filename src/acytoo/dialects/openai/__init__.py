@@ -270,6 +270,8 @@ class OpenAI(Dialect):
 class OpenAIForXAI(OpenAI):
     """OpenAI's chat completions for xAI's clients, which refuse a piece of a call without the function's name."""
 
+    own_host = "x.ai"
+
     def writer(self, request: Request) -> Writer:
         """Return a writer that sends each call in one chunk."""
         return WholeCallsWriter(request)
@@ -277,6 +279,8 @@ class OpenAIForXAI(OpenAI):
 
 class OpenAIForMistral(OpenAI):
     """OpenAI's chat completions for Mistral's clients, which need complete calls, and other models and errors."""
+
+    own_host = "mistral.ai"
 
     def writer(self, request: Request) -> Writer:
         """Return a writer that sends each call in one chunk, and the usage with the finish reason."""
@@ -294,6 +298,8 @@ class OpenAIForMistral(OpenAI):
 
 class OpenAIForOpenRouter(OpenAI):
     """OpenAI's chat completions for OpenRouter's SDKs, whose errors have the status as their code."""
+
+    own_host = "openrouter.ai"
 
     def writer(self, request: Request) -> Writer:
         """Return a writer whose error is a chunk too."""
