@@ -622,3 +622,53 @@ def test_blank_texts_that_the_api_refuses_are_left_out(messages: Any, turns: obj
         assert [turn["role"] for turn in sent] == ["user"]
     else:
         assert sent[1]["content"] == turns
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "expected"),
+    [
+        ("/v1/messages", {}, True),
+        ("/v1/messages/count_tokens", {}, True),
+        ("/v1/models", {}, False),
+        ("/v1/models", {"anthropic-version": "2023-06-01"}, True),
+    ],
+)
+def test_a_client_is_known_by_its_path_or_its_version(path: str, headers: dict[str, str], expected: bool) -> None:
+    assert DIALECT.is_client(ServerRequest(path, headers, b"")) is expected
+
+
+def test_a_count_is_read() -> None:
+    assert DIALECT.read_count(b'{"input_tokens": 7}') == 7
+
+
+@pytest.mark.parametrize(("limit", "dropped"), [(1024, True), (1025, False), (5000, False), (None, False)])
+def test_an_effort_needs_room_for_the_least_budget(limit: int | None, dropped: bool) -> None:
+    dialect = Anthropic(effort_as="budget")
+    request = Request(HELLO, "m", reasoning_effort="low", max_tokens=limit)
+    unsupported = Unsupported("anthropic", drop=True)
+    body = json.loads(dialect.encode_request(request, Endpoint("https://h", Secret("k")), unsupported).body)
+    assert unsupported.dropped == (["reasoning_effort with max_tokens of 1024 or less"] if dropped else [])
+    expected = None if dropped else {"type": "enabled", "budget_tokens": min(2048, (limit or 10_000) - 1)}
+    assert body.get("thinking") == expected
+
+
+@pytest.mark.parametrize("url", ["https://api.anthropic.com", "https://h", "https://api.deepseek.com/anthropic"])
+def test_a_turn_with_calls_has_the_thinking_that_its_service_wants(url: str) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    use = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+    blocks: list[tuple[Any, str]] = [
+        ([], ""),
+        ([{"text": "h"}, {"text": "m"}, {"data": "x", "source": "gemini"}], "hm"),
+    ]
+    for reasoning, text in blocks:
+        turn: Any = {"role": "assistant", "content": None, "tool_calls": [call], "reasoning": reasoning}
+        [_, sent] = encode(Request([*HELLO, turn], "m"), url=url)["messages"]
+        thought = [{"type": "thinking", "thinking": text, "signature": ""}] if "deepseek" in url else []
+        assert sent["content"] == [*thought, use]
+    own: Any = {"role": "assistant", "content": None, "tool_calls": [call]}
+    own["reasoning"] = [{"text": "hm", "signature": "s", "source": "anthropic"}]
+    [_, sent] = encode(Request([*HELLO, own], "m"), url=url)["messages"]
+    assert sent["content"] == [{"type": "thinking", "thinking": "hm", "signature": "s"}, use]
+    plain: Any = {"role": "assistant", "content": "Hi", "reasoning": [{"text": "hm"}]}
+    [_, sent] = encode(Request([*HELLO, plain], "m"), url=url)["messages"]
+    assert sent["content"] == "Hi"

@@ -12,6 +12,7 @@ from acytoo.dialects import OpenAI
 from acytoo.dialects.base import Unsupported
 from acytoo.dialects.openai import Variations
 from acytoo.errors import UnsupportedError
+from acytoo.http import Endpoint
 from acytoo.types import Request
 from tests.dialects.openai.helpers import ENDPOINT, HELLO, decode
 
@@ -441,3 +442,46 @@ def test_tools_without_a_type_are_functions_of_this_api_too() -> None:
 def test_a_file_with_an_address_as_its_data_is_an_image_or_a_file_there(file: Any, parts: Any) -> None:
     part: Any = {"type": "file", "file": file}
     assert OpenAI().plain_parts(part) == parts
+
+
+def test_a_tool_that_takes_text_is_sent_as_such_only_to_servers_that_have_it() -> None:
+    custom: Any = {"type": "custom", "custom": {"name": "a"}}
+    messages: Any = [{"role": "assistant", "content": None, "tool_calls": [INPUT]}, result("a", "ok")]
+    request = Request(messages, "m", tools=[custom])
+    body, _ = sent(request, Variations(custom_tools=True))
+    assert body["tools"] == [custom]
+    assert body["messages"][0]["tool_calls"] == [{"id": "a", "type": "custom", "custom": {"name": "a", "input": "ls"}}]
+    body, _ = sent(request)
+    assert [tool["type"] for tool in body["tools"]] == ["function"]
+    assert body["messages"][0]["tool_calls"] == [INPUT]
+
+
+def test_only_google_gets_the_signature_of_a_call() -> None:
+    signed = {**CALL, "extra_content": {"google": {"thought_signature": "s"}}}
+    turns: Any = [{"role": "assistant", "content": None, "tool_calls": [signed]}]
+    request = Request(turns, "m")
+    for url, expected in (
+        ("https://generativelanguage.googleapis.com/v1beta/openai", signed),
+        ("https://api.openai.com/v1", CALL),
+    ):
+        outgoing = OpenAI().encode_request(request, Endpoint(url), Unsupported("openai"))
+        assert msgspec.json.decode(outgoing.body)["messages"][0]["tool_calls"] == [expected]
+
+
+def test_batches_are_for_the_path_of_chats() -> None:
+    line = msgspec.json.decode(OpenAI().batches().line("r", b"{}"))
+    assert line == {"custom_id": "r", "method": "POST", "url": "/v1/chat/completions", "body": {}}
+
+
+@pytest.mark.parametrize(
+    ("turns", "alternating"),
+    [
+        ([[TEXT], "Hi"], [TEXT, {"type": "text", "text": "Hi"}]),
+        (["a", "b", "c"], "a\n\nb\n\nc"),
+    ],
+    ids=range(2),
+)
+def test_neighbouring_messages_are_merged_in_their_order(turns: Any, alternating: Any) -> None:
+    messages: Any = [{"role": "user", "content": content} for content in turns]
+    [message] = sent(Request(messages, "m"), Variations(alternating_roles=True))[0]["messages"]
+    assert message == {"role": "user", "content": alternating}

@@ -502,3 +502,37 @@ def test_a_prompt_of_the_apis_own_store_is_refused_with_what_to_do() -> None:
     error = DIALECT.conversation_error("prompt")
     assert error is not None
     assert error.message == "prompt refers to a template that this server does not have: send its text as instructions"
+
+
+NO_PARAMETERS: Any = {"type": "object", "properties": {}}
+FUNCTION_TOOL = {"type": "function", "parameters": NO_PARAMETERS, "strict": False, "name": "f"}
+LOGPROBS, ENCRYPTED = "message.output_text.logprobs", "reasoning.encrypted_content"
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ({"include": ["x", LOGPROBS]}, {"include": [LOGPROBS, "x"]}),
+        ({"include": "x"}, {"include": "x"}),
+        ({"tools": [{"type": "web_search"}]}, {"tools": [FUNCTION_TOOL, {"type": "web_search"}]}),
+        ({"tools:web_search": [{"type": "web_search"}]}, {"tools": [{"type": "web_search"}]}),
+        ({"text": {"verbosity": "low"}}, {"text": {"format": {"type": "json_object"}, "verbosity": "low"}}),
+        ({"metadata": {"a": "b"}}, {"metadata": {"a": "b"}}),
+        ({"store": True}, {"store": True}),
+        ({"reasoning": {"summary": "auto"}}, {"include": [LOGPROBS, ENCRYPTED]}),
+        ({"reasoning": {}}, {"include": [LOGPROBS]}),
+    ],
+    ids=range(9),
+)
+def test_extra_fields_are_merged_with_those_of_the_options(extra: dict[str, Any], expected: dict[str, Any]) -> None:
+    function: Any = {"type": "function", "function": {"name": "f"}}
+    request = make_request(tools=[function], response_format={"type": "json_object"}, logprobs=True, extra=extra)
+    body = encode(request)
+    assert {name: body[name] for name in expected} == expected
+    assert body["store"] is extra.get("store", False)
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", "required", "odd"])
+def test_a_choice_by_name_is_kept(choice: str) -> None:
+    tools = [{"type": "function", "name": "f", "parameters": {}}]
+    assert decode({"model": "m", "input": "x", "tools": tools, "tool_choice": choice}).tool_choice == choice
