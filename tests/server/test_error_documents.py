@@ -36,6 +36,10 @@ REFUSALS = {
         "unknown path '/compatibility/v2/chat/completions': end the client's base URL before '/compatibility/v2', "
         "because '/chat/completions' is a path here",
     ),
+    "the end of another path": (
+        head("POST /v1/fim/completions HTTP/1.1", KEY), 404, "not_found_error",
+        "unknown path '/v1/fim/completions': this server answers chats only, and GET /openapi.json lists its paths",
+    ),
     "a slash at the end": (
         head("POST /v1/responses/ HTTP/1.1", KEY), 404, "not_found_error",
         "unknown path '/v1/responses/': leave out the '/' at its end",

@@ -75,12 +75,13 @@ class Router:
     def known_end(self, path: str) -> str:
         """Return the longest end of an unknown path that is a path of its own, "" if there is none.
 
-        A client adds its API's path to a base URL, and the base URL of another service may have a folder.
+        A client adds its API's path to a base URL, and the base URL of another service may have a folder. One name
+        alone, as `/completions`, may also be the end of something else: Mistral has `/v1/fim/completions`.
         """
         for _ in range(_MAX_FOLDERS):
             _, slash, end = path.removeprefix("/").partition("/")
             path = slash + end
-            if len(path) <= 1:
+            if path.count("/") < 2:
                 break
             if self.methods(path):
                 return path
