@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import sys
 import tracemalloc
 import zlib
 
@@ -34,6 +35,7 @@ from acytoo.testing import (
     status,
 )
 from tests.helpers import failure, texts
+from tests.processes import run, script
 
 CUT_CHARACTER = raw(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 3\r\n\r\na\xc3\xa9").end(
     after_bytes=66
@@ -335,3 +337,35 @@ async def test_a_reply_in_tiny_packets_arrives_complete(size: int) -> None:
         seen = await texts(Acytoo(fake.url))
     assert "".join(seen) == "".join(texts_sent)
     assert all(seen)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_without_free_file_descriptors_a_request_is_unreachable_and_nothing_else() -> None:
+    """Nothing can be imported then either, not even the codec of a message."""
+    with FakeEndpoint(dialects.Acytoo(), reply("Hi").stall(after=1)) as fake:
+        done = run(
+            script(f"""
+                import asyncio, resource
+                from acytoo import Acytoo, UnreachableError
+
+                messages = [{{"role": "user", "content": "Hi"}}]
+
+                async def ask():
+                    async for _ in Acytoo({fake.url!r}).create_async_generator("", messages):
+                        await asyncio.sleep(60)
+
+                async def main():
+                    waiting = [asyncio.create_task(ask())]
+                    await asyncio.sleep(0)
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+                    waiting += [asyncio.create_task(ask()) for _ in range(50)]
+                    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    assert {{type(task.exception()) for task in done}} == {{UnreachableError}}, done
+                    for task in waiting:
+                        task.cancel()
+                    await asyncio.gather(*waiting, return_exceptions=True)
+
+                asyncio.run(main())
+            """)
+        )
+    assert (done.returncode, done.stderr) == (0, b"")

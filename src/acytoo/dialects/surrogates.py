@@ -78,7 +78,11 @@ def _has_other_fields(item: Item, field: str) -> bool:
 
 def replace_surrogates(text: str) -> str:
     """Return the text with U+FFFD for every lone surrogate."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text  # without that codec, which cannot be imported if the text reports too many open files
 
 
 def _without_surrogates(value: Any) -> Any:
