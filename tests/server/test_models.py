@@ -300,3 +300,23 @@ async def test_a_description_needs_the_password() -> None:
         body = b'{"model": "m-1"}'
         sent = head("POST /api/show HTTP/1.1", f"content-length: {len(body)}\r\n") + body
         assert (await call(server.port, sent)).status == 401
+
+
+@pytest.mark.parametrize("version", ["v1beta1", "v1"])
+@pytest.mark.parametrize("project", ["", "projects/p/locations/us-central1/"])
+@pytest.mark.parametrize(
+    ("verb", "begins"), [("generateContent", b'{"candidates":'), ("streamGenerateContent", b'[{"candidates":')]
+)
+async def test_googles_sdk_for_vertex_ai_is_answered(version: str, project: str, verb: str, begins: bytes) -> None:
+    path = f"/{version}/{project}publishers/google/models/claude/opus:{verb}"
+    async with served(gpt=(Choosy, "gpt-5"), claude=(Choosy, "")) as server:
+        answer = await server.ask(path, contents=[{"role": "user", "parts": [{"text": "Hi"}]}], labels={"team": "a"})
+        assert (answer.status, answer.body[: len(begins)]) == (200, begins)
+        assert server.asked == [("claude", "opus")]
+
+
+async def test_a_tuned_model_of_vertex_ai_is_not_the_model_of_a_server() -> None:
+    async with served(gpt=(Choosy, "gpt-5")) as server:
+        answer = await server.ask("/v1/projects/p/locations/l/endpoints/7:generateContent", contents=[])
+        assert answer.status == 400
+        assert json.loads(answer.body)["error"]["message"].startswith("the path must end with models/<model>:")
