@@ -179,6 +179,39 @@ async def test_a_reply_that_runs_during_a_rolling_restart_is_complete() -> None:
             assert [text async for text in texts] == ["two"]
 
 
+async def test_while_the_last_replies_are_finished_new_clients_are_refused() -> None:
+    async with FakeEndpoint(dialects.Acytoo(), reply("Hel", "lo").wait(3.0, after=1)) as fake:
+        with supervised("--to", fake.url, "--grace", "600") as server:
+            stream = Acytoo(server.url).create_async_generator("", MESSAGES)
+            assert await anext(stream) == "Hel"
+            server.process.send_signal(signal.SIGTERM)
+            await refused(server.port)
+            assert len(server.workers()) > 0
+            assert [text async for text in stream] == ["lo"]
+            assert await asyncio.to_thread(server.process.wait, LIMIT) == 0
+
+
+async def refused(port: int) -> None:
+    """Open connections until one is refused."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                return
+            writer.close()
+
+
+async def test_workers_that_are_stopped_without_their_supervisor_are_replaced_and_clients_wait() -> None:
+    async with upstream() as fake:
+        with supervised("--to", fake.url) as server:
+            old = server.workers()
+            for pid in old:
+                os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: not server.workers() & old, "the workers do not end")
+            assert await Acytoo(server.url).create_async("", MESSAGES) == "Hello world"
+
+
 async def test_a_worker_that_is_killed_is_replaced() -> None:
     async with upstream() as fake:
         with supervised("--to", fake.url) as server:

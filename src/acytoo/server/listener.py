@@ -8,11 +8,13 @@ a minute. The kernel keeps the clients waiting meanwhile.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import os
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 _LOG = logging.getLogger("acytoo.server")
 
@@ -55,6 +57,11 @@ class Listener:
         """Each with the timer after which it is accepted from again."""
         self._accepting: set[asyncio.Task[object]] = set()
         self._reported_at = -math.inf
+        self.is_last = False
+        """Whether no other process will accept from the sockets once this listener is closed.
+
+        New clients are refused then. As long as a process has the sockets open, they would wait.
+        """
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Accept connections. Return the address. Raises what `create_server` raises."""
@@ -96,7 +103,11 @@ class Listener:
         """Accept what is waiting, and no more. Return when all that were accepted are connections."""
         for listening, timer in list(self._sockets.items()):
             if timer is None:
-                self._accept(listening)  # the kernel would reset it
+                for _ in range(_BACKLOG // _MAX_AT_ONCE):
+                    self._accept(listening)  # the kernel would reset it
+            if self.is_last:
+                with suppress(OSError):  # another process was faster
+                    listening.shutdown(socket.SHUT_RDWR)
         self._close()
         if self._accepting:
             await asyncio.wait(self._accepting)
@@ -122,7 +133,10 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                self._wait(listening, error)
+                if self.is_last and error.errno == errno.EINVAL:  # another process has shut it down
+                    self._loop.remove_reader(listening)
+                else:
+                    self._wait(listening, error)
                 return
             accepted.setblocking(False)
             task = self._loop.create_task(self._loop.connect_accepted_socket(self._new_connection, accepted))

@@ -25,7 +25,7 @@ from acytoo.http import bracketed
 from acytoo.server.listener import bind
 from acytoo.server.notify import notify, notify_reloading, watchdog_interval
 from acytoo.server.run import listening_errors
-from acytoo.server.worker import LEND, READY, TAKE_BACK, VARIABLE
+from acytoo.server.worker import LEND, READY, STOP_ALL, TAKE_BACK, VARIABLE
 
 _LOG = logging.getLogger("acytoo.server")
 
@@ -242,7 +242,7 @@ class _Supervisor:
 
     def _lend(self) -> None:
         """Let workers accept connections for the places whose workers do not serve."""
-        if len(self._sockets) == 1:
+        if len(self._sockets) == 1 or self._stopping.is_set():
             return
         serving = [worker for worker in self._places if worker in self._workers and worker.is_serving]
         for place, worker in enumerate(self._places):
@@ -330,6 +330,7 @@ class _Supervisor:
         self._stopping.set()
         for worker in self._workers:
             if not worker.is_draining:  # those end already, and a signal would cut their replies
+                worker.tell(STOP_ALL, 0)
                 worker.send(signal.SIGTERM)
         if not await self._wait_for_all(self._grace + _KILL_AFTER):
             for number in (signal.SIGTERM, signal.SIGKILL):

@@ -2,7 +2,8 @@
 
 The supervisor passes the descriptors in an environment variable. Over the connection the worker reports that it serves,
 and then signs of life; the supervisor lends it the sockets of a worker that has ended, until there is another one
-(`+PLACE` and `-PLACE`, a line each). The end of the connection shows each that the other has ended, however that came.
+(`+PLACE` and `-PLACE`, a line each). `!0` announces that all workers will be stopped. The end of the connection shows
+each that the other has ended, however that came.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ READY = b"r"
 ALIVE = b"."
 LEND = b"+"
 TAKE_BACK = b"-"
+STOP_ALL = b"!"
 
 
 def is_worker() -> bool:
@@ -87,12 +89,18 @@ class SupervisorConnection:
             data = b""
         if not data:
             self._loop.remove_reader(self._connection)
+            self._listener.is_last = True
             self._on_end()
             return
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
-            sockets = self._places[int(line[1:])]
-            (self._listener.add if line[:1] == LEND else self._listener.remove)(sockets)
+            action, sockets = line[:1], self._places[int(line[1:])]
+            if action == STOP_ALL:
+                self._listener.is_last = True
+            elif action == LEND:
+                self._listener.add(sockets)
+            else:
+                self._listener.remove(sockets)
 
     def _beat(self) -> None:
         self._send(ALIVE)
