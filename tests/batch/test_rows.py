@@ -85,6 +85,16 @@ def test_a_format_that_is_not_known_and_a_missing_file_are_usage_errors(tmp_path
         read_rows(str(tmp_path / "a.jsonl"))
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_refused_with_how_to_convert_it(name: str, codec: str, tmp_path: Path) -> None:
+    """Excel and PowerShell write such files."""
+    path = tmp_path / name
+    path.write_bytes("\ufeff{}\n".encode(codec))
+    with pytest.raises(UsageError, match=r"is UTF-16: convert it to UTF-8, such as with iconv -f UTF-16 -t UTF-8$"):
+        read_rows(str(path))
+
+
 def test_the_format_can_be_given(tmp_path: Path) -> None:
     assert rows(tmp_path / "a.txt", b'{"prompt": "a"}', "jsonl")[0].fields == {"prompt": "a"}
 

@@ -6,6 +6,7 @@ A row that cannot be read is a row with an `error`, so that the others go on.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import csv
 import os
 import stat
@@ -71,15 +72,17 @@ def read_rows(path: str, format: str = "", columns: Iterable[str] = ()) -> Rows:
     """Return the rows of a file, or of standard input if `path` is "-".
 
     `format` is "jsonl", "csv", "tsv" or "parquet"; by default the file's suffix decides. Raises UsageError now if the
-    file cannot be opened, or if a format with named columns has not all of `columns`.
+    file cannot be opened or is UTF-16, or if a format with named columns has not all of `columns`.
     """
     kind = format or format_of(path)
     try:
         # Not `sys.stdin.buffer`: a thread that waits in it would stop the interpreter from ending.
-        stream: IO[bytes] = open(0, "rb", closefd=False) if path == "-" else Path(path).open("rb")  # noqa: SIM115
+        stream = open(0, "rb", closefd=False) if path == "-" else Path(path).open("rb")  # noqa: SIM115
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     try:
+        if path != "-" and stream.peek(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise UsageError(f"{path} is UTF-16: convert it to UTF-8, such as with iconv -f UTF-16 -t UTF-8")
         rows = unique(_READERS[kind](stream, frozenset(columns)))
     except BaseException:
         stream.close()
