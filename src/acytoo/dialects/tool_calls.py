@@ -453,7 +453,9 @@ class ReceivedCalls:
         is_held = call.is_empty or call.is_quoted or (self._names_in_pieces and not call.fragments)
         return self._begin(call) if call.id and call.name and not is_held else []
 
-    def whole(self, call_id: str, name: str, arguments: object, signature: tuple[str, str] | None = None) -> list[Item]:
+    def add_complete(
+        self, call_id: str, name: str, arguments: object, signature: tuple[str, str] | None = None
+    ) -> list[Item]:
         """Return the items for a complete call: none if it is repeated, unless its signature is new.
 
         Without ids, a call is repeated only if it is signed now and was not before, and so are those that follow it in

@@ -555,7 +555,7 @@ class StreamReader(RecordReader):
         known, text = repeated.call, "".join(repeated.fragments)
         text = text or (arguments_text(repeated.input) if repeated.input else "")
         if self._call_indices.get(known.number) != index:
-            items += self._calls.whole(known.received_id, known.name, text)
+            items += self._calls.add_complete(known.received_id, known.name, text)
             return
         if known.is_partial:
             rest = continuation(known.arguments, text)

@@ -144,7 +144,7 @@ class StreamReader(RecordReader):
 
     def __init__(self, name: str, ends_without_finish: bool = False) -> None:
         super().__init__(name, SSEDecoder(), ends_without_finish)
-        self._turn = TurnReader(self._calls.whole)
+        self._turn = TurnReader(self._calls.add_complete)
         self._started = False
         self._unframed = b""
         self._first_text = ""

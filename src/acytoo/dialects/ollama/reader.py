@@ -158,7 +158,7 @@ class StreamReader(RecordReader):
             for call in message.tool_calls or ():
                 function = call.function or _Function(call.name, call.arguments)
                 arguments = function.arguments or arguments_in(function, call)  # Ollama never splits a call
-                content += self._calls.whole(call.id or "", function.name or call.name or "", arguments)
+                content += self._calls.add_complete(call.id or "", function.name or call.name or "", arguments)
             # Ollama's last line has no content. Servers that imitate it may repeat everything there.
             items += self.unrepeated(content, items) if content and line.done else content
             if message.content or message.tool_calls:
