@@ -634,7 +634,7 @@ class PassedReply(BatchStream[bytes]):
             exchange.deadlines.content_received()
         observation = self._observation
         if data and observation is not None:
-            if self._hides_usage:
+            if self._hides_usage and not passage.reader.is_piece:
                 data = self._client.dialect.without_usage(data)
             if data and observation.first_content_at is None:
                 observation.note_content()

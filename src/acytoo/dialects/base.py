@@ -147,6 +147,8 @@ class Reader:
     """The error that follows the items which `feed` returned last. Nothing comes after it."""
     received_content: bool = True
     """Whether the last chunk shows that the reply is being made. Keep-alives do not: they end no timeout."""
+    is_piece: bool = False
+    """Whether the last chunk that was scanned is a record with a piece of a text or of a call, and nothing else."""
 
     def feed(self, chunk: bytes) -> list[Item]:
         """Return the items that this chunk completes.
@@ -444,8 +446,8 @@ class Dialect:
         except UNDECODABLE as error:
             raise invalid(f"invalid request body: {error}") from error
         exact = self._exact_names
-        for name in fields:
-            if (known := exact.get(name.casefold())) is not None and name not in exact.values():
+        for name in sorted(fields.keys() - self._usual_names):
+            if (known := exact.get(name.casefold())) is not None:
                 raise invalid(f"unknown field {show(name)}: did you mean {known!r}?")
         once = msgspec.json.encode(fields)
         is_plain = len(once) == len(body) or len(_without_spaces(once)) == len(_without_spaces(body))
@@ -456,6 +458,11 @@ class Dialect:
         """The fields that select a model or bound a reply, by their names without upper case."""
         names = (*_ROUTING_FIELDS, *self.unmetered_fields, *self.length_fields)
         return {name.casefold(): name for name in names}
+
+    @functools.cached_property
+    def _usual_names(self) -> frozenset[str]:
+        """Names of fields that nobody confuses with another one: those, and options in lower case."""
+        return OPTIONS.union(("messages", "stream"), self._exact_names.values())
 
     def _decode_fields(self, incoming: ServerRequest, body: JSONObject, names: Sequence[str]) -> ParsedRequest:
         """Decode a request as if its body had only these fields, and those that it must have."""

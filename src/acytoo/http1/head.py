@@ -29,11 +29,19 @@ def field_name(name: bytes) -> str:
     return name.decode("latin-1").lower()
 
 
-def add_fields(fields: dict[str, str], received: Iterable[tuple[bytes, bytes]], single: Container[str]) -> None:
+def add_fields(fields: dict[str, str], received: Collection[tuple[bytes, bytes]], single: Container[str]) -> None:
     """Add received fields to those of a head. Bytes of values that are not UTF-8 become lone surrogates.
 
     Raises HTTPError if there is a second field of a name in `single`.
     """
+    if not fields:  # nearly all heads arrive at once, and have each field once
+        try:
+            new = {field_name(name): value.rstrip().decode() for name, value in received}
+        except UnicodeDecodeError:
+            new = {}
+        if len(new) == len(received):
+            fields.update(new)
+            return
     for name, value in received:
         key, text = field_name(name), value.rstrip().decode("utf-8", "surrogateescape")
         if key in fields:

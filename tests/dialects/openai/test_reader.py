@@ -867,3 +867,23 @@ def test_pieces_of_a_call_that_have_nothing_else_are_its_arguments() -> None:
     named = [{"id": "c", "model": "m", **chunk} for chunk in [*chunks, choice({}, "tool_calls")]]
     reply = collect(read(events(*named, "[DONE]")))
     assert [call["function"]["arguments"] for call in reply.tool_calls] == ['{"a": [1, 2]}']
+
+
+def test_only_a_record_that_has_a_piece_alone_is_scanned_as_a_piece() -> None:
+    reader = StreamReader("openai")
+    piece = events({"id": "c", **choice({"content": "a"})})
+    usage = events({"id": "c", **_USAGE})
+    both = events({"id": "c", **choice({"content": "b"})}) + usage
+    found = []
+    for chunk in (
+        piece,
+        piece.replace(b'"a"', b'"c"'),
+        usage,
+        both,
+        piece,
+        piece.replace(b'"a"', b'"d"'),
+        events(STOP),
+    ):
+        reader.scan(chunk)
+        found.append(reader.is_piece)
+    assert found == [False, True, False, False, False, True, False]

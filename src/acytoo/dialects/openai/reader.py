@@ -294,11 +294,11 @@ class StreamReader(RecordReader):
             and chunk != self._scanned
         ):
             self._scanned = chunk
-            self.received_content = True
+            self.received_content = self.is_piece = True
             if self._unread is not None:
                 self._unread.append(chunk)
             return
-        self._scans = True
+        self._scans, self.is_piece = True, False
         if self._unread is None and self._calls.last is not None:
             self._unread = []
         records = self._decode_chunk(chunk)
