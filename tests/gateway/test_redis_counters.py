@@ -443,6 +443,30 @@ async def test_a_redis_that_loads_its_data_counts_as_lost_until_it_has_them(
         assert await used(counters, MONEY) == MONEY.amount
 
 
+@pytest.mark.parametrize(
+    ("options", "is_reported"),
+    [
+        (("--maxmemory", "50mb", "--maxmemory-policy", "volatile-lru"), True),
+        (("--maxmemory", "50mb", "--maxmemory-policy", "noeviction"), False),
+        (("--maxmemory-policy", "volatile-lru"), False),
+    ],
+)
+async def test_a_redis_that_may_forget_counts_is_reported_once(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture, options: tuple[str, ...], is_reported: bool
+) -> None:
+    redis_server.kill()
+    redis_server.options = options
+    redis_server.start()
+    async with connected(redis_server) as counters:
+        await asyncio.gather(*[reserve(counters, REQUEST) for _ in range(20)])
+    assert len(caplog.messages) == is_reported
+    assert all(
+        message.startswith(f"the counters at redis://127.0.0.1:{redis_server.port}/0 may be forgotten")
+        and message.endswith("set maxmemory-policy to noeviction there, not volatile-lru")
+        for message in caplog.messages
+    )
+
+
 async def test_each_process_restores_what_it_knows(redis_server: Redis) -> None:
     async def restore() -> None:
         await first.restore(REQUEST.counter, REQUEST.window, KNOWN)

@@ -44,6 +44,9 @@ _MAX_UNSETTLED = 10_000
 _IDENTITY = re.compile(r"^(?:run_id|master_replid):(\w+)", re.MULTILINE)
 """What a server chooses at random: when it starts, and when it is promoted."""
 
+_EVICTS = re.compile(r"^maxmemory:[1-9].*^maxmemory_policy:(?!noeviction)([\w-]+)", re.MULTILINE | re.DOTALL)
+"""Whether a server may forget counts when its memory is full, and by which policy."""
+
 _COMMON = """
 local now = tonumber(ARGV[1])
 if not now then
@@ -491,9 +494,17 @@ class RedisCounters:
             reply = await connection.read_response()
         except self._refused:
             reply = b""
-        identity = _IDENTITY.findall(reply.decode() if isinstance(reply, bytes) else reply)
+        text = reply.decode() if isinstance(reply, bytes) else reply
+        identity = _IDENTITY.findall(text)
         if not identity or identity != self._identity:
             self._identity, self._restored_id, self._is_restore_complete = identity, _NOTHING_RESTORED, False
+            if policy := _EVICTS.search(text):
+                _LOG.warning(
+                    "the counters at %s may be forgotten when its memory is full, and limits passed: "
+                    "set maxmemory-policy to noeviction there, not %s",
+                    self._shown,
+                    policy[1],
+                )
 
     def _report_loss(self, error: Exception) -> None:
         if self._is_lost:
