@@ -79,6 +79,13 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "what is closing already has no sending side left, and is aborted once more"
         ),
     },
+    "server/connection.py ServerConnection._report": {
+        "'1.1' -> 'XX1.1XX'": "it counts only for connections that are kept"
+    },
+    "server/connection.py ServerConnection.connection_made": {
+        "'1.1' -> 'XX1.1XX'": "it counts only for connections that are kept",
+    },
+    "server/listener.py Listener._wait": {"0 -> 1": "what `accept` raises has a number"},
     "server/hangup.py has_hung_up": {"0 -> 1": "waits a millisecond"},
     "server/listener.py bind": {
         "asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False, "
