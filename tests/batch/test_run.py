@@ -15,7 +15,7 @@ import pytest
 
 from acytoo.testing import ScriptedResponse, reply, status
 from tests.batch.upstream import Upstream, read, write_prompts, write_rows
-from tests.processes import LIMIT, run, script, start
+from tests.processes import ACYTOO, LIMIT, run, script, start
 
 
 def texts(path: Path) -> dict[int | str, str]:
@@ -120,6 +120,14 @@ def test_a_wrong_key_stops_the_batch_before_it_fails_every_row(tmp_path: Path) -
         assert b"acytoo: 401: wrong key\n" in done.stderr
         assert sum(upstream.counts.values()) <= 8
         assert read(tmp_path / "out.errors.jsonl") == []
+
+
+def test_a_model_that_cannot_be_loaded_stops_the_batch_before_it_fails_any_row(tmp_path: Path) -> None:
+    rows, out = write_prompts(tmp_path / "in.jsonl", 500), tmp_path / "out.jsonl"
+    done = run([ACYTOO, "batch", str(rows), "-o", str(out), "--url", f"embedded://{tmp_path}/no.gguf"])
+    assert done.returncode == 4
+    assert b"acytoo: cannot read the model file" in done.stderr
+    assert read(tmp_path / "out.errors.jsonl") == []
 
 
 def test_a_changed_input_is_refused(tmp_path: Path) -> None:

@@ -27,7 +27,15 @@ from acytoo.batch.budget import Spending
 from acytoo.batch.limits import Limiter, Reservation
 from acytoo.batch.rows import Row
 from acytoo.dialects.quotas import Quota
-from acytoo.errors import AcytooError, AuthenticationError, InvalidReplyError, NoTextError, StatusError
+from acytoo.errors import (
+    AcytooError,
+    AuthenticationError,
+    EmbeddedError,
+    InvalidReplyError,
+    MissingExtraError,
+    NoTextError,
+    StatusError,
+)
 from acytoo.routing.policy import LONGEST_REQUESTED_PAUSE, verdict, wait_of
 from acytoo.types import Reply
 
@@ -399,10 +407,12 @@ def is_refusal(error: AcytooError) -> bool:
 
 
 def is_fatal(error: AcytooError) -> bool:
-    """Return whether every other row would meet this error too: a wrong key, or no money left.
+    """Return whether every other row would meet this error too: a wrong key, no money left, or no embedded model.
 
     Source of the codes: OpenAI's list of error codes.
     """
+    if isinstance(error, (EmbeddedError, MissingExtraError)):
+        return True
     if isinstance(error, AuthenticationError) and error.status in (401, None):
         return True
     return isinstance(error, StatusError) and "insufficient_quota" in (error.code, error.type)
