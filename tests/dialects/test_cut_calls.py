@@ -169,6 +169,11 @@ PASSED: dict[str, list[dict[str, Any]]] = {
     "one piece": [*TEXTS, named('{"x": 1')],
     "after thoughts": [*[{"reasoning_content": word} for word in "abcd"], named(""), piece('{"x": '), piece("1")],
     "texts after it": [*TEXTS, named('{"x": '), piece("1"), *TEXTS],
+    "in the field before tool_calls": [
+        *TEXTS,
+        *[{"function_call": fields} for fields in ({"name": "f", "arguments": ""}, {"arguments": '{"x": '})],
+        {"function_call": {"arguments": "1"}},
+    ],
     "with a type": [*TEXTS, named(""), *[piece(text, type="function") for text in ('{"x": ', "1")]],
 }
 

@@ -213,7 +213,7 @@ _PIECE = re.compile(
 )
 """The beginning of a delta up to its text, or its piece of a call's arguments."""
 
-_CALL = re.compile(rb'"tool_calls":\s*\[.*"name"')
+_CALL = re.compile(rb'"(?:tool_calls":\s*\[.*|function_call":\s*\{.*)"name"')
 """The beginning of a call, of which later records may have more pieces."""
 
 
@@ -327,7 +327,8 @@ class StreamReader(RecordReader):
         A chunk of texts is only looked at in its last records: a call follows them, and hardly ever precedes them.
         """
         if self._unread is None:
-            if b'"tool_calls"' not in (records[-2:][0] if significant else records[-1]):  # the last may be `[DONE]`
+            last = records[-2:][0] if significant else records[-1]  # the very last may be `[DONE]`
+            if b'"tool_calls"' not in last and b'"function_call"' not in last:
                 return
             begins = [number for number, record in enumerate(records) if _CALL.search(record)]
             if not begins:
