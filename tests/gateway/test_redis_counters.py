@@ -561,6 +561,19 @@ async def test_while_neither_redis_nor_the_ledger_knows_what_is_used_budgets_ref
                 await asyncio.sleep(0.05)
 
 
+async def test_an_error_that_nobody_expects_while_counters_are_restored_keeps_no_request_waiting(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def restore() -> None:
+        raise ValueError("unexpected")
+
+    async with connected(redis_server, on_empty=restore) as counters:
+        with pytest.raises(ServerError, match="the ledger cannot be read"):
+            await counters.reserve([MONEY])
+        assert (await reserve(counters, REQUEST)).levels[0].used == 1
+    assert caplog.messages[0].endswith("trying again: ValueError('unexpected')")
+
+
 async def test_no_request_waits_long_for_a_ledger_that_does_not_answer(redis_server: Redis) -> None:
     may_go_on = asyncio.Event()
     async with connected(redis_server, on_empty=may_go_on.wait) as counters:

@@ -231,7 +231,7 @@ class RedisCounters:
     While Redis cannot be reached, `on_failure` "open" lets requests through uncounted, "closed" refuses them with
     status 503; `budgets_on_failure` is for claims on money. `lease`: seconds after which the places in flight of a
     killed process are free again. `on_empty` restores what is known from elsewhere. It is called at the first request,
-    and if Redis has lost data, until it does not raise an AcytooError. Claims on days and months wait for it; if it
+    and if Redis has lost data, until it raises nothing. Claims on days and months wait for it; if it
     fails, they are counted from zero, or refused as if Redis could not be reached. `prefix` begins all keys. `now`
     replaces Redis's clock, in tests.
     """
@@ -415,8 +415,8 @@ class RedisCounters:
             self._is_restore_failing = False
             if self._is_restore_complete:
                 self._restored_id, self._restore_again_at = data_id, 0.0
-        except AcytooError as error:
-            self._report_restore_failure(str(error))
+        except Exception as error:  # also one that nobody expects: requests wait for this
+            self._report_restore_failure(str(error) if isinstance(error, AcytooError) else repr(error))
         finally:
             self._restoring = None
 
