@@ -49,6 +49,10 @@ MARKUP = {
     "[a_b_c](https://x/y_z) d": '<a href="https://x/y_z">a_b_c</a> d',
     "[a](https://x/y_(z)) (b)": '<a href="https://x/y_(z)">a</a> (b)',
     "[a](https://x) (b)": '<a href="https://x">a</a> (b)',
+    '[a](https://x "A title") b': '<a href="https://x">a</a> b',
+    "[a](<https://x/y>)": '<a href="https://x/y">a</a>',
+    "(see https://x/y). b": '(see <a href="https://x/y">https://x/y).</a> b',
+    "https://x/y_(z), b": '<a href="https://x/y_(z)">https://x/y_(z),</a> b',
     "![a](https://x/y.png)": '<a href="https://x/y.png">https://x/y.png</a>',
     "https://x/a_b_c d": '<a href="https://x/a_b_c">https://x/a_b_c</a> d',
 }

@@ -74,11 +74,12 @@ export class MarkdownView {
       const element = data.nodes[data.index];
       if (type === smd.HREF || type === smd.SRC) {
         open[data.index].url = value;
-        if (!SAFE.test(value)) return;
-        element.href = value;
+        const url = urlOf(value, open[data.index].type);
+        if (!SAFE.test(url)) return;
+        element.href = url;
         element.rel = "noopener noreferrer nofollow";
         element.target = "_blank";
-        if (type === smd.SRC) element.textContent = value;
+        if (type === smd.SRC) element.textContent = url;
         else if (value.split("(").length > value.split(")").length) cutLink = element;
       } else if (type === smd.LANG) {
         const language = value.trim().split(/\s/)[0].slice(0, 30);
@@ -117,6 +118,12 @@ export class MarkdownView {
     this.parser.pending = "";
     return pending.trimEnd();
   }
+}
+
+// Return the URL of a link without its title. One in the text ends before the punctuation that follows it.
+function urlOf(value, type) {
+  if (type === smd.RAW_URL) return value.replace(value.includes("(") ? /[.,;:!?'"*\]>]+$/ : /[.,;:!?'"*\]>)]+$/, "");
+  return value.trim().replace(/\s+["'(].*$/s, "").replace(/^<(.*)>$/, "$1");
 }
 
 // Replace an element by its content between the marks that the parser has left out.
