@@ -179,6 +179,17 @@ def test_an_unknown_command_is_reported_and_not_sent() -> None:
     assert sent(fake) == [["/etc is a folder"]]
 
 
+@pytest.mark.parametrize("line", ["/usage now", "/exit now"])
+def test_a_command_with_an_argument_that_it_does_not_take_is_not_sent(line: str) -> None:
+    with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.press(f"{line}\n")
+        name = line.split()[0]
+        assert f"acytoo: {name} takes no argument\n" in terminal.wait_for(PROMPT)
+        enter(terminal, "first")
+    assert sent(fake) == [["first"]]
+
+
 def test_a_message_may_have_several_lines() -> None:
     with FakeEndpoint(dialects.Acytoo(), reply("ok")) as fake, conversation(fake) as terminal:
         terminal.wait_for(PROMPT)

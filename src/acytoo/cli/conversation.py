@@ -112,7 +112,10 @@ class Conversation:
         """Run a slash command. Return whether the message was one, known or unknown."""
         name, _, argument = message.partition(" ")
         command = COMMANDS.get(name)
-        if command is not None and (not argument or command.argument):
+        if command is not None:
+            if argument and not command.argument:
+                print_error(f"{name} takes no argument")
+                return True
             if command.needs_argument and not argument.strip():
                 print_error(f"{name} needs an argument: {name} {command.argument}")
                 return True
