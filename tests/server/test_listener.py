@@ -116,6 +116,28 @@ async def test_sockets_that_other_processes_have_too_are_accepted_from_until_the
         await asyncio.open_connection(*address)
 
 
+async def test_the_last_listener_that_is_closed_accepts_all_that_wait_and_lets_the_kernel_refuse_others() -> None:
+    accepted: list[asyncio.Protocol] = []
+
+    def new_connection() -> asyncio.Protocol:
+        accepted.append(asyncio.Protocol())
+        return accepted[-1]
+
+    sockets = await bind("127.0.0.1", 0)
+    others = [each.dup() for each in sockets]  # as another process has them
+    address = sockets[0].getsockname()
+    listener = Listener(new_connection)
+    listener.add(sockets)
+    clients = [socket.create_connection(address) for _ in range(200)]  # more than are accepted at once
+    listener.is_last = True
+    await listener.close()
+    assert len(accepted) == 200
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+    for each in (*clients, *others):
+        each.close()
+
+
 class WithoutReaders(asyncio.SelectorEventLoop):
     """An event loop that cannot watch sockets, as that of Windows."""
 
