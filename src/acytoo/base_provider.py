@@ -26,9 +26,9 @@ from acytoo.errors import (
     UsageError,
 )
 from acytoo.http import Endpoint
-from acytoo.messages import check_messages, check_options
+from acytoo.messages import check_messages, check_options, wrong_type
 from acytoo.observation import Received
-from acytoo.secret import Secret, mask_url, show
+from acytoo.secret import Secret, mask_url
 from acytoo.settings import NAMES, SettingArguments, Settings, as_body_fields, as_size, as_text, check_url, hidden
 from acytoo.types import (
     OPTIONS,
@@ -470,7 +470,7 @@ class AsyncGeneratorProvider(g4f.ProviderMixin):
         try:
             request = msgspec.convert({"messages": [], **options}, Request)
         except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the second for a lone surrogate
-            raise _wrong_type(options) from error
+            raise UsageError(wrong_type(options)) from error
         request.messages = check_messages(messages)
         request.model = as_text(model, "model") or self.model
         if self.needs_model and not request.model:
@@ -512,33 +512,6 @@ def _client_class() -> type[Client]:
 
 
 _HINT = "leave it out, or pass drop_unsupported=True"
-
-
-_EXPECTED = {
-    "stop": "text or a list of texts",
-    "tools": "a list of objects",
-    "tool_choice": "text or an object",
-    "response_format": "an object",
-    "reasoning_effort": "text",
-    "user": "text",
-    "parallel_tool_calls": "true or false",
-    "logprobs": "true or false",
-    "top_k": "a whole number",
-    "max_tokens": "a whole number",
-    "seed": "a whole number",
-    "top_logprobs": "a whole number",
-}
-"""What the value of an option must be; that of any other is a number."""
-
-
-def _wrong_type(options: Mapping[str, object]) -> UsageError:
-    """Return the error for options of which one has the wrong type."""
-    for name, value in options.items():
-        try:
-            msgspec.convert({"messages": [], name: value}, Request)
-        except (msgspec.ValidationError, UnicodeEncodeError):
-            return UsageError(f"invalid {name} {show(value, 60)}: expected {_EXPECTED.get(name, 'a number')}")
-    raise AssertionError("every option has the right type")
 
 
 def _unknown(name: str, provider: str) -> str:

@@ -6,6 +6,8 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
+import msgspec
+
 from acytoo.errors import UsageError
 from acytoo.secret import show
 from acytoo.types import ChatMessage, ChatMessages, ContentPart, Messages, Request, TurnPart, plain_turn
@@ -129,6 +131,39 @@ def check_options(request: Request) -> None:
         request.parallel_tool_calls = None
         if request.tool_choice in ("auto", "none"):
             request.tool_choice = None
+
+
+_EXPECTED = {
+    "model": "text",
+    "stream": "true or false",
+    "stop": "text or a list of texts",
+    "tools": "a list of objects",
+    "tool_choice": "text or an object",
+    "response_format": "an object",
+    "reasoning_effort": "text",
+    "user": "text",
+    "parallel_tool_calls": "true or false",
+    "logprobs": "true or false",
+    "top_k": "a whole number",
+    "max_tokens": "a whole number",
+    "seed": "a whole number",
+    "top_logprobs": "a whole number",
+}
+"""What the value of a field of `Request` must be; that of any other is a number."""
+
+
+def wrong_type(fields: Mapping[str, object], names: Mapping[str, str] = {}) -> str:
+    """Return what is wrong with fields of which one has a type that `Request` does not have.
+
+    `names` are those of an API for some of them.
+    """
+    for field, value in fields.items():
+        try:
+            msgspec.convert({"messages": [], field: value}, Request)
+        except (msgspec.ValidationError, UnicodeEncodeError):
+            name, expected = names.get(field, field), _EXPECTED.get(field, "a number")
+            return f"invalid {name} {show(value, 60)}: expected {expected}"
+    raise AssertionError("every field has the right type")
 
 
 def _check_tools(tools: Sequence[Mapping[str, object]] | None) -> None:

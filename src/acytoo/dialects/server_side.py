@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from acytoo.dialects.fields import invalid
 from acytoo.errors import UsageError
 from acytoo.http import ServerRequest
-from acytoo.messages import check_messages, check_options
+from acytoo.messages import check_messages, check_options, wrong_type
 from acytoo.secret import Secret
 from acytoo.types import OPTIONS, Request
 
@@ -20,8 +21,10 @@ _NOT_NULL = ("model", "messages", "stream")
 _FIELDS = OPTIONS.union(_NOT_NULL)
 
 
-def request_from_body(body: dict[str, Any], dialect: str) -> Request:
+def request_from_body(body: dict[str, Any], dialect: str, names: Mapping[str, str] = {}) -> Request:
     """Decode a body that has the shared shape's field names. All other fields become the request's `extra`.
+
+    `names` are those of the API for fields that an error may name.
 
     Raises RequestError (400) that names the field of a wrong type or the malformed message.
     """
@@ -42,7 +45,7 @@ def request_from_body(body: dict[str, Any], dialect: str) -> Request:
     except UsageError as error:
         raise invalid(str(error)) from error
     except msgspec.ValidationError as error:
-        raise invalid(f"invalid request: {error}") from error
+        raise invalid(wrong_type(known, names)) from error
 
 
 def new_id(prefix: str) -> str:

@@ -327,7 +327,7 @@ def test_translation_drops_runner_options_and_keeps_sampling_options() -> None:
         ({"messages": HELLO, "options": {"top_k": 4.5}}, "top_k"),
         ({"messages": [{"role": "user", "content": "x", "images": [3]}]}, "images"),
         ({"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]}, "tool call"),
-        ({"messages": HELLO, "think": [1]}, "reasoning_effort"),
+        ({"messages": HELLO, "think": [1]}, r"invalid think \[1\]: expected text$"),
     ],
 )
 def test_a_malformed_request_raises_a_400_that_names_the_field(body: dict[str, Any], message: str) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from acytoo.dialects.anthropic.reader import TOO_LONG, StreamReader, read_document
 from acytoo.dialects.anthropic.request import (
+    FIELD_NAMES,
     PART_FIELDS,
     SOURCE,
     TOOL_FIELDS,
@@ -185,7 +186,7 @@ class Anthropic(Dialect):
         betas = incoming.headers.get("anthropic-beta", "")
         if betas:
             shared["betas"] = [beta.strip() for beta in betas.split(",") if beta.strip()]
-        return ParsedRequest(request_from_body(shared, self.name))
+        return ParsedRequest(request_from_body(shared, self.name, FIELD_NAMES))
 
     def plain_parts(self, part: ContentPart) -> list[ContentPart] | None:
         """Return the text of a search result, a document of blocks, a compaction or a document's context as parts."""

@@ -52,6 +52,8 @@ TOOL_FIELDS = ("cache_control", "defer_loading", "allowed_callers", "eager_input
 """Fields of a tool that stay on the shared shape's tool."""
 
 _OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop_sequences"}
+FIELD_NAMES = {**_OPTIONS, "user": "metadata.user_id", "reasoning_effort": "output_config.effort"}
+"""What this API calls the fields of the shared shape that errors about a request name."""
 """The shared shape's options that need no translation, and their fields."""
 
 _TOOL_CHOICES = {"auto": "auto", "required": "any", "none": "none"}

@@ -18,7 +18,7 @@ from acytoo.dialects.citations import Citation, citation
 from acytoo.dialects.fields import count, decode_body, invalid, object_or_empty, objects_in, text_or_empty
 from acytoo.dialects.gemini.parts import READ_FIELDS, SOURCE_FIELDS, camel_case_fields
 from acytoo.dialects.gemini.reader import TOO_LONG, CumulativeReader, StreamReader, add_details, read_document
-from acytoo.dialects.gemini.request import decode_request, encode_request, plain_parts
+from acytoo.dialects.gemini.request import FIELD_NAMES, decode_request, encode_request, plain_parts
 from acytoo.dialects.gemini.writer import ArrayWriter, StreamWriter, error_document, reply_document
 from acytoo.dialects.json import UNDECODABLE, decoder, dumps
 from acytoo.dialects.readers import AutoReader
@@ -249,7 +249,7 @@ class Gemini(Dialect):
         shared["stream"] = verb == _STREAM
         if verb == _STREAM and incoming.query.get("alt") != "sse":
             shared["alt"] = "json"  # for `writer`
-        return ParsedRequest(request_from_body(shared, self.name))
+        return ParsedRequest(request_from_body(shared, self.name, FIELD_NAMES))
 
     def replies_in(self, extra: JSONObject) -> int:
         """Return the `candidateCount`."""

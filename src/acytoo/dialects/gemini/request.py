@@ -64,6 +64,9 @@ _CONFIG = {
 }
 """Fields of `generationConfig`, and the shared shape's options."""
 
+FIELD_NAMES = {option: f"generationConfig.{field}" for field, option in _CONFIG.items()}
+"""What this API calls the fields of the shared shape that errors about a request name."""
+
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 """Thinking tokens for each effort. Gemini 2.5 has budgets instead of levels."""
 

@@ -15,6 +15,7 @@ from acytoo.dialects.fields import decode_body, invalid
 from acytoo.dialects.json import dumps
 from acytoo.dialects.ollama.reader import TOO_LONG, CumulativeReader, StreamReader, read_document
 from acytoo.dialects.ollama.request import (
+    FIELD_NAMES,
     decode_generate_request,
     decode_request,
     encode_request,
@@ -170,7 +171,7 @@ class Ollama(Dialect):
     def _parsed(self, body: JSONObject, incoming: ServerRequest) -> ParsedRequest:
         """Return the request of a decoded body."""
         if body["messages"] or not body.get("model"):
-            return ParsedRequest(request_from_body(body, self.name))
+            return ParsedRequest(request_from_body(body, self.name, FIELD_NAMES))
         request = request_from_body({**body, "messages": [{"role": "user", "content": ""}]}, self.name)
         request.messages = []
         reason = loading_reason(body)

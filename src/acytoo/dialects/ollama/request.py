@@ -30,6 +30,9 @@ _OPTIONS = {
 }
 """The shared shape's sampling options, and their names inside `options`."""
 
+FIELD_NAMES = {option: f"options.{name}" for option, name in _OPTIONS.items()} | {"reasoning_effort": "think"}
+"""What this API calls the fields of the shared shape that errors about a request name."""
+
 _THINK = {"none": False, "low": "low", "medium": "medium", "high": "high"}
 """The shared shape's reasoning efforts, and the values of `think`."""
 

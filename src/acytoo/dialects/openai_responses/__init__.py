@@ -18,7 +18,7 @@ from acytoo.dialects.json import dumps
 from acytoo.dialects.openai.models import models_request, read_models
 from acytoo.dialects.openai.reader import TOO_LONG, decode_citation
 from acytoo.dialects.openai_responses.reader import StreamReader, read_document
-from acytoo.dialects.openai_responses.request import NAME, decode_request, encode_request
+from acytoo.dialects.openai_responses.request import FIELD_NAMES, NAME, decode_request, encode_request
 from acytoo.dialects.openai_responses.tools import GRAMMAR, HOSTED_TOOLS, TRANSLATED_ITEMS, TRANSLATED_TOOLS
 from acytoo.dialects.openai_responses.writer import StreamWriter, reply_document
 from acytoo.dialects.quotas import Quota
@@ -154,7 +154,7 @@ class OpenAIResponses(Dialect):
     def decode_request(self, incoming: ServerRequest) -> ParsedRequest:
         """Decode a request: items become messages, `instructions` the first of them."""
         body = decode_request(decode_body(incoming))
-        return ParsedRequest(request_from_body(body, self.name))
+        return ParsedRequest(request_from_body(body, self.name, FIELD_NAMES))
 
     def encode_count_request(self, request: Request, endpoint: Endpoint) -> HTTPRequest:
         """Return the HTTP request that counts tokens. It has the same body, without what only a reply needs."""

@@ -47,6 +47,13 @@ from acytoo.types import (
 
 NAME = "openai-responses"
 
+FIELD_NAMES = {
+    "max_tokens": "max_output_tokens",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+}
+"""What this API calls the fields of the shared shape that errors about a request name."""
+
 _ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 """Values of `include`: parts of a reply that the API sends only when asked."""
