@@ -49,6 +49,19 @@ async def test_a_streamed_reply_above_the_limit_is_complete_and_its_error_has_th
         assert 0 < len(caught.value.text) <= 1_000_000
 
 
+@pytest.mark.parametrize(("count", "size", "limit", "kept"), [(5, 4, 12, 12), (5, 4, 11, 8), (3_000, 4, 5_001, 5_000)])
+async def test_the_text_of_an_error_has_all_pieces_up_to_the_first_that_does_not_fit(
+    count: int, size: int, limit: int, kept: int
+) -> None:
+    pieces = [f"{number % 10_000:0{size}}" for number in range(count)]
+    answer = reply(Start("id-1", "m-1", 7), *pieces, Finish("stop")).close(after=count + 1)
+    async with FakeEndpoint(dialects.OpenAI(), answer) as fake:
+        with pytest.raises(TruncatedError) as caught:
+            async for _ in backend(dialects.OpenAI(), fake.url, max_reply=limit).create_async_generator("", MESSAGES):
+                pass
+    assert caught.value.text == "".join(pieces)[:kept]
+
+
 def stream_of(dialect: Dialect, items: list[Item], times: int) -> list[bytes]:
     """Return the chunks of a stream with the items written that often."""
     writer = dialect.writer(Request(MESSAGES))
