@@ -13,9 +13,17 @@ import pytest
 
 from acytoo import Acytoo, dialects
 from acytoo.dialects import Dialect
-from acytoo.errors import UsageError
+from acytoo.errors import AuthenticationError, UsageError
 from acytoo.secret import Secret
-from acytoo.server.auth import BURST, MAX_ADDRESSES, MAX_WAITING, Failures, address_of, is_among
+from acytoo.server.auth import (
+    BURST,
+    MAX_ADDRESSES,
+    MAX_WAITING,
+    Failures,
+    WrongPasswordError,
+    address_of,
+    is_among,
+)
 from acytoo.server.config import ServerConfig
 from acytoo.server.request import IncomingRequest
 from acytoo.server.run import start
@@ -288,3 +296,23 @@ async def test_without_the_password_in_the_head_every_answer_is_401(dialect: Dia
         for presented in ("", "x-api-key: salami\r\n"):
             answer = await call(server.port, head(f"{first.format(path=path)} HTTP/1.1", more + presented))
             assert answer.status == 401
+
+
+def test_the_error_for_a_wrong_password_knows_the_guess_and_not_the_password() -> None:
+    missing, wrong = WrongPasswordError([]), WrongPasswordError([Secret("salami")])
+    for error in (missing, wrong):
+        assert (error.status, error.code) == (401, "authentication_error")
+        assert error.message == "the password or key is missing or wrong"
+    assert missing.guess is None
+    assert wrong.guess == WrongPasswordError([Secret("salami")]).guess
+    assert len({WrongPasswordError([Secret(each) for each in guess]).guess for guess in ("a", "b", "ab")}) == 3
+
+
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+async def test_a_wrong_password_is_an_error_of_authentication_for_every_client(dialect: Dialect) -> None:
+    async with live_server(reply("ok"), password="sesame") as server:
+        answer = await call(server.port, request(dialect, headers="x-api-key: salami\r\n"))
+        error = dialect.read_error(answer.status, answer.body)
+        assert type(error) is AuthenticationError
+        assert error.message == "the password or key is missing or wrong"
+        assert answer.body == dialect.write_error(WrongPasswordError([])).body

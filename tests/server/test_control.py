@@ -17,7 +17,7 @@ from acytoo.http import HTTPResponse
 from acytoo.secret import Secret
 from acytoo.server.app import Application
 from acytoo.server.config import ServerConfig
-from acytoo.server.control import Ask, BackendReply, Call, Control
+from acytoo.server.control import ANYONE, Ask, BackendReply, Call, Control
 from acytoo.server.request import IncomingRequest
 from acytoo.server.response import json_response
 from acytoo.server.router import PathRoute
@@ -244,3 +244,21 @@ async def test_a_controls_own_paths_know_the_caller(headers: str, name: str) -> 
     async with managed(HELLO) as (port, _):
         assert json.loads((await ask(port, head("GET /who HTTP/1.1", headers))).body) == name
         assert (await ask(port, head("GET /who HTTP/1.1"))).status == 401
+
+
+async def test_a_call_without_methods_of_its_own_lets_everything_pass() -> None:
+    asked: list[str] = []
+
+    async def ask() -> BackendReply:
+        asked.append("")
+        return answer
+
+    answer = BackendReply(None, False, {})  # type: ignore[arg-type]
+    wanted = Request([{"role": "user", "content": "Hi"}])
+    passive, nobody = Call(), Control()
+    assert await passive.share(wanted, ask) is answer
+    assert len(asked) == 1
+    assert passive.may_share(wanted) is False
+    assert passive.observe(backend(dialects.OpenAI(), "http://127.0.0.1:9"), wanted) is None
+    assert (nobody.find([Secret("a")]), nobody.begin(None), [*nobody.routes()]) == (None, None, [])  # type: ignore[arg-type]
+    assert (ANYONE.name, ANYONE.max_body, ANYONE.allows("any")) == ("", None, True)

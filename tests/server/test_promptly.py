@@ -1138,3 +1138,19 @@ async def test_waiting_until_all_is_sent_waits_for_the_last_byte_and_changes_not
                 if steps != expected:
                     break
         assert steps == ["first", "second", "sent"]
+
+
+@in_skipping_loop
+async def test_nobody_waits_for_what_a_client_that_has_left_would_read() -> None:
+    async with running(refuse) as server:
+        client = await server.client()
+        [connection] = server.server.connections
+        assert connection.has_client
+        await connection.drain_all()
+        client.sock.close()
+        await turns()
+        assert not connection.has_client
+        await connection.drain_all()
+        await connection.drain()
+        with pytest.raises(DisconnectedError):
+            connection.write(b"x")
