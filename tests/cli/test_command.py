@@ -143,6 +143,12 @@ def test_a_truncated_reply_prints_the_received_text_and_exits_with_1() -> None:
     [
         (["chekc"], "did you mean 'check'"),
         (["--url", "localhost:1", "Hi"], "no scheme"),
+        (["--url", "", "Hi"], "--url is empty: give it a value, or leave it out"),
+        (["-m", "", "Hi"], "--model is empty"),
+        (["--proxy", "", "Hi"], "--proxy is empty"),
+        (["check", ""], "the PROVIDER or URL is empty"),
+        (["bench", ""], "the PROVIDER or URL is empty"),
+        (["models", ""], "the PROVIDER or URL is empty"),
         (["-m", "opnai/gpt", "Hi"], "did you mean -m openai/gpt?"),
         (
             ["-m", "claude-sonnet-5", "Hi"],

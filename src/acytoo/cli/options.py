@@ -25,6 +25,18 @@ def _check_seconds(context: click.Context, parameter: click.Parameter, value: fl
     return value
 
 
+def _refuse_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse an empty value, such as that of an unset variable: the default would answer instead, or no proxy."""
+    if value == "":
+        what = "the PROVIDER or URL" if isinstance(parameter, click.Argument) else f"--{parameter.name}"
+        raise UsageError(f"{what} is empty: give it a value, or leave it out")
+    return value
+
+
+address_argument = click.argument("address", required=False, metavar="[PROVIDER | URL]", callback=_refuse_empty)
+"""The argument of commands that take a provider or the URL of a server in place of `-m` or `--url`."""
+
+
 def warn_if_visible(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Warn, when the command has started, about a secret that other users can read in the list of processes."""
     name = parameter.name or ""
@@ -97,13 +109,24 @@ _ENDPOINT_OPTIONS = (
         "-m",
         "--model",
         metavar="NAME",
+        callback=_refuse_empty,
         help="PROVIDER[/MODEL], such as openai/gpt-5-mini, or several separated by '|', the next one if one fails; "
         "with --url, a model of that server.",
     ),
-    click.option("--url", metavar="URL", help="Server URL; an Acytoo server unless -m names a provider."),
+    click.option(
+        "--url",
+        metavar="URL",
+        callback=_refuse_empty,
+        help="Server URL; an Acytoo server unless -m names a provider.",
+    ),
     secret_options("--key", "KEY", "API key. Prefer the provider's environment variable."),
     secret_options("--password", "TEXT", "Site password. Prefer ACYTOO_PASSWORD."),
-    click.option("--proxy", metavar="URL", help="Proxy: http://, https://, socks4(a):// or socks5(h)://."),
+    click.option(
+        "--proxy",
+        metavar="URL",
+        callback=_refuse_empty,
+        help="Proxy: http://, https://, socks4(a):// or socks5(h)://.",
+    ),
     click.option(
         "--timeout",
         type=float,

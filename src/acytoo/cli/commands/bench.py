@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from acytoo.cli.exit_codes import error_text, print_error
-from acytoo.cli.options import endpoint_options, provider_from_options, select_address
+from acytoo.cli.options import address_argument, endpoint_options, provider_from_options, select_address
 from acytoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _PROMPT = "Write a story about a lighthouse."
 
 
 @click.command
-@click.argument("address", required=False, metavar="[PROVIDER | URL]")
+@address_argument
 @endpoint_options
 @click.option("-c", "--concurrency", default="1,4,16", show_default=True, metavar="NUMBERS", help="Requests at once.")
 @click.option(

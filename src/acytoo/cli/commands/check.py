@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from acytoo.cli.exit_codes import error_text, replace_controls
-from acytoo.cli.options import endpoint_options, provider_from_options, select_address
+from acytoo.cli.options import address_argument, endpoint_options, provider_from_options, select_address
 from acytoo.secret import mask_url
 
 
 @click.command
-@click.argument("address", required=False, metavar="[PROVIDER | URL]")
+@address_argument
 @endpoint_options
 @click.pass_context
 def check(context: click.Context, /, address: str | None, **endpoint: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from acytoo.cli.exit_codes import replace_controls
-from acytoo.cli.options import endpoint_options, provider_from_options
+from acytoo.cli.options import address_argument, endpoint_options, provider_from_options
 from acytoo.errors import UsageError
 
 
 @click.command
-@click.argument("address", required=False, metavar="[PROVIDER | URL]")
+@address_argument
 @endpoint_options
 def models(address: str | None, **endpoint: Any) -> None:
     """List the models of a provider.
