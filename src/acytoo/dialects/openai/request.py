@@ -374,6 +374,10 @@ def decode_request(body: JSONObject) -> JSONObject:
     shared["stream"] = shared.get("stream") or False
     if shared.get("n") in (None, 1):
         shared.pop("n", None)
+    if isinstance(usage := shared.get("usage"), dict) and usage.keys() == {"include"}:  # OpenRouter's `stream_options`
+        del shared["usage"]
+        if usage["include"] is True:
+            shared["stream_options"] = object_or_empty(shared.get("stream_options")) | {"include_usage": True}
     if isinstance(shared.get("messages"), list):
         shared["messages"] = [_decode_message(message) for message in shared["messages"]]
     return shared
