@@ -107,3 +107,13 @@ def test_a_template_has_no_pattern() -> None:
     ]
     assert [route.method for route in SEVERAL.routes][:3] == ["GET", "POST", "POST"]
     assert SEVERAL.methods("/list") == ["GET", "HEAD", "POST"]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/in/a/models/m/n", True), ("/in/a/b/models/m", False), ("/in//models/m", False), ("/in/a/models/", False)],
+)
+def test_a_folder_before_a_model_may_have_any_name(path: str, allowed: bool) -> None:
+    router = Router([PathRoute("POST", "/in/{folder}/models/{model:.+}", answer)])
+    assert bool(router.methods(path)) is allowed
+    assert router.routes[0].template == "/in/{folder}/models/{model}"

@@ -40,7 +40,8 @@ class Router:
         for route in routes:
             before, brace, rest = route.path.partition("{model:.+}")
             if brace:
-                pattern = re.compile(f"{re.escape(before)}(.+){re.escape(rest)}", re.DOTALL)
+                start = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(before))
+                pattern = re.compile(f"{start}(.+){re.escape(rest)}", re.DOTALL)
                 self._patterns.append((pattern, route))
             else:
                 self._exact.setdefault((route.method, route.path), route)

@@ -36,14 +36,16 @@ _PATH_ENDS = ("enerateContent", ":countTokens")
 """
 
 
-_VERTEX = ("/v1beta1/publishers/google/models/", "/v1beta1/projects/", "/v1/publishers/google/models/", "/v1/projects/")
-"""What the paths of Vertex AI begin with. Those of a project have its name and a region before the publisher."""
+_PROJECT = "projects/{project}/locations/{location}/"
 
 
 def _routes(*verbs: str) -> tuple[str, ...]:
-    """Return the paths of these verbs. A model's name may contain slashes."""
-    folders = [*[f"/{version}/models/" for version in _VERSIONS], "/models/", *_VERTEX]
-    return tuple(f"{folder}{{model:.+}}:{verb}" for folder in folders for verb in verbs)
+    """Return the paths of these verbs, also those of Vertex AI. A model's name may contain slashes."""
+    folders = [*[f"/{version}/" for version in _VERSIONS], "/"]
+    folders += [
+        f"/{version}/{project}publishers/google/" for version in ("v1beta1", "v1") for project in ("", _PROJECT)
+    ]
+    return tuple(f"{folder}models/{{model:.+}}:{verb}" for folder in folders for verb in verbs)
 
 
 def _accepts_call_ids(endpoint: Endpoint) -> bool:
