@@ -54,7 +54,7 @@ def test_a_reply_is_read_as_written_in_any_chunks(items: list[Item], places: lis
 async def test_the_server_answers_its_clients_over_a_backend_of_any_dialect(upstream: Dialect, stream: bool) -> None:
     async with live_server(HELLO, dialect=upstream, dialects=DIALECTS) as server:
         response = await call(server.port, request(TOY, stream=stream))
-        assert (response.status, response.whole) == (200, True)
+        assert (response.status, response.is_complete) == (200, True)
         assert [json.loads(line) for line in response.body.splitlines()][-1]["finish"] == "stop"
         assert "".join(json.loads(line).get("piece", "") for line in response.body.splitlines()) == "Hello world"
 

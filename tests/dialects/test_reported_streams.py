@@ -1076,12 +1076,12 @@ async def test_a_server_passes_on_or_translates_it(name: str, client: Dialect) -
     reply = collect(items)
     assert reply.text == reported.text
     if reported.error is not None:
-        assert error is not None or not answer.whole
+        assert error is not None or not answer.is_complete
         if issubclass(reported.error, StatusError):
             assert reported.message in str(error)
         return
     assert error is None
-    assert answer.whole
+    assert answer.is_complete
     if reported.finish != "stop" or client is not reported.dialect:
         assert reply.finish is not None
         assert reply.finish.reason == reported.finish

@@ -78,7 +78,7 @@ async def test_the_log_has_a_failure_in_mid_stream_too(caplog: pytest.LogCapture
     broken = status(200, body=text + b"data: <html>\n\n", content_type="text/event-stream")
     async with live_server(broken) as server:
         answer = await call(server.port, request("anthropic"))
-        assert (answer.status, answer.whole) == (200, False)
+        assert (answer.status, answer.is_complete) == (200, False)
         assert b"HTML" not in answer.body
     assert [record for record in caplog.records if "HTML" in record.getMessage()]
 
@@ -121,7 +121,7 @@ async def test_an_error_in_a_stream_that_passes_through_is_reported_once(name: s
             error = answer.body.removeprefix(texts)
             assert error.count(b"no GPU is left") == own.count(b"no GPU is left")
             assert [line[:7] for line in error.splitlines()] == [line[:7] for line in own.splitlines()]
-            assert answer.whole is dialect.writer(Request([])).error_ends_reply
+            assert answer.is_complete is dialect.writer(Request([])).error_ends_reply
 
 
 CALL = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x": '}}
@@ -142,7 +142,7 @@ async def test_clients_that_stop_at_done_get_the_error_before_it(name: str) -> N
         assert answer.body.startswith(head * 3 + last)
         assert b'"error"' in answer.body
         assert b"data: [DONE]" not in answer.body
-        assert not answer.whole
+        assert not answer.is_complete
 
 
 async def test_a_log_line_of_a_failure_is_one_line(caplog: pytest.LogCaptureFixture) -> None:

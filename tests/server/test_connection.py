@@ -55,7 +55,7 @@ async def test_a_wrong_password_in_a_head_is_rejected_before_the_body_arrives(di
     async with live_server(HELLO, password="sesame") as server:
         asked = request(dialect, headers=f"authorization: Bearer salami\r\n{more}").partition(b"\r\n\r\n")[0]
         response = await answer_to(server.port, asked + b"\r\n\r\n")
-        assert (response.status, response.whole) == (401, True)
+        assert (response.status, response.is_complete) == (401, True)
         assert dialect.read_error(401, response.body).message == "the password or key is missing or wrong"
         assert response.headers["connection"] == "close"
 
@@ -99,7 +99,7 @@ async def test_a_wrong_path_or_method_is_answered_before_the_body_arrives(line: 
 async def test_a_client_that_sends_a_body_that_is_too_large_can_read_why(size: int) -> None:
     async with live_server(HELLO, max_body=1000) as server:
         response = await answer_to(server.port, head(POST, f"content-length: {size}\r\n") + b" " * size)
-        assert (response.status, response.whole) == (413, True)
+        assert (response.status, response.is_complete) == (413, True)
 
 
 async def test_what_follows_a_rejected_request_is_not_answered() -> None:
@@ -118,7 +118,7 @@ async def test_trailers_are_dropped(trailer: bytes) -> None:
     chunked = head(POST, "transfer-encoding: chunked\r\n") + b"%x\r\n%b\r\n0\r\n%b\r\n" % (len(body), body, trailer)
     async with live_server(HELLO) as server:
         response = await call(server.port, chunked)
-        assert (response.status, response.whole) == (200, True)
+        assert (response.status, response.is_complete) == (200, True)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ async def test_a_request_may_arrive_in_pieces(size: int) -> None:
         for start in range(0, len(data), size):
             writer.write(data[start : start + size])
             await asyncio.sleep(0)
-        assert (await read_response(reader)).whole
+        assert (await read_response(reader)).is_complete
         writer.close()
 
 
@@ -276,7 +276,7 @@ async def every_kind_of_end() -> None:
     """Serve a complete stream, a document, a client that leaves, one that does not read, and one over HTTP/1.0."""
     async with live_server(HELLO, HELLO, HELLO.stall(after=2), endless(6_400), HELLO, unread=0.3) as server:
         for stream in (True, False):
-            assert (await call(server.port, request(stream=stream))).whole
+            assert (await call(server.port, request(stream=stream))).is_complete
         async with asyncio.timeout(LIMIT):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(request())

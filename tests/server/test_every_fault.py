@@ -76,11 +76,11 @@ async def test_no_fault_of_a_backend_looks_like_a_complete_reply(
 ) -> None:
     async with live_server(fault, dialect=upstream, provider=LIMITS) as server:
         response = await call(server.port, request(dialect, stream=stream))
-        if response.whole and response.status == 200:
+        if response.is_complete and response.status == 200:
             assert dialect.writer(Request([])).error_ends_reply
             with pytest.raises(StatusError):
                 dialect.reader(ResponseHead(200, response.headers)).feed(response.body.rpartition(b"event: error")[2])
-        elif response.whole:
+        elif response.is_complete:
             assert response.status >= 400
             assert dialect.read_error(response.status, response.body).message not in ("", "no message")
         else:
@@ -108,7 +108,7 @@ async def test_the_backends_status_message_and_retry_after_survive(dialect: Dial
     refusal = status(code, "the backend's own message", retry_after=7 if code in (429, 503) else None)
     async with live_server(refusal) as server:
         response = await call(server.port, request(dialect, stream=stream))
-        assert (response.status, response.whole) == (code, True)
+        assert (response.status, response.is_complete) == (code, True)
         assert dialect.read_error(code, response.body).message == "the backend's own message"
         assert response.headers.get("retry-after") == ("7" if code in (429, 503) else None)
 
@@ -148,7 +148,7 @@ async def test_an_error_before_the_first_keep_alive_keeps_its_status() -> None:
 async def test_keep_alives_begin_earlier_once_the_head_is_sent() -> None:
     async with live_server(HELLO.wait(0.4, after=2), ping_after=0.1) as server:
         response = await call(server.port, request())
-        assert response.whole
+        assert response.is_complete
         assert b": ping" in response.body
 
 
@@ -160,6 +160,6 @@ async def test_an_error_with_any_body_is_reported_in_the_clients_format(
 ) -> None:
     async with live_server(status(503, body=body)) as server:
         response = await call(server.port, request(dialect, stream=stream))
-        assert (response.status, response.whole) == (503, True)
+        assert (response.status, response.is_complete) == (503, True)
         assert msgspec.json.decode(response.body)
         assert len(response.body) < 10_000

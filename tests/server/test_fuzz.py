@@ -100,7 +100,7 @@ async def answers(dialect: Dialect, bodies: list[bytes]) -> AsyncIterator[tuple[
         for body in bodies:
             for stream in (True, False):
                 response = await call(server.port, request(dialect, stream=stream, body=body))
-                assert response.whole
+                assert response.is_complete
                 yield response.status, response.body
 
 

@@ -95,7 +95,7 @@ COMPRESSED = {
 async def test_a_compressed_body_is_accepted(coding: str, body: bytes) -> None:
     async with live_server(HELLO) as server:
         answer = await call(server.port, request(headers=f"content-encoding: {coding}\r\n", body=body))
-        assert (answer.status, answer.whole) == (200, True)
+        assert (answer.status, answer.is_complete) == (200, True)
 
 
 @pytest.mark.parametrize("body", [gzip.compress(BODY)[:-1], gzip.compress(BODY) + b"more"], ids=["cut", "and more"])
@@ -137,7 +137,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         answers = [await read_response(reader) for _ in range(4)]
         writer.close()
         assert [answer.status for answer in answers] == [200, 200, 404, 200]
-        assert all(answer.whole for answer in answers)
+        assert all(answer.is_complete for answer in answers)
         assert answers[1].body.endswith(b"data: [DONE]\n\n")
         assert json.loads(answers[3].body)["choices"][0]["message"]["content"] == "Hello"
 
@@ -181,7 +181,7 @@ async def test_an_unknown_path_is_404_and_a_wrong_method_405(line: str, status: 
         answer = await read_response(reader)
         writer.close()
         assert answer.status == status
-        assert answer.whole
+        assert answer.is_complete
         allowed = "GET, HEAD" if line == "TRACE /" else "POST"
         assert answer.headers.get("allow") == (allowed if status == 405 else None)
         if status == 404:

@@ -49,7 +49,7 @@ async def test_an_exception_in_a_handler_is_logged_and_reported_without_its_text
     server, url = await start(config, application=Application(config, routes=[PathRoute("GET", "/broken", broken)]))
     response = await call(int(url.rpartition(":")[2]), head("GET /broken HTTP/1.1"))
     await server.close()
-    assert (response.status, response.whole) == (500, True)
+    assert (response.status, response.is_complete) == (500, True)
     assert dialects.OpenAI().read_error(500, response.body).message == "internal server error"
     (record,) = caplog.records
     assert (record.name, record.getMessage()) == ("acytoo.server", "internal error while answering /broken")
@@ -83,7 +83,7 @@ async def test_nothing_is_kept_of_a_connection_that_has_ended() -> None:
     for part in (data[:-5], data[-5:]):
         writer.write(part)
         await asyncio.sleep(0.01)
-    assert (await read_response(reader)).whole
+    assert (await read_response(reader)).is_complete
     held = list(server.connections)
     writer.close()
     for _ in range(200):  # the server sees the end a little later

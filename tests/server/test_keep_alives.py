@@ -152,4 +152,4 @@ async def test_a_failed_stream_ends_only_if_its_error_is_an_end_that_nothing_can
     assert b"Hello" in answer.body
     writer = dialect.writer(Request([]))
     may_have_ended = passes and failure == "cut"
-    assert answer.whole is (writer.error_ends_reply and not may_have_ended)
+    assert answer.is_complete is (writer.error_ends_reply and not may_have_ended)

@@ -107,7 +107,7 @@ async def test_a_part_without_a_field_is_left_out_beside_any_other_answer(
         is_lost = beside == "a call" and client.name == "acytoo"
         assert answer.status == (422 if is_lost else 200)
         assert ("tool call, image" in answer.body.decode()) == is_lost
-        assert answer.whole
+        assert answer.is_complete
 
 
 LEGACY: dict[str, JSONObject] = {"/v1/completions": {"model": "m-1"}, "/api/generate": {"model": "m-1"}}

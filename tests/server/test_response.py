@@ -100,7 +100,7 @@ async def test_a_connection_serves_one_stream_after_another() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for _ in range(2):
             writer.write(request())
-            assert (await read_response(reader)).whole
+            assert (await read_response(reader)).is_complete
         writer.close()
 
 
@@ -123,7 +123,7 @@ async def test_an_http_1_0_client_gets_an_unframed_stream_that_ends_with_the_con
 async def test_an_error_that_arrives_with_the_first_text_is_sent_after_it(dialect: str) -> None:
     async with immediate_endpoint(COMPLETE[:2], ServerError("it broke", status=500)) as url, server_over(url) as port:
         response = await call(port, request(dialect))
-        assert not response.whole
+        assert not response.is_complete
         assert 0 < response.body.find(b"Hello") < response.body.find(b"it broke")
 
 
@@ -132,7 +132,7 @@ async def test_the_names_of_dropped_fields_cannot_break_out_of_their_header() ->
     async with live_server(reply("ok"), dialect=dialects.Acytoo(), drop_unsupported=True) as server:
         response = await call(server.port, request(body=json.dumps(fields).encode()))
         assert response.headers["x-acytoo-dropped"] == "a??x-evil: 1?????"
-        assert response.whole
+        assert response.is_complete
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
@@ -143,7 +143,7 @@ async def test_a_search_in_the_web_that_is_left_out_beside_functions_is_reported
     async with live_server(reply("ok"), dialect=dialects.Anthropic()) as server:
         response = await call(server.port, request(dialects.OpenAIResponses(), body=json.dumps(body).encode()))
         assert response.headers["x-acytoo-dropped"] == "tools:hosted:web_search"
-        assert response.whole
+        assert response.is_complete
 
 
 @pytest.mark.parametrize("behind", [dialects.Anthropic(), dialects.OpenAI()], ids=lambda dialect: dialect.name)
@@ -252,7 +252,7 @@ async def test_keep_alives_do_not_pile_up_for_a_client_that_does_not_read() -> N
         await asyncio.sleep(2.0)  # twenty keep-alives; on a busy machine the stream may be silent long enough for some
         response = await read_response(reader)
         writer.close()
-        assert response.whole
+        assert response.is_complete
         assert response.body.count(b": ping") < 10
 
 
@@ -261,7 +261,7 @@ async def test_a_silence_that_begins_after_some_text_is_filled_with_keep_alives(
     async with live_server(answer, first_ping_after=0.5, ping_after=0.5) as server:
         response = await call(server.port, request())
         assert b": ping" in response.body
-        assert response.whole
+        assert response.is_complete
 
 
 async def slow_connection(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -295,7 +295,7 @@ async def test_a_client_that_was_behind_and_has_caught_up_may_wait_for_more() ->
         await asyncio.sleep(0.2)  # in which it does not read
         response = await read_response(reader)
         writer.close()
-        assert response.whole
+        assert response.is_complete
         assert response.body.endswith(b"xthe end")
 
 
@@ -307,7 +307,7 @@ async def test_an_error_of_the_backend_reaches_a_client_that_reads_slowly() -> N
         await asyncio.sleep(0.3)
         response = await read_response(reader)
         writer.close()
-        assert not response.whole
+        assert not response.is_complete
         assert b"it broke" in response.body
 
 
@@ -384,7 +384,7 @@ async def test_a_provider_that_yields_texts_by_itself_waits_for_a_client_that_do
         response = await read_response(reader)
     writer.close()
     await server.close()
-    assert (yielded, len(response.body), response.whole) == (160, 16_000_000, True)
+    assert (yielded, len(response.body), response.is_complete) == (160, 16_000_000, True)
 
 
 async def test_an_http_1_0_client_that_never_reads_is_reset() -> None:
@@ -417,7 +417,7 @@ async def test_mistrals_sdk_gets_each_call_in_one_chunk(behind: Dialect) -> None
         for agent, count in (("mistral-client-python/3.7.0", {1}), ("OpenAI/Python 3.57.0", {2, 3})):
             sent = request(headers=f"user-agent: {agent}\r\n", body=json.dumps(fields).encode())
             response = await call(server.port, sent)
-            assert response.whole
+            assert response.is_complete
             assert response.body.count(b'"tool_calls":[') in count
 
 

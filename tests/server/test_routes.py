@@ -84,7 +84,7 @@ async def test_a_target_that_fails_after_its_first_content_is_not_replaced(clien
     async with server(client, client, many, TWO) as (port, fakes):
         response = await call(port, request(client))
         assert "replies" not in response.body.decode()
-        assert not response.whole or "error" in response.body.decode()
+        assert not response.is_complete or "error" in response.body.decode()
         assert [len(fake.requests) for fake in fakes] == [1, 0]
 
 

@@ -265,7 +265,7 @@ async def test_a_running_reply_finishes_after_a_signal(recorder: Recorder) -> No
         writer.write(request())
         await fake.received()
         signal_self()
-        assert (await read_response(reader)).whole
+        assert (await read_response(reader)).is_complete
         await server.ends()
         writer.close()
 

@@ -73,7 +73,7 @@ async def responses_at_shutdown(answer: ScriptedResponse, grace: float, signals:
 
 async def test_running_replies_finish() -> None:
     responses = await responses_at_shutdown(HELLO.wait(2.0, after=3), 60.0, 1)
-    assert all(response.status == 200 and response.whole for response in responses)
+    assert all(response.status == 200 and response.is_complete for response in responses)
 
 
 ENDS = pytest.mark.parametrize(
@@ -86,7 +86,7 @@ ENDS = pytest.mark.parametrize(
 @ENDS
 async def test_replies_that_do_not_finish_are_visibly_cut(grace: float, signals: int) -> None:
     responses = await responses_at_shutdown(HELLO.stall(after=3), grace, signals)
-    assert not any(response.whole for response in responses)
+    assert not any(response.is_complete for response in responses)
 
 
 @ENDS
@@ -142,7 +142,7 @@ async def test_a_running_reply_gets_exactly_the_configured_grace(stream: bool, a
         assert not (await asyncio.wait({closing}, timeout=0.05))[0]
         skip(100)
         await closing
-        assert not (await read_response(reader)).whole
+        assert not (await read_response(reader)).is_complete
         await fake.disconnected()
         writer.close()
 
@@ -162,7 +162,7 @@ async def test_connections_without_a_complete_request_do_not_delay_the_end() -> 
             reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
             writer.write(data)
             pairs.append((reader, writer))
-        assert (await read_response(pairs[-1][0])).whole
+        assert (await read_response(pairs[-1][0])).is_complete
         assert await finishes_within(asyncio.create_task(server.close()), 5.0)
         for reader, writer in pairs:
             assert await reader.read() == b""
@@ -198,7 +198,7 @@ async def test_a_request_that_has_just_arrived_is_answered() -> None:
         writer.write(request())
         await server.close()
         response = await read_response(reader)
-        assert (response.status, response.whole, response.headers["connection"]) == (200, True, "close")
+        assert (response.status, response.is_complete, response.headers["connection"]) == (200, True, "close")
         writer.close()
 
 
@@ -226,7 +226,7 @@ async def test_an_infinite_grace_lets_a_reply_finish_and_then_ends() -> None:
         writer.write(request())
         await fake.received()
         server.send_signal(signal.SIGTERM)
-        assert (await read_response(reader)).whole
+        assert (await read_response(reader)).is_complete
         assert await reader.read() == b""
         writer.close()
 

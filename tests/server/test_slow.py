@@ -56,7 +56,7 @@ async def test_a_client_that_does_not_read_stops_the_flow_and_then_gets_everythi
         assert taken < 50_000_000, "what the sockets' own buffers hold, 32 MB for each receiver, and no more"
         response = await read_response(reader)
         writer.close()
-        assert response.whole
+        assert response.is_complete
         assert response.body.count(b"xxxxxxxxxx") >= TEXTS * 1000
 
 
@@ -86,7 +86,7 @@ async def test_an_idle_kept_alive_connection_is_closed_after_the_same_time() -> 
     async with live_server(HELLO, idle=0.2) as server, asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request())
-        assert (await read_response(reader)).whole
+        assert (await read_response(reader)).is_complete
         assert await reader.read() == b""
         writer.close()
 
@@ -136,7 +136,7 @@ async def test_two_thousand_idle_connections_do_not_block_other_clients() -> Non
             writers.append(writer)
         for dialect in dialects.ALL:
             response = await call(server.port, request(dialect))
-            assert (response.status, response.whole) == (200, True)
+            assert (response.status, response.is_complete) == (200, True)
         for writer in writers:
             writer.close()
         await asyncio.gather(*[writer.wait_closed() for writer in writers])

@@ -220,7 +220,7 @@ async def test_a_key_in_pieces_of_a_translated_reply_is_replaced(stream: bool, s
         for script in scripts:
             answer = await answer_of(behind, script, client=client, stream=stream)
             assert answer.status == 200
-            assert answer.whole
+            assert answer.is_complete
             assert KEY[:4] not in text_of(client, answer)
             assert "***" in text_of(client, answer)
 
@@ -241,13 +241,13 @@ async def test_a_key_in_the_records_of_a_passed_reply_is_replaced(size: int, dia
     call = [ToolCall(0, "call_1", "send", ""), *[ToolCall(0, arguments=piece) for piece in ['{"to": "', *pieces, '"}']]]
     for texts in (["Hello ", *pieces, " there"], joined):
         answer = await answer_of(dialect, reply(Start("id-1", "m-1", 7), *texts, Finish("stop")))
-        assert answer.whole
+        assert answer.is_complete
         assert re.fullmatch(r"Hello (sk/|sk|s)?\*\*\* there", text_of(dialect, answer))
     called: list[Item] = ["Hello", *call, Finish("tool_calls")]
     reasoned: list[Item] = [*map(Reasoning, ["hm ", *pieces]), "Hello", Finish("stop")]
     for items in (called, reasoned):
         answer = await answer_of(dialect, reply(Start("id-1", "m-1", 7), *items))
-        assert answer.whole
+        assert answer.is_complete
         assert b"***" in answer.body
         assert not any(f'"{piece}"'.encode() in answer.body for piece in pieces[1:-1])
 
@@ -299,7 +299,7 @@ async def test_a_legacy_provider_does_not_show_it(legacy: type[Legacy], stream: 
         await server.close()
     assert not shows_key(answer)
     if legacy is Legacy:
-        assert answer.whole
+        assert answer.is_complete
         assert text_of(client, answer) == "Hello ***"
     elif client.name != "acytoo" or not stream:
         assert b"***" in answer.body

@@ -118,7 +118,7 @@ def hostile_rows(site: Site) -> Iterator[HostileRow]:
 
 async def _is_healthy(site: Site) -> str:
     response = await site.ask(site.head("GET /healthz HTTP/1.1", "connection: close\r\n"))
-    if response.status != 200 or not response.whole:
+    if response.status != 200 or not response.is_complete:
         return f"status {response.status}"
     return "" if json.loads(response.body).get("status") == "ok" else "not the health check of this server"
 
@@ -142,7 +142,7 @@ def _violation(dialect: Dialect, response: Response, statuses: Collection[int]) 
     """Return what is wrong with a response that should report an error in the client's format."""
     if response.status not in statuses:
         return f"status {response.status}"
-    if not response.whole:
+    if not response.is_complete:
         return "the response is cut"
     try:
         json.loads(response.body)

@@ -22,12 +22,13 @@ QUESTION: list[Any] = [{"role": "user", "content": "Hi"}]
 
 @dataclass
 class Response:
-    """A response; `whole` is whether HTTP's framing shows that it is complete. The status is 0 if there is none."""
+    """A response. The status is 0 if there is none."""
 
     status: int
     headers: dict[str, str]
     body: bytes
-    whole: bool
+    is_complete: bool
+    """Whether HTTP's framing shows the end of the body."""
 
 
 async def read_response(reader: asyncio.StreamReader, limit_s: float = 30.0) -> Response:
