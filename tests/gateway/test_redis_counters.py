@@ -535,6 +535,52 @@ async def test_no_request_passes_a_limit_before_it_is_restored(redis_server: Red
         may_go_on.set()
 
 
+async def test_what_is_in_progress_when_redis_loses_its_data_is_counted_again_and_settled(redis_server: Redis) -> None:
+    async def restore() -> None:
+        await counters.restore(MONEY.counter, MONEY.window, 50)
+
+    async with connected(redis_server, on_empty=restore, lease=60.0) as counters:
+        place = PLACE._replace(limit=2)
+        assert (await reserve(counters, MONEY, REQUEST)).levels[0].used == 60
+        held = await reserve(counters, MONEY, place)
+        await lost(redis_server, counters)
+        assert [level.used for level in (await reserve(counters, MONEY, REQUEST, place)).levels] == [80, 2, 2]
+        await settle(counters, held, {MONEY.counter: 4})
+        assert [await used(counters, claim) for claim in (MONEY, REQUEST, place)] == [74, 2, 1]
+
+
+async def test_the_end_of_a_request_shows_that_redis_has_lost_its_data_too(redis_server: Redis) -> None:
+    known = 0
+
+    async def restore() -> None:
+        await counters.restore(MONEY.counter, MONEY.window, known)
+
+    async with connected(redis_server, on_empty=restore, lease=60.0) as counters:
+        place = PLACE._replace(limit=3)
+        first, second, third = [await reserve(counters, MONEY, place) for _ in range(3)]
+        redis_server.kill()
+        redis_server.start()
+        known = 4  # the row of the first one
+        await settle(counters, first, {MONEY.counter: 4})
+        async with connected(redis_server, lease=60.0) as other, asyncio.timeout(120):
+            while await used(other, MONEY) != 4 + 10 + 10:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await settle(counters, second, {MONEY.counter: 5})
+            assert [await used(other, claim) for claim in (MONEY, place)] == [4 + 5 + 10, 1]
+            await settle(counters, third, {MONEY.counter: 6})
+            assert [await used(other, claim) for claim in (MONEY, place)] == [4 + 5 + 6, 0]
+
+
+async def test_a_place_that_was_renewed_after_a_loss_is_free_again_at_its_end(redis_server: Redis) -> None:
+    async with connected(redis_server, lease=60.0) as counters:
+        held = await reserve(counters, PLACE)
+        await lost(redis_server, counters)
+        await counters.renew()
+        assert isinstance(await counters.reserve([PLACE]), Exceeded)
+        await settle(counters, held, {})
+        assert await used(counters, PLACE) == 0
+
+
 async def test_while_neither_redis_nor_the_ledger_knows_what_is_used_budgets_refuse_and_requests_count_from_zero(
     redis_server: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -170,20 +170,22 @@ return result
 _SETTLE = (
     _COMMON
     + """
--- KEYS: open, each claim. ARGV: now, name, then for each claim window, difference.
+-- KEYS: open, id, each claim. ARGV: now, name, then for each claim window, difference.
+-- Returns whether the reservation was open, and the id of the data.
+redis.call('SET', KEYS[2], ARGV[2], 'NX')
+local data_id = redis.call('GET', KEYS[2])
 local number = redis.call('ZSCORE', KEYS[1], ARGV[2])
-if not number then return 0 end
 redis.call('ZREM', KEYS[1], ARGV[2])
-for i = 2, #KEYS do
-  local window, difference = ARGV[2 * i - 1], ARGV[2 * i]
+for i = 3, #KEYS do
+  local window, difference = ARGV[2 * i - 3], ARGV[2 * i - 2]
   if window == 'flight' then
-    redis.call('ZREM', KEYS[i], ARGV[2])
-  else
+    redis.call('ZREM', KEYS[i], ARGV[2])  -- also if the reservation was lost, and its place renewed
+  elseif number then
     local _, _, first = current(KEYS[i], window)
     if first and first <= tonumber(number) then redis.call('HINCRBY', KEYS[i], 'used', difference) end
   end
 end
-return 1
+return {number and 1 or 0, data_id}
 """
 )
 
@@ -217,6 +219,9 @@ _NAMES_PER_CALL = 1000
 
 _RESTORED = ("day", "month")
 """The windows of which a ledger knows what is used."""
+
+_UNLIMITED = 2**53
+"""A limit that no count reaches."""
 
 _OTHER_DATA = -2
 """What `_RESERVE` returns if the data has another id than the one to which everything was restored."""
@@ -260,14 +265,13 @@ class RedisCounters:
         self._reserve, self._settle, self._renew, self._restore = (
             self._client.register_script(script) for script in (_RESERVE, _SETTLE, _RENEW, _RESTORE)
         )
-        self._in_flight: dict[str, Claims] = {}
-        """The claims of reservations with places, by name."""
+        self._open: dict[str, Claims] = {}
+        """The claims of reservations that are not settled, by name."""
         self._unsettled: deque[tuple[str, Claims, Sequence[int]]] = deque(maxlen=_MAX_UNSETTLED)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._renewing: asyncio.Task[None] | None = None
-        self._is_renewing = asyncio.Event()
-        """Set unless places are being renewed."""
-        self._is_renewing.set()
+        self._renewal = asyncio.Lock()
+        """Held while places are renewed or reservations made again: what is settled then must wait."""
         self._connections = asyncio.Semaphore(_MAX_CONNECTIONS)
         self._try_again_at = 0.0
         self._is_lost = False
@@ -317,18 +321,15 @@ class RedisCounters:
     async def renew(self) -> None:
         """Renew the leases of the places in flight, and settle what could not be settled before."""
         names: dict[str, list[str]] = {}
-        for name, claims in self._in_flight.items():
-            for claim in claims:
-                if claim.window == "flight":
-                    names.setdefault(self._key(claim.counter, claim.window), []).append(name)
-        self._is_renewing.clear()
-        try:
+        async with self._renewal:
+            for name, claims in self._open.items():
+                for claim in claims:
+                    if claim.window == "flight":
+                        names.setdefault(self._key(claim.counter, claim.window), []).append(name)
             for key, held in names.items():
                 for start in range(0, len(held), _NAMES_PER_CALL):
                     part = held[start : start + _NAMES_PER_CALL]
                     await self._call(self._renew, [key], [round(self._lease * 1e6), *part])
-        finally:
-            self._is_renewing.set()
         for _ in range(len(self._unsettled)):
             name, claims, actual = self._unsettled.popleft()
             await self._settle_or_keep(name, claims, actual)
@@ -364,17 +365,16 @@ class RedisCounters:
                     self._give_back(name, claims)
                 self._check_open(claims, "the counters cannot be reached")
                 return Hold(claims, ())
-            if data_id == self._restored_id or self._on_empty is None:
+            restoring = self._restoring_to(data_id)
+            if restoring is None:
                 if number != _OTHER_DATA:  # else it has been restored meanwhile
                     break
                 continue
-            if self._restoring is None:
-                self._restoring = self._start(self._restore_all(data_id, self._on_empty))
             if not must_be_restored:
                 break
             if number != _OTHER_DATA:  # on a new connection to another server
                 self._give_back(name, claims)
-            if not await self._has_restored(self._restoring):
+            if not await self._has_restored(restoring):
                 known_elsewhere = [claim for claim in claims if claim.window in _RESTORED]
                 self._check_open(known_elsewhere, "the counters have lost their data, and the ledger cannot be read")
                 must_be_restored = False
@@ -382,11 +382,18 @@ class RedisCounters:
         levels = [Level(claim, used, resets_in / 1e6) for claim, used, resets_in in pairs]
         if number >= 0:
             return Exceeded(levels[number], retry_after(levels[number]), levels)
-        if any(claim.window == "flight" for claim in claims):
-            self._in_flight[name] = claims
+        self._open[name] = claims
         return Hold(claims, levels, name)
 
-    async def _call_reserve(self, name: str, claims: Claims, must_be_restored: bool) -> list[Any]:
+    async def _reserve_again(self) -> None:
+        """Count what is in progress, unless the data has it. So it can be settled, and no limit forgets it."""
+        async with self._renewal:
+            for name, claims in list(self._open.items()):
+                if name in self._open:  # not settled meanwhile
+                    unlimited = [claim._replace(limit=_UNLIMITED) for claim in claims]
+                    await self._call_reserve(name, unlimited, must_be_restored=False)
+
+    async def _call_reserve(self, name: str, claims: Sequence[Claim], must_be_restored: bool) -> list[Any]:
         keys = [self._key("number"), self._key("open"), self._key("id")]
         expected = self._restored_id if must_be_restored else b""
         values: list[str | int | bytes] = [name, round(self._lease * 1e6), _MAX_OPEN, expected]
@@ -395,6 +402,14 @@ class RedisCounters:
             values += [claim.window, claim.limit, claim.amount]
         result: list[Any] = await self._call(self._reserve, keys, values)
         return result
+
+    def _restoring_to(self, data_id: bytes) -> asyncio.Task[None] | None:
+        """Return what restores everything to the data with an id, None if that was done."""
+        if data_id == self._restored_id or self._on_empty is None:
+            return None
+        if self._restoring is None:
+            self._restoring = self._start(self._restore_all(data_id, self._on_empty))
+        return self._restoring
 
     async def _has_restored(self, restoring: asyncio.Task[None]) -> bool:
         """Wait until a try to restore has ended, and return whether it may have succeeded. Not if the last one failed:
@@ -412,9 +427,12 @@ class RedisCounters:
         self._restore_again_at = time.monotonic() + _TRY_AGAIN_AFTER
         try:
             await restore()
+            await self._reserve_again()
             self._is_restore_failing = False
             if self._is_restore_complete:
                 self._restored_id, self._restore_again_at = data_id, 0.0
+        except _Lost:
+            pass  # the next request finds out
         except Exception as error:  # also one that nobody expects: requests wait for this
             self._report_restore_failure(str(error) if isinstance(error, AcytooError) else repr(error))
         finally:
@@ -442,17 +460,21 @@ class RedisCounters:
 
     async def _settle_or_keep(self, name: str, claims: Claims, actual: Sequence[int]) -> None:
         """Settle, or keep what is to be settled until Redis can be reached again."""
-        self._in_flight.pop(name, None)
-        await self._is_renewing.wait()  # a renewal that has begun would lease the place again
-        keys = [self._key("open")]
+        self._open.pop(name, None)
+        async with self._renewal:  # one that has begun would lease the place again
+            pass
+        keys = [self._key("open"), self._key("id")]
         values: list[str | int] = [name]
         for counter, window, _, unit in claims.plan.limits:
             keys.append(self._key(counter, window))
             values += [window, actual[unit] - claims.amounts[unit]]
         try:
-            await self._call(self._settle, keys, values)
+            was_open, data_id = await self._call(self._settle, keys, values)
         except _Lost:
             self._unsettled.append((name, claims, actual))
+            return
+        if not was_open and self._restoring_to(data_id) is not None:
+            self._is_restore_complete = False  # the ledger may have been read before it had this
 
     async def _keep_renewing(self) -> None:
         while True:
