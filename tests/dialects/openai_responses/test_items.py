@@ -343,8 +343,13 @@ ITEMS: dict[str, tuple[list[Any], tuple[list[Any], dict[str, Any]]]] = {
             [
                 {
                     "role": "assistant",
-                    "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}],
+                    "content": "xy",
                     "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+                    "turn_parts": [
+                        {"type": "text", "text": "x"},
+                        {"type": "tool_call", "index": 0},
+                        {"type": "text", "text": "y"},
+                    ],
                 }
             ],
             {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -13,7 +14,7 @@ from acytoo.dialects.base import Unsupported
 from acytoo.dialects.openai import OpenAI
 from acytoo.dialects.translate import translate
 from acytoo.errors import RequestError, UnsupportedError, UsageError
-from acytoo.http import ServerRequest
+from acytoo.http import Endpoint, ServerRequest
 from acytoo.messages import check_options
 from acytoo.types import Reply, Request
 from tests.dialects.openai_responses.helpers import (
@@ -536,3 +537,24 @@ def test_extra_fields_are_merged_with_those_of_the_options(extra: dict[str, Any]
 def test_a_choice_by_name_is_kept(choice: str) -> None:
     tools = [{"type": "function", "name": "f", "parameters": {}}]
     assert decode({"model": "m", "input": "x", "tools": tools, "tool_choice": choice}).tool_choice == choice
+
+
+_TURN_ITEMS: dict[str, dict[str, Any]] = {
+    "reasoning": {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
+    "message": {"role": "assistant", "content": "so"},
+    "call": {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+    "second call": {"type": "function_call", "call_id": "c2", "name": "g", "arguments": "{}"},
+}
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(_TURN_ITEMS)), ids=", ".join)
+def test_the_items_of_a_turn_keep_their_order(names: tuple[str, ...]) -> None:
+    items = [_TURN_ITEMS[name] for name in names]
+    results = [{"type": "function_call_output", "call_id": id_, "output": "r"} for id_ in ("c1", "c2")]
+    request = decode({"model": "m", "input": [{"role": "user", "content": "x"}, *items, *results]})
+    sent = json.loads(DIALECT.encode_request(request, Endpoint("http://x"), Unsupported(DIALECT.name)).body)["input"]
+    kinds = [item.get("type", "message") for item in items]
+    assert [item.get("type", "message") for item in sent[1:5]] == kinds
+    assert [item["call_id"] for item in sent if item.get("type") == "function_call"] == [
+        item["call_id"] for item in items if "call_id" in item
+    ]

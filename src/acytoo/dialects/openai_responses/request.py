@@ -447,7 +447,7 @@ def _is_finished(turn: ChatMessage, next_kind: str) -> bool:
 
 
 def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage) -> None:
-    """Add an item to the assistant's message. Reasoning after a call needs `turn_parts`, which keep the order."""
+    """Add an item to the assistant's message. Only `turn_parts` keep the order of what follows a call."""
     if kind == "function_call":
         turn.setdefault("tool_calls", []).append(_decode_call(item, where))
         if "turn_parts" in turn:
@@ -465,10 +465,13 @@ def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage
             if refusals:
                 cast(JSONObject, turn).setdefault("refusal", []).extend(refusals)  # joined once all are known
                 content = _text_or_parts([part for part in content if part["type"] != "refusal"])
-        if turn["content"] is None:
+        before, calls = turn["content"], turn.get("tool_calls", [])
+        if calls and content and isinstance(content, str) and not ("refusal" in turn or isinstance(before, list)):
+            turn.setdefault("turn_parts", plain_turn(before or "", len(turn.get("reasoning", [])), len(calls)))
+            turn["turn_parts"].append({"type": "text", "text": content})
+            turn["content"] = (before or "") + content
+        elif before is None:
             turn["content"] = content or (None if "refusal" in turn else "")
-            if "turn_parts" in turn and isinstance(content, str):
-                turn["turn_parts"].append({"type": "text", "text": content})
         elif content:
             turn["content"] = parts = list(content_parts(turn["content"]))
             parts += content_parts(content)
