@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
-import pkgutil
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +65,8 @@ def suggest(address: str) -> str:
     for provider_name, cls in _built_in().items():
         if not slash and name.lower().startswith((f"{provider_name}-", *cls.model_prefixes)):
             return f"{provider_name}/{address}"
+    import difflib  # slow to import, and rarely needed
+
     similar = difflib.get_close_matches(name.lower(), _known(), 1)
     return f"{similar[0]}{slash}{model}" if similar else ""
 
@@ -78,6 +78,8 @@ def _known() -> list[str]:
 @functools.cache
 def _modules() -> list[str]:
     """Return the names of the modules with the providers that Acytoo has itself."""
+    import pkgutil
+
     from acytoo import providers as package
 
     return [info.name for info in pkgutil.iter_modules(package.__path__)]

@@ -7,7 +7,6 @@ both. In a request to an API that is the caller's error. Everywhere else the sur
 from __future__ import annotations
 
 import functools
-import json
 import math
 import re
 from typing import Any, Literal
@@ -48,6 +47,8 @@ def dumps(document: Any, surrogates: Literal["error", "replace"] = "error") -> b
         return msgspec.json.encode(document)
     except UnicodeEncodeError as error:
         if surrogates == "replace":
+            import json  # slow to import, and rarely needed
+
             return msgspec.json.encode(msgspec.json.decode(replace_lone_escapes(json.dumps(document).encode())))
         raise UsageError(
             "the request has a text with a lone surrogate, which no JSON in UTF-8 can hold: "
@@ -78,6 +79,16 @@ def is_complete_json(record: bytes) -> bool:
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*+("?)|[][{},:]|[^][{},:"\s]+')
 """A string, which is not closed if the group is empty; a bracket, comma or colon; a number or another literal."""
+
+
+def end_of_value(text: str) -> int:
+    """Return where the JSON value ends that a text begins with, 0 if it has no end."""
+    import json  # slow to import, and rarely needed
+
+    try:
+        return json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return 0
 
 
 def closed_json(body: bytes) -> bytes:

@@ -10,7 +10,6 @@ not fit there still fails the reply, unless it is empty. The cost: nothing for r
 from __future__ import annotations
 
 import functools
-import json
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
@@ -59,6 +58,8 @@ def decode_lenient(record: bytes, type_: type[T]) -> T:
     """
     if len(record) > MAX_ELEMENTS and (excess := json_excess(record, max_depth=len(record))):
         raise msgspec.ValidationError(f"The document {excess}")
+    import json  # slow to import, and rarely needed
+
     text = record.decode()
     document = None
     reason = ""
@@ -149,6 +150,8 @@ def _from_text(value: object) -> object:
     try:
         if len(value) > MAX_ELEMENTS and json_excess(value.encode("utf-8", "replace"), max_depth=len(value)):
             return value
+        import json  # slow to import, and rarely needed
+
         return json.loads(value)
     except (ValueError, RecursionError):
         return value

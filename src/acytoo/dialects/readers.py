@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -13,7 +12,7 @@ import msgspec
 
 from acytoo.dialects.base import Dialect, Reader, not_this_api
 from acytoo.dialects.error_bodies import BASE_RESP, MESSAGE_FIELDS, error_details_of, error_from_event
-from acytoo.dialects.json import UNDECODABLE, closed_json, decoder, is_complete_json
+from acytoo.dialects.json import UNDECODABLE, closed_json, decoder, end_of_value, is_complete_json
 from acytoo.dialects.lenient import decode_lenient
 from acytoo.dialects.surrogates import SurrogateJoiner, replace_lone_escapes
 from acytoo.dialects.tool_calls import ReceivedCalls, increment, is_invented
@@ -196,12 +195,9 @@ def _without_done(body: bytes) -> bytes:
 def _after_document(body: bytes) -> str:
     """Return what is wrong with a body that has more after its first document, "" if that was cut."""
     text = body.decode("utf-8", "replace")
-    try:
-        end = json.JSONDecoder().raw_decode(text)[1]
-    except (ValueError, RecursionError):
-        return ""
+    end = end_of_value(text)
     rest = text[end:].strip()
-    if text[:1] not in ("{", "[") or not rest:
+    if not end or text[:1] not in ("{", "[") or not rest:
         return ""
     return "that was sent twice" if rest == text[:end] else f"with something after it: {truncate(rest, 100)!r}"
 

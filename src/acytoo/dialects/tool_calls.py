@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from acytoo.dialects.json import UNDECODABLE, decoder, dumps, is_complete_json
+from acytoo.dialects.json import UNDECODABLE, decoder, dumps, end_of_value, is_complete_json
 from acytoo.dialects.server_side import new_id
 from acytoo.errors import ProtocolError
 from acytoo.types import ChatMessage, Finish, Item, JSONObject, ToolCall
@@ -60,11 +59,8 @@ def _has_several_objects(arguments: str) -> bool:
         return False
     except (*UNDECODABLE, UnicodeEncodeError):
         pass
-    try:
-        end = json.JSONDecoder().raw_decode(text)[1]
-    except (ValueError, RecursionError):
-        return False
-    return text[end:].lstrip()[:1] == "{"
+    end = end_of_value(text)
+    return end > 0 and text[end:].lstrip()[:1] == "{"
 
 
 def two_sets_of_arguments(name: str) -> ProtocolError:

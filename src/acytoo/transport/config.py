@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -118,7 +118,7 @@ class Connection(msgspec.Struct, frozen=True):
     timeout: Timeout = Timeout()
     proxy: Proxy | None = None
     trust_env: bool = False
-    ca: str | Path | ssl.SSLContext | None = None
+    ca: str | os.PathLike[str] | ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         if self.ca is not None:
@@ -141,13 +141,13 @@ class Connection(msgspec.Struct, frozen=True):
         """Return the context for TLS connections; it verifies certificates unless the caller's own does not."""
         if self.ca is None:
             return default_context()
-        return _context(str(self.ca)) if isinstance(self.ca, (str, Path)) else self.ca
+        return _context(str(self.ca)) if isinstance(self.ca, (str, os.PathLike)) else self.ca
 
 
 def _check_ca(ca: Any) -> None:
     import ssl
 
-    if isinstance(ca, (str, Path)):
+    if isinstance(ca, (str, os.PathLike)):
         _context(str(ca))
     elif not isinstance(ca, ssl.SSLContext):
         raise UsageError(f"invalid ca: expected a file, a folder or an ssl.SSLContext, not {type(ca).__name__}")
@@ -156,6 +156,7 @@ def _check_ca(ca: Any) -> None:
 @functools.lru_cache(maxsize=16)
 def _context(path: str) -> ssl.SSLContext:
     import ssl
+    from pathlib import Path
 
     location = Path(path).expanduser()
     try:

@@ -14,7 +14,6 @@ send these.
 
 from __future__ import annotations
 
-import json
 import re
 
 from acytoo.wire.limits import check_elements, check_record_size
@@ -146,6 +145,8 @@ def _error_with(data: bytes) -> bytes:
     """Return the data of an `error` event: as it is if that is a JSON object or a list of them, else as its `error`."""
     if data.lstrip().startswith((b"{", b"[{")):
         return data
+    import json  # slow to import, and rarely needed
+
     try:
         text = json.loads(data)
     except ValueError:
