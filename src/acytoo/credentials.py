@@ -35,7 +35,13 @@ def store_key(name: str, key: str) -> None:
 
 def remove_key(name: str) -> None:
     """Remove a stored key. Raises as `store_key` does, and if there is none."""
-    _try("remove the key", lambda ring: ring.delete_password(_SERVICE, name.lower()))
+
+    def remove(ring: Any) -> None:
+        if ring.get_password(_SERVICE, name.lower()) is None:
+            raise AcytooError(f"no secret {name} is stored")
+        ring.delete_password(_SERVICE, name.lower())
+
+    _try("remove the key", remove)
 
 
 def _keyring() -> Any:
@@ -50,7 +56,13 @@ def _try(task: str, action: Callable[[Any], object]) -> None:
     ring = _keyring()
     try:
         action(ring)
+    except AcytooError:
+        raise
     except Exception as error:
+        from keyring.errors import NoKeyringError
+
+        if isinstance(error, NoKeyringError):
+            raise AcytooError("this system has no keyring: use an environment variable instead") from error
         raise AcytooError(
             f"the system keyring could not {task} ({type(error).__name__}: {error}); "
             "use an environment variable instead"

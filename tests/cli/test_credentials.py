@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,26 @@ def test_a_name_that_cannot_be_one_is_refused(folder: Path, name: str) -> None:
 def test_an_empty_secret_is_refused(folder: Path) -> None:
     code, message = acytoo(folder, "credentials", "set", "team", stdin=" \n")
     assert (code, message) == (2, "acytoo: the secret is empty\n")
+
+
+def test_a_secret_that_is_not_stored_cannot_be_removed(folder: Path) -> None:
+    assert acytoo(folder, "credentials", "remove", "openai") == (1, "acytoo: no secret openai is stored\n")
+
+
+@pytest.mark.parametrize("command", ["set", "remove"])
+def test_a_system_without_a_keyring_is_reported_in_our_words(command: str, folder: Path) -> None:
+    variables = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    done = run([ACYTOO, "credentials", command, "openai"], env=environment(variables), stdin=b"secret", cwd=folder)
+    message = b"acytoo: this system has no keyring: use an environment variable instead\n"
+    assert (done.returncode, done.stderr) == (1, message)
+
+
+def test_a_secret_that_cannot_be_read_is_refused(folder: Path) -> None:
+    done = run([ACYTOO, "credentials", "set", "openai"], stdin=b"\xff")
+    assert (done.returncode, done.stderr) == (2, b"acytoo: the secret is not UTF-8 text\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_a_closed_standard_input_has_no_secret(folder: Path) -> None:
+    done = run(["sh", "-c", f"{ACYTOO} credentials set openai <&-"])
+    assert (done.returncode, done.stderr) == (2, b"acytoo: the secret is empty\n")

@@ -33,10 +33,10 @@ def set_(name: str) -> None:
     from acytoo.registry import suggest
 
     name, is_provider = _name(name)
-    secret = click.prompt("Secret", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
-    if not secret.strip():
+    secret = _read_secret()
+    if not secret:
         raise UsageError("the secret is empty")
-    store_key(name, secret.strip())
+    store_key(name, secret)
     if is_provider:
         click.echo(f"stored the key of {name}", err=True)
     else:
@@ -54,6 +54,19 @@ def remove(name: str) -> None:
     name, _ = _name(name)
     remove_key(name)
     click.echo(f"removed {name}", err=True)
+
+
+def _read_secret() -> str:
+    """Return the secret from a prompt or a pipe, "" if standard input is closed. Raises UsageError."""
+    if sys.stdin is None:
+        return ""
+    if sys.stdin.isatty():
+        typed: str = click.prompt("Secret", hide_input=True)
+        return typed.strip()
+    try:
+        return sys.stdin.buffer.read().decode().strip()
+    except UnicodeDecodeError:
+        raise UsageError("the secret is not UTF-8 text") from None
 
 
 def _name(text: str) -> tuple[str, bool]:
