@@ -721,3 +721,17 @@ def test_messages_that_end_after_each_has_its_text_may_have_one_place() -> None:
     ]
     for output in ([], complete):
         assert collect(read(sse(CREATED, *events, completed(*output)))).text == "onetwo"
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=str)
+def test_calls_of_one_name_are_repeated_at_the_end_in_any_order(order: tuple[int, int]) -> None:
+    calls = [
+        {"type": "function_call", "id": f"i{n}", "call_id": f"call_{n}", "name": "f", "arguments": f'{{"n":{n}}}'}
+        for n in (0, 1)
+    ]
+    events = [event("output_item.added", n, item={**call, "arguments": ""}) for n, call in enumerate(calls)]
+    reply = collect(read(sse(CREATED, *events, completed(*[calls[n] for n in order]))))
+    assert [(call["id"], call["function"]["arguments"]) for call in reply.tool_calls] == [
+        ("call_0", '{"n":0}'),
+        ("call_1", '{"n":1}'),
+    ]

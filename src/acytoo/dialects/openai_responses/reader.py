@@ -746,12 +746,14 @@ class StreamReader(RecordReader):
     def _known_call(self, number: int, item: JSONObject) -> ReceivedCall | None:
         """Return the call that an item of the complete response repeats, None if it is new.
 
-        It is the one at the same place, because some servers give a call another id here, or one id to two calls.
+        It is the one at the same place, because some servers give a call another id here, or one id to two calls; but
+        the one with its id if that one has another id than the call at this place.
         """
-        known = self._calls.at(number)
-        if known is not None and known.name in ("", item.get("name")):
+        call_id = text_or_empty(item.get("call_id"))
+        known, named = self._calls.at(number), self._calls.by_id(call_id)
+        if known is not None and known.name in ("", item.get("name")) and (known.received_id == call_id or not named):
             return known
-        return self._calls.by_id(text_or_empty(item.get("call_id")))
+        return named
 
 
 def read_document(name: str, body: bytes, ends_without_finish: bool = False) -> list[Item]:
