@@ -73,6 +73,11 @@ def test_a_url_of_http_needs_no_resolving(url: str) -> None:
     assert scheme_of(url) is None
 
 
+def test_a_scheme_may_be_written_in_capitals() -> None:
+    assert scheme_of("EMBEDDED://Model") == "embedded"
+    assert Acytoo("Embedded:///Path/Model.gguf").url == "embedded:///Path/Model.gguf"
+
+
 def test_register_scheme_makes_a_scheme_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("acytoo.settings.SCHEMES", {})
     assert scheme_of("fake://here") is None

@@ -187,8 +187,9 @@ def _as_fields(value: object, name: str) -> dict[str, Any]:
 
 
 def check_url(url: str) -> str:
-    """Return the normalized form of an HTTP URL, and a URL with a scheme of ours as it is. Raises UsageError."""
-    return url if scheme_of(url) is not None else check_http_url(url)
+    """Return the normalized form of an HTTP URL, and of one with a scheme of ours. Raises UsageError."""
+    scheme = scheme_of(url)
+    return scheme + url[len(scheme) :] if scheme is not None else check_http_url(url)
 
 
 # URL schemes of ours: `embedded://` starts a server in this process.
@@ -209,9 +210,10 @@ def register_scheme(name: str, open_endpoint: OpenEndpoint) -> None:
 
 
 def scheme_of(url: str) -> str | None:
-    """Return the scheme of a URL that has to be resolved, or None for any other URL."""
+    """Return the scheme of a URL that has to be resolved, in lower case, or None for any other URL."""
     scheme, mark, _ = url.partition("://")
-    if not mark or scheme.lower() in ("http", "https"):
+    scheme = scheme.lower()
+    if not mark or scheme in ("http", "https"):
         return None
     return scheme if scheme in SCHEMES or _load_scheme(scheme) else None
 

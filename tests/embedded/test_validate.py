@@ -280,6 +280,12 @@ def test_the_error_about_an_unknown_model_does_not_show_a_user() -> None:
     assert "password" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["embedded://", "embedded:///"])
+def test_a_url_without_a_model_is_refused_with_those_there_are(url: str) -> None:
+    with pytest.raises(UsageError, match="unknown embedded model '': use smollm2-135m-instruct, or a GGUF file"):
+        resolve_model(url)
+
+
 @pytest.mark.parametrize("character", [" ", "-"])
 def test_a_long_run_of_one_character_is_an_error_before_the_engine_splits_it(character: str) -> None:
     long: list[Any] = [{"role": "user", "content": f"x{character * 100_000}"}]

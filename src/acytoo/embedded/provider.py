@@ -151,7 +151,7 @@ def resolve_model(url: str) -> Model:
         EmbeddedError: The download failed.
     """
     parts = urlsplit(url)
-    if parts.netloc and not parts.path.strip("/"):
+    if not parts.path.strip("/"):
         weights = KNOWN.get(parts.netloc)
         if weights is None:
             raise UsageError(
