@@ -104,7 +104,8 @@ class Listener:
         for listening, timer in list(self._sockets.items()):
             if timer is None:
                 for _ in range(_BACKLOG // _MAX_AT_ONCE):
-                    self._accept(listening)  # the kernel would reset it
+                    if not self._accept(listening):  # the kernel would reset what is waiting
+                        break
             if self.is_last:
                 with suppress(OSError):  # another process was faster
                     listening.shutdown(socket.SHUT_RDWR)
@@ -126,22 +127,24 @@ class Listener:
         listening.listen(_BACKLOG)
         self._loop.add_reader(listening, self._accept, listening)
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening: socket.socket) -> bool:
+        """Accept some of the connections that are waiting. Return whether there may be more."""
         for _ in range(_MAX_AT_ONCE):
             try:
                 accepted, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError as error:
                 if self.is_last and error.errno == errno.EINVAL:  # another process has shut it down
                     self._loop.remove_reader(listening)
                 else:
                     self._wait(listening, error)
-                return
+                return False
             accepted.setblocking(False)
             task = self._loop.create_task(self._loop.connect_accepted_socket(self._new_connection, accepted))
             self._accepting.add(task)
             task.add_done_callback(self._accepting.discard)
+        return True
 
     def _wait(self, listening: socket.socket, error: OSError) -> None:
         """Try again later: a socket that cannot be accepted from stays readable."""

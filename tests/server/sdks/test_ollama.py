@@ -114,7 +114,7 @@ async def test_models_are_listed_and_shown(client: Any) -> None:
     ("wrong", "message"),
     [
         ({"messages": [{"role": "king", "content": "x"}]}, "role"),
-        ({"messages": HELLO, "options": {"num_predict": 2.5}}, "max_tokens"),
+        ({"messages": HELLO, "options": {"num_predict": 2.5}}, "options.num_predict"),
     ],
 )
 async def test_a_wrong_request_is_a_response_error_with_400(client: Any, wrong: dict[str, Any], message: str) -> None:
