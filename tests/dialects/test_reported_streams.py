@@ -986,6 +986,72 @@ for name, (dialect, first, rest) in HALVES.items():
         ),
     }
 
+_REASONING = {"type": "reasoning", "id": "rs", "summary": []}
+
+
+def thought(text: str, field: str = "summary") -> dict[str, Any]:
+    kind = "reasoning_summary_text" if field == "summary" else "reasoning_text"
+    place = {"item_id": "rs", "output_index": 0, f"{field}_index": 0}
+    return {"type": f"response.{kind}.delta", **place, "delta": text}
+
+
+STREAMS |= {
+    "sgl-project/sglang#8417: the finish reason is beside the text, then again alone": Reported(
+        OPENAI, sse(chunk("stop", content="Hi"), STOP) + DONE, "Hi"
+    ),
+    "vllm-project/vllm#44098: the last piece repeats id and name, beside the finish reason": Reported(
+        OPENAI,
+        sse(piece("", **CALL), piece('{"a":'), piece("1}", finish="tool_calls", **CALL)) + DONE,
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "QuantumNous/new-api#7252: a call in the last line": Reported(
+        OLLAMA,
+        lines(
+            {
+                "model": "m",
+                "message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
+                "done": True,
+                "done_reason": "stop",
+            }
+        ),
+        arguments='{"a":1}',
+        finish="tool_calls",
+    ),
+    "BerriAI/litellm pull request 26098: a thought and a text in one line, and a text in the last": Reported(
+        OLLAMA,
+        lines(
+            {"model": "m", "message": {"content": "H", "thinking": "hm"}, "done": False},
+            {"model": "m", "message": {"content": "i"}, "done": True, "done_reason": "stop"},
+        ),
+        "Hi",
+        reasoning="hm",
+    ),
+    "router-for-me/CLIProxyAPI#5640: STOP in an event without parts, before the text": Reported(
+        GEMINI, sse(frame(**STOPPED), frame({"text": "Hi"}), frame({"text": ""}, **STOPPED)), "Hi"
+    ),
+    "maximhq/bifrost#5259: the response that is completed has null as its output": Reported(
+        RESPONSES,
+        events(CREATED, item("added", _REASONING), thought("hm"), item("added", MESSAGE, 1), WORD | {"output_index": 1})
+        + events(completed(output=None)),
+        "Hi",
+        reasoning="hm",
+    ),
+    "peonist-ai/halogen-flash-server#67: each piece of the reasoning as its text and as its summary": Reported(
+        RESPONSES,
+        events(
+            CREATED,
+            item("added", _REASONING),
+            *[thought(word, field) for word in ("one ", "two") for field in ("content", "summary")],
+            item("added", MESSAGE, 1),
+            WORD | {"output_index": 1},
+            completed(output=[]),
+        ),
+        "Hi",
+        reasoning="one two",
+    ),
+}
+
 
 _BEGINNINGS = {
     OPENAI: sse(HI),
