@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import logging
 import os
 import re
 import signal
@@ -178,6 +179,43 @@ async def test_a_signal_ends_serving_and_everybody_is_told_in_order(number: sign
             "start http://127.0.0.1:N", "announced", "READY=1", "served", "STOPPING=1", "stop", "close",
         ]  # fmt: skip
         assert await server.is_refused()
+
+
+def signal_handled(number: signal.Signals) -> None:
+    """Send a signal to this process, which it would end without a handler."""
+    assert signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN)
+    signal_self(number)
+
+
+async def test_a_server_without_workers_warns_that_it_restarts_none(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FakeEndpoint(dialects.OpenAI(), reply("Hi")) as fake, serving(recorder, fake) as server:
+        signal_handled(signal.SIGUSR2)
+        await until(lambda: bool(caplog.records), "report the signal")
+        assert [(record.name, record.levelno, record.getMessage()) for record in caplog.records] == [
+            (
+                "acytoo.server",
+                logging.WARNING,
+                "SIGUSR2 has no effect: a rolling restart needs several workers, such as workers = 2",
+            )
+        ]
+        assert await server.health() == 200
+        signal_handled(signal.SIGHUP)
+        await server.ends()
+        assert await server.is_refused()
+
+
+async def test_a_server_that_was_started_to_ignore_hangups_does(recorder: Recorder) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with FakeEndpoint(dialects.OpenAI(), reply("Hi")) as fake, serving(recorder, fake) as server:
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            signal_self(signal.SIGTERM)
+            await server.ends()
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @in_skipping_loop

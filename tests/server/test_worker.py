@@ -183,6 +183,24 @@ async def test_it_goes_on_if_its_supervisor_does_not_read_or_has_ended() -> None
         assert await worker.accepts(1)
 
 
+async def test_new_clients_are_refused_at_the_end_only_if_no_other_worker_goes_on() -> None:
+    async with working() as worker:
+        worker.start()
+        await turns()
+        assert not worker.listener.is_last
+        worker.theirs.send(b"+0\n-0\n")
+        await turns()
+        assert not worker.listener.is_last
+        worker.theirs.send(b"!0\n")
+        await turns()
+        assert worker.listener.is_last
+    async with working() as worker:
+        worker.start()
+        worker.theirs.close()
+        await turns()
+        assert worker.listener.is_last
+
+
 async def test_closing_ends_the_connection_and_the_listening_sockets() -> None:
     async with working() as worker:
         sockets = worker.connection.sockets
