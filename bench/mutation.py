@@ -58,6 +58,12 @@ _SLOW = [
 ]
 """Tests of dialects that take minutes while their lines are recorded."""
 
+_SHARED = (
+    "dialects/fields+finish+json+lenient+readers+surrogates+think_tags+tool_calls",
+    "dialects/base+batches+citations+custom_tools+error_bodies+extra_fields+opaque+quotas+server_side+services+translate",
+)
+"""What several dialects use: to read replies, and the rest."""
+
 
 _SERVER = [
     "tests/server",
@@ -83,7 +89,7 @@ PARTS = {
     ],
     "wire": ["tests/wire"],
     "http1": ["tests/http1"],
-    "dialects": ["tests/dialects"],
+    **{part: ["tests/dialects", *_SLOW] for part in _SHARED},
     **{
         f"dialects/{name}": [
             "tests/dialects",
