@@ -42,6 +42,7 @@ from acytoo.types import (
     Request,
     ToolCallDict,
     ToolDefinition,
+    TurnPart,
     plain_turn,
 )
 
@@ -429,6 +430,8 @@ def _decode_input(value: object) -> tuple[list[ChatMessage], Iterable[str]]:
         else:
             unknown_types[kind] = None
     for message in messages:
+        if "turn_parts" in message and isinstance(message["content"], str):
+            message["content"] = _text_of(message)
         if message["content"] is None and not (message.get("tool_calls") or message.get("refusal")):
             message["content"] = ""
         if isinstance(refusals := message.get("refusal"), list):
@@ -453,10 +456,9 @@ def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage
         if "turn_parts" in turn:
             turn["turn_parts"].append({"type": "tool_call", "index": len(turn["tool_calls"]) - 1})
     elif kind == "reasoning":
-        content, blocks, calls = turn["content"], turn.setdefault("reasoning", []), turn.get("tool_calls", [])
-        if calls and not isinstance(content, list):
-            turn.setdefault("turn_parts", plain_turn(content or "", len(blocks), len(calls)))
-            turn["turn_parts"].append({"type": "reasoning", "index": len(blocks)})
+        blocks = turn.setdefault("reasoning", [])
+        if "tool_calls" in turn and not isinstance(turn["content"], list):
+            _parts_of(turn).append({"type": "reasoning", "index": len(blocks)})
         blocks.append(_decode_reasoning(item))
     else:
         content = _decode_content(item.get("content"), where)
@@ -465,16 +467,31 @@ def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage
             if refusals:
                 cast(JSONObject, turn).setdefault("refusal", []).extend(refusals)  # joined once all are known
                 content = _text_or_parts([part for part in content if part["type"] != "refusal"])
-        before, calls = turn["content"], turn.get("tool_calls", [])
-        if calls and content and isinstance(content, str) and not ("refusal" in turn or isinstance(before, list)):
-            turn.setdefault("turn_parts", plain_turn(before or "", len(turn.get("reasoning", [])), len(calls)))
-            turn["turn_parts"].append({"type": "text", "text": content})
-            turn["content"] = (before or "") + content
+        before = turn["content"]
+        follows_call = "tool_calls" in turn and "refusal" not in turn and not isinstance(before, list)
+        if follows_call and content and isinstance(content, str):
+            _parts_of(turn).append({"type": "text", "text": content})
+            turn["content"] = before or ""  # joined once all are known
         elif before is None:
             turn["content"] = content or (None if "refusal" in turn else "")
         elif content:
-            turn["content"] = parts = list(content_parts(turn["content"]))
+            turn["content"] = parts = before if isinstance(before, list) else list(content_parts(_text_of(turn)))
             parts += content_parts(content)
+
+
+def _parts_of(turn: ChatMessage) -> list[TurnPart]:
+    """Return the parts of a turn with calls, to which what follows a call is added."""
+    if "turn_parts" not in turn:
+        blocks, calls = turn.get("reasoning", ()), turn["tool_calls"]
+        turn["turn_parts"] = plain_turn(_text_of(turn), len(blocks), len(calls))
+    return turn["turn_parts"]
+
+
+def _text_of(turn: ChatMessage) -> str:
+    """Return the text of a turn whose content is not a list."""
+    if "turn_parts" in turn:
+        return "".join([part["text"] for part in turn["turn_parts"] if part["type"] == "text"])
+    return cast("str", turn["content"] or "")
 
 
 def _decode_call(item: JSONObject, where: str) -> ToolCallDict:
