@@ -63,6 +63,16 @@ def test_the_error_of_an_event_may_have_several_lines(fields: bytes) -> None:
     assert decoded([fields + b"data: it\ndata: broke\n\n"]) == [b'{"error": "it\\nbroke"}']
 
 
+@pytest.mark.parametrize("name", [b"event:error", b"event: error  "])
+def test_the_text_of_an_error_is_known_however_its_event_is_written(name: bytes) -> None:
+    assert decoded([name + b"\ndata: it broke\n\n"]) == [b'{"error": "it broke"}']
+
+
+def test_the_text_of_an_error_may_begin_like_deeply_nested_json() -> None:
+    text = "[" * 100_000
+    assert [json.loads(record) for record in decoded([sse(text.encode(), "error")])] == [{"error": text}]
+
+
 def test_the_name_of_an_event_is_not_in_its_data() -> None:
     assert decoded([b"event: message\ndata: a\ndata: event: error\n\n"]) == [b"a\nevent: error"]
 

@@ -15,6 +15,7 @@ send these.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from acytoo.wire.limits import check_elements, check_record_size
 
@@ -113,7 +114,7 @@ def _data_of(block: bytes) -> bytes | None:
     if block[:1] == b"{":
         return block
     event, mark, data = block.partition(b"\ndata: ")
-    is_named = event[:6] == b"event:" and event != b"event: error"
+    is_named = event[:6] == b"event:" and event.rstrip(b" ")[-5:] != b"error"
     if mark and is_named and event.find(b"\n") < 0 and data.find(b"\n") < 0:
         return data
     lines: list[bytes] | None = None
@@ -147,11 +148,11 @@ def _error_with(data: bytes) -> bytes:
         return data
     import json  # slow to import, and rarely needed
 
-    try:
-        text = json.loads(data)
-    except ValueError:
-        text = None
-    return json.dumps({"error": text if isinstance(text, str) else data.decode("utf-8", "replace")}).encode()
+    text = data.decode("utf-8", "replace")
+    if text.lstrip()[:1] == '"':
+        with suppress(ValueError):
+            text = json.loads(text)
+    return json.dumps({"error": text}).encode()
 
 
 def sse(data: bytes, event: str = "") -> bytes:
