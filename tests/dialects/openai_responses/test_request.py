@@ -307,6 +307,21 @@ def test_reasoning_between_calls_keeps_its_place() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "order", [["call", "thought", "refusal"], ["call", "refusal", "thought"], ["refusal", "call", "thought"]]
+)
+def test_a_text_after_a_refusal_in_a_turn_with_calls_is_kept(order: list[str]) -> None:
+    items = {
+        "call": {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+        "thought": {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}]},
+        "refusal": {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+    }
+    answer = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "so"}]}
+    (message,) = decode({"model": "m", "input": [*[items[kind] for kind in order], answer]}).messages
+    assert (message["content"], message["refusal"]) == ("so", "no")
+    assert message["turn_parts"][-1] == {"type": "text", "text": "so"}
+
+
 def test_another_apis_signature_survives_a_client_of_this_api() -> None:
     block: Any = {"text": "hm", "signature": "sig", "source": "anthropic"}
     body = json.loads(DIALECT.write_reply(Reply("so", reasoning=[block]), make_request()))

@@ -474,6 +474,8 @@ def _decode_turn_item(item: JSONObject, kind: str, where: str, turn: ChatMessage
             turn["content"] = before or ""  # joined once all are known
         elif before is None:
             turn["content"] = content or (None if "refusal" in turn else "")
+            if "turn_parts" in turn and content and isinstance(content, str):  # after a refusal
+                turn["turn_parts"].append({"type": "text", "text": content})
         elif content:
             turn["content"] = parts = before if isinstance(before, list) else list(content_parts(_text_of(turn)))
             parts += content_parts(content)
