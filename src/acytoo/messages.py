@@ -241,16 +241,22 @@ def turn_parts(message: ChatMessage) -> Sequence[TurnPart]:
     """
     blocks, calls = len(message.get("reasoning") or ()), len(message.get("tool_calls") or ())
     parts, content = message.get("turn_parts"), message.get("content")
-    if parts and (content is None or isinstance(content, str)):
-        text = "".join([part.get("text", "") for part in parts if part["type"] == "text"])
-        if (
-            text == (content or "")
-            and sorted([part.get("index", -1) for part in parts if part["type"] == "reasoning"]) == list(range(blocks))
-            and sorted([part.get("index", -1) for part in parts if part["type"] == "tool_call"]) == list(range(calls))
+    if parts:
+        text, count = (content or "", 0) if isinstance(content, str | None) else ("", len(content))
+        counts = {"reasoning": blocks, "tool_call": calls, "content": count}
+        if text == "".join([part.get("text", "") for part in parts if part["type"] == "text"]) and all(
+            sorted([part.get("index", -1) for part in parts if part["type"] == kind]) == list(range(number))
+            for kind, number in counts.items()
         ):
             return parts
     plain = plain_turn("", blocks, calls)
     return [*plain[:blocks], {"type": "content"}, *plain[blocks:]]
+
+
+def content_of(part: TurnPart, message: ChatMessage) -> Sequence[ContentPart]:
+    """Return what of a message's content a "content" part of its turn stands for: one part, or all without an index."""
+    content = content_parts(message.get("content"))
+    return [content[part["index"]]] if "index" in part else content
 
 
 def prompt_of(messages: Messages) -> str:

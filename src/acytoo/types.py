@@ -53,8 +53,8 @@ class TurnPart(TypedDict, total=False):
     """One part of an assistant's turn, where the order or what an API has of its own would be lost otherwise.
 
     `type` is "text" with its `text`, "reasoning" with its `index` in the message's `reasoning`, "tool_call" with its
-    `index` in `tool_calls`, or "opaque". `fields` are what only the service named `source` knows of the part, all of it
-    if the part is opaque.
+    `index` in `tool_calls`, "content" with its `index` in a `content` that is a list, or "opaque". `fields` are what
+    only the service named `source` knows of the part, all of it if the part is opaque.
     """
 
     type: Required[str]

@@ -139,6 +139,25 @@ def test_an_anthropic_turn_goes_back_as_it_was_received_streamed_or_not(blocks: 
         assert sent == blocks or (len(blocks) == 1 and sent == blocks[0].get("text"))
 
 
+@given(anthropic_blocks())
+def test_an_anthropic_turn_that_a_client_sends_is_encoded_again_in_its_order(blocks: list[Any]) -> None:
+    body = {"model": "m", "max_tokens": 1, "messages": [USER, {"role": "assistant", "content": blocks}]}
+    request = dialects.Anthropic().decode_request(ServerRequest("/v1/messages", {}, msgspec.json.encode(body))).request
+    sent = body_of(dialects.Anthropic(), *request.messages[1:])["messages"][1:]
+    # Thinking without a signature is refused, and the field `caller` of a call is not decoded.
+    expected = [
+        {name: value for name, value in block.items() if name != "caller" or block["type"] != "tool_use"}
+        for block in blocks
+        if block.get("signature") != ""
+    ]
+    received = [block for turn in sent for block in blocks_of(turn["content"])]
+    assert received == expected
+
+
+def blocks_of(content: Any) -> list[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
 def test_unsigned_thinking_goes_back_to_a_compatible_service_but_not_to_anthropic_itself() -> None:
     dialect = dialects.Anthropic()
     content = [{"type": "thinking", "thinking": "Hm", "signature": ""}, {"type": "text", "text": "Hi"}]
@@ -246,6 +265,14 @@ def test_a_gemini_turn_goes_back_as_it_was_received(parts: list[Any]) -> None:
     dialect = dialects.Gemini()
     document = {"candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": "STOP"}]}
     assert body_of(dialect, message_of(dialect, document))["contents"][1]["parts"] == parts
+
+
+@given(gemini_parts())
+def test_a_gemini_turn_that_a_client_sends_is_encoded_again_as_it_was(parts: list[Any]) -> None:
+    body = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}, {"role": "model", "parts": parts}]}
+    incoming = ServerRequest("/v1beta/models/m:generateContent", {}, msgspec.json.encode(body))
+    request = dialects.Gemini().decode_request(incoming).request
+    assert body_of(dialects.Gemini(), *request.messages[1:])["contents"][1]["parts"] == parts
 
 
 @st.composite
@@ -804,3 +831,32 @@ def test_contents_of_one_role_are_one_content_for_gemini() -> None:
     contents = body_of(dialects.Gemini(), *messages)["contents"]
     assert [content["role"] for content in contents] == ["user", "model", "user"]
     assert len(contents[1]["parts"]) == 2
+
+
+LISTED: Any = {
+    "role": "assistant",
+    "content": [{"type": "text", "text": "One"}, {"type": "text", "text": "Two"}],
+    "tool_calls": [CALL],
+    "turn_parts": [
+        {"type": "content", "index": 0},
+        {"type": "tool_call", "index": 0},
+        {"type": "content", "index": 1},
+    ],
+}
+
+
+def sent_in_order(dialect: Dialect, message: Any) -> list[str]:
+    """Return the texts and calls of a turn in the order in which they are sent, to an API that has an order."""
+    body = body_of(dialect, message)
+    turn = (body.get("messages") or body.get("contents") or body["input"])[1:]
+    parts = [part for one in turn for part in one.get("content") or one.get("parts") or [one]]
+    return [part.get("text", "call") for part in parts]
+
+
+@pytest.mark.parametrize("dialect", [dialects.Anthropic(), dialects.Gemini(), dialects.OpenAIResponses()])
+def test_a_content_that_is_a_list_is_sent_at_its_places_unless_it_was_edited(dialect: Dialect) -> None:
+    assert sent_in_order(dialect, LISTED) == ["One", "call", "Two"]
+    three = [*LISTED["content"], {"type": "text", "text": "Three"}]
+    plain = ["OneTwoThree", "call"] if dialect.name == "gemini" else ["One", "Two", "Three", "call"]
+    assert sent_in_order(dialect, {**LISTED, "content": three}) == plain
+    assert sent_in_order(dialect, {**LISTED, "content": "One"}) == ["One", "call"]

@@ -559,6 +559,7 @@ TURNS: dict[str, tuple[list[Any], list[Any]]] = {
                 "role": "assistant",
                 "content": [{"type": "image_url", "image_url": {"url": "u"}}],
                 "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+                "turn_parts": [{"type": "tool_call", "index": 0}, {"type": "content", "index": 0}],
             }
         ],
     ),

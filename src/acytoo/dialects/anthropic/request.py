@@ -19,7 +19,7 @@ from acytoo.dialects.extra_fields import merge_extra
 from acytoo.dialects.fields import invalid, require
 from acytoo.dialects.tool_calls import arguments_object, with_unique_ids
 from acytoo.errors import UsageError
-from acytoo.messages import content_parts, parse_data_url, turn_parts
+from acytoo.messages import content_of, content_parts, parse_data_url, turn_parts
 from acytoo.types import (
     ChatMessage,
     ContentPart,
@@ -273,7 +273,7 @@ def _encode_turn(
         elif kind == "text":
             blocks += [block | own for block in _encode_content(part.get("text"), unsupported)]
         elif kind == "content":
-            blocks += _encode_content(message.get("content"), unsupported)
+            blocks += _encode_content(content_of(part, message), unsupported)
         elif own and container_in(own) is None:
             blocks.append({**own})
     if refusal:
@@ -594,7 +594,7 @@ def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
     """Return the messages of an assistant's turn.
 
     A message has its reasoning before its text. A turn that thinks again after its text becomes several messages,
-    so that the order is kept; `turn_parts` keeps the order of reasoning, texts and calls.
+    so that the order is kept; `turn_parts` keeps the order of reasoning, texts, calls and other blocks.
     """
     messages: list[ChatMessage] = []
     reasoning: list[ReasoningBlock] = []
@@ -619,9 +619,15 @@ def _decode_assistant(blocks: list[object], where: str) -> list[ChatMessage]:
                 turn[-1] |= {"source": SOURCE, "fields": fields}
     message = _assistant_message(reasoning, parts, calls)
     kinds = [part["type"] for part in turn]
-    if kinds != sorted(kinds, key=_KINDS.index) and all(part["type"] == "text" for part in parts):
-        message["content"] = "".join([part["text"] for part in parts]) or None
+    if kinds != sorted(kinds, key=_KINDS.index):
         message["turn_parts"] = turn
+        if all(part["type"] == "text" for part in parts):
+            message["content"] = "".join([part["text"] for part in parts]) or None
+        else:
+            places = itertools.count()
+            message["turn_parts"] = [
+                {"type": "content", "index": next(places)} if part["type"] == "text" else part for part in turn
+            ]
     return [*messages, message]
 
 

@@ -201,11 +201,10 @@ def encode_call(call: ToolCallDict, arguments: JSONObject, signature: str = "") 
 
 def encode_turn(
     turn: Sequence[TurnPart],
-    text: str,
     blocks: Sequence[ReasoningBlock],
     encode_call_number: Callable[[int], JSONObject | None],
 ) -> list[JSONObject]:
-    """Return the parts of a turn in their order. `text` is for a "content" part.
+    """Return the parts of a turn in their order. A "content" part has its text here too.
 
     A block without text holds the signature of the text before it, or after it in a message without `turn_parts`.
     """
@@ -225,7 +224,7 @@ def encode_turn(
             part = encode_call_number(index)
             unsigned = None
         elif kind in ("text", "content"):
-            own = turn_part.get("text", "") if kind == "text" else text
+            own = turn_part.get("text", "")
             part = encode_text(own) if own else None
             unsigned = part if "source" not in turn_part else None
         elif turn_part.get("source") == SOURCE:

@@ -34,7 +34,7 @@ from acytoo.dialects.gemini.parts import (
 )
 from acytoo.dialects.tool_calls import CallIds, arguments_object, arguments_text, is_invented
 from acytoo.errors import ProtocolError, UsageError
-from acytoo.messages import content_parts, content_text, parse_data_url, turn_parts
+from acytoo.messages import content_of, content_parts, content_text, parse_data_url, turn_parts
 from acytoo.secret import show
 from acytoo.types import (
     ChatMessage,
@@ -46,6 +46,7 @@ from acytoo.types import (
     Request,
     ToolCall,
     ToolDefinition,
+    TurnPart,
     collect,
     signature_of,
 )
@@ -209,9 +210,17 @@ def _encode_turn(
         # Of parallel calls, only the first is signed.
         return encode_call(call, arguments, signed[0] if signed else "" if number else foreign_signature)
 
-    text = content_text(message.get("content"), unsupported) or message.get("refusal") or ""
+    def with_text(part: TurnPart) -> TurnPart:
+        if part["type"] != "content":
+            return part
+        if part.get("source") == SOURCE and part.get("fields"):
+            return {**part, "type": "opaque"}
+        text = content_text(content_of(part, message), unsupported)
+        return {**part, "type": "text", "text": text} if "index" in part else {**part, "text": text or refusal}
+
+    refusal = message.get("refusal") or ""
     own = [block if block.get("source") == SOURCE else ReasoningBlock() for block in message.get("reasoning") or ()]
-    parts = encode_turn(turn_parts(message), text, own, encode_call_number)
+    parts = encode_turn([with_text(part) for part in turn_parts(message)], own, encode_call_number)
     return parts or [{"text": ""}]
 
 
@@ -426,8 +435,8 @@ def _own_call_ids(contents: object) -> list[object]:
 def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessage:
     """Return a model's turn, read as a reply's parts are.
 
-    A part that no other API has in a model's turn (an image, code) is kept under its field's name. The other APIs
-    refuse it by that name.
+    A part that no other API has in a model's turn (an image, code) is kept under its field's name, by which the other
+    APIs refuse it. `turn_parts` keep its place, and all of it for this API.
     """
     numbers = itertools.count()
 
@@ -437,10 +446,13 @@ def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessa
 
     turn = TurnReader(decode_call)
     items: list[Item] = []
-    others: list[JSONObject] = []
     for part in parts:
-        if unknown := [field for field, value in part.items() if value is not None and field not in READ_FIELDS]:
-            others.append({**part, "type": min(unknown)})
+        own: JSONObject = {}
+        if _own_field(part):
+            if part.get("text") is None and part.get("functionCall") is None:
+                turn.read_opaque(part, items)
+                continue
+            own = {name: value for name, value in part.items() if name not in READ_FIELDS}
         if isinstance(part.get("functionCall"), dict):
             part = {**part, "functionCall": _camel_case_object(part["functionCall"], where)}
         if part.get("thoughtSignature") == _FOREIGN_SIGNATURE:  # a placeholder, which means nothing to other APIs
@@ -451,14 +463,38 @@ def _decode_turn(parts: list[JSONObject], ids: CallIds, where: str) -> ChatMessa
             raise invalid(f"{where} has a part with a wrong type: {error}") from error
         except ProtocolError as error:
             raise invalid(f"{where}: {error}") from error
+        if own:
+            turn.read_opaque(own, items)
     try:
         turn.close(items)
     except ProtocolError as error:
         raise invalid(f"{where}: {error}") from error
     message = collect(items).message
-    if others:
-        message["content"] = [*content_parts(message["content"]), *others]  # type: ignore[list-item]  # parts of no known type
+    if any(part["type"] == "opaque" for part in message.get("turn_parts", ())):
+        _move_to_content(message)
     return message
+
+
+def _own_field(part: JSONObject) -> str:
+    """Return the name of a field that no other API has in a model's turn, "" if there is none."""
+    return min((field for field, value in part.items() if value is not None and field not in READ_FIELDS), default="")
+
+
+def _move_to_content(message: ChatMessage) -> None:
+    """Make a list of the content, with the texts and the opaque parts of the turn."""
+    content: list[Any] = []
+    turn: list[TurnPart] = []
+    for part in message["turn_parts"]:
+        if part["type"] in ("text", "opaque"):
+            own = part.get("fields", {})
+            text = {"type": "text", "text": part.get("text", "")}
+            content.append(text if part["type"] == "text" else {**own, "type": _own_field(own)})
+            place = TurnPart(type="content", index=len(content) - 1)
+            if "source" in part:
+                place["source"], place["fields"] = part["source"], own
+            part = place
+        turn.append(part)
+    message["content"], message["turn_parts"] = content, turn
 
 
 def _decode_user_content(parts: list[JSONObject], ids: CallIds, where: str) -> list[ChatMessage]:

@@ -215,7 +215,8 @@ def reply_document(reply: Reply, request: Request) -> JSONObject:
     """Return a complete reply as one response."""
     calls, end = _encode_end(reply.tool_calls, reply.finish)
     turn, blocks = without_hosts(turn_parts(reply.message)), without_hosts(reply.reasoning)
-    parts = encode_turn(turn, reply.text, blocks, calls.__getitem__)
+    turn = [{**part, "text": reply.text} if part["type"] == "content" else part for part in turn]
+    parts = encode_turn(turn, blocks, calls.__getitem__)
     if reply.refusal:
         parts.append(encode_text(reply.refusal))
     candidate: JSONObject = {

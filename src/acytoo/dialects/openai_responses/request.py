@@ -32,7 +32,7 @@ from acytoo.dialects.openai_responses.tools import (
 from acytoo.dialects.services import api_of
 from acytoo.dialects.tool_calls import arguments_text, with_unique_ids
 from acytoo.errors import UsageError
-from acytoo.messages import content_parts, text_of_file, tool_result, turn_parts
+from acytoo.messages import content_of, content_parts, text_of_file, tool_result, turn_parts
 from acytoo.types import (
     ChatMessage,
     ChatMessages,
@@ -201,8 +201,8 @@ def _encode_turn(message: ChatMessage, custom: frozenset[str], unsupported: Unsu
         elif kind == "text" and own:
             items.append({name: value for name, value in own.items() if name not in _ITEM_FIELDS})
         elif kind in ("text", "content"):
-            content = part.get("text") if kind == "text" else message.get("content")
-            encoded = [_encode_output_part(inner, unsupported) for inner in content_parts(content)]
+            content = content_parts(part.get("text")) if kind == "text" else content_of(part, message)
+            encoded = [_encode_output_part(inner, unsupported) for inner in content]
             parts = [inner for inner in encoded if inner is not None]
             if refusal and kind == "content":
                 parts.append({"type": "refusal", "refusal": refusal})
