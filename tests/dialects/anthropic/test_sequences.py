@@ -283,6 +283,28 @@ SEQUENCES: dict[str, tuple[list[Any], list[Item]]] = {
         [start(), block(0, type="text", text="", citations=[{"x": 1}]), td(0, "a"), stop(0), *end("end_turn")],
         [START, "a", OpaquePart(source=NAME, fields={"citations": [{"x": 1}]}, part="text"), Finish()],
     ),
+    "citations in start that are a number": (
+        [
+            start(),
+            block(0, type="text", text="", citations=5),
+            td(0, "a"),
+            delta(0, type="citations_delta", citation={"x": 1}),
+            stop(0),
+            *end("end_turn"),
+        ],
+        [START, "a", OpaquePart(source=NAME, fields={"citations": [{"x": 1}]}, part="text"), Finish()],
+    ),
+    "text of an unknown block": (
+        [
+            start(),
+            block(0, type="new", note="a", other=None),
+            delta(0, type="new_delta", note="b", other="c"),
+            delta(0, type="new_delta", note="d", other="e"),
+            stop(0),
+            *end("end_turn"),
+        ],
+        [START, OpaquePart(source=NAME, fields={"type": "new", "note": "abd", "other": "ce"}), Finish()],
+    ),
     "unknown delta": (
         [start(), T0, td(0, "a"), delta(0, type="new_delta", x=1), stop(0), *end("end_turn")],
         [START, "a", Finish()],

@@ -147,6 +147,8 @@ class _OpenOpaque(msgspec.Struct):
     fields: JSONObject
     part: str = ""
     input_fragments: list[str] = []
+    fragments: dict[str, list[str]] = {}  # of texts, by the names of their fields
+    citations: list[Any] = []
 
     def add(self, delta: JSONObject) -> None:
         """Add a delta: text continues text, `citation` is the next of `citations`, another value replaces the last.
@@ -157,18 +159,23 @@ class _OpenOpaque(msgspec.Struct):
             if name == "partial_json" and isinstance(value, str):
                 self.input_fragments.append(value)
             elif name == "citation":
-                self.fields["citations"] = [*(self.fields.get("citations") or ()), value]
+                self.citations.append(value)
             elif (
                 isinstance(value, str)
                 and isinstance(self.fields.get(name), str)
                 and not name.startswith(("type", "encrypted"))
             ):
-                self.fields[name] += value
+                self.fragments.setdefault(name, []).append(value)
             elif name != "type":
+                self.fragments.pop(name, None)
                 self.fields[name] = value
 
     def complete_fields(self) -> JSONObject:
-        """Return the block's fields, with the input that was streamed."""
+        """Return the block's fields, with all that was streamed."""
+        for name, fragments in self.fragments.items():
+            self.fields[name] += "".join(fragments)
+        if self.citations:
+            self.fields["citations"] = [*objects_in(self.fields.get("citations")), *self.citations]
         if self.input_fragments:
             input_ = arguments_object("".join(self.input_fragments))
             self.fields["input"] = {} if input_ is None else input_

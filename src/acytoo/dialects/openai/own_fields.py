@@ -12,6 +12,27 @@ from acytoo.types import Item, JSONObject, OpaquePart, Reasoning
 LISTS = ("reasoning_details", "annotations", "thinking_blocks", "images")
 
 
+class _Text:
+    """The pieces of the text of a block, which are joined once: a long text may have very many."""
+
+    def __init__(self) -> None:
+        self._block: JSONObject = {}
+        self._field = ""
+        self._pieces: list[str] = []
+
+    def add(self, block: JSONObject, field: str, piece: str, others: JSONObject) -> None:
+        """Add a piece of the text in a field of a block, and replace the other fields."""
+        self._block, self._field = block, field
+        self._pieces.append(piece)
+        block |= {name: value for name, value in others.items() if name != field and value is not None}
+
+    def join(self) -> None:
+        """Put the text into the block, before another block begins and at the end."""
+        if self._pieces:
+            self._block[self._field] = text_or_empty(self._block.get(self._field)) + "".join(self._pieces)
+            self._pieces = []
+
+
 class OwnFields:
     """The fields of a reply that go back with the turn, see `TURN_FIELDS`, and its sound."""
 
@@ -21,6 +42,7 @@ class OwnFields:
         self.thinking_blocks: list[JSONObject] = []
         self.reasoning_opaque: Any = None
         self.images: list[JSONObject] = []
+        self._detail, self._thought = _Text(), _Text()  # of the last block of each
         self._audio: JSONObject = {}
         self._sounds: list[str] = []
 
@@ -32,13 +54,13 @@ class OwnFields:
         for detail in details:
             last = self.reasoning_details[-1] if self.reasoning_details else {}
             kind = text_or_empty(detail.get("type"))
-            if kind in _TEXT_OF_DETAILS and (last.get("type"), last.get("index")) == (kind, detail.get("index")):
-                field = _TEXT_OF_DETAILS[kind]
-                text = f"{last.get(field) or ''}{detail.get(field) or ''}"
-                last |= without_none(detail) | ({field: text} if text else {})
+            field = _TEXT_OF_DETAILS.get(kind, "")
+            piece = detail.get(field)
+            if field and (last.get("type"), last.get("index")) == (kind, detail.get("index")):
+                self._detail.add(last, field, text_or_empty(piece), detail)
             else:
+                self._detail.join()
                 self.reasoning_details.append(dict(detail))
-            piece = detail.get(_TEXT_OF_DETAILS.get(kind, ""))
             if items is not None and piece and isinstance(piece, str):
                 items.append(Reasoning(piece))
 
@@ -48,8 +70,9 @@ class OwnFields:
             last = self.thinking_blocks[-1] if self.thinking_blocks else {}
             text = text_or_empty(block.get("thinking"))
             if block.get("type") == last.get("type") == "thinking" and not last.get("signature"):
-                last |= without_none(block) | {"thinking": text_or_empty(last.get("thinking")) + text}
+                self._thought.add(last, "thinking", text, block)
             else:
+                self._thought.join()
                 self.thinking_blocks.append(dict(block))
             if items is not None and text:
                 items.append(Reasoning(text))
@@ -71,6 +94,8 @@ class OwnFields:
 
     def parts(self) -> list[Item]:
         """Return the part of the turn that has these fields, if there are any."""
+        self._detail.join()
+        self._thought.join()
         if self._sounds:
             self._audio["data"] = _joined_base64(self._sounds)
         fields = {name: getattr(self, name) for name in (*LISTS, "reasoning_opaque")} | {"audio": self._audio}
