@@ -629,6 +629,25 @@ async def test_no_request_waits_long_for_a_ledger_that_does_not_answer(redis_ser
         may_go_on.set()
 
 
+async def test_counters_are_closed_although_the_ledger_does_not_answer(redis_server: Redis) -> None:
+    is_restoring = asyncio.Event()
+
+    async def restore() -> None:
+        is_restoring.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(120):
+        async with connected(redis_server, on_empty=restore) as counters:
+            held = await reserve(counters, REQUEST)
+            task = asyncio.create_task(counters.reserve([REQUEST, MONEY, PLACE]))
+            await is_restoring.wait()
+            counters.settle(held, [0] * len(held.claims.amounts))
+        with pytest.raises(ServerError, match="the ledger cannot be read"):
+            await task
+    async with connected(redis_server) as counters:
+        assert [await used(counters, claim) for claim in (REQUEST, MONEY, PLACE)] == [0, 0, 0]
+
+
 async def test_a_caller_that_is_cancelled_while_counters_are_restored_leaves_nothing_counted(
     redis_server: Redis,
 ) -> None:

@@ -339,8 +339,11 @@ class RedisCounters:
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.wait({self._renewing})
+        self._is_restore_failing = True  # so that nobody waits for a database that may never answer
         while self._tasks:  # one that ends may start another
-            await asyncio.wait(self._tasks)
+            if self._restoring is not None:
+                self._restoring.cancel()
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         with suppress(_Lost):
             await self.renew()
         await self._client.aclose()
