@@ -84,6 +84,16 @@ def test_a_model_name_in_a_path_is_encoded() -> None:
             "https://aiplatform.googleapis.com/v1/publishers/google",
             "https://aiplatform.googleapis.com/v1/publishers/google/models/m:generateContent",
         ),
+        (
+            dialects.Gemini(),
+            "https://gateway.ai.cloudflare.com/v1/a/g/google-ai-studio",
+            "https://gateway.ai.cloudflare.com/v1/a/g/google-ai-studio/v1beta/models/m:generateContent",
+        ),
+        (
+            dialects.Gemini(),
+            "https://g/v1/a/v1/projects/p/locations/l/publishers/google",
+            "https://g/v1/a/v1/projects/p/locations/l/publishers/google/models/m:generateContent",
+        ),
         (dialects.Gemini(), "https://g/v10?v1", "https://g/v10/v1beta/models/m:generateContent?v1"),
         (dialects.Anthropic(), "https://a/v1/?a=1", "https://a/v1/messages?a=1"),
         (dialects.Ollama(), "http://o/api", "http://o/api/chat"),

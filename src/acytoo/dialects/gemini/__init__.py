@@ -7,6 +7,7 @@ package.
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -57,10 +58,13 @@ def _accepts_call_ids(endpoint: Endpoint) -> bool:
 def _versioned(url: str, version: str) -> str:
     """Return the URL with a version. Users also give it with one, as other clients need it.
 
-    That of Vertex AI has one before the publisher: `https://aiplatform.googleapis.com/v1/publishers/google`.
+    That of Vertex AI has one before the publisher: `https://aiplatform.googleapis.com/v1/publishers/google`. That of a
+    gateway may have one of its own before other folders: `https://gateway.ai.cloudflare.com/v1/…/google-ai-studio`.
     """
-    segments = url.partition("?")[0].split("/")
-    return url if any(each in segments for each in _VERSIONS) else join_url(url, f"/{version}")
+    return url if _END_WITH_VERSION.search(url.partition("?")[0]) else join_url(url, f"/{version}")
+
+
+_END_WITH_VERSION = re.compile(rf"/(?:{'|'.join(_VERSIONS)})(?:/(?:publishers|projects)/.*)?/?$")
 
 
 def _in_path(model: str) -> str:
