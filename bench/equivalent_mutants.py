@@ -26,6 +26,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "http1/request_parser.py RequestParser.on_body": {"1 -> 2": "only whether the number changes counts"},
     "http1/request_parser.py RequestParser.on_url": {"1 -> 2": "only whether the number changes counts"},
     "http1/response_parser.py ResponseParser.start": {"False -> True": "`is_framed`: each head sets it"},
+    "dialects/surrogates.py SurrogateJoiner.join": {
+        "0 -> 1": "a key of its type, which only has to be the same each time"
+    },
+    "dialects/services.py is_host_of": {"'' -> 'XXXX'": "only a host XXXX would be equal, and hosts are in lower case"},
     "dialects/anthropic/writer.py reply_document": {"'' -> 'XXXX'": "neither is the name of this API"},
     "dialects/ollama/__init__.py Ollama._parsed": {"'' -> 'XXXX'": "of a message that is left out again"},
     "dialects/ollama/request.py loading_reason": {"'0.' -> 'XX0.XX'": "no duration has an X"},

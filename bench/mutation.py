@@ -89,7 +89,7 @@ PARTS = {
     ],
     "wire": ["tests/wire"],
     "http1": ["tests/http1"],
-    **{part: ["tests/dialects", *_SLOW] for part in _SHARED},
+    **{part: ["tests/dialects", *_SLOW, "tests/test_reply_size.py"] for part in _SHARED},
     **{
         f"dialects/{name}": [
             "tests/dialects",

@@ -135,6 +135,7 @@ def test_errors_nested_too_deeply_are_left_out() -> None:
         (b'event: error\ndata: {"type":"error","error":{"type":"t","message":"m"}}\n\n', "m"),
         (b'data: {"id":"c"}\n\ndata:{"error":"m"}\n\ndata: [DONE]\n\n', "m"),
         (b"event: error\ndata: it broke\n\n", "it broke"),
+        (b"event:error\ndata:it broke\n\n", "it broke"),
         (b'event: error\ndata: "it broke"\n\n', "it broke"),
         (b'"it broke"', "it broke"),
         (b'"{\\"error\\": {\\"message\\": \\"it broke\\"}}"', "it broke"),
@@ -214,6 +215,29 @@ def test_the_error_of_an_event_has_the_number_in_it_or_the_status_of_its_code(er
 @pytest.mark.parametrize("field", ["code", "type"])
 def test_the_status_of_an_event_is_that_of_its_code_in_any_service(field: str, code: str, status: int | None) -> None:
     assert error_from_event({"message": "m", field: code}).status == status
+
+
+@pytest.mark.parametrize(
+    ("error", "wait"),
+    [
+        ({"retry_after": 3}, 3),
+        ({"retry_after_seconds": 2.5}, 2.5),
+        ({"metadata": {"retry_after_seconds": 4}}, 4),
+        ({"metadata": {"retry_after": 5}}, 5),
+        ({"error": {"retry_after": 6}}, 6),
+        ({"error": {"error": {"metadata": {"retry_after": 7}}}}, 7),
+        ({"retry_after": 0}, 0),
+        ({"retry_after": True}, None),
+        ({"retry_after": "8"}, None),
+        ({"retry_after": -1}, None),
+        ({"retry_after": 1e9}, None),
+        ({"retry_after": -1, "error": {"retry_after": 9}}, 9),
+        ({"metadata": "x"}, None),
+        ("x", None),
+    ],
+)
+def test_the_error_of_an_event_has_the_time_to_wait_that_is_in_it(error: Any, wait: float | None) -> None:
+    assert error_from_event(error).retry_after == wait
 
 
 @pytest.mark.parametrize("error", [None, "", {}, []])

@@ -373,3 +373,19 @@ def test_any_bytes_as_a_body_raise_only_acytoo_errors(dialect: Dialect, body: by
 def test_a_lone_surrogate_is_an_error_before_anything_is_sent(dialect: Dialect, text: str) -> None:
     with pytest.raises(UsageError):
         encode(dialect, Request([{"role": "user", "content": text}], "m"))
+
+
+@pytest.mark.parametrize(
+    ("body", "once"),
+    [
+        (b'{"model":"a","messages":[]}', None),
+        (b'{ "model" : "a",\n "messages":[ ] }', None),
+        (b'{"model":"a","x":{"x":1},"y":[{"x":1}]}', None),
+        (b'{"model":"a","model":"b"}', b'{"model":"b"}'),
+        (b'{"x":1,"model":"a","x":2}', b'{"x":2,"model":"a"}'),
+        (b'{ "model": "a", "model": "b" }', b'{"model":"b"}'),
+    ],
+)
+@every
+def test_a_body_is_changed_only_if_it_has_a_field_twice(dialect: Dialect, body: bytes, once: bytes | None) -> None:
+    assert dialect.unambiguous(body) == (once or body)

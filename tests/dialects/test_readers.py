@@ -140,3 +140,11 @@ def test_some_events_without_a_blank_line_between_them_are_an_error_that_says_so
     lines = data_lines(complete_stream(dialect))
     with pytest.raises(ProtocolError, match="no blank line between them"):
         read(dialect, b"".join([b"data: %b\n" % line for line in lines]) + b"\n", 10_000)
+
+
+@pytest.mark.parametrize("dialect", SSE, ids=lambda dialect: dialect.name)
+def test_a_quoted_text_without_its_end_is_not_the_text_of_an_error(dialect: Dialect) -> None:
+    reader = stream_reader(dialect)
+    assert reader.feed(dialect.writer(Request([{"role": "user", "content": "Hi"}])).write([Start("id", "m", 1), "Hel"]))
+    with pytest.raises(ProtocolError, match="cut"):
+        reader.feed(b'data: "cut\n\n')
