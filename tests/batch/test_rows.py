@@ -79,6 +79,8 @@ def test_bad_records_of_csv_are_errors_with_their_line(tmp_path: Path) -> None:
 def test_a_format_that_is_not_known_and_a_missing_file_are_usage_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"a\.jsonl\.gz is compressed: pipe what it contains"):
         read_rows("a.jsonl.gz")
+    with pytest.raises(UsageError, match=r"cannot read .*: it is a folder"):
+        read_rows(str(tmp_path))
     with pytest.raises(UsageError, match=r"unknown format of .*a\.xml: expected one of .*--input-format"):
         read_rows(str(tmp_path / "a.xml"))
     with pytest.raises(UsageError, match=r"cannot read .*: No such file"):

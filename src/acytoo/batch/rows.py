@@ -173,6 +173,8 @@ def format_of(path: str) -> str:
     suffix = Path(path).suffix.lower()
     if suffix in _COMPRESSED:
         raise UsageError(f"{path} is compressed: pipe what it contains into `acytoo batch -`")
+    if suffix not in _FORMATS and Path(path).is_dir():
+        raise UsageError(f"cannot read {path}: it is a folder; give a file of prompts")
     if suffix not in _FORMATS:
         raise UsageError(f"unknown format of {path}: expected one of {', '.join(_FORMATS)}, or use --input-format")
     return _FORMATS[suffix]
